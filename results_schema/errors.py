@@ -1,0 +1,69 @@
+"""The errors of nas-sweep: what is wrong, where, and how to mend it.
+
+Every error that a user can cause derives from `NasSweepError`, so that the command line prints
+it without a traceback and exits with the class's `exit_code`.
+"""
+
+
+class NasSweepError(Exception):
+    """Base of all expected errors.
+
+    Args:
+        what: What is wrong, with the offending value.
+        where: The file and line, key or path it was found at.
+        fix: What the reader can do about it.
+    """
+
+    exit_code = 1
+
+    def __init__(self, what: str, *, where: str = "", fix: str = "") -> None:
+        super().__init__(what, where, fix)
+        self.what, self.where, self.fix = what, where, fix
+
+    def __str__(self) -> str:
+        message = f"{self.where}: {self.what}" if self.where else self.what
+        return f"{message}\n  {self.fix}" if self.fix else message
+
+
+class SpecError(NasSweepError, ValueError):
+    """A genotype, recipe or other part of a trial that cannot be."""
+
+    exit_code = 2
+
+
+class ConfigError(NasSweepError):
+    """An experiment, profile or command line that does not say what to do."""
+
+    exit_code = 2
+
+
+class StoreError(NasSweepError):
+    """The store cannot be read or written: missing, read-only, full or corrupt."""
+
+    exit_code = 3
+
+
+class MissingKey(StoreError, KeyError):
+    """The store holds nothing under this key."""
+
+    __str__ = NasSweepError.__str__
+
+
+class CorruptData(StoreError):
+    """A file of the store does not match its checksum or its schema."""
+
+
+class DataError(NasSweepError):
+    """A data set is missing, incomplete or damaged."""
+
+    exit_code = 3
+
+
+class MachineError(NasSweepError):
+    """This machine lacks what was asked for: a GPU, a precision, a browser."""
+
+    exit_code = 3
+
+
+class Superseded(NasSweepError):
+    """Another worker has taken over this worker's item; it must write nothing more."""

@@ -1,0 +1,159 @@
+"""What an architecture is: a genotype of two cells, each a directed acyclic graph (Section 3.1).
+
+Nodes 0 and 1 of a cell are its inputs (the outputs of the two cells before it), nodes 2, 3, …
+are intermediate, and the output concatenates the nodes of `concat`. An intermediate node is the
+sum of its edges, each an operation applied to an earlier node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from results_schema.errors import SpecError
+
+INPUTS = 2
+"""M, the number of input nodes of every cell (Section 3.1)."""
+
+OPERATIONS = (
+    "max_pool_3x3",
+    "avg_pool_3x3",
+    "skip_connect",
+    "sep_conv_3x3",
+    "sep_conv_5x5",
+    "sep_conv_7x7",
+    "dil_conv_3x3",
+    "dil_conv_5x5",
+    "conv_7x1_1x7",
+)
+"""Every operation that an edge may carry (Section A.3)."""
+
+
+@dataclass(frozen=True)
+class Edge:
+    """One operation applied to one earlier node of the cell."""
+
+    op: str
+    source: int
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell: `nodes[i]` holds the edges into node i + 2; `concat` lists the output's nodes.
+
+    Raises:
+        SpecError: An operation is unknown, an edge's source does not come before its node, or
+            `concat` is empty, repeats itself or names a node that is not intermediate.
+    """
+
+    nodes: tuple[tuple[Edge, ...], ...]
+    concat: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if not self.nodes:
+            raise SpecError("a cell needs at least one intermediate node")
+        for node, edges in enumerate(self.nodes, start=INPUTS):
+            for position, edge in enumerate(edges):
+                _check_edge(edge, node, position)
+        last = len(self.nodes) + INPUTS - 1
+        allowed = f"use distinct nodes from {INPUTS} to {last}"
+        if not self.concat or len(set(self.concat)) != len(self.concat):
+            raise SpecError(f"concat {list(self.concat)} is empty or repeats a node", fix=allowed)
+        for node in self.concat:
+            if type(node) is not int or not INPUTS <= node <= last:
+                raise SpecError(
+                    f"concat names {node!r}, which is no intermediate node", fix=allowed
+                )
+
+    @classmethod
+    def from_pairs(cls, pairs: Sequence[Sequence[Any]], concat: Sequence[int]) -> Cell:
+        """A cell in the DARTS notation: a flat list of (operation, source), two to a node."""
+        if len(pairs) % 2:
+            raise SpecError(f"{len(pairs)} edges do not make two to a node")
+        edges = [_edge(pair) for pair in pairs]
+        nodes = tuple((edges[i], edges[i + 1]) for i in range(0, len(edges), 2))
+        return cls(nodes, tuple(concat))
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Cell:
+        """The inverse of `to_json`."""
+        if not isinstance(data, Mapping) or set(data) != {"nodes", "concat"}:
+            raise SpecError(f"a cell is a mapping of nodes and concat, not {data!r}")
+        return cls(
+            tuple(tuple(_edge(edge) for edge in node) for node in data["nodes"]),
+            tuple(data["concat"]),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """`{"nodes": [[[op, source], …], …], "concat": […]}`."""
+        nodes = [[[edge.op, edge.source] for edge in node] for node in self.nodes]
+        return {"nodes": nodes, "concat": list(self.concat)}
+
+    @cached_property
+    def width(self) -> float:
+        """Width in units of c: each node counts its share of edges from inputs (Section 3.2).
+
+        This is the final version's definition, over all intermediate nodes.
+        """
+        return sum(
+            sum(edge.source < INPUTS for edge in node) / len(node) for node in self.nodes if node
+        )
+
+    @cached_property
+    def depth(self) -> int:
+        """Edges on the longest path from an input to the output, its own edge included."""
+        longest = [0] * INPUTS
+        for node in self.nodes:
+            longest.append(max((longest[edge.source] + 1 for edge in node), default=0))
+        return max(longest[node] for node in self.concat) + 1
+
+
+@dataclass(frozen=True)
+class Genotype:
+    """A normal and a reduction cell. Width and depth are the normal cell's (Section 3.2)."""
+
+    normal: Cell
+    reduce: Cell
+
+    @property
+    def width(self) -> float:
+        """The normal cell's width, in units of c."""
+        return self.normal.width
+
+    @property
+    def depth(self) -> int:
+        """The normal cell's depth, in edges."""
+        return self.normal.depth
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Genotype:
+        """The inverse of `to_json`."""
+        if not isinstance(data, Mapping) or set(data) != {"normal", "reduce"}:
+            raise SpecError(f"a genotype is a mapping of normal and reduce, not {data!r}")
+        return cls(Cell.from_json(data["normal"]), Cell.from_json(data["reduce"]))
+
+    def to_json(self) -> dict[str, Any]:
+        """`{"normal": cell, "reduce": cell}`."""
+        return {"normal": self.normal.to_json(), "reduce": self.reduce.to_json()}
+
+
+def _edge(pair: Any) -> Edge:
+    if isinstance(pair, str) or not isinstance(pair, Sequence) or len(pair) != 2:
+        raise SpecError(f"an edge is a pair (operation, source), not {pair!r}")
+    return Edge(pair[0], pair[1])
+
+
+def _check_edge(edge: Edge, node: int, position: int) -> None:
+    where = f"node {node}, edge {position}"
+    if edge.op not in OPERATIONS:
+        raise SpecError(
+            f"unknown operation {edge.op!r}", where=where, fix=f"use one of {', '.join(OPERATIONS)}"
+        )
+    if type(edge.source) is not int or not 0 <= edge.source < node:
+        raise SpecError(
+            f"source {edge.source!r} does not come before the node",
+            where=where,
+            fix=f"use a node from 0 to {node - 1}",
+        )

@@ -1,0 +1,70 @@
+"""Where everything lies in a store: every key in one place.
+
+A key is a relative path with forward slashes. Items (trials, surfaces) are named by their ids.
+"""
+
+from __future__ import annotations
+
+METRICS = "metrics/"
+TRIALS = "trials/"
+MEMBERS = "members/"
+FAILURES = "failures/"
+LEASES = "leases/"
+LOGS = "logs/"
+FIGURES = "figures/"
+
+
+def schema(table: str) -> str:
+    """A file without rows that sorts first, so that readers of the folder take its columns."""
+    return f"{table}0-schema.parquet"
+
+
+def metrics(trial_id: str) -> str:
+    """One row per epoch."""
+    return f"{METRICS}{trial_id}.parquet"
+
+
+def trial(trial_id: str) -> str:
+    """One row; exists only when the trial has ended."""
+    return f"{TRIALS}{trial_id}.parquet"
+
+
+def members(experiment: str) -> str:
+    """Which trials an experiment shows, under which names."""
+    return f"{MEMBERS}{experiment}.parquet"
+
+
+def failure(trial_id: str) -> str:
+    """Why the last attempt failed, as JSON."""
+    return f"{FAILURES}{trial_id}.json"
+
+
+def log(trial_id: str) -> str:
+    """What the trial's workers said."""
+    return f"{LOGS}{trial_id}.log"
+
+
+def checkpoints(trial_id: str) -> str:
+    """The folder of a trial's checkpoints."""
+    return f"checkpoints/{trial_id}/"
+
+
+def tensors(trial_id: str, epoch: int) -> str:
+    """Weights, buffers and momentum after an epoch, as safetensors."""
+    return f"{checkpoints(trial_id)}epoch-{epoch:05d}/tensors.safetensors"
+
+
+def state(trial_id: str, epoch: int) -> str:
+    """The checkpoint's rows and hashes, as JSON; its presence is the commit."""
+    return f"{checkpoints(trial_id)}epoch-{epoch:05d}/state.json"
+
+
+def figure(experiment: str, suffix: str) -> str:
+    """A picture of an experiment, `suffix` being html, png, svg or pdf."""
+    return f"{FIGURES}{experiment}.{suffix}"
+
+
+def names(keys: list[str]) -> set[str]:
+    """The ids behind keys such as `trials/<id>.parquet`, the schema file left out."""
+    ids = {key.rsplit("/", 1)[-1].rsplit(".", 1)[0] for key in keys}
+    return ids - {"0-schema"}

@@ -1,0 +1,203 @@
+"""What a trial is: one training run, named by its content.
+
+`trial_id` hashes every choice that changes the numbers and nothing else: no label, no device, no
+time. Two experiments that name the same trial share it. A field whose metadata has `absent` is
+left out of the hashed JSON at that value, so that a field added later keeps all older ids.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
+
+from results_schema.errors import SpecError
+from results_schema.genotype import Genotype
+
+RECIPE_VERSION = 1
+"""Counts changes of the training algorithm that no field of `Recipe` expresses."""
+
+PRECISIONS = ("fp32",)
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """Size of the network (Section A.3).
+
+    Attributes:
+        cells: L, the number of cells; cells L/3 and 2L/3 are reduction cells.
+        channels: C, channels of a node before the first reduction.
+    """
+
+    __pydantic_config__ = {"extra": "forbid", "strict": True}
+
+    cells: int = 20
+    channels: int = 36
+
+    def __post_init__(self) -> None:
+        _check_int(self, "cells", 3)
+        _check_int(self, "channels", 2)
+        if self.channels % 2:
+            raise SpecError(
+                f"channels is {self.channels}",
+                fix="use an even number: a strided skip connection halves the channels",
+            )
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained (Sections A.3 and A.4); the defaults are Section 4's on CIFAR.
+
+    SGD with momentum; cosine learning rate lr(e) = ½·lr·(1 + cos(π e / E)) for e = 0 … E − 1;
+    cross-entropy; weight decay on every parameter; the gradient's global norm is clipped.
+
+    Attributes:
+        epochs: E.
+        batch_size: Images a step; the last step of an epoch takes what is left.
+        momentum: Of SGD, without Nesterov's correction.
+        weight_decay: Times the weights, added to the gradient.
+        grad_clip: Largest global gradient norm; from the published code, not in the paper.
+        version: `RECIPE_VERSION` when the trial was named.
+    """
+
+    __pydantic_config__ = {"extra": "forbid", "strict": True}
+
+    epochs: int = 600
+    batch_size: int = 80
+    momentum: float = 0.9
+    weight_decay: float = 3e-4
+    grad_clip: float = 5.0
+    version: int = RECIPE_VERSION
+
+    def __post_init__(self) -> None:
+        _check_int(self, "epochs", 1)
+        _check_int(self, "batch_size", 1)
+        _check_float(self, "momentum", above=0, zero=True, below=1)
+        _check_float(self, "weight_decay", above=0, zero=True)
+        _check_float(self, "grad_clip", above=0)
+        _check_int(self, "version", 1)
+
+
+@dataclass(frozen=True)
+class TrialSpec:
+    """Everything that decides a trial's numbers by choice.
+
+    Attributes:
+        genotype: The two cells.
+        dataset: Name of the data set trained on, as `workers.data` knows it.
+        preprocessing: Version of that data set's split, scaling and augmentation.
+        network: Its size.
+        recipe: How it is trained.
+        learning_rate: At the first epoch.
+        seed: Of every draw: initial weights, order of images, augmentation.
+        precision: Of the arithmetic; a worker that lacks it fails.
+    """
+
+    genotype: Genotype
+    dataset: str
+    preprocessing: int
+    network: NetworkSpec
+    recipe: Recipe
+    learning_rate: float
+    seed: int
+    precision: str = "fp32"
+
+    def __post_init__(self) -> None:
+        if not self.dataset or not set(self.dataset) <= set("abcdefghijklmnopqrstuvwxyz0123456789_"):
+            raise SpecError(
+                f"data set {self.dataset!r} is no name",
+                fix="use lower-case letters, digits and underscores",
+            )
+        _check_int(self, "preprocessing", 1)
+        _check_float(self, "learning_rate", above=0)
+        _check_int(self, "seed", 0)
+        if self.precision not in PRECISIONS:
+            raise SpecError(
+                f"unknown precision {self.precision!r}", fix=f"use one of {', '.join(PRECISIONS)}"
+            )
+
+    @property
+    def trial_id(self) -> str:
+        """`<dataset>-w<width>d<depth>-lr<lr>-s<seed>-<10 hex digits of the content's SHA-256>`."""
+        digest = hashlib.sha256(self.to_json().encode()).hexdigest()[:10]
+        shape = f"w{self.genotype.width:g}d{self.genotype.depth}"
+        return f"{self.dataset}-{shape}-lr{self.learning_rate:g}-s{self.seed}-{digest}"
+
+    def to_json(self) -> str:
+        """Canonical JSON: sorted keys, no spaces, fields at their absent value left out."""
+        return json.dumps(_plain(self), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> TrialSpec:
+        """The inverse of `to_json`.
+
+        Raises:
+            SpecError: The text is no JSON, lacks a field, has an unknown one or a bad value.
+        """
+        try:
+            data = json.loads(text)
+        except ValueError as error:
+            raise SpecError(f"a trial's spec is not JSON: {error}") from error
+        if not isinstance(data, dict):
+            raise SpecError(f"a trial's spec is a JSON object, not {type(data).__name__}")
+        parts: dict[str, Any] = dict(data)
+        for name, kind in (("network", NetworkSpec), ("recipe", Recipe)):
+            if name in parts:
+                parts[name] = _build(kind, parts[name])
+        if "genotype" in parts:
+            parts["genotype"] = Genotype.from_json(parts["genotype"])
+        return _build(cls, parts)
+
+
+def _plain(value: Any) -> Any:
+    """Dataclasses to what JSON can say, without fields at their absent value."""
+    if isinstance(value, Genotype):
+        return value.to_json()
+    if not is_dataclass(value):
+        return value
+    return {
+        field.name: _plain(getattr(value, field.name))
+        for field in fields(value)
+        if "absent" not in field.metadata
+        or getattr(value, field.name) != field.metadata["absent"]
+    }
+
+
+def _build(kind: type[Any], data: Any) -> Any:
+    names = {field.name: field for field in fields(kind)}
+    if not isinstance(data, Mapping):
+        raise SpecError(f"{kind.__name__} is a JSON object, not {data!r}")
+    if unknown := set(data) - set(names):
+        raise SpecError(
+            f"{kind.__name__} has no field {sorted(unknown)}", fix=f"use {', '.join(names)}"
+        )
+    # A stored spec is complete: a default that has changed since must not creep into it.
+    given = dict(data)
+    for name, field in names.items():
+        if name not in given:
+            if "absent" not in field.metadata:
+                raise SpecError(f"{kind.__name__} lacks {name!r}")
+            given[name] = field.metadata["absent"]
+    return kind(**given)
+
+
+def _check_int(owner: Any, name: str, least: int) -> None:
+    value = getattr(owner, name)
+    if type(value) is not int or value < least:
+        raise SpecError(f"{name} is {value!r}", fix=f"use a whole number from {least}")
+
+
+def _check_float(
+    owner: Any, name: str, *, above: float, zero: bool = False, below: float = math.inf
+) -> None:
+    """Checks a finite number and stores it as a float, so that 1 and 1.0 are one trial."""
+    value = getattr(owner, name)
+    good = type(value) in (int, float) and math.isfinite(value)
+    if not good or not (above < value < below or (zero and value == above)):
+        bounds = f"{'from' if zero else 'above'} {above:g}"
+        bounds += f" and below {below:g}" if math.isfinite(below) else ""
+        raise SpecError(f"{name} is {value!r}", fix=f"use a finite number {bounds}")
+    object.__setattr__(owner, name, float(value))
