@@ -1,0 +1,1 @@
+"""Computes: cells, networks, data, training. Needs torch, numpy, pandas and pyarrow alone."""

@@ -1,0 +1,1 @@
+"""Data sets, held as tensors on the device, and their augmentation."""

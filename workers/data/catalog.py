@@ -1,0 +1,137 @@
+"""Every data set by name: its shape, scaling and augmentation (Section A.1).
+
+`preprocessing` is part of a trial's identity: it counts changes of the split, the scaling or the
+augmentation, so that a trial trained before such a change is never taken for one after it.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+
+from results_schema.errors import SpecError
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What is fixed about a data set.
+
+    Attributes:
+        name: As experiments and trial ids write it.
+        description: What it is, in one line.
+        preprocessing: Version of everything below and of the split.
+        classes: Number of classes.
+        channels: Of an image.
+        size: Height and width of an image, in pixels.
+        train: Number of training images.
+        test: Number of test images.
+        padding: Zeros on each side before a random crop back to `size`, in pixels.
+        flip: Whether training images are mirrored at random.
+        mean: Per channel, of pixels in [0, 1]; subtracted.
+        std: Per channel; divided by.
+    """
+
+    name: str
+    description: str
+    preprocessing: int
+    classes: int
+    channels: int
+    size: int
+    train: int
+    test: int
+    padding: int
+    flip: bool
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+DATASETS = {
+    dataset.name: dataset
+    for dataset in (
+        Dataset(
+            name="digits",
+            description="scikit-learn's 1,797 handwritten digits, 8×8 scaled to 16×16",
+            preprocessing=1,
+            classes=10,
+            channels=1,
+            size=16,
+            train=1440,
+            test=357,
+            padding=2,
+            flip=False,  # a mirrored 2 is no digit
+            mean=(0.3053,),
+            std=(0.3498,),
+        ),
+        Dataset(
+            name="digit_pairs",
+            description="two handwritten digits side by side, 00 to 99, in 16×16",
+            preprocessing=1,
+            classes=100,
+            channels=1,
+            size=16,
+            train=4000,
+            test=1000,
+            padding=2,
+            flip=False,
+            mean=(0.3053,),
+            std=(0.3498,),
+        ),
+        Dataset(
+            name="synthetic",
+            description="seeded blobs and noise of CIFAR-10's shape, for measuring speed",
+            preprocessing=1,
+            classes=10,
+            channels=3,
+            size=32,
+            train=50_000,
+            test=10_000,
+            padding=4,
+            flip=True,
+            mean=(0.5, 0.5, 0.5),
+            std=(0.25, 0.25, 0.25),
+        ),
+        Dataset(
+            name="cifar10",
+            description="CIFAR-10, photographs of ten kinds of thing",
+            preprocessing=1,
+            classes=10,
+            channels=3,
+            size=32,
+            train=50_000,
+            test=10_000,
+            padding=4,
+            flip=True,
+            mean=(0.4914, 0.4822, 0.4465),
+            std=(0.2470, 0.2435, 0.2616),
+        ),
+        Dataset(
+            name="cifar100",
+            description="CIFAR-100, photographs of a hundred kinds of thing",
+            preprocessing=1,
+            classes=100,
+            channels=3,
+            size=32,
+            train=50_000,
+            test=10_000,
+            padding=4,
+            flip=True,
+            mean=(0.5071, 0.4865, 0.4409),
+            std=(0.2673, 0.2564, 0.2762),
+        ),
+    )
+}
+
+
+def describe(name: str) -> Dataset:
+    """The data set of that name.
+
+    Raises:
+        SpecError: There is none.
+    """
+    if name not in DATASETS:
+        near = difflib.get_close_matches(name, DATASETS, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise SpecError(
+            f"unknown data set {name!r}", fix=f"{hint}use one of {', '.join(DATASETS)}"
+        )
+    return DATASETS[name]
