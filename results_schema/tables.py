@@ -42,7 +42,7 @@ METRICS = _schema(
     "metrics",
     _field("trial_id", _TEXT, "the trial"),
     _field("epoch", _INT, "1 to E; the row says how things stood after this epoch"),
-    _field("learning_rate", _REAL, "during this epoch"),
+    _field("rate", _REAL, "the learning rate during this epoch"),
     _field("train_loss", _REAL, "mean cross-entropy over the epoch's training images", unit="nat"),
     _field("train_accuracy", _REAL, "share of training images classified rightly", unit="1"),
     _field("test_loss", _REAL, "mean cross-entropy over the test set", unit="nat"),

@@ -1,0 +1,110 @@
+"""The reader's way into a store: its tables as pandas frames, joined with an experiment's names.
+
+Reading never writes, needs neither torch nor ray, and is right while a sweep is running.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+
+from results_schema import layout, tables
+from results_schema.errors import ConfigError, MissingKey, StoreError
+from results_schema.store import LocalStore, Store
+
+
+class Results:
+    """The results of a store.
+
+    Args:
+        location: The store's folder, or the store itself.
+
+    Raises:
+        StoreError: There is no such folder.
+    """
+
+    def __init__(self, location: str | Path | Store) -> None:
+        if isinstance(location, (str, Path)):
+            if not Path(location).is_dir():
+                raise StoreError(
+                    "there is no store here",
+                    where=str(location),
+                    fix="name the folder given to --store, or launch an experiment first",
+                )
+            location = LocalStore(location)
+        self.store: Store = location
+
+    def experiments(self) -> list[str]:
+        """Names of the experiments that were launched into this store."""
+        return sorted(layout.names(self.store.list(layout.MEMBERS)))
+
+    def members(self, experiment: str | None = None) -> pd.DataFrame:
+        """Which trials an experiment shows, under which base, variant and index.
+
+        Args:
+            experiment: Its name, or None for all experiments.
+
+        Returns:
+            The columns of `tables.MEMBERS`, in the experiment's order.
+
+        Raises:
+            ConfigError: No experiment of that name was launched into this store.
+        """
+        names = self.experiments() if experiment is None else [experiment]
+        known = self.experiments()
+        for name in names:
+            if name not in known:
+                raise ConfigError(
+                    f"the store has no experiment {name!r}",
+                    fix=f"it has {', '.join(known) or 'none yet'}",
+                )
+        return self._read([layout.members(name) for name in names], tables.MEMBERS)
+
+    def trials(self, experiment: str | None = None) -> pd.DataFrame:
+        """One row per ended trial; with an experiment, one per member, trained or not.
+
+        Args:
+            experiment: If given, the members' columns are joined, and members whose trial has
+                not ended have no status and no numbers.
+
+        Returns:
+            The columns of `tables.TRIALS`, behind those of `tables.MEMBERS` if joined.
+        """
+        return self._joined(layout.TRIALS, tables.TRIALS, experiment, how="left")
+
+    def metrics(self, experiment: str | None = None) -> pd.DataFrame:
+        """One row per trained epoch.
+
+        Args:
+            experiment: If given, its trials alone, with the members' columns joined; a trial that
+                is several members appears once for each.
+
+        Returns:
+            The columns of `tables.METRICS`, behind those of `tables.MEMBERS` if joined.
+        """
+        return self._joined(layout.METRICS, tables.METRICS, experiment, how="inner")
+
+    def _joined(
+        self, folder: str, schema: pa.Schema, experiment: str | None, how: str
+    ) -> pd.DataFrame:
+        keys = self.store.list(folder)
+        if experiment is None:
+            return self._read(keys, schema)
+        members = self.members(experiment)
+        wanted = set(members["trial_id"])
+        rows = self._read([k for k in keys if layout.names([k]) <= wanted], schema)
+        fresh = ["trial_id", *(c for c in rows.columns if c not in members.columns)]
+        return members.merge(rows[fresh], on="trial_id", how="left" if how == "left" else "inner")
+
+    def _read(self, keys: list[str], schema: pa.Schema) -> pd.DataFrame:
+        parts = [schema.empty_table()]
+        for key in keys:
+            if key.startswith("."):
+                continue
+            try:
+                parts.append(tables.from_parquet(self.store.get(key), schema, key))
+            except MissingKey:
+                continue  # removed since it was listed
+        return pa.concat_tables(parts, promote_options="permissive").to_pandas()

@@ -1,0 +1,216 @@
+"""The store: put, get, list and delete behind everything that is kept.
+
+A put is atomic: the bytes are written aside, on the same file system, and renamed into place, so
+that a reader sees the old file or the new one and never a torn one. A put under a lease is staged
+in the lease's own folder; when the lease has been taken over that folder is gone, the rename
+fails, and the writer learns that it is superseded (`results_schema.lease`).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from results_schema import layout, tables
+from results_schema.errors import MissingKey, StoreError
+
+if TYPE_CHECKING:
+    from results_schema.lease import Lease, Leases
+
+_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]*(/[A-Za-z0-9][A-Za-z0-9._@+-]*)*")
+_CURES = {
+    errno.ENOSPC: "free some space there, then launch again: nothing written so far is lost",
+    errno.EDQUOT: "free some of your quota, then launch again: nothing written so far is lost",
+    errno.EROFS: "the file system is read-only; use --store with a folder that can be written",
+    errno.EACCES: "you may not write there; use --store with a folder of your own",
+    errno.EPERM: "you may not write there; use --store with a folder of your own",
+    errno.ENOTDIR: "a file is in the way; use --store with a folder",
+}
+
+
+class Store(Protocol):
+    """What every store can do. Keys are relative paths with forward slashes (`layout`)."""
+
+    leases: Leases
+
+    def put(
+        self, key: str, data: bytes, *, lease: Lease | None = None, durable: bool = False
+    ) -> None:
+        """Replaces what lies under the key, atomically.
+
+        Args:
+            key: Where.
+            data: What.
+            lease: If given, write only while this lease holds.
+            durable: Whether the bytes must survive a power cut from here on.
+
+        Raises:
+            Superseded: The lease has been taken over; nothing was written.
+            StoreError: It could not be written; what was there before still is.
+        """
+        ...
+
+    def get(self, key: str) -> bytes:
+        """The bytes under the key.
+
+        Raises:
+            MissingKey: There are none.
+            StoreError: They could not be read.
+        """
+        ...
+
+    def list(self, prefix: str) -> list[str]:
+        """All keys below a folder's key, which ends in a slash; sorted; empty if there is none."""
+        ...
+
+    def delete(self, key: str) -> None:
+        """Removes what lies under the key, if anything does."""
+        ...
+
+
+class LocalStore:
+    """A store in a folder, local or shared (NFS)."""
+
+    def __init__(self, root: str | Path) -> None:
+        from results_schema.lease import Leases
+
+        self.root = Path(root).absolute()
+        self.leases = Leases(self.root / layout.LEASES)
+
+    def __repr__(self) -> str:
+        return f"LocalStore({str(self.root)!r})"
+
+    def put(
+        self, key: str, data: bytes, *, lease: Lease | None = None, durable: bool = False
+    ) -> None:
+        """See `Store.put`."""
+        target = self._path(key)
+        folder = lease.folder if lease else self.root / ".staging"
+        staged = folder / uuid.uuid4().hex
+        try:
+            made = _make_folder(target.parent)
+            if lease is None:
+                folder.mkdir(parents=True, exist_ok=True)
+            _write(staged, data, durable)
+            staged.replace(target)
+            if durable:
+                for parent in (target.parent, *made):
+                    _sync_folder(parent)
+        except OSError as error:
+            if lease is not None:
+                lease.check(error)
+            staged.unlink(missing_ok=True)
+            raise _unfit(error, target) from error
+
+    def get(self, key: str) -> bytes:
+        """See `Store.get`."""
+        path = self._path(key)
+        try:
+            return path.read_bytes()
+        except FileNotFoundError as error:
+            raise MissingKey("nothing is stored here", where=str(path)) from error
+        except OSError as error:
+            raise _unfit(error, path) from error
+
+    def list(self, prefix: str) -> list[str]:
+        """See `Store.list`."""
+        found: list[str] = []
+        folders = [prefix]
+        while folders:
+            folder = folders.pop()
+            try:
+                with os.scandir(self.root / folder) as entries:
+                    for entry in entries:
+                        key = folder + entry.name
+                        if entry.is_dir():
+                            folders.append(key + "/")
+                        else:
+                            found.append(key)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise _unfit(error, self.root / folder) from error
+        return sorted(found)
+
+    def delete(self, key: str) -> None:
+        """See `Store.delete`."""
+        path = self._path(key)
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise _unfit(error, path) from error
+
+    def _path(self, key: str) -> Path:
+        if not _KEY.fullmatch(key):
+            raise StoreError(
+                f"{key!r} is no key", fix="use names of letters, digits and ._@+- between slashes"
+            )
+        return self.root / key
+
+
+def open_store(location: str | Path) -> LocalStore:
+    """The store at a location, made ready: its tables exist, if only without rows.
+
+    Args:
+        location: A folder, made if it is not there.
+
+    Raises:
+        StoreError: It can't be made, read or written, or is no folder path.
+    """
+    if "://" in str(location):
+        raise StoreError(
+            "a store is a folder", where=str(location), fix="use --store with a path, such as results"
+        )
+    store = LocalStore(location)
+    for folder, schema in (
+        (layout.METRICS, tables.METRICS),
+        (layout.TRIALS, tables.TRIALS),
+        (layout.MEMBERS, tables.MEMBERS),
+    ):
+        empty = tables.to_parquet([], schema)
+        try:
+            current = store.get(layout.schema(folder)) == empty
+        except MissingKey:
+            current = False
+        if not current:
+            store.put(layout.schema(folder), empty)
+    return store
+
+
+def _write(path: Path, data: bytes, durable: bool) -> None:
+    with path.open("xb") as file:
+        file.write(data)
+        if durable:
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def _make_folder(folder: Path) -> list[Path]:
+    """Makes a folder with its parents and says which folders got a new entry by it."""
+    missing = []
+    while not folder.exists():
+        missing.append(folder)
+        folder = folder.parent
+    for path in reversed(missing):
+        path.mkdir(exist_ok=True)
+    return [path.parent for path in missing]
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _unfit(error: OSError, path: Path) -> StoreError:
+    return StoreError(
+        error.strerror or str(error),
+        where=str(path),
+        fix=_CURES.get(error.errno or 0, "mend the store's file system, then launch again"),
+    )
