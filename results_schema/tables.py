@@ -176,7 +176,6 @@ def _check_row(row: Mapping[str, Any], schema: pa.Schema) -> None:
 
 def _python_type(kind: pa.DataType) -> type | tuple[type, ...]:
 
-
     if pa.types.is_floating(kind):
         return float
     if pa.types.is_integer(kind):

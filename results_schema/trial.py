@@ -10,9 +10,10 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from results_schema.errors import SpecError
 from results_schema.genotype import Genotype
@@ -32,7 +33,7 @@ class NetworkSpec:
         channels: C, channels of a node before the first reduction.
     """
 
-    __pydantic_config__ = {"extra": "forbid", "strict": True}
+    __pydantic_config__: ClassVar = {"extra": "forbid", "strict": True}
 
     cells: int = 20
     channels: int = 36
@@ -63,7 +64,7 @@ class Recipe:
         version: `RECIPE_VERSION` when the trial was named.
     """
 
-    __pydantic_config__ = {"extra": "forbid", "strict": True}
+    __pydantic_config__: ClassVar = {"extra": "forbid", "strict": True}
 
     epochs: int = 600
     batch_size: int = 80
@@ -106,7 +107,7 @@ class TrialSpec:
     precision: str = "fp32"
 
     def __post_init__(self) -> None:
-        if not self.dataset or not set(self.dataset) <= set("abcdefghijklmnopqrstuvwxyz0123456789_"):
+        if not re.fullmatch(r"[a-z0-9_]+", self.dataset):
             raise SpecError(
                 f"data set {self.dataset!r} is no name",
                 fix="use lower-case letters, digits and underscores",
@@ -161,8 +162,7 @@ def _plain(value: Any) -> Any:
     return {
         field.name: _plain(getattr(value, field.name))
         for field in fields(value)
-        if "absent" not in field.metadata
-        or getattr(value, field.name) != field.metadata["absent"]
+        if "absent" not in field.metadata or getattr(value, field.name) != field.metadata["absent"]
     }
 
 
