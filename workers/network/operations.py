@@ -1,0 +1,151 @@
+"""What an edge of a cell does to a feature map (Section A.3; details from the published code).
+
+Each operation maps [N, C, H, W] to [N, C, ⌈H/stride⌉, ⌈W/stride⌉]. Batch normalisation is affine
+and convolutions have no bias. `skip_connect` at stride 2 needs even C, H and W.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from results_schema.errors import SpecError
+
+
+class BatchNorm(nn.BatchNorm2d):
+    """Batch normalisation that does not count its batches.
+
+    Only a cumulative average would read the count, and adding to it costs a kernel a layer.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.batch_norm(
+            input,
+            self.running_mean,
+            self.running_var,
+            self.weight,
+            self.bias,
+            self.training,
+            self.momentum or 0.0,
+            self.eps,
+        )
+
+
+class AvgPool(nn.Module):
+    """Average over the pixels under a square window; padding is left out of the count."""
+
+    def __init__(self, kernel: int, stride: int) -> None:
+        super().__init__()
+        self.kernel, self.stride = kernel, stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.is_cuda:
+            return self.pad_and_pool(x)
+        padding = self.kernel // 2
+        return F.avg_pool2d(x, self.kernel, self.stride, padding, count_include_pad=False)
+
+    def pad_and_pool(self, x: Tensor) -> Tensor:
+        """The same average by explicit padding.
+
+        The gradient of a padded avg_pool2d is wrong on CUDA for channels_last maps in torch
+        before mid-2026 (pytorch/pytorch#188344).
+        """
+        border = [self.kernel // 2] * 4
+        inside = F.pad(x.new_ones(1, 1, *x.shape[2:]), border)
+        total = F.avg_pool2d(F.pad(x, border), self.kernel, self.stride)
+        return total / F.avg_pool2d(inside, self.kernel, self.stride)
+
+    def extra_repr(self) -> str:
+        return f"kernel={self.kernel}, stride={self.stride}"
+
+
+class FactorizedReduce(nn.Module):
+    """Halves a map by two strided 1×1 convolutions, the second shifted by one pixel each way."""
+
+    def __init__(self, channels_in: int, channels_out: int) -> None:
+        super().__init__()
+        half = channels_out // 2
+        self.relu = nn.ReLU()
+        self.conv_1 = nn.Conv2d(channels_in, half, 1, stride=2, bias=False)
+        self.conv_2 = nn.Conv2d(channels_in, half, 1, stride=2, bias=False)
+        self.bn = BatchNorm(channels_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.relu(x)
+        return self.bn(torch.cat([self.conv_1(x), self.conv_2(x[:, :, 1:, 1:])], dim=1))
+
+
+def relu_conv_bn(channels_in: int, channels_out: int) -> nn.Sequential:
+    """ReLU, 1×1 convolution, batch normalisation."""
+    return nn.Sequential(
+        nn.ReLU(),
+        nn.Conv2d(channels_in, channels_out, 1, bias=False),
+        BatchNorm(channels_out),
+    )
+
+
+def _separable(channels: int, kernel: int, stride: int, dilation: int = 1) -> list[nn.Module]:
+    padding = dilation * (kernel // 2)
+    return [
+        nn.ReLU(),
+        nn.Conv2d(
+            channels, channels, kernel, stride, padding, dilation, groups=channels, bias=False
+        ),
+        nn.Conv2d(channels, channels, 1, bias=False),
+        BatchNorm(channels),
+    ]
+
+
+def _sep_conv(kernel: int) -> Callable[[int, int], nn.Module]:
+    return lambda channels, stride: nn.Sequential(
+        *_separable(channels, kernel, stride), *_separable(channels, kernel, 1)
+    )
+
+
+def _dil_conv(kernel: int) -> Callable[[int, int], nn.Module]:
+    return lambda channels, stride: nn.Sequential(*_separable(channels, kernel, stride, dilation=2))
+
+
+def _skip_connect(channels: int, stride: int) -> nn.Module:
+    return nn.Identity() if stride == 1 else FactorizedReduce(channels, channels)
+
+
+def _conv_7x1_1x7(channels: int, stride: int) -> nn.Module:
+    return nn.Sequential(
+        nn.ReLU(),
+        nn.Conv2d(channels, channels, (1, 7), (1, stride), (0, 3), bias=False),
+        nn.Conv2d(channels, channels, (7, 1), (stride, 1), (3, 0), bias=False),
+        BatchNorm(channels),
+    )
+
+
+_BUILDERS: dict[str, Callable[[int, int], nn.Module]] = {
+    "max_pool_3x3": lambda channels, stride: nn.MaxPool2d(3, stride, padding=1),
+    "avg_pool_3x3": lambda channels, stride: AvgPool(3, stride),
+    "skip_connect": _skip_connect,
+    "sep_conv_3x3": _sep_conv(3),
+    "sep_conv_5x5": _sep_conv(5),
+    "sep_conv_7x7": _sep_conv(7),
+    "dil_conv_3x3": _dil_conv(3),
+    "dil_conv_5x5": _dil_conv(5),
+    "conv_7x1_1x7": _conv_7x1_1x7,
+}
+
+
+def build_operation(name: str, channels: int, stride: int) -> nn.Module:
+    """The operation of that name, one of `results_schema.genotype.OPERATIONS`.
+
+    Args:
+        name: What the edge carries.
+        channels: C, of its input and its output.
+        stride: 1, or 2 on an edge from an input of a reduction cell.
+
+    Raises:
+        SpecError: No operation has this name.
+    """
+    if name not in _BUILDERS:
+        raise SpecError(f"unknown operation {name!r}", fix=f"use one of {', '.join(_BUILDERS)}")
+    return _BUILDERS[name](channels, stride)
