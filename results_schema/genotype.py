@@ -59,13 +59,13 @@ class Cell:
                 _check_edge(edge, node, position)
         last = len(self.nodes) + INPUTS - 1
         allowed = f"use distinct nodes from {INPUTS} to {last}"
-        if not self.concat or len(set(self.concat)) != len(self.concat):
-            raise SpecError(f"concat {list(self.concat)} is empty or repeats a node", fix=allowed)
         for node in self.concat:
             if type(node) is not int or not INPUTS <= node <= last:
                 raise SpecError(
                     f"concat names {node!r}, which is no intermediate node", fix=allowed
                 )
+        if not self.concat or len(set(self.concat)) != len(self.concat):
+            raise SpecError(f"concat {list(self.concat)} is empty or repeats a node", fix=allowed)
 
     @classmethod
     def from_pairs(cls, pairs: Sequence[Sequence[Any]], concat: Sequence[int]) -> Cell:
@@ -81,10 +81,9 @@ class Cell:
         """The inverse of `to_json`."""
         if not isinstance(data, Mapping) or set(data) != {"nodes", "concat"}:
             raise SpecError(f"a cell is a mapping of nodes and concat, not {data!r}")
-        return cls(
-            tuple(tuple(_edge(edge) for edge in node) for node in data["nodes"]),
-            tuple(data["concat"]),
-        )
+        nodes, concat = _items(data["nodes"], "nodes"), _items(data["concat"], "concat")
+        edges = [_items(node, f"node {i}") for i, node in enumerate(nodes, start=INPUTS)]
+        return cls(tuple(tuple(_edge(edge) for edge in node) for node in edges), tuple(concat))
 
     def to_json(self) -> dict[str, Any]:
         """`{"nodes": [[[op, source], …], …], "concat": […]}`."""
@@ -132,11 +131,25 @@ class Genotype:
         """The inverse of `to_json`."""
         if not isinstance(data, Mapping) or set(data) != {"normal", "reduce"}:
             raise SpecError(f"a genotype is a mapping of normal and reduce, not {data!r}")
-        return cls(Cell.from_json(data["normal"]), Cell.from_json(data["reduce"]))
+        return cls(_cell(data, "normal"), _cell(data, "reduce"))
 
     def to_json(self) -> dict[str, Any]:
         """`{"normal": cell, "reduce": cell}`."""
         return {"normal": self.normal.to_json(), "reduce": self.reduce.to_json()}
+
+
+def _cell(data: Mapping[str, Any], name: str) -> Cell:
+    try:
+        return Cell.from_json(data[name])
+    except SpecError as error:
+        where = f"{name} cell, {error.where}" if error.where else f"{name} cell"
+        raise SpecError(error.what, where=where, fix=error.fix) from None
+
+
+def _items(value: Any, name: str) -> Sequence[Any]:
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise SpecError(f"{name} is {value!r}", fix="use a list")
+    return value
 
 
 def _edge(pair: Any) -> Edge:

@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from results_schema import seal
 from results_schema.errors import CorruptData, SpecError
 
 SCHEMA_VERSION = "1"
@@ -109,23 +110,28 @@ MEMBERS = _schema(
 
 
 def to_parquet(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> bytes:
-    """One Parquet file with page checksums.
+    """One Parquet file with page checksums and a seal over all of it.
 
     Raises:
-        SpecError: A row's keys are not the schema's, a value has another type than its column, or
-            a column that must be filled is null.
+        SpecError: A row's keys are not the schema's, a value has another type than its column or
+            is too large for it, a time lacks its zone, or a column that must be filled is null.
     """
     rows = list(rows)
     for row in rows:
         _check_row(row, schema)
-    table = pa.Table.from_pylist(rows, schema=schema)
+    try:
+        table = pa.Table.from_pylist(rows, schema=schema)
+    except (pa.ArrowInvalid, OverflowError) as error:
+        raise SpecError(f"a row does not fit {_name(schema)}: {error}") from error
     sink = io.BytesIO()
-    pq.write_table(table, sink, write_page_checksum=True, compression="zstd")
-    return sink.getvalue()
+    with pq.ParquetWriter(sink, schema, write_page_checksum=True, compression="zstd") as writer:
+        writer.write_table(table)
+        writer.add_key_value_metadata({seal.KEY: seal.BLANK})
+    return seal.seal(sink.getvalue())
 
 
 def from_parquet(data: bytes, schema: pa.Schema, where: str) -> pa.Table:
-    """The table of one file, its pages checked against their checksums.
+    """The table of one file, its bytes checked against their seal before they are parsed.
 
     Args:
         data: The file's bytes.
@@ -133,10 +139,12 @@ def from_parquet(data: bytes, schema: pa.Schema, where: str) -> pa.Table:
         where: The file's name, for the error.
 
     Raises:
-        CorruptData: The bytes are no Parquet file, a page was altered, or columns do not fit.
+        CorruptData: A byte was altered or lost since `to_parquet`, or columns do not fit.
     """
     try:
-        table = pq.read_table(io.BytesIO(data), page_checksum_verification=True)
+        if not seal.is_sound(data):
+            raise ValueError("its bytes do not match their SHA-256")
+        table = pq.read_table(io.BytesIO(data))
         columns = [
             table[name].cast(schema.field(name).type)
             if name in table.column_names
@@ -146,7 +154,7 @@ def from_parquet(data: bytes, schema: pa.Schema, where: str) -> pa.Table:
         return pa.table(columns, schema=pa.schema([f.with_nullable(True) for f in schema]))
     except (pa.ArrowException, OSError, ValueError) as error:
         raise CorruptData(
-            f"not a sound {schema.metadata[b'table'].decode()} table: {error}",
+            f"not a sound {_name(schema)} table: {error}",
             where=where,
             fix="delete it and launch again: what it held is rebuilt from the checkpoint",
         ) from error
@@ -160,7 +168,7 @@ def canonical(table: pa.Table, schema: pa.Schema) -> pa.Table:
 
 
 def _check_row(row: Mapping[str, Any], schema: pa.Schema) -> None:
-    table = schema.metadata[b"table"].decode()
+    table = _name(schema)
     if set(row) != set(schema.names):
         odd = sorted(set(row) ^ set(schema.names))
         raise SpecError(f"a row of {table} lacks or adds {odd}")
@@ -172,10 +180,18 @@ def _check_row(row: Mapping[str, Any], schema: pa.Schema) -> None:
             isinstance(value, bool) and not pa.types.is_boolean(field.type)
         ):
             raise SpecError(f"{table}.{field.name} is {value!r}, not of type {field.type}")
+        if isinstance(value, datetime) and value.tzinfo is None:
+            raise SpecError(
+                f"{table}.{field.name} is {value!r}, without a time zone",
+                fix="use datetime.now(UTC)",
+            )
+
+
+def _name(schema: pa.Schema) -> str:
+    return schema.metadata[b"table"].decode()
 
 
 def _python_type(kind: pa.DataType) -> type | tuple[type, ...]:
-
     if pa.types.is_floating(kind):
         return float
     if pa.types.is_integer(kind):

@@ -107,14 +107,14 @@ class TrialSpec:
     precision: str = "fp32"
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"[a-z0-9_]+", self.dataset):
+        if type(self.dataset) is not str or not re.fullmatch(r"[a-z0-9_]+", self.dataset):
             raise SpecError(
                 f"data set {self.dataset!r} is no name",
                 fix="use lower-case letters, digits and underscores",
             )
         _check_int(self, "preprocessing", 1)
         _check_float(self, "learning_rate", above=0)
-        _check_int(self, "seed", 0)
+        _check_int(self, "seed", 0, most=2**63 - 1)
         if self.precision not in PRECISIONS:
             raise SpecError(
                 f"unknown precision {self.precision!r}", fix=f"use one of {', '.join(PRECISIONS)}"
@@ -184,10 +184,10 @@ def _build(kind: type[Any], data: Any) -> Any:
     return kind(**given)
 
 
-def _check_int(owner: Any, name: str, least: int) -> None:
+def _check_int(owner: Any, name: str, least: int, most: int = 2**31 - 1) -> None:
     value = getattr(owner, name)
-    if type(value) is not int or value < least:
-        raise SpecError(f"{name} is {value!r}", fix=f"use a whole number from {least}")
+    if type(value) is not int or not least <= value <= most:
+        raise SpecError(f"{name} is {value!r}", fix=f"use a whole number from {least} to {most}")
 
 
 def _check_float(
@@ -195,9 +195,14 @@ def _check_float(
 ) -> None:
     """Checks a finite number and stores it as a float, so that 1 and 1.0 are one trial."""
     value = getattr(owner, name)
-    good = type(value) in (int, float) and math.isfinite(value)
-    if not good or not (above < value < below or (zero and value == above)):
+    try:
+        number = float(value) if type(value) in (int, float) else math.nan
+    except OverflowError:
+        number = math.inf
+    good = above < number < below or (zero and number == above)
+    if not good or not math.isfinite(number):
         bounds = f"{'from' if zero else 'above'} {above:g}"
         bounds += f" and below {below:g}" if math.isfinite(below) else ""
         raise SpecError(f"{name} is {value!r}", fix=f"use a finite number {bounds}")
-    object.__setattr__(owner, name, float(value))
+    # Adding zero turns -0.0, which JSON spells apart, into 0.0.
+    object.__setattr__(owner, name, number + 0.0)
