@@ -49,6 +49,11 @@ def checkpoints(trial_id: str) -> str:
     return f"checkpoints/{trial_id}/"
 
 
+def attempts(trial_id: str) -> str:
+    """How many workers have trained the trial, and since when, as JSON."""
+    return f"{checkpoints(trial_id)}attempts.json"
+
+
 def tensors(trial_id: str, epoch: int) -> str:
     """Weights, buffers and momentum after an epoch, as safetensors."""
     return f"{checkpoints(trial_id)}epoch-{epoch:05d}/tensors.safetensors"

@@ -60,7 +60,7 @@ DATASETS = {
             padding=2,
             flip=False,  # a mirrored 2 is no digit
             mean=(0.3053,),
-            std=(0.3498,),
+            std=(0.3186,),
         ),
         Dataset(
             name="digit_pairs",
@@ -74,7 +74,7 @@ DATASETS = {
             padding=2,
             flip=False,
             mean=(0.3053,),
-            std=(0.3498,),
+            std=(0.3630,),
         ),
         Dataset(
             name="synthetic",

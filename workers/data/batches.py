@@ -1,0 +1,74 @@
+"""Batches of an epoch: a fresh order, and augmentation drawn for each image (Section A.1).
+
+All draws come from (seed, epoch, purpose) on the CPU, so that every device trains on the same
+images and a resumed trial goes on as an undisturbed one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from workers.data.catalog import Dataset
+from workers.data.images import Data, Images
+from workers.draws import generator
+
+EVALUATION_BATCH = 500
+"""Images a step of evaluation; part of recipe version 1."""
+
+
+def training_batches(
+    data: Data, batch_size: int, seed: int, epoch: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """The epoch's training images in a fresh order, shifted, mirrored and normalised.
+
+    Args:
+        data: On the device.
+        batch_size: The last batch takes what is left.
+        seed: The trial's.
+        epoch: From 1.
+
+    Yields:
+        Images float [B, C, H, W], channels last in memory, and labels int64 [B].
+    """
+    about, images = data.about, data.train
+    device = images.pixels.device
+    count = len(images)
+    order = torch.randperm(count, generator=generator(seed, epoch, "order")).to(device)
+    draws = generator(seed, epoch, "augmentation")
+    shifts = torch.randint(2 * about.padding + 1, (count, 2), generator=draws).to(device)
+    flips = (torch.rand(count, generator=draws) < 0.5).to(device) if about.flip else None
+    padding = [about.padding] * 4
+    for chosen in order.split(batch_size):
+        pixels = torch.nn.functional.pad(images.pixels[chosen], padding)
+        pixels = _crop(pixels, shifts[chosen], about.size)
+        if flips is not None:
+            pixels = torch.where(flips[chosen, None, None, None], pixels.flip(3), pixels)
+        yield normalise(pixels, about), images.labels[chosen]
+
+
+def evaluation_batches(images: Images, about: Dataset) -> Iterator[tuple[Tensor, Tensor]]:
+    """All images of a split in their order, normalised; shapes as in `training_batches`."""
+    for start in range(0, len(images), EVALUATION_BATCH):
+        chosen = slice(start, start + EVALUATION_BATCH)
+        yield normalise(images.pixels[chosen], about), images.labels[chosen]
+
+
+def normalise(pixels: Tensor, about: Dataset) -> Tensor:
+    """Bytes [N, C, H, W] to floats of mean 0 and deviation 1, channels last in memory."""
+    mean = torch.tensor(about.mean, device=pixels.device).mul_(255).view(-1, 1, 1)
+    std = torch.tensor(about.std, device=pixels.device).mul_(255).view(-1, 1, 1)
+    return ((pixels - mean) / std).contiguous(memory_format=torch.channels_last)
+
+
+def _crop(padded: Tensor, shifts: Tensor, size: int) -> Tensor:
+    """Cuts a window of `size` out of each image [N, C, P, P] at its own shift [N, 2]."""
+    number, channels = padded.shape[:2]
+    along = torch.arange(size, device=padded.device)
+    rows = (shifts[:, 0, None] + along)[:, None, :, None]  # [N, 1, size, 1]
+    columns = (shifts[:, 1, None] + along)[:, None, None, :]  # [N, 1, 1, size]
+    image = torch.arange(number, device=padded.device)[:, None, None, None]
+    channel = torch.arange(channels, device=padded.device)[None, :, None, None]
+    return padded[image, channel, rows, columns]

@@ -1,0 +1,66 @@
+"""Trains one trial without Ray: `python -m workers.train SPEC.json`.
+
+For debugging, and for GPU machines that have torch but no Ray. SPEC.json is a trial's canonical
+JSON, as `nas-sweep plan EXPERIMENT --spec TRIAL` prints it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from results_schema.errors import ConfigError, NasSweepError
+from results_schema.store import open_store
+from results_schema.trial import TrialSpec
+from workers.training.loop import Checkpointing, train
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Trains the trial and prints each epoch.
+
+    Returns:
+        The exit code: 0 when the trial has ended, 1 when it failed, 2 for a bad spec, 3 for an
+        unfit store or machine.
+    """
+    parser = argparse.ArgumentParser(prog="python -m workers.train", description=__doc__)
+    parser.add_argument("spec", type=Path, help="the trial's JSON")
+    parser.add_argument("--store", default="results", help="folder of results (default: results)")
+    parser.add_argument("--device", help="cuda, cuda:N or cpu (default: a GPU if there is one)")
+    parser.add_argument(
+        "--checkpoint-every", type=float, default=60.0, metavar="S", help="seconds (default: 60)"
+    )
+    options = parser.parse_args(arguments)
+    try:
+        spec = _read(options.spec)
+        store = open_store(options.store)
+        print(f"training {spec.trial_id} into {store.root}")
+        outcome = train(
+            spec,
+            store,
+            device=options.device,
+            checkpointing=Checkpointing(every=options.checkpoint_every),
+            on_epoch=lambda row: print(
+                f"epoch {row['epoch']}/{spec.recipe.epochs}: train loss {row['train_loss']:.4f}, "
+                f"test accuracy {row['test_accuracy']:.4f}, {row['seconds']:.2f} s",
+                flush=True,
+            ),
+        )
+    except NasSweepError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    print(f"{outcome.status}: {outcome.reason}")
+    return 0 if outcome.status in ("done", "diverged") else 1
+
+
+def _read(path: Path) -> TrialSpec:
+    try:
+        return TrialSpec.from_json(path.read_bytes())
+    except OSError as error:
+        raise ConfigError(error.strerror or str(error), where=str(path)) from error
+    except NasSweepError as error:
+        raise ConfigError(error.what, where=f"{path} {error.where}".strip(), fix=error.fix) from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())

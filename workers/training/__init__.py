@@ -1,0 +1,1 @@
+"""Training of one trial: the step, the loop, its checkpoints and its end."""

@@ -1,0 +1,55 @@
+"""The device a trial runs on, set up so that only the spec decides the arithmetic."""
+
+from __future__ import annotations
+
+import platform
+import resource
+from pathlib import Path
+
+import torch
+
+from results_schema.errors import MachineError
+
+
+def choose(name: str | None = None) -> torch.device:
+    """The device to train on, made ready for exact fp32.
+
+    Args:
+        name: "cuda", "cuda:1", "cpu", or None for a GPU where there is one.
+
+    Raises:
+        MachineError: A GPU was asked for and there is none, or the name means nothing.
+    """
+    try:
+        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+    except RuntimeError as error:
+        raise MachineError(f"unknown device {name!r}", fix="use cuda, cuda:N or cpu") from error
+    if device.type not in ("cuda", "cpu"):
+        raise MachineError(f"{name!r} is not supported", fix="use cuda, cuda:N or cpu")
+    if device.type == "cpu":
+        # More threads give other bits, and several trials side by side use the cores better.
+        torch.set_num_threads(1)
+        return device
+    if not torch.cuda.is_available():
+        raise MachineError("no CUDA GPU is visible", fix="use --device cpu, or mend the driver")
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.benchmark = True
+    return device
+
+
+def name(device: torch.device) -> str:
+    """The GPU's or processor's name."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.machine()
+
+
+def peak_memory(device: torch.device) -> int:
+    """Most bytes in use so far: of the GPU by this process, or resident in main memory."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -1,0 +1,63 @@
+"""The row of an ended trial: what it was, how it ended, and where it was trained."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import Any
+
+from results_schema.trial import TrialSpec
+
+LATE = 10
+"""Epochs that the late test accuracy averages over."""
+
+
+def trial_row(
+    spec: TrialSpec,
+    rows: list[dict[str, Any]],
+    provenance: dict[str, Any],
+    *,
+    parameters: int,
+    status: str,
+    reason: str,
+    started: datetime,
+    attempts: int,
+) -> dict[str, Any]:
+    """A row of `tables.TRIALS`.
+
+    Args:
+        spec: The trial.
+        rows: Its metrics, one per epoch, at least one.
+        provenance: Of the last attempt (`provenance.gather`).
+        parameters: Of the network.
+        status: "done" or "diverged".
+        reason: Why it ended.
+        started: When the first attempt began.
+        attempts: How many workers trained it.
+    """
+    last = rows[-1]
+    accuracies = [row["test_accuracy"] for row in rows]
+    late = accuracies[-LATE:]
+    return {
+        "trial_id": spec.trial_id,
+        "status": status,
+        "dataset": spec.dataset,
+        "learning_rate": spec.learning_rate,
+        "seed": spec.seed,
+        "precision": spec.precision,
+        "width": float(spec.genotype.width),
+        "depth": spec.genotype.depth,
+        "parameters": parameters,
+        "epochs": len(rows),
+        "train_loss": last["train_loss"],
+        "test_loss": last["test_loss"],
+        "test_accuracy": last["test_accuracy"],
+        "best_test_accuracy": max(accuracies),
+        "late_test_accuracy": sum(late) / len(late),
+        "spec": spec.to_json(),
+        "exit_reason": reason,
+        "started_at": started,
+        "ended_at": datetime.now(timezone.utc),
+        "train_seconds": sum(row["seconds"] for row in rows),
+        "attempts": attempts,
+        **provenance,
+    }

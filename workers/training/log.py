@@ -1,0 +1,35 @@
+"""A trial's own log: a text in the store, appended to by every attempt."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+
+from results_schema import layout
+from results_schema.errors import MissingKey
+from results_schema.lease import Lease
+from results_schema.store import Store
+
+
+class TrialLog:
+    """The log of one attempt, behind those of the attempts before it."""
+
+    def __init__(self, store: Store, lease: Lease, trial_id: str) -> None:
+        self._store, self._lease, self._key = store, lease, layout.log(trial_id)
+        try:
+            self._text = store.get(self._key).decode(errors="replace")
+        except MissingKey:
+            self._text = ""
+
+    def say(self, line: str) -> None:
+        """Adds a line with the time; it is kept from the next `flush` on."""
+        now = datetime.now(timezone.utc).isoformat(sep=" ", timespec="seconds")
+        self._text += f"{now[:19]} {line}\n"
+
+    def flush(self) -> None:
+        """Writes what was said so far.
+
+        Raises:
+            Superseded: The lease is lost.
+            StoreError: The store can't be written.
+        """
+        self._store.put(self._key, self._text.encode(), lease=self._lease)

@@ -1,0 +1,64 @@
+"""Where and with what a trial was trained: what explains its rounding, but is not its identity."""
+
+from __future__ import annotations
+
+import platform
+import socket
+import subprocess
+import sys
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from workers.training import device as devices
+
+
+def gather(device: torch.device) -> dict[str, Any]:
+    """The provenance columns of `tables.TRIALS` that do not change while a process lives."""
+    cudnn = torch.backends.cudnn.version() if torch.backends.cudnn.is_available() else None
+    commit, dirty = checkout()
+    return {
+        "host": socket.gethostname(),
+        "device": devices.name(device),
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "cuda": torch.version.cuda,
+        "cudnn": None if cudnn is None else str(cudnn),
+        # Asked of the interpreter: this package runs without Ray, and never imports it.
+        "ray": _version("ray") if "ray" in sys.modules else None,
+        "release": _version("nas-sweep") or "source tree",
+        "commit": commit,
+        "dirty": dirty,
+    }
+
+
+@lru_cache
+def checkout() -> tuple[str | None, bool | None]:
+    """The commit that this code was run from and whether files differ from it, or Nones."""
+    root = Path(__file__).parents[2]
+    if not (root / "pyproject.toml").exists():
+        return None, None
+    commit = _git(root, "rev-parse", "HEAD")
+    changes = _git(root, "status", "--porcelain", "--untracked-files=no")
+    return commit, None if changes is None else changes != ""
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=20
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
