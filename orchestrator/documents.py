@@ -1,0 +1,333 @@
+"""YAML files as plain data in which every value knows the file and line it came from.
+
+The parser's nodes are walked rather than loaded, so that no tag can build an object, both of two
+equal keys are seen, and aliases are counted as they unfold.
+"""
+
+from __future__ import annotations
+
+import difflib
+import reprlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+from ruamel.yaml.reader import ReaderError
+from ruamel.yaml.resolver import VersionedResolver
+
+from results_schema.errors import ConfigError
+
+MAX_BYTES = 1_000_000
+MAX_DEPTH = 20
+MAX_VALUES = 100_000
+"""Values in one document once its aliases are unfolded."""
+
+KeyPath = tuple[str | int, ...]
+"""Keys and list positions from the top of a document down to a value."""
+
+
+class Place(NamedTuple):
+    """Where a value was written: a file and its line, or a command line option (line 0)."""
+
+    source: str
+    line: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.source}:{self.line}" if self.line else self.source
+
+
+class Problem(NamedTuple):
+    """One thing wrong with a document."""
+
+    place: Place
+    what: str
+    fix: str = ""
+
+
+@dataclass(frozen=True)
+class Document:
+    """Plain data (dict, list, str, int, float, bool, None) and the place of each of its values."""
+
+    data: Any
+    places: Mapping[KeyPath, Place]
+
+    def place(self, path: KeyPath) -> Place:
+        """The place of a value or, where it is not written, of what it would belong to."""
+        while path not in self.places:
+            path = path[:-1]
+        return self.places[path]
+
+    def part(self, path: KeyPath) -> Document:
+        """The document below a path, which must exist."""
+        data = self.data
+        for key in path:
+            data = data[key]
+        below = {p[len(path) :]: at for p, at in self.places.items() if p[: len(path)] == path}
+        return Document(data, below)
+
+    def override(self, path: KeyPath, value: Document) -> Document:
+        """This document with one value replaced or added, which keeps its own places.
+
+        Raises:
+            ConfigError: The path leads through something that is not a mapping.
+        """
+        origin = value.place(())
+
+        def replace(data: Any, depth: int) -> Any:
+            if depth == len(path):
+                return value.data
+            if not isinstance(data, dict):
+                raise ConfigError(
+                    f"{dotted(path)} cannot be set: {dotted(path[:depth])} is {show(data)}",
+                    where=str(origin),
+                    fix=f"set {dotted(path[:depth])} as a whole",
+                )
+            return data | {path[depth]: replace(data.get(path[depth], {}), depth + 1)}
+
+        data = replace(self.data, 0)
+        places = {path[:depth]: origin for depth in range(1, len(path))}
+        places |= {p: at for p, at in self.places.items() if p[: len(path)] != path}
+        places |= {path + p: at for p, at in value.places.items()}
+        return Document(data, places)
+
+
+def read_document(path: str | Path) -> Document:
+    """Reads a YAML 1.2 file whose top level is a mapping.
+
+    Raises:
+        ConfigError: The file cannot be read, is no YAML, is too large, repeats a key, or has a
+            tag or a key that is not text. All that can be found at once is told at once.
+    """
+    text = _read_text(Path(path))
+    document = _parse(text, str(path), numbered=True)
+    if not isinstance(document.data, dict):
+        found = "is empty" if document.data is None else f"holds {show(document.data)}"
+        raise ConfigError(
+            f"the file {found}, not keys and values", where=f"{path}:1", fix="write key: value"
+        )
+    return document
+
+
+def parse_value(text: str, source: str) -> Document:
+    """Parses a value given outside a file, such as on the command line.
+
+    Args:
+        text: YAML.
+        source: How error messages name where the text was given.
+
+    Raises:
+        ConfigError: As `read_document`.
+    """
+    return _parse(text, source, numbered=False)
+
+
+def report(problems: Iterable[Problem]) -> ConfigError:
+    """One error that tells every problem, in the order of their places."""
+    ordered = sorted(set(problems))
+    errors = [ConfigError(what, where=str(at), fix=fix) for at, what, fix in ordered]
+    if len(errors) == 1:
+        return errors[0]
+    rest = [f"and {len(errors) - 20} problems more"] if len(errors) > 20 else []
+    return ConfigError("\n".join([*map(str, errors[:20]), *rest]))
+
+
+def dotted(path: KeyPath) -> str:
+    """A key path as people write it: `grid.genotype[1]`."""
+    keys = (f"[{key}]" if isinstance(key, int) else f".{printable(key)}" for key in path)
+    return "".join(keys).removeprefix(".")
+
+
+def show(value: Any) -> str:
+    """A value for an error message: as YAML has it where that differs, cut where it is long."""
+    words = {None: "null", True: "true", False: "false"}
+    if value is None or isinstance(value, bool):
+        return words[value]
+    return _brief.repr(value)
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """How to mend a misspelt name: those that look alike, if any do, and all that are known."""
+    known = list(known)
+    by_fold = {name.casefold(): name for name in known}
+    close = difflib.get_close_matches(word.casefold(), by_fold, n=2)
+    near = f"did you mean {' or '.join(by_fold[fold] for fold in close)}? " if close else ""
+    return f"{near}use {'one of ' if len(known) > 1 else ''}{', '.join(known)}"
+
+
+_brief = reprlib.Repr()
+_brief.maxstring = _brief.maxother = 60
+
+
+def printable(text: str) -> str:
+    """The text itself where it is short and safe to print, else as `show` has it."""
+    return text if text.isprintable() and len(text) <= 60 else _brief.repr(text)
+
+
+def _read_text(path: Path) -> str:
+    try:
+        if path.is_dir():
+            raise ConfigError("this is a folder", where=str(path), fix="name a YAML file in it")
+        if not path.is_file():
+            raise ConfigError("there is no such file", where=str(path), fix=_nearby(path))
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise ConfigError(f"cannot be read: {error.strerror}", where=str(path)) from error
+    if len(content) > MAX_BYTES:
+        raise ConfigError(
+            "the file is too large", where=str(path), fix=f"stay within {MAX_BYTES:,} bytes"
+        )
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ConfigError(
+            f"byte {content[error.start]:#04x} is not UTF-8",
+            where=f"{path}:{line}",
+            fix="save the file as UTF-8 text",
+        ) from error
+
+
+def _nearby(path: Path) -> str:
+    siblings = [str(other) for other in path.parent.glob("*.yaml")]
+    close = difflib.get_close_matches(str(path), siblings, n=1)
+    return f"did you mean {close[0]}?" if close else ""
+
+
+def _parse(text: str, source: str, *, numbered: bool) -> Document:
+    yaml = YAML(typ="safe", pure=True)
+    yaml.Resolver = _Resolver
+    yaml.max_depth = MAX_DEPTH
+    yaml.composer.warn_double_anchors = False
+    try:
+        root = yaml.compose(text)
+    except RecursionError as error:
+        raise ConfigError(_TOO_DEEP, where=source) from error
+    except YAMLError as error:
+        raise _syntax_error(error, text, source, numbered) from error
+    walk = _Walk(source, numbered)
+    data = None if root is None else walk.value(root, ())
+    if walk.problems:
+        raise report(walk.problems)
+    return Document(data, walk.places | {(): Place(source, int(numbered))})
+
+
+class _Resolver(VersionedResolver):
+    """YAML 1.2 whatever a %YAML line claims: under 1.1 `no` is false and 1:30 is 90."""
+
+    @property
+    def processing_version(self) -> tuple[int, int]:
+        return 1, 2
+
+
+_TOO_DEEP = f"lists or mappings are nested more than {MAX_DEPTH} deep"
+
+
+def _syntax_error(error: YAMLError, text: str, source: str, numbered: bool) -> ConfigError:
+    line, what = 1, str(error)
+    if isinstance(error, MarkedYAMLError):
+        what = ", ".join(filter(None, (error.context, error.problem)))
+        start, end = error.context_mark, error.problem_mark
+        line = end.line + 1 if end else 1
+        if numbered and start and start.line + 1 != line:
+            what += f" (it starts in line {start.line + 1})"
+    elif isinstance(error, ReaderError):
+        line = text.count("\n", 0, error.position) + 1
+        what = f"character {chr(error.character)!r} is not allowed"
+    fix = "look for a missing colon, quote, bracket or space at or above this place"
+    return ConfigError(
+        _TOO_DEEP if "maximum depth" in what else f"not YAML: {what}",
+        where=str(Place(source, line if numbered else 0)),
+        fix="indent with spaces, not tabs" if "'\\t'" in what else fix,
+    )
+
+
+class _Walk:
+    """Turns nodes into plain data, noting every value's place and every problem."""
+
+    def __init__(self, source: str, numbered: bool) -> None:
+        self.source, self.numbered = source, numbered
+        self.places: dict[KeyPath, Place] = {}
+        self.problems: list[Problem] = []
+        self.count = 0
+
+    def value(self, node: Node, path: KeyPath) -> Any:
+        self.count += 1
+        if self.count > MAX_VALUES or len(path) > MAX_DEPTH:
+            what = _TOO_DEEP if len(path) > MAX_DEPTH else f"more than {MAX_VALUES:,} values"
+            raise ConfigError(
+                what, where=str(self._place(node)), fix="write it shorter and without aliases"
+            )
+        self.places.setdefault(path, self._place(node))
+        tag = str(node.tag).removeprefix("tag:yaml.org,2002:")
+        if isinstance(node, MappingNode) and tag == "map":
+            return self._mapping(node, path)
+        if isinstance(node, SequenceNode) and tag == "seq":
+            return [self.value(item, (*path, i)) for i, item in enumerate(node.value)]
+        if isinstance(node, ScalarNode) and tag in _SCALARS:
+            try:
+                return _SCALARS[tag](node.value)
+            except ValueError:
+                self._add(node, f"{_at(path)}{show(node.value)} cannot be read as {tag}")
+        else:
+            fix = "remove the tag; write plain values"
+            self._add(node, f"{_at(path)}tag {printable(str(node.tag))} is not allowed", fix)
+        return None
+
+    def _mapping(self, node: MappingNode, path: KeyPath) -> dict[str, Any]:
+        data: dict[str, Any] = {}
+        for key, value in node.value:
+            name = key.value
+            if not isinstance(key, ScalarNode) or not key.tag.endswith(_TEXT_TAGS):
+                self._add(key, f"{_at(path)}a key is not text", "put the key in quotes")
+            elif name in data:
+                first = self.places[(*path, name)]
+                where = f", first in line {first.line}" if first.line else ""
+                self._add(key, f"{dotted((*path, name))} is given twice{where}", "keep one")
+            else:
+                self.places[(*path, name)] = self._place(key)
+                data[name] = self.value(value, (*path, name))
+        return data
+
+    def _place(self, node: Node) -> Place:
+        return Place(self.source, node.start_mark.line + 1 if self.numbered else 0)
+
+    def _add(self, node: Node, what: str, fix: str = "") -> None:
+        self.problems.append(Problem(self._place(node), what, fix))
+
+
+def _at(path: KeyPath) -> str:
+    return f"{dotted(path)}: " if path else ""
+
+
+def _text(text: str) -> str:
+    text.encode()  # half of a surrogate pair, written as an escape, could not be printed
+    return text
+
+
+def _whole(text: str) -> int:
+    if not -(2**63) <= (number := int(text, 0)) < 2**63:
+        raise ValueError("more than 64 bits")
+    return number
+
+
+def _real(text: str) -> float:
+    return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
+
+
+_SCALARS: Mapping[str, Callable[[str], Any]] = {
+    "str": _text,
+    "null": lambda _: None,
+    "bool": lambda text: bool(("false", "true").index(text.lower())),
+    "int": _whole,
+    "float": _real,
+    # Tags that YAML 1.2 knows no more: `<<`, `=` and dates are text like any other.
+    "merge": str,
+    "value": str,
+    "timestamp": str,
+}
+_TEXT_TAGS = (":str", ":merge", ":value", ":timestamp")
