@@ -1,0 +1,12 @@
+"""What every test starts from: one thread, no telemetry, the same examples each time."""
+
+import os
+
+from hypothesis import settings
+
+# Bit-equality on a CPU is promised for one thread; child processes inherit this.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+
+settings.register_profile("house", deadline=None, derandomize=True, print_blob=True)
+settings.load_profile("house")

@@ -1,0 +1,144 @@
+"""Genotypes: what is refused and how it is said, width and depth, JSON there and back."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from results_schema.errors import SpecError
+from results_schema.genotype import INPUTS, OPERATIONS, Cell, Edge, Genotype
+
+CHAIN = [[["skip_connect", 1]], [["skip_connect", 2]], [["skip_connect", 3]]]
+
+
+@st.composite
+def cells(draw: st.DrawFn) -> Cell:
+    """Any valid cell of up to six nodes, each with none to five edges."""
+    nodes = [
+        draw(
+            st.lists(
+                st.builds(Edge, st.sampled_from(OPERATIONS), st.integers(0, node - 1)), max_size=5
+            )
+        )
+        for node in range(INPUTS, INPUTS + draw(st.integers(1, 6)))
+    ]
+    intermediate = list(range(INPUTS, INPUTS + len(nodes)))
+    concat = draw(st.lists(st.sampled_from(intermediate), min_size=1, unique=True))
+    return Cell(tuple(tuple(edges) for edges in nodes), tuple(concat))
+
+
+@given(st.builds(Genotype, cells(), cells()))
+def test_json_brings_back_the_genotype(genotype: Genotype):
+    assert Genotype.from_json(json.loads(json.dumps(genotype.to_json()))) == genotype
+
+
+@given(cells())
+def test_width_and_depth_stay_within_what_the_nodes_allow(cell: Cell):
+    assert 0 <= cell.width <= len(cell.nodes)
+    assert 1 <= cell.depth <= len(cell.nodes) + 1
+
+
+def test_a_chain_is_deep_and_narrow():
+    chain = Cell.from_json({"nodes": CHAIN, "concat": [2, 3, 4]})
+    assert (chain.width, chain.depth) == (1, 4)
+
+
+def test_a_cell_fed_by_its_inputs_alone_is_wide_and_shallow():
+    cell = Cell.from_pairs([("sep_conv_3x3", 0), ("sep_conv_3x3", 1)] * 4, [2, 3, 4, 5])
+    assert (cell.width, cell.depth) == (4, 2)
+
+
+def test_a_node_counts_its_share_of_edges_from_inputs():
+    pairs = [("sep_conv_3x3", 0), ("sep_conv_3x3", 1), ("skip_connect", 0), ("skip_connect", 2)]
+    assert Cell.from_pairs(pairs, [2, 3]).width == 1.5
+
+
+def test_depth_follows_the_concatenated_nodes_alone():
+    assert Cell.from_json({"nodes": CHAIN, "concat": [2]}).depth == 2
+
+
+@pytest.mark.parametrize(
+    ("edge", "said"),
+    [
+        (["sep_conv_9x9", 0], ["'sep_conv_9x9'", *OPERATIONS]),
+        ([["skip_connect"], 0], ["['skip_connect']", *OPERATIONS]),
+        ([None, 0], ["None", *OPERATIONS]),
+        (["skip_connect", 3], ["source 3", "from 0 to 2"]),
+        (["skip_connect", 7], ["source 7", "from 0 to 2"]),
+        (["skip_connect", -1], ["source -1", "from 0 to 2"]),
+        (["skip_connect", True], ["source True", "from 0 to 2"]),
+        (["skip_connect", 1.0], ["source 1.0", "from 0 to 2"]),
+        (["skip_connect", "1"], ["source '1'", "from 0 to 2"]),
+        (["skip_connect", None], ["source None", "from 0 to 2"]),
+    ],
+)
+@pytest.mark.parametrize("name", ["normal", "reduce"])
+def test_a_bad_edge_is_named_with_its_cell_node_and_what_is_allowed(
+    edge: list[Any], said: list[str], name: str
+):
+    good = {"nodes": CHAIN, "concat": [2, 3, 4]}
+    bad = good | {"nodes": [CHAIN[0], [["skip_connect", 0], edge], CHAIN[2]]}
+    with pytest.raises(SpecError) as error:
+        Genotype.from_json({"normal": good, "reduce": good} | {name: bad})
+    message = str(error.value)
+    assert message.startswith(f"{name} cell, node 3, edge 1: ")
+    assert all(word in message for word in said), message
+
+
+@pytest.mark.parametrize(
+    ("concat", "said"),
+    [
+        ([], "empty"),
+        ([2, 2], "repeats"),
+        ([1, 2], "names 1,"),
+        ([5], "names 5,"),
+        ([True], "names True,"),
+        ([2.0], "names 2.0,"),
+        (["2"], "names '2',"),
+        ([[2]], "names [2],"),
+    ],
+)
+def test_a_bad_concat_is_named_with_the_nodes_allowed(concat: list[Any], said: str):
+    with pytest.raises(SpecError, match="from 2 to 4") as error:
+        Cell.from_json({"nodes": CHAIN, "concat": concat})
+    assert said in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        None,
+        [],
+        "cell",
+        {},
+        {"nodes": CHAIN},
+        {"nodes": CHAIN, "concat": [2], "width": 1},
+        {"nodes": 3, "concat": [2]},
+        {"nodes": "sep", "concat": [2]},
+        {"nodes": [3], "concat": [2]},
+        {"nodes": ["skip_connect"], "concat": [2]},
+        {"nodes": [[3]], "concat": [2]},
+        {"nodes": [["skip_connect", 0]], "concat": [2]},
+        {"nodes": [[["skip_connect"]]], "concat": [2]},
+        {"nodes": [[["skip_connect", 0, 1]]], "concat": [2]},
+        {"nodes": CHAIN, "concat": 2},
+        {"nodes": CHAIN, "concat": "2"},
+        {"nodes": [], "concat": [2]},
+    ],
+)
+def test_misshapen_cells_are_refused(data: Any):
+    with pytest.raises(SpecError):
+        Cell.from_json(data)
+
+
+@pytest.mark.parametrize("data", [None, [], {}, {"normal": {}}, {"normal": {}, "reduce": {}}])
+def test_misshapen_genotypes_are_refused(data: Any):
+    with pytest.raises(SpecError):
+        Genotype.from_json(data)
+
+
+def test_an_odd_number_of_pairs_is_refused():
+    with pytest.raises(SpecError, match="3 edges"):
+        Cell.from_pairs([("skip_connect", 0)] * 3, [2])

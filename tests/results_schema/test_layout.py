@@ -1,0 +1,56 @@
+"""A store's keys: all apart, all inside the store, and read back into ids."""
+
+import inspect
+import string
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from results_schema import layout
+
+ONE, OTHER = "cifar10-w2.5d3-lr0.025-s0-0123456789", "cifar10-w2.5d3-lr0.025-s0-0123456780"
+datasets = st.text(string.ascii_lowercase + string.digits + "_", min_size=1)
+
+
+def keys_of(item: str) -> list[str]:
+    """Every key that the layout gives to an item, its folder of checkpoints included."""
+    given_by = {"trial_id": item, "experiment": item, "epoch": 600, "suffix": "html"}
+    makers = [
+        maker
+        for name, maker in inspect.getmembers(layout, inspect.isfunction)
+        if name not in ("schema", "names")
+    ]
+    return [
+        maker(*(given_by[name] for name in inspect.signature(maker).parameters)) for maker in makers
+    ]
+
+
+def test_no_two_things_share_a_key():
+    keys = keys_of(ONE) + keys_of(OTHER)
+    assert len(keys) >= 20
+    assert len(set(keys)) == len(keys)
+
+
+def test_keys_stay_inside_the_store():
+    for key in keys_of(ONE):
+        assert not key.startswith("/")
+        assert "\\" not in key
+        assert not {"", ".", ".."} & set(key.removesuffix("/").split("/"))
+
+
+def test_names_reads_ids_with_dots_back_and_leaves_the_schema_out():
+    keys = [layout.schema(layout.TRIALS), layout.trial(ONE), layout.trial(OTHER)]
+    assert layout.names(keys) == {ONE, OTHER}
+    assert layout.names([layout.failure(ONE)]) == {ONE}
+    assert layout.names([]) == set()
+
+
+def test_checkpoints_sort_by_epoch():
+    epochs = [1, 9, 10, 599, 600, 99999]
+    keys = [layout.state(ONE, epoch) for epoch in epochs]
+    assert sorted(keys) == keys
+
+
+@given(datasets)
+def test_the_schema_sorts_before_every_trial(dataset: str):
+    assert layout.schema(layout.METRICS) < layout.metrics(f"{dataset}-w2.5d3-lr0.025-s0-0123456789")

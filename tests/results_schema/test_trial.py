@@ -1,0 +1,239 @@
+"""Trials are their content: golden ids, what an id ignores, what a spec refuses."""
+
+import json
+import math
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from results_schema.errors import SpecError
+from results_schema.genotype import OPERATIONS, Cell, Edge, Genotype
+from results_schema.trial import NetworkSpec, Recipe, TrialSpec, _build
+
+NORMAL = Cell.from_pairs(
+    [("sep_conv_3x3", 0), ("sep_conv_3x3", 1), ("dil_conv_3x3", 2), ("skip_connect", 0)], [2, 3]
+)
+REDUCE = Cell(((Edge("max_pool_3x3", 1),), (Edge("avg_pool_3x3", 2),) * 3), (3,))
+SPEC = TrialSpec(
+    genotype=Genotype(NORMAL, REDUCE),
+    dataset="cifar10",
+    preprocessing=1,
+    network=NetworkSpec(),
+    recipe=Recipe(),
+    learning_rate=0.025,
+    seed=0,
+)
+
+CELLS = (
+    '{"normal":{"concat":[2,3],"nodes":[[["sep_conv_3x3",0],["sep_conv_3x3",1]],'
+    '[["dil_conv_3x3",2],["skip_connect",0]]]},"reduce":{"concat":[3],'
+    '"nodes":[[["max_pool_3x3",1]],'
+    '[["avg_pool_3x3",2],["avg_pool_3x3",2],["avg_pool_3x3",2]]]}}'
+)
+GOLDEN = {
+    "cifar10-w1.5d3-lr0.025-s0-469aece1ab": (
+        f'{{"dataset":"cifar10","genotype":{CELLS},"learning_rate":0.025,'
+        '"network":{"cells":20,"channels":36},"precision":"fp32","preprocessing":1,'
+        '"recipe":{"batch_size":80,"epochs":600,"grad_clip":5.0,"momentum":0.9,"version":1,'
+        '"weight_decay":0.0003},"seed":0}'
+    ),
+    "digits-w1.5d3-lr1e-05-s7-be3ff40410": (
+        f'{{"dataset":"digits","genotype":{CELLS},"learning_rate":1e-05,'
+        '"network":{"cells":5,"channels":8},"precision":"fp32","preprocessing":3,'
+        '"recipe":{"batch_size":64,"epochs":12,"grad_clip":1.0,"momentum":0.0,"version":2,'
+        '"weight_decay":0.0},"seed":7}'
+    ),
+}
+
+
+@pytest.mark.parametrize(("trial_id", "text"), GOLDEN.items())
+def test_golden_ids(trial_id: str, text: str):
+    spec = TrialSpec.from_json(text)
+    assert (spec.trial_id, spec.to_json()) == (trial_id, text), (
+        "A trial's id has changed: results stored under the old id would never be found again and "
+        "be trained anew. Give a new field a frozen `absent` value in its metadata; count a change "
+        "of the algorithm in RECIPE_VERSION. Never edit this test to make it pass."
+    )
+
+
+def test_the_defaults_are_the_papers_on_cifar():
+    assert SPEC.trial_id == next(iter(GOLDEN))
+
+
+def test_a_whole_number_and_its_float_are_one_trial():
+    assert replace(SPEC, learning_rate=1).trial_id == replace(SPEC, learning_rate=1.0).trial_id
+
+
+def test_both_zeros_are_one_trial():
+    positive, negative = (replace(SPEC, recipe=Recipe(momentum=zero)) for zero in (0.0, -0.0))
+    assert positive.trial_id == negative.trial_id
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        replace(SPEC, genotype=Genotype(REDUCE, NORMAL)),
+        replace(SPEC, dataset="cifar100"),
+        replace(SPEC, preprocessing=2),
+        replace(SPEC, network=NetworkSpec(cells=8)),
+        replace(SPEC, network=NetworkSpec(channels=16)),
+        replace(SPEC, recipe=Recipe(epochs=601)),
+        replace(SPEC, recipe=Recipe(version=2)),
+        replace(SPEC, learning_rate=math.nextafter(0.025, 1)),
+        replace(SPEC, seed=1),
+    ],
+)
+def test_every_choice_makes_another_trial(other: TrialSpec):
+    assert other.trial_id != SPEC.trial_id
+
+
+@dataclass(frozen=True)
+class LaterRecipe(Recipe):
+    """A recipe as a later release might have it: off in old trials, on by default."""
+
+    label_smoothing: float = field(default=0.1, metadata={"absent": 0.0})
+
+
+def test_a_field_added_later_keeps_old_ids():
+    later = replace(SPEC, recipe=LaterRecipe(label_smoothing=0.0))
+    assert later.to_json() == SPEC.to_json()
+    assert replace(SPEC, recipe=LaterRecipe()).trial_id != SPEC.trial_id
+
+
+def test_an_old_spec_reads_as_the_absent_value_and_not_as_the_default():
+    old = json.loads(SPEC.to_json())["recipe"]
+    assert _build(LaterRecipe, old) == LaterRecipe(label_smoothing=0.0)
+
+
+edges = st.builds(Edge, st.sampled_from(OPERATIONS), st.integers(0, 1))
+small_cells = st.builds(
+    lambda nodes: Cell(nodes, (2,)),
+    st.lists(st.lists(edges, max_size=3).map(tuple), min_size=1, max_size=4).map(tuple),
+)
+positive = st.floats(min_value=0, exclude_min=True, allow_infinity=False)
+specs = st.builds(
+    TrialSpec,
+    genotype=st.builds(Genotype, small_cells, small_cells),
+    dataset=st.from_regex(r"[a-z0-9_]+", fullmatch=True),
+    preprocessing=st.integers(1, 2**31 - 1),
+    network=st.builds(
+        NetworkSpec, st.integers(3, 100), st.integers(1, 500).map(lambda half: 2 * half)
+    ),
+    recipe=st.builds(
+        Recipe,
+        epochs=st.integers(1, 2**31 - 1),
+        batch_size=st.integers(1, 2**31 - 1),
+        momentum=st.floats(0, 1, exclude_max=True),
+        weight_decay=st.floats(0, allow_infinity=False),
+        grad_clip=positive,
+    ),
+    learning_rate=positive | st.integers(1, 2**1000),
+    seed=st.integers(0, 2**63 - 1),
+)
+
+
+@given(specs)
+def test_json_brings_back_the_trial_and_its_id(spec: TrialSpec):
+    back = TrialSpec.from_json(spec.to_json())
+    assert back == spec
+    assert (back.trial_id, back.to_json()) == (spec.trial_id, spec.to_json())
+
+
+@given(specs)
+def test_an_id_can_name_a_file(spec: TrialSpec):
+    assert set(spec.trial_id) <= set("abcdefghijklmnopqrstuvwxyz0123456789_-.+")
+    assert len(spec.trial_id) < len(spec.dataset) + 80
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -1, True, "1", None, 10**400])
+@pytest.mark.parametrize(
+    "place", ["learning_rate", "recipe.momentum", "recipe.weight_decay", "recipe.grad_clip"]
+)
+def test_what_is_no_finite_positive_number_is_refused(place: str, number: Any):
+    with pytest.raises(SpecError, match=f"{place.split('.')[-1]} is .*\n.*use a finite number"):
+        _with(place, number)
+
+
+@pytest.mark.parametrize("number", [-1, True, 1.0, "1", None, 2**63])
+@pytest.mark.parametrize(
+    "place",
+    [
+        "seed",
+        "preprocessing",
+        "network.cells",
+        "network.channels",
+        "recipe.epochs",
+        "recipe.batch_size",
+        "recipe.version",
+    ],
+)
+def test_what_is_no_whole_number_in_range_is_refused(place: str, number: Any):
+    with pytest.raises(SpecError, match=f"{place.split('.')[-1]} is .*\n.*use a whole number from"):
+        _with(place, number)
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        ("learning_rate", 0),
+        ("recipe.momentum", 1),
+        ("recipe.grad_clip", 0),
+        ("recipe.epochs", 0),
+        ("network.cells", 2),
+        ("network.channels", 15),
+        ("dataset", ""),
+        ("dataset", "CIFAR-10"),
+        ("dataset", "../cifar10"),
+        ("dataset", "cifar10\n"),
+        ("dataset", 10),
+        ("dataset", None),
+        ("precision", "fp8"),
+        ("precision", None),
+    ],
+)
+def test_values_out_of_range_are_refused_with_a_remedy(place: str, value: Any):
+    with pytest.raises(SpecError) as error:
+        _with(place, value)
+    assert error.value.fix
+
+
+def _with(place: str, value: Any) -> TrialSpec:
+    if "." not in place:
+        return replace(SPEC, **{place: value})
+    part, name = place.split(".")
+    return replace(SPEC, **{part: replace(getattr(SPEC, part), **{name: value})})
+
+
+@pytest.mark.parametrize("part", [None, "network", "recipe", "genotype"])
+def test_a_stored_spec_with_an_unknown_field_is_refused(part: str | None):
+    data = json.loads(SPEC.to_json())
+    (data[part] if part else data)["label"] = "mine"
+    with pytest.raises(SpecError, match="label"):
+        TrialSpec.from_json(json.dumps(data))
+
+
+@pytest.mark.parametrize("place", ["seed", "precision", "genotype", "recipe", "recipe.version"])
+def test_a_stored_spec_that_lacks_a_field_is_refused(place: str):
+    data = json.loads(SPEC.to_json())
+    *parts, name = place.split(".")
+    del (data[parts[0]] if parts else data)[name]
+    with pytest.raises(SpecError, match=name):
+        TrialSpec.from_json(json.dumps(data))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", b"\xff\xfe\xfd", "[]", "null", "3", '"spec"', "{}", '{"recipe": 3}']
+)
+def test_text_that_is_no_spec_is_refused(text: str | bytes):
+    with pytest.raises(SpecError):
+        TrialSpec.from_json(text)
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999"])
+def test_json_with_a_number_beyond_all_bounds_is_refused(number: str):
+    text = SPEC.to_json().replace('"learning_rate":0.025', f'"learning_rate":{number}')
+    with pytest.raises(SpecError, match="learning_rate"):
+        TrialSpec.from_json(text)
