@@ -161,10 +161,16 @@ def from_parquet(data: bytes, schema: pa.Schema, where: str) -> pa.Table:
 
 
 def canonical(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """The `result` columns alone, ordered: equal for equal results, wherever they were made."""
+    """The `result` columns alone, ordered: the same for the same results, wherever made.
+
+    A diverged trial's rows hold NaN, which Arrow takes for unequal to itself: compare two tables
+    by `canonical(a, schema).to_pandas().equals(canonical(b, schema).to_pandas())`.
+    """
     names = [f.name for f in schema if f.metadata[b"kind"] == b"result"]
     keys = [name for name in ("experiment", "trial_id", "epoch", "index") if name in names]
-    return table.select(names).sort_by([(key, "ascending") for key in keys])
+    # Sorting is not stable, so rows alike in their keys need the other columns to settle it.
+    order = [*keys, *(name for name in names if name not in keys)]
+    return table.select(names).sort_by([(name, "ascending") for name in order])
 
 
 def _check_row(row: Mapping[str, Any], schema: pa.Schema) -> None:

@@ -191,26 +191,27 @@ def test_a_column_of_another_type_is_corrupt():
         from_parquet(to_parquet([row(odd, epoch="first")], odd), METRICS, "here")
 
 
-def table_of(*rows: Row) -> pa.Table:
-    return from_parquet(to_parquet(rows, METRICS), METRICS, "here")
+def results(schema: pa.Schema, *rows: Row) -> pd.DataFrame:
+    table = from_parquet(to_parquet(rows, schema), schema, "here")
+    return canonical(table, schema).to_pandas()
 
 
 def test_canonical_tables_are_equal_wherever_and_in_whatever_order_they_were_made():
-    here = [row(METRICS, epoch) for epoch in (1, 2, 3)]
-    there = [
-        r | {"seconds": 9.0, "peak_memory": 1, "finished_at": NOON + timedelta(days=1)}
-        for r in reversed(here)
-    ]
-    assert not table_of(*here).equals(table_of(*there))
-    assert canonical(table_of(*here), METRICS).equals(canonical(table_of(*there), METRICS))
+    here = [row(METRICS, epoch, train_loss=float("nan")) for epoch in (1, 2, 3)]
+    moved = {"seconds": 9.0, "peak_memory": 1, "finished_at": NOON + timedelta(days=1)}
+    there = [r | moved for r in reversed(here)]
+    assert results(METRICS, *here).equals(results(METRICS, *there))
+
+
+def test_members_that_share_a_trial_have_one_order():
+    rows = [row(MEMBERS, base=base, variant=base) for base in ("darts", "enas", "nasnet")]
+    assert results(MEMBERS, *rows).equals(results(MEMBERS, *reversed(rows)))
 
 
 @pytest.mark.parametrize("column", ["test_loss", "epoch", "trial_id"])
 def test_canonical_tables_differ_where_results_differ(column: str):
     other = row(METRICS) | {column: row(METRICS, 7)[column]}
-    assert not canonical(table_of(row(METRICS)), METRICS).equals(
-        canonical(table_of(other), METRICS)
-    )
+    assert not results(METRICS, row(METRICS)).equals(results(METRICS, other))
 
 
 def test_pandas_reads_the_folder_of_a_live_run(tmp_path: Path):
