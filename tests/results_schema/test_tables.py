@@ -122,7 +122,7 @@ def test_a_refused_value_is_named_with_its_table_and_column():
 def test_columns_that_may_be_null_may_be_null():
     unknown = {field.name: None for field in TRIALS if field.nullable}
     assert unknown
-    table = from_parquet(to_parquet([row(TRIALS, **unknown)], TRIALS), TRIALS, "here")
+    table = from_parquet(to_parquet([row(TRIALS) | unknown], TRIALS), TRIALS, "here")
     assert all(table[name].null_count == 1 for name in unknown)
 
 

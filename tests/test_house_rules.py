@@ -1,0 +1,177 @@
+"""Rules that hold for every file: short sources, safe calls, no trace of one machine, pins."""
+
+import ast
+import re
+import subprocess
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PACKAGES = ("orchestrator", "results_schema", "workers")
+LONGEST = 300
+
+MACHINE = re.compile(
+    r"(?<![\w.-])/(?:work|home|root|opt/wheels|opt/pypi)/|/tmp/w\b"
+    r"|pypi\.org|pythonhosted\.org|npmjs\.(?:com|org)|deb\.debian\.org|download\.pytorch\.org"
+)
+UNSAFE = {
+    "cloudpickle.load",
+    "cloudpickle.loads",
+    "eval",
+    "exec",
+    "joblib.load",
+    "marshal.load",
+    "marshal.loads",
+    "os.popen",
+    "os.system",
+    "pandas.read_pickle",
+    "pickle.Unpickler",
+    "pickle.load",
+    "pickle.loads",
+    "shelve.open",
+    "yaml.load",
+    "yaml.unsafe_load",
+}
+
+
+def files(*suffixes: str) -> list[Path]:
+    """Every file of the checkout that git tracks or would add, with one of the suffixes if any."""
+    listing = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    if listing.returncode:
+        pytest.skip("these are rules for a checkout, and here is none")
+    paths = [ROOT / name for name in listing.stdout.split("\0") if name]
+    return [p for p in paths if p.is_file() and (not suffixes or p.suffix in suffixes)]
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def unsafe_calls(tree: ast.AST) -> Iterator[str]:
+    """Calls that run what a file or an argument says."""
+    known: dict[str, str] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            known |= {a.asname: a.name for a in node.names if a.asname}
+        elif isinstance(node, ast.ImportFrom):
+            known |= {a.asname or a.name: f"{node.module}.{a.name}" for a in node.names}
+    imported = {name.partition(".")[0] for name in known.values()} | {
+        a.name for node in ast.walk(tree) if isinstance(node, ast.Import) for a in node.names
+    }
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        head, _, rest = ast.unparse(node.func).partition(".")
+        called = ".".join(filter(None, (known.get(head, head), rest)))
+        options = {word.arg: ast.unparse(word.value) for word in node.keywords}
+        local = "." in called and called.partition(".")[0] not in imported
+        if (called in UNSAFE and not local) or (
+            (called == "torch.load" and options.get("weights_only") != "True")
+            or (called == "numpy.load" and options.get("allow_pickle", "False") != "False")
+            or options.get("shell", "False") != "False"
+        ):
+            yield f"line {node.lineno}: {ast.unparse(node)}"
+
+
+def test_no_file_names_a_machines_paths_or_a_registry():
+    # An image's own paths are the image's, not this machine's.
+    found = [
+        f"{name_of(path)}:{number}: {line.strip()}"
+        for path in files()
+        if not name_of(path).startswith("docker/") and b"\0" not in path.read_bytes()
+        for number, line in enumerate(path.read_text(errors="replace").splitlines(), start=1)
+        if MACHINE.search(line)
+    ]
+    assert not found
+
+
+def test_no_lock_file_is_committed():
+    assert not [name_of(path) for path in files() if path.name == "uv.lock"]
+
+
+def test_sources_are_short():
+    lengths = {name_of(path): len(path.read_text().splitlines()) for path in files(".py", ".sh")}
+    assert not {name: length for name, length in lengths.items() if length > LONGEST}
+
+
+def test_no_source_makes_an_unsafe_call():
+    found = {
+        name_of(path): list(unsafe_calls(ast.parse(path.read_text()))) for path in files(".py")
+    }
+    assert not {name: calls for name, calls in found.items() if calls}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import pickle\npickle.load(file)",
+        "import pickle as p\np.loads(data)",
+        "from pickle import loads as read\nread(data)",
+        "import torch\ntorch.load(path)",
+        "import torch\ntorch.load(path, weights_only=False)",
+        "import numpy as np\nnp.load(path, allow_pickle=True)",
+        "import yaml\nyaml.load(file)",
+        "import subprocess\nsubprocess.run(line, shell=True)",
+        "import os\nos.system(line)",
+        "eval(text)",
+        "exec(text)",
+    ],
+)
+def test_an_unsafe_call_is_seen(text: str):
+    assert list(unsafe_calls(ast.parse(text)))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "network.eval()",
+        "import torch\ntorch.load(path, weights_only=True)",
+        "yaml = YAML(typ='safe')\nyaml.load(file)",
+        "import json\njson.load(file)",
+        "import subprocess\nsubprocess.run(words)",
+    ],
+)
+def test_a_safe_call_passes(text: str):
+    assert not list(unsafe_calls(ast.parse(text)))
+
+
+def test_what_lies_beside_the_sources_is_packaged():
+    patterns = PROJECT["tool"]["setuptools"]["package-data"]
+    packaged = {
+        path
+        for name, globs in patterns.items()
+        for glob in globs
+        for path in (ROOT / name).glob(glob)
+    }
+    beside = {
+        path for path in files() if name_of(path).split("/")[0] in PACKAGES and path.suffix != ".py"
+    }
+    assert not {name_of(path) for path in beside - packaged}
+
+
+def test_folders_of_tests_are_no_packages():
+    assert not [name_of(path) for path in (ROOT / "tests").rglob("__init__.py")]
+
+
+def test_both_lists_of_pins_are_equal():
+    pins = (ROOT / "constraints.txt").read_text().splitlines()
+    assert pins == PROJECT["tool"]["uv"]["constraint-dependencies"], (
+        "run `uv run python .ci/pin.py`"
+    )
+    assert all(re.match(r"[a-z0-9-]+==[\w.]+( ; |$)", pin) for pin in pins)
+
+
+def test_every_direct_dependency_is_pinned():
+    asked = PROJECT["project"]["dependencies"] + PROJECT["dependency-groups"]["dev"]
+    names = {re.split(r"[\[<>=~! ]", line)[0].lower().replace(".", "-") for line in asked}
+    pins = {line.partition("==")[0] for line in (ROOT / "constraints.txt").read_text().splitlines()}
+    assert names - pins == set(), "run `uv run python .ci/pin.py`"
