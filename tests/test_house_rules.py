@@ -15,7 +15,7 @@ PACKAGES = ("orchestrator", "results_schema", "workers")
 LONGEST = 300
 
 MACHINE = re.compile(
-    r"(?<![\w.-])/(?:work|home|root|opt/wheels|opt/pypi)/|/tmp/w\b"
+    r"(?<![\w.-])/(?:home|root|work|Users|tmp)/\w"
     r"|pypi\.org|pythonhosted\.org|npmjs\.(?:com|org)|deb\.debian\.org|download\.pytorch\.org"
 )
 UNSAFE = {
