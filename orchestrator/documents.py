@@ -105,10 +105,9 @@ def read_document(path: str | Path) -> Document:
     text = _read_text(Path(path))
     document = _parse(text, str(path), numbered=True)
     if not isinstance(document.data, dict):
-        found = "is empty" if document.data is None else f"holds {show(document.data)}"
-        raise ConfigError(
-            f"the file {found}, not keys and values", where=f"{path}:1", fix="write key: value"
-        )
+        empty = document.data is None
+        what = "is empty" if empty else f"holds {show(document.data)}, not keys and values"
+        raise ConfigError(f"the file {what}", where=f"{path}:1", fix="write key: value")
     return document
 
 
@@ -238,12 +237,13 @@ def _syntax_error(error: YAMLError, text: str, source: str, numbered: bool) -> C
     elif isinstance(error, ReaderError):
         line = text.count("\n", 0, error.position) + 1
         what = f"character {chr(error.character)!r} is not allowed"
+    where = str(Place(source, line if numbered else 0))
+    if "maximum depth" in what:
+        return ConfigError(_TOO_DEEP, where=where)
     fix = "look for a missing colon, quote, bracket or space at or above this place"
-    return ConfigError(
-        _TOO_DEEP if "maximum depth" in what else f"not YAML: {what}",
-        where=str(Place(source, line if numbered else 0)),
-        fix="indent with spaces, not tabs" if "'\\t'" in what else fix,
-    )
+    if "'\\t'" in what:
+        fix = "indent with spaces, not tabs"
+    return ConfigError(f"not YAML: {what}", where=where, fix=fix)
 
 
 class _Walk:
@@ -282,8 +282,10 @@ class _Walk:
         data: dict[str, Any] = {}
         for key, value in node.value:
             name = key.value
-            if not isinstance(key, ScalarNode) or not key.tag.endswith(_TEXT_TAGS):
-                self._add(key, f"{_at(path)}a key is not text", "put the key in quotes")
+            is_text = isinstance(key, ScalarNode) and str(key.tag).endswith(_TEXT_TAGS)
+            if not is_text or not name.isprintable():
+                what = f"{_at(path)}a key is {show(name) if isinstance(name, str) else 'composite'}"
+                self._add(key, f"{what}, not text", "use a word, in quotes if it looks otherwise")
             elif name in data:
                 first = self.places[(*path, name)]
                 where = f", first in line {first.line}" if first.line else ""

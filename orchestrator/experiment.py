@@ -7,7 +7,6 @@ every error names the file and line, or the option, that the offending value cam
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -16,9 +15,10 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from orchestrator.documents import (
+    MAX_DEPTH,
     Document,
     KeyPath,
     Place,
@@ -51,13 +51,13 @@ T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
 
 
-def _one_of(kind: str, known: Sequence[str]) -> AfterValidator:
-    def check(name: str) -> str:
+def _one_of(kind: str, known: Sequence[str]) -> BeforeValidator:
+    def check(name: Any) -> Any:
         if name not in known:
-            raise SpecError(f"unknown {kind} {show(name)}", fix=suggest(name, known))
+            raise SpecError(f"unknown {kind} {show(name)}", fix=suggest(str(name), known))
         return name
 
-    return AfterValidator(check)
+    return BeforeValidator(check)
 
 
 def _axis(values: tuple[T, ...]) -> tuple[T, ...]:
@@ -84,25 +84,13 @@ def _file_name(name: str) -> str:
     return name
 
 
-def _positive(number: float) -> float:
-    if not 0 < number < math.inf:
-        raise SpecError(f"{show(number)} is out of range", fix="use a finite number above 0")
-    return number
-
-
-def _from_zero(number: int) -> int:
-    if number < 0:
-        raise SpecError(f"{number} is out of range", fix="use a whole number from 0")
-    return number
-
-
 Axis = Annotated[tuple[T, ...], AfterValidator(_axis)]
 Text = Annotated[str, AfterValidator(_one_line)]
 FileName = Annotated[str, AfterValidator(_file_name)]
 GenotypeName = Annotated[str, AfterValidator(official_name)]
 DatasetName = Annotated[str, AfterValidator(lambda name: describe(name).name)]
-Rate = Annotated[float, AfterValidator(_positive)]
-Seed = Annotated[int, AfterValidator(_from_zero)]
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Seed = Annotated[int, Field(ge=0)]
 _STRICT = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
@@ -172,7 +160,7 @@ class Experiment(Declaration):
 
     name: FileName
     profile: str | None = None
-    stand_ins: dict[str, str] = {}
+    stand_ins: dict[DatasetName, DatasetName] = {}
 
     def members(self) -> list[Member]:
         """The trials: by data set, learning rate, seed, genotype and index, in this order."""
@@ -214,6 +202,10 @@ def load_experiment(
     """
     path, stand_ins = Path(path), {}
     document = read_document(path)
+    try:
+        _file_name(path.stem)
+    except SpecError as error:
+        raise ConfigError(error.what, where=str(path), fix=error.fix) from error
     if profile is not None:
         found = _find_profile(profile, path)
         settings = read_document(found)
@@ -243,6 +235,13 @@ def _cells(base: str, variants: str) -> list[tuple[str, str, int, Genotype]]:
     return [(base, base, 0, named(base))] + [(base, v.name, v.index, v.genotype) for v in drawn]
 
 
+def _has(base: str, variants: str) -> bool:
+    try:
+        return bool(_cells(base, variants))
+    except SpecError:
+        return False
+
+
 def _find_profile(profile: str, experiment: Path) -> Path:
     if profile.endswith(".yaml"):
         return Path(profile)
@@ -260,7 +259,7 @@ def _find_profile(profile: str, experiment: Path) -> Path:
 
 def _key_path(text: str, place: Place) -> KeyPath:
     keys = tuple(text.split("."))
-    if not all(keys):
+    if not all(key and key.isprintable() for key in keys) or len(keys) > MAX_DEPTH:
         raise ConfigError(
             f"{show(text)} is no path of keys", where=str(place), fix="write it as recipe.epochs"
         )
@@ -326,7 +325,8 @@ def _problems_of_grid(grid: Grid, document: Document, file: Path) -> Iterator[Pr
             place = document.place(("grid", "variants"))
             if place.source == str(file):
                 place = document.place(("grid", "genotype", position))
-            yield Problem(place, f"grid.variants: {error.what}", error.fix)
+            known = ", ".join(variants for variants in VARIANTS if _has(base, variants))
+            yield Problem(place, f"grid.variants: {error.what}", f"use one of {known}")
     size = cells * len(grid.dataset) * len(grid.learning_rate) * len(grid.seed)
     if size > MAX_MEMBERS:
         what = f"the grid has {size:,} trials"
@@ -350,4 +350,4 @@ def _word(detail: ErrorDetails, path: KeyPath, model: type[BaseModel]) -> tuple[
     error = detail.get("ctx", {}).get("error")
     if isinstance(error, SpecError):
         return f"{name}: {error.what}", error.fix
-    return f"{name} is {show(value)}: {detail['msg']}", ""
+    return f"{name} is {show(value)}", detail["msg"].replace("Input should be", "it should be")
