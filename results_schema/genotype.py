@@ -27,8 +27,17 @@ OPERATIONS = (
     "dil_conv_3x3",
     "dil_conv_5x5",
     "conv_7x1_1x7",
+    "conv_1x1",
+    "conv_3x3",
+    "conv_3x1_1x3",
+    "conv_1x3_3x1",
+    "conv_1x7_7x1",
+    "avg_pool_2x2",
+    "avg_pool_5x5",
+    "max_pool_2x2",
 )
-"""Every operation that an edge may carry (Section A.3)."""
+"""Every operation that an edge may carry: the paper's nine (Section A.3), then those of other
+published cells."""
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 
-from results_schema import genotype
 from results_schema.genotype import INPUTS
+from workers.cells.stack import Place, empty_nodes
 from workers.cells.topology import live_nodes
 from workers.network.operations import FactorizedReduce, build_operation, relu_conv_bn
 
@@ -17,63 +19,63 @@ class Cell(nn.Module):
     Dead operations have their parameters, as published, but are never run: they change nothing.
 
     Args:
-        cell: The graph.
-        channels: C, of every node.
-        before_last: Channels of the output of the cell before the last.
-        last: Channels of the output of the last cell.
-        reduction: Whether edges from the inputs have stride 2.
-        after_reduction: Whether the last cell was a reduction cell, so that the output of the
-            one before it has twice the height and width.
+        place: The graph and its place in the network.
+
+    Attributes:
+        operations: One an edge, in the order of the nodes.
+        ends: The (source, node) of each.
+        live: Nodes, inputs among them, from which a path leads to the output.
+        empty: Live nodes without edges, which are zero maps.
     """
 
-    def __init__(
-        self,
-        cell: genotype.Cell,
-        channels: int,
-        *,
-        before_last: int,
-        last: int,
-        reduction: bool,
-        after_reduction: bool,
-    ) -> None:
+    def __init__(self, place: Place) -> None:
         super().__init__()
-        self.preprocess0 = (
-            FactorizedReduce(before_last, channels)
-            if after_reduction
-            else relu_conv_bn(before_last, channels)
-        )
-        self.preprocess1 = relu_conv_bn(last, channels)
+        cell, self.channels = place.cell, place.channels
+        self.concat, self.live, self.empty = cell.concat, live_nodes(cell), empty_nodes(cell)
+        self.stride = 2 if place.reduction else 1
+        preprocess0 = FactorizedReduce if place.after_reduction else relu_conv_bn
+        self.preprocess0 = preprocess0(place.before_last, self.channels)
+        self.preprocess1 = relu_conv_bn(place.last, self.channels)
         self.operations = nn.ModuleList()
         self.ends: list[tuple[int, int]] = []
         for node, edges in enumerate(cell.nodes, start=INPUTS):
             for edge in edges:
-                stride = 2 if reduction and edge.source < INPUTS else 1
-                self.operations.append(build_operation(edge.op, channels, stride))
+                stride = self.stride if edge.source < INPUTS else 1
+                self.operations.append(build_operation(edge.op, self.channels, stride))
                 self.ends.append((edge.source, node))
-        self.concat = cell.concat
-        self.live = live_nodes(cell)
-        self.empty = [
-            node
-            for node, edges in enumerate(cell.nodes, start=INPUTS)
-            if node in self.live and not edges
-        ]
-        self.channels = channels
-        self.stride = 2 if reduction else 1
 
-    def forward(self, before_last: Tensor, last: Tensor) -> Tensor:
-        """[N, before_last, H, W] and [N, last, H', W'] to [N, C · concatenated nodes, …]."""
+    @property
+    def droppable(self) -> int:
+        """Number of live edges that drop path may drop: all but identities."""
+        return sum(
+            node in self.live and not isinstance(operation, nn.Identity)
+            for operation, (_, node) in zip(self.operations, self.ends, strict=True)
+        )
+
+    def forward(
+        self, before_last: Tensor, last: Tensor, masks: Iterator[Tensor] | None = None
+    ) -> Tensor:
+        """Maps [N, before_last, …] and [N, last, H, W] to [N, C · concatenated nodes, …].
+
+        Args:
+            before_last: Output of the cell before the last; twice as high and wide after a
+                reduction cell.
+            last: Output of the last cell.
+            masks: Of drop path, `droppable` of them.
+        """
         nodes: dict[int, Tensor] = {}
         if 0 in self.live:
             nodes[0] = self.preprocess0(before_last)
         if 1 in self.live:
             nodes[1] = self.preprocess1(last)
         for node in self.empty:
-            batch, _, height, width = last.shape
-            nodes[node] = last.new_zeros(
-                batch, self.channels, height // self.stride, width // self.stride
-            )
+            height, width = (side // self.stride for side in last.shape[2:])
+            nodes[node] = last.new_zeros(last.shape[0], self.channels, height, width)
         for operation, (source, node) in zip(self.operations, self.ends, strict=True):
-            if node in self.live:
-                result = operation(nodes[source])
-                nodes[node] = nodes[node] + result if node in nodes else result
+            if node not in self.live:
+                continue
+            result = operation(nodes[source])
+            if masks is not None and not isinstance(operation, nn.Identity):
+                result = result * next(masks)
+            nodes[node] = nodes[node] + result if node in nodes else result
         return torch.cat([nodes[node] for node in self.concat], dim=1)

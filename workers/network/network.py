@@ -8,12 +8,12 @@ from torch import Tensor, nn
 from results_schema.errors import SpecError
 from results_schema.genotype import Genotype
 from results_schema.trial import NetworkSpec
+from workers.cells.stack import STEM, auxiliary_index, stack
 from workers.draws import derive
+from workers.network.auxiliary import AuxiliaryHead
 from workers.network.cell import Cell
+from workers.network.drop_path import DropPath
 from workers.network.operations import BatchNorm
-
-STEM = 3
-"""The stem has this many times the channels of the first cell's nodes."""
 
 
 class Network(nn.Module):
@@ -25,6 +25,15 @@ class Network(nn.Module):
         cells: L, the number of cells.
         classes: Number of logits.
         in_channels: Of an image.
+        stem_stride: 2 where the stem halves the image (Tiny-ImageNet).
+        auxiliary: Whether the network has an auxiliary head, on the second reduction cell.
+
+    Attributes:
+        live_cells: Of each cell, whether a path leads from it to the logits; others never run.
+        droppable: Number of edges that drop path may drop: live ones, but no identities.
+
+    Raises:
+        SpecError: No network can have that many channels or cells.
     """
 
     def __init__(
@@ -35,52 +44,80 @@ class Network(nn.Module):
         cells: int,
         classes: int,
         in_channels: int = 3,
+        stem_stride: int = 1,
+        auxiliary: bool = False,
     ) -> None:
         super().__init__()
-        before_last = last = STEM * channels
+        places = stack(genotype, NetworkSpec(cells, channels), auxiliary=auxiliary)
+        width = STEM * channels
         self.stem = nn.Sequential(
-            nn.Conv2d(in_channels, last, 3, padding=1, bias=False), BatchNorm(last)
+            nn.Conv2d(in_channels, width, 3, stem_stride, padding=1, bias=False), BatchNorm(width)
         )
-        self.cells = nn.ModuleList()
-        after_reduction = False
-        for index in range(cells):
-            reduction = index in (cells // 3, 2 * cells // 3)
-            cell = genotype.reduce if reduction else genotype.normal
-            channels *= 2 if reduction else 1
-            self.cells.append(
-                Cell(
-                    cell,
-                    channels,
-                    before_last=before_last,
-                    last=last,
-                    reduction=reduction,
-                    after_reduction=after_reduction,
-                )
-            )
-            before_last, last = last, channels * len(cell.concat)
-            after_reduction = reduction
-        self.classifier = nn.Linear(last, classes)
+        stacked = [Cell(place) for place in places]
+        self.cells = nn.ModuleList(stacked)
+        self.live_cells = tuple(place.live for place in places)
+        self.droppable = sum(
+            cell.droppable for cell, place in zip(stacked, places, strict=True) if place.live
+        )
+        self.tapped = auxiliary_index(cells)
+        self.classifier = nn.Linear(places[-1].output, classes)
+        self.auxiliary_head = (
+            AuxiliaryHead(places[self.tapped].output, classes) if auxiliary else None
+        )
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Images [N, in_channels, H, W] to logits [N, classes]; 4 divides H and W.
+    def forward(self, x: Tensor, drop_path: DropPath | None = None) -> Tensor:
+        """Logits of a batch, without the auxiliary head.
+
+        Args:
+            x: Images [N, in_channels, H, W]; 4 divides the stem's height and width.
+            drop_path: Given in training with drop path.
+
+        Returns:
+            Logits [N, classes].
 
         Raises:
-            SpecError: The images cannot be halved twice.
+            SpecError: The images cannot be halved twice after the stem.
         """
-        height, width = x.shape[2:]
-        if height % 4 or width % 4:
+        return self._run(x, drop_path)[0]
+
+    def forward_with_auxiliary(
+        self, x: Tensor, drop_path: DropPath | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Logits [N, classes] as `forward` gives them, and the auxiliary head's.
+
+        Raises:
+            SpecError: As for `forward`; the network has no auxiliary head, or its map is not 8×8.
+        """
+        if self.auxiliary_head is None:
+            raise SpecError("the network has no auxiliary head", fix="build it with auxiliary=True")
+        logits, tapped = self._run(x, drop_path)
+        return logits, self.auxiliary_head(tapped)
+
+    def _run(self, x: Tensor, drop_path: DropPath | None) -> tuple[Tensor, Tensor]:
+        before_last = last = tapped = self.stem(x)
+        if last.shape[2] % 4 or last.shape[3] % 4:
             raise SpecError(
-                f"images of {height}×{width} pixels cannot be halved twice",
-                fix="use images whose height and width are multiples of 4",
+                f"images of {x.shape[2]}×{x.shape[3]} cannot be halved twice after the stem",
+                fix="use images whose height and width are multiples of 4, or of 8 with stride 2",
             )
-        before_last = last = self.stem(x)
-        for cell in self.cells:
-            before_last, last = last, cell(before_last, last)
-        return self.classifier(last.mean((2, 3)))
+        masks = None if drop_path is None else iter(drop_path.masks(self.droppable, len(x)))
+        for index, (cell, live) in enumerate(zip(self.cells, self.live_cells, strict=True)):
+            # Nobody reads what stands in for the output of a dead cell.
+            before_last, last = last, cell(before_last, last, masks) if live else last
+            if index == self.tapped:
+                tapped = last
+        return self.classifier(last.mean((2, 3))), tapped
 
 
 def build_network(
-    genotype: Genotype, size: NetworkSpec, *, in_channels: int, classes: int, seed: int
+    genotype: Genotype,
+    size: NetworkSpec,
+    *,
+    in_channels: int,
+    classes: int,
+    seed: int,
+    stem_stride: int = 1,
+    auxiliary: bool = False,
 ) -> Network:
     """A network on the CPU, initialised as PyTorch does by default.
 
@@ -93,6 +130,8 @@ def build_network(
         in_channels: Of an image.
         classes: Number of logits.
         seed: The trial's.
+        stem_stride: As for `Network`.
+        auxiliary: As for `Network`.
     """
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         # torch.manual_seed would also reseed every GPU, which the fork does not restore.
@@ -103,4 +142,6 @@ def build_network(
             cells=size.cells,
             classes=classes,
             in_channels=in_channels,
+            stem_stride=stem_stride,
+            auxiliary=auxiliary,
         )

@@ -113,13 +113,27 @@ def _skip_connect(channels: int, stride: int) -> nn.Module:
     return nn.Identity() if stride == 1 else FactorizedReduce(channels, channels)
 
 
-def _conv_7x1_1x7(channels: int, stride: int) -> nn.Module:
-    return nn.Sequential(
+def _conv(kernel: int) -> Callable[[int, int], nn.Module]:
+    return lambda channels, stride: nn.Sequential(
         nn.ReLU(),
-        nn.Conv2d(channels, channels, (1, 7), (1, stride), (0, 3), bias=False),
-        nn.Conv2d(channels, channels, (7, 1), (stride, 1), (3, 0), bias=False),
+        nn.Conv2d(channels, channels, kernel, stride, kernel // 2, bias=False),
         BatchNorm(channels),
     )
+
+
+def _factorized_conv(length: int, *, norm_between: bool) -> Callable[[int, int], nn.Module]:
+    def build(channels: int, stride: int) -> nn.Module:
+        half = length // 2
+        row = nn.Conv2d(channels, channels, (1, length), (1, stride), (0, half), bias=False)
+        column = nn.Conv2d(channels, channels, (length, 1), (stride, 1), (half, 0), bias=False)
+        between = [BatchNorm(channels), nn.ReLU()] if norm_between else []
+        return nn.Sequential(nn.ReLU(), row, *between, column, BatchNorm(channels))
+
+    return build
+
+
+def _pool_2x2(pool: type[nn.MaxPool2d | nn.AvgPool2d]) -> Callable[[int, int], nn.Module]:
+    return lambda channels, stride: nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), pool(2, stride))
 
 
 _BUILDERS: dict[str, Callable[[int, int], nn.Module]] = {
@@ -131,8 +145,18 @@ _BUILDERS: dict[str, Callable[[int, int], nn.Module]] = {
     "sep_conv_7x7": _sep_conv(7),
     "dil_conv_3x3": _dil_conv(3),
     "dil_conv_5x5": _dil_conv(5),
-    "conv_7x1_1x7": _conv_7x1_1x7,
+    "conv_7x1_1x7": _factorized_conv(7, norm_between=False),
+    "conv_1x1": _conv(1),
+    "conv_3x3": _conv(3),
+    "conv_3x1_1x3": _factorized_conv(3, norm_between=False),
+    "conv_1x3_3x1": _factorized_conv(3, norm_between=True),
+    "conv_1x7_7x1": _factorized_conv(7, norm_between=True),
+    "avg_pool_2x2": _pool_2x2(nn.AvgPool2d),
+    "avg_pool_5x5": lambda channels, stride: AvgPool(5, stride),
+    "max_pool_2x2": _pool_2x2(nn.MaxPool2d),
 }
+"""The paper's nine; then `conv_3x1_1x3` as in D-X-Y/AutoDL-Projects and the others as in
+renqianluo/NAO_pytorch (NAO_V1), whose 2×2 pools add a row and a column of zeros at the end."""
 
 
 def build_operation(name: str, channels: int, stride: int) -> nn.Module:

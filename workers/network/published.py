@@ -27,7 +27,7 @@ def load_published(network: Network, state_dict: Mapping[str, Tensor]) -> None:
         name.removeprefix("module.").replace("._ops.", ".operations.").replace(".op.", "."): value
         for name, value in state_dict.items()
     }
-    if not hasattr(network, "auxiliary_head"):
+    if network.auxiliary_head is None:
         renamed = {
             name: value for name, value in renamed.items() if not name.startswith("auxiliary_head")
         }

@@ -11,7 +11,7 @@ from workers.network.operations import AvgPool, BatchNorm, FactorizedReduce, bui
 @pytest.mark.parametrize("channels", [4, 6])
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_every_operation_keeps_channels_and_divides_the_map(name, stride, channels):
+def test_every_operation_keeps_channels_and_divides_the_map(name: str, stride: int, channels: int):
     x = torch.randn(2, channels, 8, 12)
     assert build_operation(name, channels, stride)(x).shape == (
         2,
@@ -22,7 +22,7 @@ def test_every_operation_keeps_channels_and_divides_the_map(name, stride, channe
 
 
 @pytest.mark.parametrize("name", sorted(set(OPERATIONS) - {"skip_connect"}))
-def test_odd_channels_and_maps_round_up(name):
+def test_odd_channels_and_maps_round_up(name: str):
     assert build_operation(name, 5, 2)(torch.randn(2, 5, 7, 9)).shape == (2, 5, 4, 5)
 
 
@@ -38,16 +38,25 @@ def test_odd_channels_and_maps_round_up(name):
         ("dil_conv_3x3", 9 * 6 + 36 + 12),
         ("dil_conv_5x5", 25 * 6 + 36 + 12),
         ("conv_7x1_1x7", 2 * 7 * 36 + 12),
+        ("conv_1x1", 36 + 12),
+        ("conv_3x3", 9 * 36 + 12),
+        ("conv_3x1_1x3", 2 * 3 * 36 + 12),
+        ("conv_1x3_3x1", 2 * (3 * 36 + 12)),
+        ("conv_1x7_7x1", 2 * (7 * 36 + 12)),
+        ("avg_pool_2x2", 0),
+        ("avg_pool_5x5", 0),
+        ("max_pool_2x2", 0),
     ],
 )
-def test_parameters_are_depthwise_pointwise_and_affine(name, parameters):
+def test_parameters_are_depthwise_pointwise_and_affine(name: str, parameters: int):
     operation = build_operation(name, 6, 1)
     assert sum(parameter.numel() for parameter in operation.parameters()) == parameters
 
 
 @pytest.mark.parametrize(("name", "reach"), [("dil_conv_3x3", 2), ("dil_conv_5x5", 4)])
-def test_a_dilated_convolution_reaches_past_its_kernel(name, reach):
+def test_a_dilated_convolution_reaches_past_its_kernel(name: str, reach: int):
     operation = build_operation(name, 1, 1)
+    assert isinstance(operation, nn.Sequential)
     x = torch.zeros(1, 1, 11, 11)
     x[..., 5, 5] = 1
     touched = operation[1](operation[0](x))[0, 0].nonzero()
@@ -65,7 +74,7 @@ def test_average_pool_leaves_padding_out_of_the_count():
 
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("kernel", [3, 5])
-def test_explicit_padding_gives_the_same_average_and_gradient(kernel, stride):
+def test_explicit_padding_gives_the_same_average_and_gradient(kernel: int, stride: int):
     pool = AvgPool(kernel, stride)
     x = torch.randn(2, 3, 8, 10, dtype=torch.float64).contiguous(memory_format=torch.channels_last)
     results = []
@@ -76,6 +85,13 @@ def test_explicit_padding_gives_the_same_average_and_gradient(kernel, stride):
         results.append((y, leaf.grad))
     for plain, padded in zip(*results, strict=True):
         torch.testing.assert_close(plain, padded, rtol=1e-12, atol=1e-12)
+
+
+def test_a_2x2_pool_adds_zeros_at_the_end():
+    x = torch.full((1, 1, 2, 2), -4.0)
+    assert build_operation("avg_pool_2x2", 1, 1)(x)[0, 0].tolist() == [[-4, -2], [-2, -1]]
+    assert build_operation("max_pool_2x2", 1, 1)(x)[0, 0].tolist() == [[-4, 0], [0, 0]]
+    assert build_operation("max_pool_2x2", 1, 2)(x)[0, 0].tolist() == [[-4]]
 
 
 def test_max_pool_never_takes_the_padding():
@@ -101,7 +117,8 @@ def test_skip_at_stride_1_is_the_identity():
 
 
 def test_stride_is_taken_once_in_a_separable_convolution():
-    strides = [m.stride for m in build_operation("sep_conv_5x5", 4, 2) if hasattr(m, "stride")]
+    layers = build_operation("sep_conv_5x5", 4, 2).children()
+    strides = [layer.stride for layer in layers if isinstance(layer, nn.Conv2d)]
     assert strides == [(2, 2), (1, 1), (1, 1), (1, 1)]
 
 
@@ -112,7 +129,7 @@ def test_batch_norm_normalises_and_tracks_like_the_library():
         assert torch.equal(ours(x), library(x))
     x = F.relu(torch.randn(2, 3, 4, 4))
     assert torch.equal(ours.eval()(x), library.eval()(x))
-    assert torch.equal(ours.running_var, library.running_var)
+    assert torch.equal(ours.state_dict()["running_var"], library.state_dict()["running_var"])
 
 
 def test_an_unknown_operation_is_named_with_the_known_ones():

@@ -1,10 +1,14 @@
 """Weights under the published names give the published model's logits in float64."""
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from results_schema.errors import SpecError
+from results_schema.genotype import Genotype
 from results_schema.trial import NetworkSpec
 from workers.cells.bases import named
 from workers.network.network import build_network
@@ -16,22 +20,32 @@ SIZE = NetworkSpec(cells=6, channels=4)
 class Published:
     """The published model's forward pass in eval mode, written out over a dict of weights."""
 
-    def __init__(self, genotype, cells, channels, classes, in_channels):
+    def __init__(
+        self, genotype: Genotype, cells: int, channels: int, classes: int, in_channels: int
+    ):
         self.genotype, self.cells = genotype, cells
-        self.weights = {}
+        self.weights: dict[str, Tensor] = {}
         self.draw = torch.Generator().manual_seed(5)
         self.in_channels, self.channels, self.classes = in_channels, channels, classes
 
-    def tensor(self, name, *shape):
+    def tensor(self, name: str, *shape: int) -> Tensor:
         if name not in self.weights:
             self.weights[name] = torch.randn(*shape, generator=self.draw, dtype=torch.float64) / 3
         return self.weights[name]
 
-    def conv(self, x, name, out, kernel=(1, 1), groups=1, **options):
+    def conv(
+        self,
+        x: Tensor,
+        name: str,
+        out: int,
+        kernel: tuple[int, int] = (1, 1),
+        groups: int = 1,
+        **options: Any,
+    ):
         weight = self.tensor(f"{name}.weight", out, x.shape[1] // groups, *kernel)
         return F.conv2d(x, weight, groups=groups, **options)
 
-    def norm(self, x, name):
+    def norm(self, x: Tensor, name: str):
         channels = x.shape[1]
         mean, weight, bias = (
             self.tensor(f"{name}.{part}", channels) for part in ("running_mean", "weight", "bias")
@@ -43,18 +57,18 @@ class Published:
         variance = self.weights[f"{name}.running_var"]
         return F.batch_norm(x, mean, variance, weight, bias)
 
-    def preprocess(self, x, name, out, halve):
+    def preprocess(self, x: Tensor, name: str, out: int, halve: bool):
         if halve:
             return self.reduce(x, name, out)
         return self.norm(self.conv(F.relu(x), f"{name}.op.1", out), f"{name}.op.2")
 
-    def reduce(self, x, name, out):
+    def reduce(self, x: Tensor, name: str, out: int):
         x = F.relu(x)
         even = self.conv(x, f"{name}.conv_1", out // 2, stride=2)
         odd = self.conv(x[:, :, 1:, 1:], f"{name}.conv_2", out // 2, stride=2)
         return self.norm(torch.cat([even, odd], 1), f"{name}.bn")
 
-    def operation(self, x, op, name, stride):
+    def operation(self, x: Tensor, op: str, name: str, stride: int):
         c = x.shape[1]
         if op == "max_pool_3x3":
             return F.max_pool2d(x, 3, stride, 1)
@@ -84,7 +98,7 @@ class Published:
             x = self.norm(x, f"{name}.op.{start + 2}")
         return x
 
-    def __call__(self, x):
+    def __call__(self, x: Tensor):
         x = self.conv(x, "stem.0", 3 * self.channels, (3, 3), padding=1)
         s0 = s1 = self.norm(x, "stem.1")
         c, previous_reduced = self.channels, False
@@ -98,7 +112,7 @@ class Published:
             ]
             k = 0
             for edges in cell.nodes:
-                total = 0
+                total = torch.zeros((), dtype=torch.float64)
                 for edge in edges:
                     stride = 2 if reduction and edge.source < 2 else 1
                     name = f"cells.{i}._ops.{k}"
@@ -112,7 +126,7 @@ class Published:
         return F.linear(features, weight, self.tensor("classifier.bias", self.classes))
 
 
-def published_and_ours(name):
+def published_and_ours(name: str):
     genotype = named(name)
     published = Published(genotype, SIZE.cells, SIZE.channels, 7, 3)
     ours = build_network(genotype, SIZE, in_channels=3, classes=7, seed=0).double().eval()
@@ -123,7 +137,7 @@ def published_and_ours(name):
     "name", ["NASNet", "AmoebaNet", "ENAS_ADAPT", "DARTS", "SNAS", "DARTS_CONN3"]
 )
 @pytest.mark.parametrize("prefix", ["", "module."])
-def test_published_weights_give_the_published_logits(name, prefix):
+def test_published_weights_give_the_published_logits(name: str, prefix: str):
     published, ours = published_and_ours(name)
     x = torch.randn(3, 3, 16, 16, dtype=torch.float64)
     logits = published(x)
@@ -136,7 +150,7 @@ def test_an_auxiliary_head_that_the_network_lacks_is_left_out():
     published(torch.randn(1, 3, 16, 16, dtype=torch.float64))
     published.weights["auxiliary_head.classifier.bias"] = torch.zeros(7)
     load_published(ours, published.weights)
-    assert torch.equal(ours.stem[0].weight, published.weights["stem.0.weight"])
+    assert torch.equal(ours.state_dict()["stem.0.weight"], published.weights["stem.0.weight"])
 
 
 def test_weights_of_another_genotype_are_refused():
