@@ -1,13 +1,15 @@
-"""The paper's connection variants C1, C2, … of each base."""
+"""The connection variants C1, C2, … of a base: the paper's own sets, and samples of any size."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from results_schema.errors import SpecError
 from results_schema.genotype import Genotype
 from workers.cells.bases import named, official_name
 from workers.cells.connections import sample_connections
+from workers.cells.sampling import Profile, Sampling, Stratified, Uniform, draw
 from workers.cells.topology import live_width
 
 
@@ -26,12 +28,12 @@ class Variant:
     genotype: Genotype
 
 
-_CONN = ("CONN1", "CONN2", "CONN3", "CONN4")
+_FOUR = ("CONN1", "CONN2", "CONN3", "CONN4")
 _FIRST_TEN: dict[str, tuple[str | int, ...]] = {
     "NASNet": tuple(range(1, 11)),
     "AmoebaNet": tuple(range(1, 11)),
     "ENAS": tuple(range(1, 11)),
-    "DARTS": (*_CONN, *range(5, 11)),
+    "DARTS": (*_FOUR, *range(5, 11)),
 }
 # Table 2 has three cells more, whose source is not known: the first seeds that fill their slots.
 _LAST_THREE = {
@@ -41,47 +43,93 @@ _LAST_THREE = {
     "DARTS": (14, 12, 16),
 }
 
+_NASNET = "1.5,6 1.5,5 2,6 2,6 2.5,5 2.5,5 3,4 3,3 3.5,5 3.5,4 3.5,4 3.5,3 3.5,3"
+_TABLE_2 = {
+    "NASNet": _NASNET,
+    "AmoebaNet": "1.5,6 1.5,5 1.5,5 1.5,3 2,6 2,6 2,4 2.5,5 2.5,3 2.5,3 3,3 3.5,4 3.5,3",
+    "ENAS": _NASNET,
+    "DARTS": "2,4 2,4 2,4 2.5,4 2.5,4 2.5,3 2.5,3 2.5,3 3,3 3,3 3,3 3.5,3 3.5,3",
+}
 
-def connection_variants(base: str, mode: str) -> list[Variant]:
+_DEFAULTS: dict[str, Sampling] = {
+    "profile": Profile(),
+    "uniform": Uniform(),
+    "stratified": Stratified(),
+}
+
+
+def connection_variants(base: str | Genotype, mode: str | Sampling) -> list[Variant]:
     """The connection variants of a base, in the order of their index.
 
-    Modes: `paper13` has the shapes of Table 2, ordered as its caption says by rising width and
-    falling depth; `paper10` the ten that the earlier version drew, likewise ordered; `paper4` the
-    seeds 1 to 4 in their own order, as drawn of AmoebaNet and SNAS in Figures 10 and 11.
+    Modes of the paper: `paper13` has the shapes of Table 2, ordered as its caption says by rising
+    width and falling depth; `paper10` is the ten of them that the earlier version drew, likewise
+    ordered; `paper4` the seeds 1 to 4 in their own order, as drawn of AmoebaNet and SNAS in
+    Figures 10 and 11; `main_text` the four cells of DARTS in Figures 2 to 8, widest first.
+
+    Other modes: a `Profile`, ordered as its slots; a `Uniform` or `Stratified` sample, ordered as
+    `paper13`; or one of their names in lower case for their defaults.
 
     Args:
-        base: A published genotype's name.
+        base: A published genotype's name, or any genotype.
         mode: One of the above.
 
     Raises:
-        SpecError: No genotype has this name, or the paper has no such set of this base.
+        SpecError: No genotype has this name, the base has no such set, or too few cells are as
+            the mode wants them.
     """
-    base = official_name(base)
-    sets = _sets(base)
-    if mode not in sets:
-        raise SpecError(
-            f"{base} has no connection variants {mode!r}",
-            fix=f"use {' or '.join(sets)}",
-        )
-    drawn = [_draw(base, source) for source in sets[mode]]
-    if mode != "paper4":
+    if isinstance(base, str):
+        base = official_name(base)
+    origin = named(base) if isinstance(base, str) else base
+    how = _DEFAULTS.get(mode) if isinstance(mode, str) else mode
+    if not isinstance(how, Sampling):
+        drawn = _paper_set(base, origin, str(mode))
+    else:
+        if isinstance(how, Profile) and not how.slots:
+            how = replace(how, slots=table_2(base))
+        drawn = [(f"seed {seed}", cell) for seed, cell in draw(origin, how)]
+    if mode in ("paper10", "paper13") or isinstance(how, Uniform | Stratified):
         # Sorting is stable, so that ties keep the order above: published cells, then seeds.
         drawn.sort(key=lambda cell: (live_width(cell[1].normal), -cell[1].depth))
     return [Variant(index, name, cell) for index, (name, cell) in enumerate(drawn, start=1)]
 
 
-def _sets(base: str) -> dict[str, tuple[str | int, ...]]:
-    """What each mode that the base has is made of: names of published cells and seeds."""
-    sets: dict[str, tuple[str | int, ...]] = {"paper4": (1, 2, 3, 4)}
-    if base in _FIRST_TEN:
+def table_2(base: str | Genotype) -> tuple[tuple[float, int], ...]:
+    """Width (in units of c) and depth of C1 to C13 as Table 2 prints them.
+
+    Raises:
+        SpecError: Table 2 does not have the base.
+    """
+    if not isinstance(base, str) or base not in _TABLE_2:
+        raise SpecError(
+            f"Table 2 does not have {_label(base)}",
+            fix=f"name the slots, or use {' or '.join(_TABLE_2)}",
+        )
+    pairs = (slot.split(",") for slot in _TABLE_2[base].split())
+    return tuple((float(width), int(depth)) for width, depth in pairs)
+
+
+def _paper_set(base: str | Genotype, origin: Genotype, mode: str) -> list[tuple[str, Genotype]]:
+    """Names and genotypes of one of the paper's sets: published cells, then rising seeds."""
+    sets: dict[str, Sequence[str | int]] = {"paper4": (1, 2, 3, 4)}
+    if isinstance(base, str) and base in _FIRST_TEN:
         first, last = _FIRST_TEN[base], _LAST_THREE[base]
-        published = tuple(source for source in first if isinstance(source, str))
+        published = [source for source in first if isinstance(source, str)]
         seeds = sorted(source for source in (*first, *last) if isinstance(source, int))
-        sets |= {"paper10": first, "paper13": (*published, *seeds)}
-    return sets
+        sets |= {"paper10": first, "paper13": [*published, *seeds]}
+    if base == "DARTS":
+        sets["main_text"] = _FOUR
+    if mode not in sets:
+        raise SpecError(
+            f"{_label(base)} has no connection variants {mode!r}",
+            fix=f"use {' or '.join((*sets, *_DEFAULTS))}",
+        )
+    return [
+        (source, named(f"{base}_{source}"))
+        if isinstance(source, str)
+        else (f"seed {source}", sample_connections(origin, source))
+        for source in sets[mode]
+    ]
 
 
-def _draw(base: str, source: str | int) -> tuple[str, Genotype]:
-    if isinstance(source, str):
-        return source, named(f"{base}_{source}")
-    return f"seed {source}", sample_connections(named(base), source)
+def _label(base: str | Genotype) -> str:
+    return base if isinstance(base, str) else "a genotype without a published name"

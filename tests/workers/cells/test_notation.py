@@ -1,0 +1,267 @@
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from results_schema.errors import MachineError, SpecError
+from results_schema.genotype import Genotype
+from results_schema.trial import NetworkSpec, Recipe, TrialSpec
+from workers.cells.bases import NAMES, named
+from workers.cells.connections import sample_connections
+from workers.cells.notation import load_genotype, parse_genotype, parse_text
+
+DARTS_TEXT = """
+DARTS_V2 = Genotype(normal=[('sep_conv_3x3', 0), ('sep_conv_3x3', 1), ('sep_conv_3x3', 0),
+    ('sep_conv_3x3', 1), ('sep_conv_3x3', 1), ('skip_connect', 0), ('skip_connect', 0),
+    ('dil_conv_3x3', 2)], normal_concat=[2, 3, 4, 5],  # second order
+    reduce=[('max_pool_3x3', 0), ('max_pool_3x3', 1), ('skip_connect', 2), ('max_pool_3x3', 1),
+    ('max_pool_3x3', 0), ('skip_connect', 2), ('skip_connect', 2), ('max_pool_3x3', 1)],
+    reduce_concat=range(2, 6))
+"""
+
+
+def darts(**changes: Any) -> dict[str, Any]:
+    pairs = [["skip_connect", 0], ["sep_conv_3x3", 1], ["skip_connect", 2], ["skip_connect", 0]]
+    plain = {"normal": pairs, "normal_concat": [2, 3], "reduce": pairs, "reduce_concat": [3]}
+    return plain | changes
+
+
+def in_darts_notation(genotype: Genotype) -> dict[str, Any]:
+    parts = {"normal": genotype.normal, "reduce": genotype.reduce}
+    edges = {n: [[e.op, e.source] for edges in c.nodes for e in edges] for n, c in parts.items()}
+    return edges | {f"{name}_concat": list(cell.concat) for name, cell in parts.items()}
+
+
+def trial_id(genotype: Genotype) -> str:
+    return TrialSpec(genotype, "digits", 1, NetworkSpec(), Recipe(), 0.025, 0).trial_id
+
+
+@given(st.sampled_from(NAMES), st.integers(0, 2**32 - 1))
+def test_every_notation_names_the_same_trial(name: str, seed: int):
+    genotype = sample_connections(named(name), seed)
+    own, flat = genotype.to_json(), in_darts_notation(genotype)
+    text = f"Genotype({', '.join(f'{key}={value!r}' for key, value in flat.items())})"
+    triples = dict(flat)
+    for part, cell in (("normal", genotype.normal), ("reduce", genotype.reduce)):
+        triples[part] = [[e.op, i, e.source] for i, es in enumerate(cell.nodes, 2) for e in es]
+    for read in (
+        parse_genotype(json.loads(json.dumps(own))),
+        parse_genotype(flat),
+        parse_genotype(triples),
+        parse_text(text),
+    ):
+        assert read == genotype
+        assert trial_id(read) == trial_id(genotype)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text,
+        lambda text: text.replace("DARTS_V2 = ", ""),
+        lambda text: text.replace("DARTS_V2 = Genotype", "genotypes.Genotype"),
+        lambda text: text.replace("normal=", "").replace("normal_concat=", ""),
+        lambda text: text.replace("range(2, 6)", "list(range(2, 6))"),
+        lambda text: text.replace("range(2, 6)", "(2, 3, 4, 5)"),
+    ],
+)
+def test_python_text_in_its_common_forms(change: Any):
+    assert parse_text(change(DARTS_TEXT)) == named("DARTS")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "Genotype(",
+        "import os",
+        "Genotype",
+        "print(1)",
+        "Genotype()",
+        "Genotype(1, 2, 3, 4, 5)",
+        "Genotype(normal=[], normal=[], reduce=[], reduce_concat=[])",
+        "Genotype(*x)",
+        "Genotype(**{'normal': []})",
+        "a = Genotype(); b = 1",
+        "\0",
+        "(" * 5000,
+        DARTS_TEXT + DARTS_TEXT,
+        DARTS_TEXT.replace("range(2, 6)", "range(2, 10**9)"),
+        DARTS_TEXT.replace("range(2, 6)", "range(2, 99999999999999999999999)"),
+        DARTS_TEXT.replace("range(2, 6)", "range('a')"),
+        DARTS_TEXT.replace("range(2, 6)", "open('x')"),
+        DARTS_TEXT.replace("range(2, 6)", "[int(2)]"),
+        DARTS_TEXT.replace("range(2, 6)", "{2: 3}"),
+        DARTS_TEXT.replace("range(2, 6)", "{[]}"),
+        DARTS_TEXT.replace("range(2, 6)", "f'{1}'"),
+        DARTS_TEXT.replace("range(2, 6)", "0x" + "f" * 5000),
+        DARTS_TEXT.replace("range(2, 6)", "[0x" + "f" * 5000 + "]"),
+    ],
+)
+def test_other_text_is_refused_and_never_run(text: str):
+    with pytest.raises(SpecError) as caught:
+        parse_text(text)
+    assert len(str(caught.value)) < 1000
+
+
+def test_nothing_in_the_text_is_evaluated(tmp_path: Path):
+    victim = tmp_path / "made"
+    with pytest.raises(SpecError, match="normal_concat is not plain data"):
+        parse_text(DARTS_TEXT.replace("[2, 3, 4, 5]", f"open({str(victim)!r}, 'w')"))
+    assert not victim.exists()
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (darts(normal=[["sep_conv_9x9", 0], ["skip_connect", 1]]), "normal cell, node 2, edge 0"),
+        (darts(normal=[["sep_conv_9x9", 0], ["skip_connect", 1]]), "use one of max_pool_3x3"),
+        (darts(reduce=[["skip_connect", 0], ["skip_connect", 2]]), "reduce cell, node 2, edge 1"),
+        (darts(reduce=[["skip_connect", 0], ["skip_connect", 2]]), "use a node from 0 to 1"),
+        (darts(normal=[["skip_connect", 0]]), "normal cell: 1 edges do not make two to a node"),
+        (darts(normal=[["skip_connect", 0, 0], ["skip_connect", 2, 0]]), "no intermediate node"),
+        (darts(normal=[["skip_connect", 2, 0], ["skip_connect", 0]]), "edge 1 of the list"),
+        (darts(normal=[["skip_connect", 10**9, 0]]), "from 2 to 101"),
+        (darts(normal=[["skip_connect", 10**99, 0]]), "a number beyond any node"),
+        (darts(normal=[["skip_connect", 0.0], ["skip_connect", 1]]), "source 0.0"),
+        (darts(normal=[["skip_connect", True], ["skip_connect", 1]]), "source True"),
+        (darts(normal=[["skip_connect", None], ["skip_connect", 1]]), "source None"),
+        (darts(normal=[[0, "skip_connect"]]), r"an edge is \[op, source\], not \[0, 'skip_conn"),
+        (darts(normal=["ab", "cd"]), "not a list but 'ab'"),
+        (darts(normal="skip"), "normal cell: not a list but 'skip'"),
+        (darts(normal={}), "not a list"),
+        (darts(normal=[]), "at least one intermediate node"),
+        (darts(normal=[["skip_connect", 0]] * 2000), "use at most 100"),
+        (darts(normal=[["skip_connect", 0]] * 20000), "more than any cell needs"),
+        (darts(normal_concat=[]), "empty"),
+        (darts(normal_concat=[2, 2]), "repeats a node"),
+        (darts(normal_concat=[1, 2]), "use distinct nodes from 2 to 3"),
+        (darts(normal_concat=[2, 9]), "normal cell: concat names 9"),
+        (darts(normal_concat="23"), "normal cell, concat: not a list"),
+        (darts(normal_concat=None), "normal cell, concat: not a list but None"),
+        (darts(normal_concat=[[2]]), "which is no intermediate node"),
+        (darts(extra=1), "no genotype with the keys"),
+        ({"normal": []}, "use the keys normal, normal_concat"),
+        ({"normal": 1, "reduce": 2}, "normal cell: not a mapping of nodes and concat but 1"),
+        ({"normal": {"nodes": 1, "concat": []}, "reduce": {}}, "normal cell, nodes: not a list"),
+        ({"normal": {"nodes": [1], "concat": []}, "reduce": {}}, "normal cell, node 2: not a list"),
+        (
+            {"normal": {"nodes": [[["skip_connect"]]], "concat": [2]}, "reduce": {}},
+            "normal cell, node 2, edge 0: an edge is",
+        ),
+        ({"normal": {"nodes": [[]], "concat": [2]}, "reduce": {}}, "no path leads from an input"),
+        ([1, 2], r"a genotype is a mapping, not \[1, 2\]"),
+        (None, "a genotype is a mapping, not None"),
+        ({}, "no genotype with the keys"),
+    ],
+)
+def test_a_bad_genotype_gets_an_error_that_says_where_and_what_is_allowed(data: Any, message: str):
+    with pytest.raises(SpecError, match=message) as caught:
+        parse_genotype(data)
+    assert len(str(caught.value)) < 1000
+
+
+ODD = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+@given(st.sampled_from(["normal", "normal_concat", "reduce", "reduce_concat"]), ODD)
+def test_any_odd_part_of_the_darts_notation_is_a_spec_error(part: str, odd: Any):
+    with pytest.raises(SpecError):
+        parse_genotype(darts(**{part: odd}))
+
+
+@given(ODD, ODD)
+def test_any_odd_cell_of_our_own_form_is_a_spec_error(nodes: Any, concat: Any):
+    cell = {"nodes": nodes, "concat": concat}
+    with pytest.raises(SpecError):
+        parse_genotype({"normal": cell, "reduce": cell})
+
+
+def test_nodes_of_any_number_of_edges():
+    edges = [["skip_connect", 2, 0], ["skip_connect", 4, 1], ["max_pool_3x3", 4, 2]]
+    edges.append(["sep_conv_3x3", 4, 0])
+    genotype = parse_genotype(darts(normal=edges, normal_concat=[2, 4, 5]))
+    assert [len(node) for node in genotype.normal.nodes] == [1, 0, 3, 0]
+
+
+YAML = """
+# found by hand
+normal: [[sep_conv_3x3, 0], [skip_connect, 1]]
+normal_concat: [2]
+reduce: &cell [[max_pool_3x3, 0], [skip_connect, 1]]
+reduce_concat: [2]
+"""
+
+
+def test_files_of_every_kind(tmp_path: Path):
+    (tmp_path / "own.json").write_text(json.dumps(named("ENAS").to_json()))
+    (tmp_path / "bom.JSON").write_text(json.dumps(named("ENAS").to_json()), "utf-8-sig")
+    (tmp_path / "cell.yaml").write_text(YAML)
+    (tmp_path / "cell.yml").write_text(YAML)
+    (tmp_path / "darts.txt").write_text(DARTS_TEXT)
+    assert load_genotype(tmp_path / "own.json") == named("ENAS")
+    assert load_genotype(tmp_path / "bom.JSON") == named("ENAS")
+    assert load_genotype(tmp_path / "cell.yaml") == load_genotype(tmp_path / "cell.yml")
+    assert load_genotype(str(tmp_path / "cell.yaml")).normal.width == 1
+    assert load_genotype(tmp_path / "darts.txt") == named("DARTS")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.json", b"{", "a.json: line 1: not JSON"),
+        ("a.json", b"[" * 100_000, "a.json: "),
+        ("a.json", b'{"normal": 1, "normal": 2}', "'normal' stands twice"),
+        ("a.json", b"1" * 5000, "a.json: not JSON that can be read"),
+        ("a.json", b"\xff\xfe", "a.json: not UTF-8 text"),
+        ("a.json", b" " * 1_000_001, "a.json: larger than 1,000,000 bytes"),
+        ("a.json", b"", "a.json: line 1: not JSON"),
+        ("a.yaml", b"normal: [", "a.yaml: line 1: not YAML"),
+        ("a.yaml", b"normal: 1\nnormal: 2", "a.yaml: line 2: not YAML"),
+        ("a.yaml", b"!!python/object/apply:os.getcwd []", "a.yaml: line 1: not YAML"),
+        ("a.yaml", b"? [a]\n: b", "a.yaml: "),
+        ("a.yaml", b"", "a.yaml: a genotype is a mapping, not None"),
+        ("a.yaml", b"a: 1\n---\nb: 2", "a.yaml: line 2: not YAML"),
+        ("a.yaml", YAML.replace("[2]", "[0x" + "f" * 5000 + "]").encode(), "beyond any node"),
+        ("a.txt", b"Genotype(\n  normal==3)", "a.txt: "),
+        ("a.txt", DARTS_TEXT.replace("dil", "dill").encode(), "normal cell, node 5, edge 1"),
+        ("a.py", b"", "a genotype in a .py file"),
+        ("a", b"", "a genotype in a nameless file"),
+    ],
+)
+def test_a_bad_file_is_named_with_what_is_wrong(
+    name: str, content: bytes, message: str, tmp_path: Path
+):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(SpecError, match=message) as caught:
+        load_genotype(tmp_path / name)
+    assert str(caught.value).startswith(str(tmp_path / name))
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path):
+    with pytest.raises(SpecError, match=r"none\.json: cannot read: No such file"):
+        load_genotype(tmp_path / "none.json")
+    (tmp_path / "folder.json").mkdir()
+    with pytest.raises(SpecError, match="cannot read: Is a directory"):
+        load_genotype(tmp_path / "folder.json")
+
+
+def test_yaml_says_what_to_install_where_the_library_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "cell.yaml").write_text(YAML)
+    (tmp_path / "cell.json").write_text(json.dumps(named("DARTS").to_json()))
+    monkeypatch.setitem(sys.modules, "ruamel.yaml", None)
+    assert load_genotype(tmp_path / "cell.json") == named("DARTS")
+    with pytest.raises(MachineError, match="install it"):
+        load_genotype(tmp_path / "cell.yaml")

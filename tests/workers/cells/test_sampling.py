@@ -1,0 +1,172 @@
+import re
+
+import pytest
+
+from results_schema.errors import SpecError
+from results_schema.genotype import Cell, Edge, Genotype
+from workers.cells.bases import named
+from workers.cells.connections import sample_connections
+from workers.cells.sampling import Constraints, Profile, Sampling, Stratified, Uniform
+from workers.cells.topology import dead_nodes, live_width, used_inputs
+from workers.cells.variants import Variant, connection_variants, table_2
+
+PURE_SEEDS = {
+    "DARTS": [14, 34, 40, 1, 5, 6, 19, 20, 3, 7, 9, 4, 10],
+    "ENAS": [23, 125, 2, 188, 1, 8, 3, 20, 120, 5, 22, 4, 7],
+    "NASNet": [23, 125, 2, 188, 1, 8, 3, 20, 120, 5, 22, 4, 7],
+    "AmoebaNet": [23, 8, 125, 4, 2, 188, 3, 1, 9, 10, 7, 5, 57],
+}
+SAMPLES: list[Sampling] = [
+    Uniform(n=12, seed=3),
+    Stratified(n=2, seed=3, widths=(2, 2.5, 3)),
+    Profile(slots=((3.0, 3), (2.5, 4), (3.0, 3))),
+]
+
+
+def seeds(variants: list[Variant]) -> list[int]:
+    return [int(v.name.removeprefix("seed ")) for v in variants]
+
+
+def patterns(variants: list[Variant]) -> list[list[list[int]]]:
+    return [
+        [sorted(edge.source for edge in node) for node in v.genotype.normal.nodes] for v in variants
+    ]
+
+
+@pytest.mark.parametrize("base", PURE_SEEDS)
+def test_profile_of_table_2(base: str):
+    variants = connection_variants(base, "profile")
+    assert seeds(variants) == PURE_SEEDS[base]
+    cells = [v.genotype.normal for v in variants]
+    assert tuple((live_width(cell), cell.depth) for cell in cells) == table_2(base)
+
+
+def test_a_rare_slot_is_found_far_out():
+    # Of five nodes all concatenated, one pattern in 8,000 is 1.5c wide and 3 deep.
+    assert seeds(connection_variants("ENAS", Profile(slots=((1.5, 3),)))) == [3479]
+
+
+@pytest.mark.parametrize("how", SAMPLES)
+def test_a_variant_is_told_by_its_seed_and_repeats_nothing(how: Sampling):
+    variants = connection_variants("DARTS", how)
+    assert [v.index for v in variants] == list(range(1, len(variants) + 1))
+    for variant, seed in zip(variants, seeds(variants), strict=True):
+        assert variant.genotype == sample_connections(named("DARTS"), seed)
+    base = Variant(0, "DARTS", named("DARTS"))
+    found = patterns([base, *variants])
+    assert all(pattern not in found[:i] for i, pattern in enumerate(found))
+    assert connection_variants("DARTS", how) == variants
+
+
+def test_samples_are_the_same_on_every_machine():
+    assert seeds(connection_variants("DARTS", Uniform(n=3, seed=1))) == [
+        1791095845,
+        3093770124,
+        4282876139,
+    ]
+    assert seeds(connection_variants("DARTS", Stratified(seed=1, widths=(1.5, 3)))) == [
+        4290846341,
+        4282876139,
+    ]
+
+
+def test_stratified_has_n_of_each_width_of_the_base_s_space():
+    widths = [live_width(v.genotype.normal) for v in connection_variants("ENAS", Stratified(n=2))]
+    assert widths == [w for w in (1, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, 5) for _ in range(2)]
+
+
+def test_distinct_sources_narrow_the_widths_that_stratified_takes():
+    variants = connection_variants("AmoebaNet", Stratified(distinct_sources=True))
+    # A second node with two sources of its own takes at least one input.
+    assert [live_width(v.genotype.normal) for v in variants] == [1.5, 2, 2.5, 3, 3.5, 4]
+
+
+def test_samples_are_ordered_like_table_2():
+    keys = [
+        (live_width(v.genotype.normal), -v.genotype.depth)
+        for v in connection_variants("DARTS", Uniform(n=30))
+    ]
+    assert keys == sorted(keys)
+
+
+@pytest.mark.parametrize("base", ["AmoebaNet", "ENAS", "DARTS"])
+def test_constraints_hold_for_both_cells(base: str):
+    strict = Uniform(n=8, distinct_sources=True, all_inputs_used=True, no_dead_nodes=True)
+    for variant in connection_variants(base, strict):
+        for cell in (variant.genotype.normal, variant.genotype.reduce):
+            assert not dead_nodes(cell)
+            assert used_inputs(cell) == (0, 1)
+            assert all(len({e.source for e in node}) == len(node) for node in cell.nodes)
+
+
+def test_each_constraint_alone():
+    pair = (Edge("skip_connect", 1), Edge("skip_connect", 1))
+    good = Cell(((Edge("skip_connect", 0), Edge("skip_connect", 1)),) * 2, (2, 3))
+    repeated_and_one_sided = Genotype(good, Cell((pair,), (2,)))
+    dead = Genotype(Cell(good.nodes, (2,)), good)
+    assert Constraints().allow(repeated_and_one_sided)
+    assert not Constraints(distinct_sources=True).allow(repeated_and_one_sided)
+    assert not Constraints(all_inputs_used=True).allow(repeated_and_one_sided)
+    assert Constraints(no_dead_nodes=True).allow(repeated_and_one_sided)
+    assert not Constraints(no_dead_nodes=True).allow(dead)
+
+
+def test_a_genotype_without_a_name_can_be_sampled():
+    cell = Cell((((Edge("sep_conv_3x3", 0),)), (Edge("skip_connect", 0),) * 3), (2, 3))
+    variants = connection_variants(Genotype(cell, cell), Uniform(n=3))
+    assert [[len(n) for n in v.genotype.normal.nodes] for v in variants] == [[1, 3]] * 3
+    with pytest.raises(SpecError, match="name the widths"):
+        connection_variants(Genotype(cell, cell), "stratified")
+    with pytest.raises(SpecError, match="name the slots"):
+        connection_variants(Genotype(cell, cell), "profile")
+
+
+@pytest.mark.parametrize(
+    ("how", "slot"),
+    [
+        (Profile(slots=((3.5, 3), (4.0, 4))), "slot 2 of 2 (width 4c, depth 4)"),
+        (Stratified(n=2, widths=(3, 4.5)), "slot 3 of 4 (width 4.5c)"),
+        (Uniform(n=501), "slot 449 of 501 (any shape)"),
+    ],
+)
+def test_a_slot_that_cannot_be_filled_is_named(
+    how: Sampling, slot: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("workers.cells.sampling.SCAN", 500)
+    with pytest.raises(SpecError, match=re.escape(slot)):
+        connection_variants("DARTS", how)
+
+
+def test_first_seed_gives_other_cells_of_the_same_shapes():
+    first = connection_variants("DARTS", Profile(first_seed=1))
+    later = connection_variants("DARTS", Profile(first_seed=1000))
+    assert min(seeds(later)) >= 1000
+    assert [v.genotype.width for v in first] == [v.genotype.width for v in later]
+
+
+def test_snas_has_no_profile_of_its_own():
+    with pytest.raises(SpecError, match="Table 2 does not have SNAS"):
+        connection_variants("SNAS", "profile")
+
+
+@pytest.mark.parametrize("n", [0, -1, True, 2.0, 10**6])
+def test_a_bad_number_is_refused(n: object):
+    with pytest.raises(SpecError, match="n is"):
+        Uniform(n=n)  # type: ignore[arg-type]
+    with pytest.raises(SpecError, match="n is"):
+        Stratified(n=n)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("slot", [(2.5,), 2.5, ("2.5", 4), (float("nan"), 3), (2, 3, 4), (2, True)])
+def test_a_bad_slot_is_refused(slot: object):
+    with pytest.raises(SpecError, match=r"is no \(width, depth\)"):
+        Profile(slots=(slot,))  # type: ignore[arg-type]
+
+
+def test_slots_and_widths_from_yaml_are_lists():
+    assert Profile(slots=[[2, 4]]) == Profile(slots=((2.0, 4),))  # type: ignore[arg-type]
+    assert Stratified(widths=[2]) == Stratified(widths=(2.0,))  # type: ignore[arg-type]
+    with pytest.raises(SpecError, match="is no number"):
+        Stratified(widths=("wide",))  # type: ignore[arg-type]
+    with pytest.raises(SpecError, match="seed is"):
+        Uniform(seed=-1)
