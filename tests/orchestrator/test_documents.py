@@ -38,7 +38,9 @@ def refused(path: str) -> str:
 
 
 def test_every_value_knows_its_line(write):
-    document = read_document(write("# note\na: 1\nb:\n  - x\n  - {c: 2}\n\nd: >-\n  long\n  text\n"))
+    document = read_document(
+        write("# note\na: 1\nb:\n  - x\n  - {c: 2}\n\nd: >-\n  long\n  text\n")
+    )
     assert document.data == {"a": 1, "b": ["x", {"c": 2}], "d": "long text"}
     assert {dotted(path): place.line for path, place in document.places.items()} == {
         "": 1,
@@ -103,7 +105,10 @@ def test_scalars_are_those_of_yaml_1_2(text, value):
         ("? [a]\n: b\n", "a key is composite, not text"),
         ('"\\ud800": b\n', r"a key is '\ud800', not text"),
         ('a: "\\ud800"\n', r"x.yaml:1: a: '\ud800' cannot be read as str"),
-        ("a: 1\nb: !!python/object/apply:os.system [ls]\n", "x.yaml:2: b: tag tag:yaml.org,2002:py"),
+        (
+            "a: 1\nb: !!python/object/apply:os.system [ls]\n",
+            "x.yaml:2: b: tag tag:yaml.org,2002:py",
+        ),
         ("a: !secret x\n", "x.yaml:1: a: tag !secret is not allowed"),
         ("a: !!set {b}\n", "is not allowed"),
         ("a: !!binary aGk=\n", "is not allowed"),
@@ -221,12 +226,21 @@ def test_json_is_read_as_json(tree):
     assert parse_value(json.dumps(tree, ensure_ascii=False), "--set").data == tree
 
 
-fragments = st.sampled_from(
-    ["a", "b: ", ": ", "- ", "? ", "&x ", "*x", "!!int ", "!t ", "|\n", ">-\n", "|2", "'", '"']
-    + ["\n", "\n  ", "\t", "[", "]", "{", "}", ",", "#", "---\n", "...\n", "%YAML 1.1\n", "<<: "]
-    + ["%TAG ! x\n", "1", "0x", "1e5", ".nan", "\\", "\x85", "\u2028", "\ufeff", "é", "~", "-_"]
-    + ["null", '"\\ud800"', "!<", "\r", "=", "!!float 1:2", "@", "`", "\x00", "\ud800"]
-)
+INDICATORS = [*"-?:,[]{}#&*!|>'\"%@`\\=~\t\n\r ", "- ", ": ", "? ", "\n  ", "|2", "<<: ", "!<"]
+TAGGED = [
+    "!!int ",
+    "!!float 1:2",
+    "!t ",
+    "&x ",
+    "*x",
+    "---\n",
+    "...\n",
+    "%YAML 1.1\n",
+    "%TAG ! x\n",
+]
+WORDS = ["a", "1", "0x", "1e5", ".nan", "-_", "null", "é", '"\\ud800"']
+UNPRINTABLE = ["\x00", "\x85", "\u2028", "\ufeff", "\ud800"]
+fragments = st.sampled_from([*INDICATORS, *TAGGED, *WORDS, *UNPRINTABLE])
 
 
 @given(st.lists(fragments, max_size=12).map("".join) | st.text(max_size=40))

@@ -1,0 +1,99 @@
+"""The experiments that the project ships: that they load, and that their trials keep their ids."""
+
+from pathlib import Path
+
+import pytest
+
+from orchestrator.experiment import Experiment, load_experiment
+
+FOLDER = Path(__file__).parents[2] / "experiments"
+FILES = sorted(FOLDER.glob("*.yaml"))
+PROFILES = sorted(FOLDER.glob("profiles/*.yaml"))
+
+PAPER13 = {
+    "DARTS": "CONN3 CONN4 14 5 8 CONN1 CONN2 6 7 9 12 10 16",
+    "ENAS": "23 125 2 188 1 8 3 6 5 4 7 9 10",
+    "AmoebaNet": "23 8 125 4 2 188 3 1 9 10 6 7 5",
+    "NASNet": "23 125 2 188 1 8 3 6 5 4 7 9 10",
+}
+"""Source of C1 to C13 of each base: a published cell or the seed of the sampler (Table 2)."""
+
+# An id that changes disowns every trial that was trained under it.
+FIG9_IDS = {
+    (None, "DARTS", 0): "cifar10-w3.5d3-lr0.025-s0-43a3568f4d",
+    (None, "DARTS", 1): "cifar10-w2d4-lr0.025-s0-0b45dd4aa4",
+    (None, "DARTS", 13): "cifar10-w3.5d3-lr0.025-s0-a26c169e1f",
+    (None, "ENAS", 0): "cifar10-w5d2-lr0.025-s0-354b38386c",
+    (None, "AmoebaNet", 0): "cifar10-w4d4-lr0.025-s0-8bd3cf1006",
+    (None, "NASNet", 13): "cifar10-w3.5d3-lr0.025-s0-c5f80adff6",
+    ("laptop", "DARTS", 0): "digits-w3.5d3-lr0.025-s0-23ab529b1b",
+    ("laptop", "DARTS", 1): "digits-w2d4-lr0.025-s0-38df2a074a",
+    ("laptop", "ENAS", 0): "digits-w5d2-lr0.025-s0-b5ffd667ea",
+    ("laptop", "AmoebaNet", 0): "digits-w4d4-lr0.025-s0-72b2f5d742",
+    ("laptop", "NASNet", 13): "digits-w3.5d3-lr0.025-s0-a7c2593063",
+}
+
+
+def load(name: str, profile: str | None = None) -> Experiment:
+    return load_experiment(FOLDER / f"{name}.yaml", profile=profile)
+
+
+def ids(experiment: Experiment) -> list[str]:
+    return [member.spec.trial_id for member in experiment.members()]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("profile", [None, *(path.stem for path in PROFILES)])
+def test_every_experiment_loads_with_every_profile(path, profile):
+    experiment = load_experiment(path, profile=profile)
+    trials = ids(experiment)
+    assert len(set(trials)) == len(trials) > 0
+    assert experiment.figures
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_a_laptop_needs_no_photographs_and_no_gpu(path):
+    for member in load_experiment(path, profile="laptop").members():
+        assert member.spec.dataset in ("digits", "digit_pairs")
+        assert member.spec.recipe.epochs * member.spec.network.cells <= 60
+
+
+@pytest.mark.parametrize("path", [*FILES, *PROFILES], ids=lambda path: path.stem)
+def test_every_file_opens_with_what_it_is_for(path):
+    assert path.read_text("utf-8").startswith("# ")
+
+
+def test_figure_9_has_the_papers_variants_in_the_papers_order():
+    experiment = load("fig9")
+    members = experiment.members()
+    assert [(m.base, m.index) for m in members] == [(b, i) for b in PAPER13 for i in range(14)]
+    for base, sources in PAPER13.items():
+        expected = [s if s.startswith("CONN") else f"seed {s}" for s in sources.split()]
+        assert [m.variant for m in members if m.base == base] == [base, *expected]
+    assert {m.spec.dataset for m in members} == {"cifar10"}
+    assert {m.spec.learning_rate for m in members} == {0.025}
+    assert (experiment.network.cells, experiment.network.channels) == (20, 36)
+    assert (experiment.recipe.epochs, experiment.recipe.batch_size) == (600, 80)
+
+
+def test_the_grid_is_the_full_product_and_holds_figure_9():
+    members = load("grid").members()
+    assert len(members) == 4 * 14 * 3 * 2
+    assert len({m.spec.trial_id for m in members}) == 336
+    assert {(m.named_dataset, m.spec.learning_rate) for m in members} == {
+        (dataset, rate) for dataset in ("cifar10", "cifar100") for rate in (0.0025, 0.025, 0.25)
+    }
+    assert set(ids(load("fig9"))) < {m.spec.trial_id for m in members}
+
+
+def test_trials_of_a_profile_never_mix_with_the_full_ones():
+    assert not set(ids(load("grid"))) & set(ids(load("grid", "laptop")))
+
+
+def test_trials_keep_their_ids():
+    found = {
+        (profile, member.base, member.index): member.spec.trial_id
+        for profile in (None, "laptop")
+        for member in load("fig9", profile).members()
+    }
+    assert {place: found[place] for place in FIG9_IDS} == FIG9_IDS
