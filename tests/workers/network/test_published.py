@@ -153,6 +153,31 @@ def test_an_auxiliary_head_that_the_network_lacks_is_left_out():
     assert torch.equal(ours.state_dict()["stem.0.weight"], published.weights["stem.0.weight"])
 
 
+def test_the_auxiliary_head_has_the_published_names():
+    ours = build_network(
+        named("DARTS"), SIZE, in_channels=3, classes=7, seed=0, auxiliary=True
+    ).double()
+    published = Published(named("DARTS"), SIZE.cells, SIZE.channels, 7, 3)
+    published(torch.randn(1, 3, 16, 16, dtype=torch.float64))
+    channels = 4 * 4 * SIZE.channels
+    shapes = {
+        "features.2.weight": (128, channels, 1, 1),
+        "features.5.weight": (768, 128, 2, 2),
+        "classifier.weight": (7, 768),
+        "classifier.bias": (7,),
+    }
+    for norm, size in ((3, 128), (6, 768)):
+        for part in ("weight", "bias", "running_mean", "running_var"):
+            shapes[f"features.{norm}.{part}"] = (size,)
+    for name, shape in shapes.items():
+        published.tensor(f"auxiliary_head.{name}", *shape)
+    load_published(ours, published.weights)
+    loaded = ours.state_dict()
+    head = [name for name in published.weights if name.startswith("auxiliary_head.")]
+    assert len(head) == len(shapes)
+    assert all(torch.equal(loaded[name], published.weights[name]) for name in head)
+
+
 def test_weights_of_another_genotype_are_refused():
     published, _ = published_and_ours("DARTS")
     published(torch.randn(1, 3, 16, 16, dtype=torch.float64))
