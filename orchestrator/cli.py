@@ -1,0 +1,127 @@
+"""The command line: parse, call, print; nothing else.
+
+Everything heavy is imported by the command that needs it, so that `--help` stays quick.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from results_schema.errors import ConfigError, NasSweepError
+
+if TYPE_CHECKING:
+    from orchestrator.experiment import Experiment
+
+INTERRUPTED = 130
+
+
+def _experiment_options(command: Any) -> Any:
+    for option in (
+        click.option("--store", default="results", show_default=True, help="Folder of results."),
+        click.option(
+            "--set",
+            "overrides",
+            multiple=True,
+            metavar="PATH=VALUE",
+            help="Override one value, such as recipe.epochs=2; may be repeated.",
+        ),
+        click.option("--profile", help="A named set of overrides, such as laptop."),
+        click.argument("experiments", nargs=-1, required=True, metavar="EXPERIMENT.yaml..."),
+    ):
+        command = option(command)
+    return command
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="nas-sweep")
+def cli() -> None:
+    """Sweeps over cell-based neural architectures: train, measure, draw, test claims."""
+
+
+@cli.command()
+@_experiment_options
+@click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
+@click.option(
+    "--spec", metavar="TRIAL", help="Print one trial's JSON, for python -m workers.train."
+)
+def plan(
+    experiments: tuple[str, ...],
+    profile: str | None,
+    overrides: tuple[str, ...],
+    store: str,
+    as_json: bool,
+    spec: str | None,
+) -> None:
+    """Show what experiments owe, what is reused and how much there is to do."""
+    from orchestrator import commands
+
+    loaded = _load(experiments, profile, overrides)
+    commands.show_plan(loaded, store, as_json=as_json, spec=spec)
+
+
+@cli.command()
+@_experiment_options
+@click.option("--device", type=click.Choice(["cuda", "cpu"]), help="Default: a GPU.")
+@click.option(
+    "--address", help="A Ray cluster to join: auto or HOST:PORT. Default: start Ray here."
+)
+@click.option(
+    "--gpus-per-trial",
+    type=click.FloatRange(0, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="Share of a GPU for each trial.",
+)
+@click.option(
+    "--checkpoint-every",
+    type=click.FloatRange(0),
+    default=60.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Least time between checkpoints.",
+)
+@click.option(
+    "--checkpoint-at",
+    type=click.IntRange(1),
+    multiple=True,
+    metavar="EPOCH",
+    help="Keep this epoch's checkpoint for good; may be repeated.",
+)
+def launch(
+    experiments: tuple[str, ...],
+    profile: str | None,
+    overrides: tuple[str, ...],
+    store: str,
+    **options: Any,
+) -> None:
+    """Train what experiments owe, then print their results and draw their figures."""
+    from orchestrator import commands
+
+    loaded = _load(experiments, profile, overrides)
+    sys.exit(commands.launch(loaded, store, **options))
+
+
+def main() -> None:
+    """The console script. Errors of the user's are told in plain words, without a traceback."""
+    try:
+        cli(prog_name="nas-sweep")
+    except NasSweepError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+
+
+def _load(
+    paths: tuple[str, ...], profile: str | None, overrides: tuple[str, ...]
+) -> list[Experiment]:
+    from orchestrator.experiment import load_experiment
+
+    loaded = [load_experiment(path, profile=profile, overrides=overrides) for path in paths]
+    names = [experiment.name for experiment in loaded]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise ConfigError(f"two experiments are called {sorted(twice)}", fix="rename one file")
+    return loaded

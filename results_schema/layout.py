@@ -49,6 +49,11 @@ def checkpoints(trial_id: str) -> str:
     return f"checkpoints/{trial_id}/"
 
 
+def stop(launch: str) -> str:
+    """Exists while a launch asks its workers to leave off after their epoch."""
+    return f"requests/stop-{launch}"
+
+
 def attempts(trial_id: str) -> str:
     """How many workers have trained the trial, and since when, as JSON."""
     return f"{checkpoints(trial_id)}attempts.json"

@@ -22,7 +22,7 @@ import socket
 import threading
 import time
 import uuid
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from results_schema.errors import StoreError, Superseded
@@ -94,7 +94,7 @@ class Lease:
     def beat(self) -> bool:
         """Renews the heartbeat; false if the lease is lost."""
         self._beats += 1
-        holder = Holder(**asdict(self._holder) | {"beat": self._beats})
+        holder = replace(self._holder, beat=self._beats)
         fresh = self.folder / "heartbeat.new"
         try:
             fresh.write_text(json.dumps(asdict(holder)))
@@ -125,11 +125,15 @@ class Leases:
         self._root = root
         self._seen: dict[str, tuple[str, int, float]] = {}
 
-    def take(self, item: str) -> Lease | None:
+    def take(self, item: str, token: str | None = None) -> Lease | None:
         """Takes a free or expired item; None if someone else holds it.
 
         The caller must check again that the item is still owed: its last holder may have
         finished it.
+
+        Args:
+            item: The item's id.
+            token: The lease's own name, by which whoever chose it can fence it (`fence`).
 
         Raises:
             StoreError: The leases' folder can't be written.
@@ -137,8 +141,8 @@ class Leases:
         for holder in self.holders(item):
             if not self.expired(item, holder):
                 return None
-            self.fence(item, holder)
-        return self._place(item)
+            self.fence(item, holder.token)
+        return self._place(item, token or uuid.uuid4().hex)
 
     def holders(self, item: str) -> list[Holder]:
         """Who holds the item: nobody, one, or for a moment during a takeover an unknown one."""
@@ -165,17 +169,18 @@ class Leases:
             since = now
         return holder.dead or now - since >= EXPIRY
 
-    def fence(self, item: str, holder: Holder) -> None:
+    def fence(self, item: str, token: str) -> None:
         """Ends a holder's right at once: whatever it still tries to write will fail.
 
-        Only this holder's folder is removed, so that a successor who came first is left alone.
+        Only this token's folder is removed, so that a successor who came first is left alone.
         """
-        _clear(self._root / item / holder.token)
+        _clear(self._root / item / token)
         self._seen.pop(item, None)
+        with contextlib.suppress(OSError):
+            (self._root / item).rmdir()
 
-    def _place(self, item: str) -> Lease | None:
-        token = uuid.uuid4().hex
-        outer = self._root / f".new-{token}"
+    def _place(self, item: str, token: str) -> Lease | None:
+        outer = self._root / f".new-{uuid.uuid4().hex}"
         pid = os.getpid()
         holder = Holder(token, socket.gethostname(), _machine(), pid, _born(pid), 0)
         try:
@@ -207,7 +212,7 @@ def _clear(folder: Path) -> None:
         try:
             for entry in os.scandir(folder):
                 with contextlib.suppress(FileNotFoundError):
-                    os.unlink(entry.path)
+                    Path(entry.path).unlink()
             folder.rmdir()
             return
         except FileNotFoundError:
@@ -225,8 +230,8 @@ def _machine() -> str:
     boot = Path("/proc/sys/kernel/random/boot_id")
     space = Path("/proc/self/ns/pid")
     if not boot.exists():
-        return f"{socket.gethostname()}"
-    return f"{boot.read_text().strip()}-{os.readlink(space)}"
+        return socket.gethostname()
+    return f"{boot.read_text().strip()}-{space.readlink()}"
 
 
 def _born(pid: int) -> int:
@@ -236,4 +241,3 @@ def _born(pid: int) -> int:
     except OSError:
         return 0
     return 0 if stat[0] == "Z" else int(stat[19])
-

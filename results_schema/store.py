@@ -63,6 +63,10 @@ class Store(Protocol):
         """
         ...
 
+    def has(self, key: str) -> bool:
+        """Whether anything lies under the key."""
+        ...
+
     def list(self, prefix: str) -> list[str]:
         """All keys below a folder's key, which ends in a slash; sorted; empty if there is none."""
         ...
@@ -116,6 +120,10 @@ class LocalStore:
         except OSError as error:
             raise _unfit(error, path) from error
 
+    def has(self, key: str) -> bool:
+        """See `Store.has`."""
+        return self._path(key).exists()
+
     def list(self, prefix: str) -> list[str]:
         """See `Store.list`."""
         found: list[str] = []
@@ -166,7 +174,9 @@ def open_store(location: str | Path) -> LocalStore:
     """
     if "://" in str(location):
         raise StoreError(
-            "a store is a folder", where=str(location), fix="use --store with a path, such as results"
+            "a store is a folder",
+            where=str(location),
+            fix="use --store with a path, such as results",
         )
     store = LocalStore(location)
     for folder, schema in (

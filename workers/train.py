@@ -59,7 +59,9 @@ def _read(path: Path) -> TrialSpec:
     except OSError as error:
         raise ConfigError(error.strerror or str(error), where=str(path)) from error
     except NasSweepError as error:
-        raise ConfigError(error.what, where=f"{path} {error.where}".strip(), fix=error.fix) from error
+        raise ConfigError(
+            error.what, where=f"{path} {error.where}".strip(), fix=error.fix
+        ) from error
 
 
 if __name__ == "__main__":

@@ -131,7 +131,5 @@ def describe(name: str) -> Dataset:
     if name not in DATASETS:
         near = difflib.get_close_matches(name, DATASETS, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
-        raise SpecError(
-            f"unknown data set {name!r}", fix=f"{hint}use one of {', '.join(DATASETS)}"
-        )
+        raise SpecError(f"unknown data set {name!r}", fix=f"{hint}use one of {', '.join(DATASETS)}")
     return DATASETS[name]

@@ -6,6 +6,8 @@ every machine; a change must raise its `preprocessing` in the catalog.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch.nn import functional
@@ -42,8 +44,8 @@ def _sources() -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndar
     """The digits, [N, 8, 8] with values 0 to 16, split by a frozen permutation."""
     from sklearn.datasets import load_digits
 
-    images, labels = load_digits(return_X_y=True)
-    images = images.reshape(-1, 8, 8)
+    source: Any = load_digits()
+    images, labels = source.images, source.target
     order = np.random.RandomState(0).permutation(len(images))
     train, test = order[:_TRAIN], order[_TRAIN:]
     return (images[train], labels[train]), (images[test], labels[test])

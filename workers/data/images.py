@@ -70,9 +70,7 @@ def load(name: str, device: torch.device) -> Data:
             fix=f"use one of {', '.join(_READERS)}, or --profile laptop, which puts a stand-in",
         )
     train, train_labels, test, test_labels = _READERS[name]()
-    data = Data(
-        about, Images.on(device, train, train_labels), Images.on(device, test, test_labels)
-    )
+    data = Data(about, Images.on(device, train, train_labels), Images.on(device, test, test_labels))
     shape = (about.channels, about.size, about.size)
     for split, count in ((data.train, about.train), (data.test, about.test)):
         if tuple(split.pixels.shape) != (count, *shape) or len(split.labels) != count:

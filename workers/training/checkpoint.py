@@ -93,16 +93,13 @@ def load(store: Store, trial_id: str, epoch: int) -> Checkpoint:
         raise CorruptData("it belongs to another trial or epoch", where=where)
     data = store.get(layout.tensors(trial_id, epoch))
     if hashlib.sha256(data).hexdigest() != payload["tensors_sha256"]:
-        raise CorruptData(
-            "its SHA-256 does not hold", where=layout.tensors(trial_id, epoch)
-        )
+        raise CorruptData("its SHA-256 does not hold", where=layout.tensors(trial_id, epoch))
     try:
         tensors = safetensors.torch.load(data)
     except SafetensorError as error:
         raise CorruptData(str(error), where=layout.tensors(trial_id, epoch)) from error
     rows = [
-        row | {"finished_at": datetime.fromisoformat(row["finished_at"])}
-        for row in payload["rows"]
+        row | {"finished_at": datetime.fromisoformat(row["finished_at"])} for row in payload["rows"]
     ]
     return Checkpoint(epoch, rows, tensors)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 from results_schema.trial import TrialSpec
@@ -56,7 +56,7 @@ def trial_row(
         "spec": spec.to_json(),
         "exit_reason": reason,
         "started_at": started,
-        "ended_at": datetime.now(timezone.utc),
+        "ended_at": datetime.now(UTC),
         "train_seconds": sum(row["seconds"] for row in rows),
         "attempts": attempts,
         **provenance,

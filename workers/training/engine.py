@@ -36,7 +36,7 @@ class Engine:
     """
 
     def __init__(self, network: nn.Module, recipe: Recipe) -> None:
-        self.network = network.to(memory_format=torch.channels_last)  # pyright: ignore
+        self.network = network.to(memory_format=torch.channels_last)
         self._clip = recipe.grad_clip
         self._weights = dict(network.named_parameters())
         self._sgd = torch.optim.SGD(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 import torch
 
@@ -28,7 +28,7 @@ class Failure:
 
     def record(self, store: Store, trial_id: str, lease: Lease | None = None) -> None:
         """Writes `failures/<id>.json`, in place of an earlier failure's."""
-        at = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        at = datetime.now(UTC).isoformat(timespec="seconds")
         content = asdict(self) | {"at": at, "log": layout.log(trial_id)}
         store.put(layout.failure(trial_id), json.dumps(content, indent=1).encode(), lease=lease)
 

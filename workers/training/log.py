@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 from results_schema import layout
 from results_schema.errors import MissingKey
@@ -22,7 +22,7 @@ class TrialLog:
 
     def say(self, line: str) -> None:
         """Adds a line with the time; it is kept from the next `flush` on."""
-        now = datetime.now(timezone.utc).isoformat(sep=" ", timespec="seconds")
+        now = datetime.now(UTC).isoformat(sep=" ", timespec="seconds")
         self._text += f"{now[:19]} {line}\n"
 
     def flush(self) -> None:

@@ -13,20 +13,21 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 import torch
 
 from results_schema import layout, tables
-from results_schema.errors import CorruptData, MissingKey, SpecError, Superseded
+from results_schema.errors import MissingKey, SpecError, Superseded
 from results_schema.lease import Lease
 from results_schema.store import Store
 from results_schema.trial import RECIPE_VERSION, TrialSpec
 from workers.data.batches import evaluation_batches, training_batches
 from workers.data.images import load
 from workers.network.network import build_network
-from workers.training import checkpoint, device as devices
+from workers.training import checkpoint
+from workers.training import device as devices
 from workers.training.checkpoint import Checkpoint
 from workers.training.ending import trial_row
 from workers.training.engine import Engine
@@ -74,6 +75,7 @@ def train(
     store: Store,
     *,
     device: str | None = None,
+    token: str | None = None,
     checkpointing: Checkpointing = Checkpointing(),
     on_epoch: Callable[[Row], None] = lambda row: None,
     stop: Callable[[], bool] = lambda: False,
@@ -84,6 +86,7 @@ def train(
         spec: The trial.
         store: Where its rows and checkpoints go.
         device: See `device.choose`.
+        token: Name of the lease, chosen by whoever may want to fence it.
         checkpointing: When to commit.
         on_epoch: Told each published row.
         stop: Asked after each epoch whether to leave off.
@@ -93,7 +96,7 @@ def train(
         traceback in the trial's log.
     """
     trial_id = spec.trial_id
-    lease = store.leases.take(trial_id)
+    lease = store.leases.take(trial_id, token)
     if lease is None:
         return Outcome("held", "another worker holds its lease")
     with lease:
@@ -196,7 +199,7 @@ class _Attempt:
             self.log.say(traceback.format_exc())
             self.log.flush()
             record(self.store, self.trial_id, self.lease)
-        except Exception:  # noqa: BLE001 - the outcome itself tells of the failure
+        except Exception:
             return
 
     def _count_attempt(self) -> tuple[int, datetime]:
@@ -205,7 +208,7 @@ class _Attempt:
             past = json.loads(self.store.get(key))
             count, started = past["attempts"] + 1, past["started_at"]
         except (MissingKey, ValueError, KeyError, TypeError):
-            count, started = 1, datetime.now(timezone.utc).isoformat()
+            count, started = 1, datetime.now(UTC).isoformat()
         content = json.dumps({"attempts": count, "started_at": started})
         self.store.put(key, content.encode(), lease=self.lease)
         return count, datetime.fromisoformat(started)
@@ -267,7 +270,7 @@ class _Attempt:
             "seconds": time.perf_counter() - start,
             "images_per_second": totals.images / (trained - start),
             "peak_memory": devices.peak_memory(device),
-            "finished_at": datetime.now(timezone.utc),
+            "finished_at": datetime.now(UTC),
         }
         self.rows.append(row)
         self.epochs += 1

@@ -1,0 +1,92 @@
+"""Ray, started on this machine or joined elsewhere, and how to open its dashboard."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import ray
+from rich.console import Console
+
+from results_schema.errors import MachineError
+
+
+@contextlib.contextmanager
+def cluster(address: str | None, console: Console) -> Iterator[None]:
+    """Ray is up inside this context; what was started here leaves no process behind.
+
+    Args:
+        address: "auto" or HOST:PORT of a running cluster; None starts Ray on this machine.
+        console: Told the dashboard's address.
+
+    Raises:
+        MachineError: Ray can't be started or reached.
+    """
+    folder = None if address else tempfile.mkdtemp(prefix="nas-sweep-")
+    own = {
+        "num_cpus": len(os.sched_getaffinity(0)),
+        "include_dashboard": True,
+        "object_store_memory": 200_000_000,  # items and rows are small; tensors never pass here
+        "_temp_dir": folder,
+    }
+    try:
+        context = ray.init(
+            address or "local",
+            logging_level=logging.ERROR,
+            log_to_driver=False,
+            **({} if address else own),
+        )
+    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+        if folder:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise MachineError(
+            f"Ray can't be {'reached' if address else 'started'}: {error}",
+            where=address or "",
+            fix="check --address, and that RAY_AUTH_TOKEN holds the cluster's token; "
+            "without --address Ray is started on this machine",
+        ) from error
+    try:
+        _introduce(context.dashboard_url, console)
+        yield
+    finally:
+        ray.shutdown()
+        if folder:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def slots(device: str, gpus_per_trial: float) -> int:
+    """How many trials run side by side: one a core, or as many as share the GPUs.
+
+    Raises:
+        MachineError: There is no room for even one.
+    """
+    resources = ray.cluster_resources()
+    room = int(resources.get("CPU", 0))
+    if device == "cuda":
+        gpus = resources.get("GPU", 0.0)
+        fit = int(gpus) * int(1 / gpus_per_trial) if gpus_per_trial <= 1 else gpus / gpus_per_trial
+        room = min(room, int(fit))
+    if room < 1:
+        raise MachineError(
+            f"Ray has {resources.get('CPU', 0):g} CPUs and {resources.get('GPU', 0):g} GPUs, "
+            f"no room for a trial on {device}",
+            fix="use --device cpu, lower --gpus-per-trial, or add nodes to the cluster",
+        )
+    return room
+
+
+def _introduce(url: str | None, console: Console) -> None:
+    if not url:
+        return
+    console.print(f"Ray dashboard: http://{url}", highlight=False, markup=False)
+    token = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", "~/.ray/auth_token")).expanduser()
+    if "RAY_AUTH_TOKEN" in os.environ:
+        console.print("  it asks for a token: the value of RAY_AUTH_TOKEN", markup=False)
+    elif token.exists():
+        token.chmod(0o600)  # Ray leaves it readable by every user of the machine
+        console.print(f"  it asks for a token: cat {token}", highlight=False, markup=False)

@@ -1,0 +1,28 @@
+"""Settings that Ray and Tune read from the environment, when they are imported or started."""
+
+from __future__ import annotations
+
+import os
+
+SETTINGS = {
+    # Tables, tips and logs that would drown our own progress.
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    # Files that nobody reads: what counts is in the store.
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "3600",
+    # Paths stay what they are, and signals are ours (`orchestrator.interrupt`).
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+}
+
+
+def prepare() -> None:
+    """Puts the settings in force; call it before Ray is imported. What a user has set stays."""
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)

@@ -1,0 +1,67 @@
+"""Ctrl-C and SIGTERM: first ask the workers to end their epoch and commit it, then insist."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
+from rich.console import Console
+
+from orchestrator.queue import Queue
+from results_schema import layout
+from results_schema.errors import StoreError
+from results_schema.store import Store
+
+GRACE = 8.0
+"""Seconds between asking and insisting."""
+
+
+class Interruption:
+    """Whether a signal came."""
+
+    def __init__(self) -> None:
+        self.came = False
+
+
+@contextlib.contextmanager
+def interruptible(
+    queue: Queue, store: Store, launch: str, console: Console
+) -> Iterator[Interruption]:
+    """Inside this context SIGINT and SIGTERM stop the launch instead of the process.
+
+    The first one stops the queue and leaves a request in the store that workers look for after
+    each epoch. `GRACE` seconds later, or at the second one, Tune is told to end at once.
+    """
+    interruption = Interruption()
+    insist = threading.Timer(GRACE, _end_tune)
+    insist.daemon = True
+
+    def handle(signum: int, frame: FrameType | None) -> None:
+        if interruption.came:
+            _end_tune()
+            return
+        interruption.came = True
+        queue.stop()
+        console.print("stopping: each trial ends its epoch; again to stop at once")
+        with contextlib.suppress(StoreError):
+            store.put(layout.stop(launch), b"")
+        insist.start()
+
+    before = {s: signal.signal(s, handle) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield interruption
+    finally:
+        insist.cancel()
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+        with contextlib.suppress(StoreError):
+            store.delete(layout.stop(launch))
+
+
+def _end_tune() -> None:
+    """Tune ends its run on SIGUSR1, without an error."""
+    os.kill(os.getpid(), signal.SIGUSR1)

@@ -1,0 +1,115 @@
+"""Runs a plan's owed trials through Ray Tune, on this machine or on a cluster.
+
+Tune's own state is disposable: it lies in a private folder, is never restored, and goes away with
+the launch. What counts is in the store.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+from ray import tune
+from rich.console import Console
+
+from orchestrator.cluster import cluster, slots
+from orchestrator.interrupt import interruptible
+from orchestrator.plan import Plan
+from orchestrator.progress import Progress
+from orchestrator.queue import Queue
+from orchestrator.search import QueueSearcher
+from orchestrator.trainable import train_item
+from results_schema.store import LocalStore
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to launch; none of it is part of a trial's identity.
+
+    Attributes:
+        device: "cuda" or "cpu".
+        address: Of a Ray cluster: "auto" or HOST:PORT; None starts Ray on this machine.
+        gpus_per_trial: Share of a GPU that each trial takes; below 1 several share one.
+        checkpoint_every: Seconds between checkpoints.
+        checkpoint_at: Epochs whose checkpoints are kept for good.
+    """
+
+    device: str
+    address: str | None = None
+    gpus_per_trial: float = 1.0
+    checkpoint_every: float = 60.0
+    checkpoint_at: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Report:
+    """What came of a launch.
+
+    Attributes:
+        endings: How each trial that ended in it did: done, diverged or failed.
+        reasons: Why each failed trial failed.
+        interrupted: Whether a signal stopped it.
+        unfit: Why the store could not be written any more, or empty.
+    """
+
+    endings: dict[str, str]
+    reasons: dict[str, str]
+    interrupted: bool
+    unfit: str
+
+
+def run(plan: Plan, store: LocalStore, options: Options, console: Console) -> Report:
+    """Trains what the plan owes; returns when all has ended, or a signal has stopped it.
+
+    Raises:
+        MachineError: Ray can't be reached, or has no room for even one trial.
+    """
+    launch = uuid.uuid4().hex[:12]
+    queue = Queue(store)
+    queue.add(plan.owed)
+    trials = {spec.trial_id: spec for spec in plan.owed}
+    settings = {
+        "store": str(store.root),
+        "launch": launch,
+        "device": options.device,
+        "checkpoint_every": options.checkpoint_every,
+        "checkpoint_at": list(options.checkpoint_at),
+    }
+    with interruptible(queue, store, launch, console) as interruption:
+        with cluster(options.address, console):
+            side_by_side = slots(options.device, options.gpus_per_trial)
+            os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(side_by_side + 2)
+            ended = len(plan.trials) - len(trials)
+            with Progress(
+                queue, trials, ended=ended, slots=side_by_side, console=console
+            ) as progress:
+                _tune(QueueSearcher(queue, settings, progress), options)
+        queue.close_all()  # only now is every worker gone
+    return Report(queue.endings, queue.reasons, interruption.came, queue.unfit)
+
+
+def _tune(searcher: QueueSearcher, options: Options) -> None:
+    share = {"CPU": 1.0}
+    if options.device == "cuda":
+        share["GPU"] = options.gpus_per_trial
+    trainable: Any = tune.with_resources(train_item, tune.PlacementGroupFactory([share]))
+    with tempfile.TemporaryDirectory(prefix="nas-sweep-tune-") as private:
+        tune.Tuner(
+            trainable,
+            tune_config=tune.TuneConfig(
+                search_alg=searcher,
+                num_samples=-1,
+                # On a GPU, a process of its own gives memory back and can't spoil the next item.
+                reuse_actors=options.device == "cpu",
+                trial_dirname_creator=lambda trial: trial.trial_id,
+            ),
+            run_config=tune.RunConfig(
+                name="sweep",
+                storage_path=private,
+                verbose=0,
+                failure_config=tune.FailureConfig(max_failures=0),
+            ),
+        ).fit()

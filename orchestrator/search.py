@@ -1,0 +1,71 @@
+"""The queue as Tune's searcher: Tune asks here what to run next and reports what came of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ray.tune.search import Searcher
+
+from orchestrator.progress import Progress
+from orchestrator.queue import Queue
+
+
+class QueueSearcher(Searcher):
+    """Passes between Tune and the queue; keeps no state that Tune could restore.
+
+    Args:
+        queue: Offers items.
+        settings: What is the same for every item (`trainable.train_item`).
+        progress: Told of each epoch and each ending.
+    """
+
+    def __init__(self, queue: Queue, settings: dict[str, Any], progress: Progress) -> None:
+        super().__init__()
+        self._queue, self._settings, self._progress = queue, settings, progress
+        self._tokens: dict[str, str] = {}
+
+    def suggest(self, trial_id: str) -> Any:
+        """The config of the next item, None to be asked again, or FINISHED when all is over."""
+        item = self._queue.offer()
+        if item is None:
+            return self.FINISHED if self._queue.over else None
+        self._tokens[trial_id] = item.token
+        return {
+            "token": item.token,
+            "specs": [spec.to_json() for spec in item.specs],
+            "settings": self._settings,
+        }
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """An epoch was trained, or a trial of the item has come to an outcome."""
+        if "epoch" in result:
+            self._progress.epoch(result["trial"], result["epoch"])
+        else:
+            self._queue.settle(
+                self._tokens[trial_id],
+                result["trial"],
+                result["status"],
+                result["reason"],
+                result["kind"],
+            )
+        self._progress.refresh()
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Tune is done with the item: its worker returned, or died."""
+        if result is not None and not error:
+            self.on_trial_result(trial_id, result)
+        token = self._tokens.pop(trial_id)
+        self._queue.close(token, died=error)
+        self._progress.refresh()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune pickles its searcher for a restore that never comes."""
+        return {}
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: what is owed is read from the store."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: see `save`."""

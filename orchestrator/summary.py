@@ -1,0 +1,73 @@
+"""What a launch ends with: a table of results, and the figures of each experiment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import cast
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from orchestrator.experiment import Experiment
+from results_schema import layout
+from results_schema.results import Results
+
+
+def print_results(trials: pd.DataFrame, console: Console) -> None:
+    """Prints final test accuracies in %, a row per index and a column per base, mean over seeds.
+
+    Args:
+        trials: Members with their results, as `Results.trials(experiment)` returns them.
+        console: Where to print.
+    """
+    for key, group in trials.groupby(["dataset", "learning_rate"], sort=False):
+        dataset, rate = cast("tuple[str, float]", key)
+        means = group.pivot_table("test_accuracy", "index", "base", sort=False, dropna=False)
+        lost = group[group["status"] == "diverged"]
+        diverged = set(zip(lost["index"], lost["base"], strict=True))
+        table = Table(
+            "index",
+            *(str(base) for base in means.columns),
+            title=f"test accuracy in % on {dataset}, learning rate {rate:g}",
+            title_justify="left",
+        )
+        for index, row in means.sort_index().iterrows():
+            cells = [_cell(value, (index, base) in diverged) for base, value in row.items()]
+            table.add_row("base" if index == 0 else f"C{index}", *cells)
+        console.print(table)
+
+
+def draw_figures(results: Results, experiment: Experiment, console: Console) -> None:
+    """Draws each figure that the experiment names, and says where it lies."""
+    from orchestrator.figures import draw
+    from orchestrator.figures.export import write_figure
+
+    trials = results.trials(experiment.name)
+    notes: list[str] = []
+    for name, kind in experiment.figures.items():
+        written: list[str] = []
+
+        def write(suffix: str, data: bytes, name: str = name, to: list[str] = written) -> None:
+            key = layout.figure(name, suffix)
+            results.store.put(key, data)
+            to.append(key)
+
+        notes += write_figure(draw(kind, trials, experiment.title), write)
+        root = getattr(results.store, "root", Path())
+        console.print(
+            f"{name}: {', '.join(_shown(root / key) for key in written)}", highlight=False
+        )
+    for note in dict.fromkeys(notes):
+        console.print(note, style="yellow", highlight=False)
+
+
+def _cell(accuracy: float, diverged: bool) -> str:
+    if pd.isna(accuracy):
+        return "–"
+    return f"{100 * accuracy:.1f}" + (" diverged" if diverged else "")
+
+
+def _shown(path: Path) -> str:
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
