@@ -28,7 +28,7 @@ def sample_connections(base: Genotype, seed: int) -> Genotype:
 
 
 def scan_connections(base: Genotype, seeds: Iterable[int]) -> Iterator[tuple[int, Genotype]]:
-    """Each seed with its `sample_connections`, several times as fast as single calls.
+    """Each seed with its `sample_connections`, faster than by single calls.
 
     Raises:
         SpecError: `RandomState` does not take a seed.

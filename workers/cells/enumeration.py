@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from math import prod
-from types import MappingProxyType
 
 import numpy as np
 
@@ -112,7 +111,7 @@ def _census(nodes: int, outputs: frozenset[int], pairs: str) -> Census:
         dead += int(weights @ ~live[:, INPUTS:].all(axis=1))
         unused += int(weights @ ~live[:, :INPUTS].all(axis=1))
     seen = {shape: count for shape, count in sorted(shapes.items()) if count}
-    return Census(sum(seen.values()), MappingProxyType(seen), dead, unused)
+    return Census(sum(seen.values()), seen, dead, unused)
 
 
 def _live(sources: np.ndarray, outputs: frozenset[int]) -> np.ndarray:

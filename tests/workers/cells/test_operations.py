@@ -6,6 +6,7 @@ from results_schema.errors import SpecError
 from results_schema.genotype import Cell, Genotype
 from results_schema.trial import NetworkSpec, Recipe, TrialSpec
 from workers.cells.bases import BASES, NAMES, named
+from workers.cells.cost import count
 from workers.cells.operations import CANDIDATES, operation_variants, sample_operations
 
 
@@ -36,6 +37,25 @@ def test_any_draw_keeps_the_connections_and_survives_json(name: str, seed: int):
         ]
     trial = TrialSpec(drawn, "digits", 1, NetworkSpec(), Recipe(), 0.025, 0)
     assert TrialSpec.from_json(trial.to_json()).trial_id == trial.trial_id
+
+
+# Table 3 in units of 10**6, C1 to C10; its 3.42 for C9 of AmoebaNet swaps two digits of 3.24.
+_NASNET = "3.45 3.19 2.98 2.70 3.67 3.03 3.85 3.26 3.81 3.29"
+TABLE_3 = {
+    "DARTS": "3.37 2.84 2.70 2.98 3.19 2.43 3.49 2.88 3.31 2.81",
+    "ENAS": _NASNET,
+    "AmoebaNet": "2.86 2.62 2.41 2.10 3.10 2.46 3.28 2.69 3.24 2.75",
+    "NASNet": _NASNET,
+}
+
+
+@pytest.mark.parametrize("base", TABLE_3)
+def test_parameters_are_those_of_table_3(base: str):
+    costs = [
+        count(v.genotype, NetworkSpec(), in_channels=3, classes=10, image=32).parameters
+        for v in operation_variants(base, "paper10")
+    ]
+    assert " ".join(f"{cost / 1e6:.2f}" for cost in costs) == TABLE_3[base]
 
 
 def test_nasnet_and_enas_share_operations():
