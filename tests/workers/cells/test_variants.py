@@ -76,6 +76,22 @@ def test_paper4_is_the_first_four_seeds_in_their_order(base: str):
     assert seeds_and_cells(base, "paper4") == "1 2 3 4"
 
 
+def test_main_text_numbers_the_cells_of_darts_widest_first():
+    variants = connection_variants("DARTS", "main_text")
+    assert [(v.index, v.name) for v in variants] == [(i, f"CONN{i}") for i in range(1, 5)]
+    widths = [v.genotype.width for v in variants]
+    assert widths == sorted(widths, reverse=True)
+    with pytest.raises(SpecError, match="ENAS has no connection variants 'main_text'"):
+        connection_variants("ENAS", "main_text")
+
+
+def test_a_genotype_without_a_name_has_the_first_four_seeds():
+    variants = connection_variants(named("ENAS"), "paper4")
+    assert variants == connection_variants("ENAS", "paper4")
+    with pytest.raises(SpecError, match="without a published name"):
+        connection_variants(named("ENAS"), "paper13")
+
+
 def test_a_published_variant_is_the_published_cell():
     variants = {v.name: v.genotype for v in connection_variants("DARTS_V2", "paper13")}
     assert variants["CONN3"] == named("DARTS_CONN3")
