@@ -181,7 +181,7 @@ def _read_text(path: Path) -> str:
             "the file is too large", where=str(path), fix=f"stay within {MAX_BYTES:,} bytes"
         )
     try:
-        return content.decode("utf-8-sig")
+        return content.decode("utf-8")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise ConfigError(
@@ -200,7 +200,6 @@ def _nearby(path: Path) -> str:
 def _parse(text: str, source: str, *, numbered: bool) -> Document:
     yaml = YAML(typ="safe", pure=True)
     yaml.Resolver = _Resolver
-    yaml.max_depth = MAX_DEPTH
     yaml.composer.warn_double_anchors = False
     try:
         root = yaml.compose(text)
@@ -238,8 +237,6 @@ def _syntax_error(error: YAMLError, text: str, source: str, numbered: bool) -> C
         line = text.count("\n", 0, error.position) + 1
         what = f"character {chr(error.character)!r} is not allowed"
     where = str(Place(source, line if numbered else 0))
-    if "maximum depth" in what:
-        return ConfigError(_TOO_DEEP, where=where)
     fix = "look for a missing colon, quote, bracket or space at or above this place"
     if "'\\t'" in what:
         fix = "indent with spaces, not tabs"
