@@ -14,14 +14,15 @@ datasets = st.text(string.ascii_lowercase + string.digits + "_", min_size=1)
 
 def keys_of(item: str) -> list[str]:
     """Every key that the layout gives to an item, its folder of checkpoints included."""
-    given_by = {"trial_id": item, "experiment": item, "epoch": 600, "suffix": "html"}
-    makers = [
-        maker
-        for name, maker in inspect.getmembers(layout, inspect.isfunction)
-        if name not in ("schema", "names")
-    ]
+
+    def value(parameter: inspect.Parameter) -> str | int:
+        return {"epoch": 600, "suffix": "html"}.get(parameter.name, item)
+
+    makers = dict(inspect.getmembers(layout, inspect.isfunction))
+    del makers["schema"], makers["names"]
     return [
-        maker(*(given_by[name] for name in inspect.signature(maker).parameters)) for maker in makers
+        maker(*map(value, inspect.signature(maker).parameters.values()))
+        for maker in makers.values()
     ]
 
 
