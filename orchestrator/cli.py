@@ -125,3 +125,7 @@ def _load(
     if twice := {name for name in names if names.count(name) > 1}:
         raise ConfigError(f"two experiments are called {sorted(twice)}", fix="rename one file")
     return loaded
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,34 @@
+"""Rough durations: their arithmetic, not their truth."""
+
+from orchestrator.estimate import SPEED, duration, multiply_adds
+from orchestrator.progress import span
+from results_schema.trial import NetworkSpec, Recipe, TrialSpec
+from workers.cells.bases import named
+
+
+def spec(epochs: int) -> TrialSpec:
+    return TrialSpec(named("DARTS"), "cifar10", 1, NetworkSpec(), Recipe(epochs), 0.025, 0)
+
+
+def test_a_trial_of_the_paper_counts_three_passes_a_training_image_and_one_a_test_image():
+    forward = multiply_adds(spec(1)) / (3 * 50_000 + 10_000)
+    assert abs(forward / 528.4e6 - 1) < 1e-3, "of DARTS at C = 36, L = 20"
+    assert multiply_adds(spec(600)) == 600 * multiply_adds(spec(1))
+
+
+def test_two_side_by_side_take_half_the_time():
+    work = [spec(600)] * 56
+    seconds = sum(map(multiply_adds, work)) / SPEED["cpu"]
+    assert duration(work, "cpu", 1) == f"about {span(seconds)} on 1 CPU core"
+    assert duration(work, "cpu", 2) == f"about {span(seconds / 2)} on 2 CPU cores"
+
+
+def test_spans_read_well():
+    assert [span(s) for s in (0.4, 90, 600, 7200, 86400 * 3, 86400 * 800)] == [
+        "0 s",
+        "90 s",
+        "10 min",
+        "2.0 h",
+        "3.0 days",
+        "2.2 years",
+    ]

@@ -1,0 +1,159 @@
+"""What the queue offers, retries and gives up on."""
+
+import pytest
+
+from orchestrator.queue import ATTEMPTS, Queue
+from results_schema import layout, tables
+from results_schema.store import LocalStore, open_store
+from results_schema.trial import NetworkSpec, Recipe, TrialSpec
+from workers.cells.bases import named
+
+
+def spec(seed: int) -> TrialSpec:
+    return TrialSpec(named("DARTS"), "digits", 1, NetworkSpec(3, 2), Recipe(epochs=1), 0.025, seed)
+
+
+@pytest.fixture
+def store(tmp_path):
+    return open_store(tmp_path / "results")
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+def make(store: LocalStore, count: int) -> tuple[Queue, Clock]:
+    clock = Clock()
+    queue = Queue(store, clock)
+    queue.add([spec(seed) for seed in range(count)])
+    return queue, clock
+
+
+def offer(queue: Queue):
+    item = queue.offer()
+    assert item is not None
+    return item, item.specs[0].trial_id
+
+
+def test_an_empty_queue_is_over(store):
+    queue, _ = make(store, 0)
+    assert queue.over
+    assert queue.offer() is None
+
+
+def test_items_come_in_order_each_once_and_the_queue_ends_with_the_last(store):
+    queue, _ = make(store, 3)
+    offered = [offer(queue) for _ in range(3)]
+    assert [trial_id for _, trial_id in offered] == [spec(seed).trial_id for seed in range(3)]
+    assert queue.offer() is None
+    assert not queue.over
+    for item, trial_id in offered:
+        queue.settle(item.token, trial_id, "done", "trained")
+        queue.close(item.token)
+    assert queue.over
+    assert set(queue.endings.values()) == {"done"}
+
+
+def test_divergence_is_an_ending_and_is_never_retried(store):
+    queue, _ = make(store, 1)
+    item, trial_id = offer(queue)
+    queue.settle(item.token, trial_id, "diverged", "the loss is not finite")
+    queue.close(item.token)
+    assert queue.endings == {trial_id: "diverged"}
+    assert queue.over
+
+
+def test_a_killed_worker_is_retried_after_a_pause_and_given_up_in_the_end(store):
+    queue, clock = make(store, 1)
+    for attempt in range(ATTEMPTS):
+        item, trial_id = offer(queue)
+        queue.close(item.token, died=True)
+        if attempt < ATTEMPTS - 1:
+            assert queue.offer() is None, "the next attempt comes after a pause"
+            assert not queue.over
+            clock.now += 60
+    assert queue.endings == {trial_id: "failed"}
+    assert "died" in queue.reasons[trial_id]
+
+
+def test_a_dead_workers_lease_is_fenced_at_once(store):
+    queue, clock = make(store, 1)
+    item, trial_id = offer(queue)
+    lease = store.leases.take(trial_id, item.token)
+    assert lease is not None
+    queue.close(item.token, died=True)
+    assert not lease.folder.exists()
+    clock.now += 60
+    assert offer(queue)[1] == trial_id
+
+
+@pytest.mark.parametrize("kind", ["data", "spec", "memory", "error"])
+def test_a_failure_that_will_not_pass_is_not_retried_and_spares_the_others(store, kind):
+    queue, _ = make(store, 2)
+    item, trial_id = offer(queue)
+    queue.settle(item.token, trial_id, "failed", "no such file", kind)
+    queue.close(item.token)
+    assert queue.endings == {trial_id: "failed"}
+    assert offer(queue)[1] == spec(1).trial_id
+
+
+def test_an_unfit_store_stops_the_queue_and_says_why(store):
+    queue, _ = make(store, 2)
+    item, trial_id = offer(queue)
+    queue.settle(item.token, trial_id, "failed", "No space left on device", "store")
+    queue.close(item.token)
+    assert queue.over
+    assert queue.offer() is None
+    assert "space" in queue.unfit
+
+
+def test_what_another_launch_holds_is_waited_for_and_counted_when_it_has_ended(store):
+    queue, _ = make(store, 2)
+    other = store.leases.take(spec(0).trial_id)
+    assert other is not None
+    item, trial_id = offer(queue)
+    assert trial_id == spec(1).trial_id
+    queue.settle(item.token, trial_id, "done", "trained")
+    queue.close(item.token)
+    assert queue.offer() is None
+    assert not queue.over, "the other launch may yet die"
+    store.put(layout.trial(spec(0).trial_id), tables.to_parquet([], tables.TRIALS))
+    other.release()
+    assert queue.offer() is None
+    assert queue.over
+    assert queue.endings[spec(0).trial_id] == "done"
+
+
+def test_what_another_launch_left_unfinished_is_taken_up(store):
+    queue, _ = make(store, 1)
+    other = store.leases.take(spec(0).trial_id)
+    assert other is not None
+    assert queue.offer() is None
+    other.release()
+    assert offer(queue)[1] == spec(0).trial_id
+
+
+@pytest.mark.parametrize("status", ["held", "superseded", "stopped"])
+def test_an_attempt_that_came_to_nothing_leaves_the_trial_owed(store, status):
+    queue, _ = make(store, 1)
+    item, trial_id = offer(queue)
+    queue.settle(item.token, trial_id, status, "")
+    queue.close(item.token)
+    assert queue.endings == {}
+    assert offer(queue)[1] == trial_id
+
+
+def test_a_stopped_queue_offers_nothing_and_forgets_nothing(store):
+    queue, _ = make(store, 2)
+    item, _ = offer(queue)
+    queue.stop()
+    assert queue.over
+    assert queue.offer() is None
+    queue.close_all()
+    assert queue.running == 0
+    assert queue.waiting == 2
+    queue.settle(item.token, spec(0).trial_id, "done", "too late")
+    assert queue.endings == {}
