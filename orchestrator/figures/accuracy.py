@@ -1,0 +1,248 @@
+"""The numbers of Figure 9: test accuracy at convergence of each base and its variants."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from orchestrator.figures.scales import focus_range
+from results_schema.errors import ConfigError
+
+COLUMNS = (
+    "base",
+    "variant",
+    "index",
+    "named_dataset",
+    "dataset",
+    "learning_rate",
+    "seed",
+    "width",
+    "depth",
+    "trial_id",
+    "status",
+    "test_accuracy",
+    "parameters",
+)
+"""What is read of a row; the rest of the joined tables is ignored."""
+
+RESULTS = ("status", "test_accuracy", "parameters")
+DATASETS = ("named_dataset", "dataset")
+
+Member = dict[Any, Any]
+"""A row: column to value."""
+
+
+class Run(NamedTuple):
+    """One trained trial; the accuracy is in percent, NaN if a diverged trial has none."""
+
+    trial_id: str
+    seed: int
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class Point:
+    """One cell at one learning rate: its trials over all seeds.
+
+    Attributes:
+        index: Place on the axis; 0 is the base.
+        variant: The cell's name.
+        width: Of the normal cell, in units of c.
+        depth: Of the normal cell, in edges.
+        parameters: Trainable numbers of the network; None before any trial has ended.
+        done: The trials that ended well, by seed.
+        diverged: The trials that diverged, by seed; no part of the mean.
+        missing: The ids of the trials without a result, by seed.
+    """
+
+    index: int
+    variant: str
+    width: float
+    depth: int
+    parameters: int | None
+    done: tuple[Run, ...]
+    diverged: tuple[Run, ...]
+    missing: tuple[str, ...]
+
+    @property
+    def mean(self) -> float:
+        """Mean accuracy of the trials that ended well, in percent; NaN without one."""
+        return math.fsum(r.accuracy for r in self.done) / len(self.done) if self.done else math.nan
+
+    @property
+    def deviation(self) -> float:
+        """Standard deviation over seeds (n - 1), in points of a percent; NaN for n < 2."""
+        if len(self.done) < 2:
+            return math.nan
+        squares = math.fsum((run.accuracy - self.mean) ** 2 for run in self.done)
+        return math.sqrt(squares / (len(self.done) - 1))
+
+
+class Series(NamedTuple):
+    """The cells of one panel at one learning rate, by index."""
+
+    learning_rate: float
+    points: tuple[Point, ...]
+
+    @property
+    def base_accuracy(self) -> float:
+        """Mean accuracy of the base (index 0), in percent; NaN while it has none."""
+        return next((point.mean for point in self.points if point.index == 0), math.nan)
+
+
+class Panel(NamedTuple):
+    """One base on one data set.
+
+    Attributes:
+        base: The published genotype.
+        named_dataset: The data set that the experiment names.
+        dataset: The one trained on.
+        series: One per learning rate, ascending.
+        low: Lower end of the range that shows the differences, in percent.
+        high: Its upper end.
+    """
+
+    base: str
+    named_dataset: str
+    dataset: str
+    series: tuple[Series, ...]
+    low: float
+    high: float
+
+    @property
+    def has_below(self) -> bool:
+        """Whether a trial lies below the range, or has no accuracy."""
+        return any(not run.accuracy >= self.low for run in self._runs)
+
+    @property
+    def has_above(self) -> bool:
+        """Whether a trial lies above the range."""
+        return any(run.accuracy > self.high for run in self._runs)
+
+    @property
+    def _runs(self) -> list[Run]:
+        points = [point for line in self.series for point in line.points]
+        return [run for point in points for run in (*point.done, *point.diverged)]
+
+
+class AccuracyByIndex(NamedTuple):
+    """Panels by base, then data set, both in order of first appearance."""
+
+    panels: tuple[Panel, ...]
+
+    @property
+    def points(self) -> list[Point]:
+        """The cells of all panels and learning rates."""
+        return [point for panel in self.panels for line in panel.series for point in line.points]
+
+    @property
+    def learning_rates(self) -> list[float]:
+        """All of them, ascending."""
+        return sorted({line.learning_rate for panel in self.panels for line in panel.series})
+
+    @property
+    def most_seeds(self) -> int:
+        """The largest number of trials that one point stands for."""
+        return max(len(p.done) + len(p.diverged) + len(p.missing) for p in self.points)
+
+
+def accuracy_by_index_data(trials: pd.DataFrame) -> AccuracyByIndex:
+    """Accuracies by base and data set, learning rate and cell.
+
+    A trial counts as done or diverged by its status, and else as missing: it has failed, is not
+    trained yet, or is done without an accuracy. A row that says again what another said of the
+    same member counts once.
+
+    Args:
+        trials: One row per member with the `COLUMNS`; accuracies from 0 to 1.
+
+    Raises:
+        ConfigError: There are no trials, or a column is lacking or has empty places.
+    """
+    if lacking := [name for name in COLUMNS if name not in trials.columns]:
+        raise ConfigError(
+            f"the trials of accuracy_by_index lack {', '.join(lacking)}",
+            fix="join the members of an experiment with its trials",
+        )
+    if trials.empty:
+        raise ConfigError(
+            "accuracy_by_index has no trials to show",
+            fix="name at least one base and one data set in the experiment",
+        )
+    for name in COLUMNS:
+        if name not in RESULTS and pd.isna(trials[name]).to_numpy().any():
+            raise ConfigError(
+                f"column {name} of the trials of accuracy_by_index has empty places",
+                fix="write the experiment's members again: launch it once more",
+            )
+    rows = trials[list(COLUMNS)].itertuples(index=False, name=None)
+    members = _unique(dict(zip(COLUMNS, row, strict=True)) for row in rows)
+    # First appearances, not the alphabet: the experiment's order is the reader's.
+    bases, datasets = list(_groups(members, "base")), list(_groups(members, *DATASETS))
+    groups = _groups(members, "base", *DATASETS)
+    order = [(*base, *dataset) for base in bases for dataset in datasets]
+    return AccuracyByIndex(tuple(_panel(groups[key]) for key in order if key in groups))
+
+
+def _panel(members: list[Member]) -> Panel:
+    lines = sorted(_groups(members, "learning_rate").items())
+    series = tuple(Series(float(rate), _points(line)) for (rate,), line in lines)
+    done = [run.accuracy for line in series for point in line.points for run in point.done]
+    bases = [line.base_accuracy for line in series]
+    low, high = focus_range(done, always=bases) if done else (0.0, 100.0)
+    first = members[0]
+    return Panel(first["base"], first["named_dataset"], first["dataset"], series, low, high)
+
+
+def _points(members: list[Member]) -> tuple[Point, ...]:
+    cells = sorted(_groups(members, "index", "variant").items())
+    return tuple(_point(sorted(cell, key=lambda member: member["seed"])) for _, cell in cells)
+
+
+def _point(members: list[Member]) -> Point:
+    done = [m for m in members if m["status"] == "done" and not pd.isna(m["test_accuracy"])]
+    diverged = [m for m in members if m["status"] == "diverged"]
+    sizes = [m["parameters"] for m in (*done, *diverged) if not pd.isna(m["parameters"])]
+    first = members[0]
+    return Point(
+        index=int(first["index"]),
+        variant=str(first["variant"]),
+        width=float(first["width"]),
+        depth=int(first["depth"]),
+        parameters=int(sizes[0]) if sizes else None,
+        done=_runs(done),
+        diverged=_runs(diverged),
+        missing=tuple(m["trial_id"] for m in members if m not in done and m not in diverged),
+    )
+
+
+def _runs(members: list[Member]) -> tuple[Run, ...]:
+    return tuple(
+        Run(
+            str(member["trial_id"]),
+            int(member["seed"]),
+            math.nan if pd.isna(member["test_accuracy"]) else 100 * float(member["test_accuracy"]),
+        )
+        for member in members
+    )
+
+
+def _unique(members: Iterable[Member]) -> list[Member]:
+    """The first row of each member."""
+    first: dict[tuple[Any, ...], Member] = {}
+    for member in members:
+        key = tuple(member[name] for name in COLUMNS if name not in RESULTS)
+        first.setdefault(key, member)
+    return list(first.values())
+
+
+def _groups(members: Iterable[Member], *names: str) -> dict[tuple[Any, ...], list[Member]]:
+    """The members by the values of these columns, in order of first appearance."""
+    groups: dict[tuple[Any, ...], list[Member]] = {}
+    for member in members:
+        groups.setdefault(tuple(member[name] for name in names), []).append(member)
+    return groups

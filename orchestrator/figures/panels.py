@@ -1,0 +1,164 @@
+"""Several panels on one page: how many to a row, over which range, and what stands around them.
+
+Everything around the panels is placed in pixels from their edges, so that no label is clipped
+or overlaps whatever the number of panels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from orchestrator.figures import style
+
+PANEL_HEIGHT = {1: 330, 2: 210, 3: 190}
+"""Pixels, by the number of panels in a row."""
+
+LEFT, RIGHT, ABOVE, TICKS, BELOW = 62, 14, 28, 26, 50
+"""Pixels around a panel: for its axis, its title, its ticks and those with the axis's title."""
+
+LEGEND = 28
+"""Height of a line of the legend, in pixels."""
+
+KEY = {
+    "orientation": "h",
+    "x": (8 - LEFT) / (style.PAGE_WIDTH - LEFT - RIGHT),
+    "xanchor": "left",
+    "font": {"size": 13},
+    "itemclick": False,
+    "itemdoubleclick": False,
+}
+"""The look of a legend."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Panels in reading order, `columns` to a row."""
+
+    count: int
+    columns: int
+
+    @property
+    def rows(self) -> int:
+        """How many rows the panels fill."""
+        return -(-self.count // self.columns)
+
+    @property
+    def panel_width(self) -> float:
+        """Of the plotting area of one panel, in pixels."""
+        return (style.PAGE_WIDTH - self.columns * (LEFT + RIGHT)) / self.columns
+
+    @property
+    def panel_height(self) -> float:
+        """Of the plotting area of one panel, in pixels."""
+        return PANEL_HEIGHT[self.columns]
+
+    @property
+    def gap(self) -> float:
+        """Between two rows, in pixels; an axis has its title where no panel stands below it."""
+        return ABOVE + (BELOW if self.count % self.columns else TICKS)
+
+    @property
+    def height(self) -> float:
+        """Of all panels and the gaps between them, in pixels."""
+        return self.rows * self.panel_height + (self.rows - 1) * self.gap
+
+    def place(self, panel: int) -> tuple[int, int]:
+        """Row and column of a panel, counted from 1."""
+        return panel // self.columns + 1, panel % self.columns + 1
+
+    def is_lowest(self, panel: int) -> bool:
+        """Whether no panel stands below this one."""
+        return panel + self.columns >= self.count
+
+
+def grid(count: int, columns: int = 0) -> Grid:
+    """One panel alone, two to a row for 2 and 4, else three; or the columns asked for, up to 3."""
+    if columns < 1:
+        columns = count if count < 4 else 2 if count == 4 else 3
+    return Grid(count, min(columns, count, 3))
+
+
+def make_panels(
+    shape: Grid,
+    titles: Sequence[str],
+    title: str,
+    subtitle: str,
+    note: str,
+    legends: Sequence[int] = (1,),
+) -> go.Figure:
+    """An empty figure with its panels lettered (a), (b), … and its words in place.
+
+    Args:
+        shape: The panels.
+        titles: One per panel, plain text.
+        title: Above the figure, plain text.
+        subtitle: Below the title, plain text.
+        note: Below the legends, plain text.
+        legends: How many lines each takes: the layout's `legend`, `legend2`, …
+    """
+    figure = make_subplots(
+        shape.rows,
+        shape.columns,
+        horizontal_spacing=(LEFT + RIGHT) / (style.PAGE_WIDTH - LEFT - RIGHT),
+        vertical_spacing=shape.gap / shape.height if shape.rows > 1 else 0,
+        specs=[
+            [{} if row * shape.columns + column < shape.count else None
+             for column in range(shape.columns)]
+            for row in range(shape.rows)
+        ],
+    )  # fmt: skip
+    heading, under = style.lines(title, 17), style.lines(subtitle, 13)
+    small = style.lines(note, style.SMALL)
+    top = 18 + 22 * len(heading) + 17 * len(under) + ABOVE
+    bottom = BELOW + LEGEND * sum(legends) + 16 * len(small) + 8
+    figure.update_layout(
+        template=style.template(),
+        meta=title,
+        width=style.PAGE_WIDTH,
+        height=top + shape.height + bottom,
+        margin={"l": LEFT, "r": RIGHT, "t": top, "b": bottom, "autoexpand": False},
+    )
+    for number in range(len(legends)):
+        y = -(BELOW + LEGEND * sum(legends[:number])) / shape.height
+        figure.update_layout(
+            {f"legend{number + 1 if number else ''}": {**KEY, "y": y, "yanchor": "top"}}
+        )
+    _write_lines(figure, heading, 17, top - 10, step=22, bold=True)
+    _write_lines(figure, under, 13, top - 12 - 22 * len(heading), step=17)
+    _write_lines(figure, small, style.SMALL, -(BELOW + LEGEND * sum(legends)), step=16, above=False)
+    for panel, name in enumerate(titles):
+        letter = f"<b>({chr(ord('a') + panel % 26)})</b> " if shape.count > 1 else ""
+        letters = int((shape.panel_width - 24) / style.LETTER)
+        row, column = shape.place(panel)
+        figure.add_annotation(
+            text=letter + style.escape(style.shorten(name, letters)),
+            x=0, xref="x domain", xanchor="left",
+            y=1, yref="y domain", yanchor="bottom", yshift=3,
+            showarrow=False, row=row, col=column,
+        )  # fmt: skip
+    return figure
+
+
+def _write_lines(
+    figure: go.Figure,
+    texts: Sequence[str],
+    size: float,
+    top: float,
+    *,
+    step: int,
+    bold: bool = False,
+    above: bool = True,
+) -> None:
+    """Lines of text from the left edge, `top` pixels above the upper or lower end of all panels."""
+    for number, text in enumerate(texts):
+        figure.add_annotation(
+            text=f"<b>{text}</b>" if bold else text,
+            font={"size": size, "color": style.INK if bold else style.GREY},
+            x=0, xref="paper", xanchor="left", xshift=8 - LEFT, align="left",
+            y=1 if above else 0, yref="paper", yanchor="top", yshift=top - step * number,
+            showarrow=False,
+        )  # fmt: skip
