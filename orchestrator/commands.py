@@ -75,8 +75,8 @@ def launch(
     results = Results(store)
     for experiment in experiments:
         print_results(results.trials(experiment.name), console)
-        if report is None or not report.interrupted:
-            draw_figures(results, experiment, console)
+    if report is None or not report.interrupted:
+        draw_figures(results, experiments, console)
     left = len(make_plan(experiments, store).owed)
     if report is None or not left:
         return 0
@@ -132,7 +132,7 @@ def _choose_device(plan: Plan, profiled: bool, address: str | None) -> str:
 def _tell_failures(reasons: dict[str, str], store: LocalStore, console: Console) -> None:
     for trial_id, reason in reasons.items():
         console.print(f"failed: {trial_id}: {reason}", style="red", markup=False, highlight=False)
-        console.print(f"  log: {store.root / layout.log(trial_id)}", markup=False, highlight=False)
+        console.print(f"  log: {store.locate(layout.log(trial_id))}", markup=False, highlight=False)
 
 
 def _one_trial(plan: Plan, start: str) -> str:

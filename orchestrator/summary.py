@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Sequence
 from typing import cast
 
 import pandas as pd
@@ -38,26 +38,24 @@ def print_results(trials: pd.DataFrame, console: Console) -> None:
         console.print(table)
 
 
-def draw_figures(results: Results, experiment: Experiment, console: Console) -> None:
-    """Draws each figure that the experiment names, and says where it lies."""
+def draw_figures(results: Results, experiments: Sequence[Experiment], console: Console) -> None:
+    """Draws each figure that the experiments name, and says where it lies."""
     from orchestrator.figures import draw
+    from orchestrator.figures.browser import Browser
     from orchestrator.figures.export import write_figure
 
-    trials = results.trials(experiment.name)
     notes: list[str] = []
-    for name, kind in experiment.figures.items():
-        written: list[str] = []
-
-        def write(suffix: str, data: bytes, name: str = name, to: list[str] = written) -> None:
-            key = layout.figure(name, suffix)
-            results.store.put(key, data)
-            to.append(key)
-
-        notes += write_figure(draw(kind, trials, experiment.title), write)
-        root = getattr(results.store, "root", Path())
-        console.print(
-            f"{name}: {', '.join(_shown(root / key) for key in written)}", highlight=False
-        )
+    with Browser() as browser:
+        for experiment in experiments:
+            trials = results.trials(experiment.name)
+            for name, kind in experiment.figures.items():
+                written: dict[str, bytes] = {}
+                figure = draw(kind, trials, experiment.title)
+                notes += write_figure(figure, written.__setitem__, browser=browser)
+                for suffix, data in written.items():
+                    results.store.put(layout.figure(name, suffix), data)
+                places = (str(results.store.locate(layout.figure(name, s))) for s in written)
+                console.print(f"{name}: {', '.join(places)}", highlight=False)
     for note in dict.fromkeys(notes):
         console.print(note, style="yellow", highlight=False)
 
@@ -66,8 +64,3 @@ def _cell(accuracy: float, diverged: bool) -> str:
     if pd.isna(accuracy):
         return "–"
     return f"{100 * accuracy:.1f}" + (" diverged" if diverged else "")
-
-
-def _shown(path: Path) -> str:
-    here = Path.cwd()
-    return str(path.relative_to(here) if path.is_relative_to(here) else path)

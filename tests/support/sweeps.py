@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pandas as pd
 import pyarrow as pa
 
 from orchestrator.experiment import load_experiment
@@ -22,7 +23,7 @@ title: A sweep that ends within seconds
 claim: None, this is a test.
 grid: {{genotype: [DARTS], variants: paper4, dataset: [{dataset}]}}
 network: {{cells: 3, channels: 2}}
-recipe: {{epochs: {epochs}}}
+recipe: {{epochs: {epochs}, batch_size: 480}}
 figures: {{small: accuracy_by_index}}
 """
 
@@ -34,31 +35,33 @@ def write_experiment(folder: Path, *, epochs: int = 2, dataset: str = "digits") 
     return path
 
 
-def start(*arguments: object) -> subprocess.Popen[str]:
-    """The command line in a process group of its own, its output in one pipe."""
-    return subprocess.Popen(
+@contextlib.contextmanager
+def started(*arguments: object) -> Iterator[subprocess.Popen[str]]:
+    """The command line as a process of its own, its output in one pipe; gone at the end."""
+    process = subprocess.Popen(
         [sys.executable, "-m", "orchestrator.cli", *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        start_new_session=True,
         env={**os.environ, "COLUMNS": "200"},
     )
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def finish(process: subprocess.Popen[str], seconds: float = 100) -> tuple[int, str]:
     """Exit code and output."""
-    try:
-        output, _ = process.communicate(timeout=seconds)
-    except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGKILL)
-        raise
+    output, _ = process.communicate(timeout=seconds)
     return process.returncode, output
 
 
 def launch(*arguments: object) -> tuple[int, str]:
     """`nas-sweep launch` on the CPU, waited for."""
-    return finish(start("launch", "--device", "cpu", *arguments))
+    with started("launch", "--device", "cpu", *arguments) as process:
+        return finish(process)
 
 
 def undisturbed(experiment: Path, folder: Path) -> LocalStore:
@@ -69,13 +72,13 @@ def undisturbed(experiment: Path, folder: Path) -> LocalStore:
     return store
 
 
-def canonical(store: LocalStore) -> tuple[pa.Table, pa.Table]:
+def canonical(store: LocalStore) -> list[pd.DataFrame]:
     """Metrics and trials without what the machine and the moment decide."""
     found = []
     for folder, schema in ((layout.METRICS, tables.METRICS), (layout.TRIALS, tables.TRIALS)):
         parts = [tables.from_parquet(store.get(key), schema, key) for key in store.list(folder)]
-        found.append(tables.canonical(pa.concat_tables(parts), schema))
-    return found[0], found[1]
+        found.append(tables.canonical(pa.concat_tables(parts), schema).to_pandas())
+    return found
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
