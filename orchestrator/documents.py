@@ -1,30 +1,17 @@
-"""YAML files as plain data in which every value knows the file and line it came from.
-
-The parser's nodes are walked rather than loaded, so that no tag can build an object, both of two
-equal keys are seen, and aliases are counted as they unfold.
-"""
+"""Plain data in which every value knows where it was written, and problems told by that place."""
 
 from __future__ import annotations
 
 import difflib
 import reprlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
-
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
-from ruamel.yaml.reader import ReaderError
-from ruamel.yaml.resolver import VersionedResolver
 
 from results_schema.errors import ConfigError
 
-MAX_BYTES = 1_000_000
 MAX_DEPTH = 20
-MAX_VALUES = 100_000
-"""Values in one document once its aliases are unfolded."""
+"""Keys and list positions on the way from the top of a document down to a value."""
 
 KeyPath = tuple[str | int, ...]
 """Keys and list positions from the top of a document down to a value."""
@@ -95,35 +82,6 @@ class Document:
         return Document(data, places)
 
 
-def read_document(path: str | Path) -> Document:
-    """Reads a YAML 1.2 file whose top level is a mapping.
-
-    Raises:
-        ConfigError: The file cannot be read, is no YAML, is too large, repeats a key, or has a
-            tag or a key that is not text. All that can be found at once is told at once.
-    """
-    text = _read_text(Path(path))
-    document = _parse(text, str(path), numbered=True)
-    if not isinstance(document.data, dict):
-        empty = document.data is None
-        what = "is empty" if empty else f"holds {show(document.data)}, not keys and values"
-        raise ConfigError(f"the file {what}", where=f"{path}:1", fix="write key: value")
-    return document
-
-
-def parse_value(text: str, source: str) -> Document:
-    """Parses a value given outside a file, such as on the command line.
-
-    Args:
-        text: YAML.
-        source: How error messages name where the text was given.
-
-    Raises:
-        ConfigError: As `read_document`.
-    """
-    return _parse(text, source, numbered=False)
-
-
 def report(problems: Iterable[Problem]) -> ConfigError:
     """One error that tells every problem, in the order of their places."""
     ordered = sorted(set(problems))
@@ -164,169 +122,3 @@ _brief.maxstring = _brief.maxother = 60
 def printable(text: str) -> str:
     """The text itself where it is short and safe to print, else as `show` has it."""
     return text if text.isprintable() and len(text) <= 60 else _brief.repr(text)
-
-
-def _read_text(path: Path) -> str:
-    try:
-        if path.is_dir():
-            raise ConfigError("this is a folder", where=str(path), fix="name a YAML file in it")
-        if not path.is_file():
-            raise ConfigError("there is no such file", where=str(path), fix=_nearby(path))
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise ConfigError(f"cannot be read: {error.strerror}", where=str(path)) from error
-    if len(content) > MAX_BYTES:
-        raise ConfigError(
-            "the file is too large", where=str(path), fix=f"stay within {MAX_BYTES:,} bytes"
-        )
-    try:
-        return content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise ConfigError(
-            f"byte {content[error.start]:#04x} is not UTF-8",
-            where=f"{path}:{line}",
-            fix="save the file as UTF-8 text",
-        ) from error
-
-
-def _nearby(path: Path) -> str:
-    siblings = [str(other) for other in path.parent.glob("*.yaml")]
-    close = difflib.get_close_matches(str(path), siblings, n=1)
-    return f"did you mean {close[0]}?" if close else ""
-
-
-def _parse(text: str, source: str, *, numbered: bool) -> Document:
-    yaml = YAML(typ="safe", pure=True)
-    yaml.Resolver = _Resolver
-    yaml.composer.warn_double_anchors = False
-    try:
-        root = yaml.compose(text)
-    except RecursionError as error:
-        raise ConfigError(_TOO_DEEP, where=source) from error
-    except YAMLError as error:
-        raise _syntax_error(error, text, source, numbered) from error
-    walk = _Walk(source, numbered)
-    data = None if root is None else walk.value(root, ())
-    if walk.problems:
-        raise report(walk.problems)
-    return Document(data, walk.places | {(): Place(source, int(numbered))})
-
-
-class _Resolver(VersionedResolver):
-    """YAML 1.2 whatever a %YAML line claims: under 1.1 `no` is false and 1:30 is 90."""
-
-    @property
-    def processing_version(self) -> tuple[int, int]:
-        return 1, 2
-
-
-_TOO_DEEP = f"lists or mappings are nested more than {MAX_DEPTH} deep"
-
-
-def _syntax_error(error: YAMLError, text: str, source: str, numbered: bool) -> ConfigError:
-    line, what = 1, str(error)
-    if isinstance(error, MarkedYAMLError):
-        what = ", ".join(filter(None, (error.context, error.problem)))
-        start, end = error.context_mark, error.problem_mark
-        line = end.line + 1 if end else 1
-        if numbered and start and start.line + 1 != line:
-            what += f" (it starts in line {start.line + 1})"
-    elif isinstance(error, ReaderError):
-        line = text.count("\n", 0, error.position) + 1
-        what = f"character {chr(error.character)!r} is not allowed"
-    where = str(Place(source, line if numbered else 0))
-    fix = "look for a missing colon, quote, bracket or space at or above this place"
-    if "'\\t'" in what:
-        fix = "indent with spaces, not tabs"
-    return ConfigError(f"not YAML: {what}", where=where, fix=fix)
-
-
-class _Walk:
-    """Turns nodes into plain data, noting every value's place and every problem."""
-
-    def __init__(self, source: str, numbered: bool) -> None:
-        self.source, self.numbered = source, numbered
-        self.places: dict[KeyPath, Place] = {}
-        self.problems: list[Problem] = []
-        self.count = 0
-
-    def value(self, node: Node, path: KeyPath) -> Any:
-        self.count += 1
-        if self.count > MAX_VALUES or len(path) > MAX_DEPTH:
-            what = _TOO_DEEP if len(path) > MAX_DEPTH else f"more than {MAX_VALUES:,} values"
-            raise ConfigError(
-                what, where=str(self._place(node)), fix="write it shorter and without aliases"
-            )
-        self.places.setdefault(path, self._place(node))
-        tag = str(node.tag).removeprefix("tag:yaml.org,2002:")
-        if isinstance(node, MappingNode) and tag == "map":
-            return self._mapping(node, path)
-        if isinstance(node, SequenceNode) and tag == "seq":
-            return [self.value(item, (*path, i)) for i, item in enumerate(node.value)]
-        if isinstance(node, ScalarNode) and tag in _SCALARS:
-            try:
-                return _SCALARS[tag](node.value)
-            except ValueError:
-                self._add(node, f"{_at(path)}{show(node.value)} cannot be read as {tag}")
-        else:
-            fix = "remove the tag; write plain values"
-            self._add(node, f"{_at(path)}tag {printable(str(node.tag))} is not allowed", fix)
-        return None
-
-    def _mapping(self, node: MappingNode, path: KeyPath) -> dict[str, Any]:
-        data: dict[str, Any] = {}
-        for key, value in node.value:
-            name = key.value
-            is_text = isinstance(key, ScalarNode) and str(key.tag).endswith(_TEXT_TAGS)
-            if not is_text or not name.isprintable():
-                what = f"{_at(path)}a key is {show(name) if isinstance(name, str) else 'composite'}"
-                self._add(key, f"{what}, not text", "use a word, in quotes if it looks otherwise")
-            elif name in data:
-                first = self.places[(*path, name)]
-                where = f", first in line {first.line}" if first.line else ""
-                self._add(key, f"{dotted((*path, name))} is given twice{where}", "keep one")
-            else:
-                self.places[(*path, name)] = self._place(key)
-                data[name] = self.value(value, (*path, name))
-        return data
-
-    def _place(self, node: Node) -> Place:
-        return Place(self.source, node.start_mark.line + 1 if self.numbered else 0)
-
-    def _add(self, node: Node, what: str, fix: str = "") -> None:
-        self.problems.append(Problem(self._place(node), what, fix))
-
-
-def _at(path: KeyPath) -> str:
-    return f"{dotted(path)}: " if path else ""
-
-
-def _text(text: str) -> str:
-    text.encode()  # half of a surrogate pair, written as an escape, could not be printed
-    return text
-
-
-def _whole(text: str) -> int:
-    if not -(2**63) <= (number := int(text, 0)) < 2**63:
-        raise ValueError("more than 64 bits")
-    return number
-
-
-def _real(text: str) -> float:
-    return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
-
-
-_SCALARS: Mapping[str, Callable[[str], Any]] = {
-    "str": _text,
-    "null": lambda _: None,
-    "bool": lambda text: bool(("false", "true").index(text.lower())),
-    "int": _whole,
-    "float": _real,
-    # Tags that YAML 1.2 knows no more: `<<`, `=` and dates are text like any other.
-    "merge": str,
-    "value": str,
-    "timestamp": str,
-}
-_TEXT_TAGS = (":str", ":merge", ":value", ":timestamp")
