@@ -13,6 +13,9 @@ LEASES = "leases/"
 LOGS = "logs/"
 FIGURES = "figures/"
 
+NAME = r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,254}"
+"""What a key has between its slashes: safe on every file system and never hidden."""
+
 
 def schema(table: str) -> str:
     """A file without rows that sorts first, so that readers of the folder take its columns."""

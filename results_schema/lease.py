@@ -15,17 +15,19 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
+import re
 import shutil
-import socket
 import threading
 import time
 import uuid
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
+from results_schema import layout
 from results_schema.errors import StoreError, Superseded
+from results_schema.faults import unfit
+from results_schema.holder import Holder
 
 BEAT = 5.0
 """Seconds between heartbeats."""
@@ -34,32 +36,9 @@ EXPIRY = 60.0
 
 _HELD = {errno.ENOTEMPTY, errno.EEXIST}
 _GONE = {errno.ENOENT, errno.ESTALE, errno.ENOTDIR}
-
-
-@dataclass(frozen=True)
-class Holder:
-    """Who holds a lease.
-
-    Attributes:
-        token: The lease's own name.
-        host: Name of the machine.
-        machine: Identifies the machine's boot and its space of process ids.
-        pid: The process.
-        born: When the process started, in clock ticks since boot; tells reused pids apart.
-        beat: Changes with each heartbeat.
-    """
-
-    token: str
-    host: str
-    machine: str
-    pid: int
-    born: int
-    beat: int
-
-    @property
-    def dead(self) -> bool:
-        """Whether the holder is known to be gone: it ran here, and its process is no more."""
-        return self.machine == _machine() and _born(self.pid) != self.born
+_NAME = re.compile(layout.NAME)
+_PATIENCE = 5.0
+"""Seconds for which to go on emptying a folder into which its holder writes."""
 
 
 class Lease:
@@ -82,13 +61,17 @@ class Lease:
         self._thread.join()
         self.release()
 
-    def check(self, error: OSError) -> None:
+    def check(self, error: OSError, staged: Path) -> None:
         """Tells a lost lease from a failing disk.
 
+        Args:
+            error: Why a write failed.
+            staged: The file that was to be renamed out of the lease's folder.
+
         Raises:
-            Superseded: The error says that the lease's folder is gone, and it is.
+            Superseded: The file is gone: whoever takes over removes it, just before the folder.
         """
-        if error.errno in _GONE and not self.folder.exists():
+        if error.errno in _GONE and not os.path.lexists(staged):
             raise Superseded(f"another worker has taken over {self.item}") from error
 
     def beat(self) -> bool:
@@ -97,7 +80,7 @@ class Lease:
         holder = replace(self._holder, beat=self._beats)
         fresh = self.folder / "heartbeat.new"
         try:
-            fresh.write_text(json.dumps(asdict(holder)))
+            holder.write(fresh)
             fresh.replace(self.folder / "heartbeat")
         except OSError as error:
             return error.errno not in _GONE
@@ -123,7 +106,7 @@ class Leases:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._seen: dict[str, tuple[str, int, float]] = {}
+        self._seen: dict[tuple[str, str], tuple[int, float]] = {}
 
     def take(self, item: str, token: str | None = None) -> Lease | None:
         """Takes a free or expired item; None if someone else holds it.
@@ -136,108 +119,103 @@ class Leases:
             token: The lease's own name, by which whoever chose it can fence it (`fence`).
 
         Raises:
-            StoreError: The leases' folder can't be written.
+            StoreError: The leases' folder can't be written, or a name is none.
+        """
+        return self._place(item, token or uuid.uuid4().hex) if self.free(item) else None
+
+    def free(self, item: str) -> bool:
+        """Whether nobody holds the item, or none but a holder that is expired, and fenced now.
+
+        To know that a holder on another machine is expired takes an observer who has watched it
+        for `EXPIRY` s; it frees the item for takers who have not.
+
+        Raises:
+            StoreError: The leases' folder can't be read or written.
         """
         for holder in self.holders(item):
             if not self.expired(item, holder):
-                return None
+                return False
             self.fence(item, holder.token)
-        return self._place(item, token or uuid.uuid4().hex)
+        return True
 
     def holders(self, item: str) -> list[Holder]:
-        """Who holds the item: nobody, one, or for a moment during a takeover an unknown one."""
-        try:
-            tokens = [entry.name for entry in os.scandir(self._root / item) if entry.is_dir()]
-        except FileNotFoundError:
-            return []
-        return [self._read(item, token) for token in tokens]
+        """Who holds the item: nobody, or one, known by its token alone while it can't be read."""
+        outer = self._path(item)
+        return [Holder.of(outer / token) for token in _names(outer)]
 
     def held(self) -> dict[str, Holder]:
         """Every held item with its holder."""
-        try:
-            items = [e.name for e in os.scandir(self._root) if not e.name.startswith(".")]
-        except FileNotFoundError:
-            return {}
+        items = [name for name in _names(self._root) if _NAME.fullmatch(name)]
         return {item: holder for item in items for holder in self.holders(item)}
 
     def expired(self, item: str, holder: Holder) -> bool:
         """Whether the holder is dead, or has not beaten for `EXPIRY` s while we watched."""
         now = time.monotonic()
-        token, beat, since = self._seen.get(item, ("", -1, now))
-        if (token, beat) != (holder.token, holder.beat):
-            self._seen[item] = (holder.token, holder.beat, now)
+        beat, since = self._seen.get((item, holder.token), (-1, now))
+        if beat != holder.beat:
             since = now
+        self._seen[item, holder.token] = (holder.beat, since)
         return holder.dead or now - since >= EXPIRY
 
     def fence(self, item: str, token: str) -> None:
         """Ends a holder's right at once: whatever it still tries to write will fail.
 
         Only this token's folder is removed, so that a successor who came first is left alone.
+
+        Raises:
+            StoreError: It can't be removed.
         """
-        _clear(self._root / item / token)
-        self._seen.pop(item, None)
+        outer = self._path(item)
+        if token in ("", ".", "..") or "/" in token:
+            raise StoreError(f"{token!r} names no lease")
+        try:
+            _clear(outer / token)
+        except OSError as error:
+            raise unfit(error, outer / token) from error
+        self._seen.pop((item, token), None)
         with contextlib.suppress(OSError):
-            (self._root / item).rmdir()
+            outer.rmdir()
 
     def _place(self, item: str, token: str) -> Lease | None:
-        outer = self._root / f".new-{uuid.uuid4().hex}"
-        pid = os.getpid()
-        holder = Holder(token, socket.gethostname(), _machine(), pid, _born(pid), 0)
+        target, outer = self._path(item), self._root / f".new-{uuid.uuid4().hex}"
+        if not _NAME.fullmatch(token):
+            raise StoreError(f"{token!r} can't name a lease")
+        holder = Holder.here(token)
         try:
             (outer / token).mkdir(parents=True)
-            (outer / token / "heartbeat").write_text(json.dumps(asdict(holder)))
-            outer.rename(self._root / item)
+            holder.write(outer / token / "heartbeat")
+            outer.rename(target)
         except OSError as error:
             shutil.rmtree(outer, ignore_errors=True)
             if error.errno in _HELD:
                 return None
-            raise StoreError(
-                error.strerror or str(error),
-                where=str(self._root / item),
-                fix="mend the store's file system, then launch again",
-            ) from error
-        return Lease(self._root / item, holder)
+            raise unfit(error, target) from error
+        return Lease(target, holder)
 
-    def _read(self, item: str, token: str) -> Holder:
-        """The holder, known by its token alone while its heartbeat can't be read."""
-        try:
-            return Holder(**json.loads((self._root / item / token / "heartbeat").read_bytes()))
-        except (OSError, ValueError, TypeError):
-            return Holder(token, "unknown", "", 0, 0, 0)
+    def _path(self, item: str) -> Path:
+        if not _NAME.fullmatch(item):
+            raise StoreError(f"{item!r} is no item", fix="name it by its id")
+        return self._root / item
+
+
+def _names(folder: Path) -> list[str]:
+    """What lies in a folder; nothing if it is none."""
+    try:
+        return [path.name for path in folder.iterdir()]
+    except OSError as error:
+        if error.errno in _GONE:
+            return []
+        raise unfit(error, folder) from error
 
 
 def _clear(folder: Path) -> None:
     """Empties and removes a folder into which another process may still be writing."""
-    for _ in range(1000):
+    end = time.monotonic() + _PATIENCE
+    while os.path.lexists(folder):
         try:
-            for entry in os.scandir(folder):
-                with contextlib.suppress(FileNotFoundError):
-                    Path(entry.path).unlink()
-            folder.rmdir()
-            return
-        except FileNotFoundError:
-            return
+            shutil.rmtree(folder)
+        except NotADirectoryError:
+            folder.unlink(missing_ok=True)
         except OSError as error:
-            if error.errno not in _HELD:
+            if error.errno not in _GONE | _HELD | {errno.EBUSY} or time.monotonic() > end:
                 raise
-    raise StoreError(
-        "its holder keeps writing there", where=str(folder), fix="stop that worker, launch again"
-    )
-
-
-def _machine() -> str:
-    """This boot of this machine and its space of process ids, which containers do not share."""
-    boot = Path("/proc/sys/kernel/random/boot_id")
-    space = Path("/proc/self/ns/pid")
-    if not boot.exists():
-        return socket.gethostname()
-    return f"{boot.read_text().strip()}-{space.readlink()}"
-
-
-def _born(pid: int) -> int:
-    """When a process started; 0 if there is no such process, or only its unreaped remains."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    except OSError:
-        return 0
-    return 0 if stat[0] == "Z" else int(stat[19])

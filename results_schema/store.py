@@ -8,28 +8,22 @@ fails, and the writer learns that it is superseded (`results_schema.lease`).
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from results_schema import layout, tables
 from results_schema.errors import MissingKey, StoreError
+from results_schema.faults import unfit
+from results_schema.lease import Lease, Leases
 
-if TYPE_CHECKING:
-    from results_schema.lease import Lease, Leases
-
-_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]*(/[A-Za-z0-9][A-Za-z0-9._@+-]*)*")
-_CURES = {
-    errno.ENOSPC: "free some space there, then launch again: nothing written so far is lost",
-    errno.EDQUOT: "free some of your quota, then launch again: nothing written so far is lost",
-    errno.EROFS: "the file system is read-only; use --store with a folder that can be written",
-    errno.EACCES: "you may not write there; use --store with a folder of your own",
-    errno.EPERM: "you may not write there; use --store with a folder of your own",
-    errno.ENOTDIR: "a file is in the way; use --store with a folder",
-}
+_KEY = re.compile(f"{layout.NAME}(/{layout.NAME})*")
+_TRIES = 100
+_MISSING = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
 
 class Store(Protocol):
@@ -68,11 +62,19 @@ class Store(Protocol):
         ...
 
     def list(self, prefix: str) -> list[str]:
-        """All keys below a folder's key, which ends in a slash; sorted; empty if there is none."""
+        """All keys below a folder's key, which ends in a slash; sorted; empty if there is none.
+
+        What other programs leave there under a name that is no key, such as `.DS_Store`, is
+        left out.
+        """
         ...
 
     def delete(self, key: str) -> None:
         """Removes what lies under the key, if anything does."""
+        ...
+
+    def locate(self, key: str) -> str:
+        """Where a person finds what lies under the key."""
         ...
 
 
@@ -80,8 +82,6 @@ class LocalStore:
     """A store in a folder, local or shared (NFS)."""
 
     def __init__(self, root: str | Path) -> None:
-        from results_schema.lease import Leases
-
         self.root = Path(root).absolute()
         self.leases = Leases(self.root / layout.LEASES)
 
@@ -96,36 +96,41 @@ class LocalStore:
         folder = lease.folder if lease else self.root / ".staging"
         staged = folder / uuid.uuid4().hex
         try:
-            made = _make_folder(target.parent)
-            if lease is None:
-                folder.mkdir(parents=True, exist_ok=True)
+            grown = _make_folder(folder) if lease is None else []
             _write(staged, data, durable)
-            staged.replace(target)
+            grown += _move(staged, target)
             if durable:
-                for parent in (target.parent, *made):
+                for parent in grown:
                     _sync_folder(parent)
         except OSError as error:
             if lease is not None:
-                lease.check(error)
-            staged.unlink(missing_ok=True)
-            raise _unfit(error, target) from error
+                lease.check(error, staged)
+            with contextlib.suppress(OSError):
+                staged.unlink()
+            raise unfit(error, target) from error
 
     def get(self, key: str) -> bytes:
         """See `Store.get`."""
         path = self._path(key)
         try:
             return path.read_bytes()
-        except FileNotFoundError as error:
+        except _MISSING as error:
             raise MissingKey("nothing is stored here", where=str(path)) from error
         except OSError as error:
-            raise _unfit(error, path) from error
+            raise unfit(error, path) from error
 
     def has(self, key: str) -> bool:
         """See `Store.has`."""
-        return self._path(key).exists()
+        path = self._path(key)
+        try:
+            return path.is_file()
+        except OSError as error:
+            raise unfit(error, path) from error
 
     def list(self, prefix: str) -> list[str]:
         """See `Store.list`."""
+        if not (prefix.endswith("/") and _KEY.fullmatch(prefix[:-1])):
+            raise StoreError(f"{prefix!r} is no folder's key", fix="name one, such as trials/")
         found: list[str] = []
         folders = [prefix]
         while folders:
@@ -134,6 +139,8 @@ class LocalStore:
                 with os.scandir(self.root / folder) as entries:
                     for entry in entries:
                         key = folder + entry.name
+                        if not _KEY.fullmatch(key):
+                            continue
                         if entry.is_dir():
                             folders.append(key + "/")
                         else:
@@ -141,7 +148,7 @@ class LocalStore:
             except FileNotFoundError:
                 continue
             except OSError as error:
-                raise _unfit(error, self.root / folder) from error
+                raise unfit(error, self.root / folder) from error
         return sorted(found)
 
     def delete(self, key: str) -> None:
@@ -153,7 +160,12 @@ class LocalStore:
                 path.parent.rmdir()
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT):
-                raise _unfit(error, path) from error
+                raise unfit(error, path) from error
+
+    def locate(self, key: str) -> str:
+        """See `Store.locate`; relative if it lies below the current folder."""
+        path, here = self._path(key), Path.cwd()
+        return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
     def _path(self, key: str) -> Path:
         if not _KEY.fullmatch(key):
@@ -172,7 +184,7 @@ def open_store(location: str | Path) -> LocalStore:
     Raises:
         StoreError: It can't be made, read or written, or is no folder path.
     """
-    if "://" in str(location):
+    if "://" in str(location) or not str(location):
         raise StoreError(
             "a store is a folder",
             where=str(location),
@@ -190,7 +202,7 @@ def open_store(location: str | Path) -> LocalStore:
         except MissingKey:
             current = False
         if not current:
-            store.put(layout.schema(folder), empty)
+            store.put(layout.schema(folder), empty, durable=True)
     return store
 
 
@@ -202,6 +214,21 @@ def _write(path: Path, data: bytes, durable: bool) -> None:
             os.fsync(file.fileno())
 
 
+def _move(staged: Path, target: Path) -> list[Path]:
+    """Renames a file into place and says which folders got a new entry by it."""
+    grown, tries = [target.parent], 0
+    while True:
+        try:
+            grown += _make_folder(target.parent)
+            staged.replace(target)
+            return grown
+        except FileNotFoundError:
+            # A `delete` may have found the folder empty, or a successor may have taken the file.
+            tries += 1
+            if tries == _TRIES or not staged.exists():
+                raise
+
+
 def _make_folder(folder: Path) -> list[Path]:
     """Makes a folder with its parents and says which folders got a new entry by it."""
     missing = []
@@ -209,7 +236,8 @@ def _make_folder(folder: Path) -> list[Path]:
         missing.append(folder)
         folder = folder.parent
     for path in reversed(missing):
-        path.mkdir(exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            path.mkdir()
     return [path.parent for path in missing]
 
 
@@ -219,11 +247,3 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _unfit(error: OSError, path: Path) -> StoreError:
-    return StoreError(
-        error.strerror or str(error),
-        where=str(path),
-        fix=_CURES.get(error.errno or 0, "mend the store's file system, then launch again"),
-    )

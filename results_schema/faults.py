@@ -1,0 +1,30 @@
+"""What the operating system refuses, told as an error of the store with its cure."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+from results_schema.errors import StoreError
+
+_CURES = {
+    errno.ENOSPC: "free some space there, then launch again: nothing written so far is lost",
+    errno.EDQUOT: "free some of your quota, then launch again: nothing written so far is lost",
+    errno.EROFS: "the file system is read-only; use --store with a folder that can be written",
+    errno.EACCES: "you may not write there; use --store with a folder of your own",
+    errno.EPERM: "you may not write there; use --store with a folder of your own",
+    errno.ENOTDIR: "a file is in the way; move it, or use --store with another folder",
+    errno.ENAMETOOLONG: "use --store with a shorter path",
+    errno.EXDEV: "keep all of a store on one file system",
+    errno.ENOTEMPTY: "stop the worker that keeps writing there, then launch again",
+    errno.EBUSY: "stop the worker that keeps writing there, then launch again",
+}
+
+
+def unfit(error: OSError, path: Path) -> StoreError:
+    """The error to raise when something of the store could not be read or written."""
+    return StoreError(
+        error.strerror or str(error),
+        where=str(path),
+        fix=_CURES.get(error.errno or 0, "mend the store's file system, then launch again"),
+    )

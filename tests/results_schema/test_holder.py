@@ -1,0 +1,99 @@
+"""Holders: known to be dead only if they are, and to be somebody while nobody can read who."""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from results_schema import holder as holder_module
+from results_schema.holder import Holder
+
+
+@pytest.fixture
+def holder() -> Holder:
+    return Holder.here("token")
+
+
+def test_this_process_lives(holder: Holder):
+    assert holder.pid == os.getpid()
+    assert holder.host
+    assert not holder.dead
+
+
+def test_a_holder_comes_back_from_its_heartbeat(holder: Holder, tmp_path: Path):
+    folder = tmp_path / "token"
+    folder.mkdir()
+    beating = replace(holder, beat=7)
+    beating.write(folder / "heartbeat")
+    assert Holder.of(folder) == beating
+
+
+def test_another_process_lives_until_it_is_reaped_or_only_its_remains_are_left(tmp_path: Path):
+    tell = (
+        "from results_schema.holder import Holder; from pathlib import Path; import sys;"
+        "Holder.here('token').write(Path(sys.argv[1])); print(flush=True); sys.stdin.read()"
+    )
+    folder = tmp_path / "token"
+    folder.mkdir()
+    command = [sys.executable, "-c", tell, str(folder / "heartbeat")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        other = Holder.of(folder)
+        assert (other.pid, other.dead) == (process.pid, False)
+        process.kill()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        assert other.dead
+    assert other.dead
+
+
+def test_a_process_of_another_machine_is_never_known_to_be_dead(holder: Holder):
+    gone = replace(holder, pid=2**22 + 1, born=1)
+    assert gone.dead
+    assert not replace(gone, machine="another machine").dead
+
+
+def test_a_process_id_that_is_used_again_is_told_apart(holder: Holder):
+    assert replace(holder, born=holder.born - 1).dead
+
+
+def test_where_processes_cannot_be_seen_none_is_dead(
+    holder: Holder, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(holder_module, "_born", lambda pid: 0)
+    assert not Holder.here("token").dead
+
+
+HEARTBEATS = [
+    None,
+    b"",
+    b"\xff\xfe",
+    b"[]",
+    b"null",
+    b'"beat"',
+    b'{"token": "t"}',
+    b'{"token": "t", "host": "h", "machine": "m", "pid": 1, "born": 1, "beat": 1, "more": 1}',
+]
+
+
+@pytest.mark.parametrize("heartbeat", HEARTBEATS)
+def test_who_cannot_be_read_is_known_by_the_token_and_not_dead(
+    tmp_path: Path, heartbeat: bytes | None
+):
+    folder = tmp_path / "token"
+    folder.mkdir()
+    if heartbeat is not None:
+        (folder / "heartbeat").write_bytes(heartbeat)
+    unknown = Holder.of(folder)
+    assert unknown == Holder("token", "unknown", "", 0, 0, 0)
+    assert not unknown.dead
+
+
+def test_the_folder_decides_the_token(holder: Holder, tmp_path: Path):
+    folder = tmp_path / "token"
+    folder.mkdir()
+    replace(holder, token="../../metrics").write(folder / "heartbeat")
+    assert Holder.of(folder) == holder

@@ -1,0 +1,297 @@
+"""Leases among real processes: one holder at a time, and none that writes after it was replaced."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from results_schema import holder as holder_module
+from results_schema import lease as leases_module
+from results_schema import store as store_module
+from results_schema.errors import Superseded
+from results_schema.lease import Lease, Leases
+from results_schema.store import LocalStore
+
+ITEM = "cifar10-w2.5d3-lr0.025-s0-0123456789"
+KEY = "logs/counter"
+CONTENDER = Path(__file__).with_name("contender.py")
+
+
+class Contender:
+    """A process that takes and uses leases as it is told."""
+
+    def __init__(self, store: LocalStore, *settings: float) -> None:
+        command = [sys.executable, str(CONTENDER), str(store.root), *map(str, settings)]
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def tell(self, *words: object) -> None:
+        assert self.process.stdin
+        print(*words, file=self.process.stdin, flush=True)
+
+    def hear(self) -> str:
+        assert self.process.stdout
+        return self.process.stdout.readline().strip()
+
+    def ask(self, *words: object) -> str:
+        self.tell(*words)
+        return self.hear()
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+
+@contextmanager
+def contenders(store: LocalStore, number: int, *settings: float) -> Iterator[list[Contender]]:
+    started = [Contender(store, *settings) for _ in range(number)]
+    try:
+        assert {contender.hear() for contender in started} == {"ready"}
+        yield started
+    finally:
+        for contender in started:
+            contender.end()
+
+
+@contextmanager
+def contender(store: LocalStore, *settings: float) -> Iterator[Contender]:
+    with contenders(store, 1, *settings) as started:
+        yield started[0]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> LocalStore:
+    return LocalStore(tmp_path)
+
+
+def take(store: LocalStore, item: str = ITEM, token: str | None = None) -> Lease:
+    lease = store.leases.take(item, token)
+    assert lease is not None
+    return lease
+
+
+def take_elsewhere(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> Lease:
+    """A lease whose holder runs on another machine, where nobody here can see it."""
+    with monkeypatch.context() as patch:
+        patch.setattr(holder_module, "_machine", lambda: "another machine")
+        return take(store)
+
+
+def contents(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
+
+
+def test_an_item_is_held_by_one_and_free_again_after_release(store: LocalStore):
+    lease = take(store)
+    assert store.leases.take(ITEM) is None
+    assert LocalStore(store.root).leases.take(ITEM) is None
+    assert not store.leases.free(ITEM)
+    [holder] = store.leases.holders(ITEM)
+    assert store.leases.held() == {ITEM: holder}
+    assert (holder.pid, holder.dead, holder.token) == (os.getpid(), False, lease.folder.name)
+    lease.release()
+    assert store.leases.held() == {}
+    assert store.leases.free(ITEM)
+    take(store).release()
+    assert contents(store.root) == ["leases"]
+
+
+def test_items_are_held_apart(store: LocalStore):
+    take(store, "a")
+    take(store, "b")
+    assert set(store.leases.held()) == {"a", "b"}
+
+
+def test_a_lease_is_released_at_the_end_of_its_context_even_after_an_error(store: LocalStore):
+    with pytest.raises(ZeroDivisionError), take(store) as lease:
+        assert lease.item == ITEM
+        raise ZeroDivisionError
+    assert contents(store.root) == ["leases"]
+
+
+def test_of_many_processes_each_item_goes_to_exactly_one(store: LocalStore):
+    items = [f"item-{number}" for number in range(200)]
+    with contenders(store, 4) as started:
+        start = time.time() + 0.1
+        for one in started:
+            one.tell("race", start, *items)
+        taken = [one.hear().split() for one in started]
+        assert sorted(item for items_of_one in taken for item in items_of_one) == sorted(items)
+        assert not any(holder.dead for holder in store.leases.held().values())
+
+
+@pytest.mark.parametrize("reaped", [False, True])
+def test_a_killed_process_is_replaced_at_once(store: LocalStore, reaped: bool):
+    with contender(store) as one:
+        assert one.ask("take", ITEM) == "taken"
+        assert store.leases.take(ITEM) is None
+        one.process.send_signal(signal.SIGKILL)
+        if reaped:
+            one.process.wait()
+        else:  # its remains stay in the process table
+            os.waitid(os.P_PID, one.process.pid, os.WEXITED | os.WNOWAIT)
+        assert [holder.dead for holder in store.leases.holders(ITEM)] == [True]
+        take(store)
+
+
+def test_a_silent_process_is_replaced_after_expiry_and_may_not_write(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(leases_module, "EXPIRY", 0.4)
+    with contender(store, 0.05) as one:
+        assert one.ask("take", ITEM) == "taken"
+        assert one.ask("keep") == ITEM
+        assert one.ask("put", KEY, "old") == "written"
+        one.process.send_signal(signal.SIGSTOP)
+        assert store.leases.take(ITEM) is None
+        time.sleep(0.3)
+        assert store.leases.take(ITEM) is None, "it may yet come back"
+        time.sleep(0.2)
+        new = take(store)
+        one.process.send_signal(signal.SIGCONT)
+        assert one.ask("put", KEY, "late") == "superseded"
+        assert store.get(KEY) == b"old"
+        store.put(KEY, b"new", lease=new)
+        assert one.ask("leave") == "None"
+        assert store.get(KEY) == b"new"
+        assert [holder.pid for holder in store.leases.holders(ITEM)] == [os.getpid()]
+
+
+def test_a_process_that_beats_is_never_replaced(store: LocalStore, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(leases_module, "EXPIRY", 0.5)
+    with contender(store, 0.05) as one:
+        assert one.ask("take", ITEM) == "taken"
+        assert one.ask("keep") == ITEM
+        end = time.monotonic() + 1.5
+        while time.monotonic() < end:
+            assert store.leases.take(ITEM) is None
+            time.sleep(0.01)
+        assert one.ask("put", KEY, "mine") == "written"
+
+
+def test_expiry_counts_from_the_last_beat_that_the_observer_saw(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(leases_module, "EXPIRY", 0.3)
+    lease = take(store)
+    for _ in range(4):
+        assert store.leases.take(ITEM) is None
+        time.sleep(0.2)
+        assert lease.beat()
+    assert store.leases.take(ITEM) is None
+
+
+def test_who_has_watched_a_silent_holder_frees_its_item_for_who_has_not(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(leases_module, "EXPIRY", 0.2)
+    old = take_elsewhere(store, monkeypatch)
+    assert not store.leases.free(ITEM)
+    time.sleep(0.25)
+    newcomer = LocalStore(store.root)
+    assert newcomer.leases.take(ITEM) is None, "it has not watched"
+    assert store.leases.free(ITEM)
+    assert take(newcomer).folder.exists()
+    assert not old.folder.exists()
+    assert not store.leases.free(ITEM), "the newcomer's lease has not expired"
+
+
+def test_fencing_spares_the_successor(store: LocalStore):
+    old = take(store, token="old")
+    store.leases.fence(ITEM, "old")
+    new = take(store, token="new")
+    store.leases.fence(ITEM, "old")
+    store.leases.fence("never-held", "old")
+    old.release()
+    assert not old.beat()
+    store.put(KEY, b"new", lease=new)
+    assert new.beat()
+    assert [holder.token for holder in store.leases.holders(ITEM)] == ["new"]
+
+
+@pytest.mark.parametrize("moment", ["taken over", "being taken over"])
+def test_a_holder_replaced_between_staging_and_renaming_writes_nothing(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch, moment: str
+):
+    old = take(store, token="old")
+    store.put(KEY, b"before", lease=old)
+    write = store_module._write
+
+    def write_late(path: Path, data: bytes, durable: bool) -> None:
+        write(path, data, durable)
+        if moment == "taken over":
+            store.leases.fence(ITEM, "old")
+            take(store, token="new")
+        else:  # the successor has emptied the folder, and removes it next
+            path.unlink()
+
+    monkeypatch.setattr(store_module, "_write", write_late)
+    with pytest.raises(Superseded, match=f"another worker has taken over {ITEM}"):
+        store.put(KEY, b"late", lease=old)
+    assert store.get(KEY) == b"before"
+    assert contents(store.root / "logs") == ["counter"]
+
+
+def test_fencing_stops_a_holder_that_writes_and_beats_without_pause(store: LocalStore):
+    for number in range(50):
+        lease = take(store)
+        ended: list[str] = []
+
+        def write(lease: Lease = lease, ended: list[str] = ended) -> None:
+            try:
+                while True:
+                    store.put(KEY, b"x", lease=lease)
+            except Superseded:
+                ended.append("writer")
+
+        def beat(lease: Lease = lease, ended: list[str] = ended) -> None:
+            while lease.beat():
+                pass
+            ended.append("heart")
+
+        threads = [threading.Thread(target=write), threading.Thread(target=beat)]
+        for thread in threads:
+            thread.start()
+        time.sleep(number / 5000)
+        store.leases.fence(ITEM, lease.folder.name)
+        assert store.leases.free(ITEM)
+        for thread in threads:
+            thread.join(10)
+        assert sorted(ended) == ["heart", "writer"]
+        assert contents(store.root / "leases") == []
+
+
+def test_no_update_is_lost_among_processes_that_take_over_from_each_other(store: LocalStore):
+    rounds, number = 60, 4
+    with contenders(store, number, leases_module.BEAT, 0.002) as started:
+        for one in started:
+            one.tell("count", ITEM, KEY, rounds)
+        answers = [one.hear().split() for one in started]
+    assert all(answers), "a contender failed"
+    assert sum(int(added) for added, _ in answers) == rounds * number
+    assert int(store.get(KEY)) == rounds * number
+    assert sum(int(lost) for _, lost in answers) > 10, "nobody was superseded: nothing was tested"
+    assert not list((store.root / "leases").glob(".new-*"))
+
+
+def test_an_observer_remembers_the_clock_of_each_item_apart(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(leases_module, "EXPIRY", 0.2)
+    with monkeypatch.context() as patch:
+        patch.setattr(holder_module, "_machine", lambda: "another machine")
+        old, young = Leases(store.root / "leases"), Leases(store.root / "leases")
+        assert old.take("a")
+        assert not store.leases.free("a")
+        time.sleep(0.25)
+        assert young.take("b")
+    assert not store.leases.free("b")
+    assert store.leases.free("a")

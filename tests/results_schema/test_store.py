@@ -1,0 +1,200 @@
+"""The local store: the contract of every store, and what only a folder can suffer."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from results_schema import layout, tables
+from results_schema.errors import StoreError, Superseded
+from results_schema.store import LocalStore, open_store
+from tests.results_schema.store_contract import SAMPLE, TRIAL, StoreContract
+
+TABLES = [
+    (layout.METRICS, tables.METRICS),
+    (layout.TRIALS, tables.TRIALS),
+    (layout.MEMBERS, tables.MEMBERS),
+]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> LocalStore:
+    return LocalStore(tmp_path / "results")
+
+
+def files(store: LocalStore) -> list[str]:
+    """Every file below the store's folder, staged and hidden ones too."""
+    return sorted(
+        path.relative_to(store.root).as_posix() for path in store.root.rglob("*") if path.is_file()
+    )
+
+
+class TestLocalStore(StoreContract):
+    pass
+
+
+WRITER = """
+import sys
+from results_schema.store import LocalStore
+store, key = LocalStore(sys.argv[1]), sys.argv[2]
+store.put(key, b"0" * 200_000)
+print("ready", flush=True)
+number = 0
+while True:
+    number = (number + 1) % 10
+    store.put(key, b"%d" % number * 200_000)
+"""
+
+
+def test_another_processs_writes_are_never_seen_torn_even_if_it_is_killed(store: LocalStore):
+    command = [sys.executable, "-c", WRITER, str(store.root), SAMPLE]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as writer:
+        assert writer.stdout is not None
+        writer.stdout.readline()
+        seen = set()
+        for killed in (False, True):
+            end = time.monotonic() + 0.5
+            while time.monotonic() < end:
+                data = store.get(SAMPLE)
+                assert data == data[:1] * 200_000
+                seen.add(data)
+                assert store.list("trials/") == [SAMPLE]
+            if not killed:
+                writer.kill()
+    assert len(seen) > 3
+
+
+def test_a_checkpoints_folder_goes_with_its_last_file(store: LocalStore):
+    store.put(layout.attempts(TRIAL), b"{}")
+    for key in (layout.state(TRIAL, 1), layout.tensors(TRIAL, 1)):
+        store.put(key, b"")
+    store.delete(layout.state(TRIAL, 1))
+    store.delete(layout.tensors(TRIAL, 1))
+    assert [path.name for path in (store.root / layout.checkpoints(TRIAL)).iterdir()] == [
+        "attempts.json"
+    ]
+
+
+def test_a_tables_folder_stays_when_it_is_empty(store: LocalStore):
+    store.put(SAMPLE, b"")
+    store.delete(SAMPLE)
+    assert (store.root / "trials").is_dir()
+
+
+def test_what_other_programs_leave_behind_is_not_listed(store: LocalStore):
+    store.put(SAMPLE, b"")
+    for name in (".DS_Store", ".nfs000000000000001d", "._x.parquet", "my notes.txt", "x~"):
+        (store.root / "trials" / name).write_bytes(b"")
+    (store.root / "trials/.ipynb_checkpoints").mkdir()
+    (store.root / "trials/.ipynb_checkpoints/x.parquet").write_bytes(b"")
+    assert store.list("trials/") == [SAMPLE]
+
+
+def test_a_put_leaves_nothing_but_its_file(store: LocalStore):
+    store.put(SAMPLE, b"one")
+    store.put(SAMPLE, b"two")
+    assert files(store) == [SAMPLE]
+
+
+def test_a_durable_put_syncs_the_file_before_the_rename_and_the_folders_after(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+):
+    done: list[str] = []
+    fsync, replace = os.fsync, Path.replace
+
+    def note_fsync(handle: int) -> None:
+        fsync(handle)
+        done.append(str(Path(f"/proc/self/fd/{handle}").readlink()))
+
+    def note_replace(self: Path, target: Path) -> Path:
+        done.append("rename")
+        return replace(self, target)
+
+    monkeypatch.setattr(os, "fsync", note_fsync)
+    monkeypatch.setattr(Path, "replace", note_replace)
+    key = layout.state(TRIAL, 1)
+    store.put(key, b"", durable=True)
+    staged, rename, *folders = done
+    assert Path(staged).parent == store.root / ".staging"
+    assert rename == "rename"
+    # The file's folder, and every folder that got a new folder, up to the one around the store.
+    assert set(folders) == {str(path) for path in (store.root / key).parents[:5]}
+
+
+def test_who_has_lost_the_lease_makes_no_folder_either(store: LocalStore):
+    lease = store.leases.take(TRIAL)
+    assert lease is not None
+    store.leases.fence(TRIAL, lease.folder.name)
+    with pytest.raises(Superseded):
+        store.put(layout.state(TRIAL, 1), b"", lease=lease)
+    assert not (store.root / "checkpoints").exists()
+
+
+def test_a_vanished_folder_is_made_again_and_is_no_lost_lease(store: LocalStore):
+    lease = store.leases.take(TRIAL)
+    assert lease is not None
+    store.put(SAMPLE, b"", lease=lease)
+    store.delete(SAMPLE)
+    (store.root / "trials").rmdir()
+    store.put(SAMPLE, b"again", lease=lease)
+    assert store.get(SAMPLE) == b"again"
+
+
+def test_pandas_reads_a_table_from_the_moment_the_store_is_open(tmp_path: Path):
+    root = open_store(tmp_path / "new/results").root
+    for folder, schema in TABLES:
+        frame = pd.read_parquet(root / folder)
+        assert (len(frame), list(frame.columns)) == (0, schema.names)
+
+
+def test_pandas_reads_the_rows_of_every_experiment(tmp_path: Path):
+    store = open_store(tmp_path)
+    row = {f.name: {"index": 0, "seed": 0, "depth": 3}.get(f.name, "x") for f in tables.MEMBERS}
+    for name in ("figure-9", "figure-10"):
+        rows = [row | {"experiment": name, "learning_rate": 0.1, "width": 2.5}]
+        store.put(layout.members(name), tables.to_parquet(rows, tables.MEMBERS))
+    frame = pd.read_parquet(tmp_path / "members")
+    assert sorted(frame["experiment"]) == ["figure-10", "figure-9"]
+    assert frame["index"].dtype == "int32"
+
+
+def test_opening_again_writes_nothing(tmp_path: Path):
+    store = open_store(tmp_path)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    open_store(store.root)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_an_older_releases_columns_are_brought_up_to_date(tmp_path: Path, damaged: bool):
+    store, key = open_store(tmp_path), layout.schema(layout.METRICS)
+    older = tables.METRICS.remove(5)
+    store.put(key, b"PAR1" if damaged else tables.to_parquet([], older))
+    open_store(tmp_path)
+    assert list(pd.read_parquet(tmp_path / "metrics").columns) == tables.METRICS.names
+
+
+@pytest.mark.parametrize("location", ["s3://bucket/results", "gs://x", "file:///results", ""])
+def test_what_is_no_folder_path_is_refused(location: str):
+    with pytest.raises(StoreError, match="use --store with a path") as caught:
+        open_store(location)
+    assert caught.value.where == location
+
+
+@pytest.mark.parametrize("below", ["", "deeper/still"])
+def test_a_file_is_refused_as_a_store(tmp_path: Path, below: str):
+    path = tmp_path / "results.csv"
+    path.write_bytes(b"a,b")
+    with pytest.raises(StoreError, match=r"results\.csv.*\n  a file is in the way"):
+        open_store(path / below)
+    assert path.read_bytes() == b"a,b"
+
+
+def test_a_location_that_leads_nowhere_is_refused(tmp_path: Path):
+    (tmp_path / "results").symlink_to(tmp_path / "unmounted")
+    with pytest.raises(StoreError, match="results"):
+        open_store(tmp_path / "results")
