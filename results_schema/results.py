@@ -6,6 +6,7 @@ Reading never writes, needs neither torch nor ray, and is right while a sweep is
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 import pyarrow as pa
@@ -38,7 +39,7 @@ class Results:
 
     def experiments(self) -> list[str]:
         """Names of the experiments that were launched into this store."""
-        return sorted(layout.names(self.store.list(layout.MEMBERS)))
+        return sorted(layout.names(self._files(layout.MEMBERS)))
 
     def members(self, experiment: str | None = None) -> pd.DataFrame:
         """Which trials an experiment shows, under which base, variant and index.
@@ -52,14 +53,13 @@ class Results:
         Raises:
             ConfigError: No experiment of that name was launched into this store.
         """
-        names = self.experiments() if experiment is None else [experiment]
         known = self.experiments()
-        for name in names:
-            if name not in known:
-                raise ConfigError(
-                    f"the store has no experiment {name!r}",
-                    fix=f"it has {', '.join(known) or 'none yet'}",
-                )
+        names = known if experiment is None else [experiment]
+        if experiment is not None and experiment not in known:
+            raise ConfigError(
+                f"the store has no experiment {experiment!r}",
+                fix=f"it has {', '.join(known) or 'none yet'}",
+            )
         return self._read([layout.members(name) for name in names], tables.MEMBERS)
 
     def trials(self, experiment: str | None = None) -> pd.DataFrame:
@@ -87,22 +87,23 @@ class Results:
         return self._joined(layout.METRICS, tables.METRICS, experiment, how="inner")
 
     def _joined(
-        self, folder: str, schema: pa.Schema, experiment: str | None, how: str
+        self, folder: str, schema: pa.Schema, experiment: str | None, how: Literal["left", "inner"]
     ) -> pd.DataFrame:
-        keys = self.store.list(folder)
+        keys = self._files(folder)
         if experiment is None:
             return self._read(keys, schema)
         members = self.members(experiment)
         wanted = set(members["trial_id"])
         rows = self._read([k for k in keys if layout.names([k]) <= wanted], schema)
         fresh = ["trial_id", *(c for c in rows.columns if c not in members.columns)]
-        return members.merge(rows[fresh], on="trial_id", how="left" if how == "left" else "inner")
+        return members.merge(rows[fresh], on="trial_id", how=how)
+
+    def _files(self, folder: str) -> list[str]:
+        return [key for key in self.store.list(folder) if key.endswith(".parquet")]
 
     def _read(self, keys: list[str], schema: pa.Schema) -> pd.DataFrame:
         parts = [schema.empty_table()]
         for key in keys:
-            if key.startswith("."):
-                continue
             try:
                 parts.append(tables.from_parquet(self.store.get(key), schema, key))
             except MissingKey:
