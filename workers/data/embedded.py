@@ -6,11 +6,14 @@ every machine; a change must raise its `preprocessing` in the catalog.
 
 from __future__ import annotations
 
-from typing import Any
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch.nn import functional
+
+from results_schema.errors import DataError
 
 Split = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 """Training pixels uint8 [N, C, H, W] and labels [N], then the test set's."""
@@ -42,13 +45,27 @@ def synthetic() -> Split:
 
 def _sources() -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
     """The digits, [N, 8, 8] with values 0 to 16, split by a frozen permutation."""
-    from sklearn.datasets import load_digits
-
-    source: Any = load_digits()
-    images, labels = source.images, source.target
+    table = _read_table()
+    images, labels = table[:, :64].reshape(-1, 8, 8), table[:, 64].astype(np.int64)
     order = np.random.RandomState(0).permutation(len(images))
     train, test = order[:_TRAIN], order[_TRAIN:]
     return (images[train], labels[train]), (images[test], labels[test])
+
+
+def _read_table() -> np.ndarray:
+    """scikit-learn's table of digits, uint8 [1797, 65]: 64 pixels and a label.
+
+    `sklearn.datasets.load_digits` reads the same file, but importing it takes longer than a
+    trial's first epochs.
+    """
+    package = find_spec("sklearn")
+    if package is None or package.origin is None:
+        raise DataError("the digits come with scikit-learn", fix="install scikit-learn")
+    path = Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz"
+    try:
+        return np.loadtxt(path, delimiter=",", dtype=np.uint8)
+    except (OSError, ValueError) as error:
+        raise DataError(str(error), where=str(path), fix="install scikit-learn again") from error
 
 
 def _pair(
@@ -62,14 +79,17 @@ def _pair(
 def _scale(images: np.ndarray) -> np.ndarray:
     """Images [N, h, w] of values 0 to 16, scaled bilinearly to uint8 [N, 1, 16, 16]."""
     scaled = functional.interpolate(
-        torch.from_numpy(images)[:, None], size=(16, 16), mode="bilinear", align_corners=False
+        torch.from_numpy(images).double()[:, None],
+        size=(16, 16),
+        mode="bilinear",
+        align_corners=False,
     )
     return (scaled * (255 / 16)).round().to(torch.uint8).numpy()
 
 
 def _blobs(count: int, stream: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
     labels = stream.randint(10, size=count)
-    pixels = stream.randint(0, 160, size=(count, 3, 32, 32)).astype(np.uint8)
+    pixels = stream.randint(160, size=(count, 3, 32, 32), dtype=np.uint8)
     for label in range(10):
         row, column = divmod(label, 4)
         window = pixels[labels == label, label % 3, 8 * row : 8 * row + 8]

@@ -1,0 +1,45 @@
+import pytest
+import torch
+
+from results_schema.errors import DataError, SpecError
+from workers.data import images
+from workers.data.catalog import DATASETS
+from workers.data.images import load
+
+CPU = torch.device("cpu")
+
+
+def test_digits_are_bytes_and_labels_on_the_device():
+    data = load("digits", CPU)
+    assert data.train.pixels.shape == (1440, 1, 16, 16)
+    assert data.train.pixels.dtype == torch.uint8
+    assert data.test.labels.dtype == torch.int64
+    assert (len(data.train), len(data.test)) == (1440, 357)
+    assert data.about is DATASETS["digits"]
+
+
+def test_a_data_set_is_kept_for_the_next_trial():
+    assert load("digits", CPU) is load("digits", CPU)
+
+
+def test_an_unknown_data_set_is_met_with_the_nearest():
+    with pytest.raises(SpecError, match=r"unknown data set 'digit'\n  did you mean digits\?"):
+        load("digit", CPU)
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100"])
+def test_a_data_set_that_cannot_be_read_points_to_a_stand_in(name: str):
+    if name in images._READERS:
+        pytest.skip(f"this release reads {name}")
+    with pytest.raises(DataError, match="--profile laptop"):
+        load(name, CPU)
+
+
+def test_a_data_set_of_another_size_is_refused(monkeypatch: pytest.MonkeyPatch):
+    pixels, labels, test, test_labels = images._READERS["digits"]()
+    monkeypatch.setitem(
+        images._READERS, "digits", lambda: (pixels[:-1], labels[:-1], test, test_labels)
+    )
+    load.cache_clear()
+    with pytest.raises(DataError, match=r"\(1439, 1, 16, 16\), not \(1440, 1, 16, 16\)"):
+        load("digits", CPU)
