@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.optim.sgd import sgd
 
+from results_schema.errors import CorruptData
 from results_schema.trial import Recipe
 
 Batches = Iterable[tuple[Tensor, Tensor]]
-
-_MOMENTUM = "momentum."
 
 
 @dataclass(frozen=True)
@@ -37,52 +38,42 @@ class Engine:
 
     def __init__(self, network: nn.Module, recipe: Recipe) -> None:
         self.network = network.to(memory_format=torch.channels_last)
-        self._clip = recipe.grad_clip
+        self._recipe = recipe
         self._weights = dict(network.named_parameters())
-        self._sgd = torch.optim.SGD(
-            self._weights.values(),
-            lr=0.0,
-            momentum=recipe.momentum,
-            weight_decay=recipe.weight_decay,
-            fused=True,
-        )
+        self._momenta = {name: torch.zeros_like(w) for name, w in self._weights.items()}
+        self._device = next(network.parameters()).device
 
     def train_epoch(self, batches: Batches, rate: float) -> EpochTotals:
         """Takes one step per batch at a learning rate."""
         self.network.train()
-        for group in self._sgd.param_groups:
-            group["lr"] = rate
-        device = next(iter(self._weights.values())).device
-        # Sums stay on the device and are read once: loss, hits, norm, clipped, images, steps.
-        sums = torch.zeros(6, dtype=torch.float64, device=device)
-        for images, labels in batches:
-            logits = self.network(images)
+        images = steps = 0
+        # Sums stay on the device and are read once: loss, hits, norm, clipped steps.
+        sums = torch.zeros(4, dtype=torch.float64, device=self._device)
+        for pixels, labels in batches:
+            logits = self.network(pixels)
             loss = functional.cross_entropy(logits, labels)
-            self._sgd.zero_grad()
             loss.backward()
-            norm = nn.utils.clip_grad_norm_(self._weights.values(), self._clip)
-            self._sgd.step()
             with torch.no_grad():
+                norm = self._step(rate)
                 hits = (logits.argmax(1) == labels).sum()
-                clipped = norm > self._clip
-                count = torch.tensor(len(labels), device=device)
-                one = torch.ones((), device=device)
-                sums += torch.stack([loss * count, hits, norm, clipped, count, one])
-        loss, hits, norm, clipped, images, steps = sums.tolist()
-        return EpochTotals(loss / images, hits / images, norm / steps, clipped / steps, int(images))
+                clipped = norm > self._recipe.grad_clip
+                sums += torch.stack([loss.double() * len(labels), hits, norm, clipped])
+            images, steps = images + len(labels), steps + 1
+        loss, hits, norm, clipped = sums.tolist()
+        return EpochTotals(loss / images, hits / images, norm / steps, clipped / steps, images)
 
     @torch.inference_mode()
     def evaluate(self, batches: Batches) -> tuple[float, float]:
         """Mean loss and accuracy, with the running statistics of batch normalisation."""
         self.network.eval()
-        device = next(iter(self._weights.values())).device
-        sums = torch.zeros(3, dtype=torch.float64, device=device)
-        for images, labels in batches:
-            logits = self.network(images)
+        images = 0
+        sums = torch.zeros(2, dtype=torch.float64, device=self._device)
+        for pixels, labels in batches:
+            logits = self.network(pixels)
             loss = functional.cross_entropy(logits, labels, reduction="sum")
-            hits = (logits.argmax(1) == labels).sum()
-            sums += torch.stack([loss, hits, torch.tensor(len(labels), device=device)])
-        loss, hits, images = sums.tolist()
+            sums += torch.stack([loss, (logits.argmax(1) == labels).sum()])
+            images += len(labels)
+        loss, hits = sums.tolist()
         return loss / images, hits / images
 
     def finite(self) -> bool:
@@ -92,19 +83,54 @@ class Engine:
 
     def state(self) -> dict[str, Tensor]:
         """Weights, buffers and momentum by name, contiguous, on the CPU."""
-        tensors = dict(self.network.state_dict())
-        for name, weight in self._weights.items():
-            momentum = self._sgd.state.get(weight, {}).get("momentum_buffer")
-            if momentum is not None:
-                tensors[_MOMENTUM + name] = momentum
-        return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        return {name: t.detach().cpu().contiguous() for name, t in self._tensors().items()}
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
-        """The inverse of `state`, in place."""
-        weights = {k: v for k, v in tensors.items() if not k.startswith(_MOMENTUM)}
-        self.network.load_state_dict(weights)
-        for name, weight in self._weights.items():
-            momentum = tensors.get(_MOMENTUM + name)
-            if momentum is not None:
-                buffer = torch.empty_like(weight, memory_format=torch.preserve_format)
-                self._sgd.state[weight]["momentum_buffer"] = buffer.copy_(momentum)
+        """The inverse of `state`, in place.
+
+        Raises:
+            CorruptData: They are another network's; nothing was changed.
+        """
+        own = self._tensors()
+        if {n: t.shape for n, t in own.items()} != {n: t.shape for n, t in tensors.items()}:
+            raise CorruptData("its tensors are not those of this network")
+        with torch.no_grad():
+            for name, tensor in own.items():
+                tensor.copy_(tensors[name])
+
+    def _tensors(self) -> dict[str, Tensor]:
+        momenta = {f"momentum.{name}": buffer for name, buffer in self._momenta.items()}
+        return {**self.network.state_dict(), **momenta}
+
+    def _step(self, rate: float) -> Tensor:
+        """Clips, decays and descends; returns the gradient's norm before clipping."""
+        # Dead operations get no gradient: they neither move nor decay.
+        stepped = [
+            (weight, weight.grad, self._momenta[name])
+            for name, weight in self._weights.items()
+            if weight.grad is not None
+        ]
+        weights, gradients, momenta = (list(column) for column in zip(*stepped, strict=True))
+        norm = nn.utils.get_total_norm(gradients, foreach=True)
+        # The function, because importing what the class torch.optim.SGD needs takes seconds.
+        sgd(
+            weights,
+            gradients,
+            momenta,
+            fused=True,
+            grad_scale=(norm / self._recipe.grad_clip).clamp(min=1),
+            lr=rate,
+            momentum=self._recipe.momentum,
+            weight_decay=self._recipe.weight_decay,
+            dampening=0,
+            nesterov=False,
+            maximize=False,
+        )
+        for weight in weights:
+            weight.grad = None
+        return norm
+
+
+def cosine_rate(rate: float, epoch: int, epochs: int) -> float:
+    """½·lr·(1 + cos(π e / E)) for e = epoch − 1 (Section A.3): lr at first, never quite 0."""
+    return 0.5 * rate * (1 + math.cos(math.pi * (epoch - 1) / epochs))

@@ -1,0 +1,35 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from results_schema.store import LocalStore, open_store
+from results_schema.trial import TrialSpec
+from small_trials import COMMIT_LAST, few_digits, small_spec
+from workers.training.loop import train
+
+
+@pytest.fixture(autouse=True)
+def _few_digits() -> Iterator[None]:
+    with few_digits():
+        yield
+
+
+@pytest.fixture
+def spec() -> TrialSpec:
+    return small_spec()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> LocalStore:
+    return open_store(tmp_path / "results")
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> LocalStore:
+    """A store in which `small_spec()` was trained without any trouble."""
+    store = open_store(tmp_path_factory.mktemp("undisturbed") / "results")
+    with few_digits():
+        outcome = train(small_spec(), store, device="cpu", checkpointing=COMMIT_LAST)
+    assert outcome.status == "done"
+    return store
