@@ -54,20 +54,30 @@ def part(kind: type[T]) -> Callable[[Any], T]:
         # Strict validation of JSON takes a list for a tuple and 1 for 1.0, and nothing looser.
         return adapter.validate_json(json.dumps(data), strict=True)
 
+    def problems_of(key: str, value: Any) -> list[InitErrorDetails]:
+        try:
+            read({key: value})
+        except ValidationError as error:
+            return [_below(key, value, detail) for detail in error.errors()]
+        return []
+
     def build(value: Any) -> T:
         if isinstance(value, kind):
             return value
         if not isinstance(value, dict):
             raise PydanticKnownError("dict_type")
         problems = unknown_keys(value, known)
-        for key in filter(value.__contains__, known):
-            try:
-                read({key: value[key]})
-            except ValidationError as error:
-                problems += [_below(key, value[key], detail) for detail in error.errors()]
-        if problems:
-            raise refusal(problems)
-        return read(value)
+        given = {key: value[key] for key in value if key in known}
+        try:
+            built = read(given)
+            if not problems:
+                return built
+        except ValidationError:
+            for key in given:
+                problems += problems_of(key, given[key])
+            if not problems:
+                raise
+        raise refusal(problems)
 
     return build
 

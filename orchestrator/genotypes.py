@@ -65,11 +65,17 @@ def _read(value: Any, info: ValidationInfo) -> Base:
     if problems:
         raise refusal(problems)
     try:
-        return _own(source, value, (info.context or {}).get("folder", Path()))
+        default, genotype = _find(source, value, (info.context or {}).get("folder", Path()))
     except SpecError as error:
         told = error.where.partition(" ")[0]  # the cell, if the genotype is written out
         key = told if told in value else source
         raise refusal([bad_value(key, value[key], error)]) from error
+    try:
+        return Base(_check_name(value.get("name", default), genotype), genotype)
+    except SpecError as error:
+        if "name" not in value:
+            raise
+        raise refusal([bad_value("name", value["name"], error)]) from error
 
 
 def _published(name: str) -> Base:
@@ -81,29 +87,24 @@ def _published(name: str) -> Base:
         raise
 
 
-def _own(source: str, value: dict[str, Any], folder: Path) -> Base:
-    name = None
+def _find(source: str, value: dict[str, Any], folder: Path) -> tuple[str | None, Genotype]:
+    """The genotype, and the name that it brings along."""
     if source == "zoo":
-        name, genotype = value["zoo"], zoo_genotype(value["zoo"])
-    elif source == "file":
+        return value["zoo"], zoo_genotype(value["zoo"])
+    if source == "file":
         path = folder / value["file"]
-        name, genotype = path.stem, load_genotype(path)
-    elif source == "text":
-        genotype = parse_text(value["text"])
-    else:
-        genotype = parse_genotype({field: value[field] for field in FIELDS if field in value})
-    return Base(_check_name(value.get("name", name), genotype), genotype)
+        return path.stem, load_genotype(path)
+    if source == "text":
+        return None, parse_text(value["text"])
+    return None, parse_genotype({field: value[field] for field in FIELDS if field in value})
 
 
 def _check_name(name: str | None, genotype: Genotype) -> str:
     fix = "add a name of its own, such as name: mine"
     if name is None:
         raise SpecError("the genotype has no name", fix=fix)
-    if (
-        not name.isprintable()
-        or name != " ".join(name.split())
-        or not 0 < len(name) <= LONGEST_NAME
-    ):
+    plain = name.isprintable() and name == " ".join(name.split())
+    if not plain or not 0 < len(name) <= LONGEST_NAME:
         raise SpecError(
             f"{show(name)} is no name", fix=f"use one line of at most {LONGEST_NAME} characters"
         )

@@ -52,16 +52,11 @@ def validate(model: type[M], document: Document, **context: Any) -> M:
 
 def _word(detail: ErrorDetails, path: KeyPath, model: type[BaseModel]) -> tuple[str, str]:
     """What is wrong and how to mend it."""
-    kind, value, context, name = (
-        detail["type"],
-        detail["input"],
-        detail.get("ctx", {}),
-        dotted(path),
-    )
+    kind, value, name = detail["type"], detail["input"], dotted(path)
+    context = detail.get("ctx", {})
     if kind in ("extra_forbidden", UNKNOWN_KEY):
-        return f"unknown key {name}", suggest(
-            str(path[-1]), context.get("known") or _keys(model, path)
-        )
+        known = context.get("known") or _keys(model, path)
+        return f"unknown key {name}", suggest(str(path[-1]), known)
     if kind == "missing":
         field = _keys(model, path).get(str(path[-1]))
         return f"{name} is missing", f"add {path[-1]}: {field.description}" if field else ""

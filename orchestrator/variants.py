@@ -19,7 +19,9 @@ from workers.cells.sampling import Profile, Sampling, Stratified, Uniform
 from workers.cells.variants import Variant, connection_variants
 
 _SAMPLINGS = {"profile": part(Profile), "uniform": part(Uniform), "stratified": part(Stratified)}
-_OPERATIONS = ("paper10", "legacy")
+
+OPERATIONS = ("paper10", "legacy")
+"""Sets of operation variants."""
 
 MODES = ("paper4", "paper10", "paper13", "main_text", *_SAMPLINGS)
 """Sets of connection variants: the paper's own, and those drawn with options."""
@@ -36,7 +38,7 @@ def _read_connections(value: Any) -> str | Sampling:
         error = SpecError(
             f"unknown set of connection variants {show(mode)}", fix=suggest(str(mode), MODES)
         )
-        raise refusal([bad_value("mode", mode, error)]) if value is not mode else error
+        raise refusal([bad_value("mode", mode, error)]) if isinstance(value, dict) else error
     if mode in _SAMPLINGS:
         return _SAMPLINGS[mode](options)
     if options:
@@ -50,7 +52,7 @@ class Variants(BaseModel):
     model_config = STRICT
 
     connections: Annotated[str | Sampling | None, PlainValidator(_read_connections)] = None
-    operations: Annotated[str | None, one_of("set of operation variants", _OPERATIONS)] = None
+    operations: Annotated[str | None, one_of("set of operation variants", OPERATIONS)] = None
     indices: Axis[Annotated[int, Field(ge=1)]] = ()
 
     @model_validator(mode="after")

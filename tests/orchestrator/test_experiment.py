@@ -90,6 +90,7 @@ def good(tmp_path_factory) -> Path:
 
 
 ENDINGS = ["[]", "{}", "null", "x", "'", '"', "*a", "&a", "!!set", ".nan", "-1", "[[0]]", "[1, a]"]
+ENDINGS += ["uniform", "{mode: profile, slots: [2]}", "{zoo: PDARTS}", "[{text: x, name: 1}]"]
 ENDINGS += ["{a: {b: [c]}}", "{epochs: [1]}", "{cells: 1e9}", "{1: 2}", "é", "[DARTS]", "paper4"]
 STARTS = [
     "title: ",
@@ -102,6 +103,14 @@ STARTS = [
     "\t",
 ]
 STARTS += ["network: ", "recipe: ", "figures: ", "  variants: ", "  dataset: [cifar10]\n"]
+STARTS += [
+    "  variants:\n",
+    "    connections: ",
+    "    operations: ",
+    "    indices: ",
+    "  reconcat: ",
+]
+STARTS += ["  - zoo: ", "  - file: ", "  - text: ", "  - name: ", "    normal: ", "    mode: "]
 pieces = st.sampled_from(
     [*STARTS, *(f"{line}\n" for line in [*ENDINGS, *GOOD.splitlines()])],
 )
