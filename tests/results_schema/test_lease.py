@@ -145,7 +145,7 @@ def test_a_killed_process_is_replaced_at_once(store: LocalStore, reaped: bool):
 def test_a_silent_process_is_replaced_after_expiry_and_may_not_write(
     store: LocalStore, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(leases_module, "EXPIRY", 0.4)
+    monkeypatch.setattr(leases_module, "EXPIRY", 0.8)
     with contender(store, 0.05) as one:
         assert one.ask("take", ITEM) == "taken"
         assert one.ask("keep") == ITEM
@@ -154,7 +154,7 @@ def test_a_silent_process_is_replaced_after_expiry_and_may_not_write(
         assert store.leases.take(ITEM) is None
         time.sleep(0.3)
         assert store.leases.take(ITEM) is None, "it may yet come back"
-        time.sleep(0.2)
+        time.sleep(0.6)
         new = take(store)
         one.process.send_signal(signal.SIGCONT)
         assert one.ask("put", KEY, "late") == "superseded"
@@ -166,7 +166,7 @@ def test_a_silent_process_is_replaced_after_expiry_and_may_not_write(
 
 
 def test_a_process_that_beats_is_never_replaced(store: LocalStore, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(leases_module, "EXPIRY", 0.5)
+    monkeypatch.setattr(leases_module, "EXPIRY", 1.0)
     with contender(store, 0.05) as one:
         assert one.ask("take", ITEM) == "taken"
         assert one.ask("keep") == ITEM
