@@ -78,16 +78,17 @@ def run(plan: Plan, store: LocalStore, options: Options, console: Console) -> Re
         "checkpoint_every": options.checkpoint_every,
         "checkpoint_at": list(options.checkpoint_at),
     }
-    with interruptible(queue, store, launch, console) as interruption:
-        with cluster(options.address, console):
-            side_by_side = slots(options.device, options.gpus_per_trial)
-            os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(side_by_side + 2)
-            ended = len(plan.trials) - len(trials)
-            with Progress(
-                queue, trials, ended=ended, slots=side_by_side, console=console
-            ) as progress:
-                _tune(QueueSearcher(queue, settings, progress), options)
-        queue.close_all()  # only now is every worker gone
+    with cluster(options.address, console):
+        side_by_side = slots(options.device, options.gpus_per_trial)
+        os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(side_by_side + 2)
+        ended = len(plan.trials) - len(trials)
+        with (
+            # Inside, because Ray puts a SIGTERM handler of its own in force when it starts.
+            interruptible(queue, store, launch, console) as interruption,
+            Progress(queue, trials, ended=ended, slots=side_by_side, console=console) as progress,
+        ):
+            _tune(QueueSearcher(queue, settings, progress), options)
+    queue.close_all()  # only now is every worker gone
     return Report(queue.endings, queue.reasons, interruption.came, queue.unfit)
 
 
