@@ -24,7 +24,7 @@ from results_schema.results import Results
 from results_schema.store import open_store
 from workers.training import checkpoint
 
-EPOCHS = 12
+EPOCHS = 8
 """Of trials that are to be disturbed: some 0.2 s each."""
 
 
@@ -40,7 +40,8 @@ def trial_ids(experiment) -> set[str]:
 
 
 def test_a_sweep_trains_everything_draws_its_figure_and_does_nothing_the_second_time(tmp_path):
-    experiment, store = write_experiment(tmp_path), tmp_path / "results"
+    experiment = write_experiment(tmp_path, epochs=2, variants="paper4", seeds="0")
+    store = tmp_path / "results"
     code, output = launch(experiment, "--store", store)
     assert code == 0, output
     assert "Ray dashboard: http://127.0.0.1" in output
@@ -73,7 +74,7 @@ def test_killed_workers_leave_no_trace_in_the_tables(tmp_path, reference):
     options = ("--device", "cpu", "--checkpoint-every", "0.4", "--store", store.root)
     with started("launch", experiment, *options) as sweep:
         for kill in (1, 2):
-            wait_for(lambda kill=kill: trained_epochs(store) >= 8 * kill and store.leases.held())
+            wait_for(lambda kill=kill: trained_epochs(store) >= 4 * kill and store.leases.held())
             os.kill(next(iter(store.leases.held().values())).pid, signal.SIGKILL)
         code, output = finish(sweep)
     assert code == 0, output
@@ -85,10 +86,10 @@ def test_a_killed_driver_leaves_what_the_same_command_goes_on_from(tmp_path, ref
     experiment, store = write_experiment(tmp_path, epochs=EPOCHS), open_store(tmp_path / "results")
     options = ("--device", "cpu", "--checkpoint-every", "0.4", "--store", store.root)
     with started("launch", experiment, *options) as sweep:
-        wait_for(lambda: trained_epochs(store) >= 15)
+        wait_for(lambda: trained_epochs(store) >= 8)
         sweep.kill()
     wait_for(lambda: all(holder.dead for holder in store.leases.held().values()), 30)
-    assert 15 <= trained_epochs(store) < 5 * EPOCHS
+    assert 8 <= trained_epochs(store) < 3 * EPOCHS
     code, output = launch(experiment, *options)
     assert code == 0, output
     assert_equal(store, reference)
@@ -117,15 +118,15 @@ def test_a_signal_stops_cleanly_and_says_how_to_go_on(tmp_path, reference, signu
 
 
 def test_a_failing_trial_spares_the_others_and_is_told_with_its_log(tmp_path):
-    experiment = write_experiment(tmp_path, dataset="digits, cifar10", epochs=1)
+    experiment = write_experiment(tmp_path, datasets="digits, cifar10", epochs=1)
     store = tmp_path / "results"
     code, output = launch(experiment, "--store", store)
     assert code == 1, output
     trials = Results(store).trials()
     assert set(trials["dataset"]) == {"digits"}
-    assert len(trials) == 5
+    assert len(trials) == 3
     failed = [line for line in output.splitlines() if line.startswith("failed: cifar10")]
-    assert len(failed) == 5
+    assert len(failed) == 3
     logs = [line.split()[-1] for line in output.splitlines() if line.strip().startswith("log:")]
     assert all("Traceback" in Path(log).read_text() for log in logs)
     assert (store / "figures/small.html").exists()

@@ -21,17 +21,18 @@ from workers.training.loop import train
 SMALL = """
 title: A sweep that ends within seconds
 claim: None, this is a test.
-grid: {{genotype: [DARTS], variants: paper4, dataset: [{dataset}]}}
+grid: {{genotype: [DARTS], variants: {variants}, dataset: [{datasets}], seed: [{seeds}]}}
 network: {{cells: 3, channels: 2}}
 recipe: {{epochs: {epochs}, batch_size: 480}}
 figures: {{small: accuracy_by_index}}
 """
 
 
-def write_experiment(folder: Path, *, epochs: int = 2, dataset: str = "digits") -> Path:
-    """An experiment of five trials for each data set."""
+def write_experiment(folder: Path, *, epochs: int, **axes: str) -> Path:
+    """An experiment of three trials, or as many as the axes say."""
     path = folder / "small.yaml"
-    path.write_text(SMALL.format(epochs=epochs, dataset=dataset))
+    given = {"variants": "none", "datasets": "digits", "seeds": "0, 1, 2"} | axes
+    path.write_text(SMALL.format(epochs=epochs, **given))
     return path
 
 
