@@ -9,19 +9,24 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
+from results_schema import layout
 from results_schema.errors import ConfigError, NasSweepError
 from results_schema.store import open_store
 from results_schema.trial import TrialSpec
 from workers.training.loop import Checkpointing, train
+
+_EXIT_CODES = {"spec": 2, "data": 3, "machine": 3, "store": 3}
+"""By the kind of a failure; 1 for any other."""
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Trains the trial and prints each epoch.
 
     Returns:
-        The exit code: 0 when the trial has ended, 1 when it failed, 2 for a bad spec, 3 for an
-        unfit store or machine.
+        The exit code: 0 when the trial has ended, 1 when it failed or another worker has it, 2 for
+        a bad spec, 3 for an unfit store or machine, 130 when interrupted.
     """
     parser = argparse.ArgumentParser(prog="python -m workers.train", description=__doc__)
     parser.add_argument("spec", type=Path, help="the trial's JSON")
@@ -34,21 +39,22 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         spec = _read(options.spec)
         store = open_store(options.store)
-        print(f"training {spec.trial_id} into {store.root}")
+        print(f"training {spec.trial_id} into {store.root}", flush=True)
         outcome = train(
             spec,
             store,
             device=options.device,
             checkpointing=Checkpointing(every=options.checkpoint_every),
-            on_epoch=lambda row: print(
-                f"epoch {row['epoch']}/{spec.recipe.epochs}: train loss {row['train_loss']:.4f}, "
-                f"test accuracy {row['test_accuracy']:.4f}, {row['seconds']:.2f} s",
-                flush=True,
-            ),
+            on_epoch=lambda row: _print(row, spec.recipe.epochs),
         )
     except NasSweepError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+        return _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        return _fail("interrupted; run it again to go on from its newest checkpoint", 130)
+    if outcome.status == "failed":
+        log = store.root / layout.log(spec.trial_id)
+        hint = "" if outcome.kind in _EXIT_CODES else f"\n  see {log}"
+        return _fail(outcome.reason + hint, _EXIT_CODES.get(outcome.kind, 1))
     print(f"{outcome.status}: {outcome.reason}")
     return 0 if outcome.status in ("done", "diverged") else 1
 
@@ -62,6 +68,19 @@ def _read(path: Path) -> TrialSpec:
         raise ConfigError(
             error.what, where=f"{path} {error.where}".strip(), fix=error.fix
         ) from error
+
+
+def _print(row: dict[str, Any], epochs: int) -> None:
+    print(
+        f"epoch {row['epoch']}/{epochs}: train loss {row['train_loss']:.4f}, "
+        f"test accuracy {row['test_accuracy']:.4f}, {row['seconds']:.2f} s",
+        flush=True,
+    )
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return code
 
 
 if __name__ == "__main__":

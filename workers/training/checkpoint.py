@@ -2,13 +2,14 @@
 
 A checkpoint is a safetensors file and a JSON file. The JSON carries every metrics row so far and
 the SHA-256 of both; it is written second, and its presence is the commit. Nothing is unpickled.
-Restoring takes the newest checkpoint whose hashes hold and falls back to the one before it.
+Resuming takes the newest checkpoint whose hashes hold and falls back to the one before it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,8 +24,9 @@ from results_schema.errors import CorruptData, MissingKey
 from results_schema.lease import Lease
 from results_schema.store import Store
 
-KEPT = 2
-"""Checkpoints kept while a trial trains, besides those kept by name."""
+Row = dict[str, Any]
+
+_COMMITTED = re.compile(r".*/epoch-(\d+)/state\.json")
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Checkpoint:
     """What a trial goes on from: the epochs done, their rows, and the engine's tensors."""
 
     epoch: int
-    rows: list[dict[str, Any]]
+    rows: list[Row]
     tensors: dict[str, Tensor]
 
 
@@ -57,20 +59,29 @@ def save(store: Store, lease: Lease, trial_id: str, checkpoint: Checkpoint) -> N
     store.put(layout.state(trial_id, epoch), state.encode(), lease=lease, durable=True)
 
 
-def newest(store: Store, trial_id: str, warn: Callable[[str], None]) -> Checkpoint | None:
-    """The newest sound checkpoint, or None if there is none.
+def resume(
+    store: Store,
+    trial_id: str,
+    restore: Callable[[dict[str, Tensor]], None],
+    warn: Callable[[str], None],
+) -> list[Row]:
+    """Restores the newest sound checkpoint and returns its rows: none if there is no such.
 
     Args:
         store: Where to look.
         trial_id: Of which trial.
+        restore: Takes its tensors, or raises `CorruptData` if they do not fit.
         warn: Told of each damaged checkpoint that is passed over.
     """
-    for epoch in sorted(epochs(store, trial_id), reverse=True):
+    for epoch in reversed(epochs(store, trial_id)):
         try:
-            return load(store, trial_id, epoch)
+            checkpoint = load(store, trial_id, epoch)
+            restore(checkpoint.tensors)
         except (CorruptData, MissingKey) as error:
             warn(f"checkpoint of epoch {epoch} is damaged, going back to the one before: {error}")
-    return None
+        else:
+            return checkpoint.rows
+    return []
 
 
 def load(store: Store, trial_id: str, epoch: int) -> Checkpoint:
@@ -81,11 +92,12 @@ def load(store: Store, trial_id: str, epoch: int) -> Checkpoint:
         CorruptData: A hash does not hold, or the content is not this trial's.
     """
     where = layout.state(trial_id, epoch)
+    text = store.get(where)
     try:
-        state = json.loads(store.get(where))
+        state = json.loads(text)
         payload, digest = state["payload"], state["sha256"]
         sound = hashlib.sha256(_canonical(payload).encode()).hexdigest() == digest
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise CorruptData("not a checkpoint's JSON", where=where) from error
     if not sound:
         raise CorruptData("its SHA-256 does not hold", where=where)
@@ -107,18 +119,24 @@ def load(store: Store, trial_id: str, epoch: int) -> Checkpoint:
 def epochs(store: Store, trial_id: str) -> list[int]:
     """Epochs with a committed checkpoint, ascending."""
     keys = store.list(layout.checkpoints(trial_id))
-    return [
-        int(key.split("/")[-2].removeprefix("epoch-")) for key in keys if key.endswith("state.json")
-    ]
+    return sorted(int(found[1]) for key in keys if (found := _COMMITTED.fullmatch(key)))
 
 
-def prune(store: Store, trial_id: str, *, keep: Collection[int], newest_kept: int) -> None:
-    """Deletes all checkpoints but the newest few and those named."""
+def prune(store: Store, trial_id: str, *, newest: int, keep: Collection[int], kept: int) -> None:
+    """Deletes all checkpoints but some.
+
+    Args:
+        store: Where they are.
+        trial_id: Of which trial.
+        newest: The epoch just committed; those of later epochs were found damaged, and go.
+        keep: Epochs whose checkpoints stay.
+        kept: How many of the newest stay besides.
+    """
     done = epochs(store, trial_id)
-    for epoch in done[:-newest_kept]:
-        if epoch not in keep:
-            store.delete(layout.state(trial_id, epoch))
-            store.delete(layout.tensors(trial_id, epoch))
+    sound = [epoch for epoch in done if epoch <= newest]
+    for epoch in set(done) - set(sound[-kept:]) - (set(keep) & set(sound)):
+        store.delete(layout.state(trial_id, epoch))
+        store.delete(layout.tensors(trial_id, epoch))
 
 
 def _canonical(payload: dict[str, Any]) -> str:

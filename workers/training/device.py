@@ -32,6 +32,10 @@ def choose(name: str | None = None) -> torch.device:
         return device
     if not torch.cuda.is_available():
         raise MachineError("no CUDA GPU is visible", fix="use --device cpu, or mend the driver")
+    if (device.index or 0) >= torch.cuda.device_count():
+        raise MachineError(
+            f"there is no {device}", fix=f"use cuda:0 to cuda:{torch.cuda.device_count() - 1}"
+        )
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = True

@@ -5,10 +5,27 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+from results_schema import layout, tables
+from results_schema.errors import MissingKey
+from results_schema.store import Store
 from results_schema.trial import TrialSpec
 
 LATE = 10
 """Epochs that the late test accuracy averages over."""
+
+
+def ended_status(store: Store, trial_id: str) -> str | None:
+    """The status of an ended trial, None if it has not ended.
+
+    Raises:
+        CorruptData: Its row can't be read.
+    """
+    key = layout.trial(trial_id)
+    try:
+        data = store.get(key)
+    except MissingKey:
+        return None
+    return tables.from_parquet(data, tables.TRIALS, key)["status"][0].as_py()
 
 
 def trial_row(
@@ -19,20 +36,16 @@ def trial_row(
     parameters: int,
     status: str,
     reason: str,
-    started: datetime,
-    attempts: int,
 ) -> dict[str, Any]:
     """A row of `tables.TRIALS`.
 
     Args:
         spec: The trial.
         rows: Its metrics, one per epoch, at least one.
-        provenance: Of the last attempt (`provenance.gather`).
+        provenance: The columns that `provenance.gather` and `provenance.count_attempt` give.
         parameters: Of the network.
         status: "done" or "diverged".
         reason: Why it ended.
-        started: When the first attempt began.
-        attempts: How many workers trained it.
     """
     last = rows[-1]
     accuracies = [row["test_accuracy"] for row in rows]
@@ -55,9 +68,7 @@ def trial_row(
         "late_test_accuracy": sum(late) / len(late),
         "spec": spec.to_json(),
         "exit_reason": reason,
-        "started_at": started,
         "ended_at": datetime.now(UTC),
         "train_seconds": sum(row["seconds"] for row in rows),
-        "attempts": attempts,
         **provenance,
     }

@@ -79,7 +79,8 @@ class Engine:
     def finite(self) -> bool:
         """Whether every weight is a finite number."""
         with torch.no_grad():
-            return all(bool(torch.isfinite(w).all()) for w in self._weights.values())
+            largest = nn.utils.get_total_norm(self._weights.values(), math.inf, foreach=True)
+            return bool(largest.isfinite())
 
     def state(self) -> dict[str, Tensor]:
         """Weights, buffers and momentum by name, contiguous, on the CPU."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
@@ -46,6 +47,8 @@ def classify(error: BaseException) -> Failure:
     for kind, types in kinds:
         if isinstance(error, types):
             return Failure(kind, str(error) if kind != "memory" else message)
-    if isinstance(error, RuntimeError) and "CUDA" in str(error):
+    if isinstance(error, RuntimeError) and re.search("CUDA|CUDNN|CUBLAS", str(error)):
         return Failure("cuda", message)
+    if isinstance(error, RuntimeError) and "can't allocate memory" in str(error):
+        return Failure("memory", message)
     return Failure("error", message)

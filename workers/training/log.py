@@ -15,10 +15,8 @@ class TrialLog:
 
     def __init__(self, store: Store, lease: Lease, trial_id: str) -> None:
         self._store, self._lease, self._key = store, lease, layout.log(trial_id)
-        try:
-            self._text = store.get(self._key).decode(errors="replace")
-        except MissingKey:
-            self._text = ""
+        self._past: bytes | None = None
+        self._text = ""
 
     def say(self, line: str) -> None:
         """Adds a line with the time; it is kept from the next `flush` on."""
@@ -30,6 +28,14 @@ class TrialLog:
 
         Raises:
             Superseded: The lease is lost.
-            StoreError: The store can't be written.
+            StoreError: The store can't be read or written.
         """
-        self._store.put(self._key, self._text.encode(), lease=self._lease)
+        if self._past is None:
+            self._past = self._read()
+        self._store.put(self._key, self._past + self._text.encode(), lease=self._lease)
+
+    def _read(self) -> bytes:
+        try:
+            return self._store.get(self._key)
+        except MissingKey:
+            return b""

@@ -1,54 +1,39 @@
-"""The life of one trial: take its lease, restore, train epoch by epoch, publish, end.
+"""The life of one trial: take its lease, resume, train epoch by epoch, publish, end.
 
-Every epoch's row is published at once; a checkpoint commits the rows so far. A resumed trial
-republishes the rows of its checkpoint and trains on, so that rows beyond it are replaced by the
-same rows again. A trial ends in this order: final checkpoint, metrics, trial row.
+Every epoch's row is published at once; a checkpoint commits the rows so far (`history`). A trial
+ends in this order: final checkpoint, metrics, trial row. The row comes last, so that whatever cuts
+a trial off leaves it owed, or ended and tidy.
 """
 
 from __future__ import annotations
 
-import json
+import contextlib
 import math
 import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 import torch
 
 from results_schema import layout, tables
-from results_schema.errors import MissingKey, SpecError, Superseded
+from results_schema.errors import SpecError, StoreError, Superseded
 from results_schema.lease import Lease
 from results_schema.store import Store
 from results_schema.trial import RECIPE_VERSION, TrialSpec
 from workers.data.batches import evaluation_batches, training_batches
-from workers.data.images import load
+from workers.data.catalog import describe
+from workers.data.images import Data, load
 from workers.network.network import build_network
-from workers.training import checkpoint
 from workers.training import device as devices
-from workers.training.checkpoint import Checkpoint
-from workers.training.ending import trial_row
-from workers.training.engine import Engine
+from workers.training.checkpoint import Row
+from workers.training.ending import ended_status, trial_row
+from workers.training.engine import Engine, cosine_rate
 from workers.training.failures import classify
+from workers.training.history import ONCE_A_MINUTE, Checkpointing, History
 from workers.training.log import TrialLog
-from workers.training.provenance import gather
-
-Row = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Checkpointing:
-    """When checkpoints are committed, besides the one at the end; no part of a trial's identity.
-
-    Attributes:
-        every: Seconds that must have passed since the last one when an epoch ends.
-        at: Epochs at which one is committed, and kept for good.
-    """
-
-    every: float = 60.0
-    at: frozenset[int] = frozenset()
+from workers.training.provenance import count_attempt, gather
 
 
 @dataclass(frozen=True)
@@ -76,7 +61,7 @@ def train(
     *,
     device: str | None = None,
     token: str | None = None,
-    checkpointing: Checkpointing = Checkpointing(),
+    checkpointing: Checkpointing = ONCE_A_MINUTE,
     on_epoch: Callable[[Row], None] = lambda row: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Outcome:
@@ -89,176 +74,113 @@ def train(
         token: Name of the lease, chosen by whoever may want to fence it.
         checkpointing: When to commit.
         on_epoch: Told each published row.
-        stop: Asked after each epoch whether to leave off.
+        stop: Asked before each epoch whether to leave off.
 
     Returns:
-        How it went; an error in training is an outcome too, recorded in the store with its
-        traceback in the trial's log.
+        How it went; an error is an outcome too, recorded in the store, as far as that can be
+        written, with its traceback in the trial's log.
     """
-    trial_id = spec.trial_id
-    lease = store.leases.take(trial_id, token)
+    try:
+        lease = store.leases.take(spec.trial_id, token)
+    except StoreError as error:
+        return Outcome("failed", str(error), kind="store")
     if lease is None:
         return Outcome("held", "another worker holds its lease")
     with lease:
-        if ended := ended_status(store, trial_id):
-            return Outcome(ended, "it had ended before")
-        attempt = _Attempt(spec, store, lease, checkpointing, on_epoch, stop)
+        attempt = _Attempt(spec, store, lease, History(store, lease, spec.trial_id, checkpointing))
         try:
-            return attempt.run(device)
+            status, reason = attempt.run(device, on_epoch, stop)
         except Superseded as error:
             return Outcome("superseded", str(error), attempt.epochs)
         except Exception as error:
             failure = classify(error)
-            attempt.give_up(failure.record)
+            # The store may be what failed.
+            with contextlib.suppress(Exception):
+                attempt.log.say(traceback.format_exc())
+                attempt.log.flush()
+                failure.record(store, spec.trial_id, lease)
             return Outcome("failed", failure.message, attempt.epochs, failure.kind)
-
-
-def ended_status(store: Store, trial_id: str) -> str | None:
-    """The status of an ended trial, None if it has not ended."""
-    try:
-        row = tables.from_parquet(
-            store.get(layout.trial(trial_id)), tables.TRIALS, layout.trial(trial_id)
-        )
-    except MissingKey:
-        return None
-    return row["status"][0].as_py()
+        return Outcome(status, reason, attempt.epochs)
 
 
 class _Attempt:
     """One worker's attempt at a trial whose lease it holds."""
 
-    def __init__(
-        self,
-        spec: TrialSpec,
-        store: Store,
-        lease: Lease,
-        checkpointing: Checkpointing,
-        on_epoch: Callable[[Row], None],
-        stop: Callable[[], bool],
-    ) -> None:
-        self.spec, self.store, self.lease = spec, store, lease
-        self.checkpointing, self.on_epoch, self.stop = checkpointing, on_epoch, stop
-        self.trial_id = spec.trial_id
-        self.log = TrialLog(store, lease, self.trial_id)
-        self.rows: list[Row] = []
+    def __init__(self, spec: TrialSpec, store: Store, lease: Lease, history: History) -> None:
+        self.spec, self.store, self.lease, self.history = spec, store, lease, history
+        self.log = TrialLog(store, lease, spec.trial_id)
         self.epochs = 0
 
-    def run(self, device_name: str | None) -> Outcome:
-        if self.spec.recipe.version != RECIPE_VERSION:
-            raise SpecError(
-                f"recipe version {self.spec.recipe.version} is not this release's {RECIPE_VERSION}",
-                fix="train it with the release that named it",
-            )
+    def run(
+        self, device_name: str | None, on_epoch: Callable[[Row], None], stop: Callable[[], bool]
+    ) -> tuple[str, str]:
+        """Trains until the trial ends or is asked to stop; returns its status and the reason."""
+        spec = self.spec
+        if ended := ended_status(self.store, spec.trial_id):
+            return ended, "it had ended before"
+        _check_versions(spec)
         device = devices.choose(device_name)
-        attempt, started = self._count_attempt()
-        provenance = gather(device)
-        self.log.say(f"attempt {attempt} of {self.trial_id} on {provenance['host']}, {device}")
+        provenance = gather(device) | count_attempt(self.store, self.lease, spec.trial_id)
+        self.log.say(
+            f"attempt {provenance['attempts']} of {spec.trial_id} on {provenance['host']}, {device}"
+        )
         self.log.flush()
-        self.data = load(self.spec.dataset, device)
-        if self.data.about.preprocessing != self.spec.preprocessing:
-            raise SpecError(
-                f"preprocessing {self.spec.preprocessing} of {self.spec.dataset} is not this "
-                f"release's {self.data.about.preprocessing}",
-                fix="train it with the release that named it",
-            )
+        data = load(spec.dataset, device)
         network = build_network(
-            self.spec.genotype,
-            self.spec.network,
-            in_channels=self.data.about.channels,
-            classes=self.data.about.classes,
-            seed=self.spec.seed,
+            spec.genotype,
+            spec.network,
+            in_channels=data.about.channels,
+            classes=data.about.classes,
+            seed=spec.seed,
         ).to(device)
-        self.engine = Engine(network, self.spec.recipe)
-        self._restore()
-        status, reason = self._train_on(device)
-        if status == "stopped":
-            return Outcome(status, reason, self.epochs)
+        engine = Engine(network, spec.recipe)
+        self.history.resume(engine.restore, self.log.say)
+        if self.history.rows:
+            self.log.say(f"goes on after epoch {len(self.history.rows)}")
+        while not (ending := self._ending(engine)):
+            if stop():
+                self.history.commit(engine.state)
+                return "stopped", f"after epoch {len(self.history.rows)} of {spec.recipe.epochs}"
+            on_epoch(self._train_epoch(engine, data, device))
+            if self.history.due:
+                self.history.commit(engine.state)
+        self.history.commit(engine.state)
+        status, reason = ending
         row = trial_row(
-            self.spec,
-            self.rows,
+            spec,
+            self.history.rows,
             provenance,
-            parameters=sum(w.numel() for w in network.parameters()),
+            parameters=sum(weight.numel() for weight in network.parameters()),
             status=status,
             reason=reason,
-            started=started,
-            attempts=attempt,
         )
-        self._publish()
-        self.store.put(
-            layout.trial(self.trial_id), tables.to_parquet([row], tables.TRIALS), lease=self.lease
-        )
-        checkpoint.prune(self.store, self.trial_id, keep=self.checkpointing.at, newest_kept=1)
-        self.store.delete(layout.failure(self.trial_id))
-        self.log.say(f"{status}: {reason}")
-        self.log.flush()
-        return Outcome(status, reason, self.epochs)
+        self._end(row)
+        return ending
 
-    def give_up(self, record: Callable[[Store, str, Lease], None]) -> None:
-        """Keeps what is known of a failure, as far as the store can still be written."""
-        try:
-            self.log.say(traceback.format_exc())
-            self.log.flush()
-            record(self.store, self.trial_id, self.lease)
-        except Exception:
-            return
+    def _ending(self, engine: Engine) -> tuple[str, str] | None:
+        rows, last = self.history.rows, self.spec.recipe.epochs
+        if not rows:
+            return None
+        if not math.isfinite(rows[-1]["train_loss"]):
+            return "diverged", f"the training loss of epoch {len(rows)} is not finite"
+        if not engine.finite():
+            return "diverged", f"a weight is not finite after epoch {len(rows)}"
+        if len(rows) < last:
+            return None
+        if not math.isfinite(rows[-1]["test_loss"]):
+            return "diverged", "the test loss of the last epoch is not finite"
+        return "done", f"trained {last} epochs"
 
-    def _count_attempt(self) -> tuple[int, datetime]:
-        key = layout.attempts(self.trial_id)
-        try:
-            past = json.loads(self.store.get(key))
-            count, started = past["attempts"] + 1, past["started_at"]
-        except (MissingKey, ValueError, KeyError, TypeError):
-            count, started = 1, datetime.now(UTC).isoformat()
-        content = json.dumps({"attempts": count, "started_at": started})
-        self.store.put(key, content.encode(), lease=self.lease)
-        return count, datetime.fromisoformat(started)
-
-    def _restore(self) -> None:
-        found = checkpoint.newest(self.store, self.trial_id, self.log.say)
-        if found is not None:
-            self.engine.restore(found.tensors)
-            self.rows = found.rows
-            self.log.say(f"goes on after epoch {found.epoch}")
-        self._publish()
-
-    def _train_on(self, device: torch.device) -> tuple[str, str]:
-        """Trains the epochs that are left; the last checkpoint holds all rows."""
-        last = self.spec.recipe.epochs
-        committed, clock = len(self.rows), time.monotonic()
-        while True:
-            done = len(self.rows)
-            diverged = done and not math.isfinite(self.rows[-1]["train_loss"])
-            over = diverged or done == last
-            stopping = not over and self.stop()
-            due = time.monotonic() - clock >= self.checkpointing.every
-            if done > committed and (over or stopping or due or done in self.checkpointing.at):
-                state = Checkpoint(done, self.rows, self.engine.state())
-                checkpoint.save(self.store, self.lease, self.trial_id, state)
-                checkpoint.prune(
-                    self.store,
-                    self.trial_id,
-                    keep=self.checkpointing.at,
-                    newest_kept=checkpoint.KEPT,
-                )
-                committed, clock = done, time.monotonic()
-            if diverged:
-                return "diverged", f"the training loss of epoch {done} is not finite"
-            if over:
-                return "done", f"trained {last} epochs"
-            if stopping:
-                return "stopped", f"after epoch {done} of {last}"
-            self._train_epoch(done + 1, device)
-
-    def _train_epoch(self, epoch: int, device: torch.device) -> None:
-        spec = self.spec
+    def _train_epoch(self, engine: Engine, data: Data, device: torch.device) -> Row:
+        spec, epoch = self.spec, len(self.history.rows) + 1
         start = time.perf_counter()
         rate = cosine_rate(spec.learning_rate, epoch, spec.recipe.epochs)
-        batches = training_batches(self.data, spec.recipe.batch_size, spec.seed, epoch)
-        totals = self.engine.train_epoch(batches, rate)
+        batches = training_batches(data, spec.recipe.batch_size, spec.seed, epoch)
+        totals = engine.train_epoch(batches, rate)
         trained = time.perf_counter()
-        loss, accuracy = self.engine.evaluate(evaluation_batches(self.data.test, self.data.about))
+        loss, accuracy = engine.evaluate(evaluation_batches(data.test, data.about))
         row: Row = {
-            "trial_id": self.trial_id,
+            "trial_id": spec.trial_id,
             "epoch": epoch,
             "rate": rate,
             "train_loss": totals.loss,
@@ -272,22 +194,34 @@ class _Attempt:
             "peak_memory": devices.peak_memory(device),
             "finished_at": datetime.now(UTC),
         }
-        self.rows.append(row)
         self.epochs += 1
+        self.history.add(row)
         self.log.say(
             f"epoch {epoch}: train loss {totals.loss:.4f}, test loss {loss:.4f}, "
             f"test accuracy {accuracy:.4f}, {row['seconds']:.2f} s"
         )
-        self._publish()
         self.log.flush()
-        self.on_epoch(row)
+        return row
 
-    def _publish(self) -> None:
-        """Replaces the trial's rows in the table; a reader sees all of them or the ones before."""
-        data = tables.to_parquet(self.rows, tables.METRICS)
-        self.store.put(layout.metrics(self.trial_id), data, lease=self.lease)
+    def _end(self, row: Row) -> None:
+        store, trial_id = self.store, self.spec.trial_id
+        self.history.close()
+        store.delete(layout.failure(trial_id))
+        self.log.say(f"{row['status']}: {row['exit_reason']}")
+        self.log.flush()
+        data = tables.to_parquet([row], tables.TRIALS)
+        store.put(layout.trial(trial_id), data, lease=self.lease)
+        store.delete(layout.attempts(trial_id))
 
 
-def cosine_rate(rate: float, epoch: int, epochs: int) -> float:
-    """½·lr·(1 + cos(π e / E)) for e = epoch − 1 (Section A.3): lr at first, never quite 0."""
-    return 0.5 * rate * (1 + math.cos(math.pi * (epoch - 1) / epochs))
+def _check_versions(spec: TrialSpec) -> None:
+    current = describe(spec.dataset).preprocessing
+    for name, asked, ours in (
+        ("recipe version", spec.recipe.version, RECIPE_VERSION),
+        (f"preprocessing of {spec.dataset}", spec.preprocessing, current),
+    ):
+        if asked != ours:
+            raise SpecError(
+                f"the {name} is {asked}, and this release's is {ours}",
+                fix="train it with the release that named it, or name it anew with this one",
+            )

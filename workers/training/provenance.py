@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import socket
 import subprocess
 import sys
+from datetime import UTC, datetime
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
@@ -13,6 +15,10 @@ from typing import Any
 
 import torch
 
+from results_schema import layout
+from results_schema.errors import MissingKey
+from results_schema.lease import Lease
+from results_schema.store import Store
 from workers.training import device as devices
 
 
@@ -34,6 +40,19 @@ def gather(device: torch.device) -> dict[str, Any]:
         "commit": commit,
         "dirty": dirty,
     }
+
+
+def count_attempt(store: Store, lease: Lease, trial_id: str) -> dict[str, Any]:
+    """Which attempt at the trial this is, and when the first began, as columns of its row."""
+    key = layout.attempts(trial_id)
+    try:
+        past = json.loads(store.get(key))
+        count, started = past["attempts"] + 1, datetime.fromisoformat(past["started_at"])
+    except (MissingKey, ValueError, KeyError, TypeError):
+        count, started = 1, datetime.now(UTC)
+    content = json.dumps({"attempts": count, "started_at": started.isoformat()})
+    store.put(key, content.encode(), lease=lease)
+    return {"attempts": count, "started_at": started}
 
 
 @lru_cache

@@ -2,10 +2,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from small_trials import COMMIT_LAST, few_digits, small_spec
 
 from results_schema.store import LocalStore, open_store
 from results_schema.trial import TrialSpec
-from small_trials import COMMIT_LAST, few_digits, small_spec
 from workers.training.loop import train
 
 

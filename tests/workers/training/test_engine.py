@@ -6,12 +6,12 @@ import math
 import pytest
 import safetensors.torch
 import torch
+from small_trials import GENOTYPE
 from torch import Tensor, nn
 
 from results_schema.errors import CorruptData
 from results_schema.genotype import Genotype
 from results_schema.trial import NetworkSpec, Recipe
-from small_trials import GENOTYPE
 from workers.cells.bases import named
 from workers.network.network import Network, build_network
 from workers.training.engine import Engine, cosine_rate
@@ -41,7 +41,7 @@ class Reference:
 
     def __init__(self, net: nn.Module, recipe: Recipe) -> None:
         self.net, self.recipe = copy.deepcopy(net).double(), recipe
-        self.weights = list(self.net.parameters())
+        self.weights: list[Tensor] = list(self.net.parameters())
         self.velocity = [torch.zeros_like(w) for w in self.weights]
         self.norms: list[float] = []
         self.losses: list[float] = []
