@@ -1,0 +1,167 @@
+"""The paper's Tables 1 to 3 entry by entry: what it prints beside what the cells have."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import product
+from typing import Any, NamedTuple
+
+from orchestrator.cells import printed
+from results_schema.errors import ConfigError
+from results_schema.genotype import Genotype
+from results_schema.trial import NetworkSpec
+from workers.cells import cost
+from workers.cells.bases import named
+from workers.cells.operations import operation_variants
+from workers.cells.topology import live_depth, live_width
+from workers.cells.variants import Variant, connection_variants, table_2
+
+NETWORK = NetworkSpec()
+"""The paper's: 20 cells of 36 channels."""
+
+BASES = tuple(printed.TABLE_3)
+"""The rows of Tables 2 and 3."""
+
+SAMPLINGS = ("paper13", "profile")
+"""The connection variants whose shapes stand beside Table 2."""
+
+
+class Inputs(NamedTuple):
+    """What a data set decides about a network: logits, pixels a side, stride of the stem."""
+
+    classes: int
+    image: int
+    stem_stride: int
+
+
+INPUTS = {
+    "CIFAR-10": Inputs(10, 32, 1),
+    "CIFAR-100": Inputs(100, 32, 1),
+    "Tiny-ImageNet": Inputs(200, 64, 2),
+}
+"""The data sets of Table 1, all of RGB images."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One number of a table.
+
+    Attributes:
+        table: 1 to 3.
+        base: The row.
+        column: As the table heads it: a data set, or C0, C1, …
+        version: original or adapted in Table 1, the sampling in Table 2, else empty.
+        name: The genotype's, as `bases.named` or the variant has it.
+        printed: The paper's.
+        ours: The genotype's, rounded as the paper does.
+        parameters: The exact count; None in Table 2.
+        explanation: Why the two differ, where they do.
+    """
+
+    table: int
+    base: str
+    column: str
+    version: str
+    name: str
+    printed: str
+    ours: str
+    parameters: int | None
+    explanation: str = ""
+
+    @property
+    def matches(self) -> bool:
+        """Whether the paper prints what the genotype has."""
+        return self.printed == self.ours
+
+    def record(self) -> dict[str, Any]:
+        """The entry as plain data."""
+        return asdict(self) | {"matches": self.matches}
+
+
+def compare(table: int) -> list[Entry]:
+    """Every entry of a table, row by row.
+
+    Args:
+        table: 1 for the parameters of bases and adapted cells, 2 for the shapes of connection
+            variants, 3 for the parameters of operation variants.
+
+    Raises:
+        ConfigError: There is no such table.
+    """
+    tables = {1: _table_1, 2: _table_2, 3: _table_3}
+    if table not in tables:
+        raise ConfigError(f"there is no table {table!r} of cells", fix="use 1, 2 or 3")
+    return tables[table]()
+
+
+def shape_label(width: float, depth: int) -> str:
+    """Width and depth as the paper writes them: "3.5c,3"."""
+    return f"{width:g}c,{depth}"
+
+
+def _table_1() -> list[Entry]:
+    entries = []
+    for name, values in printed.TABLE_1_PARAMETERS.items():
+        base, _, adapted = name.partition("_")
+        version = "adapted" if adapted else "original"
+        for dataset, value in zip(printed.DATASETS, values, strict=True):
+            count = _count(named(name), INPUTS[dataset], auxiliary=True)
+            entries.append(_entry(1, base, dataset, version, name, value, count))
+    return entries
+
+
+def _table_2() -> list[Entry]:
+    entries = []
+    for base, sampling in product(BASES, SAMPLINGS):
+        slots = [shape_label(*slot) for slot in table_2(base)]
+        variants = connection_variants(base, sampling)
+        shapes = [
+            shape_label(live_width(v.genotype.normal), live_depth(v.genotype.normal))
+            for v in variants
+        ]
+        for place, cell in enumerate(_pair_up(slots, shapes)):
+            column, name = f"C{place + 1}", variants[cell].name
+            entries.append(_entry(2, base, column, sampling, name, slots[place], shapes[cell]))
+    return entries
+
+
+def _table_3() -> list[Entry]:
+    entries = []
+    for base in BASES:
+        cells = [Variant(0, base, named(base)), *operation_variants(base, "paper10")]
+        for cell, value in zip(cells, printed.TABLE_3[base], strict=True):
+            count = _count(cell.genotype, INPUTS["CIFAR-10"], auxiliary=False)
+            entries.append(_entry(3, base, f"C{cell.index}", "", cell.name, value, count))
+    return entries
+
+
+def _count(genotype: Genotype, inputs: Inputs, *, auxiliary: bool) -> int:
+    return cost.count(
+        genotype, NETWORK, in_channels=3, auxiliary=auxiliary, **inputs._asdict()
+    ).parameters
+
+
+def _entry(
+    table: int, base: str, column: str, version: str, name: str, value: str, ours: str | int
+) -> Entry:
+    count = ours if isinstance(ours, int) else None
+    rounded = ours if isinstance(ours, str) else f"{ours / 1e6:.2f}"
+    why = "" if rounded == value else printed.EXPLANATIONS.get((table, base, column), "")
+    return Entry(table, base, column, version, name, value, rounded, count, why)
+
+
+def _pair_up(slots: Sequence[str], shapes: Sequence[str]) -> list[int]:
+    """For each slot the first free cell of its shape, or else of its width, or else any.
+
+    The table names no cells, so a shape that one slot misprints must not shift all that follow.
+    """
+    free = list(range(len(shapes)))
+    found: dict[int, int] = {}
+    for key in (str, lambda shape: shape.partition(",")[0], lambda shape: ""):
+        for place in range(len(slots)):
+            fits = [cell for cell in free if key(shapes[cell]) == key(slots[place])]
+            if place not in found and fits:
+                found[place] = fits[0]
+                free.remove(fits[0])
+    return [found[place] for place in range(len(slots))]

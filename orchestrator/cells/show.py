@@ -1,0 +1,177 @@
+"""What `nas-sweep cells` does: describe cells, draw them, compare the paper's tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from orchestrator.cells import printed
+from orchestrator.cells.catalog import find
+from orchestrator.cells.comparison import compare
+from orchestrator.cells.rows import Row, make_rows
+from orchestrator.cells.sheet import Sheet, print_sheet, to_csv, to_json, to_latex, to_markdown
+from orchestrator.cells.sheets import bases_sheet, rows_sheet
+from orchestrator.cells.table_sheets import table_sheet
+from results_schema.errors import ConfigError
+from results_schema.trial import NetworkSpec
+from workers.cells.bases import ADAPTED, BASES, DARTS_CONNECTIONS, DARTS_OPERATIONS
+from workers.cells.zoo import zoo
+
+WIDE = 160
+"""Columns of a table that no terminal shows, so that what reads it gets whole lines."""
+
+
+def show_table(table: int, form: str) -> None:
+    """Prints one of the paper's Tables 1 to 3 beside what the networks have.
+
+    Args:
+        table: 1 to 3.
+        form: text, json, csv, markdown or latex.
+
+    Raises:
+        ConfigError: There is no such table.
+    """
+    entries = compare(table)
+    records = [entry.record() for entry in entries]
+    _print(table_sheet(entries), form, records, records)
+
+
+def show_cells(
+    names: Sequence[str],
+    form: str,
+    *,
+    variants: str | None = None,
+    operations: str | None = None,
+    channels: int | None = None,
+    cells: int | None = None,
+    classes: int | None = None,
+    auxiliary: bool = False,
+    draw: str | None = None,
+    reduction: bool = False,
+    labelled: bool = False,
+) -> None:
+    """Prints cells and their variants and draws them; the paper's five if none is named.
+
+    Args:
+        names: Of the paper, of the zoo, or of files.
+        form: text, json, csv, markdown or latex.
+        variants: As `make_rows` takes it.
+        operations: As `make_rows` takes it.
+        channels: Of a node before the first reduction; None for the paper's 36.
+        cells: Number of cells; None for the paper's 20.
+        classes: Number of logits; None for 10.
+        auxiliary: Whether to count the auxiliary head.
+        draw: The file to draw to: .html, .png, .svg or .pdf.
+        reduction: Whether to draw reduction cells too.
+        labelled: Whether to write operations on the edges.
+
+    Raises:
+        ConfigError: A name is unknown, or the file to draw to cannot be written.
+        SpecError: A cell, a set of variants or a size is no good.
+        MachineError: There is no browser for a picture.
+    """
+    if not names and (variants or operations):
+        raise ConfigError("variants of which cell?", fix="name one, such as DARTS")
+    paper = NetworkSpec()
+    size = NetworkSpec(cells or paper.cells, channels or paper.channels)
+    found = [find(name) for name in names or BASES]
+    rows = make_rows(
+        found,
+        variants if names else "none",
+        operations,
+        size,
+        classes=classes or 10,
+        auxiliary=auxiliary,
+    )
+    if draw:
+        draw_rows(rows, Path(draw), reduction=reduction, labelled=labelled)
+    records = [row.record() for row in rows]
+    if names:
+        head = f"networks of {size.cells} cells, {size.channels} channels, {classes or 10} classes"
+        sheet = rows_sheet(rows, f"Cells, and {head}" + (", auxiliary head" if auxiliary else ""))
+        genotypes = [{"genotype": row.genotype.to_json()} for row in rows]
+        data: Any = [a | b for a, b in zip(records, genotypes, strict=True)]
+    else:
+        sheet, data = bases_sheet(rows), _everything(records)
+    _print(sheet, form, records, data)
+    if draw:
+        Console(stderr=form != "text", soft_wrap=True).print(
+            f"drawn: {draw}", markup=False, highlight=False
+        )
+
+
+def draw_rows(rows: Sequence[Row], path: Path, *, reduction: bool, labelled: bool) -> None:
+    """Draws the normal cells of rows to a file.
+
+    Args:
+        rows: What to draw.
+        path: The file; its suffix says how.
+        reduction: As for `show_cells`.
+        labelled: As for `show_cells`.
+
+    Raises:
+        ConfigError: The suffix is unknown, the file cannot be written, or a cell is too large.
+        MachineError: There is no browser for a picture.
+    """
+    from orchestrator.figures.browser import Browser
+    from orchestrator.figures.export import FORMATS, to_page
+    from orchestrator.figures.topology import plot_topology, topology_data
+
+    suffix = path.suffix.removeprefix(".").lower()
+    if suffix not in FORMATS:
+        raise ConfigError(
+            f"cannot draw to {str(path)!r}", fix=f"end its name in .{', .'.join(FORMATS)}"
+        )
+    several = len({row.base for row in rows}) > 1
+    cells = []
+    for row in rows:
+        name = f"{row.base} C{row.index}" if several else f"C{row.index}"
+        name = name if row.index else row.name
+        cells.append((name, row.genotype.normal))
+        if reduction:
+            cells.append((f"{name}, reduction", row.genotype.reduce))
+    figure = plot_topology(topology_data(cells), labelled=labelled)
+    if suffix == "html":
+        data = to_page(figure).encode()
+    else:
+        with Browser() as browser:
+            data = browser.render(figure, suffix)
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise ConfigError(f"cannot write: {error.strerror}", where=str(path)) from error
+
+
+def _everything(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What `bases_sheet` shows, as plain data."""
+    bases = []
+    for record in records:
+        (width, depth), (early, _) = (
+            figure[record["name"]] for figure in (printed.FIGURE_1, printed.FIGURE_1_EARLIER)
+        )
+        extra = {"printed_width": width, "printed_depth": depth, "printed_early_width": early}
+        bases.append(record | extra)
+    return {
+        "bases": bases,
+        "adapted": ADAPTED,
+        "published_variants": (*DARTS_CONNECTIONS, *DARTS_OPERATIONS),
+        "zoo": zoo(),
+    }
+
+
+def _print(sheet: Sheet, form: str, records: Sequence[dict[str, Any]], data: Any) -> None:
+    match form:
+        case "json":
+            print(to_json(data))
+        case "csv":
+            print(to_csv(records))
+        case "markdown":
+            print(to_markdown(sheet))
+        case "latex":
+            print(to_latex(sheet))
+        case _:
+            console = Console()
+            print_sheet(sheet, console if console.is_terminal else Console(width=WIDE))
