@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from results_schema import layout
+from results_schema.errors import StoreError
 from results_schema.store import Store
 from results_schema.trial import TrialSpec
 
@@ -50,7 +51,8 @@ class Queue:
 
     Attributes:
         store: Tells what others hold and what has ended meanwhile.
-        endings: How each trial that is off the queue ended: done, diverged or failed.
+        endings: How each trial that is off the queue ended: done, diverged, failed, or ended by
+            another launch.
         reasons: Why each failed trial failed.
         unfit: Why no more is offered: the store can't be written.
         stopping: Set by `stop`.
@@ -96,7 +98,7 @@ class Queue:
             trial_id = owed.spec.trial_id
             if self.clock() < owed.not_before:
                 continue
-            if self._held(trial_id):
+            if not self.store.leases.free(trial_id):
                 owed.contested = True
                 continue
             self._waiting.remove(owed)
@@ -133,7 +135,12 @@ class Queue:
     def close(self, token: str, died: bool = False) -> None:
         """Ends an item; what its worker did not settle was cut off, and is fenced at once."""
         for owed in self._running.pop(token, []):
-            self.store.leases.fence(owed.spec.trial_id, token)
+            try:
+                self.store.leases.fence(owed.spec.trial_id, token)
+            except StoreError as error:
+                died = False
+                self.unfit = str(error)
+                self.stop()
             if died:
                 self._fail(owed, "killed", "its worker died (killed, crashed or out of memory)")
             else:
@@ -156,12 +163,8 @@ class Queue:
             return
         self.endings[trial_id], self.reasons[trial_id] = "failed", reason
 
-    def _held(self, trial_id: str) -> bool:
-        leases = self.store.leases
-        return any(not leases.expired(trial_id, h) for h in leases.holders(trial_id))
-
     def _ended_elsewhere(self, trial_id: str) -> bool:
         ended = self.store.has(layout.trial(trial_id))
         if ended:
-            self.endings[trial_id] = "done"
+            self.endings[trial_id] = "ended by another launch"
         return ended

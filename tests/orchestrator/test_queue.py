@@ -1,5 +1,8 @@
 """What the queue offers, retries and gives up on."""
 
+import json
+import time
+
 import pytest
 
 from orchestrator.queue import ATTEMPTS, Queue
@@ -124,7 +127,10 @@ def test_what_another_launch_holds_is_waited_for_and_counted_when_it_has_ended(s
     other.release()
     assert queue.offer() is None
     assert queue.over
-    assert queue.endings[spec(0).trial_id] == "done"
+    assert queue.endings == {
+        spec(1).trial_id: "done",
+        spec(0).trial_id: "ended by another launch",
+    }
 
 
 def test_what_another_launch_left_unfinished_is_taken_up(store):
@@ -157,3 +163,17 @@ def test_a_stopped_queue_offers_nothing_and_forgets_nothing(store):
     assert queue.waiting == 2
     queue.settle(item.token, spec(0).trial_id, "done", "too late")
     assert queue.endings == {}
+
+
+def test_a_worker_lost_on_another_machine_is_replaced_when_its_lease_expires(store, monkeypatch):
+    monkeypatch.setattr("results_schema.lease.EXPIRY", 0.2)
+    queue, _ = make(store, 1)
+    lease = store.leases.take(spec(0).trial_id)
+    assert lease is not None
+    beat = lease.folder / "heartbeat"
+    elsewhere = json.loads(beat.read_text()) | {"machine": "another"}
+    beat.write_text(json.dumps(elsewhere))
+    assert queue.offer() is None
+    time.sleep(0.3)
+    item, trial_id = offer(queue)
+    assert store.leases.take(trial_id, item.token) is not None, "a worker need not wait again"
