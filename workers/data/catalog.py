@@ -29,6 +29,8 @@ class Dataset:
         flip: Whether training images are mirrored at random.
         mean: Per channel, of pixels in [0, 1]; subtracted.
         std: Per channel; divided by.
+        epochs: Of training, unless an experiment says otherwise (Section A.3).
+        stem_stride: Of the network's first convolution (Section A.3).
     """
 
     name: str
@@ -43,6 +45,8 @@ class Dataset:
     flip: bool
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    epochs: int = 600
+    stem_stride: int = 1
 
 
 DATASETS = {
@@ -75,6 +79,48 @@ DATASETS = {
             flip=False,
             mean=(0.3055,),
             std=(0.3565,),
+        ),
+        Dataset(
+            name="digits_32",
+            description="the handwritten digits of `digits`, 8×8 scaled to 32×32",
+            preprocessing=1,
+            classes=10,
+            channels=1,
+            size=32,
+            train=1440,
+            test=357,
+            padding=4,
+            flip=False,
+            mean=(0.3054,),
+            std=(0.3234,),
+        ),
+        Dataset(
+            name="digit_pairs_32",
+            description="the pairs of `digit_pairs`, 00 to 99, in 32×32",
+            preprocessing=1,
+            classes=100,
+            channels=1,
+            size=32,
+            train=4000,
+            test=1000,
+            padding=4,
+            flip=False,
+            mean=(0.3054,),
+            std=(0.3205,),
+        ),
+        Dataset(
+            name="digit_scenes",
+            description="a crowd of one handwritten digit beside another's, dark or light, 64×64",
+            preprocessing=1,
+            classes=200,
+            channels=1,
+            size=64,
+            train=2000,
+            test=600,
+            padding=4,
+            flip=False,
+            mean=(0.4999,),
+            std=(0.3710,),
         ),
         Dataset(
             name="synthetic",
@@ -117,6 +163,20 @@ DATASETS = {
             flip=True,
             mean=(0.5071, 0.4865, 0.4409),
             std=(0.2673, 0.2564, 0.2762),
+        ),
+        Dataset(
+            name="tiny_imagenet",
+            description="Tiny-ImageNet-200, photographs of two hundred kinds of thing",
+            preprocessing=1,
+            classes=200,
+            channels=3,
+            size=64,
+            train=100_000,
+            test=10_000,
+            padding=4,
+            flip=True,
+            mean=(0.4802, 0.4481, 0.3975),
+            std=(0.2302, 0.2265, 0.2262),
         ),
     )
 }

@@ -1,4 +1,4 @@
-"""Data sets that need no download: scikit-learn's digits, pairs of them, and synthetic images.
+"""Data sets that need no download: scikit-learn's digits, pictures of them, synthetic images.
 
 Everything here is drawn from frozen NumPy `RandomState` streams, so that a data set is the same on
 every machine; a change must raise its `preprocessing` in the catalog.
@@ -14,27 +14,47 @@ import torch
 from torch.nn import functional
 
 from results_schema.errors import DataError
-
-Split = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
-"""Training pixels uint8 [N, C, H, W] and labels [N], then the test set's."""
+from workers.data.decoded import Split
 
 _TRAIN = 1440
 
 
-def digits() -> Split:
-    """1,440 training and 357 test images of handwritten digits, [N, 1, 16, 16]."""
+def digits(size: int = 16) -> Split:
+    """1,440 training and 357 test images of handwritten digits, [N, 1, size, size]."""
     (train, labels), (test, test_labels) = _sources()
-    return _scale(train), labels, _scale(test), test_labels
+    return _scale(train, size), labels, _scale(test, size), test_labels
 
 
-def digit_pairs() -> Split:
+def digits_32() -> Split:
+    """`digits` at 32×32, where the auxiliary head finds the 8×8 map that it needs."""
+    return digits(32)
+
+
+def digit_pairs(size: int = 16) -> Split:
     """4,000 training and 1,000 test pairs of digits side by side, labels 00 to 99.
 
     A test pair is made of digits that no training pair has.
     """
     stream = np.random.RandomState(1)
     train, test = _sources()
-    return *_pair(*train, 4000, stream), *_pair(*test, 1000, stream)
+    return *_pair(*train, 4000, stream, size), *_pair(*test, 1000, stream, size)
+
+
+def digit_pairs_32() -> Split:
+    """`digit_pairs` at 32×32, where the auxiliary head finds the 8×8 map that it needs."""
+    return digit_pairs(32)
+
+
+def digit_scenes() -> Split:
+    """2,000 training and 600 test scenes [N, 1, 64, 64]: a crowd of one digit beside another's.
+
+    A crowd is eight handwritten samples in four rows. Labels are 10 · left + right, and 100 more
+    where the scene is dark on light; all 200 are equally frequent. Test scenes are made of digits
+    that no training scene has.
+    """
+    stream = np.random.RandomState(2)
+    train, test = _sources()
+    return *_scenes(*train, 2000, stream), *_scenes(*test, 600, stream)
 
 
 def synthetic() -> Split:
@@ -69,18 +89,33 @@ def _read_table() -> np.ndarray:
 
 
 def _pair(
-    images: np.ndarray, labels: np.ndarray, count: int, stream: np.random.RandomState
+    images: np.ndarray, labels: np.ndarray, count: int, stream: np.random.RandomState, size: int
 ) -> tuple[np.ndarray, np.ndarray]:
     left, right = stream.randint(len(images), size=(2, count))
     pairs = np.concatenate([images[left], images[right]], axis=2)  # [count, 8, 16]
-    return _scale(pairs), 10 * labels[left] + labels[right]
+    return _scale(pairs, size), 10 * labels[left] + labels[right]
 
 
-def _scale(images: np.ndarray) -> np.ndarray:
-    """Images [N, h, w] of values 0 to 16, scaled bilinearly to uint8 [N, 1, 16, 16]."""
+def _scenes(
+    images: np.ndarray, labels: np.ndarray, count: int, stream: np.random.RandomState
+) -> tuple[np.ndarray, np.ndarray]:
+    classes = stream.permutation(np.arange(count) % 200)
+    left, right, inverted = classes // 10 % 10, classes % 10, classes // 100
+    shown = np.stack([left, left, right, right], axis=1)[:, None]  # the digit of each column
+    by_digit = images[np.argsort(labels, kind="stable")]
+    samples = np.bincount(labels, minlength=10)
+    first = np.cumsum(samples) - samples
+    chosen = first[shown] + stream.random_sample((count, 4, 4)) * samples[shown]
+    crowds = by_digit[chosen.astype(int)].swapaxes(2, 3).reshape(count, 32, 32)
+    scenes = _scale(crowds, 64)
+    return np.where(inverted[:, None, None, None], 255 - scenes, scenes), classes
+
+
+def _scale(images: np.ndarray, size: int) -> np.ndarray:
+    """Images [N, h, w] of values 0 to 16, scaled bilinearly to uint8 [N, 1, size, size]."""
     scaled = functional.interpolate(
         torch.from_numpy(images).double()[:, None],
-        size=(16, 16),
+        size=(size, size),
         mode="bilinear",
         align_corners=False,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,6 +14,9 @@ from torch import Tensor
 from results_schema.errors import DataError
 from workers.data import embedded
 from workers.data.catalog import Dataset, describe
+from workers.data.decoded import Split
+from workers.data.folder import arrays
+from workers.data.sources import SOURCES
 
 
 @dataclass(frozen=True)
@@ -48,34 +52,48 @@ class Data:
     test: Images
 
 
-_READERS: dict[str, Callable[[], embedded.Split]] = {
+_EMBEDDED: dict[str, Callable[[], Split]] = {
     "digits": embedded.digits,
+    "digits_32": embedded.digits_32,
     "digit_pairs": embedded.digit_pairs,
+    "digit_pairs_32": embedded.digit_pairs_32,
+    "digit_scenes": embedded.digit_scenes,
     "synthetic": embedded.synthetic,
 }
 
 
 @lru_cache(maxsize=2)
-def load(name: str, device: torch.device) -> Data:
+def load(name: str, device: torch.device, folder: str | Path | None = None) -> Data:
     """A data set on a device, kept for the next trial that needs it.
+
+    Args:
+        name: As the catalog has it.
+        device: Where to hold it.
+        folder: Where data sets lie, see `workers.data.folder.locate`.
 
     Raises:
         SpecError: The catalog has no such data set.
-        DataError: It is not on this machine, or not as the catalog describes it.
+        DataError: It is not on this machine and can't be had, or is not as the catalog says.
     """
     about = describe(name)
-    if name not in _READERS:
-        raise DataError(
-            f"this release can't read {name!r}",
-            fix=f"use one of {', '.join(_READERS)}, or --profile laptop, which puts a stand-in",
-        )
-    train, train_labels, test, test_labels = _READERS[name]()
+    split = arrays(SOURCES[name], folder) if name in SOURCES else _EMBEDDED[name]()
+    return on_device(about, split, device)
+
+
+def on_device(about: Dataset, split: Split, device: torch.device) -> Data:
+    """Arrays of a data set on a device; on a CPU they stay where they lie.
+
+    Raises:
+        DataError: Their shapes are not as the catalog says.
+    """
+    train, train_labels, test, test_labels = split
     data = Data(about, Images.on(device, train, train_labels), Images.on(device, test, test_labels))
     shape = (about.channels, about.size, about.size)
-    for split, count in ((data.train, about.train), (data.test, about.test)):
-        if tuple(split.pixels.shape) != (count, *shape) or len(split.labels) != count:
+    for images, count in ((data.train, about.train), (data.test, about.test)):
+        if tuple(images.pixels.shape) != (count, *shape) or len(images) != count:
             raise DataError(
-                f"{name} has images of shape {tuple(split.pixels.shape)}, not {(count, *shape)}",
+                f"{about.name} has images of shape {tuple(images.pixels.shape)}, "
+                f"not {(count, *shape)}",
                 fix="get the data set again",
             )
     return data
