@@ -7,7 +7,7 @@ every error names the file and line, or the option, that the offending value cam
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Annotated
@@ -19,11 +19,13 @@ from orchestrator.fields import STRICT, DatasetName, FileName, Text, check_file_
 from orchestrator.figures import KINDS
 from orchestrator.grid import Grid, problems_of_product
 from orchestrator.overrides import Profile, apply_option, apply_profile, find_profile
+from orchestrator.recipes import RecipeChoice, read_recipe
 from orchestrator.validation import validate
 from orchestrator.yaml_reader import read_document
 from results_schema.errors import ConfigError, SpecError
 from results_schema.genotype import Genotype
-from results_schema.trial import PRECISIONS, NetworkSpec, Recipe, TrialSpec
+from results_schema.trial import PRECISIONS, NetworkSpec, TrialSpec
+from workers.cells.cost import check_image
 from workers.data.catalog import DATASETS
 
 
@@ -56,7 +58,7 @@ class Declaration(BaseModel):
     claim: Text = Field(description="the statement of the paper that this tests")
     grid: Grid = Field(description="the axes, at least genotype and dataset")
     network: Annotated[NetworkSpec, PlainValidator(part(NetworkSpec))] = NetworkSpec()
-    recipe: Annotated[Recipe, PlainValidator(part(Recipe))] = Recipe()
+    recipe: Annotated[RecipeChoice, PlainValidator(read_recipe)] = RecipeChoice()
     precision: Annotated[str, one_of("precision", PRECISIONS)] = "fp32"
     figures: dict[FileName, Annotated[str, one_of("kind of figure", tuple(KINDS))]] = {}
 
@@ -68,11 +70,14 @@ class Experiment(Declaration):
         name: The file's name without its suffix.
         profile: Name of the profile that was applied.
         stand_ins: Data sets that take the place of others.
+        auxiliary_stand_ins: Those that do so under a recipe with an auxiliary head, which needs
+            larger images.
     """
 
     name: FileName
     profile: str | None = None
     stand_ins: dict[DatasetName, DatasetName] = {}
+    auxiliary_stand_ins: dict[DatasetName, DatasetName] = {}
 
     def members(self) -> list[Member]:
         """The trials: by data set, learning rate, seed, genotype and index, in this order."""
@@ -84,14 +89,19 @@ class Experiment(Declaration):
             for name, rate, seed, (base, cell) in axes
         ]
 
+    def _stand_in(self, dataset: str) -> str:
+        larger = self.auxiliary_stand_ins if self.recipe.of(dataset).auxiliary else {}
+        return (self.stand_ins | larger).get(dataset, dataset)
+
     def _spec(self, genotype: Genotype, dataset: str, rate: float, seed: int) -> TrialSpec:
-        trained_on = DATASETS[self.stand_ins.get(dataset, dataset)]
+        trained_on, recipe = DATASETS[self._stand_in(dataset)], self.recipe.of(dataset)
+        check_image(trained_on.size, trained_on.stem_stride, auxiliary=recipe.auxiliary > 0)
         return TrialSpec(
             genotype=genotype,
             dataset=trained_on.name,
             preprocessing=trained_on.preprocessing,
-            network=self.network,
-            recipe=self.recipe,
+            network=replace(self.network, stem_stride=trained_on.stem_stride),
+            recipe=recipe,
             learning_rate=rate,
             seed=seed,
             precision=self.precision,
@@ -113,6 +123,7 @@ def load_experiment(
         ConfigError: Anything is wrong with the file, the profile or an override.
     """
     path, stand_ins = Path(path), {}
+    larger: dict[str, str] = {}
     document = read_document(path)
     try:
         check_file_name(path.stem)
@@ -121,7 +132,8 @@ def load_experiment(
     if profile is not None:
         found = find_profile(profile, path)
         settings = read_document(found)
-        stand_ins = validate(Profile, settings).datasets
+        checked = validate(Profile, settings)
+        stand_ins, larger = checked.datasets, checked.auxiliary_datasets
         document = apply_profile(settings, document)
         profile = found.stem
     for option in overrides:
@@ -130,4 +142,10 @@ def load_experiment(
     if problems := list(problems_of_product(declaration.grid, document, path)):
         raise report(problems)
     parts = {name: getattr(declaration, name) for name in Declaration.model_fields}
-    return Experiment(name=path.stem, profile=profile, stand_ins=stand_ins, **parts)
+    return Experiment(
+        name=path.stem,
+        profile=profile,
+        stand_ins=stand_ins,
+        auxiliary_stand_ins=larger,
+        **parts,
+    )

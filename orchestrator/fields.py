@@ -28,6 +28,7 @@ from workers.data.catalog import describe
 
 T = TypeVar("T")
 
+_DERIVED = ("version", "stem_stride")
 STRICT = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
@@ -45,9 +46,10 @@ def one_of(kind: str, known: Sequence[str]) -> BeforeValidator:
 def part(kind: type[T]) -> Callable[[Any], T]:
     """A validator that builds a checked dataclass, telling every bad value and not the first alone.
 
-    A `version` counts changes of the code, so it is no key.
+    A `version` counts changes of the code, and the stem's stride follows from the data set, so
+    neither is a key.
     """
-    known = [field.name for field in fields(kind) if field.name != "version"]  # type: ignore
+    known = [field.name for field in fields(kind) if field.name not in _DERIVED]  # type: ignore
     adapter = TypeAdapter(kind)
 
     def read(data: dict[str, Any]) -> T:

@@ -20,6 +20,7 @@ class Profile(BaseModel):
 
     description: Text = Field(description="what this profile is for")
     datasets: dict[DatasetName, DatasetName] = {}
+    auxiliary_datasets: dict[DatasetName, DatasetName] = {}
     overrides: dict[str, Any] = Field(default={}, alias="set")
 
 

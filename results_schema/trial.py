@@ -12,7 +12,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, ClassVar
 
 from results_schema.errors import SpecError
@@ -31,16 +31,19 @@ class NetworkSpec:
     Attributes:
         cells: L, the number of cells; cells L/3 and 2L/3 are reduction cells.
         channels: C, channels of a node before the first reduction.
+        stem_stride: Of the stem's convolution: 1 on CIFAR, 2 on Tiny-ImageNet's 64×64 images.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid", "strict": True}
 
     cells: int = 20
     channels: int = 36
+    stem_stride: int = field(default=1, metadata={"absent": 1})
 
     def __post_init__(self) -> None:
         _check_int(self, "cells", 3)
         _check_int(self, "channels", 2)
+        _check_int(self, "stem_stride", 1)
         if self.channels % 2:
             raise SpecError(
                 f"channels is {self.channels}",
@@ -61,6 +64,11 @@ class Recipe:
         momentum: Of SGD, without Nesterov's correction.
         weight_decay: Times the weights, added to the gradient.
         grad_clip: Largest global gradient norm; from the published code, not in the paper.
+        cutout: Side in pixels of the square that is blanked in each training image after it was
+            normalised, centred anywhere in the image and cut at its border; 0 for none.
+        auxiliary: Weight of the auxiliary head's loss; 0 for no such head.
+        drop_path: Probability of dropping an edge's output, per sample, that grows linearly from 0
+            (p·e/E in epoch e = 0 … E − 1); the identity is never dropped.
         version: `RECIPE_VERSION` when the trial was named.
     """
 
@@ -71,6 +79,9 @@ class Recipe:
     momentum: float = 0.9
     weight_decay: float = 3e-4
     grad_clip: float = 5.0
+    cutout: int = field(default=0, metadata={"absent": 0})
+    auxiliary: float = field(default=0.0, metadata={"absent": 0.0})
+    drop_path: float = field(default=0.0, metadata={"absent": 0.0})
     version: int = RECIPE_VERSION
 
     def __post_init__(self) -> None:
@@ -79,6 +90,9 @@ class Recipe:
         _check_float(self, "momentum", above=0, zero=True, below=1)
         _check_float(self, "weight_decay", above=0, zero=True)
         _check_float(self, "grad_clip", above=0)
+        _check_int(self, "cutout", 0)
+        _check_float(self, "auxiliary", above=0, zero=True)
+        _check_float(self, "drop_path", above=0, zero=True, below=1)
         _check_int(self, "version", 1)
 
 

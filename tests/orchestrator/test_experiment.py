@@ -18,7 +18,7 @@ def test_a_file_says_what_an_experiment_is(folder):
     assert (experiment.name, experiment.title, experiment.claim) == ("x", "A title", "A claim.")
     assert experiment.profile is None
     assert experiment.network == NetworkSpec(cells=8, channels=16)
-    assert experiment.recipe == Recipe(epochs=30, weight_decay=0.0)
+    assert experiment.recipe.of("cifar10") == Recipe(epochs=30, weight_decay=0.0)
     assert experiment.figures == {"accuracy": "accuracy_by_index"}
 
 

@@ -81,7 +81,11 @@ def keys_of(model: type[BaseModel], path: str = "") -> dict[str, list[Any]]:
 
 def options_of(kind: type[Any], path: str = "") -> dict[str, list[Any]]:
     """The keys of a dataclass and their defaults."""
-    return {path + f.name: [plain(f.default)] for f in fields(kind) if f.name != "version"}
+    return {
+        path + f.name: [plain(f.default)]
+        for f in fields(kind)
+        if f.name not in ("version", "stem_stride")
+    }
 
 
 KEYS = {

@@ -73,7 +73,10 @@ def test_figure_9_has_the_papers_variants_in_the_papers_order():
     assert {m.spec.dataset for m in members} == {"cifar10"}
     assert {m.spec.learning_rate for m in members} == {0.025}
     assert (experiment.network.cells, experiment.network.channels) == (20, 36)
-    assert (experiment.recipe.epochs, experiment.recipe.batch_size) == (600, 80)
+    assert (experiment.recipe.of("cifar10").epochs, experiment.recipe.of("cifar10").batch_size) == (
+        600,
+        80,
+    )
 
 
 def test_the_grid_is_the_full_product_and_holds_figure_9():

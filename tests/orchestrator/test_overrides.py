@@ -15,7 +15,7 @@ def test_a_profile_changes_sizes_and_data_sets_but_not_their_names(folder):
     experiment = load_experiment("x.yaml", profile="small")
     assert experiment.profile == "small"
     assert experiment.network == NetworkSpec(cells=5, channels=16)
-    assert experiment.recipe == Recipe(epochs=2, weight_decay=0.0)
+    assert experiment.recipe.of("cifar10") == Recipe(epochs=2, weight_decay=0.0)
     told = {(m.named_dataset, m.spec.dataset, m.spec.preprocessing) for m in experiment.members()}
     assert told == {
         ("cifar10", "digits", DATASETS["digits"].preprocessing),
@@ -31,16 +31,16 @@ def test_a_profile_is_found_from_every_folder_below(folder, home, profiles):
         (folder / place).mkdir(parents=True, exist_ok=True)
     (folder / home / "x.yaml").write_text(GOOD)
     (folder / profiles / "tiny.yaml").write_text(PROFILE)
-    assert load_experiment(f"{home}x.yaml", profile="tiny").recipe.epochs == 2
+    assert load_experiment(f"{home}x.yaml", profile="tiny").recipe.of("cifar10").epochs == 2
 
 
 def test_the_nearest_profile_of_a_name_wins(folder):
     (folder / "near/profiles").mkdir(parents=True)
     (folder / "near/x.yaml").write_text(GOOD)
     (folder / "near/profiles/small.yaml").write_text(edited("epochs: 2", "epochs: 3", PROFILE))
-    assert load_experiment("near/x.yaml", profile="small").recipe.epochs == 3
+    assert load_experiment("near/x.yaml", profile="small").recipe.of("cifar10").epochs == 3
     by_path = load_experiment("near/x.yaml", profile="profiles/small.yaml")
-    assert (by_path.recipe.epochs, by_path.profile) == (2, "small")
+    assert (by_path.recipe.of("cifar10").epochs, by_path.profile) == (2, "small")
 
 
 def test_an_unknown_profile_is_told_with_those_that_exist(folder):
@@ -116,7 +116,7 @@ def test_overrides_come_last_and_the_last_one_wins(folder):
     assert "title is {'Other': 'it'}, not text" in refused(overrides=overrides)
     overrides[-1] = "title='Other: it'"
     experiment = load_experiment("x.yaml", profile="small", overrides=overrides)
-    assert (experiment.recipe.epochs, experiment.network.cells) == (4, 5)
+    assert (experiment.recipe.of("cifar10").epochs, experiment.network.cells) == (4, 5)
     assert experiment.title == "Other: it"
     assert {member.base for member in experiment.members()} == {"ENAS"}
 
@@ -136,7 +136,7 @@ def good(tmp_path_factory) -> Path:
 def test_what_is_set_arrives_bit_for_bit(good, epochs, rates, seeds):
     overrides = [f"recipe.epochs={epochs}", f"grid.learning_rate={json.dumps(rates)}"]
     experiment = load_experiment(good, overrides=[*overrides, f"grid.seed={json.dumps(seeds)}"])
-    assert experiment.recipe.epochs == epochs
+    assert experiment.recipe.of("cifar10").epochs == epochs
     assert experiment.grid.learning_rate == tuple(rates)
     assert experiment.grid.seed == tuple(seeds)
     assert len({m.spec.trial_id for m in experiment.members()}) == len(experiment.members())

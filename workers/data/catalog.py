@@ -121,6 +121,8 @@ DATASETS = {
             flip=False,
             mean=(0.4999,),
             std=(0.3710,),
+            epochs=300,
+            stem_stride=2,
         ),
         Dataset(
             name="synthetic",
@@ -177,6 +179,8 @@ DATASETS = {
             flip=True,
             mean=(0.4802, 0.4481, 0.3975),
             std=(0.2302, 0.2265, 0.2262),
+            epochs=300,
+            stem_stride=2,
         ),
     )
 }

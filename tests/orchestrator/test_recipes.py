@@ -1,0 +1,77 @@
+"""The paper's recipes, and what an experiment makes of them."""
+
+from pathlib import Path
+
+import pytest
+
+from orchestrator.experiment import Experiment, load_experiment
+from results_schema.errors import ConfigError, SpecError
+from results_schema.trial import NetworkSpec, Recipe
+
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+
+
+def load(tmp_path, recipe: str, dataset: str = "cifar10", **options) -> Experiment:
+    path = tmp_path / "x.yaml"
+    path.write_text(
+        f"title: x\nclaim: x\ngrid: {{genotype: [DARTS], dataset: [{dataset}]}}\nrecipe: {recipe}\n"
+    )
+    return load_experiment(path, **options)
+
+
+def spec(experiment: Experiment):
+    (member,) = experiment.members()
+    return member.spec
+
+
+def test_section_4_has_no_regularisation_and_is_the_default(tmp_path):
+    recipe = spec(load(tmp_path, "{}")).recipe
+    assert recipe == spec(load(tmp_path, "{name: section4}")).recipe == Recipe()
+    assert (recipe.cutout, recipe.auxiliary, recipe.drop_path) == (0, 0, 0)
+
+
+def test_table_1_regularises_as_section_a4_says(tmp_path):
+    recipe = spec(load(tmp_path, "{name: table1}")).recipe
+    assert recipe == Recipe(epochs=600, cutout=16, auxiliary=0.4, drop_path=0.2)
+
+
+def test_single_fields_win_over_the_name_and_options_over_both(tmp_path):
+    text = "{name: table1, cutout: 0, epochs: 300}"
+    recipe = spec(load(tmp_path, text, overrides=["recipe.epochs=2"])).recipe
+    assert recipe == Recipe(epochs=2, cutout=0, auxiliary=0.4, drop_path=0.2)
+
+
+def test_tiny_imagenet_trains_half_as_long_behind_a_strided_stem(tmp_path):
+    tiny = spec(load(tmp_path, "{}", "tiny_imagenet"))
+    assert tiny.recipe.epochs == 300
+    assert tiny.network == NetworkSpec(stem_stride=2)
+
+
+def test_laptop_puts_larger_digits_where_the_auxiliary_head_needs_them(tmp_path):
+    laptop = str(EXPERIMENTS / "profiles/laptop.yaml")
+    assert spec(load(tmp_path, "{}", profile=laptop)).dataset == "digits"
+    assert spec(load(tmp_path, "{name: table1}", profile=laptop)).dataset == "digits_32"
+    tiny = spec(load(tmp_path, "{name: table1}", "tiny_imagenet", profile=laptop))
+    assert (tiny.dataset, tiny.network.stem_stride) == ("digit_scenes", 2)
+
+
+def test_the_auxiliary_head_is_refused_where_the_images_are_too_small(tmp_path):
+    with pytest.raises(SpecError, match="auxiliary"):
+        load(tmp_path, "{name: table1}", "digits").members()
+
+
+@pytest.mark.parametrize(
+    ("recipe", "told"),
+    [
+        ("{name: table2}", "x.yaml:4: recipe.name: unknown recipe 'table2'"),
+        ("{cutout: -1}", "x.yaml:4: recipe.cutout is -1"),
+        ("{drop_path: 1.0}", "x.yaml:4: recipe.drop_path is 1.0"),
+        ("{drop_pth: 0.2}", "did you mean drop_path"),
+        ("{version: 2}", "version"),
+        ("table1", "recipe"),
+    ],
+)
+def test_a_bad_choice_is_told_with_its_place(tmp_path, recipe, told):
+    with pytest.raises(ConfigError) as refused:
+        load(tmp_path, recipe)
+    assert told in str(refused.value)
