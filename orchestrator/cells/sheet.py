@@ -1,4 +1,4 @@
-"""A table to read, in the terminal, in Markdown or in LaTeX; and plain data as JSON or CSV."""
+"""A table to read, in Markdown or in LaTeX; and plain data as JSON or CSV."""
 
 from __future__ import annotations
 
@@ -8,11 +8,6 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-
-from rich import box
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 _SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -49,32 +44,18 @@ class Sheet:
     remarks: Sequence[str] = ()
 
 
-def print_sheet(sheet: Sheet, console: Console) -> None:
-    """Prints a table; marked entries are red."""
-    table = Table(
-        title=escape(sheet.title), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
-    )
-    for number, column in enumerate(sheet.columns):
-        table.add_column(escape(column), justify="right" if number else "left")
-    for texts in _render(sheet, escape, lambda text, mark: f"[red]{text}{_raised(mark)}[/red]"):
-        table.add_row(*texts)
-    console.print(table)
-    for line in _below(sheet):
-        console.print(line, style="dim", markup=False, highlight=False)
-
-
 def to_markdown(sheet: Sheet) -> str:
     """A pipe table; marked entries are bold."""
-    rows = _render(sheet, _plain_pipe, lambda text, mark: f"**{text}**{_raised(mark)}")
+    rows = render(sheet, _plain_pipe, lambda text, mark: f"**{text}**{raised(mark)}")
     rule = ["---:" if number else "---" for number, _ in enumerate(sheet.columns)]
     lines = [" | ".join(row) for row in (map(_plain_pipe, _headings(sheet)), rule, *rows)]
     table = "\n".join(f"| {line} |" for line in lines)
-    return "\n\n".join([f"**{_plain_pipe(sheet.title)}**", table, *_below(sheet)])
+    return "\n\n".join([f"**{_plain_pipe(sheet.title)}**", table, *below(sheet)])
 
 
 def to_latex(sheet: Sheet) -> str:
     """A float that needs the package booktabs; marked entries are bold."""
-    rows = _render(sheet, _latex, lambda text, mark: rf"\textbf{{{text}}}{_raised_latex(mark)}")
+    rows = render(sheet, _latex, lambda text, mark: rf"\textbf{{{text}}}{_raised_latex(mark)}")
     notes = [_latex(remark) for remark in sheet.remarks]
     notes += [f"{_raised_latex(i)} {_latex(note)}" for i, note in enumerate(sheet.notes, start=1)]
     return "\n".join(
@@ -115,9 +96,10 @@ def to_csv(records: Sequence[Mapping[str, Any]]) -> str:
     return text.getvalue().rstrip("\n")
 
 
-def _render(
+def render(
     sheet: Sheet, plain: Callable[[str], str], marked: Callable[[str, int], str]
 ) -> list[list[str]]:
+    """The rows, each text escaped by `plain`, and what is marked then shown by `marked`."""
     return [
         [
             marked(plain(text), mark) if (mark := sheet.marks.get((row, column))) else plain(text)
@@ -131,12 +113,14 @@ def _headings(sheet: Sheet) -> list[str]:
     return [column.replace("\n", " ") for column in sheet.columns]
 
 
-def _below(sheet: Sheet) -> list[str]:
-    notes = [f"{_raised(number)} {note}" for number, note in enumerate(sheet.notes, start=1)]
+def below(sheet: Sheet) -> list[str]:
+    """The lines below the table: remarks, then notes behind their marks."""
+    notes = [f"{raised(number)} {note}" for number, note in enumerate(sheet.notes, start=1)]
     return [*sheet.remarks, *notes]
 
 
-def _raised(mark: int) -> str:
+def raised(mark: int) -> str:
+    """A mark in superscript."""
     return str(mark).translate(_SUPERSCRIPTS)
 
 

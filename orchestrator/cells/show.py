@@ -12,9 +12,10 @@ from orchestrator.cells import printed
 from orchestrator.cells.catalog import find
 from orchestrator.cells.comparison import compare
 from orchestrator.cells.rows import Row, make_rows
-from orchestrator.cells.sheet import Sheet, print_sheet, to_csv, to_json, to_latex, to_markdown
+from orchestrator.cells.sheet import Sheet, to_csv, to_json, to_latex, to_markdown
 from orchestrator.cells.sheets import bases_sheet, rows_sheet
 from orchestrator.cells.table_sheets import table_sheet
+from orchestrator.cells.terminal import print_sheet
 from results_schema.errors import ConfigError
 from results_schema.trial import NetworkSpec
 from workers.cells.bases import ADAPTED, BASES, DARTS_CONNECTIONS, DARTS_OPERATIONS

@@ -47,7 +47,7 @@ def lay_out(
     Args:
         layers: Of each node, from 0.
         edges: (source, target), each from a lower layer to a higher one; may repeat.
-        fixed: The nodes of layer 0 from above to below, if they may not change places.
+        fixed: Nodes of layer 0 that stand uppermost in this order; then all of it keeps its order.
     """
     layer, nodes = list(layers), len(layers)
     chains = []
@@ -59,8 +59,7 @@ def lay_out(
     rows: list[list[int]] = [[] for _ in range(max(layers) + 1)]
     for item, number in enumerate(layer):
         rows[number].append(item)
-    if fixed:
-        rows[0] = list(fixed)
+    rows[0] = [*fixed, *(item for item in rows[0] if item not in fixed)]
     ordered = _order(rows, pieces, bool(fixed))
     offsets = {item: offset for row in ordered for item, offset in _offsets(row, nodes, fixed)}
     heights = _straighten(ordered, pieces, offsets, nodes)

@@ -28,7 +28,7 @@ class Node:
     Attributes:
         label: Its number; an input's or the output's is that of the cell it comes from.
         kind: input, node or output.
-        x: The longest path from an input, in edges.
+        x: Edges on the longest path to it; 0 for a node without edges.
         y: Grows upwards.
         live: Whether it reaches the output.
     """
@@ -171,7 +171,7 @@ def _topology(name: str, cell: Cell) -> Topology:
     live = live_nodes(cell)
     layers = [0] * INPUTS
     for edges in cell.nodes:
-        layers.append(1 + max((layers[edge.source] for edge in edges), default=0))
+        layers.append(max((layers[edge.source] + 1 for edge in edges), default=0))
     output = len(layers)
     layers.append(1 + max(layers))
     live |= {output}

@@ -1,0 +1,155 @@
+"""Cells drawn as graphs."""
+
+import math
+from itertools import combinations
+from typing import Any
+
+import pytest
+
+from orchestrator.figures.topology import Topology, plot_topology, topology_data
+from orchestrator.figures.topology_labels import short_name
+from orchestrator.figures.topology_page import NODE, SQUARE, Panel, arrange
+from results_schema.errors import ConfigError
+from results_schema.genotype import OPERATIONS, Cell
+from workers.cells.bases import NAMES, named
+from workers.cells.variants import connection_variants
+from workers.cells.zoo import zoo, zoo_genotype
+
+CELLS = [
+    (f"{name} {kind}", getattr(named(name), kind))
+    for name in NAMES
+    for kind in ("normal", "reduce")
+]
+CELLS += [(v.name, v.genotype.normal) for v in connection_variants("AmoebaNet", "paper13")]
+CELLS += [(name, zoo_genotype(name).normal) for name in zoo() if name != "c10_s4_pcdarts"]
+
+
+def panels(cells: list[tuple[str, Cell]], *, labelled: bool = False) -> tuple[Panel, ...]:
+    return arrange(topology_data(cells), above=0, below=0, labelled=labelled).panels
+
+
+def one(name: str) -> Topology:
+    return topology_data([(name, named(name).normal)])[0]
+
+
+def lines(topologies: list[Topology]) -> list[dict[str, Any]]:
+    """The traces of edges without their heads."""
+    data = plot_topology(topologies).to_dict()["data"]
+    return [trace for trace in data if "dash" in trace.get("line", {})]
+
+
+def distance(panel: Panel, node: int, point: tuple[float, float]) -> float:
+    """From a node's rim, in pixels."""
+    shown = panel.topology.nodes[node]
+    x, y = panel.at((shown.x, shown.y))
+    x, y = abs(point[0] - x), abs(point[1] - y)
+    return math.hypot(x, y) - NODE / 2 if shown.kind == "node" else max(x, y) - SQUARE / 2
+
+
+def test_a_node_stands_in_the_layer_of_its_longest_path():
+    darts = one("DARTS")
+    assert [node.x for node in darts.nodes] == [0, 0, 1, 1, 1, 2, 3]
+    assert [node.label for node in darts.nodes[2:-1]] == ["2", "3", "4", "5"]
+    assert (darts.width, darts.depth) == (3.5, 3)
+
+
+def test_nodes_without_edges_leave_the_output_as_far_right_as_the_cell_is_deep():
+    for topology in topology_data([cell for cell in CELLS if cell[0] in zoo()]):
+        assert topology.nodes[-1].x == topology.depth, topology.name
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_output_stands_as_far_right_as_the_cell_is_deep(name: str):
+    topology = one(name)
+    assert topology.nodes[-1].x == topology.depth
+    ends = [(edge.op, edge.source, edge.target) for edge in topology.edges if edge.op]
+    cell = named(name).normal
+    assert ends == [(e.op, e.source, n) for n, node in enumerate(cell.nodes, 2) for e in node]
+    concat = [edge.source for edge in topology.edges if not edge.op]
+    assert concat == sorted(cell.concat)
+
+
+def test_what_does_not_reach_the_output_is_told_apart():
+    topology = one("AmoebaNet_ADAPT")
+    assert [node.label for node in topology.nodes if not node.live] == ["2", "3"]
+    assert {edge.target for edge in topology.edges if not edge.live} == {2, 3}
+    assert topology.live_width == 3
+    assert [line["line"]["dash"] for line in lines([topology])].count("dot") == 1
+    assert "dot" not in [line["line"]["dash"] for line in lines([one("DARTS")])]
+
+
+@pytest.mark.parametrize("labelled", [False, True])
+def test_arrows_run_from_rim_to_rim(labelled: bool):
+    for panel in panels(CELLS, labelled=labelled):
+        for edge, arrow in zip(panel.topology.edges, panel.arrows(), strict=True):
+            assert -0.1 < distance(panel, edge.source, arrow.line[0]) < 2
+            assert 0.8 < distance(panel, edge.target, arrow.head[0]) < 1.2
+            assert distance(panel, edge.target, arrow.line[-1]) > 2
+            others = set(range(len(panel.topology.nodes))) - {edge.source, edge.target}
+            assert all(distance(panel, n, p) > 0 for n in others for p in arrow.line)
+
+
+def test_parallel_edges_can_be_told_apart():
+    apart = []
+    for panel in panels(CELLS):
+        drawn = list(zip(panel.topology.edges, panel.arrows(), strict=True))
+        for (a, one), (b, two) in combinations(drawn, 2):
+            if (a.source, a.target) == (b.source, b.target):
+                middle = one.line[len(one.line) // 2]
+                apart.append(min(math.dist(middle, point) for point in two.line))
+    assert len(apart) > 20
+    assert min(apart) > 5
+
+
+@pytest.mark.parametrize("labelled", [False, True])
+def test_everything_stays_on_the_page_and_apart(labelled: bool):
+    topologies = topology_data(CELLS)
+    page = arrange(topologies, above=40, below=20, labelled=labelled)
+    boxes = []
+    for panel in page.panels:
+        points = [p for arrow in panel.arrows() for p in (*arrow.line, *arrow.head)]
+        points += [panel.at((node.x, node.y)) for node in panel.topology.nodes]
+        xs, ys = zip(*points, strict=True)
+        boxes.append((min(xs), max(xs), min(ys), max(ys), panel.top))
+        assert min(xs) > 10
+        assert max(xs) < 710
+        assert 20 < min(ys) < max(ys) < panel.top - 20 < page.height - 40
+    for a, b in combinations(boxes, 2):
+        assert a[1] < b[0] or b[1] < a[0] or a[4] < b[2] or b[4] < a[2]
+
+
+def test_a_title_tells_width_depth_and_live_width():
+    cells = [("DARTS", named("DARTS").normal), ("<b>mine</b>", named("ENAS_ADAPT").reduce)]
+    figure = plot_topology(topology_data(cells), title="A < B")
+    texts = [annotation.text for annotation in figure.layout.annotations]
+    assert texts[:3] == [
+        "<b>A &lt; B</b>",
+        "DARTS (3.5c, 3)",
+        "&lt;b&gt;mine&lt;/b&gt; (5c, 2; live 3c)",
+    ]
+
+
+def test_operations_are_told_by_hovering_and_written_if_asked_for():
+    topologies = topology_data([("DARTS", named("DARTS").normal)])
+    plain, labelled = (plot_topology(topologies, labelled=on) for on in (False, True))
+    hovers = {text for line in lines(topologies) for text in line["text"]}
+    assert "2 → 5: dil_conv_3x3" in hovers
+    assert "5 → c<sub>k</sub>: concatenated" in hovers
+    written = [a.text for a in labelled.layout.annotations]
+    assert [written.count(text) for text in ("sep 3×3", "skip", "dil 3×3")] == [5, 2, 1]
+    assert "sep 3×3" not in [a.text for a in plain.layout.annotations]
+
+
+def test_short_names_tell_operations_apart():
+    names = [short_name(op) for op in OPERATIONS]
+    assert names[:4] == ["max 3×3", "avg 3×3", "skip", "sep 3×3"]
+    assert short_name("conv_7x1_1x7") == "7×1, 1×7"
+    assert len(set(names)) == len(OPERATIONS)
+
+
+def test_what_cannot_be_drawn_is_refused():
+    with pytest.raises(ConfigError, match="no cell to draw"):
+        topology_data([])
+    long = Cell.from_pairs([("skip_connect", 0)] * 34, [2])
+    with pytest.raises(ConfigError, match="giant has 17 nodes"):
+        topology_data([("giant", long)])
