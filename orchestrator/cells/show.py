@@ -77,7 +77,10 @@ def show_cells(
     if not names and (variants or operations):
         raise ConfigError("variants of which cell?", fix="name one, such as DARTS")
     paper = NetworkSpec()
-    size = NetworkSpec(cells or paper.cells, channels or paper.channels)
+    size = NetworkSpec(
+        paper.cells if cells is None else cells,
+        paper.channels if channels is None else channels,
+    )
     found = [find(name) for name in names or BASES]
     rows = make_rows(
         found,

@@ -88,6 +88,7 @@ def test_the_size_of_the_network_can_be_chosen():
         (["DARTS", "--variants", "paper14"], "use .*paper13"),
         (["SNAS", "--operations", "paper10"], "use legacy"),
         (["DARTS", "--channels", "3"], "use an even number"),
+        (["DARTS", "--cells", "0"], "cells is 0"),
         (["DARTS", "--draw", "cells.gif"], r"end its name in \.html"),
         (["DARTS", "--draw", "none/such/cells.html"], "cannot write"),
     ],
