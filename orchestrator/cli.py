@@ -104,6 +104,39 @@ def launch(
     sys.exit(commands.launch(loaded, store, **options))
 
 
+@cli.command()
+@click.argument("names", nargs=-1, metavar="[CELL|FILE]...")
+@click.option(
+    "--variants", metavar="SET", help="Connection variants: paper13, paper10, profile, …, or none."
+)
+@click.option("--operations", metavar="SET", help="Operation variants: paper10 or legacy.")
+@click.option("--channels", type=int, help="Of a node at first; 36 if not said.")
+@click.option("--cells", type=int, help="Of the network; 20 if not said.")
+@click.option("--classes", type=click.IntRange(1), help="Of the data; 10 if not said.")
+@click.option("--auxiliary", is_flag=True, help="Count the auxiliary head.")
+@click.option("--draw", metavar="FILE", help="Draw to a .html, .png, .svg or .pdf file.")
+@click.option("--reduction", is_flag=True, help="Draw reduction cells too.")
+@click.option("--label", "labelled", is_flag=True, help="Draw operations on the edges.")
+@click.option("--table", type=click.IntRange(1, 3), help="Compare a table of the paper.")
+@click.option("--json", "form", flag_value="json", help="Print JSON.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["csv", "latex", "markdown", "json"]),
+    help="Print in this form.",
+)
+def cells(names: tuple[str, ...], table: int | None, form: str | None, **options: Any) -> None:
+    """Describe cells and their variants; without a name, list all cells."""
+    from orchestrator.cells.show import show_cells, show_table
+
+    if table is None:
+        show_cells(names, form or "text", **options)
+    elif names or any(options.values()):
+        raise ConfigError("--table goes with a format alone", fix="drop the rest")
+    else:
+        show_table(table, form or "text")
+
+
 def main() -> None:
     """The console script. Errors of the user's are told in plain words, without a traceback."""
     try:
