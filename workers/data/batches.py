@@ -20,7 +20,7 @@ EVALUATION_BATCH = 500
 
 
 def training_batches(
-    data: Data, batch_size: int, seed: int, epoch: int
+    data: Data, batch_size: int, seed: int, epoch: int, cutout: int = 0
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """The epoch's training images in a fresh order, shifted, mirrored and normalised.
 
@@ -29,6 +29,7 @@ def training_batches(
         batch_size: The last batch takes what is left.
         seed: The trial's.
         epoch: From 1.
+        cutout: Side in pixels of the square that is blanked in each image (Section A.4).
 
     Yields:
         Images float [B, C, H, W], channels last in memory, and labels int64 [B].
@@ -40,13 +41,20 @@ def training_batches(
     draws = generator(seed, epoch, "augmentation")
     shifts = torch.randint(2 * about.padding + 1, (count, 2), generator=draws).to(device)
     flips = (torch.rand(count, generator=draws) < 0.5).to(device) if about.flip else None
+    centres = None
+    if cutout:
+        draws = generator(seed, epoch, "cutout")
+        centres = torch.randint(about.size, (count, 2), generator=draws).to(device)
     padding = [about.padding] * 4
     for chosen in order.split(batch_size):
         pixels = torch.nn.functional.pad(images.pixels[chosen], padding)
         pixels = _crop(pixels, shifts[chosen], about.size)
         if flips is not None:
             pixels = torch.where(flips[chosen, None, None, None], pixels.flip(3), pixels)
-        yield normalise(pixels, about), images.labels[chosen]
+        pixels = normalise(pixels, about)
+        if centres is not None:
+            pixels = cut_out(pixels, centres[chosen], cutout)
+        yield pixels, images.labels[chosen]
 
 
 def evaluation_batches(images: Images, about: Dataset) -> Iterator[tuple[Tensor, Tensor]]:
@@ -61,6 +69,25 @@ def normalise(pixels: Tensor, about: Dataset) -> Tensor:
     mean = torch.tensor(about.mean, device=pixels.device).mul_(255).view(-1, 1, 1)
     std = torch.tensor(about.std, device=pixels.device).mul_(255).view(-1, 1, 1)
     return ((pixels - mean) / std).contiguous(memory_format=torch.channels_last)
+
+
+def cut_out(images: Tensor, centres: Tensor, side: int) -> Tensor:
+    """Blanks a square in each image, cut at the border; 0 is the mean colour after normalising.
+
+    Args:
+        images: [N, C, H, W].
+        centres: Row and column of each square's centre, [N, 2]; it reaches from side // 2 pixels
+            before it to side // 2 − 1 behind it.
+        side: In pixels.
+    """
+    inside = [
+        (torch.arange(size, device=images.device) - centres[:, axis, None] + side // 2)
+        .div(2 * (side // 2), rounding_mode="floor")
+        .eq(0)
+        for axis, size in enumerate(images.shape[2:])
+    ]  # whether each row, and each column, is in the square: [N, H], [N, W]
+    square = inside[0][:, None, :, None] & inside[1][:, None, None, :]
+    return images.masked_fill(square, 0)
 
 
 def _crop(padded: Tensor, shifts: Tensor, size: int) -> Tensor:

@@ -13,6 +13,8 @@ from torch.optim.sgd import sgd
 
 from results_schema.errors import CorruptData
 from results_schema.trial import Recipe
+from workers.network.drop_path import DropPath
+from workers.network.network import Network
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 
@@ -33,26 +35,38 @@ class Engine:
 
     Args:
         network: On its device.
-        recipe: Momentum, weight decay and the clipping norm are taken from it.
+        recipe: Momentum, weight decay, the clipping norm and the auxiliary loss's weight are taken
+            from it.
     """
 
-    def __init__(self, network: nn.Module, recipe: Recipe) -> None:
+    def __init__(self, network: Network, recipe: Recipe) -> None:
         self.network = network.to(memory_format=torch.channels_last)
         self._recipe = recipe
         self._weights = dict(network.named_parameters())
         self._momenta = {name: torch.zeros_like(w) for name, w in self._weights.items()}
         self._device = next(network.parameters()).device
 
-    def train_epoch(self, batches: Batches, rate: float) -> EpochTotals:
-        """Takes one step per batch at a learning rate."""
+    def train_epoch(
+        self, batches: Batches, rate: float, drop_path: DropPath | None = None
+    ) -> EpochTotals:
+        """Takes one step per batch at a learning rate.
+
+        The loss that is reported is the cross-entropy of the network's own head alone.
+        """
         self.network.train()
         images = steps = 0
         # Sums stay on the device and are read once: loss, hits, norm, clipped steps.
         sums = torch.zeros(4, dtype=torch.float64, device=self._device)
         for pixels, labels in batches:
-            logits = self.network(pixels)
-            loss = functional.cross_entropy(logits, labels)
-            loss.backward()
+            if self._recipe.auxiliary:
+                logits, others = self.network.forward_with_auxiliary(pixels, drop_path)
+                loss = functional.cross_entropy(logits, labels)
+                auxiliary = functional.cross_entropy(others, labels)
+                (loss + self._recipe.auxiliary * auxiliary).backward()
+            else:
+                logits = self.network(pixels, drop_path)
+                loss = functional.cross_entropy(logits, labels)
+                loss.backward()
             with torch.no_grad():
                 norm = self._step(rate)
                 hits = (logits.argmax(1) == labels).sum()

@@ -25,6 +25,8 @@ from results_schema.trial import RECIPE_VERSION, TrialSpec
 from workers.data.batches import evaluation_batches, training_batches
 from workers.data.catalog import describe
 from workers.data.images import Data, load
+from workers.draws import derive
+from workers.network.drop_path import DropPath
 from workers.network.network import build_network
 from workers.training import device as devices
 from workers.training.checkpoint import Row
@@ -132,6 +134,8 @@ class _Attempt:
             in_channels=data.about.channels,
             classes=data.about.classes,
             seed=spec.seed,
+            stem_stride=spec.network.stem_stride,
+            auxiliary=spec.recipe.auxiliary > 0,
         ).to(device)
         engine = Engine(network, spec.recipe)
         self.history.resume(engine.restore, self.log.say)
@@ -171,12 +175,24 @@ class _Attempt:
             return "diverged", "the test loss of the last epoch is not finite"
         return "done", f"trained {last} epochs"
 
+    def _drop_path(self, epoch: int, device: torch.device) -> DropPath | None:
+        """With a probability of p·e/E in epoch e = 0 … E − 1 (Section A.4)."""
+        recipe = self.spec.recipe
+        if not recipe.drop_path:
+            return None
+        draws = torch.Generator(device).manual_seed(derive(self.spec.seed, "drop path", epoch))
+        drop_path = DropPath(draws)
+        drop_path.probability.fill_(recipe.drop_path * (epoch - 1) / recipe.epochs)
+        return drop_path
+
     def _train_epoch(self, engine: Engine, data: Data, device: torch.device) -> Row:
         spec, epoch = self.spec, len(self.history.rows) + 1
         start = time.perf_counter()
         rate = cosine_rate(spec.learning_rate, epoch, spec.recipe.epochs)
-        batches = training_batches(data, spec.recipe.batch_size, spec.seed, epoch)
-        totals = engine.train_epoch(batches, rate)
+        batches = training_batches(
+            data, spec.recipe.batch_size, spec.seed, epoch, spec.recipe.cutout
+        )
+        totals = engine.train_epoch(batches, rate, self._drop_path(epoch, device))
         trained = time.perf_counter()
         loss, accuracy = engine.evaluate(evaluation_batches(data.test, data.about))
         row: Row = {
@@ -211,7 +227,9 @@ class _Attempt:
         self.log.flush()
         data = tables.to_parquet([row], tables.TRIALS)
         store.put(layout.trial(trial_id), data, lease=self.lease)
-        store.delete(layout.attempts(trial_id))
+        # The trial has ended: a small file left over is no reason to call it failed.
+        with contextlib.suppress(StoreError):
+            store.delete(layout.attempts(trial_id))
 
 
 def _check_versions(spec: TrialSpec) -> None:

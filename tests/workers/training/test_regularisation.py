@@ -1,0 +1,119 @@
+"""Table 1's recipe inside the engine and the loop: auxiliary loss, drop path, cutout."""
+
+import math
+
+import pytest
+import torch
+from small_trials import few_digits
+from torch.nn import functional
+
+from results_schema.trial import NetworkSpec, Recipe, TrialSpec
+from workers.cells.bases import named
+from workers.data import catalog
+from workers.network.drop_path import DropPath
+from workers.network.network import Network, build_network
+from workers.training import loop
+from workers.training.engine import Engine
+
+
+def network() -> Network:
+    return build_network(
+        named("DARTS"), NetworkSpec(3, 2), in_channels=1, classes=10, seed=0, auxiliary=True
+    )
+
+
+def batch() -> tuple[torch.Tensor, torch.Tensor]:
+    draws = torch.Generator().manual_seed(0)
+    return (
+        torch.randn(6, 1, 32, 32, generator=draws),
+        torch.randint(10, (6,), generator=draws),
+    )
+
+
+def test_the_auxiliary_loss_is_added_with_its_weight_and_reported_without():
+    trained, images, labels = network(), *batch()
+    reference = network()
+    logits, others = reference.train().forward_with_auxiliary(images)
+    own = functional.cross_entropy(logits, labels)
+    weights = list(reference.parameters())
+    (own + 0.4 * functional.cross_entropy(others, labels)).backward()
+    recipe = Recipe(auxiliary=0.4, weight_decay=0.0, momentum=0.0, grad_clip=1e9)
+    totals = Engine(trained, recipe).train_epoch([(images, labels)], 0.1)
+    assert math.isclose(totals.loss, own.item(), rel_tol=1e-5)
+    for name, new, old in zip(
+        dict(trained.named_parameters()), trained.parameters(), weights, strict=True
+    ):
+        step = torch.zeros_like(old) if old.grad is None else old.grad
+        torch.testing.assert_close(new, old.detach() - 0.1 * step, msg=name)
+
+
+def test_the_auxiliary_gradient_reaches_its_head_and_the_cells_before_it_but_no_later_one():
+    net, images, labels = network(), *batch()
+    _, others = net.train().forward_with_auxiliary(images)
+    functional.cross_entropy(others, labels).backward()
+    reached = {n.split(".")[0] for n, w in net.named_parameters() if w.grad is not None}
+    assert {"auxiliary_head", "stem", "cells"} == reached
+    cells = {
+        int(n.split(".")[1])
+        for n, w in net.named_parameters()
+        if n.startswith("cells.") and w.grad is not None
+    }
+    assert max(cells) == net.tapped
+    assert net.classifier.weight.grad is None
+
+
+def test_an_epoch_under_drop_path_is_drawn_from_its_generator_alone():
+    def losses(seed: int) -> float:
+        drop = DropPath(torch.Generator().manual_seed(seed))
+        drop.probability.fill_(0.5)
+        engine = Engine(network(), Recipe(auxiliary=0.4, drop_path=0.5))
+        return engine.train_epoch([batch()] * 2, 0.05, drop).loss
+
+    assert losses(1) == losses(1)
+    assert losses(1) != losses(2)
+
+
+def spec(**recipe) -> TrialSpec:
+    return TrialSpec(
+        named("DARTS"),
+        "digits",
+        catalog.DATASETS["digits"].preprocessing,
+        NetworkSpec(3, 2),
+        Recipe(epochs=4, batch_size=80, **recipe),
+        0.05,
+        0,
+    )
+
+
+def test_drop_path_grows_linearly_from_nothing(store, monkeypatch):
+    seen: list[float] = []
+    train_epoch = Engine.train_epoch
+
+    def watch(self, batches, rate, drop_path=None):
+        seen.append(drop_path.probability.item())
+        return train_epoch(self, batches, rate, drop_path)
+
+    monkeypatch.setattr(Engine, "train_epoch", watch)
+    assert loop.train(spec(drop_path=0.2), store, device="cpu").status == "done"
+    assert seen == pytest.approx([0.0, 0.05, 0.1, 0.15]), "0.2·e/E for e = 0 … E − 1"
+
+
+@pytest.mark.parametrize("field", [{"cutout": 6}, {"drop_path": 0.3}])
+def test_each_regularisation_changes_the_numbers_and_resumes_to_the_same_ones(
+    tmp_path, store, field
+):
+    from results_schema.store import open_store
+
+    plain, whole = [], []
+    with few_digits():
+        loop.train(spec(), store, device="cpu", on_epoch=plain.append)
+        loop.train(spec(**field), store, device="cpu", on_epoch=whole.append)
+        other, halves = open_store(tmp_path / "other"), []
+        stop = iter([False, False, True])
+        loop.train(
+            spec(**field), other, device="cpu", on_epoch=halves.append, stop=lambda: next(stop)
+        )
+        loop.train(spec(**field), other, device="cpu", on_epoch=halves.append)
+    losses = [[row["train_loss"] for row in rows] for rows in (plain, whole, halves)]
+    assert losses[0] != losses[1]
+    assert losses[1] == losses[2]
