@@ -24,7 +24,7 @@ from workers.training.loop import Checkpointing, Outcome, train
 TRAIN, TEST = 160, 80
 EPOCHS = 3
 
-_CELL = Cell(((Edge("sep_conv_3x3", 1), Edge("skip_connect", 0)),), (2,))
+_CELL = Cell(((Edge("conv_1x1", 1), Edge("skip_connect", 0)),), (2,))
 GENOTYPE = Genotype(_CELL, _CELL)
 
 COMMIT_ALL, COMMIT_LAST = Checkpointing(every=0), Checkpointing(every=1e9)
@@ -47,14 +47,12 @@ def small_spec(*, genotype: Genotype = GENOTYPE, rate: float = 0.1, **recipe: An
 def few_digits() -> Iterator[None]:
     """Within it the data set digits has its first 160 training and 80 test images alone."""
 
-    def read() -> embedded.Split:
-        train, labels, test, test_labels = embedded.digits()
-        return train[:TRAIN], labels[:TRAIN], test[:TEST], test_labels[:TEST]
-
+    (train, labels), (test, test_labels) = embedded._sources()
+    few = (train[:TRAIN], labels[:TRAIN]), (test[:TEST], test_labels[:TEST])
     about = replace(catalog.DATASETS["digits"], train=TRAIN, test=TEST)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(catalog.DATASETS, "digits", about)
-        patch.setitem(images._READERS, "digits", read)
+        patch.setattr(embedded, "_sources", lambda: few)
         images.load.cache_clear()
         yield
         images.load.cache_clear()

@@ -26,7 +26,7 @@ from results_schema.store import Store
 
 Row = dict[str, Any]
 
-_COMMITTED = re.compile(r".*/epoch-(\d+)/state\.json")
+_PART = re.compile(r".*/epoch-(\d+)/(state\.json|tensors\.safetensors)")
 
 
 @dataclass(frozen=True)
@@ -118,12 +118,12 @@ def load(store: Store, trial_id: str, epoch: int) -> Checkpoint:
 
 def epochs(store: Store, trial_id: str) -> list[int]:
     """Epochs with a committed checkpoint, ascending."""
-    keys = store.list(layout.checkpoints(trial_id))
-    return sorted(int(found[1]) for key in keys if (found := _COMMITTED.fullmatch(key)))
+    parts = _parts(store, trial_id)
+    return sorted(epoch for epoch, key in parts if key == layout.state(trial_id, epoch))
 
 
 def prune(store: Store, trial_id: str, *, newest: int, keep: Collection[int], kept: int) -> None:
-    """Deletes all checkpoints but some.
+    """Deletes all checkpoints but some, and what was never committed.
 
     Args:
         store: Where they are.
@@ -132,11 +132,17 @@ def prune(store: Store, trial_id: str, *, newest: int, keep: Collection[int], ke
         keep: Epochs whose checkpoints stay.
         kept: How many of the newest stay besides.
     """
-    done = epochs(store, trial_id)
-    sound = [epoch for epoch in done if epoch <= newest]
-    for epoch in set(done) - set(sound[-kept:]) - (set(keep) & set(sound)):
-        store.delete(layout.state(trial_id, epoch))
-        store.delete(layout.tensors(trial_id, epoch))
+    sound = [epoch for epoch in epochs(store, trial_id) if epoch <= newest]
+    staying = {*sound[-kept:], *(set(sound) & set(keep))}
+    for epoch, key in _parts(store, trial_id):
+        if epoch not in staying:
+            store.delete(key)
+
+
+def _parts(store: Store, trial_id: str) -> list[tuple[int, str]]:
+    """Every file of a checkpoint with its epoch, each state before its tensors."""
+    keys = store.list(layout.checkpoints(trial_id))
+    return [(int(found[1]), key) for key in keys if (found := _PART.fullmatch(key))]
 
 
 def _canonical(payload: dict[str, Any]) -> str:

@@ -247,6 +247,13 @@ def test_pruning_removes_damaged_checkpoints_ahead_and_not_the_one_just_made(
     assert checkpoint.epochs(store, ID) == [1]
 
 
+def test_pruning_removes_what_was_never_committed(store: LocalStore, lease: Lease):
+    store.put(layout.tensors(ID, 2), b"cut off before its state")
+    checkpoint.save(store, lease, ID, example(3))
+    checkpoint.prune(store, ID, newest=3, keep=(), kept=2)
+    assert not store.has(layout.tensors(ID, 2))
+
+
 def test_a_fenced_worker_commits_nothing(store: LocalStore, lease: Lease):
     checkpoint.save(store, lease, ID, example(1))
     store.leases.fence(ID, lease.folder.name)

@@ -3,8 +3,8 @@
 import json
 import math
 from dataclasses import replace
+from typing import Any
 
-import pandas as pd
 import pytest
 import torch
 from small_trials import (
@@ -13,6 +13,7 @@ from small_trials import (
     EPOCHS,
     TEST,
     TRAIN,
+    assert_same,
     ending,
     files,
     log,
@@ -21,7 +22,7 @@ from small_trials import (
 )
 
 from results_schema import layout, tables
-from results_schema.errors import StoreError
+from results_schema.errors import DataError, StoreError
 from results_schema.store import LocalStore
 from results_schema.trial import NetworkSpec, TrialSpec
 from workers.cells.bases import named
@@ -47,17 +48,17 @@ def test_a_finished_trial_leaves_its_results_and_nothing_else(store: LocalStore,
 
 
 def test_every_epoch_has_one_full_row(store: LocalStore, spec: TrialSpec):
-    told: list[dict] = []
+    told: list[dict[str, Any]] = []
     train(spec, store, device="cpu", on_epoch=told.append)
     table = rows(store, spec)
     assert list(table.columns) == tables.METRICS.names
     assert table["epoch"].tolist() == list(range(1, EPOCHS + 1))
     assert not table.isna().any().any()
     assert table["rate"].tolist() == [cosine_rate(0.1, e, EPOCHS) for e in range(1, EPOCHS + 1)]
-    assert (table["grad_norm"] > 0).all()
-    assert table["clip_rate"].between(0, 1).all()
-    assert (table["images_per_second"] * table["seconds"] > TRAIN).all()
-    assert (table["peak_memory"] > 10_000_000).all()
+    assert min(table["grad_norm"]) > 0
+    assert 0 <= min(table["clip_rate"]) <= max(table["clip_rate"]) <= 1
+    assert min(table["images_per_second"] * table["seconds"]) > TRAIN
+    assert min(table["peak_memory"]) > 10_000_000
     assert table["finished_at"].is_monotonic_increasing
     assert [row["epoch"] for row in told] == table["epoch"].tolist()
     shares = table[["train_accuracy", "test_accuracy"]] * [TRAIN, TEST]
@@ -107,11 +108,9 @@ def test_the_same_trial_gives_the_same_bits_whatever_the_process_did_before(
     torch.rand(7)
     train(replace(spec, seed=1), store, device="cpu")
     train(spec, store, device="cpu")
-    exact = [f.name for f in tables.METRICS if f.metadata[b"kind"] == b"result"]
-    pd.testing.assert_frame_equal(
-        rows(store, spec)[exact], rows(undisturbed, spec)[exact], check_exact=True
-    )
-    assert rows(store, replace(spec, seed=1))["train_loss"][0] != rows(store, spec)["train_loss"][0]
+    assert_same(store, undisturbed, spec)
+    losses = [rows(store, each)["train_loss"].tolist() for each in (spec, replace(spec, seed=1))]
+    assert not set(losses[0]) & set(losses[1])
 
 
 def test_an_ended_trial_is_left_alone(store: LocalStore, spec: TrialSpec):
@@ -174,7 +173,7 @@ def test_asked_to_stop_at_once_it_trains_nothing(store: LocalStore, spec: TrialS
 def test_a_second_worker_is_told_that_the_trial_is_held(store: LocalStore, spec: TrialSpec):
     outcomes = []
 
-    def intrude(row: dict) -> None:
+    def intrude(row: dict[str, Any]) -> None:
         outcomes.append(train(spec, LocalStore(store.root), device="cpu"))
 
     assert train(spec, store, device="cpu", on_epoch=intrude).status == "done"
@@ -185,7 +184,7 @@ def test_a_second_worker_is_told_that_the_trial_is_held(store: LocalStore, spec:
 def test_a_fenced_worker_stops_and_writes_nothing_more(store: LocalStore, spec: TrialSpec):
     left: dict[str, bytes] = {}
 
-    def take_over(row: dict) -> None:
+    def take_over(row: dict[str, Any]) -> None:
         if row["epoch"] == 2:
             store.leases.fence(spec.trial_id, "mine")
             left.update({key: store.get(key) for key in files(store)})
@@ -203,7 +202,7 @@ def test_a_fenced_workers_successor_finishes_undisturbed(store: LocalStore, spec
     """The old worker goes on for an epoch after its successor has ended the trial."""
     after: dict[str, bytes] = {}
 
-    def take_over(row: dict) -> None:
+    def take_over(row: dict[str, Any]) -> None:
         store.leases.fence(spec.trial_id, "old")
         successor = train(spec, LocalStore(store.root), device="cpu", token="new")
         assert (successor.status, successor.epochs) == ("done", EPOCHS)
@@ -235,28 +234,34 @@ def test_an_error_is_recorded_and_forgotten_once_the_trial_ends(
 
 
 @pytest.mark.parametrize(
-    ("change", "kind", "says"),
+    ("change", "says"),
     [
-        ({"dataset": "cifar10"}, "data", "--profile laptop"),
-        ({"dataset": "mnist"}, "spec", "unknown data set 'mnist'"),
-        ({"preprocessing": 7}, "spec", "preprocessing of digits is 7, and this release's is 1"),
-        ({"recipe": replace(small_spec().recipe, version=9)}, "spec", "recipe version is 9"),
-        ({"network": NetworkSpec(3, 6)}, "", ""),
+        ({"dataset": "mnist"}, "unknown data set 'mnist'"),
+        ({"preprocessing": 7}, "preprocessing of digits is 7, and this release's is 1"),
+        ({"recipe": replace(small_spec().recipe, version=9)}, "recipe version is 9"),
     ],
 )
 def test_what_this_release_cannot_train_is_said(
-    store: LocalStore, spec: TrialSpec, change: dict, kind: str, says: str
+    store: LocalStore, spec: TrialSpec, change: dict[str, Any], says: str
 ):
     odd = replace(spec, **change)
     outcome = train(odd, store, device="cpu")
-    assert outcome.kind == kind
-    if not kind:
-        assert outcome.status == "done"
-        return
-    assert outcome.status == "failed"
+    assert (outcome.status, outcome.kind) == ("failed", "spec")
     assert says in outcome.reason
-    assert json.loads(store.get(layout.failure(odd.trial_id)))["kind"] == kind
+    assert json.loads(store.get(layout.failure(odd.trial_id)))["kind"] == "spec"
     assert not store.has(layout.metrics(odd.trial_id))
+
+
+def test_a_missing_data_set_is_a_failure_of_its_own_kind(
+    store: LocalStore, spec: TrialSpec, monkeypatch: pytest.MonkeyPatch
+):
+    def missing(*_: object) -> None:
+        raise DataError("digits is not here", fix="fetch it")
+
+    monkeypatch.setattr("workers.training.loop.load", missing)
+    outcome = train(spec, store, device="cpu")
+    assert outcome == Outcome("failed", "digits is not here\n  fetch it", kind="data")
+    assert "fetch it" in json.loads(store.get(layout.failure(spec.trial_id)))["message"]
 
 
 @pytest.mark.parametrize("device", ["cuda", "cuda:3", "gpu", "meta", "cpu?"])

@@ -1,0 +1,235 @@
+"""`python -m workers.train`: a trial on a bare machine, and what it says when it can't."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from small_trials import COMMIT_LAST, assert_same, few_digits, files, small_spec
+
+from results_schema import layout, tables
+from results_schema.store import LocalStore, open_store
+from results_schema.trial import TrialSpec
+from workers.train import main
+from workers.training.loop import train
+
+ROOT = Path(__file__).parents[2]
+# Without these a bare GPU machine does.
+MISSING = ("click", "kaleido", "orchestrator", "plotly", "pydantic", "ray", "rich", "ruamel")
+BLOCKER = f"""
+import sys
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {MISSING}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Missing())
+"""
+
+
+@pytest.fixture
+def spec() -> TrialSpec:
+    return small_spec(epochs=4, batch_size=240)
+
+
+@pytest.fixture
+def path(tmp_path: Path, spec: TrialSpec) -> Path:
+    path = tmp_path / "spec.json"
+    path.write_text(spec.to_json())
+    return path
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> LocalStore:
+    return open_store(tmp_path / "results")
+
+
+def start(path: Path, store: LocalStore) -> subprocess.Popen[str]:
+    """The command, on a machine that lacks what only the orchestrator needs."""
+    bare = path.parent / "bare"
+    bare.mkdir(exist_ok=True)
+    (bare / "sitecustomize.py").write_text(BLOCKER)
+    return subprocess.Popen(
+        [
+            *(sys.executable, "-m", "workers.train", str(path)),
+            *("--store", str(store.root), "--device", "cpu", "--checkpoint-every", "0"),
+        ],
+        cwd=ROOT,
+        env={"PYTHONPATH": str(bare), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def epochs(store: LocalStore, spec: TrialSpec) -> int:
+    """How many rows the trial has just now."""
+    key = layout.metrics(spec.trial_id)
+    if not store.has(key):
+        return 0
+    return len(tables.from_parquet(store.get(key), tables.METRICS, key))
+
+
+def test_interrupted_and_killed_on_a_bare_machine_it_ends_as_if_nothing_had_happened(
+    path: Path, store: LocalStore, spec: TrialSpec, tmp_path: Path
+):
+    for wanted, sent in ((1, signal.SIGINT), (2, signal.SIGKILL)):
+        with start(path, store) as command:
+            while command.poll() is None and epochs(store, spec) < wanted:
+                time.sleep(0.01)
+            command.send_signal(sent)
+            _, complaint = command.communicate()
+        if sent == signal.SIGINT:
+            assert command.returncode == 130, complaint
+            assert complaint.startswith("error: interrupted; run it again to go on")
+        else:
+            assert command.returncode == -signal.SIGKILL, complaint
+    with start(path, store) as command:
+        said, complaint = command.communicate()
+    assert (command.returncode, complaint) == (0, "")
+    lines = said.splitlines()
+    assert lines[0] == f"training {spec.trial_id} into {store.root}"
+    assert lines[-2].startswith("epoch 4/4: train loss ")
+    assert lines[-1] == "done: trained 4 epochs"
+    undisturbed = open_store(tmp_path / "undisturbed")
+    train(spec, undisturbed, device="cpu", checkpointing=COMMIT_LAST)
+    assert_same(store, undisturbed, spec)
+    assert files(store) == files(undisturbed)
+
+
+def test_an_error_becomes_the_exit_code(tmp_path: Path):
+    missing = tmp_path / "none.json"
+    ran = subprocess.run(
+        [sys.executable, "-m", "workers.train", str(missing)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert ran.returncode == 2
+    assert ran.stderr == f"error: {missing}: No such file or directory\n"
+
+
+def fails(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str]:
+    """The exit code and what is said, on stderr alone and without a traceback."""
+    code = main([str(word) for word in words])
+    said = capsys.readouterr()
+    assert said.err.startswith("error: ")
+    assert "Traceback" not in said.err
+    return code, said.err
+
+
+def edit(path: Path, **changes: object) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_a_folder_is_no_spec(capsys: pytest.CaptureFixture[str], tmp_path: Path):
+    assert fails(capsys, tmp_path) == (2, f"error: {tmp_path}: Is a directory\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "a trial's spec is not JSON"),
+        ('{"dataset": ', "a trial's spec is not JSON"),
+        ("[1]", "a trial's spec is a JSON object, not list"),
+        ("\udcff", "a trial's spec is not JSON"),
+    ],
+)
+def test_what_is_no_spec_is_said_with_the_file(
+    capsys: pytest.CaptureFixture[str], path: Path, text: str, says: str
+):
+    path.write_bytes(text.encode(errors="surrogateescape"))
+    code, said = fails(capsys, path)
+    assert code == 2
+    assert said.startswith(f"error: {path}: {says}")
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"colour": 1}, "TrialSpec has no field ['colour']"),
+        ({"learning_rate": -1}, "learning_rate is -1"),
+        ({"recipe": {"epochs": 3}}, "Recipe lacks 'batch_size'"),
+        ({"genotype": {"normal": {}, "reduce": {}}}, "normal cell: a cell is a mapping"),
+    ],
+)
+def test_a_bad_field_is_named(
+    capsys: pytest.CaptureFixture[str], path: Path, change: dict[str, object], says: str
+):
+    edit(path, **change)
+    code, said = fails(capsys, path)
+    assert code == 2
+    assert said.startswith(f"error: {path}")
+    assert says in said
+
+
+def test_an_unknown_data_set_is_a_wrong_spec(
+    capsys: pytest.CaptureFixture[str], path: Path, store: LocalStore
+):
+    edit(path, dataset="digitz")
+    code, said = fails(capsys, path, "--store", store.root, "--device", "cpu")
+    assert code == 2
+    assert said.startswith("error: unknown data set 'digitz'\n  did you mean digits?")
+
+
+def test_a_store_that_is_a_file_is_unfit(
+    capsys: pytest.CaptureFixture[str], path: Path, tmp_path: Path
+):
+    file = tmp_path / "file"
+    file.write_text("mine")
+    code, said = fails(capsys, path, "--store", file)
+    assert code == 3
+    assert str(file) in said
+    assert "a file is in the way" in said
+    assert "--store" in said
+    assert file.read_text() == "mine"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_missing_gpu_is_said_and_no_reason_for_another_attempt(
+    capsys: pytest.CaptureFixture[str], path: Path, store: LocalStore
+):
+    code, said = fails(capsys, path, "--store", store.root, "--device", "cuda")
+    assert (code, said) == (
+        3,
+        "error: no CUDA GPU is visible\n  use --device cpu, or mend the driver\n",
+    )
+
+
+def test_an_unexpected_error_points_to_the_log(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    path: Path,
+    store: LocalStore,
+    spec: TrialSpec,
+):
+    monkeypatch.setattr("workers.training.loop.build_network", lambda *_, **__: 1 / 0)
+    code, said = fails(capsys, path, "--store", store.root, "--device", "cpu")
+    log = store.root / layout.log(spec.trial_id)
+    assert (code, said) == (1, f"error: ZeroDivisionError: division by zero\n  see {log}\n")
+    assert "Traceback" in log.read_text()
+
+
+def test_a_trial_that_another_worker_holds_is_left_to_it(
+    capsys: pytest.CaptureFixture[str], path: Path, store: LocalStore, spec: TrialSpec
+):
+    lease = LocalStore(store.root).leases.take(spec.trial_id)
+    assert lease is not None
+    with lease:
+        assert main([str(path), "--store", str(store.root), "--device", "cpu"]) == 1
+    assert capsys.readouterr().out.endswith("held: another worker holds its lease\n")
+
+
+def test_a_diverged_trial_is_a_result(
+    capsys: pytest.CaptureFixture[str], path: Path, store: LocalStore, spec: TrialSpec
+):
+    path.write_text(replace(spec, learning_rate=1e39).to_json())
+    with few_digits():
+        assert main([str(path), "--store", str(store.root), "--device", "cpu"]) == 0
+    assert "diverged: " in capsys.readouterr().out

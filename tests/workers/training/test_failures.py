@@ -1,0 +1,56 @@
+import json
+
+import pytest
+import torch
+
+from results_schema import layout
+from results_schema.errors import CorruptData, DataError, MachineError, SpecError, StoreError
+from results_schema.store import LocalStore
+from workers.training.failures import Failure, classify
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (StoreError("full"), "store"),
+        (CorruptData("torn"), "store"),
+        (DataError("missing"), "data"),
+        (SpecError("odd"), "spec"),
+        (MachineError("no GPU"), "machine"),
+        (MemoryError(), "memory"),
+        (torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), "memory"),
+        (
+            RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9e9"),
+            "memory",
+        ),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), "cuda"),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"), "cuda"),
+        (RuntimeError("CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"), "cuda"),
+        (RuntimeError("shape mismatch"), "error"),
+        (ValueError("CUDA is only mentioned"), "error"),
+        (ZeroDivisionError("division by zero"), "error"),
+    ],
+)
+def test_failures_are_told_apart(error: BaseException, kind: str):
+    failure = classify(error)
+    assert failure.kind == kind
+    assert str(error).split("\n")[0] in failure.message
+
+
+def test_an_allocation_that_fails_is_memory():
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**60)
+    assert classify(caught.value).kind == "memory"
+
+
+def test_a_users_mistake_is_told_without_the_name_of_its_class():
+    assert classify(DataError("not here", fix="fetch it")).message == "not here\n  fetch it"
+    assert classify(KeyError("x")).message == "KeyError: 'x'"
+
+
+def test_a_later_failure_takes_the_place_of_an_earlier_one(store: LocalStore):
+    Failure("data", "not here").record(store, "t1")
+    Failure("store", "full").record(store, "t1")
+    record = json.loads(store.get(layout.failure("t1")))
+    assert (record["kind"], record["message"], record["log"]) == ("store", "full", "logs/t1.log")
+    assert record["at"].endswith("+00:00")
