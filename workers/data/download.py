@@ -13,6 +13,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from results_schema.errors import DataError
 from workers.data import archives
@@ -79,18 +80,23 @@ def check_offer(archive: Archive, folder: Path) -> None:
 def _go_on(archive: Archive, part: Path) -> None:
     with part.open("ab") as file:
         if file.tell() > archive.size:
-            file.truncate(0)
+            _empty(file)
         if file.tell() == archive.size:
             return
         request = urllib.request.Request(archive.url)
         request.add_header("Range", f"bytes={file.tell()}-")
         with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
             if answer.status != http.HTTPStatus.PARTIAL_CONTENT:
-                file.truncate(0)  # the server can only begin again
+                _empty(file)  # the server can only begin again
             while block := answer.read(min(_BLOCK, archive.size - file.tell())):
                 file.write(block)
         if file.tell() < archive.size:
             raise http.client.HTTPException(f"broke off after {file.tell():,} bytes")
+
+
+def _empty(file: BinaryIO) -> None:
+    file.seek(0)
+    file.truncate()
 
 
 @contextmanager
