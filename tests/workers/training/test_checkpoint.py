@@ -262,6 +262,21 @@ def test_a_fenced_worker_commits_nothing(store: LocalStore, lease: Lease):
     assert checkpoint.epochs(store, ID) == [1]
 
 
+def test_a_worker_fenced_between_tensors_and_state_commits_nothing(
+    store: LocalStore, lease: Lease, monkeypatch: pytest.MonkeyPatch
+):
+    put = store.put
+
+    def put_and_lose(key: str, data: bytes, **options: Any) -> None:
+        put(key, data, **options)
+        store.leases.fence(ID, lease.folder.name)
+
+    monkeypatch.setattr(store, "put", put_and_lose)
+    with pytest.raises(Superseded):
+        checkpoint.save(store, lease, ID, example(2))
+    assert checkpoint.epochs(store, ID) == []
+
+
 def test_a_missing_checkpoint_is_said_to_be_missing(store: LocalStore):
     with pytest.raises(MissingKey, match=r"state\.json: nothing is stored here"):
         checkpoint.load(store, ID, 3)
