@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from results_schema.errors import DataError, SpecError
-from workers.data import images
+from workers.data import embedded
 from workers.data.catalog import DATASETS
 from workers.data.images import load
 
@@ -27,19 +27,9 @@ def test_an_unknown_data_set_is_met_with_the_nearest():
         load("digit", CPU)
 
 
-@pytest.mark.parametrize("name", ["cifar10", "cifar100"])
-def test_a_data_set_that_cannot_be_read_points_to_a_stand_in(name: str):
-    if name in images._READERS:
-        pytest.skip(f"this release reads {name}")
-    with pytest.raises(DataError, match="--profile laptop"):
-        load(name, CPU)
-
-
 def test_a_data_set_of_another_size_is_refused(monkeypatch: pytest.MonkeyPatch):
-    pixels, labels, test, test_labels = images._READERS["digits"]()
-    monkeypatch.setitem(
-        images._READERS, "digits", lambda: (pixels[:-1], labels[:-1], test, test_labels)
-    )
+    (pixels, labels), test = embedded._sources()
+    monkeypatch.setattr(embedded, "_sources", lambda: ((pixels[:-1], labels[:-1]), test))
     load.cache_clear()
     with pytest.raises(DataError, match=r"\(1439, 1, 16, 16\), not \(1440, 1, 16, 16\)"):
         load("digits", CPU)
