@@ -16,6 +16,8 @@ SETTINGS = {
     # Files that nobody reads: what counts is in the store.
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",
+    # Under `uv run`, Ray would upload the current folder and start every worker by `uv run` again.
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     # Paths stay what they are, and signals are ours (`orchestrator.interrupt`).
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
