@@ -16,6 +16,7 @@ from orchestrator.plan import Plan, make_plan, member_rows
 from results_schema import layout, tables
 from results_schema.errors import ConfigError, MachineError
 from results_schema.store import LocalStore, open_store
+from workers.data.folder import ready
 
 
 def show_plan(
@@ -51,6 +52,7 @@ def launch(
 
     Raises:
         MachineError: There is no GPU, and nothing says that a CPU will do.
+        DataError: A data set can't be had on this machine.
     """
     console = Console(soft_wrap=True)
     store = open_store(location)
@@ -61,6 +63,9 @@ def launch(
     _describe(plan, console)
     report = None
     if plan.owed:
+        if address is None:  # on a cluster the nodes have data folders of their own
+            for dataset in dict.fromkeys(spec.dataset for spec in plan.owed):
+                ready(dataset)
         profiled = all(experiment.profile for experiment in experiments)
         device = device or _choose_device(plan, profiled, address)
         environment.prepare()

@@ -119,8 +119,10 @@ def test_a_signal_stops_cleanly_and_says_how_to_go_on(tmp_path, reference, signu
 
 def test_a_failing_trial_spares_the_others_and_is_told_with_its_log(tmp_path):
     experiment = write_experiment(tmp_path, datasets="digits, cifar10", epochs=1)
-    store = tmp_path / "results"
-    code, output = launch(experiment, "--store", store)
+    store, data = tmp_path / "results", tmp_path / "data"
+    data.mkdir()
+    (data / "cifar-10-binary.tar.gz").write_bytes(b"no archive")
+    code, output = launch(experiment, "--store", store, NAS_SWEEP_DATA=str(data))
     assert code == 1, output
     trials = Results(store).trials()
     assert set(trials["dataset"]) == {"digits"}

@@ -37,14 +37,14 @@ def write_experiment(folder: Path, *, epochs: int, **axes: str) -> Path:
 
 
 @contextlib.contextmanager
-def started(*arguments: object) -> Iterator[subprocess.Popen[str]]:
+def started(*arguments: object, **environment: str) -> Iterator[subprocess.Popen[str]]:
     """The command line as a process of its own, its output in one pipe; gone at the end."""
     process = subprocess.Popen(
         [sys.executable, "-m", "orchestrator.cli", *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env={**os.environ, "COLUMNS": "200"},
+        env={**os.environ, "COLUMNS": "200", **environment},
     )
     with process:
         try:
@@ -59,9 +59,9 @@ def finish(process: subprocess.Popen[str], seconds: float = 100) -> tuple[int, s
     return process.returncode, output
 
 
-def launch(*arguments: object) -> tuple[int, str]:
+def launch(*arguments: object, **environment: str) -> tuple[int, str]:
     """`nas-sweep launch` on the CPU, waited for."""
-    with started("launch", "--device", "cpu", *arguments) as process:
+    with started("launch", "--device", "cpu", *arguments, **environment) as process:
         return finish(process)
 
 
