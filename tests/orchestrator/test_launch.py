@@ -22,6 +22,7 @@ from sweeps import (
 from orchestrator.experiment import load_experiment
 from results_schema.results import Results
 from results_schema.store import open_store
+from workers.data.cifar import CIFAR10
 from workers.training import checkpoint
 
 EPOCHS = 8
@@ -121,7 +122,8 @@ def test_a_failing_trial_spares_the_others_and_is_told_with_its_log(tmp_path):
     experiment = write_experiment(tmp_path, datasets="digits, cifar10", epochs=1)
     store, data = tmp_path / "results", tmp_path / "data"
     data.mkdir()
-    (data / "cifar-10-binary.tar.gz").write_bytes(b"no archive")
+    with (data / CIFAR10.file).open("wb") as archive:
+        archive.truncate(CIFAR10.size)  # as large as it should be, but all zeros
     code, output = launch(experiment, "--store", store, NAS_SWEEP_DATA=str(data))
     assert code == 1, output
     trials = Results(store).trials()
@@ -132,6 +134,17 @@ def test_a_failing_trial_spares_the_others_and_is_told_with_its_log(tmp_path):
     logs = [line.split()[-1] for line in output.splitlines() if line.strip().startswith("log:")]
     assert all("Traceback" in Path(log).read_text() for log in logs)
     assert (store / "figures/small.html").exists()
+
+
+def test_data_that_can_not_be_had_is_told_before_the_first_trial(tmp_path):
+    experiment = write_experiment(tmp_path, datasets="digits, cifar10", epochs=1)
+    (tmp_path / CIFAR10.file).write_bytes(b"no archive")
+    store = tmp_path / "results"
+    code, output = launch(experiment, "--store", store, NAS_SWEEP_DATA=str(tmp_path))
+    assert code == 3, output
+    assert f"{CIFAR10.file}: is incomplete" in output
+    assert "Traceback" not in output
+    assert Results(store).trials().empty
 
 
 def test_two_launches_on_one_store_share_the_work(tmp_path, reference):
