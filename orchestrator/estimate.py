@@ -1,7 +1,13 @@
-"""How long trials will take: multiply-adds over a device's speed. Rough, and said to be so."""
+"""How long trials will take: a rough guess before anything was measured, and said to be one.
+
+On a CPU the arithmetic counts, done the faster the more channels there are. On a GPU a network of
+this kind is bound by the launches of its kernels: a step takes a time for each cell, whatever the
+cell's size.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from orchestrator.progress import span
@@ -12,9 +18,12 @@ from workers.data.catalog import describe
 BACKWARD = 2
 """Multiply-adds of a backward pass, in forward passes."""
 
-SPEED = {"cpu": 2.0e10, "cuda": 4.2e12}
-"""Multiply-adds a second of one trial at the paper's size: measured on one core of a server's
-processor; predicted for one data-centre GPU (about 20 s an epoch of the paper's network)."""
+CORE_SPEED = 2.5e10
+"""Multiply-adds a second that one core nears with many channels; measured, like the next."""
+HALF_SPEED_CHANNELS = 30
+"""Channels at which a core does half as many."""
+GPU_CELL_SECONDS = 1.6e-3
+"""Of a training step, for each cell: 20 s an epoch of the paper's network; predicted."""
 
 
 def multiply_adds(spec: TrialSpec) -> int:
@@ -26,13 +35,24 @@ def multiply_adds(spec: TrialSpec) -> int:
         in_channels=data.channels,
         classes=data.classes,
         image=data.size,
+        stem_stride=spec.network.stem_stride,
     )
     images = (1 + BACKWARD) * data.train + data.test
     return spec.recipe.epochs * images * cost.multiply_adds
 
 
+def seconds(spec: TrialSpec, device: str) -> float:
+    """Of one trial that has the device, or the core, to itself."""
+    if device == "cpu":
+        channels = spec.network.channels
+        speed = CORE_SPEED * channels / (channels + HALF_SPEED_CHANNELS)
+        return multiply_adds(spec) / speed
+    steps = math.ceil(describe(spec.dataset).train / spec.recipe.batch_size)
+    return spec.recipe.epochs * steps * spec.network.cells * GPU_CELL_SECONDS
+
+
 def duration(specs: Sequence[TrialSpec], device: str, side_by_side: int) -> str:
     """How long trials take on a device, such as `about 1.9 years on 2 CPU cores`."""
-    seconds = sum(map(multiply_adds, specs)) / SPEED[device] / side_by_side
+    total = sum(seconds(spec, device) for spec in specs) / side_by_side
     unit = "CPU core" if device == "cpu" else "GPU"
-    return f"about {span(seconds)} on {side_by_side} {unit}{'s' if side_by_side > 1 else ''}"
+    return f"about {span(total)} on {side_by_side} {unit}{'s' if side_by_side > 1 else ''}"

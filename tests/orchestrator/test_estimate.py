@@ -1,6 +1,6 @@
 """Rough durations: their arithmetic, not their truth."""
 
-from orchestrator.estimate import SPEED, duration, multiply_adds
+from orchestrator.estimate import duration, multiply_adds, seconds
 from orchestrator.progress import span
 from results_schema.trial import NetworkSpec, Recipe, TrialSpec
 from workers.cells.bases import named
@@ -18,9 +18,13 @@ def test_a_trial_of_the_paper_counts_three_passes_a_training_image_and_one_a_tes
 
 def test_two_side_by_side_take_half_the_time():
     work = [spec(600)] * 56
-    seconds = sum(map(multiply_adds, work)) / SPEED["cpu"]
-    assert duration(work, "cpu", 1) == f"about {span(seconds)} on 1 CPU core"
-    assert duration(work, "cpu", 2) == f"about {span(seconds / 2)} on 2 CPU cores"
+    total = sum(seconds(trial, "cpu") for trial in work)
+    assert duration(work, "cpu", 1) == f"about {span(total)} on 1 CPU core"
+    assert duration(work, "cpu", 2) == f"about {span(total / 2)} on 2 CPU cores"
+
+
+def test_a_gpu_takes_20_seconds_an_epoch_of_the_papers_network():
+    assert seconds(spec(1), "cuda") == 20
 
 
 def test_spans_read_well():
