@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +28,7 @@ def cluster(address: str | None, console: Console) -> Iterator[None]:
     Raises:
         MachineError: Ray can't be started or reached.
     """
+    _check_listening(address)
     folder = None if address else tempfile.mkdtemp(prefix="nas-sweep-")
     own = {
         "num_cpus": len(os.sched_getaffinity(0)),
@@ -78,6 +80,21 @@ def slots(device: str, gpus_per_trial: float) -> int:
             fix="use --device cpu, lower --gpus-per-trial, or add nodes to the cluster",
         )
     return room
+
+
+def _check_listening(address: str | None) -> None:
+    """Spares the user the two minutes that Ray tries an address where nothing answers."""
+    host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
+    if not colon:
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except (OSError, ValueError, OverflowError) as error:
+        raise MachineError(
+            f"nothing answers there: {error}",
+            where=f"--address {address}",
+            fix="give HOST:PORT of the cluster's head (port 6379 by default), or auto on a node",
+        ) from error
 
 
 def _introduce(url: str | None, console: Console) -> None:

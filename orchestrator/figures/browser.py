@@ -37,8 +37,8 @@ CLOSING = 10.0
 INSTALL = "install one (Debian: apt-get install chromium) or set BROWSER_PATH"
 REPLACE = "set BROWSER_PATH to a Chromium or Chrome that works"
 
-# Its warnings tell of browsers that were killed; `MachineError` tells the same better.
-logging.getLogger("choreographer").setLevel(logging.ERROR)
+# It tells of browsers that were killed or cut off in a word; `MachineError` tells what matters.
+logging.getLogger("choreographer").setLevel(logging.CRITICAL)
 
 
 def find_browser() -> str:

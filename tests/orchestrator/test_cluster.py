@@ -1,0 +1,68 @@
+"""Joining a Ray cluster that runs already, and being told why it can't be joined."""
+
+import os
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from sweeps import launch, write_experiment
+
+from orchestrator import cluster
+from results_schema.errors import MachineError
+from results_schema.results import Results
+
+TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "5e" * 16}
+
+HEAD = """
+import ray, sys
+context = ray.init("local", num_cpus=2, include_dashboard=True, _temp_dir=sys.argv[1],
+                   object_store_memory=100_000_000, log_to_driver=False)
+print(context.address_info["gcs_address"], flush=True)
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def running_cluster(folder: Path):
+    """A head of its own, stopped at the end; yields its address."""
+    head = subprocess.Popen(
+        [sys.executable, "-c", HEAD, str(folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env={**os.environ, **TOKEN},
+    )
+    with head:
+        try:
+            assert head.stdout is not None
+            yield head.stdout.readline().strip()
+        finally:
+            head.kill()
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "127.0.0.1:none", "127.0.0.1:99999999"])
+def test_an_address_where_nothing_answers_is_told_at_once(address):
+    start = time.monotonic()
+    with pytest.raises(MachineError, match="nothing answers there") as refused:
+        cluster._check_listening(address)
+    assert time.monotonic() - start < 6
+    assert f"--address {address}" in str(refused.value)
+
+
+def test_a_launch_joins_a_cluster_and_leaves_it_running(tmp_path_factory):
+    # Ray's sockets need a short path.
+    folder = tmp_path_factory.mktemp("c")
+    experiment = write_experiment(folder, epochs=1)
+    with running_cluster(folder / "ray") as address:
+        for store in ("one", "two"):
+            code, output = launch(
+                experiment, "--address", address, "--store", folder / store, **TOKEN
+            )
+            assert code == 0, output
+            assert "the value of RAY_AUTH_TOKEN" in output
+            assert TOKEN["RAY_AUTH_TOKEN"] not in output
+            assert len(Results(folder / store).trials()) == 3
