@@ -7,6 +7,8 @@ from hypothesis import settings
 # Bit-equality on a CPU is promised for one thread; child processes inherit this.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+# Sweeps start many processes, each of which would compile torch and Ray anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 settings.register_profile("house", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("house")
