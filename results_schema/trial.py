@@ -174,14 +174,14 @@ def _plain(value: Any) -> Any:
     if not is_dataclass(value):
         return value
     return {
-        field.name: _plain(getattr(value, field.name))
-        for field in fields(value)
-        if "absent" not in field.metadata or getattr(value, field.name) != field.metadata["absent"]
+        item.name: _plain(getattr(value, item.name))
+        for item in fields(value)
+        if "absent" not in item.metadata or getattr(value, item.name) != item.metadata["absent"]
     }
 
 
 def _build(kind: type[Any], data: Any) -> Any:
-    names = {field.name: field for field in fields(kind)}
+    names = {item.name: item for item in fields(kind)}
     if not isinstance(data, Mapping):
         raise SpecError(f"{kind.__name__} is a JSON object, not {data!r}")
     if unknown := set(data) - set(names):
@@ -190,11 +190,11 @@ def _build(kind: type[Any], data: Any) -> Any:
         )
     # A stored spec is complete: a default that has changed since must not creep into it.
     given = dict(data)
-    for name, field in names.items():
+    for name, known in names.items():
         if name not in given:
-            if "absent" not in field.metadata:
+            if "absent" not in known.metadata:
                 raise SpecError(f"{kind.__name__} lacks {name!r}")
-            given[name] = field.metadata["absent"]
+            given[name] = known.metadata["absent"]
     return kind(**given)
 
 

@@ -71,8 +71,9 @@ def test_divergence_is_an_ending_and_is_never_retried(store):
 
 def test_a_killed_worker_is_retried_after_a_pause_and_given_up_in_the_end(store):
     queue, clock = make(store, 1)
+    trial_id = spec(0).trial_id
     for attempt in range(ATTEMPTS):
-        item, trial_id = offer(queue)
+        item, _ = offer(queue)
         queue.close(item.token, died=True)
         if attempt < ATTEMPTS - 1:
             assert queue.offer() is None, "the next attempt comes after a pause"

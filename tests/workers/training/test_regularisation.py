@@ -90,6 +90,7 @@ def test_drop_path_grows_linearly_from_nothing(store, monkeypatch):
     train_epoch = Engine.train_epoch
 
     def watch(self, batches, rate, drop_path=None):
+        assert drop_path is not None
         seen.append(drop_path.probability.item())
         return train_epoch(self, batches, rate, drop_path)
 
