@@ -1,7 +1,5 @@
 """One trial from its lease to its row, and what becomes of it when something is wrong."""
 
-import json
-import math
 from dataclasses import replace
 from typing import Any
 
@@ -22,11 +20,9 @@ from small_trials import (
 )
 
 from results_schema import layout, tables
-from results_schema.errors import DataError, StoreError
 from results_schema.store import LocalStore
 from results_schema.trial import NetworkSpec, TrialSpec
 from workers.cells.bases import named
-from workers.data import batches
 from workers.network.network import build_network
 from workers.training import checkpoint
 from workers.training.engine import cosine_rate
@@ -214,90 +210,6 @@ def test_a_fenced_workers_successor_finishes_undisturbed(store: LocalStore, spec
     assert ending(store, spec)["attempts"] == 2
 
 
-def test_an_error_is_recorded_and_forgotten_once_the_trial_ends(
-    store: LocalStore, spec: TrialSpec, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.delitem(batches.__dict__, "EVALUATION_BATCH")
-    failed = train(spec, store, device="cpu")
-    assert (failed.status, failed.kind, failed.epochs) == ("failed", "error", 0)
-    record = json.loads(store.get(layout.failure(spec.trial_id)))
-    assert record["kind"] == "error"
-    assert "EVALUATION_BATCH" in record["message"]
-    assert record["log"] == layout.log(spec.trial_id)
-    assert "Traceback (most recent call last)" in log(store, spec)
-    assert store.leases.held() == {}
-    monkeypatch.undo()
-    assert train(spec, store, device="cpu").status == "done"
-    assert not store.has(layout.failure(spec.trial_id))
-    assert ending(store, spec)["attempts"] == 2
-    assert "Traceback" in log(store, spec)
-
-
-@pytest.mark.parametrize(
-    ("change", "says"),
-    [
-        ({"dataset": "mnist"}, "unknown data set 'mnist'"),
-        ({"preprocessing": 7}, "preprocessing of digits is 7, and this release's is 1"),
-        ({"recipe": replace(small_spec().recipe, version=9)}, "recipe version is 9"),
-    ],
-)
-def test_what_this_release_cannot_train_is_said(
-    store: LocalStore, spec: TrialSpec, change: dict[str, Any], says: str
-):
-    odd = replace(spec, **change)
-    outcome = train(odd, store, device="cpu")
-    assert (outcome.status, outcome.kind) == ("failed", "spec")
-    assert says in outcome.reason
-    assert json.loads(store.get(layout.failure(odd.trial_id)))["kind"] == "spec"
-    assert not store.has(layout.metrics(odd.trial_id))
-
-
-def test_a_missing_data_set_is_a_failure_of_its_own_kind(
-    store: LocalStore, spec: TrialSpec, monkeypatch: pytest.MonkeyPatch
-):
-    def missing(*_: object) -> None:
-        raise DataError("digits is not here", fix="fetch it")
-
-    monkeypatch.setattr("workers.training.loop.load", missing)
-    outcome = train(spec, store, device="cpu")
-    assert outcome == Outcome("failed", "digits is not here\n  fetch it", kind="data")
-    assert "fetch it" in json.loads(store.get(layout.failure(spec.trial_id)))["message"]
-
-
-@pytest.mark.parametrize("device", ["cuda", "cuda:3", "gpu", "meta", "cpu?"])
-def test_a_device_that_is_not_there_is_a_failure_of_the_machine(
-    store: LocalStore, spec: TrialSpec, device: str
-):
-    if device == "cuda" and torch.cuda.is_available():
-        pytest.skip("there is a GPU here")
-    outcome = train(spec, store, device=device)
-    assert (outcome.status, outcome.kind) == ("failed", "machine")
-    assert "use " in outcome.reason
-
-
-def test_a_store_that_gives_no_lease_is_a_failure_of_the_store(
-    store: LocalStore, spec: TrialSpec, monkeypatch: pytest.MonkeyPatch
-):
-    def full(*_: object) -> None:
-        raise StoreError("No space left on device", where="leases", fix="free some space")
-
-    monkeypatch.setattr(store.leases, "take", full)
-    outcome = train(spec, store, device="cpu")
-    assert outcome == Outcome(
-        "failed", "leases: No space left on device\n  free some space", kind="store"
-    )
-
-
-def test_a_damaged_row_of_an_ended_trial_is_named(store: LocalStore, spec: TrialSpec):
-    train(spec, store, device="cpu")
-    store.put(layout.trial(spec.trial_id), b"PAR1 no more")
-    outcome = train(spec, store, device="cpu")
-    assert (outcome.status, outcome.kind) == ("failed", "store")
-    assert layout.trial(spec.trial_id) in outcome.reason
-    store.delete(layout.trial(spec.trial_id))
-    assert train(spec, store, device="cpu") == Outcome("done", f"trained {EPOCHS} epochs", 0)
-
-
 def test_the_log_tells_the_story(store: LocalStore, spec: TrialSpec):
     answers = iter([False, True])
     train(spec, store, device="cpu", stop=lambda: next(answers))
@@ -308,47 +220,3 @@ def test_the_log_tells_the_story(store: LocalStore, spec: TrialSpec):
     assert said[2].startswith(f"attempt 2 of {spec.trial_id} on ")
     assert said[3] == "goes on after epoch 1"
     assert [line.split(":")[0] for line in said[4:]] == ["epoch 2", "epoch 3", "done"]
-
-
-def test_a_rate_at_which_it_diverges_is_a_result(store: LocalStore):
-    spec = small_spec(rate=1e30, epochs=6)
-    outcome = train(spec, store, device="cpu", checkpointing=COMMIT_ALL)
-    assert outcome.status == "diverged"
-    assert "is not finite" in outcome.reason
-    row, table = ending(store, spec), rows(store, spec)
-    assert (row["status"], row["epochs"], len(table)) == ("diverged", outcome.epochs, row["epochs"])
-    assert row["epochs"] < 6
-    assert math.isnan(table["test_loss"].iloc[-1])
-    assert not store.has(layout.failure(spec.trial_id))
-    assert checkpoint.epochs(store, spec.trial_id) == [row["epochs"]]
-    assert train(spec, store, device="cpu") == Outcome("diverged", "it had ended before")
-
-
-def test_a_diverged_trial_cut_off_before_its_row_ends_alike(store: LocalStore):
-    """Its checkpoint holds NaN, in rows and in tensors."""
-    spec = small_spec(rate=1e30, epochs=6)
-    train(spec, store, device="cpu")
-    before = ending(store, spec)
-    store.delete(layout.trial(spec.trial_id))
-    outcome = train(spec, store, device="cpu")
-    assert (outcome.status, outcome.epochs) == ("diverged", 0)
-    after = ending(store, spec)
-    for name in ("status", "epochs", "exit_reason", "spec"):
-        assert before[name] == after[name]
-    assert math.isnan(after["test_loss"])
-
-
-@pytest.mark.parametrize(
-    ("rate", "reason"),
-    [
-        (1e39, "a weight is not finite after epoch 1"),
-        (1e30, "the test loss of the last epoch is not finite"),
-    ],
-)
-def test_what_breaks_in_the_last_epoch_is_divergence_though_its_training_loss_was_finite(
-    store: LocalStore, rate: float, reason: str
-):
-    spec = small_spec(rate=rate, epochs=1, batch_size=TRAIN)
-    outcome = train(spec, store, device="cpu")
-    assert math.isfinite(rows(store, spec)["train_loss"].iloc[-1])
-    assert outcome == Outcome("diverged", reason, 1)
