@@ -14,6 +14,7 @@ import pandas as pd
 import pyarrow as pa
 
 from orchestrator.experiment import load_experiment
+from orchestrator.plan import member_rows
 from results_schema import layout, tables
 from results_schema.store import LocalStore, open_store
 from workers.training.loop import train
@@ -30,7 +31,7 @@ figures: {{small: accuracy_by_index}}
 
 def write_experiment(folder: Path, *, epochs: int, **axes: str) -> Path:
     """An experiment of three trials, or as many as the axes say."""
-    path = folder / "small.yaml"
+    path = folder / f"{axes.pop('name', 'small')}.yaml"
     given = {"variants": "none", "datasets": "digits", "seeds": "0, 1, 2"} | axes
     path.write_text(SMALL.format(epochs=epochs, **given))
     return path
@@ -67,8 +68,10 @@ def launch(*arguments: object, **environment: str) -> tuple[int, str]:
 
 def undisturbed(experiment: Path, folder: Path) -> LocalStore:
     """The experiment trained in this process, one trial after the other, without Ray."""
-    store = open_store(folder)
-    for member in load_experiment(experiment).members():
+    store, loaded = open_store(folder), load_experiment(experiment)
+    rows = tables.to_parquet(member_rows(loaded), tables.MEMBERS)
+    store.put(layout.members(loaded.name), rows)
+    for member in loaded.members():
         assert train(member.spec, store, device="cpu").status == "done"
     return store
 
