@@ -15,7 +15,8 @@ from results_schema import layout
 from results_schema.errors import ConfigError, NasSweepError
 from results_schema.store import open_store
 from results_schema.trial import TrialSpec
-from workers.training.loop import Checkpointing, train
+from workers.training.history import Checkpointing
+from workers.training.loop import train
 
 _EXIT_CODES = {"spec": 2, "data": 3, "machine": 3, "store": 3}
 """By the kind of a failure; 1 for any other."""

@@ -9,29 +9,23 @@ from __future__ import annotations
 
 import contextlib
 import math
-import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
-
-import torch
 
 from results_schema import layout, tables
 from results_schema.errors import SpecError, StoreError, Superseded
 from results_schema.lease import Lease
 from results_schema.store import Store
 from results_schema.trial import RECIPE_VERSION, TrialSpec
-from workers.data.batches import evaluation_batches, training_batches
 from workers.data.catalog import describe
-from workers.data.images import Data, load
-from workers.draws import derive
-from workers.network.drop_path import DropPath
+from workers.data.images import load
 from workers.network.network import build_network
 from workers.training import device as devices
 from workers.training.checkpoint import Row
 from workers.training.ending import ended_status, trial_row
-from workers.training.engine import Engine, cosine_rate
+from workers.training.engine import Engine
+from workers.training.epoch import train_epoch
 from workers.training.failures import classify
 from workers.training.history import ONCE_A_MINUTE, Checkpointing, History
 from workers.training.log import TrialLog
@@ -145,7 +139,9 @@ class _Attempt:
             if stop():
                 self.history.commit(engine.state)
                 return "stopped", f"after epoch {len(self.history.rows)} of {spec.recipe.epochs}"
-            on_epoch(self._train_epoch(engine, data, device))
+            row = train_epoch(spec, len(self.history.rows) + 1, engine, data, device)
+            self._publish(row)
+            on_epoch(row)
             if self.history.due:
                 self.history.commit(engine.state)
         self.history.commit(engine.state)
@@ -175,49 +171,15 @@ class _Attempt:
             return "diverged", "the test loss of the last epoch is not finite"
         return "done", f"trained {last} epochs"
 
-    def _drop_path(self, epoch: int, device: torch.device) -> DropPath | None:
-        """With a probability of p·e/E in epoch e = 0 … E − 1 (Section A.4)."""
-        recipe = self.spec.recipe
-        if not recipe.drop_path:
-            return None
-        draws = torch.Generator(device).manual_seed(derive(self.spec.seed, "drop path", epoch))
-        drop_path = DropPath(draws)
-        drop_path.probability.fill_(recipe.drop_path * (epoch - 1) / recipe.epochs)
-        return drop_path
-
-    def _train_epoch(self, engine: Engine, data: Data, device: torch.device) -> Row:
-        spec, epoch = self.spec, len(self.history.rows) + 1
-        start = time.perf_counter()
-        rate = cosine_rate(spec.learning_rate, epoch, spec.recipe.epochs)
-        batches = training_batches(
-            data, spec.recipe.batch_size, spec.seed, epoch, spec.recipe.cutout
-        )
-        totals = engine.train_epoch(batches, rate, self._drop_path(epoch, device))
-        trained = time.perf_counter()
-        loss, accuracy = engine.evaluate(evaluation_batches(data.test, data.about))
-        row: Row = {
-            "trial_id": spec.trial_id,
-            "epoch": epoch,
-            "rate": rate,
-            "train_loss": totals.loss,
-            "train_accuracy": totals.accuracy,
-            "test_loss": loss,
-            "test_accuracy": accuracy,
-            "grad_norm": totals.grad_norm,
-            "clip_rate": totals.clip_rate,
-            "seconds": time.perf_counter() - start,
-            "images_per_second": totals.images / (trained - start),
-            "peak_memory": devices.peak_memory(device),
-            "finished_at": datetime.now(UTC),
-        }
+    def _publish(self, row: Row) -> None:
         self.epochs += 1
         self.history.add(row)
         self.log.say(
-            f"epoch {epoch}: train loss {totals.loss:.4f}, test loss {loss:.4f}, "
-            f"test accuracy {accuracy:.4f}, {row['seconds']:.2f} s"
+            f"epoch {row['epoch']}: train loss {row['train_loss']:.4f}, "
+            f"test loss {row['test_loss']:.4f}, test accuracy {row['test_accuracy']:.4f}, "
+            f"{row['seconds']:.2f} s"
         )
         self.log.flush()
-        return row
 
     def _end(self, row: Row) -> None:
         store, trial_id = self.store, self.spec.trial_id

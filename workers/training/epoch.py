@@ -1,0 +1,56 @@
+"""One epoch of a trial, from its learning rate to its row."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+
+import torch
+
+from results_schema.trial import TrialSpec
+from workers.data.batches import evaluation_batches, training_batches
+from workers.data.images import Data
+from workers.draws import derive
+from workers.network.drop_path import DropPath
+from workers.training import device as devices
+from workers.training.checkpoint import Row
+from workers.training.engine import Engine, cosine_rate
+
+
+def train_epoch(
+    spec: TrialSpec, epoch: int, engine: Engine, data: Data, device: torch.device
+) -> Row:
+    """Trains one epoch, evaluates the test set, and returns the row of `tables.METRICS`."""
+    recipe = spec.recipe
+    start = time.perf_counter()
+    rate = cosine_rate(spec.learning_rate, epoch, recipe.epochs)
+    batches = training_batches(data, recipe.batch_size, spec.seed, epoch, recipe.cutout)
+    totals = engine.train_epoch(batches, rate, _drop_path(spec, epoch, device))
+    trained = time.perf_counter()
+    loss, accuracy = engine.evaluate(evaluation_batches(data.test, data.about))
+    return {
+        "trial_id": spec.trial_id,
+        "epoch": epoch,
+        "rate": rate,
+        "train_loss": totals.loss,
+        "train_accuracy": totals.accuracy,
+        "test_loss": loss,
+        "test_accuracy": accuracy,
+        "grad_norm": totals.grad_norm,
+        "clip_rate": totals.clip_rate,
+        "seconds": time.perf_counter() - start,
+        "images_per_second": totals.images / (trained - start),
+        "peak_memory": devices.peak_memory(device),
+        "finished_at": datetime.now(UTC),
+    }
+
+
+def _drop_path(spec: TrialSpec, epoch: int, device: torch.device) -> DropPath | None:
+    """With a probability of p·e/E in epoch e = 0 … E − 1 (Section A.4)."""
+    recipe = spec.recipe
+    if not recipe.drop_path:
+        return None
+    draws = torch.Generator(device).manual_seed(derive(spec.seed, "drop path", epoch))
+    drop_path = DropPath(draws)
+    drop_path.probability.fill_(recipe.drop_path * (epoch - 1) / recipe.epochs)
+    return drop_path
