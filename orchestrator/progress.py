@@ -15,7 +15,7 @@ from results_schema.trial import TrialSpec
 
 
 class Progress:
-    """Watches the queue. As a context it shows the bar.
+    """Watches the queue. As a context it shows the bar, which grows with every epoch.
 
     Args:
         queue: Whose endings are counted.
@@ -44,13 +44,13 @@ class Progress:
         self._bar = Bar(
             TextColumn("[bold]trials"),
             BarColumn(bar_width=None),
-            TextColumn("{task.completed:.0f}/{task.total:.0f} done"),
+            TextColumn(f"{{task.fields[done]}}/{self._total} done"),
             _Status(self),
             console=console,
             refresh_per_second=4,
             expand=True,
         )
-        self._task = self._bar.add_task("trials", total=self._total, completed=ended)
+        self._task = self._bar.add_task("trials", total=self._epochs_left(), done=ended)
 
     def __enter__(self) -> Progress:
         if self._console.is_terminal:
@@ -71,7 +71,8 @@ class Progress:
         """Shows what has changed in the queue."""
         endings = self._queue.endings
         done = self._before + sum(status != "failed" for status in endings.values())
-        self._bar.update(self._task, completed=done)
+        total = self._bar.tasks[0].total or 0
+        self._bar.update(self._task, completed=total - self._epochs_left(), done=done)
         for trial_id in endings.keys() - self._told:
             self._told.add(trial_id)
             self._tell(trial_id, endings[trial_id], done)
@@ -79,7 +80,9 @@ class Progress:
     def _tell(self, trial_id: str, status: str, done: int) -> None:
         reason = self._queue.reasons.get(trial_id, "")
         if status == "failed":
-            self._console.print(f"failed {trial_id}: {reason}", style="red", markup=False)
+            self._console.print(
+                f"failed {trial_id}: {reason}", style="red", markup=False, highlight=False
+            )
         elif not self._console.is_terminal:
             self._console.print(
                 f"{done}/{self._total} {trial_id} {status}; {self.status}", markup=False

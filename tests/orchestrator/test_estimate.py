@@ -25,14 +25,3 @@ def test_two_side_by_side_take_half_the_time():
 
 def test_a_gpu_takes_20_seconds_an_epoch_of_the_papers_network():
     assert seconds(spec(1), "cuda") == 20
-
-
-def test_spans_read_well():
-    assert [span(s) for s in (0.4, 90, 600, 7200, 86400 * 3, 86400 * 800)] == [
-        "0 s",
-        "90 s",
-        "10 min",
-        "2.0 h",
-        "3.0 days",
-        "2.2 years",
-    ]

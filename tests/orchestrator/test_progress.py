@@ -1,0 +1,56 @@
+"""What a launch says while it runs: plain lines off a terminal, one bar on it."""
+
+import io
+import re
+
+import pytest
+from rich.console import Console
+
+from orchestrator.progress import Progress, span
+from orchestrator.queue import Queue
+from results_schema.store import open_store
+from results_schema.trial import NetworkSpec, Recipe, TrialSpec
+from workers.cells.bases import named
+
+
+def make(tmp_path, terminal: bool) -> tuple[Queue, Progress, io.StringIO]:
+    specs = [
+        TrialSpec(named("DARTS"), "digits", 1, NetworkSpec(3, 2), Recipe(epochs=10), 0.025, seed)
+        for seed in range(3)
+    ]
+    queue, shown = Queue(open_store(tmp_path / "results")), io.StringIO()
+    queue.add(specs)
+    console = Console(file=shown, force_terminal=terminal, width=120)
+    trials = {spec.trial_id: spec for spec in specs}
+    return queue, Progress(queue, trials, ended=4, slots=2, console=console), shown
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_trials_epochs_and_failures_are_counted(tmp_path, terminal):
+    queue, progress, shown = make(tmp_path, terminal)
+    with progress:
+        items = [queue.offer() for _ in range(3)]
+        done, failed, running = (item for item in items if item is not None)
+        for epoch in range(1, 11):
+            progress.epoch(done.specs[0].trial_id, epoch)
+        queue.settle(done.token, done.specs[0].trial_id, "done", "")
+        queue.close(done.token)
+        progress.refresh()
+        failure = "no [bold]such[/bold] file"
+        queue.settle(failed.token, failed.specs[0].trial_id, "failed", failure, "data")
+        queue.close(failed.token)
+        progress.epoch(running.specs[0].trial_id, 5)
+        progress.refresh()
+        assert re.match(r"1 running, 1 failed, \S+ epochs/s, .* left", progress.status)
+    text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown.getvalue())
+    assert f"failed {failed.specs[0].trial_id}: {failure}" in text, "markup in it is no markup"
+    if terminal:
+        assert "5/7 done" in text
+    else:
+        assert f"5/7 {done.specs[0].trial_id} done; 2 running, 0 failed" in text
+        assert len(text.splitlines()) == 2
+
+
+def test_spans_read_well():
+    lengths = (0.4, 90, 600, 7200, 86400 * 3, 86400 * 800)
+    assert [span(s) for s in lengths] == ["0 s", "90 s", "10 min", "2.0 h", "3.0 days", "2.2 years"]
