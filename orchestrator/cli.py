@@ -18,9 +18,14 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 
 
+_store_option = click.option(
+    "--store", default="results", show_default=True, help="Folder of results."
+)
+
+
 def _experiment_options(command: Any) -> Any:
     for option in (
-        click.option("--store", default="results", show_default=True, help="Folder of results."),
+        _store_option,
         click.option(
             "--set",
             "overrides",
@@ -135,6 +140,29 @@ def cells(names: tuple[str, ...], table: int | None, form: str | None, **options
         raise ConfigError("--table goes with a format alone", fix="drop the rest")
     else:
         show_table(table, form or "text")
+
+
+@cli.command()
+@_store_option
+@click.argument("experiments", nargs=-1, metavar="[EXPERIMENT]...")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, an object a line.")
+@click.option("--watch", is_flag=True, help="Look again every two seconds until all has ended.")
+@click.option("--failed", is_flag=True, help="List failed trials alone.")
+@click.option("--diverged", is_flag=True, help="List diverged trials.")
+def status(
+    experiments: tuple[str, ...],
+    store: str,
+    as_json: bool,
+    watch: bool,
+    failed: bool,
+    diverged: bool,
+) -> None:
+    """Show what is done, running, failed and owed, from the store alone."""
+    from orchestrator.status_view import show_status
+
+    asked = {"failed": failed, "diverged": diverged}
+    only = [state for state, wanted in asked.items() if wanted]
+    show_status(experiments, store, as_json_lines=as_json, watch=watch, only=only)
 
 
 def main() -> None:

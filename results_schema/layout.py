@@ -12,6 +12,7 @@ FAILURES = "failures/"
 LEASES = "leases/"
 LOGS = "logs/"
 FIGURES = "figures/"
+REQUESTS = "requests/"
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,254}"
 """What a key has between its slashes: safe on every file system and never hidden."""
@@ -54,7 +55,12 @@ def checkpoints(trial_id: str) -> str:
 
 def stop(launch: str) -> str:
     """Exists while a launch asks its workers to leave off after their epoch."""
-    return f"requests/stop-{launch}"
+    return f"{REQUESTS}stop-{launch}"
+
+
+def cancel(trial_id: str) -> str:
+    """Exists while a trial is not to be trained: its worker leaves off after its epoch."""
+    return f"{REQUESTS}cancel-{trial_id}"
 
 
 def attempts(trial_id: str) -> str:

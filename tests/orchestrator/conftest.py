@@ -1,10 +1,41 @@
-"""Folders for tests that read an experiment's files; each is the working folder of its test."""
+"""The command line called in this process; folders for tests that read an experiment's files."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from experiment_files import GOOD, PROFILE
+from small_stores import Trained, trained_store
+
+from orchestrator import cli
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """Runs a command in this process; returns exit code, output and errors."""
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["nas-sweep", *map(str, arguments)])
+        monkeypatch.setenv("COLUMNS", "200")
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        shown = capsys.readouterr()
+        return int(ended.value.code or 0), shown.out, shown.err
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def _trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    return trained_store(tmp_path_factory.mktemp("trained"))
+
+
+@pytest.fixture
+def trained(_trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trained:
+    """A copy of a store with an experiment of three trials that have ended."""
+    monkeypatch.chdir(tmp_path)
+    return _trained.copied(tmp_path)
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """The command line as its user meets it: what it prints, where, and with which exit code."""
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,21 +13,6 @@ from results_schema.store import open_store
 from results_schema.trial import TrialSpec
 
 FIG9 = Path(__file__).parents[2] / "experiments/fig9.yaml"
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """Runs a command in this process; returns exit code, output and errors."""
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["nas-sweep", *map(str, arguments)])
-        monkeypatch.setenv("COLUMNS", "200")
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        shown = capsys.readouterr()
-        return int(ended.value.code or 0), shown.out, shown.err
-
-    return call
 
 
 @pytest.mark.parametrize("command", [(), *((name,) for name in cli.cli.commands)])

@@ -1,0 +1,127 @@
+"""What a user names in a store: experiments by name or file, trials by the start of their id."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from results_schema import layout, tables
+from results_schema.errors import ConfigError, StoreError
+from results_schema.store import LocalStore, Store
+
+
+def existing_store(location: str | Path) -> LocalStore:
+    """The store at a location; makes and writes nothing.
+
+    Raises:
+        StoreError: There is no such folder.
+    """
+    if not Path(location).is_dir():
+        raise StoreError(
+            "there is no store here",
+            where=str(location),
+            fix="name the folder given to --store, or launch an experiment first",
+        )
+    return LocalStore(location)
+
+
+def experiments(store: Store) -> list[str]:
+    """Names of the experiments that were launched into the store."""
+    keys = store.list(layout.MEMBERS)
+    return sorted(layout.names([key for key in keys if key.endswith(".parquet")]))
+
+
+def members(store: Store, experiment: str) -> list[str]:
+    """The ids of an experiment's distinct trials, in its order.
+
+    Raises:
+        CorruptData: Its table is damaged.
+    """
+    key = layout.members(experiment)
+    table = tables.from_parquet(store.get(key), tables.MEMBERS, key)
+    return list(dict.fromkeys(table["trial_id"].to_pylist()))
+
+
+def trials(store: Store) -> set[str]:
+    """Every trial of which the store has anything, or which an experiment names."""
+    found = {trial_id for name in experiments(store) for trial_id in members(store, name)}
+    for folder in (layout.METRICS, layout.TRIALS, layout.FAILURES, layout.LOGS):
+        found |= layout.names(store.list(folder))
+    return found | set(store.leases.held())
+
+
+def cancelled(store: Store) -> set[str]:
+    """Trials that are not to be trained until they are launched anew."""
+    start = layout.cancel("")
+    keys = [key for key in store.list(layout.REQUESTS) if key.startswith(start)]
+    return {key.removeprefix(start) for key in keys}
+
+
+def find_experiments(store: Store, names: Sequence[str]) -> list[str]:
+    """The experiments of these names, or of these files' names; all if none is named.
+
+    Raises:
+        ConfigError: No experiment of that name was launched into this store.
+    """
+    known = experiments(store)
+    wanted = dict.fromkeys(_stem(name) for name in names)
+    for name in wanted:
+        if name not in known:
+            raise _unknown("experiment", name, known)
+    return list(wanted) or known
+
+
+def find_trial(store: Store, start: str) -> str:
+    """The one trial whose id is this, or begins with it.
+
+    Raises:
+        ConfigError: No trial does, or several do.
+    """
+    return _one(start, trials(store))
+
+
+def find_trials(store: Store, names: Sequence[str]) -> list[str]:
+    """The trials that are named one by one, and those of the experiments that are named.
+
+    Raises:
+        ConfigError: A name is neither an experiment's nor the start of just one trial's id.
+    """
+    known, every = experiments(store), trials(store)
+    found: dict[str, None] = {}
+    for name in names:
+        if _stem(name) in known:
+            found |= dict.fromkeys(members(store, _stem(name)))
+        elif name.endswith((".yaml", ".yml")):
+            raise _unknown("experiment", name, known)
+        else:
+            found[_one(name, every)] = None
+    return list(found)
+
+
+def _one(start: str, known: Iterable[str]) -> str:
+    found = sorted(trial_id for trial_id in known if trial_id.startswith(start))
+    if start in found:
+        return start
+    if not found:
+        raise _unknown("trial", start, known)
+    if len(found) > 1:
+        shown = ", ".join(found[:4]) + (", …" if len(found) > 4 else "")
+        raise ConfigError(
+            f"{len(found)} trials begin with {start!r}", fix=f"write more of one id: {shown}"
+        )
+    return found[0]
+
+
+def _unknown(kind: str, name: str, known: Iterable[str]) -> ConfigError:
+    known = sorted(known)
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    near = near or [one for one in known if name and name in one][:3]
+    fix = f"the store has no {kind} yet" if not known else "nas-sweep status lists what there is"
+    return ConfigError(
+        f"the store has no {kind} {name!r}", fix=f"nearest: {', '.join(near)}" if near else fix
+    )
+
+
+def _stem(name: str) -> str:
+    return Path(name).stem if name.endswith((".yaml", ".yml")) else name

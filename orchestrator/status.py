@@ -1,0 +1,207 @@
+"""How the trials of a store stand, from the store alone: no driver need be alive or near.
+
+It reads and never fences: an expired lease is told of and left to the next taker. Ended trials are
+counted by name; of those only the column with the status is read, of running ones the last row.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from orchestrator import lookup
+from results_schema import layout
+from results_schema.errors import MissingKey, NasSweepError
+from results_schema.holder import Holder
+from results_schema.lease import EXPIRY
+from results_schema.store import LocalStore
+
+STATES = ("done", "diverged", "damaged", "running", "failed", "cancelled", "owed")
+UNNAMED = ""
+"""Stands for the experiment of trials that none names, such as those of `workers.train`."""
+
+
+@dataclass(frozen=True)
+class Running:
+    """A trial that somebody holds.
+
+    Attributes:
+        trial_id: Of the trial.
+        host: Of the holder.
+        epoch: Epochs trained.
+        epochs: To train; None while its schedule does not tell.
+        row_age: Seconds since the last row, None without any.
+        beat_age: Seconds since the last heartbeat, by the file system's clock.
+        lost: Whether the holder is dead, or silent for so long that it may be replaced.
+    """
+
+    trial_id: str
+    host: str
+    epoch: int
+    epochs: int | None
+    row_age: float | None
+    beat_age: float | None
+    lost: bool
+
+
+@dataclass(frozen=True)
+class Status:
+    """How things stand.
+
+    Attributes:
+        experiments: Of each experiment the state of each of its trials.
+        running: What is held, lost leases too.
+        failed: `trial_id`, `kind`, `message`, `at` and `log` of each failed trial.
+    """
+
+    experiments: dict[str, dict[str, str]]
+    running: list[Running]
+    failed: list[dict[str, str]]
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing runs and nothing is owed."""
+        left = {state for trials in self.experiments.values() for state in trials.values()}
+        return not left & {"running", "owed"}
+
+    def of(self, state: str) -> list[str]:
+        """Trials in a state, each once."""
+        every = [trials.items() for trials in self.experiments.values()]
+        return list(dict.fromkeys(t for items in every for t, s in items if s == state))
+
+
+@dataclass
+class Observer:
+    """Looks at a store, again and again; remembers how trials ended.
+
+    Attributes:
+        store: The store.
+    """
+
+    store: LocalStore
+    _ended: dict[str, str] = field(default_factory=dict)
+
+    def look(self, names: list[str]) -> Status:
+        """How the trials of some experiments stand; with none named, all trials of the store.
+
+        Raises:
+            ConfigError: An experiment is not in this store.
+            StoreError: The store can't be read.
+        """
+        store = self.store
+        groups = {
+            name: lookup.members(store, name) for name in lookup.find_experiments(store, names)
+        }
+        if not names:
+            named = {trial_id for ids in groups.values() for trial_id in ids}
+            if others := sorted(lookup.trials(store) - named):
+                groups[UNNAMED] = others
+        wanted = {trial_id for ids in groups.values() for trial_id in ids}
+        # In the order in which a trial passes through them, so that none is missed on its way.
+        held = {item: by for item, by in store.leases.held().items() if item in wanted}
+        failures = layout.names(store.list(layout.FAILURES)) & wanted
+        cancelled = lookup.cancelled(store)
+        ended = layout.names(store.list(layout.TRIALS)) & wanted
+        running = [self._running(t, by) for t, by in held.items() if t not in ended]
+        alive = {one.trial_id for one in running if not one.lost}
+
+        def state(trial_id: str) -> str:
+            if trial_id in ended:
+                return self._ending(trial_id)
+            if trial_id in alive:
+                return "running"
+            if trial_id in failures:
+                return "failed"
+            return "cancelled" if trial_id in cancelled else "owed"
+
+        states = {trial_id: state(trial_id) for trial_id in wanted}
+        return Status(
+            {name: {t: states[t] for t in ids} for name, ids in groups.items()},
+            sorted(running, key=lambda one: one.trial_id),
+            [self._failure(t) for t in sorted(wanted) if states[t] == "failed"],
+        )
+
+    def _ending(self, trial_id: str) -> str:
+        if self._ended.get(trial_id, "damaged") == "damaged":
+            try:
+                self._ended[trial_id] = _status(self.store.get(layout.trial(trial_id)))
+            except MissingKey:
+                return "owed"
+            except (pa.ArrowException, OSError, ValueError, IndexError, KeyError):
+                self._ended[trial_id] = "damaged"
+        return self._ended[trial_id]
+
+    def _running(self, trial_id: str, holder: Holder) -> Running:
+        rate, epoch, first, row_age = 0.0, 0, 0.0, None
+        try:
+            file = pq.ParquetFile(io.BytesIO(self.store.get(layout.metrics(trial_id))))
+            table = file.read(["epoch", "rate", "finished_at"])
+            if len(table):
+                first, last = table["rate"][0].as_py(), table.slice(len(table) - 1).to_pylist()[0]
+                rate, epoch = last["rate"], last["epoch"]
+                row_age = max(0.0, time.time() - last["finished_at"].timestamp())
+        except (NasSweepError, pa.ArrowException, OSError, ValueError, KeyError):
+            pass  # none yet, or damaged: its worker will write it anew
+        folder = self.store.root / layout.LEASES / trial_id / holder.token
+        try:
+            beat_age = max(0.0, time.time() - (folder / "heartbeat").stat().st_mtime)
+        except OSError:
+            beat_age = None
+        lost = self.store.leases.expired(trial_id, holder) or (beat_age or 0.0) >= EXPIRY
+        epochs = epochs_asked(first, rate, epoch)
+        return Running(trial_id, holder.host, epoch, epochs, row_age, beat_age, lost)
+
+    def _failure(self, trial_id: str) -> dict[str, str]:
+        try:
+            read = json.loads(self.store.get(layout.failure(trial_id)))
+        except (NasSweepError, ValueError):
+            read = {}
+        read = read if isinstance(read, dict) else {}
+        told = {name: str(read.get(name, "unknown")) for name in ("kind", "message", "at")}
+        return {"trial_id": trial_id, **told, "log": self.store.locate(layout.log(trial_id))}
+
+
+def epochs_asked(first: float, rate: float, epoch: int) -> int | None:
+    """E of the cosine schedule lr(e) = ½·lr·(1 + cos(π e / E)), e = epoch − 1 (Section A.3).
+
+    The store has no spec of a trial that has not ended, but its rows have the rate of each epoch.
+
+    Args:
+        first: The rate of the first epoch.
+        rate: That of a later one.
+        epoch: Which, counted from 1.
+    """
+    if epoch < 2 or not 0 < rate < first:
+        return None
+    found = math.pi * (epoch - 1) / math.acos(2 * rate / first - 1)
+    return round(found) if abs(found - round(found)) < 0.01 and round(found) >= epoch else None
+
+
+def as_json(status: Status) -> dict[str, Any]:
+    """The same for programs."""
+    return {
+        "experiments": {
+            name: {state: sum(s == state for s in trials.values()) for state in STATES}
+            for name, trials in status.experiments.items()
+        },
+        "running": [vars(one) for one in status.running],
+        "failed": status.failed,
+        "diverged": status.of("diverged"),
+    }
+
+
+def _status(data: bytes) -> str:
+    """Of an ended trial's row, from the footer's statistics: no column is decoded."""
+    file = pq.ParquetFile(io.BytesIO(data))
+    column = file.schema_arrow.get_field_index("status")
+    statistics = file.metadata.row_group(0).column(column).statistics
+    if statistics is not None and statistics.has_min_max:
+        return str(statistics.max)
+    return str(file.read(["status"])["status"][0].as_py())
