@@ -165,6 +165,17 @@ def status(
     show_status(experiments, store, as_json_lines=as_json, watch=watch, only=only)
 
 
+@cli.command()
+@_store_option
+@click.argument("trial")
+@click.option("-f", "--follow", is_flag=True, help="Go on until the trial ends.")
+def logs(trial: str, store: str, follow: bool) -> None:
+    """Print the log of the trial whose id begins with TRIAL."""
+    from orchestrator.logs import show_log
+
+    show_log(trial, store, follow=follow)
+
+
 def main() -> None:
     """The console script. Errors of the user's are told in plain words, without a traceback."""
     try:
