@@ -14,6 +14,8 @@ from orchestrator import cluster
 from results_schema.errors import MachineError
 from results_schema.results import Results
 
+pytestmark = pytest.mark.timeout(400)
+
 TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "5e" * 16}
 
 HEAD = """

@@ -25,6 +25,8 @@ from results_schema.store import open_store
 from workers.data.cifar import CIFAR10
 from workers.training import checkpoint
 
+pytestmark = pytest.mark.timeout(400)
+
 EPOCHS = 8
 """Of trials that are to be disturbed: some 0.2 s each."""
 

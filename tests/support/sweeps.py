@@ -54,7 +54,7 @@ def started(*arguments: object, **environment: str) -> Iterator[subprocess.Popen
             process.kill()
 
 
-def finish(process: subprocess.Popen[str], seconds: float = 100) -> tuple[int, str]:
+def finish(process: subprocess.Popen[str], seconds: float = 300) -> tuple[int, str]:
     """Exit code and output."""
     output, _ = process.communicate(timeout=seconds)
     return process.returncode, output
@@ -85,7 +85,7 @@ def canonical(store: LocalStore) -> list[pd.DataFrame]:
     return found
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
+def wait_for(condition: Callable[[], object], seconds: float = 150) -> None:
     """Returns when the condition holds."""
     end = time.monotonic() + seconds
     while not condition():
