@@ -22,6 +22,8 @@ _store_option = click.option(
     "--store", default="results", show_default=True, help="Folder of results."
 )
 
+_yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
+
 
 def _experiment_options(command: Any) -> Any:
     for option in (
@@ -174,6 +176,18 @@ def logs(trial: str, store: str, follow: bool) -> None:
     from orchestrator.logs import show_log
 
     show_log(trial, store, follow=follow)
+
+
+@cli.command()
+@_store_option
+@click.argument("names", nargs=-1, metavar="[EXPERIMENT|TRIAL]...")
+@click.option("--diverged", is_flag=True, help="Put diverged trials of the experiments back too.")
+@_yes_option
+def retry(names: tuple[str, ...], store: str, diverged: bool, yes: bool) -> None:
+    """Forget failures; put diverged trials, or any named ones, back to be trained anew."""
+    from orchestrator.retry import retry
+
+    retry(names, store, diverged=diverged, yes=yes)
 
 
 def main() -> None:

@@ -65,7 +65,7 @@ def find_experiments(store: Store, names: Sequence[str]) -> list[str]:
         ConfigError: No experiment of that name was launched into this store.
     """
     known = experiments(store)
-    wanted = dict.fromkeys(_stem(name) for name in names)
+    wanted = dict.fromkeys(stem(name) for name in names)
     for name in wanted:
         if name not in known:
             raise _unknown("experiment", name, known)
@@ -90,13 +90,18 @@ def find_trials(store: Store, names: Sequence[str]) -> list[str]:
     known, every = experiments(store), trials(store)
     found: dict[str, None] = {}
     for name in names:
-        if _stem(name) in known:
-            found |= dict.fromkeys(members(store, _stem(name)))
+        if stem(name) in known:
+            found |= dict.fromkeys(members(store, stem(name)))
         elif name.endswith((".yaml", ".yml")):
             raise _unknown("experiment", name, known)
         else:
             found[_one(name, every)] = None
     return list(found)
+
+
+def stem(name: str) -> str:
+    """The experiment's name, given that or its file."""
+    return Path(name).stem if name.endswith((".yaml", ".yml")) else name
 
 
 def _one(start: str, known: Iterable[str]) -> str:
@@ -121,7 +126,3 @@ def _unknown(kind: str, name: str, known: Iterable[str]) -> ConfigError:
     return ConfigError(
         f"the store has no {kind} {name!r}", fix=f"nearest: {', '.join(near)}" if near else fix
     )
-
-
-def _stem(name: str) -> str:
-    return Path(name).stem if name.endswith((".yaml", ".yml")) else name

@@ -36,6 +36,7 @@ class Trained:
 
     def copied(self, folder: Path) -> Trained:
         """The same in another folder."""
+        folder.mkdir(exist_ok=True)
         experiment = Path(shutil.copy(self.experiment, folder))
         root = shutil.copytree(self.store.root, folder / "results")
         return Trained(experiment, LocalStore(root), self.ids)

@@ -1,0 +1,63 @@
+"""Removing what a preview named, one trial at a time and never under a worker's hands."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable
+
+from results_schema import layout
+from results_schema.store import LocalStore
+
+
+def size(store: LocalStore, keys: Iterable[str]) -> int:
+    """Bytes under the keys; what is gone meanwhile counts nothing."""
+    total = 0
+    for key in keys:
+        with contextlib.suppress(OSError):
+            total += (store.root / key).stat().st_size
+    return total
+
+
+def everything(store: LocalStore, trial_id: str, *, log: bool) -> list[str]:
+    """Every key of a trial, the ending first: cut short, what is left is a trial that goes on.
+
+    Args:
+        store: Where.
+        trial_id: Of the trial.
+        log: Whether its log belongs to it.
+    """
+    checkpoints = store.list(layout.checkpoints(trial_id))
+    # Each state.json sorts before its tensors, and without it they are no checkpoint.
+    keys = [
+        layout.trial(trial_id),
+        layout.failure(trial_id),
+        *checkpoints,
+        layout.metrics(trial_id),
+        *([layout.log(trial_id)] if log else []),
+    ]
+    return [key for key in keys if store.has(key)]
+
+
+def remove(store: LocalStore, trial_id: str, keys: Iterable[str]) -> bool:
+    """Deletes keys of a trial while no worker has it; false, and nothing, if one does.
+
+    Raises:
+        StoreError: Something can't be removed.
+    """
+    lease = store.leases.take(trial_id)
+    if lease is None:
+        return False
+    with lease:
+        for key in keys:
+            store.delete(key)
+    return True
+
+
+def amount(count: int) -> str:
+    """Bytes in words: `12 bytes`, `3.4 kB`, `1.2 GB`."""
+    value, units = float(count), ["kB", "MB", "GB", "TB"]
+    if count < 1000:
+        return f"{count} bytes"
+    while value >= 1000 and units:
+        value, unit = value / 1000, units.pop(0)
+    return f"{value:.1f} {unit}"
