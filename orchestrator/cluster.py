@@ -10,10 +10,12 @@ import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import ray
 from rich.console import Console
 
+from orchestrator.words import cores
 from results_schema.errors import MachineError
 
 
@@ -29,51 +31,56 @@ def cluster(address: str | None, console: Console) -> Iterator[None]:
         MachineError: Ray can't be started or reached.
     """
     _check_listening(address)
-    folder = None if address else tempfile.mkdtemp(prefix="nas-sweep-")
-    own = {
-        "num_cpus": len(os.sched_getaffinity(0)),
-        "include_dashboard": True,
-        "object_store_memory": 200_000_000,  # items and rows are small; tensors never pass here
-        "_temp_dir": folder,
-    }
-    try:
-        context = ray.init(
-            address or "local",
-            logging_level=logging.ERROR,
-            log_to_driver=False,
-            **({} if address else own),
-        )
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-        if folder:
-            shutil.rmtree(folder, ignore_errors=True)
-        raise MachineError(
-            f"Ray can't be {'reached' if address else 'started'}: {error}",
-            where=address or "",
-            fix="check --address, and that RAY_AUTH_TOKEN holds the cluster's token; "
-            "without --address Ray is started on this machine",
-        ) from error
-    try:
+    with contextlib.ExitStack() as stack:
+        own: dict[str, Any] = {}
+        if address is None:
+            folder = _short_folder()
+            stack.callback(shutil.rmtree, folder, ignore_errors=True)
+            own = {
+                "num_cpus": cores(),
+                "include_dashboard": True,
+                "object_store_memory": 200_000_000,  # items and rows are small
+                "_temp_dir": folder,
+            }
+        stack.callback(ray.shutdown)
+        try:
+            context = ray.init(
+                address or "local", logging_level=logging.ERROR, log_to_driver=False, **own
+            )
+        except (RuntimeError, ValueError, OSError) as error:
+            raise MachineError(
+                f"Ray can't be {'reached' if address else 'started'}: {error}",
+                where=address or "",
+                fix="check --address, and that RAY_AUTH_TOKEN holds the cluster's token; "
+                "without --address Ray is started on this machine",
+            ) from error
         _introduce(context.dashboard_url, console)
         yield
-    finally:
-        ray.shutdown()
-        if folder:
-            shutil.rmtree(folder, ignore_errors=True)
+
+
+def has_gpus() -> bool:
+    """Whether any node of the cluster has a GPU."""
+    return ray.cluster_resources().get("GPU", 0) > 0
 
 
 def slots(device: str, gpus_per_trial: float) -> int:
-    """How many trials run side by side: one a core, or as many as share the GPUs.
+    """How many trials run side by side: one a core, or as many as share each node's GPUs.
 
     Raises:
         MachineError: There is no room for even one.
     """
-    resources = ray.cluster_resources()
-    room = int(resources.get("CPU", 0))
-    if device == "cuda":
-        gpus = resources.get("GPU", 0.0)
-        fit = int(gpus) * int(1 / gpus_per_trial) if gpus_per_trial <= 1 else gpus / gpus_per_trial
-        room = min(room, int(fit))
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    room = 0
+    for node in nodes:
+        fit = int(node.get("CPU", 0))
+        if device == "cuda":
+            gpus = node.get("GPU", 0)
+            whole = gpus_per_trial >= 1
+            shared = gpus // gpus_per_trial if whole else gpus * int(1 / gpus_per_trial)
+            fit = min(fit, int(shared))
+        room += fit
     if room < 1:
+        resources = ray.cluster_resources()
         raise MachineError(
             f"Ray has {resources.get('CPU', 0):g} CPUs and {resources.get('GPU', 0):g} GPUs, "
             f"no room for a trial on {device}",
@@ -101,9 +108,19 @@ def _introduce(url: str | None, console: Console) -> None:
     if not url:
         return
     console.print(f"Ray dashboard: http://{url}", highlight=False, markup=False)
+    if os.environ.get("RAY_AUTH_MODE") == "disabled":
+        return
     token = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", "~/.ray/auth_token")).expanduser()
     if "RAY_AUTH_TOKEN" in os.environ:
         console.print("  it asks for a token: the value of RAY_AUTH_TOKEN", markup=False)
     elif token.exists():
-        token.chmod(0o600)  # Ray leaves it readable by every user of the machine
+        if "RAY_AUTH_TOKEN_PATH" not in os.environ:
+            with contextlib.suppress(OSError):
+                token.chmod(0o600)  # Ray leaves its own readable by every user of the machine
         console.print(f"  it asks for a token: cat {token}", highlight=False, markup=False)
+
+
+def _short_folder() -> str:
+    """A folder of this launch alone, whose path leaves room for the names of Ray's sockets."""
+    folder = tempfile.gettempdir()
+    return tempfile.mkdtemp(prefix="nas-sweep-", dir=folder if len(folder) < 24 else "/tmp")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from orchestrator.progress import span
+from orchestrator.words import span
 from results_schema.trial import TrialSpec
 from workers.cells.cost import count
 from workers.data.catalog import describe

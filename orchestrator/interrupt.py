@@ -17,7 +17,7 @@ from results_schema.errors import StoreError
 from results_schema.store import Store
 
 GRACE = 8.0
-"""Seconds between asking and insisting."""
+"""Seconds between SIGTERM and insisting: whoever preempts a machine does not wait for long."""
 
 
 class Interruption:
@@ -34,7 +34,7 @@ def interruptible(
     """Inside this context SIGINT and SIGTERM stop the launch instead of the process.
 
     The first one stops the queue and leaves a request in the store that workers look for after
-    each epoch. `GRACE` seconds later, or at the second one, Tune is told to end at once.
+    each epoch. At the second one, or `GRACE` seconds after a SIGTERM, Tune is told to end at once.
     """
     interruption = Interruption()
     insist = threading.Timer(GRACE, _end_tune)
@@ -46,12 +46,15 @@ def interruptible(
             return
         interruption.came = True
         queue.stop()
-        console.print("stopping: each trial ends its epoch; again to stop at once")
+        console.print("stopping: each trial ends its epoch and commits it; again to stop at once")
         with contextlib.suppress(StoreError):
             store.put(layout.stop(launch), b"")
-        insist.start()
+        if signum == signal.SIGTERM:
+            insist.start()
 
     before = {s: signal.signal(s, handle) for s in (signal.SIGINT, signal.SIGTERM)}
+    # Until Tune listens to it, it must not end the process; the queue offers nothing by then.
+    before[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, lambda *_: None)
     try:
         yield interruption
     finally:

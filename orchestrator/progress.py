@@ -11,6 +11,7 @@ from rich.progress import Progress as Bar
 from rich.text import Text
 
 from orchestrator.queue import Queue
+from orchestrator.words import span
 from results_schema.trial import TrialSpec
 
 
@@ -70,7 +71,8 @@ class Progress:
     def refresh(self) -> None:
         """Shows what has changed in the queue."""
         endings = self._queue.endings
-        done = self._before + sum(status != "failed" for status in endings.values())
+        left = ("failed", "cancelled")
+        done = self._before + sum(status not in left for status in endings.values())
         total = self._bar.tasks[0].total or 0
         self._bar.update(self._task, completed=total - self._epochs_left(), done=done)
         for trial_id in endings.keys() - self._told:
@@ -91,7 +93,8 @@ class Progress:
     @property
     def status(self) -> str:
         """Such as `2 running, 0 failed, 3.1 epochs/s, 4 min left`."""
-        failed = sum(status == "failed" for status in self._queue.endings.values())
+        # A thread of the bar's asks, while the queue goes on.
+        failed = sum(status == "failed" for status in list(self._queue.endings.values()))
         speed = self._trained / max(time.monotonic() - self._start, 1e-9)
         parts = [
             f"{min(self._queue.running, self._slots)} running",
@@ -117,12 +120,3 @@ class _Status(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         return Text(self._progress.status, style="dim")
-
-
-def span(seconds: float) -> str:
-    """A length of time in words: `40 s`, `12 min`, `5.0 h`, `19 days`."""
-    for unit, size in (("years", 365 * 86400), ("days", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * size:
-            count = seconds / size
-            return f"{count:.0f} {unit}" if unit == "min" or count >= 10 else f"{count:.1f} {unit}"
-    return f"{seconds:.0f} s"

@@ -40,7 +40,7 @@ class QueueSearcher(Searcher):
         """An epoch was trained, or a trial of the item has come to an outcome."""
         if "epoch" in result:
             self._progress.epoch(result["trial"], result["epoch"])
-        else:
+        elif "status" in result:
             self._queue.settle(
                 self._tokens[trial_id],
                 result["trial"],
@@ -56,8 +56,9 @@ class QueueSearcher(Searcher):
         """Tune is done with the item: its worker returned, or died."""
         if result is not None and not error:
             self.on_trial_result(trial_id, result)
-        token = self._tokens.pop(trial_id)
-        self._queue.close(token, died=error)
+        token = self._tokens.pop(trial_id, None)
+        if token is not None:
+            self._queue.close(token, died=error)
         self._progress.refresh()
 
     def __getstate__(self) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from rich.live import Live
 from rich.text import Text
 
 from orchestrator.lookup import existing_store
-from orchestrator.progress import span
 from orchestrator.status import STATES, UNNAMED, Observer, Running, Status, as_json
+from orchestrator.words import span
 from results_schema import layout
 from results_schema.store import LocalStore
 

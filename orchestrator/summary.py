@@ -23,9 +23,9 @@ def print_results(trials: pd.DataFrame, console: Console) -> None:
     """
     for key, group in trials.groupby(["dataset", "learning_rate"], sort=False):
         dataset, rate = cast("tuple[str, float]", key)
-        means = group.pivot_table("test_accuracy", "index", "base", sort=False, dropna=False)
-        lost = group[group["status"] == "diverged"]
-        diverged = set(zip(lost["index"], lost["base"], strict=True))
+        cells = group.groupby(["index", "base"], sort=False)
+        means = cells.apply(_mean_of_done).unstack()
+        diverged = cells["status"].apply(lambda s: (s == "diverged").sum()).unstack()
         table = Table(
             "index",
             *(str(base) for base in means.columns),
@@ -33,8 +33,8 @@ def print_results(trials: pd.DataFrame, console: Console) -> None:
             title_justify="left",
         )
         for index, row in means.sort_index().iterrows():
-            cells = [_cell(value, (index, base) in diverged) for base, value in row.items()]
-            table.add_row("base" if index == 0 else f"C{index}", *cells)
+            shown = [_cell(*pair) for pair in zip(row, diverged.loc[index], strict=True)]
+            table.add_row("base" if index == 0 else f"C{index}", *shown)
         console.print(table)
 
 
@@ -60,7 +60,11 @@ def draw_figures(results: Results, experiments: Sequence[Experiment], console: C
         console.print(note, style="yellow", highlight=False)
 
 
-def _cell(accuracy: float, diverged: bool) -> str:
-    if pd.isna(accuracy):
-        return "–"
-    return f"{100 * accuracy:.1f}" + (" diverged" if diverged else "")
+def _mean_of_done(trials: pd.DataFrame) -> float:
+    """As in the figure, a diverged trial is no part of the mean."""
+    return trials.loc[trials["status"] == "done", "test_accuracy"].mean()
+
+
+def _cell(accuracy: float, diverged: float) -> str:
+    shown = "–" if pd.isna(accuracy) else f"{100 * accuracy:.1f}"
+    return f"{shown} ({diverged:.0f} diverged)" if diverged > 0 else shown

@@ -1,7 +1,7 @@
 """Rough durations: their arithmetic, not their truth."""
 
 from orchestrator.estimate import duration, multiply_adds, seconds
-from orchestrator.progress import span
+from orchestrator.words import span
 from results_schema.trial import NetworkSpec, Recipe, TrialSpec
 from workers.cells.bases import named
 

@@ -6,7 +6,7 @@ import re
 import pytest
 from rich.console import Console
 
-from orchestrator.progress import Progress, span
+from orchestrator.progress import Progress
 from orchestrator.queue import Queue
 from results_schema.store import open_store
 from results_schema.trial import NetworkSpec, Recipe, TrialSpec
@@ -49,8 +49,3 @@ def test_trials_epochs_and_failures_are_counted(tmp_path, terminal):
     else:
         assert f"5/7 {done.specs[0].trial_id} done; 2 running, 0 failed" in text
         assert len(text.splitlines()) == 2
-
-
-def test_spans_read_well():
-    lengths = (0.4, 90, 600, 7200, 86400 * 3, 86400 * 800)
-    assert [span(s) for s in lengths] == ["0 s", "90 s", "10 min", "2.0 h", "3.0 days", "2.2 years"]

@@ -1,0 +1,21 @@
+"""Small things that several rooms say: lengths of time, and how many cores there are."""
+
+from __future__ import annotations
+
+import os
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def span(seconds: float) -> str:
+    """A length of time in words: `40 s`, `12 min`, `5.0 h`, `19 days`."""
+    for unit, size in (("years", 365 * 86400), ("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            count = seconds / size
+            return f"{count:.0f} {unit}" if unit == "min" or count >= 10 else f"{count:.1f} {unit}"
+    return f"{seconds:.0f} s"
