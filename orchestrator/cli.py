@@ -190,6 +190,16 @@ def retry(names: tuple[str, ...], store: str, diverged: bool, yes: bool) -> None
     retry(names, store, diverged=diverged, yes=yes)
 
 
+@cli.command()
+@_store_option
+@click.argument("names", nargs=-1, required=True, metavar="EXPERIMENT|TRIAL...")
+def cancel(names: tuple[str, ...], store: str) -> None:
+    """Stop trials after their epoch, wherever they run; the next launch goes on."""
+    from orchestrator.cancel import cancel
+
+    cancel(list(names), store)
+
+
 def main() -> None:
     """The console script. Errors of the user's are told in plain words, without a traceback."""
     try:

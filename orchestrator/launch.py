@@ -30,18 +30,20 @@ class Options:
     """How to launch; none of it is part of a trial's identity.
 
     Attributes:
-        device: "cuda" or "cpu".
+        device: "cuda", "cpu", or None to choose by what the cluster has.
         address: Of a Ray cluster: "auto" or HOST:PORT; None starts Ray on this machine.
         gpus_per_trial: Share of a GPU that each trial takes; below 1 several share one.
         checkpoint_every: Seconds between checkpoints.
         checkpoint_at: Epochs whose checkpoints are kept for good.
+        cpu_will_do: Whether a CPU may be chosen.
     """
 
-    device: str
+    device: str | None = None
     address: str | None = None
     gpus_per_trial: float = 1.0
     checkpoint_every: float = 60.0
     checkpoint_at: tuple[int, ...] = ()
+    cpu_will_do: bool = False
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Report:
     """What came of a launch.
 
     Attributes:
-        endings: How each trial that ended in it did: done, diverged or failed.
+        endings: How each trial that left the queue did: done, diverged, failed or cancelled.
         reasons: Why each failed trial failed.
         interrupted: Whether a signal stopped it.
         unfit: Why the store could not be written any more, or empty.

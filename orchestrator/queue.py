@@ -51,8 +51,8 @@ class Queue:
 
     Attributes:
         store: Tells what others hold and what has ended meanwhile.
-        endings: How each trial that is off the queue ended: done, diverged, failed, or ended by
-            another launch.
+        endings: How each trial that is off the queue ended: done, diverged, failed, cancelled, or
+            ended by another launch.
         reasons: Why each failed trial failed.
         unfit: Why no more is offered: the store can't be written.
         stopping: Set by `stop`.
@@ -103,6 +103,9 @@ class Queue:
                 continue
             self._waiting.remove(owed)
             if owed.contested and self._ended_elsewhere(trial_id):
+                continue
+            if self.store.has(layout.cancel(trial_id)):
+                self.endings[trial_id] = "cancelled"
                 continue
             item = Item(uuid.uuid4().hex, (owed.spec,))
             self._running[item.token] = [owed]

@@ -55,9 +55,10 @@ def remove(store: LocalStore, trial_id: str, keys: Iterable[str]) -> bool:
 
 def amount(count: int) -> str:
     """Bytes in words: `12 bytes`, `3.4 kB`, `1.2 GB`."""
-    value, units = float(count), ["kB", "MB", "GB", "TB"]
     if count < 1000:
         return f"{count} bytes"
-    while value >= 1000 and units:
-        value, unit = value / 1000, units.pop(0)
-    return f"{value:.1f} {unit}"
+    value, units = count / 1000, ["kB", "MB", "GB", "TB"]
+    while value >= 999.95 and len(units) > 1:
+        value /= 1000
+        del units[0]
+    return f"{value:.1f} {units[0]}"

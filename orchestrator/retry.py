@@ -61,7 +61,8 @@ def retry(names: Sequence[str], location: str, *, diverged: bool, yes: bool) -> 
             f"{amount(size(store, keys))}. The same release on the same machine would find the "
             "same again."
         )
-        yes or click.confirm("Remove them?", abort=True)
+        if not yes:
+            click.confirm("Remove them?", abort=True)
     for trial_id in again.ended:
         if not remove(store, trial_id, everything(store, trial_id, log=False)):
             raise _held(store, [trial_id])

@@ -23,9 +23,9 @@ def train_item(config: dict[str, Any]) -> None:
     """
     settings = config["settings"]
     store = LocalStore(settings["store"])
-    stop_key = layout.stop(settings["launch"])
     for text in config["specs"]:
         spec = TrialSpec.from_json(text)
+        requests = layout.stop(settings["launch"]), layout.cancel(spec.trial_id)
         outcome = train(
             spec,
             store,
@@ -37,6 +37,6 @@ def train_item(config: dict[str, Any]) -> None:
             on_epoch=lambda row, spec=spec: tune.report(
                 {"trial": spec.trial_id, "epoch": row["epoch"]}
             ),
-            stop=lambda: store.has(stop_key),
+            stop=lambda requests=requests: any(map(store.has, requests)),
         )
         tune.report({"trial": spec.trial_id, **asdict(outcome)})

@@ -153,6 +153,35 @@ def test_an_attempt_that_came_to_nothing_leaves_the_trial_owed(store, status):
     assert offer(queue)[1] == trial_id
 
 
+def test_a_cancelled_trial_is_offered_no_more_and_spares_the_others(store):
+    queue, _ = make(store, 3)
+    item, running = offer(queue)
+    for number in (0, 1):
+        store.put(layout.cancel(spec(number).trial_id), b"")
+    queue.settle(item.token, running, "stopped", "after epoch 1 of 2")
+    queue.close(item.token)
+    item, trial_id = offer(queue)
+    assert trial_id == spec(2).trial_id
+    queue.settle(item.token, trial_id, "done", "trained")
+    queue.close(item.token)
+    assert queue.offer() is None
+    assert queue.over
+    assert queue.endings == {
+        running: "cancelled",
+        spec(1).trial_id: "cancelled",
+        spec(2).trial_id: "done",
+    }
+
+
+def test_a_trial_that_ended_before_its_request_was_seen_has_ended(store):
+    queue, _ = make(store, 1)
+    item, trial_id = offer(queue)
+    store.put(layout.cancel(trial_id), b"")
+    queue.settle(item.token, trial_id, "done", "trained")
+    queue.close(item.token)
+    assert queue.endings == {trial_id: "done"}
+
+
 def test_a_stopped_queue_offers_nothing_and_forgets_nothing(store):
     queue, _ = make(store, 2)
     item, _ = offer(queue)
