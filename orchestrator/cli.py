@@ -200,6 +200,22 @@ def cancel(names: tuple[str, ...], store: str) -> None:
     cancel(list(names), store)
 
 
+@cli.command()
+@_store_option
+@click.option("--unnamed", is_flag=True, help="Remove trials that no experiment names, too.")
+@click.option(
+    "--checkpoints",
+    is_flag=True,
+    help="Remove all checkpoints of ended trials but the last, too.",
+)
+@_yes_option
+def gc(store: str, unnamed: bool, checkpoints: bool, yes: bool) -> None:
+    """Remove what cut-off workers left behind, after a preview."""
+    from orchestrator.gc import collect
+
+    collect(store, unnamed=unnamed, checkpoints=checkpoints, yes=yes)
+
+
 def main() -> None:
     """The console script. Errors of the user's are told in plain words, without a traceback."""
     try:

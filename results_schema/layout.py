@@ -13,6 +13,7 @@ LEASES = "leases/"
 LOGS = "logs/"
 FIGURES = "figures/"
 REQUESTS = "requests/"
+CHECKPOINTS = "checkpoints/"
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,254}"
 """What a key has between its slashes: safe on every file system and never hidden."""
@@ -50,7 +51,7 @@ def log(trial_id: str) -> str:
 
 def checkpoints(trial_id: str) -> str:
     """The folder of a trial's checkpoints."""
-    return f"checkpoints/{trial_id}/"
+    return f"{CHECKPOINTS}{trial_id}/"
 
 
 def stop(launch: str) -> str:

@@ -1,0 +1,175 @@
+"""The collector removes litter alone, after a yes, and nothing that anyone holds or needs."""
+
+import os
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+from small_stores import contents, empty_store, renamed_members
+from small_trials import COMMIT_ALL, assert_same, train_on_few_digits
+
+from results_schema import layout
+from workers.training import checkpoint
+from workers.training.loop import Checkpointing
+
+
+def age(path: Path, days: float = 2) -> None:
+    """Makes a path and all below it old."""
+    then = time.time() - 86400 * days
+    for one in [*path.rglob("*"), path]:
+        os.utime(one, (then, then))
+
+
+def litter(root: Path) -> None:
+    """What cut-off workers of two days ago leave."""
+    (root / ".staging").mkdir(exist_ok=True)
+    (root / ".staging/abc").write_bytes(b"x" * 2000)
+    (root / "leases/.new-1/token").mkdir(parents=True)
+    (root / "leases/.new-1/token/heartbeat").write_text("{}")
+    (root / "requests").mkdir()
+    (root / "requests/stop-gone").touch()
+    for name in (".staging/abc", "leases/.new-1", "requests/stop-gone"):
+        age(root / name)
+    (root / "leases/empty").mkdir()
+
+
+def test_a_tidy_store_has_nothing_to_remove(run, trained, tmp_path):
+    before = contents(trained.store)
+    for root in (trained.store.root, empty_store(tmp_path).root, tmp_path):
+        code, output, _ = run("gc", "--store", root)
+        assert code == 0
+        assert "nothing to remove" in output
+    assert contents(trained.store) == before
+
+
+def test_litter_goes_and_everything_else_stays(run, trained):
+    root, before = trained.store.root, contents(trained.store)
+    litter(root)
+    half = root / layout.tensors(trained.ids[0], 1)
+    half.parent.mkdir()
+    half.write_bytes(b"half")
+    code, output, _ = run("gc", "--yes")
+    assert code == 0
+    assert "staged files: 1 files, 2.0 kB" in output
+    assert "halves of checkpoints: 1 files of 1 trials, 4 bytes" in output
+    assert "removed 2.0 kB" in output
+    assert contents(trained.store) == before
+    assert list((root / "leases").iterdir()) == []
+    assert not half.parent.exists()
+    assert "nothing to remove" in run("gc", "--yes")[1]
+
+
+def test_without_a_yes_nothing_goes(run, trained, monkeypatch, tmp_path):
+    litter(trained.store.root)
+    before = contents(trained.store)
+    (tmp_path / "answer").write_text("n\n")
+    with (tmp_path / "answer").open() as answer:
+        monkeypatch.setattr("sys.stdin", answer)
+        assert run("gc")[0] == 1
+    assert contents(trained.store) == before
+
+
+def test_what_is_young_or_held_stays(run, trained):
+    root, trial_id = trained.store.root, trained.ids[0]
+    litter(root)
+    for path in (root / ".staging/abc", root / "leases/.new-1", root / "requests/stop-gone"):
+        os.utime(path)
+    trained.cut_off(trial_id)
+    half = root / layout.tensors(trial_id, 1)
+    half.parent.mkdir()
+    half.write_bytes(b"being written")
+    beat = trained.held_elsewhere(trial_id)
+    renamed_members(trained.store, "small", trained.ids[1:], like="small")
+    before = contents(trained.store)
+    code, output, _ = run("gc", "--unnamed", "--checkpoints", "--yes")
+    assert code == 0
+    assert "1 trials are held and left alone" in output
+    assert contents(trained.store) == before
+    assert beat.exists()
+
+
+def test_checkpoints_kept_by_name_go_only_when_asked_for(run, trained, tmp_path):
+    store, spec = trained.store, trained.specs[0]
+    assert run("retry", trained.ids[0], "--yes")[0] == 0
+    named = Checkpointing(every=1e9, at=frozenset({1}))
+    assert train_on_few_digits(spec, store, named).status == "done"
+    assert checkpoint.epochs(store, spec.trial_id) == [1, 2]
+    assert "nothing to remove" in run("gc", "--yes")[1]
+    _, output, _ = run("gc", "--checkpoints", "--yes")
+    assert "earlier checkpoints of ended trials: 2 files of 1 trials" in output
+    assert checkpoint.epochs(store, spec.trial_id) == [2]
+    checkpoint.load(store, spec.trial_id, 2)
+
+
+def test_an_owed_trials_checkpoints_all_stay(run, trained):
+    trial_id = trained.ids[0]
+    first, second = (trained.store.root / layout.state(trial_id, n) for n in (1, 2))
+    shutil.copytree(second.parent, first.parent)
+    trained.cut_off(trial_id)
+    assert "nothing to remove" in run("gc", "--checkpoints", "--yes")[1]
+    assert checkpoint.epochs(trained.store, trial_id) == [1, 2]
+
+
+def test_a_trial_that_litter_was_taken_from_goes_on_as_if_nothing_had_been(run, trained, tmp_path):
+    untouched, spec = trained.copied(tmp_path / "copy"), trained.specs[0]
+    trained.cut_off(spec.trial_id, rows=1)
+    (trained.store.root / layout.state(spec.trial_id, 2)).unlink()
+    assert "halves" in run("gc", "--yes")[1]
+    assert train_on_few_digits(spec, trained.store, COMMIT_ALL).status == "done"
+    assert_same(trained.store, untouched.store, spec)
+
+
+def test_trials_that_no_experiment_names_go_when_asked_for(run, trained):
+    one, *named = trained.ids
+    renamed_members(trained.store, "small", named, like="small")
+    assert "nothing to remove" in run("gc", "--yes")[1]
+    code, output, _ = run("gc", "--unnamed", "--yes")
+    assert code == 0
+    assert f"  {one}" in output
+    assert not [key for key in contents(trained.store) if one in key]
+    assert "2 done" in run("status")[1]
+
+
+def test_where_it_is_unknown_what_is_named_nothing_goes(run, trained):
+    key = layout.members("small")
+    whole = trained.store.get(key)
+    trained.store.put(key, whole[:-9])
+    before = contents(trained.store)
+    assert run("gc", "--unnamed", "--yes")[0] == 3
+    trained.store.delete(key)
+    code, _, errors = run("gc", "--unnamed", "--yes")
+    assert code == 2
+    assert "no experiment names any trial" in errors
+    trained.store.put(key, whole[:-9])
+    assert contents(trained.store) == before
+
+
+def test_links_are_not_followed(run, trained, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/precious").write_text("precious")
+    staging = trained.store.root / ".staging"
+    staging.mkdir(exist_ok=True)
+    (staging / "link").symlink_to(tmp_path / "mine")
+    age(tmp_path / "mine")
+    then = time.time() - 1e6
+    os.utime(staging / "link", (then, then), follow_symlinks=False)
+    run("gc", "--yes")
+    assert not (staging / "link").is_symlink()
+    assert (tmp_path / "mine/precious").exists()
+
+
+def test_a_missing_store_is_said(run, tmp_path):
+    assert run("gc", "--yes", "--store", tmp_path / "nowhere")[0] == 3
+
+
+@pytest.mark.parametrize("option", ["--unnamed", "--checkpoints"])
+def test_strange_names_are_left_alone(run, trained, option):
+    checkpoints = trained.store.root / "checkpoints"
+    (checkpoints / "a file").write_text("mine")
+    (checkpoints / "stray").write_text("mine")
+    (checkpoints / trained.ids[0] / "notes.txt").write_text("mine")
+    (trained.store.root / "mine.txt").write_text("mine")
+    before = contents(trained.store)
+    assert run("gc", option, "--yes")[0] == 0
+    assert contents(trained.store) == before
