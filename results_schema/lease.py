@@ -3,9 +3,10 @@
 A worker whose node was declared dead may train on; its writes must not mix with its successor's.
 A lease on item X is a folder `leases/X/<token>/`. It is taken by renaming a prepared folder to
 `leases/X`, which succeeds for one taker alone. Every write of the holder is staged inside its
-token folder and renamed out of it (`results_schema.store`). A successor first removes that
-folder: from then on the old holder's writes fail with ENOENT, and it stops. The folder is never
-made again, and no file in it stays open.
+token folder and renamed out of it, and what it deletes is first renamed into it
+(`results_schema.store`). A successor first removes that folder: from then on the old holder's
+writes and deletes fail with ENOENT, and it stops. The folder is never made again, and no file in
+it stays open.
 
 A lease is expired when its heartbeat has not changed for `EXPIRY` seconds of the observer's own
 monotonic clock, or when its holder ran on this very machine and its process is gone.
@@ -21,6 +22,7 @@ import shutil
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -65,8 +67,8 @@ class Lease:
         """Tells a lost lease from a failing disk.
 
         Args:
-            error: Why a write failed.
-            staged: The file that was to be renamed out of the lease's folder.
+            error: Why a write or a removal failed.
+            staged: The file in the lease's folder that it began with.
 
         Raises:
             Superseded: The file is gone: whoever takes over removes it, just before the folder.
@@ -102,10 +104,11 @@ class Leases:
 
     Args:
         root: The folder `leases` of the store.
+        clock: Gives the observer's time, in seconds.
     """
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
+    def __init__(self, root: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        self._root, self._clock = root, clock
         self._seen: dict[tuple[str, str], tuple[int, float]] = {}
 
     def take(self, item: str, token: str | None = None) -> Lease | None:
@@ -150,7 +153,7 @@ class Leases:
 
     def expired(self, item: str, holder: Holder) -> bool:
         """Whether the holder is dead, or has not beaten for `EXPIRY` s while we watched."""
-        now = time.monotonic()
+        now = self._clock()
         beat, since = self._seen.get((item, holder.token), (-1, now))
         if beat != holder.beat:
             since = now

@@ -3,7 +3,8 @@
 A put is atomic: the bytes are written aside, on the same file system, and renamed into place, so
 that a reader sees the old file or the new one and never a torn one. A put under a lease is staged
 in the lease's own folder; when the lease has been taken over that folder is gone, the rename
-fails, and the writer learns that it is superseded (`results_schema.lease`).
+fails, and the writer learns that it is superseded (`results_schema.lease`). A delete under a lease
+goes the other way: the file is renamed into that folder, and removed there.
 """
 
 from __future__ import annotations
@@ -69,8 +70,17 @@ class Store(Protocol):
         """
         ...
 
-    def delete(self, key: str) -> None:
-        """Removes what lies under the key, if anything does."""
+    def delete(self, key: str, *, lease: Lease | None = None) -> None:
+        """Removes what lies under the key, if anything does.
+
+        Args:
+            key: Where.
+            lease: If given, remove only while this lease holds.
+
+        Raises:
+            Superseded: The lease has been taken over; nothing was removed.
+            StoreError: It could not be removed.
+        """
         ...
 
     def locate(self, key: str) -> str:
@@ -151,11 +161,14 @@ class LocalStore:
                 raise unfit(error, self.root / folder) from error
         return sorted(found)
 
-    def delete(self, key: str) -> None:
+    def delete(self, key: str, *, lease: Lease | None = None) -> None:
         """See `Store.delete`."""
         path = self._path(key)
         try:
-            path.unlink(missing_ok=True)
+            if lease is None:
+                path.unlink(missing_ok=True)
+            else:
+                _withdraw(path, lease)
             if key.count("/") > 1:  # a checkpoint's own folder, left empty; tables keep theirs
                 path.parent.rmdir()
         except OSError as error:
@@ -227,6 +240,21 @@ def _move(staged: Path, target: Path) -> list[Path]:
             tries += 1
             if tries == _TRIES or not staged.exists():
                 raise
+
+
+def _withdraw(path: Path, lease: Lease) -> None:
+    """Removes a file, if there is one, by way of the lease's folder."""
+    staged = lease.folder / uuid.uuid4().hex
+    try:
+        staged.touch()  # so that no folder, which a rename would carry off, can take its place
+        path.replace(staged)
+    except OSError as error:
+        lease.check(error, staged)
+        if error.errno != errno.ENOENT:
+            raise
+    finally:
+        with contextlib.suppress(OSError):  # what is left goes with the lease
+            staged.unlink()
 
 
 def _make_folder(folder: Path) -> list[Path]:

@@ -208,6 +208,20 @@ class StoreContract:
                 store.put(SAMPLE, bytes([number]), lease=lease, durable=True)
                 assert store.get(SAMPLE) == bytes([number])
 
+    def test_the_holder_of_a_lease_deletes(self, store: Store):
+        lease = store.leases.take(TRIAL)
+        assert lease is not None
+        gone, kept = layout.state(TRIAL, 1), layout.tensors(TRIAL, 1)
+        with lease:
+            store.delete(gone, lease=lease)
+            for key in (gone, kept):
+                store.put(key, b"kept")
+            for _ in range(2):
+                store.delete(gone, lease=lease)
+                assert store.list(layout.checkpoints(TRIAL)) == [kept]
+            store.put(gone, b"again", lease=lease)
+            assert store.get(gone) == b"again"
+
     @pytest.mark.parametrize("durable", [False, True])
     def test_who_has_lost_the_lease_writes_nothing(self, store: Store, durable: bool):
         old = store.leases.take(TRIAL, "old")
@@ -219,8 +233,12 @@ class StoreContract:
         for key in (SAMPLE, layout.state(TRIAL, 7)):
             with pytest.raises(Superseded, match=TRIAL):
                 store.put(key, b"late", lease=old, durable=durable)
+            with pytest.raises(Superseded, match=TRIAL):
+                store.delete(key, lease=old)
         assert store.get(SAMPLE) == b"old"
         assert store.list(layout.checkpoints(TRIAL)) == []
         old.release()
         store.put(SAMPLE, b"new", lease=new)
         assert store.get(SAMPLE) == b"new"
+        store.delete(SAMPLE, lease=new)
+        assert not store.has(SAMPLE)

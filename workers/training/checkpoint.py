@@ -122,21 +122,27 @@ def epochs(store: Store, trial_id: str) -> list[int]:
     return sorted(epoch for epoch, key in parts if key == layout.state(trial_id, epoch))
 
 
-def prune(store: Store, trial_id: str, *, newest: int, keep: Collection[int], kept: int) -> None:
+def prune(
+    store: Store, lease: Lease, trial_id: str, *, newest: int, keep: Collection[int], kept: int
+) -> None:
     """Deletes all checkpoints but some, and what was never committed.
 
     Args:
         store: Where they are.
+        lease: On the trial.
         trial_id: Of which trial.
         newest: The epoch just committed; those of later epochs were found damaged, and go.
         keep: Epochs whose checkpoints stay.
         kept: How many of the newest stay besides.
+
+    Raises:
+        Superseded: The lease is lost; nothing of a successor's was deleted.
     """
     sound = [epoch for epoch in epochs(store, trial_id) if epoch <= newest]
     staying = {*sound[-kept:], *(set(sound) & set(keep))}
     for epoch, key in _parts(store, trial_id):
         if epoch not in staying:
-            store.delete(key)
+            store.delete(key, lease=lease)
 
 
 def _parts(store: Store, trial_id: str) -> list[tuple[int, str]]:

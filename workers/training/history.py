@@ -90,6 +90,7 @@ class History:
     def _prune(self, kept: int) -> None:
         checkpoint.prune(
             self._store,
+            self._lease,
             self._trial_id,
             newest=len(self.rows),
             keep=self._checkpointing.at,

@@ -184,14 +184,14 @@ class _Attempt:
     def _end(self, row: Row) -> None:
         store, trial_id = self.store, self.spec.trial_id
         self.history.close()
-        store.delete(layout.failure(trial_id))
+        store.delete(layout.failure(trial_id), lease=self.lease)
         self.log.say(f"{row['status']}: {row['exit_reason']}")
         self.log.flush()
         data = tables.to_parquet([row], tables.TRIALS)
         store.put(layout.trial(trial_id), data, lease=self.lease)
         # The trial has ended: a small file left over is no reason to call it failed.
         with contextlib.suppress(StoreError):
-            store.delete(layout.attempts(trial_id))
+            store.delete(layout.attempts(trial_id), lease=self.lease)
 
 
 def _check_versions(spec: TrialSpec) -> None:

@@ -229,9 +229,9 @@ def test_epochs_are_ordered_as_numbers(store: LocalStore):
 def test_pruning_keeps_the_newest_and_the_named(store: LocalStore, lease: Lease):
     for epoch in range(1, 8):
         checkpoint.save(store, lease, ID, example(epoch))
-    checkpoint.prune(store, ID, newest=7, keep={2, 99}, kept=2)
+    checkpoint.prune(store, lease, ID, newest=7, keep={2, 99}, kept=2)
     assert checkpoint.epochs(store, ID) == [2, 6, 7]
-    checkpoint.prune(store, ID, newest=7, keep={2}, kept=1)
+    checkpoint.prune(store, lease, ID, newest=7, keep={2}, kept=1)
     assert checkpoint.epochs(store, ID) == [2, 7]
     folders = {path.name for path in (store.root / layout.checkpoints(ID)).iterdir()}
     assert folders == {"epoch-00002", "epoch-00007"}
@@ -243,14 +243,14 @@ def test_pruning_removes_damaged_checkpoints_ahead_and_not_the_one_just_made(
     """A trial that had to start afresh must not lose its new checkpoints to old damaged ones."""
     for epoch in (1, 8, 9):
         checkpoint.save(store, lease, ID, example(epoch))
-    checkpoint.prune(store, ID, newest=1, keep={9}, kept=2)
+    checkpoint.prune(store, lease, ID, newest=1, keep={9}, kept=2)
     assert checkpoint.epochs(store, ID) == [1]
 
 
 def test_pruning_removes_what_was_never_committed(store: LocalStore, lease: Lease):
     store.put(layout.tensors(ID, 2), b"cut off before its state")
     checkpoint.save(store, lease, ID, example(3))
-    checkpoint.prune(store, ID, newest=3, keep=(), kept=2)
+    checkpoint.prune(store, lease, ID, newest=3, keep=(), kept=2)
     assert not store.has(layout.tensors(ID, 2))
 
 

@@ -210,6 +210,26 @@ def test_a_fenced_workers_successor_finishes_undisturbed(store: LocalStore, spec
     assert ending(store, spec)["attempts"] == 2
 
 
+def test_a_worker_that_wakes_after_its_successor_ended_the_trial_deletes_nothing(
+    store: LocalStore, spec: TrialSpec, monkeypatch: pytest.MonkeyPatch
+):
+    """It slept between its checkpoint and the removal of older ones."""
+    save, after = checkpoint.save, {}
+
+    def save_and_sleep(*arguments: Any) -> None:
+        save(*arguments)
+        monkeypatch.undo()
+        store.leases.fence(spec.trial_id, "old")
+        assert train(spec, LocalStore(store.root), device="cpu", token="new").status == "done"
+        after.update({key: store.get(key) for key in files(store)})
+
+    monkeypatch.setattr(checkpoint, "save", save_and_sleep)
+    outcome = train(spec, store, device="cpu", token="old", checkpointing=COMMIT_ALL)
+    assert (outcome.status, outcome.epochs) == ("superseded", 1)
+    assert {key: store.get(key) for key in files(store)} == after
+    assert checkpoint.epochs(store, spec.trial_id) == [EPOCHS]
+
+
 def test_the_log_tells_the_story(store: LocalStore, spec: TrialSpec):
     answers = iter([False, True])
     train(spec, store, device="cpu", stop=lambda: next(answers))

@@ -117,9 +117,9 @@ class FailingStore(LocalStore):
         self._count()
         super().put(key, data, lease=lease, durable=durable)
 
-    def delete(self, key: str) -> None:
+    def delete(self, key: str, *, lease: Lease | None = None) -> None:
         self._count()
-        super().delete(key)
+        super().delete(key, lease=lease)
 
     def _count(self) -> None:
         self.calls += 1
