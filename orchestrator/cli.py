@@ -63,10 +63,10 @@ def plan(
     spec: str | None,
 ) -> None:
     """Show what experiments owe, what is reused and how much there is to do."""
-    from orchestrator import commands
+    from orchestrator.plan_view import show_plan
 
     loaded = _load(experiments, profile, overrides)
-    commands.show_plan(loaded, store, as_json=as_json, spec=spec)
+    show_plan(loaded, store, as_json=as_json, spec=spec)
 
 
 @cli.command()
@@ -216,6 +216,26 @@ def gc(store: str, unnamed: bool, checkpoints: bool, yes: bool) -> None:
     collect(store, unnamed=unnamed, checkpoints=checkpoints, yes=yes)
 
 
+@cli.command()
+@_store_option
+@click.argument("experiment")
+@click.option("--to", required=True, metavar="FOLDER", help="Where to write; made if need be.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["parquet", "csv"]),
+    default="parquet",
+    show_default=True,
+    help="Of the files.",
+)
+@click.option("--force", is_flag=True, help="Replace files that are there.")
+def export(experiment: str, store: str, to: str, form: str, force: bool) -> None:
+    """Write an experiment's metrics, trials and members as single files."""
+    from orchestrator.export import export
+
+    export(experiment, store, to, form=form, force=force)
+
+
 def main() -> None:
     """The console script. Errors of the user's are told in plain words, without a traceback."""
     try:
@@ -236,6 +256,9 @@ def _load(
     names = [experiment.name for experiment in loaded]
     if twice := {name for name in names if names.count(name) > 1}:
         raise ConfigError(f"two experiments are called {sorted(twice)}", fix="rename one file")
+    figures = [name for experiment in loaded for name in experiment.figures]
+    if twice := {name for name in figures if figures.count(name) > 1}:
+        raise ConfigError(f"two figures are called {sorted(twice)}", fix="rename one of them")
     return loaded
 
 

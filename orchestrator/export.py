@@ -1,0 +1,96 @@
+"""Writes an experiment's tables as single files elsewhere, for those who have no store."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import uuid
+from pathlib import Path
+
+import click
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from orchestrator import lookup
+from results_schema import tables
+from results_schema.errors import ConfigError, StoreError
+from results_schema.results import Results
+
+FORMATS = ("parquet", "csv")
+
+
+def export(experiment: str, location: str, to: str, *, form: str, force: bool) -> None:
+    """Writes `<experiment>-metrics`, `-trials` and `-members`, each joined as `Results` does.
+
+    Args:
+        experiment: Its name, or its file.
+        location: The store's folder.
+        to: The folder to write to, made if it is not there.
+        form: Of `FORMATS`.
+        force: Whether to replace files that are there.
+
+    Raises:
+        ConfigError: The experiment is unknown, a file is there already, or the folder lies in the
+            store.
+        StoreError: The store can't be read, or the folder can't be written.
+    """
+    store = lookup.existing_store(location)
+    [name] = lookup.find_experiments(store, [experiment])
+    folder = Path(to)
+    if folder.resolve().is_relative_to(store.root.resolve()):
+        raise ConfigError(
+            "this folder lies in the store, whose tables must hold nothing else",
+            where=str(folder),
+            fix="name another folder after --to",
+        )
+    targets = {part: folder / f"{name}-{part}.{form}" for part in ("metrics", "trials", "members")}
+    there = [str(path) for path in targets.values() if path.exists()]
+    if there and not force:
+        raise ConfigError(f"there already: {', '.join(there)}", fix="add --force to replace them")
+    results = Results(store)
+    frames = {
+        "metrics": results.metrics(name),
+        "trials": results.trials(name),
+        "members": results.members(name),
+    }
+    encode = _to_parquet if form == "parquet" else _to_csv
+    _write({targets[part]: encode(frame) for part, frame in frames.items()})
+    for part, path in targets.items():
+        click.echo(f"{path}: {len(frames[part])} rows")
+
+
+def _to_parquet(frame: pd.DataFrame) -> bytes:
+    """With each column's unit and meaning, as the store's own tables have them."""
+    known = {f.name: f.metadata for s in (tables.TRIALS, tables.METRICS, tables.MEMBERS) for f in s}
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    told = [field.with_metadata(known.get(field.name)) for field in table.schema]
+    sink = io.BytesIO()
+    schema = pa.schema(told, metadata=table.schema.metadata)
+    pq.write_table(table.cast(schema), sink, compression="zstd")
+    return sink.getvalue()
+
+
+def _to_csv(frame: pd.DataFrame) -> bytes:
+    return frame.to_csv(index=False, lineterminator="\n").encode()
+
+
+def _write(files: dict[Path, bytes]) -> None:
+    """All files are written aside before the first one takes its name."""
+    aside = {path: path.with_name(f".{uuid.uuid4().hex}.new") for path in files}
+    try:
+        for path, data in files.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            aside[path].write_bytes(data)
+        for path, staged in aside.items():
+            staged.replace(path)
+    except OSError as error:
+        raise StoreError(
+            f"can't be written: {error.strerror or error}",
+            where=str(error.filename2 or error.filename or ""),
+            fix="make room or name another folder after --to",
+        ) from error
+    finally:
+        for staged in aside.values():
+            with contextlib.suppress(OSError):
+                staged.unlink()

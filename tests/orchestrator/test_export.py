@@ -1,0 +1,98 @@
+"""Exported files hold what Results shows, whole or not at all, and replace nothing unasked."""
+
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from small_stores import contents
+
+from results_schema.results import Results
+
+PARTS = ("members", "metrics", "trials")
+
+
+def read(path: Path) -> pd.DataFrame:
+    if path.suffix == ".csv":
+        versions = {"cuda": str, "cudnn": str}
+        return pd.read_csv(path, dtype=versions, float_precision="round_trip")
+    return pd.read_parquet(path)
+
+
+@pytest.mark.parametrize("form", ["parquet", "csv"])
+def test_files_hold_what_results_shows(run, trained, tmp_path, form):
+    trained.cut_off(trained.ids[0], rows=1)
+    before = contents(trained.store)
+    code, output, _ = run("export", "small.yaml", "--to", "a/b", "--format", form)
+    assert code == 0
+    assert f"small-metrics.{form}: 5 rows" in output
+    results = Results(trained.store)
+    for part in PARTS:
+        shown = getattr(results, part)("small")
+        written = read(tmp_path / f"a/b/small-{part}.{form}")
+        assert list(written.columns) == list(shown.columns)
+        for column in shown.columns:
+            for one, other in zip(shown[column], written[column], strict=True):
+                if form == "csv" and isinstance(one, pd.Timestamp):
+                    assert pd.Timestamp(other) == one
+                else:
+                    assert one == other or (pd.isna(one) and pd.isna(other)), (part, column)
+    assert sorted(path.stem for path in (tmp_path / "a/b").iterdir()) == [
+        f"small-{part}" for part in PARTS
+    ]
+    assert contents(trained.store) == before
+
+
+def test_parquet_keeps_units_and_meanings(run, trained, tmp_path):
+    assert run("export", "small", "--to", "out")[0] == 0
+    schema = pq.read_schema(tmp_path / "out/small-metrics.parquet")
+    assert schema.field("seconds").metadata[b"unit"] == b"s"
+    assert schema.field("index").metadata[b"doc"]
+
+
+def test_what_is_there_is_replaced_only_by_force(run, trained, tmp_path):
+    assert run("export", "small", "--to", "out")[0] == 0
+    mine = tmp_path / "out/small-trials.parquet"
+    mine.write_text("mine")
+    (tmp_path / "out/small-members.parquet").unlink()
+    code, _, errors = run("export", "small", "--to", "out")
+    assert code == 2
+    assert "small-trials.parquet" in errors
+    assert "--force" in errors
+    assert mine.read_text() == "mine"
+    assert not (tmp_path / "out/small-members.parquet").exists()
+    assert run("export", "small", "--to", "out", "--force")[0] == 0
+    assert len(pd.read_parquet(mine)) == 3
+
+
+@pytest.mark.parametrize("to", ["results", "results/metrics", "results/../results/x"])
+def test_the_store_itself_is_no_place_for_it(run, trained, to):
+    before = contents(trained.store)
+    code, _, errors = run("export", "small", "--to", to)
+    assert code == 2
+    assert "lies in the store" in errors
+    assert contents(trained.store) == before
+
+
+def test_a_folder_that_cannot_be_is_told_and_nothing_is_left(run, trained, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    code, _, errors = run("export", "small", "--to", "file/below")
+    assert code == 3
+    assert "can't be written" in errors
+    (tmp_path / "out/small-trials.parquet").mkdir(parents=True)
+    assert run("export", "small", "--to", "out", "--force")[0] == 3
+    assert not list((tmp_path / "out").glob(".*"))
+
+
+@pytest.mark.parametrize("name", ["smal", "../small", "", "all"])
+def test_an_unknown_experiment_writes_nothing(run, trained, tmp_path, name):
+    assert run("export", name, "--to", "out")[0] == 2
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_member_that_has_not_ended_is_there_without_numbers(run, trained, tmp_path):
+    trained.cut_off(trained.ids[0], rows=0)
+    for form in ("csv", "parquet"):
+        assert run("export", "small", "--to", "out", "--format", form)[0] == 0
+        trials = read(tmp_path / f"out/small-trials.{form}")
+        assert trials["test_accuracy"].isna().to_list() == [True, False, False]
