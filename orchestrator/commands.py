@@ -11,7 +11,7 @@ from orchestrator import environment, plan_view
 from orchestrator.cancel import forget
 from orchestrator.device import choose_device, local_gpu
 from orchestrator.experiment import Experiment
-from orchestrator.plan import Plan, make_plan, member_rows
+from orchestrator.plan import make_plan, member_rows
 from results_schema import layout, tables
 from results_schema.store import LocalStore, open_store
 from workers.data.folder import ready

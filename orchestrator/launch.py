@@ -1,11 +1,12 @@
 """Runs a plan's owed trials through Ray Tune, on this machine or on a cluster.
 
-Tune's own state is disposable: it lies in a private folder, is never restored, and goes away with
-the launch. What counts is in the store.
+Tune's own state is disposable: it lies in a private folder that is never restored and, unless the
+driver is killed, goes away with the launch. What counts is in the store.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 import uuid
@@ -15,13 +16,16 @@ from typing import Any
 from ray import tune
 from rich.console import Console
 
-from orchestrator.cluster import cluster, slots
+from orchestrator.cluster import cluster, has_gpus, slots
+from orchestrator.device import choose_device
 from orchestrator.interrupt import interruptible
 from orchestrator.plan import Plan
 from orchestrator.progress import Progress
 from orchestrator.queue import Queue
 from orchestrator.search import QueueSearcher
 from orchestrator.trainable import train_item
+from results_schema import layout
+from results_schema.errors import StoreError
 from results_schema.store import LocalStore
 
 
@@ -67,37 +71,44 @@ def run(plan: Plan, store: LocalStore, options: Options, console: Console) -> Re
     """Trains what the plan owes; returns when all has ended, or a signal has stopped it.
 
     Raises:
-        MachineError: Ray can't be reached, or has no room for even one trial.
+        MachineError: Ray can't be reached, has no GPU though one is meant, or has no room for even
+            one trial.
     """
     launch = uuid.uuid4().hex[:12]
     queue = Queue(store)
     queue.add(plan.owed)
     trials = {spec.trial_id: spec for spec in plan.owed}
-    settings = {
-        "store": str(store.root),
-        "launch": launch,
-        "device": options.device,
-        "checkpoint_every": options.checkpoint_every,
-        "checkpoint_at": list(options.checkpoint_at),
-    }
-    with cluster(options.address, console):
-        side_by_side = slots(options.device, options.gpus_per_trial)
-        os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(side_by_side + 2)
-        ended = len(plan.trials) - len(trials)
-        with (
-            # Inside, because Ray puts a SIGTERM handler of its own in force when it starts.
-            interruptible(queue, store, launch, console) as interruption,
-            Progress(queue, trials, ended=ended, slots=side_by_side, console=console) as progress,
-        ):
-            _tune(QueueSearcher(queue, settings, progress), options)
-    queue.close_all()  # only now is every worker gone
+    store.put(layout.launch(launch), b"")
+    try:
+        with cluster(options.address, console):
+            device = options.device or choose_device(plan, has_gpus(), options.cpu_will_do)
+            side_by_side = slots(device, options.gpus_per_trial)
+            os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(side_by_side + 2)
+            ended = len(plan.trials) - len(trials)
+            settings = {
+                "store": str(store.root),
+                "launch": launch,
+                "device": device,
+                "checkpoint_every": options.checkpoint_every,
+                "checkpoint_at": list(options.checkpoint_at),
+            }
+            share = {"CPU": 1.0} | ({"GPU": options.gpus_per_trial} if device == "cuda" else {})
+            with (
+                # Inside, because Ray puts a SIGTERM handler of its own in force when it starts.
+                interruptible(queue, store, launch, console) as interruption,
+                Progress(
+                    queue, trials, ended=ended, slots=side_by_side, console=console
+                ) as progress,
+            ):
+                _tune(QueueSearcher(queue, settings, progress), share)
+    finally:
+        queue.close_all()  # only now is every worker gone
+        with contextlib.suppress(StoreError):
+            store.delete(layout.launch(launch))
     return Report(queue.endings, queue.reasons, interruption.came, queue.unfit)
 
 
-def _tune(searcher: QueueSearcher, options: Options) -> None:
-    share = {"CPU": 1.0}
-    if options.device == "cuda":
-        share["GPU"] = options.gpus_per_trial
+def _tune(searcher: QueueSearcher, share: dict[str, float]) -> None:
     trainable: Any = tune.with_resources(train_item, tune.PlacementGroupFactory([share]))
     with tempfile.TemporaryDirectory(prefix="nas-sweep-tune-") as private:
         tune.Tuner(
@@ -106,7 +117,7 @@ def _tune(searcher: QueueSearcher, options: Options) -> None:
                 search_alg=searcher,
                 num_samples=-1,
                 # On a GPU, a process of its own gives memory back and can't spoil the next item.
-                reuse_actors=options.device == "cpu",
+                reuse_actors="GPU" not in share,
                 trial_dirname_creator=lambda trial: trial.trial_id,
             ),
             run_config=tune.RunConfig(

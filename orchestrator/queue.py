@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from results_schema import layout
 from results_schema.errors import StoreError
+from results_schema.failure import Failure
 from results_schema.store import Store
 from results_schema.trial import TrialSpec
 
@@ -95,17 +96,14 @@ class Queue:
         if self.stopping:
             return None
         for owed in list(self._waiting):
-            trial_id = owed.spec.trial_id
-            if self.clock() < owed.not_before:
-                continue
-            if not self.store.leases.free(trial_id):
-                owed.contested = True
-                continue
+            try:
+                if not self._is_due(owed):
+                    continue
+            except StoreError as error:
+                self._give_up(str(error))
+                return None
             self._waiting.remove(owed)
-            if owed.contested and self._ended_elsewhere(trial_id):
-                continue
-            if self.store.has(layout.cancel(trial_id)):
-                self.endings[trial_id] = "cancelled"
+            if owed.spec.trial_id in self.endings:
                 continue
             item = Item(uuid.uuid4().hex, (owed.spec,))
             self._running[item.token] = [owed]
@@ -135,19 +133,22 @@ class Queue:
             owed.contested = True
             self._waiting.append(owed)
 
-    def close(self, token: str, died: bool = False) -> None:
-        """Ends an item; what its worker did not settle was cut off, and is fenced at once."""
+    def close(self, token: str, died: str = "") -> None:
+        """Ends an item; what its worker did not settle was cut off, and is fenced at once.
+
+        Args:
+            token: Of the item.
+            died: How its worker died, if it did.
+        """
         for owed in self._running.pop(token, []):
             try:
                 self.store.leases.fence(owed.spec.trial_id, token)
+                if died:
+                    self._fail(owed, "killed", died)
+                    continue
             except StoreError as error:
-                died = False
-                self.unfit = str(error)
-                self.stop()
-            if died:
-                self._fail(owed, "killed", "its worker died (killed, crashed or out of memory)")
-            else:
-                self._waiting.append(owed)
+                self._give_up(str(error))
+            self._waiting.append(owed)
 
     def close_all(self) -> None:
         """Ends every running item, when all workers are gone."""
@@ -158,13 +159,32 @@ class Queue:
         owed.attempts += 1
         trial_id = owed.spec.trial_id
         if kind == "store":
-            self.unfit = reason
-            self.stop()
+            self._give_up(reason)
         elif kind in PASSING and owed.attempts < ATTEMPTS:
             owed.not_before = self.clock() + BACKOFF * 2 ** (owed.attempts - 1)
             self._waiting.append(owed)
             return
+        if kind == "killed":  # nobody else is left to say so
+            Failure(kind, reason).record(self.store, trial_id)
         self.endings[trial_id], self.reasons[trial_id] = "failed", reason
+
+    def _give_up(self, reason: str) -> None:
+        self.unfit = reason
+        self.stop()
+
+    def _is_due(self, owed: _Owed) -> bool:
+        """Whether a trial can leave the waiting: to a worker, or because it has ended by now."""
+        trial_id = owed.spec.trial_id
+        if self.clock() < owed.not_before:
+            return False
+        if not self.store.leases.free(trial_id):
+            owed.contested = True
+            return False
+        if not (owed.contested and self._ended_elsewhere(trial_id)) and self.store.has(
+            layout.cancel(trial_id)
+        ):
+            self.endings[trial_id] = "cancelled"
+        return True
 
     def _ended_elsewhere(self, trial_id: str) -> bool:
         ended = self.store.has(layout.trial(trial_id))

@@ -9,6 +9,8 @@ from ray.tune.search import Searcher
 from orchestrator.progress import Progress
 from orchestrator.queue import Queue
 
+_DIED = "its worker died: killed, crashed, or out of main memory"
+
 
 class QueueSearcher(Searcher):
     """Passes between Tune and the queue; keeps no state that Tune could restore.
@@ -58,7 +60,7 @@ class QueueSearcher(Searcher):
             self.on_trial_result(trial_id, result)
         token = self._tokens.pop(trial_id, None)
         if token is not None:
-            self._queue.close(token, died=error)
+            self._queue.close(token, died=_DIED if error else "")
         self._progress.refresh()
 
     def __getstate__(self) -> dict[str, Any]:

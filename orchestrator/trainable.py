@@ -10,7 +10,7 @@ from ray import tune
 from results_schema import layout
 from results_schema.store import LocalStore
 from results_schema.trial import TrialSpec
-from workers.training.loop import Checkpointing, train
+from workers.training.loop import Checkpointing, Outcome, train
 
 
 def train_item(config: dict[str, Any]) -> None:
@@ -25,6 +25,10 @@ def train_item(config: dict[str, Any]) -> None:
     store = LocalStore(settings["store"])
     for text in config["specs"]:
         spec = TrialSpec.from_json(text)
+        if not store.has(layout.launch(settings["launch"])):
+            unseen = f"this node does not see the store; mount {store.root} on every node"
+            _report(spec, Outcome("failed", unseen, kind="machine"))
+            continue
         requests = layout.stop(settings["launch"]), layout.cancel(spec.trial_id)
         outcome = train(
             spec,
@@ -39,4 +43,9 @@ def train_item(config: dict[str, Any]) -> None:
             ),
             stop=lambda requests=requests: any(map(store.has, requests)),
         )
-        tune.report({"trial": spec.trial_id, **asdict(outcome)})
+        _report(spec, outcome)
+
+
+def _report(spec: TrialSpec, outcome: Outcome) -> None:
+    """Tells the queue how a trial went."""
+    tune.report({"trial": spec.trial_id, **asdict(outcome)})

@@ -54,6 +54,11 @@ def checkpoints(trial_id: str) -> str:
     return f"{CHECKPOINTS}{trial_id}/"
 
 
+def launch(launch: str) -> str:
+    """Exists while a launch runs: a worker that does not find it sees another folder."""
+    return f"requests/launch-{launch}"
+
+
 def stop(launch: str) -> str:
     """Exists while a launch asks its workers to leave off after their epoch."""
     return f"{REQUESTS}stop-{launch}"

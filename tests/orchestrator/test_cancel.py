@@ -65,6 +65,7 @@ def test_only_the_requests_for_what_is_launched_are_taken_back(trained):
 
 def test_a_worker_commits_its_epoch_and_the_queue_lets_go(tmp_path, monkeypatch):
     store, spec = open_store(tmp_path / "results"), small_spec(epochs=50)
+    store.put(layout.launch("now"), b"")
     queue = Queue(store)
     queue.add([spec])
     item = queue.offer()

@@ -41,7 +41,10 @@ def running_cluster(folder: Path):
     with head:
         try:
             assert head.stdout is not None
-            yield head.stdout.readline().strip()
+            address = head.stdout.readline().strip()
+            assert address, "the head did not start"
+            yield address
+            assert head.poll() is None, "the head was stopped"
         finally:
             head.kill()
 

@@ -7,6 +7,7 @@ import pytest
 
 from orchestrator.queue import ATTEMPTS, Queue
 from results_schema import layout, tables
+from results_schema.errors import StoreError
 from results_schema.store import LocalStore, open_store
 from results_schema.trial import NetworkSpec, Recipe, TrialSpec
 from workers.cells.bases import named
@@ -74,13 +75,14 @@ def test_a_killed_worker_is_retried_after_a_pause_and_given_up_in_the_end(store)
     trial_id = spec(0).trial_id
     for attempt in range(ATTEMPTS):
         item, _ = offer(queue)
-        queue.close(item.token, died=True)
+        queue.close(item.token, died="it died")
         if attempt < ATTEMPTS - 1:
             assert queue.offer() is None, "the next attempt comes after a pause"
             assert not queue.over
             clock.now += 60
     assert queue.endings == {trial_id: "failed"}
     assert "died" in queue.reasons[trial_id]
+    assert b'"killed"' in store.get(layout.failure(trial_id)), "nobody else is left to say so"
 
 
 def test_a_dead_workers_lease_is_fenced_at_once(store):
@@ -88,7 +90,7 @@ def test_a_dead_workers_lease_is_fenced_at_once(store):
     item, trial_id = offer(queue)
     lease = store.leases.take(trial_id, item.token)
     assert lease is not None
-    queue.close(item.token, died=True)
+    queue.close(item.token, died="it died")
     assert not lease.folder.exists()
     clock.now += 60
     assert offer(queue)[1] == trial_id
@@ -207,3 +209,21 @@ def test_a_worker_lost_on_another_machine_is_replaced_when_its_lease_expires(sto
     time.sleep(0.3)
     item, trial_id = offer(queue)
     assert store.leases.take(trial_id, item.token) is not None, "a worker need not wait again"
+
+
+def test_a_store_that_fails_under_the_queue_stops_it_and_says_why(store, monkeypatch):
+    queue, _ = make(store, 2)
+    item, trial_id = offer(queue)
+
+    def fail(*_):
+        raise StoreError("Input/output error", where="leases")
+
+    monkeypatch.setattr(store.leases, "free", fail)
+    assert queue.offer() is None
+    assert queue.over
+    assert "Input/output error" in queue.unfit
+    monkeypatch.setattr(store.leases, "fence", fail)
+    queue.close_all()
+    assert queue.waiting == 2, "nothing is forgotten"
+    assert trial_id not in queue.endings
+    assert item.token

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import pandas as pd
 import pyarrow as pa
@@ -18,6 +19,8 @@ from orchestrator.plan import member_rows
 from results_schema import layout, tables
 from results_schema.store import LocalStore, open_store
 from workers.training.loop import train
+
+T = TypeVar("T")
 
 SMALL = """
 title: A sweep that ends within seconds
@@ -85,12 +88,18 @@ def canonical(store: LocalStore) -> list[pd.DataFrame]:
     return found
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 150) -> None:
-    """Returns when the condition holds."""
+def wait_for(condition: Callable[[], T], seconds: float = 150) -> T:
+    """What the condition comes to, when it holds."""
     end = time.monotonic() + seconds
-    while not condition():
+    while not (found := condition()):
         assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)
+        time.sleep(0.02)
+    return found
+
+
+def worker(store: LocalStore) -> int:
+    """The process of some worker, 0 if none holds a lease just now."""
+    return next((holder.pid for holder in store.leases.held().values() if holder.pid), 0)
 
 
 def trained_epochs(store: LocalStore) -> int:

@@ -1,0 +1,36 @@
+"""On what trials run when nobody says: on a GPU, or on a CPU that a profile made enough."""
+
+from __future__ import annotations
+
+from orchestrator import estimate
+from orchestrator.plan import Plan
+from orchestrator.words import cores
+from results_schema.errors import MachineError
+
+
+def choose_device(plan: Plan, gpu: bool, cpu_will_do: bool) -> str:
+    """Says "cuda" or "cpu".
+
+    Args:
+        plan: Tells how long a CPU would take.
+        gpu: Whether there is one.
+        cpu_will_do: Whether a profile made the experiments small.
+
+    Raises:
+        MachineError: There is no GPU, and the experiments are meant for one.
+    """
+    if gpu or cpu_will_do:
+        return "cuda" if gpu else "cpu"
+    raise MachineError(
+        "there is no GPU, and on this machine's CPU this would take "
+        + estimate.duration(plan.owed, "cpu", cores()),
+        fix="add --profile laptop for a small version, --device cpu to do it all the same, or "
+        "--address to use a Ray cluster that has GPUs",
+    )
+
+
+def local_gpu() -> bool:
+    """Whether torch sees a GPU on this machine."""
+    import torch
+
+    return torch.cuda.is_available()

@@ -1,0 +1,83 @@
+"""A plan in words, as JSON, or one trial of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from orchestrator import estimate
+from orchestrator.experiment import Experiment
+from orchestrator.plan import Plan, make_plan
+from orchestrator.words import cores
+from results_schema.errors import ConfigError
+from results_schema.store import LocalStore
+
+
+def show_plan(
+    experiments: Sequence[Experiment], store: str, *, as_json: bool, spec: str | None
+) -> None:
+    """Prints the plan, or the JSON of one of its trials; makes no store.
+
+    Raises:
+        ConfigError: No trial of the experiments begins with `spec`, or several do.
+    """
+    there = Path(store).is_dir()
+    plan = make_plan(experiments, LocalStore(store) if there else None)
+    if spec is not None:
+        print(_one_trial(plan, spec))
+    elif as_json:
+        print(json.dumps(_as_json(plan), indent=1))
+    else:
+        console = Console(soft_wrap=True)
+        describe(plan, console)
+        if not there:
+            console.print(f"there is no store {store} yet", highlight=False, markup=False)
+
+
+def describe(plan: Plan, console: Console) -> None:
+    """Prints what each experiment names, what is reused, and how much there is to do."""
+    trials, owed = len(plan.trials), len(plan.owed)
+    for name, members in plan.members.items():
+        distinct = {member.spec.trial_id for member in members}
+        done = sum(trial_id in plan.ended for trial_id in distinct)
+        console.print(f"{name}: {len(distinct)} trials, {done} ended", highlight=False)
+    shared = sum(len({m.spec.trial_id for m in ms}) for ms in plan.members.values()) - trials
+    if shared:
+        console.print(f"shared between experiments: {shared}", highlight=False)
+    if again := sum(spec.trial_id in plan.failed for spec in plan.owed):
+        console.print(f"failed before, to be tried again: {again}", highlight=False)
+    console.print(
+        f"{trials - owed} of {trials} trials are reused, {owed} owed: {plan.epochs} epochs",
+        highlight=False,
+    )
+    if owed:
+        here = estimate.duration(plan.owed, "cpu", cores())
+        gpu = estimate.duration(plan.owed, "cuda", 1)
+        console.print(f"that takes {gpu}, or {here} (rough)", highlight=False)
+
+
+def _one_trial(plan: Plan, start: str) -> str:
+    found = [trial_id for trial_id in plan.trials if trial_id.startswith(start)]
+    if len(found) != 1:
+        raise ConfigError(
+            f"{len(found) or 'no'} trials begin with {start!r}",
+            where="--spec",
+            fix="nas-sweep plan --json lists their ids",
+        )
+    return plan.trials[found[0]].to_json()
+
+
+def _as_json(plan: Plan) -> dict[str, Any]:
+    return {
+        "experiments": {
+            name: [member.spec.trial_id for member in members]
+            for name, members in plan.members.items()
+        },
+        "owed": [spec.trial_id for spec in plan.owed],
+        "ended": sorted(trial_id for trial_id in plan.trials if trial_id in plan.ended),
+        "epochs": plan.epochs,
+    }
