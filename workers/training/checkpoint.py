@@ -31,11 +31,15 @@ _PART = re.compile(r".*/epoch-(\d+)/(state\.json|tensors\.safetensors)")
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a trial goes on from: the epochs done, their rows, and the engine's tensors."""
+    """What a trial goes on from: the epochs done, their rows, and the engine's tensors.
+
+    One that is `kept` no pruning removes, whichever launch it serves.
+    """
 
     epoch: int
     rows: list[Row]
     tensors: dict[str, Tensor]
+    kept: bool = False
 
 
 def save(store: Store, lease: Lease, trial_id: str, checkpoint: Checkpoint) -> None:
@@ -49,6 +53,7 @@ def save(store: Store, lease: Lease, trial_id: str, checkpoint: Checkpoint) -> N
     payload = {
         "trial_id": trial_id,
         "epoch": checkpoint.epoch,
+        "kept": checkpoint.kept,
         "tensors_sha256": hashlib.sha256(data).hexdigest(),
         "rows": [row | {"finished_at": row["finished_at"].isoformat()} for row in checkpoint.rows],
     }
@@ -91,18 +96,7 @@ def load(store: Store, trial_id: str, epoch: int) -> Checkpoint:
         MissingKey: There is no such checkpoint.
         CorruptData: A hash does not hold, or the content is not this trial's.
     """
-    where = layout.state(trial_id, epoch)
-    text = store.get(where)
-    try:
-        state = json.loads(text)
-        payload, digest = state["payload"], state["sha256"]
-        sound = hashlib.sha256(_canonical(payload).encode()).hexdigest() == digest
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise CorruptData("not a checkpoint's JSON", where=where) from error
-    if not sound:
-        raise CorruptData("its SHA-256 does not hold", where=where)
-    if (payload["trial_id"], payload["epoch"]) != (trial_id, epoch):
-        raise CorruptData("it belongs to another trial or epoch", where=where)
+    payload = _payload(store, trial_id, epoch)
     data = store.get(layout.tensors(trial_id, epoch))
     if hashlib.sha256(data).hexdigest() != payload["tensors_sha256"]:
         raise CorruptData("its SHA-256 does not hold", where=layout.tensors(trial_id, epoch))
@@ -113,7 +107,7 @@ def load(store: Store, trial_id: str, epoch: int) -> Checkpoint:
     rows = [
         row | {"finished_at": datetime.fromisoformat(row["finished_at"])} for row in payload["rows"]
     ]
-    return Checkpoint(epoch, rows, tensors)
+    return Checkpoint(epoch, rows, tensors, payload.get("kept", False))
 
 
 def epochs(store: Store, trial_id: str) -> list[int]:
@@ -125,7 +119,7 @@ def epochs(store: Store, trial_id: str) -> list[int]:
 def prune(
     store: Store, lease: Lease, trial_id: str, *, newest: int, keep: Collection[int], kept: int
 ) -> None:
-    """Deletes all checkpoints but some, and what was never committed.
+    """Deletes all checkpoints but some and those marked as kept, and what was never committed.
 
     Args:
         store: Where they are.
@@ -140,6 +134,7 @@ def prune(
     """
     sound = [epoch for epoch in epochs(store, trial_id) if epoch <= newest]
     staying = {*sound[-kept:], *(set(sound) & set(keep))}
+    staying |= {e for e in sound if e not in staying and _marked(store, trial_id, e)}
     for epoch, key in _parts(store, trial_id):
         if epoch not in staying:
             store.delete(key, lease=lease)
@@ -149,6 +144,31 @@ def _parts(store: Store, trial_id: str) -> list[tuple[int, str]]:
     """Every file of a checkpoint with its epoch, each state before its tensors."""
     keys = store.list(layout.checkpoints(trial_id))
     return [(int(found[1]), key) for key in keys if (found := _PART.fullmatch(key))]
+
+
+def _payload(store: Store, trial_id: str, epoch: int) -> dict[str, Any]:
+    """What a checkpoint's JSON carries, its hash verified."""
+    where = layout.state(trial_id, epoch)
+    text = store.get(where)
+    try:
+        state = json.loads(text)
+        payload, digest = state["payload"], state["sha256"]
+        sound = hashlib.sha256(_canonical(payload).encode()).hexdigest() == digest
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise CorruptData("not a checkpoint's JSON", where=where) from error
+    if not sound:
+        raise CorruptData("its SHA-256 does not hold", where=where)
+    if (payload["trial_id"], payload["epoch"]) != (trial_id, epoch):
+        raise CorruptData("it belongs to another trial or epoch", where=where)
+    return payload
+
+
+def _marked(store: Store, trial_id: str, epoch: int) -> bool:
+    """Whether a checkpoint is to be kept; a damaged one is not."""
+    try:
+        return _payload(store, trial_id, epoch).get("kept", False)
+    except (CorruptData, MissingKey):
+        return False
 
 
 def _canonical(payload: dict[str, Any]) -> str:

@@ -75,13 +75,14 @@ class History:
     def commit(self, state: Callable[[], dict[str, Tensor]]) -> None:
         """Makes a checkpoint, unless the last one has all rows already."""
         if len(self.rows) > self._committed:
-            newest = Checkpoint(len(self.rows), self.rows, state())
+            epoch = len(self.rows)
+            newest = Checkpoint(epoch, self.rows, state(), epoch in self._checkpointing.at)
             checkpoint.save(self._store, self._lease, self._trial_id, newest)
             self._mark()
             self._prune(KEPT)
 
     def close(self) -> None:
-        """Keeps the last checkpoint and those named."""
+        """Keeps the last checkpoint and those named, now or by an earlier launch."""
         self._prune(1)
 
     def _mark(self) -> None:

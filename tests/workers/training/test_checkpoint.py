@@ -1,9 +1,11 @@
 """Checkpoints: what was committed comes back to the last bit, and damage is always noticed."""
 
+import hashlib
 import json
 import math
 import pickle
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -235,6 +237,33 @@ def test_pruning_keeps_the_newest_and_the_named(store: LocalStore, lease: Lease)
     assert checkpoint.epochs(store, ID) == [2, 7]
     folders = {path.name for path in (store.root / layout.checkpoints(ID)).iterdir()}
     assert folders == {"epoch-00002", "epoch-00007"}
+
+
+def test_pruning_keeps_what_was_saved_to_be_kept(store: LocalStore, lease: Lease):
+    for epoch in range(1, 5):
+        checkpoint.save(store, lease, ID, replace(example(epoch), kept=epoch in (1, 2)))
+    key = layout.state(ID, 2)
+    store.put(key, store.get(key).replace(b'"kept": true', b'"kept": "yes"'))
+    for kept in (2, 1):
+        checkpoint.prune(store, lease, ID, newest=4, keep=(), kept=kept)
+    assert checkpoint.epochs(store, ID) == [1, 4], "2 is damaged"
+    assert checkpoint.load(store, ID, 1).kept
+    assert not checkpoint.load(store, ID, 4).kept
+
+
+def test_a_checkpoint_of_before_there_was_such_a_mark_is_loaded_and_pruned(
+    store: LocalStore, lease: Lease
+):
+    for epoch in (1, 2):
+        checkpoint.save(store, lease, ID, example(epoch))
+        key = layout.state(ID, epoch)
+        payload = json.loads(store.get(key))["payload"]
+        del payload["kept"]
+        digest = hashlib.sha256(checkpoint._canonical(payload).encode()).hexdigest()
+        store.put(key, json.dumps({"sha256": digest, "payload": payload}).encode())
+    assert resume(store) == (2, [])
+    checkpoint.prune(store, lease, ID, newest=2, keep=(), kept=1)
+    assert checkpoint.epochs(store, ID) == [2]
 
 
 def test_pruning_removes_damaged_checkpoints_ahead_and_not_the_one_just_made(
