@@ -38,8 +38,8 @@ class Outcome:
 
     Attributes:
         status: "done" or "diverged", the trial has ended; "stopped", it was asked to stop, and
-            left a checkpoint; "held", another worker has it; "superseded", another worker took it
-            over; "failed".
+            left a checkpoint if it had begun; "held", another worker has it; "superseded", another
+            worker took it over; "failed".
         reason: In a few words.
         epochs: Trained by this attempt.
         kind: Of the failure (`failures.Failure`), or empty.
@@ -70,7 +70,7 @@ def train(
         token: Name of the lease, chosen by whoever may want to fence it.
         checkpointing: When to commit.
         on_epoch: Told each published row.
-        stop: Asked before each epoch whether to leave off.
+        stop: Asked before it begins and before each epoch whether to leave off.
 
     Returns:
         How it went; an error is an outcome too, recorded in the store, as far as that can be
@@ -114,6 +114,8 @@ class _Attempt:
         spec = self.spec
         if ended := ended_status(self.store, spec.trial_id):
             return ended, "it had ended before"
+        if stop():
+            return "stopped", "before it began"
         _check_versions(spec)
         device = devices.choose(device_name)
         provenance = gather(device) | count_attempt(self.store, self.lease, spec.trial_id)

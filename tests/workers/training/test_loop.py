@@ -121,6 +121,17 @@ def test_named_epochs_keep_their_checkpoints(store: LocalStore, spec: TrialSpec)
     assert checkpoint.epochs(store, spec.trial_id) == [1, EPOCHS]
 
 
+def test_a_later_launch_that_names_no_epochs_keeps_those_named_before(
+    store: LocalStore, spec: TrialSpec
+):
+    asked = iter([False, False, False, True])
+    named = Checkpointing(every=1e9, at=frozenset({1}))
+    train(spec, store, device="cpu", checkpointing=named, stop=lambda: next(asked))
+    assert checkpoint.epochs(store, spec.trial_id) == [1, 2]
+    assert train(spec, store, device="cpu", checkpointing=COMMIT_ALL).status == "done"
+    assert checkpoint.epochs(store, spec.trial_id) == [1, EPOCHS]
+
+
 def test_two_checkpoints_are_kept_while_it_trains(store: LocalStore):
     spec, seen = small_spec(epochs=5), []
 
@@ -129,7 +140,7 @@ def test_two_checkpoints_are_kept_while_it_trains(store: LocalStore):
         return False
 
     train(spec, store, device="cpu", checkpointing=COMMIT_ALL, stop=look)
-    assert seen == [[], [1], [1, 2], [2, 3], [3, 4]]
+    assert seen == [[], [], [1], [1, 2], [2, 3], [3, 4]], "before it began and before each epoch"
     assert checkpoint.epochs(store, spec.trial_id) == [5]
 
 
@@ -149,7 +160,7 @@ def test_checkpoints_are_spaced_by_seconds(store: LocalStore, monkeypatch: pytes
 
 
 def test_asked_to_stop_it_leaves_a_checkpoint_and_no_lease(store: LocalStore, spec: TrialSpec):
-    answers = iter([False, False, True])
+    answers = iter([False, False, False, True])
     outcome = train(
         spec, store, device="cpu", checkpointing=COMMIT_LAST, stop=lambda: next(answers)
     )
@@ -159,11 +170,23 @@ def test_asked_to_stop_it_leaves_a_checkpoint_and_no_lease(store: LocalStore, sp
     assert store.leases.held() == {}
 
 
-def test_asked_to_stop_at_once_it_trains_nothing(store: LocalStore, spec: TrialSpec):
-    outcome = train(spec, store, device="cpu", stop=lambda: True)
+def test_asked_to_stop_before_its_first_epoch_it_trains_nothing(store: LocalStore, spec: TrialSpec):
+    answers = iter([False, True])
+    outcome = train(spec, store, device="cpu", stop=lambda: next(answers))
     assert outcome == Outcome("stopped", f"after epoch 0 of {EPOCHS}", 0)
     assert checkpoint.epochs(store, spec.trial_id) == []
     assert len(rows(store, spec)) == 0
+
+
+def test_asked_to_stop_before_it_begins_it_is_no_attempt(store: LocalStore, spec: TrialSpec):
+    before = files(store)
+    outcome = train(spec, store, device="cpu", stop=lambda: True)
+    assert outcome == Outcome("stopped", "before it began", 0)
+    assert files(store) == before
+    train(spec, store, device="cpu")
+    assert ending(store, spec)["attempts"] == 1
+    ended = train(spec, store, device="cpu", stop=lambda: True)
+    assert ended.status == "done", "there is nothing left to stop"
 
 
 def test_a_second_worker_is_told_that_the_trial_is_held(store: LocalStore, spec: TrialSpec):
@@ -231,7 +254,7 @@ def test_a_worker_that_wakes_after_its_successor_ended_the_trial_deletes_nothing
 
 
 def test_the_log_tells_the_story(store: LocalStore, spec: TrialSpec):
-    answers = iter([False, True])
+    answers = iter([False, False, True])
     train(spec, store, device="cpu", stop=lambda: next(answers))
     train(spec, store, device="cpu")
     said = [line[20:] for line in log(store, spec).splitlines()]

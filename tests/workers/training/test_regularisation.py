@@ -110,7 +110,7 @@ def test_each_regularisation_changes_the_numbers_and_resumes_to_the_same_ones(
         loop.train(spec(), store, device="cpu", on_epoch=plain.append)
         loop.train(spec(**field), store, device="cpu", on_epoch=whole.append)
         other, halves = open_store(tmp_path / "other"), []
-        stop = iter([False, False, True])
+        stop = iter([False, False, False, True])
         loop.train(
             spec(**field), other, device="cpu", on_epoch=halves.append, stop=lambda: next(stop)
         )

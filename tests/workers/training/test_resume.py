@@ -36,7 +36,7 @@ from workers.training.loop import Outcome, train
 def train_until(store: LocalStore, spec: TrialSpec, epoch: int) -> None:
     """Stops after an epoch, as asked to."""
     asked = itertools.count()
-    train(spec, store, device="cpu", checkpointing=COMMIT_ALL, stop=lambda: next(asked) == epoch)
+    train(spec, store, device="cpu", checkpointing=COMMIT_ALL, stop=lambda: next(asked) > epoch)
 
 
 @pytest.mark.parametrize("epoch", [1, 2])
@@ -66,7 +66,7 @@ def test_rows_beyond_the_checkpoint_are_replaced(
         return False
 
     train(spec, store, device="cpu", stop=look)
-    assert seen == [[1], [1, 2]]
+    assert seen == [[1, 2], [1], [1, 2]], "before it begins, and before each epoch"
     assert_same(store, undisturbed, spec)
 
 
