@@ -17,8 +17,9 @@ class Holder:
         token: The lease's own name.
         host: Name of the machine.
         machine: Identifies the machine's boot and its space of process ids.
-        pid: The process.
-        born: When the process started, in clock ticks since boot; tells reused pids apart.
+        pid: The process; 0 if it is unknown.
+        born: When the process started, in clock ticks since boot; tells reused pids apart. 0 if
+            that is unknown.
         beat: Changes with each heartbeat.
     """
 
@@ -33,14 +34,17 @@ class Holder:
     def here(cls, token: str) -> Holder:
         """This very process."""
         pid = os.getpid()
-        return cls(token, socket.gethostname(), _machine(), pid, _born(pid), 0)
+        return cls(token, socket.gethostname(), _machine(), pid, _stat(pid)[1], 0)
 
     @classmethod
     def of(cls, folder: Path) -> Holder:
         """The holder whose folder this is, known by its token alone while it can't be read."""
         try:
             read = json.loads((folder / "heartbeat").read_bytes())
-            return cls(**read | {"token": folder.name})
+            holder = cls(**read | {"token": folder.name})
+            if holder.pid not in range(2**31):
+                raise ValueError(f"no process id: {holder.pid}")
+            return holder
         except (OSError, ValueError, TypeError):
             return cls(folder.name, "unknown", "", 0, 0, 0)
 
@@ -51,7 +55,7 @@ class Holder:
     @property
     def dead(self) -> bool:
         """Whether the holder is known to be gone: it ran here, and its process is no more."""
-        return self.machine == _machine() and _born(self.pid) != self.born
+        return self.pid > 0 and self.machine == _machine() and _gone(self.pid, self.born)
 
 
 def _machine() -> str:
@@ -63,10 +67,25 @@ def _machine() -> str:
     return f"{boot.read_text().strip()}-{space.readlink()}"
 
 
-def _born(pid: int) -> int:
-    """When a process started; 0 if there is no such process, or only its unreaped remains."""
+def _gone(pid: int, born: int) -> bool:
+    """Whether no process has the id, or another one, or there are only its unreaped remains."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        pass  # another user's
+    state, now = _stat(pid)
+    return state == "Z" or (0 not in (born, now) and born != now)
+
+
+def _stat(pid: int) -> tuple[str, int]:
+    """A process's state and when it started; "" and 0 where that can't be seen.
+
+    There may be no /proc, or one mounted with `hidepid`, which hides other users' processes.
+    """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     except OSError:
-        return 0
-    return 0 if stat[0] == "Z" else int(stat[19])
+        return "", 0
+    return stat[0], int(stat[19])

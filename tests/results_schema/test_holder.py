@@ -60,11 +60,31 @@ def test_a_process_id_that_is_used_again_is_told_apart(holder: Holder):
     assert replace(holder, born=holder.born - 1).dead
 
 
-def test_where_processes_cannot_be_seen_none_is_dead(
+def test_a_process_that_cannot_be_looked_at_is_dead_only_when_its_id_is_free(
     holder: Holder, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(holder_module, "_born", lambda pid: 0)
+    """As another user's is where /proc is mounted with `hidepid`."""
+    monkeypatch.setattr(holder_module, "_stat", lambda pid: ("", 0))
+    assert not holder.dead
     assert not Holder.here("token").dead
+    assert replace(holder, pid=2**22 + 1).dead
+
+
+def test_another_users_process_lives(holder: Holder, monkeypatch: pytest.MonkeyPatch):
+    def refuse(pid: int, number: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "kill", refuse)
+    assert not holder.dead
+    assert replace(holder, born=holder.born - 1).dead
+
+
+@pytest.mark.parametrize("born", [0, 1])
+def test_an_unknown_process_is_not_dead_and_never_signalled(
+    holder: Holder, monkeypatch: pytest.MonkeyPatch, born: int
+):
+    monkeypatch.setattr(os, "kill", lambda pid, number: pytest.fail("it was signalled"))
+    assert not replace(holder, pid=0, born=born).dead
 
 
 HEARTBEATS = [
@@ -76,6 +96,10 @@ HEARTBEATS = [
     b'"beat"',
     b'{"token": "t"}',
     b'{"token": "t", "host": "h", "machine": "m", "pid": 1, "born": 1, "beat": 1, "more": 1}',
+    *(
+        b'{"token": "t", "host": "h", "machine": "m", "pid": %s, "born": 1, "beat": 1}' % pid
+        for pid in (b'"1"', b"null", b"-1", b"1e99", b"1%080d" % 0)
+    ),
 ]
 
 
