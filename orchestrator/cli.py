@@ -236,6 +236,16 @@ def export(experiment: str, store: str, to: str, form: str, force: bool) -> None
     export(experiment, store, to, form=form, force=force)
 
 
+@cli.command()
+@_store_option
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def doctor(store: str, as_json: bool) -> None:
+    """Check this machine and the store, and say how to mend what is wrong."""
+    from orchestrator.doctor import examine
+
+    sys.exit(examine(store, as_json=as_json))
+
+
 def main() -> None:
     """The console script. Errors of the user's are told in plain words, without a traceback."""
     try:
