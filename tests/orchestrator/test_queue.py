@@ -1,13 +1,13 @@
 """What the queue offers, retries and gives up on."""
 
 import json
-import time
 
 import pytest
 
 from orchestrator.queue import ATTEMPTS, Queue
 from results_schema import layout, tables
 from results_schema.errors import StoreError
+from results_schema.lease import EXPIRY, Leases
 from results_schema.store import LocalStore, open_store
 from results_schema.trial import NetworkSpec, Recipe, TrialSpec
 from workers.cells.bases import named
@@ -197,16 +197,16 @@ def test_a_stopped_queue_offers_nothing_and_forgets_nothing(store):
     assert queue.endings == {}
 
 
-def test_a_worker_lost_on_another_machine_is_replaced_when_its_lease_expires(store, monkeypatch):
-    monkeypatch.setattr("results_schema.lease.EXPIRY", 0.2)
-    queue, _ = make(store, 1)
+def test_a_worker_lost_on_another_machine_is_replaced_when_its_lease_expires(store):
+    queue, clock = make(store, 1)
+    store.leases = Leases(store.root / layout.LEASES, clock)
     lease = store.leases.take(spec(0).trial_id)
     assert lease is not None
     beat = lease.folder / "heartbeat"
     elsewhere = json.loads(beat.read_text()) | {"machine": "another"}
     beat.write_text(json.dumps(elsewhere))
     assert queue.offer() is None
-    time.sleep(0.3)
+    clock.now += EXPIRY
     item, trial_id = offer(queue)
     assert store.leases.take(trial_id, item.token) is not None, "a worker need not wait again"
 

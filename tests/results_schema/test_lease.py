@@ -16,7 +16,7 @@ from results_schema import holder as holder_module
 from results_schema import lease as leases_module
 from results_schema import store as store_module
 from results_schema.errors import Superseded
-from results_schema.lease import Lease, Leases
+from results_schema.lease import EXPIRY, Lease, Leases
 from results_schema.store import LocalStore
 
 ITEM = "cifar10-w2.5d3-lr0.025-s0-0123456789"
@@ -67,9 +67,25 @@ def contender(store: LocalStore, *settings: float) -> Iterator[Contender]:
         yield started[0]
 
 
+class Clock:
+    """An observer's clock that goes on when it is told to."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 @pytest.fixture
-def store(tmp_path: Path) -> LocalStore:
-    return LocalStore(tmp_path)
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def store(tmp_path: Path, clock: Clock) -> LocalStore:
+    store = LocalStore(tmp_path)
+    store.leases = Leases(tmp_path / "leases", clock)
+    return store
 
 
 def take(store: LocalStore, item: str = ITEM, token: str | None = None) -> Lease:
@@ -143,18 +159,18 @@ def test_a_killed_process_is_replaced_at_once(store: LocalStore, reaped: bool):
 
 
 def test_a_silent_process_is_replaced_after_expiry_and_may_not_write(
-    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+    store: LocalStore, clock: Clock
 ):
-    monkeypatch.setattr(leases_module, "EXPIRY", 0.8)
     with contender(store, 0.05) as one:
         assert one.ask("take", ITEM) == "taken"
         assert one.ask("keep") == ITEM
         assert one.ask("put", KEY, "old") == "written"
         one.process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, one.process.pid, os.WSTOPPED | os.WNOWAIT)
         assert store.leases.take(ITEM) is None
-        time.sleep(0.3)
+        clock.now += EXPIRY - 1
         assert store.leases.take(ITEM) is None, "it may yet come back"
-        time.sleep(0.6)
+        clock.now += 1
         new = take(store)
         one.process.send_signal(signal.SIGCONT)
         assert one.ask("put", KEY, "late") == "superseded"
@@ -165,37 +181,37 @@ def test_a_silent_process_is_replaced_after_expiry_and_may_not_write(
         assert [holder.pid for holder in store.leases.holders(ITEM)] == [os.getpid()]
 
 
-def test_a_process_that_beats_is_never_replaced(store: LocalStore, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(leases_module, "EXPIRY", 1.0)
+def test_a_process_that_beats_is_never_replaced(store: LocalStore, clock: Clock):
     with contender(store, 0.05) as one:
         assert one.ask("take", ITEM) == "taken"
         assert one.ask("keep") == ITEM
-        end = time.monotonic() + 1.5
-        while time.monotonic() < end:
+        for _ in range(5):
+            [before] = store.leases.holders(ITEM)
             assert store.leases.take(ITEM) is None
-            time.sleep(0.01)
+            end = time.monotonic() + 30
+            while store.leases.holders(ITEM) == [before] and time.monotonic() < end:
+                time.sleep(0.01)
+            clock.now += 10 * EXPIRY
         assert one.ask("put", KEY, "mine") == "written"
 
 
-def test_expiry_counts_from_the_last_beat_that_the_observer_saw(
-    store: LocalStore, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(leases_module, "EXPIRY", 0.3)
+def test_expiry_counts_from_the_last_beat_that_the_observer_saw(store: LocalStore, clock: Clock):
     lease = take(store)
     for _ in range(4):
         assert store.leases.take(ITEM) is None
-        time.sleep(0.2)
+        clock.now += EXPIRY - 1
         assert lease.beat()
     assert store.leases.take(ITEM) is None
+    clock.now += EXPIRY
+    take(store)
 
 
 def test_who_has_watched_a_silent_holder_frees_its_item_for_who_has_not(
-    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+    store: LocalStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(leases_module, "EXPIRY", 0.2)
     old = take_elsewhere(store, monkeypatch)
     assert not store.leases.free(ITEM)
-    time.sleep(0.25)
+    clock.now += EXPIRY
     newcomer = LocalStore(store.root)
     assert newcomer.leases.take(ITEM) is None, "it has not watched"
     assert store.leases.free(ITEM)
@@ -283,15 +299,14 @@ def test_no_update_is_lost_among_processes_that_take_over_from_each_other(store:
 
 
 def test_an_observer_remembers_the_clock_of_each_item_apart(
-    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+    store: LocalStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(leases_module, "EXPIRY", 0.2)
     with monkeypatch.context() as patch:
         patch.setattr(holder_module, "_machine", lambda: "another machine")
-        old, young = Leases(store.root / "leases"), Leases(store.root / "leases")
-        assert old.take("a")
+        elsewhere = Leases(store.root / "leases")
+        assert elsewhere.take("a")
         assert not store.leases.free("a")
-        time.sleep(0.25)
-        assert young.take("b")
+        clock.now += EXPIRY
+        assert elsewhere.take("b")
     assert not store.leases.free("b")
     assert store.leases.free("a")

@@ -1,22 +1,36 @@
 """Leases beside what crashes, other programs and wrong names leave in their folder."""
 
-import time
 from pathlib import Path
 
 import pytest
 
 from results_schema import holder as holder_module
-from results_schema import lease as leases_module
 from results_schema.errors import StoreError
-from results_schema.lease import Lease
+from results_schema.lease import EXPIRY, Lease, Leases
 from results_schema.store import LocalStore
 
 ITEM = "cifar10-w2.5d3-lr0.025-s0-0123456789"
 
 
+class Clock:
+    """An observer's clock that goes on when it is told to."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 @pytest.fixture
-def store(tmp_path: Path) -> LocalStore:
-    return LocalStore(tmp_path)
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def store(tmp_path: Path, clock: Clock) -> LocalStore:
+    store = LocalStore(tmp_path)
+    store.leases = Leases(tmp_path / "leases", clock)
+    return store
 
 
 def take(store: LocalStore, item: str = ITEM, token: str | None = None) -> Lease:
@@ -44,9 +58,8 @@ def test_what_a_crashed_taker_prepared_is_no_lease(store: LocalStore):
 
 @pytest.mark.parametrize("in_lease", [".DS_Store", "stray/", "token/stray", "token/folder/stray"])
 def test_what_others_leave_in_a_lease_goes_when_it_expires(
-    store: LocalStore, monkeypatch: pytest.MonkeyPatch, in_lease: str
+    store: LocalStore, clock: Clock, in_lease: str
 ):
-    monkeypatch.setattr(leases_module, "EXPIRY", 0.1)
     path = store.root / "leases" / ITEM / in_lease
     path.parent.mkdir(parents=True)
     if in_lease.endswith("/"):
@@ -54,38 +67,35 @@ def test_what_others_leave_in_a_lease_goes_when_it_expires(
     else:
         path.write_bytes(b"")
     assert store.leases.take(ITEM) is None
-    time.sleep(0.11)
+    clock.now += EXPIRY
     take(store)
 
 
 def test_a_stray_file_beside_a_silent_holder_does_not_keep_it_alive(
-    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+    store: LocalStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(leases_module, "EXPIRY", 0.1)
     with monkeypatch.context() as patch:
         patch.setattr(holder_module, "_machine", lambda: "another machine")
         old = take(store)
     for name in (".DS_Store", "Thumbs.db"):
         (old.folder.parent / name).write_bytes(b"")
-    end = time.monotonic() + 5
     while not store.leases.free(ITEM):
-        assert time.monotonic() < end
-        time.sleep(0.02)
+        assert clock.now < 3 * EXPIRY, "each of the three is watched in its turn"
+        clock.now += EXPIRY
     take(store)
 
 
 @pytest.mark.parametrize("heartbeat", [None, b"", b"{}", b'{"token": "../../metrics"}'])
 def test_a_holder_that_cannot_be_read_has_until_expiry(
-    store: LocalStore, monkeypatch: pytest.MonkeyPatch, heartbeat: bytes | None
+    store: LocalStore, clock: Clock, heartbeat: bytes | None
 ):
     store.put("metrics/x.parquet", b"row")
-    monkeypatch.setattr(leases_module, "EXPIRY", 0.1)
     lease = take(store)
     (lease.folder / "heartbeat").unlink()
     if heartbeat is not None:
         (lease.folder / "heartbeat").write_bytes(heartbeat)
     assert store.leases.take(ITEM) is None
-    time.sleep(0.11)
+    clock.now += EXPIRY
     take(store)
     assert not lease.folder.exists()
     assert store.get("metrics/x.parquet") == b"row"
