@@ -49,7 +49,7 @@ def remove(store: LocalStore, trial_id: str, keys: Iterable[str]) -> bool:
         return False
     with lease:
         for key in keys:
-            store.delete(key)
+            store.delete(key, lease=lease)
     return True
 
 
