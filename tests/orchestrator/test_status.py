@@ -144,6 +144,20 @@ def test_watching_ends_when_all_has_ended(run, trained, monkeypatch):
     assert "3 done" in output.splitlines()[-1]
 
 
+@pytest.mark.parametrize("command", [("status", "--watch"), ("logs", "digits", "--follow")])
+def test_ctrl_c_is_the_quiet_way_out_of_watching(run, trained, monkeypatch, command):
+    def interrupt(_: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("time.sleep", interrupt)
+    trained.cut_off(trained.ids[0])
+    words = [trained.ids[0] if word == "digits" else word for word in command]
+    code, output, errors = run(*words)
+    assert code == 130
+    assert output
+    assert not errors
+
+
 def test_an_ending_is_read_once_and_a_trial_put_back_is_owed_again(trained):
     observer = Observer(trained.store)
     assert observer.look([]).over
