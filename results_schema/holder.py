@@ -42,7 +42,7 @@ class Holder:
         try:
             read = json.loads((folder / "heartbeat").read_bytes())
             holder = cls(**read | {"token": folder.name})
-            if holder.pid not in range(2**31):
+            if not 0 <= holder.pid < 2**31:
                 raise ValueError(f"no process id: {holder.pid}")
             return holder
         except (OSError, ValueError, TypeError):
