@@ -26,11 +26,11 @@ FIG9_IDS = {
     (None, "ENAS", 0): "cifar10-w5d2-lr0.025-s0-354b38386c",
     (None, "AmoebaNet", 0): "cifar10-w4d4-lr0.025-s0-8bd3cf1006",
     (None, "NASNet", 13): "cifar10-w3.5d3-lr0.025-s0-c5f80adff6",
-    ("laptop", "DARTS", 0): "digits-w3.5d3-lr0.025-s0-23ab529b1b",
-    ("laptop", "DARTS", 1): "digits-w2d4-lr0.025-s0-38df2a074a",
-    ("laptop", "ENAS", 0): "digits-w5d2-lr0.025-s0-b5ffd667ea",
-    ("laptop", "AmoebaNet", 0): "digits-w4d4-lr0.025-s0-72b2f5d742",
-    ("laptop", "NASNet", 13): "digits-w3.5d3-lr0.025-s0-a7c2593063",
+    ("laptop", "DARTS", 0): "digits-w3.5d3-lr0.025-s0-59f5c0fba2",
+    ("laptop", "DARTS", 1): "digits-w2d4-lr0.025-s0-dce1505a40",
+    ("laptop", "ENAS", 0): "digits-w5d2-lr0.025-s0-8e7c03a855",
+    ("laptop", "AmoebaNet", 0): "digits-w4d4-lr0.025-s0-4cb0213d8b",
+    ("laptop", "NASNet", 13): "digits-w3.5d3-lr0.025-s0-738dfe8640",
 }
 
 
