@@ -2,15 +2,12 @@
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from contenders import contender, contenders
 
 from results_schema import holder as holder_module
 from results_schema import lease as leases_module
@@ -21,50 +18,6 @@ from results_schema.store import LocalStore
 
 ITEM = "cifar10-w2.5d3-lr0.025-s0-0123456789"
 KEY = "logs/counter"
-CONTENDER = Path(__file__).with_name("contender.py")
-
-
-class Contender:
-    """A process that takes and uses leases as it is told."""
-
-    def __init__(self, store: LocalStore, *settings: float) -> None:
-        command = [sys.executable, str(CONTENDER), str(store.root), *map(str, settings)]
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-
-    def tell(self, *words: object) -> None:
-        assert self.process.stdin
-        print(*words, file=self.process.stdin, flush=True)
-
-    def hear(self) -> str:
-        assert self.process.stdout
-        return self.process.stdout.readline().strip()
-
-    def ask(self, *words: object) -> str:
-        self.tell(*words)
-        return self.hear()
-
-    def end(self) -> None:
-        self.process.kill()
-        self.process.communicate()
-
-
-@contextmanager
-def contenders(store: LocalStore, number: int, *settings: float) -> Iterator[list[Contender]]:
-    started = [Contender(store, *settings) for _ in range(number)]
-    try:
-        assert {contender.hear() for contender in started} == {"ready"}
-        yield started
-    finally:
-        for contender in started:
-            contender.end()
-
-
-@contextmanager
-def contender(store: LocalStore, *settings: float) -> Iterator[Contender]:
-    with contenders(store, 1, *settings) as started:
-        yield started[0]
 
 
 class Clock:

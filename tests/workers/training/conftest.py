@@ -2,8 +2,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from small_checkpoints import ID
 from small_trials import COMMIT_LAST, few_digits, small_spec
 
+from results_schema.lease import Lease
 from results_schema.store import LocalStore, open_store
 from results_schema.trial import TrialSpec
 from workers.training.loop import train
@@ -33,3 +35,11 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> LocalStore:
         outcome = train(small_spec(), store, device="cpu", checkpointing=COMMIT_LAST)
     assert outcome.status == "done"
     return store
+
+
+@pytest.fixture
+def lease(store: LocalStore) -> Iterator[Lease]:
+    lease = store.leases.take(ID)
+    assert lease is not None
+    with lease:
+        yield lease

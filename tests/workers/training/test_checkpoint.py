@@ -1,17 +1,15 @@
 """Checkpoints: what was committed comes back to the last bit, and damage is always noticed."""
 
-import hashlib
 import json
 import math
 import pickle
-from collections.abc import Callable, Iterator
-from dataclasses import replace
-from datetime import UTC, datetime
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from small_checkpoints import ID, example, resume
 from small_trials import bits
 
 from results_schema import layout
@@ -19,36 +17,6 @@ from results_schema.errors import CorruptData, MissingKey, Superseded
 from results_schema.lease import Lease
 from results_schema.store import LocalStore
 from workers.training import checkpoint
-from workers.training.checkpoint import Checkpoint
-
-ID = "digits-w1d2-lr0.1-s0-0123456789"
-
-
-@pytest.fixture
-def lease(store: LocalStore) -> Iterator[Lease]:
-    lease = store.leases.take(ID)
-    assert lease is not None
-    with lease:
-        yield lease
-
-
-def example(epoch: int) -> Checkpoint:
-    rows: list[dict[str, Any]] = [
-        {
-            "trial_id": ID,
-            "epoch": number,
-            "train_loss": 0.1 + number / 3,
-            "finished_at": datetime(2020, 1, 1, 12, 30, 1, 17 + number, tzinfo=UTC),
-        }
-        for number in range(1, epoch + 1)
-    ]
-    return Checkpoint(epoch, rows, {"weight": torch.arange(epoch * 40.0), "one": torch.ones(())})
-
-
-def resume(store: LocalStore) -> tuple[int, list[str]]:
-    """How many rows a resumed trial has, and what its log is told."""
-    told: list[str] = []
-    return len(checkpoint.resume(store, ID, lambda _: None, told.append)), told
 
 
 def test_what_was_saved_is_loaded(store: LocalStore, lease: Lease):
@@ -226,61 +194,6 @@ def test_epochs_are_ordered_as_numbers(store: LocalStore):
     for epoch in (100_000, 99_999, 2):
         store.put(layout.state(ID, epoch), b"{}")
     assert checkpoint.epochs(store, ID) == [2, 99_999, 100_000]
-
-
-def test_pruning_keeps_the_newest_and_the_named(store: LocalStore, lease: Lease):
-    for epoch in range(1, 8):
-        checkpoint.save(store, lease, ID, example(epoch))
-    checkpoint.prune(store, lease, ID, newest=7, keep={2, 99}, kept=2)
-    assert checkpoint.epochs(store, ID) == [2, 6, 7]
-    checkpoint.prune(store, lease, ID, newest=7, keep={2}, kept=1)
-    assert checkpoint.epochs(store, ID) == [2, 7]
-    folders = {path.name for path in (store.root / layout.checkpoints(ID)).iterdir()}
-    assert folders == {"epoch-00002", "epoch-00007"}
-
-
-def test_pruning_keeps_what_was_saved_to_be_kept(store: LocalStore, lease: Lease):
-    for epoch in range(1, 5):
-        checkpoint.save(store, lease, ID, replace(example(epoch), kept=epoch in (1, 2)))
-    key = layout.state(ID, 2)
-    store.put(key, store.get(key).replace(b'"kept": true', b'"kept": "yes"'))
-    for kept in (2, 1):
-        checkpoint.prune(store, lease, ID, newest=4, keep=(), kept=kept)
-    assert checkpoint.epochs(store, ID) == [1, 4], "2 is damaged"
-    assert checkpoint.load(store, ID, 1).kept
-    assert not checkpoint.load(store, ID, 4).kept
-
-
-def test_a_checkpoint_of_before_there_was_such_a_mark_is_loaded_and_pruned(
-    store: LocalStore, lease: Lease
-):
-    for epoch in (1, 2):
-        checkpoint.save(store, lease, ID, example(epoch))
-        key = layout.state(ID, epoch)
-        payload = json.loads(store.get(key))["payload"]
-        del payload["kept"]
-        digest = hashlib.sha256(checkpoint._canonical(payload).encode()).hexdigest()
-        store.put(key, json.dumps({"sha256": digest, "payload": payload}).encode())
-    assert resume(store) == (2, [])
-    checkpoint.prune(store, lease, ID, newest=2, keep=(), kept=1)
-    assert checkpoint.epochs(store, ID) == [2]
-
-
-def test_pruning_removes_damaged_checkpoints_ahead_and_not_the_one_just_made(
-    store: LocalStore, lease: Lease
-):
-    """A trial that had to start afresh must not lose its new checkpoints to old damaged ones."""
-    for epoch in (1, 8, 9):
-        checkpoint.save(store, lease, ID, example(epoch))
-    checkpoint.prune(store, lease, ID, newest=1, keep={9}, kept=2)
-    assert checkpoint.epochs(store, ID) == [1]
-
-
-def test_pruning_removes_what_was_never_committed(store: LocalStore, lease: Lease):
-    store.put(layout.tensors(ID, 2), b"cut off before its state")
-    checkpoint.save(store, lease, ID, example(3))
-    checkpoint.prune(store, lease, ID, newest=3, keep=(), kept=2)
-    assert not store.has(layout.tensors(ID, 2))
 
 
 def test_a_fenced_worker_commits_nothing(store: LocalStore, lease: Lease):
