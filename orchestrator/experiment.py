@@ -26,7 +26,7 @@ from results_schema.errors import ConfigError, SpecError
 from results_schema.genotype import Genotype
 from results_schema.trial import PRECISIONS, NetworkSpec, TrialSpec
 from workers.cells.cost import check_image
-from workers.data.catalog import DATASETS
+from workers.data.catalog import describe
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Experiment(Declaration):
         return (self.stand_ins | larger).get(dataset, dataset)
 
     def _spec(self, genotype: Genotype, dataset: str, rate: float, seed: int) -> TrialSpec:
-        trained_on, recipe = DATASETS[self._stand_in(dataset)], self.recipe.of(dataset)
+        trained_on, recipe = describe(self._stand_in(dataset)), self.recipe.of(dataset)
         check_image(trained_on.size, trained_on.stem_stride, auxiliary=recipe.auxiliary > 0)
         return TrialSpec(
             genotype=genotype,

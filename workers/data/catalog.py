@@ -7,7 +7,8 @@ augmentation, so that a trial trained before such a change is never taken for on
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 
 from results_schema.errors import SpecError
 
@@ -186,14 +187,49 @@ DATASETS = {
 }
 
 
+_SHAPED = re.compile(r"synthetic_([1-9]\d{0,6})x([1-9]\d?)x([1-9]\d{0,2})_([1-9]\d{0,3})")
+
+
+def is_synthetic(name: str) -> bool:
+    """Whether the data set is made up, and so has no file anywhere."""
+    return name == "synthetic" or _SHAPED.fullmatch(name) is not None
+
+
 def describe(name: str) -> Dataset:
     """The data set of that name.
+
+    Args:
+        name: A key of `DATASETS`, or `synthetic_<N>x<C>x<S>_<classes>` for N training images and a
+            fifth as many test images of C channels and S×S pixels.
 
     Raises:
         SpecError: There is none.
     """
+    if shape := _SHAPED.fullmatch(name):
+        return _synthetic(name, *map(int, shape.groups()))
     if name not in DATASETS:
         near = difflib.get_close_matches(name, DATASETS, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
         raise SpecError(f"unknown data set {name!r}", fix=f"{hint}use one of {', '.join(DATASETS)}")
     return DATASETS[name]
+
+
+def _synthetic(name: str, train: int, channels: int, size: int, classes: int) -> Dataset:
+    if size % 4 or classes > size**2:
+        raise SpecError(
+            f"synthetic images of {size}×{size} pixels and {classes} classes cannot be",
+            fix="use a size that 4 divides, and at most one class for each pixel",
+        )
+    return replace(
+        DATASETS["synthetic"],
+        name=name,
+        description=f"seeded blobs and noise, {channels}×{size}×{size}, for measuring speed",
+        classes=classes,
+        channels=channels,
+        size=size,
+        train=train,
+        test=max(1, train // 5),
+        padding=size // 8,
+        mean=(0.32,) * channels,
+        std=(0.19,) * channels,
+    )

@@ -6,6 +6,7 @@ every machine; a change must raise its `preprocessing` in the catalog.
 
 from __future__ import annotations
 
+import math
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import torch
 from torch.nn import functional
 
 from results_schema.errors import DataError
+from workers.data.catalog import Dataset
 from workers.data.decoded import Split
 
 _TRAIN = 1440
@@ -57,10 +59,10 @@ def digit_scenes() -> Split:
     return *_scenes(*train, 2000, stream), *_scenes(*test, 600, stream)
 
 
-def synthetic() -> Split:
-    """50,000 + 10,000 images [N, 3, 32, 32]: a coloured blob, placed by class, under noise."""
+def synthetic(about: Dataset) -> Split:
+    """Seeded noise with a blob placed by class, in the shape that the catalog says."""
     stream = np.random.RandomState(0)
-    return *_blobs(50_000, stream), *_blobs(10_000, stream)
+    return *_blobs(about, about.train, stream), *_blobs(about, about.test, stream)
 
 
 def _sources() -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
@@ -122,12 +124,18 @@ def _scale(images: np.ndarray, size: int) -> np.ndarray:
     return (scaled * (255 / 16)).round().to(torch.uint8).numpy()
 
 
-def _blobs(count: int, stream: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
-    labels = stream.randint(10, size=count)
-    pixels = stream.randint(160, size=(count, 3, 32, 32), dtype=np.uint8)
-    for label in range(10):
-        row, column = divmod(label, 4)
-        window = pixels[labels == label, label % 3, 8 * row : 8 * row + 8]
-        window[..., 8 * column : 8 * column + 8] += 90
-        pixels[labels == label, label % 3, 8 * row : 8 * row + 8] = window
+def _blobs(
+    about: Dataset, count: int, stream: np.random.RandomState
+) -> tuple[np.ndarray, np.ndarray]:
+    labels = stream.randint(about.classes, size=count)
+    shape = (count, about.channels, about.size, about.size)
+    pixels = stream.randint(160, size=shape, dtype=np.uint8)
+    side = math.ceil(math.sqrt(about.classes))  # blobs stand in a grid of side × side
+    blob = about.size // side
+    for label in range(about.classes):
+        row, column = divmod(label, side)
+        rows = slice(blob * row, blob * (row + 1))
+        window = pixels[labels == label, label % about.channels, rows]
+        window[..., blob * column : blob * (column + 1)] += 90
+        pixels[labels == label, label % about.channels, rows] = window
     return pixels, labels

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from results_schema.errors import DataError
 from workers.data import archives, decoded, download
-from workers.data.catalog import describe
+from workers.data.catalog import describe, is_synthetic
 from workers.data.decoded import Split
 from workers.data.sources import SOURCES, Source
 
@@ -66,7 +66,7 @@ def ready(name: str, folder: str | Path | None = None) -> None:
     describe(name)
     if name in SOURCES:
         check(SOURCES[name], folder)
-    elif name != "synthetic":
+    elif not is_synthetic(name):
         _require("sklearn", name)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from results_schema.errors import DataError
 from workers.data import embedded
-from workers.data.catalog import Dataset, describe
+from workers.data.catalog import Dataset, describe, is_synthetic
 from workers.data.decoded import Split
 from workers.data.folder import arrays
 from workers.data.sources import SOURCES
@@ -58,7 +58,6 @@ _EMBEDDED: dict[str, Callable[[], Split]] = {
     "digit_pairs": embedded.digit_pairs,
     "digit_pairs_32": embedded.digit_pairs_32,
     "digit_scenes": embedded.digit_scenes,
-    "synthetic": embedded.synthetic,
 }
 
 
@@ -76,7 +75,12 @@ def load(name: str, device: torch.device, folder: str | Path | None = None) -> D
         DataError: It is not on this machine and can't be had, or is not as the catalog says.
     """
     about = describe(name)
-    split = arrays(SOURCES[name], folder) if name in SOURCES else _EMBEDDED[name]()
+    if name in SOURCES:
+        split = arrays(SOURCES[name], folder)
+    elif is_synthetic(name):
+        split = embedded.synthetic(about)
+    else:
+        split = _EMBEDDED[name]()
     return on_device(about, split, device)
 
 
