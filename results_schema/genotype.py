@@ -35,6 +35,7 @@ OPERATIONS = (
     "avg_pool_2x2",
     "avg_pool_5x5",
     "max_pool_2x2",
+    "noise",
 )
 """Every operation that an edge may carry: the paper's nine (Section A.3), then those of other
 published cells."""

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -25,3 +27,11 @@ def derive(seed: int, *purpose: object) -> int:
 def generator(seed: int, epoch: int, purpose: str) -> torch.Generator:
     """A CPU generator for the draws of one purpose in one epoch."""
     return torch.Generator().manual_seed(derive(seed, purpose, epoch))
+
+
+@contextmanager
+def seeded(seed: int, epoch: int, device: torch.device) -> Iterator[None]:
+    """Within it the process's own generators draw for this epoch; they are restored afterwards."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(derive(seed, "forward", epoch))
+        yield

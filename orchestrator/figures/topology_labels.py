@@ -52,7 +52,7 @@ def short_name(op: str) -> str:
         return "skip"
     kind, *sizes = op.replace("_conv_", "_").replace("_pool_", "_").split("_")
     sizes = [size.replace("x", "×") for size in sizes]
-    return ", ".join(sizes) if len(sizes) > 1 else f"{kind} {sizes[0]}"
+    return ", ".join(sizes) if len(sizes) > 1 else " ".join([kind, *sizes])
 
 
 def _best(

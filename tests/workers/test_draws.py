@@ -1,6 +1,6 @@
 import torch
 
-from workers.draws import derive, generator
+from workers.draws import derive, generator, seeded
 
 
 def test_a_derived_seed_never_changes():
@@ -21,3 +21,17 @@ def test_generator_repeats_and_leaves_the_global_state_alone():
     assert torch.equal(first, torch.rand(5, generator=generator(3, 4, "order")))
     assert not torch.equal(first, torch.rand(5, generator=generator(3, 5, "order")))
     assert torch.equal(before, torch.get_rng_state())
+
+
+def test_what_a_forward_draws_depends_on_the_epoch_alone_and_leaves_no_trace():
+    def drawn(epoch: int) -> list[float]:
+        torch.rand(3)
+        with seeded(7, epoch, torch.device("cpu")):
+            return torch.rand(3).tolist()
+
+    before = torch.get_rng_state()
+    with seeded(7, 1, torch.device("cpu")):
+        torch.rand(3)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert drawn(1) == drawn(1)
+    assert drawn(1) != drawn(2)

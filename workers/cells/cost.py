@@ -21,7 +21,8 @@ class Cost:
 
     Attributes:
         parameters: Of all layers, as Tables 1 and 3 count them (there divided by 10⁶).
-        live_parameters: Of the layers on a path to the logits; only these get a gradient.
+        live_parameters: Of the layers on a path to the logits; only these get a gradient, unless
+            every path of theirs leads through `noise`.
         multiply_adds: Of the live convolutions and linear layers, forward, for one image.
     """
 
@@ -180,5 +181,6 @@ _OPERATIONS: dict[str, Callable[[int, int, int], Cost]] = {
     "avg_pool_2x2": _pool,
     "avg_pool_5x5": _pool,
     "max_pool_2x2": _pool,
+    "noise": _pool,
 }
 """By name: the cost at c channels and a stride, for an output map of so many pixels."""

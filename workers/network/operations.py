@@ -80,6 +80,20 @@ class FactorizedReduce(nn.Module):
         return self.bn(torch.cat([self.conv_1(x), self.conv_2(shifted)], dim=1))
 
 
+class Noise(nn.Module):
+    """Standard normal noise in place of the input, which gets no gradient.
+
+    It is drawn from the process's own generator, which `draws.seeded` sets for each epoch.
+    """
+
+    def __init__(self, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.randn_like(x[:, :, :: self.stride, :: self.stride].detach())
+
+
 def relu_conv_bn(channels_in: int, channels_out: int) -> nn.Sequential:
     """ReLU, 1×1 convolution, batch normalisation."""
     return nn.Sequential(
@@ -156,9 +170,11 @@ _BUILDERS: dict[str, Callable[[int, int], nn.Module]] = {
     "avg_pool_2x2": _pool_2x2(nn.AvgPool2d),
     "avg_pool_5x5": lambda channels, stride: AvgPool(5, stride),
     "max_pool_2x2": _pool_2x2(nn.MaxPool2d),
+    "noise": lambda channels, stride: Noise(stride),
 }
 """The paper's nine; then `conv_3x1_1x3` as in D-X-Y/AutoDL-Projects and the others as in
-renqianluo/NAO_pytorch (NAO_V1), whose 2×2 pools add a row and a column of zeros at the end."""
+renqianluo/NAO_pytorch (NAO_V1), whose 2×2 pools add a row and a column of zeros at the end; `noise`
+as in automl/RobustDARTS."""
 
 
 def build_operation(name: str, channels: int, stride: int) -> nn.Module:

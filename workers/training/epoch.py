@@ -10,7 +10,7 @@ import torch
 from results_schema.trial import TrialSpec
 from workers.data.batches import evaluation_batches, training_batches
 from workers.data.images import Data
-from workers.draws import derive
+from workers.draws import derive, seeded
 from workers.network.drop_path import DropPath
 from workers.training import device as devices
 from workers.training.checkpoint import Row
@@ -25,9 +25,10 @@ def train_epoch(
     start = time.perf_counter()
     rate = cosine_rate(spec.learning_rate, epoch, recipe.epochs)
     batches = training_batches(data, recipe.batch_size, spec.seed, epoch, recipe.cutout)
-    totals = engine.train_epoch(batches, rate, _drop_path(spec, epoch, device))
-    trained = time.perf_counter()
-    loss, accuracy = engine.evaluate(evaluation_batches(data.test, data.about))
+    with seeded(spec.seed, epoch, device):
+        totals = engine.train_epoch(batches, rate, _drop_path(spec, epoch, device))
+        trained = time.perf_counter()
+        loss, accuracy = engine.evaluate(evaluation_batches(data.test, data.about))
     return {
         "trial_id": spec.trial_id,
         "epoch": epoch,

@@ -46,6 +46,7 @@ def test_odd_channels_and_maps_round_up(name: str):
         ("avg_pool_2x2", 0),
         ("avg_pool_5x5", 0),
         ("max_pool_2x2", 0),
+        ("noise", 0),
     ],
 )
 def test_parameters_are_depthwise_pointwise_and_affine(name: str, parameters: int):
@@ -136,3 +137,12 @@ def test_an_unknown_operation_is_named_with_the_known_ones():
     with pytest.raises(SpecError, match="sep_conv_9x9") as caught:
         build_operation("sep_conv_9x9", 4, 1)
     assert "sep_conv_7x7" in caught.value.fix
+
+
+def test_noise_is_standard_normal_and_knows_nothing_of_its_input():
+    x = torch.full((4, 8, 32, 32), 1e6, requires_grad=True)
+    noise = build_operation("noise", 8, 2)(x)
+    assert noise.shape == (4, 8, 16, 16)
+    assert not noise.requires_grad
+    assert abs(noise.mean()) < 0.05
+    assert abs(noise.std() - 1) < 0.05
