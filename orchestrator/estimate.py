@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 from orchestrator.words import span
-from results_schema.trial import TrialSpec
+from results_schema.genotype import Genotype
+from results_schema.trial import NetworkSpec, TrialSpec
 from workers.cells.cost import count
 from workers.data.catalog import describe
 
@@ -29,16 +31,22 @@ GPU_CELL_SECONDS = 1.6e-3
 def multiply_adds(spec: TrialSpec) -> int:
     """Of a whole trial: forward and backward over training images, forward over the test set."""
     data = describe(spec.dataset)
-    cost = count(
-        spec.genotype,
-        spec.network,
+    images = (1 + BACKWARD) * data.train + data.test
+    return spec.recipe.epochs * images * _forward(spec.genotype, spec.network, spec.dataset)
+
+
+@lru_cache(maxsize=10_000)
+def _forward(genotype: Genotype, network: NetworkSpec, dataset: str) -> int:
+    """Of one image; the same for every rate and seed."""
+    data = describe(dataset)
+    return count(
+        genotype,
+        network,
         in_channels=data.channels,
         classes=data.classes,
         image=data.size,
-        stem_stride=spec.network.stem_stride,
-    )
-    images = (1 + BACKWARD) * data.train + data.test
-    return spec.recipe.epochs * images * cost.multiply_adds
+        stem_stride=network.stem_stride,
+    ).multiply_adds
 
 
 def seconds(spec: TrialSpec, device: str) -> float:
