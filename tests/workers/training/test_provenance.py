@@ -2,7 +2,9 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from importlib import metadata
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -98,3 +100,13 @@ def test_attempts_are_counted_from_the_first(store: LocalStore, lease: Lease):
 def test_a_damaged_count_begins_anew(store: LocalStore, lease: Lease, text: bytes):
     store.put(layout.attempts("t1"), text)
     assert count_attempt(store, lease, "t1")["attempts"] == 1
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_rays_version_is_told_if_ray_is_there(monkeypatch: pytest.MonkeyPatch, running: bool):
+    if running:
+        monkeypatch.setitem(sys.modules, "ray", ModuleType("ray"))
+    else:
+        monkeypatch.delitem(sys.modules, "ray", raising=False)
+    installed = {package.name: package.version for package in metadata.distributions()}
+    assert gather(CPU)["ray"] == (installed.get("ray") if running else None)
