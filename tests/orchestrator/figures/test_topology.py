@@ -21,7 +21,7 @@ CELLS = [
     for kind in ("normal", "reduce")
 ]
 CELLS += [(v.name, v.genotype.normal) for v in connection_variants("AmoebaNet", "paper13")]
-CELLS += [(name, zoo_genotype(name).normal) for name in zoo() if name != "c10_s4_pcdarts"]
+CELLS += [(name, zoo_genotype(name).normal) for name in zoo()]
 
 
 def panels(cells: list[tuple[str, Cell]], *, labelled: bool = False) -> tuple[Panel, ...]:
