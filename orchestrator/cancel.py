@@ -1,7 +1,7 @@
 """Cancels trials from anywhere that sees the store, by requests that workers and queues look for.
 
-A worker gives up the running epoch, commits those before it and leaves off; the queue of a launch that runs now
-offers the trial no more. A request holds until the trial is launched anew.
+A worker gives up the running epoch, commits those before it and leaves off; the queue of a launch
+that runs now offers the trial no more. A request holds until the trial is launched anew.
 """
 
 from __future__ import annotations
