@@ -96,6 +96,9 @@ class Experiment(Declaration):
     def _spec(self, genotype: Genotype, dataset: str, rate: float, seed: int) -> TrialSpec:
         trained_on, recipe = describe(self._stand_in(dataset)), self.recipe.of(dataset)
         check_image(trained_on.size, trained_on.stem_stride, auxiliary=recipe.auxiliary > 0)
+        if recipe.statistics != "own":
+            recipe = replace(recipe, statistics=self._stand_in(recipe.statistics))
+            trained_on.normalised_by(recipe.statistics)
         return TrialSpec(
             genotype=genotype,
             dataset=trained_on.name,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import cache
 from typing import Annotated, Any
 
@@ -22,6 +23,9 @@ _SAMPLINGS = {"profile": part(Profile), "uniform": part(Uniform), "stratified": 
 
 OPERATIONS = ("paper10", "legacy")
 """Sets of operation variants."""
+
+REDUCTIONS = ("drawn", "kept")
+"""Whether a variant's reduction cell is drawn like its normal cell, as published, or the base's."""
 
 MODES = ("paper4", "paper10", "paper13", "main_text", *_SAMPLINGS)
 """Sets of connection variants: the paper's own, and those drawn with options."""
@@ -54,6 +58,7 @@ class Variants(BaseModel):
     connections: Annotated[str | Sampling | None, PlainValidator(_read_connections)] = None
     operations: Annotated[str | None, one_of("set of operation variants", OPERATIONS)] = None
     indices: Axis[Annotated[int, Field(ge=1)]] = ()
+    reduction: Annotated[str, one_of("kind of reduction cell", REDUCTIONS)] = "drawn"
 
     @model_validator(mode="after")
     def _one_set(self) -> Variants:
@@ -62,8 +67,9 @@ class Variants(BaseModel):
                 "connections and operations are both given",
                 fix="keep one; a second experiment shares the trials of the bases",
             )
-        if self.indices and not (self.connections or self.operations):
-            raise SpecError("indices of no variants", fix="add connections or operations")
+        if not (self.connections or self.operations):
+            for key in sorted(self.model_fields_set & {"indices", "reduction"}):
+                raise SpecError(f"{key} of no variants", fix="add connections or operations")
         return self
 
     def of(self, base: Base) -> list[Variant]:
@@ -77,7 +83,11 @@ class Variants(BaseModel):
             raise SpecError(
                 f"there is no variant {min(missing)}", fix=f"use indices from 1 to {len(drawn)}"
             )
-        return [v for v in drawn if not self.indices or v.index in self.indices]
+        chosen = [v for v in drawn if not self.indices or v.index in self.indices]
+        if self.reduction == "drawn":
+            return chosen
+        kept = base.genotype.reduce
+        return [replace(v, genotype=replace(v.genotype, reduce=kept)) for v in chosen]
 
 
 @cache

@@ -22,6 +22,9 @@ RECIPE_VERSION = 1
 """Counts changes of the training algorithm that no field of `Recipe` expresses."""
 
 PRECISIONS = ("fp32",)
+SCHEDULES = ("cosine", "cosine_shifted", "constant")
+DECAYED = ("all", "weights")
+GROWTHS = ("linear", "constant")
 
 
 @dataclass(frozen=True)
@@ -55,20 +58,28 @@ class NetworkSpec:
 class Recipe:
     """How a network is trained (Sections A.3 and A.4); the defaults are Section 4's on CIFAR.
 
-    SGD with momentum; cosine learning rate lr(e) = ½·lr·(1 + cos(π e / E)) for e = 0 … E − 1;
-    cross-entropy; weight decay on every parameter; the gradient's global norm is clipped.
+    SGD with momentum on the cross-entropy; the gradient's global norm is clipped.
 
     Attributes:
         epochs: E.
         batch_size: Images a step; the last step of an epoch takes what is left.
         momentum: Of SGD, without Nesterov's correction.
         weight_decay: Times the weights, added to the gradient.
+        decayed: What decays: "all" parameters, as in the published code, or "weights" alone, so
+            that batch normalisation's parameters and biases do not.
+        schedule: Of the learning rate. "cosine": ½·lr·(1 + cos(π e / E)) for e = 0 … E − 1, from lr
+            on; "cosine_shifted": the same for e = 1 … E, which ends at 0 and is what the published
+            code does under torch 1.1 or newer; "constant": lr.
         grad_clip: Largest global gradient norm; from the published code, not in the paper.
         cutout: Side in pixels of the square that is blanked in each training image after it was
             normalised, centred anywhere in the image and cut at its border; 0 for none.
         auxiliary: Weight of the auxiliary head's loss; 0 for no such head.
-        drop_path: Probability of dropping an edge's output, per sample, that grows linearly from 0
-            (p·e/E in epoch e = 0 … E − 1); the identity is never dropped.
+        drop_path: Probability p of dropping an edge's output, per sample; the identity is never
+            dropped.
+        drop_path_growth: "linear": p·e/E in epoch e = 0 … E − 1; "constant": p from the first on.
+        statistics: Mean and deviation that normalise the images: the data set's "own", or those of
+            the named one. The published code used CIFAR-10's for CIFAR-100 until February 2020.
+        evaluation_batch: Test images at a time; moves the test loss by rounding alone.
         version: `RECIPE_VERSION` when the trial was named.
     """
 
@@ -82,6 +93,11 @@ class Recipe:
     cutout: int = field(default=0, metadata={"absent": 0})
     auxiliary: float = field(default=0.0, metadata={"absent": 0.0})
     drop_path: float = field(default=0.0, metadata={"absent": 0.0})
+    schedule: str = field(default="cosine", metadata={"absent": "cosine"})
+    decayed: str = field(default="all", metadata={"absent": "all"})
+    drop_path_growth: str = field(default="linear", metadata={"absent": "linear"})
+    statistics: str = field(default="own", metadata={"absent": "own"})
+    evaluation_batch: int = field(default=500, metadata={"absent": 500})
     version: int = RECIPE_VERSION
 
     def __post_init__(self) -> None:
@@ -93,6 +109,11 @@ class Recipe:
         _check_int(self, "cutout", 0)
         _check_float(self, "auxiliary", above=0, zero=True)
         _check_float(self, "drop_path", above=0, zero=True, below=1)
+        _check_choice(self, "schedule", SCHEDULES)
+        _check_choice(self, "decayed", DECAYED)
+        _check_choice(self, "drop_path_growth", GROWTHS)
+        _check_dataset("statistics", self.statistics)
+        _check_int(self, "evaluation_batch", 1)
         _check_int(self, "version", 1)
 
 
@@ -121,18 +142,11 @@ class TrialSpec:
     precision: str = "fp32"
 
     def __post_init__(self) -> None:
-        if type(self.dataset) is not str or not re.fullmatch(r"[a-z0-9_]+", self.dataset):
-            raise SpecError(
-                f"data set {self.dataset!r} is no name",
-                fix="use lower-case letters, digits and underscores",
-            )
+        _check_dataset("data set", self.dataset)
         _check_int(self, "preprocessing", 1)
         _check_float(self, "learning_rate", above=0)
         _check_int(self, "seed", 0, most=2**63 - 1)
-        if self.precision not in PRECISIONS:
-            raise SpecError(
-                f"unknown precision {self.precision!r}", fix=f"use one of {', '.join(PRECISIONS)}"
-            )
+        _check_choice(self, "precision", PRECISIONS)
 
     @property
     def trial_id(self) -> str:
@@ -196,6 +210,19 @@ def _build(kind: type[Any], data: Any) -> Any:
                 raise SpecError(f"{kind.__name__} lacks {name!r}")
             given[name] = known.metadata["absent"]
     return kind(**given)
+
+
+def _check_choice(owner: Any, name: str, known: tuple[str, ...]) -> None:
+    value = getattr(owner, name)
+    if value not in known:
+        raise SpecError(f"unknown {name} {value!r}", fix=f"use one of {', '.join(known)}")
+
+
+def _check_dataset(what: str, name: Any) -> None:
+    if type(name) is not str or not re.fullmatch(r"[a-z0-9_]+", name):
+        raise SpecError(
+            f"{what} {name!r} is no name", fix="use lower-case letters, digits and underscores"
+        )
 
 
 def _check_int(owner: Any, name: str, least: int, most: int = 2**31 - 1) -> None:

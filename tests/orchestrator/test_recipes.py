@@ -60,6 +60,18 @@ def test_the_auxiliary_head_is_refused_where_the_images_are_too_small(tmp_path):
         load(tmp_path, "{name: table1}", "digits").members()
 
 
+def test_statistics_of_another_data_set_follow_its_stand_in(tmp_path):
+    laptop = str(EXPERIMENTS / "profiles/laptop.yaml")
+    asked = "{statistics: cifar10}"
+    assert spec(load(tmp_path, asked, "cifar100")).recipe.statistics == "cifar10"
+    assert spec(load(tmp_path, asked, "cifar100", profile=laptop)).recipe.statistics == "digits"
+
+
+def test_statistics_of_other_channels_are_refused(tmp_path):
+    with pytest.raises(SpecError, match="cifar10 has statistics of 3 channels"):
+        load(tmp_path, "{statistics: cifar10}", "digits").members()
+
+
 @pytest.mark.parametrize(
     ("recipe", "told"),
     [
@@ -68,6 +80,7 @@ def test_the_auxiliary_head_is_refused_where_the_images_are_too_small(tmp_path):
         ("{drop_path: 1.0}", "x.yaml:4: recipe.drop_path is 1.0"),
         ("{drop_pth: 0.2}", "did you mean drop_path"),
         ("{version: 2}", "version"),
+        ("{schedule: linear}", "use one of cosine, cosine_shifted, constant"),
         ("table1", "recipe"),
     ],
 )

@@ -78,6 +78,15 @@ def test_a_users_own_cell_has_variants_too(folder):
     assert "ops seed 10" in {m.variant for m in members("{operations: legacy}", genotype)}
 
 
+def test_the_reduction_cell_may_be_kept_in_every_variant(folder):
+    drawn = members("{connections: paper13}")
+    kept = members("{connections: paper13, reduction: kept}")
+    assert kept[0] == drawn[0]
+    assert [m.spec.genotype.normal for m in kept] == [m.spec.genotype.normal for m in drawn]
+    assert {m.spec.genotype.reduce for m in kept} == {drawn[0].spec.genotype.reduce}
+    assert drawn[1].spec.genotype.reduce != drawn[0].spec.genotype.reduce
+
+
 def test_indices_keep_some_variants_under_their_numbers_beside_the_base(folder):
     figure_4 = members("{connections: main_text, indices: [3, 1]}")
     assert [(m.index, m.variant) for m in figure_4] == [(0, "DARTS"), (1, "CONN1"), (3, "CONN3")]
@@ -130,6 +139,8 @@ def test_variants_of_the_file_can_be_changed_one_key_at_a_time(folder):
             ": connections and operations are both given",
         ),
         ("{indices: [1]}", ": indices of no variants\n  add connections or operations"),
+        ("{reduction: kept}", ": reduction of no variants\n  add connections or operations"),
+        ("{operations: legacy, reduction: redrawn}", "use one of drawn, kept"),
         ("{operations: legacy, indices: []}", ".indices: the list is empty"),
         ("{operations: legacy, indices: [0]}", ".indices[0] is 0\n  it should be greater than or"),
         ("{operations: legacy, indices: [2, 2]}", ".indices: 2 given more than once"),

@@ -37,7 +37,7 @@ def small_spec(*, genotype: Genotype = GENOTYPE, rate: float = 0.1, **recipe: An
         dataset="digits",
         preprocessing=catalog.DATASETS["digits"].preprocessing,
         network=NetworkSpec(cells=3, channels=2),
-        recipe=Recipe(**{"epochs": EPOCHS, "batch_size": 48} | recipe),
+        recipe=Recipe(**dict[str, Any](epochs=EPOCHS, batch_size=48) | recipe),
         learning_rate=rate,
         seed=0,
     )

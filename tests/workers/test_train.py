@@ -62,7 +62,7 @@ def start(path: Path, store: LocalStore) -> subprocess.Popen[str]:
             *("--store", str(store.root), "--device", "cpu", "--checkpoint-every", "0"),
         ],
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(bare), "OMP_NUM_THREADS": "1"},
+        env={"PYTHONPATH": str(bare), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

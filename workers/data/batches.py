@@ -15,9 +15,6 @@ from workers.data.catalog import Dataset
 from workers.data.images import Data, Images
 from workers.draws import generator
 
-EVALUATION_BATCH = 500
-"""Images a step of evaluation; part of recipe version 1."""
-
 
 def training_batches(
     data: Data, batch_size: int, seed: int, epoch: int, cutout: int = 0
@@ -57,10 +54,12 @@ def training_batches(
         yield pixels, images.labels[chosen]
 
 
-def evaluation_batches(images: Images, about: Dataset) -> Iterator[tuple[Tensor, Tensor]]:
+def evaluation_batches(
+    images: Images, about: Dataset, batch_size: int
+) -> Iterator[tuple[Tensor, Tensor]]:
     """All images of a split in their order, normalised; shapes as in `training_batches`."""
-    for start in range(0, len(images), EVALUATION_BATCH):
-        chosen = slice(start, start + EVALUATION_BATCH)
+    for start in range(0, len(images), batch_size):
+        chosen = slice(start, start + batch_size)
         yield normalise(images.pixels[chosen], about), images.labels[chosen]
 
 

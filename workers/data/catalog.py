@@ -49,6 +49,21 @@ class Dataset:
     epochs: int = 600
     stem_stride: int = 1
 
+    def normalised_by(self, statistics: str) -> Dataset:
+        """The same with the "own" statistics, or with another data set's.
+
+        Raises:
+            SpecError: There is no such data set, or its images have another number of channels.
+        """
+        other = self if statistics == "own" else describe(statistics)
+        if other.channels != self.channels:
+            raise SpecError(
+                f"{statistics} has statistics of {other.channels} channels, and images of "
+                f"{self.name} have {self.channels}",
+                fix="use statistics: own",
+            )
+        return replace(self, mean=other.mean, std=other.std)
+
 
 DATASETS = {
     dataset.name: dataset

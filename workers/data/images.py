@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -50,6 +50,10 @@ class Data:
     about: Dataset
     train: Images
     test: Images
+
+    def normalised_by(self, statistics: str) -> Data:
+        """The same images, to be normalised as `Dataset.normalised_by` says."""
+        return replace(self, about=self.about.normalised_by(statistics))
 
 
 _EMBEDDED: dict[str, Callable[[], Split]] = {

@@ -69,15 +69,17 @@ class FactorizedReduce(nn.Module):
         super().__init__()
         half = channels_out // 2
         self.relu = nn.ReLU()
-        self.conv_1 = nn.Conv2d(channels_in, half, 1, stride=2, bias=False)
-        self.conv_2 = nn.Conv2d(channels_in, half, 1, stride=2, bias=False)
+        self.every_second = _every(2)
+        self.conv_1 = nn.Conv2d(channels_in, half, 1, bias=False)
+        self.conv_2 = nn.Conv2d(channels_in, half, 1, bias=False)
         self.bn = BatchNorm(channels_out)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.relu(x)
         # Negative padding cuts as x[:, :, 1:, 1:] does, but its gradient stays channels last.
         shifted = F.pad(x, (-1, 0, -1, 0))
-        return self.bn(torch.cat([self.conv_1(x), self.conv_2(shifted)], dim=1))
+        halves = self.conv_1(self.every_second(x)), self.conv_2(self.every_second(shifted))
+        return self.bn(torch.cat(halves, dim=1))
 
 
 class Noise(nn.Module):
@@ -92,6 +94,16 @@ class Noise(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.randn_like(x[:, :, :: self.stride, :: self.stride].detach())
+
+
+def _every(stride: int) -> nn.Module:
+    """Takes every stride-th pixel of every stride-th row, for a 1×1 convolution to follow.
+
+    A strided 1×1 convolution would do both, but its gradient writes past the end of oneDNN's
+    memory where a channels_last map has few channels (uxlfoundation/oneDNN#6035). A pool over one
+    pixel keeps the gradient channels last, as indexing does not.
+    """
+    return nn.AvgPool2d(1, stride) if stride > 1 else nn.Identity()
 
 
 def relu_conv_bn(channels_in: int, channels_out: int) -> nn.Sequential:
@@ -137,6 +149,14 @@ def _conv(kernel: int) -> Callable[[int, int], nn.Module]:
     )
 
 
+def _conv_1x1(channels: int, stride: int) -> nn.Module:
+    return nn.Sequential(
+        nn.Sequential(nn.ReLU(), _every(stride)),
+        nn.Conv2d(channels, channels, 1, bias=False),
+        BatchNorm(channels),
+    )
+
+
 def _factorized_conv(length: int, *, norm_between: bool) -> Callable[[int, int], nn.Module]:
     def build(channels: int, stride: int) -> nn.Module:
         half = length // 2
@@ -162,7 +182,7 @@ _BUILDERS: dict[str, Callable[[int, int], nn.Module]] = {
     "dil_conv_3x3": _dil_conv(3),
     "dil_conv_5x5": _dil_conv(5),
     "conv_7x1_1x7": _factorized_conv(7, norm_between=False),
-    "conv_1x1": _conv(1),
+    "conv_1x1": _conv_1x1,
     "conv_3x3": _conv(3),
     "conv_3x1_1x3": _factorized_conv(3, norm_between=False),
     "conv_1x3_3x1": _factorized_conv(3, norm_between=True),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -139,25 +139,36 @@ class Engine:
             for name, weight in self._weights.items()
             if weight.grad is not None
         ]
-        weights, gradients, momenta = (list(column) for column in zip(*stepped, strict=True))
-        norm = nn.utils.get_total_norm(gradients, foreach=True)
+        norm = nn.utils.get_total_norm([gradient for _, gradient, _ in stepped], foreach=True)
+        scale = (norm / self._recipe.grad_clip).clamp(min=1)
+        bare = [part for part in stepped if self._recipe.decayed == "weights" and part[0].ndim == 1]
+        decaying = [part for part in stepped if not bare or part[0].ndim > 1]
+        for parts, decay in ((decaying, self._recipe.weight_decay), (bare, 0.0)):
+            if parts:
+                self._descend(parts, rate, decay, scale)
+        for weight, _, _ in stepped:
+            weight.grad = None
+        return norm
+
+    def _descend(
+        self, parts: Sequence[Sequence[Tensor]], rate: float, decay: float, scale: Tensor
+    ) -> None:
+        """One step of SGD on triples of weight, gradient (divided by `scale`) and momentum."""
+        weights, gradients, momenta = (list(column) for column in zip(*parts, strict=True))
         # The function, because importing what the class torch.optim.SGD needs takes seconds.
         sgd(
             weights,
             gradients,
             momenta,
             fused=True,
-            grad_scale=(norm / self._recipe.grad_clip).clamp(min=1),
+            grad_scale=scale,
             lr=rate,
             momentum=self._recipe.momentum,
-            weight_decay=self._recipe.weight_decay,
+            weight_decay=decay,
             dampening=0,
             nesterov=False,
             maximize=False,
         )
-        for weight in weights:
-            weight.grad = None
-        return norm
 
 
 def _on_cpu(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -167,3 +178,11 @@ def _on_cpu(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 def cosine_rate(rate: float, epoch: int, epochs: int) -> float:
     """½·lr·(1 + cos(π e / E)) for e = epoch − 1 (Section A.3): lr at first, never quite 0."""
     return 0.5 * rate * (1 + math.cos(math.pi * (epoch - 1) / epochs))
+
+
+def scheduled_rate(recipe: Recipe, rate: float, epoch: int) -> float:
+    """The learning rate of an epoch, from 1, under the recipe's schedule."""
+    if recipe.schedule == "constant":
+        return rate
+    shift = 1 if recipe.schedule == "cosine_shifted" else 0
+    return cosine_rate(rate, epoch + shift, recipe.epochs)

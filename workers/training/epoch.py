@@ -14,7 +14,7 @@ from workers.draws import derive, seeded
 from workers.network.drop_path import DropPath
 from workers.training import device as devices
 from workers.training.checkpoint import Row
-from workers.training.engine import Engine, cosine_rate
+from workers.training.engine import Engine, scheduled_rate
 from workers.training.stopping import Stopping
 
 
@@ -34,13 +34,13 @@ def train_epoch(
     stopping.check()
     recipe = spec.recipe
     start = time.perf_counter()
-    rate = cosine_rate(spec.learning_rate, epoch, recipe.epochs)
+    rate = scheduled_rate(recipe, spec.learning_rate, epoch)
     batches = training_batches(data, recipe.batch_size, spec.seed, epoch, recipe.cutout)
     with seeded(spec.seed, epoch, device):
         drop_path = _drop_path(spec, epoch, device)
         totals = engine.train_epoch(stopping.between(batches), rate, drop_path)
         trained = time.perf_counter()
-        tests = evaluation_batches(data.test, data.about)
+        tests = evaluation_batches(data.test, data.about, recipe.evaluation_batch)
         loss, accuracy = engine.evaluate(stopping.between(tests))
     return {
         "trial_id": spec.trial_id,
@@ -60,11 +60,12 @@ def train_epoch(
 
 
 def _drop_path(spec: TrialSpec, epoch: int, device: torch.device) -> DropPath | None:
-    """With a probability of p·e/E in epoch e = 0 … E − 1 (Section A.4)."""
+    """With a probability of p·e/E in epoch e = 0 … E − 1 (Section A.4), or of p in all."""
     recipe = spec.recipe
     if not recipe.drop_path:
         return None
     draws = torch.Generator(device).manual_seed(derive(spec.seed, "drop path", epoch))
     drop_path = DropPath(draws)
-    drop_path.probability.fill_(recipe.drop_path * (epoch - 1) / recipe.epochs)
+    grown = (epoch - 1) / recipe.epochs if recipe.drop_path_growth == "linear" else 1.0
+    drop_path.probability.fill_(recipe.drop_path * grown)
     return drop_path

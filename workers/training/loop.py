@@ -126,7 +126,7 @@ class _Attempt:
             f"attempt {provenance['attempts']} of {spec.trial_id} on {provenance['host']}, {device}"
         )
         self.log.flush()
-        data = load(spec.dataset, device)
+        data = load(spec.dataset, device).normalised_by(spec.recipe.statistics)
         network = build_network(
             spec.genotype,
             spec.network,

@@ -164,7 +164,7 @@ def test_padding_is_black_before_normalising():
 def test_evaluation_takes_all_images_as_they_are():
     source = numbered(90)
     big = Images(source.pixels.repeat(12, 1, 1, 1), source.labels.repeat(12))
-    batches = list(evaluation_batches(big, ABOUT))
+    batches = list(evaluation_batches(big, ABOUT, 500))
     assert [len(labels) for _, labels in batches] == [500, 500, 80]
     assert torch.equal(pixels_of(torch.cat([images for images, _ in batches])), big.pixels.long())
     assert torch.equal(torch.cat([labels for _, labels in batches]), big.labels)

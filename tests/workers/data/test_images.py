@@ -27,6 +27,17 @@ def test_an_unknown_data_set_is_met_with_the_nearest():
         load("digit", CPU)
 
 
+def test_images_may_be_normalised_as_those_of_another_data_set():
+    data = load("digits", CPU)
+    other = data.normalised_by("digits_32")
+    assert other.train is data.train
+    assert (other.about.mean, other.about.std) == ((0.3054,), (0.3234,))
+    assert other.about.padding == data.about.padding
+    assert data.normalised_by("own").about == data.about
+    with pytest.raises(SpecError, match="cifar10 has statistics of 3 channels"):
+        data.normalised_by("cifar10")
+
+
 def test_a_data_set_of_another_size_is_refused(monkeypatch: pytest.MonkeyPatch):
     (pixels, labels), test = embedded._sources()
     monkeypatch.setattr(embedded, "_sources", lambda: ((pixels[:-1], labels[:-1]), test))

@@ -14,7 +14,7 @@ from results_schema.genotype import Genotype
 from results_schema.trial import NetworkSpec, Recipe
 from workers.cells.bases import named
 from workers.network.network import Network, build_network
-from workers.training.engine import Engine, cosine_rate
+from workers.training.engine import Engine, cosine_rate, scheduled_rate
 
 # Unlike the recipe's own values, each of these moves the weights by more than rounding does.
 RECIPE = Recipe(momentum=0.6, weight_decay=0.05, grad_clip=1.5)
@@ -240,3 +240,21 @@ def test_the_rate_falls_as_half_a_cosine():
     assert rates == sorted(rates, reverse=True)
     assert 0 < rates[-1] < 0.025 * 1e-5
     assert cosine_rate(0.3, 1, 1) == 0.3
+
+
+def test_other_schedules_end_at_nothing_or_never_fall():
+    shifted = [scheduled_rate(Recipe(epochs=4, schedule="cosine_shifted"), 0.2, e) for e in (1, 4)]
+    assert shifted == [cosine_rate(0.2, 2, 4), 0.0]
+    steady = Recipe(epochs=4, schedule="constant")
+    assert [scheduled_rate(steady, 0.2, epoch) for epoch in (1, 4)] == [0.2, 0.2]
+
+
+def test_batch_normalisation_and_biases_may_be_spared_from_decay():
+    """Without a gradient and with much decay, what decays is what has moved."""
+    net = network()
+    before = {name: weight.detach().clone() for name, weight in net.named_parameters()}
+    recipe = Recipe(decayed="weights", weight_decay=0.5, momentum=0.0, grad_clip=1e-12)
+    Engine(net, recipe).train_epoch(batches(8), 1.0)
+    for name, weight in net.named_parameters():
+        kept = 1.0 if before[name].ndim == 1 else 0.5
+        torch.testing.assert_close(weight.detach(), kept * before[name], msg=name)

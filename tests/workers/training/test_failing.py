@@ -19,12 +19,13 @@ from workers.training.loop import Outcome, train
 def test_an_error_is_recorded_and_forgotten_once_the_trial_ends(
     store: LocalStore, spec: TrialSpec, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.delitem(batches.__dict__, "EVALUATION_BATCH")
+    monkeypatch.delitem(batches.__dict__, "cut_out")
+    spec = replace(spec, recipe=replace(spec.recipe, cutout=2))
     failed = train(spec, store, device="cpu")
     assert (failed.status, failed.kind, failed.epochs) == ("failed", "error", 0)
     record = json.loads(store.get(layout.failure(spec.trial_id)))
     assert record["kind"] == "error"
-    assert "EVALUATION_BATCH" in record["message"]
+    assert "cut_out" in record["message"]
     assert record["log"] == layout.log(spec.trial_id)
     assert "Traceback (most recent call last)" in log(store, spec)
     assert store.leases.held() == {}

@@ -99,6 +99,21 @@ def test_drop_path_grows_linearly_from_nothing(store, monkeypatch):
     assert seen == pytest.approx([0.0, 0.05, 0.1, 0.15]), "0.2·e/E for e = 0 … E − 1"
 
 
+def test_drop_path_may_be_whole_from_the_first_epoch_on(store, monkeypatch):
+    seen: list[float] = []
+    train_epoch = Engine.train_epoch
+
+    def watch(self, batches, rate, drop_path=None):
+        assert drop_path is not None
+        seen.append(drop_path.probability.item())
+        return train_epoch(self, batches, rate, drop_path)
+
+    monkeypatch.setattr(Engine, "train_epoch", watch)
+    constant = spec(drop_path=0.2, drop_path_growth="constant")
+    assert loop.train(constant, store, device="cpu").status == "done"
+    assert seen == pytest.approx([0.2] * 4)
+
+
 @pytest.mark.parametrize("field", [{"cutout": 6}, {"drop_path": 0.3}])
 def test_each_regularisation_changes_the_numbers_and_resumes_to_the_same_ones(
     tmp_path, store, field
