@@ -1,7 +1,7 @@
 """Cancels trials from anywhere that sees the store, by requests that workers and queues look for.
 
-A worker ends its epoch, commits a checkpoint and leaves off; the queue of a launch that runs now
-offers the trial no more. A request holds until the trial is launched anew.
+A worker gives up the running epoch, commits those before it and leaves off; the queue of a launch
+that runs now offers the trial no more. A request holds until the trial is launched anew.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def cancel(names: list[str], location: str) -> None:
     for trial_id in wanted:
         for holder in store.leases.holders(trial_id):
             if not store.leases.expired(trial_id, holder):
-                click.echo(f"  {trial_id} ends its epoch on {holder.host}")
+                click.echo(f"  {trial_id} leaves off on {holder.host}")
     click.echo(f"{len(wanted)} trials cancelled; the next launch that owes them goes on")
 
 

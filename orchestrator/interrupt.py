@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: first ask the workers to end their epoch and commit it, then insist."""
+"""Ctrl-C and SIGTERM: first ask the workers to commit what they have, then insist."""
 
 from __future__ import annotations
 
@@ -15,9 +15,7 @@ from orchestrator.queue import Queue
 from results_schema import layout
 from results_schema.errors import StoreError
 from results_schema.store import Store
-
-GRACE = 8.0
-"""Seconds between SIGTERM and insisting: whoever preempts a machine does not wait for long."""
+from workers.signals import GRACE
 
 
 class Interruption:
@@ -33,8 +31,9 @@ def interruptible(
 ) -> Iterator[Interruption]:
     """Inside this context SIGINT and SIGTERM stop the launch instead of the process.
 
-    The first one stops the queue and leaves a request in the store that workers look for after
-    each epoch. At the second one, or `GRACE` seconds after a SIGTERM, Tune is told to end at once.
+    The first one stops the queue and leaves a request in the store that workers look for every
+    second: they give up the epoch that is running and commit those before it. At the second one,
+    or `GRACE` seconds after the first, Tune is told to end at once.
     """
     interruption = Interruption()
     insist = threading.Timer(GRACE, _end_tune)
@@ -46,11 +45,10 @@ def interruptible(
             return
         interruption.came = True
         queue.stop()
-        console.print("stopping: each trial ends its epoch and commits it; again to stop at once")
+        insist.start()
+        console.print("stopping: trials commit the epochs they have ended; again to stop at once")
         with contextlib.suppress(StoreError):
             store.put(layout.stop(launch), b"")
-        if signum == signal.SIGTERM:
-            insist.start()
 
     before = {s: signal.signal(s, handle) for s in (signal.SIGINT, signal.SIGTERM)}
     # Until Tune listens to it, it must not end the process; the queue offers nothing by then.

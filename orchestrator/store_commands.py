@@ -68,7 +68,7 @@ def retry(names: tuple[str, ...], store: str, diverged: bool, yes: bool) -> None
 @store_option
 @click.argument("names", nargs=-1, required=True, metavar="EXPERIMENT|TRIAL...")
 def cancel(names: tuple[str, ...], store: str) -> None:
-    """Stop trials after their epoch, wherever they run; the next launch goes on."""
+    """Stop trials within seconds, wherever they run; the next launch goes on."""
     from orchestrator.cancel import cancel
 
     cancel(list(names), store)

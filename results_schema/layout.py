@@ -60,12 +60,12 @@ def launch(launch: str) -> str:
 
 
 def stop(launch: str) -> str:
-    """Exists while a launch asks its workers to leave off after their epoch."""
+    """Exists while a launch asks its workers to leave off."""
     return f"{REQUESTS}stop-{launch}"
 
 
 def cancel(trial_id: str) -> str:
-    """Exists while a trial is not to be trained: its worker leaves off after its epoch."""
+    """Exists while a trial is not to be trained: its worker leaves off."""
     return f"{REQUESTS}cancel-{trial_id}"
 
 

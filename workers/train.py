@@ -15,6 +15,7 @@ from results_schema import layout
 from results_schema.errors import ConfigError, NasSweepError
 from results_schema.store import open_store
 from results_schema.trial import TrialSpec
+from workers import signals
 from workers.training.history import Checkpointing
 from workers.training.loop import train
 
@@ -27,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     Returns:
         The exit code: 0 when the trial has ended, 1 when it failed or another worker has it, 2 for
-        a bad spec, 3 for an unfit store or machine, 130 when interrupted.
+        a bad spec, 3 for an unfit store or machine, 130 when SIGINT or SIGTERM stopped it.
     """
     parser = argparse.ArgumentParser(prog="python -m workers.train", description=__doc__)
     parser.add_argument("spec", type=Path, help="the trial's JSON")
@@ -41,17 +42,21 @@ def main(arguments: list[str] | None = None) -> int:
         spec = _read(options.spec)
         store = open_store(options.store)
         print(f"training {spec.trial_id} into {store.root}", flush=True)
-        outcome = train(
-            spec,
-            store,
-            device=options.device,
-            checkpointing=Checkpointing(every=options.checkpoint_every),
-            on_epoch=lambda row: _print(row, spec.recipe.epochs),
-        )
+        with signals.stoppable() as stop:
+            outcome = train(
+                spec,
+                store,
+                device=options.device,
+                checkpointing=Checkpointing(every=options.checkpoint_every),
+                on_epoch=lambda row: _print(row, spec.recipe.epochs),
+                stop=stop,
+            )
     except NasSweepError as error:
         return _fail(str(error), error.exit_code)
     except KeyboardInterrupt:
         return _fail("interrupted; run it again to go on from its newest checkpoint", 130)
+    if outcome.status == "stopped":
+        return _fail(f"interrupted {outcome.reason}; run it again to go on from there", 130)
     if outcome.status == "failed":
         log = store.root / layout.log(spec.trial_id)
         hint = "" if outcome.kind in _EXIT_CODES else f"\n  see {log}"

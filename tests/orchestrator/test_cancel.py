@@ -1,4 +1,4 @@
-"""Cancelled trials end their epoch, keep what they trained, and go on when launched anew."""
+"""Cancelled trials leave off, keep what they trained, and go on when launched anew."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ def test_requests_are_left_for_what_has_not_ended(run, trained):
     trained.held_elsewhere(two)
     code, output, _ = run("cancel", "small.yaml")
     assert code == 0
-    assert f"{two} ends its epoch on node7" in output
+    assert f"{two} leaves off on node7" in output
     assert "2 trials cancelled" in output
     assert cancelled(trained.store) == {one, two}
     output = run("status")[1]

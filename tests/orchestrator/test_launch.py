@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -73,6 +74,10 @@ def test_a_sweep_trains_everything_draws_its_figure_and_does_nothing_the_second_
     assert {path: path.stat().st_mtime_ns for path in (store / "metrics").iterdir()} == before
 
 
+def committed_epochs(store, experiment) -> int:
+    return sum(max(checkpoint.epochs(store, t), default=0) for t in trial_ids(experiment))
+
+
 def assert_equal(store, reference):
     for found, expected in zip(canonical(store), reference, strict=True):
         pd.testing.assert_frame_equal(found, expected, check_exact=True)
@@ -128,12 +133,31 @@ def test_a_signal_stops_cleanly_and_says_how_to_go_on(tmp_path, reference, signu
         assert "Traceback" not in output
         assert len(store.leases.held()) == 1, "the sweep's own leases are given back"
         wait_for(lambda: all(holder.dead for holder in own))
-    if signum == signal.SIGINT:
-        committed = sum(max(checkpoint.epochs(store, t), default=0) for t in trial_ids(experiment))
-        assert committed == trained_epochs(store), "every trained epoch is kept"
-        code, output = launch(experiment, "--store", store.root)
-        assert code == 0, output
-        assert_equal(store, reference)
+    assert committed_epochs(store, experiment) == trained_epochs(store), "every one is kept"
+    code, output = launch(experiment, "--store", store.root)
+    assert code == 0, output
+    assert_equal(store, reference)
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_gives_up_an_epoch_of_many_seconds_and_keeps_those_before(tmp_path, signum):
+    experiment = write_experiment(tmp_path, epochs=9, seeds="0, 1")
+    slow = experiment.read_text().replace("batch_size: 480", "batch_size: 2")
+    experiment.write_text(slow.replace("cells: 3", "cells: 20"))
+    store = open_store(tmp_path / "results")
+    with started("launch", "--device", "cpu", experiment, "--store", store.root) as sweep:
+        wait_for(lambda: trained_epochs(store) >= 1)
+        time.sleep(1)
+        own = list(store.leases.held().values())
+        sweep.send_signal(signum)
+        sent = time.monotonic()
+        code, output = finish(sweep)
+        took = time.monotonic() - sent
+    assert code == 130, output
+    assert took < 10, "although an epoch takes longer"
+    assert [seconds for seconds in Results(store).metrics()["seconds"] if seconds > 10]
+    assert committed_epochs(store, experiment) == trained_epochs(store) >= 1
+    wait_for(lambda: all(holder.dead for holder in own))
 
 
 @pytest.mark.long

@@ -1,6 +1,7 @@
 """`python -m workers.train`: a trial on a bare machine, and what it says when it can't."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from small_trials import COMMIT_LAST, assert_same, few_digits, files, small_spec
 
 from results_schema import layout, tables
 from results_schema.store import LocalStore, open_store
-from results_schema.trial import TrialSpec
+from results_schema.trial import NetworkSpec, TrialSpec
 from workers.train import main
 from workers.training.loop import train
 
@@ -87,7 +88,8 @@ def test_interrupted_and_killed_on_a_bare_machine_it_ends_as_if_nothing_had_happ
             _, complaint = command.communicate()
         if sent == signal.SIGINT:
             assert command.returncode == 130, complaint
-            assert complaint.startswith("error: interrupted; run it again to go on")
+            assert "interrupted after epoch " in complaint
+            assert "; run it again to go on from there" in complaint
         else:
             assert command.returncode == -signal.SIGKILL, complaint
     with start(path, store) as command:
@@ -101,6 +103,41 @@ def test_interrupted_and_killed_on_a_bare_machine_it_ends_as_if_nothing_had_happ
     train(spec, undisturbed, device="cpu", checkpointing=COMMIT_LAST)
     assert_same(store, undisturbed, spec)
     assert files(store) == files(undisturbed)
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_gives_up_an_epoch_of_many_seconds_at_once(
+    path: Path, store: LocalStore, spec: TrialSpec, signum: signal.Signals
+):
+    spec = replace(spec, network=NetworkSpec(20, 2), recipe=replace(spec.recipe, batch_size=1))
+    path.write_text(spec.to_json())
+    with start(path, store) as command:
+        while command.poll() is None and not store.has(layout.metrics(spec.trial_id)):
+            time.sleep(0.01)
+        time.sleep(1)
+        command.send_signal(signum)
+        sent = time.monotonic()
+        _, complaint = command.communicate()
+    assert time.monotonic() - sent < 6
+    assert command.returncode == 130, complaint
+    assert "interrupted after epoch 0 of 4; run it again" in complaint
+    assert store.leases.held() == {}
+
+
+def test_a_second_signal_stops_at_once(path: Path, store: LocalStore, spec: TrialSpec):
+    with start(path, store) as command:
+        while command.poll() is None and not epochs(store, spec):
+            time.sleep(0.01)
+        # Both before it can ask again.
+        os.kill(command.pid, signal.SIGSTOP)
+        command.send_signal(signal.SIGINT)
+        command.send_signal(signal.SIGTERM)
+        os.kill(command.pid, signal.SIGCONT)
+        _, complaint = command.communicate()
+    assert command.returncode == 130, complaint
+    assert "error: interrupted; run it again to go on from its newest checkpoint" in complaint
+    assert "Traceback" not in complaint
+    assert store.leases.held() == {}
 
 
 def test_an_error_becomes_the_exit_code(tmp_path: Path):

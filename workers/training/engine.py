@@ -45,6 +45,7 @@ class Engine:
         self._weights = dict(network.named_parameters())
         self._momenta = {name: torch.zeros_like(w) for name, w in self._weights.items()}
         self._device = next(network.parameters()).device
+        self._marked: dict[str, Tensor] = {}
 
     def train_epoch(
         self, batches: Batches, rate: float, drop_path: DropPath | None = None
@@ -98,7 +99,20 @@ class Engine:
 
     def state(self) -> dict[str, Tensor]:
         """Weights, buffers and momentum by name, contiguous, on the CPU."""
-        return {name: t.detach().cpu().contiguous() for name, t in self._tensors().items()}
+        return _on_cpu(self._tensors())
+
+    def mark(self) -> None:
+        """Notes the state as it is, for `marked` to tell whatever is trained afterwards."""
+        tensors = self._tensors()
+        if not self._marked:
+            self._marked = {name: torch.empty_like(t) for name, t in tensors.items()}
+        with torch.no_grad():
+            for name, tensor in tensors.items():
+                self._marked[name].copy_(tensor)
+
+    def marked(self) -> dict[str, Tensor]:
+        """The state at the last `mark`, like `state`."""
+        return _on_cpu(self._marked)
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """The inverse of `state`, in place.
@@ -155,6 +169,10 @@ class Engine:
             nesterov=False,
             maximize=False,
         )
+
+
+def _on_cpu(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
 
 
 def cosine_rate(rate: float, epoch: int, epochs: int) -> float:

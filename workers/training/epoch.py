@@ -15,22 +15,33 @@ from workers.network.drop_path import DropPath
 from workers.training import device as devices
 from workers.training.checkpoint import Row
 from workers.training.engine import Engine, scheduled_rate
+from workers.training.stopping import Stopping
 
 
 def train_epoch(
-    spec: TrialSpec, epoch: int, engine: Engine, data: Data, device: torch.device
+    spec: TrialSpec,
+    epoch: int,
+    engine: Engine,
+    data: Data,
+    device: torch.device,
+    stopping: Stopping,
 ) -> Row:
-    """Trains one epoch, evaluates the test set, and returns the row of `tables.METRICS`."""
+    """Trains one epoch, evaluates the test set, and returns the row of `tables.METRICS`.
+
+    Raises:
+        Stopped: It was asked to stop; the engine is left half-trained.
+    """
+    stopping.check()
     recipe = spec.recipe
     start = time.perf_counter()
     rate = scheduled_rate(recipe, spec.learning_rate, epoch)
     batches = training_batches(data, recipe.batch_size, spec.seed, epoch, recipe.cutout)
     with seeded(spec.seed, epoch, device):
-        totals = engine.train_epoch(batches, rate, _drop_path(spec, epoch, device))
+        drop_path = _drop_path(spec, epoch, device)
+        totals = engine.train_epoch(stopping.between(batches), rate, drop_path)
         trained = time.perf_counter()
-        loss, accuracy = engine.evaluate(
-            evaluation_batches(data.test, data.about, recipe.evaluation_batch)
-        )
+        tests = evaluation_batches(data.test, data.about, recipe.evaluation_batch)
+        loss, accuracy = engine.evaluate(stopping.between(tests))
     return {
         "trial_id": spec.trial_id,
         "epoch": epoch,

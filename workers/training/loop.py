@@ -1,8 +1,9 @@
 """The life of one trial: take its lease, resume, train epoch by epoch, publish, end.
 
 Every epoch's row is published at once; a checkpoint commits the rows so far (`history`). A trial
-ends in this order: final checkpoint, metrics, trial row. The row comes last, so that whatever cuts
-a trial off leaves it owed, or ended and tidy.
+that is asked to stop gives up the epoch that is running and commits those before it. A trial ends
+in this order: final checkpoint, metrics, trial row. The row comes last, so that whatever cuts a
+trial off leaves it owed, or ended and tidy.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from workers.training.failures import classify
 from workers.training.history import ONCE_A_MINUTE, Checkpointing, History
 from workers.training.log import TrialLog
 from workers.training.provenance import count_attempt, gather
+from workers.training.stopping import Stopped, Stopping
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,8 @@ def train(
         token: Name of the lease, chosen by whoever may want to fence it.
         checkpointing: When to commit.
         on_epoch: Told each published row.
-        stop: Asked before it begins and before each epoch whether to leave off.
+        stop: Asked before it begins, before each epoch and once a second within it whether to
+            leave off; the epoch that was running is then given up, and all before it are committed.
 
     Returns:
         How it went; an error is an outcome too, recorded in the store, as far as that can be
@@ -137,15 +140,20 @@ class _Attempt:
         self.history.resume(engine.restore, self.log.say)
         if self.history.rows:
             self.log.say(f"goes on after epoch {len(self.history.rows)}")
+        stopping = Stopping(stop)
         while not (ending := self._ending(engine)):
-            if stop():
-                self.history.commit(engine.state)
-                return "stopped", f"after epoch {len(self.history.rows)} of {spec.recipe.epochs}"
-            row = train_epoch(spec, len(self.history.rows) + 1, engine, data, device)
+            epoch = len(self.history.rows) + 1
+            try:
+                row = train_epoch(spec, epoch, engine, data, device, stopping)
+            except Stopped:
+                self.history.commit(engine.marked)
+                return "stopped", f"after epoch {epoch - 1} of {spec.recipe.epochs}"
             self._publish(row)
             on_epoch(row)
             if self.history.due:
                 self.history.commit(engine.state)
+            else:
+                engine.mark()
         self.history.commit(engine.state)
         status, reason = ending
         row = trial_row(

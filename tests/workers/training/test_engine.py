@@ -143,6 +143,20 @@ def test_evaluation_is_of_each_image_alone_and_changes_nothing():
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
+def test_what_was_marked_stays_whatever_is_trained_afterwards():
+    engine = Engine(network(), RECIPE)
+    for seed in (1, 2):
+        engine.train_epoch(batches(16, seed=seed), 0.1)
+        engine.mark()
+        expected = {name: tensor.clone() for name, tensor in engine.state().items()}
+        engine.train_epoch(batches(16, seed=3), 0.1)
+        marked = engine.marked()
+        assert marked.keys() == expected.keys()
+        assert all(torch.equal(tensor, expected[name]) for name, tensor in marked.items())
+        moved = engine.state()
+        assert not all(torch.equal(tensor, moved[name]) for name, tensor in marked.items())
+
+
 def test_training_after_an_evaluation_uses_batch_statistics_again():
     one, two = Engine(network(), RECIPE), Engine(network(), RECIPE)
     one.train_epoch(batches(8), 0.1)

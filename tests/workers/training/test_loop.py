@@ -1,6 +1,7 @@
 """One trial from its lease to its row, and what becomes of it when something is wrong."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -146,7 +147,8 @@ def test_two_checkpoints_are_kept_while_it_trains(store: LocalStore):
 
 def test_checkpoints_are_spaced_by_seconds(store: LocalStore, monkeypatch: pytest.MonkeyPatch):
     clock = iter(range(0, 10_000, 10))
-    monkeypatch.setattr("workers.training.history.time.monotonic", lambda: next(clock))
+    timed = SimpleNamespace(monotonic=lambda: next(clock))
+    monkeypatch.setattr("workers.training.history.time", timed)
     seen: list[list[int]] = []
     spec = small_spec(epochs=6)
     train(

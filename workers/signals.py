@@ -1,0 +1,41 @@
+"""SIGINT and SIGTERM in a process that trains a trial alone: first ask, then insist."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Callable, Iterator
+from types import FrameType
+
+GRACE = 8.0
+"""Seconds between asking and insisting: whoever preempts a machine does not wait for long."""
+
+SAID = b"stopping: the running epoch is given up, those before it are committed; again to insist\n"
+
+
+@contextlib.contextmanager
+def stoppable() -> Iterator[Callable[[], bool]]:
+    """Inside this context the first signal only makes what it yields answer yes.
+
+    Raises:
+        KeyboardInterrupt: At a second signal, or when `GRACE` seconds have passed since the first.
+    """
+    asked = False
+
+    def handle(signum: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+        os.write(2, SAID)  # a print could meet another one half-way
+        signal.setitimer(signal.ITIMER_REAL, GRACE)
+
+    watched = signal.SIGINT, signal.SIGTERM, signal.SIGALRM
+    before = {each: signal.signal(each, handle) for each in watched}
+    try:
+        yield lambda: asked
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
