@@ -65,7 +65,9 @@ def draw_directions(
     weights = {name: w.detach().cpu().double() for name, w in live_parameters(network).items()}
     first, second = (
         {
-            name: _scaled(_gaussian(w, derive(seed, "direction", pair, axis, name)), w, normalisation)
+            name: _scaled(
+                _gaussian(w, derive(seed, "direction", pair, axis, name)), w, normalisation
+            )
             for name, w in weights.items()
         }
         for axis in range(2)
