@@ -8,6 +8,7 @@ and then moved like any other weights.
 from __future__ import annotations
 
 import copy
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -51,13 +52,13 @@ class FoldedNetwork:
         self.folded = layers(self.network, auxiliary=auxiliary)
         _drop_norms(self.network)
         rectify_once(self.network)
-        parts = [_folded(layer) for layer in self.layers]
+        centre = [_folded(layer) for layer in self.layers]
         axes = (None, None) if directions is None else (directions.first, directions.second)
         first, second = ([_folded_direction(layer, a) for layer in self.layers] for a in axes)
-        self._plane = Plane(*(sum(lists, []) for lists in (parts, first, second)), dtype=dtype)
+        self._plane = Plane(*(list(chain(*part)) for part in (centre, first, second)), dtype=dtype)
         tensors = iter(self._plane.tensors)
-        for layer, part in zip(self.folded, parts, strict=True):
-            for name, _ in zip(("weight", "bias"), part, strict=False):
+        for layer, part in zip(self.folded, centre, strict=True):
+            for name in ("weight", "bias")[: len(part)]:
                 setattr(layer.module, name, nn.Parameter(next(tensors), requires_grad=False))
 
     def move(self, alpha: float, beta: float) -> Network:

@@ -7,18 +7,14 @@ widest near-convex region". The definitions here are ours.
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from results_schema.errors import SpecError
-
-RAYS = 360
-"""Directions in which the radius is looked for, equally spaced from the first axis on."""
-
-_BEYOND = 1e300  # stands for losses that are not finite: larger than any other
+from workers.landscape.convexity import convex_share
+from workers.landscape.radius import radius
 
 
 @dataclass(frozen=True)
@@ -32,7 +28,7 @@ class Smoothness:
         decades: log₁₀ of largest / smallest.
         nonfinite: Share of the points whose loss is infinite or NaN.
         radius: Distance in the (α, β) plane from the centre to the nearest place where the loss
-            reaches `multiple` times the centre's, over `RAYS` rays and interpolated bilinearly;
+            reaches `multiple` times the centre's, over 360 rays and interpolated bilinearly;
             what is not finite counts as reached.
         bounded: Whether it is reached at all; if not, `radius` is that of the circle searched.
         convex: Share of the inner points that belong to the near-convex region: those connected
@@ -99,98 +95,17 @@ def smoothness(
     elif not math.isfinite(z[i, j]):
         reasons["radius"] = "the loss at the centre is not finite"
     else:
-        found["radius"], bounded = _radius(x, y, z, (i, j), multiple)
+        found["radius"], bounded = radius(x, y, z, (i, j), multiple)
     if min(z.shape) < 3:
         reasons["convex"] = "the grid has fewer than 3 points along an axis"
     else:
-        found["convex"] = _convex(x, y, z, (i, j), tolerance)
+        found["convex"] = convex_share(x, y, z, (i, j), tolerance)
     bends = np.concatenate([_bends(x, z), _bends(y, z.T)])
     if bends.size:
         found["roughness"] = float(bends.mean())
     else:
         reasons["roughness"] = "no three neighbours along an axis have positive, finite losses"
     return Smoothness(**found, bounded=bounded, reasons=reasons)
-
-
-def _radius(
-    x: np.ndarray, y: np.ndarray, z: np.ndarray, centre: tuple[int, int], multiple: float
-) -> tuple[float, bool]:
-    """The radius, and whether the loss is reached within the largest circle on the grid."""
-    i, j = centre
-    spacing = min(float(axis[1] - axis[0]) for axis in (x, y) if len(axis) > 1)
-    reach = min(
-        float(min(axis[k] - axis[0], axis[-1] - axis[k]))
-        for axis, k in ((x, i), (y, j))
-        if len(axis) > 1
-    )
-    if min(z.shape) == 1:
-        angles = np.array([0.0, np.pi]) if len(x) > 1 else np.array([0.5, 1.5]) * np.pi
-    else:
-        angles = np.arange(RAYS) * (2 * np.pi / RAYS)
-    # A quarter of the spacing, so that no cell is stepped over.
-    steps = np.linspace(0, reach, max(2, 1 + math.ceil(4 * reach / spacing)))
-    values = np.where(np.isfinite(z), z, _BEYOND)
-    along = _bilinear(
-        x, y, values, x[i] + np.outer(np.cos(angles), steps), y[j] + np.outer(np.sin(angles), steps)
-    )
-    wanted = multiple * z[i, j]
-    reached = along[:, 1:] >= wanted
-    nearest = math.inf
-    for ray in np.flatnonzero(reached.any(axis=1)):
-        k = int(reached[ray].argmax())  # between steps k and k + 1
-        before, after = along[ray, k], along[ray, k + 1]
-        share = (wanted - before) / (after - before) if after > before else 0.0
-        nearest = min(nearest, steps[k] + share * (steps[k + 1] - steps[k]))
-    return (float(nearest), True) if math.isfinite(nearest) else (reach, False)
-
-
-def _bilinear(
-    x: np.ndarray, y: np.ndarray, z: np.ndarray, at_x: np.ndarray, at_y: np.ndarray
-) -> np.ndarray:
-    def place(axis: np.ndarray, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        if len(axis) == 1:
-            return np.zeros(at.shape, dtype=int), np.zeros(at.shape)
-        scaled = np.clip((at - axis[0]) / (axis[1] - axis[0]), 0, len(axis) - 1)
-        low = np.minimum(scaled.astype(int), len(axis) - 2)
-        return low, scaled - low
-
-    (row, down), (column, right) = place(x, at_x), place(y, at_y)
-    row_after = np.minimum(row + 1, len(x) - 1)
-    column_after = np.minimum(column + 1, len(y) - 1)
-    above = z[row, column] * (1 - right) + z[row, column_after] * right
-    below = z[row_after, column] * (1 - right) + z[row_after, column_after] * right
-    return above * (1 - down) + below * down
-
-
-def _convex(
-    x: np.ndarray, y: np.ndarray, z: np.ndarray, centre: tuple[int, int], tolerance: float
-) -> float:
-    dx, dy = x[1] - x[0], y[1] - y[0]
-    with np.errstate(invalid="ignore", over="ignore"):
-        xx = (z[2:, 1:-1] - 2 * z[1:-1, 1:-1] + z[:-2, 1:-1]) / dx**2
-        yy = (z[1:-1, 2:] - 2 * z[1:-1, 1:-1] + z[1:-1, :-2]) / dy**2
-        xy = (z[2:, 2:] - z[2:, :-2] - z[:-2, 2:] + z[:-2, :-2]) / (4 * dx * dy)
-        middle, spread = (xx + yy) / 2, np.hypot((xx - yy) / 2, xy)
-        low, high = middle - spread, middle + spread
-        # Comparisons with NaN are false, so what is not finite is not convex.
-        convex = low >= -tolerance * np.maximum(np.abs(low), np.abs(high))
-    i, j = (int(np.clip(k - 1, 0, n - 1)) for k, n in zip(centre, convex.shape, strict=True))
-    return _connected(convex, (i, j)) / convex.size
-
-
-def _connected(inside: np.ndarray, start: tuple[int, int]) -> int:
-    """Number of true entries that can be reached from `start` side by side."""
-    if not inside[start]:
-        return 0
-    seen, queue = {start}, deque([start])
-    while queue:
-        i, j = queue.popleft()
-        for near in ((i - 1, j), (i + 1, j), (i, j - 1), (i, j + 1)):
-            within = all(0 <= k < n for k, n in zip(near, inside.shape, strict=True))
-            if within and near not in seen and inside[near]:
-                seen.add(near)
-                queue.append(near)
-    return len(seen)
 
 
 def _bends(axis: np.ndarray, z: np.ndarray) -> np.ndarray:
