@@ -18,6 +18,7 @@ from workers.landscape.directions import draw_directions
 from workers.landscape.gradient_variance import GradientVariance, minibatch_variance
 from workers.landscape.grid import Grid, GridPoint
 from workers.landscape.hessian import Hessian
+from workers.landscape.layers import layers
 from workers.landscape.smoothness import smoothness
 from workers.network.network import Network
 
@@ -69,9 +70,7 @@ def measure(spec: SurfaceSpec, network: Network, images: Tensor, labels: Tensor)
 
 
 class _Contour:
-    def __init__(
-        self, spec: SurfaceSpec, network: Network, images: Tensor, labels: Tensor
-    ) -> None:
+    def __init__(self, spec: SurfaceSpec, network: Network, images: Tensor, labels: Tensor) -> None:
         self._grid = grid(spec)
         directions = draw_directions(
             network, spec.seed, pair=spec.pair, normalisation=spec.normalisation
@@ -95,15 +94,15 @@ class _Contour:
 
 
 class _GradientVariance:
-    def __init__(
-        self, spec: SurfaceSpec, network: Network, images: Tensor, labels: Tensor
-    ) -> None:
+    def __init__(self, spec: SurfaceSpec, network: Network, images: Tensor, labels: Tensor) -> None:
         self._spec, self._grid = spec, grid(spec)
         directions = draw_directions(
             network, spec.seed, pair=spec.pair, normalisation=spec.normalisation
         )
-        self._cosine, self._parameters = directions.cosine, 0
-        self._instances = len(labels)
+        self._cosine, self._instances = directions.cosine, len(labels)
+        counted = layers(network, auxiliary=spec.auxiliary)
+        weights = {name: w for layer in counted for name, w in layer.parameters()}
+        self._parameters = sum(weight.numel() for weight in weights.values())
         self._variance = GradientVariance(
             network,
             directions,
@@ -125,7 +124,6 @@ class _GradientVariance:
             "weights_standard_error": found.weights.standard_error,
             "gradient_norm": found.whole.mean_norm,
             "by_parameter": json.dumps(found.parameters) if found.parameters else None,
-            "parameters": found.whole.parameters,
         }
 
     def summary(self, rows: Sequence[Row]) -> Row:
@@ -133,6 +131,7 @@ class _GradientVariance:
         batch = min(self._spec.trial.recipe.batch_size, self._instances)
         return {
             "cosine": self._cosine,
+            "parameters": self._parameters,
             "variance": middle["variance"],
             "standard_error": middle["standard_error"],
             "weights_variance": middle["weights_variance"],
@@ -141,9 +140,7 @@ class _GradientVariance:
 
 
 class _Curvature:
-    def __init__(
-        self, spec: SurfaceSpec, network: Network, images: Tensor, labels: Tensor
-    ) -> None:
+    def __init__(self, spec: SurfaceSpec, network: Network, images: Tensor, labels: Tensor) -> None:
         self._spec = spec
         self._contour = Contour(
             network,

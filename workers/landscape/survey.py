@@ -113,14 +113,17 @@ class _Survey:
         if not trained.finite:
             reason = f"a weight is not finite after epoch {trained.epoch}"
             return self._end("diverged", reason, {}, trained, len(labels), provenance)
+        stopping = Stopping(self.stop)
+        # Every pass of a batch goes through the classifier: a point may take minutes.
+        trained.network.classifier.register_forward_pre_hook(lambda *_: stopping.pause())
         measuring = measure(spec, trained.network, images, labels)
         try:
             self._measure(measuring)
+            found = measuring.summary(self.rows)
         except Stopped:
             self._publish()
             return "stopped", f"after {len(self.rows)} of {spec.rows * spec.columns} points"
         self._publish()
-        found = measuring.summary(self.rows)
         reason = f"measured {len(self.rows)} points"
         return self._end("done", reason, found, trained, len(labels), provenance)
 
@@ -130,11 +133,10 @@ class _Survey:
         there = {(row["row"], row["column"]) for row in self.rows}
         if there:
             self.log.say(f"goes on from {len(there)} of {len(points)} points")
-        stopping, published = Stopping(self.stop), time.monotonic()
+        published = time.monotonic()
         for point in points:
             if (point.row, point.column) in there:
                 continue
-            stopping.pause()
             start = time.perf_counter()
             row = measuring.at(point)
             self.rows.append(self._row(point, row, time.perf_counter() - start))
@@ -171,9 +173,7 @@ class _Survey:
 
     def _publish(self) -> None:
         data = tables.to_parquet(self.rows, POINTS)
-        self.store.put(
-            layout.points(self.spec.surface_id), data, lease=self.lease, durable=True
-        )
+        self.store.put(layout.points(self.spec.surface_id), data, lease=self.lease, durable=True)
         self.log.say(f"{len(self.rows)} of {self.spec.rows * self.spec.columns} points")
         self.log.flush()
 
