@@ -10,6 +10,7 @@ TRIALS = "trials/"
 MEMBERS = "members/"
 SURFACES = "surfaces/"
 POINTS = "points/"
+WANTED = "wanted/"
 FAILURES = "failures/"
 LEASES = "leases/"
 LOGS = "logs/"
@@ -39,6 +40,11 @@ def trial(trial_id: str) -> str:
 def members(experiment: str) -> str:
     """Which trials an experiment shows, under which names."""
     return f"{MEMBERS}{experiment}.parquet"
+
+
+def wanted(experiment: str) -> str:
+    """Which surfaces an experiment wants."""
+    return f"{WANTED}{experiment}.parquet"
 
 
 def surface(surface_id: str) -> str:

@@ -210,6 +210,7 @@ def open_store(location: str | Path) -> LocalStore:
         (layout.MEMBERS, tables.MEMBERS),
         (layout.SURFACES, surface_tables.SURFACES),
         (layout.POINTS, surface_tables.POINTS),
+        (layout.WANTED, surface_tables.WANTED),
     ):
         empty = tables.to_parquet([], schema)
         try:

@@ -1,8 +1,17 @@
-"""The tables of landscapes: a row for each finished surface, and one for each of its points."""
+"""The tables of landscapes: which surfaces are wanted, their points, and a row when finished."""
 
 from __future__ import annotations
 
 from results_schema.columns import FLAG, INT, LONG, REAL, TEXT, TIME, WHERE, noted, result, table
+
+WANTED = table(
+    "wanted",
+    result("experiment", TEXT, "name of the experiment"),
+    result("surface_id", TEXT, "the surface"),
+    result("trial_id", TEXT, "the trial whose network it is of"),
+    result("kind", TEXT, "contour, gradient_variance or curvature"),
+    result("points", INT, "of its grid"),
+)
 
 POINTS = table(
     "points",

@@ -25,8 +25,8 @@ from workers.landscape.instances import subset
 from workers.landscape.measures import Measure, Row, grid, measure
 from workers.landscape.trained import Trained, restore
 from workers.training import device as devices
-from workers.training.loop import check_versions
 from workers.training.log import ItemLog
+from workers.training.loop import check_versions
 from workers.training.provenance import gather
 from workers.training.stopping import Stopped, Stopping
 
