@@ -13,7 +13,7 @@ def test_a_subset_is_rising_distinct_and_no_larger_than_the_whole(seed, size, to
     assert len(indices) == min(size, total)
     assert torch.equal(indices, subset(seed, size, total))
     assert indices.unique().tolist() == indices.tolist()
-    assert 0 <= indices[0]
+    assert indices[0] >= 0
     assert indices[-1] < total
 
 
