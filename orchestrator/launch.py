@@ -58,7 +58,7 @@ class Report:
         endings: How each trial that left the queue did: done, diverged, failed or cancelled.
         reasons: Why each failed trial failed.
         interrupted: Whether a signal stopped it.
-        unfit: Why the store could not be written any more, or empty.
+        unfit: Why the store could not be written in the end, or empty.
     """
 
     endings: dict[str, str]
@@ -77,6 +77,7 @@ def run(plan: Plan, store: LocalStore, options: Options, console: Console) -> Re
     launch = uuid.uuid4().hex[:12]
     queue = Queue(store)
     queue.add(plan.owed)
+    queue.room.say = lambda text: console.print(text, style="yellow", markup=False, highlight=False)
     trials = {spec.trial_id: spec for spec in plan.owed}
     store.put(layout.launch(launch), b"")
     try:
@@ -105,7 +106,7 @@ def run(plan: Plan, store: LocalStore, options: Options, console: Console) -> Re
         queue.close_all()  # only now is every worker gone
         with contextlib.suppress(StoreError):
             store.delete(layout.launch(launch))
-    return Report(queue.endings, queue.reasons, interruption.came, queue.unfit)
+    return Report(queue.endings, queue.reasons, interruption.came, queue.unfit or queue.room.full)
 
 
 def _tune(searcher: QueueSearcher, share: dict[str, float]) -> None:

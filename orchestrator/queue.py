@@ -1,7 +1,7 @@
 """The queue: which item a free worker does next, and what becomes of it afterwards.
 
 It knows nothing of Ray. It offers what is owed and held by no one, takes back what a dead worker
-leaves, retries what may pass and gives up on what will not.
+leaves, retries what may pass and gives up on what will not. While the store is full it pauses.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from orchestrator.room import Room
 from results_schema import layout
-from results_schema.errors import StoreError
+from results_schema.errors import StoreError, StoreFull
 from results_schema.failure import Failure
 from results_schema.store import Store
 from results_schema.trial import TrialSpec
@@ -57,6 +58,7 @@ class Queue:
         reasons: Why each failed trial failed.
         unfit: Why no more is offered: the store can't be written.
         stopping: Set by `stop`.
+        room: Whether the store has room; none is offered without.
     """
 
     store: Store
@@ -67,6 +69,9 @@ class Queue:
     stopping: bool = False
     _waiting: list[_Owed] = field(default_factory=list)
     _running: dict[str, list[_Owed]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.room = Room(self.store, self.clock)
 
     def add(self, specs: Sequence[TrialSpec]) -> None:
         """Queues trials behind those already there."""
@@ -93,15 +98,16 @@ class Queue:
 
     def offer(self) -> Item | None:
         """The next item, or None if there is none just now."""
-        if self.stopping:
+        try:
+            return None if self.stopping or not self.room.enough() else self._next()
+        except StoreError as error:
+            self._unfit(error)
             return None
+
+    def _next(self) -> Item | None:
         for owed in list(self._waiting):
-            try:
-                if not self._is_due(owed):
-                    continue
-            except StoreError as error:
-                self._give_up(str(error))
-                return None
+            if not self._is_due(owed):
+                continue
             self._waiting.remove(owed)
             if owed.spec.trial_id in self.endings:
                 continue
@@ -147,7 +153,7 @@ class Queue:
                     self._fail(owed, "killed", died)
                     continue
             except StoreError as error:
-                self._give_up(str(error))
+                self._unfit(error)
             self._waiting.append(owed)
 
     def close_all(self) -> None:
@@ -156,6 +162,10 @@ class Queue:
             self.close(token)
 
     def _fail(self, owed: _Owed, kind: str, reason: str) -> None:
+        if kind == "full":  # no fault of the trial's
+            self.room.ran_out(reason)
+            self._waiting.append(owed)
+            return
         owed.attempts += 1
         trial_id = owed.spec.trial_id
         if kind == "store":
@@ -167,6 +177,12 @@ class Queue:
         if kind == "killed":  # nobody else is left to say so
             Failure(kind, reason).record(self.store, trial_id)
         self.endings[trial_id], self.reasons[trial_id] = "failed", reason
+
+    def _unfit(self, error: StoreError) -> None:
+        if isinstance(error, StoreFull):
+            self.room.ran_out(str(error))
+        else:
+            self._give_up(str(error))
 
     def _give_up(self, reason: str) -> None:
         self.unfit = reason

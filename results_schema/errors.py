@@ -43,6 +43,10 @@ class StoreError(NasSweepError):
     exit_code = 3
 
 
+class StoreFull(StoreError):
+    """The store has no room left, on its disk or in a quota; it can be written again with more."""
+
+
 class MissingKey(StoreError, KeyError):
     """The store holds nothing under this key."""
 

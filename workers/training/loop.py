@@ -82,7 +82,7 @@ def train(
     try:
         lease = store.leases.take(spec.trial_id, token)
     except StoreError as error:
-        return Outcome("failed", str(error), kind="store")
+        return Outcome("failed", str(error), kind=classify(error).kind)
     if lease is None:
         return Outcome("held", "another worker holds its lease")
     with lease:
@@ -97,7 +97,8 @@ def train(
             with contextlib.suppress(Exception):
                 attempt.log.say(traceback.format_exc())
                 attempt.log.flush()
-                failure.record(store, spec.trial_id, lease)
+                if failure.kind != "full":  # which is no fault of the trial's
+                    failure.record(store, spec.trial_id, lease)
             return Outcome("failed", failure.message, attempt.epochs, failure.kind)
         return Outcome(status, reason, attempt.epochs)
 
