@@ -22,7 +22,7 @@ ATTEMPTS = 3
 """Attempts at an item whose failure may pass, such as a killed worker."""
 BACKOFF = 2.0
 """Seconds before the second attempt; twice as many before each further one."""
-PASSING = frozenset({"killed", "cuda"})
+PASSING = frozenset({"killed", "evicted", "node", "cuda"})
 """Kinds of failure that another attempt may not meet."""
 
 
@@ -139,18 +139,18 @@ class Queue:
             owed.contested = True
             self._waiting.append(owed)
 
-    def close(self, token: str, died: str = "") -> None:
+    def close(self, token: str, died: Failure | None = None) -> None:
         """Ends an item; what its worker did not settle was cut off, and is fenced at once.
 
         Args:
             token: Of the item.
-            died: How its worker died, if it did.
+            died: Why its worker could not say how it went, if so.
         """
         for owed in self._running.pop(token, []):
             try:
                 self.store.leases.fence(owed.spec.trial_id, token)
                 if died:
-                    self._fail(owed, "killed", died)
+                    self._fail(owed, died.kind, died.message, silent=True)
                     continue
             except StoreError as error:
                 self._unfit(error)
@@ -161,7 +161,7 @@ class Queue:
         for token in list(self._running):
             self.close(token)
 
-    def _fail(self, owed: _Owed, kind: str, reason: str) -> None:
+    def _fail(self, owed: _Owed, kind: str, reason: str, *, silent: bool = False) -> None:
         if kind == "full":  # no fault of the trial's
             self.room.ran_out(reason)
             self._waiting.append(owed)
@@ -174,7 +174,7 @@ class Queue:
             owed.not_before = self.clock() + BACKOFF * 2 ** (owed.attempts - 1)
             self._waiting.append(owed)
             return
-        if kind == "killed":  # nobody else is left to say so
+        if silent:  # nobody else is left to say so
             Failure(kind, reason).record(self.store, trial_id)
         self.endings[trial_id], self.reasons[trial_id] = "failed", reason
 

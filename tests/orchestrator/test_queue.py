@@ -8,6 +8,7 @@ from orchestrator.queue import ATTEMPTS, Queue
 from orchestrator.room import EVERY
 from results_schema import layout, tables
 from results_schema.errors import StoreError, StoreFull
+from results_schema.failure import Failure
 from results_schema.lease import EXPIRY, Leases
 from results_schema.store import LocalStore, open_store
 from results_schema.trial import NetworkSpec, Recipe, TrialSpec
@@ -76,7 +77,7 @@ def test_a_killed_worker_is_retried_after_a_pause_and_given_up_in_the_end(store)
     trial_id = spec(0).trial_id
     for attempt in range(ATTEMPTS):
         item, _ = offer(queue)
-        queue.close(item.token, died="it died")
+        queue.close(item.token, died=Failure("killed", "it died"))
         if attempt < ATTEMPTS - 1:
             assert queue.offer() is None, "the next attempt comes after a pause"
             assert not queue.over
@@ -86,12 +87,25 @@ def test_a_killed_worker_is_retried_after_a_pause_and_given_up_in_the_end(store)
     assert b'"killed"' in store.get(layout.failure(trial_id)), "nobody else is left to say so"
 
 
+@pytest.mark.parametrize(("kind", "again"), [("node", True), ("evicted", True), ("error", False)])
+def test_what_ray_tells_of_a_dead_worker_decides_whether_it_is_tried_again(store, kind, again):
+    queue, clock = make(store, 1)
+    item, trial_id = offer(queue)
+    queue.close(item.token, died=Failure(kind, "as Ray tells"))
+    clock.now += 60
+    assert (queue.offer() is not None) == again
+    if not again:
+        assert queue.reasons == {trial_id: "as Ray tells"}
+        record = json.loads(store.get(layout.failure(trial_id)))
+        assert (record["kind"], record["log"]) == (kind, layout.log(trial_id))
+
+
 def test_a_dead_workers_lease_is_fenced_at_once(store):
     queue, clock = make(store, 1)
     item, trial_id = offer(queue)
     lease = store.leases.take(trial_id, item.token)
     assert lease is not None
-    queue.close(item.token, died="it died")
+    queue.close(item.token, died=Failure("killed", "it died"))
     assert not lease.folder.exists()
     clock.now += 60
     assert offer(queue)[1] == trial_id
