@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from ray.tune.search import Searcher
 
+from orchestrator import deaths
 from orchestrator.progress import Progress
 from orchestrator.queue import Queue
-
-_DIED = "its worker died: killed, crashed, or out of main memory"
 
 
 class QueueSearcher(Searcher):
@@ -64,7 +64,9 @@ class QueueSearcher(Searcher):
             self.on_trial_result(trial_id, result)
         token = self._tokens.pop(trial_id, None)
         if token is not None:
-            self._queue.close(token, died=_DIED if error else "")
+            # Tune says no more than that there was an error, but says so while it handles it.
+            died = deaths.classify(sys.exc_info()[1]) if error else None
+            self._queue.close(token, died=died)
         self._progress.refresh()
 
     def __getstate__(self) -> dict[str, Any]:
