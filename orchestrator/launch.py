@@ -93,6 +93,7 @@ def run(plan: Plan, store: LocalStore, options: Options, console: Console) -> Re
             shares = [options.gpus_per_trial] * bool(plan.owed)
             shares += [options.gpus_per_surface] * bool(plan.unmeasured)
             side_by_side = max(slots(device, share) for share in shares)
+            at_once = partial(slots, device, min(shares))
             os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(side_by_side + 2)
             before = len(plan.trials) - len(plan.owed), len(plan.wanted) - len(plan.unmeasured)
             settings = {
@@ -113,7 +114,7 @@ def run(plan: Plan, store: LocalStore, options: Options, console: Console) -> Re
                     console=console,
                 ) as progress,
             ):
-                _tune(QueueSearcher(queue, settings, progress), device, options)
+                _tune(QueueSearcher(queue, settings, progress, at_once), device, options)
     finally:
         queue.close_all()  # only now is every worker gone
         with contextlib.suppress(StoreError):
