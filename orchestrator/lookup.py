@@ -126,10 +126,28 @@ def find_trials(store: Store, names: Sequence[str]) -> list[str]:
     for name in names:
         if stem(name) in known:
             found |= dict.fromkeys(members(store, stem(name)))
+        elif "@" in name:
+            continue  # a surface
         elif name.endswith((".yaml", ".yml")):
             raise _unknown("experiment", name, known)
         else:
             found[_one(name, every)] = None
+    return list(found)
+
+
+def find_surfaces(store: Store, names: Sequence[str]) -> list[str]:
+    """The surfaces that the named experiments want, and those named by an id with an `@`.
+
+    Raises:
+        ConfigError: A name with an `@` is not the start of just one surface's id.
+    """
+    known = experiments(store)
+    found: dict[str, None] = {}
+    for name in names:
+        if stem(name) in known:
+            found |= dict.fromkeys(wanted(store, stem(name)))
+        elif "@" in name:
+            found[_one(name, surfaces(store))] = None
     return list(found)
 
 
@@ -142,12 +160,13 @@ def _one(start: str, known: Iterable[str]) -> str:
     found = sorted(item for item in known if item.startswith(start))
     if start in found:
         return start
+    kind = "surface" if "@" in start else "trial"
     if not found:
-        raise _unknown("surface" if "@" in start else "trial", start, known)
+        raise _unknown(kind, start, known)
     if len(found) > 1:
         shown = ", ".join(found[:4]) + (", …" if len(found) > 4 else "")
         raise ConfigError(
-            f"{len(found)} ids begin with {start!r}", fix=f"write more of one id: {shown}"
+            f"{len(found)} {kind}s begin with {start!r}", fix=f"write more of one id: {shown}"
         )
     return found[0]
 
