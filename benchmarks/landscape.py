@@ -35,8 +35,19 @@ from workers.training import device as devices
 
 Method = Callable[[], object]
 
-SIZES = ((16, 8, 80, 5), (36, 20, 32, 3))
-"""Channels, cells, images and turns of the sizes that are measured by default."""
+SIZES = ((16, 8, 40, 5), (36, 20, 20, 3))
+"""Channels, cells, images of a batch and turns of the sizes that are measured by default."""
+
+METHODS = (
+    "forward + backward, NCHW",
+    "forward + backward, channels last",
+    "gradient variance",
+    "vmap(grad)",
+    "loop over instances",
+)
+
+BATCHES = 4
+"""That an evaluation runs: the weights of a point are set once for all of them."""
 
 
 @dataclass(frozen=True)
@@ -55,27 +66,31 @@ class Case:
     labels: Tensor
     batch: int
 
+    def repeated(self, times: int) -> Case:
+        """The same with its images several times over."""
+        images, labels = self.images.repeat(times, 1, 1, 1), self.labels.repeat(times)
+        return Case(self.network, images, labels, self.batch)
+
     @classmethod
-    def build(
-        cls, device: torch.device, channels: int, cells: int, images: int, batch: int
-    ) -> Case:
+    def build(cls, device: torch.device, channels: int, cells: int, images: int) -> Case:
         """Random weights, images and labels."""
         size = NetworkSpec(cells=cells, channels=channels)
         network = build_network(named("DARTS"), size, in_channels=3, classes=10, seed=0)
         draws = torch.Generator().manual_seed(0)
         pixels = torch.randn(images, 3, 32, 32, generator=draws)
         labels = torch.randint(10, (images,), generator=draws)
-        return cls(network.eval().to(device), pixels.to(device), labels.to(device), batch)
+        return cls(network.eval().to(device), pixels.to(device), labels.to(device), images)
 
     def passes(self) -> dict[str, Method]:
         """Ways to differentiate: plainly, and instance by instance."""
-        return {
-            "forward + backward, NCHW": self._plain(torch.contiguous_format),
-            "forward + backward, channels last": self._plain(torch.channels_last),
-            "gradient variance": self._variance(),
-            "vmap(grad)": self._vmapped,
-            "loop over instances": self._loop,
-        }
+        methods = (
+            self._plain(torch.contiguous_format),
+            self._plain(torch.channels_last),
+            self._variance(),
+            self._vmapped,
+            self._loop,
+        )
+        return dict(zip(METHODS, methods, strict=True))
 
     def evaluations(self, *, half: bool) -> dict[str, Method]:
         """Ways to get the mean loss: plainly, and at a point of a contour; `half` adds bfloat16."""
@@ -194,10 +209,19 @@ def report(
         print(f"  {name:<34}{each:9.2f} ms/image {ratio:6.2f}× the time ({speed}){need}")
 
 
-def peak_memory(name: str, arguments: list[str]) -> int:
-    """Bytes that a method needs in a process of its own."""
-    command = [sys.executable, __file__, "--memory", name, *arguments]
-    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+def peak_memories(size: tuple[int, ...], device: torch.device, threads: int) -> dict[str, int]:
+    """Bytes that each way to differentiate needs, in a process of its own."""
+    channels, cells, images, _ = size
+    command = [sys.executable, __file__, f"--device={device}", f"--threads={threads}"]
+    command += [f"--channels={channels}", f"--cells={cells}", f"--images={images}"]
+    return {
+        name: int(
+            subprocess.run(
+                [*command, "--memory", name], check=True, stdout=subprocess.PIPE, text=True
+            ).stdout
+        )
+        for name in METHODS
+    }
 
 
 def memory_of(method: Method, device: torch.device) -> int:
@@ -219,8 +243,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1, help="of the CPU")
     parser.add_argument("--channels", type=int, help="of the first cell's nodes")
     parser.add_argument("--cells", type=int)
-    parser.add_argument("--images", type=int, help="run by each method in a turn")
-    parser.add_argument("--batch", type=int, help="images run at once; by default all")
+    parser.add_argument("--images", type=int, help="of a batch")
     parser.add_argument("--turns", type=int)
     parser.add_argument("--bfloat16", action="store_true", help="slow on a CPU without its like")
     parser.add_argument("--memory", help=argparse.SUPPRESS)
@@ -228,28 +251,31 @@ def main() -> None:
     device = devices.choose(options.device)
     torch.set_num_threads(options.threads)
     given = (options.channels, options.cells, options.images, options.turns)
-    sizes = SIZES if options.channels is None and options.cells is None else SIZES[-1:]
-    if not options.memory:
-        print(
-            f"torch {torch.__version__} on {devices.name(device)} ({device.type}), "
-            f"{torch.get_num_threads()} thread(s)"
-        )
-    for size in sizes:
-        channels, cells, images, turns = (
+    chosen = SIZES if options.channels is None and options.cells is None else SIZES[-1:]
+    sizes = [
+        tuple(
             default if value is None else value for value, default in zip(given, size, strict=True)
         )
-        batch = min(options.batch or images, images)
-        case = Case.build(device, channels, cells, images, batch)
-        passes = case.passes()
-        if options.memory:
-            print(memory_of(passes[options.memory], device))
-            return
-        arguments = [f"--device={device}", f"--threads={options.threads}", f"--batch={batch}"]
-        arguments += [f"--channels={channels}", f"--cells={cells}", f"--images={images}"]
-        memory = {name: peak_memory(name, arguments) for name in passes}
-        print(f"\nDARTS, C = {channels}, {cells} cells, {images} images, batches of {batch}")
-        report(in_turns(passes, turns, device), images, memory)
-        report(in_turns(case.evaluations(half=options.bfloat16), 2 * turns, device), images)
+        for size in chosen
+    ]
+    if options.memory:
+        [(channels, cells, images, _)] = sizes
+        passes = Case.build(device, channels, cells, images).passes()
+        print(memory_of(passes[options.memory], device))
+        return
+    print(
+        f"torch {torch.__version__} on {devices.name(device)} ({device.type}), "
+        f"{torch.get_num_threads()} thread(s)"
+    )
+    # First, for a process begins with the peak of the one that started it.
+    memory = {size: peak_memories(size, device, options.threads) for size in sizes}
+    for size in sizes:
+        channels, cells, images, turns = size
+        case = Case.build(device, channels, cells, images)
+        print(f"\nDARTS, C = {channels}, {cells} cells, batches of {images} images")
+        report(in_turns(case.passes(), turns, device), images, memory[size])
+        evaluations = case.repeated(BATCHES).evaluations(half=options.bfloat16)
+        report(in_turns(evaluations, turns, device), images * BATCHES)
 
 
 if __name__ == "__main__":
