@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import pandas as pd
@@ -156,27 +156,24 @@ def _check(table: str, figure: str, frame: pd.DataFrame, columns: Sequence[str])
 
 
 def _panel(row: dict[Any, Any], points: pd.DataFrame, names: Sequence[str]) -> Panel:
-    found = {name: None if pd.isna(row[name]) else row[name] for name in FOUND}
     points = points.drop_duplicates(["row", "column"])
-    shape = None
-    if found["status"] is not None:
-        shape = int(row["rows"]), int(row["columns"])
-    wanted = row.get("points")
-    total = shape[0] * shape[1] if shape else None if pd.isna(wanted) else int(wanted)
-    reach = points[["alpha", "beta"]].abs().to_numpy(dtype=float)
-    seen = float(reach.max()) if reach.size else 0.0
-    whole = {"epoch", "surface_seed", "pair", "instances"}
+    told: dict[str, Any] = {
+        name: None if pd.isna(row[name]) else row[name] for name in (*MEMBER, *FOUND)
+    }
+    # A column with gaps is one of floats.
+    whole = ("index", "seed", "depth", "epoch", "surface_seed", "pair", "instances")
+    told |= {name: int(told[name]) for name in whole if told[name] is not None}
+    shape, total = None, row.get("points")
+    if told["status"] is not None:
+        shape = int(told["rows"]), int(told["columns"])
+        total = shape[0] * shape[1]
+    reach = float(points[["alpha", "beta"]].abs().max().max()) if len(points) else 0.0
+    kept = {field.name for field in fields(Panel)} & told.keys()
     return Panel(
-        **{name: row[name] for name in MEMBER if name not in {"kind", "index", "seed", "depth"}},
-        **{name: int(row[name]) for name in ("index", "seed", "depth")},
-        status=found["status"] or "",
+        **{name: told[name] for name in kept - {"status", "extent"}},
+        status=told["status"] or "",
         measured=len(points),
-        points=total,
-        extent=float(found["extent"] or seen or 1.0),
+        points=None if pd.isna(total) else int(total),
+        extent=told["extent"] or reach or 1.0,
         plane=assemble(points, names, shape),
-        **{name: None if found[name] is None else int(found[name]) for name in whole},
-        **{
-            name: found[name] for name in ("split", "loss", "radius", "bounded", "convex",
-                                           "roughness")
-        },
-    )  # fmt: skip
+    )
