@@ -62,6 +62,25 @@ class AvgPool(nn.Module):
         return f"kernel={self.kernel}, stride={self.stride}"
 
 
+class StridedPointwise(nn.Conv2d):
+    """A 1×1 convolution that, at a stride of 2, leaves pixels out.
+
+    Below eight channels on a CPU the pixels are left out first: the kernel that oneDNN has for
+    processors with AVX2 alone gets the weights' gradient wrong and writes past its workspace
+    (uxlfoundation/oneDNN#6035).
+    """
+
+    def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
+        super().__init__(channels_in, channels_out, 1, stride, bias=False)
+
+    def forward(self, input: Tensor) -> Tensor:
+        rows, columns = self.stride
+        if self.in_channels >= 8 or input.is_cuda or rows == 1:
+            return super().forward(input)
+        left = input[:, :, ::rows, ::columns].contiguous(memory_format=torch.channels_last)
+        return F.conv2d(left, self.weight)
+
+
 class FactorizedReduce(nn.Module):
     """Halves a map by two strided 1×1 convolutions, the second shifted by one pixel each way."""
 
@@ -69,8 +88,8 @@ class FactorizedReduce(nn.Module):
         super().__init__()
         half = channels_out // 2
         self.relu = nn.ReLU()
-        self.conv_1 = nn.Conv2d(channels_in, half, 1, stride=2, bias=False)
-        self.conv_2 = nn.Conv2d(channels_in, half, 1, stride=2, bias=False)
+        self.conv_1 = StridedPointwise(channels_in, half, 2)
+        self.conv_2 = StridedPointwise(channels_in, half, 2)
         self.bn = BatchNorm(channels_out)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -129,12 +148,14 @@ def _skip_connect(channels: int, stride: int) -> nn.Module:
     return nn.Identity() if stride == 1 else FactorizedReduce(channels, channels)
 
 
-def _conv(kernel: int) -> Callable[[int, int], nn.Module]:
-    return lambda channels, stride: nn.Sequential(
-        nn.ReLU(),
-        nn.Conv2d(channels, channels, kernel, stride, kernel // 2, bias=False),
-        BatchNorm(channels),
-    )
+def _conv_1x1(channels: int, stride: int) -> nn.Module:
+    conv = StridedPointwise(channels, channels, stride)
+    return nn.Sequential(nn.ReLU(), conv, BatchNorm(channels))
+
+
+def _conv_3x3(channels: int, stride: int) -> nn.Module:
+    conv = nn.Conv2d(channels, channels, 3, stride, 1, bias=False)
+    return nn.Sequential(nn.ReLU(), conv, BatchNorm(channels))
 
 
 def _factorized_conv(length: int, *, norm_between: bool) -> Callable[[int, int], nn.Module]:
@@ -162,8 +183,8 @@ _BUILDERS: dict[str, Callable[[int, int], nn.Module]] = {
     "dil_conv_3x3": _dil_conv(3),
     "dil_conv_5x5": _dil_conv(5),
     "conv_7x1_1x7": _factorized_conv(7, norm_between=False),
-    "conv_1x1": _conv(1),
-    "conv_3x3": _conv(3),
+    "conv_1x1": _conv_1x1,
+    "conv_3x3": _conv_3x3,
     "conv_3x1_1x3": _factorized_conv(3, norm_between=False),
     "conv_1x3_3x1": _factorized_conv(3, norm_between=True),
     "conv_1x7_7x1": _factorized_conv(7, norm_between=True),

@@ -5,7 +5,13 @@ from torch import nn
 
 from results_schema.errors import SpecError
 from results_schema.genotype import OPERATIONS
-from workers.network.operations import AvgPool, BatchNorm, FactorizedReduce, build_operation
+from workers.network.operations import (
+    AvgPool,
+    BatchNorm,
+    FactorizedReduce,
+    StridedPointwise,
+    build_operation,
+)
 
 
 @pytest.mark.parametrize("channels", [4, 6])
@@ -19,6 +25,22 @@ def test_every_operation_keeps_channels_and_divides_the_map(name: str, stride: i
         8 // stride,
         12 // stride,
     )
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 6, 7, 8, 9, 12])
+def test_a_strided_1x1_convolution_of_few_channels_has_the_right_gradients(channels: int):
+    """On processors with AVX2 alone, oneDNN's own corrupts the heap below eight channels."""
+    conv = StridedPointwise(channels, channels + 1, 2)
+    exact = nn.Conv2d(channels, channels + 1, 1, 2, bias=False, dtype=torch.float64)
+    exact.load_state_dict(conv.state_dict())
+    conv.to(memory_format=torch.channels_last)
+    x = torch.randn(48, channels, 8, 9).to(memory_format=torch.channels_last).requires_grad_()
+    wide = x.detach().double().requires_grad_()
+    for _ in range(20):
+        found = torch.autograd.grad(conv(x).square().sum(), (x, conv.weight))
+    right = torch.autograd.grad(exact(wide).square().sum(), (wide, exact.weight))
+    for one, other in zip(found, right, strict=True):
+        torch.testing.assert_close(one.double(), other, rtol=1e-4, atol=1e-2)
 
 
 @pytest.mark.parametrize("name", sorted(set(OPERATIONS) - {"skip_connect"}))
