@@ -44,9 +44,10 @@ def cluster(address: str | None, console: Console) -> Iterator[None]:
             }
         stack.callback(ray.shutdown)
         try:
-            context = ray.init(
-                address or "local", logging_level=logging.ERROR, log_to_driver=False, **own
-            )
+            with _temporary_files_in(own.get("_temp_dir")):
+                context = ray.init(
+                    address or "local", logging_level=logging.ERROR, log_to_driver=False, **own
+                )
         except (RuntimeError, ValueError, OSError) as error:
             raise MachineError(
                 f"Ray can't be {'reached' if address else 'started'}: {error}",
@@ -118,6 +119,23 @@ def _introduce(url: str | None, console: Console) -> None:
             with contextlib.suppress(OSError):
                 token.chmod(0o600)  # Ray leaves its own readable by every user of the machine
         console.print(f"  it asks for a token: cat {token}", highlight=False, markup=False)
+
+
+@contextlib.contextmanager
+def _temporary_files_in(folder: str | None) -> Iterator[None]:
+    """Processes started in this context put theirs there, if a folder is named.
+
+    Ray's dashboard makes folders that stay behind when Ray ends it.
+    """
+    before = os.environ.get("TMPDIR")
+    if folder is not None:
+        os.environ["TMPDIR"] = folder
+    try:
+        yield
+    finally:
+        os.environ.pop("TMPDIR", None)
+        if before is not None:
+            os.environ["TMPDIR"] = before
 
 
 def _short_folder() -> str:

@@ -9,8 +9,9 @@ from results_schema.trial import TrialSpec
 from workers.training.loop import train
 
 
-@pytest.fixture(autouse=True)
-def _few_digits() -> Iterator[None]:
+@pytest.fixture
+def on_few_digits() -> Iterator[None]:
+    """For trials that are trained in this process; those of Ray have all digits."""
     with few_digits():
         yield
 
@@ -22,9 +23,7 @@ def specs() -> Sequence[TrialSpec]:
 
 
 @pytest.fixture(scope="session")
-def reference(
-    specs: Sequence[TrialSpec], tmp_path_factory: pytest.TempPathFactory
-) -> LocalStore:
+def reference(specs: Sequence[TrialSpec], tmp_path_factory: pytest.TempPathFactory) -> LocalStore:
     """A store in which they were trained without any trouble."""
     store = open_store(tmp_path_factory.mktemp("reference") / "results")
     with few_digits():

@@ -20,6 +20,8 @@ from results_schema.store import LocalStore, open_store
 from results_schema.trial import TrialSpec
 from workers.training.loop import Outcome, train
 
+pytestmark = pytest.mark.usefixtures("on_few_digits")
+
 ERRORS = {"ENOSPC": errno.ENOSPC, "EIO": errno.EIO}
 GROWING = ("create", "write", "mkdir", "fsync")
 """What a full disk refuses."""

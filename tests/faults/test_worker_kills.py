@@ -20,6 +20,8 @@ from results_schema.trial import TrialSpec
 from workers.training.history import Checkpointing
 from workers.training.loop import train
 
+pytestmark = pytest.mark.usefixtures("on_few_digits")
+
 KILLS = 4
 """Per seed: two inside a write, two from outside at a random moment."""
 

@@ -51,7 +51,7 @@ def pytest_runtest_makereport(
     report = yield
     if report.failed and isinstance(item, pytest.Function) and hasattr(item, "callspec"):
         seed = item.callspec.params.get("fault_seed")
-        if seed is not None:
+        if isinstance(seed, int):
             report.sections.append(("to run this case again", replay(item, seed)))
     return report
 

@@ -22,7 +22,6 @@ from workers.training.history import Checkpointing
 from workers.training.loop import train
 
 
-
 def _staged(path: str) -> bool:
     """Whether a path is that of a file which a `put` or a `delete` has in its lease's folder."""
     return path.startswith("leases/") and path.count("/") == 3 and "heartbeat" not in path

@@ -67,7 +67,7 @@ class Expected:
 
     def __init__(self, reference: LocalStore) -> None:
         frame = pd.read_parquet(reference.root / "metrics")[RESULTS]
-        self._rows = {
+        self._rows: dict[str, pd.DataFrame] = {
             str(name): part.reset_index(drop=True) for name, part in frame.groupby("trial_id")
         }
 
@@ -80,7 +80,7 @@ class Expected:
                 wrong.append(f"{name} has epochs {epochs}")
             elif expected is None:
                 wrong.append(f"{name} was never trained")
-            elif not _alike(part, expected[: len(part)]):
+            elif not _alike(part, expected):
                 wrong.append(f"{name} has other values than an undisturbed run")
         return wrong
 
@@ -112,7 +112,8 @@ class Reader(threading.Thread):
         self.join()
 
 
-def _alike(part: pd.DataFrame, expected: pd.DataFrame) -> bool:
+def _alike(part: pd.DataFrame, whole: pd.DataFrame) -> bool:
+    expected = whole.iloc[: len(part)]
     found = part.reset_index(drop=True).reindex(columns=RESULTS).astype(expected.dtypes)
     return found.equals(expected)
 
