@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.timeout(600), pytest.mark.long]
 
 BOUND = 10.0
 """Seconds from SIGTERM until every process is gone: a promise."""
-EPOCHS, SEEDS = 40, "0, 1, 2, 3"
+EPOCHS, SEEDS = 24, "0, 1, 2, 3"
 OPTIONS = ("--device", "cpu", "--checkpoint-every", "0.5")
 
 

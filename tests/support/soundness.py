@@ -6,6 +6,7 @@ import hashlib
 import io
 import threading
 from pathlib import Path
+from typing import cast
 
 import pandas as pd
 import pyarrow as pa
@@ -67,8 +68,9 @@ class Expected:
 
     def __init__(self, reference: LocalStore) -> None:
         frame = pd.read_parquet(reference.root / "metrics")[RESULTS]
-        self._rows: dict[str, pd.DataFrame] = {
-            str(name): part.reset_index(drop=True) for name, part in frame.groupby("trial_id")
+        self._rows = {
+            str(name): cast(pd.DataFrame, part.reset_index(drop=True))
+            for name, part in frame.groupby("trial_id")
         }
 
     def faults(self, frame: pd.DataFrame) -> list[str]:
