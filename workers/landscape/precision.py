@@ -15,11 +15,15 @@ def exact(device: torch.device) -> Iterator[None]:
     """Within it float32 is float32 on a GPU too, and every point draws the same noise.
 
     Noise is an operation of some cells (`workers.network.operations`), drawn anew at each batch.
+    All other settings stay as they are.
     """
-    matmul = torch.backends.cuda.matmul
-    before, matmul.allow_tf32 = matmul.allow_tf32, False
+    switches = (torch.backends.cuda.matmul, torch.backends.cudnn)
+    before = [switch.allow_tf32 for switch in switches]
+    for switch in switches:
+        switch.allow_tf32 = False
     try:
-        with torch.backends.cudnn.flags(benchmark=True, allow_tf32=False), seeded(0, 0, device):
+        with seeded(0, 0, device):
             yield
     finally:
-        matmul.allow_tf32 = before
+        for switch, allowed in zip(switches, before, strict=True):
+            switch.allow_tf32 = allowed
