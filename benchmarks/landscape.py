@@ -1,7 +1,6 @@
 """What a gradient variance and a point of a loss contour cost beside a plain pass of the network.
 
     uv run python benchmarks/landscape.py
-    uv run python benchmarks/landscape.py --channels 36 --cells 20 --images 500
 
 Every method runs on the same images in turns, and ratios are medians over the turns, so that other
 work on the machine disturbs all alike. Time is processor time on a CPU and wall time on a GPU.
@@ -185,10 +184,9 @@ def report(
     first, *_ = times.values()
     for name, taken in times.items():
         ratio = statistics.median(ours / base for ours, base in zip(taken, first, strict=True))
-        speed = f"{1 / ratio:5.2f}× as fast"
         need = f"{memory[name] / 2**20:8.0f} MiB" if memory else ""
-        each = statistics.median(taken) / images * 1e3
-        print(f"  {name:<34}{each:9.2f} ms/image {ratio:6.2f}× the time ({speed}){need}")
+        speed = f"{statistics.median(taken) / images * 1e3:9.2f} ms/image {ratio:6.2f}× the time"
+        print(f"  {name:<34}{speed} ({1 / ratio:5.2f}× as fast){need}")
 
 
 def peak_memories(size: tuple[int, ...], device: torch.device, threads: int) -> dict[str, int]:
@@ -214,7 +212,7 @@ def memory_of(method: Method, device: torch.device) -> int:
 
 def main() -> None:
     """Prints two tables for each size."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser = argparse.ArgumentParser()
     parser.add_argument("--device", help="cuda, cuda:N or cpu; a GPU where there is one")
     parser.add_argument("--threads", type=int, default=1, help="of the CPU")
     parser.add_argument("--channels", type=int, help="of the first cell's nodes")
