@@ -44,9 +44,10 @@ def add_field(figure: go.Figure, panel: Panel, scale: LogScale, place: Place) ->
         row=row, col=column,
     )  # fmt: skip
     if heights.max() > high:
+        # plotly fills where the constraint does not hold.
         figure.add_contour(
             **common, hoverinfo="skip", fillcolor="white", line=EDGE, showlegend=False,
-            contours={"type": "constraint", "operation": ">", "value": high},
+            contours={"type": "constraint", "operation": "<", "value": high},
             row=row, col=column,
         )  # fmt: skip
 
