@@ -54,9 +54,10 @@ class LogScale(NamedTuple):
 def shared_scale(panels: Iterable[np.ndarray]) -> LogScale | None:
     """A scale for all panels on which neither a basin nor its walls are flattened.
 
-    It begins at the smallest number above 0, rounded down to 1, 2 or 5 times a power of ten, and ends at the largest, but at most at `MOST_FOLD`
-    times the median over panels of each panel's smallest, rounded up likewise. A minority of wild panels thus moves neither end by much: the low end is at least a
-    millionth of the high one.
+    It begins at the smallest number above 0, rounded down to 1, 2 or 5 times a power of ten, and
+    ends at the largest, but at most at `MOST_FOLD` times the median over panels of each panel's
+    smallest, rounded up likewise. A minority of wild panels thus moves neither end by much; the
+    low end is about a millionth of the high one at least.
 
     Args:
         panels: Numbers of any shape. What is not finite or not above 0 counts for nothing.

@@ -78,7 +78,7 @@ class Surveyed:
                 "split": "test", "instances": 10_000, "precision": "fp32", "notes": "{}",
                 "spec": "{}", "exit_reason": "", "started_at": NOW, "ended_at": NOW,
                 "measure_seconds": 1.0, "host": "h", "device": "d", "threads": 1, "python": "3",
-                "torch": "2", "cuda": "", "cudnn": 0, "ray": "2", "release": "0", "commit": "",
+                "torch": "2", "cuda": "", "cudnn": "", "ray": "2", "release": "0", "commit": "",
                 "dirty": False, **told,
             }  # fmt: skip
             row |= {f.name: None for f in SURFACES if f.name not in row}

@@ -16,7 +16,7 @@ def words(figure):
 
 
 def traces(figure, kind):
-    return [trace for trace in figure.to_dict()["data"] if trace["type"] == kind]
+    return [trace.to_plotly_json() for trace in figure.data if trace.type == kind]
 
 
 def fields(figure):
@@ -66,7 +66,7 @@ def test_what_is_extremely_large_or_not_finite_is_blank(surveyed, make_member):
     surveyed.add(make_member("DARTS", 0))
     surveyed.add(make_member("DARTS", 1), loss=lambda a, b: wild.get((a, b), 0.2))
     figure = surveyed.figure()
-    (cover,) = [t for t in traces(figure, "contour") if t not in fields(figure)]
+    (cover,) = [t for t in traces(figure, "contour") if t["contours"].get("type")]
     assert cover["xaxis"] == "x2"
     assert cover["fillcolor"] == "white"
     high = cover["contours"]["value"]
@@ -140,7 +140,7 @@ def test_what_differs_is_in_the_titles_and_what_does_not_below_the_title(surveye
 
 def test_markup_and_templates_in_names_are_shown_and_not_obeyed(surveyed, make_member):
     evil = "<a href='x'>%{x}</a>"
-    surveyed.add(make_member(evil, 0, variant=evil, named_dataset=evil))
+    surveyed.add(make_member(evil, 0, variant=evil, named_dataset=evil, trial_id="t"))
     figure = surveyed.figure(evil)
     (field,) = fields(figure)
     hovers = [t["hovertext"][0] for t in traces(figure, "scatter") if "hovertext" in t]

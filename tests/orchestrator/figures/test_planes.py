@@ -30,7 +30,7 @@ def test_rows_are_alphas_and_columns_are_betas_whatever_the_order_of_points():
 )
 def test_of_a_part_the_finest_full_level_is_kept(done, sides, told):
     plane = assemble(frame(Grid(21, 21), done), ["loss"], (21, 21) if told else None)
-    expected = 0 if sides == 1 and not told else sides
+    expected = 0 if done == 1 and not told else sides
     assert plane.values["loss"].shape == (expected, expected)
     assert plane.empty == (expected == 0)
     if sides > 1:
