@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from small_surfaces import Surveyed
+from small_contours import Surveyed
 
 Join = Callable[..., pd.DataFrame]
 
