@@ -44,7 +44,7 @@ def launch(
 
     Returns:
         The exit code: 0 all ended, 1 some trials or surfaces failed or were cancelled, 3 the store
-        became unfit, 130 interrupted.
+        became unfit, or was full when it was interrupted, 130 interrupted.
 
     Raises:
         MachineError: There is no GPU, and nothing says that a CPU will do.

@@ -64,7 +64,7 @@ class Report:
         endings: How each trial or surface that left the queue did (`Queue.endings`).
         reasons: Why each failed one failed.
         interrupted: Whether a signal stopped it.
-        unfit: Why the store could not be written any more, or empty.
+        unfit: Why the store could not be written in the end, or empty.
     """
 
     endings: dict[str, str]
@@ -85,6 +85,7 @@ def run(plan: Plan, store: LocalStore, options: Options, console: Console) -> Re
     queue.add(plan.owed)
     queue.add_surfaces(plan.unmeasured)
     owed: list[Work] = [*plan.owed, *plan.unmeasured]
+    queue.room.say = lambda text: console.print(text, style="yellow", markup=False, highlight=False)
     store.put(layout.launch(launch), b"")
     try:
         with cluster(options.address, console):
@@ -92,6 +93,7 @@ def run(plan: Plan, store: LocalStore, options: Options, console: Console) -> Re
             shares = [options.gpus_per_trial] * bool(plan.owed)
             shares += [options.gpus_per_surface] * bool(plan.unmeasured)
             side_by_side = max(slots(device, share) for share in shares)
+            at_once = partial(slots, device, min(shares))
             os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(side_by_side + 2)
             before = len(plan.trials) - len(plan.owed), len(plan.wanted) - len(plan.unmeasured)
             settings = {
@@ -112,12 +114,12 @@ def run(plan: Plan, store: LocalStore, options: Options, console: Console) -> Re
                     console=console,
                 ) as progress,
             ):
-                _tune(QueueSearcher(queue, settings, progress), device, options)
+                _tune(QueueSearcher(queue, settings, progress, at_once), device, options)
     finally:
         queue.close_all()  # only now is every worker gone
         with contextlib.suppress(StoreError):
             store.delete(layout.launch(launch))
-    return Report(queue.endings, queue.reasons, interruption.came, queue.unfit)
+    return Report(queue.endings, queue.reasons, interruption.came, queue.unfit or queue.room.full)
 
 
 def resources(options: Options, config: dict[str, Any]) -> tune.PlacementGroupFactory:

@@ -1,7 +1,7 @@
 """The queue: which item a free worker does next, and what becomes of it afterwards.
 
 It knows nothing of Ray. It offers what is owed and held by no one, takes back what a dead worker
-leaves, retries what may pass and gives up on what will not.
+leaves, retries what may pass and gives up on what will not. While the store is full it pauses.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from orchestrator.room import Room
 from results_schema import layout
-from results_schema.errors import StoreError
+from results_schema.errors import StoreError, StoreFull
 from results_schema.failure import Failure
 from results_schema.store import Store
 from results_schema.surface import SurfaceSpec
@@ -25,7 +26,7 @@ ATTEMPTS = 3
 """Attempts at an item whose failure may pass, such as a killed worker."""
 BACKOFF = 2.0
 """Seconds before the second attempt; twice as many before each further one."""
-PASSING = frozenset({"killed", "cuda"})
+PASSING = frozenset({"killed", "evicted", "node", "cuda"})
 """Kinds of failure that another attempt may not meet."""
 
 
@@ -78,6 +79,7 @@ class Queue:
         reasons: Why each failed one failed.
         unfit: Why no more is offered: the store can't be written.
         stopping: Set by `stop`.
+        room: Whether the store has room; none is offered without.
     """
 
     store: Store
@@ -90,6 +92,9 @@ class Queue:
     _waiting: list[_Owed] = field(default_factory=list)
     _running: dict[str, list[_Owed]] = field(default_factory=dict)
     _untrained: dict[str, list[_Owed]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.room = Room(self.store, self.clock)
 
     def add(self, specs: Sequence[TrialSpec]) -> None:
         """Queues trials behind those already there."""
@@ -135,15 +140,16 @@ class Queue:
 
     def offer(self) -> Item | None:
         """The next item, or None if there is none just now."""
-        if self.stopping:
+        try:
+            return None if self.stopping or not self.room.enough() else self._next()
+        except StoreError as error:
+            self._unfit(error)
             return None
+
+    def _next(self) -> Item | None:
         for owed in list(self._waiting):
-            try:
-                if not self._is_due(owed):
-                    continue
-            except StoreError as error:
-                self._give_up(str(error))
-                return None
+            if not self._is_due(owed):
+                continue
             self._waiting.remove(owed)
             if owed.id in self.endings:
                 self._follow(owed.id)
@@ -177,21 +183,21 @@ class Queue:
             owed.contested = True
             self._waiting.append(owed)
 
-    def close(self, token: str, died: str = "") -> None:
+    def close(self, token: str, died: Failure | None = None) -> None:
         """Ends an item; what its worker did not settle was cut off, and is fenced at once.
 
         Args:
             token: Of the item.
-            died: How its worker died, if it did.
+            died: Why its worker could not say how it went, if so.
         """
         for owed in self._running.pop(token, []):
             try:
                 self.store.leases.fence(owed.id, token)
                 if died:
-                    self._fail(owed, "killed", died)
+                    self._fail(owed, died.kind, died.message, silent=True)
                     continue
             except StoreError as error:
-                self._give_up(str(error))
+                self._unfit(error)
             self._waiting.append(owed)
 
     def close_all(self) -> None:
@@ -199,7 +205,11 @@ class Queue:
         for token in list(self._running):
             self.close(token)
 
-    def _fail(self, owed: _Owed, kind: str, reason: str) -> None:
+    def _fail(self, owed: _Owed, kind: str, reason: str, *, silent: bool = False) -> None:
+        if kind == "full":  # no fault of the trial's
+            self.room.ran_out(reason)
+            self._waiting.append(owed)
+            return
         owed.attempts += 1
         if kind == "store":
             self._give_up(reason)
@@ -207,7 +217,7 @@ class Queue:
             owed.not_before = self.clock() + BACKOFF * 2 ** (owed.attempts - 1)
             self._waiting.append(owed)
             return
-        if kind == "killed":  # nobody else is left to say so
+        if silent:  # nobody else is left to say so
             Failure(kind, reason).record(self.store, owed.id)
         self.endings[owed.id], self.reasons[owed.id] = "failed", reason
         self._follow(owed.id)
@@ -229,6 +239,12 @@ class Queue:
             return
         for owed in surfaces:
             self.endings[owed.id] = "untrained"
+
+    def _unfit(self, error: StoreError) -> None:
+        if isinstance(error, StoreFull):
+            self.room.ran_out(str(error))
+        else:
+            self._give_up(str(error))
 
     def _give_up(self, reason: str) -> None:
         self.unfit = reason

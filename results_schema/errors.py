@@ -4,6 +4,9 @@ Every error that a user can cause derives from `NasSweepError`, so that the comm
 it without a traceback and exits with the class's `exit_code`.
 """
 
+from functools import partial
+from typing import Any
+
 
 class NasSweepError(Exception):
     """Base of all expected errors.
@@ -19,6 +22,10 @@ class NasSweepError(Exception):
     def __init__(self, what: str, *, where: str = "", fix: str = "") -> None:
         super().__init__(what, where, fix)
         self.what, self.where, self.fix = what, where, fix
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """So that it comes whole out of a process of another machine."""
+        return partial(type(self), where=self.where, fix=self.fix), (self.what,)
 
     def __str__(self) -> str:
         message = f"{self.where}: {self.what}" if self.where else self.what
@@ -41,6 +48,10 @@ class StoreError(NasSweepError):
     """The store cannot be read or written: missing, read-only, full or corrupt."""
 
     exit_code = 3
+
+
+class StoreFull(StoreError):
+    """The store has no room left, on its disk or in a quota; it can be written again with more."""
 
 
 class MissingKey(StoreError, KeyError):

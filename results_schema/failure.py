@@ -16,7 +16,9 @@ class Failure:
     """One failed attempt.
 
     Attributes:
-        kind: "memory", "cuda", "store", "data", "spec", "machine", "killed" or "error".
+        kind: "memory", "cuda", "full", "store", "data", "spec", "machine" or "error", as
+            `workers.training.failures` tells them apart; or, where the worker could say nothing
+            more, "killed", "evicted" (this node's main memory ran out) or "node" (it was lost).
         message: What went wrong.
     """
 

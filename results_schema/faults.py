@@ -5,11 +5,13 @@ from __future__ import annotations
 import errno
 from pathlib import Path
 
-from results_schema.errors import StoreError
+from results_schema.errors import StoreError, StoreFull
 
+_FULL = {
+    errno.ENOSPC: "free some space there: nothing written so far is lost",
+    errno.EDQUOT: "free some of your quota: nothing written so far is lost",
+}
 _CURES = {
-    errno.ENOSPC: "free some space there, then launch again: nothing written so far is lost",
-    errno.EDQUOT: "free some of your quota, then launch again: nothing written so far is lost",
     errno.EROFS: "the file system is read-only; use --store with a folder that can be written",
     errno.EACCES: "you may not write there; use --store with a folder of your own",
     errno.EPERM: "you may not write there; use --store with a folder of your own",
@@ -23,8 +25,8 @@ _CURES = {
 
 def unfit(error: OSError, path: Path) -> StoreError:
     """The error to raise when something of the store could not be read or written."""
-    return StoreError(
-        error.strerror or str(error),
-        where=str(path),
-        fix=_CURES.get(error.errno or 0, "mend the store's file system, then launch again"),
-    )
+    number, what = error.errno or 0, error.strerror or str(error)
+    if number in _FULL:
+        return StoreFull(what, where=str(path), fix=_FULL[number])
+    fix = _CURES.get(number, "mend the store's file system, then launch again")
+    return StoreError(what, where=str(path), fix=fix)

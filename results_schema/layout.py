@@ -97,6 +97,11 @@ def cancel(trial_id: str) -> str:
     return f"{REQUESTS}cancel-{trial_id}"
 
 
+def room(token: str) -> str:
+    """Exists for a moment while a launch tries whether a store that was full has room again."""
+    return f"{REQUESTS}room-{token}"
+
+
 def attempts(trial_id: str) -> str:
     """How many workers have trained the trial, and since when, as JSON."""
     return f"{checkpoints(trial_id)}attempts.json"

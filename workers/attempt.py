@@ -66,7 +66,7 @@ def attempt(
     try:
         lease = store.leases.take(item, token)
     except StoreError as error:
-        return Outcome("failed", str(error), kind="store")
+        return Outcome("failed", str(error), kind=classify(error).kind)
     if lease is None:
         return Outcome("held", "another worker holds its lease")
     with lease:
@@ -82,6 +82,7 @@ def attempt(
             with contextlib.suppress(Exception):
                 log.say(traceback.format_exc())
                 log.flush()
-                failure.record(store, item, lease)
+                if failure.kind != "full":  # which is no fault of the item's
+                    failure.record(store, item, lease)
             return Outcome("failed", failure.message, work.done, failure.kind)
         return Outcome(status, reason, work.done)

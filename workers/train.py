@@ -19,7 +19,7 @@ from workers import signals
 from workers.training.history import Checkpointing
 from workers.training.loop import train
 
-_EXIT_CODES = {"spec": 2, "data": 3, "machine": 3, "store": 3}
+_EXIT_CODES = {"spec": 2, "data": 3, "machine": 3, "store": 3, "full": 3}
 """By the kind of a failure; 1 for any other."""
 
 

@@ -139,23 +139,21 @@ def test_a_signal_stops_cleanly_and_says_how_to_go_on(tmp_path, reference, signu
     assert_equal(store, reference)
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_gives_up_an_epoch_of_many_seconds_and_keeps_those_before(tmp_path, signum):
+def test_a_signal_gives_up_an_epoch_of_many_seconds_and_keeps_those_before(tmp_path):
     experiment = write_experiment(tmp_path, epochs=9, seeds="0, 1")
-    slow = experiment.read_text().replace("batch_size: 480", "batch_size: 2")
-    experiment.write_text(slow.replace("cells: 3", "cells: 20"))
+    experiment.write_text(experiment.read_text().replace("batch_size: 480", "batch_size: 2"))
     store = open_store(tmp_path / "results")
     with started("launch", "--device", "cpu", experiment, "--store", store.root) as sweep:
         wait_for(lambda: trained_epochs(store) >= 1)
-        time.sleep(1)
         own = list(store.leases.held().values())
-        sweep.send_signal(signum)
+        time.sleep(2)
+        sweep.send_signal(signal.SIGTERM)
         sent = time.monotonic()
         code, output = finish(sweep)
         took = time.monotonic() - sent
     assert code == 130, output
-    assert took < 10, "although an epoch takes longer"
-    assert [seconds for seconds in Results(store).metrics()["seconds"] if seconds > 10]
+    assert took < 10
+    assert max(Results(store).metrics()["seconds"]) > 10, "an epoch takes longer"
     assert committed_epochs(store, experiment) == trained_epochs(store) >= 1
     wait_for(lambda: all(holder.dead for holder in own))
 

@@ -5,8 +5,10 @@ import json
 import pytest
 
 from orchestrator.queue import ATTEMPTS, Queue
+from orchestrator.room import EVERY
 from results_schema import layout, tables
-from results_schema.errors import StoreError
+from results_schema.errors import StoreError, StoreFull
+from results_schema.failure import Failure
 from results_schema.lease import EXPIRY, Leases
 from results_schema.store import LocalStore, open_store
 from results_schema.trial import NetworkSpec, Recipe, TrialSpec
@@ -75,7 +77,7 @@ def test_a_killed_worker_is_retried_after_a_pause_and_given_up_in_the_end(store)
     trial_id = spec(0).trial_id
     for attempt in range(ATTEMPTS):
         item, _ = offer(queue)
-        queue.close(item.token, died="it died")
+        queue.close(item.token, died=Failure("killed", "it died"))
         if attempt < ATTEMPTS - 1:
             assert queue.offer() is None, "the next attempt comes after a pause"
             assert not queue.over
@@ -85,12 +87,25 @@ def test_a_killed_worker_is_retried_after_a_pause_and_given_up_in_the_end(store)
     assert b'"killed"' in store.get(layout.failure(trial_id)), "nobody else is left to say so"
 
 
+@pytest.mark.parametrize(("kind", "again"), [("node", True), ("evicted", True), ("error", False)])
+def test_what_ray_tells_of_a_dead_worker_decides_whether_it_is_tried_again(store, kind, again):
+    queue, clock = make(store, 1)
+    item, trial_id = offer(queue)
+    queue.close(item.token, died=Failure(kind, "as Ray tells"))
+    clock.now += 60
+    assert (queue.offer() is not None) == again
+    if not again:
+        assert queue.reasons == {trial_id: "as Ray tells"}
+        record = json.loads(store.get(layout.failure(trial_id)))
+        assert (record["kind"], record["log"]) == (kind, layout.log(trial_id))
+
+
 def test_a_dead_workers_lease_is_fenced_at_once(store):
     queue, clock = make(store, 1)
     item, trial_id = offer(queue)
     lease = store.leases.take(trial_id, item.token)
     assert lease is not None
-    queue.close(item.token, died="it died")
+    queue.close(item.token, died=Failure("killed", "it died"))
     assert not lease.folder.exists()
     clock.now += 60
     assert offer(queue)[1] == trial_id
@@ -227,3 +242,61 @@ def test_a_store_that_fails_under_the_queue_stops_it_and_says_why(store, monkeyp
     assert queue.waiting == 2, "nothing is forgotten"
     assert trial_id not in queue.endings
     assert item.token
+
+
+def test_a_full_store_pauses_the_queue_until_there_is_room_and_is_no_attempt(store, monkeypatch):
+    queue, clock = make(store, 2)
+    told: list[str] = []
+    queue.room.say = told.append
+    queue.room.size = 5000
+    real, written = store.put, []
+
+    def put(key, data, **options):
+        if len(data) >= 5000 and not written:
+            raise StoreFull("No space left on device", where=key, fix="free some space")
+        real(key, data, **options)
+
+    monkeypatch.setattr(store, "put", put)
+    for _ in range(2 * ATTEMPTS):
+        item, trial_id = offer(queue)
+        queue.settle(item.token, trial_id, "failed", "results: No space left on device", "full")
+        queue.close(item.token)
+        for _ in range(3):
+            assert queue.offer() is None
+            assert not queue.over
+            clock.now += EVERY
+        assert "No space left on device" in queue.room.full
+        written.append(True)
+        assert queue.offer() is not None, "there is room"
+        queue.close_all()
+        written.clear()
+    assert len(told) == 4 * ATTEMPTS, "once each time that it ran out, and once that it is over"
+    assert "paused: results: No space left on device" in told[0]
+    assert "5.0 kB" in told[0]
+    assert queue.endings == {}
+    assert not store.list(layout.REQUESTS), "what it tried with is gone"
+
+
+def test_a_pause_that_is_interrupted_keeps_its_reason(store):
+    queue, _ = make(store, 1)
+    item, trial_id = offer(queue)
+    queue.settle(item.token, trial_id, "failed", "No space left on device", "full")
+    queue.close(item.token)
+    queue.stop()
+    assert queue.over
+    assert (queue.room.full, queue.waiting) == ("No space left on device", 1)
+
+
+def test_a_store_that_is_full_for_the_queue_itself_pauses_it_too(store, monkeypatch):
+    queue, clock = make(store, 1)
+
+    def fail(*_):
+        raise StoreFull("Disk quota exceeded", where="leases")
+
+    monkeypatch.setattr(store.leases, "free", fail)
+    assert queue.offer() is None
+    assert not queue.over
+    assert "Disk quota exceeded" in queue.room.full
+    monkeypatch.undo()
+    clock.now += EVERY
+    assert queue.offer() is not None

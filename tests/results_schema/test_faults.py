@@ -4,12 +4,14 @@ import errno
 import os
 import subprocess
 import sys
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
 
 from results_schema import layout
-from results_schema.errors import MissingKey, StoreError, Superseded
+from results_schema.errors import MissingKey, StoreError, StoreFull, Superseded
 from results_schema.store import LocalStore
 
 TRIAL = "cifar10-w2.5d3-lr0.025-s0-0123456789"
@@ -75,12 +77,15 @@ def test_a_file_that_cannot_grow_leaves_the_old_bytes_and_no_litter(store: Local
     assert files(store) == [SAMPLE]
 
 
-def test_a_full_disk_is_told_with_its_cure(store: LocalStore, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_told_from_a_bad_one_with_its_cure(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch, number: int
+):
     def fail(self: Path, target: Path) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(Path, "replace", fail)
-    with pytest.raises(StoreError, match=r"No space left on device\n  free some space") as caught:
+    with pytest.raises(StoreFull, match=rf"{os.strerror(number)}\n  free some") as caught:
         store.put(SAMPLE, b"")
     assert caught.value.exit_code == 3
 
@@ -144,3 +149,14 @@ def test_a_store_across_two_file_systems_is_told(store: LocalStore, tmp_path: Pa
         assert files(store) == []
     finally:
         elsewhere.rmdir()
+
+
+def test_an_error_comes_whole_out_of_another_process():
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        told = pool.submit(_raise_full).exception()
+    assert isinstance(told, StoreFull)
+    assert (told.what, told.where, told.fix) == ("no room", "results", "make some")
+
+
+def _raise_full() -> None:
+    raise StoreFull("no room", where="results", fix="make some")

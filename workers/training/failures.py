@@ -6,8 +6,10 @@ import re
 
 import torch
 
-from results_schema.errors import DataError, MachineError, SpecError, StoreError
+from results_schema.errors import DataError, MachineError, SpecError, StoreError, StoreFull
 from results_schema.failure import Failure
+
+_MEMORY = "out of memory|can't allocate memory|(CUBLAS|CUDNN)_STATUS_ALLOC_FAILED"
 
 
 def classify(error: BaseException) -> Failure:
@@ -15,6 +17,7 @@ def classify(error: BaseException) -> Failure:
     message = f"{type(error).__name__}: {error}"
     kinds: list[tuple[str, tuple[type[BaseException], ...]]] = [
         ("memory", (torch.cuda.OutOfMemoryError, MemoryError)),
+        ("full", (StoreFull,)),
         ("store", (StoreError,)),
         ("data", (DataError,)),
         ("spec", (SpecError,)),
@@ -23,8 +26,8 @@ def classify(error: BaseException) -> Failure:
     for kind, types in kinds:
         if isinstance(error, types):
             return Failure(kind, str(error) if kind != "memory" else message)
+    if isinstance(error, RuntimeError) and re.search(_MEMORY, str(error), re.IGNORECASE):
+        return Failure("memory", message)
     if isinstance(error, RuntimeError) and re.search("CUDA|CUDNN|CUBLAS", str(error)):
         return Failure("cuda", message)
-    if isinstance(error, RuntimeError) and "can't allocate memory" in str(error):
-        return Failure("memory", message)
     return Failure("error", message)

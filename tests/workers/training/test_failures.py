@@ -4,7 +4,14 @@ import pytest
 import torch
 
 from results_schema import layout
-from results_schema.errors import CorruptData, DataError, MachineError, SpecError, StoreError
+from results_schema.errors import (
+    CorruptData,
+    DataError,
+    MachineError,
+    SpecError,
+    StoreError,
+    StoreFull,
+)
 from results_schema.store import LocalStore
 from workers.training.failures import Failure, classify
 
@@ -12,7 +19,8 @@ from workers.training.failures import Failure, classify
 @pytest.mark.parametrize(
     ("error", "kind"),
     [
-        (StoreError("full"), "store"),
+        (StoreError("read-only"), "store"),
+        (StoreFull("no room"), "full"),
         (CorruptData("torn"), "store"),
         (DataError("missing"), "data"),
         (SpecError("odd"), "spec"),
@@ -25,7 +33,10 @@ from workers.training.failures import Failure, classify
         ),
         (RuntimeError("CUDA error: an illegal memory access was encountered"), "cuda"),
         (RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"), "cuda"),
-        (RuntimeError("CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"), "cuda"),
+        (RuntimeError("CUDA error: out of memory"), "memory"),
+        (RuntimeError("CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"), "memory"),
+        (torch.AcceleratorError("CUDA error: device-side assert triggered"), "cuda"),
+        (RuntimeError("CUDA error: unspecified launch failure"), "cuda"),
         (RuntimeError("shape mismatch"), "error"),
         (ValueError("CUDA is only mentioned"), "error"),
         (ZeroDivisionError("division by zero"), "error"),

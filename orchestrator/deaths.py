@@ -1,0 +1,41 @@
+"""Why an item's worker could not say how it went, told from the error that Ray raises for it."""
+
+from __future__ import annotations
+
+from ray.exceptions import NodeDiedError, OutOfMemoryError, RayActorError, RayTaskError
+
+from results_schema.failure import Failure
+from workers.training import failures
+
+LOST_NODE = "its node has died"
+"""In the text of Ray's error for an actor, where the type does not tell."""
+
+
+def classify(error: BaseException | None) -> Failure:
+    """Tells a lost node, an eviction, an error of the code and a killed worker apart.
+
+    Args:
+        error: Ray's, or None if it is unknown.
+    """
+    if isinstance(error, OutOfMemoryError):
+        said = str(error).split("OOM kill reason")[0].strip()
+        return Failure("evicted", f"Ray ended its worker, as main memory ran out: {said}")
+    preempted = isinstance(error, RayActorError) and error.preempted
+    if isinstance(error, NodeDiedError) or preempted or LOST_NODE in str(error):
+        return Failure("node", "its node was lost: shut down, preempted, or cut off from the head")
+    if isinstance(error, RayTaskError):
+        if isinstance(error.cause, Exception):
+            return failures.classify(error.cause)
+        return Failure("error", _last_line(error))
+    if isinstance(error, RayActorError) and error.actor_init_failed:
+        return Failure("error", f"its worker could not begin: {_last_line(error)}")
+    return Failure(
+        "killed",
+        "its worker was killed by a signal (as the system does when main memory runs out), or "
+        "it crashed",
+    )
+
+
+def _last_line(error: Exception) -> str:
+    """What a traceback ends with."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()

@@ -1,0 +1,58 @@
+"""Deaths of workers told apart, by the errors that Ray raises for them."""
+
+import pytest
+from ray.exceptions import (
+    ActorDiedError,
+    NodeDiedError,
+    OutOfMemoryError,
+    RayActorError,
+    RayTaskError,
+    WorkerCrashedError,
+)
+
+from orchestrator.deaths import classify
+from orchestrator.queue import ATTEMPTS, PASSING
+from results_schema.errors import MachineError, StoreFull
+
+
+def raised(cause: Exception) -> RayTaskError:
+    """What Ray makes of an exception in a worker."""
+    return RayTaskError("train", f"Traceback\n  File x\n{cause!r}", cause, "ray::x", 1, "10.0.0.1")
+
+
+LOST = "The actor died because its node has died. Node Id: 8f2c"
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "says"),
+    [
+        (OutOfMemoryError("1 worker was killed: low memory\nOOM kill reason: x"), "evicted", "low"),
+        (NodeDiedError("gone"), "node", "its node was lost"),
+        (RayActorError(error_msg=LOST), "node", "its node was lost"),
+        (RayActorError(preempted=True), "node", "preempted"),
+        (ActorDiedError(), "killed", "killed by a signal"),
+        (WorkerCrashedError(), "killed", "or it crashed"),
+        (None, "killed", "killed by a signal"),
+        (raised(ValueError("odd")), "error", "ValueError: odd"),
+        (raised(MemoryError("no more")), "memory", "no more"),
+        (raised(MachineError("no GPU", fix="add one")), "machine", "no GPU\n  add one"),
+        (raised(StoreFull("no room", where="results")), "full", "results: no room"),
+        (
+            ActorDiedError(raised(ImportError("No module named 'workers'"))),
+            "error",
+            "it could not begin: ImportError(\"No module named 'workers'\")".removeprefix("it "),
+        ),
+    ],
+)
+def test_deaths_are_told_apart(error: Exception | None, kind: str, says: str):
+    failure = classify(error)
+    assert failure.kind == kind
+    assert says in failure.message
+    assert "Traceback" not in failure.message
+
+
+def test_only_what_may_pass_is_tried_again():
+    passing = {classify(e).kind for e in (OutOfMemoryError("x"), NodeDiedError("x"), None)}
+    assert passing <= PASSING
+    assert classify(raised(ValueError("odd"))).kind not in PASSING
+    assert ATTEMPTS > 1
