@@ -81,7 +81,12 @@ def add_centre(figure: go.Figure, panel: Panel, place: Place) -> None:
 
 
 def add_words(figure: go.Figure, words: str, drawn: bool, place: Place) -> None:
-    """Words of ours in the middle of an empty panel, or in the corner of one that is drawn."""
+    """Words in the middle of an empty panel, or in the corner of one that is drawn."""
+    # plotly leaves out a panel without a trace, its axes and words too.
+    figure.add_scatter(
+        x=[None], y=[None], mode="markers", showlegend=False, hoverinfo="skip",
+        row=place[0], col=place[1],
+    )  # fmt: skip
     if not words:
         return
     corner: dict[str, Any] = {

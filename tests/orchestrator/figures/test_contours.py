@@ -55,7 +55,9 @@ def test_all_panels_share_lines_and_colours(surveyed, make_member):
         assert one[name] == two[name]
     assert one["zmin"] == pytest.approx(math.log10(0.2))
     assert one["zmax"] == pytest.approx(2)
-    (bar,) = [t["marker"] for t in traces(figure, "scatter") if t["marker"].get("showscale")]
+    (bar,) = [
+        t["marker"] for t in traces(figure, "scatter") if t.get("marker", {}).get("showscale")
+    ]
     assert (bar["cmin"], bar["cmax"]) == (one["zmin"], one["zmax"])
     assert "100" in bar["colorbar"]["ticktext"]
     assert bar["colorbar"]["title"]["text"] == "Test loss (nat)"
@@ -90,6 +92,8 @@ def test_a_diverged_network_has_no_landscape(surveyed, make_member):
     surveyed.add(make_member("DARTS", 0), status="diverged", done=0)
     figure = surveyed.figure()
     assert "diverged:<br>no landscape" in words(figure)
+    # A panel without a trace would not be drawn at all.
+    assert [t["xaxis"] for t in traces(figure, "scatter")] == ["x"]
     assert not traces(figure, "contour")
     assert surveyed.data().scale is None
 
@@ -115,7 +119,9 @@ def test_a_point_or_a_row_is_drawn_as_squares(surveyed, make_member, shape):
     surveyed.add(make_member("DARTS", 0), grid=Grid(*shape))
     figure = surveyed.figure()
     assert not traces(figure, "contour")
-    [squares] = [t for t in traces(figure, "scatter") if t["marker"].get("symbol") == "square"]
+    [squares] = [
+        t for t in traces(figure, "scatter") if t.get("marker", {}).get("symbol") == "square"
+    ]
     assert len(squares["x"]) == max(shape)
 
 
