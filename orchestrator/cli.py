@@ -34,6 +34,24 @@ def _experiment_options(command: Any) -> Any:
     return command
 
 
+def _cluster_options(command: Any) -> Any:
+    for option in (
+        click.option(
+            "--gpus-per-surface",
+            type=click.FloatRange(0, min_open=True),
+            default=1.0,
+            show_default=True,
+            help="Share of a GPU for each surface.",
+        ),
+        click.option(
+            "--address", help="A Ray cluster to join: auto or HOST:PORT. Default: start Ray here."
+        ),
+        click.option("--device", type=click.Choice(["cuda", "cpu"]), help="Default: a GPU."),
+    ):
+        command = option(command)
+    return command
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="nas-sweep")
 def cli() -> None:
@@ -63,16 +81,20 @@ def plan(
 
 @cli.command()
 @_experiment_options
-@click.option("--device", type=click.Choice(["cuda", "cpu"]), help="Default: a GPU.")
-@click.option(
-    "--address", help="A Ray cluster to join: auto or HOST:PORT. Default: start Ray here."
-)
+@_cluster_options
 @click.option(
     "--gpus-per-trial",
     type=click.FloatRange(0, min_open=True),
     default=1.0,
     show_default=True,
     help="Share of a GPU for each trial.",
+)
+@click.option(
+    "--landscape",
+    type=click.Choice(["first", "last", "none"]),
+    default="first",
+    show_default=True,
+    help="Measure a surface once its checkpoint has landed, after all trials, or not.",
 )
 @click.option(
     "--checkpoint-every",
@@ -96,11 +118,35 @@ def launch(
     store: str,
     **options: Any,
 ) -> None:
-    """Train what experiments owe, then print their results and draw their figures."""
+    """Train and measure what experiments owe, print their results and draw their figures."""
     from orchestrator import commands
 
     loaded = _load(experiments, profile, overrides)
     sys.exit(commands.launch(loaded, store, **options))
+
+
+@cli.command()
+@_experiment_options
+@_cluster_options
+@click.option(
+    "--trials",
+    multiple=True,
+    metavar="TRIAL",
+    help="Only surfaces of trials whose id begins so; may be repeated.",
+)
+def landscape(
+    experiments: tuple[str, ...],
+    profile: str | None,
+    overrides: tuple[str, ...],
+    store: str,
+    trials: tuple[str, ...],
+    **options: Any,
+) -> None:
+    """Measure the surfaces that experiments owe of trials that have ended; train nothing."""
+    from orchestrator import commands
+
+    loaded = _load(experiments, profile, overrides)
+    sys.exit(commands.measure(loaded, store, trials, **options))
 
 
 @cli.command()

@@ -1,9 +1,10 @@
-"""The main job in order: plan, check, train, print, draw."""
+"""The main job in order: plan, check, train and measure, print, draw."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -11,10 +12,15 @@ from orchestrator import environment, plan_view
 from orchestrator.cancel import forget
 from orchestrator.device import choose_device, local_gpu
 from orchestrator.experiment import Experiment
-from orchestrator.plan import make_plan, member_rows
-from results_schema import layout, tables
+from orchestrator.plan import Plan, make_plan, member_rows, wanted_rows
+from results_schema import layout, surface_tables, tables
+from results_schema.errors import ConfigError
 from results_schema.store import LocalStore, open_store
+from results_schema.trial import TrialSpec
 from workers.data.folder import ready
+
+if TYPE_CHECKING:
+    from orchestrator.launch import Report
 
 
 def launch(
@@ -23,56 +29,133 @@ def launch(
     *,
     device: str | None,
     address: str | None,
+    landscape: str = "first",
     **settings: Any,
 ) -> int:
-    """Trains what is owed, prints results and draws figures.
+    """Trains and measures what is owed, prints results and draws figures.
+
+    Args:
+        experiments: With distinct names.
+        location: The store's folder.
+        device: See `launch.Options`.
+        address: See `launch.Options`.
+        landscape: When surfaces are measured: "first", "last", or "none" for not at all.
+        settings: The rest of `launch.Options`.
 
     Returns:
-        The exit code: 0 all ended, 1 some trials failed or were cancelled, 3 the store became
-        unfit, or was full when it was interrupted, 130 interrupted.
+        The exit code: 0 all ended, 1 some trials or surfaces failed or were cancelled, 3 the store
+        became unfit, or was full when it was interrupted, 130 interrupted.
 
     Raises:
         MachineError: There is no GPU, and nothing says that a CPU will do.
         DataError: A data set can't be had on this machine.
     """
-    console = Console(soft_wrap=True)
     store = open_store(location)
     plan = make_plan(experiments, store)
+    if landscape == "none":
+        plan = replace(plan, surfaces={})
+    settings |= {"device": device, "address": address, "landscape": landscape}
+    return _work(experiments, store, plan, settings)
+
+
+def measure(
+    experiments: Sequence[Experiment], location: str, trials: Sequence[str], **settings: Any
+) -> int:
+    """Measures the surfaces of trials that have ended, and draws figures.
+
+    Args:
+        experiments: With distinct names.
+        location: The store's folder.
+        trials: Beginnings of the ids of trials; all if there are none.
+        settings: See `launch.Options`.
+
+    Returns:
+        The exit code, as of `launch`.
+
+    Raises:
+        ConfigError: The experiments name no surfaces, or none of the named trials.
+        MachineError: As of `launch`.
+        DataError: As of `launch`.
+    """
+    store = open_store(location)
+    plan = replace(make_plan(experiments, store), alone=True, only=tuple(trials))
+    if not plan.wanted:
+        raise ConfigError(
+            f"{', '.join(plan.members)} wants no surfaces",
+            fix="add landscape: {contour: {}} to the experiment",
+        )
+    for start in trials:
+        if not any(name.startswith(start) for name in plan.wanted):
+            raise ConfigError(
+                f"no trial of {', '.join(plan.members)} begins with {start!r}",
+                where="--trials",
+                fix="nas-sweep plan --json lists their ids",
+            )
+    return _work(experiments, store, plan, settings)
+
+
+def _work(
+    experiments: Sequence[Experiment], store: LocalStore, plan: Plan, settings: dict[str, Any]
+) -> int:
+    console = Console(soft_wrap=True)
     plan_view.describe(plan, console)
     profiled = all(experiment.profile for experiment in experiments)
-    if plan.owed and address is None:
-        device = device or choose_device(plan, local_gpu(), profiled)
+    work: list[TrialSpec] = [*plan.owed, *(surface.trial for surface in plan.unmeasured)]
+    if work and settings["address"] is None:
+        settings["device"] = settings["device"] or choose_device(plan, local_gpu(), profiled)
         # On a cluster the nodes have data folders of their own.
-        for dataset in dict.fromkeys(spec.dataset for spec in plan.owed):
+        for dataset in dict.fromkeys(spec.dataset for spec in work):
             ready(dataset)
     for experiment in experiments:
         rows = tables.to_parquet(member_rows(experiment), tables.MEMBERS)
         store.put(layout.members(experiment.name), rows)
-    if not plan.owed:
-        console.print("nothing to train: every trial has ended")
+        rows = tables.to_parquet(wanted_rows(experiment), surface_tables.WANTED)
+        store.put(layout.wanted(experiment.name), rows)
+    if not work:
+        _say_nothing_left(plan, console)
         _show(experiments, store, console, figures=True)
         return 0
-    forget(store, [spec.trial_id for spec in plan.owed])
+    names = [spec.trial_id for spec in work] + [one.surface_id for one in plan.unmeasured]
+    forget(store, names)
     environment.prepare()
     from orchestrator.launch import Options, run
 
-    options = Options(device=device, address=address, cpu_will_do=profiled, **settings)
-    report = run(plan, store, options, console)
+    report = run(plan, store, Options(cpu_will_do=profiled, **settings), console)
     if report.unfit:
         console.print(f"stopped: {report.unfit}", style="red", markup=False)
         return 3
     _show(experiments, store, console, figures=not report.interrupted)
-    left = plan.trials.keys() - layout.names(store.list(layout.TRIALS))
+    return _sum_up(plan, store, report, console)
+
+
+def _say_nothing_left(plan: Plan, console: Console) -> None:
+    if not plan.alone:
+        console.print("nothing to train: every trial has ended")
+    if untrained := len({s.trial.trial_id for s in plan.wanted.values()} - set(plan.ended)):
+        console.print(f"{untrained} trials have not ended: nas-sweep launch trains them")
+    elif plan.wanted:
+        console.print("nothing to measure: every surface is finished")
+
+
+def _sum_up(plan: Plan, store: LocalStore, report: Report, console: Console) -> int:
+    """Says what is left and why; returns the exit code."""
+    trials = {spec.trial_id for spec in plan.owed} - layout.names(store.list(layout.TRIALS))
+    surfaces = {one.surface_id for one in plan.unmeasured}
+    surfaces -= layout.names(store.list(layout.SURFACES))
+    left = [f"{len(trials)} trials"] * bool(trials) + [f"{len(surfaces)} surfaces"] * bool(surfaces)
     if not left:
         return 0
     if report.interrupted:
-        console.print(f"interrupted with {len(left)} trials left; the same command goes on")
+        console.print(f"interrupted with {' and '.join(left)} left; the same command goes on")
         return 130
-    for trial_id, reason in report.reasons.items():
-        console.print(f"failed: {trial_id}: {reason}", style="red", markup=False, highlight=False)
-        console.print(f"  log: {store.locate(layout.log(trial_id))}", markup=False, highlight=False)
-    if cancelled := sum(ending == "cancelled" for ending in report.endings.values()):
-        console.print(f"{cancelled} trials were cancelled; the same command goes on")
+    for name, reason in report.reasons.items():
+        console.print(f"failed: {name}: {reason}", style="red", markup=False, highlight=False)
+        console.print(f"  log: {store.locate(layout.log(name))}", markup=False, highlight=False)
+    endings = list(report.endings.values())
+    if untrained := endings.count("untrained"):
+        console.print(f"{untrained} surfaces wait for trials that did not end")
+    if cancelled := endings.count("cancelled"):
+        console.print(f"{cancelled} trials or surfaces were cancelled; the same command goes on")
     return 1
 
 

@@ -13,6 +13,7 @@ from functools import lru_cache
 
 from orchestrator.words import span
 from results_schema.genotype import Genotype
+from results_schema.surface import SurfaceSpec
 from results_schema.trial import NetworkSpec, TrialSpec
 from workers.cells.cost import count
 from workers.data.catalog import describe
@@ -24,6 +25,9 @@ CORE_SPEED = 2.5e10
 """Multiply-adds a second that one core nears with many channels; measured, like the next."""
 HALF_SPEED_CHANNELS = 30
 """Channels at which a core does half as many."""
+PASSES = {"contour": 1, "gradient_variance": 1 + BACKWARD, "curvature": 100 * 2 * (1 + BACKWARD)}
+"""Forward passes, or as much work, of one point of a surface; curvature takes 100 products."""
+EVALUATION_BATCH = 500
 GPU_CELL_SECONDS = 1.6e-3
 """Of a training step, for each cell: 20 s an epoch of the paper's network; predicted."""
 
@@ -52,15 +56,36 @@ def _forward(genotype: Genotype, network: NetworkSpec, dataset: str) -> int:
 def seconds(spec: TrialSpec, device: str) -> float:
     """Of one trial that has the device, or the core, to itself."""
     if device == "cpu":
-        channels = spec.network.channels
-        speed = CORE_SPEED * channels / (channels + HALF_SPEED_CHANNELS)
-        return multiply_adds(spec) / speed
+        return multiply_adds(spec) / _core_speed(spec)
     steps = math.ceil(describe(spec.dataset).train / spec.recipe.batch_size)
     return spec.recipe.epochs * steps * spec.network.cells * GPU_CELL_SECONDS
 
 
-def duration(specs: Sequence[TrialSpec], device: str, side_by_side: int) -> str:
-    """How long trials take on a device, such as `about 1.9 years on 2 CPU cores`."""
-    total = sum(seconds(spec, device) for spec in specs) / side_by_side
+def _core_speed(spec: TrialSpec) -> float:
+    channels = spec.network.channels
+    return CORE_SPEED * channels / (channels + HALF_SPEED_CHANNELS)
+
+
+def surface_seconds(surface: SurfaceSpec, device: str) -> float:
+    """Of one surface that has the device, or the core, to itself."""
+    spec = surface.trial
+    data = describe(spec.dataset)
+    whole = data.test if surface.split == "test" else data.train
+    images = min(surface.subset or whole, whole)
+    passes = PASSES[surface.kind] * surface.rows * surface.columns
+    if device == "cpu":
+        forward = _forward(spec.genotype, spec.network, spec.dataset)
+        return passes * images * forward / _core_speed(spec)
+    batches = math.ceil(images / EVALUATION_BATCH)
+    return passes * batches * spec.network.cells * GPU_CELL_SECONDS / (1 + BACKWARD)
+
+
+def duration(work: Sequence[TrialSpec | SurfaceSpec], device: str, side_by_side: int) -> str:
+    """How long all of it takes on a device, such as `about 1.9 years on 2 CPU cores`."""
+    each = (
+        seconds(one, device) if isinstance(one, TrialSpec) else surface_seconds(one, device)
+        for one in work
+    )
+    total = sum(each) / side_by_side
     unit = "CPU core" if device == "cpu" else "GPU"
     return f"about {span(total)} on {side_by_side} {unit}{'s' if side_by_side > 1 else ''}"

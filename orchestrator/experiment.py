@@ -18,12 +18,14 @@ from orchestrator.documents import report
 from orchestrator.fields import STRICT, DatasetName, FileName, Text, check_file_name, one_of, part
 from orchestrator.figures import KINDS
 from orchestrator.grid import Grid, problems_of_product
+from orchestrator.landscape import Landscape
 from orchestrator.overrides import Profile, apply_option, apply_profile, find_profile
 from orchestrator.recipes import RecipeChoice, read_recipe
 from orchestrator.validation import validate
 from orchestrator.yaml_reader import read_document
 from results_schema.errors import ConfigError, SpecError
 from results_schema.genotype import Genotype
+from results_schema.surface import SurfaceSpec
 from results_schema.trial import PRECISIONS, NetworkSpec, TrialSpec
 from workers.cells.cost import check_image
 from workers.data.catalog import describe
@@ -60,6 +62,7 @@ class Declaration(BaseModel):
     network: Annotated[NetworkSpec, PlainValidator(part(NetworkSpec))] = NetworkSpec()
     recipe: Annotated[RecipeChoice, PlainValidator(read_recipe)] = RecipeChoice()
     precision: Annotated[str, one_of("precision", PRECISIONS)] = "fp32"
+    landscape: Landscape = Landscape()
     figures: dict[FileName, Annotated[str, one_of("kind of figure", tuple(KINDS))]] = {}
 
 
@@ -88,6 +91,14 @@ class Experiment(Declaration):
             Member(base, cell.name, cell.index, name, self._spec(cell.genotype, name, rate, seed))
             for name, rate, seed, (base, cell) in axes
         ]
+
+    def surfaces(self) -> list[SurfaceSpec]:
+        """The distinct surfaces of the trials.
+
+        Raises:
+            SpecError: A trial can have no such surface.
+        """
+        return self.landscape.of((member.index, member.spec) for member in self.members())
 
     def _stand_in(self, dataset: str) -> str:
         larger = self.auxiliary_stand_ins if self.recipe.of(dataset).auxiliary else {}
@@ -145,10 +156,17 @@ def load_experiment(
     if problems := list(problems_of_product(declaration.grid, document, path)):
         raise report(problems)
     parts = {name: getattr(declaration, name) for name in Declaration.model_fields}
-    return Experiment(
+    experiment = Experiment(
         name=path.stem,
         profile=profile,
         stand_ins=stand_ins,
         auxiliary_stand_ins=larger,
         **parts,
     )
+    if experiment.landscape != Landscape():
+        try:
+            experiment.surfaces()
+        except SpecError as error:
+            place = str(document.place(("landscape",)))
+            raise ConfigError(f"landscape: {error.what}", where=place, fix=error.fix) from error
+    return experiment

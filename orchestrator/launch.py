@@ -1,4 +1,4 @@
-"""Runs a plan's owed trials through Ray Tune, on this machine or on a cluster.
+"""Runs what a plan owes through Ray Tune, on this machine or on a cluster.
 
 Tune's own state is disposable: it lies in a private folder that is never restored and, unless the
 driver is killed, goes away with the launch. What counts is in the store.
@@ -11,6 +11,7 @@ import os
 import tempfile
 import uuid
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from ray import tune
@@ -21,9 +22,9 @@ from orchestrator.device import choose_device
 from orchestrator.interrupt import interruptible
 from orchestrator.plan import Plan
 from orchestrator.progress import Progress
-from orchestrator.queue import Queue
+from orchestrator.queue import Queue, Work, item_id
 from orchestrator.search import QueueSearcher
-from orchestrator.trainable import train_item
+from orchestrator.trainable import NamedItem, train_item
 from results_schema import layout
 from results_schema.errors import StoreError
 from results_schema.store import LocalStore
@@ -37,6 +38,9 @@ class Options:
         device: "cuda", "cpu", or None to choose by what the cluster has.
         address: Of a Ray cluster: "auto" or HOST:PORT; None starts Ray on this machine.
         gpus_per_trial: Share of a GPU that each trial takes; below 1 several share one.
+        gpus_per_surface: Share of a GPU that each surface takes.
+        landscape: "first" measures a surface as soon as its checkpoint has landed, "last" when no
+            trial waits.
         checkpoint_every: Seconds between checkpoints.
         checkpoint_at: Epochs whose checkpoints are kept for good.
         cpu_will_do: Whether a CPU may be chosen.
@@ -45,6 +49,8 @@ class Options:
     device: str | None = None
     address: str | None = None
     gpus_per_trial: float = 1.0
+    gpus_per_surface: float = 1.0
+    landscape: str = "first"
     checkpoint_every: float = 60.0
     checkpoint_at: tuple[int, ...] = ()
     cpu_will_do: bool = False
@@ -55,8 +61,8 @@ class Report:
     """What came of a launch.
 
     Attributes:
-        endings: How each trial that left the queue did: done, diverged, failed or cancelled.
-        reasons: Why each failed trial failed.
+        endings: How each trial or surface that left the queue did (`Queue.endings`).
+        reasons: Why each failed one failed.
         interrupted: Whether a signal stopped it.
         unfit: Why the store could not be written in the end, or empty.
     """
@@ -68,40 +74,46 @@ class Report:
 
 
 def run(plan: Plan, store: LocalStore, options: Options, console: Console) -> Report:
-    """Trains what the plan owes; returns when all has ended, or a signal has stopped it.
+    """Does what the plan owes; returns when all has ended, or a signal has stopped it.
 
     Raises:
         MachineError: Ray can't be reached, has no GPU though one is meant, or has no room for even
-            one trial.
+            one trial or surface.
     """
     launch = uuid.uuid4().hex[:12]
-    queue = Queue(store)
+    queue = Queue(store, surfaces_last=options.landscape == "last")
     queue.add(plan.owed)
     queue.room.say = lambda text: console.print(text, style="yellow", markup=False, highlight=False)
-    trials = {spec.trial_id: spec for spec in plan.owed}
+    queue.add_surfaces(plan.unmeasured)
+    owed: list[Work] = [*plan.owed, *plan.unmeasured]
     store.put(layout.launch(launch), b"")
     try:
         with cluster(options.address, console):
             device = options.device or choose_device(plan, has_gpus(), options.cpu_will_do)
-            side_by_side = slots(device, options.gpus_per_trial)
+            shares = [options.gpus_per_trial] * bool(plan.owed)
+            shares += [options.gpus_per_surface] * bool(plan.unmeasured)
+            side_by_side = max(slots(device, share) for share in shares)
             os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(side_by_side + 2)
-            ended = len(plan.trials) - len(trials)
+            before = len(plan.trials) - len(plan.owed), len(plan.wanted) - len(plan.unmeasured)
             settings = {
                 "store": str(store.root),
                 "launch": launch,
                 "device": device,
                 "checkpoint_every": options.checkpoint_every,
-                "checkpoint_at": list(options.checkpoint_at),
+                "checkpoint_at": sorted({*options.checkpoint_at, *plan.looked_at}),
             }
-            share = {"CPU": 1.0} | ({"GPU": options.gpus_per_trial} if device == "cuda" else {})
             with (
                 # Inside, because Ray puts a SIGTERM handler of its own in force when it starts.
                 interruptible(queue, store, launch, console) as interruption,
                 Progress(
-                    queue, trials, ended=ended, slots=side_by_side, console=console
+                    queue,
+                    {item_id(work): work for work in owed},
+                    ended=before,
+                    slots=side_by_side,
+                    console=console,
                 ) as progress,
             ):
-                _tune(QueueSearcher(queue, settings, progress), share)
+                _tune(QueueSearcher(queue, settings, progress), device, options)
     finally:
         queue.close_all()  # only now is every worker gone
         with contextlib.suppress(StoreError):
@@ -109,16 +121,25 @@ def run(plan: Plan, store: LocalStore, options: Options, console: Console) -> Re
     return Report(queue.endings, queue.reasons, interruption.came, queue.unfit or queue.room.full)
 
 
-def _tune(searcher: QueueSearcher, share: dict[str, float]) -> None:
-    trainable: Any = tune.with_resources(train_item, tune.PlacementGroupFactory([share]))
+def resources(options: Options, config: dict[str, Any]) -> tune.PlacementGroupFactory:
+    """What an item takes on a GPU: a core, and the share of its kind."""
+    surface = any(layout.is_surface(name) for name in config["names"])
+    share = options.gpus_per_surface if surface else options.gpus_per_trial
+    return tune.PlacementGroupFactory([{"CPU": 1.0, "GPU": share}])
+
+
+def _tune(searcher: QueueSearcher, device: str, options: Options) -> None:
+    # On a GPU, a process of its own gives memory back and can't spoil the next item.
+    alone = device == "cuda"
+    share = partial(resources, options) if alone else tune.PlacementGroupFactory([{"CPU": 1.0}])
+    trainable: Any = tune.with_resources(NamedItem if alone else train_item, share)
     with tempfile.TemporaryDirectory(prefix="nas-sweep-tune-") as private:
         tune.Tuner(
             trainable,
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
                 num_samples=-1,
-                # On a GPU, a process of its own gives memory back and can't spoil the next item.
-                reuse_actors="GPU" not in share,
+                reuse_actors=not alone,
                 trial_dirname_creator=lambda trial: trial.trial_id,
             ),
             run_config=tune.RunConfig(

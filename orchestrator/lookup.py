@@ -48,7 +48,7 @@ def trials(store: Store) -> set[str]:
     found = {trial_id for name in experiments(store) for trial_id in members(store, name)}
     for folder in (layout.METRICS, layout.TRIALS, layout.FAILURES, layout.LOGS):
         found |= layout.names(store.list(folder))
-    return found | set(store.leases.held())
+    return {layout.trial_of(item) for item in found | set(store.leases.held())}
 
 
 def cancelled(store: Store) -> set[str]:

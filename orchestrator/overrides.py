@@ -7,8 +7,10 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
+from orchestrator import landscape
 from orchestrator.documents import MAX_DEPTH, Document, KeyPath, Place, printable, show, suggest
 from orchestrator.fields import STRICT, DatasetName, Text
+from orchestrator.landscape import Landscape
 from orchestrator.yaml_reader import parse_value
 from results_schema.errors import ConfigError
 
@@ -22,6 +24,7 @@ class Profile(BaseModel):
     datasets: dict[DatasetName, DatasetName] = {}
     auxiliary_datasets: dict[DatasetName, DatasetName] = {}
     overrides: dict[str, Any] = Field(default={}, alias="set")
+    landscape: Landscape = Landscape()
 
 
 def find_profile(profile: str, experiment: Path) -> Path:
@@ -54,6 +57,8 @@ def apply_profile(settings: Document, document: Document) -> Document:
     for key in settings.data.get("set", {}):
         value = settings.part(("set", key))
         document = document.override(_key_path(key, value.place(())), value)
+    if "landscape" in settings.data:
+        document = landscape.apply_profile(settings.part(("landscape",)), document)
     return document
 
 

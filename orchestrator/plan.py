@@ -14,6 +14,7 @@ from typing import Any
 from orchestrator.experiment import Experiment, Member
 from results_schema import layout
 from results_schema.store import Store
+from results_schema.surface import SurfaceSpec
 from results_schema.trial import TrialSpec
 
 
@@ -24,12 +25,20 @@ class Plan:
     Attributes:
         members: Of each experiment, by its name.
         ended: Trial ids with an ending in the store, of these experiments or any other.
-        failed: Trial ids whose last attempt failed.
+        failed: Ids of trials and surfaces whose last attempt failed.
+        surfaces: Of each experiment, by its name.
+        measured: Ids of finished surfaces, of these experiments or any other.
+        alone: Whether to measure alone: no trial is owed, nor a surface of one that has not ended.
+        only: Beginnings of the ids of trials whose surfaces are owed; all if there are none.
     """
 
     members: Mapping[str, list[Member]]
     ended: Collection[str]
     failed: Collection[str]
+    surfaces: Mapping[str, list[SurfaceSpec]]
+    measured: Collection[str]
+    alone: bool = False
+    only: Collection[str] = ()
 
     @cached_property
     def trials(self) -> dict[str, TrialSpec]:
@@ -43,7 +52,39 @@ class Plan:
     @cached_property
     def owed(self) -> list[TrialSpec]:
         """Trials without an ending."""
+        if self.alone:
+            return []
         return [spec for trial_id, spec in self.trials.items() if trial_id not in self.ended]
+
+    @cached_property
+    def wanted(self) -> dict[str, SurfaceSpec]:
+        """Every distinct surface of the experiments, by id, in their order."""
+        return {
+            surface.surface_id: surface
+            for surfaces in self.surfaces.values()
+            for surface in surfaces
+        }
+
+    @cached_property
+    def unmeasured(self) -> list[SurfaceSpec]:
+        """Surfaces that are not finished."""
+        return [
+            surface
+            for name, surface in self.wanted.items()
+            if name not in self.measured
+            and (not self.alone or not surface.epoch or surface.trial.trial_id in self.ended)
+            and (not self.only or name.startswith(tuple(self.only)))
+        ]
+
+    @property
+    def points(self) -> int:
+        """Of the surfaces that are not finished; those that were begun will take fewer."""
+        return sum(surface.rows * surface.columns for surface in self.unmeasured)
+
+    @property
+    def looked_at(self) -> set[int]:
+        """Epochs before a trial's last whose checkpoints surfaces need."""
+        return {s.epoch for s in self.unmeasured if 0 < s.epoch < s.trial.recipe.epochs}
 
     @property
     def epochs(self) -> int:
@@ -59,8 +100,15 @@ def make_plan(experiments: Sequence[Experiment], store: Store | None) -> Plan:
         store: None if there is none yet.
     """
     ended = layout.names(store.list(layout.TRIALS)) if store else set()
-    failed = layout.names(store.list(layout.FAILURES)) - ended if store else set()
-    return Plan({e.name: e.members() for e in experiments}, ended, failed)
+    measured = layout.names(store.list(layout.SURFACES)) if store else set()
+    failed = layout.names(store.list(layout.FAILURES)) - ended - measured if store else set()
+    return Plan(
+        {e.name: e.members() for e in experiments},
+        ended,
+        failed,
+        {e.name: e.surfaces() for e in experiments},
+        measured,
+    )
 
 
 def member_rows(experiment: Experiment) -> list[dict[str, Any]]:
@@ -81,4 +129,18 @@ def member_rows(experiment: Experiment) -> list[dict[str, Any]]:
             "trial_id": member.spec.trial_id,
         }
         for member in experiment.members()
+    ]
+
+
+def wanted_rows(experiment: Experiment) -> list[dict[str, Any]]:
+    """Rows of `surface_tables.WANTED`."""
+    return [
+        {
+            "experiment": experiment.name,
+            "surface_id": surface.surface_id,
+            "trial_id": surface.trial.trial_id,
+            "kind": surface.kind,
+            "points": surface.rows * surface.columns,
+        }
+        for surface in experiment.surfaces()
     ]

@@ -54,9 +54,16 @@ def describe(plan: Plan, console: Console) -> None:
         f"{trials - owed} of {trials} trials are reused, {owed} owed: {plan.epochs} epochs",
         highlight=False,
     )
-    if owed:
-        here = estimate.duration(plan.owed, "cpu", cores())
-        gpu = estimate.duration(plan.owed, "cuda", 1)
+    if plan.wanted:
+        left = len(plan.unmeasured)
+        console.print(
+            f"{len(plan.wanted) - left} of {len(plan.wanted)} surfaces are finished, {left} owed: "
+            f"{plan.points} points",
+            highlight=False,
+        )
+    if work := [*plan.owed, *plan.unmeasured]:
+        here = estimate.duration(work, "cpu", cores())
+        gpu = estimate.duration(work, "cuda", 1)
         console.print(f"that takes {gpu}, or {here} (rough)", highlight=False)
 
 
@@ -80,4 +87,10 @@ def _as_json(plan: Plan) -> dict[str, Any]:
         "owed": [spec.trial_id for spec in plan.owed],
         "ended": sorted(trial_id for trial_id in plan.trials if trial_id in plan.ended),
         "epochs": plan.epochs,
+        "surfaces": {
+            name: [surface.surface_id for surface in surfaces]
+            for name, surfaces in plan.surfaces.items()
+        },
+        "unmeasured": [surface.surface_id for surface in plan.unmeasured],
+        "points": plan.points,
     }

@@ -16,7 +16,11 @@ from results_schema import layout
 from results_schema.errors import StoreError, StoreFull
 from results_schema.failure import Failure
 from results_schema.store import Store
+from results_schema.surface import SurfaceSpec
 from results_schema.trial import TrialSpec
+
+Work = TrialSpec | SurfaceSpec
+"""What an item consists of."""
 
 ATTEMPTS = 3
 """Attempts at an item whose failure may pass, such as a killed worker."""
@@ -28,34 +32,51 @@ PASSING = frozenset({"killed", "evicted", "node", "cuda"})
 
 @dataclass(frozen=True)
 class Item:
-    """One thing a worker does next: a pack of alike trials, for now always of one.
+    """One thing a worker does next: a pack of alike trials, for now always of one, or a surface.
 
     Attributes:
         token: Names the leases of this offer, so that the queue can fence them.
-        specs: The trials.
+        pack: The trials, or the surface alone.
     """
 
     token: str
-    specs: tuple[TrialSpec, ...]
+    pack: tuple[Work, ...]
+
+    @property
+    def names(self) -> list[str]:
+        """Ids of what is in the pack."""
+        return [item_id(work) for work in self.pack]
 
 
 @dataclass
 class _Owed:
-    spec: TrialSpec
+    work: Work
     attempts: int = 0
     not_before: float = 0.0
     contested: bool = False
+
+    @property
+    def id(self) -> str:
+        return item_id(self.work)
+
+
+def item_id(work: Work) -> str:
+    """Of a trial or a surface: what its lease and its log are named by."""
+    return work.trial_id if isinstance(work, TrialSpec) else work.surface_id
 
 
 @dataclass
 class Queue:
     """Items owed by a plan, offered one at a time.
 
+    A surface waits until its trial has ended, or has left the checkpoint that is to be measured.
+
     Attributes:
         store: Tells what others hold and what has ended meanwhile.
-        endings: How each trial that is off the queue ended: done, diverged, failed, cancelled, or
-            ended by another launch.
-        reasons: Why each failed trial failed.
+        surfaces_last: Whether trials go before surfaces whose checkpoint has landed.
+        endings: How each trial or surface that is off the queue ended: done, diverged, failed,
+            cancelled, ended by another launch, or untrained, if its trial did not end.
+        reasons: Why each failed one failed.
         unfit: Why no more is offered: the store can't be written.
         stopping: Set by `stop`.
         room: Whether the store has room; none is offered without.
@@ -63,12 +84,14 @@ class Queue:
 
     store: Store
     clock: Callable[[], float] = time.monotonic
+    surfaces_last: bool = False
     endings: dict[str, str] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
     unfit: str = ""
     stopping: bool = False
     _waiting: list[_Owed] = field(default_factory=list)
     _running: dict[str, list[_Owed]] = field(default_factory=dict)
+    _untrained: dict[str, list[_Owed]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.room = Room(self.store, self.clock)
@@ -77,15 +100,34 @@ class Queue:
         """Queues trials behind those already there."""
         self._waiting += [_Owed(spec) for spec in specs]
 
+    def add_surfaces(self, surfaces: Sequence[SurfaceSpec]) -> None:
+        """Queues surfaces; those of trials that are queued wait for them."""
+        training = {owed.id for owed in self._waiting}
+        for surface in surfaces:
+            trial_id = surface.trial.trial_id
+            if surface.epoch and trial_id in training:
+                self._untrained.setdefault(trial_id, []).append(_Owed(surface))
+            else:
+                self._release([_Owed(surface)])
+
+    def reached(self, trial_id: str, epoch: int) -> None:
+        """A trial trains this epoch: what it left after earlier ones can be looked at."""
+        waiting = self._untrained.get(trial_id)
+        if not waiting:
+            return
+        landed = [o for o in waiting if isinstance(o.work, SurfaceSpec) and o.work.epoch < epoch]
+        self._untrained[trial_id] = [owed for owed in waiting if owed not in landed]
+        self._release(landed)
+
     @property
     def running(self) -> int:
-        """Number of trials offered and not yet settled."""
+        """Number of trials and surfaces offered and not yet settled."""
         return sum(len(pack) for pack in self._running.values())
 
     @property
     def waiting(self) -> int:
-        """Number of trials not yet offered, or to be offered again."""
-        return len(self._waiting)
+        """Number of trials and surfaces not yet offered, or to be offered again."""
+        return len(self._waiting) + sum(map(len, self._untrained.values()))
 
     @property
     def over(self) -> bool:
@@ -109,30 +151,32 @@ class Queue:
             if not self._is_due(owed):
                 continue
             self._waiting.remove(owed)
-            if owed.spec.trial_id in self.endings:
+            if owed.id in self.endings:
+                self._follow(owed.id)
                 continue
-            item = Item(uuid.uuid4().hex, (owed.spec,))
+            item = Item(uuid.uuid4().hex, (owed.work,))
             self._running[item.token] = [owed]
             return item
         return None
 
-    def settle(self, token: str, trial_id: str, status: str, reason: str, kind: str = "") -> None:
-        """Takes note of how one trial of an item went.
+    def settle(self, token: str, name: str, status: str, reason: str, kind: str = "") -> None:
+        """Takes note of how one trial of an item, or its surface, went.
 
         Args:
             token: Of the item.
-            trial_id: Of the trial.
-            status: As in `workers.training.loop.Outcome`, like the rest.
+            name: Id of the trial or surface.
+            status: As in `workers.attempt.Outcome`, like the rest.
             reason: In a few words.
             kind: Of a failure.
         """
         pack = self._running.get(token, [])
-        owed = next((o for o in pack if o.spec.trial_id == trial_id), None)
+        owed = next((o for o in pack if o.id == name), None)
         if owed is None:
             return
         pack.remove(owed)
         if status in ("done", "diverged"):
-            self.endings[trial_id] = status
+            self.endings[name] = status
+            self._follow(name)
         elif status == "failed":
             self._fail(owed, kind, reason)
         else:  # held, superseded, stopped: still owed, by us or by whoever has it now
@@ -148,7 +192,7 @@ class Queue:
         """
         for owed in self._running.pop(token, []):
             try:
-                self.store.leases.fence(owed.spec.trial_id, token)
+                self.store.leases.fence(owed.id, token)
                 if died:
                     self._fail(owed, died.kind, died.message, silent=True)
                     continue
@@ -167,7 +211,6 @@ class Queue:
             self._waiting.append(owed)
             return
         owed.attempts += 1
-        trial_id = owed.spec.trial_id
         if kind == "store":
             self._give_up(reason)
         elif kind in PASSING and owed.attempts < ATTEMPTS:
@@ -175,8 +218,27 @@ class Queue:
             self._waiting.append(owed)
             return
         if silent:  # nobody else is left to say so
-            Failure(kind, reason).record(self.store, trial_id)
-        self.endings[trial_id], self.reasons[trial_id] = "failed", reason
+            Failure(kind, reason).record(self.store, owed.id)
+        self.endings[owed.id], self.reasons[owed.id] = "failed", reason
+        self._follow(owed.id)
+
+    def _release(self, surfaces: list[_Owed]) -> None:
+        """Lets surfaces be offered, in their order: next, or when no trial is left to offer."""
+        if self.surfaces_last:
+            self._waiting += surfaces
+            return
+        ahead = [o for o in self._waiting if isinstance(o.work, SurfaceSpec)]
+        behind = [o for o in self._waiting if isinstance(o.work, TrialSpec)]
+        self._waiting = [*ahead, *surfaces, *behind]
+
+    def _follow(self, name: str) -> None:
+        """What becomes of a trial's surfaces once it is off the queue."""
+        surfaces = self._untrained.pop(name, [])
+        if self.endings[name] not in ("failed", "cancelled"):
+            self._release(surfaces)
+            return
+        for owed in surfaces:
+            self.endings[owed.id] = "untrained"
 
     def _unfit(self, error: StoreError) -> None:
         if isinstance(error, StoreFull):
@@ -189,21 +251,21 @@ class Queue:
         self.stop()
 
     def _is_due(self, owed: _Owed) -> bool:
-        """Whether a trial can leave the waiting: to a worker, or because it has ended by now."""
-        trial_id = owed.spec.trial_id
+        """Whether one can leave the waiting: to a worker, or because it has ended by now."""
         if self.clock() < owed.not_before:
             return False
-        if not self.store.leases.free(trial_id):
+        if not self.store.leases.free(owed.id):
             owed.contested = True
             return False
-        if not (owed.contested and self._ended_elsewhere(trial_id)) and self.store.has(
-            layout.cancel(trial_id)
+        if not (owed.contested and self._ended_elsewhere(owed)) and any(
+            self.store.has(layout.cancel(name)) for name in {owed.id, layout.trial_of(owed.id)}
         ):
-            self.endings[trial_id] = "cancelled"
+            self.endings[owed.id] = "cancelled"
         return True
 
-    def _ended_elsewhere(self, trial_id: str) -> bool:
-        ended = self.store.has(layout.trial(trial_id))
+    def _ended_elsewhere(self, owed: _Owed) -> bool:
+        key = layout.trial if isinstance(owed.work, TrialSpec) else layout.surface
+        ended = self.store.has(key(owed.id))
         if ended:
-            self.endings[trial_id] = "ended by another launch"
+            self.endings[owed.id] = "ended by another launch"
         return ended

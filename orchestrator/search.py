@@ -34,18 +34,22 @@ class QueueSearcher(Searcher):
         self._tokens[trial_id] = item.token
         return {
             "token": item.token,
-            "specs": [spec.to_json() for spec in item.specs],
+            "names": item.names,
+            "specs": [work.to_json() for work in item.pack],
             "settings": self._settings,
         }
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """An epoch was trained, or a trial of the item has come to an outcome."""
+        """An epoch was trained, points were measured, or one of the item has come to an outcome."""
         if "epoch" in result:
-            self._progress.epoch(result["trial"], result["epoch"])
+            self._progress.epoch(result["item"], result["epoch"])
+            self._queue.reached(result["item"], result["epoch"])
+        elif "points" in result:
+            self._progress.points(result["item"], result["points"])
         elif "status" in result:
             self._queue.settle(
                 self._tokens[trial_id],
-                result["trial"],
+                result["item"],
                 result["status"],
                 result["reason"],
                 result["kind"],

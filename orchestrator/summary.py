@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache, partial
 from typing import cast
 
 import pandas as pd
@@ -47,10 +48,10 @@ def draw_figures(results: Results, experiments: Sequence[Experiment], console: C
     notes: list[str] = []
     with Browser() as browser:
         for experiment in experiments:
-            trials = results.trials(experiment.name)
+            table = cache(partial(_table, results, experiment.name))
             for name, kind in experiment.figures.items():
                 written: dict[str, bytes] = {}
-                figure = draw(kind, trials, experiment.title)
+                figure = draw(kind, table, experiment.title)
                 notes += write_figure(figure, written.__setitem__, browser=browser)
                 for suffix, data in written.items():
                     results.store.put(layout.figure(name, suffix), data)
@@ -58,6 +59,10 @@ def draw_figures(results: Results, experiments: Sequence[Experiment], console: C
                 console.print(f"{name}: {', '.join(places)}", highlight=False)
     for note in dict.fromkeys(notes):
         console.print(note, style="yellow", highlight=False)
+
+
+def _table(results: Results, experiment: str, name: str) -> pd.DataFrame:
+    return getattr(results, name)(experiment)
 
 
 def _mean_of_done(trials: pd.DataFrame) -> float:

@@ -8,6 +8,9 @@ from __future__ import annotations
 METRICS = "metrics/"
 TRIALS = "trials/"
 MEMBERS = "members/"
+SURFACES = "surfaces/"
+POINTS = "points/"
+WANTED = "wanted/"
 FAILURES = "failures/"
 LEASES = "leases/"
 LOGS = "logs/"
@@ -39,14 +42,39 @@ def members(experiment: str) -> str:
     return f"{MEMBERS}{experiment}.parquet"
 
 
-def failure(trial_id: str) -> str:
-    """Why the last attempt failed, as JSON."""
-    return f"{FAILURES}{trial_id}.json"
+def wanted(experiment: str) -> str:
+    """Which surfaces an experiment wants."""
+    return f"{WANTED}{experiment}.parquet"
 
 
-def log(trial_id: str) -> str:
-    """What the trial's workers said."""
-    return f"{LOGS}{trial_id}.log"
+def surface(surface_id: str) -> str:
+    """One row; exists only when the surface is finished."""
+    return f"{SURFACES}{surface_id}.parquet"
+
+
+def points(surface_id: str) -> str:
+    """One row per measured point: the surface's ledger."""
+    return f"{POINTS}{surface_id}.parquet"
+
+
+def is_surface(item: str) -> bool:
+    """Whether an item's id is a surface's, which has its trial's id before an `@`."""
+    return "@" in item
+
+
+def trial_of(item: str) -> str:
+    """The id of the trial, given its own or a surface's."""
+    return item.partition("@")[0]
+
+
+def failure(item: str) -> str:
+    """Why the last attempt at a trial or surface failed, as JSON."""
+    return f"{FAILURES}{item}.json"
+
+
+def log(item: str) -> str:
+    """What the workers of a trial or surface said."""
+    return f"{LOGS}{item}.log"
 
 
 def checkpoints(trial_id: str) -> str:

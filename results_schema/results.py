@@ -14,6 +14,7 @@ import pyarrow as pa
 from results_schema import layout, tables
 from results_schema.errors import ConfigError, MissingKey, StoreError
 from results_schema.store import LocalStore, Store
+from results_schema.surface_tables import POINTS, SURFACES, WANTED
 
 
 class Results:
@@ -85,6 +86,48 @@ class Results:
             The columns of `tables.METRICS`, behind those of `tables.MEMBERS` if joined.
         """
         return self._joined(layout.METRICS, tables.METRICS, experiment, how="inner")
+
+    def surfaces(self, experiment: str | None = None) -> pd.DataFrame:
+        """One row per finished surface; with an experiment, one per surface that it wants.
+
+        Args:
+            experiment: If given, the members' columns are joined, once for each member that shows
+                the surface's trial; surfaces that are not finished have no status and no numbers.
+
+        Returns:
+            The columns of `surface_tables.SURFACES`, behind those of `tables.MEMBERS` and
+            `surface_tables.WANTED` if joined. Of two columns of one name the surface's is called
+            `surface_…`: its seed, for one.
+        """
+        return self._looked_at(layout.SURFACES, SURFACES, experiment, how="left")
+
+    def points(self, experiment: str | None = None) -> pd.DataFrame:
+        """One row per measured point, of surfaces that are not finished too.
+
+        Args:
+            experiment: If given, points of the surfaces that it wants alone, with the members'
+                columns joined.
+
+        Returns:
+            The columns of `surface_tables.POINTS`, behind others as of `surfaces` if joined.
+        """
+        return self._looked_at(layout.POINTS, POINTS, experiment, how="inner")
+
+    def _looked_at(
+        self, folder: str, schema: pa.Schema, experiment: str | None, how: Literal["left", "inner"]
+    ) -> pd.DataFrame:
+        keys = self._files(folder)
+        if experiment is None:
+            return self._read(keys, schema)
+        members = self.members(experiment)
+        wanted = self._read([layout.wanted(experiment)], WANTED).drop(columns="points")
+        ids = set(wanted["surface_id"])
+        rows = self._read([k for k in keys if layout.names([k]) <= ids], schema)
+        rows = rows.drop(columns=["trial_id", "kind"])
+        named = members.merge(wanted.drop(columns="experiment"), on="trial_id")
+        clash = {n: f"surface_{n}" for n in rows.columns if n in named.columns}
+        clash.pop("surface_id")
+        return named.merge(rows.rename(columns=clash), on="surface_id", how=how)
 
     def _joined(
         self, folder: str, schema: pa.Schema, experiment: str | None, how: Literal["left", "inner"]

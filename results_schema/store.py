@@ -17,7 +17,7 @@ import uuid
 from pathlib import Path
 from typing import Protocol
 
-from results_schema import layout, tables
+from results_schema import layout, surface_tables, tables
 from results_schema.errors import MissingKey, StoreError
 from results_schema.faults import unfit
 from results_schema.lease import Lease, Leases
@@ -208,6 +208,9 @@ def open_store(location: str | Path) -> LocalStore:
         (layout.METRICS, tables.METRICS),
         (layout.TRIALS, tables.TRIALS),
         (layout.MEMBERS, tables.MEMBERS),
+        (layout.SURFACES, surface_tables.SURFACES),
+        (layout.POINTS, surface_tables.POINTS),
+        (layout.WANTED, surface_tables.WANTED),
     ):
         empty = tables.to_parquet([], schema)
         try:

@@ -16,96 +16,66 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from results_schema import seal
+from results_schema.columns import INT, LONG, REAL, TEXT, TIME, WHERE, noted, result, table
 from results_schema.errors import CorruptData, SpecError
 
-SCHEMA_VERSION = "1"
-
-
-def _field(
-    name: str, kind: pa.DataType, doc: str, *, unit: str = "", null: bool = False, of: str = ""
-) -> pa.Field:
-    metadata = {"doc": doc, "kind": of or "result"} | ({"unit": unit} if unit else {})
-    return pa.field(name, kind, nullable=null, metadata=metadata)
-
-
-def _noted(name: str, kind: pa.DataType, doc: str, *, unit: str = "", null: bool = False):
-    return _field(name, kind, doc, unit=unit, null=null, of="provenance")
-
-
-def _schema(name: str, *columns: pa.Field) -> pa.Schema:
-    return pa.schema(columns, metadata={"table": name, "schema_version": SCHEMA_VERSION})
-
-
-_TEXT, _INT, _LONG, _REAL = pa.string(), pa.int32(), pa.int64(), pa.float64()
-_TIME = pa.timestamp("us", tz="UTC")
-
-METRICS = _schema(
+METRICS = table(
     "metrics",
-    _field("trial_id", _TEXT, "the trial"),
-    _field("epoch", _INT, "1 to E; the row says how things stood after this epoch"),
-    _field("rate", _REAL, "the learning rate during this epoch"),
-    _field("train_loss", _REAL, "mean cross-entropy over the epoch's training images", unit="nat"),
-    _field("train_accuracy", _REAL, "share of training images classified rightly", unit="1"),
-    _field("test_loss", _REAL, "mean cross-entropy over the test set", unit="nat"),
-    _field("test_accuracy", _REAL, "share of test images classified rightly", unit="1"),
-    _field("grad_norm", _REAL, "mean over the steps of the global gradient norm before clipping"),
-    _field("clip_rate", _REAL, "share of steps whose gradient was clipped", unit="1"),
-    _noted("seconds", _REAL, "wall time of the epoch, training and evaluation", unit="s"),
-    _noted("images_per_second", _REAL, "training images a second, without evaluation", unit="1/s"),
-    _noted("peak_memory", _LONG, "most memory in use so far, of the device or process", unit="B"),
-    _noted("finished_at", _TIME, "when the epoch ended"),
+    result("trial_id", TEXT, "the trial"),
+    result("epoch", INT, "1 to E; the row says how things stood after this epoch"),
+    result("rate", REAL, "the learning rate during this epoch"),
+    result("train_loss", REAL, "mean cross-entropy over the epoch's training images", unit="nat"),
+    result("train_accuracy", REAL, "share of training images classified rightly", unit="1"),
+    result("test_loss", REAL, "mean cross-entropy over the test set", unit="nat"),
+    result("test_accuracy", REAL, "share of test images classified rightly", unit="1"),
+    result("grad_norm", REAL, "mean over the steps of the global gradient norm before clipping"),
+    result("clip_rate", REAL, "share of steps whose gradient was clipped", unit="1"),
+    noted("seconds", REAL, "wall time of the epoch, training and evaluation", unit="s"),
+    noted("images_per_second", REAL, "training images a second, without evaluation", unit="1/s"),
+    noted("peak_memory", LONG, "most memory in use so far, of the device or process", unit="B"),
+    noted("finished_at", TIME, "when the epoch ended"),
 )
 
-TRIALS = _schema(
+TRIALS = table(
     "trials",
-    _field("trial_id", _TEXT, "the trial"),
-    _field("status", _TEXT, "done, or diverged: the loss or a weight became NaN or infinite"),
-    _field("dataset", _TEXT, "name of the data set"),
-    _field("learning_rate", _REAL, "at the first epoch"),
-    _field("seed", _LONG, "of every draw"),
-    _field("precision", _TEXT, "of the arithmetic"),
-    _field("width", _REAL, "of the normal cell (Section 3.2)", unit="c"),
-    _field("depth", _INT, "of the normal cell (Section 3.2)", unit="edges"),
-    _field("parameters", _LONG, "trainable numbers of the network"),
-    _field("epochs", _INT, "epochs trained; fewer than the recipe's if the trial diverged"),
-    _field("train_loss", _REAL, "after the last epoch", unit="nat"),
-    _field("test_loss", _REAL, "after the last epoch", unit="nat"),
-    _field("test_accuracy", _REAL, "after the last epoch, the paper's 'at convergence'", unit="1"),
-    _field("best_test_accuracy", _REAL, "largest of all epochs", unit="1"),
-    _field("late_test_accuracy", _REAL, "mean of the last ten epochs", unit="1"),
-    _field("spec", _TEXT, "the trial's canonical JSON"),
-    _noted("exit_reason", _TEXT, "why the trial ended"),
-    _noted("started_at", _TIME, "when the first attempt began"),
-    _noted("ended_at", _TIME, "when the trial ended"),
-    _noted("train_seconds", _REAL, "sum of the epochs' wall times", unit="s"),
-    _noted("attempts", _INT, "how many workers trained it"),
-    _noted("host", _TEXT, "of the last attempt"),
-    _noted("device", _TEXT, "the GPU's or processor's name"),
-    _noted("threads", _INT, "CPU threads of the arithmetic"),
-    _noted("python", _TEXT, "version"),
-    _noted("torch", _TEXT, "version"),
-    _noted("cuda", _TEXT, "version that torch was built with", null=True),
-    _noted("cudnn", _TEXT, "version", null=True),
-    _noted("ray", _TEXT, "version, null without Ray", null=True),
-    _noted("release", _TEXT, "version of nas-sweep"),
-    _noted("commit", _TEXT, "of the code, null outside a checkout", null=True),
-    _noted("dirty", pa.bool_(), "whether the checkout had changes", null=True),
+    result("trial_id", TEXT, "the trial"),
+    result("status", TEXT, "done, or diverged: the loss or a weight became NaN or infinite"),
+    result("dataset", TEXT, "name of the data set"),
+    result("learning_rate", REAL, "at the first epoch"),
+    result("seed", LONG, "of every draw"),
+    result("precision", TEXT, "of the arithmetic"),
+    result("width", REAL, "of the normal cell (Section 3.2)", unit="c"),
+    result("depth", INT, "of the normal cell (Section 3.2)", unit="edges"),
+    result("parameters", LONG, "trainable numbers of the network"),
+    result("epochs", INT, "epochs trained; fewer than the recipe's if the trial diverged"),
+    result("train_loss", REAL, "after the last epoch", unit="nat"),
+    result("test_loss", REAL, "after the last epoch", unit="nat"),
+    result("test_accuracy", REAL, "after the last epoch, the paper's 'at convergence'", unit="1"),
+    result("best_test_accuracy", REAL, "largest of all epochs", unit="1"),
+    result("late_test_accuracy", REAL, "mean of the last ten epochs", unit="1"),
+    result("spec", TEXT, "the trial's canonical JSON"),
+    noted("exit_reason", TEXT, "why the trial ended"),
+    noted("started_at", TIME, "when the first attempt began"),
+    noted("ended_at", TIME, "when the trial ended"),
+    noted("train_seconds", REAL, "sum of the epochs' wall times", unit="s"),
+    noted("attempts", INT, "how many workers trained it"),
+    *WHERE,
 )
 
-MEMBERS = _schema(
+MEMBERS = table(
     "members",
-    _field("experiment", _TEXT, "name of the experiment"),
-    _field("profile", _TEXT, "the profile it was launched with, or null", null=True),
-    _field("base", _TEXT, "the published genotype"),
-    _field("variant", _TEXT, "name of the cell: the base's own, or how it was drawn from it"),
-    _field("index", _INT, "place on a figure's axis; 0 is the base"),
-    _field("named_dataset", _TEXT, "the data set that the experiment names"),
-    _field("dataset", _TEXT, "the one trained on; a profile may put a stand-in"),
-    _field("learning_rate", _REAL, "at the first epoch"),
-    _field("seed", _LONG, "of every draw"),
-    _field("width", _REAL, "of the normal cell (Section 3.2)", unit="c"),
-    _field("depth", _INT, "of the normal cell (Section 3.2)", unit="edges"),
-    _field("trial_id", _TEXT, "the trial"),
+    result("experiment", TEXT, "name of the experiment"),
+    result("profile", TEXT, "the profile it was launched with, or null", null=True),
+    result("base", TEXT, "the published genotype"),
+    result("variant", TEXT, "name of the cell: the base's own, or how it was drawn from it"),
+    result("index", INT, "place on a figure's axis; 0 is the base"),
+    result("named_dataset", TEXT, "the data set that the experiment names"),
+    result("dataset", TEXT, "the one trained on; a profile may put a stand-in"),
+    result("learning_rate", REAL, "at the first epoch"),
+    result("seed", LONG, "of every draw"),
+    result("width", REAL, "of the normal cell (Section 3.2)", unit="c"),
+    result("depth", INT, "of the normal cell (Section 3.2)", unit="edges"),
+    result("trial_id", TEXT, "the trial"),
 )
 
 

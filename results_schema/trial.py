@@ -8,13 +8,19 @@ left out of the hashed JSON at that value, so that a field added later keeps all
 from __future__ import annotations
 
 import hashlib
-import json
-import math
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from results_schema.canonical import (
+    build,
+    check_choice,
+    check_dataset,
+    check_float,
+    check_int,
+    dump,
+    parse,
+)
 from results_schema.errors import SpecError
 from results_schema.genotype import Genotype
 
@@ -44,9 +50,9 @@ class NetworkSpec:
     stem_stride: int = field(default=1, metadata={"absent": 1})
 
     def __post_init__(self) -> None:
-        _check_int(self, "cells", 3)
-        _check_int(self, "channels", 2)
-        _check_int(self, "stem_stride", 1)
+        check_int(self, "cells", 3)
+        check_int(self, "channels", 2)
+        check_int(self, "stem_stride", 1)
         if self.channels % 2:
             raise SpecError(
                 f"channels is {self.channels}",
@@ -101,20 +107,20 @@ class Recipe:
     version: int = RECIPE_VERSION
 
     def __post_init__(self) -> None:
-        _check_int(self, "epochs", 1)
-        _check_int(self, "batch_size", 1)
-        _check_float(self, "momentum", above=0, zero=True, below=1)
-        _check_float(self, "weight_decay", above=0, zero=True)
-        _check_float(self, "grad_clip", above=0)
-        _check_int(self, "cutout", 0)
-        _check_float(self, "auxiliary", above=0, zero=True)
-        _check_float(self, "drop_path", above=0, zero=True, below=1)
-        _check_choice(self, "schedule", SCHEDULES)
-        _check_choice(self, "decayed", DECAYED)
-        _check_choice(self, "drop_path_growth", GROWTHS)
-        _check_dataset("statistics", self.statistics)
-        _check_int(self, "evaluation_batch", 1)
-        _check_int(self, "version", 1)
+        check_int(self, "epochs", 1)
+        check_int(self, "batch_size", 1)
+        check_float(self, "momentum", above=0, zero=True, below=1)
+        check_float(self, "weight_decay", above=0, zero=True)
+        check_float(self, "grad_clip", above=0)
+        check_int(self, "cutout", 0)
+        check_float(self, "auxiliary", above=0, zero=True)
+        check_float(self, "drop_path", above=0, zero=True, below=1)
+        check_choice(self, "schedule", SCHEDULES)
+        check_choice(self, "decayed", DECAYED)
+        check_choice(self, "drop_path_growth", GROWTHS)
+        check_dataset("statistics", self.statistics)
+        check_int(self, "evaluation_batch", 1)
+        check_int(self, "version", 1)
 
 
 @dataclass(frozen=True)
@@ -142,11 +148,11 @@ class TrialSpec:
     precision: str = "fp32"
 
     def __post_init__(self) -> None:
-        _check_dataset("data set", self.dataset)
-        _check_int(self, "preprocessing", 1)
-        _check_float(self, "learning_rate", above=0)
-        _check_int(self, "seed", 0, most=2**63 - 1)
-        _check_choice(self, "precision", PRECISIONS)
+        check_dataset("data set", self.dataset)
+        check_int(self, "preprocessing", 1)
+        check_float(self, "learning_rate", above=0)
+        check_int(self, "seed", 0, most=2**63 - 1)
+        check_choice(self, "precision", PRECISIONS)
 
     @property
     def trial_id(self) -> str:
@@ -157,7 +163,7 @@ class TrialSpec:
 
     def to_json(self) -> str:
         """Canonical JSON: sorted keys, no spaces, fields at their absent value left out."""
-        return json.dumps(_plain(self), sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return dump(self)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> TrialSpec:
@@ -166,84 +172,21 @@ class TrialSpec:
         Raises:
             SpecError: The text is no JSON, lacks a field, has an unknown one or a bad value.
         """
-        try:
-            data = json.loads(text)
-        except ValueError as error:
-            raise SpecError(f"a trial's spec is not JSON: {error}") from error
-        if not isinstance(data, dict):
+        return cls.from_parts(parse(text, "trial"))
+
+    @classmethod
+    def from_parts(cls, data: Any) -> TrialSpec:
+        """A trial from its parsed JSON.
+
+        Raises:
+            SpecError: As for `from_json`.
+        """
+        if not isinstance(data, Mapping):
             raise SpecError(f"a trial's spec is a JSON object, not {type(data).__name__}")
         parts: dict[str, Any] = dict(data)
         for name, kind in (("network", NetworkSpec), ("recipe", Recipe)):
             if name in parts:
-                parts[name] = _build(kind, parts[name])
+                parts[name] = build(kind, parts[name])
         if "genotype" in parts:
             parts["genotype"] = Genotype.from_json(parts["genotype"])
-        return _build(cls, parts)
-
-
-def _plain(value: Any) -> Any:
-    """Dataclasses to what JSON can say, without fields at their absent value."""
-    if isinstance(value, Genotype):
-        return value.to_json()
-    if not is_dataclass(value):
-        return value
-    return {
-        item.name: _plain(getattr(value, item.name))
-        for item in fields(value)
-        if "absent" not in item.metadata or getattr(value, item.name) != item.metadata["absent"]
-    }
-
-
-def _build(kind: type[Any], data: Any) -> Any:
-    names = {item.name: item for item in fields(kind)}
-    if not isinstance(data, Mapping):
-        raise SpecError(f"{kind.__name__} is a JSON object, not {data!r}")
-    if unknown := set(data) - set(names):
-        raise SpecError(
-            f"{kind.__name__} has no field {sorted(unknown)}", fix=f"use {', '.join(names)}"
-        )
-    # A stored spec is complete: a default that has changed since must not creep into it.
-    given = dict(data)
-    for name, known in names.items():
-        if name not in given:
-            if "absent" not in known.metadata:
-                raise SpecError(f"{kind.__name__} lacks {name!r}")
-            given[name] = known.metadata["absent"]
-    return kind(**given)
-
-
-def _check_choice(owner: Any, name: str, known: tuple[str, ...]) -> None:
-    value = getattr(owner, name)
-    if value not in known:
-        raise SpecError(f"unknown {name} {value!r}", fix=f"use one of {', '.join(known)}")
-
-
-def _check_dataset(what: str, name: Any) -> None:
-    if type(name) is not str or not re.fullmatch(r"[a-z0-9_]+", name):
-        raise SpecError(
-            f"{what} {name!r} is no name", fix="use lower-case letters, digits and underscores"
-        )
-
-
-def _check_int(owner: Any, name: str, least: int, most: int = 2**31 - 1) -> None:
-    value = getattr(owner, name)
-    if type(value) is not int or not least <= value <= most:
-        raise SpecError(f"{name} is {value!r}", fix=f"use a whole number from {least} to {most}")
-
-
-def _check_float(
-    owner: Any, name: str, *, above: float, zero: bool = False, below: float = math.inf
-) -> None:
-    """Checks a finite number and stores it as a float, so that 1 and 1.0 are one trial."""
-    value = getattr(owner, name)
-    try:
-        number = float(value) if type(value) in (int, float) else math.nan
-    except OverflowError:
-        number = math.inf
-    good = above < number < below or (zero and number == above)
-    if not good or not math.isfinite(number):
-        bounds = f"{'from' if zero else 'above'} {above:g}"
-        bounds += f" and below {below:g}" if math.isfinite(below) else ""
-        raise SpecError(f"{name} is {value!r}", fix=f"use a finite number {bounds}")
-    # Adding zero turns -0.0, which JSON spells apart, into 0.0.
-    object.__setattr__(owner, name, number + 0.0)
+        return build(cls, parts)

@@ -22,7 +22,7 @@ def make(tmp_path, terminal: bool) -> tuple[Queue, Progress, io.StringIO]:
     queue.add(specs)
     console = Console(file=shown, force_terminal=terminal, width=120)
     trials = {spec.trial_id: spec for spec in specs}
-    return queue, Progress(queue, trials, ended=4, slots=2, console=console), shown
+    return queue, Progress(queue, trials, ended=(4, 0), slots=2, console=console), shown
 
 
 @pytest.mark.parametrize("terminal", [False, True])
@@ -32,20 +32,20 @@ def test_trials_epochs_and_failures_are_counted(tmp_path, terminal):
         items = [queue.offer() for _ in range(3)]
         done, failed, running = (item for item in items if item is not None)
         for epoch in range(1, 11):
-            progress.epoch(done.specs[0].trial_id, epoch)
-        queue.settle(done.token, done.specs[0].trial_id, "done", "")
+            progress.epoch(done.names[0], epoch)
+        queue.settle(done.token, done.names[0], "done", "")
         queue.close(done.token)
         progress.refresh()
         failure = "no [bold]such[/bold] file"
-        queue.settle(failed.token, failed.specs[0].trial_id, "failed", failure, "data")
+        queue.settle(failed.token, failed.names[0], "failed", failure, "data")
         queue.close(failed.token)
-        progress.epoch(running.specs[0].trial_id, 5)
+        progress.epoch(running.names[0], 5)
         progress.refresh()
-        assert re.match(r"1 running, 1 failed, \S+ epochs/s, .* left", progress.status)
+        assert re.match(r"1 running, 1 failed, \S+ epochs/s, .* left", progress.status())
     text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown.getvalue())
-    assert f"failed {failed.specs[0].trial_id}: {failure}" in text, "markup in it is no markup"
+    assert f"failed {failed.names[0]}: {failure}" in text, "markup in it is no markup"
     if terminal:
         assert "5/7 done" in text
     else:
-        assert f"5/7 {done.specs[0].trial_id} done; 2 running, 0 failed" in text
+        assert f"5/7 {done.names[0]} done; 2 running, 0 failed" in text
         assert len(text.splitlines()) == 2

@@ -41,7 +41,7 @@ def make(store: LocalStore, count: int) -> tuple[Queue, Clock]:
 def offer(queue: Queue):
     item = queue.offer()
     assert item is not None
-    return item, item.specs[0].trial_id
+    return item, item.names[0]
 
 
 def test_an_empty_queue_is_over(store):

@@ -1,4 +1,4 @@
-"""A trial's own log: a text in the store, appended to by every attempt."""
+"""The own log of a trial or surface: a text in the store, appended to by every attempt."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from results_schema.lease import Lease
 from results_schema.store import Store
 
 
-class TrialLog:
+class ItemLog:
     """The log of one attempt, behind those of the attempts before it."""
 
-    def __init__(self, store: Store, lease: Lease, trial_id: str) -> None:
-        self._store, self._lease, self._key = store, lease, layout.log(trial_id)
+    def __init__(self, store: Store, lease: Lease, item: str) -> None:
+        self._store, self._lease, self._key = store, lease, layout.log(item)
         self._past: bytes | None = None
         self._text = ""
 

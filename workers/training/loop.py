@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import contextlib
 import math
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from results_schema import layout, tables
-from results_schema.errors import SpecError, StoreError, Superseded
+from results_schema.errors import SpecError, StoreError
 from results_schema.lease import Lease
 from results_schema.store import Store
 from results_schema.trial import RECIPE_VERSION, TrialSpec
+from workers.attempt import Outcome, attempt
 from workers.data.catalog import describe
 from workers.data.images import load
 from workers.network.network import build_network
@@ -27,30 +27,10 @@ from workers.training.checkpoint import Row
 from workers.training.ending import ended_status, trial_row
 from workers.training.engine import Engine
 from workers.training.epoch import train_epoch
-from workers.training.failures import classify
 from workers.training.history import ONCE_A_MINUTE, Checkpointing, History
-from workers.training.log import TrialLog
+from workers.training.log import ItemLog
 from workers.training.provenance import count_attempt, gather
 from workers.training.stopping import Stopped, Stopping
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How an attempt at a trial went.
-
-    Attributes:
-        status: "done" or "diverged", the trial has ended; "stopped", it was asked to stop, and
-            left a checkpoint if it had begun; "held", another worker has it; "superseded", another
-            worker took it over; "failed".
-        reason: In a few words.
-        epochs: Trained by this attempt.
-        kind: Of the failure (`failures.Failure`), or empty.
-    """
-
-    status: str
-    reason: str
-    epochs: int = 0
-    kind: str = ""
 
 
 def train(
@@ -79,49 +59,37 @@ def train(
         How it went; an error is an outcome too, recorded in the store, as far as that can be
         written, with its traceback in the trial's log.
     """
-    try:
-        lease = store.leases.take(spec.trial_id, token)
-    except StoreError as error:
-        return Outcome("failed", str(error), kind=classify(error).kind)
-    if lease is None:
-        return Outcome("held", "another worker holds its lease")
-    with lease:
-        attempt = _Attempt(spec, store, lease, History(store, lease, spec.trial_id, checkpointing))
-        try:
-            status, reason = attempt.run(device, on_epoch, stop)
-        except Superseded as error:
-            return Outcome("superseded", str(error), attempt.epochs)
-        except Exception as error:
-            failure = classify(error)
-            # The store may be what failed.
-            with contextlib.suppress(Exception):
-                attempt.log.say(traceback.format_exc())
-                attempt.log.flush()
-                if failure.kind != "full":  # which is no fault of the trial's
-                    failure.record(store, spec.trial_id, lease)
-            return Outcome("failed", failure.message, attempt.epochs, failure.kind)
-        return Outcome(status, reason, attempt.epochs)
+
+    def begin(lease: Lease, log: ItemLog) -> _Training:
+        history = History(store, lease, spec.trial_id, checkpointing)
+        return _Training(spec, store, lease, log, history, device, on_epoch, stop)
+
+    return attempt(store, spec.trial_id, token, begin)
 
 
-class _Attempt:
+@dataclass
+class _Training:
     """One worker's attempt at a trial whose lease it holds."""
 
-    def __init__(self, spec: TrialSpec, store: Store, lease: Lease, history: History) -> None:
-        self.spec, self.store, self.lease, self.history = spec, store, lease, history
-        self.log = TrialLog(store, lease, spec.trial_id)
-        self.epochs = 0
+    spec: TrialSpec
+    store: Store
+    lease: Lease
+    log: ItemLog
+    history: History
+    device: str | None
+    on_epoch: Callable[[Row], None]
+    stop: Callable[[], bool]
+    done: int = 0
 
-    def run(
-        self, device_name: str | None, on_epoch: Callable[[Row], None], stop: Callable[[], bool]
-    ) -> tuple[str, str]:
+    def run(self) -> tuple[str, str]:
         """Trains until the trial ends or is asked to stop; returns its status and the reason."""
         spec = self.spec
         if ended := ended_status(self.store, spec.trial_id):
             return ended, "it had ended before"
-        if stop():
+        if self.stop():
             return "stopped", "before it began"
-        _check_versions(spec)
-        device = devices.choose(device_name)
+        check_versions(spec)
+        device = devices.choose(self.device)
         provenance = gather(device) | count_attempt(self.store, self.lease, spec.trial_id)
         self.log.say(
             f"attempt {provenance['attempts']} of {spec.trial_id} on {provenance['host']}, {device}"
@@ -141,7 +109,7 @@ class _Attempt:
         self.history.resume(engine.restore, self.log.say)
         if self.history.rows:
             self.log.say(f"goes on after epoch {len(self.history.rows)}")
-        stopping = Stopping(stop)
+        stopping = Stopping(self.stop)
         while not (ending := self._ending(engine)):
             epoch = len(self.history.rows) + 1
             try:
@@ -150,7 +118,7 @@ class _Attempt:
                 self.history.commit(engine.marked)
                 return "stopped", f"after epoch {epoch - 1} of {spec.recipe.epochs}"
             self._publish(row)
-            on_epoch(row)
+            self.on_epoch(row)
             if self.history.due:
                 self.history.commit(engine.state)
             else:
@@ -183,7 +151,7 @@ class _Attempt:
         return "done", f"trained {last} epochs"
 
     def _publish(self, row: Row) -> None:
-        self.epochs += 1
+        self.done += 1
         self.history.add(row)
         self.log.say(
             f"epoch {row['epoch']}: train loss {row['train_loss']:.4f}, "
@@ -205,7 +173,12 @@ class _Attempt:
             store.delete(layout.attempts(trial_id), lease=self.lease)
 
 
-def _check_versions(spec: TrialSpec) -> None:
+def check_versions(spec: TrialSpec) -> None:
+    """Sees whether this release trains what the trial's spec means.
+
+    Raises:
+        SpecError: It does not.
+    """
     current = describe(spec.dataset).preprocessing
     for name, asked, ours in (
         ("recipe version", spec.recipe.version, RECIPE_VERSION),

@@ -45,6 +45,14 @@ class Stopping:
             Stopped: The answer was yes.
         """
         for batch in batches:
-            if time.monotonic() - self._last >= EVERY:
-                self.check()
+            self.pause()
             yield batch
+
+    def pause(self) -> None:
+        """Asks if it is time to.
+
+        Raises:
+            Stopped: The answer was yes.
+        """
+        if time.monotonic() - self._last >= EVERY:
+            self.check()

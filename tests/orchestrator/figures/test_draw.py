@@ -12,7 +12,7 @@ from results_schema.errors import ConfigError
 
 def test_an_unknown_kind_is_an_error_that_names_the_known():
     with pytest.raises(ConfigError, match=r"'pie'(?s:.*)accuracy_by_index"):
-        draw("pie", pd.DataFrame(), "")
+        draw("pie", lambda name: pd.DataFrame(), "")
 
 
 def test_naming_the_kinds_loads_neither_plotly_nor_pandas():

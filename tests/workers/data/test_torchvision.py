@@ -30,7 +30,7 @@ def test_every_training_image_is_one_that_torchvision_may_draw():
     for image, number in zip(batch, labels, strict=True):
         padded = functional.pad(source.pixels[number], [4])
         windows = [
-            functional.crop(padded, top, left, 32)
+            functional.crop(padded, top, left, 32, 32)
             for top, left in itertools.product(range(9), range(9))
         ]
         possible = torch.stack(

@@ -1,0 +1,129 @@
+"""What a surface is: one landscape of one trained network, named by its content (Section 4.2).
+
+As with a trial, the id hashes every choice that changes the numbers and nothing else, and a field
+at its `absent` value is left out of the hashed JSON.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Any
+
+from results_schema.canonical import (
+    build,
+    check_choice,
+    check_float,
+    check_int,
+    dump,
+    parse,
+)
+from results_schema.errors import SpecError
+from results_schema.trial import TrialSpec
+
+LANDSCAPE_VERSION = 1
+"""Counts changes of the measurements that no field of `SurfaceSpec` expresses."""
+
+KINDS = ("contour", "gradient_variance", "curvature")
+NORMALISATIONS = ("filter", "layer", "none")
+SPLITS = ("test", "train")
+PRECISIONS = ("fp32", "fp64", "bf16")
+
+
+@dataclass(frozen=True)
+class SurfaceSpec:
+    """Everything that decides a surface's numbers by choice.
+
+    Attributes:
+        trial: Whose network it is.
+        epoch: Of its checkpoint: 0 is the network as initialised, the recipe's last epoch is the
+            network as the trial ended, also where it diverged before.
+        kind: "contour", mean loss and accuracy; "gradient_variance", these and the variance of the
+            gradient over instances; "curvature", ends of the Hessian's spectrum and its trace at
+            the centre.
+        rows: Number of alphas; 1 for curvature.
+        columns: Number of betas; 1 for curvature.
+        extent: The grid covers [−extent, extent] in alpha and in beta.
+        seed: Of the directions, or of curvature's random vectors.
+        pair: Which pair of the seed's directions, from 0.
+        normalisation: Of the directions: filter by filter, layer by layer, or none.
+        split: Whose images: "test" or "train".
+        subset: How many of them, drawn once for all points; 0 for all.
+        subset_seed: Of that draw.
+        precision: "fp32", "fp64", or for contours "bf16", a preview.
+        auxiliary: Whether the auxiliary head's loss counts, as in training; in a gradient variance.
+        by_parameter: Whether each parameter's variance is kept too; of a gradient variance.
+        version: `LANDSCAPE_VERSION` when the surface was named.
+    """
+
+    trial: TrialSpec
+    epoch: int
+    kind: str
+    rows: int = 51
+    columns: int = 51
+    extent: float = 1.0
+    seed: int = 0
+    pair: int = 0
+    normalisation: str = "filter"
+    split: str = "test"
+    subset: int = 0
+    subset_seed: int = 0
+    precision: str = "fp32"
+    auxiliary: bool = field(default=False, metadata={"absent": False})
+    by_parameter: bool = field(default=False, metadata={"absent": False})
+    version: int = LANDSCAPE_VERSION
+
+    def __post_init__(self) -> None:
+        check_int(self, "epoch", 0)
+        check_choice(self, "kind", KINDS)
+        check_int(self, "rows", 1, 1001)
+        check_int(self, "columns", 1, 1001)
+        check_float(self, "extent", above=0)
+        check_int(self, "seed", 0)
+        check_int(self, "pair", 0)
+        check_choice(self, "normalisation", NORMALISATIONS)
+        check_choice(self, "split", SPLITS)
+        check_int(self, "subset", 0)
+        check_int(self, "subset_seed", 0)
+        check_choice(self, "precision", PRECISIONS)
+        check_int(self, "version", 1)
+        last = self.trial.recipe.epochs
+        if self.epoch > last:
+            raise SpecError(
+                f"epoch is {self.epoch}, and the trial has {last}", fix=f"use 0 to {last}"
+            )
+        if self.precision == "bf16" and self.kind != "contour":
+            raise SpecError("only a contour can be measured in bf16", fix="use fp32 or fp64")
+        if self.auxiliary and not (
+            self.kind == "gradient_variance" and self.trial.recipe.auxiliary
+        ):
+            raise SpecError(
+                "auxiliary counts in a gradient variance of a trial with an auxiliary head alone",
+                fix="leave auxiliary out",
+            )
+        if self.by_parameter and self.kind != "gradient_variance":
+            raise SpecError("only a gradient variance is told by parameter", fix="leave it out")
+        if self.kind == "curvature" and (self.rows, self.columns) != (1, 1):
+            raise SpecError("curvature is measured at the centre alone", fix="leave the grid out")
+
+    @property
+    def surface_id(self) -> str:
+        """`<trial id>@e<epoch>-<kind>-<10 hex digits of the content's SHA-256>`."""
+        digest = hashlib.sha256(self.to_json().encode()).hexdigest()[:10]
+        return f"{self.trial.trial_id}@e{self.epoch}-{self.kind}-{digest}"
+
+    def to_json(self) -> str:
+        """Canonical JSON, the trial's in it."""
+        return dump(self)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> SurfaceSpec:
+        """The inverse of `to_json`.
+
+        Raises:
+            SpecError: The text is no JSON, lacks a field, has an unknown one or a bad value.
+        """
+        parts: dict[str, Any] = parse(text, "surface")
+        if "trial" in parts:
+            parts["trial"] = TrialSpec.from_parts(parts["trial"])
+        return build(cls, parts)

@@ -1,0 +1,66 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from results_schema.errors import SpecError
+from workers.landscape.grid import Grid
+
+SIDES = st.integers(1, 60)
+
+
+@given(SIDES, SIDES)
+def test_the_order_names_every_point_once_and_begins_at_the_centre(rows, columns):
+    grid = Grid(rows, columns)
+    points = grid.points()
+    assert sorted((p.row, p.column) for p in points) == [
+        (row, column) for row in range(rows) for column in range(columns)
+    ]
+    assert points == Grid(rows, columns).points()
+    for index, coordinates in ((points[0].alpha, grid.alphas), (points[0].beta, grid.betas)):
+        assert abs(index) == min(map(abs, coordinates))
+    assert [point.level for point in points] == sorted(point.level for point in points)
+    assert points[0].level == 0
+    assert all(p.alpha == grid.alphas[p.row] and p.beta == grid.betas[p.column] for p in points)
+
+
+@given(SIDES, SIDES)
+def test_each_level_is_a_grid_that_covers_the_plane(rows, columns):
+    points = Grid(rows, columns).points()
+    for level in range(1, points[-1].level + 1):
+        known = [point for point in points if point.level <= level]
+        some_rows, some_columns = ({getattr(p, side) for p in known} for side in ("row", "column"))
+        assert len(known) == len(some_rows) * len(some_columns)
+        assert {0, rows - 1} <= some_rows
+        assert {0, columns - 1} <= some_columns
+        for side in (sorted(some_rows), sorted(some_columns)):
+            gaps = [after - before for before, after in zip(side, side[1:], strict=False)]
+            assert not gaps or max(gaps) <= max(rows, columns) / 2**level + 2
+
+
+def test_51_by_51_previews():
+    points = Grid(51, 51).points()
+    counts = [sum(p.level <= level for p in points) for level in range(7)]
+    assert counts == [1, 9, 25, 81, 289, 1089, 2601]
+
+
+def test_coordinates_reach_the_extents_and_0():
+    grid = Grid(3, 4, alpha_extent=2, beta_extent=0.3)
+    assert grid.alphas == [-2, 0, 2]
+    assert grid.betas == pytest.approx([-0.3, -0.1, 0.1, 0.3])
+    assert Grid(1, 1).points()[0] == Grid(1, 1).points()[-1]
+    assert (Grid(1, 1).points()[0].alpha, Grid(1, 1).points()[0].beta) == (0, 0)
+    assert 0.0 in Grid(51, 51, 0.7, 0.3).alphas
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((0, 3), "rows = 0"),
+        ((3, -1), "columns = -1"),
+        ((3, 3, 0.0), "alpha_extent = 0"),
+        ((3, 3, 1.0, float("nan")), "beta_extent = nan"),
+    ],
+)
+def test_impossible_grids_are_refused(arguments, said: str):
+    with pytest.raises(SpecError, match=said):
+        Grid(*arguments)

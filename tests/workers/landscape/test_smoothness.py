@@ -1,0 +1,125 @@
+import math
+
+import numpy as np
+import pytest
+
+from results_schema.errors import SpecError
+from workers.landscape.grid import Grid
+from workers.landscape.smoothness import smoothness
+
+GRID = Grid(51, 51)
+A, B = np.meshgrid(GRID.alphas, GRID.betas, indexing="ij")
+
+
+def measure(losses: np.ndarray, **options: float):
+    return smoothness(GRID.alphas, GRID.betas, losses, **options)
+
+
+def test_a_round_bowl():
+    found = measure(0.1 + A**2 + B**2)
+    assert found.centre == found.smallest == pytest.approx(0.1)
+    assert found.largest == pytest.approx(2.1)
+    assert found.decades == pytest.approx(math.log10(21))
+    assert found.radius == pytest.approx(0.1**0.5, rel=0.01)
+    assert found.bounded
+    assert found.convex == 1
+    assert found.nonfinite == 0
+    assert not found.reasons
+
+
+def test_the_radius_is_that_of_the_steepest_way():
+    found = measure(0.1 + 10 * (0.6 * A - 0.8 * B) ** 2 + 0.1 * (0.8 * A + 0.6 * B) ** 2)
+    assert found.radius == pytest.approx(0.1, rel=0.03)
+    assert measure(0.1 + A**2 + B**2, multiple=3).radius == pytest.approx(0.2**0.5, rel=0.01)
+
+
+def test_a_flat_plane_has_no_end():
+    found = measure(np.full((51, 51), 0.5))
+    assert not found.bounded
+    assert found.radius == 1
+    assert found.convex == 1
+    assert found.roughness == 0
+    assert found.decades == 0
+
+
+def test_the_convex_region_is_the_part_that_hangs_together_with_the_centre():
+    ridge = 1 + np.where(np.abs(A) < 0.35, A**2, 0.35**2 - 0.5 * (np.abs(A) - 0.35)) + B**2
+    # Two strips of bowl beyond the concave kinks are convex too, but cut off.
+    found = measure(ridge)
+    inside = np.abs(A[1:-1, 1:-1]) < 0.35
+    assert found.convex == pytest.approx(inside.mean(), abs=0.05)
+    assert measure(1 + A**2 - B**2 / 2).convex == 0
+
+
+def test_ripples_are_rough():
+    bowl = 1 + A**2 + B**2
+    rippled = bowl * (1 + 0.1 * np.sin(30 * A) * np.sin(30 * B))
+    assert measure(rippled).roughness > 5 * measure(bowl).roughness
+    assert measure(rippled).convex < 0.2
+
+
+def test_roughness_does_not_depend_on_the_unit_of_loss_or_the_grid():
+    coarse = Grid(21, 21)
+    a, b = np.meshgrid(coarse.alphas, coarse.betas, indexing="ij")
+    fine = measure(np.exp(A**2 + 2 * B**2)).roughness
+    assert measure(7 * np.exp(A**2 + 2 * B**2)).roughness == pytest.approx(fine)
+    other = smoothness(coarse.alphas, coarse.betas, np.exp(a**2 + 2 * b**2)).roughness
+    assert other == pytest.approx(fine)
+    assert fine == pytest.approx((2 + 4) / 2 / math.log(10))
+
+
+def test_a_basin_walled_in_by_infinities():
+    losses = np.where(np.hypot(A, B) > 0.5, np.inf, 0.1)
+    losses[0, 0] = np.nan
+    found = measure(losses)
+    assert found.bounded
+    assert 0.44 <= found.radius <= 0.56
+    assert found.largest == pytest.approx(0.1)
+    assert found.nonfinite == pytest.approx(1 - np.isfinite(losses).mean())
+    assert 0.1 < found.convex < np.pi * 0.25 / 4
+    assert found.roughness == 0
+
+
+def test_huge_losses_do_not_overflow():
+    found = measure(10.0 ** (24 * (A**2 + B**2)))
+    assert found.decades == pytest.approx(48)
+    assert 0.08 < found.radius < 0.13
+    assert found.convex == 1
+
+
+def test_a_diverged_centre_has_reasons_instead_of_numbers():
+    found = measure(np.full((51, 51), np.nan))
+    assert math.isnan(found.centre)
+    assert math.isnan(found.radius)
+    assert found.nonfinite == 1
+    assert found.convex == 0
+    assert set(found.reasons) == {"smallest", "largest", "decades", "radius", "roughness"}
+
+
+def test_one_point_and_one_line():
+    found = smoothness([0.0], [0.0], np.array([[0.7]]))
+    assert found.centre == found.smallest == found.largest == 0.7
+    assert found.decades == 0
+    assert set(found.reasons) == {"radius", "convex", "roughness"}
+    assert all(math.isnan(getattr(found, name)) for name in found.reasons)
+    line = np.linspace(-1, 1, 21)
+    for shape in ((21, 1), (1, 21)):
+        axes = (line, [0.0]) if shape[0] == 21 else ([0.0], line)
+        found = smoothness(*axes, (0.1 + line**2).reshape(shape))
+        assert found.radius == pytest.approx(0.1**0.5, rel=0.02)
+        assert found.bounded
+        assert set(found.reasons) == {"convex"}
+
+
+def test_a_loss_of_0_has_no_logarithm():
+    found = measure(A**2 + B**2)
+    assert "decades" in found.reasons
+    assert found.radius == 0
+    assert math.isfinite(found.roughness)
+
+
+def test_shapes_that_do_not_fit_are_refused():
+    with pytest.raises(SpecError, match=r"\(2, 3\) over 3 alphas"):
+        smoothness([0, 1, 2], [0, 1], np.zeros((2, 3)))
+    with pytest.raises(SpecError):
+        smoothness([], [], np.zeros((0, 0)))

@@ -1,0 +1,110 @@
+"""The points of a surface, and the order in which they are measured: from coarse to fine.
+
+Whatever part of a surface is done, in this order, is a rougher picture of the whole plane.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+
+from results_schema.errors import SpecError
+
+
+@dataclass(frozen=True)
+class GridPoint:
+    """One point of a grid.
+
+    Attributes:
+        row: Index of its alpha, from 0.
+        column: Index of its beta, from 0.
+        alpha: In units of w₁.
+        beta: In units of w₂.
+        level: Of its first appearance, from 0; see `Grid.points`.
+    """
+
+    row: int
+    column: int
+    alpha: float
+    beta: float
+    level: int
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Evenly spaced points over [−x, x] × [−y, y].
+
+    Attributes:
+        rows: Number of alphas; an odd number includes 0, and one alone is 0.
+        columns: Number of betas, likewise.
+        alpha_extent: x.
+        beta_extent: y.
+
+    Raises:
+        SpecError: There is no point, or an extent is not a positive number.
+    """
+
+    rows: int
+    columns: int
+    alpha_extent: float = 1.0
+    beta_extent: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name, number in (("rows", self.rows), ("columns", self.columns)):
+            if number < 1:
+                raise SpecError(f"a grid with {name} = {number}", fix="use at least 1")
+        for name in ("alpha_extent", "beta_extent"):
+            extent = getattr(self, name)
+            if not 0 < extent < math.inf:
+                raise SpecError(f"a grid with {name} = {extent}", fix="use a number above 0")
+
+    @property
+    def alphas(self) -> list[float]:
+        """One a row, rising."""
+        return _coordinates(self.rows, self.alpha_extent)
+
+    @property
+    def betas(self) -> list[float]:
+        """One a column, rising."""
+        return _coordinates(self.columns, self.beta_extent)
+
+    def points(self) -> list[GridPoint]:
+        """Every point once, in the order of measuring.
+
+        Level 0 is the centre, or the point next after it where no point is at 0. Level 1 adds the
+        ends of both axes, and each level then halves the gaps of the one before, so that it holds
+        all earlier ones and covers the plane. Within a level points are in the order of rows.
+        """
+        alphas, betas = self.alphas, self.betas
+        rows, columns = _levels(self.rows), _levels(self.columns)
+        found = [
+            GridPoint(row, column, alphas[row], betas[column], max(rows[row], columns[column]))
+            for row in range(self.rows)
+            for column in range(self.columns)
+        ]
+        return sorted(found, key=lambda point: point.level)
+
+
+def _coordinates(count: int, extent: float) -> list[float]:
+    if count == 1:
+        return [0.0]
+    return [extent * (2 * index - count + 1) / (count - 1) for index in range(count)]
+
+
+def _levels(count: int) -> list[int]:
+    """The level of each index along an axis."""
+    centre = count // 2
+    below, above = _half_levels(centre), _half_levels(count - 1 - centre)
+    return [*reversed(below[1:]), *above]
+
+
+def _half_levels(length: int) -> list[int]:
+    """The level of each distance 0 … length from the centre."""
+    levels = {0: 0, length: 1 if length else 0}
+    level = 2
+    while len(levels) <= length:
+        gaps = pairwise(sorted(levels))
+        levels |= {(near + far) // 2: level for near, far in gaps if far - near > 1}
+        level += 1
+    return [levels[distance] for distance in range(length + 1)]

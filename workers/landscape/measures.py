@@ -1,0 +1,210 @@
+"""What is measured at the points of a surface, by its kind, and what the whole comes to."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from results_schema.surface import SurfaceSpec
+from workers.landscape.contour import Contour
+from workers.landscape.curvature import eigenvalues, trace
+from workers.landscape.directions import draw_directions
+from workers.landscape.gradient_variance import GradientVariance, minibatch_variance
+from workers.landscape.grid import Grid, GridPoint
+from workers.landscape.hessian import Hessian
+from workers.landscape.layers import layers
+from workers.landscape.smoothness import smoothness
+from workers.network.network import Network
+
+Row = dict[str, Any]
+
+BATCHES = {"contour": 500, "gradient_variance": 80, "curvature": 80}
+"""Most images run at once, by kind; outside identity, as it moves numbers by rounding alone."""
+DTYPES = {"fp32": torch.float32, "fp64": torch.float64, "bf16": torch.bfloat16}
+
+_EMPTY: Row = dict.fromkeys(
+    (
+        "variance",
+        "standard_error",
+        "weights_variance",
+        "weights_standard_error",
+        "gradient_norm",
+        "by_parameter",
+    )
+)
+
+
+class Measure(Protocol):
+    """One kind of surface of one network."""
+
+    def at(self, point: GridPoint) -> Row:
+        """The numbers of a point: columns of `surface_tables.POINTS`."""
+        ...
+
+    def summary(self, rows: Sequence[Row]) -> Row:
+        """What all points come to: columns of `surface_tables.SURFACES`, `notes` among them."""
+        ...
+
+
+def grid(spec: SurfaceSpec) -> Grid:
+    """The surface's points."""
+    return Grid(spec.rows, spec.columns, spec.extent, spec.extent)
+
+
+def measure(spec: SurfaceSpec, network: Network, images: Tensor, labels: Tensor) -> Measure:
+    """How to measure a surface.
+
+    Args:
+        spec: Which.
+        network: With its trained weights, on its device.
+        images: Normalised, [N, C, H, W].
+        labels: int64 [N].
+    """
+    return _MEASURES[spec.kind](spec, network, images, labels)
+
+
+class _Contour:
+    def __init__(self, spec: SurfaceSpec, network: Network, images: Tensor, labels: Tensor) -> None:
+        self._grid = grid(spec)
+        directions = draw_directions(
+            network, spec.seed, pair=spec.pair, normalisation=spec.normalisation
+        )
+        self._cosine = directions.cosine
+        self._contour = Contour(
+            network,
+            directions,
+            images,
+            labels,
+            dtype=DTYPES[spec.precision],
+            batch=BATCHES[spec.kind],
+        )
+
+    def at(self, point: GridPoint) -> Row:
+        found = self._contour.at(point.alpha, point.beta)
+        return _EMPTY | {"loss": found.loss, "accuracy": found.accuracy}
+
+    def summary(self, rows: Sequence[Row]) -> Row:
+        return {"cosine": self._cosine} | contour_numbers(self._grid, rows)
+
+
+class _GradientVariance:
+    def __init__(self, spec: SurfaceSpec, network: Network, images: Tensor, labels: Tensor) -> None:
+        self._spec, self._grid = spec, grid(spec)
+        directions = draw_directions(
+            network, spec.seed, pair=spec.pair, normalisation=spec.normalisation
+        )
+        self._cosine, self._instances = directions.cosine, len(labels)
+        counted = layers(network, auxiliary=spec.auxiliary)
+        weights = {name: w for layer in counted for name, w in layer.parameters()}
+        self._parameters = sum(weight.numel() for weight in weights.values())
+        self._variance = GradientVariance(
+            network,
+            directions,
+            images,
+            labels,
+            dtype=DTYPES[spec.precision],
+            batch=BATCHES[spec.kind],
+            auxiliary=spec.trial.recipe.auxiliary if spec.auxiliary else 0.0,
+        )
+
+    def at(self, point: GridPoint) -> Row:
+        found = self._variance.at(point.alpha, point.beta, by_parameter=self._spec.by_parameter)
+        return {
+            "loss": found.loss,
+            "accuracy": found.accuracy,
+            "variance": found.whole.value,
+            "standard_error": found.whole.standard_error,
+            "weights_variance": found.weights.value,
+            "weights_standard_error": found.weights.standard_error,
+            "gradient_norm": found.whole.mean_norm,
+            "by_parameter": json.dumps(found.parameters) if found.parameters else None,
+        }
+
+    def summary(self, rows: Sequence[Row]) -> Row:
+        middle = _centre(self._grid, rows)
+        batch = min(self._spec.trial.recipe.batch_size, self._instances)
+        return {
+            "cosine": self._cosine,
+            "parameters": self._parameters,
+            "variance": middle["variance"],
+            "standard_error": middle["standard_error"],
+            "weights_variance": middle["weights_variance"],
+            "batch_variance": minibatch_variance(middle["variance"], batch, self._instances),
+        } | contour_numbers(self._grid, rows)
+
+
+class _Curvature:
+    def __init__(self, spec: SurfaceSpec, network: Network, images: Tensor, labels: Tensor) -> None:
+        self._spec = spec
+        self._contour = Contour(
+            network,
+            draw_directions(network, spec.seed),
+            images,
+            labels,
+            dtype=DTYPES[spec.precision],
+            batch=BATCHES["contour"],
+        )
+        self._hessian = Hessian(
+            network, images, labels, dtype=DTYPES[spec.precision], batch=BATCHES[spec.kind]
+        )
+
+    def at(self, point: GridPoint) -> Row:
+        found = self._contour.at(point.alpha, point.beta)
+        return _EMPTY | {"loss": found.loss, "accuracy": found.accuracy}
+
+    def summary(self, rows: Sequence[Row]) -> Row:
+        ends = eigenvalues(self._hessian, seed=self._spec.seed)
+        spread = trace(self._hessian, seed=self._spec.seed)
+        return {
+            "loss": rows[0]["loss"],
+            "parameters": self._hessian.size,
+            "top_eigenvalue": ends.largest,
+            "top_residual": ends.residual,
+            "bottom_eigenvalue": ends.smallest,
+            "bottom_residual": ends.smallest_residual,
+            "eigen_iterations": ends.iterations,
+            "eigen_converged": ends.converged,
+            "trace": spread.value,
+            "trace_standard_error": spread.standard_error,
+            "trace_probes": spread.probes,
+            "trace_converged": spread.converged,
+            "notes": "{}",
+        }
+
+
+_MEASURES = {
+    "contour": _Contour,
+    "gradient_variance": _GradientVariance,
+    "curvature": _Curvature,
+}
+
+
+def contour_numbers(points: Grid, rows: Sequence[Row]) -> Row:
+    """The smoothness of a finished surface's loss, as columns of `surface_tables.SURFACES`."""
+    losses = np.full((points.rows, points.columns), math.nan)
+    for row in rows:
+        losses[row["row"], row["column"]] = row["loss"]
+    found = smoothness(points.alphas, points.betas, losses)
+    return {
+        "loss": found.centre,
+        "smallest_loss": found.smallest,
+        "largest_loss": found.largest,
+        "nonfinite": found.nonfinite,
+        "radius": found.radius,
+        "bounded": found.bounded,
+        "convex": found.convex,
+        "roughness": found.roughness,
+        "notes": json.dumps(found.reasons),
+    }
+
+
+def _centre(points: Grid, rows: Sequence[Row]) -> Row:
+    first = points.points()[0]
+    [found] = [r for r in rows if (r["row"], r["column"]) == (first.row, first.column)]
+    return found
