@@ -1,7 +1,7 @@
-"""Cancels trials from anywhere that sees the store, by requests that workers and queues look for.
+"""Cancels trials and surfaces from anywhere that sees the store, by requests.
 
-A worker gives up the running epoch, commits those before it and leaves off; the queue of a launch
-that runs now offers the trial no more. A request holds until the trial is launched anew.
+A worker that finds one keeps what it has committed and leaves off; the queue of a launch that runs
+now offers the trial or surface no more. A request holds until what it names is launched anew.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from results_schema.store import Store
 
 
 def cancel(names: list[str], location: str) -> None:
-    """Leaves a request for each named trial that has not ended.
+    """Leaves a request for each named trial and surface that has not ended.
 
     Args:
-        names: Of experiments or trials.
+        names: Of experiments, trials or surfaces.
         location: The store's folder.
 
     Raises:
@@ -28,25 +28,28 @@ def cancel(names: list[str], location: str) -> None:
         StoreError: The store can't be read or written.
     """
     store = lookup.existing_store(location)
-    asked = lookup.find_trials(store, names)
-    ended = layout.names(store.list(layout.TRIALS))
-    wanted = [trial_id for trial_id in asked if trial_id not in ended]
-    if not wanted:
+    ended = layout.names(store.list(layout.TRIALS)) | layout.names(store.list(layout.SURFACES))
+    trials = [t for t in lookup.find_trials(store, names) if t not in ended]
+    surfaces = [s for s in lookup.find_surfaces(store, names) if s not in ended]
+    if not trials and not surfaces:
         raise ConfigError("all that is named has ended", fix="nas-sweep status shows what runs")
-    for trial_id in wanted:
-        store.put(layout.cancel(trial_id), b"", durable=True)
-    for trial_id in wanted:
-        for holder in store.leases.holders(trial_id):
-            if not store.leases.expired(trial_id, holder):
-                click.echo(f"  {trial_id} leaves off on {holder.host}")
-    click.echo(f"{len(wanted)} trials cancelled; the next launch that owes them goes on")
+    for item in [*trials, *surfaces]:
+        store.put(layout.cancel(item), b"", durable=True)
+    for item in [*trials, *surfaces]:
+        for holder in store.leases.holders(item):
+            if not store.leases.expired(item, holder):
+                click.echo(f"  {item} leaves off on {holder.host}")
+    counts = [f"{len(trials)} trials"] * bool(trials) + [f"{len(surfaces)} surfaces"] * bool(
+        surfaces
+    )
+    click.echo(f"{' and '.join(counts)} cancelled; the next launch that owes them goes on")
 
 
-def forget(store: Store, trial_ids: Iterable[str]) -> None:
-    """Takes the requests for some trials back: they are wanted again.
+def forget(store: Store, items: Iterable[str]) -> None:
+    """Takes the requests for some trials and surfaces back: they are wanted again.
 
     Raises:
         StoreError: The store can't be read or written.
     """
-    for trial_id in lookup.cancelled(store).intersection(trial_ids):
-        store.delete(layout.cancel(trial_id))
+    for item in lookup.cancelled(store).intersection(items):
+        store.delete(layout.cancel(item))

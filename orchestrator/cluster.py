@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import logging
 import os
 import shutil
+import signal
 import socket
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,9 @@ from rich.console import Console
 
 from orchestrator.words import cores
 from results_schema.errors import MachineError
+
+LATE = 25
+"""Tenths of a second for which processes of a Ray that was cut off may still write."""
 
 
 @contextlib.contextmanager
@@ -36,6 +42,7 @@ def cluster(address: str | None, console: Console) -> Iterator[None]:
         if address is None:
             folder = _short_folder()
             stack.callback(shutil.rmtree, folder, ignore_errors=True)
+            atexit.register(_remove_late, folder)
             own = {
                 "num_cpus": cores(),
                 "include_dashboard": True,
@@ -44,9 +51,10 @@ def cluster(address: str | None, console: Console) -> Iterator[None]:
             }
         stack.callback(ray.shutdown)
         try:
-            context = ray.init(
-                address or "local", logging_level=logging.ERROR, log_to_driver=False, **own
-            )
+            with _unwound_by_sigterm(), _temporary_files_in(own.get("_temp_dir")):
+                context = ray.init(
+                    address or "local", logging_level=logging.ERROR, log_to_driver=False, **own
+                )
         except (RuntimeError, ValueError, OSError) as error:
             raise MachineError(
                 f"Ray can't be {'reached' if address else 'started'}: {error}",
@@ -54,6 +62,7 @@ def cluster(address: str | None, console: Console) -> Iterator[None]:
                 fix="check --address, and that RAY_AUTH_TOKEN holds the cluster's token; "
                 "without --address Ray is started on this machine",
             ) from error
+        atexit.unregister(_remove_late)
         _introduce(context.dashboard_url, console)
         yield
 
@@ -118,6 +127,48 @@ def _introduce(url: str | None, console: Console) -> None:
             with contextlib.suppress(OSError):
                 token.chmod(0o600)  # Ray leaves its own readable by every user of the machine
         console.print(f"  it asks for a token: cat {token}", highlight=False, markup=False)
+
+
+@contextlib.contextmanager
+def _unwound_by_sigterm() -> Iterator[None]:
+    """SIGTERM does in this context what Ctrl-C does, so that nothing is left behind.
+
+    Ray puts a handler of its own in force once it has started.
+    """
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        if signal.getsignal(signal.SIGTERM) is signal.default_int_handler:
+            signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
+def _temporary_files_in(folder: str | None) -> Iterator[None]:
+    """Processes started in this context put theirs there, if a folder is named.
+
+    Ray's dashboard makes folders that stay behind when Ray ends it.
+    """
+    before = os.environ.get("TMPDIR")
+    if folder is not None:
+        os.environ["TMPDIR"] = folder
+    try:
+        yield
+    finally:
+        os.environ.pop("TMPDIR", None)
+        if before is not None:
+            os.environ["TMPDIR"] = before
+
+
+def _remove_late(folder: str) -> None:
+    """Removes a folder in which processes that are about to end may still write.
+
+    Cut off while it starts, Ray ends what it had started only as this process exits, without
+    waiting.
+    """
+    for _ in range(LATE):
+        shutil.rmtree(folder, ignore_errors=True)
+        time.sleep(0.1)
 
 
 def _short_folder() -> str:

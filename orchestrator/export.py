@@ -13,15 +13,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from orchestrator import lookup
+from orchestrator.arrays import to_npz
 from results_schema import tables
 from results_schema.errors import ConfigError, StoreError
 from results_schema.results import Results
+from results_schema.surface_tables import POINTS, SURFACES
 
-FORMATS = ("parquet", "csv")
+FORMATS = ("parquet", "csv", "numpy")
 
 
 def export(experiment: str, location: str, to: str, *, form: str, force: bool) -> None:
     """Writes `<experiment>-metrics`, `-trials` and `-members`, each joined as `Results` does.
+
+    Of an experiment that wants surfaces, `-surfaces` and `-points` too. As NumPy, the surfaces
+    alone are written, into one `.npz` of arrays: see `orchestrator.arrays`.
 
     Args:
         experiment: Its name, or its file.
@@ -44,25 +49,31 @@ def export(experiment: str, location: str, to: str, *, form: str, force: bool) -
             where=str(folder),
             fix="name another folder after --to",
         )
-    targets = {part: folder / f"{name}-{part}.{form}" for part in ("metrics", "trials", "members")}
+    frames = _frames(Results(store), name, wanted=bool(lookup.wanted(store, name)), form=form)
+    suffix = "npz" if form == "numpy" else form
+    targets = {part: folder / f"{name}-{part}.{suffix}" for part in frames}
     there = [str(path) for path in targets.values() if path.exists()]
     if there and not force:
         raise ConfigError(f"there already: {', '.join(there)}", fix="add --force to replace them")
-    results = Results(store)
-    frames = {
-        "metrics": results.metrics(name),
-        "trials": results.trials(name),
-        "members": results.members(name),
-    }
-    encode = _to_parquet if form == "parquet" else _to_csv
+    encode = {"parquet": _to_parquet, "csv": _to_csv, "numpy": to_npz}[form]
     _write({targets[part]: encode(frame) for part, frame in frames.items()})
     for part, path in targets.items():
         click.echo(f"{path}: {len(frames[part])} rows")
 
 
+def _frames(results: Results, name: str, *, wanted: bool, form: str) -> dict[str, pd.DataFrame]:
+    if form == "numpy":
+        if not wanted:
+            raise ConfigError(f"{name} wants no surfaces", fix="use --format parquet or csv")
+        return {"surfaces": results.points(name)}
+    parts = ("metrics", "trials", "members") + ("surfaces", "points") * wanted
+    return {part: getattr(results, part)(name) for part in parts}
+
+
 def _to_parquet(frame: pd.DataFrame) -> bytes:
     """With each column's unit and meaning, as the store's own tables have them."""
-    known = {f.name: f.metadata for s in (tables.TRIALS, tables.METRICS, tables.MEMBERS) for f in s}
+    schemas = (POINTS, SURFACES, tables.TRIALS, tables.METRICS, tables.MEMBERS)
+    known = {field.name: field.metadata for schema in schemas for field in schema}
     table = pa.Table.from_pandas(frame, preserve_index=False)
     told = [field.with_metadata(known.get(field.name)) for field in table.schema]
     sink = io.BytesIO()

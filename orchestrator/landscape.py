@@ -5,6 +5,7 @@ A surface is measured of every distinct trial of the experiment, or of those at 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
@@ -28,6 +29,12 @@ def _read_grid(value: Any) -> tuple[int, int]:
             f"{show(value)} is no grid", fix="write a number of points a side, or [rows, columns]"
         )
     return sides[0], sides[1]
+
+
+def _read_cell(value: Any) -> str:
+    if not re.fullmatch(r"base|C[1-9]\d{0,5}", str(value)):
+        raise SpecError(f"{show(value)} is no cell of a figure", fix="write base, C1, C2, …")
+    return value
 
 
 class Surfaces(BaseModel):
@@ -59,7 +66,7 @@ class OnGrid(Surfaces):
 
     grid: Annotated[tuple[int, int], PlainValidator(_read_grid)] = (51, 51)
     extent: Extent = 1.0
-    extents: dict[str, Extent] = {}
+    extents: dict[Annotated[str, PlainValidator(_read_cell)], Extent] = {}
     pairs: Count = 1
     normalisation: Annotated[str, one_of("normalisation", NORMALISATIONS)] = "filter"
 
@@ -70,7 +77,7 @@ class OnGrid(Surfaces):
                 yield common | {
                     "rows": self.grid[0],
                     "columns": self.grid[1],
-                    "extent": self.extents.get(str(index), self.extent),
+                    "extent": self.extents.get(f"C{index}" if index else "base", self.extent),
                     "pair": pair,
                     "normalisation": self.normalisation,
                 }

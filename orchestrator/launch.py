@@ -17,6 +17,7 @@ from typing import Any
 from ray import tune
 from rich.console import Console
 
+from orchestrator import space
 from orchestrator.cluster import cluster, has_gpus, slots
 from orchestrator.device import choose_device
 from orchestrator.interrupt import interruptible
@@ -83,6 +84,7 @@ def run(plan: Plan, store: LocalStore, options: Options, console: Console) -> Re
     launch = uuid.uuid4().hex[:12]
     queue = Queue(store, surfaces_last=options.landscape == "last")
     queue.add(plan.owed)
+    queue.room.size = max(map(space.checkpoint, plan.owed), default=queue.room.size)
     queue.room.say = lambda text: console.print(text, style="yellow", markup=False, highlight=False)
     queue.add_surfaces(plan.unmeasured)
     owed: list[Work] = [*plan.owed, *plan.unmeasured]
@@ -93,6 +95,7 @@ def run(plan: Plan, store: LocalStore, options: Options, console: Console) -> Re
             shares = [options.gpus_per_trial] * bool(plan.owed)
             shares += [options.gpus_per_surface] * bool(plan.unmeasured)
             side_by_side = max(slots(device, share) for share in shares)
+            at_once = partial(slots, device, min(shares))
             os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(side_by_side + 2)
             before = len(plan.trials) - len(plan.owed), len(plan.wanted) - len(plan.unmeasured)
             settings = {
@@ -113,7 +116,7 @@ def run(plan: Plan, store: LocalStore, options: Options, console: Console) -> Re
                     console=console,
                 ) as progress,
             ):
-                _tune(QueueSearcher(queue, settings, progress), device, options)
+                _tune(QueueSearcher(queue, settings, progress, at_once), device, options)
     finally:
         queue.close_all()  # only now is every worker gone
         with contextlib.suppress(StoreError):

@@ -1,4 +1,4 @@
-"""Prints a trial's log, and what its worker adds to it."""
+"""Prints the log of a trial or surface, and what its worker adds to it."""
 
 from __future__ import annotations
 
@@ -17,36 +17,36 @@ EVERY = 0.5
 
 
 def show_log(start: str, location: str, *, follow: bool) -> None:
-    """Prints the log of the trial whose id begins so.
+    """Prints the log of the trial whose id begins so, or with an `@` in it of the surface.
 
     Args:
-        start: Of the trial's id.
+        start: Of the id.
         location: The store's folder.
-        follow: Whether to go on until the trial has ended, failed or was cancelled.
+        follow: Whether to go on until it has ended, failed or was cancelled.
 
     Raises:
-        ConfigError: No trial's id begins so, or several do.
-        StoreError: The store can't be read, or has no log of this trial.
+        ConfigError: No id begins so, or several do.
+        StoreError: The store can't be read, or has no such log.
     """
     store = lookup.existing_store(location)
-    trial_id = lookup.find_trial(store, start)
-    if not follow and not store.has(layout.log(trial_id)):
+    item = lookup.find_item(store, start)
+    if not follow and not store.has(layout.log(item)):
         raise StoreError(
-            "this trial has no log yet",
-            where=store.locate(layout.log(trial_id)),
+            "there is no log yet",
+            where=store.locate(layout.log(item)),
             fix="--follow waits for it",
         )
-    for text in additions(store, trial_id, follow=follow):
+    for text in additions(store, item, follow=follow):
         click.echo(text, nl=False)
 
 
-def additions(store: LocalStore, trial_id: str, *, follow: bool) -> Iterator[str]:
-    """The log so far and, when following, each piece that is added before the trial ends."""
+def additions(store: LocalStore, item: str, *, follow: bool) -> Iterator[str]:
+    """The log so far and, when following, each piece that is added before the end."""
     shown = b""
     while True:
         # Asked before reading: the last line is written before the ending.
-        over = not follow or _over(store, trial_id)
-        text = _read(store, trial_id)
+        over = not follow or _over(store, item)
+        text = _read(store, item)
         # Up to the last line's end, so that no character is cut in two.
         text = text[: text.rfind(b"\n") + 1] if follow and not over else text
         if text != shown:
@@ -59,15 +59,16 @@ def additions(store: LocalStore, trial_id: str, *, follow: bool) -> Iterator[str
         time.sleep(EVERY)
 
 
-def _over(store: LocalStore, trial_id: str) -> bool:
-    if store.has(layout.trial(trial_id)):
+def _over(store: LocalStore, item: str) -> bool:
+    ended = layout.surface if layout.is_surface(item) else layout.trial
+    if store.has(ended(item)):
         return True
-    left = layout.failure(trial_id), layout.cancel(trial_id)
-    return not store.leases.holders(trial_id) and any(store.has(key) for key in left)
+    left = layout.failure(item), layout.cancel(item)
+    return not store.leases.holders(item) and any(store.has(key) for key in left)
 
 
-def _read(store: LocalStore, trial_id: str) -> bytes:
+def _read(store: LocalStore, item: str) -> bytes:
     try:
-        return store.get(layout.log(trial_id))
+        return store.get(layout.log(item))
     except MissingKey:
         return b""

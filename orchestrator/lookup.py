@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from results_schema import layout, tables
-from results_schema.errors import ConfigError, StoreError
+from results_schema.errors import ConfigError, MissingKey, StoreError
 from results_schema.store import LocalStore, Store
+from results_schema.surface_tables import WANTED
 
 
 def existing_store(location: str | Path) -> LocalStore:
@@ -41,6 +42,28 @@ def members(store: Store, experiment: str) -> list[str]:
     key = layout.members(experiment)
     table = tables.from_parquet(store.get(key), tables.MEMBERS, key)
     return list(dict.fromkeys(table["trial_id"].to_pylist()))
+
+
+def wanted(store: Store, experiment: str) -> dict[str, int]:
+    """The ids of the surfaces that an experiment wants, in its order, with the points of each.
+
+    Raises:
+        CorruptData: Its table is damaged.
+    """
+    key = layout.wanted(experiment)
+    try:
+        table = tables.from_parquet(store.get(key), WANTED, key)
+    except MissingKey:  # launched before there were surfaces
+        return {}
+    return dict(zip(table["surface_id"].to_pylist(), table["points"].to_pylist(), strict=True))
+
+
+def surfaces(store: Store) -> set[str]:
+    """Every surface of which the store has anything, or which an experiment wants."""
+    found = {name for experiment in experiments(store) for name in wanted(store, experiment)}
+    for folder in (layout.SURFACES, layout.POINTS, layout.FAILURES, layout.LOGS):
+        found |= layout.names(store.list(folder))
+    return {item for item in found | set(store.leases.held()) if layout.is_surface(item)}
 
 
 def trials(store: Store) -> set[str]:
@@ -81,6 +104,17 @@ def find_trial(store: Store, start: str) -> str:
     return _one(start, trials(store))
 
 
+def find_item(store: Store, start: str) -> str:
+    """The one trial whose id is this, or begins with it; or the one surface.
+
+    Raises:
+        ConfigError: None does, or several do.
+    """
+    if "@" not in start:
+        return find_trial(store, start)
+    return _one(start, surfaces(store))
+
+
 def find_trials(store: Store, names: Sequence[str]) -> list[str]:
     """The trials that are named one by one, and those of the experiments that are named.
 
@@ -92,10 +126,28 @@ def find_trials(store: Store, names: Sequence[str]) -> list[str]:
     for name in names:
         if stem(name) in known:
             found |= dict.fromkeys(members(store, stem(name)))
+        elif "@" in name:
+            continue  # a surface
         elif name.endswith((".yaml", ".yml")):
             raise _unknown("experiment", name, known)
         else:
             found[_one(name, every)] = None
+    return list(found)
+
+
+def find_surfaces(store: Store, names: Sequence[str]) -> list[str]:
+    """The surfaces that the named experiments want, and those named by an id with an `@`.
+
+    Raises:
+        ConfigError: A name with an `@` is not the start of just one surface's id.
+    """
+    known = experiments(store)
+    found: dict[str, None] = {}
+    for name in names:
+        if stem(name) in known:
+            found |= dict.fromkeys(wanted(store, stem(name)))
+        elif "@" in name:
+            found[_one(name, surfaces(store))] = None
     return list(found)
 
 
@@ -105,15 +157,16 @@ def stem(name: str) -> str:
 
 
 def _one(start: str, known: Iterable[str]) -> str:
-    found = sorted(trial_id for trial_id in known if trial_id.startswith(start))
+    found = sorted(item for item in known if item.startswith(start))
     if start in found:
         return start
+    kind = "surface" if "@" in start else "trial"
     if not found:
-        raise _unknown("trial", start, known)
+        raise _unknown(kind, start, known)
     if len(found) > 1:
         shown = ", ".join(found[:4]) + (", …" if len(found) > 4 else "")
         raise ConfigError(
-            f"{len(found)} trials begin with {start!r}", fix=f"write more of one id: {shown}"
+            f"{len(found)} {kind}s begin with {start!r}", fix=f"write more of one id: {shown}"
         )
     return found[0]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable
 
+from orchestrator import lookup
 from results_schema import layout
 from results_schema.store import LocalStore
 
@@ -21,11 +22,16 @@ def size(store: LocalStore, keys: Iterable[str]) -> int:
 def everything(store: LocalStore, trial_id: str, *, log: bool) -> list[str]:
     """Every key of a trial, the ending first: cut short, what is left is a trial that goes on.
 
+    Its surfaces come with it: they are of the network that it has left.
+
     Args:
         store: Where.
-        trial_id: Of the trial.
+        trial_id: Of the trial, or of a surface alone.
         log: Whether its log belongs to it.
     """
+    if layout.is_surface(trial_id):
+        return [key for key in _of_surface(trial_id, log) if store.has(key)]
+    surfaces = [name for name in lookup.surfaces(store) if layout.trial_of(name) == trial_id]
     checkpoints = store.list(layout.checkpoints(trial_id))
     # Each state.json sorts before its tensors, and without it they are no checkpoint.
     keys = [
@@ -34,8 +40,14 @@ def everything(store: LocalStore, trial_id: str, *, log: bool) -> list[str]:
         *checkpoints,
         layout.metrics(trial_id),
         *([layout.log(trial_id)] if log else []),
+        *(key for name in sorted(surfaces) for key in _of_surface(name, log)),
     ]
     return [key for key in keys if store.has(key)]
+
+
+def _of_surface(name: str, log: bool) -> list[str]:
+    keys = [layout.surface(name), layout.failure(name), layout.points(name)]
+    return [*keys, layout.log(name)] if log else keys
 
 
 def remove(store: LocalStore, trial_id: str, keys: Iterable[str]) -> bool:

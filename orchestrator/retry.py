@@ -78,16 +78,19 @@ def choose(store: LocalStore, names: Sequence[str], *, diverged: bool) -> Again:
     """What the names mean: of experiments what failed or diverged, of trials just these."""
     known = lookup.experiments(store)
     groups = [name for name in names if lookup.stem(name) in known]
-    single = lookup.find_trials(store, [name for name in names if name not in groups])
+    others = [name for name in names if name not in groups]
+    single = [*lookup.find_trials(store, others), *lookup.find_surfaces(store, others)]
     failed: dict[str, None] = {}
     ended: dict[str, None] = {}
     if groups or not names:
         status = Observer(store).look(groups)
         failed |= dict.fromkeys(status.of("failed"))
+        failed |= dict.fromkeys(one["surface_id"] for one in status.surfaces.failed)
         if diverged:
             ended |= dict.fromkeys(status.of("diverged"))
     for trial_id in single:
-        if store.has(layout.trial(trial_id)):
+        ending = layout.surface if layout.is_surface(trial_id) else layout.trial
+        if store.has(ending(trial_id)):
             ended[trial_id] = None
         elif store.has(layout.failure(trial_id)):
             failed[trial_id] = None

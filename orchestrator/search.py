@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from ray.tune.search import Searcher
@@ -10,6 +11,10 @@ from ray.tune.search import Searcher
 from orchestrator import deaths
 from orchestrator.progress import Progress
 from orchestrator.queue import Queue
+
+AHEAD = 1
+"""Items offered beyond those that fit: Tune would take more, but what comes next is best decided
+late, when a checkpoint may have landed; one is enough for a cluster to see that it is wanted."""
 
 
 class QueueSearcher(Searcher):
@@ -19,16 +24,25 @@ class QueueSearcher(Searcher):
         queue: Offers items.
         settings: What is the same for every item (`trainable.train_item`).
         progress: Told of each epoch and each ending.
+        slots: Tells how many items the cluster runs side by side just now.
     """
 
-    def __init__(self, queue: Queue, settings: dict[str, Any], progress: Progress) -> None:
+    def __init__(
+        self,
+        queue: Queue,
+        settings: dict[str, Any],
+        progress: Progress,
+        slots: Callable[[], int],
+    ) -> None:
         super().__init__()
+        self._slots = slots
         self._queue, self._settings, self._progress = queue, settings, progress
         self._tokens: dict[str, str] = {}
 
     def suggest(self, trial_id: str) -> Any:
         """The config of the next item, None to be asked again, or FINISHED when all is over."""
-        item = self._queue.offer()
+        enough = self._queue.running >= self._slots() + AHEAD
+        item = None if enough else self._queue.offer()
         if item is None:
             return self.FINISHED if self._queue.over else None
         self._tokens[trial_id] = item.token

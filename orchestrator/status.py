@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from orchestrator import lookup
+from orchestrator.surface_status import SurfaceStatus, look_at_surfaces, surfaces_as_json
 from results_schema import layout
 from results_schema.errors import MissingKey, NasSweepError
 from results_schema.holder import Holder
@@ -59,17 +60,19 @@ class Status:
         experiments: Of each experiment the state of each of its trials.
         running: What is held, lost leases too.
         failed: `trial_id`, `kind`, `message`, `at` and `log` of each failed trial.
+        surfaces: The same of surfaces.
     """
 
     experiments: dict[str, dict[str, str]]
     running: list[Running]
     failed: list[dict[str, str]]
+    surfaces: SurfaceStatus = field(default_factory=SurfaceStatus)
 
     @property
     def over(self) -> bool:
         """Whether nothing runs and nothing is owed."""
         left = {state for trials in self.experiments.values() for state in trials.values()}
-        return not left & {"running", "owed"}
+        return not left & {"running", "owed"} and self.surfaces.over
 
     def of(self, state: str) -> list[str]:
         """Trials in a state, each once."""
@@ -126,6 +129,7 @@ class Observer:
             {name: {t: states[t] for t in ids} for name, ids in groups.items()},
             sorted(running, key=lambda one: one.trial_id),
             [self._failure(t) for t in sorted(wanted) if states[t] == "failed"],
+            look_at_surfaces(store, [name for name in groups if name != UNNAMED]),
         )
 
     def _ending(self, trial_id: str) -> str:
@@ -194,6 +198,7 @@ def as_json(status: Status) -> dict[str, Any]:
         "running": [vars(one) for one in status.running],
         "failed": status.failed,
         "diverged": status.of("diverged"),
+        "surfaces": surfaces_as_json(status.surfaces),
     }
 
 

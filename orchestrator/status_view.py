@@ -12,6 +12,7 @@ from rich.text import Text
 
 from orchestrator.lookup import existing_store
 from orchestrator.status import STATES, UNNAMED, Observer, Running, Status, as_json
+from orchestrator.surface_status import SURFACE_STATES, Measuring
 from orchestrator.words import span
 from results_schema import layout
 from results_schema.store import LocalStore
@@ -64,13 +65,19 @@ def lines(status: Status, store: LocalStore, only: Sequence[str] = ()) -> Iterat
         shown = [f"{n} {state}" for state, n in counts.items() if n or state in usual]
         title = "in no experiment" if name == UNNAMED else name
         yield Text(f"{title}: {len(trials)} trials: {', '.join(shown)}", style="bold")
+        if surfaces := status.surfaces.experiments.get(name):
+            counts = {state: sum(s == state for s in surfaces.values()) for state in SURFACE_STATES}
+            shown = [f"{n} {state}" for state, n in counts.items() if n or state != "cancelled"]
+            yield Text(f"{title}: {len(surfaces)} surfaces: {', '.join(shown)}", style="bold")
     if not only:
         for one in status.running:
             yield Text(f"  {_progress(one)}", style="dim" if one.lost else "")
+        for surface in status.surfaces.running:
+            yield Text(f"  {_points(surface)}", style="dim" if surface.lost else "")
     if not only or "failed" in only:
-        for failure in status.failed:
-            said = _printable(failure["message"])
-            text = f"  failed {failure['trial_id']}: {failure['kind']}: {said}"
+        for failure in [*status.failed, *status.surfaces.failed]:
+            said, name = _printable(failure["message"]), failure.get("trial_id")
+            text = f"  failed {name or failure['surface_id']}: {failure['kind']}: {said}"
             yield Text(text, style=STYLES["failed"])
             yield Text(f"    log: {failure['log']}")
     for state in ("diverged", "damaged"):
@@ -98,6 +105,12 @@ def _progress(one: Running) -> str:
         return text
     silent = f" for {span(one.beat_age)}" if one.beat_age else ""
     return f"{text}; cut off, no heartbeat{silent}: the next launch goes on from its checkpoint"
+
+
+def _points(one: Measuring) -> str:
+    left = f", {span(one.left)} left" if one.left is not None and not one.lost else ""
+    text = f"{one.surface_id}: {one.points} of {one.of} points{left}, on {_printable(one.host)}"
+    return f"{text}; cut off: the next launch goes on from its points" if one.lost else text
 
 
 def _printable(text: str) -> str:

@@ -42,19 +42,19 @@ def status(
 
 @click.command()
 @store_option
-@click.argument("trial")
-@click.option("-f", "--follow", is_flag=True, help="Go on until the trial ends.")
-def logs(trial: str, store: str, follow: bool) -> None:
-    """Print the log of the trial whose id begins with TRIAL."""
+@click.argument("name", metavar="TRIAL|SURFACE")
+@click.option("-f", "--follow", is_flag=True, help="Go on until it ends.")
+def logs(name: str, store: str, follow: bool) -> None:
+    """Print the log of the trial, or with an @ the surface, whose id begins so."""
     from orchestrator.logs import show_log
 
     with _left_by_ctrl_c():
-        show_log(trial, store, follow=follow)
+        show_log(name, store, follow=follow)
 
 
 @click.command()
 @store_option
-@click.argument("names", nargs=-1, metavar="[EXPERIMENT|TRIAL]...")
+@click.argument("names", nargs=-1, metavar="[EXPERIMENT|TRIAL|SURFACE]...")
 @click.option("--diverged", is_flag=True, help="Put diverged trials of the experiments back too.")
 @yes_option
 def retry(names: tuple[str, ...], store: str, diverged: bool, yes: bool) -> None:
@@ -66,7 +66,7 @@ def retry(names: tuple[str, ...], store: str, diverged: bool, yes: bool) -> None
 
 @click.command()
 @store_option
-@click.argument("names", nargs=-1, required=True, metavar="EXPERIMENT|TRIAL...")
+@click.argument("names", nargs=-1, required=True, metavar="EXPERIMENT|TRIAL|SURFACE...")
 def cancel(names: tuple[str, ...], store: str) -> None:
     """Stop trials within seconds, wherever they run; the next launch goes on."""
     from orchestrator.cancel import cancel
@@ -97,14 +97,14 @@ def gc(store: str, unnamed: bool, checkpoints: bool, yes: bool) -> None:
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["parquet", "csv"]),
+    type=click.Choice(["parquet", "csv", "numpy"]),
     default="parquet",
     show_default=True,
     help="Of the files.",
 )
 @click.option("--force", is_flag=True, help="Replace files that are there.")
 def export(experiment: str, store: str, to: str, form: str, force: bool) -> None:
-    """Write an experiment's metrics, trials and members as single files."""
+    """Write an experiment's tables as single files, or its surfaces as NumPy arrays."""
     from orchestrator.export import export
 
     export(experiment, store, to, form=form, force=force)

@@ -73,7 +73,7 @@ class Lease:
         Raises:
             Superseded: The file is gone: whoever takes over removes it, just before the folder.
         """
-        if error.errno in _GONE and not os.path.lexists(staged):
+        if error.errno in _GONE and _is_gone(staged):
             raise Superseded(f"another worker has taken over {self.item}") from error
 
     def beat(self) -> bool:
@@ -199,6 +199,15 @@ class Leases:
         if not _NAME.fullmatch(item):
             raise StoreError(f"{item!r} is no item", fix="name it by its id")
         return self._root / item
+
+
+def _is_gone(path: Path) -> bool:
+    """Whether nothing lies there; not so if that can't be seen, on a disk that fails."""
+    try:
+        os.lstat(path)
+    except OSError as error:
+        return error.errno in _GONE
+    return False
 
 
 def _names(folder: Path) -> list[str]:

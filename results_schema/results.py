@@ -120,7 +120,7 @@ class Results:
         if experiment is None:
             return self._read(keys, schema)
         members = self.members(experiment)
-        wanted = self._read([layout.wanted(experiment)], WANTED).drop(columns="points")
+        wanted = self._read([layout.wanted(experiment)], WANTED)
         ids = set(wanted["surface_id"])
         rows = self._read([k for k in keys if layout.names([k]) <= ids], schema)
         rows = rows.drop(columns=["trial_id", "kind"])

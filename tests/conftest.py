@@ -4,6 +4,9 @@ import os
 
 from hypothesis import settings
 
+# Here, because a command may name any folder of tests, or none.
+pytest_plugins = ["fault_seeds"]
+
 # Bit-equality on a CPU is promised for one thread; child processes inherit this.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"

@@ -7,18 +7,14 @@ from collections.abc import Iterable
 
 from orchestrator.figures.accuracy import AccuracyByIndex, Point, Run
 from orchestrator.figures.style import escape
+from orchestrator.figures.words import name_datasets
 
 
 def subtitle(data: AccuracyByIndex) -> str:
     """The data sets, stand-ins named as such, and the learning rate where there is one."""
-    datasets = dict.fromkeys(
-        panel.dataset
-        if panel.dataset == panel.named_dataset
-        else f"{panel.dataset} in place of {panel.named_dataset}"
-        for panel in data.panels
-    )
+    datasets = name_datasets((panel.named_dataset, panel.dataset) for panel in data.panels)
     rates = data.learning_rates
-    return ", ".join(datasets) + (f"; learning rate {rates[0]:g}" if len(rates) == 1 else "")
+    return datasets + (f"; learning rate {rates[0]:g}" if len(rates) == 1 else "")
 
 
 def note(data: AccuracyByIndex) -> str:

@@ -36,10 +36,19 @@ KEY = {
 
 @dataclass(frozen=True)
 class Grid:
-    """Panels in reading order, `columns` to a row."""
+    """Panels in reading order, `columns` to a row.
+
+    Attributes:
+        count: How many.
+        columns: In a row.
+        between: Two panels of a row, in pixels.
+        square: Whether a panel is as high as it is wide, up to the height of one alone.
+    """
 
     count: int
     columns: int
+    between: float = LEFT + RIGHT
+    square: bool = False
 
     @property
     def rows(self) -> int:
@@ -49,12 +58,20 @@ class Grid:
     @property
     def panel_width(self) -> float:
         """Of the plotting area of one panel, in pixels."""
-        return (style.PAGE_WIDTH - self.columns * (LEFT + RIGHT)) / self.columns
+        gaps = (self.columns - 1) * self.between
+        return (style.PAGE_WIDTH - LEFT - RIGHT - gaps) / self.columns
 
     @property
     def panel_height(self) -> float:
         """Of the plotting area of one panel, in pixels."""
+        if self.square:
+            return min(self.panel_width, PANEL_HEIGHT[1])
         return PANEL_HEIGHT[self.columns]
+
+    @property
+    def letters(self) -> int:
+        """How many of a panel's title fit beside the letter that numbers it."""
+        return int((self.panel_width - 24) / style.LETTER)
 
     @property
     def gap(self) -> float:
@@ -82,6 +99,18 @@ def grid(count: int, columns: int = 0) -> Grid:
     return Grid(count, min(columns, count, 3))
 
 
+def square_grid(titles: Sequence[str], between: float = LEFT + RIGHT) -> Grid:
+    """Square panels: two to a row for 2 and 4, four for 7, 8 and more than 9, else three.
+
+    There are fewer to a row, down to two, where a title would not fit.
+    """
+    count = len(titles)
+    most = count if count < 4 else {4: 2, 5: 3, 6: 3, 9: 3}.get(count, 4)
+    shapes = [Grid(count, columns, between, square=True) for columns in range(most, 0, -1)]
+    longest = max(map(len, titles))
+    return next((s for s in shapes if s.columns <= 2 or longest <= s.letters), shapes[-1])
+
+
 def make_panels(
     shape: Grid,
     titles: Sequence[str],
@@ -103,7 +132,7 @@ def make_panels(
     figure = make_subplots(
         shape.rows,
         shape.columns,
-        horizontal_spacing=(LEFT + RIGHT) / (style.PAGE_WIDTH - LEFT - RIGHT),
+        horizontal_spacing=shape.between / (style.PAGE_WIDTH - LEFT - RIGHT),
         vertical_spacing=shape.gap / shape.height if shape.rows > 1 else 0,
         specs=[
             [{} if row * shape.columns + column < shape.count else None
@@ -132,10 +161,9 @@ def make_panels(
     _write_lines(figure, small, style.SMALL, -(BELOW + LEGEND * sum(legends)), step=16, above=False)
     for panel, name in enumerate(titles):
         letter = f"<b>({chr(ord('a') + panel % 26)})</b> " if shape.count > 1 else ""
-        letters = int((shape.panel_width - 24) / style.LETTER)
         row, column = shape.place(panel)
         figure.add_annotation(
-            text=letter + style.escape(style.shorten(name, letters)),
+            text=letter + style.escape(style.shorten(name, shape.letters)),
             x=0, xref="x domain", xanchor="left",
             y=1, yref="y domain", yanchor="bottom", yshift=3,
             showarrow=False, row=row, col=column,

@@ -47,7 +47,7 @@ def test_a_launch_pauses_on_a_full_disk_and_goes_on_by_itself(tmp_path, disk):
         wait_for(lambda: not store.leases.held())
         before = trained_epochs(store)
         assert before < 3 * EPOCHS
-        assert Results(store).metrics()["epoch"].notna().all(), "what is there can be read"
+        assert len(Results(store).metrics()) == before, "what is there can be read"
         filler.unlink()
         code, output = finish(sweep)
     assert code == 0, output

@@ -1,5 +1,6 @@
 """The local store: the contract of every store, and what only a folder can suffer."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -185,6 +186,22 @@ def test_a_holder_replaced_just_before_it_deletes_removes_nothing_of_its_success
         store.delete(SAMPLE, lease=old)
         store.leases.fence(TRIAL, "old")
         assert not store.has(SAMPLE), "its successor has yet to begin"
+
+
+def test_a_disk_that_fails_just_then_is_no_lost_lease(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+):
+    lease = store.leases.take(TRIAL)
+    assert lease is not None
+
+    def fail(path: str | Path) -> None:
+        raise OSError(errno.EIO, "Input/output error", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "lstat", fail)
+        store.delete(SAMPLE, lease=lease)  # there is nothing to remove
+    store.put(SAMPLE, b"mine", lease=lease)
+    assert store.get(SAMPLE) == b"mine"
 
 
 def test_a_vanished_folder_is_made_again_and_is_no_lost_lease(store: LocalStore):

@@ -27,12 +27,17 @@ def _rows(operations: tuple[str, ...]) -> Cell:
 
 
 _LONG = _rows(("sep_conv_7x7", "conv_7x1_1x7", "conv_7x1_1x7", "sep_conv_7x7"))
-_ALL = _rows(tuple(name for name in OPERATIONS if name != "noise") + ("skip_connect",))
+_ALL = _rows((*OPERATIONS[:-1], "skip_connect"))  # noise is the last
 _NOISE = Cell(
     (
         (Edge("noise", 0), Edge("noise", 1)),
         (Edge("sep_conv_3x3", 2), Edge("conv_1x1", 1)),
     ),
+    (3,),
+)
+
+_DEAD = Cell(
+    ((Edge("sep_conv_3x3", 0), Edge("sep_conv_3x3", 1)), (Edge("conv_1x1", 1),)),
     (3,),
 )
 
@@ -42,6 +47,9 @@ GENOTYPES: dict[str, Genotype] = {
     "all": Genotype(_ALL, _ALL),
 }
 """Every base, its adapted form, a cell with 7×7 and 7×1–1×7 operations, and one with all."""
+
+DEAD = Genotype(_DEAD, _DEAD)
+"""A cell of which one node and one input lead nowhere, so that every other cell is dead too."""
 
 NOISY = Genotype(_NOISE, _NOISE)
 """A cell in which a separable convolution reads nothing but noise."""

@@ -7,7 +7,7 @@ loss stands in for it in the paper, and here it is measured at the centre.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -62,6 +62,16 @@ class Trace:
     converged: bool
 
 
+_UNKNOWN = Eigenvalues(
+    largest=math.nan,
+    residual=math.nan,
+    smallest=math.nan,
+    smallest_residual=math.nan,
+    iterations=0,
+    converged=False,
+)
+
+
 def eigenvalues(
     hessian: Hessian, *, seed: int = 0, tolerance: float = 1e-3, iterations: int = 100
 ) -> Eigenvalues:
@@ -84,15 +94,14 @@ def eigenvalues(
     before, beta = torch.zeros_like(vector), 0.0
     diagonal: list[float] = []
     beside: list[float] = []
-    found = Eigenvalues(math.nan, math.nan, math.nan, math.nan, 0, converged=False)
+    found = _UNKNOWN
     for _ in range(min(iterations, hessian.size)):
         product = hessian.times(vector) - beta * before
         alpha = float(product @ vector)
         product -= alpha * vector
         beta = float(product.norm())
         if not math.isfinite(alpha) or not math.isfinite(beta):
-            nothing = [math.nan] * 4
-            return Eigenvalues(*nothing, len(diagonal) + 1, converged=False)
+            return replace(_UNKNOWN, iterations=len(diagonal) + 1)
         diagonal.append(alpha)
         found = _ends(diagonal, beside, beta, tolerance)
         # At beta = 0 the vectors so far span all that the Hessian makes of them.
@@ -113,19 +122,22 @@ def trace(hessian: Hessian, *, seed: int = 0, tolerance: float = 0.05, probes: i
         probes: At most.
 
     Returns:
-        NaN if the Hessian is not finite.
+        NaN if the Hessian is not finite; the error is NaN after a single probe.
     """
     values: list[float] = []
+    found = Trace(math.nan, math.nan, 0, converged=False)
     for index in range(probes):
         probe = hessian.random(derive(seed, "hutchinson", index), signs=True)
         values.append(float(hessian.times(probe) @ probe))
-        error = _standard_error(values)
-        mean = math.fsum(values) / len(values) if math.isfinite(values[-1]) else math.nan
-        if math.isnan(mean):
+        if not math.isfinite(values[-1]):
             return Trace(math.nan, math.nan, len(values), converged=False)
-        if len(values) >= min(_FEWEST_PROBES, probes) and error <= tolerance * abs(mean):
-            return Trace(mean, error, len(values), converged=True)
-    return Trace(mean, error, len(values), converged=False)
+        mean = math.fsum(values) / len(values)
+        error = float(np.std(values, ddof=1)) / len(values) ** 0.5 if index else math.nan
+        enough = len(values) >= _FEWEST_PROBES and error <= tolerance * abs(mean)
+        found = Trace(mean, error, len(values), converged=enough)
+        if enough:
+            break
+    return found
 
 
 def _ends(diagonal: list[float], beside: list[float], beta: float, tolerance: float) -> Eigenvalues:
@@ -141,7 +153,3 @@ def _ends(diagonal: list[float], beside: list[float], beta: float, tolerance: fl
         iterations=len(diagonal),
         converged=bool(residuals[-1] <= tolerance * abs(values[-1])),
     )
-
-
-def _standard_error(values: list[float]) -> float:
-    return float(np.std(values, ddof=1)) / len(values) ** 0.5 if len(values) > 1 else math.inf

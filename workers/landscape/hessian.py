@@ -39,9 +39,11 @@ class Hessian:
     def __init__(
         self, network: Network, images: Tensor, labels: Tensor, *, dtype: torch.dtype, batch: int
     ) -> None:
-        self._instances = Instances(images, labels, dtype=dtype, batch=batch)
-        self._network = copy.deepcopy(network).eval()
-        self._network.to(dtype=dtype, memory_format=torch.channels_last)
+        # Channels last, the second derivative of a strided pointwise convolution aborts the process
+        # on a CPU (seen in torch 2.15).
+        layout = torch.contiguous_format
+        self._instances = Instances(images, labels, dtype=dtype, batch=batch, layout=layout)
+        self._network = copy.deepcopy(network).eval().to(dtype).to(memory_format=layout)
         self._weights = list(live_parameters(self._network).values())
         self.size = sum(weight.numel() for weight in self._weights)
 

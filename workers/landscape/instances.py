@@ -21,13 +21,22 @@ class Instances:
         dtype: That the images are cast to.
         batch: Most images of a batch. Batches are as equal as can be, so that none is left with
             a single image.
+        layout: Of the images in memory.
 
     Raises:
         DataError: There is no image, or not one label for each.
         SpecError: A batch holds less than one image.
     """
 
-    def __init__(self, images: Tensor, labels: Tensor, *, dtype: torch.dtype, batch: int) -> None:
+    def __init__(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        *,
+        dtype: torch.dtype,
+        batch: int,
+        layout: torch.memory_format = torch.channels_last,
+    ) -> None:
         if not len(images) or len(images) != len(labels):
             raise DataError(
                 f"a landscape over {len(images)} images with {len(labels)} labels",
@@ -35,7 +44,7 @@ class Instances:
             )
         if batch < 1:
             raise SpecError(f"a batch of {batch} images", fix="use at least 1")
-        self.images = images.to(dtype, memory_format=torch.channels_last)
+        self.images = images.to(dtype, memory_format=layout)
         self.labels = labels
         self._batches = math.ceil(len(labels) / batch)
 

@@ -54,7 +54,7 @@ def radius(
     for ray in np.flatnonzero(reached.any(axis=1)):
         k = int(reached[ray].argmax())  # between steps k and k + 1
         before, after = along[ray, k], along[ray, k + 1]
-        share = (wanted - before) / (after - before) if after > before else 0.0
+        share = max(0.0, (wanted - before) / (after - before)) if after > before else 0.0
         nearest = min(nearest, steps[k] + share * (steps[k + 1] - steps[k]))
     return (float(nearest), True) if math.isfinite(nearest) else (reach, False)
 

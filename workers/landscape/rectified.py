@@ -80,7 +80,7 @@ class RectifiedCell(nn.Module):
 def _drop_first_relu(part: nn.Module) -> bool:
     """Whether it had one; ReLUs further on are set to work in place."""
     if isinstance(part, FactorizedReduce):
-        part.relu = nn.Identity()
+        part.add_module("relu", nn.Identity())
         return True
     if not isinstance(part, nn.Sequential) or not isinstance(part[0], nn.ReLU):
         return False

@@ -87,9 +87,9 @@ def test_the_trace_lies_within_its_errors(case):
     trained, images, labels, matrix = case
     hessian = Hessian(trained, images, labels, dtype=F64, batch=6)
     wanted = float(matrix.trace())
-    found = trace(hessian, tolerance=0.02, probes=400)
+    found = trace(hessian, tolerance=0.1, probes=60)
     assert abs(found.value - wanted) < 4 * found.standard_error
-    assert found.converged == (found.standard_error <= 0.02 * abs(found.value))
+    assert found.converged == (found.standard_error <= 0.1 * abs(found.value))
     assert trace(hessian, probes=9).value == trace(hessian, probes=9).value
     assert trace(hessian, seed=1, probes=9).value != trace(hessian, probes=9).value
 

@@ -2,7 +2,7 @@ import copy
 
 import pytest
 import torch
-from small_landscapes import GENOTYPES, network
+from small_landscapes import DEAD, GENOTYPES, network
 
 from results_schema.errors import SpecError
 from workers.cells.bases import named
@@ -26,7 +26,7 @@ def test_each_filter_has_the_norm_of_its_weights_and_vectors_stay(name: str):
             ours, theirs = (
                 tensor.detach().flatten(1).norm(dim=1) for tensor in (direction[parameter], weight)
             )
-            torch.testing.assert_close(ours, theirs, rtol=1e-8, atol=0)
+            torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=0)
 
 
 def test_filters_point_anywhere_before_they_are_scaled():
@@ -81,7 +81,7 @@ def test_an_auxiliary_head_has_no_direction_and_changes_no_other():
 
 
 def test_dead_operations_have_no_direction():
-    trained = network(named("AmoebaNet"))
+    trained = network(DEAD)
     live = draw_directions(trained, 0).first.keys()
     with_gradient = set()
     trained(torch.randn(2, 3, 8, 8, dtype=torch.float64)).sum().backward()
@@ -89,7 +89,7 @@ def test_dead_operations_have_no_direction():
         if weight.grad is not None:
             with_gradient.add(name)
     assert live == with_gradient
-    assert len(live) < len(list(trained.parameters()))
+    assert "cells.2.operations.0.1.weight" not in live
 
 
 def test_the_cosine_is_that_over_all_parameters():
@@ -103,5 +103,5 @@ def test_the_cosine_is_that_over_all_parameters():
 
 
 def test_an_unknown_normalisation_is_named_with_the_known_ones():
-    with pytest.raises(SpecError, match="'weight'.*\n.*filter, layer, none"):
+    with pytest.raises(SpecError, match=r"'weight'\n.*filter, layer, none"):
         draw_directions(network(named("DARTS")), 0, normalisation="weight")

@@ -1,0 +1,100 @@
+"""Surfaces are their content: golden ids, round trips, what a spec refuses."""
+
+import json
+import math
+from dataclasses import replace
+
+import pytest
+from small_trials import GENOTYPE
+
+from results_schema import layout
+from results_schema.errors import SpecError
+from results_schema.surface import SurfaceSpec
+from results_schema.trial import NetworkSpec, Recipe, TrialSpec
+
+TRIAL = TrialSpec(GENOTYPE, "digits", 1, NetworkSpec(3, 2), Recipe(epochs=3), 0.1, 0)
+CONTOUR = SurfaceSpec(TRIAL, 3, "contour")
+VARIANCE = SurfaceSpec(TRIAL, 0, "gradient_variance", rows=21, columns=11, subset=1000, pair=1)
+
+GOLDEN = {
+    CONTOUR: "@e3-contour-d710dcd431",
+    VARIANCE: "@e0-gradient_variance-a7f2c45ee2",
+}
+
+
+@pytest.mark.parametrize("surface", GOLDEN, ids=lambda s: s.kind)
+def test_golden_ids(surface: SurfaceSpec):
+    assert surface.surface_id == f"{TRIAL.trial_id}{GOLDEN[surface]}", (
+        "A surface's id has changed: those measured under the old id would never be found again. "
+        "Give a new field a frozen `absent` value; count a change of the measurement in "
+        "LANDSCAPE_VERSION. Never edit this test to make it pass."
+    )
+
+
+@pytest.mark.parametrize("surface", [CONTOUR, VARIANCE, replace(VARIANCE, by_parameter=True)])
+def test_json_brings_back_the_surface_and_its_id(surface: SurfaceSpec):
+    back = SurfaceSpec.from_json(surface.to_json())
+    assert back == surface
+    assert back.surface_id == surface.surface_id
+
+
+def test_an_id_tells_whose_surface_it_is():
+    assert layout.is_surface(CONTOUR.surface_id)
+    assert not layout.is_surface(TRIAL.trial_id)
+    assert layout.trial_of(CONTOUR.surface_id) == layout.trial_of(TRIAL.trial_id) == TRIAL.trial_id
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"trial": replace(TRIAL, seed=1)},
+        {"epoch": 2},
+        {"kind": "gradient_variance"},
+        {"rows": 49},
+        {"columns": 49},
+        {"extent": 0.2},
+        {"seed": 1},
+        {"pair": 1},
+        {"normalisation": "layer"},
+        {"split": "train"},
+        {"subset": 10},
+        {"subset_seed": 1},
+        {"precision": "fp64"},
+        {"version": 2},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_every_choice_makes_another_surface(change):
+    assert replace(CONTOUR, **change).surface_id != CONTOUR.surface_id
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"epoch": 4}, "epoch is 4, and the trial has 3\n  use 0 to 3"),
+        ({"kind": "pie"}, "use one of contour, gradient_variance, curvature"),
+        ({"rows": 0}, "rows is 0"),
+        ({"extent": math.inf}, "extent is inf"),
+        ({"precision": "fp8"}, "use one of fp32, fp64, bf16"),
+        ({"kind": "gradient_variance", "precision": "bf16"}, "only a contour"),
+        ({"kind": "gradient_variance", "auxiliary": True}, "leave auxiliary out"),
+        ({"by_parameter": True}, "only a gradient variance"),
+        ({"kind": "curvature"}, "at the centre alone"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(change, says):
+    with pytest.raises(SpecError) as refused:
+        replace(CONTOUR, **change)
+    assert says in str(refused.value)
+
+
+@pytest.mark.parametrize("text", ["[]", "{", '{"trial": 1}', '{"epoch": 1}'])
+def test_what_is_no_surface_is_told(text):
+    with pytest.raises(SpecError):
+        SurfaceSpec.from_json(text)
+
+
+def test_an_unknown_field_is_told():
+    parts = json.loads(CONTOUR.to_json()) | {"colour": "red"}
+    with pytest.raises(SpecError, match="colour"):
+        SurfaceSpec.from_json(json.dumps(parts))

@@ -1,0 +1,88 @@
+"""A launch with all that it starts, told from every other process by a mark that children inherit.
+
+A walk down the tree of processes would miss those whose parent has died.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+from sweeps import started
+
+_MARK = "NAS_SWEEP_TEST_FAMILY"
+
+
+class Family:
+    """What one launch has started, and what it leaves.
+
+    Attributes:
+        head: The launch itself.
+        folder: Where it may put temporary files.
+        shared: Files in shared memory that its processes were seen to have.
+    """
+
+    def __init__(self, head: subprocess.Popen[str], mark: str, folder: Path) -> None:
+        self.head, self.folder, self._mark = head, folder, mark
+        self.shared: set[str] = set()
+
+    def alive(self) -> list[psutil.Process]:
+        """Its processes that still run, the launch among them."""
+        return [process for process in psutil.process_iter() if self._owns(process)]
+
+    def look(self) -> int:
+        """Takes note of shared memory that is in use now; returns how many processes there are."""
+        members = self.alive()
+        for process in members:
+            with contextlib.suppress(OSError):
+                for link in Path(f"/proc/{process.pid}/fd").iterdir():
+                    with contextlib.suppress(OSError):
+                        self._note(str(link.readlink()))
+            with contextlib.suppress(OSError):
+                for line in Path(f"/proc/{process.pid}/maps").read_text().splitlines():
+                    self._note(line.split(maxsplit=5)[-1])
+        return len(members)
+
+    def leftovers(self) -> list[str]:
+        """Processes, shared memory and temporary files that are there though all should be gone."""
+        processes = [f"{p.pid} {' '.join(p.cmdline())[:80]}" for p in self.alive()]
+        memory = [path for path in self.shared if Path(path).exists()]
+        return processes + sorted(memory) + sorted(str(p) for p in self.folder.iterdir())
+
+    def _note(self, path: str) -> None:
+        if path.startswith("/dev/shm/"):
+            self.shared.add(path.removesuffix(" (deleted)"))
+
+    def _owns(self, process: psutil.Process) -> bool:
+        try:
+            if process.status() == psutil.STATUS_ZOMBIE:
+                return False
+            return process.environ().get(_MARK) == self._mark
+        except psutil.Error:
+            return False
+
+
+@contextlib.contextmanager
+def family(*arguments: object, **environment: str) -> Iterator[Family]:
+    """A command with a mark and a folder for temporary files of its own; all gone at the end."""
+    mark = uuid.uuid4().hex
+    # Short, for the names of Ray's sockets.
+    folder = Path(tempfile.mkdtemp(prefix="nsf-"))
+    try:
+        with started(*arguments, **environment, **{_MARK: mark}, TMPDIR=str(folder)) as head:
+            members = Family(head, mark, folder)
+            try:
+                yield members
+            finally:
+                for process in members.alive():
+                    with contextlib.suppress(psutil.Error):
+                        os.kill(process.pid, 9)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,54 @@
+"""Surfaces of a small trial, measured within a second."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+from small_trials import EPOCHS, few_digits, small_spec
+
+from results_schema import layout, tables
+from results_schema.store import LocalStore
+from results_schema.surface import SurfaceSpec
+from results_schema.surface_tables import POINTS, SURFACES
+from workers.attempt import Outcome
+from workers.landscape.survey import survey
+
+
+def small_surface(kind: str = "contour", epoch: int = EPOCHS, **changes: Any) -> SurfaceSpec:
+    """Of `small_spec()`, on a grid of 25 points."""
+    trial = changes.pop("trial", small_spec())
+    side = 1 if kind == "curvature" else 5
+    return SurfaceSpec(trial, epoch, kind, **dict[str, Any](rows=side, columns=side) | changes)
+
+
+def measure_on_few_digits(spec: SurfaceSpec, store: LocalStore, every: float) -> Outcome:
+    """What a child process runs."""
+    with few_digits():
+        return survey(spec, store, device="cpu", every=every)
+
+
+def points(store: LocalStore, spec: SurfaceSpec) -> pd.DataFrame:
+    """The surface's points, as a reader finds them now."""
+    key = layout.points(spec.surface_id)
+    return tables.from_parquet(store.get(key), POINTS, key).to_pandas()
+
+
+def summary(store: LocalStore, spec: SurfaceSpec) -> dict[str, Any]:
+    """The finished surface's row."""
+    key = layout.surface(spec.surface_id)
+    [row] = tables.from_parquet(store.get(key), SURFACES, key).to_pylist()
+    return row
+
+
+def assert_same_surface(store: LocalStore, other: LocalStore, spec: SurfaceSpec) -> None:
+    """Both stores hold the same surface, to the last bit."""
+    for key, schema in (
+        (layout.points(spec.surface_id), POINTS),
+        (layout.surface(spec.surface_id), SURFACES),
+    ):
+        one, two = (
+            tables.canonical(tables.from_parquet(s.get(key), schema, key), schema).to_pandas()
+            for s in (store, other)
+        )
+        pd.testing.assert_frame_equal(one, two, check_exact=True)

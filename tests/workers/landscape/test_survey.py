@@ -1,0 +1,299 @@
+"""The life of a surface: measured, cut off, gone on with, refused."""
+
+import itertools
+import json
+import math
+import multiprocessing
+import random
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from small_surfaces import (
+    assert_same_surface,
+    measure_on_few_digits,
+    points,
+    small_surface,
+    summary,
+)
+from small_trials import COMMIT_LAST, EPOCHS, few_digits, log, small_spec
+
+from results_schema import layout
+from results_schema.store import LocalStore, open_store
+from results_schema.surface import SurfaceSpec
+from workers.attempt import Outcome
+from workers.landscape.survey import survey
+from workers.training import checkpoint
+from workers.training.loop import train
+
+
+@pytest.fixture(autouse=True)
+def _few_digits() -> Iterator[None]:
+    with few_digits():
+        yield
+
+
+@pytest.fixture(scope="module")
+def _trained(tmp_path_factory: pytest.TempPathFactory) -> LocalStore:
+    store = open_store(tmp_path_factory.mktemp("trained") / "results")
+    with few_digits():
+        assert train(small_spec(), store, device="cpu").status == "done"
+    return store
+
+
+@pytest.fixture
+def store(_trained: LocalStore, tmp_path: Path) -> LocalStore:
+    """Holds an ended trial."""
+    return LocalStore(shutil.copytree(_trained.root, tmp_path / "results"))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(_trained: LocalStore, tmp_path_factory: pytest.TempPathFactory) -> LocalStore:
+    """Holds the trial and its contour, measured at one go."""
+    store = LocalStore(shutil.copytree(_trained.root, tmp_path_factory.mktemp("whole") / "results"))
+    with few_digits():
+        assert survey(small_surface(), store, device="cpu").status == "done"
+    return store
+
+
+def survey_log(store: LocalStore, spec: SurfaceSpec) -> str:
+    return store.get(layout.log(spec.surface_id)).decode()
+
+
+def test_a_contour_has_a_row_for_each_point_and_one_for_the_whole(store: LocalStore):
+    spec, told = small_surface(), []
+    outcome = survey(
+        spec, store, device="cpu", on_points=lambda done, total: told.append((done, total))
+    )
+    assert outcome == Outcome("done", "measured 25 points", 25)
+    assert told == [(done, 25) for done in range(1, 26)]
+    table = points(store, spec)
+    assert len(table) == 25
+    assert len(set(zip(table["row"], table["column"], strict=True))) == 25
+    assert list(table["variance"].dropna()) == []
+    assert set(table["alpha"]) == set(table["beta"]) == {-1.0, -0.5, 0.0, 0.5, 1.0}
+    row = summary(store, spec)
+    [centre] = table[(table["alpha"] == 0) & (table["beta"] == 0)]["loss"]
+    trial = store.get(layout.metrics(spec.trial.trial_id))
+    assert (row["status"], row["epoch"], row["instances"]) == ("done", EPOCHS, 80)
+    assert row["loss"] == centre
+    assert row["smallest_loss"] == table["loss"].min()
+    assert abs(row["cosine"]) < 0.5
+    assert row["device"]
+    assert trial, "the trial's own tables are left alone"
+    assert store.leases.held() == {}
+    assert survey(spec, store, device="cpu") == Outcome("done", "it was finished before")
+
+
+def test_the_centre_is_the_trials_last_test_loss(store: LocalStore):
+    spec = small_surface(rows=1, columns=1)
+    assert survey(spec, store, device="cpu").status == "done"
+    rows = checkpoint.load(store, spec.trial.trial_id, EPOCHS).rows
+    assert summary(store, spec)["loss"] == pytest.approx(rows[-1]["test_loss"], rel=1e-5)
+    row = summary(store, spec)
+    assert math.isnan(row["radius"])
+    assert json.loads(row["notes"])["radius"] == "the grid has one point"
+
+
+def test_gradient_variance_takes_a_subset_and_tells_it_by_parameter(store: LocalStore):
+    spec = small_surface("gradient_variance", rows=3, columns=3, subset=20, by_parameter=True)
+    assert survey(spec, store, device="cpu").status == "done"
+    table, row = points(store, spec), summary(store, spec)
+    assert row["instances"] == 20
+    assert min(table["variance"] - table["weights_variance"]) >= 0
+    assert min(table["standard_error"]) > 0
+    centre = table[(table["row"] == 1) & (table["column"] == 1)].iloc[0]
+    assert row["variance"] == centre["variance"]
+    assert row["batch_variance"] == 0.0, "a batch of 48 of 20 images is all of them"
+    parts = json.loads(centre["by_parameter"])
+    assert sum(parts.values()) == pytest.approx(centre["variance"], rel=1e-9)
+    assert row["parameters"] > 0
+
+
+def test_a_subset_larger_than_the_set_is_the_whole_set(store: LocalStore):
+    spec = small_surface("gradient_variance", rows=1, columns=1, subset=10_000)
+    assert survey(spec, store, device="cpu").status == "done"
+    assert summary(store, spec)["instances"] == 80
+
+
+def test_training_images_may_be_looked_at(store: LocalStore):
+    spec = small_surface(rows=1, columns=1, split="train")
+    assert survey(spec, store, device="cpu").status == "done"
+    assert summary(store, spec)["instances"] == 160
+
+
+def test_curvature_tells_both_ends_of_the_spectrum_and_the_trace(store: LocalStore):
+    spec = small_surface("curvature", subset=20)
+    assert survey(spec, store, device="cpu").status == "done"
+    row = summary(store, spec)
+    assert row["top_eigenvalue"] > 0
+    assert row["top_eigenvalue"] > row["bottom_eigenvalue"]
+    assert row["eigen_iterations"] > 1
+    assert row["trace_probes"] > 1
+    assert math.isfinite(row["trace"])
+
+
+def test_the_untrained_network_needs_no_checkpoint(tmp_path: Path):
+    store, spec = open_store(tmp_path / "empty"), small_surface(epoch=0, rows=1, columns=1)
+    assert survey(spec, store, device="cpu").status == "done"
+    assert summary(store, spec)["loss"] == pytest.approx(math.log(10), abs=0.5)
+
+
+def test_a_diverged_network_has_no_landscape_and_that_is_a_result(tmp_path: Path):
+    store, trial = open_store(tmp_path / "results"), small_spec(rate=1e30)
+    assert train(trial, store, device="cpu").status == "diverged"
+    spec = small_surface(trial=trial)
+    outcome = survey(spec, store, device="cpu")
+    assert outcome.status == "diverged"
+    row = summary(store, spec)
+    assert row["status"] == "diverged"
+    assert row["epoch"] < EPOCHS, "the last checkpoint stands for the end"
+    assert "not finite" in row["exit_reason"]
+    assert not store.has(layout.points(spec.surface_id))
+    assert survey(spec, store, device="cpu").status == "diverged"
+
+
+def test_a_missing_checkpoint_is_told_with_those_that_are_there(store: LocalStore):
+    spec = small_surface(epoch=1)
+    outcome = survey(spec, store, device="cpu")
+    assert (outcome.status, outcome.kind) == ("failed", "data")
+    assert f"no checkpoint of epoch 1; kept are: {EPOCHS}" in outcome.reason
+    assert "--checkpoint-at 1" in outcome.reason
+    assert json.loads(store.get(layout.failure(spec.surface_id)))["kind"] == "data"
+    assert "Traceback" in survey_log(store, spec)
+
+
+def test_a_damaged_checkpoint_is_no_network(store: LocalStore):
+    spec = small_surface()
+    key = layout.tensors(spec.trial.trial_id, EPOCHS)
+    store.put(key, store.get(key)[:-3])
+    outcome = survey(spec, store, device="cpu")
+    assert (outcome.status, outcome.kind) == ("failed", "data")
+    assert "SHA-256" in outcome.reason
+
+
+@pytest.mark.parametrize("asked", range(1, 4))
+def test_a_stopped_surface_goes_on_where_it_was(
+    store: LocalStore, undisturbed: LocalStore, asked: int, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("workers.training.stopping.EVERY", 0.0)
+    spec, times = small_surface(), itertools.count()
+    outcome = survey(spec, store, device="cpu", stop=lambda: next(times) > 5 * asked)
+    assert outcome.status == "stopped"
+    there = len(points(store, spec))
+    assert 0 < there == outcome.epochs < 25
+    again = survey(spec, store, device="cpu")
+    assert (again.status, again.epochs) == ("done", 25 - there), "no point is measured twice"
+    assert_same_surface(store, undisturbed, spec)
+    assert f"goes on from {there} of 25 points" in survey_log(store, spec)
+
+
+def test_damaged_points_are_measured_anew_and_told_of(
+    store: LocalStore, undisturbed: LocalStore, monkeypatch: pytest.MonkeyPatch
+):
+    spec, times = small_surface(), itertools.count()
+    monkeypatch.setattr("workers.training.stopping.EVERY", 0.0)
+    survey(spec, store, device="cpu", stop=lambda: next(times) > 5)
+    key = layout.points(spec.surface_id)
+    whole = undisturbed.get(key)
+    store.put(key, whole[:500] + bytes([whole[500] ^ 1]) + whole[501:])
+    assert survey(spec, store, device="cpu").epochs == 25
+    assert_same_surface(store, undisturbed, spec)
+    assert "the points are damaged and measured anew" in survey_log(store, spec)
+
+
+def test_killed_at_random_moments_it_ends_as_if_nothing_had_happened(
+    store: LocalStore, tmp_path: Path
+):
+    spec, moments = small_surface(rows=17, columns=17), random.Random(5)
+    whole = LocalStore(shutil.copytree(store.root, tmp_path / "whole"))
+    survey(spec, whole, device="cpu")
+    processes = multiprocessing.get_context("forkserver")
+    # What takes long to import, so that each worker is forked within a fraction of a second.
+    processes.set_forkserver_preload(["pandas", "pytest", "workers.landscape.survey"])
+    seen = kills = 0
+    for _ in range(4):
+        worker = processes.Process(target=measure_on_few_digits, args=(spec, store, 0.0))
+        worker.start()
+        while worker.is_alive() and measured(store, spec) == seen:
+            time.sleep(0.005)
+        worker.join(moments.uniform(0, 0.2))
+        worker.kill()
+        worker.join()
+        kills += worker.exitcode != 0
+        assert measured(store, spec) >= seen, "no point is lost"
+        seen = measured(store, spec)
+    assert kills
+    outcome = survey(spec, store, device="cpu")
+    assert outcome.status == "done"
+    assert outcome.epochs == 17 * 17 - seen, "none is measured twice beyond the last write"
+    assert_same_surface(store, whole, spec)
+    assert store.leases.held() == {}
+
+
+def measured(store: LocalStore, spec: SurfaceSpec) -> int:
+    return len(points(store, spec)) if store.has(layout.points(spec.surface_id)) else 0
+
+
+def test_a_surface_that_was_taken_over_writes_nothing_more(
+    store: LocalStore, undisturbed: LocalStore
+):
+    spec = small_surface()
+
+    def take_over(done: int, total: int) -> None:
+        if done == 10:
+            store.leases.fence(spec.surface_id, "old")
+            assert survey(spec, store, device="cpu").status == "done"
+
+    outcome = survey(spec, store, device="cpu", token="old", every=0, on_points=take_over)
+    assert outcome.status == "superseded"
+    assert_same_surface(store, undisturbed, spec)
+
+
+def test_an_error_is_recorded_and_forgotten_once_the_surface_ends(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+):
+    def broken(*_: object) -> None:
+        raise ValueError("no grid")
+
+    spec = small_surface()
+    monkeypatch.setattr("workers.landscape.survey.measure", broken)
+    assert survey(spec, store, device="cpu").kind == "error"
+    assert store.has(layout.failure(spec.surface_id))
+    monkeypatch.undo()
+    assert survey(spec, store, device="cpu").status == "done"
+    assert not store.has(layout.failure(spec.surface_id))
+
+
+def test_overflow_is_kept_as_it_is(store: LocalStore):
+    spec = small_surface(rows=3, columns=3, extent=1e30)
+    assert survey(spec, store, device="cpu").status == "done"
+    table, row = points(store, spec), summary(store, spec)
+    assert len(table) == 9, "a loss that is infinite or NaN is a row all the same"
+    assert row["nonfinite"] == pytest.approx(8 / 9)
+    assert torch.tensor(table["loss"]).isfinite().sum() == 1
+
+
+def test_the_logs_of_trial_and_surface_are_apart(store: LocalStore):
+    before = log(store, small_spec())
+    survey(small_surface(rows=1, columns=1), store, device="cpu")
+    assert log(store, small_spec()) == before
+
+
+def test_a_surface_of_another_version_is_refused(store: LocalStore):
+    outcome = survey(small_surface(version=7), store, device="cpu")
+    assert (outcome.status, outcome.kind) == ("failed", "spec")
+    assert "version of the landscape is 7" in outcome.reason
+
+
+def test_the_last_checkpoint_must_be_that_of_an_ended_trial(tmp_path: Path):
+    """While a trial trains, its newest checkpoint does not stand for its end."""
+    store, asked = open_store(tmp_path / "results"), itertools.count()
+    train(
+        small_spec(), store, device="cpu", checkpointing=COMMIT_LAST, stop=lambda: next(asked) > 1
+    )
+    outcome = survey(small_surface(), store, device="cpu")
+    assert (outcome.status, outcome.kind) == ("failed", "data")
