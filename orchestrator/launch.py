@@ -6,7 +6,6 @@ driver is killed, goes away with the launch. What counts is in the store.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import tempfile
 import uuid
@@ -22,12 +21,12 @@ from orchestrator.cluster import cluster, has_gpus, slots
 from orchestrator.device import choose_device
 from orchestrator.interrupt import interruptible
 from orchestrator.plan import Plan
+from orchestrator.presence import present
 from orchestrator.progress import Progress
 from orchestrator.queue import Queue, Work, item_id
 from orchestrator.search import QueueSearcher
 from orchestrator.trainable import NamedItem, train_item
 from results_schema import layout
-from results_schema.errors import StoreError
 from results_schema.store import LocalStore
 
 
@@ -88,9 +87,8 @@ def run(plan: Plan, store: LocalStore, options: Options, console: Console) -> Re
     queue.room.say = lambda text: console.print(text, style="yellow", markup=False, highlight=False)
     queue.add_surfaces(plan.unmeasured)
     owed: list[Work] = [*plan.owed, *plan.unmeasured]
-    store.put(layout.launch(launch), b"")
     try:
-        with cluster(options.address, console):
+        with present(store, launch), cluster(options.address, console):
             device = options.device or choose_device(plan, has_gpus(), options.cpu_will_do)
             shares = [options.gpus_per_trial] * bool(plan.owed)
             shares += [options.gpus_per_surface] * bool(plan.unmeasured)
@@ -119,8 +117,6 @@ def run(plan: Plan, store: LocalStore, options: Options, console: Console) -> Re
                 _tune(QueueSearcher(queue, settings, progress, at_once), device, options)
     finally:
         queue.close_all()  # only now is every worker gone
-        with contextlib.suppress(StoreError):
-            store.delete(layout.launch(launch))
     return Report(queue.endings, queue.reasons, interruption.came, queue.unfit or queue.room.full)
 
 

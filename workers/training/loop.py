@@ -90,7 +90,8 @@ class _Training:
             return "stopped", "before it began"
         check_versions(spec)
         device = devices.choose(self.device)
-        provenance = gather(device) | count_attempt(self.store, self.lease, spec.trial_id)
+        attempts = count_attempt(self.store, self.lease, spec.trial_id, spec.recipe.epochs)
+        provenance = gather(device) | attempts
         self.log.say(
             f"attempt {provenance['attempts']} of {spec.trial_id} on {provenance['host']}, {device}"
         )
