@@ -43,6 +43,7 @@ class Options:
             trial waits.
         checkpoint_every: Seconds between checkpoints.
         checkpoint_at: Epochs whose checkpoints are kept for good.
+        deterministic: Whether trials on a GPU must give the same bits again.
         cpu_will_do: Whether a CPU may be chosen.
     """
 
@@ -53,6 +54,7 @@ class Options:
     landscape: str = "first"
     checkpoint_every: float = 60.0
     checkpoint_at: tuple[int, ...] = ()
+    deterministic: bool = False
     cpu_will_do: bool = False
 
 
@@ -100,6 +102,7 @@ def run(plan: Plan, store: LocalStore, options: Options, console: Console) -> Re
                 "store": str(store.root),
                 "launch": launch,
                 "device": device,
+                "deterministic": options.deterministic,
                 "checkpoint_every": options.checkpoint_every,
                 "checkpoint_at": sorted({*options.checkpoint_at, *plan.looked_at}),
             }
