@@ -28,6 +28,8 @@ ROOM = 10**9
 """Bytes that a store and main memory should have free at least."""
 SKEW = 30.0
 """Seconds by which the store's clock may differ: `status` tells lost workers by it after 60."""
+YEARS = 2026, 2100
+"""Between which a clock may stand: nothing is run before it was released."""
 DRIVER = Path("/proc/driver/nvidia/version")
 """Where NVIDIA's kernel module tells its version."""
 
@@ -86,8 +88,22 @@ def check_memory() -> Check:
     return Check("machine", "ok", found)
 
 
-def check_store(store: Path) -> Check:
-    """Whether the store can be written, durably and by one worker alone, and has room."""
+def check_clock() -> Check:
+    """A clock that was never set dates rows and heartbeats wrongly."""
+    now = time.gmtime()
+    found = time.strftime("%Y-%m-%d %H:%M UTC", now)
+    if not YEARS[0] <= now.tm_year <= YEARS[1]:
+        return Check("clock", "bad", f"it says {found}", "set this machine's clock, by NTP")
+    return Check("clock", "ok", found)
+
+
+def check_store(store: Path, room: int = ROOM) -> Check:
+    """Whether the store can be written, durably and by one worker alone, and has room.
+
+    Args:
+        store: Its folder, which need not be there yet.
+        room: Bytes that should be free.
+    """
     place = store.absolute()
     while not place.exists():
         place = place.parent
@@ -116,8 +132,10 @@ def check_store(store: Path) -> Check:
     if abs(skew) > SKEW:
         said = f"its clock is {skew:+.0f} s off this machine's"
         return Check("store", "bad", said, "set both by NTP")
-    if free < ROOM:
-        return Check("store", "bad", f"{place}: {amount(free)} free", "make room")
+    if free < room:
+        said = f"{place}: {amount(free)} free, and {amount(room)} may be needed"
+        fix = "make room there (nas-sweep gc finds what nobody needs), or use --store elsewhere"
+        return Check("store", "bad", said, fix)
     return Check("store", "ok", f"{place} can be written, {amount(free)} free")
 
 

@@ -111,6 +111,9 @@ def plan(
     metavar="EPOCH",
     help="Keep this epoch's checkpoint for good; may be repeated.",
 )
+@click.option(
+    "--deterministic", is_flag=True, help="Give the same bits again on a GPU too; slower."
+)
 def launch(
     experiments: tuple[str, ...],
     profile: str | None,

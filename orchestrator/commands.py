@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from orchestrator import environment, plan_view
+from orchestrator import environment, plan_view, preflight
 from orchestrator.cancel import forget
 from orchestrator.device import choose_device, local_gpu
 from orchestrator.experiment import Experiment
@@ -17,7 +17,6 @@ from results_schema import layout, surface_tables, tables
 from results_schema.errors import ConfigError
 from results_schema.store import LocalStore, open_store
 from results_schema.trial import TrialSpec
-from workers.data.folder import ready
 
 if TYPE_CHECKING:
     from orchestrator.launch import Report
@@ -47,7 +46,8 @@ def launch(
         became unfit, or was full when it was interrupted, 130 interrupted.
 
     Raises:
-        MachineError: There is no GPU, and nothing says that a CPU will do.
+        MachineError: There is no GPU, and nothing says that a CPU will do; or the clock is wrong.
+        StoreError: The store can't be written, or lacks room for what is owed.
         DataError: A data set can't be had on this machine.
     """
     store = open_store(location)
@@ -101,11 +101,11 @@ def _work(
     plan_view.describe(plan, console)
     profiled = all(experiment.profile for experiment in experiments)
     work: list[TrialSpec] = [*plan.owed, *(surface.trial for surface in plan.unmeasured)]
-    if work and settings["address"] is None:
-        settings["device"] = settings["device"] or choose_device(plan, local_gpu(), profiled)
-        # On a cluster the nodes have data folders of their own.
-        for dataset in dict.fromkeys(spec.dataset for spec in work):
-            ready(dataset)
+    if work:
+        if settings["address"] is None:
+            settings["device"] = settings["device"] or choose_device(plan, local_gpu(), profiled)
+        asked = {name: settings[name] for name in ("device", "address")}
+        preflight.check(plan, store, **asked, kept=settings.get("checkpoint_at", ()))
     for experiment in experiments:
         rows = tables.to_parquet(member_rows(experiment), tables.MEMBERS)
         store.put(layout.members(experiment.name), rows)

@@ -46,6 +46,7 @@ def run_checks(store: Path) -> Iterator[Check]:
     yield checks.check_python()
     yield checks.check_packages()
     yield checks.check_memory()
+    yield checks.check_clock()
     yield checks.check_store(store)
     yield checks.check_browser()
     yield checks.check_ray()

@@ -6,7 +6,6 @@ driver is killed, goes away with the launch. What counts is in the store.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import tempfile
 import uuid
@@ -17,16 +16,17 @@ from typing import Any
 from ray import tune
 from rich.console import Console
 
+from orchestrator import space
 from orchestrator.cluster import cluster, has_gpus, slots
 from orchestrator.device import choose_device
 from orchestrator.interrupt import interruptible
 from orchestrator.plan import Plan
+from orchestrator.presence import present
 from orchestrator.progress import Progress
 from orchestrator.queue import Queue, Work, item_id
 from orchestrator.search import QueueSearcher
 from orchestrator.trainable import NamedItem, train_item
 from results_schema import layout
-from results_schema.errors import StoreError
 from results_schema.store import LocalStore
 
 
@@ -43,6 +43,7 @@ class Options:
             trial waits.
         checkpoint_every: Seconds between checkpoints.
         checkpoint_at: Epochs whose checkpoints are kept for good.
+        deterministic: Whether trials on a GPU must give the same bits again.
         cpu_will_do: Whether a CPU may be chosen.
     """
 
@@ -53,6 +54,7 @@ class Options:
     landscape: str = "first"
     checkpoint_every: float = 60.0
     checkpoint_at: tuple[int, ...] = ()
+    deterministic: bool = False
     cpu_will_do: bool = False
 
 
@@ -83,12 +85,12 @@ def run(plan: Plan, store: LocalStore, options: Options, console: Console) -> Re
     launch = uuid.uuid4().hex[:12]
     queue = Queue(store, surfaces_last=options.landscape == "last")
     queue.add(plan.owed)
+    queue.room.size = max(map(space.checkpoint, plan.owed), default=queue.room.size)
+    queue.room.say = lambda text: console.print(text, style="yellow", markup=False, highlight=False)
     queue.add_surfaces(plan.unmeasured)
     owed: list[Work] = [*plan.owed, *plan.unmeasured]
-    queue.room.say = lambda text: console.print(text, style="yellow", markup=False, highlight=False)
-    store.put(layout.launch(launch), b"")
     try:
-        with cluster(options.address, console):
+        with present(store, launch), cluster(options.address, console):
             device = options.device or choose_device(plan, has_gpus(), options.cpu_will_do)
             shares = [options.gpus_per_trial] * bool(plan.owed)
             shares += [options.gpus_per_surface] * bool(plan.unmeasured)
@@ -100,6 +102,7 @@ def run(plan: Plan, store: LocalStore, options: Options, console: Console) -> Re
                 "store": str(store.root),
                 "launch": launch,
                 "device": device,
+                "deterministic": options.deterministic,
                 "checkpoint_every": options.checkpoint_every,
                 "checkpoint_at": sorted({*options.checkpoint_at, *plan.looked_at}),
             }
@@ -117,8 +120,6 @@ def run(plan: Plan, store: LocalStore, options: Options, console: Console) -> Re
                 _tune(QueueSearcher(queue, settings, progress, at_once), device, options)
     finally:
         queue.close_all()  # only now is every worker gone
-        with contextlib.suppress(StoreError):
-            store.delete(layout.launch(launch))
     return Report(queue.endings, queue.reasons, interruption.came, queue.unfit or queue.room.full)
 
 

@@ -14,8 +14,9 @@ from pathlib import Path
 from orchestrator import lookup
 from orchestrator.removal import everything
 from results_schema import layout
-from results_schema.errors import ConfigError
+from results_schema.errors import ConfigError, MissingKey
 from results_schema.faults import unfit
+from results_schema.holder import Holder
 from results_schema.store import LocalStore
 
 OLD = 86400.0
@@ -90,11 +91,23 @@ def _staged(store: LocalStore) -> Iterator[Litter]:
 
 
 def _old_requests(store: LocalStore) -> Iterator[Litter]:
-    start, ended = layout.stop(""), layout.names(store.list(layout.TRIALS))
-    stops = [key for key in store.list(layout.REQUESTS) if key.startswith(start)]
+    ended, requests = layout.names(store.list(layout.TRIALS)), store.list(layout.REQUESTS)
+    launches = [key for key in requests if key.startswith(layout.launch(""))]
+    dead = [key for key in launches if _is_old(store.root / key) or _is_dead(store, key)]
+    starts = layout.stop(""), layout.room("")
+    stops = [key for key in requests if key.startswith(starts)]
     cancels = [layout.cancel(trial_id) for trial_id in sorted(lookup.cancelled(store) & ended)]
     old = [key for key in stops if _is_old(store.root / key)]
     yield Litter("requests of the past", keys=(*old, *cancels))
+    yield Litter("files of launches that were killed", keys=tuple(dead))
+
+
+def _is_dead(store: LocalStore, key: str) -> bool:
+    """Whether the launch ran on this machine, and is no more."""
+    try:
+        return Holder.from_json(store.get(key), key.rsplit("-", 1)[-1]).dead
+    except MissingKey:
+        return False
 
 
 def _unnamed(store: LocalStore) -> set[str]:

@@ -9,9 +9,10 @@ from typing import Any
 
 from rich.console import Console
 
-from orchestrator import estimate
+from orchestrator import estimate, space
 from orchestrator.experiment import Experiment
 from orchestrator.plan import Plan, make_plan
+from orchestrator.removal import amount
 from orchestrator.words import cores
 from results_schema.errors import ConfigError
 from results_schema.store import LocalStore
@@ -65,6 +66,8 @@ def describe(plan: Plan, console: Console) -> None:
         here = estimate.duration(work, "cpu", cores())
         gpu = estimate.duration(work, "cuda", 1)
         console.print(f"that takes {gpu}, or {here} (rough)", highlight=False)
+        disk = space.needed(plan, kept=(), side_by_side=cores())
+        console.print(f"and up to {amount(disk)} of disk", highlight=False)
 
 
 def _one_trial(plan: Plan, start: str) -> str:
@@ -93,4 +96,5 @@ def _as_json(plan: Plan) -> dict[str, Any]:
         },
         "unmeasured": [surface.surface_id for surface in plan.unmeasured],
         "points": plan.points,
+        "bytes": space.needed(plan, kept=(), side_by_side=cores()),
     }

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import json
-import math
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -37,7 +36,7 @@ class Running:
         trial_id: Of the trial.
         host: Of the holder.
         epoch: Epochs trained.
-        epochs: To train; None while its schedule does not tell.
+        epochs: To train; None where that is not known.
         row_age: Seconds since the last row, None without any.
         beat_age: Seconds since the last heartbeat, by the file system's clock.
         lost: Whether the holder is dead, or silent for so long that it may be replaced.
@@ -143,13 +142,14 @@ class Observer:
         return self._ended[trial_id]
 
     def _running(self, trial_id: str, holder: Holder) -> Running:
-        rate, epoch, first, row_age = 0.0, 0, 0.0, None
+        epoch, row_age = 0, None
         try:
-            file = pq.ParquetFile(io.BytesIO(self.store.get(layout.metrics(trial_id))))
-            table = file.read(["epoch", "rate", "finished_at"])
+            data = io.BytesIO(self.store.get(layout.metrics(trial_id)))
+            file = pq.ParquetFile(data, page_checksum_verification=True)
+            table = file.read(["epoch", "finished_at"])
             if len(table):
-                first, last = table["rate"][0].as_py(), table.slice(len(table) - 1).to_pylist()[0]
-                rate, epoch = last["rate"], last["epoch"]
+                [last] = table.slice(len(table) - 1).to_pylist()
+                epoch = last["epoch"]
                 row_age = max(0.0, time.time() - last["finished_at"].timestamp())
         except (NasSweepError, pa.ArrowException, OSError, ValueError, KeyError):
             pass  # none yet, or damaged: its worker will write it anew
@@ -159,8 +159,16 @@ class Observer:
         except OSError:
             beat_age = None
         lost = self.store.leases.expired(trial_id, holder) or (beat_age or 0.0) >= EXPIRY
-        epochs = epochs_asked(first, rate, epoch)
+        epochs = self._epochs(trial_id)
         return Running(trial_id, holder.host, epoch, epochs, row_age, beat_age, lost)
+
+    def _epochs(self, trial_id: str) -> int | None:
+        """As its worker noted when it began; None if that was lost, or of an older release."""
+        try:
+            noted = json.loads(self.store.get(layout.attempts(trial_id)))["epochs"]
+        except (NasSweepError, ValueError, KeyError, TypeError):
+            return None
+        return noted if isinstance(noted, int) else None
 
     def _failure(self, trial_id: str) -> dict[str, str]:
         try:
@@ -170,22 +178,6 @@ class Observer:
         read = read if isinstance(read, dict) else {}
         told = {name: str(read.get(name, "unknown")) for name in ("kind", "message", "at")}
         return {"trial_id": trial_id, **told, "log": self.store.locate(layout.log(trial_id))}
-
-
-def epochs_asked(first: float, rate: float, epoch: int) -> int | None:
-    """E of the cosine schedule lr(e) = ½·lr·(1 + cos(π e / E)), e = epoch − 1 (Section A.3).
-
-    The store has no spec of a trial that has not ended, but its rows have the rate of each epoch.
-
-    Args:
-        first: The rate of the first epoch.
-        rate: That of a later one.
-        epoch: Which, counted from 1.
-    """
-    if epoch < 2 or not 0 < rate < first:
-        return None
-    found = math.pi * (epoch - 1) / math.acos(2 * rate / first - 1)
-    return round(found) if abs(found - round(found)) < 0.01 and round(found) >= epoch else None
 
 
 def as_json(status: Status) -> dict[str, Any]:

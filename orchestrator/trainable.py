@@ -28,7 +28,7 @@ def train_item(config: dict[str, Any]) -> None:
     Args:
         config: "token" of the item, "names" and "specs" of its trials or its surface, the latter
             as canonical JSON, and under "settings" what is the same for the whole launch: "store",
-            "launch", "device", "checkpoint_every", "checkpoint_at".
+            "launch", "device", "deterministic", "checkpoint_every", "checkpoint_at".
     """
     settings = config["settings"]
     store = LocalStore(settings["store"])
@@ -71,6 +71,7 @@ def _work(name: str, text: str, store: LocalStore, token: str, settings: dict[st
         TrialSpec.from_json(text),
         store,
         device=settings["device"],
+        deterministic=settings["deterministic"],
         token=token,
         checkpointing=Checkpointing(
             every=settings["checkpoint_every"], at=frozenset(settings["checkpoint_at"])

@@ -40,17 +40,28 @@ class Holder:
     def of(cls, folder: Path) -> Holder:
         """The holder whose folder this is, known by its token alone while it can't be read."""
         try:
-            read = json.loads((folder / "heartbeat").read_bytes())
-            holder = cls(**read | {"token": folder.name})
+            return cls.from_json((folder / "heartbeat").read_bytes(), folder.name)
+        except OSError:
+            return cls.from_json(b"", folder.name)
+
+    @classmethod
+    def from_json(cls, text: bytes, token: str) -> Holder:
+        """What `to_json` wrote; known by its token alone if it is damaged."""
+        try:
+            holder = cls(**json.loads(text) | {"token": token})
             if not 0 <= holder.pid < 2**31:
                 raise ValueError(f"no process id: {holder.pid}")
             return holder
-        except (OSError, ValueError, TypeError):
-            return cls(folder.name, "unknown", "", 0, 0, 0)
+        except (ValueError, TypeError):
+            return cls(token, "unknown", "", 0, 0, 0)
+
+    def to_json(self) -> str:
+        """All of it."""
+        return json.dumps(asdict(self))
 
     def write(self, path: Path) -> None:
         """Writes what `of` reads."""
-        path.write_text(json.dumps(asdict(self)))
+        path.write_text(self.to_json())
 
     @property
     def dead(self) -> bool:

@@ -103,7 +103,7 @@ def room(token: str) -> str:
 
 
 def attempts(trial_id: str) -> str:
-    """How many workers have trained the trial, and since when, as JSON."""
+    """How many workers have trained the trial, since when and to which epoch, as JSON."""
     return f"{checkpoints(trial_id)}attempts.json"
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Protocol
 
 from results_schema import layout, surface_tables, tables
-from results_schema.errors import MissingKey, StoreError
+from results_schema.errors import CorruptData, MissingKey, StoreError
 from results_schema.faults import unfit
 from results_schema.lease import Lease, Leases
 
@@ -49,11 +49,16 @@ class Store(Protocol):
         """
         ...
 
-    def get(self, key: str) -> bytes:
+    def get(self, key: str, *, most: int | None = None) -> bytes:
         """The bytes under the key.
+
+        Args:
+            key: Where.
+            most: How many there may be: of more, none is read, lest they fill the memory.
 
         Raises:
             MissingKey: There are none.
+            CorruptData: There are more than there may be.
             StoreError: They could not be read.
         """
         ...
@@ -119,11 +124,15 @@ class LocalStore:
                 staged.unlink()
             raise unfit(error, target) from error
 
-    def get(self, key: str) -> bytes:
+    def get(self, key: str, *, most: int | None = None) -> bytes:
         """See `Store.get`."""
         path = self._path(key)
         try:
-            return path.read_bytes()
+            with path.open("rb") as file:
+                size = os.fstat(file.fileno()).st_size
+                if most is not None and size > most:
+                    raise CorruptData(f"it has {size} bytes, not {most} at most", where=str(path))
+                return file.read()
         except _MISSING as error:
             raise MissingKey("nothing is stored here", where=str(path)) from error
         except OSError as error:

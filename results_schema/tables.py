@@ -44,6 +44,7 @@ TRIALS = table(
     result("learning_rate", REAL, "at the first epoch"),
     result("seed", LONG, "of every draw"),
     result("precision", TEXT, "of the arithmetic"),
+    result("recipe_version", INT, "of the training algorithm"),
     result("width", REAL, "of the normal cell (Section 3.2)", unit="c"),
     result("depth", INT, "of the normal cell (Section 3.2)", unit="edges"),
     result("parameters", LONG, "trainable numbers of the network"),

@@ -37,6 +37,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--checkpoint-every", type=float, default=60.0, metavar="S", help="seconds (default: 60)"
     )
+    parser.add_argument(
+        "--deterministic", action="store_true", help="the same bits again on a GPU too; slower"
+    )
     options = parser.parse_args(arguments)
     try:
         spec = _read(options.spec)
@@ -47,6 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
                 spec,
                 store,
                 device=options.device,
+                deterministic=options.deterministic,
                 checkpointing=Checkpointing(every=options.checkpoint_every),
                 on_epoch=lambda row: _print(row, spec.recipe.epochs),
                 stop=stop,

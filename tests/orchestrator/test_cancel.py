@@ -80,7 +80,7 @@ def test_a_worker_commits_its_epoch_and_the_queue_lets_go(tmp_path, monkeypatch)
 
     monkeypatch.setattr("orchestrator.trainable.tune.report", report)
     settings = {"store": str(store.root), "launch": "now", "device": "cpu"}
-    settings |= {"checkpoint_every": 1e9, "checkpoint_at": []}
+    settings |= {"deterministic": False, "checkpoint_every": 1e9, "checkpoint_at": []}
     config = {"token": item.token, "specs": [spec.to_json()], "settings": settings}
     with few_digits():
         train_item(config)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from importlib import metadata
 
 import pytest
@@ -28,7 +29,7 @@ def test_a_sound_machine_passes_and_the_store_stays_as_it_was(run, trained, loca
     assert code == 0, output + errors
     names = [line[6:].split(":")[0] for line in output.splitlines()]
     assert names == [
-        *("python", "packages", "machine", "store", "browser", "ray", "gpu"),
+        *("python", "packages", "machine", "clock", "store", "browser", "ray", "gpu"),
         *("data digits", "data synthetic"),
     ]
     assert f"ray: {metadata.version('ray')}" in output
@@ -57,6 +58,18 @@ def test_a_clock_that_is_off_is_noticed(tmp_path, monkeypatch):
     found = checks.check_store(tmp_path)
     assert found.verdict == "bad"
     assert "+90 s" in found.found
+
+
+def test_a_clock_that_was_never_set_is_noticed(monkeypatch):
+    assert checks.check_clock().verdict == "ok"
+    monkeypatch.setattr("orchestrator.checks.time.gmtime", lambda: time.struct_time(9 * [0]))
+    assert checks.check_clock().verdict == "bad"
+
+
+def test_less_room_than_is_needed_is_told_with_both_amounts(tmp_path):
+    found = checks.check_store(tmp_path, room=10**18)
+    assert found.verdict == "bad"
+    assert "1000000.0 TB may be needed" in found.found
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

@@ -2,14 +2,19 @@
 
 import os
 import shutil
+import subprocess
+import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from small_stores import contents, empty_store, renamed_members
 from small_trials import COMMIT_ALL, assert_same, train_on_few_digits
 
+from orchestrator.presence import present
 from results_schema import layout
+from results_schema.holder import Holder
 from workers.training import checkpoint
 from workers.training.loop import Checkpointing
 
@@ -143,6 +148,24 @@ def test_where_it_is_unknown_what_is_named_nothing_goes(run, trained):
     assert "no experiment names any trial" in errors
     trained.store.put(key, whole[:-9])
     assert contents(trained.store) == before
+
+
+def test_what_a_killed_launch_left_goes_and_a_living_ones_file_stays(run, trained):
+    store = trained.store
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    holder = replace(Holder.here("gone"), pid=gone.pid, born=0)
+    gone.wait()
+    store.put(layout.launch("gone"), holder.to_json().encode())
+    for name in ("elsewhere", "days"):
+        other = replace(Holder.here(name), machine="another")
+        store.put(layout.launch(name), other.to_json().encode())
+    age(store.root / layout.launch("days"))
+    with present(store, "living"):
+        _, output, _ = run("gc", "--yes")
+        assert "files of launches that were killed: 2 files" in output
+        living = [layout.launch("elsewhere"), layout.launch("living")]
+        assert store.list(layout.REQUESTS) == living
+    assert store.list(layout.REQUESTS) == living[:1]
 
 
 def test_links_are_not_followed(run, trained, tmp_path):

@@ -7,9 +7,8 @@ import time
 import pytest
 from small_stores import contents, empty_store, renamed_members
 
-from orchestrator.status import Observer, epochs_asked
+from orchestrator.status import Observer
 from results_schema import layout
-from workers.training.engine import cosine_rate
 
 
 def test_every_state_is_counted_and_nothing_is_touched(run, trained):
@@ -165,13 +164,13 @@ def test_an_ending_is_read_once_and_a_trial_put_back_is_owed_again(trained):
     assert observer.look([]).of("owed") == trained.ids[:1]
 
 
-@pytest.mark.parametrize(("epochs", "epoch"), [(2, 2), (600, 2), (600, 600), (30_000, 2), (50, 7)])
-def test_the_schedule_tells_how_many_epochs_there_are(epochs, epoch):
-    rate = cosine_rate(0.025, epoch, epochs)
-    assert epochs_asked(0.025, rate, epoch) == epochs
-
-
-@pytest.mark.parametrize("rate", [0.025, 0.03, 0.0, -1.0, float("nan"), 0.0249])
-def test_a_rate_of_no_such_schedule_tells_nothing(rate):
-    assert epochs_asked(0.025, 0.025, 1) is None
-    assert epochs_asked(0.025, rate, 5) is None
+@pytest.mark.parametrize(
+    ("noted", "epochs"),
+    [(b'{"attempts": 2, "epochs": 600}', 600), (b"{}", None), (b"[", None), (b"7", None)],
+)
+def test_a_running_trial_tells_how_many_epochs_it_is_to_train(run, trained, noted, epochs):
+    trained.cut_off(trained.ids[0])
+    trained.held_elsewhere(trained.ids[0])
+    trained.store.put(layout.attempts(trained.ids[0]), noted)
+    [running] = json.loads(run("status", "--json")[1])["running"]
+    assert (running["epoch"], running["epochs"]) == (2, epochs)

@@ -9,7 +9,7 @@ def test_a_node_that_does_not_share_the_store_trains_nothing_and_says_so(tmp_pat
     spec, told = small_spec(), []
     monkeypatch.setattr("orchestrator.trainable.tune.report", told.append)
     settings = {"store": str(tmp_path / "elsewhere"), "launch": "now", "device": "cpu"}
-    settings |= {"checkpoint_every": 1e9, "checkpoint_at": []}
+    settings |= {"deterministic": False, "checkpoint_every": 1e9, "checkpoint_at": []}
     train_item(
         {"token": "t", "names": [spec.trial_id], "specs": [spec.to_json()], "settings": settings}
     )

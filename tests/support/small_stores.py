@@ -59,6 +59,8 @@ class Trained:
         key = layout.metrics(trial_id)
         table = tables.from_parquet(self.store.get(key), tables.METRICS, key).slice(0, rows)
         self.store.put(key, tables.to_parquet(table.to_pylist(), tables.METRICS))
+        noted = {"attempts": 1, "started_at": "2020-04-26T12:00:00+00:00", "epochs": EPOCHS}
+        self.store.put(layout.attempts(trial_id), json.dumps(noted).encode())
 
     def fail(self, trial_id: str, message: str = "out of memory") -> None:
         """Makes an ended trial one that failed after a row."""

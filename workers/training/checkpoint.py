@@ -26,6 +26,9 @@ from results_schema.store import Store
 
 Row = dict[str, Any]
 
+LARGEST_STATE, LARGEST_TENSORS = 100_000_000, 10_000_000_000
+"""Bytes beyond which a file is refused unread: of 200,000 rows, and of a billion parameters."""
+
 _PART = re.compile(r".*/epoch-(\d+)/(state\.json|tensors\.safetensors)")
 
 
@@ -54,6 +57,7 @@ def save(store: Store, lease: Lease, trial_id: str, checkpoint: Checkpoint) -> N
         "trial_id": trial_id,
         "epoch": checkpoint.epoch,
         "kept": checkpoint.kept,
+        "tensors_bytes": len(data),
         "tensors_sha256": hashlib.sha256(data).hexdigest(),
         "rows": [row | {"finished_at": row["finished_at"].isoformat()} for row in checkpoint.rows],
     }
@@ -94,10 +98,13 @@ def load(store: Store, trial_id: str, epoch: int) -> Checkpoint:
 
     Raises:
         MissingKey: There is no such checkpoint.
-        CorruptData: A hash does not hold, or the content is not this trial's.
+        CorruptData: A file is larger than it can be, a hash does not hold, or the content is not
+            this trial's.
     """
     payload = _payload(store, trial_id, epoch)
-    data = store.get(layout.tensors(trial_id, epoch))
+    # What was committed says how large it is; releases before did not.
+    size = min(payload.get("tensors_bytes", LARGEST_TENSORS), LARGEST_TENSORS)
+    data = store.get(layout.tensors(trial_id, epoch), most=size)
     if hashlib.sha256(data).hexdigest() != payload["tensors_sha256"]:
         raise CorruptData("its SHA-256 does not hold", where=layout.tensors(trial_id, epoch))
     try:
@@ -149,7 +156,7 @@ def _parts(store: Store, trial_id: str) -> list[tuple[int, str]]:
 def _payload(store: Store, trial_id: str, epoch: int) -> dict[str, Any]:
     """What a checkpoint's JSON carries, its hash verified."""
     where = layout.state(trial_id, epoch)
-    text = store.get(where)
+    text = store.get(where, most=LARGEST_STATE)
     try:
         state = json.loads(text)
         payload, digest = state["payload"], state["sha256"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import resource
 from pathlib import Path
@@ -11,15 +12,25 @@ import torch
 from results_schema.errors import MachineError
 
 
-def choose(name: str | None = None) -> torch.device:
+def choose(name: str | None = None, *, deterministic: bool = False) -> torch.device:
     """The device to train on, made ready for exact fp32.
 
     Args:
         name: "cuda", "cuda:1", "cpu", or None for a GPU where there is one.
+        deterministic: Whether every kernel must give the same bits again, on a GPU too. A kernel
+            that can't raises an error. A CPU does so by itself at a fixed number of threads.
 
     Raises:
         MachineError: A GPU was asked for and there is none, or the name means nothing.
     """
+    if deterministic:
+        # Read when cuBLAS starts, which is later than this.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    # Set either way, as a process may train one trial after the other.
+    torch.use_deterministic_algorithms(deterministic)
+    # It would also fill what is about to be written with NaN: that finds mistakes, at a price.
+    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.backends.cudnn.deterministic = deterministic
     try:
         device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
     except RuntimeError as error:
@@ -38,7 +49,7 @@ def choose(name: str | None = None) -> torch.device:
         )
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
-    torch.backends.cudnn.benchmark = True
+    torch.backends.cudnn.benchmark = not deterministic
     return device
 
 

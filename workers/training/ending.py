@@ -57,6 +57,7 @@ def trial_row(
         "learning_rate": spec.learning_rate,
         "seed": spec.seed,
         "precision": spec.precision,
+        "recipe_version": spec.recipe.version,
         "width": float(spec.genotype.width),
         "depth": spec.genotype.depth,
         "parameters": parameters,

@@ -13,6 +13,8 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
+
 from results_schema import layout, tables
 from results_schema.errors import SpecError, StoreError
 from results_schema.lease import Lease
@@ -38,6 +40,7 @@ def train(
     store: Store,
     *,
     device: str | None = None,
+    deterministic: bool = False,
     token: str | None = None,
     checkpointing: Checkpointing = ONCE_A_MINUTE,
     on_epoch: Callable[[Row], None] = lambda row: None,
@@ -48,7 +51,8 @@ def train(
     Args:
         spec: The trial.
         store: Where its rows and checkpoints go.
-        device: See `device.choose`.
+        device: See `device.choose`, like the next.
+        deterministic: Whether a GPU must give the same bits again; no part of the identity.
         token: Name of the lease, chosen by whoever may want to fence it.
         checkpointing: When to commit.
         on_epoch: Told each published row.
@@ -60,9 +64,12 @@ def train(
         written, with its traceback in the trial's log.
     """
 
+    def use() -> torch.device:
+        return devices.choose(device, deterministic=deterministic)
+
     def begin(lease: Lease, log: ItemLog) -> _Training:
         history = History(store, lease, spec.trial_id, checkpointing)
-        return _Training(spec, store, lease, log, history, device, on_epoch, stop)
+        return _Training(spec, store, lease, log, history, use, on_epoch, stop)
 
     return attempt(store, spec.trial_id, token, begin)
 
@@ -76,7 +83,7 @@ class _Training:
     lease: Lease
     log: ItemLog
     history: History
-    device: str | None
+    use: Callable[[], torch.device]
     on_epoch: Callable[[Row], None]
     stop: Callable[[], bool]
     done: int = 0
@@ -89,8 +96,9 @@ class _Training:
         if self.stop():
             return "stopped", "before it began"
         check_versions(spec)
-        device = devices.choose(self.device)
-        provenance = gather(device) | count_attempt(self.store, self.lease, spec.trial_id)
+        device = self.use()
+        attempts = count_attempt(self.store, self.lease, spec.trial_id, spec.recipe.epochs)
+        provenance = gather(device) | attempts
         self.log.say(
             f"attempt {provenance['attempts']} of {spec.trial_id} on {provenance['host']}, {device}"
         )

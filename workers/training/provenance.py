@@ -29,6 +29,7 @@ def gather(device: torch.device) -> dict[str, Any]:
     return {
         "host": socket.gethostname(),
         "device": devices.name(device),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -42,16 +43,19 @@ def gather(device: torch.device) -> dict[str, Any]:
     }
 
 
-def count_attempt(store: Store, lease: Lease, trial_id: str) -> dict[str, Any]:
-    """Which attempt at the trial this is, and when the first began, as columns of its row."""
+def count_attempt(store: Store, lease: Lease, trial_id: str, epochs: int) -> dict[str, Any]:
+    """Which attempt at the trial this is, and when the first began, as columns of its row.
+
+    How many epochs it is to train is noted beside, for `nas-sweep status`.
+    """
     key = layout.attempts(trial_id)
     try:
         past = json.loads(store.get(key))
         count, started = past["attempts"] + 1, datetime.fromisoformat(past["started_at"])
     except (MissingKey, ValueError, KeyError, TypeError):
         count, started = 1, datetime.now(UTC)
-    content = json.dumps({"attempts": count, "started_at": started.isoformat()})
-    store.put(key, content.encode(), lease=lease)
+    noted = {"attempts": count, "started_at": started.isoformat(), "epochs": epochs}
+    store.put(key, json.dumps(noted).encode(), lease=lease)
     return {"attempts": count, "started_at": started}
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -89,6 +90,20 @@ def test_a_damaged_checkpoint_is_passed_over_and_the_log_says_so(
     count, [told] = resume(store)
     assert count == 4
     assert "epoch 5" in told
+    assert key in told
+
+
+@pytest.mark.parametrize("part", [layout.state, layout.tensors])
+def test_a_file_of_a_terabyte_is_passed_over_unread(
+    store: LocalStore, lease: Lease, part: Callable[[str, int], str]
+):
+    for epoch in (4, 5):
+        checkpoint.save(store, lease, ID, example(epoch))
+    key = part(ID, 5)
+    os.truncate(store.root / key, 10**12)  # sparse: reading it would need the memory all the same
+    count, [told] = resume(store)
+    assert count == 4
+    assert "it has 1000000000000 bytes" in told
     assert key in told
 
 

@@ -1,0 +1,50 @@
+"""The deterministic switch: the same bits again, on a GPU too, and told in the trial's row."""
+
+import itertools
+
+import pytest
+import torch
+from small_trials import COMMIT_ALL, COMMIT_LAST, EPOCHS, assert_same, ending
+
+from results_schema.store import LocalStore, open_store
+from results_schema.trial import TrialSpec
+from workers.training import device
+from workers.training.loop import train
+
+
+def test_on_a_processor_it_changes_no_bit_and_is_noted(
+    store: LocalStore, undisturbed: LocalStore, spec: TrialSpec
+):
+    train(spec, store, device="cpu", deterministic=True)
+    assert_same(store, undisturbed, spec)
+    assert ending(store, spec)["deterministic"]
+    assert not ending(undisturbed, spec)["deterministic"]
+
+
+def test_a_process_that_trains_one_trial_after_the_other_switches_back():
+    device.choose("cpu", deterministic=True)
+    assert torch.are_deterministic_algorithms_enabled()
+    assert torch.backends.cudnn.deterministic
+    device.choose("cpu")
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert not torch.backends.cudnn.deterministic
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_on_a_gpu_a_trial_that_was_stopped_goes_on_bit_by_bit(
+    store: LocalStore, spec: TrialSpec, tmp_path_factory: pytest.TempPathFactory
+):
+    undisturbed = open_store(tmp_path_factory.mktemp("whole") / "results")
+    train(spec, undisturbed, device="cuda", deterministic=True, checkpointing=COMMIT_LAST)
+    asked = itertools.count()
+    train(
+        spec,
+        store,
+        device="cuda",
+        deterministic=True,
+        checkpointing=COMMIT_ALL,
+        stop=lambda: next(asked) > 1,
+    )
+    outcome = train(spec, store, device="cuda", deterministic=True)
+    assert (outcome.status, outcome.epochs) == ("done", EPOCHS - 1)
+    assert_same(store, undisturbed, spec)
