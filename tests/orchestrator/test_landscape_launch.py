@@ -70,7 +70,7 @@ def test_surfaces_are_measured_while_other_trials_still_train(tmp_path):
     assert "12/12 " in output
     trials, surfaces = Results(store).trials(), Results(store).surfaces()
     assert (len(trials), len(surfaces)) == (6, 12)
-    assert surfaces["started_at"].min() < trials["ended_at"].max()
+    assert min(surfaces["started_at"]) < max(trials["ended_at"])
     points = pd.read_parquet(store / "points")
     assert len(points) == 6 * (SIDE**2 + 9)
     assert not points.duplicated(["surface_id", "row", "column"]).any()
