@@ -5,6 +5,7 @@ Everything heavy is imported by the command that needs it, so that `--help` stay
 
 from __future__ import annotations
 
+import signal
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -191,6 +192,8 @@ for command in store_commands.COMMANDS:
 
 def main() -> None:
     """The console script. Errors of the user's are told in plain words, without a traceback."""
+    # Ends a command as Ctrl-C does, with its cleaning up; a launch that runs has its own way.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         cli(prog_name="nas-sweep")
     except NasSweepError as error:

@@ -8,8 +8,9 @@ import signal
 from collections.abc import Callable, Iterator
 from types import FrameType
 
-GRACE = 8.0
-"""Seconds between asking and insisting: whoever preempts a machine does not wait for long."""
+GRACE = 5.0
+"""Seconds between asking and insisting. Who is asked answers within one or two; whoever preempts a
+machine gives ten in all, of which Ray's own end takes some."""
 
 SAID = b"stopping: the running epoch is given up, those before it are committed; again to insist\n"
 

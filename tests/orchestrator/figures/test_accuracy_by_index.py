@@ -37,7 +37,7 @@ def full(join, make_member):
 
 
 def test_a_panel_shows_its_base_and_its_variants(full):
-    figure = draw("accuracy_by_index", full, TITLE)
+    figure = draw("accuracy_by_index", lambda _: full, TITLE)
     base, variants = shown(figure, "base")[0], shown(figure, "variant")[0]
     assert (list(base["x"]), list(base["y"])) == ([0], [97.0])
     assert list(variants["x"]) == list(range(1, 14))
@@ -50,17 +50,19 @@ def test_a_panel_shows_its_base_and_its_variants(full):
 
 
 def test_four_bases_make_two_rows_in_their_order(full):
-    layout = draw("accuracy_by_index", full, TITLE).to_dict()["layout"]
+    layout = draw("accuracy_by_index", lambda _: full, TITLE).to_dict()["layout"]
     assert [layout[f"xaxis{n}"]["anchor"] for n in ("", 2, 3, 4)] == ["y", "y2", "y3", "y4"]
     assert layout["yaxis"]["domain"][0] > layout["yaxis3"]["domain"][1]
     assert layout["yaxis"]["domain"] == layout["yaxis2"]["domain"]
-    titles = [w for w in words(draw("accuracy_by_index", full, TITLE)) if w.startswith("<b>(")]
+    titles = [
+        w for w in words(draw("accuracy_by_index", lambda _: full, TITLE)) if w.startswith("<b>(")
+    ]
     assert titles == ["<b>(a)</b> DARTS", "<b>(b)</b> ENAS", "<b>(c)</b> AmoebaNet",
                       "<b>(d)</b> NASNet"]  # fmt: skip
 
 
 def test_a_dashed_line_named_for_the_base_lies_at_its_accuracy(full):
-    figure = draw("accuracy_by_index", full, TITLE)
+    figure = draw("accuracy_by_index", lambda _: full, TITLE)
     lines = shapes(figure, "line")
     assert [(s["y0"], s["y1"], s["line"]["dash"]) for s in lines] == [(97.0, 97.0, "dash")] * 4
     assert [s["yref"] for s in lines] == ["y", "y2", "y3", "y4"]
@@ -69,13 +71,13 @@ def test_a_dashed_line_named_for_the_base_lies_at_its_accuracy(full):
 
 
 def test_a_missing_trial_is_a_gap_and_is_counted(full):
-    figure = draw("accuracy_by_index", full, TITLE)
+    figure = draw("accuracy_by_index", lambda _: full, TITLE)
     assert 4 not in shown(figure, "variant")[1]["x"]
     assert "No result (gaps): 1 of 56 trials." in " ".join(words(figure))
 
 
 def test_a_diverged_trial_has_its_own_mark(full):
-    figure = draw("accuracy_by_index", full, TITLE)
+    figure = draw("accuracy_by_index", lambda _: full, TITLE)
     (trace,) = shown(figure, "diverged")
     (y,), (hover,) = trace["y"], trace["hovertext"]
     assert list(trace["x"]) == [5]
@@ -88,7 +90,7 @@ def test_a_diverged_trial_has_its_own_mark(full):
 
 
 def test_a_trial_beyond_the_range_is_an_arrow_in_a_strip_with_its_value(full):
-    figure = draw("accuracy_by_index", full, TITLE)
+    figure = draw("accuracy_by_index", lambda _: full, TITLE)
     (trace,) = shown(figure, "below range")
     assert (list(trace["x"]), list(trace["text"])) == ([6], ["62"])
     assert "accuracy 62.00 %" in trace["hovertext"][0]
@@ -102,7 +104,7 @@ def test_a_trial_beyond_the_range_is_an_arrow_in_a_strip_with_its_value(full):
 def test_seeds_are_faint_dots_around_a_mean_with_a_whisker(join, make_member):
     members = [make_member("DARTS", i, seed=s) for i in (0, 1) for s in (0, 1, 2)]
     results = {m["trial_id"]: ("done", 0.95 + 0.01 * m["seed"]) for m in members}
-    figure = draw("accuracy_by_index", join(members, results), TITLE)
+    figure = draw("accuracy_by_index", lambda _: join(members, results), TITLE)
     (seeds,), (variant,) = shown(figure, "one seed"), shown(figure, "variant")
     assert list(seeds["y"][3:]) == pytest.approx([95, 96, 97])
     assert seeds["marker"]["opacity"] < 1
@@ -116,7 +118,7 @@ def test_seeds_are_faint_dots_around_a_mean_with_a_whisker(join, make_member):
 def test_learning_rates_differ_in_colour_and_stand_side_by_side(join, make_member):
     members = [make_member("DARTS", i, learning_rate=r) for r in (0.025, 0.25) for i in range(5)]
     results = {m["trial_id"]: ("done", 0.9) for m in members}
-    figure = draw("accuracy_by_index", join(members, results), TITLE)
+    figure = draw("accuracy_by_index", lambda _: join(members, results), TITLE)
     slow, fast = shown(figure, "variant")
     assert slow["marker"]["color"] != fast["marker"]["color"]
     assert all(a < i < b for a, i, b in zip(slow["x"], range(1, 5), fast["x"], strict=True))
@@ -132,7 +134,7 @@ def test_data_sets_get_panels_of_their_own_and_stand_ins_are_named(join, make_me
         for named, dataset in (("cifar10", "digits"), ("cifar100", "digit_pairs"))
         for i in range(3)
     ]
-    figure = draw("accuracy_by_index", join(members, {}), TITLE)
+    figure = draw("accuracy_by_index", lambda _: join(members, {}), TITLE)
     said = words(figure)
     assert (
         "digits in place of cifar10, digit_pairs in place of cifar100; learning rate 0.025" in said
@@ -141,7 +143,7 @@ def test_data_sets_get_panels_of_their_own_and_stand_ins_are_named(join, make_me
 
 
 def test_the_named_data_set_itself_is_no_stand_in(full):
-    said = words(draw("accuracy_by_index", full, TITLE))
+    said = words(draw("accuracy_by_index", lambda _: full, TITLE))
     assert "cifar10; learning rate 0.025" in said
     assert not any("in place of" in text for text in said)
 
@@ -150,7 +152,7 @@ def test_the_named_data_set_itself_is_no_stand_in(full):
 def test_any_number_of_bases_fits_the_page(join, make_member, bases, columns):
     members = [make_member(f"base{b}", i) for b in range(bases) for i in range(14)]
     results = {m["trial_id"]: ("done", 0.9 + 0.001 * m["index"]) for m in members}
-    layout = draw("accuracy_by_index", join(members, results), TITLE).to_dict()["layout"]
+    layout = draw("accuracy_by_index", lambda _: join(members, results), TITLE).to_dict()["layout"]
     axes = [layout[f"yaxis{b + 1 if b else ''}"] for b in range(bases)]
     rows = math.ceil(bases / columns)
     assert len({axis["domain"][0] for axis in axes}) == rows
@@ -165,7 +167,9 @@ def test_any_number_of_bases_fits_the_page(join, make_member, bases, columns):
 def test_a_base_that_has_no_result_has_no_line_and_is_said_so(join, make_member):
     members = [make_member("DARTS", i) for i in range(3)]
     figure = draw(
-        "accuracy_by_index", join(members, {"cifar10-DARTS-1-0.025-0": ("done", 0.9)}), TITLE
+        "accuracy_by_index",
+        lambda _: join(members, {"cifar10-DARTS-1-0.025-0": ("done", 0.9)}),
+        TITLE,
     )
     assert not shapes(figure, "line")
     assert "No dashed line where the base has no result: DARTS." in " ".join(words(figure))
@@ -174,7 +178,7 @@ def test_a_base_that_has_no_result_has_no_line_and_is_said_so(join, make_member)
 def test_markup_in_names_is_shown_and_not_obeyed(join, make_member):
     evil = '<a href="javascript:x">&amp;</a>'
     row = make_member(evil, 0, variant=evil, trial_id=evil, named_dataset=evil)
-    figure = draw("accuracy_by_index", join([row], {evil: ("done", 0.9)}), evil)
+    figure = draw("accuracy_by_index", lambda _: join([row], {evil: ("done", 0.9)}), evil)
     (hover,) = shown(figure, "base")[0]["hovertext"]
     for text in (hover, *words(figure)):
         assert "<a" not in text

@@ -21,7 +21,7 @@ EVIL = "<script>document.title='taken'</script><img src=x onerror=\"document.tit
 def figure(join, make_member):
     members = [make_member("DARTS", index) for index in range(14)]
     results = {m["trial_id"]: ("done", 0.97 - 0.001 * m["index"]) for m in members}
-    return draw("accuracy_by_index", join(members, results), "Accuracy")
+    return draw("accuracy_by_index", lambda _: join(members, results), "Accuracy")
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_several_pictures_come_from_one_browser(figure, installed, no_browser_le
 
 def test_hostile_names_do_nothing_in_a_browser(join, make_member, installed, tmp_path):
     row = make_member(EVIL, 0, variant=EVIL, trial_id=EVIL, named_dataset=EVIL)
-    page = to_page(draw("accuracy_by_index", join([row], {EVIL: ("done", 0.9)}), EVIL))
+    page = to_page(draw("accuracy_by_index", lambda _: join([row], {EVIL: ("done", 0.9)}), EVIL))
     point = "{curveNumber: 0, pointNumber: 0}"
     hover = f"<script>setTimeout(() => Plotly.Fx.hover('figure', [{point}]), 300)</script>"
     file = tmp_path / "figure.html"
