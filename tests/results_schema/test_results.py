@@ -228,7 +228,7 @@ class Vanishing(LocalStore):
         super().__init__(root)
         self._key = key
 
-    def get(self, key: str) -> bytes:
+    def get(self, key: str, *, most: int | None = None) -> bytes:
         if key == self._key:
             self.delete(key)
         return super().get(key)
