@@ -1,7 +1,6 @@
 """What a gradient variance and a point of a loss contour cost beside a plain pass of the network.
 
     uv run python benchmarks/landscape.py
-    uv run python benchmarks/landscape.py --device cuda --channels 36 --cells 20 --images 2000
 
 Every method runs on the same images in turns, and ratios are medians over the turns, so that other
 work on the machine disturbs all alike. Time is processor time on a CPU and wall time on a GPU.
@@ -38,14 +37,6 @@ Method = Callable[[], object]
 SIZES = ((16, 8, 40, 5), (36, 20, 20, 3))
 """Channels, cells, images of a batch and turns of the sizes that are measured by default."""
 
-METHODS = (
-    "forward + backward, NCHW",
-    "forward + backward, channels last",
-    "gradient variance",
-    "vmap(grad)",
-    "loop over instances",
-)
-
 BATCHES = 4
 """That an evaluation runs: the weights of a point are set once for all of them."""
 
@@ -81,17 +72,6 @@ class Case:
         labels = torch.randint(10, (images,), generator=draws)
         return cls(network.eval().to(device), pixels.to(device), labels.to(device), images)
 
-    def passes(self) -> dict[str, Method]:
-        """Ways to differentiate: plainly, and instance by instance."""
-        methods = (
-            self._plain(torch.contiguous_format),
-            self._plain(torch.channels_last),
-            self._variance(),
-            self._vmapped,
-            self._loop,
-        )
-        return dict(zip(METHODS, methods, strict=True))
-
     def evaluations(self, *, half: bool) -> dict[str, Method]:
         """Ways to get the mean loss: plainly, and at a point of a contour; `half` adds bfloat16."""
         methods: dict[str, Method] = {"evaluation, NCHW": self._evaluate}
@@ -107,34 +87,25 @@ class Case:
     def _batches(self) -> list[tuple[Tensor, Tensor]]:
         return list(zip(self.images.split(self.batch), self.labels.split(self.batch), strict=True))
 
-    def _plain(self, layout: torch.memory_format) -> Method:
-        def run() -> None:
-            self.network.to(memory_format=layout)
-            for images, labels in self._batches():
-                self.network.zero_grad()
-                logits = self.network(images.contiguous(memory_format=layout))
-                functional.cross_entropy(logits, labels).backward()
-            self.network.to(memory_format=torch.contiguous_format)
+    def plain(self, layout: torch.memory_format) -> None:
+        """Forward and backward, batch by batch."""
+        self.network.to(memory_format=layout)
+        for images, labels in self._batches():
+            self.network.zero_grad()
+            logits = self.network(images.contiguous(memory_format=layout))
+            functional.cross_entropy(logits, labels).backward()
+        self.network.to(memory_format=torch.contiguous_format)
 
-        return run
-
-    def _variance(self) -> Method:
+    def variance(self) -> Method:
+        """A point of a surface of gradient variance."""
         directions = draw_directions(self.network, seed=0)
-        # Built at the first turn: in the measurement of another method's memory it has no part.
-        made: list[GradientVariance] = []
+        measured = GradientVariance(
+            self.network, directions, self.images, self.labels, batch=self.batch
+        )
+        return partial(measured.at, 0.1, 0.1)
 
-        def run() -> float:
-            if not made:
-                made.append(
-                    GradientVariance(
-                        self.network, directions, self.images, self.labels, batch=self.batch
-                    )
-                )
-            return made[0].at(0.1, 0.1).whole.value
-
-        return run
-
-    def _vmapped(self) -> Tensor:
+    def vmapped(self) -> Tensor:
+        """The variance by vmap, batch by batch."""
         weights = {name: w.detach() for name, w in self.network.named_parameters()}
 
         def loss(weights: dict[str, Tensor], image: Tensor, label: Tensor) -> Tensor:
@@ -148,7 +119,8 @@ class Case:
             found.append(sum(g.var(0, correction=0).sum() for g in each.values()))
         return torch.stack(found).mean()
 
-    def _loop(self) -> Tensor:
+    def loop(self) -> Tensor:
+        """The variance, one instance after the other."""
         weights = list(self.network.parameters())
         sums = [torch.zeros_like(weight) for weight in weights]
         squares = torch.zeros((), device=self.labels.device)
@@ -170,17 +142,26 @@ class Case:
         return total / len(self.labels)
 
 
+PASSES: dict[str, Callable[[Case], Method]] = {
+    "forward + backward, NCHW": lambda case: partial(case.plain, torch.contiguous_format),
+    "forward + backward, channels last": lambda case: partial(case.plain, torch.channels_last),
+    "gradient variance": Case.variance,
+    "vmap(grad)": lambda case: case.vmapped,
+    "loop over instances": lambda case: case.loop,
+}
+"""Ways to differentiate: plainly, and instance by instance."""
+
+
 def seconds(method: Method, device: torch.device) -> float:
     """Of one run: of the processor on a CPU, of the clock on a GPU."""
-    if device.type == "cpu":
-        start = time.process_time()
-        method()
-        return time.process_time() - start
-    torch.cuda.synchronize(device)
-    start = time.perf_counter()
+    clock, wait = time.process_time, lambda: None
+    if device.type == "cuda":
+        clock, wait = time.perf_counter, partial(torch.cuda.synchronize, device)
+    wait()
+    start = clock()
     method()
-    torch.cuda.synchronize(device)
-    return time.perf_counter() - start
+    wait()
+    return clock() - start
 
 
 def in_turns(
@@ -203,10 +184,9 @@ def report(
     first, *_ = times.values()
     for name, taken in times.items():
         ratio = statistics.median(ours / base for ours, base in zip(taken, first, strict=True))
-        speed = f"{1 / ratio:5.2f}× as fast"
         need = f"{memory[name] / 2**20:8.0f} MiB" if memory else ""
-        each = statistics.median(taken) / images * 1e3
-        print(f"  {name:<34}{each:9.2f} ms/image {ratio:6.2f}× the time ({speed}){need}")
+        speed = f"{statistics.median(taken) / images * 1e3:9.2f} ms/image {ratio:6.2f}× the time"
+        print(f"  {name:<34}{speed} ({1 / ratio:5.2f}× as fast){need}")
 
 
 def peak_memories(size: tuple[int, ...], device: torch.device, threads: int) -> dict[str, int]:
@@ -214,14 +194,8 @@ def peak_memories(size: tuple[int, ...], device: torch.device, threads: int) -> 
     channels, cells, images, _ = size
     command = [sys.executable, __file__, f"--device={device}", f"--threads={threads}"]
     command += [f"--channels={channels}", f"--cells={cells}", f"--images={images}"]
-    return {
-        name: int(
-            subprocess.run(
-                [*command, "--memory", name], check=True, stdout=subprocess.PIPE, text=True
-            ).stdout
-        )
-        for name in METHODS
-    }
+    ask = partial(subprocess.check_output, text=True)
+    return {name: int(ask([*command, "--memory", name])) for name in PASSES}
 
 
 def memory_of(method: Method, device: torch.device) -> int:
@@ -238,7 +212,7 @@ def memory_of(method: Method, device: torch.device) -> int:
 
 def main() -> None:
     """Prints two tables for each size."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser = argparse.ArgumentParser()
     parser.add_argument("--device", help="cuda, cuda:N or cpu; a GPU where there is one")
     parser.add_argument("--threads", type=int, default=1, help="of the CPU")
     parser.add_argument("--channels", type=int, help="of the first cell's nodes")
@@ -251,29 +225,23 @@ def main() -> None:
     device = devices.choose(options.device)
     torch.set_num_threads(options.threads)
     given = (options.channels, options.cells, options.images, options.turns)
-    chosen = SIZES if options.channels is None and options.cells is None else SIZES[-1:]
-    sizes = [
-        tuple(
-            default if value is None else value for value, default in zip(given, size, strict=True)
-        )
-        for size in chosen
-    ]
+    chosen = SIZES if given[:2] == (None, None) else SIZES[-1:]
+    sizes = [tuple(map(lambda own, size: own or size, given, known)) for known in chosen]
     if options.memory:
         [(channels, cells, images, _)] = sizes
-        passes = Case.build(device, channels, cells, images).passes()
-        print(memory_of(passes[options.memory], device))
+        case = Case.build(device, channels, cells, images)
+        print(memory_of(lambda: PASSES[options.memory](case)(), device))
         return
-    print(
-        f"torch {torch.__version__} on {devices.name(device)} ({device.type}), "
-        f"{torch.get_num_threads()} thread(s)"
-    )
+    where = f"{devices.name(device)} ({device.type}), {torch.get_num_threads()} thread(s)"
+    print(f"torch {torch.__version__} on {where}")
     # First, for a process begins with the peak of the one that started it.
     memory = {size: peak_memories(size, device, options.threads) for size in sizes}
     for size in sizes:
         channels, cells, images, turns = size
         case = Case.build(device, channels, cells, images)
         print(f"\nDARTS, C = {channels}, {cells} cells, batches of {images} images")
-        report(in_turns(case.passes(), turns, device), images, memory[size])
+        passes = {name: build(case) for name, build in PASSES.items()}
+        report(in_turns(passes, turns, device), images, memory[size])
         evaluations = case.repeated(BATCHES).evaluations(half=options.bfloat16)
         report(in_turns(evaluations, turns, device), images * BATCHES)
 

@@ -44,9 +44,10 @@ def add_field(figure: go.Figure, panel: Panel, scale: LogScale, place: Place) ->
         row=row, col=column,
     )  # fmt: skip
     if heights.max() > high:
+        # plotly fills where the constraint does not hold.
         figure.add_contour(
             **common, hoverinfo="skip", fillcolor="white", line=EDGE, showlegend=False,
-            contours={"type": "constraint", "operation": ">", "value": high},
+            contours={"type": "constraint", "operation": "<", "value": high},
             row=row, col=column,
         )  # fmt: skip
 
@@ -80,7 +81,12 @@ def add_centre(figure: go.Figure, panel: Panel, place: Place) -> None:
 
 
 def add_words(figure: go.Figure, words: str, drawn: bool, place: Place) -> None:
-    """Words of ours in the middle of an empty panel, or in the corner of one that is drawn."""
+    """Words in the middle of an empty panel, or in the corner of one that is drawn."""
+    # plotly leaves out a panel without a trace, its axes and words too.
+    figure.add_scatter(
+        x=[None], y=[None], mode="markers", showlegend=False, hoverinfo="skip",
+        row=place[0], col=place[1],
+    )  # fmt: skip
     if not words:
         return
     corner: dict[str, Any] = {

@@ -47,6 +47,13 @@ def subtitle(panels: Sequence[Panel]) -> str:
     return "; ".join(said).replace("after 1 epochs", "after 1 epoch")
 
 
+def loss_word(panels: Sequence[Panel]) -> str:
+    """Which images the loss is of."""
+    return {"test": "Test", "train": "Training"}.get(
+        " ".join(sorted({panel.split for panel in panels if panel.split})), "Mean"
+    )
+
+
 def note(panels: Sequence[Panel], scale: LogScale | None) -> str:
     """What a reader must know to trust the picture."""
     said: list[str] = []

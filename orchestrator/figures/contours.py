@@ -75,9 +75,7 @@ def plot_contours(data: Contours, title: str) -> go.Figure:
         add_words(figure, contour_words.shortfall(panel, drawn), drawn, place)
         _set_axes(figure, panel, shape, number, told=not alike or place[1] == 1)
     if scale:
-        splits = {panel.split for panel in panels} - {None}
-        word = {("test",): "Test", ("train",): "Training"}.get(tuple(splits), "Mean")
-        add_bar(figure, shape, scale, f"{word} loss (nat)")
+        add_bar(figure, shape, scale, f"{contour_words.loss_word(panels)} loss (nat)")
     return figure
 
 
@@ -93,7 +91,8 @@ def _set_axes(figure: go.Figure, panel: Panel, shape: Grid, number: int, *, told
     title = "α" if shape.is_lowest(number) else None
     figure.update_xaxes(**common, title_text=title, row=row, col=column)
     figure.update_yaxes(
-        **common, title_text="β" if column == 1 else None, showticklabels=told,
+        **common, title_text="β" if column == 1 else None,
+        showticklabels=told, ticks="outside" if told else "",
         scaleanchor="x" if number == 0 else f"x{number + 1}", title_standoff=2,
         row=row, col=column,
     )  # fmt: skip

@@ -54,10 +54,10 @@ class LogScale(NamedTuple):
 def shared_scale(panels: Iterable[np.ndarray]) -> LogScale | None:
     """A scale for all panels on which neither a basin nor its walls are flattened.
 
-    It begins at the smallest number above 0 and ends at the largest, but at most at `MOST_FOLD`
-    times the median over panels of each panel's smallest, rounded up to 1, 2 or 5 times a power
-    of ten. A minority of wild panels thus moves neither end by much: the low end is at least a
-    millionth of the high one.
+    It begins at the smallest number above 0, rounded down to 1, 2 or 5 times a power of ten, and
+    ends at the largest, but at most at `MOST_FOLD` times the median over panels of each panel's
+    smallest, rounded up likewise. A minority of wild panels thus moves neither end by much; the
+    low end is about a millionth of the high one at least.
 
     Args:
         panels: Numbers of any shape. What is not finite or not above 0 counts for nothing.
@@ -73,7 +73,7 @@ def shared_scale(panels: Iterable[np.ndarray]) -> LogScale | None:
     largest = max(float(panel.max()) for panel in shown)
     most = round_up(MOST_FOLD * float(np.median(smallest)))
     high = min(most, largest)
-    low = max(min(smallest), 1e-6 * high)
+    low = 1 / round_up(1 / max(min(smallest), 1e-6 * high))
     if high < 1.05 * low:
         low, high = low / 1.1, high * 1.1
     return LogScale(low, high, cut=largest > most)
@@ -82,7 +82,8 @@ def shared_scale(panels: Iterable[np.ndarray]) -> LogScale | None:
 def round_up(number: float) -> float:
     """The next of 1, 2 or 5 times a power of ten."""
     power = 10.0 ** math.floor(math.log10(number))
-    return next(float(f"{base * power:.0e}") for base in (1, 2, 5, 10) if base * power >= number)
+    enough = number * (1 - 1e-9)
+    return next(float(f"{base * power:.0e}") for base in (1, 2, 5, 10) if base * power >= enough)
 
 
 def round_numbers(low: float, high: float) -> list[float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -56,13 +57,13 @@ def assemble(
         The plane, without points if not even the centre is measured.
     """
     points = points.drop_duplicates(["row", "column"])
-    there = set(zip(points["row"].astype(int), points["column"].astype(int), strict=True))
+    there = {(int(row), int(column)) for row, column in points[["row", "column"]].to_numpy()}
     if not there:
         return _part(points, names, set(), set())
-    sides = shape or tuple(int(points[name].max()) + 1 for name in ("row", "column"))
+    high, wide = shape or (1 + max(side) for side in zip(*there, strict=True))
     rows: set[int] = set()
     columns: set[int] = set()
-    for _, level in groupby(Grid(sides[0], sides[1]).points(), key=lambda point: point.level):
+    for _, level in groupby(Grid(high, wide).points(), key=lambda point: point.level):
         places = [(point.row, point.column) for point in level]
         if not there.issuperset(places):
             break
@@ -73,7 +74,8 @@ def assemble(
 
 def _part(points: pd.DataFrame, names: Sequence[str], rows: set[int], columns: set[int]) -> Plane:
     """The points in these rows and columns, all of which are there."""
-    kept = points[points["row"].isin(rows) & points["column"].isin(columns)]
+    inside = points["row"].isin(list(rows)) & points["column"].isin(list(columns))
+    kept: Any = points[inside]
     kept = kept.sort_values(["row", "column"])
     shape = (len(rows), len(columns))
     grids = {

@@ -126,7 +126,8 @@ def read_panels(
     """
     _check("surfaces", figure, surfaces, (*MEMBER, *FOUND))
     _check("points", figure, points, (*PLACE, *names))
-    wanted = surfaces[surfaces["kind"] == kind].drop_duplicates(list(MEMBER))
+    wanted: Any = surfaces[surfaces["kind"] == kind]
+    wanted = wanted.drop_duplicates(list(MEMBER))
     if wanted.empty:
         raise ConfigError(
             f"{figure} has no surface of kind {kind} to show",
@@ -139,7 +140,7 @@ def read_panels(
                 fix="write the experiment's members again: launch it once more",
             )
     # A trial that is several members has its points once for each.
-    measured = dict(list(points.groupby("surface_id")))
+    measured: dict[Any, Any] = dict(list(points.groupby("surface_id")))
     none = points.iloc[:0]
     return tuple(
         _panel(row, measured.get(row["surface_id"], none), names)
@@ -163,7 +164,8 @@ def _panel(row: dict[Any, Any], points: pd.DataFrame, names: Sequence[str]) -> P
     # A column with gaps is one of floats.
     whole = ("index", "seed", "depth", "epoch", "surface_seed", "pair", "instances")
     told |= {name: int(told[name]) for name in whole if told[name] is not None}
-    shape, total = None, row.get("points")
+    shape: tuple[int, int] | None = None
+    total: Any = row.get("points")
     if told["status"] is not None:
         shape = int(told["rows"]), int(told["columns"])
         total = shape[0] * shape[1]

@@ -47,7 +47,7 @@ def assert_each_was_trained_once(store: LocalStore, reference: LocalStore) -> No
     assert litter(store, reference) == set()
 
 
-@pytest.mark.seeds(quick=2, long=47)
+@pytest.mark.seeds(quick=1, long=47)
 def test_two_queues_share_the_trials(
     tmp_path: Path,
     fault_seed: int,

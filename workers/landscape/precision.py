@@ -15,11 +15,12 @@ def exact(device: torch.device) -> Iterator[None]:
     """Within it float32 is float32 on a GPU too, and every point draws the same noise.
 
     Noise is an operation of some cells (`workers.network.operations`), drawn anew at each batch.
+    All other settings stay as they are.
     """
-    matmul = torch.backends.cuda.matmul
-    before, matmul.allow_tf32 = matmul.allow_tf32, False
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     try:
-        with torch.backends.cudnn.flags(benchmark=True, allow_tf32=False), seeded(0, 0, device):
+        with seeded(0, 0, device):
             yield
     finally:
-        matmul.allow_tf32 = before
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before

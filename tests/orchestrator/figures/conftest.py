@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from small_contours import Surveyed
 
 Join = Callable[..., pd.DataFrame]
 
@@ -56,3 +58,9 @@ def member(base: str, index: int, **other: Any) -> dict[str, Any]:
 @pytest.fixture
 def make_member() -> Callable[..., dict[str, Any]]:
     return member
+
+
+@pytest.fixture
+def surveyed(tmp_path: Path) -> Surveyed:
+    """An experiment to which members with contours are added."""
+    return Surveyed(tmp_path / "surveyed")

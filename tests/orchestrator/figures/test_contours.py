@@ -1,0 +1,177 @@
+"""Contours of the loss: their numbers, and what is drawn, read from the figure itself."""
+
+import math
+
+import pytest
+
+from orchestrator.figures.browser import find_browser
+from orchestrator.figures.contours import contours_data
+from orchestrator.figures.export import write_figure
+from results_schema.errors import ConfigError, MachineError
+from workers.landscape.grid import Grid
+
+
+def words(figure):
+    return [note["text"] for note in figure.to_dict()["layout"]["annotations"]]
+
+
+def traces(figure, kind):
+    return [trace.to_plotly_json() for trace in figure.data if trace.type == kind]
+
+
+def fields(figure):
+    """Contours that are no cover of the blank."""
+    return [t for t in traces(figure, "contour") if t["contours"].get("type") != "constraint"]
+
+
+def test_panels_keep_the_order_of_the_experiment_and_their_numbers(surveyed, make_member):
+    for index in (0, 3, 1):
+        surveyed.add(make_member("DARTS", index, width=3.5 - index / 2), loss=lambda a, b: 1 + a,
+                     radius=0.1, convex=0.5, roughness=2.0, bounded=True)  # fmt: skip
+    data = surveyed.data()
+    assert [panel.index for panel in data.panels] == [0, 3, 1]
+    first = data.panels[0]
+    assert (first.status, first.measured, first.points, first.epoch) == ("done", 25, 25, 600)
+    assert (first.radius, first.convex, first.roughness, first.loss) == (0.1, 0.5, 2.0, None)
+    assert first.plane.values["loss"][:, 0].tolist() == [0.0, 0.5, 1.0, 1.5, 2.0]
+    titles = [text for text in words(surveyed.figure()) if text.startswith("<b>(")]
+    assert titles == ["<b>(a)</b> DARTS 3.5c,3", "<b>(b)</b> C3 2c,3", "<b>(c)</b> C1 3c,3"]
+
+
+def test_alpha_runs_to_the_right(surveyed, make_member):
+    surveyed.add(make_member("DARTS", 0), loss=lambda a, b: 10**a, grid=Grid(3, 5))
+    (field,) = fields(surveyed.figure())
+    assert list(field["x"]) == [-1, 0, 1]
+    assert field["z"].shape == (5, 3)
+    assert field["z"][0].tolist() == pytest.approx([-1, 0, 1])
+
+
+def test_all_panels_share_lines_and_colours(surveyed, make_member):
+    surveyed.add(make_member("DARTS", 0))
+    surveyed.add(make_member("DARTS", 1), loss=lambda a, b: 5 + 95 * abs(a))
+    figure = surveyed.figure()
+    one, two = fields(figure)
+    for name in ("zmin", "zmax", "contours", "colorscale"):
+        assert one[name] == two[name]
+    assert one["zmin"] == pytest.approx(math.log10(0.2))
+    assert one["zmax"] == pytest.approx(2)
+    (bar,) = [
+        t["marker"] for t in traces(figure, "scatter") if t.get("marker", {}).get("showscale")
+    ]
+    assert (bar["cmin"], bar["cmax"]) == (one["zmin"], one["zmax"])
+    assert "100" in bar["colorbar"]["ticktext"]
+    assert bar["colorbar"]["title"]["text"] == "Test loss (nat)"
+
+
+def test_what_is_extremely_large_or_not_finite_is_blank(surveyed, make_member):
+    wild = {(1.0, 1.0): math.inf, (-1.0, -1.0): math.nan, (1.0, -1.0): 2.5e23}
+    surveyed.add(make_member("DARTS", 0))
+    surveyed.add(make_member("DARTS", 1), loss=lambda a, b: wild.get((a, b), 0.2))
+    figure = surveyed.figure()
+    (cover,) = [t for t in traces(figure, "contour") if t["contours"].get("type")]
+    assert cover["xaxis"] == "x2"
+    assert cover["fillcolor"] == "white"
+    high = cover["contours"]["value"]
+    assert high == pytest.approx(math.log10(2000))
+    assert (cover["z"] > high).sum() == 3
+    assert "Blank: loss above 2,000 nat" in " ".join(words(figure))
+    assert "loss inf nat" in fields(figure)[1]["text"][4][4]
+
+
+def test_a_part_is_drawn_coarsely_and_counted(surveyed, make_member):
+    surveyed.add(make_member("DARTS", 0), grid=Grid(9, 9), status=None, done=30)
+    surveyed.add(make_member("DARTS", 1), status=None, done=0)
+    figure = surveyed.figure()
+    (field,) = fields(figure)
+    assert field["z"].shape == (5, 5)
+    assert {"30 of 81 points", "not measured"} <= set(words(figure))
+    assert "Measured in full: 0 of 2 surfaces." in " ".join(words(figure))
+
+
+def test_a_diverged_network_has_no_landscape(surveyed, make_member):
+    surveyed.add(make_member("DARTS", 0), status="diverged", done=0)
+    figure = surveyed.figure()
+    assert "diverged:<br>no landscape" in words(figure)
+    # A panel without a trace would not be drawn at all.
+    assert [t["xaxis"] for t in traces(figure, "scatter")] == ["x"]
+    assert not traces(figure, "contour")
+    assert surveyed.data().scale is None
+
+
+def test_a_surface_without_a_finite_loss_is_told(surveyed, make_member):
+    surveyed.add(make_member("DARTS", 0))
+    surveyed.add(make_member("DARTS", 1), loss=lambda a, b: math.nan)
+    assert "blank: no loss<br>within the scale" in words(surveyed.figure())
+
+
+def test_each_panel_has_its_own_extent_and_is_square(surveyed, make_member):
+    surveyed.add(make_member("DARTS", 0))
+    surveyed.add(make_member("DARTS", 1), grid=Grid(5, 5, 0.2, 0.2))
+    layout = surveyed.figure().to_dict()["layout"]
+    assert layout["xaxis"]["range"] == layout["yaxis"]["range"] == [-1, 1]
+    assert layout["xaxis2"]["range"] == layout["yaxis2"]["range"] == [-0.2, 0.2]
+    assert layout["yaxis2"]["showticklabels"]
+    assert layout["yaxis2"]["scaleanchor"] == "x2"
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 5), (5, 1)])
+def test_a_point_or_a_row_is_drawn_as_squares(surveyed, make_member, shape):
+    surveyed.add(make_member("DARTS", 0), grid=Grid(*shape))
+    figure = surveyed.figure()
+    assert not traces(figure, "contour")
+    [squares] = [
+        t for t in traces(figure, "scatter") if t.get("marker", {}).get("symbol") == "square"
+    ]
+    assert len(squares["x"]) == max(shape)
+
+
+def test_twelve_panels_stand_four_to_a_row(surveyed, make_member):
+    for index in range(12):
+        surveyed.add(make_member("DARTS", index))
+    layout = surveyed.figure().to_dict()["layout"]
+    assert len({layout[f"yaxis{n or ''}"]["domain"][0] for n in (0, *range(2, 13))}) == 3
+
+
+def test_what_differs_is_in_the_titles_and_what_does_not_below_the_title(surveyed, make_member):
+    for named, dataset in (("cifar10", "digits"), ("cifar100", "digit_pairs")):
+        member = make_member("DARTS", 2, named_dataset=named, dataset=dataset)
+        surveyed.add(member, instances=357, pair=len(surveyed.members))
+    said = words(surveyed.figure())
+    assert "<b>(b)</b> C2 3.5c,3, digit_pairs, pair 1" in said
+    assert (
+        "digits in place of cifar10, digit_pairs in place of cifar100; 357 test images; "
+        "learning rate 0.025; after 600 epochs"
+    ) in " ".join(said)
+
+
+def test_markup_and_templates_in_names_are_shown_and_not_obeyed(surveyed, make_member):
+    evil = "<a href='x'>%{x}</a>"
+    surveyed.add(make_member(evil, 0, variant=evil, named_dataset=evil, trial_id="t"))
+    figure = surveyed.figure(evil)
+    (field,) = fields(figure)
+    hovers = [t["hovertext"][0] for t in traces(figure, "scatter") if "hovertext" in t]
+    for text in (*words(figure), field["hovertemplate"], *hovers):
+        assert "<a" not in text
+    assert field["hovertemplate"].count("%{x}") == 0
+    assert "α %{x:.3g}, β %{y:.3g}" in field["hovertemplate"]
+
+
+def test_without_surfaces_the_error_says_how_to_mend_it(surveyed, make_member):
+    surveyed.add(make_member("DARTS", 0))
+    results = surveyed.results()
+    surfaces, points = results.surfaces("fig6"), results.points("fig6")
+    with pytest.raises(ConfigError, match=r"no surface of kind contour(?s:.*)landscape: {contour"):
+        contours_data(surfaces.iloc[:0], points)
+    with pytest.raises(ConfigError, match="lack extent"):
+        contours_data(surfaces.drop(columns="extent"), points)
+
+
+def test_a_picture_comes_out(surveyed, make_member):
+    try:
+        find_browser()
+    except MachineError as error:
+        pytest.skip(f"{error.what}: the pictures of figures are not tested")
+    surveyed.add(make_member("DARTS", 0))
+    files = {}
+    assert write_figure(surveyed.figure(), files.__setitem__, ("png",)) == []
+    assert files["png"].startswith(b"\x89PNG\r\n\x1a\n")
