@@ -12,7 +12,7 @@ from results_schema.store import open_store
 
 pytestmark = pytest.mark.timeout(300)
 
-EPOCHS = 12
+EPOCHS = 8
 
 
 @pytest.fixture

@@ -228,10 +228,10 @@ class Vanishing(LocalStore):
         super().__init__(root)
         self._key = key
 
-    def get(self, key: str) -> bytes:
+    def get(self, key: str, *, most: int | None = None) -> bytes:
         if key == self._key:
             self.delete(key)
-        return super().get(key)
+        return super().get(key, most=most)
 
 
 def test_a_file_that_vanishes_after_it_was_listed_is_left_out(store: LocalStore):

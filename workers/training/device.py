@@ -18,25 +18,22 @@ def choose(name: str | None = None, *, deterministic: bool = False) -> torch.dev
     Args:
         name: "cuda", "cuda:1", "cpu", or None for a GPU where there is one.
         deterministic: Whether every kernel must give the same bits again, on a GPU too. A kernel
-            that can't raises an error. A CPU does so by itself at a fixed number of threads.
+            that can't raises an error. A CPU does so anyway at its one thread, and nothing is
+            switched there.
 
     Raises:
         MachineError: A GPU was asked for and there is none, or the name means nothing.
     """
-    if deterministic:
-        # Read when cuBLAS starts, which is later than this.
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    # Set either way, as a process may train one trial after the other.
-    torch.use_deterministic_algorithms(deterministic)
-    # It would also fill what is about to be written with NaN: that finds mistakes, at a price.
-    torch.utils.deterministic.fill_uninitialized_memory = False
-    torch.backends.cudnn.deterministic = deterministic
     try:
         device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
     except RuntimeError as error:
         raise MachineError(f"unknown device {name!r}", fix="use cuda, cuda:N or cpu") from error
     if device.type not in ("cuda", "cpu"):
         raise MachineError(f"{name!r} is not supported", fix="use cuda, cuda:N or cpu")
+    # Set either way, as a process may train one trial after the other.
+    deterministic = deterministic and device.type == "cuda"
+    torch.use_deterministic_algorithms(deterministic)
+    torch.backends.cudnn.deterministic = deterministic
     if device.type == "cpu":
         # More threads give other bits, and several trials side by side use the cores better.
         torch.set_num_threads(1)
@@ -47,6 +44,9 @@ def choose(name: str | None = None, *, deterministic: bool = False) -> torch.dev
         raise MachineError(
             f"there is no {device}", fix=f"use cuda:0 to cuda:{torch.cuda.device_count() - 1}"
         )
+    if deterministic:
+        # Read when cuBLAS starts, which is later than this.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = not deterministic
