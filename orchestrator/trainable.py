@@ -63,6 +63,7 @@ def _work(name: str, text: str, store: LocalStore, token: str, settings: dict[st
             SurfaceSpec.from_json(text),
             store,
             device=settings["device"],
+            deterministic=settings["deterministic"],
             token=token,
             on_points=_now_and_then(name),
             stop=stop,

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+import torch
+
 from results_schema import layout, tables
 from results_schema.errors import CorruptData, MissingKey, SpecError
 from results_schema.lease import Lease
@@ -39,6 +41,7 @@ def survey(
     store: Store,
     *,
     device: str | None = None,
+    deterministic: bool = False,
     token: str | None = None,
     every: float = PUBLISH_EVERY,
     on_points: Callable[[int, int], None] = lambda done, total: None,
@@ -50,6 +53,7 @@ def survey(
         spec: The surface.
         store: Holds the trial's checkpoint, and where points and row go.
         device: See `device.choose`.
+        deterministic: Whether a GPU must give the same bits again; no part of the identity.
         token: Name of the lease, chosen by whoever may want to fence it.
         every: Seconds between two rewritings of the points.
         on_points: Told after each point how many there are, and of how many.
@@ -61,7 +65,10 @@ def survey(
     """
 
     def begin(lease: Lease, log: ItemLog) -> _Survey:
-        return _Survey(spec, store, lease, log, device, every, on_points, stop)
+        return _Survey(spec, store, lease, log, use, every, on_points, stop)
+
+    def use() -> torch.device:
+        return devices.choose(device, deterministic=deterministic)
 
     return attempt(store, spec.surface_id, token, begin)
 
@@ -88,7 +95,7 @@ class _Survey:
     store: Store
     lease: Lease
     log: ItemLog
-    device: str | None
+    device: Callable[[], torch.device]
     every: float
     on_points: Callable[[int, int], None]
     stop: Callable[[], bool]
@@ -103,7 +110,7 @@ class _Survey:
         if self.stop():
             return "stopped", "before it began"
         _check(spec)
-        device = devices.choose(self.device)
+        device = self.device()
         provenance = gather(device) | {"started_at": started}
         self.log.say(f"{spec.surface_id} on {provenance['host']}, {device}")
         self.log.flush()
