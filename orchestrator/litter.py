@@ -45,7 +45,7 @@ def find_litter(store: LocalStore, *, unnamed: bool, checkpoints: bool) -> list[
 
     Args:
         store: Where to look.
-        unnamed: Whether trials go that no experiment names.
+        unnamed: Whether trials go that no experiment names, and surfaces that none wants.
         checkpoints: Whether all checkpoints of an ended trial but its last go; they were kept by
             name (`--checkpoint-at`), as an ending trial removes the others itself.
 
@@ -72,6 +72,10 @@ def find_litter(store: LocalStore, *, unnamed: bool, checkpoints: bool) -> list[
         keys = [*everything(store, trial_id, log=True), layout.cancel(trial_id)]
         kept = tuple(key for key in keys if store.has(key))
         found.append(Litter("trials that no experiment names", trial_id, kept))
+    for name in _unwanted(store) if unnamed else ():
+        if layout.trial_of(name) not in going:
+            keys = everything(store, name, log=True)
+            found.append(Litter("surfaces that no experiment wants", name, tuple(keys)))
     return [one for one in found if one.keys or one.paths]
 
 
@@ -119,6 +123,11 @@ def _unnamed(store: LocalStore) -> set[str]:
             fix="delete the store's folder if that is meant",
         )
     return (lookup.trials(store) | set(_checkpoints(store))) - named
+
+
+def _unwanted(store: LocalStore) -> list[str]:
+    wanted = {s for name in lookup.experiments(store) for s in lookup.wanted(store, name)}
+    return sorted(lookup.surfaces(store) - wanted)
 
 
 def _checkpoints(store: LocalStore) -> dict[str, list[str]]:
