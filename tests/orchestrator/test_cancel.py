@@ -75,13 +75,14 @@ def test_a_worker_commits_its_epoch_and_the_queue_lets_go(tmp_path, monkeypatch)
         if result.get("epoch") == 3:
             store.put(layout.cancel(spec.trial_id), b"")
         if "status" in result:
-            reported = (result["trial"], result["status"], result["reason"], result["kind"])
+            reported = (result["item"], result["status"], result["reason"], result["kind"])
             queue.settle(item.token, *reported)
 
     monkeypatch.setattr("orchestrator.trainable.tune.report", report)
     settings = {"store": str(store.root), "launch": "now", "device": "cpu"}
     settings |= {"deterministic": False, "checkpoint_every": 1e9, "checkpoint_at": []}
-    config = {"token": item.token, "specs": [spec.to_json()], "settings": settings}
+    config = {"token": item.token, "names": item.names, "specs": [spec.to_json()]}
+    config |= {"settings": settings}
     with few_digits():
         train_item(config)
         queue.close(item.token)
