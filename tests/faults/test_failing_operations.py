@@ -94,7 +94,7 @@ def check(root: Path, spec: TrialSpec, whole: LocalStore, refusal: Refusal) -> b
     assert refusal.refused, "nothing was refused"
     told = isinstance(came, StoreError) or came.status == "failed"
     if told and isinstance(came, Outcome):
-        assert came.kind == "store", came
+        assert came.kind == ("full" if refusal.code == errno.ENOSPC else "store"), came
         assert came.reason
     else:
         assert isinstance(came, StoreError) or came.status == "done", came

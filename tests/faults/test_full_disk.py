@@ -86,13 +86,13 @@ def test_a_full_disk_is_told_and_the_same_command_goes_on(
     told = attempt(root, specs[1])
     reason = str(told) if isinstance(told, StoreError) else told.reason
     if isinstance(told, Outcome):
-        assert (told.status, told.kind) == ("failed", "store"), told
+        assert (told.status, told.kind) == ("failed", "full"), told
     assert "No space left on device" in reason
-    assert "free some space there, then launch again: nothing written so far is lost" in reason
+    assert "free some space there: nothing written so far is lost" in reason
     assert_sound(store, reference)
     assert before.items() <= contents(store).items()
     again = attempt(root, specs[1])
-    assert isinstance(again, StoreError) or again.kind == "store", "there is no more space yet"
+    assert isinstance(again, StoreError) or again.kind == "full", "there is no more space yet"
     assert before.items() <= contents(store).items()
     ballast.unlink()
     for spec in specs:

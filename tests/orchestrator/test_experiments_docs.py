@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from orchestrator.experiment import Declaration, load_experiment
 from orchestrator.grid import Grid
+from orchestrator.landscape import Landscape
 from orchestrator.overrides import Profile
 from orchestrator.variants import MODES, OPERATIONS, Variants
 from orchestrator.yaml_reader import parse_value
@@ -68,6 +69,8 @@ def plain(default: Any) -> Any:
     """A default as YAML has it."""
     if isinstance(default, Variants):
         return "none"
+    if isinstance(default, Landscape):
+        return {}
     return list(default) if isinstance(default, tuple) else default
 
 
