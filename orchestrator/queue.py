@@ -102,13 +102,14 @@ class Queue:
 
     def add_surfaces(self, surfaces: Sequence[SurfaceSpec]) -> None:
         """Queues surfaces; those of trials that are queued wait for them."""
-        training = {owed.id for owed in self._waiting}
+        training, ready = {owed.id for owed in self._waiting}, []
         for surface in surfaces:
             trial_id = surface.trial.trial_id
             if surface.epoch and trial_id in training:
                 self._untrained.setdefault(trial_id, []).append(_Owed(surface))
             else:
-                self._release([_Owed(surface)])
+                ready.append(_Owed(surface))
+        self._release(ready)
 
     def reached(self, trial_id: str, epoch: int) -> None:
         """A trial trains this epoch: what it left after earlier ones can be looked at."""

@@ -59,6 +59,7 @@ def test_a_launch_pauses_on_a_full_disk_and_goes_on_by_itself(tmp_path, disk):
         assert found.equals(wanted)
 
 
+@pytest.mark.long
 def test_a_paused_launch_can_be_left(tmp_path, disk):
     experiment, store = written(tmp_path, epochs=EPOCHS), open_store(disk / "results")
     with started("launch", "--device", "cpu", experiment, "--store", store.root) as sweep:

@@ -106,6 +106,7 @@ def test_killed_workers_and_drivers_leave_no_trace_in_the_surfaces(tmp_path, ref
     assert store.leases.held() == {}
 
 
+@pytest.mark.long
 def test_an_interrupted_surface_keeps_its_points(tmp_path, reference):
     experiment, store = written(tmp_path), open_store(tmp_path / "results")
     options = ("--device", "cpu", experiment, "--store", store.root)
@@ -121,6 +122,7 @@ def test_an_interrupted_surface_keeps_its_points(tmp_path, reference):
     assert_equal(store, reference)
 
 
+@pytest.mark.long
 def test_surfaces_are_measured_alone_of_what_has_ended(tmp_path, reference):
     experiment, store = written(tmp_path), tmp_path / "results"
     one, *_ = (member.spec.trial_id for member in load_experiment(experiment).members())
