@@ -19,7 +19,8 @@ def keys_of(item: str) -> list[str]:
         return {"epoch": 600, "suffix": "html"}.get(parameter.name, item)
 
     makers = dict(inspect.getmembers(layout, inspect.isfunction))
-    del makers["schema"], makers["names"]
+    for other in ("schema", "names", "is_surface", "trial_of"):
+        del makers[other]
     return [
         maker(*map(value, inspect.signature(maker).parameters.values()))
         for maker in makers.values()
