@@ -85,7 +85,11 @@ def spec(**recipe) -> TrialSpec:
     )
 
 
-def test_drop_path_grows_linearly_from_nothing(store, monkeypatch):
+@pytest.mark.parametrize(
+    ("growth", "expected"), [("linear", [0.0, 0.05, 0.1, 0.15]), ("constant", [0.2] * 4)]
+)
+def test_drop_path_grows_as_asked(store, monkeypatch, growth, expected):
+    """Linearly, it is 0.2·e/E for e = 0 … E − 1."""
     seen: list[float] = []
     train_epoch = Engine.train_epoch
 
@@ -95,23 +99,9 @@ def test_drop_path_grows_linearly_from_nothing(store, monkeypatch):
         return train_epoch(self, batches, rate, drop_path)
 
     monkeypatch.setattr(Engine, "train_epoch", watch)
-    assert loop.train(spec(drop_path=0.2), store, device="cpu").status == "done"
-    assert seen == pytest.approx([0.0, 0.05, 0.1, 0.15]), "0.2·e/E for e = 0 … E − 1"
-
-
-def test_drop_path_may_be_whole_from_the_first_epoch_on(store, monkeypatch):
-    seen: list[float] = []
-    train_epoch = Engine.train_epoch
-
-    def watch(self, batches, rate, drop_path=None):
-        assert drop_path is not None
-        seen.append(drop_path.probability.item())
-        return train_epoch(self, batches, rate, drop_path)
-
-    monkeypatch.setattr(Engine, "train_epoch", watch)
-    constant = spec(drop_path=0.2, drop_path_growth="constant")
-    assert loop.train(constant, store, device="cpu").status == "done"
-    assert seen == pytest.approx([0.2] * 4)
+    dropping = spec(drop_path=0.2, drop_path_growth=growth)
+    assert loop.train(dropping, store, device="cpu").status == "done"
+    assert seen == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("field", [{"cutout": 6}, {"drop_path": 0.3}])
