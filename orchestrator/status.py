@@ -19,6 +19,7 @@ from orchestrator import lookup
 from orchestrator.surface_status import SurfaceStatus, look_at_surfaces, surfaces_as_json
 from results_schema import layout
 from results_schema.errors import MissingKey, NasSweepError
+from results_schema.failure import recorded
 from results_schema.holder import Holder
 from results_schema.lease import EXPIRY
 from results_schema.store import LocalStore
@@ -171,12 +172,7 @@ class Observer:
         return noted if isinstance(noted, int) else None
 
     def _failure(self, trial_id: str) -> dict[str, str]:
-        try:
-            read = json.loads(self.store.get(layout.failure(trial_id)))
-        except (NasSweepError, ValueError):
-            read = {}
-        read = read if isinstance(read, dict) else {}
-        told = {name: str(read.get(name, "unknown")) for name in ("kind", "message", "at")}
+        told = recorded(self.store, trial_id)
         return {"trial_id": trial_id, **told, "log": self.store.locate(layout.log(trial_id))}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ import pyarrow.parquet as pq
 from orchestrator import lookup
 from results_schema import layout
 from results_schema.errors import NasSweepError
+from results_schema.failure import recorded
 from results_schema.holder import Holder
 from results_schema.lease import EXPIRY
 from results_schema.store import LocalStore
@@ -129,10 +129,4 @@ def _measuring(store: LocalStore, name: str, holder: Holder, of: int) -> Measuri
 
 
 def _failure(store: LocalStore, name: str) -> dict[str, str]:
-    try:
-        read = json.loads(store.get(layout.failure(name)))
-    except (NasSweepError, ValueError):
-        read = {}
-    read = read if isinstance(read, dict) else {}
-    told = {key: str(read.get(key, "unknown")) for key in ("kind", "message", "at")}
-    return {"surface_id": name, **told, "log": store.locate(layout.log(name))}
+    return {"surface_id": name, **recorded(store, name), "log": store.locate(layout.log(name))}

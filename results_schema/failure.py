@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
 from results_schema import layout
+from results_schema.errors import NasSweepError
 from results_schema.lease import Lease
 from results_schema.store import Store
 
@@ -30,3 +31,13 @@ class Failure:
         at = datetime.now(UTC).isoformat(timespec="seconds")
         content = asdict(self) | {"at": at, "log": layout.log(trial_id)}
         store.put(layout.failure(trial_id), json.dumps(content, indent=1).encode(), lease=lease)
+
+
+def recorded(store: Store, item: str) -> dict[str, str]:
+    """`kind`, `message` and `at` of an item's failure, each "unknown" while it can't be read."""
+    try:
+        read = json.loads(store.get(layout.failure(item)))
+    except (NasSweepError, ValueError):
+        read = {}
+    read = read if isinstance(read, dict) else {}
+    return {name: str(read.get(name, "unknown")) for name in ("kind", "message", "at")}

@@ -27,6 +27,7 @@ from workers.landscape.instances import subset
 from workers.landscape.measures import Measure, Row, grid, measure
 from workers.landscape.trained import Trained, restore
 from workers.training import device as devices
+from workers.training.ending import ended_status
 from workers.training.log import ItemLog
 from workers.training.loop import check_versions
 from workers.training.provenance import gather
@@ -73,20 +74,6 @@ def survey(
     return attempt(store, spec.surface_id, token, begin)
 
 
-def finished_status(store: Store, surface_id: str) -> str | None:
-    """The status of a finished surface, None if it is not finished.
-
-    Raises:
-        CorruptData: Its row can't be read.
-    """
-    key = layout.surface(surface_id)
-    try:
-        data = store.get(key)
-    except MissingKey:
-        return None
-    return tables.from_parquet(data, SURFACES, key)["status"][0].as_py()
-
-
 @dataclass
 class _Survey:
     """One worker's attempt at a surface whose lease it holds."""
@@ -105,7 +92,7 @@ class _Survey:
     def run(self) -> tuple[str, str]:
         """Measures until the surface is finished or it is asked to stop."""
         spec, started = self.spec, datetime.now(UTC)
-        if status := finished_status(self.store, spec.surface_id):
+        if status := ended_status(self.store, spec.surface_id):
             return status, "it was finished before"
         if self.stop():
             return "stopped", "before it began"

@@ -8,24 +8,27 @@ from typing import Any
 from results_schema import layout, tables
 from results_schema.errors import MissingKey
 from results_schema.store import Store
+from results_schema.surface_tables import SURFACES
 from results_schema.trial import TrialSpec
 
 LATE = 10
 """Epochs that the late test accuracy averages over."""
 
 
-def ended_status(store: Store, trial_id: str) -> str | None:
-    """The status of an ended trial, None if it has not ended.
+def ended_status(store: Store, item: str) -> str | None:
+    """The status of an ended trial or finished surface, None if it is neither.
 
     Raises:
         CorruptData: Its row can't be read.
     """
-    key = layout.trial(trial_id)
+    surface = layout.is_surface(item)
+    key = layout.surface(item) if surface else layout.trial(item)
     try:
         data = store.get(key)
     except MissingKey:
         return None
-    return tables.from_parquet(data, tables.TRIALS, key)["status"][0].as_py()
+    schema = SURFACES if surface else tables.TRIALS
+    return tables.from_parquet(data, schema, key)["status"][0].as_py()
 
 
 def trial_row(
