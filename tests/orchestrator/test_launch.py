@@ -141,7 +141,8 @@ def test_a_signal_stops_cleanly_and_says_how_to_go_on(tmp_path, reference, signu
 
 def test_a_signal_gives_up_an_epoch_of_many_seconds_and_keeps_those_before(tmp_path):
     experiment = write_experiment(tmp_path, epochs=9, seeds="0, 1")
-    experiment.write_text(experiment.read_text().replace("batch_size: 480", "batch_size: 2"))
+    steps = experiment.read_text().replace("batch_size: 480", "batch_size: 2")
+    experiment.write_text(steps.replace("cells: 3", "cells: 8"))
     store = open_store(tmp_path / "results")
     with started("launch", "--device", "cpu", experiment, "--store", store.root) as sweep:
         wait_for(lambda: trained_epochs(store) >= 1)
