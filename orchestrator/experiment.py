@@ -16,7 +16,8 @@ from pydantic import BaseModel, Field, PlainValidator
 
 from orchestrator.documents import report
 from orchestrator.fields import STRICT, DatasetName, FileName, Text, check_file_name, one_of, part
-from orchestrator.figures import KINDS
+from orchestrator.figures.choice import Choice, read_choice
+from orchestrator.figures.selection import problems_of_figures
 from orchestrator.grid import Grid, problems_of_product
 from orchestrator.landscape import Landscape
 from orchestrator.overrides import Profile, apply_option, apply_profile, find_profile
@@ -63,7 +64,7 @@ class Declaration(BaseModel):
     recipe: Annotated[RecipeChoice, PlainValidator(read_recipe)] = RecipeChoice()
     precision: Annotated[str, one_of("precision", PRECISIONS)] = "fp32"
     landscape: Landscape = Landscape()
-    figures: dict[FileName, Annotated[str, one_of("kind of figure", tuple(KINDS))]] = {}
+    figures: dict[FileName, Annotated[Choice, PlainValidator(read_choice)]] = {}
 
 
 class Experiment(Declaration):
@@ -153,7 +154,14 @@ def load_experiment(
     for option in overrides:
         document = apply_option(option, document)
     declaration = validate(Declaration, document, folder=path.parent)
-    if problems := list(problems_of_product(declaration.grid, document, path)):
+    grid = declaration.grid
+    axes = {
+        "bases": [base.name for base in grid.genotype],
+        "datasets": grid.dataset,
+        "learning_rates": grid.learning_rate,
+    }
+    problems = list(problems_of_product(grid, document, path))
+    if problems := [*problems, *problems_of_figures(declaration.figures, axes, document)]:
         raise report(problems)
     parts = {name: getattr(declaration, name) for name in Declaration.model_fields}
     experiment = Experiment(

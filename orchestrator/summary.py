@@ -49,9 +49,9 @@ def draw_figures(results: Results, experiments: Sequence[Experiment], console: C
     with Browser() as browser:
         for experiment in experiments:
             table = cache(partial(_table, results, experiment.name))
-            for name, kind in experiment.figures.items():
+            for name, choice in experiment.figures.items():
                 written: dict[str, bytes] = {}
-                figure = draw(kind, table, experiment.title)
+                figure = draw(choice, table, experiment.title)
                 notes += write_figure(figure, written.__setitem__, browser=browser)
                 for suffix, data in written.items():
                     results.store.put(layout.figure(name, suffix), data)

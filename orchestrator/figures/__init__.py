@@ -10,35 +10,32 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from results_schema.errors import ConfigError
+from orchestrator.figures.choice import Choice, read_choice
+from orchestrator.figures.kinds import KINDS
+from orchestrator.figures.selection import select
 
 if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
 
-KINDS: dict[str, tuple[str, ...]] = {
-    "accuracy_by_index": ("trials",),
-    "contours": ("surfaces", "points"),
-}
-"""Kind of figure, as an experiment names it, to the tables that its module takes: each a method of
-`Results`. The module has the kind's name."""
+__all__ = ["KINDS", "Choice", "draw", "read_choice"]
 
 
-def draw(kind: str, table: Callable[[str], pd.DataFrame], title: str) -> go.Figure:
-    """The figure of one kind.
+def draw(choice: Choice | str, table: Callable[[str], pd.DataFrame], title: str) -> go.Figure:
+    """The figure that an experiment asks for.
 
     Args:
-        kind: A key of `KINDS`.
+        choice: Its kind and options, or a kind alone.
         table: Gives a table by its name, a row per member of the experiment and whatever it has.
-        title: Stands above the figure, as plain text.
+        title: Stands above the figure, as plain text, unless the choice has a title of its own.
 
     Raises:
-        ConfigError: The kind is unknown, or a table has no row or lacks a column.
+        SpecError: The kind is unknown.
+        ConfigError: A table has no row or lacks a column, or an option fits no member.
     """
-    if kind not in KINDS:
-        raise ConfigError(
-            f"unknown kind of figure {kind!r}", fix=f"use one of {', '.join(sorted(KINDS))}"
-        )
-    module = import_module(f"orchestrator.figures.{kind}")
-    data = getattr(module, f"{kind}_data")(*(table(name) for name in KINDS[kind]))
-    return getattr(module, f"plot_{kind}")(data, title)
+    choice = read_choice(choice)
+    module = import_module(f"orchestrator.figures.{choice.kind}")
+    tables = [select(choice, table(name)) for name in KINDS[choice.kind].tables]
+    data = getattr(module, f"{choice.kind}_data")(*tables, **choice.arguments(drawing=False))
+    plot = getattr(module, f"plot_{choice.kind}")
+    return plot(data, choice.options.title or title, **choice.arguments(drawing=True))

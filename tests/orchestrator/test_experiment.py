@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.experiment import Experiment, load_experiment
+from orchestrator.figures.choice import Choice
 from results_schema.errors import ConfigError
 from results_schema.trial import NetworkSpec, Recipe
 from workers.cells.bases import named
@@ -19,7 +20,7 @@ def test_a_file_says_what_an_experiment_is(folder):
     assert experiment.profile is None
     assert experiment.network == NetworkSpec(cells=8, channels=16)
     assert experiment.recipe.of("cifar10") == Recipe(epochs=30, weight_decay=0.0)
-    assert experiment.figures == {"accuracy": "accuracy_by_index"}
+    assert experiment.figures == {"accuracy": Choice("accuracy_by_index")}
 
 
 def test_what_a_file_leaves_out_is_the_papers(folder):

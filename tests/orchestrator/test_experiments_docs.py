@@ -11,6 +11,7 @@ import pytest
 from pydantic import BaseModel
 
 from orchestrator.experiment import Declaration, load_experiment
+from orchestrator.figures.kinds import KINDS, Options
 from orchestrator.grid import Grid
 from orchestrator.landscape import Landscape
 from orchestrator.overrides import Profile
@@ -91,6 +92,9 @@ def options_of(kind: type[Any], path: str = "") -> dict[str, list[Any]]:
     }
 
 
+SHARED = Options.model_fields
+"""Options of every kind of figure."""
+
 KEYS = {
     **keys_of(Declaration),
     **keys_of(Grid, "grid."),
@@ -100,6 +104,9 @@ KEYS = {
     **options_of(Slots),
     **options_of(Stratified),
     **options_of(Uniform),
+    **{
+        k: v for kind in KINDS.values() for k, v in keys_of(kind.options).items() if k not in SHARED
+    },
     "n": [Uniform.n, Stratified.n],
     "mode": [],
 }
@@ -117,4 +124,14 @@ def test_every_set_of_variants_is_told(name):
 
 @pytest.mark.parametrize("name", DATASETS)
 def test_every_data_set_is_told(name):
+    assert f"`{name}`" in TEXT
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_every_kind_of_figure_is_told(name):
+    assert f"`{name}`" in ROWS
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_every_option_of_all_kinds_is_told(name):
     assert f"`{name}`" in TEXT

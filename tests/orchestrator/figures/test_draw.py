@@ -1,18 +1,36 @@
 """Kinds of figures by name."""
 
+import inspect
 import subprocess
 import sys
+from importlib import import_module
 
 import pandas as pd
 import pytest
 
 from orchestrator.figures import KINDS, draw
-from results_schema.errors import ConfigError
+from orchestrator.figures.kinds import Options
+from results_schema.errors import SpecError
+from results_schema.results import Results
 
 
 def test_an_unknown_kind_is_an_error_that_names_the_known():
-    with pytest.raises(ConfigError, match=r"'pie'(?s:.*)accuracy_by_index"):
+    with pytest.raises(SpecError, match=r"'pie'(?s:.*)accuracy_by_index"):
         draw("pie", lambda name: pd.DataFrame(), "")
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_the_functions_of_a_kind_take_its_tables_and_options(name):
+    kind = KINDS[name]
+    own = kind.options.model_fields.keys() - Options.model_fields.keys()
+    module = import_module(f"orchestrator.figures.{name}")
+    data = inspect.signature(getattr(module, f"{name}_data")).parameters
+    plot = inspect.signature(getattr(module, f"plot_{name}")).parameters
+    assert list(data)[: len(kind.tables)] == list(kind.tables)
+    assert set(list(data)[len(kind.tables) :]) == own - set(kind.drawing)
+    assert list(plot)[:2] == ["data", "title"]
+    assert set(list(plot)[2:]) == set(kind.drawing) <= own
+    assert all(hasattr(Results, table) for table in kind.tables)
 
 
 def test_naming_the_kinds_loads_neither_plotly_nor_pandas():
