@@ -10,9 +10,11 @@ import pytest
 from importlinter.cli import EXIT_STATUS_SUCCESS, lint_imports
 
 ROOT = Path(__file__).parent.parent
-HIGHER = ("click", "kaleido", "orchestrator", "plotly", "pydantic", "ray", "rich")
+HIGHER = (
+    "click", "dash", "duckdb", "kaleido", "orchestrator", "plotly", "pydantic", "ray", "rich",
+)  # fmt: skip
 """What a worker never imports."""
-SLOW = ("kaleido", "plotly", "ray", "torch", "torchvision")
+SLOW = ("dash", "duckdb", "kaleido", "plotly", "ray", "torch", "torchvision")
 """What --help and plan do without."""
 
 # Imports the modules named behind "--" as if the packages named before it were not installed.

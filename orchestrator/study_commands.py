@@ -1,0 +1,56 @@
+"""The commands that study what there is, and train nothing: parse and call, like `cli`."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from orchestrator.store_commands import store_option
+
+
+@click.command()
+@store_option
+@click.argument("experiments", nargs=-1, metavar="[EXPERIMENT]...")
+@click.option(
+    "--draws",
+    type=click.IntRange(1),
+    default=350,
+    show_default=True,
+    help="Random cells for each of 4 objectives and 3 gains.",
+)
+@click.option("--nodes", type=click.IntRange(1, 20), default=5, show_default=True, help="Of a cell.")
+@click.option("--width", type=click.IntRange(1, 32), default=8, show_default=True, help="Of a node.")
+@click.option(
+    "--batch", type=click.IntRange(2), default=256, show_default=True, help="Inputs of a cell."
+)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of all draws.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "markdown", "csv", "json"]),
+    default="text",
+    show_default=True,
+    help="Print in this form.",
+)
+@click.option("--draw", metavar="FILE", help="Draw to a .html, .png, .svg or .pdf file.")
+def theory(
+    experiments: tuple[str, ...],
+    store: str,
+    draws: int,
+    nodes: int,
+    width: int,
+    batch: int,
+    seed: int,
+    form: str,
+    draw: str | None,
+) -> None:
+    """Check the paper's equations and theorems; of experiments, Theorem 4.1 of each trial."""
+    from orchestrator.theory.show import show_theory
+    from workers.theory.checks import Settings
+
+    settings = Settings(draws, seed, nodes, width, batch)
+    sys.exit(show_theory(experiments, store, settings, form=form, draw=draw))
+
+
+COMMANDS = (theory,)

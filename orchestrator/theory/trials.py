@@ -1,0 +1,190 @@
+"""Theorem 4.1 for the trials of a store: its bound from what was measured at their checkpoints.
+
+L is the largest magnitude of a Hessian's eigenvalue at any measured checkpoint and σ² the largest
+variance of a mini-batch's gradient there. Both are local, while the theorem asks for bounds along
+the whole way; and training has momentum, weight decay and clipping, which the theorem lacks. So a
+trial's bound is a measure to compare cells by, and no proof about its training.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pandas as pd
+
+from results_schema.results import Results
+from results_schema.trial import TrialSpec
+from workers.data.catalog import describe
+from workers.landscape.gradient_variance import minibatch_variance
+from workers.theory.convergence import bound, weighted
+from workers.training.engine import scheduled_rate
+
+
+@dataclass(frozen=True)
+class TrialBound:
+    """One member's trial; NaN stands for what was not measured.
+
+    Attributes:
+        experiment: Its name.
+        trial_id: The trial.
+        base: The published genotype.
+        variant: Name of the cell.
+        index: 0 for the base.
+        f0: f(w₀), the loss of the untrained network, in nats; f* is taken for 0.
+        smoothness: The local L.
+        smoothness_epoch: Of the checkpoint where it was largest.
+        variance: σ² of a batch of the recipe's size out of the training images.
+        variance_epoch: Of the checkpoint where it was largest.
+        steps: N.
+        rates: H, the sum of all steps' rates.
+        start: See `convergence.Bound`.
+        noise: See `convergence.Bound`.
+        bound: Their sum.
+        within: Share of the steps whose rate is below 1/L; the theorem asks for 1.
+        within_momentum: The same for rate/(1 − momentum), a step's length under momentum.
+        measured: Σ γ_k ‖g_k‖²/H of the training steps' batch gradients, from their mean norm in
+            each epoch: an estimate of the left side that has the batches' noise in it.
+        final: ‖∇f‖² at the last measured checkpoint.
+        lacking: What was not measured.
+    """
+
+    experiment: str
+    trial_id: str
+    base: str
+    variant: str
+    index: int
+    f0: float
+    smoothness: float
+    smoothness_epoch: int | None
+    variance: float
+    variance_epoch: int | None
+    steps: int
+    rates: float
+    start: float
+    noise: float
+    bound: float
+    within: float
+    within_momentum: float
+    measured: float
+    final: float
+    lacking: tuple[str, ...]
+
+    def record(self) -> dict[str, Any]:
+        """As plain data, None for NaN."""
+        return {
+            name: None if isinstance(value, float) and math.isnan(value) else value
+            for name, value in asdict(self).items()
+        }
+
+
+def trial_bounds(results: Results, experiment: str) -> list[TrialBound]:
+    """The bound of each distinct ended trial of an experiment, in its order.
+
+    Raises:
+        ConfigError: No experiment of that name was launched into this store.
+        CorruptData: A table is damaged.
+    """
+    members = results.trials(experiment)
+    members = members[members["status"] == "done"].drop_duplicates("trial_id")
+    surfaces = results.surfaces(experiment).drop_duplicates("surface_id")
+    surfaces = surfaces[surfaces["status"] == "done"]
+    points = results.points(experiment)
+    centres = points[(points["alpha"] == 0) & (points["beta"] == 0)]
+    norms = centres.drop_duplicates("surface_id").set_index("surface_id")["gradient_norm"]
+    epochs = results.metrics(experiment).drop_duplicates(["trial_id", "epoch"])
+    return [
+        _bound(
+            row,
+            surfaces[surfaces["trial_id"] == row["trial_id"]],
+            norms,
+            epochs[epochs["trial_id"] == row["trial_id"]],
+        )
+        for row in members.to_dict("records")
+    ]
+
+
+def _bound(
+    row: dict[Any, Any], surfaces: pd.DataFrame, norms: pd.Series, epochs: pd.DataFrame
+) -> TrialBound:
+    spec = TrialSpec.from_json(row["spec"])
+    curved = surfaces[surfaces["kind"] == "curvature"]
+    varied = surfaces[surfaces["kind"] == "gradient_variance"]
+    ends = curved[["top_eigenvalue", "bottom_eigenvalue"]].abs().max(axis=1)
+    smoothness, bent_at = _largest(ends, curved["epoch"])
+    variance, varied_at = _largest(varied["variance"], varied["epoch"])
+    if not math.isnan(variance):
+        images = describe(spec.dataset).train
+        variance = minibatch_variance(variance, min(spec.recipe.batch_size, images), images)
+    untrained = surfaces[surfaces["epoch"] == 0]["loss"].dropna()
+    f0 = float(untrained.iloc[0]) if len(untrained) else math.nan
+    gamma, each = _rates(spec)
+    found = _evaluate(f0, smoothness, variance, gamma, each)
+    push = 1 - spec.recipe.momentum
+    hurried = _evaluate(f0, smoothness, variance, [rate / push for rate in gamma], each)
+    told = epochs[(epochs["rate"] > 0) & epochs["grad_norm"].notna()]
+    last = varied.sort_values("epoch")["surface_id"].tail(1).map(norms).dropna()
+    return TrialBound(
+        experiment=row["experiment"],
+        trial_id=row["trial_id"],
+        base=row["base"],
+        variant=row["variant"],
+        index=int(row["index"]),
+        f0=f0,
+        smoothness=smoothness,
+        smoothness_epoch=bent_at,
+        variance=variance,
+        variance_epoch=varied_at,
+        steps=each * len(gamma),
+        rates=each * math.fsum(gamma),
+        start=found[0],
+        noise=found[1],
+        bound=found[0] + found[1],
+        within=found[2],
+        within_momentum=hurried[2],
+        measured=_steps_squared(told),
+        final=float(last.iloc[0]) ** 2 if len(last) else math.nan,
+        lacking=tuple(
+            name
+            for name, value in (
+                ("curvature", smoothness),
+                ("gradient variance", variance),
+                ("the loss at epoch 0", f0),
+            )
+            if math.isnan(value)
+        ),
+    )
+
+
+def _largest(values: pd.Series, epochs: pd.Series) -> tuple[float, int | None]:
+    """The largest number, and the epoch of its checkpoint; NaN and None without one."""
+    values = values.dropna()
+    if values.empty:
+        return math.nan, None
+    place = values.idxmax()
+    return float(values.loc[place]), int(epochs.loc[place])
+
+
+def _rates(spec: TrialSpec) -> tuple[list[float], int]:
+    """The rate of each epoch that moves the weights at all, and the steps of an epoch."""
+    epochs = range(1, spec.recipe.epochs + 1)
+    rates = [scheduled_rate(spec.recipe, spec.learning_rate, epoch) for epoch in epochs]
+    # Under cosine_shifted the last one is 0 but for rounding, as good as no step.
+    kept = [rate for rate in rates if rate > 1e-12 * spec.learning_rate]
+    return kept, -(-describe(spec.dataset).train // spec.recipe.batch_size)
+
+
+def _evaluate(
+    f0: float, smoothness: float, variance: float, gamma: list[float], each: int
+) -> tuple[float, float, float]:
+    """Both terms of the bound and the share of the steps whose rate is small enough."""
+    if any(map(math.isnan, (f0, smoothness, variance))) or not smoothness or not gamma:
+        return math.nan, math.nan, math.nan
+    return tuple(bound(f0, 0.0, smoothness, variance, gamma, each))
+
+
+def _steps_squared(epochs: pd.DataFrame) -> float:
+    if epochs.empty:
+        return math.nan
+    return weighted(epochs["rate"].to_numpy(), epochs["grad_norm"].to_numpy() ** 2)
