@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrator import store_commands
+from orchestrator import store_commands, study_commands
 from results_schema.errors import ConfigError, NasSweepError
 
 if TYPE_CHECKING:
@@ -186,7 +186,7 @@ def cells(names: tuple[str, ...], table: int | None, form: str | None, **options
         show_table(table, form or "text")
 
 
-for command in store_commands.COMMANDS:
+for command in (*store_commands.COMMANDS, *study_commands.COMMANDS):
     cli.add_command(command)
 
 

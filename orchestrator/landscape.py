@@ -132,12 +132,17 @@ class Landscape(BaseModel):
 
 
 def apply_profile(landscape: Document, document: Document) -> Document:
-    """The document with what a profile says of the kinds of surfaces that it names itself."""
+    """The document with what a profile says of the kinds of surfaces that it names itself.
+
+    A grid of 1, the centre alone, stays: it asks for a number, not for a picture of some size.
+    """
     named = document.data.get("landscape") if isinstance(document.data, dict) else None
     for kind, options in landscape.data.items():
         if not isinstance(named, dict) or not isinstance(named.get(kind), dict):
             continue
         for key in options:
+            if key == "grid" and named[kind].get("grid") == 1:
+                continue
             path = ("landscape", kind, key)
             document = document.override(path, landscape.part((kind, key)))
     return document

@@ -19,8 +19,12 @@ from orchestrator.store_commands import store_option
     show_default=True,
     help="Random cells for each of 4 objectives and 3 gains.",
 )
-@click.option("--nodes", type=click.IntRange(1, 20), default=5, show_default=True, help="Of a cell.")
-@click.option("--width", type=click.IntRange(1, 32), default=8, show_default=True, help="Of a node.")
+@click.option(
+    "--nodes", type=click.IntRange(1, 20), default=5, show_default=True, help="Of a cell."
+)
+@click.option(
+    "--width", type=click.IntRange(1, 32), default=8, show_default=True, help="Of a node."
+)
 @click.option(
     "--batch", type=click.IntRange(2), default=256, show_default=True, help="Inputs of a cell."
 )

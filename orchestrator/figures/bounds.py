@@ -19,7 +19,7 @@ from orchestrator.figures.panels import Grid, make_panels, square_grid
 from results_schema.errors import ConfigError
 
 MOST = 600
-"""Points of a series that are drawn; those that violate are drawn first."""
+"""Points of a series that are drawn; half of them at most violate."""
 
 VIOLATED = "violated"
 
@@ -140,7 +140,8 @@ def plot_bounds(data: Bounds, title: str) -> go.Figure:
         [panel.statement for panel in data.panels],
         title,
         subtitle + "the bound is violated.",
-        f"At most {MOST} points of each kind are drawn, violations first. " + _counts(data),
+        f"At most {MOST} points of each kind are drawn, half of them violations at most. "
+        + _counts(data),
         [math.ceil((len(settings) + 1) / 4)],
     )
     for number, panel in enumerate(data.panels):
@@ -156,7 +157,7 @@ def _thin(part: Cases) -> Series:
     shown = (part.measured > 0) & (part.bound > 0)
     shown &= np.isfinite(part.measured) & np.isfinite(part.bound)
     bad, good = (np.flatnonzero(shown & wanted) for wanted in (part.violated, ~part.violated))
-    bad = _evenly(bad, MOST)
+    bad = _evenly(bad, MOST // 2)
     kept = np.concatenate([_evenly(good, MOST - len(bad)), bad])
     return Series(part.setting, part.bound[kept], part.measured[kept], part.violated[kept])
 
@@ -199,9 +200,7 @@ def _add_panel(
     }  # fmt: skip
     lowest = shape.is_lowest(number)
     figure.update_xaxes(**axis, title_text="bound" if lowest else None, row=row, col=column)
-    figure.update_yaxes(
-        **axis, title_text="measured" if column == 1 else None, row=row, col=column
-    )
+    figure.update_yaxes(**axis, title_text="measured" if column == 1 else None, row=row, col=column)
 
 
 def _counts(data: Bounds) -> str:

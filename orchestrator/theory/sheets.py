@@ -13,7 +13,7 @@ from orchestrator.theory.trials import TrialBound
 from workers.theory.comparison import Comparison
 from workers.theory.smoothness import Counterexample
 
-MUST, MAY = "must hold", "false as stated"
+MUST, MAY = "must hold", "need not"
 
 
 def comparison_record(one: Comparison) -> dict[str, Any]:
@@ -127,8 +127,8 @@ def trials_sheet(trials: Sequence[TrialBound]) -> Sheet:
         else (),
         remarks=(
             "L is local, the largest magnitude of an eigenvalue at the measured checkpoints; so is "
-            "σ², of a batch. The theorem asks for bounds along the whole way, for plain SGD without "
-            "momentum m, and for unclipped steps. f* is taken for 0.",
+            "σ², of a batch. The theorem asks for bounds along the whole way, for plain SGD "
+            "without momentum m, and for unclipped steps. f* is taken for 0.",
             *lacking,
         ),
     )  # fmt: skip

@@ -34,7 +34,7 @@ DRAWN = (
     "Theorem 4.2, as printed",
     "Theorem 4.2, corrected",
     "Theorem 4.3, matched weights",
-    "Theorem 4.3, matched weights, |eigenvalue|",
+    "Theorem 4.3, matched, |eigenvalue|",
     "Theorem 4.3, same W",
     "Theorem 4.1, trials",
 )

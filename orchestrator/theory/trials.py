@@ -12,8 +12,6 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import pandas as pd
-
 from results_schema.results import Results
 from results_schema.trial import TrialSpec
 from workers.data.catalog import describe
@@ -86,14 +84,14 @@ def trial_bounds(results: Results, experiment: str) -> list[TrialBound]:
         ConfigError: No experiment of that name was launched into this store.
         CorruptData: A table is damaged.
     """
-    members = results.trials(experiment)
+    members: Any = results.trials(experiment)
     members = members[members["status"] == "done"].drop_duplicates("trial_id")
-    surfaces = results.surfaces(experiment).drop_duplicates("surface_id")
+    surfaces: Any = results.surfaces(experiment).drop_duplicates(subset="surface_id")
     surfaces = surfaces[surfaces["status"] == "done"]
-    points = results.points(experiment)
+    points: Any = results.points(experiment)
     centres = points[(points["alpha"] == 0) & (points["beta"] == 0)]
     norms = centres.drop_duplicates("surface_id").set_index("surface_id")["gradient_norm"]
-    epochs = results.metrics(experiment).drop_duplicates(["trial_id", "epoch"])
+    epochs: Any = results.metrics(experiment).drop_duplicates(subset=["trial_id", "epoch"])
     return [
         _bound(
             row,
@@ -106,7 +104,11 @@ def trial_bounds(results: Results, experiment: str) -> list[TrialBound]:
 
 
 def _bound(
-    row: dict[Any, Any], surfaces: pd.DataFrame, norms: pd.Series, epochs: pd.DataFrame
+    # pandas' own types say that a part of a frame may be anything.
+    row: dict[Any, Any],
+    surfaces: Any,
+    norms: Any,
+    epochs: Any,
 ) -> TrialBound:
     spec = TrialSpec.from_json(row["spec"])
     curved = surfaces[surfaces["kind"] == "curvature"]
@@ -157,7 +159,7 @@ def _bound(
     )
 
 
-def _largest(values: pd.Series, epochs: pd.Series) -> tuple[float, int | None]:
+def _largest(values: Any, epochs: Any) -> tuple[float, int | None]:
     """The largest number, and the epoch of its checkpoint; NaN and None without one."""
     values = values.dropna()
     if values.empty:
@@ -181,10 +183,11 @@ def _evaluate(
     """Both terms of the bound and the share of the steps whose rate is small enough."""
     if any(map(math.isnan, (f0, smoothness, variance))) or not smoothness or not gamma:
         return math.nan, math.nan, math.nan
-    return tuple(bound(f0, 0.0, smoothness, variance, gamma, each))
+    found = bound(f0, 0.0, smoothness, variance, gamma, each)
+    return found.start, found.noise, found.within
 
 
-def _steps_squared(epochs: pd.DataFrame) -> float:
+def _steps_squared(epochs: Any) -> float:
     if epochs.empty:
         return math.nan
     return weighted(epochs["rate"].to_numpy(), epochs["grad_norm"].to_numpy() ** 2)

@@ -66,6 +66,12 @@ def test_a_surface_is_named_once_whoever_wants_it(load):
     assert len(load("{contour: {epochs: [last, 600]}}").surfaces()) == 5
 
 
+def test_a_grid_of_1_stays_under_a_profile(load):
+    profile = "{gradient_variance: {grid: 9, subset: 5}}"
+    surfaces = load("{gradient_variance: {grid: 1}}", profile).surfaces()
+    assert {(s.rows, s.columns, s.subset) for s in surfaces} == {(1, 1, 5)}
+
+
 def test_a_profile_changes_kinds_that_the_experiment_wants_alone(load):
     profile = "{contour: {grid: 11}, curvature: {subset: 5}}"
     surfaces = load("{contour: {extent: 0.5}}", profile).surfaces()

@@ -82,7 +82,9 @@ def check_cells(settings: Settings) -> list[Comparison]:
             found.setdefault((one.statement, one.setting), []).append(one)
     joined = [join(parts) for parts in found.values()]
     order = list(dict.fromkeys(one.statement for one in joined))
-    return sorted(joined, key=lambda one: (one.statement[:1] == "T", order.index(one.statement)))
+    return sorted(
+        joined, key=lambda one: (one.statement.partition(", ")[0], order.index(one.statement))
+    )
 
 
 def _parts(draws: int) -> Iterator[tuple[int, int]]:
@@ -137,9 +139,9 @@ def _variances(
     _, same = sides(slopes)
     for what, holds, measured, bound in (
         ("matched weights", True, hats, theorem_4_3(equal, norms)),
-        ("matched weights, 2-norm", True, hats_2, theorem_4_3(equal_2, norms)),
-        ("matched weights, n − i + 1 for n", True, hats, theorem_4_3(equal, norms, sharp=True)),
-        ("matched weights, |eigenvalue|", False, hats, theorem_4_3(equal, radii)),
+        ("matched, 2-norm", True, hats_2, theorem_4_3(equal_2, norms)),
+        ("matched, n − i + 1 for n", True, hats, theorem_4_3(equal, norms, sharp=True)),
+        ("matched, |eigenvalue|", False, hats, theorem_4_3(equal, radii)),
         ("same W", name == "linear", hats, theorem_4_3(same, norms)),
         ("same W, |eigenvalue|", False, hats, theorem_4_3(same, radii)),
     ):

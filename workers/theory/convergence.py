@@ -62,7 +62,8 @@ def bound(
     total = float((gamma * counts).sum())
     if not gamma.size or not (gamma > 0).all() or not total > 0:
         raise SpecError("a rate is not above 0, or there is no step", fix="give the rates in use")
-    if f0 < f_star or smoothness <= 0 or variance < 0:
+    # Put so that a NaN is refused too.
+    if not (f0 >= f_star and smoothness > 0 and variance >= 0):
         raise SpecError(
             f"f(w0) = {f0:g}, f* = {f_star:g}, L = {smoothness:g}, sigma² = {variance:g}",
             fix="f(w0) is f* or more, L above 0 and sigma² 0 or more",

@@ -1,0 +1,112 @@
+"""Equations (1) to (4) against loops over nodes and instances, and against finite differences."""
+
+import pytest
+import torch
+
+from workers.theory.cells import Cells, draw_cells, matched, narrow, product, wide
+from workers.theory.gradients import (
+    at_outputs,
+    by_autograd,
+    equation_1,
+    equation_2,
+    equation_3,
+    equation_4,
+    relative_error,
+)
+from workers.theory.objectives import OBJECTIVES
+
+D, B, N, W = 3, 5, 4, 3
+
+
+def drawn(name: str):
+    generator = torch.Generator().manual_seed(0)
+    cells = draw_cells(D, B, N, W, gain=1.2, generator=generator)
+    return OBJECTIVES[name](D, B, N, W, generator), cells
+
+
+def chain(weights: torch.Tensor, first: int, last: int) -> torch.Tensor:
+    """W_last ⋯ W_first of one cell."""
+    found = torch.eye(W, dtype=torch.float64)
+    for node in range(first, last + 1):
+        found = weights[node] @ found
+    return found
+
+
+def finite_differences(objective, cell, weights, inputs, step=1e-6):
+    found = torch.zeros_like(weights)
+    for place in torch.cartesian_prod(*(torch.arange(size) for size in (N, W, W))).tolist():
+        moved = []
+        for sign in (1, -1):
+            other = weights.clone()
+            other[:, *place] += sign * step
+            moved.append(objective.losses(cell(other, inputs)).mean(1))
+        found[:, *place] = (moved[0] - moved[1]) / (2 * step)
+    return found
+
+
+def test_the_narrow_cell_reads_node_after_node_and_the_wide_one_the_input():
+    _, (weights, inputs) = drawn("linear")
+    for draw, node in torch.cartesian_prod(torch.arange(D), torch.arange(N)).tolist():
+        for x, y, hat in zip(
+            inputs[draw], wide(weights, inputs)[draw], narrow(weights, inputs)[draw], strict=True
+        ):
+            torch.testing.assert_close(y[node], weights[draw, node] @ x)
+            torch.testing.assert_close(hat[node], chain(weights[draw], 0, node) @ x)
+
+
+def test_a_product_runs_downwards_and_an_empty_one_is_the_identity():
+    _, (weights, _) = drawn("linear")
+    torch.testing.assert_close(product(weights, 1, 2), weights[:, 2] @ weights[:, 1])
+    assert torch.equal(product(weights, 2, 1)[0], torch.eye(W, dtype=torch.float64))
+
+
+def test_matched_weights_give_the_wide_cell_the_narrow_ones_outputs():
+    _, (weights, inputs) = drawn("linear")
+    torch.testing.assert_close(wide(matched(weights), inputs), narrow(weights, inputs))
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+@pytest.mark.parametrize("cell", [wide, narrow])
+def test_autograd_is_what_finite_differences_say(name, cell):
+    objective, (weights, inputs) = drawn(name)
+    found = by_autograd(objective, cell, weights, inputs)
+    wanted = finite_differences(objective, cell, weights, inputs)
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_equations_are_the_sums_that_they_print(name):
+    objective, (weights, inputs) = drawn(name)
+    slopes = at_outputs(objective, narrow(weights, inputs))
+    one, two, three = (torch.zeros_like(weights) for _ in range(3))
+    for t in range(D):
+        for b in range(B):
+            x = inputs[t, b]
+            for i in range(N):
+                one[t, i] += torch.outer(slopes[t, b, i], x) / B
+                before = chain(weights[t], 0, i - 1)
+                for k in range(i, N):
+                    back = chain(weights[t], i + 1, k).T @ slopes[t, b, k]
+                    two[t, i] += torch.outer(back, before @ x) / B
+                    three[t, i] += torch.outer(back, x) @ before.T / B
+    torch.testing.assert_close(equation_1(slopes, inputs), one)
+    torch.testing.assert_close(equation_2(weights, slopes, inputs), two)
+    torch.testing.assert_close(equation_3(weights, slopes, inputs), three)
+    torch.testing.assert_close(by_autograd(objective, narrow, weights, inputs), two)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_equation_4_is_exact_at_matched_weights_and_at_the_same_only_for_a_linear_objective(name):
+    objective, (weights, inputs) = drawn(name)
+    truth = by_autograd(objective, narrow, weights, inputs)
+    equal = equation_4(weights, by_autograd(objective, wide, matched(weights), inputs))
+    same = equation_4(weights, by_autograd(objective, wide, weights, inputs))
+    assert relative_error(equal, truth).max() < 1e-12
+    assert (relative_error(same, truth)[:, 0].max() < 1e-12) == (name == "linear")
+
+
+def test_a_cell_of_one_node_is_both_the_widest_and_the_narrowest():
+    cells = draw_cells(2, B, 1, W, gain=1, generator=torch.Generator().manual_seed(1))
+    assert isinstance(cells, Cells)
+    assert torch.equal(wide(*cells), narrow(*cells))
+    assert torch.equal(matched(cells.weights), cells.weights)
