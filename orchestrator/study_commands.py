@@ -7,6 +7,7 @@ import sys
 import click
 
 from orchestrator.store_commands import store_option
+from results_schema.errors import ConfigError
 
 
 @click.command()
@@ -57,4 +58,28 @@ def theory(
     sys.exit(show_theory(experiments, store, settings, form=form, draw=draw))
 
 
-COMMANDS = (theory,)
+@click.command()
+@store_option
+@click.argument("sql", required=False)
+@click.option("--schema", is_flag=True, help="List tables and columns, with units and meaning.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "csv", "json", "markdown"]),
+    default="table",
+    show_default=True,
+    help="Print in this form.",
+)
+def query(sql: str | None, store: str, schema: bool, form: str) -> None:
+    """Ask the store's tables in SQL (DuckDB's); "-" reads the query from standard input."""
+    from orchestrator.query.show import show_query, show_schema
+
+    if schema == (sql is not None):
+        raise ConfigError("give a query or --schema", fix='nas-sweep query "FROM trials"')
+    if schema:
+        show_schema(form)
+    elif sql is not None:
+        show_query(sys.stdin.read() if sql == "-" else sql, store, form)
+
+
+COMMANDS = (theory, query)

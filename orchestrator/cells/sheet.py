@@ -34,6 +34,7 @@ class Sheet:
         marks: The note (from 1) of a (row, column); such an entry stands out.
         notes: What the marks say.
         remarks: What holds for the whole table.
+        words: Columns set flush left beside the first; the others hold numbers.
     """
 
     title: str
@@ -42,12 +43,17 @@ class Sheet:
     marks: Mapping[tuple[int, int], int] = field(default_factory=dict)
     notes: Sequence[str] = ()
     remarks: Sequence[str] = ()
+    words: Sequence[int] = ()
+
+    def is_words(self, column: int) -> bool:
+        """Whether a column is set flush left."""
+        return column == 0 or column in self.words
 
 
 def to_markdown(sheet: Sheet) -> str:
     """A pipe table; marked entries are bold."""
     rows = render(sheet, _plain_pipe, lambda text, mark: f"**{text}**{raised(mark)}")
-    rule = ["---:" if number else "---" for number, _ in enumerate(sheet.columns)]
+    rule = ["---" if sheet.is_words(number) else "---:" for number, _ in enumerate(sheet.columns)]
     lines = [" | ".join(row) for row in (map(_plain_pipe, _headings(sheet)), rule, *rows)]
     table = "\n".join(f"| {line} |" for line in lines)
     return "\n\n".join([f"**{_plain_pipe(sheet.title)}**", table, *below(sheet)])
@@ -58,12 +64,13 @@ def to_latex(sheet: Sheet) -> str:
     rows = render(sheet, _latex, lambda text, mark: rf"\textbf{{{text}}}{_raised_latex(mark)}")
     notes = [_latex(remark) for remark in sheet.remarks]
     notes += [f"{_raised_latex(i)} {_latex(note)}" for i, note in enumerate(sheet.notes, start=1)]
+    sides = "".join("l" if sheet.is_words(number) else "r" for number in range(len(sheet.columns)))
     return "\n".join(
         [
             r"\begin{table}",
             r"\centering",
             rf"\caption{{{_latex(sheet.title)}}}",
-            rf"\begin{{tabular}}{{l{'r' * (len(sheet.columns) - 1)}}}",
+            rf"\begin{{tabular}}{{{sides}}}",
             r"\toprule",
             " & ".join(map(_latex, _headings(sheet))) + r" \\",
             r"\midrule",

@@ -19,11 +19,12 @@ def print_sheet(sheet: Sheet, console: Console) -> None:
     Columns that do not fit beside one another follow below, each time after the first column.
     """
     rows = render(sheet, escape, lambda text, mark: f"[red]{text}{raised(mark)}[/red]")
-    console.print(escape(sheet.title), style="italic", highlight=False)
+    if sheet.title:
+        console.print(escape(sheet.title), style="italic", highlight=False)
     for part in _parts(sheet, console.width):
         table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
         for column in part:
-            justify = "right" if column else "left"
+            justify = "left" if sheet.is_words(column) else "right"
             table.add_column(escape(sheet.columns[column]), justify=justify, no_wrap=True)
         for row in rows:
             table.add_row(*(row[column] for column in part))

@@ -56,6 +56,7 @@ def statements_sheet(comparisons: Sequence[Comparison], title: str) -> Sheet:
         rows=rows,
         marks=marks,
         notes=("a statement that must hold is violated",) if marks else (),
+        words=(1, 2),
         remarks=("median and largest: relative error of an equation, measured/bound of a theorem",),
     )
 
@@ -80,6 +81,7 @@ def blocks_sheet(comparisons: Iterable[Comparison], example: Counterexample) -> 
         title="Theorem 4.2 by block: the block's true constant over its bound",
         columns=("bound", "objective", "block", "violated", "median", "largest"),
         rows=rows,
+        words=(1,),
         remarks=(
             f"counterexample (n = 2, f = ½‖z‖², W1 = diag(2, 1), x = e1): case I has "
             f"L(2) = {example.wide:g}, the printed bound is {example.printed:g}, "
@@ -121,6 +123,7 @@ def trials_sheet(trials: Sequence[TrialBound]) -> Sheet:
             "γ<1/L", "γ/(1−m)<1/L", "E‖g‖²", "‖∇f‖² at end",
         ),
         rows=rows,
+        words=(1,),
         marks=marks,
         notes=("the premise fails: a rate is not below 1/L, so the bound says nothing here",)
         if marks

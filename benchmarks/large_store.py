@@ -1,0 +1,100 @@
+"""A store of many trained trials, made up, for the benchmarks of what reads one."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+
+from results_schema import layout, tables
+from results_schema.store import LocalStore, open_store
+from results_schema.trial import NetworkSpec, Recipe, TrialSpec
+from workers.cells.bases import named
+
+EXPERIMENT = "large"
+BASES = ("DARTS", "ENAS", "AmoebaNet", "NASNet")
+NOW = datetime(2020, 4, 26, tzinfo=UTC)
+
+
+def make_store(folder: Path, trials: int, epochs: int) -> LocalStore:
+    """Writes metrics, trials and members; the losses fall as those of real trials do.
+
+    Args:
+        folder: Where to.
+        trials: How many.
+        epochs: Of each.
+    """
+    store = open_store(folder)
+    members = []
+    for number in range(trials):
+        base = BASES[number % len(BASES)]
+        spec = TrialSpec(
+            genotype=named(base),
+            dataset="cifar10",
+            preprocessing=1,
+            network=NetworkSpec(),
+            recipe=Recipe(epochs=epochs),
+            learning_rate=0.025,
+            seed=number,
+        )
+        rows = metrics(spec, number, epochs)
+        store.put(layout.metrics(spec.trial_id), tables.to_parquet(rows, tables.METRICS))
+        row = ended(spec, rows[-1])
+        store.put(layout.trial(spec.trial_id), tables.to_parquet([row], tables.TRIALS))
+        members.append(member(spec, base, number // len(BASES) % 14))
+    store.put(layout.members(EXPERIMENT), tables.to_parquet(members, tables.MEMBERS))
+    return store
+
+
+def metrics(spec: TrialSpec, number: int, epochs: int) -> list[dict[str, object]]:
+    """Rows of one trial, from a stream of its own."""
+    noise = np.random.default_rng(number).normal(0, 0.02, (epochs, 4))
+    slope = 20 + number % 50
+    return [
+        {
+            "trial_id": spec.trial_id,
+            "epoch": epoch,
+            "rate": 0.0125 * (1 + math.cos(math.pi * (epoch - 1) / epochs)),
+            "train_loss": 2.3 * math.exp(-epoch / slope) + abs(float(a)),
+            "train_accuracy": 1 - 0.9 * math.exp(-epoch / slope),
+            "test_loss": 0.2 + 2.1 * math.exp(-epoch / slope) + abs(float(b)),
+            "test_accuracy": 0.95 - 0.85 * math.exp(-epoch / slope) + 0.1 * float(c),
+            "grad_norm": 1 + abs(float(d)),
+            "clip_rate": 0.0,
+            "seconds": 10.0 + float(d),
+            "images_per_second": 5000.0 + float(c),
+            "peak_memory": 10**9,
+            "finished_at": NOW + timedelta(seconds=10 * epoch),
+        }
+        for epoch, (a, b, c, d) in enumerate(noise, start=1)
+    ]
+
+
+def ended(spec: TrialSpec, last: dict[str, object]) -> dict[str, object]:
+    """The ended trial's row."""
+    cell = spec.genotype
+    row: dict[str, object] = {
+        "trial_id": spec.trial_id, "status": "done", "dataset": spec.dataset,
+        "learning_rate": spec.learning_rate, "seed": spec.seed, "precision": spec.precision,
+        "recipe_version": 1, "width": float(cell.width), "depth": cell.depth,
+        "parameters": 3_300_000, "epochs": spec.recipe.epochs, "spec": spec.to_json(),
+        "best_test_accuracy": last["test_accuracy"], "late_test_accuracy": last["test_accuracy"],
+        "exit_reason": "made up", "started_at": NOW, "ended_at": NOW, "train_seconds": 6000.0,
+        "attempts": 1, "host": "made-up", "device": "none", "deterministic": False, "threads": 1,
+        "python": "3", "torch": "2", "release": "0",
+    }  # fmt: skip
+    row |= {name: last[name] for name in ("train_loss", "test_loss", "test_accuracy")}
+    return {field.name: row.get(field.name) for field in tables.TRIALS}
+
+
+def member(spec: TrialSpec, base: str, index: int) -> dict[str, object]:
+    """The trial's place in the experiment."""
+    cell = spec.genotype
+    return {
+        "experiment": EXPERIMENT, "profile": None, "base": base,
+        "variant": f"seed {index}" if index else base, "index": index, "named_dataset": "cifar10",
+        "dataset": "cifar10", "learning_rate": 0.025, "seed": spec.seed,
+        "width": float(cell.width), "depth": cell.depth, "trial_id": spec.trial_id,
+    }  # fmt: skip

@@ -1,0 +1,91 @@
+"""What `nas-sweep query` does: answer a query about a store, or tell what can be asked."""
+
+from __future__ import annotations
+
+import csv
+import sys
+
+from rich.console import Console
+
+from orchestrator.cells.sheet import Sheet, to_json, to_markdown
+from orchestrator.cells.terminal import print_sheet
+from orchestrator.lookup import existing_store
+from orchestrator.query.catalog import ROWS, TABLES, VIEWS
+from orchestrator.query.forms import to_sheet, write_csv, write_json
+
+WIDE = 400
+"""Columns of a table that no terminal shows, so that what reads it gets whole lines."""
+
+
+def show_query(sql: str, location: str, form: str) -> None:
+    """Prints the answer to a query.
+
+    Args:
+        sql: The query.
+        location: The store's folder.
+        form: table, csv, json or markdown.
+
+    Raises:
+        ConfigError: The query is wrong or would write.
+        StoreError: There is no store, or a file is damaged.
+    """
+    from orchestrator.query.engine import query
+
+    answer = query(existing_store(location), sql)
+    match form:
+        case "csv":
+            write_csv(answer, sys.stdout)
+        case "json":
+            write_json(answer, sys.stdout)
+        case "markdown":
+            print(to_markdown(to_sheet(answer, most=None)).lstrip("*\n"))
+        case _:
+            _print(to_sheet(answer))
+
+
+def show_schema(form: str) -> None:
+    """Prints every table's columns with types, units and meaning, and the views.
+
+    Args:
+        form: table, csv, json or markdown.
+    """
+    records = [
+        {
+            "table": table,
+            "column": field.name,
+            "type": str(field.type),
+            "unit": (field.metadata.get(b"unit") or b"").decode(),
+            "doc": field.metadata[b"doc"].decode(),
+        }
+        for table, (_, schema) in TABLES.items()
+        for field in schema
+    ]
+    views = [{"view": name, "doc": view.doc, "tables": view.reads} for name, view in VIEWS.items()]
+    if form == "json":
+        print(to_json({"columns": records, "views": views}))
+        return
+    if form == "csv":
+        writer = csv.DictWriter(sys.stdout, list(records[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(records)
+        return
+    for table, doc in ROWS.items():
+        rows = [tuple(r.values())[1:] for r in records if r["table"] == table]
+        _show(
+            Sheet(f"{table}: {doc}", ("column", "type", "unit", "meaning"), rows, words=(1, 2, 3)),
+            form,
+        )
+    told = [(view["view"], view["doc"]) for view in views]
+    _show(Sheet("Views", ("view", "what it is"), told, words=(1,)), form)
+
+
+def _show(sheet: Sheet, form: str) -> None:
+    if form == "markdown":
+        print(to_markdown(sheet), end="\n\n")
+    else:
+        _print(sheet)
+
+
+def _print(sheet: Sheet) -> None:
+    console = Console()
+    print_sheet(sheet, console if console.is_terminal else Console(width=WIDE))

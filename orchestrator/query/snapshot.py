@@ -1,0 +1,66 @@
+"""A copy of a table of a store as it is at one moment.
+
+A live sweep replaces files at any time, and whoever reads a file in several goes may read parts of
+two. So each one is read once, whole, checked against its seal and copied to a private folder.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from results_schema import seal, tables
+from results_schema.errors import MachineError, MissingKey
+from results_schema.store import Store
+
+
+def snapshot(store: Store, folder: str, schema: pa.Schema, to: Path) -> int:
+    """Copies the sound files of a table.
+
+    Args:
+        store: Whose.
+        folder: Of `layout`.
+        schema: The table's.
+        to: An empty folder of one's own.
+
+    Returns:
+        How many files there are.
+
+    Raises:
+        CorruptData: A file is damaged; the error names it.
+        MachineError: The copy can't be written.
+    """
+    number = 0
+    # One after the other: threads that check bytes would keep each other waiting for longer.
+    for key in store.list(folder):
+        if key.endswith(".parquet") and (data := _read(store, key, schema)) is not None:
+            _write(to / f"{number:08d}.parquet", data)
+            number += 1
+    return number
+
+
+def _read(store: Store, key: str, schema: pa.Schema) -> bytes | None:
+    """A file's bytes, sound and of the schema; None if it is gone by now."""
+    try:
+        data = store.get(key)
+    except MissingKey:
+        return None
+    if seal.is_sealed(data) and seal.is_sound(data):
+        return data
+    # Damaged, which is told now; or another writer's, so that its types may be others.
+    sink = pa.BufferOutputStream()
+    pq.write_table(tables.from_parquet(data, schema, key), sink)
+    return sink.getvalue().to_pybytes()
+
+
+def _write(path: Path, data: bytes) -> None:
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise MachineError(
+            f"no copy of the table can be made: {error.strerror}",
+            where=str(path.parent),
+            fix="make room there, or name another folder in TMPDIR",
+        ) from error

@@ -1,0 +1,203 @@
+"""SQL over a store: the same rows as `Results`, nothing else in reach, damage told by name."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pandas as pd
+import pytest
+from small_contours import NAME, Surveyed
+
+from orchestrator.query.catalog import TABLES, VIEWS
+from orchestrator.query.engine import query
+from results_schema import layout, tables
+from results_schema.errors import ConfigError, CorruptData
+from results_schema.results import Results
+from results_schema.store import LocalStore, open_store
+
+
+def frame(store: LocalStore, sql: str) -> pd.DataFrame:
+    return query(store, sql).to_pandas()
+
+
+def same(one: pd.DataFrame, two: pd.DataFrame, keys: list[str]) -> None:
+    assert list(one.columns) == list(two.columns)
+    # Null is NaN in the one and None in the other where a column holds nothing else.
+    one, two = (f.sort_values(keys).reset_index(drop=True).astype(object) for f in (one, two))
+    pd.testing.assert_frame_equal(one.where(one.notna(), None), two.where(two.notna(), None))
+
+
+@pytest.mark.parametrize("table", ["metrics", "trials"])
+def test_tables_and_views_are_those_of_results(trained, table):
+    results = Results(trained.store)
+    keys = ["trial_id", "epoch"] if table == "metrics" else ["trial_id"]
+    same(frame(trained.store, f"FROM {table}"), getattr(results, table)(), keys)
+    sql = f"FROM member_{table} WHERE experiment = 'small'"
+    same(frame(trained.store, sql), getattr(results, table)("small"), keys)
+
+
+@pytest.mark.parametrize(
+    ("table", "keys"), [("surfaces", ["surface_id"]), ("points", ["surface_id", "row", "column"])]
+)
+def test_surfaces_are_joined_as_results_joins_them(tmp_path, table, keys):
+    surveyed = Surveyed(tmp_path / "surveyed")
+    for index in range(3):
+        surveyed.add(_member(index), status="done" if index else None, done=25 if index else 3)
+    results = surveyed.results()
+    same(frame(surveyed.store, f"FROM member_{table}"), getattr(results, table)(NAME), keys)
+
+
+def test_a_member_whose_trial_has_not_ended_is_in_member_trials(trained):
+    trained.cut_off(trained.ids[0])
+    found = frame(trained.store, "SELECT trial_id FROM member_trials WHERE status IS NULL")
+    assert found["trial_id"].tolist() == [trained.ids[0]]
+
+
+def test_every_table_of_an_empty_store_is_empty_with_its_columns(tmp_path):
+    store = open_store(tmp_path / "empty")
+    for name in (*TABLES, *VIEWS):
+        found = query(store, f"SELECT * FROM {name}")
+        assert len(found) == 0
+        if name in TABLES:
+            assert found.schema.names == TABLES[name][1].names
+            assert [str(t).replace("Etc/", "") for t in found.schema.types] == [
+                str(t) for t in TABLES[name][1].types
+            ]
+
+
+def test_a_column_that_an_older_release_lacked_is_null(trained):
+    key = layout.metrics(trained.ids[0])
+    table = tables.from_parquet(trained.store.get(key), tables.METRICS, key)
+    old = table.drop_columns(["peak_memory"]).to_pandas()
+    old.to_parquet(trained.store.root / key)
+    sql = "SELECT trial_id, count(peak_memory) n FROM metrics GROUP BY 1"
+    found = {row["trial_id"]: row["n"] for row in query(trained.store, sql).to_pylist()}
+    assert found == {trained.ids[0]: 0, trained.ids[1]: 2, trained.ids[2]: 2}
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "CREATE TABLE x AS FROM trials",
+        "COPY trials TO 'out.csv'",
+        "ATTACH 'x.db'",
+        "INSTALL httpfs",
+        "LOAD httpfs",
+        "SET enable_external_access = true",
+        "PRAGMA database_list",
+        "DELETE FROM trials",
+        "DROP VIEW trials",
+    ],
+)
+def test_what_is_no_query_is_refused(trained, sql, tmp_path):
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(ConfigError, match="is no query"):
+        query(trained.store, sql)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "FROM read_csv('secret.csv')",
+        "FROM read_text('secret.csv')",
+        "FROM 'secret.csv'",
+        "FROM glob('*')",
+        "FROM sniff_csv('secret.csv')",
+        "FROM read_parquet('results/trials/*.parquet')",
+        "FROM sql",
+    ],
+)
+def test_a_query_reaches_nothing_but_the_tables(trained, sql, tmp_path):
+    (tmp_path / "secret.csv").write_text("password\nhunter2\n")
+    with pytest.raises(ConfigError) as error:
+        query(trained.store, sql)
+    assert "hunter2" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("sql", "words"),
+    [
+        ("SELEC 1", "syntax error"),
+        ("SELECT tst_loss FROM metrics", "test_loss"),
+        ("SELECT * FROM metric", "metrics"),
+        ("SELECT 'x'::INT", "Conversion"),
+        ("", "0 statements"),
+        ("SELECT 1; SELECT 2", "2 statements"),
+    ],
+)
+def test_an_error_in_sql_is_told_in_duckdbs_words(trained, sql, words):
+    with pytest.raises(ConfigError, match=words) as error:
+        query(trained.store, sql)
+    assert error.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "sql",
+    ["SUMMARIZE metrics", "DESCRIBE trials", "SHOW TABLES", "EXPLAIN FROM trials",
+     "PIVOT (SELECT trial_id, epoch, test_loss FROM metrics) ON epoch USING max(test_loss)",
+     "WITH a AS (SELECT * FROM Metrics) SELECT count(*) FROM a",
+     "SELECT count(*) FROM query_table('met' || 'rics')"],
+)  # fmt: skip
+def test_whatever_duckdb_takes_for_a_query_is_answered(trained, sql):
+    found = query(trained.store, sql)
+    assert len(found) > 0
+    if "count" in sql:
+        assert found.column(0).to_pylist() == [6]
+
+
+@pytest.mark.parametrize("how", ["flipped", "cut", "emptied"])
+def test_a_damaged_file_is_told_by_name(trained, how):
+    path = trained.store.root / layout.metrics(trained.ids[1])
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes({"flipped": bytes(data), "cut": data[:100], "emptied": b""}[how])
+    with pytest.raises(CorruptData, match=trained.ids[1]):
+        query(trained.store, "SELECT max(epoch) FROM metrics")
+    assert len(query(trained.store, "FROM trials")) == 3
+
+
+def test_a_query_is_right_while_files_are_replaced(trained):
+    """Every answer is of whole files: epochs 1 to some n, each row of its own trial."""
+    store, key = trained.store, layout.metrics(trained.ids[0])
+    [first, second] = tables.from_parquet(store.get(key), tables.METRICS, key).to_pylist()
+    done = threading.Event()
+
+    def replace() -> None:
+        for last in range(2, 400):
+            if done.is_set():
+                return
+            rows = [first, *(second | {"epoch": epoch} for epoch in range(2, last))]
+            store.put(key, tables.to_parquet(rows, tables.METRICS))
+
+    writer = threading.Thread(target=replace)
+    writer.start()
+    try:
+        for _ in range(8):
+            sql = "SELECT count(*) n, max(epoch) m, count(DISTINCT epoch) d FROM metrics"
+            row: dict[str, Any] = query(
+                store, f"{sql} WHERE trial_id = '{trained.ids[0]}'"
+            ).to_pylist()[0]
+            assert row["n"] == row["m"] == row["d"]
+    finally:
+        done.set()
+        writer.join()
+
+
+def test_no_copy_is_left_behind(trained, tmp_path, monkeypatch):
+    copies = tmp_path / "copies with 'quotes'"
+    copies.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(copies))
+    query(trained.store, "FROM trials")
+    with pytest.raises(ConfigError):
+        query(trained.store, "SELECT x FROM trials")
+    assert list(copies.iterdir()) == []
+
+
+def _member(index: int) -> dict[str, Any]:
+    return {
+        "experiment": NAME, "profile": None, "base": "DARTS", "variant": f"C{index}",
+        "index": index, "named_dataset": "cifar10", "dataset": "cifar10", "learning_rate": 0.025,
+        "seed": 0, "width": 3.5, "depth": 3, "trial_id": f"cifar10-{index}",
+    }  # fmt: skip
