@@ -18,8 +18,11 @@ from orchestrator.figures import style
 from orchestrator.figures.panels import Grid, make_panels, square_grid
 from results_schema.errors import ConfigError
 
-MOST = 600
+MOST = 300
 """Points of a series that are drawn; half of them at most violate."""
+
+FEW = 20
+"""Points of a series up to which they are drawn large."""
 
 VIOLATED = "violated"
 
@@ -180,11 +183,14 @@ def _add_panel(
         showlegend=False, line={"color": style.INK, "width": 1, "dash": "dash"},
         row=row, col=column,
     )  # fmt: skip
+    few = all(len(line.bound) < FEW for line in panel.series)
     for line in panel.series:
-        looks = {
-            False: {"color": _colour(settings.index(line.setting)), "size": 4, "opacity": 0.35},
-            True: {"color": style.BAD, "size": 5, "symbol": "x", "opacity": 0.6},
+        looks: dict[bool, dict[str, object]] = {
+            False: {"size": 8, "opacity": 0.8} if few else {"size": 4, "opacity": 0.35},
+            True: {"size": 5, "opacity": 0.6, "symbol": "x"},
         }
+        looks[False]["color"] = _colour(settings.index(line.setting))
+        looks[True]["color"] = style.BAD
         for violated, marker in looks.items():
             kept = line.violated == violated
             if kept.any():
