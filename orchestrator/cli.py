@@ -29,7 +29,7 @@ def _experiment_options(command: Any) -> Any:
             help="Override one value, such as recipe.epochs=2; may be repeated.",
         ),
         click.option("--profile", help="A named set of overrides, such as laptop."),
-        click.argument("experiments", nargs=-1, required=True, metavar="EXPERIMENT.yaml..."),
+        click.argument("experiments", nargs=-1, required=True, metavar="EXPERIMENT.yaml|FOLDER..."),
     ):
         command = option(command)
     return command
@@ -207,14 +207,17 @@ def _load(
     paths: tuple[str, ...], profile: str | None, overrides: tuple[str, ...]
 ) -> list[Experiment]:
     from orchestrator.experiment import load_experiment
+    from orchestrator.experiment_files import find_files
 
-    loaded = [load_experiment(path, profile=profile, overrides=overrides) for path in paths]
+    files = find_files(paths)
+    loaded = [load_experiment(path, profile=profile, overrides=overrides) for path in files]
     names = [experiment.name for experiment in loaded]
     if twice := {name for name in names if names.count(name) > 1}:
         raise ConfigError(f"two experiments are called {sorted(twice)}", fix="rename one file")
-    figures = [name for experiment in loaded for name in experiment.figures]
-    if twice := {name for name in figures if figures.count(name) > 1}:
-        raise ConfigError(f"two figures are called {sorted(twice)}", fix="rename one of them")
+    for kind in ("figures", "tables"):
+        every = [name for experiment in loaded for name in getattr(experiment, kind)]
+        if twice := {name for name in every if every.count(name) > 1}:
+            raise ConfigError(f"two {kind} are called {sorted(twice)}", fix="rename one of them")
     return loaded
 
 

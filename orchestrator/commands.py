@@ -12,8 +12,9 @@ from orchestrator import environment, plan_view, preflight
 from orchestrator.cancel import forget
 from orchestrator.device import choose_device, local_gpu
 from orchestrator.experiment import Experiment
-from orchestrator.plan import Plan, make_plan, member_rows, wanted_rows
-from results_schema import layout, surface_tables, tables
+from orchestrator.plan import Plan, make_plan
+from orchestrator.record import record
+from results_schema import layout
 from results_schema.errors import ConfigError
 from results_schema.store import LocalStore, open_store
 from results_schema.trial import TrialSpec
@@ -107,10 +108,7 @@ def _work(
         asked = {name: settings[name] for name in ("device", "address")}
         preflight.check(plan, store, **asked, kept=settings.get("checkpoint_at", ()))
     for experiment in experiments:
-        rows = tables.to_parquet(member_rows(experiment), tables.MEMBERS)
-        store.put(layout.members(experiment.name), rows)
-        rows = tables.to_parquet(wanted_rows(experiment), surface_tables.WANTED)
-        store.put(layout.wanted(experiment.name), rows)
+        record(experiment, store)
     if not work:
         _say_nothing_left(plan, console)
         _show(experiments, store, console, figures=True)

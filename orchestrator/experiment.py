@@ -22,6 +22,7 @@ from orchestrator.grid import Grid, problems_of_product
 from orchestrator.landscape import Landscape
 from orchestrator.overrides import Profile, apply_option, apply_profile, find_profile
 from orchestrator.recipes import RecipeChoice, read_recipe
+from orchestrator.tables import KINDS as TABLES
 from orchestrator.validation import validate
 from orchestrator.yaml_reader import read_document
 from results_schema.errors import ConfigError, SpecError
@@ -64,6 +65,7 @@ class Declaration(BaseModel):
     recipe: Annotated[RecipeChoice, PlainValidator(read_recipe)] = RecipeChoice()
     precision: Annotated[str, one_of("precision", PRECISIONS)] = "fp32"
     landscape: Landscape = Landscape()
+    tables: dict[FileName, Annotated[str, one_of("kind of table", tuple(TABLES))]] = {}
     figures: dict[FileName, Annotated[Choice, PlainValidator(read_choice)]] = {}
 
 
@@ -74,14 +76,14 @@ class Experiment(Declaration):
         name: The file's name without its suffix.
         profile: Name of the profile that was applied.
         stand_ins: Data sets that take the place of others.
-        auxiliary_stand_ins: Those that do so under a recipe with an auxiliary head, which needs
+        auxiliarystand_ins: Those that do so under a recipe with an auxiliary head, which needs
             larger images.
     """
 
     name: FileName
     profile: str | None = None
     stand_ins: dict[DatasetName, DatasetName] = {}
-    auxiliary_stand_ins: dict[DatasetName, DatasetName] = {}
+    auxiliarystand_ins: dict[DatasetName, DatasetName] = {}
 
     def members(self) -> list[Member]:
         """The trials: by data set, learning rate, seed, genotype and index, in this order."""
@@ -101,15 +103,16 @@ class Experiment(Declaration):
         """
         return self.landscape.of((member.index, member.spec) for member in self.members())
 
-    def _stand_in(self, dataset: str) -> str:
-        larger = self.auxiliary_stand_ins if self.recipe.of(dataset).auxiliary else {}
+    def stand_in(self, dataset: str) -> str:
+        """The data set that is trained on where the experiment names this one."""
+        larger = self.auxiliarystand_ins if self.recipe.of(dataset).auxiliary else {}
         return (self.stand_ins | larger).get(dataset, dataset)
 
     def _spec(self, genotype: Genotype, dataset: str, rate: float, seed: int) -> TrialSpec:
-        trained_on, recipe = describe(self._stand_in(dataset)), self.recipe.of(dataset)
+        trained_on, recipe = describe(self.stand_in(dataset)), self.recipe.of(dataset)
         check_image(trained_on.size, trained_on.stem_stride, auxiliary=recipe.auxiliary > 0)
         if recipe.statistics != "own":
-            recipe = replace(recipe, statistics=self._stand_in(recipe.statistics))
+            recipe = replace(recipe, statistics=self.stand_in(recipe.statistics))
             trained_on.normalised_by(recipe.statistics)
         return TrialSpec(
             genotype=genotype,
@@ -168,7 +171,7 @@ def load_experiment(
         name=path.stem,
         profile=profile,
         stand_ins=stand_ins,
-        auxiliary_stand_ins=larger,
+        auxiliarystand_ins=larger,
         **parts,
     )
     if experiment.landscape != Landscape():

@@ -101,6 +101,15 @@ def check_axis(values: tuple[T, ...]) -> tuple[T, ...]:
     """
     if not values:
         raise SpecError("the list is empty", fix="name at least one value")
+    return check_distinct(values)
+
+
+def check_distinct(values: tuple[T, ...]) -> tuple[T, ...]:
+    """The values, which are distinct, if there are any.
+
+    Raises:
+        SpecError: They are not.
+    """
     if repeated := [show(value) for value, times in Counter(values).items() if times > 1]:
         raise SpecError(f"{', '.join(repeated)} given more than once", fix="name every value once")
     return values

@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, Field, PlainValidator
+from pydantic import AfterValidator, BaseModel, Field, PlainValidator
 
 from orchestrator.documents import Document, Problem
-from orchestrator.fields import STRICT, Axis, DatasetName
+from orchestrator.fields import STRICT, Axis, DatasetName, check_distinct
 from orchestrator.genotypes import Base, Bases
 from orchestrator.variants import Variants, read_variants
 from results_schema.errors import SpecError
@@ -31,7 +31,9 @@ class Grid(BaseModel):
     genotype: Bases = Field(description="published cells, such as [DARTS, ENAS]")
     variants: Annotated[Variants, PlainValidator(read_variants)] = Variants()
     reconcat: bool = False
-    dataset: Axis[DatasetName] = Field(description="data sets, such as [cifar10]")
+    dataset: Annotated[tuple[DatasetName, ...], AfterValidator(check_distinct)] = Field(
+        description="data sets, such as [cifar10]; [] if cells are only drawn"
+    )
     learning_rate: Axis[Rate] = (0.025,)
     seed: Axis[Seed] = (0,)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 from orchestrator.experiment import Experiment, Member
 from results_schema import layout
@@ -109,38 +108,3 @@ def make_plan(experiments: Sequence[Experiment], store: Store | None) -> Plan:
         {e.name: e.surfaces() for e in experiments},
         measured,
     )
-
-
-def member_rows(experiment: Experiment) -> list[dict[str, Any]]:
-    """Rows of `tables.MEMBERS`."""
-    return [
-        {
-            "experiment": experiment.name,
-            "profile": experiment.profile,
-            "base": member.base,
-            "variant": member.variant,
-            "index": member.index,
-            "named_dataset": member.named_dataset,
-            "dataset": member.spec.dataset,
-            "learning_rate": member.spec.learning_rate,
-            "seed": member.spec.seed,
-            "width": float(member.spec.genotype.width),
-            "depth": member.spec.genotype.depth,
-            "trial_id": member.spec.trial_id,
-        }
-        for member in experiment.members()
-    ]
-
-
-def wanted_rows(experiment: Experiment) -> list[dict[str, Any]]:
-    """Rows of `surface_tables.WANTED`."""
-    return [
-        {
-            "experiment": experiment.name,
-            "surface_id": surface.surface_id,
-            "trial_id": surface.trial.trial_id,
-            "kind": surface.kind,
-            "points": surface.rows * surface.columns,
-        }
-        for surface in experiment.surfaces()
-    ]

@@ -11,10 +11,14 @@ MEMBERS = "members/"
 SURFACES = "surfaces/"
 POINTS = "points/"
 WANTED = "wanted/"
+CELLS = "cells/"
+EXPERIMENTS = "experiments/"
 FAILURES = "failures/"
 LEASES = "leases/"
 LOGS = "logs/"
 FIGURES = "figures/"
+TABLES = "tables/"
+REPORTS = "reports/"
 REQUESTS = "requests/"
 CHECKPOINTS = "checkpoints/"
 
@@ -45,6 +49,16 @@ def members(experiment: str) -> str:
 def wanted(experiment: str) -> str:
     """Which surfaces an experiment wants."""
     return f"{WANTED}{experiment}.parquet"
+
+
+def cells(experiment: str) -> str:
+    """The cells that an experiment names, trained or not."""
+    return f"{CELLS}{experiment}.parquet"
+
+
+def experiment(name: str) -> str:
+    """What an experiment's file said when it was last launched, as JSON."""
+    return f"{EXPERIMENTS}{name}.json"
 
 
 def surface(surface_id: str) -> str:
@@ -120,6 +134,16 @@ def state(trial_id: str, epoch: int) -> str:
 def figure(experiment: str, suffix: str) -> str:
     """A picture of an experiment, `suffix` being html, png, svg or pdf."""
     return f"{FIGURES}{experiment}.{suffix}"
+
+
+def table(name: str, suffix: str) -> str:
+    """A table of an experiment, `suffix` being md, csv or tex."""
+    return f"{TABLES}{name}.{suffix}"
+
+
+def report(name: str, file: str) -> str:
+    """A file of a report's folder."""
+    return f"{REPORTS}{name}/{file}"
 
 
 def names(keys: list[str]) -> set[str]:

@@ -63,6 +63,21 @@ class Results:
             )
         return self._read([layout.members(name) for name in names], tables.MEMBERS)
 
+    def cells(self, experiment: str) -> pd.DataFrame:
+        """The cells that an experiment names, whether it trains them or not.
+
+        Args:
+            experiment: Its name.
+
+        Returns:
+            The columns of `tables.CELLS`, by base and index in the experiment's order.
+
+        Raises:
+            ConfigError: No experiment of that name was launched into this store.
+        """
+        self.members(experiment)
+        return self._read([layout.cells(experiment)], tables.CELLS)
+
     def trials(self, experiment: str | None = None) -> pd.DataFrame:
         """One row per ended trial; with an experiment, one per member, trained or not.
 

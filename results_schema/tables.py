@@ -79,6 +79,18 @@ MEMBERS = table(
     result("trial_id", TEXT, "the trial"),
 )
 
+CELLS = table(
+    "cells",
+    result("experiment", TEXT, "name of the experiment"),
+    result("base", TEXT, "the published genotype"),
+    result("variant", TEXT, "name of the cell: the base's own, or how it was drawn from it"),
+    result("index", INT, "place on a figure's axis; 0 is the base"),
+    result("width", REAL, "of the normal cell (Section 3.2)", unit="c"),
+    result("depth", INT, "of the normal cell (Section 3.2)", unit="edges"),
+    result("genotype", TEXT, "both cells, as JSON"),
+)
+"""The cells that an experiment names: those of its members, and those that it only draws."""
+
 
 def to_parquet(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> bytes:
     """One Parquet file with page checksums and a seal over all of it.

@@ -120,7 +120,7 @@ def _table_2() -> list[Entry]:
             shape_label(live_width(v.genotype.normal), live_depth(v.genotype.normal))
             for v in variants
         ]
-        for place, cell in enumerate(_pair_up(slots, shapes)):
+        for place, cell in enumerate(pair_up(slots, shapes)):
             column, name = f"C{place + 1}", variants[cell].name
             entries.append(_entry(2, base, column, sampling, name, slots[place], shapes[cell]))
     return entries
@@ -151,7 +151,7 @@ def _entry(
     return Entry(table, base, column, version, name, value, rounded, count, why)
 
 
-def _pair_up(slots: Sequence[str], shapes: Sequence[str]) -> list[int]:
+def pair_up(slots: Sequence[str], shapes: Sequence[str]) -> list[int]:
     """For each slot the first free cell of its shape, or else of its width, or else any.
 
     The table names no cells, so a shape that one slot misprints must not shift all that follow.

@@ -28,6 +28,10 @@ class Choice:
     kind: str
     options: Options = field(default_factory=Options)
 
+    def to_json(self) -> dict[str, Any]:
+        """What `read_choice` makes the same choice of."""
+        return {"kind": self.kind, **self.options.model_dump(mode="json", exclude_defaults=True)}
+
     def arguments(self, *, drawing: bool) -> dict[str, Any]:
         """The kind's own options by name: those that drawing takes, or those that the data do."""
         kind = KINDS[self.kind]

@@ -15,7 +15,7 @@ from small_trials import COMMIT_LAST, assert_same, bits, few_digits, log, small_
 from sweeps import write_experiment
 
 from orchestrator.experiment import load_experiment
-from orchestrator.plan import member_rows
+from orchestrator.record import member_rows
 from results_schema import layout, tables
 from results_schema.errors import CorruptData
 from results_schema.results import Results

@@ -34,7 +34,7 @@ def test_every_command_has_help(run, command):
         ("plan", "nowhere.yaml"),
         ("plan", FIG9, "--profile", "lapdog"),
         ("plan", FIG9, "--set", "recipe.epochs=none"),
-        ("plan", FIG9, FIG9),
+        ("plan", FIG9, FIG9.parent / "more/../fig9.yaml"),
         ("plan", FIG9, "--spec", "svhn"),
     ],
 )

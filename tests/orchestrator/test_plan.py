@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from orchestrator.experiment import load_experiment
-from orchestrator.plan import make_plan, member_rows
+from orchestrator.plan import make_plan
+from orchestrator.record import member_rows
 from results_schema import layout, tables
 from results_schema.store import open_store
 
@@ -18,7 +19,7 @@ def test_without_a_store_everything_is_owed():
 
 def test_experiments_share_the_trials_they_both_name():
     nine = load_experiment(EXPERIMENTS / "fig9.yaml")
-    grid = load_experiment(EXPERIMENTS / "grid.yaml")
+    grid = load_experiment(EXPERIMENTS / "more/grid.yaml")
     plan = make_plan([nine, grid], None)
     assert len(plan.trials) == 336, "Figure 9's 56 trials are part of the full grid"
 

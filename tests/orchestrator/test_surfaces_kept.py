@@ -9,7 +9,7 @@ from small_trials import few_digits
 
 from orchestrator.experiment import load_experiment
 from orchestrator.lookup import cancelled
-from orchestrator.plan import wanted_rows
+from orchestrator.record import wanted_rows
 from results_schema import layout, tables
 from results_schema.results import Results
 from results_schema.surface_tables import WANTED
@@ -117,7 +117,8 @@ def test_surfaces_are_exported_as_tables_and_as_arrays(run, trained, ids, tmp_pa
         assert list(written["surface_id"]) == list(shown["surface_id"])
     assert len(results.surfaces("small")) == 3, "one for each that is wanted"
     assert run("export", "small", "--to", "out", "--format", "numpy")[0] == 0
-    arrays = np.load(tmp_path / "out/small-surfaces.npz")
+    with np.load(tmp_path / "out/small-surfaces.npz") as file:
+        arrays = dict(file)
     assert arrays[f"{ids[0]}/loss"].shape == (3, 5)
     assert arrays[f"{ids[0]}/alpha"].tolist() == [-1, 0, 1]
     assert arrays[f"{ids[0]}/beta"].tolist() == [-1, -0.5, 0, 0.5, 1]

@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow as pa
 
 from orchestrator.experiment import load_experiment
-from orchestrator.plan import member_rows
+from orchestrator.record import member_rows
 from results_schema import layout, tables
 from results_schema.store import LocalStore, open_store
 from workers.training.loop import train

@@ -1,0 +1,134 @@
+"""Table 3: parameters of the operation variants, the paper's beside ours."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import pandas as pd
+
+from orchestrator.cells import printed
+from orchestrator.cells.comparison import INPUTS, NETWORK
+from orchestrator.cells.sheet import Sheet
+from orchestrator.tables.numbers import NONE, fixed, signed
+from results_schema.errors import ConfigError
+from results_schema.genotype import Genotype
+from workers.cells import cost
+
+HEADS = ("paper, 10⁶", "counted, 10⁶", "difference")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One variant.
+
+    Attributes:
+        base: What it was drawn from.
+        index: Its row; 0 is the base itself.
+        variant: The cell's name.
+        printed: The paper's, in 10⁶; None if it prints none here.
+        parameters: Counted, without the auxiliary head, at 20 cells and 36 channels.
+        explanation: Why the two differ, where that is known.
+    """
+
+    base: str
+    index: int
+    variant: str
+    printed: float | None
+    parameters: int
+    explanation: str = ""
+
+    @property
+    def difference(self) -> float | None:
+        """Ours, rounded as the paper does, minus the paper's, in 10⁶."""
+        if self.printed is None:
+            return None
+        return round(round(self.parameters / 1e6, 2) - self.printed, 10)
+
+    def record(self) -> dict[str, Any]:
+        """The entry as plain data."""
+        return asdict(self) | {"difference": self.difference}
+
+
+def parameters_data(cells: pd.DataFrame) -> list[Entry]:
+    """The entries, by base and index.
+
+    Args:
+        cells: As `Results.cells(experiment)` returns them.
+
+    Raises:
+        ConfigError: There are no cells.
+    """
+    if cells.empty:
+        raise ConfigError("the table of parameters has no cells to show", fix="name a genotype")
+    return [_entry(row) for row in cells.to_dict("records")]
+
+
+def parameters_sheet(entries: Sequence[Entry]) -> Sheet:
+    """A row to an index, and below them how far sizes are apart (1 − smallest / largest)."""
+    bases = list(dict.fromkeys(entry.base for entry in entries))
+    found = {(entry.base, entry.index): entry for entry in entries}
+    notes: list[str] = []
+    rows, marks = [], {}
+    for index in range(max(entry.index for entry in entries) + 1):
+        row = [f"C{index}"]
+        for base in bases:
+            entry = found.get((base, index))
+            row += _texts(entry)
+            if entry and entry.difference:
+                why = entry.explanation or "not as printed"
+                notes += [why] if why not in notes else []
+                marks[index, len(row) - 2] = notes.index(why) + 1
+        rows.append(row)
+    rows.append(["spread", *(text for base in bases for text in _spread(entries, base))])
+    compared = [entry for entry in entries if entry.printed is not None]
+    agreed = sum(not entry.difference for entry in compared)
+    return Sheet(
+        "Table 3: parameters of operation variants",
+        ["", *(f"{base}\n{head}" for base in bases for head in HEADS)],
+        rows,
+        marks,
+        notes,
+        (
+            f"{agreed} of {len(compared)} numbers are as printed.",
+            "Parameters are counted without the auxiliary head at 20 cells and 36 channels. The"
+            " spread is 1 − smallest / largest; the paper says about 30 %.",
+        ),
+    )
+
+
+def _entry(row: dict[Any, Any]) -> Entry:
+    base, index = str(row["base"]), int(row["index"])
+    values = printed.TABLE_3.get(base, ())
+    genotype = Genotype.from_json(json.loads(row["genotype"]))
+    inputs = INPUTS["CIFAR-10"]._asdict()
+    entry = Entry(
+        base,
+        index,
+        str(row["variant"]),
+        float(values[index]) if index < len(values) else None,
+        cost.count(genotype, NETWORK, in_channels=3, auxiliary=False, **inputs).parameters,
+    )
+    if not entry.difference:
+        return entry
+    why = printed.EXPLANATIONS.get((3, base, f"C{index}"), "")
+    return replace(entry, explanation=why)
+
+
+def _texts(entry: Entry | None) -> list[str]:
+    if entry is None:
+        return [NONE] * len(HEADS)
+    return [fixed(entry.printed), fixed(entry.parameters / 1e6), signed(entry.difference)]
+
+
+def _spread(entries: Sequence[Entry], base: str) -> list[str]:
+    own = [entry for entry in entries if entry.base == base]
+    paper = [entry.printed for entry in own if entry.printed is not None]
+    sizes = [entry.parameters for entry in own]
+    return [_share(paper) if paper else NONE, _share(sizes), NONE]
+
+
+def _share(sizes: Sequence[float]) -> str:
+    return f"{1 - min(sizes) / max(sizes):.1%}".replace("%", " %")
