@@ -82,4 +82,29 @@ def query(sql: str | None, store: str, schema: bool, form: str) -> None:
         show_query(sys.stdin.read() if sql == "-" else sql, store, form)
 
 
-COMMANDS = (theory, query)
+@click.command()
+@store_option
+@click.argument("experiments", nargs=-1, metavar="[EXPERIMENT]...")
+@click.option("--claim", metavar="ID", help="Show this one in full.")
+@click.option("--list", "listed", is_flag=True, help="List the claims and their statistics.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "markdown", "csv", "latex", "json"]),
+    default="text",
+    show_default=True,
+    help="Print in this form.",
+)
+def claims(
+    experiments: tuple[str, ...], store: str, claim: str | None, listed: bool, form: str
+) -> None:
+    """Test the paper's claims on what the store, or experiments in it, measured."""
+    from orchestrator.claims.show import show_claims, show_list
+
+    if listed:
+        show_list(form)
+    else:
+        show_claims(experiments, store, claim, form)
+
+
+COMMANDS = (theory, query, claims)

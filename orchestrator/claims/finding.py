@@ -1,0 +1,125 @@
+"""What was found about a claim: an effect with its uncertainty, and a verdict."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from orchestrator.claims.statistics.correlation import ALPHA
+from orchestrator.claims.statistics.multiple import holm
+
+SUPPORTED, CONTRADICTED = "supported", "contradicted"
+UNDECIDED, NO_DATA = "undecided", "no data"
+VERDICTS = (SUPPORTED, CONTRADICTED, UNDECIDED, NO_DATA)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One measure of one claim. NaN stands for what cannot be had.
+
+    Attributes:
+        claim: The claim's id.
+        statement: What the paper says.
+        source: Where it says so.
+        measure: What was looked at.
+        statistic: The test's name.
+        effect: What `size` is; positive where the claim is right.
+        size: The effect.
+        low: Lower end of its 95 % interval.
+        high: Upper end.
+        p: One-sided, of the claim being right by chance alone.
+        p_against: One-sided, of its opposite.
+        p_holm: `p` corrected for the other claims of the family.
+        p_against_holm: `p_against`, likewise.
+        exact: Whether p is exact and not of random rearrangements.
+        power: Chance to find `power_at` with so many cells.
+        power_at: The effect that `power` is about.
+        cells: Distinct cells that were compared; their seeds and data sets were averaged.
+        trials: Distinct trials behind them.
+        diverged: How many of those diverged; they rank worst.
+        groups: Bases and data sets looked at.
+        family: Claims that are corrected together.
+        primary: Whether this is the claim's main measure; others are there to look at and are
+            not corrected.
+        verdict: One of `VERDICTS`.
+        reading: What that says, in a line.
+    """
+
+    claim: str
+    statement: str
+    source: str
+    measure: str
+    statistic: str
+    effect: str
+    size: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
+    p: float = math.nan
+    p_against: float = math.nan
+    p_holm: float = math.nan
+    p_against_holm: float = math.nan
+    exact: bool = False
+    power: float = math.nan
+    power_at: str = ""
+    cells: int = 0
+    trials: int = 0
+    diverged: int = 0
+    groups: tuple[str, ...] = ()
+    family: str = ""
+    primary: bool = True
+    verdict: str = ""
+    reading: str = ""
+
+    def record(self) -> dict[str, Any]:
+        """As plain data, None for what is not finite."""
+        return {
+            name: None if isinstance(value, float) and not math.isfinite(value) else value
+            for name, value in (asdict(self) | {"groups": list(self.groups)}).items()
+        }
+
+
+def settle(found: Sequence[Finding]) -> list[Finding]:
+    """Corrects the p-values of each family's main measures and gives the verdicts that lack.
+
+    A claim is supported if its corrected p is at most 0.05, contradicted if that of its opposite
+    is, and undecided otherwise.
+    """
+    corrected = list(found)
+    for family in {one.family for one in found}:
+        places = [
+            place
+            for place, one in enumerate(found)
+            if one.family == family and one.primary and not math.isnan(one.p)
+        ]
+        here = holm([found[place].p for place in places])
+        against = holm([found[place].p_against for place in places])
+        for place, p, q in zip(places, here, against, strict=True):
+            corrected[place] = replace(found[place], p_holm=p, p_against_holm=q)
+    return [_judge(one) for one in corrected]
+
+
+def _judge(one: Finding) -> Finding:
+    if one.verdict:
+        return one
+    p, q = (one.p_holm, one.p_against_holm) if one.primary else (one.p, one.p_against)
+    verdict = SUPPORTED if p <= ALPHA else CONTRADICTED if q <= ALPHA else UNDECIDED
+    return replace(one, verdict=verdict, reading=_reading(one, verdict))
+
+
+def _reading(one: Finding, verdict: str) -> str:
+    told = {
+        SUPPORTED: "as claimed",
+        CONTRADICTED: "the opposite of the claim",
+        UNDECIDED: "no clear sign either way",
+    }[verdict]
+    words = [f"{told}: {one.effect} {one.size:.2g}"]
+    if not math.isnan(one.low):
+        words[0] += f" ({one.low:.2g} to {one.high:.2g})"
+    words.append(f"{one.cells} cells")
+    if one.diverged:
+        words.append(f"{one.diverged} of {one.trials} trials diverged and rank worst")
+    if verdict == UNDECIDED and one.power < 0.8:
+        words.append(f"too few: {one.power_at} would be found in {one.power:.0%} of such studies")
+    return "; ".join(filter(None, [*words, one.reading]))

@@ -1,0 +1,131 @@
+"""Rank correlation within strata: does an outcome rise with a cell's width, base by base?"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+
+from orchestrator.claims.statistics.permutation import rearrangements, tails
+
+RHO = 0.47
+"""The correlation whose detection `power` tells; with 13 cells it is found in 44 % of studies."""
+
+ALPHA = 0.05
+"""Level of every test, on each side by itself, and 1 − the confidence of every interval."""
+
+_STUDIES = 2_000
+_SEED = 13
+
+
+class Association(NamedTuple):
+    """What was found.
+
+    Attributes:
+        value: Spearman's correlation, pooled over strata.
+        low: Lower end of its 95 % interval; NaN if there are too few values.
+        high: Upper end.
+        p: P(a correlation at least as large) under rearrangement within strata.
+        p_against: P(one at most as large).
+        power: P(p ≤ 0.05) at the correlation `RHO` with these strata and ties; NaN if no value.
+        n: Values used, those of strata that tell something.
+        exact: Whether p is of all rearrangements.
+    """
+
+    value: float
+    low: float
+    high: float
+    p: float
+    p_against: float
+    power: float
+    n: int
+    exact: bool
+
+
+def association(x: np.ndarray, y: np.ndarray, strata: np.ndarray) -> Association:
+    """Spearman's correlation of x and y pooled over strata.
+
+    Ranks are taken within each stratum, so differences between strata count for nothing; strata
+    weigh by their size. Infinite outcomes have the outermost ranks. The interval is Fisher's with
+    the variance of Bonett and Wright (2000), a degree of freedom lost for each stratum's mean.
+
+    Args:
+        x: What is to explain, [n]; those that are NaN, in x or y, are left out.
+        y: The outcome, [n].
+        strata: The stratum of each, [n].
+    """
+    keep = told(x, y, strata)
+    x, y, strata = x[keep], y[keep], strata[keep]
+    if not len(x):
+        return Association(math.nan, math.nan, math.nan, 1.0, 1.0, math.nan, 0, False)
+    a, b = stratum_ranks(x, strata), stratum_ranks(y, strata)
+    ways = rearrangements(strata)
+    scale = math.sqrt(float(a @ a) * float(b @ b))
+    value = float(a @ b) / scale
+    null = b[ways.order] @ a / scale
+    found = tails(value, null, exact=ways.exact)
+    low, high = fisher_interval(value, degrees(strata))
+    power = _power(a, strata, ways.order)
+    return Association(value, low, high, *found, power, len(x), ways.exact)
+
+
+def told(x: np.ndarray, y: np.ndarray, strata: np.ndarray) -> np.ndarray:
+    """Which values are usable: no NaN, in a stratum where both x and y vary; shape [n]."""
+    keep = ~(np.isnan(x) | np.isnan(y))
+    for stratum in np.unique(strata):
+        mine = keep & (strata == stratum)
+        if len(np.unique(x[mine])) < 2 or len(np.unique(y[mine])) < 2:
+            keep &= strata != stratum
+    return keep
+
+
+def stratum_ranks(values: np.ndarray, strata: np.ndarray) -> np.ndarray:
+    """Mid-ranks within each stratum, scaled to lie within (−½, ½) and to have mean 0; [n]."""
+    ranks = np.empty(len(values))
+    for stratum in np.unique(strata):
+        mine = strata == stratum
+        ranks[mine] = (stats.rankdata(values[mine]) - 0.5) / mine.sum() - 0.5
+    return ranks
+
+
+def degrees(strata: np.ndarray, covariates: int = 0) -> int:
+    """The divisor of Fisher's variance: n − 3, less what further strata and covariates cost."""
+    return len(strata) - len(np.unique(strata)) - covariates - 2
+
+
+def fisher_interval(value: float, degrees: int, factor: float | None = None) -> tuple[float, float]:
+    """The 95 % interval of a correlation; NaN without degrees of freedom.
+
+    Args:
+        value: The correlation.
+        degrees: See `degrees`.
+        factor: Of the variance of Fisher's z; None for Spearman's, 1 + ρ²/2.
+    """
+    if degrees < 1 or not math.isfinite(value):
+        return math.nan, math.nan
+    factor = 1 + value**2 / 2 if factor is None else factor
+    reach = float(stats.norm.isf(ALPHA / 2)) * math.sqrt(factor / degrees)
+    centre = math.atanh(max(-1 + 1e-9, min(1 - 1e-9, value)))
+    return math.tanh(centre - reach), math.tanh(centre + reach)
+
+
+def _power(a: np.ndarray, strata: np.ndarray, order: np.ndarray) -> float:
+    """By simulating studies with the ties of these x, of normal pairs that correlate by `RHO`."""
+    rng = np.random.default_rng(_SEED)
+    # Normal x in the order of the observed; where those tie, which is larger is left to chance.
+    scores, noise = rng.standard_normal((2, _STUDIES, len(a)))
+    for stratum in np.unique(strata):
+        mine = np.flatnonzero(strata == stratum)
+        scores[:, mine[a[mine].argsort(kind="stable")]] = np.sort(scores[:, mine], axis=1)
+    outcomes = RHO * scores + math.sqrt(1 - RHO**2) * noise
+    ranks = np.empty_like(outcomes)
+    for stratum in np.unique(strata):
+        mine = strata == stratum
+        ranks[:, mine] = (outcomes[:, mine].argsort(axis=1).argsort(axis=1) + 0.5) / mine.sum()
+    # Without ties every outcome has the same ranks, so one null serves all studies.
+    null = np.sort((ranks[0] - 0.5)[order] @ a)
+    found = (ranks - 0.5) @ a
+    larger = len(null) - np.searchsorted(null, found - 1e-9)
+    return float((larger / len(null) <= ALPHA).mean())

@@ -1,0 +1,60 @@
+"""Rank correlation that other traits of the cells do not explain."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from orchestrator.claims.statistics.correlation import (
+    Association,
+    degrees,
+    fisher_interval,
+    stratum_ranks,
+    told,
+)
+from orchestrator.claims.statistics.permutation import rearrangements, tails
+
+
+def partial_association(
+    x: np.ndarray, y: np.ndarray, covariates: np.ndarray, strata: np.ndarray
+) -> Association:
+    """Spearman's partial correlation within strata, tested by Freedman and Lane's permutation.
+
+    The ranks of x and y are freed of what is linear in the covariates' ranks; the residuals of y
+    are rearranged. Covariates that are constant within strata fall away.
+
+    Args:
+        x: What is to explain, [n].
+        y: The outcome, [n].
+        covariates: To be allowed for, [n, q].
+        strata: The stratum of each, [n].
+    """
+    keep = told(x, y, strata) & ~np.isnan(covariates).any(axis=1)
+    keep[keep] = told(x[keep], y[keep], strata[keep])
+    x, y, covariates, strata = x[keep], y[keep], covariates[keep], strata[keep]
+    none = Association(math.nan, math.nan, math.nan, 1.0, 1.0, math.nan, len(x), False)
+    if len(x) < 2:
+        return none
+    others = np.column_stack([stratum_ranks(column, strata) for column in covariates.T])
+    rank = int(np.linalg.matrix_rank(others))
+    free = degrees(strata, rank)
+    if free < 1:
+        return none
+    basis = np.linalg.svd(others, full_matrices=False)[0][:, :rank]
+    a, b = (_rest(stratum_ranks(values, strata), basis) for values in (x, y))
+    if min(a @ a, b @ b) < 1e-12:
+        return none
+    value = float(a @ b) / math.sqrt(float(a @ a) * float(b @ b))
+    ways = rearrangements(strata)
+    swapped = b[ways.order]
+    swapped = swapped - (swapped @ basis) @ basis.T
+    lengths = np.sqrt((swapped**2).sum(axis=1) * (a @ a))
+    null = np.divide(swapped @ a, lengths, out=np.zeros_like(lengths), where=lengths > 1e-12)
+    found = tails(value, null, exact=ways.exact)
+    interval = fisher_interval(value, free)
+    return Association(value, *interval, *found, math.nan, len(x), ways.exact)
+
+
+def _rest(values: np.ndarray, basis: np.ndarray) -> np.ndarray:
+    return values - basis @ (basis.T @ values)

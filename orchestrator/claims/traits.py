@@ -1,0 +1,101 @@
+"""What a trial's spec tells of its cell and its setting, beyond the columns of its row."""
+
+from __future__ import annotations
+
+import json
+import math
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from results_schema.errors import SpecError
+from results_schema.genotype import Genotype
+from results_schema.trial import NetworkSpec, TrialSpec
+from workers.cells.cost import count
+from workers.cells.topology import live_depth, live_nodes, live_width, used_inputs
+from workers.data.catalog import describe
+
+BASE, ADAPTED, CONNECTIONS, OPERATIONS = "base", "adapted", "connections", "operations"
+
+
+class Traits(NamedTuple):
+    """Of one trial.
+
+    Attributes:
+        setting: All of the spec but the cells, the rate and the seed: trials that may be compared.
+        planned: Epochs of the recipe; NaN without a spec.
+        width: Of the normal cell over its live nodes, in units of c, as Table 2 prints it.
+        depth: Of the normal cell, in edges.
+        live_parameters: Parameters that get a gradient; NaN without a spec.
+        skips: Skip connections into live nodes of the normal cell; NaN without a spec.
+        inputs: How many of the normal cell's inputs reach its output; NaN without a spec.
+    """
+
+    setting: str
+    planned: float
+    width: float
+    depth: float
+    live_parameters: float
+    skips: float
+    inputs: float
+
+
+def traits(row: dict[Any, Any]) -> Traits:
+    """The traits of a trial.
+
+    Args:
+        row: dataset, width, depth and spec, which may be null in a store that others filled.
+    """
+    spec = _spec(row["spec"])
+    if spec is None:
+        width, depth = (math.nan if row[k] is None else float(row[k]) for k in ("width", "depth"))
+        return Traits(str(row["dataset"]), math.nan, width, depth, *[math.nan] * 3)
+    setting = {k: v for k, v in json.loads(spec.to_json()).items() if k not in _VARIED}
+    cell = spec.genotype.normal
+    live = live_nodes(cell)
+    edges = [e for node, edges in enumerate(cell.nodes, start=2) if node in live for e in edges]
+    return Traits(
+        setting=json.dumps(setting, sort_keys=True),
+        planned=spec.recipe.epochs,
+        width=live_width(cell),
+        depth=live_depth(cell),
+        live_parameters=_live_parameters(spec.genotype, spec.network, spec.dataset),
+        skips=sum(edge.op == "skip_connect" for edge in edges),
+        inputs=len(used_inputs(cell)),
+    )
+
+
+def kind(base: str, variant: str, index: int) -> str:
+    """What a member is: base, adapted, connections or operations.
+
+    Operation variants are told by their names, `OPS3` or `ops seed 3`; adapted cells by the
+    ending `_ADAPT` of theirs.
+    """
+    if index == 0:
+        return ADAPTED if base.endswith("_ADAPT") else BASE
+    return OPERATIONS if variant.lower().startswith("ops") else CONNECTIONS
+
+
+_VARIED = ("genotype", "learning_rate", "seed")
+
+
+def _spec(text: Any) -> TrialSpec | None:
+    try:
+        return TrialSpec.from_json(text) if isinstance(text, str) and text else None
+    except SpecError:
+        return None
+
+
+@lru_cache(maxsize=10_000)
+def _live_parameters(genotype: Genotype, network: NetworkSpec, dataset: str) -> float:
+    try:
+        data = describe(dataset)
+        return count(
+            genotype,
+            network,
+            in_channels=data.channels,
+            classes=data.classes,
+            image=data.size,
+            stem_stride=network.stem_stride,
+        ).live_parameters
+    except SpecError:
+        return math.nan

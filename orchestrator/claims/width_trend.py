@@ -1,0 +1,98 @@
+"""What rises with a cell's width or falls with its depth, tested over the connection variants.
+
+The base is left out: searches chose it for its accuracy, so that it would tell of the choice.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from orchestrator.claims.cells import count_ids, scores, shown_groups
+from orchestrator.claims.claim import Claim
+from orchestrator.claims.finding import Finding
+from orchestrator.claims.statistics.correlation import RHO, Association, association
+from orchestrator.claims.statistics.partial import partial_association
+from orchestrator.claims.statistics.trend import jonckheere
+from orchestrator.claims.traits import CONNECTIONS
+
+SPEARMAN = "Spearman's correlation, permuted within bases"
+JONCKHEERE = "Jonckheere and Terpstra's trend, permuted within bases"
+PARTIAL = "partial Spearman's correlation, permuted within bases"
+COVARIATES = ("live_parameters", "skips", "inputs")
+
+
+def trend(
+    claim: Claim,
+    trials: pd.DataFrame,
+    column: str,
+    measure: str,
+    *,
+    rises: bool,
+    trait: str = "width",
+    how: str = SPEARMAN,
+    primary: bool = True,
+) -> list[Finding]:
+    """Whether cells do better in a measure the wider, or the shallower, they are.
+
+    Args:
+        claim: What is tested.
+        trials: Rows of `Population.trials`.
+        column: The measure's.
+        measure: Its name.
+        rises: Whether more of it is better.
+        trait: "width", of which more, or "depth", of which less should be better.
+        how: One of the three statistics.
+        primary: As in `Finding`.
+
+    Returns:
+        The finding; none without two variants of different trait and score in some base.
+    """
+    if trials.empty:
+        return []
+    rows: Any = trials[trials["kind"] == CONNECTIONS]
+    cells: Any = scores(rows, column, rises=rises)
+    x = cells[trait].to_numpy(dtype=float) * (1 if trait == "width" else -1)
+    y, strata = cells["score"].to_numpy(dtype=float), cells["base"].to_numpy(dtype=str)
+    found = _test(how, x, y, strata, cells)
+    if not np.isfinite(found.value):
+        return []
+    wanted = "width" if trait == "width" else "shallowness"
+    effect = {
+        SPEARMAN: f"ρ with {wanted}",
+        JONCKHEERE: f"Somers' D over levels of {wanted}",
+        PARTIAL: f"partial ρ with {wanted}",
+    }[how]
+    return [
+        claim.finding(
+            measure,
+            how,
+            effect,
+            size=found.value,
+            low=found.low,
+            high=found.high,
+            p=found.p,
+            p_against=found.p_against,
+            exact=found.exact,
+            power=found.power,
+            power_at=f"ρ = {RHO}",
+            cells=found.n,
+            trials=count_ids(cells),
+            diverged=int(cells["diverged"].sum()),
+            groups=shown_groups(rows[rows[column].notna()]),
+            primary=primary,
+        )
+    ]
+
+
+def _test(
+    how: str, x: np.ndarray, y: np.ndarray, strata: np.ndarray, cells: pd.DataFrame
+) -> Association:
+    if how == JONCKHEERE:
+        return jonckheere(x, y, strata)
+    if how == PARTIAL:
+        others = cells[list(COVARIATES)].to_numpy(dtype=float)
+        return partial_association(x, y, others[:, ~np.isnan(others).all(axis=0)], strata)
+    return association(x, y, strata)
