@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 
+from orchestrator.figures.members import Member, group, read_members
 from orchestrator.figures.scales import focus_range
-from results_schema.errors import ConfigError
 
 COLUMNS = (
     "base",
@@ -31,9 +30,6 @@ COLUMNS = (
 
 RESULTS = ("status", "test_accuracy", "parameters")
 DATASETS = ("named_dataset", "dataset")
-
-Member = dict[Any, Any]
-"""A row: column to value."""
 
 
 class Run(NamedTuple):
@@ -163,33 +159,16 @@ def accuracy_by_index_data(trials: pd.DataFrame) -> AccuracyByIndex:
     Raises:
         ConfigError: There are no trials, or a column is lacking or has empty places.
     """
-    if lacking := [name for name in COLUMNS if name not in trials.columns]:
-        raise ConfigError(
-            f"the trials of accuracy_by_index lack {', '.join(lacking)}",
-            fix="join the members of an experiment with its trials",
-        )
-    if trials.empty:
-        raise ConfigError(
-            "accuracy_by_index has no trials to show",
-            fix="name at least one base and one data set in the experiment",
-        )
-    for name in COLUMNS:
-        if name not in RESULTS and pd.isna(trials[name]).to_numpy().any():
-            raise ConfigError(
-                f"column {name} of the trials of accuracy_by_index has empty places",
-                fix="write the experiment's members again: launch it once more",
-            )
-    rows = trials[list(COLUMNS)].itertuples(index=False, name=None)
-    members = _unique(dict(zip(COLUMNS, row, strict=True)) for row in rows)
+    members = read_members("accuracy_by_index", trials, COLUMNS, RESULTS)
     # First appearances, not the alphabet: the experiment's order is the reader's.
-    bases, datasets = list(_groups(members, "base")), list(_groups(members, *DATASETS))
-    groups = _groups(members, "base", *DATASETS)
+    bases, datasets = list(group(members, "base")), list(group(members, *DATASETS))
+    groups = group(members, "base", *DATASETS)
     order = [(*base, *dataset) for base in bases for dataset in datasets]
     return AccuracyByIndex(tuple(_panel(groups[key]) for key in order if key in groups))
 
 
 def _panel(members: list[Member]) -> Panel:
-    lines = sorted(_groups(members, "learning_rate").items())
+    lines = sorted(group(members, "learning_rate").items())
     series = tuple(Series(float(rate), _points(line)) for (rate,), line in lines)
     done = [run.accuracy for line in series for point in line.points for run in point.done]
     bases = [line.base_accuracy for line in series]
@@ -199,7 +178,7 @@ def _panel(members: list[Member]) -> Panel:
 
 
 def _points(members: list[Member]) -> tuple[Point, ...]:
-    cells = sorted(_groups(members, "index", "variant").items())
+    cells = sorted(group(members, "index", "variant").items())
     return tuple(_point(sorted(cell, key=lambda member: member["seed"])) for _, cell in cells)
 
 
@@ -229,20 +208,3 @@ def _runs(members: list[Member]) -> tuple[Run, ...]:
         )
         for member in members
     )
-
-
-def _unique(members: Iterable[Member]) -> list[Member]:
-    """The first row of each member."""
-    first: dict[tuple[Any, ...], Member] = {}
-    for member in members:
-        key = tuple(member[name] for name in COLUMNS if name not in RESULTS)
-        first.setdefault(key, member)
-    return list(first.values())
-
-
-def _groups(members: Iterable[Member], *names: str) -> dict[tuple[Any, ...], list[Member]]:
-    """The members by the values of these columns, in order of first appearance."""
-    groups: dict[tuple[Any, ...], list[Member]] = {}
-    for member in members:
-        groups.setdefault(tuple(member[name] for name in names), []).append(member)
-    return groups

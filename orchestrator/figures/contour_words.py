@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from orchestrator.figures.log_scales import MOST_FOLD, LogScale
-from orchestrator.figures.style import escape
+from orchestrator.figures.style import escape, escape_template
 from orchestrator.figures.surface_panels import Panel
 from orchestrator.figures.words import name_datasets
 
@@ -106,8 +106,7 @@ def hover_centre(panel: Panel) -> str:
 
 def hover_points(panel: Panel) -> str:
     """plotly's template for a point, whose text is that of `point_texts`."""
-    # A name must not be taken for one of the template's own fields.
-    names = [escape(name).replace("%{", "%&#123;") for name in (panel.variant, panel.trial_id)]
+    names = [escape_template(name) for name in (panel.variant, panel.trial_id)]
     place = "α %{x:.3g}, β %{y:.3g}"
     return f"<b>{names[0]}</b><br>{names[1]}<br>{place}<br>%{{text}}<extra></extra>"
 

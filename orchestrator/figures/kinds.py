@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, NamedTuple
 
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field
 
-from orchestrator.fields import STRICT, Axis, DatasetName, Text
+from orchestrator.documents import show
+from orchestrator.fields import STRICT, Axis, DatasetName, Text, one_of
+from results_schema.errors import SpecError
 
+QUANTITIES = ("test_loss", "test_accuracy", "train_loss", "train_accuracy")
+"""Columns of the metrics that are drawn over epochs."""
+
+Quantity = Annotated[str, one_of("quantity", QUANTITIES)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Index = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+def _check_range(ends: tuple[float, float]) -> tuple[float, float]:
+    if not -math.inf < ends[0] < ends[1] < math.inf:
+        raise SpecError(f"{show(list(ends))} is no range", fix="write [LOWER, UPPER]")
+    return ends
 
 
 class Options(BaseModel):
@@ -25,6 +39,15 @@ class Options(BaseModel):
     datasets: Axis[DatasetName] = ()
     learning_rates: Axis[Rate] = ()
     indices: Axis[Index] = ()
+
+
+class Convergence(Options):
+    """Curves over epochs: which quantities, how smooth, in which panels, over which range."""
+
+    show: Axis[Quantity] = ("test_loss",)
+    groups: Count | None = None
+    smoothing: Annotated[float, Field(ge=1, allow_inf_nan=False)] | None = None
+    range: dict[Quantity, Annotated[tuple[float, float], AfterValidator(_check_range)]] = {}
 
 
 class Kind(NamedTuple):
@@ -43,6 +66,7 @@ class Kind(NamedTuple):
 
 KINDS: dict[str, Kind] = {
     "accuracy_by_index": Kind(("trials",)),
+    "convergence": Kind(("trials", "metrics"), Convergence),
     "contours": Kind(("surfaces", "points")),
 }
 """By the name that an experiment writes."""

@@ -52,6 +52,11 @@ def escape(text: object) -> str:
     return _escape_html(str(text), quote=False)
 
 
+def escape_template(text: object) -> str:
+    """Text as it stands within one of plotly's templates: no field of these, and no markup."""
+    return escape(text).replace("%{", "%&#123;")
+
+
 def shorten(name: str, letters: int) -> str:
     """The name, cut to so many letters at most. Escape it afterwards, not before."""
     return name if len(name) <= letters else name[: letters - 1] + "…"
