@@ -101,11 +101,14 @@ class Queue:
         self._waiting += [_Owed(spec) for spec in specs]
 
     def add_surfaces(self, surfaces: Sequence[SurfaceSpec]) -> None:
-        """Queues surfaces; those of trials that are queued wait for them."""
+        """Queues surfaces; those of trials that are queued wait for them.
+
+        So do those of untrained networks, or a grid would be measured before it is trained.
+        """
         training, ready = {owed.id for owed in self._waiting}, []
         for surface in surfaces:
             trial_id = surface.trial.trial_id
-            if surface.epoch and trial_id in training:
+            if trial_id in training:
                 self._untrained.setdefault(trial_id, []).append(_Owed(surface))
             else:
                 ready.append(_Owed(surface))
@@ -235,11 +238,11 @@ class Queue:
     def _follow(self, name: str) -> None:
         """What becomes of a trial's surfaces once it is off the queue."""
         surfaces = self._untrained.pop(name, [])
-        if self.endings[name] not in ("failed", "cancelled"):
-            self._release(surfaces)
-            return
-        for owed in surfaces:
-            self.endings[owed.id] = "untrained"
+        if self.endings[name] in ("failed", "cancelled"):
+            trained = [o for o in surfaces if isinstance(o.work, SurfaceSpec) and o.work.epoch]
+            self.endings |= {owed.id: "untrained" for owed in trained}
+            surfaces = [owed for owed in surfaces if owed not in trained]
+        self._release(surfaces)
 
     def _unfit(self, error: StoreError) -> None:
         if isinstance(error, StoreFull):

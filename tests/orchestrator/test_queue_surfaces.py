@@ -79,10 +79,25 @@ def test_an_earlier_checkpoint_is_looked_at_while_its_trial_trains_on(store):
     assert queue.offer() is None
 
 
-def test_what_needs_no_training_is_offered_at_once(store):
-    queue = make(store, 1, [surface(0, epoch=0), surface(7)])
-    names = [take(queue)[1] for _ in range(3)]
-    assert names == [surface(0, epoch=0).surface_id, surface(7).surface_id, trial(0).trial_id]
+def test_the_surface_of_an_ended_trial_is_offered_at_once(store):
+    queue = make(store, 1, [surface(7)])
+    assert [take(queue)[1] for _ in range(2)] == [surface(7).surface_id, trial(0).trial_id]
+
+
+def test_that_of_an_untrained_network_does_not_hold_up_training(store):
+    queue = make(store, 1, [surface(0, epoch=0)])
+    _, name = take(queue)
+    assert name == trial(0).trial_id
+    assert queue.offer() is None
+    queue.reached(name, 1)
+    assert take(queue)[1] == surface(0, epoch=0).surface_id
+
+
+def test_that_of_an_untrained_network_is_measured_though_its_trial_failed(store):
+    queue = make(store, 1, [surface(0, epoch=0), surface(0)])
+    end(queue, *take(queue), status="failed", kind="data")
+    assert take(queue)[1] == surface(0, epoch=0).surface_id
+    assert queue.endings[surface(0).surface_id] == "untrained"
 
 
 @pytest.mark.parametrize("ending", ["failed", "cancelled"])
