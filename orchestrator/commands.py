@@ -160,11 +160,14 @@ def _sum_up(plan: Plan, store: LocalStore, report: Report, console: Console) -> 
 def _show(
     experiments: Sequence[Experiment], store: LocalStore, console: Console, *, figures: bool
 ) -> None:
-    from orchestrator.summary import draw_figures, print_results
+    from orchestrator.report.write import write_report
+    from orchestrator.summary import print_results, publish
     from results_schema.results import Results
 
-    results = Results(store)
-    for experiment in experiments:
-        print_results(results.trials(experiment.name), console)
+    results, names = Results(store), [experiment.name for experiment in experiments]
+    for name in names:
+        print_results(results.trials(name), console)
     if figures:
-        draw_figures(results, experiments, console)
+        exhibits = publish(results, names, console)
+        place = write_report(results, names, exhibits)
+        console.print(f"report: {place}", markup=False, highlight=False)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from typing import Any
 
+from orchestrator.declared import Declared
 from orchestrator.experiment import Experiment
 from results_schema import layout, surface_tables, tables
 from results_schema.store import Store
@@ -20,8 +20,7 @@ def record(experiment: Experiment, store: Store) -> None:
         (layout.cells(name), cell_rows(experiment), tables.CELLS),
     ):
         store.put(key, tables.to_parquet(rows, schema))
-    text = json.dumps(declaration(experiment), indent=1, ensure_ascii=False)
-    store.put(layout.experiment(name), text.encode())
+    store.put(layout.experiment(name), Declared.of(experiment).to_json())
 
 
 def member_rows(experiment: Experiment) -> list[dict[str, Any]]:
@@ -74,19 +73,3 @@ def cell_rows(experiment: Experiment) -> list[dict[str, Any]]:
         for base in experiment.grid.genotype
         for cell in experiment.grid.cells(base)
     ]
-
-
-def declaration(experiment: Experiment) -> dict[str, Any]:
-    """What the experiment's file says and its tables do not hold, after profile and overrides."""
-    grid = experiment.grid
-    return {
-        "title": experiment.title,
-        "claim": experiment.claim,
-        "profile": experiment.profile,
-        "datasets": {name: experiment.stand_in(name) for name in grid.dataset},
-        "network": asdict(experiment.network),
-        "recipes": {name: asdict(experiment.recipe.of(name)) for name in grid.dataset},
-        "precision": experiment.precision,
-        "figures": {name: choice.to_json() for name, choice in experiment.figures.items()},
-        "tables": experiment.tables,
-    }

@@ -107,4 +107,27 @@ def claims(
         show_claims(experiments, store, claim, form)
 
 
-COMMANDS = (theory, query, claims)
+@click.command()
+@store_option
+@click.argument("experiments", nargs=-1, metavar="[EXPERIMENT]...")
+@click.option("--to", metavar="PLACE", help="A folder, or with --single a file; else in the store.")
+@click.option("--single", is_flag=True, help="Write one file that holds everything.")
+@click.option(
+    "--picture",
+    "pictures",
+    multiple=True,
+    type=click.Choice(["png", "svg", "pdf"]),
+    default=["png"],
+    show_default=True,
+    help="Of each figure; may be repeated.",
+)
+def report(
+    experiments: tuple[str, ...], store: str, to: str | None, single: bool, pictures: list[str]
+) -> None:
+    """Write a page of what was run: figures, tables, claims, failures, provenance."""
+    from orchestrator.report.write import report
+
+    report(experiments, store, to=to, single=single, formats=("html", *pictures))
+
+
+COMMANDS = (theory, query, claims, report)

@@ -1,16 +1,16 @@
-"""What a launch ends with: a table of results, and the figures of each experiment."""
+"""What a launch ends with: a table of results, then figures and tables."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache, partial
 from typing import cast
 
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from orchestrator.experiment import Experiment
+from orchestrator.declared import read_declared
+from orchestrator.exhibits import Exhibit, make_exhibits
 from results_schema import layout
 from results_schema.results import Results
 
@@ -39,30 +39,31 @@ def print_results(trials: pd.DataFrame, console: Console) -> None:
         console.print(table)
 
 
-def draw_figures(results: Results, experiments: Sequence[Experiment], console: Console) -> None:
-    """Draws each figure that the experiments name, and says where it lies."""
-    from orchestrator.figures import draw
+def publish(results: Results, experiments: Sequence[str], console: Console) -> list[Exhibit]:
+    """Writes the figures and tables of experiments into the store, and says where they lie."""
     from orchestrator.figures.browser import Browser
-    from orchestrator.figures.export import write_figure
 
-    notes: list[str] = []
+    made: list[Exhibit] = []
     with Browser() as browser:
         for experiment in experiments:
-            table = cache(partial(_table, results, experiment.name))
-            for name, choice in experiment.figures.items():
-                written: dict[str, bytes] = {}
-                figure = draw(choice, table, experiment.title)
-                notes += write_figure(figure, written.__setitem__, browser=browser)
-                for suffix, data in written.items():
-                    results.store.put(layout.figure(name, suffix), data)
-                places = (str(results.store.locate(layout.figure(name, s))) for s in written)
-                console.print(f"{name}: {', '.join(places)}", highlight=False)
-    for note in dict.fromkeys(notes):
-        console.print(note, style="yellow", highlight=False)
+            declared = read_declared(results.store, experiment)
+            for exhibit in make_exhibits(results, declared, browser):
+                where = layout.table if exhibit.table else layout.figure
+                keys = [where(exhibit.name, suffix) for suffix in exhibit.files]
+                for key, data in zip(keys, exhibit.files.values(), strict=True):
+                    results.store.put(key, data)
+                made.append(exhibit)
+                places = ", ".join(str(results.store.locate(key)) for key in keys)
+                if places:
+                    console.print(f"{exhibit.name}: {places}", highlight=False, markup=False)
+    for problem in dict.fromkeys(_problem(exhibit) for exhibit in made if exhibit.problem):
+        console.print(problem, style="yellow", highlight=False, markup=False)
+    return made
 
 
-def _table(results: Results, experiment: str, name: str) -> pd.DataFrame:
-    return getattr(results, name)(experiment)
+def _problem(exhibit: Exhibit) -> str:
+    # That pictures are left out is told once, not of each figure.
+    return exhibit.problem if exhibit.files else f"{exhibit.name}: {exhibit.problem}"
 
 
 def _mean_of_done(trials: pd.DataFrame) -> float:

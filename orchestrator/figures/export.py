@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import plotly.io as pio
 
@@ -79,10 +79,19 @@ def write_figure(
     return []
 
 
-def to_page(figure: go.Figure) -> str:
-    """One HTML file with plotly inside; the same figure gives the same bytes."""
+def to_page(figure: go.Figure, plotly: Literal[True, "directory"] = True) -> str:
+    """One HTML file; the same figure gives the same bytes.
+
+    Args:
+        figure: What it shows.
+        plotly: True for plotly inside it, "directory" for `plotly.min.js` beside it.
+    """
     title = figure.to_dict()["layout"].get("meta", "Figure")
     body = pio.to_html(
-        figure, config=CONFIG, include_plotlyjs=True, full_html=False, div_id="figure"
+        figure,
+        config=CONFIG,
+        include_plotlyjs=cast("Any", plotly),
+        full_html=False,
+        div_id="figure",
     )
     return PAGE.format(title=escape(str(title)), figure=body)

@@ -1,0 +1,88 @@
+"""What an experiment's file said when it was last launched, as the store keeps it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.figures.choice import Choice, read_choice
+from results_schema import layout
+from results_schema.errors import ConfigError, CorruptData, MissingKey, SpecError
+from results_schema.store import Store
+
+if TYPE_CHECKING:
+    from orchestrator.experiment import Experiment
+
+
+@dataclass(frozen=True)
+class Declared:
+    """All of an experiment that its tables do not hold, after profile and overrides.
+
+    Attributes:
+        name: The experiment's.
+        title: What is measured, in one line.
+        claim: The statement of the paper that this tests.
+        profile: Name of the profile, or None.
+        datasets: Each data set that the experiment names, to the one trained on.
+        network: Cells and channels.
+        recipes: The recipe's fields, by the data set that the experiment names.
+        precision: Of the arithmetic.
+        figures: Kind and options of each, by name.
+        tables: Kind of each, by name.
+    """
+
+    name: str
+    title: str
+    claim: str
+    profile: str | None
+    datasets: dict[str, str]
+    network: dict[str, Any]
+    recipes: dict[str, dict[str, Any]]
+    precision: str
+    figures: dict[str, Choice]
+    tables: dict[str, str]
+
+    @classmethod
+    def of(cls, experiment: Experiment) -> Declared:
+        """What an experiment says."""
+        datasets = experiment.grid.dataset
+        return cls(
+            name=experiment.name,
+            title=experiment.title,
+            claim=experiment.claim,
+            profile=experiment.profile,
+            datasets={name: experiment.stand_in(name) for name in datasets},
+            network=asdict(experiment.network),
+            recipes={name: asdict(experiment.recipe.of(name)) for name in datasets},
+            precision=experiment.precision,
+            figures=dict(experiment.figures),
+            tables=dict(experiment.tables),
+        )
+
+    def to_json(self) -> bytes:
+        """The content of `layout.experiment(name)`."""
+        figures = {name: choice.to_json() for name, choice in self.figures.items()}
+        content = {**vars(self), "figures": figures}
+        return json.dumps(content, indent=1, ensure_ascii=False).encode()
+
+
+def read_declared(store: Store, experiment: str) -> Declared:
+    """What an experiment of a store says.
+
+    Raises:
+        ConfigError: The store does not tell.
+        CorruptData: It can't be read.
+    """
+    key = layout.experiment(experiment)
+    again = "launch the experiment again: what has ended is not trained anew"
+    try:
+        content = json.loads(store.get(key))
+        figures = {name: read_choice(choice) for name, choice in content["figures"].items()}
+        return Declared(**{**content, "figures": figures})
+    except MissingKey:
+        raise ConfigError(
+            f"the store does not tell what {experiment!r} shows", where=key, fix=again
+        ) from None
+    except (ValueError, TypeError, KeyError, AttributeError, SpecError) as error:
+        raise CorruptData(f"not what a launch wrote: {error}", where=key, fix=again) from error
