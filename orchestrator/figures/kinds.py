@@ -14,6 +14,9 @@ from results_schema.errors import SpecError
 QUANTITIES = ("test_loss", "test_accuracy", "train_loss", "train_accuracy")
 """Columns of the metrics that are drawn over epochs."""
 
+WIDTHS = ("final", "early")
+"""The paper's two definitions, by version."""
+
 Quantity = Annotated[str, one_of("quantity", QUANTITIES)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Index = Annotated[int, Field(ge=0)]
@@ -50,6 +53,20 @@ class Convergence(Options):
     range: dict[Quantity, Annotated[tuple[float, float], AfterValidator(_check_range)]] = {}
 
 
+class Topologies(Options):
+    """Drawn cells: whether reduction cells too, operations on the edges, which width is told."""
+
+    reduction: bool = False
+    labels: bool = False
+    width: Annotated[str, one_of("definition of width", WIDTHS)] = "final"
+
+
+class TheoryCells(Options):
+    """The two cells of the theory, of so many nodes."""
+
+    nodes: Annotated[int, Field(ge=2, le=9)] = 3
+
+
 class Kind(NamedTuple):
     """One kind; the module of its name has `<kind>_data` and `plot_<kind>`.
 
@@ -68,5 +85,7 @@ KINDS: dict[str, Kind] = {
     "accuracy_by_index": Kind(("trials",)),
     "convergence": Kind(("trials", "metrics"), Convergence),
     "contours": Kind(("surfaces", "points")),
+    "theory_cells": Kind((), TheoryCells),
+    "topologies": Kind(("cells",), Topologies, ("labels",)),
 }
 """By the name that an experiment writes."""

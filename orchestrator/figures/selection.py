@@ -50,7 +50,7 @@ def select(choice: Choice, table: pd.DataFrame) -> pd.DataFrame:
     """
     for option, column in COLUMNS.items():
         wanted: Sequence[Any] = getattr(choice.options, option)
-        if not wanted or table.empty:
+        if not wanted or table.empty or column not in table.columns:
             continue
         kept: Any = table[table[column].isin(list(wanted))].reset_index(drop=True)
         if kept.empty:

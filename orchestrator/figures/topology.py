@@ -102,7 +102,11 @@ def topology_data(cells: Sequence[tuple[str, Cell]]) -> list[Topology]:
 
 
 def plot_topology(
-    topologies: Sequence[Topology], title: str = "", *, labelled: bool = False
+    topologies: Sequence[Topology],
+    title: str = "",
+    *,
+    labelled: bool = False,
+    note: str | None = None,
 ) -> go.Figure:
     """Draws cells side by side, in as many rows as they need.
 
@@ -110,11 +114,12 @@ def plot_topology(
         topologies: What `topology_data` returns.
         title: Stands above the figure, as plain text.
         labelled: Whether to write its operation on every edge; hovering tells it in any case.
+        note: Stands below, as plain text; `note_of` the cells if none is given.
     """
     heading = style.lines(title, 17)
-    note = style.lines(_note(topologies), style.SMALL)
+    said = style.lines(note_of(topologies) if note is None else note, style.SMALL)
     page = arrange(
-        topologies, above=10 + 26 * len(heading), below=8 + 16 * len(note), labelled=labelled
+        topologies, above=10 + 26 * len(heading), below=8 + 16 * len(said), labelled=labelled
     )
     figure = go.Figure()
     arrows = [
@@ -134,7 +139,7 @@ def plot_topology(
     for panel in page.panels:
         middle = panel.left + panel.layer * panel.topology.nodes[-1].x / 2
         _write(figure, style.escape(panel.title), middle, panel.top, anchor="center")
-    for number, line in enumerate(reversed(note)):
+    for number, line in enumerate(reversed(said)):
         _write(figure, line, MARGIN, 24 + 16 * number, size=style.SMALL)
     axis = {"visible": False, "fixedrange": True}
     figure.update_layout(
@@ -161,7 +166,8 @@ def _write(
     )  # fmt: skip
 
 
-def _note(topologies: Sequence[Topology]) -> str:
+def note_of(topologies: Sequence[Topology]) -> str:
+    """What the marks of cells mean."""
     note = "Squares: outputs of the two cells before and of this one. Grey arrows: concatenated."
     dead = any(not node.live for topology in topologies for node in topology.nodes)
     return note + (" Pale, dotted: without effect." if dead else "")
