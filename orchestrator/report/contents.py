@@ -122,7 +122,7 @@ def environments(results: Results, names: Iterable[str]) -> list[Environment]:
     found: dict[tuple[str, ...], list[float]] = {}
     for place, frame in enumerate(ended):
         for row in frame.to_dict("records"):
-            key = tuple("" if pd.isna(row[name]) else str(row[name]) for name in ENVIRONMENT)
+            key = tuple(_text(row[name]) for name in ENVIRONMENT)
             counts = found.setdefault(key, [0, 0, 0.0])
             counts[place] += 1
             counts[2] += float(row["took"])
@@ -154,6 +154,13 @@ def _ended(frames: Sequence[pd.DataFrame], key: str, seconds: str) -> pd.DataFra
     every = pd.concat(frames) if frames else pd.DataFrame(columns=[key, "status", seconds])
     every = every.dropna(subset=["status"]).drop_duplicates(key)
     return every.assign(took=every[seconds].fillna(0.0))
+
+
+def _text(value: Any) -> str:
+    if pd.isna(value):
+        return ""
+    # A column with gaps is one of floats.
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def _run(results: Results, declared: Declared, status: Status, folder: Path) -> Run:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.exhibits import Exhibit
+from orchestrator.report.claims import Claims
 from orchestrator.report.contents import Environment, Run
 
 HERE = Path(__file__).parent
@@ -28,7 +29,7 @@ class Contents:
         exhibits: Figures and tables, in the experiments' order.
         failures: As `contents.failures` returns them.
         environments: Where it was run.
-        claims: `heads`, `rows` of `texts` and `verdict`, and `notes`; None without any.
+        claims: What the results say of the paper's claims.
         store: Where the results lie.
     """
 
@@ -37,7 +38,7 @@ class Contents:
     exhibits: Sequence[Exhibit]
     failures: Sequence[Mapping[str, str]]
     environments: Sequence[Environment]
-    claims: Mapping[str, Any] | None
+    claims: Claims
     store: str
 
     @property

@@ -8,9 +8,11 @@ from pathlib import Path
 from rich.console import Console
 
 from orchestrator import lookup
+from orchestrator.claims import findings
 from orchestrator.declared import Declared, read_declared
 from orchestrator.exhibits import Exhibit, make_exhibits
 from orchestrator.report import contents, page
+from orchestrator.report.claims import told
 from results_schema import layout
 from results_schema.errors import ConfigError
 from results_schema.results import Results
@@ -82,8 +84,8 @@ def write_report(
         return target
     key = layout.report(title, INDEX)
     target = Path(str(results.store.locate(key)))
-    told = _gather(results, declared, exhibits, title, target.parent)
-    files = {INDEX: page.to_one_file(told)} if single else page.to_files(told)
+    all_of_it = _gather(results, declared, exhibits, title, target.parent)
+    files = {INDEX: page.to_one_file(all_of_it)} if single else page.to_files(all_of_it)
     for file, data in files.items():
         results.store.put(layout.report(title, file), data)
     return target
@@ -110,7 +112,7 @@ def _gather(
         exhibits=exhibits,
         failures=contents.failures(status, folder),
         environments=contents.environments(results, names),
-        claims=None,
+        claims=told(findings(results, names)),
         store=location(results),
     )
 
@@ -120,8 +122,9 @@ def location(results: Results) -> str:
     return str(Path(str(results.store.locate(layout.METRICS + "x"))).parent.parent)
 
 
-def _write(target: Path, told: page.Contents, single: bool) -> None:
-    files = {target.name: page.to_one_file(told)} if single else page.to_files(told)
+def _write(target: Path, all_of_it: page.Contents, single: bool) -> None:
+    one = {target.name: page.to_one_file(all_of_it)} if single else {}
+    files = one or page.to_files(all_of_it)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         for name, data in files.items():

@@ -154,3 +154,17 @@ def test_neighbours_share_the_first_line_of_a_tables_head():
         [("cell", 1), ("paper", 1), ("ours", 1), ("paper", 1)],
     ]
     assert heads(["a", "b"]) == [[("a", 1), ("b", 1)]]
+
+
+def test_where_all_was_run_is_told_once(run, store):
+    run("report", "small")
+    said = words(Path("results/reports/small/index.html"))
+    assert said.count("ended there") == 1
+    assert "3 trials, 0 surfaces" in said
+
+
+def test_claims_are_told_with_what_they_need(run, store):
+    run("report", "small")
+    said = words(Path("results/reports/small/index.html"))
+    assert "Wider cells converge faster." in said
+    assert "no data" in said or "undecided" in said
