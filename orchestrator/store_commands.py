@@ -36,7 +36,7 @@ def status(
 
     asked = {"failed": failed, "diverged": diverged}
     only = [state for state, wanted in asked.items() if wanted]
-    with _left_by_ctrl_c():
+    with left_by_ctrl_c():
         show_status(experiments, store, as_json_lines=as_json, watch=watch, only=only)
 
 
@@ -48,7 +48,7 @@ def logs(name: str, store: str, follow: bool) -> None:
     """Print the log of the trial, or with an @ the surface, whose id begins so."""
     from orchestrator.logs import show_log
 
-    with _left_by_ctrl_c():
+    with left_by_ctrl_c():
         show_log(name, store, follow=follow)
 
 
@@ -121,7 +121,7 @@ def doctor(store: str, as_json: bool) -> None:
 
 
 @contextlib.contextmanager
-def _left_by_ctrl_c() -> Iterator[None]:
+def left_by_ctrl_c() -> Iterator[None]:
     """For what is watched until one has seen enough: click would say that it was aborted."""
     try:
         yield

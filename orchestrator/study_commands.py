@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from orchestrator.store_commands import store_option
+from orchestrator.store_commands import left_by_ctrl_c, store_option
 from results_schema.errors import ConfigError
 
 
@@ -130,4 +130,22 @@ def report(
     report(experiments, store, to=to, single=single, formats=("html", *pictures))
 
 
-COMMANDS = (theory, query, claims, report)
+@click.command()
+@store_option
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8050,
+    show_default=True,
+    help="To listen on; 0 for any that is free.",
+)
+@click.option("--open", "show", is_flag=True, help="Open a browser.")
+def dash(store: str, port: int, show: bool) -> None:
+    """Show a live page of the store on this machine: trials, curves, surfaces, claims."""
+    from orchestrator.dash.serve import serve
+
+    with left_by_ctrl_c():
+        serve(store, port, show=show)
+
+
+COMMANDS = (theory, query, claims, report, dash)

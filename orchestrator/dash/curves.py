@@ -1,0 +1,101 @@
+"""The metrics of every trial, kept in memory; only files that changed are read again."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from results_schema import layout, seal, tables
+from results_schema.errors import NasSweepError
+from results_schema.store import LocalStore
+
+COLUMNS = (
+    "test_accuracy",
+    "test_loss",
+    "train_accuracy",
+    "train_loss",
+    "rate",
+    "grad_norm",
+    "clip_rate",
+)
+"""What can be drawn over epochs."""
+
+Numbers = NDArray[np.float64]
+Curve = dict[str, Numbers]
+"""The columns and `epoch` of one trial, each [epochs]."""
+
+
+@dataclass
+class Curves:
+    """The curves of a store as it was at the last look.
+
+    Attributes:
+        store: Whose.
+        of: By trial.
+        damaged: Trials whose file can't be read, and why; what was read before stays.
+        version: Counts the looks that found something new.
+    """
+
+    store: LocalStore
+    of: dict[str, Curve] = field(default_factory=dict)
+    damaged: dict[str, str] = field(default_factory=dict)
+    version: int = 0
+    _seen: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+    def look(self) -> None:
+        """Reads what is new: a file of another time or size than before."""
+        found = _files(self.store)
+        changed = [trial_id for trial_id, mark in found.items() if self._seen.get(trial_id) != mark]
+        gone = self._seen.keys() - found.keys()
+        for trial_id in changed:
+            self._read(trial_id)
+        for trial_id in gone:
+            self.of.pop(trial_id, None)
+            self.damaged.pop(trial_id, None)
+        self._seen = found
+        self.version += bool(changed or gone)
+
+    def _read(self, trial_id: str) -> None:
+        key = layout.metrics(trial_id)
+        try:
+            self.of[trial_id] = _decode(self.store.get(key), key)
+            self.damaged.pop(trial_id, None)
+        except NasSweepError as error:
+            self.damaged[trial_id] = error.what
+
+
+def _files(store: LocalStore) -> dict[str, tuple[int, int]]:
+    """Time and size of each trial's file, noted before it is read, so that no change is missed."""
+    found = {}
+    try:
+        with os.scandir(store.root / layout.METRICS) as entries:
+            for entry in entries:
+                if entry.name.endswith(".parquet") and entry.name != "0-schema.parquet":
+                    told = entry.stat()
+                    found[entry.name.removesuffix(".parquet")] = told.st_mtime_ns, told.st_size
+    except FileNotFoundError:  # nothing was launched yet, or a trial was removed meanwhile
+        pass
+    return found
+
+
+def _decode(data: bytes, key: str) -> Curve:
+    wanted = ("epoch", *COLUMNS)
+    if not (seal.is_sealed(data) and seal.is_sound(data)):
+        table = tables.from_parquet(data, tables.METRICS, key)
+    else:
+        file = pq.ParquetFile(pa.BufferReader(data))
+        there = set(file.schema_arrow.names)
+        table = file.read([name for name in wanted if name in there], use_threads=False)
+    return {name: _column(table, name) for name in wanted}
+
+
+def _column(table: pa.Table, name: str) -> Numbers:
+    """As float64; NaN where a column or a number is lacking."""
+    if name not in table.column_names:
+        return np.full(len(table), np.nan)
+    return table[name].to_numpy().astype(float)

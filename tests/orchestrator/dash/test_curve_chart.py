@@ -1,0 +1,80 @@
+"""The chart of curves: at most 50 lines, quantiles as NumPy's, names that stay text."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.dash.curve_chart import MOST_LINES, MOST_POINTS, plot_curves, quantiles
+from orchestrator.dash.curves import COLUMNS, Curve
+
+VALUES = st.floats(-10, 10) | st.just(float("nan")) | st.just(float("inf"))
+
+
+def curve(values: Any) -> Curve:
+    values = np.asarray(values, float)
+    epochs = np.arange(1.0, len(values) + 1)
+    return {"epoch": epochs, **dict.fromkeys(COLUMNS, values)}
+
+
+def chart(curves: dict[str, Curve], chosen=(), column="test_loss", **options: Any) -> Any:
+    return plot_curves(curves, list(curves), chosen, column, lambda name: name, **options)
+
+
+@given(st.lists(st.lists(VALUES, max_size=6), min_size=1, max_size=6))
+def test_quantiles_are_numpys_over_the_trials_that_got_so_far(trials):
+    epochs, *found = quantiles([curve(values) for values in trials], "test_loss", [0.1, 0.5, 1])
+    wanted = {}
+    for epoch in range(max(map(len, trials))):
+        known = [v[epoch] for v in trials if len(v) > epoch and np.isfinite(v[epoch])]
+        if known:
+            wanted[epoch + 1] = np.quantile(known, [0.1, 0.5, 1])
+    assert epochs.tolist() == list(wanted)
+    if wanted:
+        np.testing.assert_allclose(np.stack(found, 1), np.stack(list(wanted.values())))
+
+
+def test_few_trials_are_lines_alone():
+    figure = chart({f"t{i}": curve([1, 2]) for i in range(3)})
+    assert [trace.name for trace in figure.data] == ["t0", "t1", "t2"]
+    assert figure.layout.title.text == "3 trials"
+
+
+def test_of_many_trials_some_are_lines_and_all_are_quantiles():
+    curves = {f"t{i}": curve([i, i]) for i in range(200)}
+    figure = chart(curves)
+    names = [trace.name for trace in figure.data]
+    assert names[:3] == ["5 to 95 %", "25 to 75 %", "median"]
+    assert len(names) == 3 + MOST_LINES
+    assert figure.data[2].y.tolist() == [99.5, 99.5]
+    assert figure.layout.title.text == "50 of 200 trials as lines, all as quantiles"
+
+
+def test_chosen_trials_are_the_lines():
+    curves = {f"t{i}": curve([i]) for i in range(200)}
+    figure = chart(curves, chosen=["t7", "t150", "gone"])
+    assert [trace.name for trace in figure.data[3:]] == ["t7", "t150"]
+
+
+def test_a_long_curve_is_thinned_from_its_first_to_its_last_epoch():
+    figure = chart({"long": curve(range(10_000))})
+    x = figure.data[0].x
+    assert (len(x), x[0], x[-1]) == (MOST_POINTS, 1, 10_000)
+
+
+def test_no_name_is_markup():
+    figure = chart({"<script>alert(1)</script>": curve([1])})
+    assert figure.data[0].name == "&lt;script&gt;alert(1)&lt;/script&gt;"
+
+
+def test_zoom_stays_until_something_else_is_drawn():
+    one, two = chart({"a": curve([1])}), chart({"a": curve([1, 2])})
+    assert one.layout.uirevision == two.layout.uirevision
+    assert chart({"a": curve([1])}, log=True).layout.uirevision != one.layout.uirevision
+
+
+@pytest.mark.parametrize("curves", [{}, {"empty": curve([])}, {"nan": curve([np.nan] * 3)}])
+def test_nothing_to_draw_is_no_error(curves):
+    assert chart(curves).layout.title.text
