@@ -114,9 +114,9 @@ def _reading(one: Finding, verdict: str) -> str:
         CONTRADICTED: "the opposite of the claim",
         UNDECIDED: "no clear sign either way",
     }[verdict]
-    words = [f"{told}: {one.effect} {one.size:.2g}"]
+    words = [f"{told}: {one.effect} {one.size:.3g}"]
     if not math.isnan(one.low):
-        words[0] += f" ({one.low:.2g} to {one.high:.2g})"
+        words[0] += f" ({one.low:.3g} to {one.high:.3g})"
     words.append(f"{one.cells} cells")
     if one.diverged:
         words.append(f"{one.diverged} of {one.trials} trials diverged and rank worst")

@@ -35,6 +35,7 @@ class Population:
     def __init__(self, results: Results, experiments: Sequence[str] | None = None) -> None:
         self.results = results
         self._experiments = results.experiments() if experiments is None else list(experiments)
+        self._alone = self._experiments[0] if experiments and len(experiments) == 1 else None
 
     @cached_property
     def trials(self) -> pd.DataFrame:
@@ -55,8 +56,7 @@ class Population:
         found = pd.DataFrame([traits(row) for row in records], columns=list(Traits._fields))
         rows = rows.drop(columns=["width", "depth"]).join(found)
         rows["kind"] = [kind(row["base"], row["variant"], row["index"]) for row in records]
-        curves: Any = self._of(self.results.metrics)
-        curves = curves[["trial_id", "epoch", "test_accuracy"]]
+        curves: Any = self.curves
         curves = curves[curves["trial_id"].isin(rows["trial_id"])]
         rows["planned"] = rows["planned"].fillna(self._longest(rows, curves))
         # Settings that others filled in have one data set each, so a longer run is one's own.
@@ -65,22 +65,25 @@ class Population:
         return rows.merge(measures, on="trial_id", how="left")
 
     @cached_property
+    def curves(self) -> pd.DataFrame:
+        """Test accuracy by trial_id and epoch, each there once."""
+        rows: Any = self._of(self.results.metrics)
+        rows = rows[["trial_id", "epoch", "test_accuracy"]]
+        return rows.drop_duplicates(["trial_id", "epoch"])
+
+    @cached_property
     def surfaces(self) -> pd.DataFrame:
-        """Finished surfaces of these trials after training, with the columns that tell the cell."""
-        found: Any = self._of(self.results.surfaces).drop_duplicates("surface_id")
-        found = found[(found["status"] == "done") & (found["epoch"] > 0)]
-        if self.trials.empty or found.empty:
+        """Finished surfaces of these trials after training, with the columns of their table."""
+        found: Any = self.results.surfaces()
+        if self.trials.empty:
             return found.iloc[:0]
-        named = ["trial_id", *CELL, "kind", "setting", "learning_rate", "width", "depth"]
-        cells: Any = self.trials[[*named, "named_dataset", "status"]]
-        found = found.rename(columns={"kind": "surface_kind"})
-        clash = [c for c in cells.columns if c in found.columns and c != "trial_id"]
-        return found.drop(columns=clash).merge(cells, on="trial_id")
+        kept = found["status"].isin(["done", "diverged"]) & (found["epoch"] > 0)
+        return found[kept & found["trial_id"].isin(self.trials["trial_id"])]
 
     @cached_property
     def points(self) -> pd.DataFrame:
         """Measured points of `surfaces`: surface_id, alpha, beta, variance."""
-        points: Any = self._of(self.results.points)
+        points: Any = self.results.points()
         points = points[["surface_id", "alpha", "beta", "variance"]]
         return points.drop_duplicates(["surface_id", "alpha", "beta"])
 
@@ -103,8 +106,11 @@ class Population:
         return members.drop_duplicates(["trial_id", *CELL]).reset_index(drop=True)
 
     def _of(self, read: Any) -> pd.DataFrame:
-        """A table, of the one experiment alone if there is one, since others cost time to read."""
-        return read(self._experiments[0]) if len(self._experiments) == 1 else read()
+        """A table, of the experiment alone if just one was named, since others take time to read.
+
+        Without one the whole folder is read, so that files may hold more than one trial.
+        """
+        return read(self._alone) if self._alone else read()
 
     @staticmethod
     def _longest(rows: Any, curves: Any) -> pd.Series:

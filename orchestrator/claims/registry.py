@@ -5,7 +5,21 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 
-from orchestrator.claims import faster, stabler
+from orchestrator.claims import (
+    adapted,
+    approach,
+    base_leads,
+    exceptions,
+    faster,
+    generalisation,
+    landscape,
+    norms,
+    operations,
+    popular_cells,
+    rates,
+    sizes,
+    stabler,
+)
 from orchestrator.claims.claim import Claim
 from orchestrator.claims.finding import Finding, settle
 from orchestrator.claims.population import Population
@@ -13,8 +27,19 @@ from results_schema.errors import ConfigError
 from results_schema.results import Results
 
 CLAIMS: tuple[Claim, ...] = (
+    *popular_cells.CLAIMS,
     *faster.CLAIMS,
     *stabler.CLAIMS,
+    *approach.CLAIMS,
+    *base_leads.CLAIMS,
+    *rates.CLAIMS,
+    *operations.CLAIMS,
+    *landscape.CLAIMS,
+    *generalisation.CLAIMS,
+    *adapted.CLAIMS,
+    *sizes.CLAIMS,
+    *norms.CLAIMS,
+    *exceptions.CLAIMS,
 )
 
 

@@ -34,7 +34,7 @@ def show_claims(experiments: Sequence[str], location: str, claim: str | None, fo
     """
     wanted = find_claim(claim).id if claim else None
     store = lookup.existing_store(location)
-    names = lookup.find_experiments(store, experiments)
+    names = lookup.find_experiments(store, experiments) if experiments else None
     # All claims are tested even if one is shown, since their p-values are corrected together.
     found = [one for one in findings(Results(store), names) if wanted in (None, one.claim)]
     records = [one.record() for one in found]

@@ -11,7 +11,6 @@ import numpy as np
 
 from results_schema import layout, tables
 from results_schema.genotype import Genotype
-from results_schema.results import Results
 from results_schema.store import LocalStore, open_store
 from results_schema.surface_tables import POINTS, SURFACES
 from results_schema.trial import NetworkSpec, Recipe, TrialSpec
@@ -91,50 +90,56 @@ def synthetic_store(
     *,
     diverged: Callable[[Trial], bool] = lambda trial: False,
     experiment: str = "made-up",
+    packed: bool = True,
 ) -> LocalStore:
-    """Writes trials whose test accuracy by epoch is as given; a diverged one ends early."""
+    """Writes trials whose test accuracy by epoch is as given; a diverged one ends early.
+
+    They share one file of a table if `packed`, which is quicker, else each has its own.
+    """
     store = open_store(folder)
-    members = []
+    members, ended, epochs = [], [], []
     for trial in trials:
-        spec = trial.spec
-        name = spec.trial_id
-        told = accuracies(trial)
-        bad = diverged(trial)
+        told, bad = accuracies(trial), diverged(trial)
         if bad:
             told = np.append(told[: max(1, len(told) // 10)], np.nan)
-        rows = [
-            blank(tables.METRICS)
-            | {"trial_id": name, "epoch": i, "test_accuracy": float(a), "finished_at": NOW}
+        common = _common(trial)
+        epochs += [
+            METRIC | {"trial_id": common["trial_id"], "epoch": i, "test_accuracy": float(a)}
             for i, a in enumerate(told, start=1)
         ]
-        store.put(layout.metrics(name), tables.to_parquet(rows, tables.METRICS))
-        common = {
-            "dataset": spec.dataset,
-            "learning_rate": spec.learning_rate,
-            "seed": spec.seed,
-            "width": float(spec.genotype.width),
-            "depth": spec.genotype.depth,
-            "trial_id": name,
-        }
-        row = common | {
-            "status": "diverged" if bad else "done",
-            "epochs": len(told),
-            "test_accuracy": float(told[-1]),
-            "late_test_accuracy": float(told[-10:].mean()),
-            "spec": spec.to_json(),
-            "started_at": NOW,
-            "ended_at": NOW,
-        }
-        store.put(
-            layout.trial(name), tables.to_parquet([blank(tables.TRIALS) | row], tables.TRIALS)
+        ended.append(
+            blank(tables.TRIALS)
+            | common
+            | {"status": "diverged" if bad else "done", "epochs": len(told)}
+            | {"test_accuracy": float(told[-1]), "late_test_accuracy": float(told[-10:].mean())}
+            | {"spec": trial.spec.to_json(), "started_at": NOW, "ended_at": NOW}
         )
         members.append(
             common
             | {"experiment": experiment, "profile": None, "base": trial.base}
-            | {"variant": trial.variant, "index": trial.index, "named_dataset": spec.dataset}
+            | {"variant": trial.variant, "index": trial.index, "named_dataset": common["dataset"]}
         )
+    for schema, rows, key in (
+        (tables.TRIALS, ended, layout.trial),
+        (tables.METRICS, epochs, layout.metrics),
+    ):
+        for name in ["all"] if packed else [row["trial_id"] for row in ended]:
+            mine = [row for row in rows if packed or row["trial_id"] == name]
+            store.put(key(name), tables.to_parquet(mine, schema))
     store.put(layout.members(experiment), tables.to_parquet(members, tables.MEMBERS))
     return store
+
+
+def _common(trial: Trial) -> dict[str, Any]:
+    spec = trial.spec
+    return {
+        "dataset": spec.dataset,
+        "learning_rate": spec.learning_rate,
+        "seed": spec.seed,
+        "width": float(spec.genotype.width),
+        "depth": spec.genotype.depth,
+        "trial_id": spec.trial_id,
+    }
 
 
 def add_surface(
@@ -159,6 +164,4 @@ def blank(schema: Any) -> dict[str, Any]:
     return {f.name: None if f.nullable else _ZEROS.get(str(f.type)) for f in schema}
 
 
-def results(store: LocalStore) -> Results:
-    """The store's reader."""
-    return Results(store)
+METRIC = blank(tables.METRICS) | {"finished_at": NOW}

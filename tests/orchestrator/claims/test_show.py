@@ -22,6 +22,7 @@ def store(tmp_path):
         trials,
         lambda t: curve(0.3 + 0.1 * t.width + 0.001 * t.rng.standard_normal()),
         experiment="fig9",
+        packed=False,
     ).root
 
 

@@ -1,0 +1,103 @@
+"""The base against its variants: is it the fastest, the steadiest, the most accurate?
+
+A base is one cell that a search chose out of many; had it chosen blindly, every place among the
+variants would be as likely. So the places of all bases, one for each, decide.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from orchestrator.claims.cells import count_ids, scores, shown_groups
+from orchestrator.claims.claim import Claim
+from orchestrator.claims.finding import Finding
+from orchestrator.claims.population import Population
+from orchestrator.claims.statistics.ranks import LEAD, placing
+from orchestrator.claims.traits import BASE, CONNECTIONS
+
+STATISTIC = "exact sum of the bases' places among their variants"
+
+
+def _leads(column: str, measure: str, rises: bool):
+    def test(claim: Claim, population: Population) -> list[Finding]:
+        trials: Any = population.at_rate()
+        if trials.empty:
+            return []
+        rows = trials[trials["kind"].isin([BASE, CONNECTIONS])]
+        # Ranked in settings that have the base and variants of it.
+        rows = rows[rows.groupby(["base", "setting"])["kind"].transform("nunique") == 2]
+        cells: Any = scores(rows, column, rises=rises)
+        one, rivals = [], []
+        for _, group in cells.groupby("base"):
+            mine = group[group["kind"] == BASE]["score"].to_numpy()
+            others = group[group["kind"] == CONNECTIONS]["score"].to_numpy(dtype=float)
+            if len(mine) == 1 and len(others):
+                one.append(float(mine[0]))
+                rivals.append(others)
+        if not one:
+            return []
+        found = placing(one, rivals)
+        places = [1 + int((group > value).sum()) for value, group in zip(one, rivals, strict=True)]
+        names = [base for base, group in cells.groupby("base") if group["kind"].nunique() == 2]
+        told = ", ".join(
+            f"{name} {place} of {len(group) + 1}"
+            for name, place, group in zip(names, places, rivals, strict=False)
+        )
+        return [
+            claim.finding(
+                measure,
+                STATISTIC,
+                "share of variants that the base surpasses",
+                size=found.beaten,
+                low=found.low,
+                high=found.high,
+                p=found.p,
+                p_against=found.p_against,
+                exact=True,
+                power=found.power,
+                power_at=f"a lead of {LEAD:g} standard deviation",
+                cells=len(one) + int(np.sum([len(group) for group in rivals])),
+                trials=count_ids(cells),
+                diverged=int(cells["diverged"].sum()),
+                groups=shown_groups(rows),
+                reading=f"places: {told}",
+            )
+        ]
+
+    return test
+
+
+_NEEDS = "a base and connection variants of it, trained (launch experiments/fig9.yaml)"
+_PLACES = "places of the bases among their variants in {}, exact, each as likely by chance"
+
+CLAIMS = (
+    Claim(
+        "base-fastest",
+        "Bases converge faster than their variants.",
+        "Section 4.1, Figures 3 and 13 to 16",
+        _PLACES.format("mean test accuracy over the first 20 % of epochs"),
+        _NEEDS,
+        "bases",
+        _leads("area_20", "mean test accuracy over the first 20 % of epochs", True),
+    ),
+    Claim(
+        "base-stablest",
+        "Bases converge more stably than their variants.",
+        "Section 4.1, Figures 3 and 13 to 16",
+        _PLACES.format("jitter"),
+        _NEEDS,
+        "bases",
+        _leads("jitter", "mean change of test accuracy between epochs mid-way", False),
+    ),
+    Claim(
+        "bases-beat-variants",
+        "Bases generalise better than most of their variants.",
+        "Section 5, Figure 9",
+        _PLACES.format("final test accuracy"),
+        _NEEDS,
+        "bases",
+        _leads("final", "test accuracy after the last epoch", True),
+    ),
+)

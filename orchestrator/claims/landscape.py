@@ -1,0 +1,132 @@
+"""Wider cells have smoother landscapes and less gradient variance (Section 4.2)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from orchestrator.claims.claim import Claim
+from orchestrator.claims.finding import Finding
+from orchestrator.claims.population import Population
+from orchestrator.claims.traits import CONNECTIONS
+from orchestrator.claims.width_trend import JONCKHEERE, SPEARMAN, trend
+
+RING = (0.35, 0.65)
+"""Distances from the centre of points whose variance is averaged, as shares of the extent."""
+
+_SMOOTH = (
+    ("contour", "radius", "radius of twofold loss", True),
+    ("contour", "convex", "share of the near-convex region", True),
+    ("contour", "roughness", "mean second derivative of log loss", False),
+    ("contour", "nonfinite", "share of points with infinite loss", False),
+    ("curvature", "top_eigenvalue", "the Hessian's top eigenvalue", False),
+)
+
+
+def measured(
+    population: Population, kind: str, column: str, *, rises: bool, split: str = "test"
+) -> pd.DataFrame:
+    """Trials with a surface, and the mean of a column over its surfaces as `value`.
+
+    Several pairs of directions are averaged within a trial before anything else. A trial that
+    diverged has the worst value.
+
+    Args:
+        population: The trials.
+        kind: Of the surfaces.
+        column: Of `surface_tables.SURFACES`, or "deviation" or "ring": √g at the centre, and its
+            mean over points of a ring around it.
+        rises: Whether more of it is better.
+        split: Whose images it was measured on, where there is a choice; curvature has any.
+
+    Returns:
+        Rows of `Population.trials` with the column `value`.
+    """
+    found: Any = population.surfaces
+    if found.empty:
+        return pd.DataFrame()
+    found = found[found["kind"] == kind]
+    if kind != "curvature":
+        found = found[found["split"].isin([split, ""])]
+    # The last checkpoint that was measured is the trained network.
+    found = found[found["epoch"] == found.groupby("trial_id")["epoch"].transform("max")]
+    if found.empty:
+        return pd.DataFrame()
+    if column == "deviation":
+        values = np.sqrt(found["variance"].astype(float))
+    elif column == "ring":
+        values = found["surface_id"].map(_rings(population, found)).astype(float)
+    else:
+        values = found[column].astype(float)
+    worst = -np.inf if rises else np.inf
+    values = values.where(found["status"] != "diverged", worst)
+    means = values.groupby(found["trial_id"]).mean().rename("value")
+    trials: Any = population.trials
+    return trials.merge(means, left_on="trial_id", right_index=True)
+
+
+def _rings(population: Population, surfaces: Any) -> pd.Series:
+    points: Any = population.points
+    points = points[points["surface_id"].isin(surfaces["surface_id"])]
+    extent = points["surface_id"].map(surfaces.set_index("surface_id")["extent"]).astype(float)
+    reach = np.hypot(points["alpha"], points["beta"]) / extent.where(extent > 0)
+    ring = points[reach.between(*RING)]
+    # The mean of logs, since variances around a minimum differ by many powers of ten.
+    logs = np.log10(ring["variance"].astype(float).clip(lower=1e-300)) / 2
+    return logs.groupby(ring["surface_id"]).mean()
+
+
+def _smoother(claim: Claim, population: Population) -> list[Finding]:
+    found = []
+    for kind, column, measure, rises in _SMOOTH:
+        rows = measured(population, kind, column, rises=rises)
+        main = column == "radius"
+        for how in (SPEARMAN, JONCKHEERE) if main else (SPEARMAN,):
+            found += _trend(claim, rows, measure, rises, how, main and how == SPEARMAN)
+    return found
+
+
+def _less_variance(claim: Claim, population: Population) -> list[Finding]:
+    found = []
+    for column, measure in (
+        ("deviation", "√g at the centre"),
+        ("ring", "mean of log √g over a ring at half the extent"),
+    ):
+        rows = measured(population, "gradient_variance", column, rises=False)
+        main = column == "deviation"
+        for how in (SPEARMAN, JONCKHEERE) if main else (SPEARMAN,):
+            found += _trend(claim, rows, measure, False, how, main and how == SPEARMAN)
+    return found
+
+
+def _trend(
+    claim: Claim, rows: Any, measure: str, rises: bool, how: str, primary: bool
+) -> list[Finding]:
+    if rows.empty or not (rows["kind"] == CONNECTIONS).any():
+        return []
+    return trend(claim, rows, "value", measure, rises=rises, how=how, primary=primary)
+
+
+CLAIMS = (
+    Claim(
+        "wider-smoother",
+        "Wider cells have a smoother loss landscape.",
+        "Section 4.2.1, Figures 6 and 17 to 20",
+        "Spearman's correlation of width with the radius of twofold loss; beside it the "
+        "near-convex share, roughness, infinite losses and the Hessian's top eigenvalue",
+        "contours of connection variants (launch experiments/fig6.yaml)",
+        "landscape",
+        _smoother,
+    ),
+    Claim(
+        "wider-less-variance",
+        "Wider cells have a smaller gradient variance.",
+        "Section 4.2.2, Figures 7, 8 and 21 to 24",
+        "Spearman's correlation of width with √g at the centre; beside it over a ring",
+        "gradient variances of connection variants (launch experiments/fig7.yaml)",
+        "landscape",
+        _less_variance,
+    ),
+)

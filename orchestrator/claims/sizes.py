@@ -1,0 +1,124 @@
+"""What Tables 1 to 3 say of cells that nobody has to train."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from orchestrator.cells.comparison import BASES, compare
+from orchestrator.claims.claim import Claim
+from orchestrator.claims.finding import Finding
+from orchestrator.claims.population import Population
+from orchestrator.claims.statistics.correlation import RHO, association
+from orchestrator.claims.statistics.means import equivalent
+from workers.cells.topology import live_depth, live_width
+from workers.cells.variants import connection_variants
+
+_SPREAD, _SPREAD_MARGIN = 0.30, 0.05
+_SIZE_MARGIN = 0.05
+_TOST = "two one-sided t-tests over bases"
+
+
+def _depth(claim: Claim, population: Population) -> list[Finding]:
+    cells = [(b, v.genotype.normal) for b in BASES for v in connection_variants(b, "paper13")]
+    x = np.array([live_width(cell) for _, cell in cells])
+    y = np.array([-live_depth(cell) for _, cell in cells], dtype=float)
+    found = association(x, y, np.array([base for base, _ in cells]))
+    return [
+        claim.finding(
+            "depth of the connection variants of Table 2",
+            "Spearman's correlation, permuted within bases",
+            "ρ of width and shallowness",
+            size=found.value,
+            low=found.low,
+            high=found.high,
+            p=found.p,
+            p_against=found.p_against,
+            exact=found.exact,
+            power=found.power,
+            power_at=f"ρ = {RHO}",
+            cells=found.n,
+            groups=BASES,
+        )
+    ]
+
+
+def _operations(claim: Claim, population: Population) -> list[Finding]:
+    spreads = []
+    for base in BASES:
+        sizes = [e.parameters or 0 for e in compare(3) if e.base == base]
+        spreads.append(1 - min(sizes) / max(sizes))
+    told = ", ".join(f"{b} {100 * s:.1f} %" for b, s in zip(BASES, spreads, strict=True))
+    found = equivalent(np.array(spreads) - _SPREAD, _SPREAD_MARGIN)
+    return [
+        claim.finding(
+            "1 − smallest/largest number of parameters among C0 to C10",
+            _TOST,
+            "mean spread",
+            size=_SPREAD + found.value,
+            low=_SPREAD + found.low,
+            high=_SPREAD + found.high,
+            p=found.p,
+            p_against=found.p_against,
+            power=found.power,
+            power_at="a spread of just 30 %",
+            cells=len(spreads),
+            groups=BASES,
+            reading=told,
+        )
+    ]
+
+
+def _adapted(claim: Claim, population: Population) -> list[Finding]:
+    sizes = {(e.base, e.version): e.parameters or 0 for e in compare(1) if e.column == "CIFAR-10"}
+    bases = tuple(dict.fromkeys(base for base, _ in sizes))
+    logs = [math.log(sizes[base, "adapted"] / sizes[base, "original"]) for base in bases]
+    found = equivalent(np.array(logs), math.log1p(_SIZE_MARGIN))
+    return [
+        claim.finding(
+            "parameters of the adapted network over the original's, on CIFAR-10",
+            _TOST,
+            "mean ratio",
+            size=math.exp(found.value),
+            low=math.exp(found.low),
+            high=math.exp(found.high),
+            p=found.p,
+            p_against=found.p_against,
+            power=found.power,
+            power_at="a ratio of 1",
+            cells=2 * len(bases),
+            groups=bases,
+        )
+    ]
+
+
+CLAIMS = (
+    Claim(
+        "depth-falls-with-width",
+        "Mean depth falls with growing width among the connection variants.",
+        "Sections B.3 and B.4, Table 2",
+        "Spearman's correlation of width and depth within bases",
+        "nothing",
+        "topology",
+        _depth,
+    ),
+    Claim(
+        "sizes-differ",
+        "Operation variants differ in size by about 30 %.",
+        "Table 3",
+        "equivalence of 1 − smallest/largest with 30 %, ± 5 points",
+        "nothing",
+        "topology",
+        _operations,
+    ),
+    Claim(
+        "adapted-sizes",
+        "Adapted cells are as large as the original ones.",
+        "Section 5, Table 1",
+        "equivalence of the ratio of parameters with 1, ± 5 %",
+        "nothing",
+        "topology",
+        _adapted,
+    ),
+)

@@ -1,0 +1,132 @@
+"""Does an outcome rise and then fall, with an optimum between the extremes?
+
+Among few noisy values one is always the largest, so a peak that is seen proves nothing: each
+statistic here is held against what rearranged outcomes yield, the choice of its peak included.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from orchestrator.claims.statistics.correlation import fisher_interval
+from orchestrator.claims.statistics.permutation import rearrangements, tails
+
+
+class Peak(NamedTuple):
+    """What was found.
+
+    Attributes:
+        value: The statistic, see the function.
+        low: Lower end of its 95 % interval; NaN if it has none.
+        high: Upper end.
+        p: P(as large) under rearrangement.
+        p_against: P(as small).
+        exact: Whether p is of all rearrangements.
+        n: Values used.
+    """
+
+    value: float
+    low: float
+    high: float
+    p: float
+    p_against: float
+    exact: bool
+    n: int
+
+
+def quadratic(x: np.ndarray, y: np.ndarray, strata: np.ndarray) -> Peak:
+    """Partial correlation of y with −x², x allowed for, pooled over strata.
+
+    Args:
+        x: Width, [n].
+        y: Finite outcome, on a scale that strata share, [n].
+        strata: The base of each, [n]; those with fewer than 3 levels of x are left out.
+    """
+    x, y, strata = _usable(x, y, strata, levels=3)
+    if not len(x):
+        return Peak(math.nan, math.nan, math.nan, 1.0, 1.0, False, 0)
+    bend, projector = np.empty(len(x)), np.zeros((len(x), len(x)))
+    for stratum in np.unique(strata):
+        mine = strata == stratum
+        line = np.column_stack([np.ones(mine.sum()), x[mine]])
+        rest = np.eye(int(mine.sum())) - line @ np.linalg.pinv(line)
+        projector[np.ix_(mine, mine)] = rest
+        bend[mine] = rest @ -((x[mine] - x[mine].mean()) ** 2)
+    ways = rearrangements(strata)
+
+    def correlate(values: np.ndarray) -> np.ndarray:
+        rests = values @ projector
+        lengths = np.sqrt((rests**2).sum(axis=-1) * (bend @ bend))
+        return np.divide(rests @ bend, lengths, out=np.zeros_like(lengths), where=lengths > 1e-12)
+
+    value = float(correlate(y[None])[0])
+    found = tails(value, correlate(y[ways.order]), exact=ways.exact)
+    interval = fisher_interval(value, len(x) - 2 * len(np.unique(strata)) - 2, 1.0)
+    return Peak(value, *interval, *found, ways.exact, len(x))
+
+
+def two_lines(x: np.ndarray, y: np.ndarray, strata: np.ndarray) -> Peak:
+    """Simonsohn's (2018) two lines: one that rises up to a break and one that falls after it.
+
+    Of every break between the levels of x, the smaller t of the two slopes (the right one's
+    turned) is taken, then the largest over breaks, then the mean over strata. Rearranged outcomes
+    choose their breaks likewise.
+
+    Args:
+        x: Width, [n].
+        y: Finite outcome, [n].
+        strata: The base of each, [n]; those with fewer than 4 levels of x are left out.
+    """
+    x, y, strata = _usable(x, y, strata, levels=4)
+    if not len(x):
+        return Peak(math.nan, math.nan, math.nan, 1.0, 1.0, False, 0)
+    ways = rearrangements(strata)
+    names = np.unique(strata)
+    value, null = 0.0, np.zeros(len(ways.order))
+    for stratum in names:
+        mine = strata == stratum
+        value += float(_best_break(x[mine], y[mine][None])[0]) / len(names)
+        null += _best_break(x[mine], y[ways.order[:, mine]]) / len(names)
+    found = tails(value, null, exact=ways.exact)
+    return Peak(value, math.nan, math.nan, *found, ways.exact, len(x))
+
+
+def interior_chance(x: np.ndarray) -> float:
+    """P(the largest of outcomes without any effect is at neither the least nor the largest x)."""
+    return float(((x > x.min()) & (x < x.max())).mean())
+
+
+def _usable(
+    x: np.ndarray, y: np.ndarray, strata: np.ndarray, *, levels: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    keep = np.isfinite(x) & np.isfinite(y)
+    for stratum in np.unique(strata):
+        mine = keep & (strata == stratum)
+        if len(np.unique(x[mine])) < levels or mine.sum() < levels + 2:
+            keep &= strata != stratum
+    return x[keep], y[keep], strata[keep]
+
+
+def _best_break(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """The statistic of each row of y, [k, n]; [k]."""
+    levels = np.unique(x)
+    best = np.full(len(y), -np.inf)
+    for place in levels[1:-1]:
+        # Interrupted at the break, so that each side has its slope and its level.
+        after = x > place
+        design = np.column_stack(
+            [np.where(after, 0, x - place), np.where(after, x - place, 0), ~after, after]
+        ).astype(float)
+        if np.linalg.matrix_rank(design) < 4:
+            continue
+        inverse = np.linalg.inv(design.T @ design)
+        slopes = y @ design @ inverse
+        rests = y - slopes @ design.T
+        spread = np.sqrt((rests**2).sum(axis=1) / max(len(x) - 4, 1)) + 1e-12
+        left = slopes[:, 0] / (spread * math.sqrt(inverse[0, 0]))
+        right = -slopes[:, 1] / (spread * math.sqrt(inverse[1, 1]))
+        best = np.maximum(best, np.minimum(left, right))
+    return np.where(np.isfinite(best), best, 0.0)
