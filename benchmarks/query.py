@@ -9,6 +9,8 @@ its answer, several times in turns; told are medians.
 from __future__ import annotations
 
 import argparse
+import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -46,9 +48,12 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=1000)
     parser.add_argument("--epochs", type=int, default=600)
     parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--store", help="One made up before, to make none.")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        store = str(make_store(Path(folder) / "results", asked.trials, asked.epochs).root)
+        store = asked.store or str(
+            make_store(Path(folder) / "results", asked.trials, asked.epochs).root
+        )
         cli = [sys.executable, "-m", "orchestrator.cli", "query", "--store", store]
         ways = {
             "nas-sweep query": [*cli, SQL, "--format", "csv"],
@@ -57,16 +62,23 @@ def main() -> None:
             "pandas alone, unchecked": [sys.executable, "-c", PLAIN, store],
         }
         taken: dict[str, list[float]] = {name: [] for name in ways}
+        worked: dict[str, list[float]] = {name: [] for name in ways}
         for _ in range(asked.turns):
             for name, words in ways.items():
-                start = time.perf_counter()
+                start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
                 subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
                 taken[name].append(time.perf_counter() - start)
-    print(f"{asked.trials} trials of {asked.epochs} epochs: {asked.trials * asked.epochs:,} rows")
+                used = resource.getrusage(resource.RUSAGE_CHILDREN)
+                busy = used.ru_utime + used.ru_stime - before.ru_utime - before.ru_stime
+                worked[name].append(busy)
+    rows = f"{asked.trials * asked.epochs:,} rows"
+    print(f"{asked.trials} trials of {asked.epochs} epochs: {rows}; load {os.getloadavg()[0]:.1f}")
     first = statistics.median(next(iter(taken.values())))
     for name, times in taken.items():
         middle = statistics.median(times)
-        print(f"{name:30} {middle:6.2f} s  {middle / first:5.2f}×")
+        best = f"(best {min(times):.2f})"
+        busy = f"{statistics.median(worked[name]):5.2f} s of processors"
+        print(f"{name:30} {middle:6.2f} s {best}  {middle / first:5.2f}×  {busy}")
 
 
 if __name__ == "__main__":

@@ -11,8 +11,10 @@ from orchestrator.dash.curves import Curve, Numbers
 from orchestrator.figures import style
 
 MOST_LINES = 50
-MOST_POINTS = 600
-"""Of a line; longer ones are thinned evenly."""
+MOST_POINTS = 6000
+"""Of all lines together; each is thinned evenly, down to `FEWEST_POINTS` of it."""
+
+FEWEST_POINTS = 150
 
 BANDS = ((0.05, 0.95, 0.12), (0.25, 0.75, 0.22))
 """Lower and upper quantile, and opacity."""
@@ -52,8 +54,9 @@ def plot_curves(
     figure = go.Figure()
     if len(there) > len(lines):
         _add_quantiles(figure, [curves[trial_id] for trial_id in there], column)
+    most = max(FEWEST_POINTS, MOST_POINTS // max(1, len(lines)))
     for number, trial_id in enumerate(lines):
-        x, y = _thin(curves[trial_id]["epoch"], curves[trial_id][column])
+        x, y = _thin(curves[trial_id]["epoch"], curves[trial_id][column], most)
         figure.add_scatter(
             x=x, y=y, mode="lines" if len(x) > 1 else "markers",
             name=style.escape(label(trial_id)), showlegend=len(lines) <= 12,
@@ -94,7 +97,7 @@ def quantiles(curves: Sequence[Curve], column: str, shares: Sequence[float]) -> 
         row[curve["epoch"].astype(int) - 1] = finite
     epochs = np.arange(1.0, last + 1)
     known = np.isfinite(values).any(axis=0)
-    epochs, values = _thin(epochs[known], values[:, known].T)
+    epochs, values = _thin(epochs[known], values[:, known].T, 2 * FEWEST_POINTS)
     if not len(epochs):
         return epochs, *(np.empty(0) for _ in shares)
     return epochs, *_sorted_quantiles(values, shares)
@@ -132,10 +135,11 @@ def _add_quantiles(figure: go.Figure, curves: Sequence[Curve], column: str) -> N
     )  # fmt: skip
 
 
-def _thin(x: Numbers, y: Numbers) -> tuple[Numbers, Numbers]:
-    if len(x) <= MOST_POINTS:
+def _thin(x: Numbers, y: Numbers, most: int) -> tuple[Numbers, Numbers]:
+    """At most so many points, evenly, the first and the last among them."""
+    if len(x) <= most:
         return x, y
-    kept = np.linspace(0, len(x) - 1, MOST_POINTS).astype(int)
+    kept = np.linspace(0, len(x) - 1, most).astype(int)
     return x[kept], y[kept]
 
 
