@@ -8,7 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from orchestrator.figures import contour_words, style
-from orchestrator.figures.log_scales import LogScale, round_numbers
+from orchestrator.figures.log_scales import LogScale, round_numbers, tell
 from orchestrator.figures.panels import BELOW, Grid
 from orchestrator.figures.surface_panels import Panel
 
@@ -102,20 +102,25 @@ def add_words(figure: go.Figure, words: str, drawn: bool, place: Place) -> None:
 
 
 def add_bar(figure: go.Figure, shape: Grid, scale: LogScale, title: str) -> None:
-    """The colour bar of all panels, with losses along it, in place of a legend of two lines."""
+    """The colour bar of all panels, in place of a legend of two lines."""
     low, high = scale.range
-    numbers = round_numbers(scale.low, scale.high)
     figure.add_scatter(
         x=[None], y=[None], mode="markers", showlegend=False, hoverinfo="skip",
         marker={
             "color": [low], "cmin": low, "cmax": high, "colorscale": COLOURS, "showscale": True,
-            "colorbar": {
-                "orientation": "h", "thickness": 12, "len": 0.62, "x": 0.5, "xanchor": "center",
-                "y": -(BELOW + 2) / shape.height, "yanchor": "top", "ypad": 0, "outlinewidth": 0,
-                "tickvals": [float(np.log10(number)) for number in numbers],
-                "ticktext": [f"{number:,g}" for number in numbers],
-                "tickfont": {"size": style.SMALL}, "ticks": "outside",
-                "title": {"text": title, "side": "right", "font": {"size": 13}},
-            },
+            "colorbar": bar(shape, scale, title),
         },
     )  # fmt: skip
+
+
+def bar(shape: Grid, scale: LogScale, title: str) -> dict[str, Any]:
+    """A colour bar below all panels with numbers along it, of colours that are log₁₀ of them."""
+    numbers = round_numbers(scale.low, scale.high)
+    return {
+        "orientation": "h", "thickness": 12, "len": 0.62, "x": 0.5, "xanchor": "center",
+        "y": -(BELOW + 2) / shape.height, "yanchor": "top", "ypad": 0, "outlinewidth": 0,
+        "tickvals": [float(np.log10(number)) for number in numbers],
+        "ticktext": [tell(number) for number in numbers],
+        "tickfont": {"size": style.SMALL}, "ticks": "outside",
+        "title": {"text": title, "side": "right", "font": {"size": 13}},
+    }  # fmt: skip

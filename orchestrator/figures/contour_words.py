@@ -72,12 +72,13 @@ def note(panels: Sequence[Panel], scale: LogScale | None) -> str:
     return " ".join(said)
 
 
-def shortfall(panel: Panel, drawn: bool) -> str:
+def shortfall(panel: Panel, drawn: bool, shown: str = "loss") -> str:
     """What a panel lacks, in a line or two; empty for a complete one.
 
     Args:
         panel: The panel.
         drawn: Whether it shows at least one point.
+        shown: The quantity in a word.
     """
     if panel.status == "diverged":
         return "diverged:<br>no landscape"
@@ -86,7 +87,7 @@ def shortfall(panel: Panel, drawn: bool) -> str:
     if panel.status != "done" or panel.measured != panel.points:
         total = "" if panel.points is None else f" of {panel.points:,}"
         return f"{panel.measured:,}{total} points"
-    return "" if drawn else "blank: no loss<br>within the scale"
+    return "" if drawn else f"blank: no {shown}<br>within the scale"
 
 
 def hover_centre(panel: Panel) -> str:

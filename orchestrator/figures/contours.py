@@ -13,10 +13,11 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from orchestrator.figures import contour_words, style
+from orchestrator.figures import contour_words
 from orchestrator.figures.contour_marks import add_bar, add_centre, add_field, add_words
 from orchestrator.figures.log_scales import LogScale, shared_scale
-from orchestrator.figures.panels import Grid, make_panels, square_grid
+from orchestrator.figures.panels import make_panels
+from orchestrator.figures.square_panels import arrange_squares, set_plane_axes
 from orchestrator.figures.surface_panels import Panel, read_panels
 
 __all__ = ["Contours", "contours_data", "plot_contours"]
@@ -49,17 +50,17 @@ def contours_data(surfaces: pd.DataFrame, points: pd.DataFrame) -> Contours:
     return Contours(panels, shared_scale(panel.plane.values["loss"] for panel in panels))
 
 
-def plot_contours(data: Contours, title: str) -> go.Figure:
+def plot_contours(data: Contours, title: str, *, columns: str = "auto") -> go.Figure:
     """The figure, `PAGE_WIDTH` wide; every name in it is escaped.
 
     Args:
         data: The numbers.
         title: Plain text.
+        columns: "auto", or "width" for a column to each width of cells, as in Figures 17 to 20.
     """
-    panels, scale = data.panels, data.scale
+    scale = data.scale
+    panels, shape, alike = arrange_squares(data.panels, columns)
     titles = contour_words.panel_titles(panels)
-    alike = len({panel.extent for panel in panels}) == 1
-    shape = square_grid(titles, between=26 if alike else 44)
     said = contour_words.subtitle(panels)
     bar = [2] if scale else [0]
     figure = make_panels(shape, titles, title, said, contour_words.note(panels, scale), bar)
@@ -73,28 +74,7 @@ def plot_contours(data: Contours, title: str) -> go.Figure:
             if drawn:
                 add_centre(figure, panel, place)
         add_words(figure, contour_words.shortfall(panel, drawn), drawn, place)
-        _set_axes(figure, panel, shape, number, told=not alike or place[1] == 1)
+        set_plane_axes(figure, panel, shape, number, told=not alike or place[1] == 1)
     if scale:
         add_bar(figure, shape, scale, f"{contour_words.loss_word(panels)} loss (nat)")
     return figure
-
-
-def _set_axes(figure: go.Figure, panel: Panel, shape: Grid, number: int, *, told: bool) -> None:
-    row, column = shape.place(number)
-    parts = (-1, -0.5, 0, 0.5, 1) if shape.panel_width > 200 else (-1, 0, 1)
-    ticks = [part * panel.extent for part in parts]
-    common = {
-        "range": [-panel.extent, panel.extent], "constrain": "domain", "mirror": True,
-        "tickvals": ticks, "ticktext": [f"{tick:g}".replace("-", "−") for tick in ticks],
-        "showgrid": False, "zeroline": False,
-    }  # fmt: skip
-    title = "α" if shape.is_lowest(number) else None
-    figure.update_xaxes(**common, title_text=title, row=row, col=column)
-    figure.update_yaxes(
-        **common, title_text="β" if column == 1 else None,
-        showticklabels=told, ticks="outside" if told else "",
-        scaleanchor="x" if number == 0 else f"x{number + 1}", title_standoff=2,
-        row=row, col=column,
-    )  # fmt: skip
-    figure.update_xaxes(tickfont_size=style.SMALL, row=row, col=column)
-    figure.update_yaxes(tickfont_size=style.SMALL, row=row, col=column)

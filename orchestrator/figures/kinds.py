@@ -14,6 +14,8 @@ from results_schema.errors import SpecError
 QUANTITIES = ("test_loss", "test_accuracy", "train_loss", "train_accuracy")
 """Columns of the metrics that are drawn over epochs."""
 
+COLUMNS = ("auto", "width")
+
 WIDTHS = ("final", "early")
 """The paper's two definitions, by version."""
 
@@ -53,6 +55,18 @@ class Convergence(Options):
     range: dict[Quantity, Annotated[tuple[float, float], AfterValidator(_check_range)]] = {}
 
 
+class OnPlane(Options):
+    """Panels of a plane through the weights; by width they stand in columns, as in Figure 17."""
+
+    columns: Annotated[str, one_of("arrangement", COLUMNS)] = "auto"
+
+
+class Variances(OnPlane):
+    """The root of the gradient's variance, or the variance itself."""
+
+    quantity: Annotated[str, one_of("quantity", ("std", "variance"))] = "std"
+
+
 class Topologies(Options):
     """Drawn cells: whether reduction cells too, operations on the edges, which width is told."""
 
@@ -84,7 +98,9 @@ class Kind(NamedTuple):
 KINDS: dict[str, Kind] = {
     "accuracy_by_index": Kind(("trials",)),
     "convergence": Kind(("trials", "metrics"), Convergence),
-    "contours": Kind(("surfaces", "points")),
+    "contours": Kind(("surfaces", "points"), OnPlane, ("columns",)),
+    "variance_maps": Kind(("surfaces", "points"), Variances, ("columns",)),
+    "variance_surfaces": Kind(("surfaces", "points"), Variances, ("columns",)),
     "theory_cells": Kind((), TheoryCells),
     "topologies": Kind(("cells",), Topologies, ("labels",)),
 }

@@ -94,3 +94,13 @@ def round_numbers(low: float, high: float) -> list[float]:
     found = [float(f"{base}e{power}") for power in powers for base in bases]
     found = [number for number in found if low * (1 - 1e-9) <= number <= high * (1 + 1e-9)]
     return found if len(found) > 2 else ticks(low, high, 5)[0]
+
+
+def tell(number: float, most: float = 1e6) -> str:
+    """A number along an axis: as it is from 0.001 to below `most`, else by its power of ten."""
+    if number == 0 or 1e-3 <= abs(number) < most:
+        return f"{number:,g}" if abs(number) < 1e4 else f"{number:,.0f}"
+    mantissa, _, power = f"{number:.2e}".partition("e")
+    mantissa = f"{float(mantissa):g}"
+    raised = str(int(power)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return f"10{raised}" if mantissa == "1" else f"{mantissa}·10{raised}"

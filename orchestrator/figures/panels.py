@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
@@ -43,16 +44,21 @@ class Grid:
         columns: In a row.
         between: Two panels of a row, in pixels.
         square: Whether a panel is as high as it is wide, up to the height of one alone.
+        spots: Row and column of each panel, counted from 1, where columns mean something and some
+            end before others; in reading order.
     """
 
     count: int
     columns: int
     between: float = LEFT + RIGHT
     square: bool = False
+    spots: tuple[tuple[int, int], ...] = ()
 
     @property
     def rows(self) -> int:
         """How many rows the panels fill."""
+        if self.spots:
+            return max(row for row, _ in self.spots)
         return -(-self.count // self.columns)
 
     @property
@@ -76,7 +82,8 @@ class Grid:
     @property
     def gap(self) -> float:
         """Between two rows, in pixels; an axis has its title where no panel stands below it."""
-        return ABOVE + (BELOW if self.count % self.columns else TICKS)
+        full = self.count == self.rows * self.columns
+        return ABOVE + (TICKS if full else BELOW)
 
     @property
     def height(self) -> float:
@@ -85,11 +92,20 @@ class Grid:
 
     def place(self, panel: int) -> tuple[int, int]:
         """Row and column of a panel, counted from 1."""
+        if self.spots:
+            return self.spots[panel]
         return panel // self.columns + 1, panel % self.columns + 1
 
     def is_lowest(self, panel: int) -> bool:
         """Whether no panel stands below this one."""
-        return panel + self.columns >= self.count
+        row, column = self.place(panel)
+        return not self.holds(row + 1, column)
+
+    def holds(self, row: int, column: int) -> bool:
+        """Whether a panel stands there."""
+        if self.spots:
+            return (row, column) in self.spots
+        return (row - 1) * self.columns + column <= self.count
 
 
 def grid(count: int, columns: int = 0) -> Grid:
@@ -118,6 +134,8 @@ def make_panels(
     subtitle: str,
     note: str,
     legends: Sequence[int] = (1,),
+    *,
+    scenes: bool = False,
 ) -> go.Figure:
     """An empty figure with its panels lettered (a), (b), … and its words in place.
 
@@ -128,6 +146,7 @@ def make_panels(
         subtitle: Below the title, plain text.
         note: Below the legends, plain text.
         legends: How many lines each takes: the layout's `legend`, `legend2`, …
+        scenes: Whether the panels are three-dimensional.
     """
     figure = make_subplots(
         shape.rows,
@@ -135,9 +154,9 @@ def make_panels(
         horizontal_spacing=shape.between / (style.PAGE_WIDTH - LEFT - RIGHT),
         vertical_spacing=shape.gap / shape.height if shape.rows > 1 else 0,
         specs=[
-            [{} if row * shape.columns + column < shape.count else None
-             for column in range(shape.columns)]
-            for row in range(shape.rows)
+            [{"type": "scene" if scenes else "xy"} if shape.holds(row, column) else None
+             for column in range(1, shape.columns + 1)]
+            for row in range(1, shape.rows + 1)
         ],
     )  # fmt: skip
     heading, under = style.lines(title, 17), style.lines(subtitle, 13)
@@ -161,14 +180,20 @@ def make_panels(
     _write_lines(figure, small, style.SMALL, -(BELOW + LEGEND * sum(legends)), step=16, above=False)
     for panel, name in enumerate(titles):
         letter = f"<b>({chr(ord('a') + panel % 26)})</b> " if shape.count > 1 else ""
-        row, column = shape.place(panel)
-        figure.add_annotation(
-            text=letter + style.escape(style.shorten(name, shape.letters)),
-            x=0, xref="x domain", xanchor="left",
-            y=1, yref="y domain", yanchor="bottom", yshift=3,
-            showarrow=False, row=row, col=column,
-        )  # fmt: skip
+        text = letter + style.escape(style.shorten(name, shape.letters))
+        figure.add_annotation(text=text, showarrow=False, **_above(figure, shape, panel, scenes))
     return figure
+
+
+def _above(figure: go.Figure, shape: Grid, panel: int, scenes: bool) -> dict[str, Any]:
+    """Where the title of a panel stands."""
+    common = {"xanchor": "left", "yanchor": "bottom", "yshift": 3}
+    if scenes:
+        domain: Any = figure.layout[f"scene{panel + 1 if panel else ''}"].domain
+        return {**common, "x": domain.x[0], "y": domain.y[1], "xref": "paper", "yref": "paper"}
+    row, column = shape.place(panel)
+    spot = {"x": 0, "xref": "x domain", "y": 1, "yref": "y domain", "row": row, "col": column}
+    return common | spot
 
 
 def _write_lines(
