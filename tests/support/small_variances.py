@@ -39,8 +39,12 @@ def survey(
         surfaces.append(common | {"points": grid.rows * grid.columns} | known)
         points += [
             common | {"row": p.row, "column": p.column, "alpha": p.alpha, "beta": p.beta,
-                      "loss": 0.2, "accuracy": 0.9, "variance": variance(p.alpha, p.beta)}
+                      "loss": variance(p.alpha, p.beta), "accuracy": 0.9,
+                      "variance": variance(p.alpha, p.beta)}
             for p in grid.points()[:done]
         ]  # fmt: skip
     columns = [*surfaces[0], "row", "column", "alpha", "beta", "loss", "accuracy", "variance"]
-    return {"surfaces": pd.DataFrame(surfaces), "points": pd.DataFrame(points, columns=columns)}
+    return {
+        "surfaces": pd.DataFrame(surfaces),
+        "points": pd.DataFrame(points, columns=list(dict.fromkeys(columns))),
+    }

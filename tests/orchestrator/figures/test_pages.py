@@ -1,0 +1,105 @@
+"""The page of each kind in a browser: drawn, silent, and the mouse tells whose number it is."""
+
+import asyncio
+import json
+from typing import Any
+
+import choreographer
+import pandas as pd
+import pytest
+from small_variances import survey
+
+from orchestrator.figures import KINDS, draw
+from orchestrator.figures.browser import find_browser
+from orchestrator.figures.export import to_page
+from results_schema.errors import MachineError
+from workers.cells.bases import named
+
+TRIAL = "the-trial-s0"
+TITLE = "A title of <b>all</b>"
+
+LISTEN = """<script>
+var problems = [];
+addEventListener("error", event => problems.push(String(event.message)));
+console.error = (...words) => problems.push(words.join(" "));
+</script>"""
+
+LOOK = """
+(async () => {
+  const figure = document.getElementById("figure");
+  for (let i = 0; i < 100 && !(figure && figure._fullData); i++)
+    await new Promise(done => setTimeout(done, 50));
+  await new Promise(done => setTimeout(done, 300));
+  const said = [];
+  figure._fullData.forEach((trace, number) => {
+    if (trace.type === "surface" || said.length > 5) return;
+    const at = trace.type === "scatter"
+      ? [{curveNumber: number, pointNumber: 0}] : {xval: 0.5, yval: 0.5};
+    try { Plotly.Fx.hover(figure, at, trace.xaxis + trace.yaxis); } catch (error) { return; }
+    said.push(document.querySelector(".hoverlayer").textContent);
+  });
+  return JSON.stringify({
+    problems, said, title: document.title,
+    text: document.querySelector(".infolayer").textContent,
+    marks: document.querySelectorAll(".trace path, .contour path, .hm image, .gl-container canvas")
+      .length,
+  });
+})()
+"""
+
+
+@pytest.fixture
+def tables(make_member):
+    member = make_member("DARTS", 0, trial_id=TRIAL)
+    epochs = pd.DataFrame([{**member, "epoch": e, "test_loss": 1 / e} for e in range(1, 9)])
+    result = {"status": "done", "test_accuracy": 0.9, "parameters": 10}
+    cell = member | {"genotype": json.dumps(named("DARTS").to_json())}
+    found = survey([member])
+    contours = {k: t.assign(kind="contour") for k, t in found.items()}
+    common = {"trials": pd.DataFrame([member | result]), "metrics": epochs,
+              "cells": pd.DataFrame([cell])}  # fmt: skip
+    return {kind: common | (contours if kind == "contours" else found) for kind in KINDS}
+
+
+@pytest.mark.long
+@pytest.mark.timeout(400)
+def test_every_kind_is_drawn_without_an_error_and_answers_the_mouse(tables, tmp_path):
+    try:
+        path = find_browser()
+    except MachineError as error:
+        pytest.skip(f"{error.what}: pages are not opened")
+    (tmp_path / "pages").mkdir()
+    for kind in KINDS:
+        page = to_page(draw(kind, tables[kind].__getitem__, TITLE))
+        file = tmp_path / "pages" / f"{kind}.html"
+        file.write_text(page.replace("<head>", f"<head>{LISTEN}", 1))
+    found = asyncio.run(asyncio.wait_for(look(path, tmp_path / "pages"), 300))
+    for kind, page in found.items():
+        assert page["problems"] == [], kind
+        assert page["title"] == TITLE
+        assert TITLE in page["text"]
+        assert page["marks"] > 0, kind
+        # A drawn cell belongs to no trial; the mouse on a surface needs a real pointer.
+        if kind not in ("topologies", "theory_cells", "variance_surfaces"):
+            assert TRIAL in " ".join(page["said"]), kind
+
+
+async def look(path, folder):
+    found = {}
+    async with choreographer.Browser(path=path, headless=True) as browser:
+        for kind in KINDS:
+            result: dict[str, Any] = {}
+            tab = await browser.create_tab((folder / f"{kind}.html").as_uri())
+            session = await tab.create_session()
+            options = {"expression": LOOK, "awaitPromise": True}
+            # The page may still be on its way when the first question comes.
+            for _ in range(10):
+                answer = await session.send_command("Runtime.evaluate", options)
+                result = answer["result"]
+                if "exceptionDetails" not in result:
+                    break
+                await asyncio.sleep(0.2)
+            assert "exceptionDetails" not in result, (kind, result["exceptionDetails"])
+            found[kind] = json.loads(result["result"]["value"])
+            await browser.close_tab(tab.target_id)
+    return found
