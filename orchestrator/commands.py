@@ -14,6 +14,7 @@ from orchestrator.device import choose_device, local_gpu
 from orchestrator.experiment import Experiment
 from orchestrator.plan import Plan, make_plan
 from orchestrator.record import record
+from orchestrator.speeds import measured
 from results_schema import layout
 from results_schema.errors import ConfigError
 from results_schema.store import LocalStore, open_store
@@ -99,7 +100,7 @@ def _work(
     experiments: Sequence[Experiment], store: LocalStore, plan: Plan, settings: dict[str, Any]
 ) -> int:
     console = Console(soft_wrap=True)
-    plan_view.describe(plan, console)
+    plan_view.describe(plan, console, measured(store))
     profiled = all(experiment.profile for experiment in experiments)
     work: list[TrialSpec] = [*plan.owed, *(surface.trial for surface in plan.unmeasured)]
     if work:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from orchestrator import estimate
 from orchestrator.plan import Plan
+from orchestrator.speeds import duration
 from orchestrator.words import cores
 from results_schema.errors import MachineError
 
@@ -23,7 +23,7 @@ def choose_device(plan: Plan, gpu: bool, cpu_will_do: bool) -> str:
         return "cuda" if gpu else "cpu"
     raise MachineError(
         "there is no GPU, and on this machine's CPU this would take "
-        + estimate.duration([*plan.owed, *plan.unmeasured], "cpu", cores()),
+        + duration([*plan.owed, *plan.unmeasured], "cpu", cores()),
         fix="add --profile laptop for a small version, --device cpu to do it all the same, or "
         "--address to use a Ray cluster that has GPUs",
     )

@@ -1,4 +1,4 @@
-"""How long trials will take: a rough guess before anything was measured, and said to be one.
+"""How long trials and surfaces will take: a rough guess, made before anything was measured.
 
 On a CPU the arithmetic counts, done the faster the more channels there are. On a GPU a network of
 this kind is bound by the launches of its kernels: a step takes a time for each cell, whatever the
@@ -8,10 +8,8 @@ cell's size.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from functools import lru_cache
 
-from orchestrator.words import span
 from results_schema.genotype import Genotype
 from results_schema.surface import SurfaceSpec
 from results_schema.trial import NetworkSpec, TrialSpec
@@ -78,14 +76,3 @@ def surface_seconds(surface: SurfaceSpec, device: str) -> float:
         return passes * images * forward / _core_speed(spec)
     batches = math.ceil(images / EVALUATION_BATCH)
     return passes * batches * spec.network.cells * GPU_CELL_SECONDS / (1 + BACKWARD)
-
-
-def duration(work: Sequence[TrialSpec | SurfaceSpec], device: str, side_by_side: int) -> str:
-    """How long all of it takes on a device, such as `about 1.9 years on 2 CPU cores`."""
-    each = (
-        seconds(one, device) if isinstance(one, TrialSpec) else surface_seconds(one, device)
-        for one in work
-    )
-    total = sum(each) / side_by_side
-    unit = "CPU core" if device == "cpu" else "GPU"
-    return f"about {span(total)} on {side_by_side} {unit}{'s' if side_by_side > 1 else ''}"

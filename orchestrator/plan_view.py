@@ -9,10 +9,11 @@ from typing import Any
 
 from rich.console import Console
 
-from orchestrator import estimate, space
+from orchestrator import space
 from orchestrator.experiment import Experiment
 from orchestrator.plan import Plan, make_plan
 from orchestrator.removal import amount
+from orchestrator.speeds import GUESSED, Speeds, duration, measured, total_seconds
 from orchestrator.words import cores
 from results_schema.errors import ConfigError
 from results_schema.store import LocalStore
@@ -27,19 +28,20 @@ def show_plan(
         ConfigError: No trial of the experiments begins with `spec`, or several do.
     """
     there = Path(store).is_dir()
-    plan = make_plan(experiments, LocalStore(store) if there else None)
+    found = LocalStore(store) if there else None
+    plan, speeds = make_plan(experiments, found), measured(found) if found else GUESSED
     if spec is not None:
         print(_one_trial(plan, spec))
     elif as_json:
-        print(json.dumps(_as_json(plan), indent=1))
+        print(json.dumps(_as_json(plan, speeds), indent=1))
     else:
         console = Console(soft_wrap=True)
-        describe(plan, console)
+        describe(plan, console, speeds)
         if not there:
             console.print(f"there is no store {store} yet", highlight=False, markup=False)
 
 
-def describe(plan: Plan, console: Console) -> None:
+def describe(plan: Plan, console: Console, speeds: Speeds = GUESSED) -> None:
     """Prints what each experiment names, what is reused, and how much there is to do."""
     trials, owed = len(plan.trials), len(plan.owed)
     for name, members in plan.members.items():
@@ -63,9 +65,12 @@ def describe(plan: Plan, console: Console) -> None:
             highlight=False,
         )
     if work := [*plan.owed, *plan.unmeasured]:
-        here = estimate.duration(work, "cpu", cores())
-        gpu = estimate.duration(work, "cuda", 1)
-        console.print(f"that takes {gpu}, or {here} (rough)", highlight=False)
+        for device, count in (("cuda", 1), ("cpu", cores())):
+            takes = duration(work, device, count, speeds)
+            hours = total_seconds(work, device, speeds) / 3600
+            unit = "GPU-hours" if device == "cuda" else "core-hours"
+            told = f"{takes}: {hours:,.1f} {unit} ({speeds.basis(device)})"
+            console.print(("that takes " if device == "cuda" else "or ") + told, highlight=False)
         disk = space.needed(plan, kept=(), side_by_side=cores())
         console.print(f"and up to {amount(disk)} of disk", highlight=False)
 
@@ -81,7 +86,8 @@ def _one_trial(plan: Plan, start: str) -> str:
     return plan.trials[found[0]].to_json()
 
 
-def _as_json(plan: Plan) -> dict[str, Any]:
+def _as_json(plan: Plan, speeds: Speeds) -> dict[str, Any]:
+    work = [*plan.owed, *plan.unmeasured]
     return {
         "experiments": {
             name: [member.spec.trial_id for member in members]
@@ -96,5 +102,7 @@ def _as_json(plan: Plan) -> dict[str, Any]:
         },
         "unmeasured": [surface.surface_id for surface in plan.unmeasured],
         "points": plan.points,
+        "gpu_hours": total_seconds(work, "cuda", speeds) / 3600,
+        "core_hours": total_seconds(work, "cpu", speeds) / 3600,
         "bytes": space.needed(plan, kept=(), side_by_side=cores()),
     }

@@ -33,6 +33,7 @@ def _column(name: str, kind: pa.DataType, doc: str, unit: str, null: bool, of: s
 WHERE = (
     noted("host", TEXT, "of the last attempt"),
     noted("device", TEXT, "the GPU's or processor's name"),
+    noted("gpu", FLAG, "whether that is a GPU; null in rows of older releases", null=True),
     noted("deterministic", FLAG, "whether a GPU had to give the same bits again"),
     noted("threads", INT, "CPU threads of the arithmetic"),
     noted("python", TEXT, "version"),

@@ -29,6 +29,7 @@ def gather(device: torch.device) -> dict[str, Any]:
     return {
         "host": socket.gethostname(),
         "device": devices.name(device),
+        "gpu": device.type == "cuda",
         "deterministic": torch.are_deterministic_algorithms_enabled(),
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),

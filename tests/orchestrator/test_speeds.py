@@ -1,0 +1,68 @@
+"""How long work will take, by what a store has measured."""
+
+import pytest
+
+from orchestrator.estimate import seconds
+from orchestrator.speeds import GUESSED, SAMPLE, duration, measured, total_seconds
+from orchestrator.words import span
+from results_schema import layout, tables
+from results_schema.trial import NetworkSpec, Recipe, TrialSpec
+from workers.cells.bases import named
+
+TRIAL = TrialSpec(named("DARTS"), "cifar10", 1, NetworkSpec(), Recipe(600), 0.025, 0)
+
+
+def rewrite(trained, **values):
+    """Puts values into the rows of a small store's trials."""
+    for trial_id in trained.ids:
+        key = layout.trial(trial_id)
+        [row] = tables.from_parquet(trained.store.get(key), tables.TRIALS, key).to_pylist()
+        trained.store.put(key, tables.to_parquet([row | values], tables.TRIALS))
+
+
+def test_two_side_by_side_take_half_the_time():
+    work = [TRIAL] * 56
+    total = sum(seconds(trial, "cpu") for trial in work)
+    assert duration(work, "cpu", 1) == f"about {span(total)} on 1 CPU core"
+    assert duration(work, "cpu", 2) == f"about {span(total / 2)} on 2 CPU cores"
+
+
+def test_a_guess_is_mended_by_what_trials_of_the_store_took(trained):
+    spec = trained.specs[0]
+    rewrite(trained, train_seconds=10 * seconds(spec, "cpu"), gpu=False)
+    speeds = measured(trained.store)
+    assert speeds.factor("trial", "cpu") == pytest.approx(10)
+    assert total_seconds([TRIAL], "cpu", speeds) == pytest.approx(10 * seconds(TRIAL, "cpu"))
+    assert speeds.basis("cpu") == "from 3 measured"
+
+
+def test_a_trial_that_diverged_early_counts_for_the_epochs_it_had(trained):
+    spec = trained.specs[0]
+    took = 4 * seconds(spec, "cpu") / spec.recipe.epochs
+    rewrite(trained, train_seconds=took, gpu=False, epochs=1, status="diverged")
+    assert measured(trained.store).factor("trial", "cpu") == pytest.approx(4)
+
+
+def test_what_a_processor_took_says_nothing_of_a_gpu(trained):
+    rewrite(trained, train_seconds=100.0, gpu=False)
+    speeds = measured(trained.store)
+    assert speeds.factor("trial", "cuda") == 1
+    assert speeds.basis("cuda") == GUESSED.basis("cuda") == "rough"
+
+
+def test_rows_of_older_releases_and_damaged_ones_are_passed_over(trained):
+    rewrite(trained, train_seconds=100.0, gpu=None)
+    trained.store.put(layout.trial(trained.ids[0]), b"no Parquet")
+    assert measured(trained.store).basis("cpu") == "rough"
+
+
+def test_a_sample_of_a_large_store_is_enough(trained, monkeypatch):
+    rewrite(trained, train_seconds=100.0, gpu=False)
+    data = trained.store.get(layout.trial(trained.ids[0]))
+    for number in range(10 * SAMPLE):
+        trained.store.put(layout.trial(f"other-{number}"), data)
+    opened = []
+    get = trained.store.get
+    monkeypatch.setattr(trained.store, "get", lambda key: opened.append(key) or get(key))
+    measured(trained.store)
+    assert SAMPLE <= len(opened) <= SAMPLE + 2
