@@ -8,7 +8,7 @@ from small_trials import few_digits
 from sweeps import undisturbed, write_experiment
 
 from orchestrator.experiment import load_experiment
-from orchestrator.plan import wanted_rows
+from orchestrator.record import wanted_rows
 from results_schema import layout, tables
 from results_schema.store import LocalStore
 from results_schema.surface_tables import WANTED
