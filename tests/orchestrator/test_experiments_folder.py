@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.experiment import Experiment, load_experiment
+from orchestrator.experiment_files import find_files
+from orchestrator.plan import Plan, make_plan
 
 FOLDER = Path(__file__).parents[2] / "experiments"
 FILES = sorted(path for path in FOLDER.rglob("*.yaml") if path.parent.name != "profiles")
@@ -101,3 +103,79 @@ def test_trials_keep_their_ids():
         for member in load("fig9", profile).members()
     }
     assert {place: found[place] for place in FIG9_IDS} == FIG9_IDS
+
+
+TRIALS_AND_SURFACES = {
+    **{f"fig{number}": (0, 0) for number in (1, 2, 10, 11, 25, 26)},
+    "fig3": (10, 0),
+    "fig4": (12, 0),
+    "fig5": (8, 0),
+    **{f"fig{number}": (5, 5) for number in (6, 7, 8)},
+    "fig9": (56, 0),
+    "fig12": (44, 0),
+    **{f"fig{number}": (14, 0) for number in (13, 14, 15, 16)},
+    **{f"fig{number}": (14, 14) for number in range(17, 25)},
+    "table1": (30, 0),
+    "table2": (0, 0),
+    "table3": (0, 0),
+    "theory": (5, 20),
+}
+"""Of each experiment of the final version."""
+
+EARLY = {
+    **{f"early-fig{number}": (0, 0) for number in (1, 10, 11)},
+    **{f"early-fig{number}": (5, 5) for number in (5, 6, 7, 14, 15, 16, 17)},
+    "early-fig9": (44, 0),
+    "early-fig12": (5, 0),
+    "early-fig13": (5, 0),
+    "early-table1": (20, 0),
+}
+"""Of each of the earlier version's own."""
+
+
+def union(*names: str) -> Plan:
+    return make_plan([load(name, "laptop") for name in names], None)
+
+
+@pytest.mark.parametrize(("folder", "sizes"), [("", TRIALS_AND_SURFACES), ("early/", EARLY)])
+def test_every_figure_has_its_experiment_with_so_many_trials_and_surfaces(folder, sizes):
+    found = {path.stem for path in find_files([str(FOLDER / folder)])}
+    assert found == set(sizes)
+    for name, size in sizes.items():
+        experiment = load(folder + name)
+        assert (len(set(ids(experiment))), len(experiment.surfaces())) == size, name
+
+
+def test_the_whole_paper_is_one_union_of_which_each_trial_is_trained_once():
+    final = union(*TRIALS_AND_SURFACES)
+    assert (len(final.trials), len(final.wanted)) == (143, 139)
+    assert sum(trials for trials, _ in TRIALS_AND_SURFACES.values()) == 348
+    both = union(*TRIALS_AND_SURFACES, *(f"early/{name}" for name in EARLY))
+    assert (len(both.trials), len(both.wanted)) == (148, 149)
+
+
+@pytest.mark.parametrize(
+    ("names", "distinct"),
+    [
+        (["fig3", "fig9", "fig13"], 61),
+        (["fig9", "fig13", "fig14", "fig15", "fig16"], 56),
+        (["fig13", "fig17", "fig22"], 14),
+        (["fig5", "fig12"], 44),
+        (["table1", "early/early-table1"], 30),
+        (["fig9", "early/early-fig9"], 56),
+    ],
+)
+def test_figures_that_rest_on_the_same_trials_share_them(names, distinct):
+    assert len(union(*names).trials) == distinct
+
+
+def test_maps_and_surfaces_of_one_landscape_share_it():
+    assert len(union("fig7", "fig22").wanted) == 14
+    assert len(union("fig6", "fig17").wanted) == 16, "two of the 14 reach less far"
+    assert len(union("fig6", "early/early-fig5").wanted) == 5
+
+
+def test_a_folder_is_planned_as_one_union(run, tmp_path):
+    code, output, _ = run("plan", FOLDER, "--store", tmp_path / "none")
+    assert code == 0
+    assert "143 owed" in output and "shared between experiments: 205" in output
