@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from orchestrator.words import natural
 from results_schema.errors import ConfigError
 
 SUFFIXES = (".yaml", ".yml")
@@ -23,15 +23,13 @@ def find_files(names: Iterable[str]) -> list[Path]:
     for path in map(Path, names):
         files = [path]
         if path.is_dir():
-            files = sorted((f for f in path.iterdir() if f.suffix in SUFFIXES), key=_by_number)
+            files = sorted(
+                (f for f in path.iterdir() if f.suffix in SUFFIXES),
+                key=lambda file: natural(file.stem),
+            )
             if not files:
                 raise ConfigError(
                     "the folder has no experiment", where=str(path), fix="name .yaml files"
                 )
         found |= dict.fromkeys(files)
     return list(found)
-
-
-def _by_number(path: Path) -> list[tuple[str, int]]:
-    parts = re.findall(r"(\D*)(\d*)", path.stem)
-    return [(text, int(number or 0)) for text, number in parts]

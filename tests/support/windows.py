@@ -23,7 +23,7 @@ class Window:
     Attributes:
         tab: Its handle.
         complaints: Errors and warnings of its console, exceptions, failed and foreign requests.
-        address: Of the page, the only one it may ask.
+        address: The only one that the page may ask.
     """
 
     tab: Any
@@ -58,8 +58,10 @@ class Window:
 
 
 @asynccontextmanager
-async def window(address: str, width: int = 1400, height: int = 1250) -> AsyncIterator[Window]:
-    """Opens a page; the browser ends with the block.
+async def window(
+    address: str, page: str = "", width: int = 1400, height: int = 1250
+) -> AsyncIterator[Window]:
+    """Opens a page below an address, the only one that it may ask; the browser ends with the block.
 
     Raises:
         MachineError: There is no browser.
@@ -97,5 +99,5 @@ async def window(address: str, width: int = 1400, height: int = 1250) -> AsyncIt
             await tab.send_command(f"{domain}.enable")
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         await tab.send_command("Emulation.setDeviceMetricsOverride", size)
-        await tab.send_command("Page.navigate", {"url": address})
+        await tab.send_command("Page.navigate", {"url": address + page})
         yield opened

@@ -1,0 +1,40 @@
+"""The notebook of the documentation: every cell runs on a store of today's release."""
+
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+from small_trials import few_digits
+from sweeps import undisturbed, write_experiment
+
+from orchestrator.experiment import load_experiment
+from orchestrator.record import record
+
+TOUR = Path(__file__).parents[1] / "docs/tour.ipynb"
+
+
+@pytest.mark.timeout(300)
+def test_the_tour_runs_from_end_to_end_and_shows_tables_a_figure_and_a_claim(tmp_path, monkeypatch):
+    experiment = write_experiment(
+        tmp_path, name="fig3", epochs=2, variants="main_text", seeds="0", datasets="digits"
+    )
+    with few_digits():
+        store = undisturbed(experiment, tmp_path / "results")
+    record(load_experiment(experiment), store)
+    monkeypatch.setenv("NAS_SWEEP_STORE", str(store.root))
+    notebook = nbformat.read(TOUR, as_version=4)
+    NotebookClient(notebook, timeout=200, kernel_name="python3").execute()
+    shown = [output for cell in notebook.cells for output in cell.get("outputs", ())]
+    kinds = {kind for output in shown for kind in output.get("data", ())}
+    assert {"text/html", "application/vnd.plotly.v1+json"} <= kinds
+    assert "wider-faster" in str(shown[-1]["data"]["text/plain"])
+
+
+def test_its_stored_outputs_hold_no_error_and_no_place_of_a_machine():
+    notebook = nbformat.read(TOUR, as_version=4)
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
+    assert outputs, "readers see results without running it"
+    assert not [output for output in outputs if output["output_type"] == "error"]
+    assert not re.search(r"[\"' ]/(home|root|tmp|work|Users)/", TOUR.read_text("utf-8"))
