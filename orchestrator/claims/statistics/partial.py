@@ -27,14 +27,14 @@ def partial_association(
     Args:
         x: What is to explain, [n].
         y: The outcome, [n].
-        covariates: To be allowed for, [n, q].
+        covariates: To be allowed for, [n, q]; without any nothing is told.
         strata: The stratum of each, [n].
     """
     keep = told(x, y, strata) & ~np.isnan(covariates).any(axis=1)
     keep[keep] = told(x[keep], y[keep], strata[keep])
     x, y, covariates, strata = x[keep], y[keep], covariates[keep], strata[keep]
     none = Association(math.nan, math.nan, math.nan, 1.0, 1.0, math.nan, len(x), False)
-    if len(x) < 2:
+    if len(x) < 2 or not covariates.shape[1]:
         return none
     others = np.column_stack([stratum_ranks(column, strata) for column in covariates.T])
     rank = int(np.linalg.matrix_rank(others))

@@ -53,6 +53,11 @@ def test_too_few_cells_say_nothing(n):
     assert found.p == 1
 
 
+def test_without_covariates_there_is_nothing_to_tell():
+    x = np.arange(9.0)
+    assert math.isnan(partial_association(x, x, np.empty((9, 0)), np.zeros(9)).value)
+
+
 def test_its_error_rate_is_nominal():
     rng = np.random.default_rng(2)
     strata = np.zeros(7)

@@ -1,0 +1,29 @@
+"""docs/claims.md: its example works, and it tells every claim."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from orchestrator.claims import CLAIMS
+
+TEXT = (Path(__file__).parents[3] / "docs/claims.md").read_text()
+
+
+def test_a_store_filled_by_pandas_has_claims(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    [example] = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+    exec(example, {})
+    code, output, errors = run("claims", "--store", "ours", "--format", "json")
+    assert code == 0, errors
+    told = {(one["claim"], one["measure"]): one for one in json.loads(output)}
+    main = told["wider-faster", "mean test accuracy over the first 20 % of epochs"]
+    assert (main["verdict"], main["cells"]) == ("supported", 8)
+    assert main["size"] == pytest.approx(1)
+
+
+def test_every_claim_is_told():
+    short = ("popular-widest", "c2-amoebanet")
+    for claim in CLAIMS:
+        assert claim.id in TEXT or claim.id.startswith(short)
