@@ -146,8 +146,9 @@ def _equal_variance(claim: Claim, population: Population) -> list[Finding]:
 
 _RUNS = "its places among {} in {}, run by run, exact"
 _AMOEBA, _SNAS = (f"{base} and its seeds 1 to 4" for base in ("AmoebaNet", "SNAS"))
-_CONTOURS = "contours of {} (a sweep of variants: paper4 with landscape.contour)"
-_VARIANCES = "gradient variances of {} (variants: paper4 with landscape.gradient_variance)"
+_LAUNCH = " (launch experiments/early/early-fig{}.yaml)"
+_CONTOURS = "contours of {}" + _LAUNCH
+_VARIANCES = "gradient variances of {}" + _LAUNCH
 
 CLAIMS = tuple(
     Claim(name, statement, source, statistic, needs, "exceptions", test)
@@ -165,7 +166,7 @@ CLAIMS = tuple(
             "C2 of AmoebaNet has the narrowest basin.",
             "E, Section 4.2.1, Figure 14",
             _RUNS.format("the five", "radius"),
-            _CONTOURS.format(_AMOEBA),
+            _CONTOURS.format(_AMOEBA, 14),
             _narrowest_basin,
         ),
         (
@@ -173,7 +174,7 @@ CLAIMS = tuple(
             "C4 of AmoebaNet is an exception to the pattern.",
             "E, Section 4.2.1, Figure 14",
             _RUNS.format("the five", "distance of the radius from the line over width"),
-            _CONTOURS.format(_AMOEBA),
+            _CONTOURS.format(_AMOEBA, 14),
             _out_of_line,
         ),
         (
@@ -181,7 +182,7 @@ CLAIMS = tuple(
             "C2 of AmoebaNet has by far the largest gradient variance.",
             "E, Section 4.2.2, Figure 16",
             _RUNS.format("the five", "√g"),
-            _VARIANCES.format(_AMOEBA),
+            _VARIANCES.format(_AMOEBA, 16),
             _largest_variance,
         ),
         (
@@ -189,7 +190,7 @@ CLAIMS = tuple(
             "AmoebaNet's own gradient variance is not the smallest.",
             "E, Section 4.2.2, Figure 16",
             "share of runs in which a variant has a smaller √g, exact binomial",
-            _VARIANCES.format(_AMOEBA),
+            _VARIANCES.format(_AMOEBA, 16),
             _not_least,
         ),
         (
@@ -197,7 +198,7 @@ CLAIMS = tuple(
             "C3 of SNAS is smoother and wider-basined than SNAS.",
             "E, Section 4.2.1, Figure 15",
             "share of runs in which it has the larger radius, and in which it is less rough",
-            _CONTOURS.format(_SNAS),
+            _CONTOURS.format(_SNAS, 15),
             _smoother_than_base,
         ),
         (
@@ -205,7 +206,7 @@ CLAIMS = tuple(
             "SNAS and its variants have nearly equal gradient variances.",
             "E, Section 4.2.2, Figure 17",
             "equivalence of the ratio of √g with 1, up to a factor of 1.25",
-            _VARIANCES.format(_SNAS),
+            _VARIANCES.format(_SNAS, 17),
             _equal_variance,
         ),
     )

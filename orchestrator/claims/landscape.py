@@ -31,7 +31,8 @@ def measured(
     """Trials with a surface, and the mean of a column over its surfaces as `value`.
 
     Several pairs of directions are averaged within a trial before anything else. A trial that
-    diverged has the worst value.
+    diverged has the worst value. A surface that was drawn on another extent than most is left out
+    of what depends on that.
 
     Args:
         population: The trials.
@@ -60,11 +61,24 @@ def measured(
         values = found["surface_id"].map(_rings(population, found)).astype(float)
     else:
         values = found[column].astype(float)
+    values = values.where(_comparable(found, column))
     worst = -np.inf if rises else np.inf
     values = values.where(found["status"] != "diverged", worst)
     means = values.groupby(found["trial_id"]).mean().rename("value")
     trials: Any = population.trials
     return trials.merge(means, left_on="trial_id", right_index=True)
+
+
+def _comparable(surfaces: Any, column: str) -> pd.Series:
+    """Whether a surface's extent lets its number stand beside the others'."""
+    if column in ("deviation", "top_eigenvalue"):
+        return pd.Series(True, index=surfaces.index)
+    extent = surfaces["extent"].astype(float).fillna(1.0)
+    if column == "radius":
+        # One that is not reached on a small plane might be the largest of all.
+        unreached = surfaces["bounded"].map(lambda told: told is False)
+        return ~(unreached & (extent < extent.max()))
+    return extent == extent.mode()[0]
 
 
 def _rings(population: Population, surfaces: Any) -> pd.Series:
@@ -116,7 +130,7 @@ CLAIMS = (
         "Section 4.2.1, Figures 6 and 17 to 20",
         "Spearman's correlation of width with the radius of twofold loss; beside it the "
         "near-convex share, roughness, infinite losses and the Hessian's top eigenvalue",
-        "contours of connection variants (launch experiments/fig6.yaml)",
+        "contours of connection variants (launch experiments/fig17.yaml)",
         "landscape",
         _smoother,
     ),
@@ -125,7 +139,7 @@ CLAIMS = (
         "Wider cells have a smaller gradient variance.",
         "Section 4.2.2, Figures 7, 8 and 21 to 24",
         "Spearman's correlation of width with √g at the centre; beside it over a ring",
-        "gradient variances of connection variants (launch experiments/fig7.yaml)",
+        "gradient variances of connection variants (launch experiments/fig22.yaml)",
         "landscape",
         _less_variance,
     ),

@@ -8,7 +8,8 @@ import pytest
 
 from orchestrator.claims import CLAIMS
 
-TEXT = (Path(__file__).parents[3] / "docs/claims.md").read_text()
+ROOT = Path(__file__).parents[3]
+TEXT = (ROOT / "docs/claims.md").read_text()
 
 
 def test_a_store_filled_by_pandas_has_claims(run, tmp_path, monkeypatch):
@@ -27,3 +28,11 @@ def test_every_claim_is_told():
     short = ("popular-widest", "c2-amoebanet")
     for claim in CLAIMS:
         assert claim.id in TEXT or claim.id.startswith(short)
+
+
+def test_the_experiments_that_would_provide_data_exist():
+    named = {
+        name for claim in CLAIMS for name in re.findall(r"experiments/\S+?\.yaml", claim.needs)
+    }
+    assert len(named) > 5
+    assert all((ROOT / name).is_file() for name in named)

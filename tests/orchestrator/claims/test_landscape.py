@@ -71,6 +71,21 @@ def test_surfaces_of_a_diverged_trial_rank_worst_and_nan_is_left_out(say):
     assert main.diverged > 3
 
 
+def test_a_basin_that_ends_beyond_a_small_plane_is_not_taken_for_a_narrow_one(say):
+    trials = synthetic_trials(bases=("DARTS",))
+
+    def fill(store):
+        for t in trials:
+            zoomed = t.index in (1, 2)
+            radius = 0.2 if zoomed else float(0.4 + 0.1 * t.rng.random())
+            numbers = {"extent": 0.2 if zoomed else 1.0, "bounded": t.index != 1}
+            add_surface(store, t, "contour", radius=radius, roughness=radius, **numbers)
+
+    found = {one.measure: one.cells for one in say("wider-smoother", trials, flat, fill=fill)}
+    assert found["radius of twofold loss"] == 12
+    assert found["mean second derivative of log loss"] == 11
+
+
 def runs(rows, seeds, worst, least=None):
     """Fills both kinds of surfaces; one cell's basin is narrow and its variance large."""
 
