@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ TEXT = (ROOT / "docs/claims.md").read_text()
 def test_a_store_filled_by_pandas_has_claims(run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     [example] = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
-    exec(example, {})
+    subprocess.run([sys.executable, "-c", example], check=True)
     code, output, errors = run("claims", "--store", "ours", "--format", "json")
     assert code == 0, errors
     told = {(one["claim"], one["measure"]): one for one in json.loads(output)}
