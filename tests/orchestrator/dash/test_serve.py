@@ -69,7 +69,8 @@ def test_the_page_in_a_browser(trained):
 
     with page(trained.store) as (address, process):
         asyncio.run(visit(address))
-        process.send_signal(signal.SIGINT)
+        # Ends it as Ctrl-C does, which shells let their background jobs ignore.
+        process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 130
         assert process.stdout
         assert "Traceback" not in process.stdout.read()
