@@ -47,5 +47,5 @@ def jonckheere(levels: np.ndarray, y: np.ndarray, strata: np.ndarray) -> Associa
         ]
     )
     found = tails(value, null, exact=ways.exact)
-    interval = fisher_interval(value, degrees(strata) - 1, _FIELLER)
+    interval = fisher_interval(value, degrees(strata) - 2, _FIELLER)
     return Association(value, *interval, *found, math.nan, len(y), ways.exact)
