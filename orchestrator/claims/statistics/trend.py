@@ -8,15 +8,13 @@ import numpy as np
 
 from orchestrator.claims.statistics.correlation import (
     Association,
-    degrees,
     fisher_interval,
     told,
 )
 from orchestrator.claims.statistics.permutation import rearrangements, tails
 
-_FIELLER = 0.437
-"""Factor of the variance of Fisher's z of Kendall's τ (Fieller, Hartley and Pearson, 1957), whose
-divisor is one less than Pearson's."""
+_ALMOST = 1 - 1e-6
+"""Stands for a perfect trend, of which Fisher's z is infinite."""
 
 _PAIRS_AT_ONCE = 2_000_000
 
@@ -24,7 +22,8 @@ _PAIRS_AT_ONCE = 2_000_000
 def jonckheere(levels: np.ndarray, y: np.ndarray, strata: np.ndarray) -> Association:
     """Share of the pairs of unequal level whose outcomes are in the levels' order, less the rest.
 
-    That is Somers' D of the outcome on the level, pooled over strata; 1 is a perfect trend.
+    That is Somers' D of the outcome on the level, pooled over strata; 1 is a perfect trend. Its
+    interval is Fisher's, with the variance that rearrangements within strata have.
 
     Args:
         levels: Of width, for one, [n].
@@ -47,5 +46,7 @@ def jonckheere(levels: np.ndarray, y: np.ndarray, strata: np.ndarray) -> Associa
         ]
     )
     found = tails(value, null, exact=ways.exact)
-    interval = fisher_interval(value, degrees(strata) - 2, _FIELLER)
+    # Fisher's z has no known variance with so many ties, so that without a trend serves.
+    spread = float((np.arctanh(np.clip(null, -_ALMOST, _ALMOST)) ** 2).mean())
+    interval = fisher_interval(value, 1, spread)
     return Association(value, *interval, *found, math.nan, len(y), ways.exact)
