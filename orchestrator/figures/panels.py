@@ -44,6 +44,7 @@ class Grid:
         columns: In a row.
         between: Two panels of a row, in pixels.
         square: Whether a panel is as high as it is wide, up to the height of one alone.
+        scenes: Whether panels are three-dimensional, and so have their axes within them.
         spots: Row and column of each panel, counted from 1, where columns mean something and some
             end before others; in reading order.
     """
@@ -52,6 +53,7 @@ class Grid:
     columns: int
     between: float = LEFT + RIGHT
     square: bool = False
+    scenes: bool = False
     spots: tuple[tuple[int, int], ...] = ()
 
     @property
@@ -82,6 +84,8 @@ class Grid:
     @property
     def gap(self) -> float:
         """Between two rows, in pixels; an axis has its title where no panel stands below it."""
+        if self.scenes:
+            return ABOVE
         full = self.count == self.rows * self.columns
         return ABOVE + (TICKS if full else BELOW)
 
@@ -134,8 +138,6 @@ def make_panels(
     subtitle: str,
     note: str,
     legends: Sequence[int] = (1,),
-    *,
-    scenes: bool = False,
 ) -> go.Figure:
     """An empty figure with its panels lettered (a), (b), … and its words in place.
 
@@ -146,7 +148,6 @@ def make_panels(
         subtitle: Below the title, plain text.
         note: Below the legends, plain text.
         legends: How many lines each takes: the layout's `legend`, `legend2`, …
-        scenes: Whether the panels are three-dimensional.
     """
     figure = make_subplots(
         shape.rows,
@@ -154,7 +155,7 @@ def make_panels(
         horizontal_spacing=shape.between / (style.PAGE_WIDTH - LEFT - RIGHT),
         vertical_spacing=shape.gap / shape.height if shape.rows > 1 else 0,
         specs=[
-            [{"type": "scene" if scenes else "xy"} if shape.holds(row, column) else None
+            [{"type": "scene" if shape.scenes else "xy"} if shape.holds(row, column) else None
              for column in range(1, shape.columns + 1)]
             for row in range(1, shape.rows + 1)
         ],
@@ -181,14 +182,14 @@ def make_panels(
     for panel, name in enumerate(titles):
         letter = f"<b>({chr(ord('a') + panel % 26)})</b> " if shape.count > 1 else ""
         text = letter + style.escape(style.shorten(name, shape.letters))
-        figure.add_annotation(text=text, showarrow=False, **_above(figure, shape, panel, scenes))
+        figure.add_annotation(text=text, showarrow=False, **_above(figure, shape, panel))
     return figure
 
 
-def _above(figure: go.Figure, shape: Grid, panel: int, scenes: bool) -> dict[str, Any]:
+def _above(figure: go.Figure, shape: Grid, panel: int) -> dict[str, Any]:
     """Where the title of a panel stands."""
     common = {"xanchor": "left", "yanchor": "bottom", "yshift": 3}
-    if scenes:
+    if shape.scenes:
         domain: Any = figure.layout[f"scene{panel + 1 if panel else ''}"].domain
         return {**common, "x": domain.x[0], "y": domain.y[1], "xref": "paper", "yref": "paper"}
     row, column = shape.place(panel)

@@ -7,6 +7,7 @@ Appendix B.4). All panels share the range of their vertical axis.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,8 +24,8 @@ from orchestrator.figures.variances import Variances, read_variances
 
 __all__ = ["Variances", "plot_variance_surfaces", "variance_surfaces_data"]
 
-FAR_EYE = {"x": -1.8, "y": -2.26, "z": 1.04}
-EYE, CENTRE = {"x": -1.55, "y": -1.95, "z": 0.9}, {"x": -0.06, "y": 0.05, "z": -0.22}
+FAR_EYE = {"x": -1.7, "y": -2.1, "z": 1.0}
+EYE, CENTRE = {"x": -1.5, "y": -1.87, "z": 0.87}, {"x": -0.05, "y": 0.04, "z": -0.17}
 """From where and whereto one looks: far enough, and low enough, that no label is cut;
 further off for a small panel, with which labels do not shrink."""
 
@@ -45,10 +46,11 @@ def plot_variance_surfaces(data: Variances, title: str, *, columns: str = "auto"
         columns: "auto", or "width" for a column to each width of cells.
     """
     scale = data.scale
-    panels, shape, _ = arrange_squares(data.panels, columns)
+    panels, flat, _ = arrange_squares(data.panels, columns)
+    shape = replace(flat, scenes=True, between=0)
     titles = contour_words.panel_titles(panels)
     said, note = contour_words.subtitle(panels), variances.note(data)
-    figure = make_panels(shape, titles, title, said, note, [2] if scale else [0], scenes=True)
+    figure = make_panels(shape, titles, title, said, note, [2] if scale else [0])
     unbarred = scale
     for number, panel in enumerate(panels):
         z = np.zeros((0, 0))
@@ -83,7 +85,9 @@ def _set_scene(
     figure: go.Figure, shape: Grid, number: int, extent: float, scale: LogScale, symbol: str
 ) -> None:
     wide = shape.panel_width > 200
-    numbers = _few(round_numbers(scale.low, scale.high), 6 if wide else 4)
+    # The lowest would lie on the numbers of β.
+    above = scale.low * (scale.high / scale.low) ** 0.12
+    numbers = _few(round_numbers(above, scale.high), 6 if wide else 3)
     common = {"tickfont": {"size": 11 if wide else 10}, "showspikes": False, "showbackground": True,
               "backgroundcolor": "#f7f7f7", "gridcolor": "#dddddd"}  # fmt: skip
     sides = {
