@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from orchestrator.claims.cells import shown_groups
+from orchestrator.claims.cells import behind
 from orchestrator.claims.claim import Claim
 from orchestrator.claims.finding import Finding
 from orchestrator.claims.population import Population
@@ -31,13 +31,7 @@ def _compare(dataset: str, sign: int):
             return []
         pairs["gain"] = sign * pairs["gain"]
         used = rows[rows["trial_id"].isin({*pairs["trial_id"], *pairs["trial_id_adapted"]})]
-        lost = int((used.drop_duplicates("trial_id")["status"] == "diverged").sum())
-        told = {
-            "cells": 2 * pairs["base"].nunique(),
-            "trials": used["trial_id"].nunique(),
-            "diverged": lost,
-            "groups": shown_groups(used),
-        }
+        told = {"cells": 2 * pairs["base"].nunique(), **behind(used)}
         means: Any = pairs.groupby("base")["gain"].mean()
         each = ", ".join(f"{base} {value:+.2f}" for base, value in means.items())
         found = paired(means.to_numpy(dtype=float))
@@ -52,7 +46,7 @@ def _compare(dataset: str, sign: int):
                 "error of the adapted cells, by architecture",
                 "paired t over architectures, seeds averaged",
                 effect,
-                **_numbers(found),
+                found,
                 power_at=at,
                 reading=f"{each} points",
                 **told,
@@ -61,7 +55,7 @@ def _compare(dataset: str, sign: int):
                 "error of the adapted cells, by architecture",
                 "signs flipped, exact",
                 effect,
-                **_numbers(exact),
+                exact,
                 power_at=at,
                 primary=False,
                 **told,
@@ -70,7 +64,7 @@ def _compare(dataset: str, sign: int):
                 "error of the adapted cells, by architecture and seed",
                 "signs flipped for each seed",
                 effect,
-                **_numbers(seeds),
+                seeds,
                 power_at=at,
                 primary=False,
                 reading="seeds of one architecture taken as independent",
@@ -80,25 +74,14 @@ def _compare(dataset: str, sign: int):
                 "architectures whose error moves as claimed",
                 "sign test",
                 "share",
-                size=better.value,
-                low=better.low,
-                high=better.high,
-                p=better.p,
-                p_against=better.p_against,
-                power=better.power,
+                better,
                 power_at=f"a share of {OFTEN:.0%}",
-                exact=True,
                 primary=False,
                 **told,
             ),
         ]
 
     return test
-
-
-def _numbers(found: Any) -> dict[str, Any]:
-    names = ("low", "high", "p", "p_against", "power", "exact")
-    return {"size": found.value} | {name: getattr(found, name) for name in names}
 
 
 def _pairs(rows: Any) -> pd.DataFrame:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator.claims.cells import count_ids, scores, shown_groups
+from orchestrator.claims.cells import behind_scores, scores
 from orchestrator.claims.claim import Claim
 from orchestrator.claims.finding import Finding
 from orchestrator.claims.population import Population
@@ -50,19 +50,11 @@ def _leads(column: str, measure: str, rises: bool):
                 measure,
                 STATISTIC,
                 "share of variants that the base surpasses",
-                size=found.beaten,
-                low=found.low,
-                high=found.high,
-                p=found.p,
-                p_against=found.p_against,
-                exact=True,
-                power=found.power,
+                found,
                 power_at=f"a lead of {LEAD:g} standard deviation",
                 cells=len(one) + int(np.sum([len(group) for group in rivals])),
-                trials=count_ids(cells),
-                diverged=int(cells["diverged"].sum()),
-                groups=shown_groups(rows),
                 reading=f"places: {told}",
+                **behind_scores(cells, rows),
             )
         ]
 

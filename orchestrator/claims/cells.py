@@ -74,6 +74,25 @@ def count_ids(frame: pd.DataFrame) -> int:
     return len(frozenset().union(*frame["ids"])) if len(frame) else 0
 
 
+def behind(trials: pd.DataFrame) -> dict[str, Any]:
+    """The trials behind a finding, as `Finding` names what it tells of them."""
+    lost: Any = trials.drop_duplicates("trial_id")["status"] == "diverged"
+    return {
+        "trials": trials["trial_id"].nunique(),
+        "diverged": int(lost.sum()),
+        "groups": shown_groups(trials),
+    }
+
+
+def behind_scores(cells: Any, trials: pd.DataFrame) -> dict[str, Any]:
+    """The same of cells that `scores` made of trials."""
+    return {
+        "trials": count_ids(cells),
+        "diverged": int(cells["diverged"].sum()),
+        "groups": shown_groups(trials),
+    }
+
+
 def shown_groups(trials: pd.DataFrame) -> tuple[str, ...]:
     """Bases and data sets, as "DARTS cifar10"."""
     if trials.empty:

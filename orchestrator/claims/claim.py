@@ -8,6 +8,7 @@ from typing import Any
 
 from orchestrator.claims.finding import NO_DATA, Finding
 from orchestrator.claims.population import Population
+from orchestrator.claims.statistics.outcome import Outcome
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,16 @@ class Claim:
         """What the store says; one finding without numbers if it says nothing."""
         return list(self.test(self, population)) or [self.no_data()]
 
-    def finding(self, measure: str, statistic: str, effect: str, **numbers: Any) -> Finding:
-        """A finding about this claim; further fields by name."""
+    def finding(
+        self,
+        measure: str,
+        statistic: str,
+        effect: str,
+        outcome: Outcome | None = None,
+        **fields: Any,
+    ) -> Finding:
+        """A finding about this claim, with the numbers of a test and further fields by name."""
+        numbers = outcome.numbers() if outcome else {}
         return Finding(
             self.id,
             self.statement,
@@ -46,7 +55,7 @@ class Claim:
             statistic,
             effect,
             family=self.family,
-            **numbers,
+            **numbers | fields,
         )
 
     def no_data(self) -> Finding:

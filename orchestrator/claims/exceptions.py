@@ -5,6 +5,7 @@ E's variants of AmoebaNet and SNAS, C1 to C4, are the seeds 1 to 4 of the publis
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -130,12 +131,7 @@ def _equal_variance(claim: Claim, population: Population) -> list[Finding]:
             "√g at the centre of each variant over the base's",
             "two one-sided t-tests over variants",
             "mean ratio",
-            size=float(np.exp(found.value)),
-            low=float(np.exp(found.low)),
-            high=float(np.exp(found.high)),
-            p=found.p,
-            p_against=found.p_against,
-            power=found.power,
+            found.on_scale(math.exp),
             power_at="a ratio of 1",
             cells=len(cells),
             trials=rows["trial_id"].nunique(),

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from orchestrator.claims.statistics.correlation import ALPHA
 from orchestrator.claims.statistics.multiple import holm
+from orchestrator.claims.statistics.outcome import ALPHA
 
 SUPPORTED, CONTRADICTED = "supported", "contradicted"
 UNDECIDED, NO_DATA = "undecided", "no data"

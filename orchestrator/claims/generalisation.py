@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from orchestrator.claims.cells import averages, count_ids, scores, shown_groups
+from orchestrator.claims.cells import averages, behind, behind_scores, count_ids, scores
 from orchestrator.claims.claim import Claim
 from orchestrator.claims.finding import Finding
 from orchestrator.claims.population import Population
-from orchestrator.claims.statistics.correlation import ALPHA
-from orchestrator.claims.statistics.peak import Peak, interior_chance, quadratic, two_lines
+from orchestrator.claims.statistics.outcome import ALPHA
+from orchestrator.claims.statistics.peak import interior_chance, quadratic, two_lines
+from orchestrator.claims.statistics.proportion import against_chances
 from orchestrator.claims.traits import BASE, CONNECTIONS
 
 _MEASURE = "test accuracy after the last epoch"
@@ -32,11 +33,7 @@ def _peak(claim: Claim, population: Population) -> list[Finding]:
     cells: Any = scores(rows, "final")
     x, y = (cells[name].to_numpy(dtype=float) for name in ("width", "score"))
     strata = cells["base"].to_numpy(dtype=str)
-    told = {
-        "trials": count_ids(cells),
-        "diverged": int(cells["diverged"].sum()),
-        "groups": shown_groups(rows),
-    }
+    told = behind_scores(cells, rows)
     curved, broken = quadratic(x, y, strata), two_lines(x, y, strata)
     found = []
     for peak, statistic, effect, primary in (
@@ -44,27 +41,9 @@ def _peak(claim: Claim, population: Population) -> list[Finding]:
         (curved, "quadratic, permuted within bases", "partial ρ with −width²", False),
     ):
         if peak.n:
-            found.append(_finding(claim, peak, statistic, effect, primary, told))
+            about = {"cells": peak.n, "primary": primary, **told}
+            found.append(claim.finding(f"{_MEASURE} over width", statistic, effect, peak, **about))
     return found + (_interior(claim, cells, told) if found else [])
-
-
-def _finding(
-    claim: Claim, peak: Peak, statistic: str, effect: str, primary: bool, told: Any
-) -> Finding:
-    return claim.finding(
-        f"{_MEASURE} over width",
-        statistic,
-        effect,
-        size=peak.value,
-        low=peak.low,
-        high=peak.high,
-        p=peak.p,
-        p_against=peak.p_against,
-        exact=peak.exact,
-        cells=peak.n,
-        primary=primary,
-        **told,
-    )
 
 
 def _interior(claim: Claim, cells: Any, told: Any) -> list[Finding]:
@@ -78,33 +57,18 @@ def _interior(claim: Claim, cells: Any, told: Any) -> list[Finding]:
             chances.append(interior_chance(widths))
     if not chances:
         return []
-    tail, below = _tails(seen, chances)
-    ends = stats.binomtest(seen, len(chances)).proportion_ci(1 - ALPHA, "exact")
     return [
         claim.finding(
             "bases whose best variant has an intermediate width",
             "exact against the rate without an effect",
             "share of bases",
-            size=seen / len(chances),
-            low=float(ends.low),
-            high=float(ends.high),
-            p=tail,
-            p_against=below,
-            exact=True,
+            against_chances(seen, chances),
             cells=len(cells),
             primary=False,
             reading=f"without an effect {np.mean(chances):.1%} would",
             **told,
         )
     ]
-
-
-def _tails(seen: int, chances: list[float]) -> tuple[float, float]:
-    """P(at least, at most so many) of independent events of these chances."""
-    counts = np.ones(1)
-    for chance in chances:
-        counts = np.convolve(counts, [1 - chance, chance])
-    return float(counts[seen:].sum()), float(counts[: seen + 1].sum())
 
 
 def _some_beat(claim: Claim, population: Population) -> list[Finding]:
@@ -127,9 +91,8 @@ def _against_base(claim: Claim, population: Population, wanted: Any, *, sign: in
     cells: Any = averages(rows, "final")
     told: dict[str, Any] = {
         "cells": len(cells[["base", "variant"]].drop_duplicates()),
+        **behind(rows),
         "trials": count_ids(cells),
-        "diverged": int((rows.drop_duplicates("trial_id")["status"] == "diverged").sum()),
-        "groups": shown_groups(rows),
     }
     above, chances, best = 0, [], []
     for _, group in cells.groupby(["base", "setting"]):
@@ -138,19 +101,12 @@ def _against_base(claim: Claim, population: Population, wanted: Any, *, sign: in
         above += int((variants > base).any())
         chances.append(len(variants) / (len(variants) + 1))
         best.append(float(variants.max() - base))
-    more, less = _tails(above, chances)
-    ends = stats.binomtest(above, len(chances)).proportion_ci(1 - ALPHA, "exact")
-    share = above / len(chances)
+    share = against_chances(above, chances)
     counted = claim.finding(
         "sets in which some variant's mean surpasses the base's",
         "exact against the rate without an effect",
         "share of sets",
-        size=share,
-        low=float(ends.low),
-        high=float(ends.high),
-        p=more if sign > 0 else less,
-        p_against=less if sign > 0 else more,
-        exact=True,
+        share if sign > 0 else share.turned(),
         reading=f"without an effect {np.mean(chances):.0%} would; best lead "
         f"{100 * max(best):.2f} points",
         **told,

@@ -63,19 +63,12 @@ def _norms(claim: Claim, population: Population) -> list[Finding]:
     if not shares:
         return []
     found = flipped(np.array(shares) - 0.5)
-    ends = [min(max(0.5 + end, 0.0), 1.0) for end in (found.low, found.high)]
     return [
         claim.finding(
             "largest singular value of each weight of the last checkpoint",
             "signs flipped of each cell's share less one half",
             "mean share above 1",
-            size=0.5 + found.value,
-            low=ends[0],
-            high=ends[1],
-            p=found.p,
-            p_against=found.p_against,
-            exact=found.exact,
-            power=found.power,
+            found.on_scale(lambda less: min(max(0.5 + less, 0.0), 1.0)),
             power_at=f"a mean of {LARGE:g} standard deviation",
             cells=len(used),
             trials=len(used),

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from orchestrator.claims.cells import shown_groups
+from orchestrator.claims.cells import behind
 from orchestrator.claims.claim import Claim
 from orchestrator.claims.finding import Finding
 from orchestrator.claims.statistics.proportion import OFTEN, share
@@ -63,17 +63,12 @@ def first_of(
             measure,
             "exact sum of its places, run by run",
             "share of the other cells that it surpasses",
-            size=found.beaten,
-            low=found.low,
-            high=found.high,
-            p=found.p,
-            p_against=found.p_against,
-            exact=True,
-            power=found.power,
+            found,
             power_at=f"a lead of {LEAD:g} standard deviation",
             primary=primary,
             reading=f"first in {firsts} of {len(others)} runs",
-            **_told(used, len(signed.columns)),
+            cells=len(signed.columns),
+            **behind(used),
         )
     ]
 
@@ -122,16 +117,11 @@ def runs_that(
             measure,
             "exact binomial test against one half",
             "share of runs",
-            size=found.value,
-            low=found.low,
-            high=found.high,
-            p=found.p,
-            p_against=found.p_against,
-            exact=True,
-            power=found.power,
+            found,
             power_at=f"a share of {OFTEN:.0%}",
             primary=primary,
-            **_told(used, cells),
+            cells=cells,
+            **behind(used),
         )
     ]
 
@@ -143,13 +133,3 @@ def _by_run(rows: Any, column: str, base: str, names: tuple[str, ...]) -> tuple[
     used = rows[(rows["base"] == base) & rows["variant"].isin(names) & rows[column].notna()]
     wide = used.pivot_table(index=RUN, columns="variant", values=column, aggfunc="first")
     return wide, used
-
-
-def _told(used: Any, cells: int) -> dict[str, Any]:
-    lost = used.drop_duplicates("trial_id")["status"] == "diverged"
-    return {
-        "cells": cells,
-        "trials": used["trial_id"].nunique(),
-        "diverged": int(lost.sum()),
-        "groups": shown_groups(used),
-    }

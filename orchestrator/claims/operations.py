@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from orchestrator.claims.cells import averages, count_ids, shown_groups
+from orchestrator.claims.cells import averages, behind
 from orchestrator.claims.claim import Claim
 from orchestrator.claims.finding import Finding
 from orchestrator.claims.population import Population
@@ -41,9 +41,7 @@ def _alike(claim: Claim, population: Population) -> list[Finding]:
         rows = trials[trials["trial_id"].isin(frozenset().union(*cells["ids"]))]
         told = {
             "cells": len(cells[["base", "variant"]].drop_duplicates()),
-            "trials": count_ids(cells),
-            "diverged": int((rows.drop_duplicates("trial_id")["status"] == "diverged").sum()),
-            "groups": shown_groups(rows),
+            **behind(rows),
         }
         found += [
             _spread(claim, cells, measure, primary, told),
@@ -78,13 +76,7 @@ def _spread(claim: Claim, cells: Any, measure: str, primary: bool, told: Any) ->
         f"spread of {measure} over connection and over operation variants",
         "ranks of distances from the kind's median, permuted within bases",
         "ρ of the distance and of being a connection variant",
-        size=found.value,
-        low=found.low,
-        high=found.high,
-        p=found.p,
-        p_against=found.p_against,
-        exact=found.exact,
-        power=found.power,
+        found,
         power_at=f"ρ = {RHO}",
         primary=primary,
         reading=_decomposition(variants),
@@ -125,12 +117,7 @@ def _equivalence(claim: Claim, cells: Any, measure: str, told: Any) -> list[Find
             f"{measure}: operation variants less the base, in deviations of connection variants",
             "two one-sided t-tests over bases, ± 1 deviation",
             "mean difference",
-            size=found.value,
-            low=found.low,
-            high=found.high,
-            p=found.p,
-            p_against=found.p_against,
-            power=found.power,
+            found,
             power_at="no difference",
             primary=False,
             **told,

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator.claims.cells import count_ids, scores, shown_groups
+from orchestrator.claims.cells import behind, behind_scores, scores
 from orchestrator.claims.claim import Claim
 from orchestrator.claims.failing import HIGH_RATE, LOW_RATE, SHARE, with_failures
 from orchestrator.claims.finding import Finding
@@ -65,16 +65,9 @@ def _failures(claim: Claim, population: Population) -> list[Finding]:
             f"cells that fail at {HIGH_RATE}, narrower against wider than their base's median",
             "Fisher's exact test",
             "odds ratio",
-            size=found.value,
-            low=found.low,
-            high=found.high,
-            p=found.p,
-            p_against=found.p_against,
-            exact=True,
+            found,
             cells=sum(one) + sum(other),
-            trials=count_ids(cells),
-            diverged=int(cells["diverged"].sum()),
-            groups=shown_groups(rows),
+            **behind_scores(cells, rows),
             reading=f"{one[0]} of {sum(one)} narrow and {other[0]} of {sum(other)} wide cells fail",
         )
     ]
@@ -95,19 +88,11 @@ def _share(claim: Claim, name: str, rows: Any, primary: bool) -> Finding:
         f"runs of C3 at {HIGH_RATE} that fail, {name}",
         "exact binomial test against one half",
         "share",
-        size=found.value,
-        low=found.low,
-        high=found.high,
-        p=found.p,
-        p_against=found.p_against,
-        exact=True,
-        power=found.power,
+        found,
         power_at=f"a share of {OFTEN:.0%}",
         cells=1,
-        trials=rows["trial_id"].nunique(),
-        diverged=int((rows["status"] == "diverged").sum()),
-        groups=shown_groups(rows),
         primary=primary,
+        **behind(rows),
     )
 
 
@@ -134,19 +119,11 @@ def _order(claim: Claim, population: Population) -> list[Finding]:
                 f"{measure} at {LOW_RATE} of the base, C1 and C3",
                 "Page's exact test over data sets and seeds",
                 "mean ρ with the stated order",
-                size=kept.value,
-                low=kept.low,
-                high=kept.high,
-                p=kept.p,
-                p_against=kept.p_against,
-                exact=True,
-                power=kept.power,
+                kept,
                 power_at=f"steps of {STEP:g} standard deviation",
                 cells=len(order),
-                trials=rows["trial_id"].nunique(),
-                diverged=int((rows["status"] == "diverged").sum()),
-                groups=shown_groups(rows),
                 primary=column == "area_20",
+                **behind(rows),
             )
         )
     return found

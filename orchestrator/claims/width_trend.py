@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from orchestrator.claims.cells import count_ids, scores, shown_groups
+from orchestrator.claims.cells import behind_scores, scores
 from orchestrator.claims.claim import Claim
 from orchestrator.claims.finding import Finding
-from orchestrator.claims.statistics.correlation import RHO, Association, association
+from orchestrator.claims.statistics.correlation import RHO, association
+from orchestrator.claims.statistics.outcome import Outcome
 from orchestrator.claims.statistics.partial import partial_association
 from orchestrator.claims.statistics.trend import jonckheere
 from orchestrator.claims.traits import CONNECTIONS
@@ -70,26 +71,18 @@ def trend(
             measure,
             how,
             effect,
-            size=found.value,
-            low=found.low,
-            high=found.high,
-            p=found.p,
-            p_against=found.p_against,
-            exact=found.exact,
-            power=found.power,
+            found,
             power_at=f"ρ = {RHO}",
             cells=found.n,
-            trials=count_ids(cells),
-            diverged=int(cells["diverged"].sum()),
-            groups=shown_groups(rows[rows[column].notna()]),
             primary=primary,
+            **behind_scores(cells, rows[rows[column].notna()]),
         )
     ]
 
 
 def _test(
     how: str, x: np.ndarray, y: np.ndarray, strata: np.ndarray, cells: pd.DataFrame
-) -> Association:
+) -> Outcome:
     if how == JONCKHEERE:
         return jonckheere(x, y, strata)
     if how == PARTIAL:

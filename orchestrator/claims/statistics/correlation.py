@@ -3,48 +3,21 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
 
+from orchestrator.claims.statistics.outcome import ALPHA, NOTHING, Outcome
 from orchestrator.claims.statistics.permutation import rearrangements, tails
 
 RHO = 0.47
 """The correlation whose detection `power` tells; with 13 cells it is found in 44 % of studies."""
 
-ALPHA = 0.05
-"""Level of every test, on each side by itself, and 1 − the confidence of every interval."""
-
 _STUDIES = 2_000
 _SEED = 13
 
 
-class Association(NamedTuple):
-    """What was found.
-
-    Attributes:
-        value: Spearman's correlation, pooled over strata.
-        low: Lower end of its 95 % interval; NaN if there are too few values.
-        high: Upper end.
-        p: P(a correlation at least as large) under rearrangement within strata.
-        p_against: P(one at most as large).
-        power: P(p ≤ 0.05) at the correlation `RHO` with these strata and ties; NaN if no value.
-        n: Values used, those of strata that tell something.
-        exact: Whether p is of all rearrangements.
-    """
-
-    value: float
-    low: float
-    high: float
-    p: float
-    p_against: float
-    power: float
-    n: int
-    exact: bool
-
-
-def association(x: np.ndarray, y: np.ndarray, strata: np.ndarray) -> Association:
+def association(x: np.ndarray, y: np.ndarray, strata: np.ndarray) -> Outcome:
     """Spearman's correlation of x and y pooled over strata.
 
     Ranks are taken within each stratum, so differences between strata count for nothing; strata
@@ -59,7 +32,7 @@ def association(x: np.ndarray, y: np.ndarray, strata: np.ndarray) -> Association
     keep = told(x, y, strata)
     x, y, strata = x[keep], y[keep], strata[keep]
     if not len(x):
-        return Association(math.nan, math.nan, math.nan, 1.0, 1.0, math.nan, 0, False)
+        return NOTHING
     a, b = stratum_ranks(x, strata), stratum_ranks(y, strata)
     ways = rearrangements(strata)
     scale = math.sqrt(float(a @ a) * float(b @ b))
@@ -68,7 +41,7 @@ def association(x: np.ndarray, y: np.ndarray, strata: np.ndarray) -> Association
     found = tails(value, null, exact=ways.exact)
     low, high = fisher_interval(value, degrees(strata))
     power = _power(a, strata, ways.order)
-    return Association(value, low, high, *found, power, len(x), ways.exact)
+    return Outcome(value, low, high, *found, power, ways.exact, len(x))
 
 
 def told(x: np.ndarray, y: np.ndarray, strata: np.ndarray) -> np.ndarray:

@@ -3,43 +3,21 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from scipy import stats
 
-from orchestrator.claims.statistics.correlation import ALPHA
+from orchestrator.claims.statistics.outcome import ALPHA, Outcome
 from orchestrator.claims.statistics.permutation import DRAWS, MOST_EXACT, tails
 
 LARGE = 1.0
-"""Mean in standard deviations whose detection `Mean.power` tells."""
+"""Mean in standard deviations whose detection `power` tells."""
 
 _SEED = 15
 
 
-class Mean(NamedTuple):
-    """A mean with Student's 95 % interval and one-sided p-values.
-
-    Attributes:
-        value: The mean.
-        low: Lower end; NaN for one value alone.
-        high: Upper end.
-        p: Of what is claimed being so by chance.
-        p_against: Of its opposite.
-        power: P(p ≤ 0.05) for a claim that is true by `LARGE`.
-        exact: Whether p counts all there is to count.
-    """
-
-    value: float
-    low: float
-    high: float
-    p: float
-    p_against: float
-    power: float
-    exact: bool
-
-
-def flipped(values: np.ndarray) -> Mean:
+def flipped(values: np.ndarray) -> Outcome:
     """Whether a mean of paired differences is above zero, by flipping their signs.
 
     Args:
@@ -54,10 +32,10 @@ def flipped(values: np.ndarray) -> Mean:
     found = tails(float(values.mean()), signs @ values / n, exact=exact)
     # No flip is rarer than 1 in 2ⁿ, so fewer than five pairs can never tell.
     power = _t_power(n) if 2.0**-n <= ALPHA else 0.0
-    return Mean(float(values.mean()), *student(values), *found, power, exact)
+    return Outcome(float(values.mean()), *student(values), *found, power, exact, n)
 
 
-def paired(values: np.ndarray) -> Mean:
+def paired(values: np.ndarray) -> Outcome:
     """Whether a mean of paired differences is above zero, by Student's t.
 
     Of each architecture's mean over as many seeds this is the test of a mixed model in which
@@ -71,10 +49,10 @@ def paired(values: np.ndarray) -> Mean:
         return flipped(values)
     above: Any = stats.ttest_1samp(values, 0.0, alternative="greater")
     p = float(above.pvalue)
-    return Mean(float(values.mean()), *student(values), p, 1 - p, _t_power(n), False)
+    return Outcome(float(values.mean()), *student(values), p, 1 - p, _t_power(n), n=n)
 
 
-def equivalent(values: np.ndarray, margin: float) -> Mean:
+def equivalent(values: np.ndarray, margin: float) -> Outcome:
     """Whether a mean lies within ±margin: two one-sided t-tests (Schuirmann, 1987).
 
     Args:
@@ -87,7 +65,7 @@ def equivalent(values: np.ndarray, margin: float) -> Mean:
     """
     n, mean = len(values), float(values.mean())
     if n < 2:
-        return Mean(mean, math.nan, math.nan, 1.0, 1.0, 0.0, False)
+        return Outcome(mean, math.nan, math.nan, 1.0, 1.0, 0.0, n=n)
     error = max(float(values.std(ddof=1)) / math.sqrt(n), 1e-300)
     t: Any = stats.t(n - 1)
     above, below = (mean + margin) / error, (margin - mean) / error
@@ -96,7 +74,7 @@ def equivalent(values: np.ndarray, margin: float) -> Mean:
     critical = t.isf(ALPHA)
     reach = margin / error - critical
     power = max(0.0, 2 * float(t.cdf(reach)) - 1) if reach > 0 else 0.0
-    return Mean(mean, *student(values), p, against, power, False)
+    return Outcome(mean, *student(values), p, against, power, n=n)
 
 
 def student(values: np.ndarray) -> tuple[float, float]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from itertools import permutations
-from typing import NamedTuple
 
 import numpy as np
 
-from orchestrator.claims.statistics.correlation import ALPHA, stratum_ranks
+from orchestrator.claims.statistics.correlation import stratum_ranks
 from orchestrator.claims.statistics.means import student
+from orchestrator.claims.statistics.outcome import ALPHA, Outcome
 
 STEP = 1.0
 """Standard deviations between neighbours of the order where `power` tells its detection."""
@@ -18,31 +18,16 @@ _STUDIES = 2_000
 _SEED = 16
 
 
-class Order(NamedTuple):
-    """What was found.
-
-    Attributes:
-        value: Mean over blocks of Spearman's correlation with the stated order.
-        low: Lower end of its 95 % interval (Student's, over blocks).
-        high: Upper end.
-        p: P(an order kept at least as well), exact; ties count against it.
-        p_against: P(one kept at most as well).
-        power: P(p ≤ 0.05) if neighbours are `STEP` apart.
-    """
-
-    value: float
-    low: float
-    high: float
-    p: float
-    p_against: float
-    power: float
-
-
-def page(values: np.ndarray) -> Order:
+def page(values: np.ndarray) -> Outcome:
     """Whether values rise along each row.
 
     Args:
         values: [blocks, k], of k ≤ 6 treatments in the order stated; may be infinite.
+
+    Returns:
+        The effect is the mean over blocks of Spearman's correlation with the stated order, its
+        interval Student's over blocks; ties count against it. The power is that at neighbours
+        `STEP` apart.
     """
     blocks, k = values.shape
     place = np.arange(k) - (k - 1) / 2
@@ -62,10 +47,12 @@ def page(values: np.ndarray) -> Order:
     drawn = STEP * np.arange(k) + rng.standard_normal((_STUDIES, blocks, k))
     found = ((drawn.argsort(axis=2).argsort(axis=2) - (k - 1) / 2) @ place).sum(axis=1)
     places = np.rint(2 * found).astype(int) - blocks * least
-    return Order(
+    return Outcome(
         float(each.mean()) / whole,
         *student(each / whole),
         float(p[math.floor(total + 1e-9)]),
         float(chances[: math.ceil(total - 1e-9) + 1].sum()),
         float((p[places] <= ALPHA).mean()),
+        exact=True,
+        n=blocks,
     )

@@ -7,18 +7,18 @@ import math
 import numpy as np
 
 from orchestrator.claims.statistics.correlation import (
-    Association,
     degrees,
     fisher_interval,
     stratum_ranks,
     told,
 )
+from orchestrator.claims.statistics.outcome import NOTHING, Outcome
 from orchestrator.claims.statistics.permutation import rearrangements, tails
 
 
 def partial_association(
     x: np.ndarray, y: np.ndarray, covariates: np.ndarray, strata: np.ndarray
-) -> Association:
+) -> Outcome:
     """Spearman's partial correlation within strata, tested by Freedman and Lane's permutation.
 
     The ranks of x and y are freed of what is linear in the covariates' ranks; the residuals of y
@@ -33,7 +33,7 @@ def partial_association(
     keep = told(x, y, strata) & ~np.isnan(covariates).any(axis=1)
     keep[keep] = told(x[keep], y[keep], strata[keep])
     x, y, covariates, strata = x[keep], y[keep], covariates[keep], strata[keep]
-    none = Association(math.nan, math.nan, math.nan, 1.0, 1.0, math.nan, len(x), False)
+    none = NOTHING._replace(n=len(x))
     if len(x) < 2 or not covariates.shape[1]:
         return none
     others = np.column_stack([stratum_ranks(column, strata) for column in covariates.T])
@@ -53,7 +53,7 @@ def partial_association(
     null = np.divide(swapped @ a, lengths, out=np.zeros_like(lengths), where=lengths > 1e-12)
     found = tails(value, null, exact=ways.exact)
     interval = fisher_interval(value, free)
-    return Association(value, *interval, *found, math.nan, len(x), ways.exact)
+    return Outcome(value, *interval, *found, exact=ways.exact, n=len(x))
 
 
 def _rest(values: np.ndarray, basis: np.ndarray) -> np.ndarray:

@@ -7,37 +7,15 @@ statistic here is held against what rearranged outcomes yield, the choice of its
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 
 from orchestrator.claims.statistics.correlation import fisher_interval
+from orchestrator.claims.statistics.outcome import NOTHING, Outcome
 from orchestrator.claims.statistics.permutation import rearrangements, tails
 
 
-class Peak(NamedTuple):
-    """What was found.
-
-    Attributes:
-        value: The statistic, see the function.
-        low: Lower end of its 95 % interval; NaN if it has none.
-        high: Upper end.
-        p: P(as large) under rearrangement.
-        p_against: P(as small).
-        exact: Whether p is of all rearrangements.
-        n: Values used.
-    """
-
-    value: float
-    low: float
-    high: float
-    p: float
-    p_against: float
-    exact: bool
-    n: int
-
-
-def quadratic(x: np.ndarray, y: np.ndarray, strata: np.ndarray) -> Peak:
+def quadratic(x: np.ndarray, y: np.ndarray, strata: np.ndarray) -> Outcome:
     """Partial correlation of y with −x², x allowed for, pooled over strata.
 
     Args:
@@ -47,7 +25,7 @@ def quadratic(x: np.ndarray, y: np.ndarray, strata: np.ndarray) -> Peak:
     """
     x, y, strata = _usable(x, y, strata, levels=3)
     if not len(x):
-        return Peak(math.nan, math.nan, math.nan, 1.0, 1.0, False, 0)
+        return NOTHING
     bend, projector = np.empty(len(x)), np.zeros((len(x), len(x)))
     for stratum in np.unique(strata):
         mine = strata == stratum
@@ -65,10 +43,10 @@ def quadratic(x: np.ndarray, y: np.ndarray, strata: np.ndarray) -> Peak:
     value = float(correlate(y[None])[0])
     found = tails(value, correlate(y[ways.order]), exact=ways.exact)
     interval = fisher_interval(value, len(x) - 2 * len(np.unique(strata)) - 2, 1.0)
-    return Peak(value, *interval, *found, ways.exact, len(x))
+    return Outcome(value, *interval, *found, exact=ways.exact, n=len(x))
 
 
-def two_lines(x: np.ndarray, y: np.ndarray, strata: np.ndarray) -> Peak:
+def two_lines(x: np.ndarray, y: np.ndarray, strata: np.ndarray) -> Outcome:
     """Simonsohn's (2018) two lines: one that rises up to a break and one that falls after it.
 
     Of every break between the levels of x, the smaller t of the two slopes (the right one's
@@ -82,7 +60,7 @@ def two_lines(x: np.ndarray, y: np.ndarray, strata: np.ndarray) -> Peak:
     """
     x, y, strata = _usable(x, y, strata, levels=4)
     if not len(x):
-        return Peak(math.nan, math.nan, math.nan, 1.0, 1.0, False, 0)
+        return NOTHING
     ways = rearrangements(strata)
     names = np.unique(strata)
     value, null = 0.0, np.zeros(len(ways.order))
@@ -91,7 +69,7 @@ def two_lines(x: np.ndarray, y: np.ndarray, strata: np.ndarray) -> Peak:
         value += float(_best_break(x[mine], y[mine][None])[0]) / len(names)
         null += _best_break(x[mine], y[ways.order[:, mine]]) / len(names)
     found = tails(value, null, exact=ways.exact)
-    return Peak(value, math.nan, math.nan, *found, ways.exact, len(x))
+    return Outcome(value, math.nan, math.nan, *found, exact=ways.exact, n=len(x))
 
 
 def interior_chance(x: np.ndarray) -> float:

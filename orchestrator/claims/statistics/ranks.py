@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
 
-from orchestrator.claims.statistics.correlation import ALPHA
+from orchestrator.claims.statistics.outcome import ALPHA, Outcome
 
 LEAD = 1.0
 """Standard deviations of a rival by which the one is ahead, where `power` tells its detection."""
@@ -18,32 +17,17 @@ _STUDIES = 2_000
 _SEED = 14
 
 
-class Placing(NamedTuple):
-    """Where the one stands among its rivals.
-
-    Attributes:
-        beaten: Share of all rivals that it beats, ties as half.
-        low: Lower end of that share's 95 % interval (Clopper and Pearson), given the one.
-        high: Upper end.
-        p: P(places at least as good in sum), were every place as likely.
-        p_against: P(places at most as good).
-        power: P(p ≤ 0.05) if it is `LEAD` ahead.
-    """
-
-    beaten: float
-    low: float
-    high: float
-    p: float
-    p_against: float
-    power: float
-
-
-def placing(one: Sequence[float], rivals: Sequence[np.ndarray]) -> Placing:
+def placing(one: Sequence[float], rivals: Sequence[np.ndarray]) -> Outcome:
     """Places of the one in several groups, more being better.
 
     Args:
         one: Its value in each group.
         rivals: Their values in each group, at least one.
+
+    Returns:
+        The effect is the share of all rivals that it beats, ties as half, with Clopper and
+        Pearson's interval, given the one; p is of the places' sum, were every place as likely. The
+        power is that at a lead of `LEAD`.
     """
     sizes = [len(group) for group in rivals]
     beaten = [
@@ -53,7 +37,7 @@ def placing(one: Sequence[float], rivals: Sequence[np.ndarray]) -> Placing:
     chances = _chances(sizes)
     total = sum(beaten)
     wins = stats.binomtest(round(total), sum(sizes)).proportion_ci(1 - ALPHA, "exact")
-    return Placing(
+    return Outcome(
         total / sum(sizes),
         float(wins.low),
         float(wins.high),
@@ -61,6 +45,8 @@ def placing(one: Sequence[float], rivals: Sequence[np.ndarray]) -> Placing:
         float(chances[math.floor(total) :].sum()),
         float(chances[: math.ceil(total) + 1].sum()),
         _power(sizes, chances),
+        exact=True,
+        n=len(sizes),
     )
 
 

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
-from orchestrator.claims.statistics.correlation import (
-    Association,
-    fisher_interval,
-    told,
-)
+from orchestrator.claims.statistics.correlation import fisher_interval, told
+from orchestrator.claims.statistics.outcome import NOTHING, Outcome
 from orchestrator.claims.statistics.permutation import rearrangements, tails
 
 _ALMOST = 1 - 1e-6
@@ -19,7 +14,7 @@ _ALMOST = 1 - 1e-6
 _PAIRS_AT_ONCE = 2_000_000
 
 
-def jonckheere(levels: np.ndarray, y: np.ndarray, strata: np.ndarray) -> Association:
+def jonckheere(levels: np.ndarray, y: np.ndarray, strata: np.ndarray) -> Outcome:
     """Share of the pairs of unequal level whose outcomes are in the levels' order, less the rest.
 
     That is Somers' D of the outcome on the level, pooled over strata; 1 is a perfect trend. Its
@@ -34,7 +29,7 @@ def jonckheere(levels: np.ndarray, y: np.ndarray, strata: np.ndarray) -> Associa
     levels, y, strata = levels[keep], y[keep], strata[keep]
     low, high = np.nonzero((levels[:, None] < levels) & (strata[:, None] == strata))
     if not len(low):
-        return Association(math.nan, math.nan, math.nan, 1.0, 1.0, math.nan, 0, False)
+        return NOTHING
     agrees = np.sign(np.where(y[None] == y[:, None], 0.0, np.where(y[None] > y[:, None], 1, -1)))
     value = float(agrees[low, high].mean())
     ways = rearrangements(strata)
@@ -49,4 +44,4 @@ def jonckheere(levels: np.ndarray, y: np.ndarray, strata: np.ndarray) -> Associa
     # Fisher's z has no known variance with so many ties, so that without a trend serves.
     spread = float((np.arctanh(np.clip(null, -_ALMOST, _ALMOST)) ** 2).mean())
     interval = fisher_interval(value, 1, spread)
-    return Association(value, *interval, *found, math.nan, len(y), ways.exact)
+    return Outcome(value, *interval, *found, exact=ways.exact, n=len(y))

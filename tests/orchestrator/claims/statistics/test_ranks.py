@@ -14,13 +14,13 @@ def test_p_is_the_share_of_equally_likely_places():
     sums = [a + b for a, b in product(range(5), range(3))]
     assert found.p == pytest.approx(sum(s >= 4 for s in sums) / 15)
     assert found.p_against == pytest.approx(sum(s <= 4 for s in sums) / 15)
-    assert found.beaten == pytest.approx(4 / 6)
+    assert found.value == pytest.approx(4 / 6)
     assert found.low < 4 / 6 < found.high
 
 
 def test_a_tie_counts_half_and_for_nobody():
     found = placing([2.0], [np.array([1.0, 2, 3])])
-    assert found.beaten == 0.5
+    assert found.value == 0.5
     assert found.p == pytest.approx(3 / 4)  # as if it beat one of three
     assert found.p_against == pytest.approx(3 / 4)
 
