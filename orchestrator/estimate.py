@@ -13,7 +13,7 @@ from functools import lru_cache
 from results_schema.genotype import Genotype
 from results_schema.surface import SurfaceSpec
 from results_schema.trial import NetworkSpec, TrialSpec
-from workers.cells.cost import count
+from workers.cells.cost import count_on
 from workers.data.catalog import describe
 
 BACKWARD = 2
@@ -40,15 +40,7 @@ def multiply_adds(spec: TrialSpec) -> int:
 @lru_cache(maxsize=10_000)
 def _forward(genotype: Genotype, network: NetworkSpec, dataset: str) -> int:
     """Of one image; the same for every rate and seed."""
-    data = describe(dataset)
-    return count(
-        genotype,
-        network,
-        in_channels=data.channels,
-        classes=data.classes,
-        image=data.size,
-        stem_stride=network.stem_stride,
-    ).multiply_adds
+    return count_on(genotype, network, dataset).multiply_adds
 
 
 def seconds(spec: TrialSpec, device: str) -> float:

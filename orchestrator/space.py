@@ -6,8 +6,7 @@ from collections.abc import Collection
 
 from orchestrator.plan import Plan
 from results_schema.trial import TrialSpec
-from workers.cells.cost import count
-from workers.data.catalog import describe
+from workers.cells.cost import count_on
 
 PARAMETER = 8.3
 """Bytes of a checkpoint for each parameter: its weight and momentum, and a share of the running
@@ -23,16 +22,8 @@ IN_HAND = 2
 
 def checkpoint(spec: TrialSpec) -> int:
     """Bytes of a trial's last checkpoint."""
-    data, size = describe(spec.dataset), spec.network
-    parameters = count(
-        spec.genotype,
-        size,
-        in_channels=data.channels,
-        classes=data.classes,
-        image=data.size,
-        stem_stride=size.stem_stride,
-        auxiliary=spec.recipe.auxiliary > 0,
-    ).parameters
+    size, head = spec.network, spec.recipe.auxiliary > 0
+    parameters = count_on(spec.genotype, size, spec.dataset, auxiliary=head).parameters
     return int(PARAMETER * parameters) + CELL * size.cells + STATE_ROW * spec.recipe.epochs
 
 

@@ -19,6 +19,16 @@ from results_schema import seal
 from results_schema.columns import INT, LONG, REAL, TEXT, TIME, WHERE, noted, result, table
 from results_schema.errors import CorruptData, SpecError
 
+_NAME = (
+    result("base", TEXT, "the published genotype"),
+    result("variant", TEXT, "name of the cell: the base's own, or how it was drawn from it"),
+    result("index", INT, "place on a figure's axis; 0 is the base"),
+)
+_SHAPE = (
+    result("width", REAL, "of the normal cell (Section 3.2)", unit="c"),
+    result("depth", INT, "of the normal cell (Section 3.2)", unit="edges"),
+)
+
 METRICS = table(
     "metrics",
     result("trial_id", TEXT, "the trial"),
@@ -45,8 +55,7 @@ TRIALS = table(
     result("seed", LONG, "of every draw"),
     result("precision", TEXT, "of the arithmetic"),
     result("recipe_version", INT, "of the training algorithm"),
-    result("width", REAL, "of the normal cell (Section 3.2)", unit="c"),
-    result("depth", INT, "of the normal cell (Section 3.2)", unit="edges"),
+    *_SHAPE,
     result("parameters", LONG, "trainable numbers of the network"),
     result("epochs", INT, "epochs trained; fewer than the recipe's if the trial diverged"),
     result("train_loss", REAL, "after the last epoch", unit="nat"),
@@ -67,26 +76,20 @@ MEMBERS = table(
     "members",
     result("experiment", TEXT, "name of the experiment"),
     result("profile", TEXT, "the profile it was launched with, or null", null=True),
-    result("base", TEXT, "the published genotype"),
-    result("variant", TEXT, "name of the cell: the base's own, or how it was drawn from it"),
-    result("index", INT, "place on a figure's axis; 0 is the base"),
+    *_NAME,
     result("named_dataset", TEXT, "the data set that the experiment names"),
     result("dataset", TEXT, "the one trained on; a profile may put a stand-in"),
     result("learning_rate", REAL, "at the first epoch"),
     result("seed", LONG, "of every draw"),
-    result("width", REAL, "of the normal cell (Section 3.2)", unit="c"),
-    result("depth", INT, "of the normal cell (Section 3.2)", unit="edges"),
+    *_SHAPE,
     result("trial_id", TEXT, "the trial"),
 )
 
 CELLS = table(
     "cells",
     result("experiment", TEXT, "name of the experiment"),
-    result("base", TEXT, "the published genotype"),
-    result("variant", TEXT, "name of the cell: the base's own, or how it was drawn from it"),
-    result("index", INT, "place on a figure's axis; 0 is the base"),
-    result("width", REAL, "of the normal cell (Section 3.2)", unit="c"),
-    result("depth", INT, "of the normal cell (Section 3.2)", unit="edges"),
+    *_NAME,
+    *_SHAPE,
     result("genotype", TEXT, "both cells, as JSON"),
 )
 """The cells that an experiment names: those of its members, and those that it only draws."""

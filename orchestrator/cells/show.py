@@ -120,15 +120,10 @@ def draw_rows(rows: Sequence[Row], path: Path, *, reduction: bool, labelled: boo
         ConfigError: The suffix is unknown, the file cannot be written, or a cell is too large.
         MachineError: There is no browser for a picture.
     """
-    from orchestrator.figures.browser import Browser
-    from orchestrator.figures.export import FORMATS, to_page
+    from orchestrator.figures.export import check_suffix, save_figure
     from orchestrator.figures.topology import plot_topology, topology_data
 
-    suffix = path.suffix.removeprefix(".").lower()
-    if suffix not in FORMATS:
-        raise ConfigError(
-            f"cannot draw to {str(path)!r}", fix=f"end its name in .{', .'.join(FORMATS)}"
-        )
+    check_suffix(path)
     several = len({row.base for row in rows}) > 1
     cells = []
     for row in rows:
@@ -138,15 +133,7 @@ def draw_rows(rows: Sequence[Row], path: Path, *, reduction: bool, labelled: boo
         if reduction:
             cells.append((f"{name}, reduction", row.genotype.reduce))
     figure = plot_topology(topology_data(cells), labelled=labelled)
-    if suffix == "html":
-        data = to_page(figure).encode()
-    else:
-        with Browser() as browser:
-            data = browser.render(figure, suffix)
-    try:
-        path.write_bytes(data)
-    except OSError as error:
-        raise ConfigError(f"cannot write: {error.strerror}", where=str(path)) from error
+    save_figure(figure, path)
 
 
 def _everything(records: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -10,9 +10,8 @@ from typing import Any, NamedTuple
 from results_schema.errors import SpecError
 from results_schema.genotype import Genotype
 from results_schema.trial import NetworkSpec, TrialSpec
-from workers.cells.cost import count
+from workers.cells.cost import count_on
 from workers.cells.topology import live_depth, live_nodes, live_width, used_inputs
-from workers.data.catalog import describe
 
 BASE, ADAPTED, CONNECTIONS, OPERATIONS = "base", "adapted", "connections", "operations"
 
@@ -88,14 +87,6 @@ def _spec(text: Any) -> TrialSpec | None:
 @lru_cache(maxsize=10_000)
 def _live_parameters(genotype: Genotype, network: NetworkSpec, dataset: str) -> float:
     try:
-        data = describe(dataset)
-        return count(
-            genotype,
-            network,
-            in_channels=data.channels,
-            classes=data.classes,
-            image=data.size,
-            stem_stride=network.stem_stride,
-        ).live_parameters
+        return count_on(genotype, network, dataset).live_parameters
     except SpecError:
         return math.nan

@@ -8,28 +8,11 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from orchestrator.figures.members import Member, group, read_members
+from orchestrator.figures.members import COLUMNS, DATASETS, Member, group, read_members
 from orchestrator.figures.scales import focus_range
 
-COLUMNS = (
-    "base",
-    "variant",
-    "index",
-    "named_dataset",
-    "dataset",
-    "learning_rate",
-    "seed",
-    "width",
-    "depth",
-    "trial_id",
-    "status",
-    "test_accuracy",
-    "parameters",
-)
-"""What is read of a row; the rest of the joined tables is ignored."""
-
 RESULTS = ("status", "test_accuracy", "parameters")
-DATASETS = ("named_dataset", "dataset")
+"""What is read of a trial."""
 
 
 class Run(NamedTuple):
@@ -154,7 +137,7 @@ def accuracy_by_index_data(trials: pd.DataFrame) -> AccuracyByIndex:
     same member counts once.
 
     Args:
-        trials: One row per member with the `COLUMNS`; accuracies from 0 to 1.
+        trials: One row per member with `members.COLUMNS` and `RESULTS`; accuracies from 0 to 1.
 
     Raises:
         ConfigError: There are no trials, or a column is lacking or has empty places.

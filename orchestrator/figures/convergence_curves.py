@@ -11,27 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from orchestrator.figures.members import Member, group, read_members
+from orchestrator.figures.members import COLUMNS, DATASETS, Member, group, read_members
 from orchestrator.figures.scales import focus_range
 from orchestrator.figures.tracks import Mean, Track, make_track, mean_of
 from results_schema.errors import ConfigError
-
-COLUMNS = (
-    "base",
-    "variant",
-    "index",
-    "named_dataset",
-    "dataset",
-    "learning_rate",
-    "seed",
-    "width",
-    "depth",
-    "trial_id",
-    "status",
-)
-"""What is read of a member."""
-
-DATASETS = ("named_dataset", "dataset")
 
 SPANS = 50
 """By default a curve is smoothed over this part of the epochs."""

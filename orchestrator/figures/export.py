@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import plotly.io as pio
@@ -77,6 +78,38 @@ def write_figure(
                 return [f"{skipped} skipped: {error.what}; {error.fix}"]
             write(suffix, data)
     return []
+
+
+def check_suffix(path: Path) -> str:
+    """The suffix of a figure's file, without its dot.
+
+    Raises:
+        ConfigError: It is none of `FORMATS`.
+    """
+    suffix = path.suffix.removeprefix(".").lower()
+    if suffix not in FORMATS:
+        raise ConfigError(
+            f"cannot draw to {str(path)!r}", fix=f"end its name in .{', .'.join(FORMATS)}"
+        )
+    return suffix
+
+
+def save_figure(figure: go.Figure, path: Path) -> None:
+    """Writes a figure to a file; its suffix says how.
+
+    Raises:
+        ConfigError: The suffix is none of `FORMATS`, or the file cannot be written.
+        MachineError: There is no browser for a picture.
+    """
+    if (suffix := check_suffix(path)) == "html":
+        data = to_page(figure).encode()
+    else:
+        with Browser() as browser:
+            data = browser.render(figure, suffix)
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise ConfigError(f"cannot write: {error.strerror}", where=str(path)) from error
 
 
 def to_page(figure: go.Figure, plotly: Literal[True, "directory"] = True) -> str:

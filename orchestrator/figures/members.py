@@ -12,6 +12,21 @@ from results_schema.errors import ConfigError
 Member = dict[Any, Any]
 """A row: column to value."""
 
+DATASETS = ("named_dataset", "dataset")
+
+COLUMNS = (
+    "base",
+    "variant",
+    "index",
+    *DATASETS,
+    "learning_rate",
+    "seed",
+    "width",
+    "depth",
+    "trial_id",
+)
+"""What is known of a member before it is trained."""
+
 
 def read_members(
     figure: str, table: pd.DataFrame, columns: Sequence[str], results: Sequence[str] = ()
@@ -21,13 +36,14 @@ def read_members(
     Args:
         figure: The kind of figure, for messages.
         table: One row per member.
-        columns: What is read of a row.
-        results: Those of the columns that are empty before a trial has ended.
+        columns: What is read of a member.
+        results: What is read beside them, empty before a trial has ended.
 
     Raises:
         ConfigError: There are no rows, or a column is lacking or has empty places.
     """
-    if lacking := [name for name in columns if name not in table.columns]:
+    every = (*columns, *results)
+    if lacking := [name for name in every if name not in table.columns]:
         raise ConfigError(
             f"the trials of {figure} lack {', '.join(lacking)}",
             fix="join the members of an experiment with its trials",
@@ -37,17 +53,16 @@ def read_members(
             f"{figure} has no trials to show",
             fix="name at least one base and one data set in the experiment",
         )
-    known = [name for name in columns if name not in results]
-    for name in known:
+    for name in columns:
         if pd.isna(table[name]).to_numpy().any():
             raise ConfigError(
                 f"column {name} of the trials of {figure} has empty places",
                 fix="write the experiment's members again: launch it once more",
             )
     first: dict[tuple[Any, ...], Member] = {}
-    for row in table[list(columns)].itertuples(index=False, name=None):
-        member = dict(zip(columns, row, strict=True))
-        first.setdefault(tuple(member[name] for name in known), member)
+    for row in table[list(every)].itertuples(index=False, name=None):
+        member = dict(zip(every, row, strict=True))
+        first.setdefault(tuple(member[name] for name in columns), member)
     return list(first.values())
 
 

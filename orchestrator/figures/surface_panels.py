@@ -8,23 +8,11 @@ from typing import Any
 
 import pandas as pd
 
+from orchestrator.figures.members import COLUMNS
 from orchestrator.figures.planes import Plane, assemble
 from results_schema.errors import ConfigError
 
-MEMBER = (
-    "base",
-    "variant",
-    "index",
-    "named_dataset",
-    "dataset",
-    "learning_rate",
-    "seed",
-    "width",
-    "depth",
-    "trial_id",
-    "surface_id",
-    "kind",
-)
+MEMBER = (*COLUMNS, "surface_id", "kind")
 """What is known of a surface before it is measured."""
 
 FOUND = (

@@ -12,12 +12,11 @@ import pandas as pd
 from orchestrator.cells import printed
 from orchestrator.cells.comparison import INPUTS, NETWORK
 from orchestrator.cells.sheet import Sheet
+from orchestrator.tables.beside import bases_of, by_base
 from orchestrator.tables.numbers import NONE, fixed, signed
 from results_schema.errors import ConfigError
 from results_schema.genotype import Genotype
 from workers.cells import cost
-
-HEADS = ("paper, 10⁶", "counted, 10⁶", "difference")
 
 
 @dataclass(frozen=True)
@@ -47,6 +46,16 @@ class Entry:
             return None
         return round(round(self.parameters / 1e6, 2) - self.printed, 10)
 
+    @property
+    def compared(self) -> bool:
+        """Whether the paper prints a number."""
+        return self.printed is not None
+
+    @property
+    def differs(self) -> bool:
+        """Whether the paper prints another number."""
+        return bool(self.difference)
+
     def record(self) -> dict[str, Any]:
         """The entry as plain data."""
         return asdict(self) | {"difference": self.difference}
@@ -68,34 +77,16 @@ def parameters_data(cells: pd.DataFrame) -> list[Entry]:
 
 def parameters_sheet(entries: Sequence[Entry]) -> Sheet:
     """A row to an index, and below them how far sizes are apart (1 − smallest / largest)."""
-    bases = list(dict.fromkeys(entry.base for entry in entries))
-    found = {(entry.base, entry.index): entry for entry in entries}
-    notes: list[str] = []
-    rows, marks = [], {}
-    for index in range(max(entry.index for entry in entries) + 1):
-        row = [f"C{index}"]
-        for base in bases:
-            entry = found.get((base, index))
-            row += _texts(entry)
-            if entry and entry.difference:
-                why = entry.explanation or "not as printed"
-                notes += [why] if why not in notes else []
-                marks[index, len(row) - 2] = notes.index(why) + 1
-        rows.append(row)
-    rows.append(["spread", *(text for base in bases for text in _spread(entries, base))])
-    compared = [entry for entry in entries if entry.printed is not None]
-    agreed = sum(not entry.difference for entry in compared)
-    return Sheet(
+    spreads = [text for base in bases_of(entries) for text in _spread(entries, base)]
+    return by_base(
         "Table 3: parameters of operation variants",
-        ["", *(f"{base}\n{head}" for base in bases for head in HEADS)],
-        rows,
-        marks,
-        notes,
-        (
-            f"{agreed} of {len(compared)} numbers are as printed.",
-            "Parameters are counted without the auxiliary head at 20 cells and 36 channels. The"
-            " spread is 1 − smallest / largest; the paper says about 30 %.",
-        ),
+        entries,
+        ("paper, 10⁶", "counted, 10⁶", "difference"),
+        _texts,
+        noun="numbers",
+        remark="Parameters are counted without the auxiliary head at 20 cells and 36 channels. The"
+        " spread is 1 − smallest / largest; the paper says about 30 %.",
+        below=[["spread", *spreads]],
     )
 
 
@@ -117,9 +108,7 @@ def _entry(row: dict[Any, Any]) -> Entry:
     return replace(entry, explanation=why)
 
 
-def _texts(entry: Entry | None) -> list[str]:
-    if entry is None:
-        return [NONE] * len(HEADS)
+def _texts(entry: Entry) -> list[str]:
     return [fixed(entry.printed), fixed(entry.parameters / 1e6), signed(entry.difference)]
 
 

@@ -12,6 +12,7 @@ import pandas as pd
 from orchestrator.cells import printed
 from orchestrator.cells.comparison import pair_up, shape_label
 from orchestrator.cells.sheet import Sheet
+from orchestrator.tables.beside import by_base
 from orchestrator.tables.numbers import NONE
 from results_schema.errors import ConfigError, SpecError
 from results_schema.genotype import Genotype
@@ -40,6 +41,11 @@ class Entry:
     width: float
     depth: int
     explanation: str = ""
+
+    @property
+    def compared(self) -> bool:
+        """Whether the paper prints a shape."""
+        return self.printed is not None
 
     @property
     def differs(self) -> bool:
@@ -101,34 +107,14 @@ def shapes_data(cells: pd.DataFrame) -> list[Entry]:
 
 def shapes_sheet(entries: Sequence[Entry]) -> Sheet:
     """A row to an index; of each base the paper's shape, ours and the variant that has it."""
-    bases = list(dict.fromkeys(entry.base for entry in entries))
-    found = {(entry.base, entry.index): entry for entry in entries}
-    notes: list[str] = []
-    rows, marks = [], {}
-    for index in range(max(entry.index for entry in entries) + 1):
-        row = [f"C{index}" if index else "base"]
-        for base in bases:
-            entry = found.get((base, index))
-            row += _texts(entry)
-            if entry and entry.differs:
-                why = entry.explanation or "not as printed"
-                notes += [why] if why not in notes else []
-                marks[index, len(row) - 2] = notes.index(why) + 1
-        rows.append(row)
-    compared = [entry for entry in entries if entry.printed]
-    agreed = sum(not entry.differs for entry in compared)
-    heads = ("paper", "ours", "variant")
-    return Sheet(
+    return by_base(
         "Table 2: width and depth of connection variants",
-        ["", *(f"{base}\n{head}" for base in bases for head in heads)],
-        rows,
-        marks,
-        notes,
-        (
-            f"{agreed} of {len(compared)} shapes are as printed.",
-            "Width (in channels c of a node) and depth (in edges) are of the normal cell, over"
-            " nodes that reach the output.",
-        ),
+        entries,
+        ("paper", "ours", "variant"),
+        _texts,
+        noun="shapes",
+        remark="Width (in channels c of a node) and depth (in edges) are of the normal cell, over"
+        " nodes that reach the output.",
     )
 
 
@@ -151,8 +137,6 @@ def _label(shape: tuple[float, int] | None) -> str:
     return shape_label(*shape) if shape else ""
 
 
-def _texts(entry: Entry | None) -> list[str]:
-    if entry is None:
-        return [NONE] * 3
+def _texts(entry: Entry) -> list[str]:
     paper = shape_label(*entry.printed) if entry.printed else NONE
     return [paper, shape_label(entry.width, entry.depth), entry.variant]

@@ -19,7 +19,6 @@ from orchestrator.theory.sheets import (
     trials_sheet,
 )
 from orchestrator.theory.trials import TrialBound, trial_bounds
-from results_schema.errors import ConfigError
 from results_schema.results import Results
 from workers.theory.checks import Settings, check_cells
 from workers.theory.comparison import Comparison
@@ -62,7 +61,9 @@ def show_theory(
         MachineError: There is no browser for a picture.
     """
     if draw:
-        _suffix(draw)
+        from orchestrator.figures.export import check_suffix
+
+        check_suffix(Path(draw))  # before all the work
     trials = _trials(experiments, location)
     comparisons = [*check_descents(settings.seed), *check_cells(settings)]
     _tell(comparisons, trials, settings, form)
@@ -128,31 +129,13 @@ def _measured(trials: Sequence[TrialBound]) -> list[Comparison]:
     return found
 
 
-def _suffix(path: str) -> str:
-    from orchestrator.figures.export import FORMATS
-
-    suffix = Path(path).suffix.removeprefix(".").lower()
-    if suffix not in FORMATS:
-        raise ConfigError(f"cannot draw to {path!r}", fix=f"end its name in .{', .'.join(FORMATS)}")
-    return suffix
-
-
 def _draw(comparisons: Sequence[Comparison], path: Path, *, quiet: bool) -> None:
     from orchestrator.figures.bounds import bounds_data, plot_bounds
-    from orchestrator.figures.browser import Browser
-    from orchestrator.figures.export import to_page
+    from orchestrator.figures.export import save_figure
 
     figure = plot_bounds(
         bounds_data([one for one in comparisons if one.statement in DRAWN]),
         "Bounds of the theory against what was computed",
     )
-    if (suffix := _suffix(str(path))) == "html":
-        data = to_page(figure).encode()
-    else:
-        with Browser() as browser:
-            data = browser.render(figure, suffix)
-    try:
-        path.write_bytes(data)
-    except OSError as error:
-        raise ConfigError(f"cannot write: {error.strerror}", where=str(path)) from error
+    save_figure(figure, path)
     Console(stderr=quiet, soft_wrap=True).print(f"drawn: {path}", markup=False, highlight=False)

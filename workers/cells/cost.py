@@ -10,6 +10,7 @@ from results_schema.genotype import INPUTS, Genotype
 from results_schema.trial import NetworkSpec
 from workers.cells.stack import STEM, Place, auxiliary_index, stack
 from workers.cells.topology import live_nodes
+from workers.data.catalog import describe
 
 AUXILIARY_MAP = 8
 """Height and width in pixels of the map that the auxiliary head takes."""
@@ -77,6 +78,26 @@ def count(
         if auxiliary and index == auxiliary_index(size.cells):
             total += _auxiliary_head(place.output, classes)
     return total + _linear(places[-1].output, classes)
+
+
+def count_on(
+    genotype: Genotype, size: NetworkSpec, dataset: str, *, auxiliary: bool = False
+) -> Cost:
+    """The cost of a network on a data set, by its name.
+
+    Raises:
+        SpecError: As for `count`, or there is no such data set.
+    """
+    data = describe(dataset)
+    return count(
+        genotype,
+        size,
+        in_channels=data.channels,
+        classes=data.classes,
+        image=data.size,
+        stem_stride=size.stem_stride,
+        auxiliary=auxiliary,
+    )
 
 
 def check_image(image: int, stem_stride: int, *, auxiliary: bool) -> int:

@@ -5,7 +5,8 @@ import math
 import pandas as pd
 import pytest
 
-from orchestrator.figures.accuracy import COLUMNS, accuracy_by_index_data
+from orchestrator.figures.accuracy import RESULTS, accuracy_by_index_data
+from orchestrator.figures.members import COLUMNS
 from results_schema.errors import ConfigError
 
 
@@ -121,7 +122,7 @@ def test_nothing_trained_yet_still_makes_panels(join, make_member):
     assert sum(len(point.missing) for point in data.points) == 14
 
 
-@pytest.mark.parametrize("column", COLUMNS)
+@pytest.mark.parametrize("column", [*COLUMNS, *RESULTS])
 def test_a_lacking_column_is_named(join, make_member, column):
     trials = join([make_member("DARTS", 0)], {}).drop(columns=column)
     with pytest.raises(ConfigError, match=f"lack {column}"):
@@ -130,7 +131,7 @@ def test_a_lacking_column_is_named(join, make_member, column):
 
 def test_no_trials_at_all_is_an_error():
     with pytest.raises(ConfigError, match="no trials"):
-        accuracy_by_index_data(pd.DataFrame(columns=list(COLUMNS)))
+        accuracy_by_index_data(pd.DataFrame(columns=[*COLUMNS, *RESULTS]))
 
 
 def test_an_empty_place_in_a_member_is_an_error(join, make_member):
