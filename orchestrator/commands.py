@@ -16,7 +16,7 @@ from orchestrator.plan import Plan, make_plan
 from orchestrator.record import record
 from orchestrator.speeds import measured
 from results_schema import layout
-from results_schema.errors import ConfigError
+from results_schema.errors import ConfigError, NasSweepError
 from results_schema.store import LocalStore, open_store
 from results_schema.trial import TrialSpec
 
@@ -129,7 +129,8 @@ def _work(
 
 def _say_nothing_left(plan: Plan, console: Console) -> None:
     if not plan.alone:
-        console.print("nothing to train: every trial has ended")
+        ended = "every trial has ended" if plan.trials else "no trial is named"
+        console.print(f"nothing to train: {ended}")
     if untrained := len({s.trial.trial_id for s in plan.wanted.values()} - set(plan.ended)):
         console.print(f"{untrained} trials have not ended: nas-sweep launch trains them")
     elif plan.wanted:
@@ -169,6 +170,10 @@ def _show(
     for name in names:
         print_results(results.trials(name), console)
     if figures:
-        exhibits = publish(results, names, console)
-        place = write_report(results, names, exhibits)
+        try:
+            place = write_report(store, names, publish(results, names, console))
+        except NasSweepError as error:
+            # What was trained is told all the same.
+            console.print(f"no report: {error}", style="red", markup=False, highlight=False)
+            return
         console.print(f"report: {place}", markup=False, highlight=False)

@@ -76,14 +76,14 @@ class Experiment(Declaration):
         name: The file's name without its suffix.
         profile: Name of the profile that was applied.
         stand_ins: Data sets that take the place of others.
-        auxiliarystand_ins: Those that do so under a recipe with an auxiliary head, which needs
+        auxiliary_stand_ins: Those that do so under a recipe with an auxiliary head, which needs
             larger images.
     """
 
     name: FileName
     profile: str | None = None
     stand_ins: dict[DatasetName, DatasetName] = {}
-    auxiliarystand_ins: dict[DatasetName, DatasetName] = {}
+    auxiliary_stand_ins: dict[DatasetName, DatasetName] = {}
 
     def members(self) -> list[Member]:
         """The trials: by data set, learning rate, seed, genotype and index, in this order."""
@@ -105,7 +105,7 @@ class Experiment(Declaration):
 
     def stand_in(self, dataset: str) -> str:
         """The data set that is trained on where the experiment names this one."""
-        larger = self.auxiliarystand_ins if self.recipe.of(dataset).auxiliary else {}
+        larger = self.auxiliary_stand_ins if self.recipe.of(dataset).auxiliary else {}
         return (self.stand_ins | larger).get(dataset, dataset)
 
     def _spec(self, genotype: Genotype, dataset: str, rate: float, seed: int) -> TrialSpec:
@@ -171,7 +171,7 @@ def load_experiment(
         name=path.stem,
         profile=profile,
         stand_ins=stand_ins,
-        auxiliarystand_ins=larger,
+        auxiliary_stand_ins=larger,
         **parts,
     )
     if experiment.landscape != Landscape():

@@ -70,7 +70,7 @@ def describe(plan: Plan, console: Console, speeds: Speeds = GUESSED) -> None:
             hours = total_seconds(work, device, speeds) / 3600
             unit = "GPU-hours" if device == "cuda" else "core-hours"
             shown = f"{hours:,.0f}" if hours >= 10 else f"{hours:.2g}"
-            told = f"{takes}: {shown} {unit} ({speeds.basis(device)})"
+            told = f"{takes}: {shown} {unit} ({speeds.basis(work, device)})"
             console.print(("that takes " if device == "cuda" else "or ") + told, highlight=False)
         disk = space.needed(plan, kept=(), side_by_side=cores())
         console.print(f"and up to {amount(disk)} of disk", highlight=False)

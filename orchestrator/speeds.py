@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.estimate import seconds, surface_seconds
 from orchestrator.words import span
 from results_schema import layout, tables
-from results_schema.errors import NasSweepError
+from results_schema.errors import NasSweepError, SpecError
 from results_schema.store import Store
 from results_schema.surface import SurfaceSpec
 from results_schema.surface_tables import SURFACES
@@ -38,10 +38,10 @@ class Speeds:
         found = self.ratios.get((kind, device))
         return statistics.median(found) if found else 1.0
 
-    def basis(self, device: str) -> str:
-        """What an estimate for a device rests on, in words."""
-        count = sum(len(found) for (_, on), found in self.ratios.items() if on == device)
-        return f"from {count} measured" if count else "rough"
+    def basis(self, work: Sequence[TrialSpec | SurfaceSpec], device: str) -> str:
+        """What an estimate of some work on a device rests on, in words."""
+        counts = [len(self.ratios.get((kind, device), ())) for kind in {*map(_kind, work)}]
+        return f"from {sum(counts)} measured" if counts and all(counts) else "rough"
 
 
 GUESSED = Speeds()
@@ -52,18 +52,9 @@ def measured(store: Store) -> Speeds:
     """The speeds of a store, from a sample of its ended trials and finished surfaces."""
     ratios: dict[tuple[str, str], list[float]] = {}
     for row in _sample(store, layout.TRIALS, tables.TRIALS):
-        spec = TrialSpec.from_json(row["spec"])
-        device = "cuda" if row["gpu"] else "cpu"
-        guess = seconds(spec, device) * row["epochs"] / spec.recipe.epochs
-        if row["train_seconds"] and guess:
-            ratios.setdefault(("trial", device), []).append(row["train_seconds"] / guess)
+        _add(ratios, row, TrialSpec, row["train_seconds"])
     for row in _sample(store, layout.SURFACES, SURFACES):
-        surface = SurfaceSpec.from_json(row["spec"])
-        device = "cuda" if row["gpu"] else "cpu"
-        guess = surface_seconds(surface, device)
-        if row["measure_seconds"] and guess:
-            took = row["measure_seconds"] / guess
-            ratios.setdefault((surface.kind, device), []).append(took)
+        _add(ratios, row, SurfaceSpec, row["measure_seconds"])
     return Speeds(ratios)
 
 
@@ -83,19 +74,40 @@ def total_seconds(
     work: Sequence[TrialSpec | SurfaceSpec], device: str, speeds: Speeds = GUESSED
 ) -> float:
     """Of all of it, one after the other, at the speeds of a store."""
-    return sum(
-        seconds(one, device) * speeds.factor("trial", device)
-        if isinstance(one, TrialSpec)
-        else surface_seconds(one, device) * speeds.factor(one.kind, device)
-        for one in work
-    )
+    return sum(_guess(one, device) * speeds.factor(_kind(one), device) for one in work)
+
+
+def _kind(one: TrialSpec | SurfaceSpec) -> str:
+    return "trial" if isinstance(one, TrialSpec) else one.kind
+
+
+def _guess(one: TrialSpec | SurfaceSpec, device: str) -> float:
+    return seconds(one, device) if isinstance(one, TrialSpec) else surface_seconds(one, device)
+
+
+def _add(
+    ratios: dict[tuple[str, str], list[float]],
+    row: dict[str, Any],
+    kind: type[TrialSpec] | type[SurfaceSpec],
+    took: float | None,
+) -> None:
+    device = "cuda" if row["gpu"] else "cpu"
+    try:
+        one = kind.from_json(row["spec"])
+        guess = _guess(one, device)
+    except SpecError:
+        return  # of another release: of no use here
+    if isinstance(one, TrialSpec):
+        guess *= row["epochs"] / one.recipe.epochs
+    if took and guess:
+        ratios.setdefault((_kind(one), device), []).append(took / guess)
 
 
 def _sample(store: Store, folder: str, schema: pa.Schema) -> list[dict[str, Any]]:
     """Rows that tell what they were computed on, evenly from all of a table."""
     keys = [key for key in store.list(folder) if layout.names([key])]
     rows = []
-    for key in keys[:: max(1, len(keys) // SAMPLE)]:
+    for key in keys[:: -(-len(keys) // SAMPLE) or 1]:
         try:
             rows += tables.from_parquet(store.get(key), schema, key).to_pylist()
         except NasSweepError:

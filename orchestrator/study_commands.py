@@ -127,7 +127,7 @@ def report(
     """Write a page of what was run: figures, tables, claims, failures, provenance."""
     from orchestrator.report.write import report
 
-    report(experiments, store, to=to, single=single, formats=("html", *pictures))
+    report(experiments, store, to=to, single=single, pictures=pictures)
 
 
 @click.command()

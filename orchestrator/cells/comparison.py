@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import product
-from typing import Any, NamedTuple
+from typing import Any
 
 from orchestrator.cells import printed
 from results_schema.errors import ConfigError
@@ -16,6 +16,7 @@ from workers.cells.bases import named
 from workers.cells.operations import operation_variants
 from workers.cells.topology import live_depth, live_width
 from workers.cells.variants import Variant, connection_variants, table_2
+from workers.data.catalog import describe
 
 NETWORK = NetworkSpec()
 """The paper's: 20 cells of 36 channels."""
@@ -25,22 +26,6 @@ BASES = tuple(printed.TABLE_3)
 
 SAMPLINGS = ("paper13", "profile")
 """The connection variants whose shapes stand beside Table 2."""
-
-
-class Inputs(NamedTuple):
-    """What a data set decides about a network: logits, pixels a side, stride of the stem."""
-
-    classes: int
-    image: int
-    stem_stride: int
-
-
-INPUTS = {
-    "CIFAR-10": Inputs(10, 32, 1),
-    "CIFAR-100": Inputs(100, 32, 1),
-    "Tiny-ImageNet": Inputs(200, 64, 2),
-}
-"""The data sets of Table 1, all of RGB images."""
 
 
 @dataclass(frozen=True)
@@ -105,9 +90,10 @@ def _table_1() -> list[Entry]:
     for name, values in printed.TABLE_1_PARAMETERS.items():
         base, _, adapted = name.partition("_")
         version = "adapted" if adapted else "original"
-        for dataset, value in zip(printed.DATASETS, values, strict=True):
-            count = _count(named(name), INPUTS[dataset], auxiliary=True)
-            entries.append(_entry(1, base, dataset, version, name, value, count))
+        for dataset, value in zip(printed.TITLES, values, strict=True):
+            count = paper_parameters(named(name), dataset, auxiliary=True)
+            title = printed.TITLES[dataset]
+            entries.append(_entry(1, base, title, version, name, value, count))
     return entries
 
 
@@ -131,15 +117,15 @@ def _table_3() -> list[Entry]:
     for base in BASES:
         cells = [Variant(0, base, named(base)), *operation_variants(base, "paper10")]
         for cell, value in zip(cells, printed.TABLE_3[base], strict=True):
-            count = _count(cell.genotype, INPUTS["CIFAR-10"], auxiliary=False)
+            count = paper_parameters(cell.genotype, "cifar10", auxiliary=False)
             entries.append(_entry(3, base, f"C{cell.index}", "", cell.name, value, count))
     return entries
 
 
-def _count(genotype: Genotype, inputs: Inputs, *, auxiliary: bool) -> int:
-    return cost.count(
-        genotype, NETWORK, in_channels=3, auxiliary=auxiliary, **inputs._asdict()
-    ).parameters
+def paper_parameters(genotype: Genotype, dataset: str, *, auxiliary: bool) -> int:
+    """Parameters of a genotype in the paper's network on a data set, by its name."""
+    size = replace(NETWORK, stem_stride=describe(dataset).stem_stride)
+    return cost.count_on(genotype, size, dataset, auxiliary=auxiliary).parameters
 
 
 def _entry(

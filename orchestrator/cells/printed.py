@@ -6,8 +6,10 @@ since the sampler `profile` draws from it.
 
 from __future__ import annotations
 
-DATASETS = ("CIFAR-10", "CIFAR-100", "Tiny-ImageNet")
-"""The columns of Table 1."""
+TITLES = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "tiny_imagenet": "Tiny-ImageNet"}
+"""Data sets by name, to the heads of Table 1's columns."""
+
+DATASETS = tuple(TITLES.values())
 
 _FIGURE_1 = {
     "NASNet": ((5.0, 2), (5.0, 2)),

@@ -12,7 +12,7 @@ for (const details of document.querySelectorAll("figure.drawn > details")) {
       const place = document.createElement("div");
       details.append(place);
       const figure = JSON.parse(document.getElementById(json).textContent);
-      Plotly.newPlot(place, figure.data, figure.layout, { displaylogo: false });
+      Plotly.newPlot(place, figure.data, figure.layout, CONFIG);
     }
   };
   details.addEventListener("toggle", show);

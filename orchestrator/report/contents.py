@@ -7,17 +7,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pandas as pd
 
 from orchestrator.declared import Declared
 from orchestrator.figures.words import name_datasets
-from orchestrator.status import STATES, Observer, Status
+from orchestrator.status import STATES, Status
 from orchestrator.words import span
 from results_schema import layout
 from results_schema.columns import WHERE
 from results_schema.results import Results
-from results_schema.store import LocalStore
 
 NUMBERS = ("test_accuracy", "test_loss", "train_seconds")
 """Columns of a trial's row that are numbers and may be missing."""
@@ -37,7 +37,7 @@ class Trial:
         accuracy: After the last epoch, in %; empty while there is none.
         loss: After the last epoch, in nat; empty while there is none.
         seconds: Of training; empty while there is none.
-        log: Where its log lies, as seen from the report.
+        log: The address of its log, as seen from the report; empty if it has none.
     """
 
     trial_id: str
@@ -90,13 +90,6 @@ class Environment:
     took: str
 
 
-def look(results: Results, names: Sequence[str]) -> Status:
-    """How the trials and surfaces of experiments stand."""
-    store = results.store
-    assert isinstance(store, LocalStore)
-    return Observer(store).look(list(names))
-
-
 def runs(results: Results, declared: Iterable[Declared], status: Status, folder: Path) -> list[Run]:
     """What was run of each experiment.
 
@@ -146,8 +139,10 @@ def failures(status: Status, folder: Path) -> list[dict[str, str]]:
 
 
 def link(path: Path, folder: Path) -> str:
-    """The path as seen from a folder, with forward slashes."""
-    return Path(os.path.relpath(path.absolute(), folder.absolute())).as_posix()
+    """The address of a file as seen from a folder; empty if the file is not there."""
+    if not path.exists():
+        return ""
+    return quote(Path(os.path.relpath(path.absolute(), folder.absolute())).as_posix())
 
 
 def _ended(frames: Sequence[pd.DataFrame], key: str, seconds: str) -> pd.DataFrame:
@@ -190,7 +185,7 @@ def _trial(results: Results, row: dict[str, Any], states: dict[str, str], folder
     accuracy, loss, seconds = (None if pd.isna(row[name]) else float(row[name]) for name in NUMBERS)
     index = f"C{row['index']}" if row["index"] else "base"
     variant = "" if row["variant"] == row["base"] else f" ({row['variant']})"
-    log = Path(str(results.store.locate(layout.log(trial_id))))
+    log = Path(results.store.locate(layout.log(trial_id)))
     return Trial(
         trial_id=trial_id,
         cell=f"{row['base']} {index}{variant}",
@@ -199,5 +194,5 @@ def _trial(results: Results, row: dict[str, Any], states: dict[str, str], folder
         accuracy="" if accuracy is None else f"{100 * accuracy:.2f}",
         loss="" if loss is None else f"{loss:.4g}",
         seconds="" if seconds is None else f"{seconds:.1f}",
-        log=link(log, folder) if log.exists() else "",
+        log=link(log, folder),
     )

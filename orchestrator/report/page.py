@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
+from orchestrator.cells.sheet import Sheet
 from orchestrator.exhibits import Exhibit
 from orchestrator.report.claims import Claims
 from orchestrator.report.contents import Environment, Run
 
 HERE = Path(__file__).parent
-PLOTLY = "plotly.min.js"
+PLOTLY, INDEX = "plotly.min.js", "index.html"
 
 
 @dataclass(frozen=True)
@@ -52,61 +52,91 @@ class Contents:
         return f"{distinct} distinct trials, which the experiments name {named} times in all."
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Shown:
-    """An exhibit as the template takes it."""
+    """An exhibit as the template takes it.
 
+    Attributes:
+        exhibit: The exhibit.
+        name: Of its files and anchors, which no other exhibit has.
+        picture: Address of the picture; empty if there is none.
+        page: Address of the interactive page; empty if `json` holds the figure.
+        json: The figure.
+        links: Kind of file, to its address.
+    """
+
+    exhibit: Exhibit
     name: str
-    title: str
-    problem: str
-    table: bool = False
-    sheet: Any = None
-    heads: list[list[tuple[str, int]]] = field(default_factory=list)
-    drawn: bool = False
     picture: str = ""
     page: str = ""
     json: str = ""
-    width: int = 0
-    height: int = 0
     links: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def sheet(self) -> Sheet | None:
+        """The table; None if it is a figure, or could not be made."""
+        return self.exhibit.table and self.exhibit.table.sheet
+
+    @property
+    def heads(self) -> list[list[tuple[str, int]]]:
+        """Of the table."""
+        return heads(self.sheet.columns) if self.sheet else []
+
+    @property
+    def drawn(self) -> bool:
+        """Whether it is a figure."""
+        return self.exhibit.figure is not None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the figure, in pixels."""
+        layout = self.exhibit.figure.layout
+        return layout.width or 720, layout.height or 450
 
 
 def to_files(contents: Contents) -> dict[str, bytes]:
     """The folder: `index.html`, and beside it the figures' and tables' files and plotly."""
     from plotly.offline import get_plotlyjs
 
+    from orchestrator.figures.export import to_page
+
     files: dict[str, bytes] = {}
-    shown: dict[str, list[_Shown]] = {}
-    for exhibit in contents.exhibits:
-        one = _basics(exhibit)
-        names = {suffix: f"{exhibit.name}.{suffix}" for suffix in exhibit.files}
-        files |= {names[suffix]: data for suffix, data in exhibit.files.items()}
+    shown = []
+    for exhibit, name in zip(contents.exhibits, _names(contents.exhibits), strict=True):
+        # A page that holds plotly is for those who take it elsewhere.
+        own = {suffix: data for suffix, data in exhibit.files.items() if suffix != "html"}
         if exhibit.figure is not None:
-            one.page = f"{exhibit.name}.html"
-            files[one.page] = _linked_page(exhibit.figure)
-            one.picture = names.get("png", "")
-        one.links = names
-        shown.setdefault(exhibit.experiment, []).append(one)
-    if any(exhibit.figure is not None for exhibit in contents.exhibits):
-        files[PLOTLY] = get_plotlyjs().encode()
-    files["index.html"] = _render(contents, shown, script="")
-    return files
+            own["html"] = to_page(exhibit.figure, plotly="directory").encode()
+            files[PLOTLY] = get_plotlyjs().encode()
+        links = {suffix: f"{name}.{suffix}" for suffix in own}
+        files |= {links[suffix]: data for suffix, data in own.items()}
+        page = links.get("html", "")
+        shown.append(_Shown(exhibit, name, links.get("png", ""), page, links=links))
+    return files | {INDEX: _render(contents, shown, script="")}
 
 
 def to_one_file(contents: Contents) -> bytes:
     """The page with pictures, figures and plotly inside it."""
+    from markupsafe import Markup
     from plotly.offline import get_plotlyjs
 
-    shown: dict[str, list[_Shown]] = {}
-    for exhibit in contents.exhibits:
-        one = _basics(exhibit)
+    shown = []
+    for exhibit, name in zip(contents.exhibits, _names(contents.exhibits), strict=True):
+        picture, figure = exhibit.files.get("png"), ""
         if exhibit.figure is not None:
-            one.json = _embedded(exhibit.figure.to_json())
-            if picture := exhibit.files.get("png"):
-                one.picture = f"data:image/png;base64,{base64.b64encode(picture).decode()}"
-        shown.setdefault(exhibit.experiment, []).append(one)
-    drawn = any(exhibit.figure is not None for exhibit in contents.exhibits)
-    return _render(contents, shown, script=get_plotlyjs() if drawn else "")
+            # No text in it can end the script element that it stands in.
+            figure = Markup(exhibit.figure.to_json().replace("<", "\\u003c"))
+        data = f"data:image/png;base64,{base64.b64encode(picture).decode()}" if picture else ""
+        shown.append(_Shown(exhibit, name, data, json=figure))
+    script = get_plotlyjs() if any(one.drawn for one in shown) else ""
+    return _render(contents, shown, script)
+
+
+def _names(exhibits: Sequence[Exhibit]) -> list[str]:
+    """Their own names, behind their experiment's where another exhibit or the page has it."""
+    names = [exhibit.name for exhibit in exhibits]
+    taken = {name for name in names if names.count(name) > 1} | {Path(INDEX).stem}
+    return [f"{e.experiment}-{e.name}" if e.name in taken else e.name for e in exhibits]
 
 
 def heads(columns: Sequence[str]) -> list[list[tuple[str, int]]]:
@@ -127,55 +157,27 @@ def heads(columns: Sequence[str]) -> list[list[tuple[str, int]]]:
     return [above, [(below or text, 1) for text, _, below in pairs]]
 
 
-def _basics(exhibit: Exhibit) -> _Shown:
-    one = _Shown(exhibit.name, exhibit.title, exhibit.problem)
-    if exhibit.table is not None:
-        one.table, one.sheet = True, exhibit.table.sheet
-        one.heads = heads(exhibit.table.sheet.columns)
-    if exhibit.figure is not None:
-        layout = exhibit.figure.layout
-        one.drawn, one.width, one.height = True, layout.width or 720, layout.height or 450
-    return one
-
-
-def _linked_page(figure: Any) -> bytes:
-    from orchestrator.figures.export import to_page
-
-    return to_page(figure, plotly="directory").encode()
-
-
-def _embedded(text: str) -> str:
-    """JSON that may stand inside a script element: no text in it can end the element."""
-    return json.dumps(json.loads(text)).replace("<", "\\u003c")
-
-
-def _render(contents: Contents, shown: Mapping[str, list[_Shown]], script: str) -> bytes:
+def _render(contents: Contents, shown: Sequence[_Shown], script: str) -> bytes:
     from jinja2 import Environment as Templates
     from jinja2 import FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
+    from orchestrator.figures.export import CONFIG
+
     templates = Templates(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    for exhibits in shown.values():
-        for one in exhibits:
-            one.json = Markup(one.json)
+    of = {run.declared.name: [] for run in contents.runs}
+    for one in shown:
+        of[one.exhibit.experiment].append(one)
     text = templates.get_template("page.html.jinja").render(
-        title=contents.title,
-        subtitle=", ".join(run.declared.name for run in contents.runs),
+        contents=contents,
+        sections=[run for run in contents.runs if run.members or of[run.declared.name]],
+        exhibits=of,
         style=Markup((HERE / "style.css").read_text("utf-8")),
         behaviour=Markup((HERE / "behaviour.js").read_text("utf-8")),
+        config=Markup(json.dumps(CONFIG)),
         script=Markup(script),
-        runs=contents.runs,
-        shown=[
-            run.declared.name for run in contents.runs if run.members or run.declared.name in shown
-        ],
-        exhibits={run.declared.name: shown.get(run.declared.name, []) for run in contents.runs},
-        failures=contents.failures,
-        environments=contents.environments,
-        claims=contents.claims,
-        reuse=contents.reuse,
-        store=contents.store,
         made=datetime.now(UTC).strftime("on %Y-%m-%d at %H:%M UTC"),
         release=version("nas-sweep"),
     )

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
 
 from orchestrator import lookup
 from orchestrator.claims import findings
-from orchestrator.declared import Declared, read_declared
+from orchestrator.declared import read_declared
 from orchestrator.exhibits import Exhibit, make_exhibits
 from orchestrator.report import contents, page
 from orchestrator.report.claims import told
+from orchestrator.report.page import INDEX
+from orchestrator.status import Observer
 from results_schema import layout
 from results_schema.errors import ConfigError
 from results_schema.results import Results
+from results_schema.store import LocalStore
 
 LONGEST_NAME = 60
-INDEX = "index.html"
 
 
 def report(
@@ -27,7 +30,7 @@ def report(
     *,
     to: str | None,
     single: bool,
-    formats: Sequence[str],
+    pictures: Sequence[str],
 ) -> None:
     """Draws experiments anew from a store and writes their report.
 
@@ -36,14 +39,20 @@ def report(
         location: The store's folder.
         to: A folder, or with `single` a file; None for a place in the store.
         single: Whether to write one file that holds everything.
-        formats: Of the figures' files, some of `figures.export.FORMATS`.
+        pictures: Of each figure: png, svg, pdf.
 
     Raises:
-        ConfigError: An experiment is not in the store, the store has none, or the place is taken
-            by something else.
+        ConfigError: An experiment is not in the store, the store has none, the place is taken by
+            something else, or a single file is to hold other pictures than PNG.
     """
     from orchestrator.figures.browser import Browser
 
+    if single and (others := [picture for picture in pictures if picture != "png"]):
+        raise ConfigError(
+            f"a single file holds no {', '.join(others).upper()}",
+            where="--picture",
+            fix="leave out --single, or --picture",
+        )
     store = lookup.existing_store(location)
     found = lookup.find_experiments(store, names)
     if not found:
@@ -54,13 +63,13 @@ def report(
     exhibits: list[Exhibit] = []
     with Browser() as browser:
         for name in found:
-            exhibits += make_exhibits(results, read_declared(store, name), browser, formats)
-    place = write_report(results, found, exhibits, to=to, single=single)
+            exhibits += make_exhibits(results, read_declared(store, name), browser, pictures)
+    place = write_report(store, found, exhibits, to=to, single=single)
     Console(soft_wrap=True).print(f"report: {place}", markup=False, highlight=False)
 
 
 def write_report(
-    results: Results,
+    store: LocalStore,
     names: Sequence[str],
     exhibits: Sequence[Exhibit],
     *,
@@ -70,42 +79,38 @@ def write_report(
     """Writes the report of some experiments; returns the page's file.
 
     Args:
-        results: The store.
+        store: Their store.
         names: Of the experiments.
         exhibits: Their figures and tables, already made.
         to: As for `report`.
         single: As for `report`.
     """
-    declared = [read_declared(results.store, name) for name in names]
-    title = report_name(names)
-    if to is not None:
-        target = Path(to) if single else Path(to) / INDEX
-        _write(target, _gather(results, declared, exhibits, title, target.parent), single)
-        return target
-    key = layout.report(title, INDEX)
-    target = Path(str(results.store.locate(key)))
-    all_of_it = _gather(results, declared, exhibits, title, target.parent)
-    files = {INDEX: page.to_one_file(all_of_it)} if single else page.to_files(all_of_it)
-    for file, data in files.items():
-        results.store.put(layout.report(title, file), data)
+    inside = Path(store.locate(layout.report(report_name(names), INDEX)))
+    target = inside if to is None else Path(to) if single else Path(to) / INDEX
+    gathered = _gather(store, names, exhibits, target.parent)
+    files = {target.name: page.to_one_file(gathered)} if single else page.to_files(gathered)
+    if to is None:
+        for name, data in files.items():
+            store.put(layout.report(report_name(names), name), data)
+    else:
+        _write(target.parent, files)
     return target
 
 
 def report_name(names: Sequence[str]) -> str:
-    """The experiments' names, or the first and how many more there are."""
+    """The experiments' names; of many the first, and what tells them from others that begin so."""
     joined = "+".join(names)
-    return joined if len(joined) <= LONGEST_NAME else f"{names[0]}+{len(names) - 1}-more"
+    if len(joined) <= LONGEST_NAME or len(names) == 1:
+        return joined
+    digest = hashlib.sha256(joined.encode()).hexdigest()[:8]
+    return f"{names[0]}+{len(names) - 1}-more-{digest}"
 
 
 def _gather(
-    results: Results,
-    declared: Sequence[Declared],
-    exhibits: Sequence[Exhibit],
-    title: str,
-    folder: Path,
+    store: LocalStore, names: Sequence[str], exhibits: Sequence[Exhibit], folder: Path
 ) -> page.Contents:
-    names = [one.name for one in declared]
-    status = contents.look(results, names)
+    declared = [read_declared(store, name) for name in names]
+    results, status = Results(store), Observer(store).look(list(names))
     return page.Contents(
         title=declared[0].title if len(declared) == 1 else f"Report of {len(declared)} experiments",
         runs=contents.runs(results, declared, status, folder),
@@ -113,25 +118,18 @@ def _gather(
         failures=contents.failures(status, folder),
         environments=contents.environments(results, names),
         claims=told(findings(results, names)),
-        store=location(results),
+        store=str(store.root),
     )
 
 
-def location(results: Results) -> str:
-    """Where the store lies, as a person finds it."""
-    return str(Path(str(results.store.locate(layout.METRICS + "x"))).parent.parent)
-
-
-def _write(target: Path, all_of_it: page.Contents, single: bool) -> None:
-    one = {target.name: page.to_one_file(all_of_it)} if single else {}
-    files = one or page.to_files(all_of_it)
+def _write(folder: Path, files: Mapping[str, bytes]) -> None:
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         for name, data in files.items():
-            (target.parent / name).write_bytes(data)
+            (folder / name).write_bytes(data)
     except OSError as error:
         raise ConfigError(
             f"cannot write the report: {error.strerror}",
-            where=str(target),
+            where=str(folder),
             fix="name another place with --to",
         ) from error

@@ -50,6 +50,7 @@ def by_base(
     noun: str,
     remark: str,
     below: Sequence[Sequence[str]] = (),
+    words: Sequence[int] = (),
 ) -> Sheet:
     """A row to an index, the columns of each base side by side; what differs is marked.
 
@@ -61,6 +62,7 @@ def by_base(
         noun: What is compared, in the plural.
         remark: What else is to be known.
         below: Further rows.
+        words: Which of the heads are over words, from 0.
     """
     bases = bases_of(entries)
     found = {(entry.base, entry.index): entry for entry in entries}
@@ -85,6 +87,7 @@ def by_base(
         marks,
         notes,
         (f"{agreed} of {len(compared)} {noun} are as printed.", remark),
+        words=[1 + len(heads) * n + word for n in range(len(bases)) for word in words],
     )
 
 

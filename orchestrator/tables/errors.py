@@ -15,18 +15,12 @@ from typing import Any
 import pandas as pd
 
 from orchestrator.cells import printed
-from orchestrator.cells.comparison import INPUTS, NETWORK
+from orchestrator.cells.comparison import paper_parameters
 from orchestrator.cells.sheet import Sheet
 from orchestrator.figures.words import name_datasets
 from orchestrator.tables.numbers import NONE, fixed, signed
 from results_schema.errors import ConfigError
-from workers.cells import cost
 from workers.cells.bases import ADAPTED, named
-
-TITLES: dict[str, str] = dict(
-    zip(("cifar10", "cifar100", "tiny_imagenet"), printed.DATASETS, strict=True)
-)
-"""Data sets as experiments name them, to the heads of Table 1's columns."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +28,7 @@ class Entry:
     """One cell on one data set.
 
     Attributes:
-        cell: The genotype's name.
+        cell: The base's name, and the index of a variant.
         named_dataset: The data set that the experiment names.
         dataset: The one trained on.
         printed_error: The paper's, in %; None if it has none.
@@ -75,8 +69,7 @@ def errors_data(trials: pd.DataFrame) -> list[Entry]:
     """The entries, in the experiment's order.
 
     Args:
-        trials: As `Results.trials(experiment)` returns them; every member is a cell of its own
-            name, its seeds and rates together.
+        trials: As `Results.trials(experiment)` returns them.
 
     Raises:
         ConfigError: There are no trials, or several learning rates.
@@ -90,9 +83,12 @@ def errors_data(trials: pd.DataFrame) -> list[Entry]:
             f"the table of errors has room for one learning rate, not {told}",
             fix="give it an experiment of one rate",
         )
-    keys = ["variant", "named_dataset", "dataset"]
+    keys = ["base", "index", "named_dataset", "dataset"]
     groups: Any = trials.groupby(keys, sort=False)
-    return [_entry(str(c), str(named), str(used), g) for (c, named, used), g in groups]
+    return [
+        _entry(f"{base} C{index}" if index else str(base), str(named), str(used), group)
+        for (base, index, named, used), group in groups
+    ]
 
 
 def errors_sheet(entries: Sequence[Entry]) -> Sheet:
@@ -115,7 +111,9 @@ def errors_sheet(entries: Sequence[Entry]) -> Sheet:
         means = [_mean([gains[base, d] for base, _ in pairs]) for d in datasets]
         rows.append([f"mean of {len(pairs)}: adapted − original", *_gain_texts(means)])
     heads = ("paper, %", "ours, %", "difference", "paper, 10⁶", "counted, 10⁶")
-    columns = [f"{TITLES.get(dataset, dataset)}\n{head}" for dataset in datasets for head in heads]
+    columns = [
+        f"{printed.TITLES.get(dataset, dataset)}\n{head}" for dataset in datasets for head in heads
+    ]
     return Sheet(
         "Table 1: test errors and parameters of original and adapted cells",
         ["cell", *columns],
@@ -127,7 +125,7 @@ def errors_sheet(entries: Sequence[Entry]) -> Sheet:
 def _entry(cell: str, named_dataset: str, dataset: str, trials: pd.DataFrame) -> Entry:
     ends = list(zip(trials["status"], trials["test_accuracy"], strict=True))
     errors = [100 * (1 - float(a)) for s, a in ends if s == "done" and not pd.isna(a)]
-    title = TITLES.get(named_dataset, "")
+    title = printed.TITLES.get(named_dataset, "")
     place = printed.DATASETS.index(title) if title and cell in printed.TABLE_1_ERRORS else None
     diverged = sum(status == "diverged" for status, _ in ends)
     return Entry(
@@ -143,14 +141,12 @@ def _entry(cell: str, named_dataset: str, dataset: str, trials: pd.DataFrame) ->
         printed_parameters=None
         if place is None
         else float(printed.TABLE_1_PARAMETERS[cell][place]),
-        parameters=None if place is None else _counted(cell, title),
+        parameters=None if place is None else _counted(cell, named_dataset),
     )
 
 
-def _counted(cell: str, title: str) -> float:
-    inputs = INPUTS[title]._asdict()
-    count = cost.count(named(cell), NETWORK, in_channels=3, auxiliary=True, **inputs)
-    return round(count.parameters / 1e6, 2)
+def _counted(cell: str, dataset: str) -> float:
+    return round(paper_parameters(named(cell), dataset, auxiliary=True) / 1e6, 2)
 
 
 def _texts(entries: Sequence[Entry | None]) -> list[str]:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from typing import Any
 
 import pandas as pd
 
 from orchestrator.cells import printed
-from orchestrator.cells.comparison import INPUTS, NETWORK
+from orchestrator.cells.comparison import paper_parameters
 from orchestrator.cells.sheet import Sheet
 from orchestrator.tables.beside import bases_of, by_base
 from orchestrator.tables.numbers import NONE, fixed, signed
 from results_schema.errors import ConfigError
 from results_schema.genotype import Genotype
-from workers.cells import cost
+from workers.cells.bases import named
+from workers.cells.operations import operation_variants
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Entry:
         base: What it was drawn from.
         index: Its row; 0 is the base itself.
         variant: The cell's name.
-        printed: The paper's, in 10⁶; None if it prints none here.
+        printed: The paper's, in 10⁶; None if it prints none of this cell.
         parameters: Counted, without the auxiliary head, at 20 cells and 36 channels.
         explanation: Why the two differ, where that is known.
     """
@@ -92,20 +94,30 @@ def parameters_sheet(entries: Sequence[Entry]) -> Sheet:
 
 def _entry(row: dict[Any, Any]) -> Entry:
     base, index = str(row["base"]), int(row["index"])
-    values = printed.TABLE_3.get(base, ())
     genotype = Genotype.from_json(json.loads(row["genotype"]))
-    inputs = INPUTS["CIFAR-10"]._asdict()
     entry = Entry(
         base,
         index,
         str(row["variant"]),
-        float(values[index]) if index < len(values) else None,
-        cost.count(genotype, NETWORK, in_channels=3, auxiliary=False, **inputs).parameters,
+        _printed(base).get((index, genotype)),
+        paper_parameters(genotype, "cifar10", auxiliary=False),
     )
     if not entry.difference:
         return entry
     why = printed.EXPLANATIONS.get((3, base, f"C{index}"), "")
     return replace(entry, explanation=why)
+
+
+@cache
+def _printed(base: str) -> dict[tuple[int, Genotype], float]:
+    """What the table prints, by index and the cell that it prints it of."""
+    if base not in printed.TABLE_3:
+        return {}
+    cells = [named(base), *(cell.genotype for cell in operation_variants(base, "paper10"))]
+    return {
+        (index, cell): float(value)
+        for index, (cell, value) in enumerate(zip(cells, printed.TABLE_3[base], strict=True))
+    }
 
 
 def _texts(entry: Entry) -> list[str]:

@@ -5,19 +5,21 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import pandas as pd
 
 from orchestrator.cells import printed
-from orchestrator.cells.comparison import pair_up, shape_label
+from orchestrator.cells.comparison import BASES, SAMPLINGS, pair_up, shape_label
 from orchestrator.cells.sheet import Sheet
 from orchestrator.tables.beside import by_base
 from orchestrator.tables.numbers import NONE
-from results_schema.errors import ConfigError, SpecError
+from results_schema.errors import ConfigError
 from results_schema.genotype import Genotype
+from workers.cells.bases import named
 from workers.cells.topology import live_depth, live_width
-from workers.cells.variants import table_2
+from workers.cells.variants import connection_variants, table_2
 
 
 @dataclass(frozen=True)
@@ -83,26 +85,8 @@ def shapes_data(cells: pd.DataFrame) -> list[Entry]:
     """
     if cells.empty:
         raise ConfigError("the table of shapes has no cells to show", fix="name a genotype")
-    entries = []
-    for base, group in cells.groupby("base", sort=False):
-        rows = group.sort_values("index").to_dict("records")
-        shapes = [_shape(row["genotype"]) for row in rows]
-        slots = _slots(str(base), len(rows))
-        pairs = pair_up([_label(slot) for slot in slots[1:]], [_label(s) for s in shapes[1:]])
-        for index, place in enumerate([0, *(pair + 1 for pair in pairs)]):
-            slot, shape = slots[index], shapes[place]
-            why = printed.EXPLANATIONS.get((2, str(base), f"C{index}"), "")
-            entries.append(
-                Entry(
-                    str(base),
-                    index,
-                    rows[place]["variant"],
-                    slot,
-                    *shape,
-                    why if slot not in (None, shape) else "",
-                )
-            )
-    return entries
+    groups: Any = cells.groupby("base", sort=False)
+    return [entry for base, group in groups for entry in _entries(str(base), group)]
 
 
 def shapes_sheet(entries: Sequence[Entry]) -> Sheet:
@@ -113,28 +97,48 @@ def shapes_sheet(entries: Sequence[Entry]) -> Sheet:
         ("paper", "ours", "variant"),
         _texts,
         noun="shapes",
+        words=[2],
         remark="Width (in channels c of a node) and depth (in edges) are of the normal cell, over"
         " nodes that reach the output.",
     )
 
 
-def _shape(genotype: str) -> tuple[float, int]:
-    normal = Genotype.from_json(json.loads(genotype)).normal
-    return live_width(normal), live_depth(normal)
+def _entries(base: str, cells: pd.DataFrame) -> list[Entry]:
+    rows: list[dict[Any, Any]] = cells.sort_values("index").to_dict("records")
+    genotypes = [Genotype.from_json(json.loads(row["genotype"])) for row in rows]
+    shapes = [(live_width(g.normal), live_depth(g.normal)) for g in genotypes]
+    slots = [_slot(base, int(row["index"]), g) for row, g in zip(rows, genotypes, strict=True)]
+    # Those of the print are paired among themselves; the rest stay where they are.
+    printed_at = {i: slot for i, slot in enumerate(slots) if slot and rows[i]["index"]}
+    known = list(printed_at)
+    labels = [shape_label(*slot) for slot in printed_at.values()]
+    pairs = pair_up(labels, [shape_label(*shapes[place]) for place in known])
+    cell_at = {place: known[pair] for place, pair in zip(known, pairs, strict=True)}
+    found = []
+    for place, (row, slot) in enumerate(zip(rows, slots, strict=True)):
+        cell, index = cell_at.get(place, place), int(row["index"])
+        why = printed.EXPLANATIONS.get((2, base, f"C{index}"), "")
+        why = why if slot not in (None, shapes[cell]) else ""
+        found.append(Entry(base, index, rows[cell]["variant"], slot, *shapes[cell], why))
+    return found
 
 
-def _slots(base: str, count: int) -> list[tuple[float, int] | None]:
-    """What the paper prints of the base and as many variants."""
-    try:
-        slots: list[tuple[float, int] | None] = list(table_2(base))
-    except SpecError:
-        slots = []
-    padded = [printed.FIGURE_1.get(base), *slots, *[None] * count]
-    return padded[:count]
+def _slot(base: str, index: int, genotype: Genotype) -> tuple[float, int] | None:
+    """What the paper prints at an index, if the cell is one that it could be about."""
+    if not index:
+        return printed.FIGURE_1.get(base) if base in BASES and genotype == named(base) else None
+    slots = table_2(base) if genotype in _drawn(base) else ()
+    return slots[index - 1] if index <= len(slots) else None
 
 
-def _label(shape: tuple[float, int] | None) -> str:
-    return shape_label(*shape) if shape else ""
+@cache
+def _drawn(base: str) -> frozenset[Genotype]:
+    """The variants that stand beside Table 2."""
+    if base not in BASES:
+        return frozenset()
+    return frozenset(
+        cell.genotype for sampling in SAMPLINGS for cell in connection_variants(base, sampling)
+    )
 
 
 def _texts(entry: Entry) -> list[str]:

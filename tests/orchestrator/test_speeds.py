@@ -6,6 +6,7 @@ from orchestrator.estimate import seconds
 from orchestrator.speeds import GUESSED, SAMPLE, duration, measured, total_seconds
 from orchestrator.words import span
 from results_schema import layout, tables
+from results_schema.surface import SurfaceSpec
 from results_schema.trial import NetworkSpec, Recipe, TrialSpec
 from workers.cells.bases import named
 
@@ -33,7 +34,7 @@ def test_a_guess_is_mended_by_what_trials_of_the_store_took(trained):
     speeds = measured(trained.store)
     assert speeds.factor("trial", "cpu") == pytest.approx(10)
     assert total_seconds([TRIAL], "cpu", speeds) == pytest.approx(10 * seconds(TRIAL, "cpu"))
-    assert speeds.basis("cpu") == "from 3 measured"
+    assert speeds.basis([TRIAL], "cpu") == "from 3 measured"
 
 
 def test_a_trial_that_diverged_early_counts_for_the_epochs_it_had(trained):
@@ -47,13 +48,13 @@ def test_what_a_processor_took_says_nothing_of_a_gpu(trained):
     rewrite(trained, train_seconds=100.0, gpu=False)
     speeds = measured(trained.store)
     assert speeds.factor("trial", "cuda") == 1
-    assert speeds.basis("cuda") == GUESSED.basis("cuda") == "rough"
+    assert speeds.basis([TRIAL], "cuda") == GUESSED.basis([TRIAL], "cuda") == "rough"
 
 
 def test_rows_of_older_releases_and_damaged_ones_are_passed_over(trained):
     rewrite(trained, train_seconds=100.0, gpu=None)
     trained.store.put(layout.trial(trained.ids[0]), b"no Parquet")
-    assert measured(trained.store).basis("cpu") == "rough"
+    assert measured(trained.store).basis([TRIAL], "cpu") == "rough"
 
 
 def test_a_sample_of_a_large_store_is_enough(trained, monkeypatch):
@@ -65,4 +66,17 @@ def test_a_sample_of_a_large_store_is_enough(trained, monkeypatch):
     get = trained.store.get
     monkeypatch.setattr(trained.store, "get", lambda key: opened.append(key) or get(key))
     measured(trained.store)
-    assert SAMPLE <= len(opened) <= SAMPLE + 2
+    assert SAMPLE / 2 < len(opened) <= SAMPLE
+
+
+def test_trials_alone_tell_nothing_of_surfaces(trained):
+    rewrite(trained, train_seconds=100.0, gpu=False)
+    speeds = measured(trained.store)
+    surface = SurfaceSpec(TRIAL, 600, "contour", rows=3, columns=3)
+    assert speeds.basis([TRIAL], "cpu") == "from 3 measured"
+    assert speeds.basis([TRIAL, surface], "cpu") == "rough"
+
+
+def test_a_row_of_another_release_is_passed_over(trained):
+    rewrite(trained, train_seconds=100.0, gpu=False, spec='{"dataset": "svhn"}')
+    assert measured(trained.store).basis([TRIAL], "cpu") == "rough"

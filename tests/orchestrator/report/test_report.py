@@ -3,6 +3,7 @@
 import re
 from html import unescape
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
@@ -145,7 +146,10 @@ def test_an_unknown_experiment_is_told(run, store):
 
 def test_many_experiments_make_a_name_that_a_file_can_have():
     assert report_name(["fig3", "fig9"]) == "fig3+fig9"
-    assert report_name([f"fig{n}" for n in range(1, 27)]) == "fig1+25-more"
+    many = [f"fig{n}" for n in range(1, 27)]
+    assert report_name(many).startswith("fig1+25-more-")
+    assert report_name(many) != report_name([*many[:-1], "fig99"])
+    assert report_name(["x" * 80]) == "x" * 80
 
 
 def test_neighbours_share_the_first_line_of_a_tables_head():
@@ -166,5 +170,38 @@ def test_where_all_was_run_is_told_once(run, store):
 def test_claims_are_told_with_what_they_need(run, store):
     run("report", "small")
     said = words(Path("results/reports/small/index.html"))
-    assert "Wider cells converge faster." in said
-    assert "no data" in said or "undecided" in said
+    row = re.search(r"Normal cells of popular searches.*?popular-widest\s+(\w+)", said, re.DOTALL)
+    assert row and row[1] == "supported"
+    assert re.search(r"Adapted cells have a lower error on CIFAR-100\.\s+needs ", said)
+
+
+def test_figures_of_one_name_in_two_experiments_are_two(run, store, tmp_path):
+    text = (tmp_path / "small.yaml").read_text()
+    other = text.replace("seed: [0, 1, 2]", "seed: [0]").replace("{small:", "{index:")
+    for name, content in (("one", text), ("two", text), ("claims", other)):
+        (tmp_path / f"{name}.yaml").write_text(content)
+        record(load_experiment(tmp_path / f"{name}.yaml"), store.store)
+    code, _, errors = run("report", "one", "two", "claims", "--to", "all")
+    assert code == 0, errors
+    page = (tmp_path / "all/index.html").read_text("utf-8")
+    assert {"one-small.html", "two-small.html", "claims-index.html"} <= {
+        file.name for file in (tmp_path / "all").iterdir()
+    }
+    anchors = re.findall(r' id="([^"]*)"', page)
+    assert len(anchors) == len(set(anchors))
+
+
+def test_links_lead_to_logs_whatever_the_folder_is_called(run, store, tmp_path):
+    odd = tmp_path / "50% #1?"
+    store.store.root.rename(odd)
+    code, _, errors = run("report", "small", "--store", odd, "--to", "out")
+    assert code == 0, errors
+    links = re.findall(r'href="([^"]*\.log)"', (tmp_path / "out/index.html").read_text("utf-8"))
+    assert len(set(links)) == 3
+    assert all("attempt 1" in (tmp_path / "out" / unquote(link)).read_text() for link in links)
+
+
+def test_a_single_file_holds_no_pdf(run, store):
+    code, _, errors = run("report", "small", "--single", "--picture", "pdf")
+    assert code == 2
+    assert "a single file holds no PDF" in errors

@@ -3,6 +3,8 @@
 import csv
 import io
 import math
+import re
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -81,7 +83,7 @@ def test_stand_ins_are_named_as_such():
 
 
 def test_a_cell_of_ones_own_has_no_printed_value():
-    (entry,) = errors_data(trials().head(1).assign(variant="mine|<b>"))
+    (entry,) = errors_data(trials().head(1).assign(base="mine|<b>"))
     assert entry.printed_error is None and entry.parameters is None
     assert r"mine\|<b>" in tables.Table(errors_sheet([entry]), []).text("md")
 
@@ -125,10 +127,42 @@ def test_table_3_agrees_but_for_the_swapped_digits():
 def test_every_form_holds_all_numbers(name, kind):
     table = tables.make(kind, lambda _: cells(name))
     records = list(csv.DictReader(io.StringIO(table.text("csv"))))
-    assert len(records) == len(table.records)
-    for text in (table.text("md"), table.text("tex")):
-        for row in table.sheet.rows:
-            assert row[1].split(" ")[0] in text
+    plain = [{k: "" if v is None else str(v) for k, v in r.items()} for r in table.records]
+    assert records == plain
+    lines = {form: table.text(form).splitlines() for form in ("md", "tex")}
+    for row in table.sheet.rows:
+        for form, mark in (
+            ("md", r"\*\*|[⁰¹²³⁴]"),
+            ("tex", r"\\textbf\{|\\textsuperscript\{\d\}|\}|\\"),
+        ):
+            found = [re.sub(mark, "", line) for line in lines[form]]
+            parted = [re.split(r"\s*[|&]\s*", line.strip(" |")) for line in found]
+            assert [text.replace("–", "--" if form == "tex" else "–") for text in row] in [
+                [cell.strip() for cell in line] for line in parted
+            ], (form, row)
+
+
+def test_cells_of_one_name_in_two_bases_are_two_cells():
+    nine = pd.DataFrame(member_rows(load_experiment("experiments/fig9.yaml")))
+    found = errors_data(nine.assign(status="done", test_accuracy=0.9))
+    assert len(found) == 56
+    assert {entry.done for entry in found} == {1}
+    assert {"ENAS", "ENAS C3", "NASNet C3"} <= {entry.cell for entry in found}
+
+
+def test_the_print_stands_beside_the_cells_that_it_is_about_alone():
+    connections = parameters_data(cells("table2"))
+    assert {entry.index for entry in connections if entry.compared} == {0}
+    operations = shapes_data(cells("table3"))
+    assert {entry.index for entry in operations if entry.compared} == {0}
+
+
+def test_some_of_the_variants_keep_their_places_in_the_print():
+    frame = cells("table2")
+    kept: Any = frame[(frame["base"] == "DARTS") & frame["index"].isin([0, 12, 13])]
+    entries = shapes_data(kept)
+    assert [entry.index for entry in entries] == [0, 12, 13]
+    assert not any(entry.differs for entry in entries)
 
 
 @pytest.mark.parametrize("kind", ["shapes", "parameters"])
