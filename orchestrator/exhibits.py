@@ -28,7 +28,7 @@ class Exhibit:
     Attributes:
         experiment: Whose.
         name: Of its files.
-        title: Of the experiment.
+        title: The figure's own, or the experiment's.
         files: By suffix; pages hold all that they need.
         figure: Of plotly; None if this is a table, or nothing could be drawn.
         table: None if this is a figure, or nothing could be made.
@@ -62,7 +62,7 @@ def make_exhibits(
 
     table = cache(partial(_table, results, declared.name))
     for name, choice in declared.figures.items():
-        common = declared.name, name, declared.title
+        common = declared.name, name, choice.options.title or declared.title
         try:
             figure = draw(choice, table, declared.title)
         except NasSweepError as error:

@@ -13,7 +13,7 @@ from rich.text import Text
 from orchestrator.lookup import existing_store
 from orchestrator.status import STATES, UNNAMED, Observer, Running, Status, as_json
 from orchestrator.surface_status import SURFACE_STATES, Measuring
-from orchestrator.words import span
+from orchestrator.words import one_line, span
 from results_schema import layout
 from results_schema.store import LocalStore
 
@@ -76,7 +76,7 @@ def lines(status: Status, store: LocalStore, only: Sequence[str] = ()) -> Iterat
             yield Text(f"  {_points(surface)}", style="dim" if surface.lost else "")
     if not only or "failed" in only:
         for failure in [*status.failed, *status.surfaces.failed]:
-            said, name = _printable(failure["message"]), failure.get("trial_id")
+            said, name = one_line(failure["message"]), failure.get("trial_id")
             text = f"  failed {name or failure['surface_id']}: {failure['kind']}: {said}"
             yield Text(text, style=STYLES["failed"])
             yield Text(f"    log: {failure['log']}")
@@ -100,7 +100,7 @@ def _looks(observer: Observer, names: Sequence[str], watch: bool) -> Iterator[St
 def _progress(one: Running) -> str:
     epoch = f"epoch {one.epoch}" + (f" of {one.epochs}" if one.epochs else "")
     row = "no row yet" if one.row_age is None else f"last row {span(one.row_age)} ago"
-    text = f"{one.trial_id}: {epoch}, {row}, on {_printable(one.host)}"
+    text = f"{one.trial_id}: {epoch}, {row}, on {one_line(one.host)}"
     if not one.lost:
         return text
     silent = f" for {span(one.beat_age)}" if one.beat_age else ""
@@ -109,10 +109,5 @@ def _progress(one: Running) -> str:
 
 def _points(one: Measuring) -> str:
     left = f", {span(one.left)} left" if one.left is not None and not one.lost else ""
-    text = f"{one.surface_id}: {one.points} of {one.of} points{left}, on {_printable(one.host)}"
+    text = f"{one.surface_id}: {one.points} of {one.of} points{left}, on {one_line(one.host)}"
     return f"{text}; cut off: the next launch goes on from its points" if one.lost else text
-
-
-def _printable(text: str) -> str:
-    """One line without control characters, which a terminal would obey."""
-    return "".join(c if c.isprintable() else " " for c in text)

@@ -1,4 +1,4 @@
-"""Small things that several rooms say: lengths of time, cores, names in order."""
+"""Small things that several rooms say: lengths of time, cores, plain lines, what comes first."""
 
 from __future__ import annotations
 
@@ -26,3 +26,8 @@ def natural(name: str) -> list[tuple[str, int]]:
     """A key that sorts names by the numbers in them: fig2 before fig10."""
     parts = re.findall(r"(\D*)(\d*)", name)
     return [(text, int(number or 0)) for text, number in parts]
+
+
+def one_line(text: str) -> str:
+    """One line without control characters, which a terminal would obey."""
+    return "".join(c if c.isprintable() else " " for c in text)

@@ -15,14 +15,11 @@ from orchestrator.cells.rows import Row, make_rows
 from orchestrator.cells.sheet import Sheet, to_csv, to_json, to_latex, to_markdown
 from orchestrator.cells.sheets import bases_sheet, rows_sheet
 from orchestrator.cells.table_sheets import table_sheet
-from orchestrator.cells.terminal import print_sheet
+from orchestrator.cells.terminal import show_sheet
 from results_schema.errors import ConfigError
 from results_schema.trial import NetworkSpec
 from workers.cells.bases import ADAPTED, BASES, DARTS_CONNECTIONS, DARTS_OPERATIONS
 from workers.cells.zoo import zoo
-
-WIDE = 160
-"""Columns of a table that no terminal shows, so that what reads it gets whole lines."""
 
 
 def show_table(table: int, form: str) -> None:
@@ -164,5 +161,4 @@ def _print(sheet: Sheet, form: str, records: Sequence[dict[str, Any]], data: Any
         case "latex":
             print(to_latex(sheet))
         case _:
-            console = Console()
-            print_sheet(sheet, console if console.is_terminal else Console(width=WIDE))
+            show_sheet(sheet)

@@ -12,6 +12,15 @@ from rich.table import Table
 
 from orchestrator.cells.sheet import Sheet, below, raised, render
 
+WIDE = 400
+"""Columns of a table that no terminal shows, so that what reads it gets whole lines."""
+
+
+def show_sheet(sheet: Sheet) -> None:
+    """Prints a table to the terminal, or in whole lines to whatever reads it instead."""
+    console = Console()
+    print_sheet(sheet, console if console.is_terminal else Console(width=WIDE))
+
 
 def print_sheet(sheet: Sheet, console: Console) -> None:
     """Prints a table; marked entries are red.

@@ -22,6 +22,8 @@ def _approach(claim: Claim, population: Population) -> list[Finding]:
     if trials.empty:
         return []
     rows = trials[trials["kind"].isin([BASE, CONNECTIONS])]
+    if rows.empty:
+        return []
     curves: Any = population.curves.pivot(index="trial_id", columns="epoch", values="test_accuracy")
     rows = pd.concat([_distances(part, curves) for _, part in rows.groupby(["base", "setting"])])
     return [

@@ -29,21 +29,21 @@ def _leads(column: str, measure: str, rises: bool):
         # Ranked in settings that have the base and variants of it.
         rows = rows[rows.groupby(["base", "setting"])["kind"].transform("nunique") == 2]
         cells: Any = scores(rows, column, rises=rises)
-        one, rivals = [], []
-        for _, group in cells.groupby("base"):
+        one, rivals, names = [], [], []
+        for base, group in cells.groupby("base"):
             mine = group[group["kind"] == BASE]["score"].to_numpy()
             others = group[group["kind"] == CONNECTIONS]["score"].to_numpy(dtype=float)
             if len(mine) == 1 and len(others):
+                names.append(base)
                 one.append(float(mine[0]))
                 rivals.append(others)
         if not one:
             return []
         found = placing(one, rivals)
         places = [1 + int((group > value).sum()) for value, group in zip(one, rivals, strict=True)]
-        names = [base for base, group in cells.groupby("base") if group["kind"].nunique() == 2]
         told = ", ".join(
             f"{name} {place} of {len(group) + 1}"
-            for name, place, group in zip(names, places, rivals, strict=False)
+            for name, place, group in zip(names, places, rivals, strict=True)
         )
         return [
             claim.finding(

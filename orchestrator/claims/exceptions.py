@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from orchestrator.claims.cells import behind
 from orchestrator.claims.claim import Claim
 from orchestrator.claims.finding import Finding
 from orchestrator.claims.landscape import measured
@@ -119,23 +120,24 @@ def _equal_variance(claim: Claim, population: Population) -> list[Finding]:
     rows: Any = measured(population, "gradient_variance", "deviation", rises=False)
     if rows.empty:
         return []
-    rows = rows[(rows["base"] == "SNAS") & rows["variant"].isin(("SNAS", C1, C2, C3, C4))]
-    rows = rows[np.isfinite(rows["value"]) & (rows["value"] > 0)]
-    cells = rows.groupby("variant")["value"].agg(lambda values: np.log(values).mean())
-    if "SNAS" not in cells or len(cells) < 3:
+    used = rows[(rows["base"] == "SNAS") & rows["variant"].isin(("SNAS", C1, C2, C3, C4))]
+    wide: Any = used.pivot_table(index=RUN, columns="variant", values="value", aggfunc="first")
+    if "SNAS" not in wide:
         return []
-    ratios = (cells.drop("SNAS") - cells["SNAS"]).to_numpy(dtype=float)
-    found = equivalent(ratios, float(np.log(_ALIKE)))
+    logs = np.log(wide.where(np.isfinite(wide) & (wide > 0)))
+    ratios = logs.drop(columns="SNAS").sub(logs["SNAS"], axis=0).mean().dropna()
+    if len(ratios) < 2:
+        return []
     return [
         claim.finding(
-            "√g at the centre of each variant over the base's",
+            "√g at the centre of each variant over the base's, run by run",
             "two one-sided t-tests over variants",
             "mean ratio",
-            found.on_scale(math.exp),
+            equivalent(ratios.to_numpy(dtype=float), math.log(_ALIKE)).on_scale(math.exp),
             power_at="a ratio of 1",
-            cells=len(cells),
-            trials=rows["trial_id"].nunique(),
-            groups=("SNAS",),
+            cells=len(ratios) + 1,
+            reading="without runs that diverged",
+            **behind(used),
         )
     ]
 

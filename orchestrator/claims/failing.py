@@ -20,7 +20,8 @@ SHARE = 0.5
 def with_failures(population: Population, rate: float) -> pd.DataFrame:
     """The trials at a rate, with a column `failed`.
 
-    Where the base was not trained at the usual rate, its best final accuracy at any rate counts.
+    Where the base was not trained at the usual rate, its best final accuracy at any rate counts. A
+    trial that ended, without such a base to be held against, is left out.
     """
     rows: Any = population.at_rate(rate)
     if rows.empty:
@@ -34,4 +35,6 @@ def with_failures(population: Population, rate: float) -> pd.DataFrame:
     reference = means.combine_first(best).rename("reference").reset_index()
     rows = rows.merge(reference, on=keys, how="left")
     low = rows["test_accuracy"] < SHARE * rows["reference"]
-    return rows.assign(failed=(rows["status"] == "diverged") | low)
+    lost = rows["status"] == "diverged"
+    known = lost | (rows["test_accuracy"] - rows["reference"]).notna()
+    return rows.assign(failed=lost | low)[known]

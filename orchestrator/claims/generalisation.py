@@ -88,7 +88,9 @@ def _against_base(claim: Claim, population: Population, wanted: Any, *, sign: in
     rows = rows[rows.groupby(["base", "setting"])["kind"].transform("nunique") == 2]
     if rows.empty:
         return []
-    cells: Any = averages(rows, "final")
+    # Who diverged classifies nothing rightly.
+    rows = rows.assign(accuracy=rows["final"].replace(-np.inf, 0.0))
+    cells: Any = averages(rows, "accuracy")
     told: dict[str, Any] = {
         "cells": len(cells[["base", "variant"]].drop_duplicates()),
         **behind(rows),
@@ -122,12 +124,12 @@ def _against_base(claim: Claim, population: Population, wanted: Any, *, sign: in
 def _dunnett(claim: Claim, rows: Any, sign: int, told: Any) -> Finding | None:
     """The best variant against the base over seeds, corrected for having picked it."""
     least: list[tuple[float, float, float]] = []
-    for _, group in rows[np.isfinite(rows["final"])].groupby(["base", "setting"]):
+    for _, group in rows[rows["accuracy"].notna()].groupby(["base", "setting"]):
         runs = [
-            part["final"].to_numpy(dtype=float)
+            part["accuracy"].to_numpy(dtype=float)
             for _, part in group[group["kind"] == CONNECTIONS].groupby("variant")
         ]
-        control = group[group["kind"] == BASE]["final"].to_numpy(dtype=float)
+        control = group[group["kind"] == BASE]["accuracy"].to_numpy(dtype=float)
         runs = [run for run in runs if len(run) > 1]
         if len(control) < 2 or not runs or not any(np.ptp(run) for run in (*runs, control)):
             continue

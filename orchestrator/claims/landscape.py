@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from orchestrator.claims.cells import GROUP
 from orchestrator.claims.claim import Claim
 from orchestrator.claims.finding import Finding
 from orchestrator.claims.population import Population
-from orchestrator.claims.traits import CONNECTIONS
-from orchestrator.claims.width_trend import JONCKHEERE, SPEARMAN, trend
+from orchestrator.claims.width_trend import JONCKHEERE, trend
 
 RING = (0.35, 0.65)
 """Distances from the centre of points whose variance is averaged, as shares of the extent."""
@@ -31,8 +31,9 @@ def measured(
     """Trials with a surface, and the mean of a column over its surfaces as `value`.
 
     Several pairs of directions are averaged within a trial before anything else. A trial that
-    diverged has the worst value. A surface that was drawn on another extent than most is left out
-    of what depends on that.
+    diverged has the worst value, with a surface of its last sound checkpoint or without one, if
+    others of its base, setting and rate have some. A surface that was drawn on another extent than
+    most is left out of what depends on that.
 
     Args:
         population: The trials.
@@ -65,8 +66,11 @@ def measured(
     worst = -np.inf if rises else np.inf
     values = values.where(found["status"] != "diverged", worst)
     means = values.groupby(found["trial_id"]).mean().rename("value")
-    trials: Any = population.trials
-    return trials.merge(means, left_on="trial_id", right_index=True)
+    rows: Any = population.trials
+    rows = rows.merge(means, left_on="trial_id", right_index=True, how="left")
+    looked_at = rows.groupby(GROUP)["value"].transform("count") > 0
+    lost = looked_at & (rows["status"] == "diverged")
+    return rows.assign(value=rows["value"].mask(lost, worst))[lost | rows["value"].notna()]
 
 
 def _comparable(surfaces: Any, column: str) -> pd.Series:
@@ -96,9 +100,7 @@ def _smoother(claim: Claim, population: Population) -> list[Finding]:
     found = []
     for kind, column, measure, rises in _SMOOTH:
         rows = measured(population, kind, column, rises=rises)
-        main = column == "radius"
-        for how in (SPEARMAN, JONCKHEERE) if main else (SPEARMAN,):
-            found += _trend(claim, rows, measure, rises, how, main and how == SPEARMAN)
+        found += _trends(claim, rows, measure, rises, main=column == "radius")
     return found
 
 
@@ -109,18 +111,16 @@ def _less_variance(claim: Claim, population: Population) -> list[Finding]:
         ("ring", "mean of log √g over a ring at half the extent"),
     ):
         rows = measured(population, "gradient_variance", column, rises=False)
-        main = column == "deviation"
-        for how in (SPEARMAN, JONCKHEERE) if main else (SPEARMAN,):
-            found += _trend(claim, rows, measure, False, how, main and how == SPEARMAN)
+        found += _trends(claim, rows, measure, False, main=column == "deviation")
     return found
 
 
-def _trend(
-    claim: Claim, rows: Any, measure: str, rises: bool, how: str, primary: bool
-) -> list[Finding]:
-    if rows.empty or not (rows["kind"] == CONNECTIONS).any():
-        return []
-    return trend(claim, rows, "value", measure, rises=rises, how=how, primary=primary)
+def _trends(claim: Claim, rows: Any, measure: str, rises: bool, *, main: bool) -> list[Finding]:
+    """Over width; of a claim's main measure by Jonckheere's test too."""
+    found = trend(claim, rows, "value", measure, rises=rises, primary=main)
+    if main:
+        found += trend(claim, rows, "value", measure, rises=rises, how=JONCKHEERE, primary=False)
+    return found
 
 
 CLAIMS = (

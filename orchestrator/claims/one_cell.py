@@ -31,7 +31,6 @@ def first_of(
     one: str,
     rivals: tuple[str, ...],
     rises: bool,
-    primary: bool = True,
 ) -> list[Finding]:
     """Whether one cell has the best value among its rivals, run by run.
 
@@ -44,7 +43,6 @@ def first_of(
         one: Name of the cell.
         rivals: Names of the others; runs without one of them at all are left out.
         rises: Whether more is better.
-        primary: As in `Finding`.
     """
     wide, used = _by_run(rows, column, base, (one, *rivals))
     if wide.empty or one not in wide:
@@ -65,7 +63,6 @@ def first_of(
             "share of the other cells that it surpasses",
             found,
             power_at=f"a lead of {LEAD:g} standard deviation",
-            primary=primary,
             reading=f"first in {firsts} of {len(others)} runs",
             cells=len(signed.columns),
             **behind(used),

@@ -46,7 +46,7 @@ class Population:
         """
         members = self._members()
         ended: Any = self._of(self.results.trials)
-        told = ["trial_id", "status", "test_accuracy", "late_test_accuracy", "parameters", "spec"]
+        told = ["trial_id", "status", "test_accuracy", "spec"]
         fresh = ended[told].drop_duplicates("trial_id")
         rows: Any = members.merge(fresh, on="trial_id", how="inner")
         rows = rows[rows["status"].isin(["done", "diverged"])].reset_index(drop=True)

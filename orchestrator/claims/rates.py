@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from orchestrator.claims.cells import behind, behind_scores, scores
 from orchestrator.claims.claim import Claim
@@ -28,10 +29,11 @@ def _interaction(claim: Claim, population: Population) -> list[Finding]:
     keys = ["base", "variant", "setting"]
     means = usual.groupby(keys)["area_20"].mean().rename("usual").reset_index()
     rows = high.merge(means, on=keys)
+    lost, before = np.isneginf(rows["area_20"]), np.isneginf(rows["usual"])
     with np.errstate(invalid="ignore"):
         gain = rows["area_20"] - rows["usual"]
-    # Infinite at both rates is no change; at the high one alone it is the worst there is.
-    rows["gain"] = gain.where(np.isfinite(rows["area_20"]), -np.inf)
+    # Lost at both rates is no change; at the high one alone it is the worst there is.
+    rows["gain"] = gain.mask(lost & before, 0.0).mask(lost & ~before, -np.inf)
     found = trend(
         claim,
         rows,
@@ -40,8 +42,9 @@ def _interaction(claim: Claim, population: Population) -> list[Finding]:
         f"{HIGH_RATE}",
         rises=True,
     )
-    both = len({*rows["trial_id"], *usual["trial_id"]})
-    return [replace(one, trials=both) for one in found]
+    compared = rows[rows["gain"].notna()]
+    both = pd.concat([compared, usual.merge(compared[keys].drop_duplicates(), on=keys)])
+    return [replace(one, **behind(both)) for one in found]
 
 
 def _failures(claim: Claim, population: Population) -> list[Finding]:

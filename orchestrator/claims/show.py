@@ -10,13 +10,11 @@ from rich.console import Console
 
 from orchestrator import lookup
 from orchestrator.cells.sheet import Sheet, to_csv, to_json, to_latex, to_markdown
-from orchestrator.cells.terminal import print_sheet
+from orchestrator.cells.terminal import show_sheet
 from orchestrator.claims.finding import Finding
 from orchestrator.claims.registry import CLAIMS, find_claim, findings
+from orchestrator.words import one_line
 from results_schema.results import Results
-
-WIDE = 400
-"""Columns of a table that no terminal shows, so that what reads it gets whole lines."""
 
 
 def show_claims(experiments: Sequence[str], location: str, claim: str | None, form: str) -> None:
@@ -76,8 +74,8 @@ def _sheet(found: Sequence[Finding]) -> Sheet:
         (
             one.claim,
             one.verdict,
-            _line(one.measure) + ("" if one.primary else " *"),
-            _line(one.effect),
+            one_line(one.measure) + ("" if one.primary else " *"),
+            one_line(one.effect),
             _number(one.size),
             _interval(one),
             _p(one.p, one.exact),
@@ -85,7 +83,7 @@ def _sheet(found: Sequence[Finding]) -> Sheet:
             _share(one.power),
             str(one.cells or ""),
             str(one.trials or ""),
-            _line(one.reading),
+            one_line(one.reading),
         )
         for one in found
     ]
@@ -107,7 +105,7 @@ def _sheet(found: Sequence[Finding]) -> Sheet:
 
 def _details(found: Sequence[Finding]) -> Sheet:
     rows = [
-        (field.name, *(_line(_value(one.record()[field.name])) for one in found))
+        (field.name, *(one_line(_value(one.record()[field.name])) for one in found))
         for field in fields(Finding)
     ]
     columns = ("", *(str(number) for number, _ in enumerate(found, start=1)))
@@ -118,8 +116,7 @@ def _show(sheet: Sheet, form: str) -> None:
     if form in ("markdown", "latex"):
         print((to_markdown if form == "markdown" else to_latex)(sheet), end="\n\n")
         return
-    console = Console()
-    print_sheet(sheet, console if console.is_terminal else Console(width=WIDE))
+    show_sheet(sheet)
 
 
 def _value(value: object) -> str:
@@ -152,8 +149,3 @@ def _p(value: float, exact: bool) -> str:
 
 def _share(value: float) -> str:
     return f"{value:.0%}" if math.isfinite(value) else "–"
-
-
-def _line(text: str) -> str:
-    """One line without control characters, which a terminal would obey."""
-    return "".join(c if c.isprintable() else " " for c in text)

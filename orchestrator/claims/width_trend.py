@@ -72,7 +72,7 @@ def trend(
             how,
             effect,
             found,
-            power_at=f"ρ = {RHO}",
+            power_at=f"ρ = {RHO}" if how == SPEARMAN else "",
             cells=found.n,
             primary=primary,
             **behind_scores(cells, rows[rows[column].notna()]),

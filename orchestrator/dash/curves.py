@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass, field
 
@@ -76,9 +77,11 @@ def _files(store: LocalStore) -> dict[str, tuple[int, int]]:
         with os.scandir(store.root / layout.METRICS) as entries:
             for entry in entries:
                 if entry.name.endswith(".parquet") and entry.name != "0-schema.parquet":
-                    told = entry.stat()
-                    found[entry.name.removesuffix(".parquet")] = told.st_mtime_ns, told.st_size
-    except FileNotFoundError:  # nothing was launched yet, or a trial was removed meanwhile
+                    with contextlib.suppress(FileNotFoundError):  # removed meanwhile
+                        told = entry.stat()
+                        name = entry.name.removesuffix(".parquet")
+                        found[name] = told.st_mtime_ns, told.st_size
+    except FileNotFoundError:  # nothing was launched yet
         pass
     return found
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import plotly.graph_objects as go
@@ -17,43 +17,15 @@ from numpy.typing import NDArray
 from orchestrator.figures import style
 from orchestrator.figures.panels import Grid, make_panels, square_grid
 from results_schema.errors import ConfigError
+from workers.theory.comparison import Comparison
 
 MOST = 300
 """Points of a series that are drawn; half of them at most violate."""
 
 FEW = 20
-"""Points of a series up to which they are drawn large."""
+"""A series of fewer points has them drawn large."""
 
 VIOLATED = "violated"
-
-
-class Cases(Protocol):
-    """What a comparison tells of itself; `workers.theory.comparison.Comparison` does."""
-
-    @property
-    def statement(self) -> str:
-        """What is compared."""
-        ...
-
-    @property
-    def setting(self) -> str:
-        """The objective, or the problem."""
-        ...
-
-    @property
-    def measured(self) -> NDArray[np.float64]:
-        """Left sides."""
-        ...
-
-    @property
-    def bound(self) -> NDArray[np.float64]:
-        """Right sides."""
-        ...
-
-    @property
-    def violated(self) -> NDArray[np.bool_]:
-        """Of each case, whether the bound is exceeded."""
-        ...
 
 
 class Series(NamedTuple):
@@ -99,7 +71,7 @@ class Bounds(NamedTuple):
         return list(dict.fromkeys(line.setting for p in self.panels for line in p.series))
 
 
-def bounds_data(comparisons: Sequence[Cases]) -> Bounds:
+def bounds_data(comparisons: Sequence[Comparison]) -> Bounds:
     """The points of each panel, evenly thinned to `MOST` a series.
 
     Args:
@@ -108,7 +80,7 @@ def bounds_data(comparisons: Sequence[Cases]) -> Bounds:
     Raises:
         ConfigError: There is nothing to draw.
     """
-    groups: dict[str, list[Cases]] = {}
+    groups: dict[str, list[Comparison]] = {}
     for one in comparisons:
         groups.setdefault(one.statement, []).append(one)
     panels = tuple(
@@ -156,7 +128,7 @@ def plot_bounds(data: Bounds, title: str) -> go.Figure:
     return figure
 
 
-def _thin(part: Cases) -> Series:
+def _thin(part: Comparison) -> Series:
     shown = (part.measured > 0) & (part.bound > 0)
     shown &= np.isfinite(part.measured) & np.isfinite(part.bound)
     bad, good = (np.flatnonzero(shown & wanted) for wanted in (part.violated, ~part.violated))

@@ -13,6 +13,7 @@ from typing import Any, TextIO
 import pyarrow as pa
 
 from orchestrator.cells.sheet import Sheet
+from orchestrator.words import one_line
 
 MOST = 100
 """Rows of a table to read."""
@@ -36,7 +37,7 @@ def to_sheet(answer: pa.Table, most: int | None = MOST) -> Sheet:
     numeric = [pa.types.is_integer(t) or pa.types.is_floating(t) for t in answer.schema.types]
     return Sheet(
         "",
-        [_line(name) for name in answer.column_names],
+        [one_line(name) for name in answer.column_names],
         rows,
         remarks=(total,),
         words=[number for number, found in enumerate(numeric) if not found],
@@ -111,10 +112,5 @@ def _read(value: Any) -> str:
         return f"{value:.6g}"
     if isinstance(value, datetime):
         return value.strftime("%Y-%m-%d %H:%M:%S")
-    text = _line(str(_plain(value, text=True)))
+    text = one_line(str(_plain(value, text=True)))
     return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
-
-
-def _line(text: str) -> str:
-    """One line without control characters, which a terminal would obey."""
-    return "".join(c if c.isprintable() else " " for c in text)

@@ -5,16 +5,11 @@ from __future__ import annotations
 import csv
 import sys
 
-from rich.console import Console
-
 from orchestrator.cells.sheet import Sheet, to_json, to_markdown
-from orchestrator.cells.terminal import print_sheet
+from orchestrator.cells.terminal import show_sheet
 from orchestrator.lookup import existing_store
 from orchestrator.query.catalog import ROWS, TABLES, VIEWS
 from orchestrator.query.forms import to_sheet, write_csv, write_json
-
-WIDE = 400
-"""Columns of a table that no terminal shows, so that what reads it gets whole lines."""
 
 
 def show_query(sql: str, location: str, form: str) -> None:
@@ -87,5 +82,4 @@ def _show(sheet: Sheet, form: str) -> None:
 
 
 def _print(sheet: Sheet) -> None:
-    console = Console()
-    print_sheet(sheet, console if console.is_terminal else Console(width=WIDE))
+    show_sheet(sheet)

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from orchestrator import lookup
 from orchestrator.cells.sheet import Sheet, to_csv, to_json, to_markdown
-from orchestrator.cells.terminal import print_sheet
+from orchestrator.cells.terminal import show_sheet
 from orchestrator.theory.sheets import (
     blocks_sheet,
     comparison_record,
@@ -24,9 +24,6 @@ from workers.theory.checks import Settings, check_cells
 from workers.theory.comparison import Comparison
 from workers.theory.descents import check_descents
 from workers.theory.smoothness import counterexample
-
-WIDE = 200
-"""Columns of a table that no terminal shows, so that what reads it gets whole lines."""
 
 DRAWN = (
     "Theorem 4.1",
@@ -111,8 +108,7 @@ def _print(sheet: Sheet, form: str) -> None:
     if form == "markdown":
         print(to_markdown(sheet), end="\n\n")
         return
-    console = Console()
-    print_sheet(sheet, console if console.is_terminal else Console(width=WIDE))
+    show_sheet(sheet)
 
 
 def _measured(trials: Sequence[TrialBound]) -> list[Comparison]:

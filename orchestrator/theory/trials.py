@@ -87,7 +87,8 @@ def trial_bounds(results: Results, experiment: str) -> list[TrialBound]:
     members: Any = results.trials(experiment)
     members = members[members["status"] == "done"].drop_duplicates("trial_id")
     surfaces: Any = results.surfaces(experiment).drop_duplicates(subset="surface_id")
-    surfaces = surfaces[surfaces["status"] == "done"]
+    # The theorem speaks of the function that is trained.
+    surfaces = surfaces[(surfaces["status"] == "done") & (surfaces["split"] == "train")]
     points: Any = results.points(experiment)
     centres = points[(points["alpha"] == 0) & (points["beta"] == 0)]
     norms = centres.drop_duplicates("surface_id").set_index("surface_id")["gradient_norm"]

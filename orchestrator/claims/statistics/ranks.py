@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -30,20 +29,19 @@ def placing(one: Sequence[float], rivals: Sequence[np.ndarray]) -> Outcome:
         power is that at a lead of `LEAD`.
     """
     sizes = [len(group) for group in rivals]
-    beaten = [
-        float((group < value).sum() + (group == value).sum() / 2)
-        for value, group in zip(one, rivals, strict=True)
-    ]
+    pairs = list(zip(one, rivals, strict=True))
+    wins = sum(int((group < value).sum()) for value, group in pairs)
+    ties = sum(int((group == value).sum()) for value, group in pairs)
     chances = _chances(sizes)
-    total = sum(beaten)
-    wins = stats.binomtest(round(total), sum(sizes)).proportion_ci(1 - ALPHA, "exact")
+    total = wins + ties / 2
+    interval = stats.binomtest(round(total), sum(sizes)).proportion_ci(1 - ALPHA, "exact")
     return Outcome(
         total / sum(sizes),
-        float(wins.low),
-        float(wins.high),
-        # Half a win, of a tie, does not count for the one and not against it.
-        float(chances[math.floor(total) :].sum()),
-        float(chances[: math.ceil(total) + 1].sum()),
+        float(interval.low),
+        float(interval.high),
+        # A tie counts as lost where the claim is tested, and as won where its opposite is.
+        float(chances[wins:].sum()),
+        float(chances[: wins + ties + 1].sum()),
         _power(sizes, chances),
         exact=True,
         n=len(sizes),

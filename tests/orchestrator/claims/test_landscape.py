@@ -53,6 +53,26 @@ def test_wide_cells_vary_little(say, sign, verdict):
     assert any("ring" in one.measure and one.cells == 26 for one in found)
 
 
+@pytest.mark.parametrize("measured", [True, False])
+def test_a_diverged_trial_ranks_worst_whatever_its_last_sound_checkpoint_had(say, measured):
+    trials = synthetic_trials(bases=("DARTS",))
+
+    def lost(t):
+        return t.width > 0.9
+
+    def fill(store):
+        for t in trials:
+            if measured or not lost(t):
+                # Of its early network, which is smoother than any that was trained to the end.
+                radius = 2.0 if lost(t) else 0.6 + 0.1 * t.width
+                add_surface(store, t, "contour", radius=radius, convex=0.5)
+
+    [main, *_] = say("wider-smoother", trials, flat, fill=fill, diverged=lost)
+    assert main.cells == 13
+    assert main.diverged == sum(lost(t) for t in trials if t.index) > 0
+    assert main.size < 0.9
+
+
 def test_surfaces_of_a_diverged_trial_rank_worst_and_nan_is_left_out(say):
     trials = synthetic_trials(bases=("DARTS",))
 

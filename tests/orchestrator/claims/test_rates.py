@@ -35,6 +35,26 @@ def test_the_narrow_fail(say, sign, verdict, how):
     assert "narrow and" in main.reading
 
 
+def test_without_a_base_nobody_knows_what_failing_is(say):
+    trials = [t for t in synthetic_trials(**FOUR, rates=(0.25,), seeds=range(5)) if t.index]
+    [main] = say("c3-fails-at-high-rate", trials, lambda t: curve(0.3, final=0.1))
+    assert main.verdict == "no data"
+
+
+def test_lost_at_both_rates_is_no_change(say):
+    trials = synthetic_trials(rates=(0.025, 0.25), bases=("DARTS", "ENAS"))
+    [main] = say(
+        "larger-at-high-rate",
+        trials,
+        lambda t: curve(0.3 + 0.01 * t.rng.random()),
+        diverged=lambda t: t.index in (1, 2),
+    )
+    assert main.trials == 2 * 26
+    assert main.diverged == 2 * 2 * 2
+    # Were they taken for the worst, the narrowest would make it large.
+    assert abs(main.size) < 0.5
+
+
 @pytest.mark.parametrize(
     ("fails", "seeds", "verdict"),
     [

@@ -32,6 +32,14 @@ def test_five_cells_once_can_never_decide_and_fourteen_can_hardly():
     assert placing([99.0] * 3, [np.arange(4.0)] * 3).p == pytest.approx(1 / 125)
 
 
+def test_ties_are_lost_where_the_claim_is_tested():
+    tied = placing([1.0, 1.0], [np.array([0.0, 1.0]), np.array([0.0, 1.0])])
+    assert tied.value == 0.75
+    # Two of four surely beaten: so many or more come in 6 of 9 ways.
+    assert tied.p == pytest.approx(6 / 9)
+    assert tied.p_against == pytest.approx(1)
+
+
 def test_error_rate_and_power_are_as_told():
     rng = np.random.default_rng(0)
     rivals = rng.standard_normal((2_000, 4, 13))

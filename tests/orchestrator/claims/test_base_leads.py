@@ -74,3 +74,30 @@ def test_seeds_without_a_lead_do_not(say):
     trials = synthetic_trials(seeds=range(4), bases=("DARTS",))
     found = say("some-variants-beat-base", trials, leads(0))
     assert next(one for one in found if one.primary).verdict == "undecided"
+
+
+def test_a_variant_that_mostly_diverged_does_not_lead_by_its_survivors(say):
+    trials = synthetic_trials(bases=("DARTS",), seeds=range(5))
+
+    def accuracies(t):
+        best = t.variant == "seed 7"
+        return curve(1.0, final=(0.95 if best else 0.8) + 0.002 * t.rng.standard_normal())
+
+    main, *_ = say(
+        "some-variants-beat-base",
+        trials,
+        accuracies,
+        diverged=lambda t: t.variant == "seed 7" and t.spec.seed < 3,
+    )
+    assert main.verdict != "supported"
+
+
+def test_one_diverged_seed_of_the_base_is_no_infinite_lead(say):
+    trials = synthetic_trials(bases=("DARTS",), seeds=range(3))
+    found = say(
+        "some-variants-beat-base",
+        trials,
+        lambda t: curve(1.0, final=0.8 + 0.01 * t.rng.standard_normal()),
+        diverged=lambda t: t.index == 0 and t.spec.seed == 0,
+    )
+    assert "inf" not in " ".join(one.reading for one in found)
