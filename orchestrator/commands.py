@@ -10,7 +10,7 @@ from rich.console import Console
 
 from orchestrator import environment, plan_view, preflight
 from orchestrator.cancel import forget
-from orchestrator.device import choose_device, local_gpu
+from orchestrator.device import check_precision, choose_device, local_gpu
 from orchestrator.experiment import Experiment
 from orchestrator.plan import Plan, make_plan
 from orchestrator.record import record
@@ -101,11 +101,12 @@ def _work(
 ) -> int:
     console = Console(soft_wrap=True)
     plan_view.describe(plan, console, measured(store))
-    profiled = all(experiment.profile for experiment in experiments)
+    small = all(experiment.cpu for experiment in experiments)
     work: list[TrialSpec] = [*plan.owed, *(surface.trial for surface in plan.unmeasured)]
     if work:
         if settings["address"] is None:
-            settings["device"] = settings["device"] or choose_device(plan, local_gpu(), profiled)
+            settings["device"] = settings["device"] or choose_device(plan, local_gpu(), small)
+            check_precision(plan, settings["device"])
         asked = {name: settings[name] for name in ("device", "address")}
         preflight.check(plan, store, **asked, kept=settings.get("checkpoint_at", ()))
     for experiment in experiments:
@@ -119,7 +120,7 @@ def _work(
     environment.prepare()
     from orchestrator.launch import Options, run
 
-    report = run(plan, store, Options(cpu_will_do=profiled, **settings), console)
+    report = run(plan, store, Options(cpu_will_do=small, **settings), console)
     if report.unfit:
         console.print(f"stopped: {report.unfit}", style="red", markup=False)
         return 3

@@ -14,7 +14,7 @@ def choose_device(plan: Plan, gpu: bool, cpu_will_do: bool) -> str:
     Args:
         plan: Tells how long a CPU would take.
         gpu: Whether there is one.
-        cpu_will_do: Whether a profile made the experiments small.
+        cpu_will_do: Whether a profile made the experiments small enough for one.
 
     Raises:
         MachineError: There is no GPU, and the experiments are meant for one.
@@ -27,6 +27,19 @@ def choose_device(plan: Plan, gpu: bool, cpu_will_do: bool) -> str:
         fix="add --profile laptop for a small version, --device cpu to do it all the same, or "
         "--address to use a Ray cluster that has GPUs",
     )
+
+
+def check_precision(plan: Plan, device: str) -> None:
+    """Sees whether a kind of device has the arithmetic of what is owed; a GPU may lack it still.
+
+    Raises:
+        MachineError: It has not.
+    """
+    if device == "cpu" and any(spec.precision == "tf32" for spec in plan.owed):
+        raise MachineError(
+            "trials of precision tf32 are owed, which a CPU has not",
+            fix="train them on a GPU, or use --set precision=fp32",
+        )
 
 
 def local_gpu() -> bool:

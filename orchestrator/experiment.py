@@ -75,6 +75,7 @@ class Experiment(Declaration):
     Attributes:
         name: The file's name without its suffix.
         profile: Name of the profile that was applied.
+        cpu: Whether the profile made it small enough for a CPU.
         stand_ins: Data sets that take the place of others.
         auxiliary_stand_ins: Those that do so under a recipe with an auxiliary head, which needs
             larger images.
@@ -82,6 +83,7 @@ class Experiment(Declaration):
 
     name: FileName
     profile: str | None = None
+    cpu: bool = False
     stand_ins: dict[DatasetName, DatasetName] = {}
     auxiliary_stand_ins: dict[DatasetName, DatasetName] = {}
 
@@ -140,7 +142,7 @@ def load_experiment(
     Raises:
         ConfigError: Anything is wrong with the file, the profile or an override.
     """
-    path, stand_ins = Path(path), {}
+    path, stand_ins, cpu = Path(path), {}, False
     larger: dict[str, str] = {}
     document = read_document(path)
     try:
@@ -152,6 +154,7 @@ def load_experiment(
         settings = read_document(found)
         checked = validate(Profile, settings)
         stand_ins, larger = checked.datasets, checked.auxiliary_datasets
+        cpu = checked.cpu
         document = apply_profile(settings, document)
         profile = found.stem
     for option in overrides:
@@ -170,6 +173,7 @@ def load_experiment(
     experiment = Experiment(
         name=path.stem,
         profile=profile,
+        cpu=cpu,
         stand_ins=stand_ins,
         auxiliary_stand_ins=larger,
         **parts,

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from orchestrator import space
 from orchestrator.cluster import cluster, has_gpus, slots
-from orchestrator.device import choose_device
+from orchestrator.device import check_precision, choose_device
 from orchestrator.interrupt import interruptible
 from orchestrator.plan import Plan
 from orchestrator.presence import present
@@ -92,6 +92,7 @@ def run(plan: Plan, store: LocalStore, options: Options, console: Console) -> Re
     try:
         with present(store, launch), cluster(options.address, console):
             device = options.device or choose_device(plan, has_gpus(), options.cpu_will_do)
+            check_precision(plan, device)
             shares = [options.gpus_per_trial] * bool(plan.owed)
             shares += [options.gpus_per_surface] * bool(plan.unmeasured)
             side_by_side = max(slots(device, share) for share in shares)

@@ -21,6 +21,7 @@ class Profile(BaseModel):
     model_config = STRICT
 
     description: Text = Field(description="what this profile is for")
+    cpu: bool = False
     datasets: dict[DatasetName, DatasetName] = {}
     auxiliary_datasets: dict[DatasetName, DatasetName] = {}
     overrides: dict[str, Any] = Field(default={}, alias="set")

@@ -69,6 +69,12 @@ TRIALS = table(
     noted("ended_at", TIME, "when the trial ended"),
     noted("train_seconds", REAL, "sum of the epochs' wall times", unit="s"),
     noted("attempts", INT, "how many workers trained it"),
+    noted(
+        "form",
+        TEXT,
+        "of the training steps: eager, or graphed in a CUDA graph; null in rows of older releases",
+        null=True,
+    ),
     *WHERE,
 )
 

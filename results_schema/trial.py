@@ -27,7 +27,7 @@ from results_schema.genotype import Genotype
 RECIPE_VERSION = 1
 """Counts changes of the training algorithm that no field of `Recipe` expresses."""
 
-PRECISIONS = ("fp32",)
+PRECISIONS = ("fp32", "tf32", "bf16")
 SCHEDULES = ("cosine", "cosine_shifted", "constant")
 DECAYED = ("all", "weights")
 GROWTHS = ("linear", "constant")

@@ -17,7 +17,7 @@ from results_schema.trial import TrialSpec
 from workers.data.catalog import describe
 from workers.landscape.gradient_variance import minibatch_variance
 from workers.theory.convergence import bound, weighted
-from workers.training.engine import scheduled_rate
+from workers.training.schedule import scheduled_rate
 
 
 @dataclass(frozen=True)

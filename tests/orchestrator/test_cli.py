@@ -66,6 +66,22 @@ def test_without_a_gpu_or_a_profile_nothing_is_launched(run, tmp_path, monkeypat
         assert way in errors
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--profile", "fast"), "no GPU"),
+        (("--device", "cpu", "--set", "precision=tf32"), "tf32 are owed, which a CPU has not"),
+    ],
+)
+def test_a_precision_for_gpus_is_not_launched_on_a_cpu_unasked(
+    run, tmp_path, monkeypatch, options, said
+):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    code, _, errors = run("launch", FIG9, *options, "--store", tmp_path / "results")
+    assert code == 3
+    assert said in errors
+
+
 def test_plan_counts_trials_and_makes_no_store(run, tmp_path):
     store = tmp_path / "results"
     code, output, _ = run("plan", FIG9, "--store", store)

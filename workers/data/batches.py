@@ -7,6 +7,7 @@ images and a resumed trial goes on as an undisturbed one.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -65,9 +66,15 @@ def evaluation_batches(
 
 def normalise(pixels: Tensor, about: Dataset) -> Tensor:
     """Bytes [N, C, H, W] to floats of mean 0 and deviation 1, channels last in memory."""
-    mean = torch.tensor(about.mean, device=pixels.device).mul_(255).view(-1, 1, 1)
-    std = torch.tensor(about.std, device=pixels.device).mul_(255).view(-1, 1, 1)
+    mean, std = (_of_bytes(statistic, pixels.device) for statistic in (about.mean, about.std))
     return ((pixels - mean) / std).contiguous(memory_format=torch.channels_last)
+
+
+@lru_cache
+@torch.inference_mode(False)
+def _of_bytes(statistic: tuple[float, ...], device: torch.device) -> Tensor:
+    """A statistic of each channel in bytes, [C, 1, 1]; kept, as a GPU would wait for each copy."""
+    return torch.tensor(statistic).mul_(255).view(-1, 1, 1).to(device)
 
 
 def cut_out(images: Tensor, centres: Tensor, side: int) -> Tensor:

@@ -20,9 +20,9 @@ class DropPath:
         self.generator = generator
         self.probability = torch.zeros((), device=generator.device)
 
-    def masks(self, edges: int, batch: int) -> tuple[Tensor, ...]:
+    def masks(self, edges: int, batch: int, dtype: torch.dtype) -> tuple[Tensor, ...]:
         """One mask [batch, 1, 1, 1] an edge: 0 where dropped, else 1 / (1 − probability)."""
         keep = 1 - self.probability
         shape = (edges, batch, 1, 1, 1)
         draws = torch.rand(shape, generator=self.generator, device=self.generator.device)
-        return ((draws < keep) / keep).unbind()
+        return ((draws < keep) / keep).to(dtype).unbind()

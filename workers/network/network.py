@@ -100,13 +100,21 @@ class Network(nn.Module):
                 f"images of {x.shape[2]}×{x.shape[3]} cannot be halved twice after the stem",
                 fix="use images whose height and width are multiples of 4, or of 8 with stride 2",
             )
-        masks = None if drop_path is None else iter(drop_path.masks(self.droppable, len(x)))
+        masks = None
+        if drop_path is not None:
+            masks = iter(drop_path.masks(self.droppable, len(x), last.dtype))
         for index, (cell, live) in enumerate(zip(self.cells, self.live_cells, strict=True)):
             # Nobody reads what stands in for the output of a dead cell.
             before_last, last = last, cell(before_last, last, masks) if live else last
             if index == self.tapped:
                 tapped = last
-        return self.classifier(last.mean((2, 3))), tapped
+        return self._classify(last), tapped
+
+    def _classify(self, last: Tensor) -> Tensor:
+        """The head, in float32 at least: it is small, and a loss of few digits tells little."""
+        pooled = last.mean((2, 3), dtype=torch.promote_types(last.dtype, torch.float32))
+        with torch.autocast(last.device.type, enabled=False):
+            return self.classifier(pooled)
 
 
 def build_network(

@@ -85,15 +85,18 @@ class FactorizedReduce(nn.Module):
 class Noise(nn.Module):
     """Standard normal noise in place of the input, which gets no gradient.
 
-    It is drawn from the process's own generator, which `draws.seeded` sets for each epoch.
+    Attributes:
+        generator: What it is drawn from; None is the process's own.
     """
 
     def __init__(self, stride: int) -> None:
         super().__init__()
         self.stride = stride
+        self.generator: torch.Generator | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.randn_like(x[:, :, :: self.stride, :: self.stride].detach())
+        noise = torch.empty_like(x[:, :, :: self.stride, :: self.stride].detach())
+        return noise.normal_(generator=self.generator)
 
 
 def _every(stride: int) -> nn.Module:

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import resource
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 
 from results_schema.errors import MachineError
+from workers.training import precision as precisions
 
 
-def choose(name: str | None = None, *, deterministic: bool = False) -> torch.device:
-    """The device to train on, made ready for exact fp32.
+def choose(
+    name: str | None = None, *, deterministic: bool = False, precision: str = "fp32"
+) -> torch.device:
+    """The device to train on, made ready for a precision.
 
     Args:
         name: "cuda", "cuda:1", "cpu", or None for a GPU where there is one.
         deterministic: Whether every kernel must give the same bits again, on a GPU too. A kernel
             that can't raises an error. A CPU does so anyway at its one thread, and nothing is
             switched there.
+        precision: One of `results_schema.trial.PRECISIONS`.
 
     Raises:
-        MachineError: A GPU was asked for and there is none, or the name means nothing.
+        MachineError: A GPU was asked for and there is none, the name means nothing, or the device
+            lacks the precision.
     """
     try:
         device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -37,6 +44,7 @@ def choose(name: str | None = None, *, deterministic: bool = False) -> torch.dev
     if device.type == "cpu":
         # More threads give other bits, and several trials side by side use the cores better.
         torch.set_num_threads(1)
+        precisions.require(precision, device)
         return device
     if not torch.cuda.is_available():
         raise MachineError("no CUDA GPU is visible", fix="use --device cpu, or mend the driver")
@@ -47,10 +55,24 @@ def choose(name: str | None = None, *, deterministic: bool = False) -> torch.dev
     if deterministic:
         # Read when cuBLAS starts, which is later than this.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.allow_tf32 = False
+    precisions.require(precision, device)
+    precisions.allow(precision)
     torch.backends.cudnn.benchmark = not deterministic
     return device
+
+
+@contextlib.contextmanager
+def alone(device: torch.device) -> Iterator[None]:
+    """What this thread does on a GPU within it waits for no other thread's work."""
+    if device.type == "cpu":
+        yield
+        return
+    with (
+        torch.cuda.stream(torch.cuda.Stream(device)),
+        # Otherwise one thread a GPU would run all backward passes of the process, in turn.
+        torch.autograd.set_multithreading_enabled(False),
+    ):
+        yield
 
 
 def name(device: torch.device) -> str:

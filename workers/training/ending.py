@@ -45,7 +45,8 @@ def trial_row(
     Args:
         spec: The trial.
         rows: Its metrics, one per epoch, at least one.
-        provenance: The columns that `provenance.gather` and `provenance.count_attempt` give.
+        provenance: The columns that `provenance.gather` and `provenance.count_attempt` give, and
+            "form", the engine's.
         parameters: Of the network.
         status: "done" or "diverged".
         reason: Why it ended.

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.optim.sgd import sgd
 
 from results_schema.errors import CorruptData
 from results_schema.trial import Recipe
-from workers.network.drop_path import DropPath
 from workers.network.network import Network
+from workers.training.chance import Chance
+from workers.training.descent import Descent
+from workers.training.form import Fixed, Step, capture, repeat
+from workers.training.precision import arithmetic
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 
@@ -37,58 +39,64 @@ class Engine:
         network: On its device.
         recipe: Momentum, weight decay, the clipping norm and the auxiliary loss's weight are taken
             from it.
+        precision: Of the forward and backward pass; weights, momenta and statistics are float32.
+        form: One of `form.FORMS`; None takes graphs where there are any.
+        say: Told if a graph can't be captured; the engine's form is then "eager".
+
+    Attributes:
+        form: Of its steps.
     """
 
-    def __init__(self, network: Network, recipe: Recipe) -> None:
+    def __init__(
+        self,
+        network: Network,
+        recipe: Recipe,
+        precision: str = "fp32",
+        form: str | None = None,
+        say: Callable[[str], None] = lambda line: None,
+    ) -> None:
         self.network = network.to(memory_format=torch.channels_last)
-        self._recipe = recipe
+        self._recipe, self._precision, self._say = recipe, precision, say
         self._weights = dict(network.named_parameters())
-        self._momenta = {name: torch.zeros_like(w) for name, w in self._weights.items()}
         self._device = next(network.parameters()).device
+        self._chance = Chance(network, recipe)
+        self._descent = Descent(self._weights, recipe)
         self._marked: dict[str, Tensor] = {}
+        # Sums stay on the device and are read once: loss, hits; in training also norm, clipped.
+        self._trained = torch.zeros(4, dtype=torch.float64, device=self._device)
+        self._evaluated = torch.zeros(2, dtype=torch.float64, device=self._device)
+        self.form = form or ("graphed" if self._device.type == "cuda" else "eager")
+        self._train, self._test = self._formed(self._train_batch), self._formed(self._test_batch)
 
-    def train_epoch(
-        self, batches: Batches, rate: float, drop_path: DropPath | None = None
-    ) -> EpochTotals:
+    def begin(self, seed: int, epoch: int) -> None:
+        """Begins an epoch, from 1: what the network draws in it comes from the two alone."""
+        self._chance.begin(seed, epoch)
+
+    def train_epoch(self, batches: Batches, rate: float) -> EpochTotals:
         """Takes one step per batch at a learning rate.
 
         The loss that is reported is the cross-entropy of the network's own head alone.
         """
         self.network.train()
+        self._descent.rate.fill_(rate)
+        self._trained.zero_()
         images = steps = 0
-        # Sums stay on the device and are read once: loss, hits, norm, clipped steps.
-        sums = torch.zeros(4, dtype=torch.float64, device=self._device)
         for pixels, labels in batches:
-            if self._recipe.auxiliary:
-                logits, others = self.network.forward_with_auxiliary(pixels, drop_path)
-                loss = functional.cross_entropy(logits, labels)
-                auxiliary = functional.cross_entropy(others, labels)
-                (loss + self._recipe.auxiliary * auxiliary).backward()
-            else:
-                logits = self.network(pixels, drop_path)
-                loss = functional.cross_entropy(logits, labels)
-                loss.backward()
-            with torch.no_grad():
-                norm = self._step(rate)
-                hits = (logits.argmax(1) == labels).sum()
-                clipped = norm > self._recipe.grad_clip
-                sums += torch.stack([loss.double() * len(labels), hits, norm, clipped])
+            self._train(pixels, labels)
             images, steps = images + len(labels), steps + 1
-        loss, hits, norm, clipped = sums.tolist()
+        loss, hits, norm, clipped = self._trained.tolist()
         return EpochTotals(loss / images, hits / images, norm / steps, clipped / steps, images)
 
     @torch.inference_mode()
     def evaluate(self, batches: Batches) -> tuple[float, float]:
         """Mean loss and accuracy, with the running statistics of batch normalisation."""
         self.network.eval()
+        self._evaluated.zero_()
         images = 0
-        sums = torch.zeros(2, dtype=torch.float64, device=self._device)
         for pixels, labels in batches:
-            logits = self.network(pixels)
-            loss = functional.cross_entropy(logits, labels, reduction="sum")
-            sums += torch.stack([loss, (logits.argmax(1) == labels).sum()])
+            self._test(pixels, labels)
             images += len(labels)
-        loss, hits = sums.tolist()
+        loss, hits = self._evaluated.tolist()
         return loss / images, hits / images
 
     def finite(self) -> bool:
@@ -128,61 +136,44 @@ class Engine:
                 tensor.copy_(tensors[name])
 
     def _tensors(self) -> dict[str, Tensor]:
-        momenta = {f"momentum.{name}": buffer for name, buffer in self._momenta.items()}
+        momenta = {f"momentum.{name}": buffer for name, buffer in self._descent.momenta.items()}
         return {**self.network.state_dict(), **momenta}
 
-    def _step(self, rate: float) -> Tensor:
-        """Clips, decays and descends; returns the gradient's norm before clipping."""
-        # Dead operations get no gradient: they neither move nor decay.
-        stepped = [
-            (weight, weight.grad, self._momenta[name])
-            for name, weight in self._weights.items()
-            if weight.grad is not None
-        ]
-        norm = nn.utils.get_total_norm([gradient for _, gradient, _ in stepped], foreach=True)
-        scale = (norm / self._recipe.grad_clip).clamp(min=1)
-        bare = [part for part in stepped if self._recipe.decayed == "weights" and part[0].ndim == 1]
-        decaying = [part for part in stepped if not bare or part[0].ndim > 1]
-        for parts, decay in ((decaying, self._recipe.weight_decay), (bare, 0.0)):
-            if parts:
-                self._descend(parts, rate, decay, scale)
-        for weight, _, _ in stepped:
-            weight.grad = None
-        return norm
+    def _formed(self, step: Step) -> Step:
+        if self.form == "eager":
+            return step
+        record = capture if self.form == "graphed" else repeat
+        return Fixed(step, self._chance.generators, record, self._fall_back)
 
-    def _descend(
-        self, parts: Sequence[Sequence[Tensor]], rate: float, decay: float, scale: Tensor
-    ) -> None:
-        """One step of SGD on triples of weight, gradient (divided by `scale`) and momentum."""
-        weights, gradients, momenta = (list(column) for column in zip(*parts, strict=True))
-        # The function, because importing what the class torch.optim.SGD needs takes seconds.
-        sgd(
-            weights,
-            gradients,
-            momenta,
-            fused=True,
-            grad_scale=scale,
-            lr=rate,
-            momentum=self._recipe.momentum,
-            weight_decay=decay,
-            dampening=0,
-            nesterov=False,
-            maximize=False,
-        )
+    def _fall_back(self, error: RuntimeError) -> None:
+        self._train, self._test, self.form = self._train_batch, self._test_batch, "eager"
+        self._descent.clear()  # of what the capture may have left
+        reason = str(error).partition("\n")[0]
+        self._say(f"no CUDA graph, so steps run one kernel at a time, slower: {reason}")
+
+    def _train_batch(self, pixels: Tensor, labels: Tensor) -> None:
+        drop_path = self._chance.drop_path
+        with arithmetic(self._precision, self._device):
+            if self._recipe.auxiliary:
+                logits, others = self.network.forward_with_auxiliary(pixels, drop_path)
+                loss = functional.cross_entropy(logits, labels)
+                whole = loss + self._recipe.auxiliary * functional.cross_entropy(others, labels)
+            else:
+                logits = self.network(pixels, drop_path)
+                whole = loss = functional.cross_entropy(logits, labels)
+        whole.backward()
+        norm = self._descent.step()
+        with torch.no_grad():
+            hits = (logits.argmax(1) == labels).sum()
+            clipped = norm > self._recipe.grad_clip
+            self._trained += torch.stack([loss.double() * len(labels), hits, norm, clipped])
+
+    def _test_batch(self, pixels: Tensor, labels: Tensor) -> None:
+        with arithmetic(self._precision, self._device):
+            logits = self.network(pixels)
+            loss = functional.cross_entropy(logits, labels, reduction="sum")
+        self._evaluated += torch.stack([loss, (logits.argmax(1) == labels).sum()])
 
 
 def _on_cpu(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-
-
-def cosine_rate(rate: float, epoch: int, epochs: int) -> float:
-    """½·lr·(1 + cos(π e / E)) for e = epoch − 1 (Section A.3): lr at first, never quite 0."""
-    return 0.5 * rate * (1 + math.cos(math.pi * (epoch - 1) / epochs))
-
-
-def scheduled_rate(recipe: Recipe, rate: float, epoch: int) -> float:
-    """The learning rate of an epoch, from 1, under the recipe's schedule."""
-    if recipe.schedule == "constant":
-        return rate
-    shift = 1 if recipe.schedule == "cosine_shifted" else 0
-    return cosine_rate(rate, epoch + shift, recipe.epochs)

@@ -10,11 +10,10 @@ import torch
 from results_schema.trial import TrialSpec
 from workers.data.batches import evaluation_batches, training_batches
 from workers.data.images import Data
-from workers.draws import derive, seeded
-from workers.network.drop_path import DropPath
 from workers.training import device as devices
 from workers.training.checkpoint import Row
-from workers.training.engine import Engine, scheduled_rate
+from workers.training.engine import Engine
+from workers.training.schedule import scheduled_rate
 from workers.training.stopping import Stopping
 
 
@@ -36,12 +35,11 @@ def train_epoch(
     start = time.perf_counter()
     rate = scheduled_rate(recipe, spec.learning_rate, epoch)
     batches = training_batches(data, recipe.batch_size, spec.seed, epoch, recipe.cutout)
-    with seeded(spec.seed, epoch, device):
-        drop_path = _drop_path(spec, epoch, device)
-        totals = engine.train_epoch(stopping.between(batches), rate, drop_path)
-        trained = time.perf_counter()
-        tests = evaluation_batches(data.test, data.about, recipe.evaluation_batch)
-        loss, accuracy = engine.evaluate(stopping.between(tests))
+    engine.begin(spec.seed, epoch)
+    totals = engine.train_epoch(stopping.between(batches), rate)
+    trained = time.perf_counter()
+    tests = evaluation_batches(data.test, data.about, recipe.evaluation_batch)
+    loss, accuracy = engine.evaluate(stopping.between(tests))
     return {
         "trial_id": spec.trial_id,
         "epoch": epoch,
@@ -57,15 +55,3 @@ def train_epoch(
         "peak_memory": devices.peak_memory(device),
         "finished_at": datetime.now(UTC),
     }
-
-
-def _drop_path(spec: TrialSpec, epoch: int, device: torch.device) -> DropPath | None:
-    """With a probability of p·e/E in epoch e = 0 … E − 1 (Section A.4), or of p in all."""
-    recipe = spec.recipe
-    if not recipe.drop_path:
-        return None
-    draws = torch.Generator(device).manual_seed(derive(spec.seed, "drop path", epoch))
-    drop_path = DropPath(draws)
-    grown = (epoch - 1) / recipe.epochs if recipe.drop_path_growth == "linear" else 1.0
-    drop_path.probability.fill_(recipe.drop_path * grown)
-    return drop_path

@@ -65,7 +65,7 @@ def train(
     """
 
     def use() -> torch.device:
-        return devices.choose(device, deterministic=deterministic)
+        return devices.choose(device, deterministic=deterministic, precision=spec.precision)
 
     def begin(lease: Lease, log: ItemLog) -> _Training:
         history = History(store, lease, spec.trial_id, checkpointing)
@@ -97,6 +97,11 @@ class _Training:
             return "stopped", "before it began"
         check_versions(spec)
         device = self.use()
+        with devices.alone(device):
+            return self._train(device)
+
+    def _train(self, device: torch.device) -> tuple[str, str]:
+        spec = self.spec
         attempts = count_attempt(self.store, self.lease, spec.trial_id, spec.recipe.epochs)
         provenance = gather(device) | attempts
         self.log.say(
@@ -113,7 +118,7 @@ class _Training:
             stem_stride=spec.network.stem_stride,
             auxiliary=spec.recipe.auxiliary > 0,
         ).to(device)
-        engine = Engine(network, spec.recipe)
+        engine = Engine(network, spec.recipe, spec.precision, say=self.log.say)
         self.history.resume(engine.restore, self.log.say)
         if self.history.rows:
             self.log.say(f"goes on after epoch {len(self.history.rows)}")
@@ -136,7 +141,7 @@ class _Training:
         row = trial_row(
             spec,
             self.history.rows,
-            provenance,
+            provenance | {"form": engine.form},
             parameters=sum(weight.numel() for weight in network.parameters()),
             status=status,
             reason=reason,

@@ -20,7 +20,7 @@ def network(name: str = "DARTS") -> Network:
 
 
 def test_survivors_are_scaled_so_that_the_mean_stays():
-    masks = torch.stack(drop_path(0.2).masks(edges=40, batch=500))
+    masks = torch.stack(drop_path(0.2).masks(edges=40, batch=500, dtype=torch.float32))
     assert masks.shape == (40, 500, 1, 1, 1)
     torch.testing.assert_close(masks.unique(), torch.tensor([0.0, 1.25]))
     # Six standard errors of 20,000 draws; a standard error of one edge's 500 is 0.018.
@@ -30,7 +30,11 @@ def test_survivors_are_scaled_so_that_the_mean_stays():
 
 
 def test_edges_and_samples_are_dropped_independently():
-    kept = (torch.stack(drop_path(0.5).masks(edges=2, batch=4000)) > 0).double().flatten(1)
+    kept = (
+        (torch.stack(drop_path(0.5).masks(edges=2, batch=4000, dtype=torch.float32)) > 0)
+        .double()
+        .flatten(1)
+    )
     assert abs(torch.corrcoef(kept)[0, 1]) < 0.1
     assert abs(torch.corrcoef(torch.stack([kept[0, 1:], kept[0, :-1]]))[0, 1]) < 0.1
 
@@ -61,7 +65,7 @@ def test_probability_can_change_between_steps():
 class Recorded(DropPath):
     """Drop path that records how many masks it was asked for and drops every edge."""
 
-    def masks(self, edges: int, batch: int):
+    def masks(self, edges: int, batch: int, dtype: torch.dtype):
         self.asked = edges
         return tuple(torch.zeros(batch, 1, 1, 1) for _ in range(edges))
 

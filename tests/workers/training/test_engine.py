@@ -14,7 +14,7 @@ from results_schema.genotype import Genotype
 from results_schema.trial import NetworkSpec, Recipe
 from workers.cells.bases import named
 from workers.network.network import Network, build_network
-from workers.training.engine import Engine, cosine_rate, scheduled_rate
+from workers.training.engine import Engine
 
 # Unlike the recipe's own values, each of these moves the weights by more than rounding does.
 RECIPE = Recipe(momentum=0.6, weight_decay=0.05, grad_clip=1.5)
@@ -230,23 +230,6 @@ def test_another_networks_state_is_refused_and_nothing_changed(damage: str):
     with pytest.raises(CorruptData, match="not those of this network"):
         engine.restore(other)
     assert all(torch.equal(before[name], tensor) for name, tensor in engine.state().items())
-
-
-def test_the_rate_falls_as_half_a_cosine():
-    rates = [cosine_rate(0.025, epoch, 600) for epoch in range(1, 601)]
-    assert rates[0] == 0.025
-    assert rates[300] == pytest.approx(0.0125)
-    assert rates[150] == pytest.approx(0.0125 * (1 + math.sqrt(0.5)))
-    assert rates == sorted(rates, reverse=True)
-    assert 0 < rates[-1] < 0.025 * 1e-5
-    assert cosine_rate(0.3, 1, 1) == 0.3
-
-
-def test_other_schedules_end_at_nothing_or_never_fall():
-    shifted = [scheduled_rate(Recipe(epochs=4, schedule="cosine_shifted"), 0.2, e) for e in (1, 4)]
-    assert shifted == [cosine_rate(0.2, 2, 4), 0.0]
-    steady = Recipe(epochs=4, schedule="constant")
-    assert [scheduled_rate(steady, 0.2, epoch) for epoch in (1, 4)] == [0.2, 0.2]
 
 
 def test_batch_normalisation_and_biases_may_be_spared_from_decay():

@@ -26,9 +26,9 @@ from results_schema.trial import NetworkSpec, TrialSpec
 from workers.cells.bases import named
 from workers.network.network import build_network
 from workers.training import checkpoint
-from workers.training.engine import cosine_rate
 from workers.training.history import Checkpointing
 from workers.training.loop import Outcome, train
+from workers.training.schedule import cosine_rate
 
 
 def test_a_finished_trial_leaves_its_results_and_nothing_else(store: LocalStore, spec: TrialSpec):

@@ -10,9 +10,9 @@ from torch.nn import functional
 from results_schema.trial import NetworkSpec, Recipe, TrialSpec
 from workers.cells.bases import named
 from workers.data import catalog
-from workers.network.drop_path import DropPath
 from workers.network.network import Network, build_network
 from workers.training import loop
+from workers.training.chance import Chance
 from workers.training.engine import Engine
 
 
@@ -62,15 +62,16 @@ def test_the_auxiliary_gradient_reaches_its_head_and_the_cells_before_it_but_no_
     assert net.classifier.weight.grad is None
 
 
-def test_an_epoch_under_drop_path_is_drawn_from_its_generator_alone():
-    def losses(seed: int) -> float:
-        drop = DropPath(torch.Generator().manual_seed(seed))
-        drop.probability.fill_(0.5)
-        engine = Engine(network(), Recipe(auxiliary=0.4, drop_path=0.5))
-        return engine.train_epoch([batch()] * 2, 0.05, drop).loss
+def test_an_epoch_under_drop_path_is_drawn_from_its_seed_and_number_alone():
+    def losses(seed: int, epoch: int) -> float:
+        torch.rand(3)
+        recipe = Recipe(auxiliary=0.4, drop_path=0.5, drop_path_growth="constant")
+        engine = Engine(network(), recipe)
+        engine.begin(seed, epoch)
+        return engine.train_epoch([batch()] * 2, 0.05).loss
 
-    assert losses(1) == losses(1)
-    assert losses(1) != losses(2)
+    assert losses(1, 2) == losses(1, 2)
+    assert len({losses(1, 2), losses(2, 2), losses(1, 3)}) == 3
 
 
 def spec(**recipe) -> TrialSpec:
@@ -91,14 +92,13 @@ def spec(**recipe) -> TrialSpec:
 def test_drop_path_grows_as_asked(store, monkeypatch, growth, expected):
     """Linearly, it is 0.2·e/E for e = 0 … E − 1."""
     seen: list[float] = []
-    train_epoch = Engine.train_epoch
+    begin = Chance.begin
 
-    def watch(self, batches, rate, drop_path=None):
-        assert drop_path is not None
-        seen.append(drop_path.probability.item())
-        return train_epoch(self, batches, rate, drop_path)
+    def watch(self, seed, epoch):
+        begin(self, seed, epoch)
+        seen.append(self.drop_path.probability.item())
 
-    monkeypatch.setattr(Engine, "train_epoch", watch)
+    monkeypatch.setattr(Chance, "begin", watch)
     dropping = spec(drop_path=0.2, drop_path_growth=growth)
     assert loop.train(dropping, store, device="cpu").status == "done"
     assert seen == pytest.approx(expected)
