@@ -72,7 +72,7 @@ class Descent:
             momenta,
             fused=True,
             grad_scale=scale,
-            lr=self.rate,  # type: ignore[arg-type] # the fused kernels take a tensor
+            lr=self.rate,
             momentum=self._recipe.momentum,
             weight_decay=decay,
             dampening=0,
