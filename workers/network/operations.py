@@ -13,6 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from results_schema.errors import SpecError
+from workers.network.average_pool import AvgPool
+from workers.network.convolution import Convolution
 
 
 class BatchNorm(nn.BatchNorm2d):
@@ -34,34 +36,6 @@ class BatchNorm(nn.BatchNorm2d):
         )
 
 
-class AvgPool(nn.Module):
-    """Average over the pixels under a square window; padding is left out of the count."""
-
-    def __init__(self, kernel: int, stride: int) -> None:
-        super().__init__()
-        self.kernel, self.stride = kernel, stride
-
-    def forward(self, x: Tensor) -> Tensor:
-        if x.is_cuda:
-            return self.pad_and_pool(x)
-        padding = self.kernel // 2
-        return F.avg_pool2d(x, self.kernel, self.stride, padding, count_include_pad=False)
-
-    def pad_and_pool(self, x: Tensor) -> Tensor:
-        """The same average by explicit padding.
-
-        The gradient of a padded avg_pool2d is wrong on CUDA for channels_last maps in torch
-        before mid-2026 (pytorch/pytorch#188344).
-        """
-        border = [self.kernel // 2] * 4
-        inside = F.pad(x.new_ones(1, 1, *x.shape[2:]), border)
-        total = F.avg_pool2d(F.pad(x, border), self.kernel, self.stride)
-        return total / F.avg_pool2d(inside, self.kernel, self.stride)
-
-    def extra_repr(self) -> str:
-        return f"kernel={self.kernel}, stride={self.stride}"
-
-
 class FactorizedReduce(nn.Module):
     """Halves a map by two strided 1×1 convolutions, the second shifted by one pixel each way."""
 
@@ -70,8 +44,8 @@ class FactorizedReduce(nn.Module):
         half = channels_out // 2
         self.relu = nn.ReLU()
         self.every_second = _every(2)
-        self.conv_1 = nn.Conv2d(channels_in, half, 1, bias=False)
-        self.conv_2 = nn.Conv2d(channels_in, half, 1, bias=False)
+        self.conv_1 = Convolution(channels_in, half, 1, bias=False)
+        self.conv_2 = Convolution(channels_in, half, 1, bias=False)
         self.bn = BatchNorm(channels_out)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -113,7 +87,7 @@ def relu_conv_bn(channels_in: int, channels_out: int) -> nn.Sequential:
     """ReLU, 1×1 convolution, batch normalisation."""
     return nn.Sequential(
         nn.ReLU(),
-        nn.Conv2d(channels_in, channels_out, 1, bias=False),
+        Convolution(channels_in, channels_out, 1, bias=False),
         BatchNorm(channels_out),
     )
 
@@ -122,10 +96,10 @@ def _separable(channels: int, kernel: int, stride: int, dilation: int = 1) -> li
     padding = dilation * (kernel // 2)
     return [
         nn.ReLU(),
-        nn.Conv2d(
+        Convolution(
             channels, channels, kernel, stride, padding, dilation, groups=channels, bias=False
         ),
-        nn.Conv2d(channels, channels, 1, bias=False),
+        Convolution(channels, channels, 1, bias=False),
         BatchNorm(channels),
     ]
 
@@ -147,7 +121,7 @@ def _skip_connect(channels: int, stride: int) -> nn.Module:
 def _conv(kernel: int) -> Callable[[int, int], nn.Module]:
     return lambda channels, stride: nn.Sequential(
         nn.ReLU(),
-        nn.Conv2d(channels, channels, kernel, stride, kernel // 2, bias=False),
+        Convolution(channels, channels, kernel, stride, kernel // 2, bias=False),
         BatchNorm(channels),
     )
 
@@ -155,7 +129,7 @@ def _conv(kernel: int) -> Callable[[int, int], nn.Module]:
 def _conv_1x1(channels: int, stride: int) -> nn.Module:
     return nn.Sequential(
         nn.Sequential(nn.ReLU(), _every(stride)),
-        nn.Conv2d(channels, channels, 1, bias=False),
+        Convolution(channels, channels, 1, bias=False),
         BatchNorm(channels),
     )
 
@@ -163,8 +137,8 @@ def _conv_1x1(channels: int, stride: int) -> nn.Module:
 def _factorized_conv(length: int, *, norm_between: bool) -> Callable[[int, int], nn.Module]:
     def build(channels: int, stride: int) -> nn.Module:
         half = length // 2
-        row = nn.Conv2d(channels, channels, (1, length), (1, stride), (0, half), bias=False)
-        column = nn.Conv2d(channels, channels, (length, 1), (stride, 1), (half, 0), bias=False)
+        row = Convolution(channels, channels, (1, length), (1, stride), (0, half), bias=False)
+        column = Convolution(channels, channels, (length, 1), (stride, 1), (half, 0), bias=False)
         between = [BatchNorm(channels), nn.ReLU()] if norm_between else []
         return nn.Sequential(nn.ReLU(), row, *between, column, BatchNorm(channels))
 
