@@ -47,6 +47,11 @@ def _cluster_options(command: Any) -> Any:
         click.option(
             "--address", help="A Ray cluster to join: auto or HOST:PORT. Default: start Ray here."
         ),
+        click.option(
+            "--allow-open-cluster",
+            is_flag=True,
+            help="Join a cluster that asks for no token, on which anyone can run code.",
+        ),
         click.option("--device", type=click.Choice(["cuda", "cpu"]), help="Default: a GPU."),
     ):
         command = option(command)

@@ -8,16 +8,15 @@ import logging
 import os
 import shutil
 import signal
-import socket
 import tempfile
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import ray
 from rich.console import Console
 
+from orchestrator import access
 from orchestrator.words import cores
 from results_schema.errors import MachineError
 
@@ -26,17 +25,18 @@ LATE = 25
 
 
 @contextlib.contextmanager
-def cluster(address: str | None, console: Console) -> Iterator[None]:
+def cluster(address: str | None, console: Console, *, allow_open: bool = False) -> Iterator[None]:
     """Ray is up inside this context; what was started here leaves no process behind.
 
     Args:
-        address: "auto" or HOST:PORT of a running cluster; None starts Ray on this machine.
+        address: "auto" or HOST:PORT of a running cluster, which `access.admit` has looked at; None
+            starts Ray on this machine.
         console: Told the dashboard's address.
+        allow_open: Whether a cluster that asks for no token will do.
 
     Raises:
-        MachineError: Ray can't be started or reached.
+        MachineError: Ray can't be started or reached, or asks for no token.
     """
-    _check_listening(address)
     with contextlib.ExitStack() as stack:
         own: dict[str, Any] = {}
         if address is None:
@@ -59,10 +59,11 @@ def cluster(address: str | None, console: Console) -> Iterator[None]:
             raise MachineError(
                 f"Ray can't be {'reached' if address else 'started'}: {error}",
                 where=address or "",
-                fix="check --address, and that RAY_AUTH_TOKEN holds the cluster's token; "
-                "without --address Ray is started on this machine",
+                fix="check --address; without it Ray is started on this machine",
             ) from error
         atexit.unregister(_remove_late)
+        if address and not access.asks(ray.get_runtime_context().gcs_address):
+            access.refuse_open(f"--address {address}", allow_open=allow_open)
         _introduce(context.dashboard_url, console)
         yield
 
@@ -98,35 +99,12 @@ def slots(device: str, gpus_per_trial: float) -> int:
     return room
 
 
-def _check_listening(address: str | None) -> None:
-    """Spares the user the two minutes that Ray tries an address where nothing answers."""
-    host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
-    if not colon:
-        return
-    try:
-        socket.create_connection((host, int(port)), timeout=5).close()
-    except (OSError, ValueError, OverflowError) as error:
-        raise MachineError(
-            f"nothing answers there: {error}",
-            where=f"--address {address}",
-            fix="give HOST:PORT of the cluster's head (port 6379 by default), or auto on a node",
-        ) from error
-
-
 def _introduce(url: str | None, console: Console) -> None:
     if not url:
         return
     console.print(f"Ray dashboard: http://{url}", highlight=False, markup=False)
-    if os.environ.get("RAY_AUTH_MODE") == "disabled":
-        return
-    token = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", "~/.ray/auth_token")).expanduser()
-    if "RAY_AUTH_TOKEN" in os.environ:
-        console.print("  it asks for a token: the value of RAY_AUTH_TOKEN", markup=False)
-    elif token.exists():
-        if "RAY_AUTH_TOKEN_PATH" not in os.environ:
-            with contextlib.suppress(OSError):
-                token.chmod(0o600)  # Ray leaves its own readable by every user of the machine
-        console.print(f"  it asks for a token: cat {token}", highlight=False, markup=False)
+    if not access.disabled() and (token := access.token()):
+        console.print(f"  it asks for a token: {token.source}", highlight=False, markup=False)
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from orchestrator import environment, plan_view, preflight
+from orchestrator import access, environment, plan_view, preflight
 from orchestrator.cancel import forget
 from orchestrator.device import check_precision, choose_device, local_gpu
 from orchestrator.experiment import Experiment
@@ -118,6 +118,7 @@ def _work(
     names = [spec.trial_id for spec in work] + [one.surface_id for one in plan.unmeasured]
     forget(store, names)
     environment.prepare()
+    access.admit(settings["address"], allow_open=settings.get("allow_open_cluster", False))
     from orchestrator.launch import Options, run
 
     report = run(plan, store, Options(cpu_will_do=small, **settings), console)

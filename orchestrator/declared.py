@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.figures.choice import Choice, read_choice
-from results_schema import layout
+from results_schema import foreign_json, layout
 from results_schema.errors import ConfigError, CorruptData, MissingKey, SpecError
 from results_schema.store import Store
 
@@ -77,7 +77,7 @@ def read_declared(store: Store, experiment: str) -> Declared:
     key = layout.experiment(experiment)
     again = "launch the experiment again: what has ended is not trained anew"
     try:
-        content = json.loads(store.get(key))
+        content = foreign_json.read(store.get(key))
         figures = {name: read_choice(choice) for name, choice in content["figures"].items()}
         return Declared(**{**content, "figures": figures})
     except MissingKey:

@@ -29,6 +29,8 @@ from workers.data.catalog import describe
 T = TypeVar("T")
 
 _DERIVED = ("version", "stem_stride")
+LONGEST_NAME = 100
+"""Characters in the name of an experiment, figure or table: files are named by it and a suffix."""
 STRICT = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
@@ -121,10 +123,10 @@ def check_file_name(name: str) -> str:
     Raises:
         SpecError: None can.
     """
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
+    if not re.fullmatch(rf"[A-Za-z0-9][A-Za-z0-9_-]{{0,{LONGEST_NAME - 1}}}", name):
         raise SpecError(
             f"{show(name)} cannot name a file of the store",
-            fix="use letters, digits, _ and -, a letter or digit first",
+            fix=f"use letters, digits, _ and -, a letter or digit first, {LONGEST_NAME} in all",
         )
     return name
 

@@ -17,6 +17,8 @@ from results_schema.errors import SpecError
 from results_schema.surface import KINDS, NORMALISATIONS, PRECISIONS, SPLITS, SurfaceSpec
 from results_schema.trial import TrialSpec
 
+MAX_SURFACES = 100_000
+
 Count = Annotated[int, Field(ge=1, le=1001)]
 Whole = Annotated[int, Field(ge=0)]
 Extent = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -50,6 +52,11 @@ class Surfaces(BaseModel):
     epochs: Axis[Whole | Literal["last"]] = ("last",)
     indices: Axis[Whole] = ()
 
+    @property
+    def each(self) -> int:
+        """Surfaces of one trial, at most."""
+        return len(self.epochs)
+
     def settings(self, index: int) -> Iterable[dict[str, Any]]:
         """The fields of `SurfaceSpec`, but trial, epoch and kind, for a member's surfaces."""
         common = self.model_dump(include={"subset", "subset_seed", "split", "precision", "seed"})
@@ -69,6 +76,11 @@ class OnGrid(Surfaces):
     extents: dict[Annotated[str, PlainValidator(_read_cell)], Extent] = {}
     pairs: Count = 1
     normalisation: Annotated[str, one_of("normalisation", NORMALISATIONS)] = "filter"
+
+    @property
+    def each(self) -> int:
+        """See `Surfaces.each`."""
+        return len(self.epochs) * self.pairs
 
     def settings(self, index: int) -> Iterable[dict[str, Any]]:
         """See `Surfaces.settings`."""
@@ -116,18 +128,26 @@ class Landscape(BaseModel):
         """Every distinct surface of some members, each an index and a trial.
 
         Raises:
-            SpecError: A trial has no such epoch, or a kind can't be measured so.
+            SpecError: A trial has no such epoch, a kind can't be measured so, or there are more
+                than `MAX_SURFACES`.
         """
+        kinds: list[tuple[str, Surfaces]] = [
+            (kind, wanted) for kind in KINDS if (wanted := getattr(self, kind)) is not None
+        ]
+        asked = [
+            (kind, wanted, index, trial)
+            for index, trial in members
+            for kind, wanted in kinds
+            if not wanted.indices or index in wanted.indices
+        ]
+        if (size := sum(wanted.each for _, wanted, _, _ in asked)) > MAX_SURFACES:
+            raise SpecError(f"it asks for {size:,} surfaces", fix=f"stay within {MAX_SURFACES:,}")
         found: dict[str, SurfaceSpec] = {}
-        for index, trial in members:
-            for kind in KINDS:
-                wanted: Surfaces | None = getattr(self, kind)
-                if wanted is None or (wanted.indices and index not in wanted.indices):
-                    continue
-                for epoch in wanted.epochs_of(trial):
-                    for settings in wanted.settings(index):
-                        surface = SurfaceSpec(trial, epoch, kind, **settings)
-                        found[surface.surface_id] = surface
+        for kind, wanted, index, trial in asked:
+            for epoch in wanted.epochs_of(trial):
+                for settings in wanted.settings(index):
+                    surface = SurfaceSpec(trial, epoch, kind, **settings)
+                    found[surface.surface_id] = surface
         return list(found.values())
 
 

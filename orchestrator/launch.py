@@ -37,6 +37,7 @@ class Options:
     Attributes:
         device: "cuda", "cpu", or None to choose by what the cluster has.
         address: Of a Ray cluster: "auto" or HOST:PORT; None starts Ray on this machine.
+        allow_open_cluster: Whether to join one that asks for no token.
         gpus_per_trial: Share of a GPU that each trial takes; below 1 several share one.
         gpus_per_surface: Share of a GPU that each surface takes.
         landscape: "first" measures a surface as soon as its checkpoint has landed, "last" when no
@@ -49,6 +50,7 @@ class Options:
 
     device: str | None = None
     address: str | None = None
+    allow_open_cluster: bool = False
     gpus_per_trial: float = 1.0
     gpus_per_surface: float = 1.0
     landscape: str = "first"
@@ -90,7 +92,8 @@ def run(plan: Plan, store: LocalStore, options: Options, console: Console) -> Re
     queue.add_surfaces(plan.unmeasured)
     owed: list[Work] = [*plan.owed, *plan.unmeasured]
     try:
-        with present(store, launch), cluster(options.address, console):
+        joined = cluster(options.address, console, allow_open=options.allow_open_cluster)
+        with present(store, launch), joined:
             device = options.device or choose_device(plan, has_gpus(), options.cpu_will_do)
             check_precision(plan, device)
             shares = [options.gpus_per_trial] * bool(plan.owed)

@@ -7,7 +7,6 @@ counted by name; of those only the column with the status is read, of running on
 from __future__ import annotations
 
 import io
-import json
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +16,7 @@ import pyarrow.parquet as pq
 
 from orchestrator import lookup
 from orchestrator.surface_status import SurfaceStatus, look_at_surfaces, surfaces_as_json
-from results_schema import layout
+from results_schema import foreign_json, layout
 from results_schema.errors import MissingKey, NasSweepError
 from results_schema.failure import recorded
 from results_schema.holder import Holder
@@ -166,7 +165,7 @@ class Observer:
     def _epochs(self, trial_id: str) -> int | None:
         """As its worker noted when it began; None if that was lost, or of an older release."""
         try:
-            noted = json.loads(self.store.get(layout.attempts(trial_id)))["epochs"]
+            noted = foreign_json.read(self.store.get(layout.attempts(trial_id)))["epochs"]
         except (NasSweepError, ValueError, KeyError, TypeError):
             return None
         return noted if isinstance(noted, int) else None

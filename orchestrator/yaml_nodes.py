@@ -22,12 +22,8 @@ from orchestrator.documents import (
     report,
     show,
 )
+from orchestrator.yaml_bounds import MAX_VALUES, SHORTER, TOO_DEEP, TOO_MANY
 from results_schema.errors import ConfigError
-
-MAX_VALUES = 100_000
-"""Values in one document once its aliases are unfolded."""
-
-TOO_DEEP = f"lists or mappings are nested more than {MAX_DEPTH} deep"
 
 
 def to_document(root: Node | None, source: str, *, numbered: bool) -> Document:
@@ -61,10 +57,8 @@ class _Walk:
     def value(self, node: Node, path: KeyPath) -> Any:
         self.count += 1
         if self.count > MAX_VALUES or len(path) > MAX_DEPTH:
-            what = TOO_DEEP if len(path) > MAX_DEPTH else f"more than {MAX_VALUES:,} values"
-            raise ConfigError(
-                what, where=str(self._place(node)), fix="write it shorter and without aliases"
-            )
+            what = TOO_DEEP if len(path) > MAX_DEPTH else TOO_MANY
+            raise ConfigError(what, where=str(self._place(node)), fix=SHORTER)
         self.places.setdefault(path, self._place(node))
         tag = str(node.tag).removeprefix("tag:yaml.org,2002:")
         if isinstance(node, MappingNode) and tag == "map":

@@ -5,16 +5,15 @@ from __future__ import annotations
 import difflib
 from pathlib import Path
 
-from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.reader import ReaderError
-from ruamel.yaml.resolver import VersionedResolver
 
 from orchestrator.documents import Document, Place, show
-from orchestrator.yaml_nodes import TOO_DEEP, to_document
+from orchestrator.yaml_bounds import SHORTER, Unbounded, compose
+from orchestrator.yaml_nodes import to_document
 from results_schema.errors import ConfigError
 
-MAX_BYTES = 1_000_000
+MAX_BYTES = 500_000
 
 
 def read_document(path: str | Path) -> Document:
@@ -78,24 +77,14 @@ def _nearby(path: Path) -> str:
 
 
 def _parse(text: str, source: str, *, numbered: bool) -> Document:
-    yaml = YAML(typ="safe", pure=True)
-    yaml.Resolver = _Resolver
-    yaml.composer.warn_double_anchors = False
     try:
-        root = yaml.compose(text)
-    except RecursionError as error:
-        raise ConfigError(TOO_DEEP, where=source) from error
+        root = compose(text)
+    except Unbounded as error:
+        place = Place(source, error.line if numbered else 0)
+        raise ConfigError(error.what, where=str(place), fix=SHORTER) from error
     except YAMLError as error:
         raise _syntax_error(error, text, source, numbered) from error
     return to_document(root, source, numbered=numbered)
-
-
-class _Resolver(VersionedResolver):
-    """YAML 1.2 whatever a %YAML line claims: under 1.1 `no` is false and 1:30 is 90."""
-
-    @property
-    def processing_version(self) -> tuple[int, int]:
-        return 1, 2
 
 
 def _syntax_error(error: YAMLError, text: str, source: str, numbered: bool) -> ConfigError:

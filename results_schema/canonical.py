@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
+from results_schema import foreign_json
 from results_schema.errors import SpecError
 from results_schema.genotype import Genotype
 
@@ -29,7 +30,7 @@ def parse(text: str | bytes, what: str) -> dict[str, Any]:
         SpecError: The text is none.
     """
     try:
-        data = json.loads(text)
+        data = foreign_json.read(text)
     except ValueError as error:
         raise SpecError(f"a {what}'s spec is not JSON: {error}") from error
     if not isinstance(data, dict):

@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
-from results_schema import layout
+from results_schema import foreign_json, layout
 from results_schema.errors import NasSweepError
 from results_schema.lease import Lease
 from results_schema.store import Store
@@ -36,7 +36,7 @@ class Failure:
 def recorded(store: Store, item: str) -> dict[str, str]:
     """`kind`, `message` and `at` of an item's failure, each "unknown" while it can't be read."""
     try:
-        read = json.loads(store.get(layout.failure(item)))
+        read = foreign_json.read(store.get(layout.failure(item)))
     except (NasSweepError, ValueError):
         read = {}
     read = read if isinstance(read, dict) else {}

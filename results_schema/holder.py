@@ -8,6 +8,8 @@ import socket
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from results_schema import foreign_json
+
 
 @dataclass(frozen=True)
 class Holder:
@@ -48,7 +50,7 @@ class Holder:
     def from_json(cls, text: bytes, token: str) -> Holder:
         """What `to_json` wrote; known by its token alone if it is damaged."""
         try:
-            holder = cls(**json.loads(text) | {"token": token})
+            holder = cls(**foreign_json.read(text) | {"token": token})
             if not 0 <= holder.pid < 2**31:
                 raise ValueError(f"no process id: {holder.pid}")
             return holder

@@ -21,6 +21,7 @@ from results_schema import layout, surface_tables, tables
 from results_schema.errors import CorruptData, MissingKey, StoreError
 from results_schema.faults import unfit
 from results_schema.lease import Lease, Leases
+from results_schema.links import path_below
 
 _KEY = re.compile(f"{layout.NAME}(/{layout.NAME})*")
 _TRIES = 100
@@ -160,7 +161,7 @@ class LocalStore:
                         key = folder + entry.name
                         if not _KEY.fullmatch(key):
                             continue
-                        if entry.is_dir():
+                        if entry.is_dir(follow_symlinks=False):
                             folders.append(key + "/")
                         else:
                             found.append(key)
@@ -194,7 +195,7 @@ class LocalStore:
             raise StoreError(
                 f"{key!r} is no key", fix="use names of letters, digits and ._@+- between slashes"
             )
-        return self.root / key
+        return path_below(self.root, key)
 
 
 def open_store(location: str | Path) -> LocalStore:

@@ -28,6 +28,8 @@ RECIPE_VERSION = 1
 """Counts changes of the training algorithm that no field of `Recipe` expresses."""
 
 PRECISIONS = ("fp32", "tf32", "bf16")
+MOST_CELLS = 1000
+"""Of a network: the deepest that were ever trained have about so many blocks."""
 SCHEDULES = ("cosine", "cosine_shifted", "constant")
 DECAYED = ("all", "weights")
 GROWTHS = ("linear", "constant")
@@ -50,7 +52,7 @@ class NetworkSpec:
     stem_stride: int = field(default=1, metadata={"absent": 1})
 
     def __post_init__(self) -> None:
-        check_int(self, "cells", 3)
+        check_int(self, "cells", 3, MOST_CELLS)
         check_int(self, "channels", 2)
         check_int(self, "stem_stride", 1)
         if self.channels % 2:

@@ -5,7 +5,6 @@ The paper reads off that cells of popular searches are wide and shallow (Section
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -14,6 +13,7 @@ import plotly.graph_objects as go
 
 from orchestrator.figures.members import read_members
 from orchestrator.figures.topology import Topology, note_of, plot_topology, topology_data
+from results_schema import foreign_json
 from results_schema.errors import ConfigError, SpecError
 from results_schema.genotype import Cell, Genotype
 from workers.cells.topology import early_width
@@ -88,7 +88,7 @@ def plot_topologies(data: Topologies, title: str, *, labels: bool = False) -> go
 
 def _read(text: str, variant: str) -> Genotype:
     try:
-        return Genotype.from_json(json.loads(text))
+        return Genotype.from_json(foreign_json.read(text))
     except (ValueError, SpecError) as error:
         raise ConfigError(
             f"the genotype of {variant} cannot be read: {error}",

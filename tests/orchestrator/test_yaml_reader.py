@@ -51,7 +51,7 @@ def refused(path: str) -> str:
         (b"a: 1\nb: caf\xe9\n", "x.yaml:2: byte 0xe9 is not UTF-8"),
         (bytes(range(256)), "x.yaml:2: byte 0x80 is not UTF-8"),
         ("a: 1\n".encode("utf-16"), "is not UTF-8"),
-        (b"#" * (MAX_BYTES + 1), "x.yaml: the file is too large\n  stay within 1,000,000 bytes"),
+        (b"#" * (MAX_BYTES + 1), "x.yaml: the file is too large\n  stay within 500,000 bytes"),
     ],
 )
 def test_what_is_no_plain_yaml_is_refused_with_its_place(write, content, message):

@@ -15,7 +15,7 @@ from workers.cells.topology import live_depth
 MOST_NODES = 100
 """Intermediate nodes of a cell that a file may ask for."""
 
-_MOST_BYTES = 1_000_000
+_MOST_BYTES = 64_000
 
 
 def load_genotype(path: str | Path) -> Genotype:
@@ -34,6 +34,10 @@ def load_genotype(path: str | Path) -> Genotype:
             where=str(path),
             fix=f"use {', '.join(parsers)}",
         )
+    if path.exists() and not (
+        path.is_file() or path.is_dir()
+    ):  # opening a pipe would wait for a writer
+        raise SpecError("this is no file", where=str(path))
     try:
         with path.open("rb") as file:
             data = file.read(_MOST_BYTES + 1)

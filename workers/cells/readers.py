@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+from collections import Counter
 from typing import Any, TypeGuard
 
 from results_schema.errors import MachineError, SpecError
@@ -110,7 +111,7 @@ def _callee(call: ast.Call) -> str:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    keys = [key for key, _ in pairs]
-    if repeated := sorted({key for key in keys if keys.count(key) > 1}):
+    counts = Counter(key for key, _ in pairs)
+    if repeated := sorted(key for key, count in counts.items() if count > 1):
         raise SpecError(f"the key {repeated[0]!r} stands twice")
     return dict(pairs)

@@ -19,7 +19,7 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from results_schema import layout
+from results_schema import foreign_json, layout
 from results_schema.errors import CorruptData, MissingKey
 from results_schema.lease import Lease
 from results_schema.store import Store
@@ -28,6 +28,16 @@ Row = dict[str, Any]
 
 LARGEST_STATE, LARGEST_TENSORS = 100_000_000, 10_000_000_000
 """Bytes beyond which a file is refused unread: of 200,000 rows, and of a billion parameters."""
+
+_KINDS = {
+    "trial_id": str,
+    "epoch": int,
+    "kept": bool,
+    "tensors_bytes": int,
+    "tensors_sha256": str,
+    "rows": list,
+}
+"""What a checkpoint's JSON carries."""
 
 _PART = re.compile(r".*/epoch-(\d+)/(state\.json|tensors\.safetensors)")
 
@@ -102,19 +112,16 @@ def load(store: Store, trial_id: str, epoch: int) -> Checkpoint:
             this trial's.
     """
     payload = _payload(store, trial_id, epoch)
-    # What was committed says how large it is; releases before did not.
-    size = min(payload.get("tensors_bytes", LARGEST_TENSORS), LARGEST_TENSORS)
-    data = store.get(layout.tensors(trial_id, epoch), most=size)
+    rows = _rows(payload, layout.state(trial_id, epoch))
+    where = layout.tensors(trial_id, epoch)
+    data = store.get(where, most=min(payload["tensors_bytes"], LARGEST_TENSORS))
     if hashlib.sha256(data).hexdigest() != payload["tensors_sha256"]:
-        raise CorruptData("its SHA-256 does not hold", where=layout.tensors(trial_id, epoch))
+        raise CorruptData("its SHA-256 does not hold", where=where)
     try:
         tensors = safetensors.torch.load(data)
-    except SafetensorError as error:
-        raise CorruptData(str(error), where=layout.tensors(trial_id, epoch)) from error
-    rows = [
-        row | {"finished_at": datetime.fromisoformat(row["finished_at"])} for row in payload["rows"]
-    ]
-    return Checkpoint(epoch, rows, tensors, payload.get("kept", False))
+    except (SafetensorError, KeyError, ValueError) as error:  # a type that torch lacks is a key
+        raise CorruptData(f"not safetensors that torch can hold: {error}", where=where) from error
+    return Checkpoint(epoch, rows, tensors, payload["kept"])
 
 
 def epochs(store: Store, trial_id: str) -> list[int]:
@@ -158,22 +165,43 @@ def _payload(store: Store, trial_id: str, epoch: int) -> dict[str, Any]:
     where = layout.state(trial_id, epoch)
     text = store.get(where, most=LARGEST_STATE)
     try:
-        state = json.loads(text)
+        state = foreign_json.read(text)
         payload, digest = state["payload"], state["sha256"]
         sound = hashlib.sha256(_canonical(payload).encode()).hexdigest() == digest
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise CorruptData("not a checkpoint's JSON", where=where) from error
     if not sound:
         raise CorruptData("its SHA-256 does not hold", where=where)
+    if not isinstance(payload, dict):
+        raise CorruptData("not a checkpoint's JSON", where=where)
+    # What was committed says how large it is, and whether it stays; releases before did not.
+    payload = {"tensors_bytes": LARGEST_TENSORS, "kept": False} | payload
+    for name, kind in _KINDS.items():
+        if type(payload.get(name)) is not kind:
+            raise CorruptData(f"its {name} is no {kind.__name__}", where=where)
     if (payload["trial_id"], payload["epoch"]) != (trial_id, epoch):
         raise CorruptData("it belongs to another trial or epoch", where=where)
     return payload
 
 
+def _rows(payload: dict[str, Any], where: str) -> list[Row]:
+    """One for each epoch; that the hash holds does not tell who wrote them."""
+    try:
+        rows = [
+            row | {"finished_at": datetime.fromisoformat(row["finished_at"])}
+            for row in payload["rows"]
+        ]
+    except (TypeError, KeyError, ValueError) as error:
+        raise CorruptData("its rows are not those of epochs", where=where) from error
+    if len(rows) != payload["epoch"]:
+        raise CorruptData(f"it has {len(rows)} rows, not one an epoch", where=where)
+    return rows
+
+
 def _marked(store: Store, trial_id: str, epoch: int) -> bool:
     """Whether a checkpoint is to be kept; a damaged one is not."""
     try:
-        return _payload(store, trial_id, epoch).get("kept", False)
+        return _payload(store, trial_id, epoch)["kept"]
     except (CorruptData, MissingKey):
         return False
 

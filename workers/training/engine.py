@@ -129,7 +129,7 @@ class Engine:
             CorruptData: They are another network's; nothing was changed.
         """
         own = self._tensors()
-        if {n: t.shape for n, t in own.items()} != {n: t.shape for n, t in tensors.items()}:
+        if _forms(own) != _forms(tensors):
             raise CorruptData("its tensors are not those of this network")
         with torch.no_grad():
             for name, tensor in own.items():
@@ -177,3 +177,7 @@ class Engine:
 
 def _on_cpu(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+
+
+def _forms(tensors: dict[str, Tensor]) -> dict[str, tuple[torch.Size, torch.dtype]]:
+    return {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()}

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from results_schema import layout
+from results_schema import foreign_json, layout
 from results_schema.errors import MissingKey
 from results_schema.lease import Lease
 from results_schema.store import Store
@@ -51,7 +51,7 @@ def count_attempt(store: Store, lease: Lease, trial_id: str, epochs: int) -> dic
     """
     key = layout.attempts(trial_id)
     try:
-        past = json.loads(store.get(key))
+        past = foreign_json.read(store.get(key))
         count, started = past["attempts"] + 1, datetime.fromisoformat(past["started_at"])
     except (MissingKey, ValueError, KeyError, TypeError):
         count, started = 1, datetime.now(UTC)

@@ -224,7 +224,7 @@ def test_files_of_every_kind(tmp_path: Path):
         ("a.json", b'{"normal": 1, "normal": 2}', "'normal' stands twice"),
         ("a.json", b"1" * 5000, "a.json: not JSON that can be read"),
         ("a.json", b"\xff\xfe", "a.json: not UTF-8 text"),
-        ("a.json", b" " * 1_000_001, "a.json: larger than 1,000,000 bytes"),
+        ("a.json", b" " * 64_001, "a.json: larger than 64,000 bytes"),
         ("a.json", b"", "a.json: line 1: not JSON"),
         ("a.yaml", b"normal: [", "a.yaml: line 1: not YAML"),
         ("a.yaml", b"normal: 1\nnormal: 2", "a.yaml: line 2: not YAML"),

@@ -1,0 +1,68 @@
+"""Experiments that mean harm: none runs anything, and each is told in a line or two, in no time."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+from hostile_yaml import PLANTED, hostile
+
+from orchestrator.experiment import load_experiment
+from results_schema.errors import NasSweepError
+
+QUICK, ALL = 40, 200
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where an attack would leave its mark; with a pipe into which nobody writes."""
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo(tmp_path / "pipe.json")
+    return tmp_path
+
+
+def tried(text: str) -> tuple[float, str]:
+    """Processor seconds that an experiment took, and what was said of it."""
+    Path("x.yaml").write_text(text)
+    start = time.process_time()
+    try:
+        loaded = load_experiment("x.yaml")
+        said = ""
+        assert len(loaded.members()) <= 100_000
+    except NasSweepError as error:
+        said = str(error)
+    return time.process_time() - start, said
+
+
+def check(folder: Path, seeds: range) -> None:
+    before = sorted(folder.parent.iterdir())
+    refused = 0
+    for seed in seeds:
+        seconds, said = tried(hostile(seed))
+        assert seconds <= 2, f"seed {seed} took {seconds:.1f} s"
+        assert len(said) < 5000, f"seed {seed}: {len(said)} characters were said of it"
+        assert "x.yaml" in said or not said, f"seed {seed}: it is not told where: {said}"
+        assert said.isprintable() or "\n" in said
+        refused += bool(said)
+    assert sorted(path.name for path in folder.iterdir()) == ["pipe.json", "x.yaml"], (
+        f"{PLANTED} was made"
+    )
+    assert sorted(folder.parent.iterdir()) == before
+    # A few come out sound, such as a name that is odd and harmless.
+    assert refused >= len(seeds) * 0.8
+
+
+def test_forty_hostile_experiments(folder: Path):
+    check(folder, range(QUICK))
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_two_hundred_hostile_experiments(folder: Path):
+    check(folder, range(QUICK, QUICK + ALL))
+
+
+@pytest.mark.parametrize("wrong", ["/etc/passwd", "/dev/zero", "/dev/stdin", "pipe.json"])
+def test_no_such_file_is_an_experiment(folder: Path, wrong: str):
+    with pytest.raises(NasSweepError):
+        load_experiment(wrong)

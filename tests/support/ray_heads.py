@@ -1,0 +1,127 @@
+"""The head of a Ray cluster, started as the documents start it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import psutil
+
+TOKEN = "5e" * 32
+
+
+def free_ports(count: int) -> int:
+    """The first of so many neighbouring ports on which nobody listens just now."""
+    taken = {port for port, _, _ in _sockets()}
+    start = 20000 + os.getpid() % 20 * 400
+    while any(port in taken for port in range(start, start + count)):
+        start += count
+    return start
+
+
+def ray_start(*options: str) -> list[str]:
+    """The command, of the environment that runs the tests."""
+    return [sys.executable, "-m", "ray.scripts.scripts", "start", *options]
+
+
+@contextlib.contextmanager
+def running(command: Sequence[str], ready: str, **environment: str) -> Iterator[psutil.Process]:
+    """A node of a cluster, in the foreground; it and all that it started are gone at the end.
+
+    Args:
+        command: `ray start … --block`.
+        ready: The address that answers once it is up.
+        environment: On top of this process's own.
+    """
+    # Ray's sockets need a short path.
+    folder = tempfile.mkdtemp(prefix="ns-", dir="/tmp")
+    log = Path(folder, "log")
+    with log.open("w") as output:
+        node = psutil.Popen(
+            [*command, "--temp-dir", folder],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "RAY_USAGE_STATS_ENABLED": "0", **environment},
+        )
+    started: list[psutil.Process] = []
+    try:
+        end = time.monotonic() + 100
+        while not answers(ready):
+            assert node.is_running() and time.monotonic() < end, log.read_text()
+            time.sleep(0.3)
+        started = node.children(recursive=True)
+        yield node
+    finally:
+        for process in {*started, *node.children(recursive=True), node}:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(signal.SIGKILL)
+        node.wait()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def answers(url: str) -> bool:
+    """Whether a health check says yes."""
+    try:
+        with urllib.request.urlopen(url, timeout=2) as reply:
+            return reply.status == 200
+    except OSError:
+        return False
+
+
+@contextlib.contextmanager
+def running_head(folder: Path, **environment: str) -> Iterator[str]:
+    """A small head on free ports; yields its HOST:PORT. The dashboard listens two ports on."""
+    port = free_ports(60)
+    options = {
+        "port": port,
+        "node-manager-port": port + 1,
+        "dashboard-port": port + 2,
+        "dashboard-agent-listen-port": port + 3,
+        "ray-client-server-port": port + 4,
+        "min-worker-port": port + 10,
+        "max-worker-port": port + 50,
+        "node-ip-address": "127.0.0.1",
+        "dashboard-host": "127.0.0.1",
+        "num-cpus": 2,
+        "object-store-memory": 100_000_000,
+    }
+    command = ray_start(
+        "--head", "--block", *(f"--{name}={value}" for name, value in options.items())
+    )
+    ready = f"http://127.0.0.1:{port + 2}/api/gcs_healthz"
+    with running(command, ready, HOME=str(folder), **environment):
+        yield f"127.0.0.1:{port}"
+
+
+def listening(node: psutil.Process) -> dict[int, set[str]]:
+    """Every port on which a process below a node listens, with the addresses."""
+    found: dict[int, set[str]] = {}
+    pids = {process.pid for process in node.children(recursive=True)}
+    for port, address, owner in _sockets():
+        if owner in pids:
+            found.setdefault(port, set()).add(address)
+    return found
+
+
+def _sockets() -> Iterator[tuple[int, str, int | None]]:
+    """Port, address and process of everything that listens."""
+    for connection in psutil.net_connections("inet"):
+        if connection.status == psutil.CONN_LISTEN and connection.laddr:
+            yield connection.laddr.port, connection.laddr.ip, connection.pid
+
+
+def host() -> str:
+    """This machine's own address, as another one would name it."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(("192.0.2.1", 9))
+        return probe.getsockname()[0]
