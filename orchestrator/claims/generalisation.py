@@ -19,10 +19,12 @@ from orchestrator.claims.finding import Finding
 from orchestrator.claims.population import Population
 from orchestrator.claims.statistics.outcome import ALPHA
 from orchestrator.claims.statistics.peak import interior_chance, quadratic, two_lines
-from orchestrator.claims.statistics.proportion import against_chances
+from orchestrator.claims.statistics.proportion import OFTEN, against_chances
+from orchestrator.claims.statistics.studies import RHO
 from orchestrator.claims.traits import BASE, CONNECTIONS
 
 _MEASURE = "test accuracy after the last epoch"
+_BEND = f"a partial ρ of {RHO} with −width²"
 
 
 def _peak(claim: Claim, population: Population) -> list[Finding]:
@@ -41,7 +43,7 @@ def _peak(claim: Claim, population: Population) -> list[Finding]:
         (curved, "quadratic, permuted within bases", "partial ρ with −width²", False),
     ):
         if peak.n:
-            about = {"cells": peak.n, "primary": primary, **told}
+            about = {"cells": peak.n, "primary": primary, "power_at": _BEND, **told}
             found.append(claim.finding(f"{_MEASURE} over width", statistic, effect, peak, **about))
     return found + (_interior(claim, cells, told) if found else [])
 
@@ -63,6 +65,7 @@ def _interior(claim: Claim, cells: Any, told: Any) -> list[Finding]:
             "exact against the rate without an effect",
             "share of bases",
             against_chances(seen, chances),
+            power_at=f"a share of {OFTEN:.0%}",
             cells=len(cells),
             primary=False,
             reading=f"without an effect {np.mean(chances):.1%} would",
@@ -103,12 +106,12 @@ def _against_base(claim: Claim, population: Population, wanted: Any, *, sign: in
         above += int((variants > base).any())
         chances.append(len(variants) / (len(variants) + 1))
         best.append(float(variants.max() - base))
-    share = against_chances(above, chances)
     counted = claim.finding(
         "sets in which some variant's mean surpasses the base's",
         "exact against the rate without an effect",
         "share of sets",
-        share if sign > 0 else share.turned(),
+        against_chances(above, chances, fewer=sign < 0),
+        power_at=f"a share of {OFTEN if sign > 0 else 1 - OFTEN:.0%}",
         reading=f"without an effect {np.mean(chances):.0%} would; best lead "
         f"{100 * max(best):.2f} points",
         **told,

@@ -12,8 +12,9 @@ from orchestrator.claims.cells import averages, behind
 from orchestrator.claims.claim import Claim
 from orchestrator.claims.finding import Finding
 from orchestrator.claims.population import Population
-from orchestrator.claims.statistics.correlation import RHO, association
+from orchestrator.claims.statistics.correlation import association
 from orchestrator.claims.statistics.means import equivalent
+from orchestrator.claims.statistics.studies import RHO
 from orchestrator.claims.traits import BASE, CONNECTIONS, OPERATIONS
 
 _LEAST = 3

@@ -14,7 +14,7 @@ from orchestrator.claims.failing import HIGH_RATE, LOW_RATE, SHARE, with_failure
 from orchestrator.claims.finding import Finding
 from orchestrator.claims.population import STANDARD_RATE, Population
 from orchestrator.claims.statistics.order import STEP, page
-from orchestrator.claims.statistics.proportion import OFTEN, odds, share
+from orchestrator.claims.statistics.proportion import APART, OFTEN, odds, share
 from orchestrator.claims.traits import CONNECTIONS
 from orchestrator.claims.width_trend import trend
 
@@ -69,6 +69,7 @@ def _failures(claim: Claim, population: Population) -> list[Finding]:
             "Fisher's exact test",
             "odds ratio",
             found,
+            power_at=f"{APART[0]:.0%} against {APART[1]:.0%}",
             cells=sum(one) + sum(other),
             **behind_scores(cells, rows),
             reading=f"{one[0]} of {sum(one)} narrow and {other[0]} of {sum(other)} wide cells fail",

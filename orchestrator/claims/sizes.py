@@ -10,8 +10,9 @@ from orchestrator.cells.comparison import BASES, compare
 from orchestrator.claims.claim import Claim
 from orchestrator.claims.finding import Finding
 from orchestrator.claims.population import Population
-from orchestrator.claims.statistics.correlation import RHO, association
+from orchestrator.claims.statistics.correlation import association
 from orchestrator.claims.statistics.means import equivalent
+from orchestrator.claims.statistics.studies import RHO
 from workers.cells.topology import live_depth, live_width
 from workers.cells.variants import connection_variants
 

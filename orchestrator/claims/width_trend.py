@@ -13,9 +13,10 @@ import pandas as pd
 from orchestrator.claims.cells import behind_scores, scores
 from orchestrator.claims.claim import Claim
 from orchestrator.claims.finding import Finding
-from orchestrator.claims.statistics.correlation import RHO, association
+from orchestrator.claims.statistics.correlation import association
 from orchestrator.claims.statistics.outcome import Outcome
 from orchestrator.claims.statistics.partial import partial_association
+from orchestrator.claims.statistics.studies import RHO
 from orchestrator.claims.statistics.trend import jonckheere
 from orchestrator.claims.traits import CONNECTIONS
 
@@ -72,7 +73,7 @@ def trend(
             how,
             effect,
             found,
-            power_at=f"ρ = {RHO}" if how == SPEARMAN else "",
+            power_at=f"partial ρ = {RHO}" if how == PARTIAL else f"ρ = {RHO}",
             cells=found.n,
             primary=primary,
             **behind_scores(cells, rows[rows[column].notna()]),

@@ -9,12 +9,7 @@ from scipy import stats
 
 from orchestrator.claims.statistics.outcome import ALPHA, NOTHING, Outcome
 from orchestrator.claims.statistics.permutation import rearrangements, tails
-
-RHO = 0.47
-"""The correlation whose detection `power` tells; with 13 cells it is found in 44 % of studies."""
-
-_STUDIES = 2_000
-_SEED = 13
+from orchestrator.claims.statistics.studies import correlated, detected, ranked
 
 
 def association(x: np.ndarray, y: np.ndarray, strata: np.ndarray) -> Outcome:
@@ -22,7 +17,8 @@ def association(x: np.ndarray, y: np.ndarray, strata: np.ndarray) -> Outcome:
 
     Ranks are taken within each stratum, so differences between strata count for nothing; strata
     weigh by their size. Infinite outcomes have the outermost ranks. The interval is Fisher's with
-    the variance of Bonett and Wright (2000), a degree of freedom lost for each stratum's mean.
+    the variance of Bonett and Wright (2000), a degree of freedom lost for each stratum's mean. The
+    power is that of normal pairs that correlate by `studies.RHO`, with the ties of these x.
 
     Args:
         x: What is to explain, [n]; those that are NaN, in x or y, are left out.
@@ -40,7 +36,8 @@ def association(x: np.ndarray, y: np.ndarray, strata: np.ndarray) -> Outcome:
     null = b[ways.order] @ a / scale
     found = tails(value, null, exact=ways.exact)
     low, high = fisher_interval(value, degrees(strata))
-    power = _power(a, strata, ways.order)
+    outcomes = ranked(correlated(a, strata), strata)
+    power = detected(lambda ranks: ranks @ a, outcomes, ways)
     return Outcome(value, low, high, *found, power, ways.exact, len(x))
 
 
@@ -85,23 +82,3 @@ def fisher_interval(value: float, degrees: int, factor: float | None = None) -> 
     reach = float(stats.norm.isf(ALPHA / 2)) * math.sqrt(factor / degrees)
     centre = math.atanh(max(-1 + 1e-9, min(1 - 1e-9, value)))
     return math.tanh(centre - reach), math.tanh(centre + reach)
-
-
-def _power(a: np.ndarray, strata: np.ndarray, order: np.ndarray) -> float:
-    """By simulating studies with the ties of these x, of normal pairs that correlate by `RHO`."""
-    rng = np.random.default_rng(_SEED)
-    # Normal x in the order of the observed; where those tie, which is larger is left to chance.
-    scores, noise = rng.standard_normal((2, _STUDIES, len(a)))
-    for stratum in np.unique(strata):
-        mine = np.flatnonzero(strata == stratum)
-        scores[:, mine[a[mine].argsort(kind="stable")]] = np.sort(scores[:, mine], axis=1)
-    outcomes = RHO * scores + math.sqrt(1 - RHO**2) * noise
-    ranks = np.empty_like(outcomes)
-    for stratum in np.unique(strata):
-        mine = strata == stratum
-        ranks[:, mine] = (outcomes[:, mine].argsort(axis=1).argsort(axis=1) + 0.5) / mine.sum()
-    # Without ties every outcome has the same ranks, so one null serves all studies.
-    null = np.sort((ranks[0] - 0.5)[order] @ a)
-    found = (ranks - 0.5) @ a
-    larger = len(null) - np.searchsorted(null, found - 1e-9)
-    return float((larger / len(null) <= ALPHA).mean())

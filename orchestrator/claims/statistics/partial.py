@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from orchestrator.claims.statistics.correlation import (
@@ -14,6 +12,7 @@ from orchestrator.claims.statistics.correlation import (
 )
 from orchestrator.claims.statistics.outcome import NOTHING, Outcome
 from orchestrator.claims.statistics.permutation import rearrangements, tails
+from orchestrator.claims.statistics.studies import bent, detected, ranked
 
 
 def partial_association(
@@ -22,7 +21,8 @@ def partial_association(
     """Spearman's partial correlation within strata, tested by Freedman and Lane's permutation.
 
     The ranks of x and y are freed of what is linear in the covariates' ranks; the residuals of y
-    are rearranged. Covariates that are constant within strata fall away.
+    are rearranged. Covariates that are constant within strata fall away. The power is that at a
+    partial correlation of `studies.RHO`.
 
     Args:
         x: What is to explain, [n].
@@ -45,16 +45,21 @@ def partial_association(
     a, b = (_rest(stratum_ranks(values, strata), basis) for values in (x, y))
     if min(a @ a, b @ b) < 1e-12:
         return none
-    value = float(a @ b) / math.sqrt(float(a @ a) * float(b @ b))
     ways = rearrangements(strata)
-    swapped = b[ways.order]
-    swapped = swapped - (swapped @ basis) @ basis.T
-    lengths = np.sqrt((swapped**2).sum(axis=1) * (a @ a))
-    null = np.divide(swapped @ a, lengths, out=np.zeros_like(lengths), where=lengths > 1e-12)
-    found = tails(value, null, exact=ways.exact)
+
+    def correlate(rests: np.ndarray) -> np.ndarray:
+        rests = _rest(rests, basis)
+        lengths = np.sqrt((rests**2).sum(axis=1) * (a @ a))
+        return np.divide(rests @ a, lengths, out=np.zeros_like(lengths), where=lengths > 1e-12)
+
+    value = float(correlate(b[None])[0])
+    found = tails(value, correlate(b[ways.order]), exact=ways.exact)
     interval = fisher_interval(value, free)
-    return Outcome(value, *interval, *found, exact=ways.exact, n=len(x))
+    rests = _rest(ranked(bent(a, free + 1), strata), basis)
+    power = detected(correlate, rests, ways)
+    return Outcome(value, *interval, *found, power, ways.exact, len(x))
 
 
 def _rest(values: np.ndarray, basis: np.ndarray) -> np.ndarray:
-    return values - basis @ (basis.T @ values)
+    """What the columns of the basis, [n, q], leave of each row; [k, n] or [n]."""
+    return values - (values @ basis) @ basis.T

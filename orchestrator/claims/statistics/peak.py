@@ -1,7 +1,9 @@
 """Does an outcome rise and then fall, with an optimum between the extremes?
 
 Among few noisy values one is always the largest, so a peak that is seen proves nothing: each
-statistic here is held against what rearranged outcomes yield, the choice of its peak included.
+statistic here is held against what rearranged outcomes yield, the choice of its peak included. The
+power of each is that at outcomes whose partial correlation with −x², x allowed for, is
+`studies.RHO`.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import numpy as np
 from orchestrator.claims.statistics.correlation import fisher_interval
 from orchestrator.claims.statistics.outcome import NOTHING, Outcome
 from orchestrator.claims.statistics.permutation import rearrangements, tails
+from orchestrator.claims.statistics.studies import bent, detected
 
 
 def quadratic(x: np.ndarray, y: np.ndarray, strata: np.ndarray) -> Outcome:
@@ -26,13 +29,7 @@ def quadratic(x: np.ndarray, y: np.ndarray, strata: np.ndarray) -> Outcome:
     x, y, strata = _usable(x, y, strata, levels=3)
     if not len(x):
         return NOTHING
-    bend, projector = np.empty(len(x)), np.zeros((len(x), len(x)))
-    for stratum in np.unique(strata):
-        mine = strata == stratum
-        line = np.column_stack([np.ones(mine.sum()), x[mine]])
-        rest = np.eye(int(mine.sum())) - line @ np.linalg.pinv(line)
-        projector[np.ix_(mine, mine)] = rest
-        bend[mine] = rest @ -((x[mine] - x[mine].mean()) ** 2)
+    bend, projector = _bend(x, strata)
     ways = rearrangements(strata)
 
     def correlate(values: np.ndarray) -> np.ndarray:
@@ -42,8 +39,10 @@ def quadratic(x: np.ndarray, y: np.ndarray, strata: np.ndarray) -> Outcome:
 
     value = float(correlate(y[None])[0])
     found = tails(value, correlate(y[ways.order]), exact=ways.exact)
-    interval = fisher_interval(value, len(x) - 2 * len(np.unique(strata)) - 2, 1.0)
-    return Outcome(value, *interval, *found, exact=ways.exact, n=len(x))
+    free = len(x) - 2 * len(np.unique(strata))
+    interval = fisher_interval(value, free - 2, 1.0)
+    power = detected(correlate, bent(bend, free), ways)
+    return Outcome(value, *interval, *found, power, ways.exact, len(x))
 
 
 def two_lines(x: np.ndarray, y: np.ndarray, strata: np.ndarray) -> Outcome:
@@ -63,18 +62,33 @@ def two_lines(x: np.ndarray, y: np.ndarray, strata: np.ndarray) -> Outcome:
         return NOTHING
     ways = rearrangements(strata)
     names = np.unique(strata)
-    value, null = 0.0, np.zeros(len(ways.order))
-    for stratum in names:
-        mine = strata == stratum
-        value += float(_best_break(x[mine], y[mine][None])[0]) / len(names)
-        null += _best_break(x[mine], y[ways.order[:, mine]]) / len(names)
-    found = tails(value, null, exact=ways.exact)
-    return Outcome(value, math.nan, math.nan, *found, exact=ways.exact, n=len(x))
+
+    def weigh(outcomes: np.ndarray) -> np.ndarray:
+        each = [_best_break(x[strata == name], outcomes[:, strata == name]) for name in names]
+        return np.mean(each, axis=0)
+
+    value = float(weigh(y[None])[0])
+    found = tails(value, weigh(y[ways.order]), exact=ways.exact)
+    outcomes = bent(_bend(x, strata)[0], len(x) - 2 * len(names))
+    power = detected(weigh, outcomes, ways)
+    return Outcome(value, math.nan, math.nan, *found, power, ways.exact, len(x))
 
 
 def interior_chance(x: np.ndarray) -> float:
     """P(the largest of outcomes without any effect is at neither the least nor the largest x)."""
     return float(((x > x.min()) & (x < x.max())).mean())
+
+
+def _bend(x: np.ndarray, strata: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """−x² freed of what is linear in x within strata, [n], and what frees others so, [n, n]."""
+    bend, projector = np.empty(len(x)), np.zeros((len(x), len(x)))
+    for stratum in np.unique(strata):
+        mine = strata == stratum
+        line = np.column_stack([np.ones(mine.sum()), x[mine]])
+        rest = np.eye(int(mine.sum())) - line @ np.linalg.pinv(line)
+        projector[np.ix_(mine, mine)] = rest
+        bend[mine] = rest @ -((x[mine] - x[mine].mean()) ** 2)
+    return bend, projector
 
 
 def _usable(

@@ -7,6 +7,7 @@ import numpy as np
 from orchestrator.claims.statistics.correlation import fisher_interval, told
 from orchestrator.claims.statistics.outcome import NOTHING, Outcome
 from orchestrator.claims.statistics.permutation import rearrangements, tails
+from orchestrator.claims.statistics.studies import correlated, detected, ranked
 
 _ALMOST = 1 - 1e-6
 """Stands for a perfect trend, of which Fisher's z is infinite."""
@@ -18,7 +19,8 @@ def jonckheere(levels: np.ndarray, y: np.ndarray, strata: np.ndarray) -> Outcome
     """Share of the pairs of unequal level whose outcomes are in the levels' order, less the rest.
 
     That is Somers' D of the outcome on the level, pooled over strata; 1 is a perfect trend. Its
-    interval is Fisher's, with the variance that rearrangements within strata have.
+    interval is Fisher's, with the variance that rearrangements within strata have. The power is
+    that of normal pairs that correlate by `studies.RHO`, of which the level is the coarser order.
 
     Args:
         levels: Of width, for one, [n].
@@ -30,18 +32,19 @@ def jonckheere(levels: np.ndarray, y: np.ndarray, strata: np.ndarray) -> Outcome
     low, high = np.nonzero((levels[:, None] < levels) & (strata[:, None] == strata))
     if not len(low):
         return NOTHING
-    agrees = np.sign(np.where(y[None] == y[:, None], 0.0, np.where(y[None] > y[:, None], 1, -1)))
-    value = float(agrees[low, high].mean())
     ways = rearrangements(strata)
-    block = max(1, _PAIRS_AT_ONCE // len(low))
-    null = np.concatenate(
-        [
-            agrees[part[:, low], part[:, high]].mean(axis=1)
-            for part in (ways.order[i : i + block] for i in range(0, len(ways.order), block))
-        ]
-    )
+
+    def somers(outcomes: np.ndarray) -> np.ndarray:
+        parts = np.array_split(outcomes, 1 + outcomes.shape[0] * len(low) // _PAIRS_AT_ONCE)
+        # Compared and not subtracted, since two infinite outcomes tie.
+        agree = [(y[:, high] > y[:, low]).mean(axis=1) for y in parts]
+        oppose = [(y[:, high] < y[:, low]).mean(axis=1) for y in parts]
+        return np.concatenate(agree) - np.concatenate(oppose)
+
+    value, null = float(somers(y[None])[0]), somers(y[ways.order])
     found = tails(value, null, exact=ways.exact)
     # Fisher's z has no known variance with so many ties, so that without a trend serves.
     spread = float((np.arctanh(np.clip(null, -_ALMOST, _ALMOST)) ** 2).mean())
     interval = fisher_interval(value, 1, spread)
-    return Outcome(value, *interval, *found, exact=ways.exact, n=len(y))
+    power = detected(somers, ranked(correlated(levels, strata), strata), ways)
+    return Outcome(value, *interval, *found, power, ways.exact, len(y))

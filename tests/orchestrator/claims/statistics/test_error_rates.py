@@ -1,5 +1,7 @@
 """Error rates and coverage of every test, each in 2,000 studies of populations that we know."""
 
+import math
+
 import numpy as np
 import pytest
 from scipy.stats import binomtest
@@ -8,7 +10,9 @@ from orchestrator.claims.statistics.correlation import association
 from orchestrator.claims.statistics.means import flipped, paired
 from orchestrator.claims.statistics.partial import partial_association
 from orchestrator.claims.statistics.peak import quadratic, two_lines
+from orchestrator.claims.statistics.proportion import APART, odds
 from orchestrator.claims.statistics.ranks import placing
+from orchestrator.claims.statistics.studies import RHO
 from orchestrator.claims.statistics.trend import jonckheere
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1200)]
@@ -59,3 +63,55 @@ def test_a_place_among_rivals_is_by_chance_at_most_as_often_as_told():
     wrong = int((np.array(p) <= 0.05).sum())
     # A discrete test: p has few values.
     assert binomtest(wrong, STUDIES, 0.05, "greater").pvalue > CHANCE, wrong
+
+
+def with_trend(rng):
+    """Normal outcomes that correlate with a normal trait, whose order the widths coarsen."""
+    trait = np.sort(rng.standard_normal(13))
+    return RHO * trait + math.sqrt(1 - RHO**2) * rng.standard_normal(13)
+
+
+def with_part(part, degrees):
+    """Normal outcomes that correlate with a part of the widths, all else allowed for."""
+    scale = RHO * math.sqrt(degrees / (part @ part))
+    return lambda rng: scale * part + math.sqrt(1 - RHO**2) * rng.standard_normal(13)
+
+
+def left(values, *others):
+    """Residuals of an ordinary regression with a constant."""
+    design = np.column_stack([np.ones(len(values)), *others])
+    return values - design @ np.linalg.lstsq(design, values, rcond=None)[0]
+
+
+BEND = left(-(DARTS**2), DARTS)
+COVARIATES = np.random.default_rng(29).permuted(np.tile(np.arange(13.0), (3, 1)), axis=1).T
+RANKS = np.repeat([1.0, 5, 9, 11.5], [3, 5, 3, 2])
+PART = left(RANKS, *COVARIATES.T)
+
+
+@pytest.mark.parametrize(
+    ("test", "draw"),
+    [
+        (TESTS["association"], with_trend),
+        (TESTS["jonckheere"], with_trend),
+        (lambda y, _: partial_association(DARTS, y, COVARIATES, ONE), with_part(PART, 9)),
+        (TESTS["quadratic"], with_part(BEND, 11)),
+        (TESTS["two_lines"], with_part(BEND, 11)),
+    ],
+    ids=["association", "jonckheere", "partial", "quadratic", "two_lines"],
+)
+def test_an_effect_is_found_as_often_as_the_power_says(test, draw):
+    rng = np.random.default_rng(31)
+    found = [test(draw(rng), rng) for _ in range(STUDIES)]
+    rate, power = np.mean([one.p <= 0.05 for one in found]), found[0].power
+    # Both are shares of 2,000 studies, and so differ by chance.
+    error = math.sqrt(2 * power * (1 - power) / STUDIES)
+    assert abs(rate - power) < 3.3 * error, (rate, power)
+
+
+def test_shares_apart_are_found_as_often_as_the_power_says():
+    rng = np.random.default_rng(37)
+    one, other = (rng.binomial(n, p, STUDIES).tolist() for n, p in zip((9, 7), APART, strict=True))
+    found = [odds((a, 9 - a), (b, 7 - b)) for a, b in zip(one, other, strict=True)]
+    detected = sum(one.p <= 0.05 for one in found)
+    assert binomtest(detected, STUDIES, found[0].power).pvalue > CHANCE, detected
