@@ -4,8 +4,7 @@
 
 A store is made up first, which takes a minute. The page is opened in headless Chromium, whose
 software rendering is part of what is measured; told are medians over turns. A new epoch is counted
-from the moment its file is in place until the browser has drawn it; the page looks once a second,
-so that about half a second of it is waiting.
+from the moment its file is in place until the browser has drawn it.
 """
 
 from __future__ import annotations

@@ -7,18 +7,27 @@ import json
 from pathlib import Path
 from typing import Any
 
-from dash import Dash, Input, Output, State, no_update
+from dash import Dash, Input, Output, Patch, State, no_update
 
 from orchestrator.dash.claims_panel import claims_table
-from orchestrator.dash.curve_chart import plot_curves
+from orchestrator.dash.curve_chart import plot_curves, renewed_traces
 from orchestrator.dash.curves import COLUMNS
 from orchestrator.dash.guard import guard
 from orchestrator.dash.live import Live, title
 from orchestrator.dash.page import ALL, INDEX, Filled, page
-from orchestrator.dash.surface_chart import plot_surface, surface_ids
+from orchestrator.dash.surface_chart import plot_surface, surface_ids, surface_stamp
+from orchestrator.dash.turns import LISTEN, add_turns
 from results_schema.errors import NasSweepError
 
-IDS_OF_ROWS = "rows => (rows || []).map(row => row.trial_id)"
+IDS_OF_ROWS = """
+(rows, before) => {
+  const ids = (rows || []).map(row => row.trial_id);
+  const same = before && before.length === ids.length && ids.every((id, i) => id === before[i]);
+  return same ? dash_clientside.no_update : ids;
+}
+"""
+"""Rows with new numbers are the same rows: nothing is asked for them."""
+
 SET_FILTER = "(text, options) => ({...options, quickFilterText: text || ''})"
 
 
@@ -42,6 +51,7 @@ def build_app(live: Live) -> Dash:
         add_log_handler=False,
     )
     guard(app.server)
+    add_turns(app.server, live)
     app.layout = lambda: page(name, _fill(live))
     _add_table(app, live)
     _add_charts(app, live)
@@ -50,11 +60,17 @@ def build_app(live: Live) -> Dash:
 
 def _fill(live: Live) -> Filled:
     """The trials and their curves as they are when the page is opened."""
-    turn = [live.look(), ALL]
+    had = _turn(live, ALL)
     rows = live.rows(None)
     shown = [row["trial_id"] for row in rows]
+    drawn = [_mark(shown, [], COLUMNS[0], []), live.curves.version, had]
     figure = plot_curves(dict(live.curves.of), shown, [], COLUMNS[0], live.label)
-    return Filled(rows, _mark(turn, shown, [], COLUMNS[0], []), figure)
+    return Filled(rows, had, drawn, figure)
+
+
+def _turn(live: Live, choice: str) -> list[Any]:
+    """What a table shows: of which process, as of which turn, of which experiment."""
+    return [live.name, live.look(), choice]
 
 
 def _mark(*what: Any) -> str:
@@ -63,20 +79,21 @@ def _mark(*what: Any) -> str:
 
 
 def _add_table(app: Dash, live: Live) -> None:
+    app.clientside_callback(LISTEN, Input("drawn", "data"))
+
     @app.callback(
-        Output("turn", "data"),
         Output("trials", "rowData"),
+        Output("trials", "rowTransaction"),
         Output("told", "children"),
         Output("trouble", "children"),
         Output("experiment", "options"),
-        Input("tick", "n_intervals"),
+        Output("had", "data"),
+        Input("turn", "data"),
         Input("experiment", "value"),
-        State("turn", "data"),
+        State("had", "data"),
     )
-    def look(_: int | None, choice: str, before: list[Any] | None) -> tuple[Any, ...]:
-        turn = [live.look(), choice]
-        if turn == before:
-            return (no_update,) * 5
+    def look(_: str | None, choice: str, had: list[Any]) -> tuple[Any, ...]:
+        now = _turn(live, choice)
         experiment = _experiment(choice)
         counts = live.counts(experiment)
         told = f"{sum(counts.values())} trials: " + (
@@ -88,10 +105,18 @@ def _add_table(app: Dash, live: Live) -> None:
             *({"label": title(name), "value": f":{name}"} for name in live.experiments()),
         ]
         trouble = "\n".join([*filter(None, [live.trouble]), *damaged[:5]])
-        return turn, live.rows(experiment), told, trouble, options
+        # A page has no rows of another process, nor of another experiment.
+        known = had[0] == live.name and had[2] == choice
+        news = live.news(experiment, had[1]) if known else None
+        if news is None:
+            return live.rows(experiment), no_update, told, trouble, options, now
+        update = {"update": news, "async": False} if news else no_update
+        return no_update, update, told, trouble, options, now
 
-    app.clientside_callback(IDS_OF_ROWS, Output("shown", "data"), Input("trials", "virtualRowData"))
-    app.clientside_callback(IDS_OF_ROWS, Output("chosen", "data"), Input("trials", "selectedRows"))
+    for output, rows in (("shown", "virtualRowData"), ("chosen", "selectedRows")):
+        app.clientside_callback(
+            IDS_OF_ROWS, Output(output, "data"), Input("trials", rows), State(output, "data")
+        )
     app.clientside_callback(
         SET_FILTER,
         Output("trials", "dashGridOptions"),
@@ -104,7 +129,7 @@ def _add_charts(app: Dash, live: Live) -> None:
     @app.callback(
         Output("curves", "figure"),
         Output("drawn", "data"),
-        Input("turn", "data"),
+        Input("had", "data"),
         Input("shown", "data"),
         Input("chosen", "data"),
         Input("column", "value"),
@@ -113,43 +138,53 @@ def _add_charts(app: Dash, live: Live) -> None:
         prevent_initial_call=True,
     )
     def curves(
-        turn: Any,
+        had: list[Any],
         shown: list[str] | None,
         chosen: list[str] | None,
         column: str,
         log: list[str],
-        drawn: str | None,
+        drawn: list[Any],
     ) -> tuple[Any, Any]:
-        mark = _mark(turn, shown, chosen or [], column, log)
-        # A new look sets off both the table and this, and the table this once more.
-        if column not in COLUMNS or shown is None or mark == drawn:
+        if column not in COLUMNS or shown is None:
             return no_update, no_update
-        now = dict(live.curves.of)
-        return plot_curves(now, shown, chosen or [], column, live.label, log=bool(log)), mark
+        # Read before the curves, which may grow meanwhile: then they are drawn once more.
+        version = live.curves.version
+        now, chosen = dict(live.curves.of), chosen or []
+        after = [_mark(shown, chosen, column, log), version, had]
+        mark, since, (name, *_) = drawn
+        if (mark, name) != (after[0], live.name) or since < live.curves.gathered:
+            return plot_curves(now, shown, chosen, column, live.label, log=bool(log)), after
+        renewed = {t for t, number in dict(live.curves.renewed).items() if number > since}
+        patch = Patch()
+        for number, trace in renewed_traces(now, shown, chosen, column, renewed).items():
+            for key, value in trace.items():
+                patch["data"][number][key] = value
+        return (patch if renewed else no_update), after
 
     @app.callback(
         Output("surface", "options"),
         Output("surface", "value"),
         Output("plane", "figure"),
         Output("seen", "data"),
-        Input("tick", "n_intervals"),
+        Input("turn", "data"),
         Input("surface", "value"),
         State("surface", "options"),
         State("seen", "data"),
     )
     def surface(
-        _: int | None, chosen: str | None, before: list[str] | None, seen: str | None
+        _: str | None, chosen: str | None, before: list[str] | None, seen: list[Any] | None
     ) -> tuple[Any, ...]:
         names = surface_ids(live.store)
+        options = names if names != before else no_update
         chosen = chosen if chosen in names else next(iter(names), None)
+        now = [chosen, *surface_stamp(live.store, chosen)]
+        if now == seen:
+            return options, no_update, no_update, no_update
         try:
             figure: Any = plot_surface(live.store, chosen)
         except NasSweepError as error:
             figure = plot_surface(live.store, None).update_layout(title_text=error.what)
-        # The title tells the number of points, and a measured point never changes.
-        told = f"{chosen}: {figure.layout.title.text}"
-        options = names if names != before else no_update
-        return (options, chosen, *((no_update, no_update) if told == seen else (figure, told)))
+        return options, chosen, figure, now
 
     @app.callback(
         Output("claims", "children"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -49,16 +50,13 @@ def plot_curves(
         label: Names a trial.
         log: Whether the vertical axis is logarithmic.
     """
-    there = [trial_id for trial_id in shown if trial_id in curves]
-    lines = [t for t in there if t in set(chosen)][:MOST_LINES] or there[:MOST_LINES]
+    there, lines = _choose(curves, shown, chosen)
     figure = go.Figure()
     if len(there) > len(lines):
         _add_quantiles(figure, [curves[trial_id] for trial_id in there], column)
-    most = max(FEWEST_POINTS, MOST_POINTS // max(1, len(lines)))
     for number, trial_id in enumerate(lines):
-        x, y = _thin(curves[trial_id]["epoch"], curves[trial_id][column], most)
         figure.add_scatter(
-            x=x, y=y, mode="lines" if len(x) > 1 else "markers",
+            **_line(curves[trial_id], column, len(lines)),
             name=style.escape(label(trial_id)), showlegend=len(lines) <= 12,
             line={"width": 1.4, "color": style.PALETTE[number % len(style.PALETTE)]},
             opacity=0.85 if len(lines) <= 12 else 0.55,
@@ -77,6 +75,54 @@ def plot_curves(
     figure.update_xaxes(title_text="Epoch")
     figure.update_yaxes(title_text=WORDS[column], type="log" if log else "linear")
     return figure
+
+
+def renewed_traces(
+    curves: dict[str, Curve],
+    shown: Sequence[str],
+    chosen: Sequence[str],
+    column: str,
+    renewed: set[str],
+) -> dict[int, dict[str, Any]]:
+    """What has changed in a chart of the same trials since some of them have gone on.
+
+    Args:
+        curves: As of `plot_curves`.
+        shown: Likewise.
+        chosen: Likewise.
+        column: Likewise.
+        renewed: The trials whose curves have changed.
+
+    Returns:
+        By number of the trace in the chart, its new properties.
+    """
+    there, lines = _choose(curves, shown, chosen)
+    if renewed.isdisjoint(there):
+        return {}
+    found: dict[int, dict[str, Any]] = {}
+    if len(there) > len(lines):
+        shares = _quantile_traces([curves[trial_id] for trial_id in there], column)
+        found |= {number: {"x": x, "y": y} for number, (x, y) in enumerate(shares)}
+    first = len(found)
+    for number, trial_id in enumerate(lines, start=first):
+        if trial_id in renewed:
+            found[number] = _line(curves[trial_id], column, len(lines))
+    return found
+
+
+def _choose(
+    curves: dict[str, Curve], shown: Sequence[str], chosen: Sequence[str]
+) -> tuple[list[str], list[str]]:
+    """The trials that have a curve, and those of them that are lines."""
+    there = [trial_id for trial_id in shown if trial_id in curves]
+    picked = set(chosen)
+    return there, [t for t in there if t in picked][:MOST_LINES] or there[:MOST_LINES]
+
+
+def _line(curve: Curve, column: str, lines: int) -> dict[str, Any]:
+    most = max(FEWEST_POINTS, MOST_POINTS // max(1, lines))
+    x, y = _thin(curve["epoch"], curve[column], most)
+    return {"x": x, "y": y, "mode": "lines" if len(x) > 1 else "markers"}
 
 
 def quantiles(curves: Sequence[Curve], column: str, shares: Sequence[float]) -> tuple[Numbers, ...]:
@@ -118,14 +164,21 @@ def _sorted_quantiles(values: Numbers, shares: Sequence[float]) -> list[Numbers]
     return found
 
 
-def _add_quantiles(figure: go.Figure, curves: Sequence[Curve], column: str) -> None:
+def _quantile_traces(curves: Sequence[Curve], column: str) -> list[tuple[Numbers, Numbers]]:
+    """Epochs and values of the bands' outlines, then of the median."""
     shares = [side for low, high, _ in BANDS for side in (low, high)]
     epochs, middle, *sides = quantiles(curves, column, [0.5, *shares])
-    for number, (low, high, opacity) in enumerate(BANDS):
-        below, above = sides[2 * number], sides[2 * number + 1]
+    around = np.concatenate([epochs, epochs[::-1]])
+    pairs = zip(sides[::2], sides[1::2], strict=True)
+    bands = [(around, np.concatenate([above, below[::-1]])) for below, above in pairs]
+    return [*bands, (epochs, middle)]
+
+
+def _add_quantiles(figure: go.Figure, curves: Sequence[Curve], column: str) -> None:
+    *bands, (epochs, middle) = _quantile_traces(curves, column)
+    for (x, y), (low, high, opacity) in zip(bands, BANDS, strict=True):
         figure.add_scatter(
-            x=np.concatenate([epochs, epochs[::-1]]), y=np.concatenate([above, below[::-1]]),
-            fill="toself", mode="lines", line={"width": 0}, hoverinfo="skip",
+            x=x, y=y, fill="toself", mode="lines", line={"width": 0}, hoverinfo="skip",
             fillcolor=f"rgba(107, 107, 107, {opacity})", name=f"{100 * low:g} to {100 * high:g} %",
         )  # fmt: skip
     figure.add_scatter(

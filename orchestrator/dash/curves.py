@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from orchestrator.dash.stamps import Stamp, table_stamps
 from results_schema import layout, seal, tables
 from results_schema.errors import NasSweepError
 from results_schema.store import LocalStore
@@ -40,26 +39,36 @@ class Curves:
         of: By trial.
         damaged: Trials whose file can't be read, and why; what was read before stays.
         version: Counts the looks that found something new.
+        renewed: The version that each trial's curve is of.
+        gathered: The version since which the trials that have a curve are the same.
     """
 
     store: LocalStore
     of: dict[str, Curve] = field(default_factory=dict)
     damaged: dict[str, str] = field(default_factory=dict)
     version: int = 0
-    _seen: dict[str, tuple[int, int]] = field(default_factory=dict)
+    renewed: dict[str, int] = field(default_factory=dict)
+    gathered: int = 0
+    _seen: dict[str, Stamp] = field(default_factory=dict)
 
     def look(self) -> None:
         """Reads what is new: a file of another time or size than before."""
-        found = _files(self.store)
+        # Noted before they are read, so that no change is missed.
+        found = table_stamps(self.store, layout.METRICS)
         changed = [trial_id for trial_id, mark in found.items() if self._seen.get(trial_id) != mark]
         gone = self._seen.keys() - found.keys()
+        before = self.of.keys() - gone
         for trial_id in changed:
             self._read(trial_id)
         for trial_id in gone:
             self.of.pop(trial_id, None)
             self.damaged.pop(trial_id, None)
         self._seen = found
-        self.version += bool(changed or gone)
+        if changed or gone:
+            self.version += 1
+            self.renewed |= dict.fromkeys(changed, self.version)
+            if gone or self.of.keys() != before:
+                self.gathered = self.version
 
     def _read(self, trial_id: str) -> None:
         key = layout.metrics(trial_id)
@@ -68,22 +77,6 @@ class Curves:
             self.damaged.pop(trial_id, None)
         except NasSweepError as error:
             self.damaged[trial_id] = error.what
-
-
-def _files(store: LocalStore) -> dict[str, tuple[int, int]]:
-    """Time and size of each trial's file, noted before it is read, so that no change is missed."""
-    found = {}
-    try:
-        with os.scandir(store.root / layout.METRICS) as entries:
-            for entry in entries:
-                if entry.name.endswith(".parquet") and entry.name != "0-schema.parquet":
-                    with contextlib.suppress(FileNotFoundError):  # removed meanwhile
-                        told = entry.stat()
-                        name = entry.name.removesuffix(".parquet")
-                        found[name] = told.st_mtime_ns, told.st_size
-    except FileNotFoundError:  # nothing was launched yet
-        pass
-    return found
 
 
 def _decode(data: bytes, key: str) -> Curve:

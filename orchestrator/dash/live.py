@@ -1,8 +1,9 @@
-"""What the page shows, looked up anew at most twice a second however many windows ask."""
+"""What the page shows, looked up anew when the store tells that something may have changed."""
 
 from __future__ import annotations
 
 import math
+import secrets
 import threading
 import time
 from collections.abc import Callable
@@ -12,13 +13,15 @@ from typing import Any
 import numpy as np
 
 from orchestrator.dash.curves import Curves
+from orchestrator.dash.stamps import Stamp, folder_stamps, table_stamps
 from orchestrator.status import UNNAMED, Observer, Status
+from results_schema import layout
 from results_schema.errors import NasSweepError
 from results_schema.results import Results
 from results_schema.store import LocalStore
 
-AGAIN = 0.5
-"""Seconds for which a look is good."""
+AGAIN = 5.0
+"""Seconds after which to look although no folder has changed: leases expire unseen."""
 
 Row = dict[str, Any]
 
@@ -43,16 +46,23 @@ class Live:
         store: The store.
         curves: Its metrics.
         trouble: What kept the last look from being whole; empty if nothing did.
+        name: Tells this process's turns from those of one before it.
+        turn: Grows whenever something is new.
     """
 
     store: LocalStore
     curves: Curves = field(init=False)
     trouble: str = ""
+    name: str = field(default_factory=lambda: secrets.token_hex(4))
+    turn: int = 0
     _observer: Observer = field(init=False)
     _status: Status = field(default_factory=lambda: Status({}, [], []))
     _members: dict[str, dict[str, Row]] = field(default_factory=dict)
-    _mark: object = None
-    _turn: int = 0
+    _named: dict[str, Stamp] = field(default_factory=dict)
+    _rows: dict[str, Row] = field(default_factory=dict)
+    _renewed: dict[str, int] = field(default_factory=dict)
+    _arranged: int = 0
+    _folders: dict[str, int] = field(default_factory=dict)
     _looked: float = -math.inf
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -60,25 +70,66 @@ class Live:
         self.curves, self._observer = Curves(self.store), Observer(self.store)
 
     def look(self) -> int:
-        """Looks again if the last look is old.
+        """Looks again if a folder has changed or the last look is old.
 
         Returns:
-            A number that grows whenever something is new.
+            The turn.
         """
         with self._lock:
-            if time.monotonic() - self._looked >= AGAIN:
-                self.curves.look()
-                try:
-                    self._members = _members(Results(self.store))
-                    self._status = self._observer.look([])
-                    self.trouble = ""
-                except NasSweepError as error:
-                    self.trouble = str(error)
-                mark = self.curves.version, self._status.experiments, self.trouble
-                self._turn += mark != self._mark
-                self._mark = mark
-                self._looked = time.monotonic()
-            return self._turn
+            folders = folder_stamps(self.store)
+            old = time.monotonic() - self._looked >= AGAIN
+            if old or folders != self._folders:
+                changed = {f for f, at in folders.items() if at != self._folders.get(f)}
+                # New epochs and points alone change no trial's state.
+                lesser = changed <= {layout.METRICS, layout.POINTS}
+                self._renew(states=old or bool(self.trouble) or not lesser)
+                self._folders = folders
+                if old:
+                    self._looked = time.monotonic()
+                if layout.POINTS in changed:
+                    self.turn += 1
+            return self.turn
+
+    def _renew(self, *, states: bool) -> None:
+        before = self.curves.version, self._status.experiments, self.trouble, self._named
+        self.trouble = ""
+        try:
+            self.curves.look()
+            named = table_stamps(self.store, layout.MEMBERS)
+            if named != self._named:
+                self._members, self._named = _members(Results(self.store)), named
+            if states:
+                self._status = self._observer.look([])
+        except NasSweepError as error:
+            self.trouble = str(error)
+        except OSError as error:
+            self.trouble = f"the store can't be read: {error}"
+        if (self.curves.version, self._status.experiments, self.trouble, self._named) != before:
+            self.turn += 1
+            self._note(rearranged=self._named != before[3])
+
+    def _note(self, *, rearranged: bool) -> None:
+        """Notes which rows are new this turn."""
+        rows = {row["trial_id"]: row for row in self.rows(None)}
+        if rearranged or list(rows) != list(self._rows):
+            self._arranged = self.turn
+        for trial_id, row in rows.items():
+            if row != self._rows.get(trial_id):
+                self._renewed[trial_id] = self.turn
+        self._rows = rows
+
+    def news(self, experiment: str | None, since: int) -> list[Row] | None:
+        """The rows that have changed since a turn; None if they are others, or in another order.
+
+        Args:
+            experiment: Whose, or None for all.
+            since: The turn.
+        """
+        with self._lock:
+            if since < self._arranged:
+                return None
+            new = {trial_id for trial_id, turn in self._renewed.items() if turn > since}
+            return self.rows(experiment, new) if new else []
 
     def experiments(self) -> list[str]:
         """Names of all experiments; "" stands for the trials that none names."""
@@ -89,14 +140,20 @@ class Live:
         states = list(self._states(experiment).values())
         return {state: states.count(state) for state in dict.fromkeys(states)}
 
-    def rows(self, experiment: str | None) -> list[Row]:
-        """A row for each trial of an experiment, or of all: names, state and last numbers."""
-        named = self._named(experiment)
+    def rows(self, experiment: str | None, only: set[str] | None = None) -> list[Row]:
+        """A row for each trial of an experiment, or of all: names, state and last numbers.
+
+        Args:
+            experiment: Whose, or None for all.
+            only: Of these trials alone, if given.
+        """
+        named = self._names(experiment)
         return [
             {"trial_id": trial_id, "state": state}
             | named.get(trial_id, {})
             | _last(self.curves.of.get(trial_id))
             for trial_id, state in self._states(experiment).items()
+            if only is None or trial_id in only
         ]
 
     def label(self, trial_id: str) -> str:
@@ -108,7 +165,7 @@ class Live:
                 return f"{name}, {row['dataset']}, {row['learning_rate']:g}, seed {row['seed']}"
         return trial_id
 
-    def _named(self, experiment: str | None) -> dict[str, Row]:
+    def _names(self, experiment: str | None) -> dict[str, Row]:
         if experiment is not None:
             return self._members.get(experiment, {})
         return {t: row for members in self._members.values() for t, row in members.items()}

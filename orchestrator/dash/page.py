@@ -13,9 +13,6 @@ from orchestrator.figures import export
 
 CONFIG: Any = export.CONFIG
 
-EVERY = 1000
-"""Milliseconds between two looks of an open window."""
-
 ALL = "all"
 """The choice of all experiments; an experiment's is its name behind a colon."""
 
@@ -70,12 +67,14 @@ class Filled(NamedTuple):
 
     Attributes:
         rows: Of the table.
-        drawn: What `figure` shows, as the page's callbacks tell it.
+        had: What `rows` show, as the page's callbacks tell it.
+        drawn: What `figure` shows, likewise.
         figure: The curves.
     """
 
     rows: list[dict[str, Any]]
-    drawn: str
+    had: list[Any]
+    drawn: list[Any]
     figure: go.Figure
 
 
@@ -91,8 +90,8 @@ def page(title: str, filled: Filled) -> html.Div:
             html.H1(title),
             html.P(id="told", className="told"),
             html.P(id="trouble", className="trouble"),
-            dcc.Interval(id="tick", interval=EVERY),
             dcc.Store(id="turn"),
+            dcc.Store(id="had", data=filled.had),
             dcc.Store(id="drawn", data=filled.drawn),
             dcc.Store(id="seen"),
             dcc.Store(id="shown"),

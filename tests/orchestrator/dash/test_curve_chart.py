@@ -7,7 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.dash.curve_chart import MOST_LINES, MOST_POINTS, plot_curves, quantiles
+from orchestrator.dash.curve_chart import (
+    MOST_LINES,
+    MOST_POINTS,
+    plot_curves,
+    quantiles,
+    renewed_traces,
+)
 from orchestrator.dash.curves import COLUMNS, Curve
 
 VALUES = st.floats(-10, 10) | st.just(float("nan")) | st.just(float("inf"))
@@ -78,3 +84,21 @@ def test_zoom_stays_until_something_else_is_drawn():
 @pytest.mark.parametrize("curves", [{}, {"empty": curve([])}, {"nan": curve([np.nan] * 3)}])
 def test_nothing_to_draw_is_no_error(curves):
     assert chart(curves).layout.title.text
+
+
+@pytest.mark.parametrize("trials", [3, 80])
+def test_a_renewed_chart_is_the_chart_drawn_anew(trials):
+    before = {f"t{i}": curve([i]) for i in range(trials)}
+    after = before | {"t1": curve([5, 6]), "t2": curve([])}
+    old, new = chart(before), chart(after)
+    found = renewed_traces(after, list(after), [], "test_loss", {"t1", "t2"})
+    assert len(found) == 2 + 3 * (trials > MOST_LINES)
+    for number, trace in enumerate(old.data):
+        trace.update(found.get(number, {}))
+    for one, other in zip(old.data, new.data, strict=True):
+        assert (one.mode, list(one.x), list(one.y)) == (other.mode, list(other.x), list(other.y))
+
+
+def test_trials_that_are_not_shown_renew_nothing():
+    curves = {"a": curve([1]), "b": curve([2])}
+    assert renewed_traces(curves, ["a"], [], "test_loss", {"b"}) == {}

@@ -7,7 +7,7 @@ import pytest
 from orchestrator.dash import live as module
 from orchestrator.dash.live import Live
 from results_schema import layout
-from results_schema.store import open_store
+from results_schema.store import LocalStore, open_store
 
 
 @pytest.fixture(autouse=True)
@@ -36,6 +36,29 @@ def test_a_look_is_new_only_if_something_changed(trained):
     assert live.look() == first + 1
     assert live.counts("small") == {"failed": 1, "done": 2}
     assert live.rows("small")[0]["epoch"] == 1
+
+
+def test_only_rows_that_have_changed_are_news(trained):
+    live = Live(trained.store)
+    first = live.look()
+    assert live.news("small", first) == []
+    assert live.news("small", first - 2) is None
+    trained.cut_off(trained.ids[1], rows=1)
+    live.look()
+    [row] = live.news("small", first) or []
+    assert (row["trial_id"], row["epoch"]) == (trained.ids[1], 1)
+    trained.store.delete(layout.members("small"))
+    live.look()
+    assert live.news(None, first) is None
+
+
+def test_a_store_that_is_quiet_is_not_read_again(trained, monkeypatch):
+    live = Live(trained.store)
+    live.look()
+    monkeypatch.setattr(module, "AGAIN", 3600.0)
+    monkeypatch.setattr(LocalStore, "get", lambda *_: pytest.fail("a file is read"))
+    monkeypatch.setattr(LocalStore, "list", lambda *_: pytest.fail("a folder is listed"))
+    assert live.look() == live.turn
 
 
 def test_a_trial_that_no_experiment_names_is_shown(trained):
