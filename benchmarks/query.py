@@ -38,7 +38,10 @@ PLAIN = """
 import sys
 import pandas as pd
 rows = pd.read_parquet(sys.argv[1] + "/metrics")
-rows.groupby("epoch")["test_accuracy"].median().to_csv(sys.stdout)
+rows = pd.read_parquet(sys.argv[1] + "/members")[["trial_id", "base"]].merge(rows, on="trial_id")
+groups = rows.groupby(["base", "epoch"])
+groups["test_accuracy"].median().to_csv(sys.stdout)
+groups["test_loss"].quantile(0.9).to_csv(sys.stdout)
 """
 
 

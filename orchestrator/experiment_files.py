@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from orchestrator.words import natural
 from results_schema.errors import ConfigError
+from results_schema.layout import natural
 
 SUFFIXES = (".yaml", ".yml")
 

@@ -6,7 +6,6 @@ import difflib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from orchestrator.words import natural
 from results_schema import layout, tables
 from results_schema.errors import ConfigError, MissingKey, StoreError
 from results_schema.store import LocalStore, Store
@@ -31,7 +30,9 @@ def existing_store(location: str | Path) -> LocalStore:
 def experiments(store: Store) -> list[str]:
     """Names of the experiments that were launched into the store, fig2 before fig10."""
     keys = store.list(layout.MEMBERS)
-    return sorted(layout.names([key for key in keys if key.endswith(".parquet")]), key=natural)
+    return sorted(
+        layout.names([key for key in keys if key.endswith(".parquet")]), key=layout.natural
+    )
 
 
 def members(store: Store, experiment: str) -> list[str]:

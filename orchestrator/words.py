@@ -1,9 +1,8 @@
-"""Small things that several rooms say: lengths of time, cores, plain lines, what comes first."""
+"""Small things that several rooms say: lengths of time, cores, plain lines."""
 
 from __future__ import annotations
 
 import os
-import re
 
 
 def cores() -> int:
@@ -20,12 +19,6 @@ def span(seconds: float) -> str:
             count = seconds / size
             return f"{count:.0f} {unit}" if unit == "min" or count >= 10 else f"{count:.1f} {unit}"
     return f"{seconds:.0f} s"
-
-
-def natural(name: str) -> list[tuple[str, int]]:
-    """A key that sorts names by the numbers in them: fig2 before fig10."""
-    parts = re.findall(r"(\D*)(\d*)", name)
-    return [(text, int(number or 0)) for text, number in parts]
 
 
 def one_line(text: str) -> str:

@@ -5,6 +5,8 @@ A key is a relative path with forward slashes. Items (trials, surfaces) are name
 
 from __future__ import annotations
 
+import re
+
 METRICS = "metrics/"
 TRIALS = "trials/"
 MEMBERS = "members/"
@@ -150,3 +152,9 @@ def names(keys: list[str]) -> set[str]:
     """The ids behind keys such as `trials/<id>.parquet`, the schema file left out."""
     ids = {key.rsplit("/", 1)[-1].rsplit(".", 1)[0] for key in keys}
     return ids - {"0-schema"}
+
+
+def natural(name: str) -> list[tuple[str, int]]:
+    """A key that sorts names by the numbers in them: fig2 before fig10."""
+    parts = re.findall(r"(\D*)(\d*)", name)
+    return [(text, int(number or 0)) for text, number in parts]

@@ -39,8 +39,8 @@ class Results:
         self.store: Store = location
 
     def experiments(self) -> list[str]:
-        """Names of the experiments that were launched into this store."""
-        return sorted(layout.names(self._files(layout.MEMBERS)))
+        """Names of the experiments that were launched into this store, fig2 before fig10."""
+        return sorted(layout.names(self._files(layout.MEMBERS)), key=layout.natural)
 
     def members(self, experiment: str | None = None) -> pd.DataFrame:
         """Which trials an experiment shows, under which base, variant and index.

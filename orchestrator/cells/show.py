@@ -118,17 +118,11 @@ def draw_rows(rows: Sequence[Row], path: Path, *, reduction: bool, labelled: boo
         MachineError: There is no browser for a picture.
     """
     from orchestrator.figures.export import check_suffix, save_figure
-    from orchestrator.figures.topology import plot_topology, topology_data
+    from orchestrator.figures.topology import named_cells, plot_topology, topology_data
 
     check_suffix(path)
-    several = len({row.base for row in rows}) > 1
-    cells = []
-    for row in rows:
-        name = f"{row.base} C{row.index}" if several else f"C{row.index}"
-        name = name if row.index else row.name
-        cells.append((name, row.genotype.normal))
-        if reduction:
-            cells.append((f"{name}, reduction", row.genotype.reduce))
+    members = [(row.base if row.index else row.name, row.index, row.genotype) for row in rows]
+    cells = named_cells(members, reduction=reduction)
     figure = plot_topology(topology_data(cells), labelled=labelled)
     save_figure(figure, path)
 

@@ -14,7 +14,7 @@ from orchestrator.figures.convergence_curves import Convergence, Panel, converge
 from orchestrator.figures.convergence_looks import looks
 from orchestrator.figures.convergence_marks import Frame, add_curve, add_ends
 from orchestrator.figures.end_labels import HEIGHT
-from orchestrator.figures.panels import Grid, grid, make_panels
+from orchestrator.figures.panels import Grid, add_annotations, axes_of, grid, make_panels
 from orchestrator.figures.scales import ticks
 
 __all__ = ["Convergence", "convergence_data", "plot_convergence"]
@@ -42,7 +42,7 @@ def plot_convergence(data: Convergence, title: str) -> go.Figure:
     unnamed = max(len(panel.curves) for panel in panels) > shape.panel_height // HEIGHT
     said = convergence_words.note(data, raw=raw, unnamed=unnamed)
     figure = make_panels(shape, titles, title, convergence_words.subtitle(data), said, (0,))
-    last = max(data.epochs, 1)
+    last, names = max(data.epochs, 1), []
     for number, panel in enumerate(panels):
         place = shape.place(number)
         low, high = data.ranges[panel.scale]
@@ -53,14 +53,16 @@ def plot_convergence(data: Convergence, title: str) -> go.Figure:
             zip(panel.curves, own, strict=True), key=lambda pair: -pair[0].index
         ):
             add_curve(figure, panel, curve, look, place, raw=raw)
-        add_ends(figure, panel, own, frame, place)
+        names += add_ends(figure, panel, own, frame, place)
         if not any(len(track.epochs) for track in panel.tracks):
-            figure.add_annotation(
-                text="no epoch yet", x=0.5, xref="x domain", y=0.5, yref="y domain",
-                showarrow=False, font={"size": style.SMALL, "color": style.GREY},
-                row=place[0], col=place[1],
-            )  # fmt: skip
+            x, y = axes_of(figure, *place)
+            names.append({
+                "text": "no epoch yet", "x": 0.5, "xref": f"{x} domain", "y": 0.5,
+                "yref": f"{y} domain", "showarrow": False,
+                "font": {"size": style.SMALL, "color": style.GREY},
+            })  # fmt: skip
         _set_axes(figure, panels, frame, shape, number)
+    add_annotations(figure, names)
     return figure
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import plotly.graph_objects as go
@@ -12,6 +12,7 @@ from orchestrator.figures import convergence_words, style
 from orchestrator.figures.convergence_curves import Curve, Panel
 from orchestrator.figures.convergence_looks import Look
 from orchestrator.figures.end_labels import choose, spread
+from orchestrator.figures.panels import axes_of
 from orchestrator.figures.tracks import Track
 
 MOST_POINTS = 400
@@ -69,8 +70,12 @@ def add_curve(
 
 def add_ends(
     figure: go.Figure, panel: Panel, looks: Sequence[Look], frame: Frame, place: Place
-) -> None:
-    """The name of each curve at its end, and a cross where a trial diverged."""
+) -> list[dict[str, Any]]:
+    """A line from each curve's end to its name, and a cross where a trial diverged.
+
+    Returns:
+        The names, as annotations that are still to be added.
+    """
     found: list[tuple[Curve, Look, float, float]] = []
     for curve, look in zip(panel.curves, looks, strict=True):
         if end := _end(curve):
@@ -81,6 +86,8 @@ def add_ends(
     spots = spread([heights[i] for i in chosen], 6, frame.height - 6)
     xs: list[float | None] = []
     ys: list[float | None] = []
+    names: list[dict[str, Any]] = []
+    axes = dict(zip(("xref", "yref"), axes_of(figure, *place), strict=True))
     start = frame.right - (frame.room - 10) / frame.width * frame.right
     for i, spot in zip(chosen, spots, strict=True):
         curve, look, x, y = found[i]
@@ -88,17 +95,18 @@ def add_ends(
         ys += [frame.at(heights[i]), frame.at(spot), None]
         arrow = "↑" if y > frame.high else "↓" if y < frame.low else ""
         name = convergence_words.end_name(panel, curve, long=frame.room > 60)
-        figure.add_annotation(
-            text=f"<b>{name}</b>{arrow}" if curve.index == 0 else f"{name}{arrow}",
-            x=start, xanchor="left", xshift=1, y=frame.at(spot), yanchor="middle",
-            font={"size": 11, "color": look.colour}, showarrow=False, row=place[0], col=place[1],
-        )  # fmt: skip
+        names.append({
+            "text": f"<b>{name}</b>{arrow}" if curve.index == 0 else f"{name}{arrow}",
+            "x": start, "xanchor": "left", "xshift": 1, "y": frame.at(spot), "yanchor": "middle",
+            "font": {"size": 11, "color": look.colour}, "showarrow": False, **axes,
+        })  # fmt: skip
     # The first trace of a panel, so that one without any data is drawn too.
     figure.add_scatter(
         x=xs or [None], y=ys or [None], mode="lines", hoverinfo="skip", showlegend=False,
         line={"color": "#b5b5b5", "width": 0.6}, row=place[0], col=place[1],
     )  # fmt: skip
     _add_crosses(figure, panel, frame, place)
+    return names
 
 
 def _add_track(

@@ -6,7 +6,7 @@ or overlaps whatever the number of panels.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -179,11 +179,24 @@ def make_panels(
     _write_lines(figure, heading, 17, top - 10, step=22, bold=True)
     _write_lines(figure, under, 13, top - 12 - 22 * len(heading), step=17)
     _write_lines(figure, small, style.SMALL, -(BELOW + LEGEND * sum(legends)), step=16, above=False)
+    named = []
     for panel, name in enumerate(titles):
         letter = f"<b>({chr(ord('a') + panel % 26)})</b> " if shape.count > 1 else ""
         text = letter + style.escape(style.shorten(name, shape.letters))
-        figure.add_annotation(text=text, showarrow=False, **_above(figure, shape, panel))
+        named.append({"text": text, "showarrow": False, **_above(figure, shape, panel)})
+    add_annotations(figure, named)
     return figure
+
+
+def add_annotations(figure: go.Figure, annotations: Iterable[dict[str, Any]]) -> None:
+    """Adds many at once: added one by one, each has plotly make all before it anew."""
+    figure.layout.annotations = (*figure.layout.annotations, *annotations)
+
+
+def axes_of(figure: go.Figure, row: int, column: int) -> tuple[str, str]:
+    """What annotations call the axes of a flat panel, such as x2 and y2."""
+    panel: Any = figure.get_subplot(row, column)
+    return panel.xaxis.plotly_name.replace("axis", ""), panel.yaxis.plotly_name.replace("axis", "")
 
 
 def _above(figure: go.Figure, shape: Grid, panel: int) -> dict[str, Any]:
@@ -192,9 +205,8 @@ def _above(figure: go.Figure, shape: Grid, panel: int) -> dict[str, Any]:
     if shape.scenes:
         domain: Any = figure.layout[f"scene{panel + 1 if panel else ''}"].domain
         return {**common, "x": domain.x[0], "y": domain.y[1], "xref": "paper", "yref": "paper"}
-    row, column = shape.place(panel)
-    spot = {"x": 0, "xref": "x domain", "y": 1, "yref": "y domain", "row": row, "col": column}
-    return common | spot
+    x, y = axes_of(figure, *shape.place(panel))
+    return common | {"x": 0, "xref": f"{x} domain", "y": 1, "yref": f"{y} domain"}
 
 
 def _write_lines(

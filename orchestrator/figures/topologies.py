@@ -12,10 +12,16 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from orchestrator.figures.members import read_members
-from orchestrator.figures.topology import Topology, note_of, plot_topology, topology_data
+from orchestrator.figures.topology import (
+    Topology,
+    named_cells,
+    note_of,
+    plot_topology,
+    topology_data,
+)
 from results_schema import foreign_json
 from results_schema.errors import ConfigError, SpecError
-from results_schema.genotype import Cell, Genotype
+from results_schema.genotype import Genotype
 from workers.cells.topology import early_width
 
 __all__ = ["Topologies", "plot_topologies", "topologies_data"]
@@ -54,16 +60,10 @@ def topologies_data(
             is too large to be drawn.
     """
     rows = read_members("topologies", cells, COLUMNS)
-    several = len({row["base"] for row in rows}) > 1
-    named: list[tuple[str, Cell]] = []
-    for row in rows:
-        genotype = _read(row["genotype"], row["variant"])
-        name = row["base"]
-        if row["index"]:
-            name = f"{row['base']} C{row['index']}" if several else f"C{row['index']}"
-        named.append((name, genotype.normal))
-        if reduction:
-            named.append((f"{name}, reduction", genotype.reduce))
+    named = named_cells(
+        [(row["base"], row["index"], _read(row["genotype"], row["variant"])) for row in rows],
+        reduction=reduction,
+    )
     found = topology_data(named)
     if width == "early":
         widths = [early_width(cell) for _, cell in named]

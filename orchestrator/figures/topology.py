@@ -14,7 +14,7 @@ from orchestrator.figures.topology_labels import add_labels
 from orchestrator.figures.topology_marks import add_arrows, add_nodes, stroke_of
 from orchestrator.figures.topology_page import MARGIN, arrange
 from results_schema.errors import ConfigError
-from results_schema.genotype import INPUTS, Cell
+from results_schema.genotype import INPUTS, Cell, Genotype
 from workers.cells.topology import live_nodes, live_width
 
 MOST_NODES = 16
@@ -80,6 +80,26 @@ class Topology:
     live_width: float
     nodes: tuple[Node, ...]
     edges: tuple[Edge, ...]
+
+
+def named_cells(
+    members: Sequence[tuple[str, int, Genotype]], *, reduction: bool
+) -> list[tuple[str, Cell]]:
+    """The cells to draw, each by its shortest name: of a variant C1, with its base if others vary.
+
+    Args:
+        members: Base, index and genotype of each; index 0 is the base.
+        reduction: Whether each normal cell is followed by its reduction cell.
+    """
+    several = len({base for base, *_ in members}) > 1
+    found = []
+    for base, index, genotype in members:
+        name = f"C{index}" if index else base
+        name = f"{base} {name}" if index and several else name
+        found.append((name, genotype.normal))
+        if reduction:
+            found.append((f"{name}, reduction", genotype.reduce))
+    return found
 
 
 def topology_data(cells: Sequence[tuple[str, Cell]]) -> list[Topology]:

@@ -90,15 +90,20 @@ def _set_scene(
     numbers = _few(round_numbers(above, scale.high), 6 if wide else 3)
     common = {"tickfont": {"size": 11 if wide else 10}, "showspikes": False, "showbackground": True,
               "backgroundcolor": "#f7f7f7", "gridcolor": "#dddddd"}  # fmt: skip
-    sides = {
-        "range": [-extent, extent], "tickvals": [-extent, 0, extent],
-        "ticktext": [f"−{extent:g}", "0", f"{extent:g}"], **common,
-    }  # fmt: skip
+
+    def side(name: str) -> dict[str, Any]:
+        # A small scene has no room for titles: there the name stands for the 0 in the middle.
+        middle, text = ("0", name) if wide else (name, "")
+        return {
+            "range": [-extent, extent], "tickvals": [-extent, 0, extent],
+            "ticktext": [f"−{extent:g}", middle, f"{extent:g}"], **common,
+            "title": {"text": text, "font": {"size": 12}},
+        }  # fmt: skip
+
     low, high = scale.range
     row, column = shape.place(number)
     figure.update_scenes(
-        xaxis={**sides, "title": {"text": "α", "font": {"size": 12}}},
-        yaxis={**sides, "title": {"text": "β", "font": {"size": 12}}},
+        xaxis=side("α"), yaxis=side("β"),
         zaxis={**common, "range": [low, high],
                "tickvals": [float(np.log10(number)) for number in numbers],
                "ticktext": [tell(number, most=1e3) for number in numbers],

@@ -16,7 +16,7 @@ from results_schema.results import Results
 from results_schema.trial import TrialSpec
 from workers.data.catalog import describe
 from workers.landscape.gradient_variance import minibatch_variance
-from workers.theory.convergence import bound, weighted
+from workers.theory.convergence import Bound, bound, weighted
 from workers.training.schedule import scheduled_rate
 
 
@@ -141,11 +141,11 @@ def _bound(
         variance_epoch=varied_at,
         steps=each * len(gamma),
         rates=each * math.fsum(gamma),
-        start=found[0],
-        noise=found[1],
-        bound=found[0] + found[1],
-        within=found[2],
-        within_momentum=hurried[2],
+        start=found.start,
+        noise=found.noise,
+        bound=found.value,
+        within=found.within,
+        within_momentum=hurried.within,
         measured=_steps_squared(told),
         final=float(last.iloc[0]) ** 2 if len(last) else math.nan,
         lacking=tuple(
@@ -180,12 +180,11 @@ def _rates(spec: TrialSpec) -> tuple[list[float], int]:
 
 def _evaluate(
     f0: float, smoothness: float, variance: float, gamma: list[float], each: int
-) -> tuple[float, float, float]:
-    """Both terms of the bound and the share of the steps whose rate is small enough."""
+) -> Bound:
+    """The bound; NaN throughout where something was not measured."""
     if any(map(math.isnan, (f0, smoothness, variance))) or not smoothness or not gamma:
-        return math.nan, math.nan, math.nan
-    found = bound(f0, 0.0, smoothness, variance, gamma, each)
-    return found.start, found.noise, found.within
+        return Bound(math.nan, math.nan, math.nan)
+    return bound(f0, 0.0, smoothness, variance, gamma, each)
 
 
 def _steps_squared(epochs: Any) -> float:

@@ -70,7 +70,7 @@ def results(store: LocalStore) -> Results:
 
 
 def test_without_an_experiment_every_row_is_there_once(results: Results):
-    assert results.experiments() == ["figure-10", "figure-9"]
+    assert results.experiments() == ["figure-9", "figure-10"]
     assert sorted(results.trials()["trial_id"]) == ["a", "b", "e"]
     metrics = results.metrics()
     assert sorted(metrics["trial_id"] + metrics["epoch"].astype(str)) == [
@@ -176,7 +176,7 @@ def test_reading_writes_nothing(store: LocalStore):
 @pytest.mark.parametrize("name", ["figure-8", "figure-9.parquet", "0-schema", "", "../members"])
 def test_an_unknown_experiment_is_told_with_those_that_are_known(results: Results, name: str):
     for read in (results.members, results.metrics, results.trials):
-        with pytest.raises(ConfigError, match=r"it has figure-10, figure-9") as caught:
+        with pytest.raises(ConfigError, match=r"it has figure-9, figure-10") as caught:
             read(name)
         assert repr(name) in caught.value.what
 
@@ -250,7 +250,7 @@ def test_what_is_no_table_of_ours_is_left_alone(store: LocalStore):
             (store.root / folder / name).write_bytes(b"no table")
     (store.root / ".staging/0123.parquet").write_bytes(b"no table")
     results = Results(store.root)
-    assert results.experiments() == ["figure-10", "figure-9"]
+    assert results.experiments() == ["figure-9", "figure-10"]
     assert (len(results.metrics()), len(results.trials()), len(results.members())) == (8, 3, 6)
 
 

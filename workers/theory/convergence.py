@@ -30,11 +30,6 @@ class Bound(NamedTuple):
         """The bound of E‖∇f(w_R)‖², w_R the point before step k with probability γ_k/H."""
         return self.start + self.noise
 
-    @property
-    def applies(self) -> bool:
-        """Whether every rate is below 1/L."""
-        return self.within == 1
-
 
 def bound(
     f0: float,
