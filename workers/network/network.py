@@ -112,8 +112,8 @@ class Network(nn.Module):
         return self._classify(last), tapped
 
     def _classify(self, last: Tensor) -> Tensor:
-        """The head, in float32 at least: it is small, and a loss of few digits tells little."""
-        pooled = last.mean((2, 3), dtype=torch.promote_types(last.dtype, torch.float32))
+        """The head, in the precision of its weights: it is small, and few digits tell little."""
+        pooled = last.mean((2, 3), dtype=self.classifier.weight.dtype)
         with torch.autocast(last.device.type, enabled=False):
             return self.classifier(pooled)
 
