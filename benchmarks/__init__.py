@@ -1,0 +1,1 @@
+"""What nas-sweep costs and what it gains, measured by commands that anyone can run."""

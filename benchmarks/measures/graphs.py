@@ -1,0 +1,175 @@
+"""Whether two ways of running the same steps end at the same weights.
+
+Rounding differs between kernels and grows from step to step, so two runs are held against how far
+two runs of one and the same way lie apart, and against how far a wrong one would.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from benchmarks.loops.ours import OwnLoop
+from benchmarks.loops.packed import PackedLoop
+from benchmarks.loops.setting import Setting
+
+STEPS = 20
+"""That are compared; the first of them run as they are, before a graph is captured."""
+
+RATE, OTHER_RATE = 0.025, 0.1
+DROPPED = 0.4
+"""The probability of drop path in the second epoch; in the first it is 0."""
+
+BARS = {"fp32": 1e-2, "tf32": 5e-2, "bf16": 0.2}
+"""Largest distance by precision; twice what two equal runs differ by is allowed too."""
+
+
+@dataclass(frozen=True)
+class Apart:
+    """How far two runs ended from one another.
+
+    Attributes:
+        what: Was done.
+        precision: One of `results_schema.trial.PRECISIONS`.
+        distance: ‖a − b‖ / ‖b − start‖ over all weights.
+        again: The same of two runs of the way that is compared with.
+        effect: The same between the change that was made and none, if one was.
+    """
+
+    what: str
+    precision: str
+    distance: float
+    again: float
+    effect: float | None = None
+
+    @property
+    def sound(self) -> bool:
+        """Whether rounding explains it, and the change does not."""
+        allowed = max(BARS[self.precision], 2 * self.again)
+        seen = self.effect is None or self.distance < self.effect / 5
+        return self.distance <= allowed and seen
+
+
+def compare_forms(setting: Setting, precision: str, form: str) -> list[Apart]:
+    """Steps of the engine in a form beside eager ones: first as captured, then with other numbers.
+
+    Args:
+        setting: The job; its data set is replaced by one that makes `STEPS` steps.
+        precision: As for `Apart`.
+        form: One of `workers.training.form.FORMS`.
+
+    Raises:
+        RuntimeError: The engine fell back to eager steps.
+    """
+    setting = _short(setting)
+    setting = replace(setting, recipe=replace(setting.recipe, epochs=2, drop_path=2 * DROPPED))
+    one, two, other = (OwnLoop(setting, precision, each) for each in ("eager", "eager", form))
+    # On a CPU a state is the engine's own tensors.
+    start = {name: tensor.clone() for name, tensor in one.run(one.engine.state).items()}
+    found = []
+
+    def run(what: str, epoch: int, rate: float, unchanged: Tensor | None) -> Tensor:
+        """All three from one state; returns the weights that the first ends at."""
+        for loop in (one, two, other):
+            loop.run(loop.engine.restore, start)
+            loop.epoch(epoch, rate)
+        first, second, third = (_weights(loop) for loop in (one, two, other))
+        began = _flat(one, start)
+        effect = None if unchanged is None else _apart(first, unchanged, began)
+        found.append(
+            Apart(
+                what,
+                precision,
+                _apart(third, first, began),
+                _apart(second, first, began),
+                effect,
+            )
+        )
+        return first
+
+    plain = run(f"{STEPS} steps from one state", 1, RATE, None)
+    if other.form != form:
+        raise RuntimeError(f"the engine fell back to eager steps: {' '.join(other.lines)}")
+    run(f"the same at a rate of {OTHER_RATE:g}", 1, OTHER_RATE, plain)
+    run(f"the same with {DROPPED:.0%} of the paths dropped", 2, RATE, plain)
+    return found
+
+
+def compare_packed(setting: Setting, precision: str, networks: int) -> list[Apart]:
+    """Networks trained side by side in one process beside each alone; see `compare_forms`.
+
+    The first of them is made to diverge, which must be nothing to the others.
+    """
+    setting = _short(setting)
+    packed = PackedLoop(setting, precision, networks)
+    first = packed.loops[0]
+    first.run(first.engine.restore, _spoiled(first.run(first.engine.state)))
+    starts = [_weights(loop) for loop in packed.loops]
+    packed.epoch(1, RATE)
+    found = []
+    for number, loop in enumerate(packed.loops[1:], start=1):
+        alone, again = (OwnLoop(loop.setting, precision) for _ in range(2))
+        for each in (alone, again):
+            each.epoch(1, RATE)
+        began, end = starts[number], _weights(alone)
+        found.append(
+            Apart(
+                f"network {number + 1} of {networks}, the first one diverged",
+                precision,
+                _apart(_weights(loop), end, began),
+                _apart(_weights(again), end, began),
+            )
+        )
+    if torch.isfinite(_weights(first)).all():
+        raise RuntimeError("the first network was to diverge, and did not")
+    return found
+
+
+def rows(found: Sequence[Apart]) -> list[list[str]]:
+    """For a table whose header is `HEADER`."""
+    return [
+        [
+            f"{one.what}, {one.precision}",
+            f"{one.distance:.1e}",
+            f"{one.again:.1e}",
+            "–" if one.effect is None else f"{one.effect:.1e}",
+            "yes" if one.sound else "NO",
+        ]
+        for one in found
+    ]
+
+
+HEADER = ("what", "distance", "of two equal runs", "effect of the change", "sound")
+
+
+def _spoiled(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The same with NaN for every number that is not a count."""
+    return {
+        name: torch.full_like(tensor, torch.nan) if tensor.is_floating_point() else tensor
+        for name, tensor in state.items()
+    }
+
+
+def _short(setting: Setting) -> Setting:
+    about = setting.data(torch.device("cpu")).about
+    images = STEPS * setting.recipe.batch_size
+    shape = f"{about.channels}x{about.size}_{about.classes}"
+    return replace(setting, dataset=f"synthetic_{images}x{shape}")
+
+
+def _weights(loop: OwnLoop) -> Tensor:
+    return _flat(loop, loop.run(loop.engine.state))
+
+
+def _flat(loop: OwnLoop, state: dict[str, Tensor]) -> Tensor:
+    """All weights of a state as one vector in float64; no buffers, no momenta."""
+    names = [name for name, _ in loop.engine.network.named_parameters()]
+    return torch.cat([state[name].double().flatten() for name in names])
+
+
+def _apart(one: Tensor, other: Tensor, start: Tensor) -> float:
+    """As for `Apart.distance`."""
+    return float((one - other).norm() / (other - start).norm())

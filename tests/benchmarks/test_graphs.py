@@ -1,0 +1,59 @@
+"""The comparison of forms passes equal ones and finds one that ignores what changes."""
+
+import pytest
+import torch
+
+from benchmarks.loops.setting import Setting
+from benchmarks.measures.graphs import Apart, compare_forms, compare_packed
+from results_schema.trial import NetworkSpec, Recipe
+from workers.training.engine import Batches, Engine, EpochTotals
+
+SETTING = Setting(
+    torch.device("cpu"),
+    dataset="synthetic_8x3x8_10",
+    size=NetworkSpec(cells=3, channels=2),
+    recipe=Recipe(batch_size=4),
+)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_steps_on_fixed_tensors_are_eager_steps(precision: str):
+    found = compare_forms(SETTING, precision, "fixed")
+    assert [one.sound for one in found] == [True] * 3
+    # At one thread a CPU gives the same bits again.
+    assert [one.distance for one in found] == [0.0] * 3
+    assert all(one.effect is not None and one.effect > 0.1 for one in found[1:])
+
+
+def test_a_form_that_keeps_its_first_rate_is_found(monkeypatch: pytest.MonkeyPatch):
+    real = Engine.train_epoch
+
+    def frozen(self: Engine, batches: Batches, rate: float) -> EpochTotals:
+        return real(self, batches, 0.025 if self.form == "fixed" else rate)
+
+    monkeypatch.setattr(Engine, "train_epoch", frozen)
+    assert [one.sound for one in compare_forms(SETTING, "fp32", "fixed")] == [True, False, True]
+
+
+def test_a_form_that_keeps_its_first_probability_is_found(monkeypatch: pytest.MonkeyPatch):
+    real = Engine.begin
+
+    def frozen(self: Engine, seed: int, epoch: int) -> None:
+        real(self, seed, epoch)
+        if self.form == "fixed":
+            self._chance.drop_path.probability.zero_()  # type: ignore[union-attr]
+
+    monkeypatch.setattr(Engine, "begin", frozen)
+    assert [one.sound for one in compare_forms(SETTING, "fp32", "fixed")] == [True, True, False]
+
+
+def test_packed_networks_train_as_alone_beside_one_that_diverges():
+    found = compare_packed(SETTING, "fp32", 3)
+    assert [one.distance for one in found] == [0.0] * 2
+
+
+@pytest.mark.parametrize("distance", [float("nan"), 0.5])
+def test_what_is_no_number_or_too_far_is_unsound(distance: float):
+    assert not Apart("steps", "fp32", distance, again=1e-4).sound
+    assert Apart("steps", "fp32", 1e-3, again=1e-4, effect=1.0).sound
+    assert not Apart("steps", "fp32", 5e-3, again=1e-4, effect=5e-3).sound

@@ -1,0 +1,51 @@
+"""The floor in bytes against single layers and whole steps."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.nn import functional
+
+from benchmarks.loops.setting import Setting
+from benchmarks.measures.traffic import _Counting, count_traffic
+from results_schema.trial import NetworkSpec, Recipe
+
+SETTING = Setting(
+    torch.device("cpu"),
+    dataset="synthetic_8x3x8_10",
+    size=NetworkSpec(cells=3, channels=2),
+    recipe=Recipe(batch_size=5),
+)
+
+
+def test_a_layer_reads_its_inputs_and_writes_its_outputs():
+    x = torch.randn(2, 3, 8, 8)
+    weight = torch.randn(4, 3, 1, 1)
+    with _Counting() as counting:
+        y = functional.relu(functional.conv2d(x, weight)).view(2, 4, 64)
+    assert counting.kernels == 2
+    assert counting.bytes["convolution"] == 4 * (x.numel() + weight.numel() + y.numel())
+    assert counting.bytes["relu"] == 4 * 2 * y.numel()
+    assert sum(counting.bytes.values()) == sum(
+        counting.bytes[name] for name in ("convolution", "relu")
+    )
+
+
+def test_a_batch_costs_what_a_real_batch_does():
+    network = SETTING.network().train()
+    batch = SETTING.recipe.batch_size
+    images, labels = torch.zeros(batch, 3, 8, 8), torch.zeros(batch, dtype=torch.int64)
+    with _Counting() as counting:
+        functional.cross_entropy(network(images), labels).backward()
+    weights = sum(4 * weight.numel() for weight in network.parameters())
+    traffic = count_traffic(SETTING)
+    assert traffic.unfused == sum(counting.bytes.values()) + 6 * weights
+    assert 0 < traffic.fused < traffic.unfused
+
+
+def test_more_images_move_more_and_half_the_bytes_move_less():
+    one, two = (count_traffic(replace(SETTING, recipe=Recipe(batch_size=n))) for n in (50, 100))
+    half = count_traffic(replace(SETTING, recipe=Recipe(batch_size=100)), "bf16")
+    assert one.unfused < two.unfused < 2 * one.unfused
+    assert half.unfused == pytest.approx(two.unfused / 2, rel=0.15)
+    assert one.kernels == two.kernels

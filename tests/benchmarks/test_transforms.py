@@ -1,0 +1,68 @@
+"""Both ways of the reference loop to augment an image draw from the same images."""
+
+import itertools
+
+import pytest
+import torch
+from torchvision.transforms import functional
+
+from benchmarks.loops import transforms
+from benchmarks.loops.transforms import Augmented, transform_for
+from workers.data.catalog import describe
+from workers.data.images import Images
+
+ABOUT = describe("synthetic_4x3x16_10")
+
+
+@pytest.fixture
+def without_torchvision(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(about: object) -> None:
+        raise RuntimeError("operator torchvision::nms does not exist")
+
+    monkeypatch.setattr(transforms, "_by_torchvision", fail)
+
+
+def check_every_image_is_a_window() -> None:
+    torch.manual_seed(0)
+    pixels = torch.randint(256, (4, 3, 16, 16), dtype=torch.uint8)
+    _, transform = transform_for(ABOUT)
+    augmented = Augmented(Images(pixels, torch.arange(4)), transform)
+    shifts = range(2 * ABOUT.padding + 1)
+    seen, half = set(), 0
+    for number in [0, 1, 2, 3] * 5:
+        image, label = augmented[number]
+        assert label == number
+        padded = functional.pad(pixels[number].float() / 255, [ABOUT.padding])
+        windows = [
+            functional.crop(padded, top, left, 16, 16)
+            for top, left in itertools.product(shifts, shifts)
+        ]
+        windows += [functional.hflip(window) for window in windows]
+        half = len(windows) // 2
+        expected = torch.stack(
+            [functional.normalize(w, list(ABOUT.mean), list(ABOUT.std)) for w in windows]
+        )
+        [match] = ((expected - image).abs().amax((1, 2, 3)) < 1e-5).nonzero().flatten().tolist()
+        seen.add(match)
+    assert len(seen) > 10, "every image should get draws of its own"
+    assert min(seen) < half <= max(seen), "some should be mirrored, and some not"
+
+
+def test_torchvision_draws_windows_of_the_padded_image():
+    assert transform_for(ABOUT)[0] == "torchvision"
+    check_every_image_is_a_window()
+
+
+@pytest.mark.usefixtures("without_torchvision")
+def test_torch_alone_draws_the_same():
+    assert transform_for(ABOUT)[0] == "torch"
+    check_every_image_is_a_window()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_grey_and_coloured_images_keep_their_channels(channels: int):
+    about = describe(f"synthetic_4x{channels}x16_10")
+    pixels = torch.zeros(4, channels, 16, 16, dtype=torch.uint8)
+    _, transform = transform_for(about)
+    image, _ = Augmented(Images(pixels, torch.arange(4)), transform)[0]
+    assert image.shape == (channels, 16, 16)
