@@ -1,0 +1,161 @@
+"""One sweep of trivial trials in this process: `python -m benchmarks.sweeps.drive KIND …`.
+
+Prints what it took as a line of JSON. A process drives one sweep alone, because what Ray takes of a
+process's memory and time it doesn't give back.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.measures.memory import peak_resident
+from benchmarks.sweeps.trivial import experiment, train_bare, trial
+from orchestrator import environment
+from orchestrator.words import cores
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What a sweep took.
+
+    Attributes:
+        trials: That were to be trained.
+        epochs: Of each.
+        ended: Trials that did end.
+        wall: Seconds from before Ray was started until after it had ended.
+        processor: Seconds of this process, of all its threads.
+        memory: Most bytes resident in this process.
+        between: Seconds that the sweep adds to an epoch, the median over all epochs but each
+            trial's first; None if a trial has no second.
+    """
+
+    trials: int
+    epochs: int
+    ended: int
+    wall: float
+    processor: float
+    memory: int
+    between: float | None = None
+
+
+def ours(trials: int, epochs: int) -> Sweep:
+    """The sweep as `nas-sweep launch` runs it, without the report at its end."""
+    environment.prepare()
+    from rich.console import Console
+
+    from orchestrator.experiment import load_experiment
+    from orchestrator.launch import Options, run
+    from orchestrator.plan import make_plan
+    from orchestrator.record import record
+    from results_schema import layout
+    from results_schema.results import Results
+    from results_schema.store import open_store
+
+    with tempfile.TemporaryDirectory(prefix="nas-sweep-overhead-") as folder:
+        path = Path(folder, "trivial.yaml")
+        path.write_text(experiment(trials, epochs), "utf-8")
+        loaded, store = load_experiment(path), open_store(Path(folder, "results"))
+        start = time.perf_counter()
+        record(loaded, store)
+        console = Console(file=io.StringIO())
+        run(make_plan([loaded], store), store, Options(device="cpu"), console)
+        wall, usage = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF)
+        ended = len(layout.names(store.list(layout.TRIALS)))
+        between = _between(Results(store).metrics()) if epochs > 1 else None
+    return _sweep(trials, epochs, ended, wall, usage, between)
+
+
+def plain(trials: int, epochs: int, *, reuse: bool = False) -> Sweep:
+    """The same trials by a function trainable under Tune's own settings.
+
+    Args:
+        trials: Their number.
+        epochs: Of each.
+        reuse: Whether a process goes on with another trial; Tune's default is that it does not.
+    """
+    import ray
+    from ray import tune
+
+    with tempfile.TemporaryDirectory(prefix="tune-", dir="/tmp") as folder:
+        start = time.perf_counter()
+        ray.init("local", num_cpus=cores(), _temp_dir=f"{folder}/ray", log_to_driver=False)
+        trainable: Any = tune.with_resources(_trainable, {"CPU": 1})
+        results = tune.Tuner(
+            trainable,
+            param_space={"seed": tune.grid_search(list(range(trials))), "epochs": epochs},
+            tune_config=tune.TuneConfig(reuse_actors=reuse),
+            run_config=tune.RunConfig(name="plain", storage_path=folder, verbose=0),
+        ).fit()
+        ended = sum(not result.error for result in results)
+        between = None
+        if epochs > 1:
+            between = statistics.median(dict(r.metrics or {})["between"] for r in results)
+        ray.shutdown()
+        wall, usage = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF)
+    return _sweep(trials, epochs, ended, wall, usage, between)
+
+
+def _trainable(config: dict[str, Any]) -> None:
+    from ray import tune
+
+    if config["epochs"] == 1:
+        seconds, _ = train_bare(trial(config["seed"]))
+        tune.report({"loss": seconds})
+        return
+    # Every report is made after an epoch's work, so the time beside that work is Tune's.
+    last, between = time.perf_counter(), 0.0
+    for _ in range(config["epochs"]):
+        taken, _ = train_bare(trial(config["seed"]))
+        now = time.perf_counter()
+        between += now - last - taken
+        last = now
+        tune.report({"loss": taken, "between": between / config["epochs"]})
+
+
+def _between(metrics: Any) -> float:
+    """Of consecutive rows of a trial: the time between them less that of the later one's epoch."""
+    gaps = metrics.groupby("trial_id")["finished_at"].diff().dt.total_seconds()
+    return float((gaps - metrics["seconds"]).dropna().median())
+
+
+def _sweep(
+    trials: int, epochs: int, ended: int, wall: float, usage: Any, between: float | None
+) -> Sweep:
+    processor = usage.ru_utime + usage.ru_stime
+    return Sweep(trials, epochs, ended, wall, processor, peak_resident(), between)
+
+
+KINDS: dict[str, Callable[[int, int], Sweep]] = {
+    "ours": ours,
+    "plain": plain,
+    "plain-reused": lambda trials, epochs: plain(trials, epochs, reuse=True),
+}
+
+
+def main() -> None:
+    """Drives one and prints it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("kind", choices=tuple(KINDS))
+    parser.add_argument("--trials", type=int, required=True)
+    parser.add_argument("--epochs", type=int, default=1)
+    options = parser.parse_args()
+    # What Ray and Tune print is not ours to be read.
+    with contextlib.redirect_stdout(sys.stderr):
+        sweep = KINDS[options.kind](options.trials, options.epochs)
+    print(json.dumps(asdict(sweep)))
+
+
+if __name__ == "__main__":
+    main()

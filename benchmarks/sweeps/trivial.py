@@ -1,0 +1,73 @@
+"""A trial that takes next to nothing, so that what a sweep adds to it shows."""
+
+from __future__ import annotations
+
+import time
+
+from results_schema.trial import NetworkSpec, Recipe, TrialSpec
+from workers.cells.bases import named
+from workers.data.catalog import describe
+from workers.data.images import load
+from workers.network.network import build_network
+from workers.training import device as devices
+from workers.training.engine import Engine
+from workers.training.epoch import train_epoch
+from workers.training.stopping import Stopping
+
+DATASET = "synthetic_8x1x8_2"
+"""Eight images of 8×8 pixels: one step an epoch."""
+
+EXPERIMENT = """\
+title: Trivial trials
+claim: None, this measures the sweep.
+grid: {{genotype: [DARTS], dataset: [{dataset}], learning_rate: [0.025], seed: {seeds}}}
+network: {{cells: 3, channels: 2}}
+recipe: {{epochs: {epochs}, batch_size: 8}}
+"""
+"""The same trials as `trial` makes, for the command line."""
+
+
+def experiment(trials: int, epochs: int) -> str:
+    """An experiment of so many trials, in YAML."""
+    return EXPERIMENT.format(dataset=DATASET, seeds=list(range(trials)), epochs=epochs)
+
+
+def trial(seed: int, epochs: int = 1) -> TrialSpec:
+    """Three cells of the DARTS cell, with two channels."""
+    return TrialSpec(
+        genotype=named("DARTS"),
+        dataset=DATASET,
+        preprocessing=describe(DATASET).preprocessing,
+        network=NetworkSpec(cells=3, channels=2),
+        recipe=Recipe(epochs=epochs, batch_size=8),
+        learning_rate=0.025,
+        seed=seed,
+    )
+
+
+def train_bare(spec: TrialSpec) -> tuple[float, float]:
+    """Trains a trial and keeps nothing.
+
+    Returns:
+        Seconds in all, and of them those inside its epochs.
+    """
+    start = time.perf_counter()
+    device = devices.choose("cpu")
+    data = load(spec.dataset, device)
+    network = build_network(
+        spec.genotype,
+        spec.network,
+        in_channels=data.about.channels,
+        classes=data.about.classes,
+        seed=spec.seed,
+    )
+    engine, never = Engine(network, spec.recipe), Stopping(lambda: False)
+    epochs = range(1, spec.recipe.epochs + 1)
+    inside = sum(train_epoch(spec, e, engine, data, device, never)["seconds"] for e in epochs)
+    return time.perf_counter() - start, inside
+
+
+def own_seconds(trials: int) -> float:
+    """What a trial takes by itself: the mean over some, in one process that is warm."""
+    train_bare(trial(0))
+    return sum(train_bare(trial(seed))[0] for seed in range(trials)) / trials
