@@ -26,9 +26,17 @@ from workers.network.timing import Clock, on_gpu
 _TIMED = (Convolution, BatchNorm, AvgPool, nn.MaxPool2d)
 """Operations whose time depends on the layout; the others move bytes, as many in any."""
 
+WORTHWHILE = 20_000
+"""Steps from which on a trial is tuned. Timing takes some tens of seconds, not yet measured on a
+GPU: the time of some thousand steps."""
+
 
 def tune(
-    network: Network, sample: Tensor, precision: str = "fp32", deterministic: bool = False
+    network: Network,
+    sample: Tensor,
+    precision: str = "fp32",
+    deterministic: bool = False,
+    steps: int | None = None,
 ) -> str:
     """Gives each convolution of a network its ways; to be called before a CUDA graph is captured.
 
@@ -41,6 +49,7 @@ def tune(
         sample: Images [B, C, H, W] of a training batch; their values don't matter.
         precision: One of `results_schema.trial.PRECISIONS`.
         deterministic: Whether the same bits are asked for again.
+        steps: How many the trial will take, if known; a short one is not tuned.
 
     Returns:
         A line for the trial's log.
@@ -52,6 +61,8 @@ def tune(
         return "layout: channels last, which is fixed on a CPU"
     if deterministic:
         return "layout: channels last, which is fixed where the same bits are asked for"
+    if steps is not None and steps < WORTHWHILE:
+        return f"layout: channels last, as {steps} steps are too few to time other layouts for"
     start = time.perf_counter()
     pools = _trust_pools(_sights(network, sample, precision))
     measured = measure(network, sample, precision, on_gpu)

@@ -69,6 +69,13 @@ def test_on_a_gpu_the_choice_gives_the_same_as_before(precision: str):
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_short_trial_is_not_tuned():
+    net = network().cuda()
+    assert "100 steps are too few" in tune(net, IMAGES.cuda(), steps=100)
+    assert all(module.ways is None for module in convolutions(net))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_deterministic_gpu_is_not_tuned():
     net = network().cuda()
     assert "channels last" in tune(net, IMAGES.cuda(), deterministic=True)
