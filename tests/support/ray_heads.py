@@ -6,13 +6,12 @@ import contextlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import psutil
@@ -22,7 +21,7 @@ TOKEN = "5e" * 32
 
 def free_ports(count: int) -> int:
     """The first of so many neighbouring ports on which nobody listens just now."""
-    taken = {port for port, _, _ in _sockets()}
+    taken = {c.laddr.port for c in psutil.net_connections("inet") if c.laddr}
     start = 20000 + os.getpid() % 20 * 400
     while any(port in taken for port in range(start, start + count)):
         start += count
@@ -35,20 +34,23 @@ def ray_start(*options: str) -> list[str]:
 
 
 @contextlib.contextmanager
-def running(command: Sequence[str], ready: str, **environment: str) -> Iterator[psutil.Process]:
+def running(
+    command: Sequence[str], ready: Callable[[], bool], **environment: str
+) -> Iterator[psutil.Process]:
     """A node of a cluster, in the foreground; it and all that it started are gone at the end.
 
     Args:
-        command: `ray start … --block`.
-        ready: The address that answers once it is up.
+        command: `ray start … --block`, which lacks a head's folder for temporary files.
+        ready: Whether it is up.
         environment: On top of this process's own.
     """
     # Ray's sockets need a short path.
     folder = tempfile.mkdtemp(prefix="ns-", dir="/tmp")
     log = Path(folder, "log")
+    own = ["--temp-dir", folder] if "--head" in command else []
     with log.open("w") as output:
         node = psutil.Popen(
-            [*command, "--temp-dir", folder],
+            [*command, *own],
             stdout=output,
             stderr=subprocess.STDOUT,
             env={**os.environ, "RAY_USAGE_STATS_ENABLED": "0", **environment},
@@ -56,7 +58,7 @@ def running(command: Sequence[str], ready: str, **environment: str) -> Iterator[
     started: list[psutil.Process] = []
     try:
         end = time.monotonic() + 100
-        while not answers(ready):
+        while not ready():
             assert node.is_running() and time.monotonic() < end, log.read_text()
             time.sleep(0.3)
         started = node.children(recursive=True)
@@ -99,29 +101,5 @@ def running_head(folder: Path, **environment: str) -> Iterator[str]:
         "--head", "--block", *(f"--{name}={value}" for name, value in options.items())
     )
     ready = f"http://127.0.0.1:{port + 2}/api/gcs_healthz"
-    with running(command, ready, HOME=str(folder), **environment):
+    with running(command, lambda: answers(ready), HOME=str(folder), **environment):
         yield f"127.0.0.1:{port}"
-
-
-def listening(node: psutil.Process) -> dict[int, set[str]]:
-    """Every port on which a process below a node listens, with the addresses."""
-    found: dict[int, set[str]] = {}
-    pids = {process.pid for process in node.children(recursive=True)}
-    for port, address, owner in _sockets():
-        if owner in pids:
-            found.setdefault(port, set()).add(address)
-    return found
-
-
-def _sockets() -> Iterator[tuple[int, str, int | None]]:
-    """Port, address and process of everything that listens."""
-    for connection in psutil.net_connections("inet"):
-        if connection.status == psutil.CONN_LISTEN and connection.laddr:
-            yield connection.laddr.port, connection.laddr.ip, connection.pid
-
-
-def host() -> str:
-    """This machine's own address, as another one would name it."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.connect(("192.0.2.1", 9))
-        return probe.getsockname()[0]
