@@ -33,6 +33,7 @@ from benchmarks.measures.memory import warmed_up
 from benchmarks.measures.tables import write
 from results_schema.errors import NasSweepError
 from results_schema.trial import PRECISIONS, NetworkSpec, Recipe
+from workers.cells.bases import official_name
 from workers.training import device as devices
 
 _PRECISION = "of the fair loop and of ours (default: bf16 on a GPU, fp32 on a CPU)"
@@ -94,7 +95,7 @@ def _setting(options: argparse.Namespace, device: torch.device) -> Setting:
     return Setting(
         device,
         dataset=f"synthetic_{options.images}x3x{options.size}_10",
-        genotype=options.genotype,
+        genotype=official_name(options.genotype),
         size=NetworkSpec(cells, channels),
         recipe=Recipe(batch_size=options.batch),
     )

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from benchmarks.loops.kinds import Build
+from benchmarks.loops.packed import SideBySideLoop
 from benchmarks.loops.setting import Loop, Setting
 from benchmarks.measures.launches import Launches, count_launches
 from benchmarks.measures.memory import warmed_up
@@ -96,9 +97,12 @@ class Contest:
             self._standings[key] = Standing(key, error=reason)
             self.say(f"{key} failed: {reason}")
             return None
-        if self.setting.device.type != "cuda":
-            memory = self.memory(key) if self.memory else None
-        self._standings[key] = Standing(key, launches=launches, memory=memory)
+        own: int | None = memory
+        if isinstance(loop, SideBySideLoop):
+            own = None  # its processes' memory is not this one's
+        elif self.setting.device.type != "cuda":
+            own = self.memory(key) if self.memory else None
+        self._standings[key] = Standing(key, launches=launches, memory=own)
         return loop
 
     def _shares(self, speed: Speed, traffic: Traffic) -> tuple[float, float]:

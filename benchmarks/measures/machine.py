@@ -24,6 +24,7 @@ class Machine:
         kind: "cuda" or "cpu".
         threads: That torch computes with on the CPU.
         cores: That this process may use.
+        load: Mean number of processes that wanted a core in the last minute, this one's among them.
         versions: Of Python, torch, CUDA and cuDNN.
         date: Day, in UTC.
         command: That was typed.
@@ -33,6 +34,7 @@ class Machine:
     kind: str
     threads: int
     cores: int
+    load: float
     versions: dict[str, str]
     date: str
     command: str
@@ -50,6 +52,7 @@ class Machine:
             device.type,
             torch.get_num_threads(),
             len(os.sched_getaffinity(0)),
+            os.getloadavg()[0],
             versions,
             datetime.now(UTC).date().isoformat(),
             shlex.join(["python", script, *sys.argv[1:]]),
@@ -59,5 +62,5 @@ class Machine:
         """All of it, for the reader of a table."""
         versions = ", ".join(f"{name} {version}" for name, version in self.versions.items())
         threads = "" if self.kind == "cuda" else f", {self.threads} thread(s) a network"
-        cores = f"{self.cores} CPU cores"
+        cores = f"{self.cores} CPU cores under a load of {self.load:.1f}"
         return f"{self.device}, {cores}{threads}; {versions}; {self.date}; `{self.command}`"
