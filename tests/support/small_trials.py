@@ -53,9 +53,9 @@ def few_digits() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(catalog.DATASETS, "digits", about)
         patch.setattr(embedded, "_sources", lambda: few)
-        images.load.cache_clear()
+        images._loaded.cache_clear()
         yield
-        images.load.cache_clear()
+        images._loaded.cache_clear()
 
 
 def train_on_few_digits(

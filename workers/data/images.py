@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -65,7 +66,9 @@ _EMBEDDED: dict[str, Callable[[], Split]] = {
 }
 
 
-@lru_cache(maxsize=2)
+_LOADING = threading.Lock()
+
+
 def load(name: str, device: torch.device, folder: str | Path | None = None) -> Data:
     """A data set on a device, kept for the next trial that needs it.
 
@@ -78,6 +81,12 @@ def load(name: str, device: torch.device, folder: str | Path | None = None) -> D
         SpecError: The catalog has no such data set.
         DataError: It is not on this machine and can't be had, or is not as the catalog says.
     """
+    with _LOADING:  # trials side by side want the same images: they come once
+        return _loaded(name, device, folder)
+
+
+@lru_cache(maxsize=2)
+def _loaded(name: str, device: torch.device, folder: str | Path | None) -> Data:
     about = describe(name)
     if name in SOURCES:
         split = arrays(SOURCES[name], folder)

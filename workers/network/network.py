@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import torch
 from torch import Tensor, nn
 
@@ -15,6 +17,9 @@ from workers.network.cell import Cell
 from workers.network.convolution import Convolution
 from workers.network.drop_path import DropPath
 from workers.network.operations import BatchNorm
+
+_BORROWING = threading.Lock()
+"""PyTorch initialises from the process's own generator, which one thread at a time borrows."""
 
 
 class Network(nn.Module):
@@ -142,7 +147,7 @@ def build_network(
         stem_stride: As for `Network`.
         auxiliary: As for `Network`.
     """
-    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+    with _BORROWING, torch.random.fork_rng(devices=[]), torch.device("cpu"):
         # torch.manual_seed would also reseed every GPU, which the fork does not restore.
         torch.default_generator.manual_seed(derive(seed, "init"))
         return Network(

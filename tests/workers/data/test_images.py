@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from results_schema.errors import DataError, SpecError
-from workers.data import embedded
+from workers.data import embedded, images
 from workers.data.catalog import DATASETS
 from workers.data.images import load
 
@@ -41,6 +41,6 @@ def test_images_may_be_normalised_as_those_of_another_data_set():
 def test_a_data_set_of_another_size_is_refused(monkeypatch: pytest.MonkeyPatch):
     (pixels, labels), test = embedded._sources()
     monkeypatch.setattr(embedded, "_sources", lambda: ((pixels[:-1], labels[:-1]), test))
-    load.cache_clear()
+    images._loaded.cache_clear()
     with pytest.raises(DataError, match=r"\(1439, 1, 16, 16\), not \(1440, 1, 16, 16\)"):
         load("digits", CPU)
