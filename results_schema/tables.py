@@ -75,6 +75,7 @@ TRIALS = table(
         "of the training steps: eager, or graphed in a CUDA graph; null in rows of older releases",
         null=True,
     ),
+    noted("pack_size", INT, "trials of its last worker's pack; null in older rows", null=True),
     *WHERE,
 )
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from killing import MOMENTS, begun, start_worker
+from killing import MOMENTS, begun, start_pack, start_worker
 from small_trials import COMMIT_ALL, COMMIT_LAST, assert_same
 from soundness import Reader, assert_equal, assert_sound, litter
 
@@ -19,6 +19,7 @@ from results_schema.store import LocalStore, open_store
 from results_schema.trial import TrialSpec
 from workers.training.history import Checkpointing
 from workers.training.loop import train
+from workers.training.pack import train_pack
 
 pytestmark = pytest.mark.usefixtures("on_few_digits")
 
@@ -78,6 +79,27 @@ def test_killed_workers_leave_no_trace(
     tally.update(f"workers killed while {moment}" for moment in died if moment in MOMENTS)
     tally["workers killed at any moment"] += KILLS // 2
     tally["reads of the metrics during kills of workers"] += reader.reads
+
+
+@pytest.mark.seeds(quick=1, long=10)
+def test_a_killed_pack_leaves_no_trace_of_any_of_its_trials(
+    tmp_path: Path, fault_seed: int, specs: Sequence[TrialSpec], reference: LocalStore
+):
+    store, draws = open_store(tmp_path / "results"), random.Random(fault_seed)
+    for _ in range(2):
+        before = [begun(store, spec) for spec in specs]
+        worker = start_pack(specs, store, COMMIT_ALL)
+        while worker.is_alive() and [begun(store, spec) for spec in specs] == before:
+            time.sleep(0.002)
+        worker.join(draws.uniform(0, 0.5))
+        worker.kill()
+        worker.join()
+        assert_sound(store, reference)
+    outcomes = train_pack(specs, store, device="cpu", checkpointing=COMMIT_ALL)
+    assert {outcome.status for outcome in outcomes} == {"done"}
+    assert_equal(store, reference)
+    assert store.leases.held() == {}
+    assert litter(store, reference) == set()
 
 
 @pytest.mark.parametrize("moment", MOMENTS)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 
 from os_calls import Call, watched
@@ -20,6 +21,7 @@ from results_schema.store import LocalStore
 from results_schema.trial import TrialSpec
 from workers.training.history import Checkpointing
 from workers.training.loop import train
+from workers.training.pack import train_pack
 
 
 def _staged(path: str) -> bool:
@@ -86,16 +88,37 @@ def start_worker(
     number: int = 0,
 ) -> BaseProcess:
     """A worker in a process of its own that takes a fraction of a second to start."""
-    processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["pandas", "pytest", "workers.training.loop", "killing"])
-    worker = processes.Process(
+    worker = _processes().Process(
         target=train_and_die, args=(spec, store, checkpointing, moment, number)
     )
     worker.start()
     return worker
 
 
+def _processes() -> ForkServerContext:
+    """Starts processes that have what is slow to import."""
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload(["pandas", "pytest", "workers.training.loop", "killing"])
+    return processes
+
+
 def begun(store: LocalStore, spec: TrialSpec) -> bytes:
     """Changes when a worker begins an attempt."""
     key = layout.attempts(spec.trial_id)
     return store.get(key) if store.has(key) else b""
+
+
+def _train_pack(
+    specs: Sequence[TrialSpec], store: LocalStore, checkpointing: Checkpointing
+) -> None:
+    with few_digits():
+        train_pack(specs, store, device="cpu", checkpointing=checkpointing)
+
+
+def start_pack(
+    specs: Sequence[TrialSpec], store: LocalStore, checkpointing: Checkpointing
+) -> BaseProcess:
+    """A worker that trains them side by side, to be killed from outside."""
+    worker = _processes().Process(target=_train_pack, args=(specs, store, checkpointing))
+    worker.start()
+    return worker

@@ -246,7 +246,7 @@ def test_an_unexpected_error_points_to_the_log(
     store: LocalStore,
     spec: TrialSpec,
 ):
-    monkeypatch.setattr("workers.training.loop.build_network", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("workers.training.setup.build_network", lambda *_, **__: 1 / 0)
     code, said = fails(capsys, path, "--store", store.root, "--device", "cpu")
     log = store.root / layout.log(spec.trial_id)
     assert (code, said) == (1, f"error: ZeroDivisionError: division by zero\n  see {log}\n")

@@ -22,8 +22,6 @@ from results_schema.store import Store
 from results_schema.trial import RECIPE_VERSION, TrialSpec
 from workers.attempt import Outcome, attempt
 from workers.data.catalog import describe
-from workers.data.images import load
-from workers.network.network import build_network
 from workers.training import device as devices
 from workers.training.checkpoint import Row
 from workers.training.ending import ended_status, trial_row
@@ -33,6 +31,7 @@ from workers.training.history import ONCE_A_MINUTE, Checkpointing, History
 from workers.training.kernels import choose_kernels
 from workers.training.log import ItemLog
 from workers.training.provenance import count_attempt, gather
+from workers.training.setup import set_up
 from workers.training.stopping import Stopped, Stopping
 
 
@@ -44,6 +43,7 @@ def train(
     deterministic: bool = False,
     token: str | None = None,
     checkpointing: Checkpointing = ONCE_A_MINUTE,
+    pack_size: int = 1,
     on_epoch: Callable[[Row], None] = lambda row: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Outcome:
@@ -56,6 +56,7 @@ def train(
         deterministic: Whether a GPU must give the same bits again; no part of the identity.
         token: Name of the lease, chosen by whoever may want to fence it.
         checkpointing: When to commit.
+        pack_size: How many trials this process trains side by side (`pack`); told in its row.
         on_epoch: Told each published row.
         stop: Asked before it begins, before each epoch and once a second within it whether to
             leave off; the epoch that was running is then given up, and all before it are committed.
@@ -70,7 +71,7 @@ def train(
 
     def begin(lease: Lease, log: ItemLog) -> _Training:
         history = History(store, lease, spec.trial_id, checkpointing)
-        return _Training(spec, store, lease, log, history, use, on_epoch, stop)
+        return _Training(spec, store, lease, log, history, use, pack_size, on_epoch, stop)
 
     return attempt(store, spec.trial_id, token, begin)
 
@@ -85,6 +86,7 @@ class _Training:
     log: ItemLog
     history: History
     use: Callable[[], torch.device]
+    pack_size: int
     on_epoch: Callable[[Row], None]
     stop: Callable[[], bool]
     done: int = 0
@@ -104,22 +106,12 @@ class _Training:
     def _train(self, device: torch.device) -> tuple[str, str]:
         spec = self.spec
         attempts = count_attempt(self.store, self.lease, spec.trial_id, spec.recipe.epochs)
-        provenance = gather(device) | attempts
+        provenance = gather(device) | attempts | {"pack_size": self.pack_size}
         self.log.say(
             f"attempt {provenance['attempts']} of {spec.trial_id} on {provenance['host']}, {device}"
         )
         self.log.flush()
-        data = load(spec.dataset, device).normalised_by(spec.recipe.statistics)
-        network = build_network(
-            spec.genotype,
-            spec.network,
-            in_channels=data.about.channels,
-            classes=data.about.classes,
-            seed=spec.seed,
-            stem_stride=spec.network.stem_stride,
-            auxiliary=spec.recipe.auxiliary > 0,
-        ).to(device)
-        engine = Engine(network, spec.recipe, spec.precision, say=self.log.say)
+        data, engine = set_up(spec, device, self.log.say)
         self.history.resume(engine.restore, self.log.say)
         if self.history.rows:
             self.log.say(f"goes on after epoch {len(self.history.rows)}")
@@ -144,7 +136,7 @@ class _Training:
             spec,
             self.history.rows,
             provenance | {"form": engine.form},
-            parameters=sum(weight.numel() for weight in network.parameters()),
+            parameters=sum(weight.numel() for weight in engine.network.parameters()),
             status=status,
             reason=reason,
         )

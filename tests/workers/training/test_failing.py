@@ -61,7 +61,7 @@ def test_a_missing_data_set_is_a_failure_of_its_own_kind(
     def missing(*_: object) -> None:
         raise DataError("digits is not here", fix="fetch it")
 
-    monkeypatch.setattr("workers.training.loop.load", missing)
+    monkeypatch.setattr("workers.training.setup.load", missing)
     outcome = train(spec, store, device="cpu")
     assert outcome == Outcome("failed", "digits is not here\n  fetch it", kind="data")
     assert "fetch it" in json.loads(store.get(layout.failure(spec.trial_id)))["message"]

@@ -1,0 +1,145 @@
+"""Trials side by side in one process: each as it would be alone, whatever befalls the others."""
+
+import threading
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from small_trials import (
+    COMMIT_ALL,
+    EPOCHS,
+    assert_same,
+    ending,
+    log,
+    rows,
+    small_spec,
+)
+
+from results_schema import layout
+from results_schema.store import LocalStore, open_store
+from results_schema.trial import TrialSpec
+from workers.attempt import Outcome
+from workers.cells.bases import named
+from workers.training import checkpoint
+from workers.training.loop import train
+from workers.training.pack import train_pack
+
+SPECS = [
+    small_spec(),
+    replace(small_spec(epochs=5), seed=1),
+    small_spec(rate=0.03, drop_path=0.5, cutout=4),
+    small_spec(genotype=named("SNAS"), epochs=1),
+]
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> LocalStore:
+    return open_store(tmp_path_factory.mktemp("alone") / "results")
+
+
+def trained_alone(spec: TrialSpec, alone: LocalStore) -> LocalStore:
+    train(spec, alone, device="cpu")
+    return alone
+
+
+def test_packed_trials_end_with_the_bits_that_they_have_alone(store: LocalStore, alone: LocalStore):
+    done = train_pack(SPECS, store, device="cpu", checkpointing=COMMIT_ALL)
+    assert [outcome.status for outcome in done] == ["done"] * len(SPECS)
+    assert [outcome.epochs for outcome in done] == [3, 5, 3, 1]
+    for spec in SPECS:
+        assert_same(store, trained_alone(spec, alone), spec)
+        row = ending(store, spec)
+        assert (row["pack_size"], row["threads"], row["attempts"]) == (4, 1, 1)
+        assert ending(alone, spec)["pack_size"] == 1
+    assert store.leases.held() == {}
+
+
+def test_whoever_asked_is_told_in_his_own_thread(store: LocalStore):
+    told: list[tuple[str, Any]] = []
+    threads, working = set(), set()
+
+    def hear(spec: TrialSpec, news: Any) -> None:
+        threads.add(threading.current_thread())
+        told.append((spec.trial_id, news.status if isinstance(news, Outcome) else news["epoch"]))
+
+    def stop(spec: TrialSpec) -> bool:
+        working.add(threading.current_thread().name)
+        return False
+
+    train_pack(SPECS, store, device="cpu", on_epoch=hear, on_outcome=hear, stop=stop)
+    assert threads == {threading.current_thread()}
+    assert working == {spec.trial_id for spec in SPECS}
+    for spec in SPECS:
+        of_one = [news for name, news in told if name == spec.trial_id]
+        assert of_one == [*range(1, spec.recipe.epochs + 1), "done"]
+
+
+def test_what_befalls_one_is_nothing_to_its_neighbours(store: LocalStore, alone: LocalStore):
+    diverging, unknown = small_spec(rate=1e30, epochs=6), replace(small_spec(), preprocessing=7)
+    cancelled, lost, large = (replace(small_spec(epochs=6), seed=seed) for seed in (2, 3, 4))
+    sound = SPECS[:2]
+    pack = [sound[0], diverging, unknown, cancelled, lost, large, sound[1]]
+
+    def stop(spec: TrialSpec) -> bool:
+        if not checkpoint.epochs(store, spec.trial_id):
+            return False
+        if spec == large:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        if spec == lost:
+            store.leases.fence(lost.trial_id, "ours")
+        return spec == cancelled
+
+    outcomes = train_pack(
+        pack, store, device="cpu", token="ours", checkpointing=COMMIT_ALL, stop=stop
+    )
+    assert [outcome.status for outcome in outcomes] == [
+        *("done", "diverged", "failed", "stopped", "superseded", "failed", "done")
+    ]
+    assert [outcomes[place].kind for place in (2, 5)] == ["spec", "memory"]
+    assert "out of memory" in log(store, large)
+    for spec in (*sound, diverging):
+        assert_same(store, trained_alone(spec, alone), spec)
+    assert store.leases.held() == {}
+    for spec in (cancelled, large):  # they left what they go on from
+        assert len(rows(store, spec)) == 1
+        assert train(spec, store, device="cpu").status == "done"
+        assert not store.has(layout.failure(spec.trial_id))
+        assert_same(store, trained_alone(spec, alone), spec)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, ValueError])
+def test_whoever_is_interrupted_while_he_is_told_leaves_no_trial_running(
+    store: LocalStore, error: type[BaseException]
+):
+    specs = [replace(spec, recipe=replace(spec.recipe, epochs=500)) for spec in SPECS]
+
+    def interrupt(*_: object) -> None:
+        raise error
+
+    with pytest.raises(error):
+        train_pack(specs, store, device="cpu", on_epoch=interrupt)
+    assert store.leases.held() == {}
+    assert not {thread.name for thread in threading.enumerate()} & {s.trial_id for s in specs}
+    committed = sum(len(rows(store, s)) for s in specs if checkpoint.epochs(store, s.trial_id))
+    assert 1 <= committed < 100
+
+
+def test_an_error_that_no_attempt_can_record_is_an_outcome_too(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+):
+    def leave(spec: TrialSpec) -> bool:
+        if spec == SPECS[0]:
+            raise SystemExit("a library wanted to leave")
+        return False
+
+    outcomes = train_pack(SPECS[:2], store, device="cpu", stop=leave)
+    assert [outcome.status for outcome in outcomes] == ["failed", "done"]
+    assert "a library wanted to leave" in outcomes[0].reason
+
+
+def test_a_trial_named_twice_is_trained_once(store: LocalStore):
+    outcomes = train_pack([SPECS[0]] * 2, store, device="cpu")
+    assert "done" in {outcome.status for outcome in outcomes} <= {"done", "held"}
+    assert ending(store, SPECS[0])["attempts"] == 1
+    assert len(rows(store, SPECS[0])) == EPOCHS

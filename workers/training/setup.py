@@ -1,0 +1,39 @@
+"""What a trial is trained with: its images and its engine, on a device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from results_schema.trial import TrialSpec
+from workers.data.images import Data, load
+from workers.network.network import build_network
+from workers.training.engine import Engine
+
+
+def set_up(
+    spec: TrialSpec, device: torch.device, say: Callable[[str], None] = lambda line: None
+) -> tuple[Data, Engine]:
+    """The images, shared with other trials on the device, and an engine with fresh weights.
+
+    Args:
+        spec: The trial.
+        device: From `device.choose`.
+        say: See `Engine`.
+
+    Raises:
+        SpecError: The trial names a data set that is none, or a network that can't be.
+        DataError: The images can't be had.
+    """
+    data = load(spec.dataset, device).normalised_by(spec.recipe.statistics)
+    network = build_network(
+        spec.genotype,
+        spec.network,
+        in_channels=data.about.channels,
+        classes=data.about.classes,
+        seed=spec.seed,
+        stem_stride=spec.network.stem_stride,
+        auxiliary=spec.recipe.auxiliary > 0,
+    ).to(device)
+    return data, Engine(network, spec.recipe, spec.precision, say=say)
