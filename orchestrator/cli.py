@@ -18,6 +18,18 @@ if TYPE_CHECKING:
     from orchestrator.experiment import Experiment
 
 
+class _Share(click.ParamType):
+    """A share of a GPU, or the word auto."""
+
+    name = "float|auto"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> float | str:
+        """A positive number, or "auto"."""
+        if value == "auto":
+            return value
+        return click.FloatRange(0, min_open=True).convert(value, param, ctx)
+
+
 def _experiment_options(command: Any) -> Any:
     for option in (
         store_commands.store_option,
@@ -90,10 +102,17 @@ def plan(
 @_cluster_options
 @click.option(
     "--gpus-per-trial",
-    type=click.FloatRange(0, min_open=True),
+    type=_Share(),
     default=1.0,
     show_default=True,
-    help="Share of a GPU for each trial.",
+    help="Share of a GPU for each process. auto: one a GPU, with as many trials side by side as is "
+    "measured to be best.",
+)
+@click.option(
+    "--pack",
+    type=click.IntRange(1),
+    metavar="K",
+    help="Train K trials side by side in each process. Default: 1, or what auto finds.",
 )
 @click.option(
     "--landscape",

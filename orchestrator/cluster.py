@@ -73,8 +73,13 @@ def has_gpus() -> bool:
     return ray.cluster_resources().get("GPU", 0) > 0
 
 
-def slots(device: str, gpus_per_trial: float) -> int:
-    """How many trials run side by side: one a core, or as many as share each node's GPUs.
+def slots(device: str, gpus: float, cores: int = 1) -> int:
+    """How many items run side by side.
+
+    Args:
+        device: "cuda" or "cpu".
+        gpus: Share of a GPU that each takes; below 1 several share one.
+        cores: That each takes.
 
     Raises:
         MachineError: There is no room for even one.
@@ -82,19 +87,18 @@ def slots(device: str, gpus_per_trial: float) -> int:
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     room = 0
     for node in nodes:
-        fit = int(node.get("CPU", 0))
+        fit = int(node.get("CPU", 0)) // cores
         if device == "cuda":
-            gpus = node.get("GPU", 0)
-            whole = gpus_per_trial >= 1
-            shared = gpus // gpus_per_trial if whole else gpus * int(1 / gpus_per_trial)
-            fit = min(fit, int(shared))
+            own = node.get("GPU", 0)
+            fit = min(fit, int(own // gpus if gpus >= 1 else own * int(1 / gpus)))
         room += fit
     if room < 1:
         resources = ray.cluster_resources()
+        what = "a trial" if cores == 1 else f"{cores} trials side by side"
         raise MachineError(
             f"Ray has {resources.get('CPU', 0):g} CPUs and {resources.get('GPU', 0):g} GPUs, "
-            f"no room for a trial on {device}",
-            fix="use --device cpu, lower --gpus-per-trial, or add nodes to the cluster",
+            f"no room for {what} on {device}",
+            fix="use --device cpu, lower --gpus-per-trial or --pack, or add nodes to the cluster",
         )
     return room
 

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from orchestrator import access, environment, plan_view, preflight
+from orchestrator import access, environment, packing, plan_view, preflight
 from orchestrator.cancel import forget
-from orchestrator.device import check_precision, choose_device, local_gpu
+from orchestrator.device import check_precision, choose_device, local_gpus
 from orchestrator.experiment import Experiment
 from orchestrator.plan import Plan, make_plan
 from orchestrator.record import record
 from orchestrator.speeds import measured
+from orchestrator.words import cores
 from results_schema import layout
 from results_schema.errors import ConfigError, NasSweepError
 from results_schema.store import LocalStore, open_store
@@ -105,10 +106,21 @@ def _work(
     work: list[TrialSpec] = [*plan.owed, *(surface.trial for surface in plan.unmeasured)]
     if work:
         if settings["address"] is None:
-            settings["device"] = settings["device"] or choose_device(plan, local_gpu(), small)
+            settings["device"] = settings["device"] or choose_device(plan, local_gpus() > 0, small)
             check_precision(plan, settings["device"])
-        asked = {name: settings[name] for name in ("device", "address")}
-        preflight.check(plan, store, **asked, kept=settings.get("checkpoint_at", ()))
+        preflight.check(
+            plan,
+            store,
+            device=settings["device"],
+            address=settings["address"],
+            kept=settings.get("checkpoint_at", ()),
+            side_by_side=packing.at_once(
+                settings.get("gpus_per_trial", 1.0),
+                settings.get("pack"),
+                local_gpus() if settings["device"] == "cuda" else 0,
+                cores(),
+            ),
+        )
     for experiment in experiments:
         record(experiment, store)
     if not work:

@@ -42,8 +42,8 @@ def check_precision(plan: Plan, device: str) -> None:
         )
 
 
-def local_gpu() -> bool:
-    """Whether torch sees a GPU on this machine."""
+def local_gpus() -> int:
+    """How many GPUs torch sees on this machine."""
     import torch
 
-    return torch.cuda.is_available()
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0

@@ -11,7 +11,7 @@ import tempfile
 import uuid
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from ray import tune
 from rich.console import Console
@@ -20,10 +20,12 @@ from orchestrator import space
 from orchestrator.cluster import cluster, has_gpus, slots
 from orchestrator.device import check_precision, choose_device
 from orchestrator.interrupt import interruptible
+from orchestrator.items import Work, item_id
 from orchestrator.plan import Plan
 from orchestrator.presence import present
+from orchestrator.probing import trials_side_by_side
 from orchestrator.progress import Progress
-from orchestrator.queue import Queue, Work, item_id
+from orchestrator.queue import Queue
 from orchestrator.search import QueueSearcher
 from orchestrator.trainable import NamedItem, train_item
 from results_schema import layout
@@ -38,7 +40,10 @@ class Options:
         device: "cuda", "cpu", or None to choose by what the cluster has.
         address: Of a Ray cluster: "auto" or HOST:PORT; None starts Ray on this machine.
         allow_open_cluster: Whether to join one that asks for no token.
-        gpus_per_trial: Share of a GPU that each trial takes; below 1 several share one.
+        gpus_per_trial: Share of a GPU that each process takes; below 1 several share one. "auto"
+            is a process a GPU that trains as many trials side by side as is measured to be best.
+        pack: How many trials a process trains side by side, whatever was measured; None for one,
+            or for what "auto" finds.
         gpus_per_surface: Share of a GPU that each surface takes.
         landscape: "first" measures a surface as soon as its checkpoint has landed, "last" when no
             trial waits.
@@ -51,13 +56,19 @@ class Options:
     device: str | None = None
     address: str | None = None
     allow_open_cluster: bool = False
-    gpus_per_trial: float = 1.0
+    gpus_per_trial: float | Literal["auto"] = 1.0
+    pack: int | None = None
     gpus_per_surface: float = 1.0
     landscape: str = "first"
     checkpoint_every: float = 60.0
     checkpoint_at: tuple[int, ...] = ()
     deterministic: bool = False
     cpu_will_do: bool = False
+
+    @property
+    def share(self) -> float:
+        """Of a GPU that each process takes which trains."""
+        return 1.0 if self.gpus_per_trial == "auto" else self.gpus_per_trial
 
 
 @dataclass(frozen=True)
@@ -88,7 +99,7 @@ def run(plan: Plan, store: LocalStore, options: Options, console: Console) -> Re
     queue = Queue(store, surfaces_last=options.landscape == "last")
     queue.add(plan.owed)
     queue.room.size = max(map(space.checkpoint, plan.owed), default=queue.room.size)
-    queue.room.say = lambda text: console.print(text, style="yellow", markup=False, highlight=False)
+    queue.say = lambda text: console.print(text, style="yellow", markup=False, highlight=False)
     queue.add_surfaces(plan.unmeasured)
     owed: list[Work] = [*plan.owed, *plan.unmeasured]
     try:
@@ -96,10 +107,12 @@ def run(plan: Plan, store: LocalStore, options: Options, console: Console) -> Re
         with present(store, launch), joined:
             device = options.device or choose_device(plan, has_gpus(), options.cpu_will_do)
             check_precision(plan, device)
-            shares = [options.gpus_per_trial] * bool(plan.owed)
+            cores = (options.pack or 1) if device == "cpu" else 1
+            shares = [options.share] * bool(plan.owed)
             shares += [options.gpus_per_surface] * bool(plan.unmeasured)
-            side_by_side = max(slots(device, share) for share in shares)
-            at_once = partial(slots, device, min(shares))
+            side_by_side = max(slots(device, share, cores) for share in shares)
+            at_once = partial(slots, device, min(shares), cores)
+            queue.slots = partial(slots, device, options.share, cores)
             os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(side_by_side + 2)
             before = len(plan.trials) - len(plan.owed), len(plan.wanted) - len(plan.unmeasured)
             settings = {
@@ -110,18 +123,23 @@ def run(plan: Plan, store: LocalStore, options: Options, console: Console) -> Re
                 "checkpoint_every": options.checkpoint_every,
                 "checkpoint_at": sorted({*options.checkpoint_at, *plan.looked_at}),
             }
-            with (
-                # Inside, because Ray puts a SIGTERM handler of its own in force when it starts.
-                interruptible(queue, store, launch, console) as interruption,
-                Progress(
+            # Inside, because Ray puts a SIGTERM handler of its own in force when it starts.
+            with interruptible(queue, store, launch, console) as interruption:
+                if options.pack:
+                    queue.pack = options.pack
+                elif options.gpus_per_trial == "auto" and device == "cuda" and plan.owed:
+                    queue.pack = trials_side_by_side(
+                        plan.owed, queue.slots(), options.deterministic, queue, console
+                    )
+                with Progress(
                     queue,
                     {item_id(work): work for work in owed},
                     ended=before,
                     slots=side_by_side,
                     console=console,
-                ) as progress,
-            ):
-                _tune(QueueSearcher(queue, settings, progress, at_once), device, options)
+                ) as progress:
+                    searcher = QueueSearcher(queue, settings, progress, at_once)
+                    _tune(searcher, device, cores, options)
     finally:
         queue.close_all()  # only now is every worker gone
     return Report(queue.endings, queue.reasons, interruption.came, queue.unfit or queue.room.full)
@@ -130,15 +148,15 @@ def run(plan: Plan, store: LocalStore, options: Options, console: Console) -> Re
 def resources(options: Options, config: dict[str, Any]) -> tune.PlacementGroupFactory:
     """What an item takes on a GPU: a core, and the share of its kind."""
     surface = any(layout.is_surface(name) for name in config["names"])
-    share = options.gpus_per_surface if surface else options.gpus_per_trial
+    share = options.gpus_per_surface if surface else options.share
     return tune.PlacementGroupFactory([{"CPU": 1.0, "GPU": share}])
 
 
-def _tune(searcher: QueueSearcher, device: str, options: Options) -> None:
+def _tune(searcher: QueueSearcher, device: str, cores: int, options: Options) -> None:
     # On a GPU, a process of its own gives memory back and can't spoil the next item.
     alone = device == "cuda"
-    share = partial(resources, options) if alone else tune.PlacementGroupFactory([{"CPU": 1.0}])
-    trainable: Any = tune.with_resources(NamedItem if alone else train_item, share)
+    takes = partial(resources, options) if alone else tune.PlacementGroupFactory([{"CPU": cores}])
+    trainable: Any = tune.with_resources(NamedItem if alone else train_item, takes)
     with tempfile.TemporaryDirectory(prefix="nas-sweep-tune-") as private:
         tune.Tuner(
             trainable,

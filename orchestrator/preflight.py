@@ -7,9 +7,8 @@ from typing import NoReturn
 
 from orchestrator import space
 from orchestrator.checks import Check, check_clock, check_store
-from orchestrator.device import local_gpu
+from orchestrator.device import local_gpus
 from orchestrator.plan import Plan
-from orchestrator.words import cores
 from results_schema.errors import MachineError, StoreError
 from results_schema.store import LocalStore
 from workers.data.folder import ready
@@ -22,6 +21,7 @@ def check(
     device: str | None,
     address: str | None,
     kept: Collection[int] = (),
+    side_by_side: int = 1,
 ) -> None:
     """Returns if a plan can be carried out, as far as can be seen in a moment.
 
@@ -31,6 +31,7 @@ def check(
         device: "cuda", "cpu", or None if the cluster decides.
         address: Of a cluster, whose nodes have GPUs and data folders of their own; or None.
         kept: Epochs whose checkpoints stay.
+        side_by_side: Trials that run at once.
 
     Raises:
         StoreError: The store can't be written durably and by one worker alone, or lacks room.
@@ -39,13 +40,13 @@ def check(
     """
     if (clock := check_clock()).verdict == "bad":
         raise MachineError(clock.found, where="clock", fix=clock.fix)
-    if address is None and device == "cuda" and not local_gpu():
+    if address is None and device == "cuda" and not local_gpus():
         raise MachineError(
             "no CUDA GPU is visible on this machine",
             where="--device cuda",
             fix="nas-sweep doctor says why; or use --device cpu, or --address for a cluster",
         )
-    need = space.needed(plan, kept=kept, side_by_side=cores())
+    need = space.needed(plan, kept=kept, side_by_side=side_by_side)
     if (found := check_store(store.root, room=need)).verdict == "bad":
         _refuse(found, store)
     if address is None:

@@ -11,7 +11,8 @@ from rich.progress import BarColumn, ProgressColumn, Task, TaskID, TextColumn
 from rich.progress import Progress as Bar
 from rich.text import Text
 
-from orchestrator.queue import Queue, Work
+from orchestrator.items import Work
+from orchestrator.queue import Queue
 from orchestrator.words import span
 from results_schema import layout
 from results_schema.trial import TrialSpec
@@ -71,7 +72,7 @@ class Progress:
         queue: Whose endings are counted.
         work: All trials and surfaces of the launch by id.
         ended: How many trials and how many surfaces had ended before.
-        slots: How many run side by side; what else was offered is waiting for room.
+        slots: How many items run side by side; what else was offered is waiting for room.
         console: Where to show it.
     """
 
@@ -160,7 +161,7 @@ class Progress:
         failed = sum(status == "failed" for status in endings.values())
         speed = part.taken / max(time.monotonic() - self._start, 1e-9)
         parts = [
-            f"{min(self._queue.running, self._slots)} running",
+            f"{self._queue.at_work(self._slots)} running",
             f"{failed} failed",
             f"{speed:.2g} {part.unit}/s",
         ]

@@ -18,25 +18,30 @@ EVERY = 10.0
 class Room:
     """Whether a store has room to write; looks only after a write found none.
 
+    Args:
+        store: Looked at.
+        clock: Tells the time, in seconds.
+        say: Told when the room ran out, and when there is some again.
+
     Attributes:
         full: Why nothing can be written, or empty.
         size: Bytes to look for: what a trial writes at once, which is a checkpoint.
-        say: Told when the room ran out, and when there is some again.
     """
 
-    def __init__(self, store: Store, clock: Callable[[], float]) -> None:
-        self._store, self._clock = store, clock
+    def __init__(
+        self, store: Store, clock: Callable[[], float], say: Callable[[str], None]
+    ) -> None:
+        self._store, self._clock, self._say = store, clock, say
         self._next = 0.0
         self.full = ""
         self.size = 1_000_000
-        self.say: Callable[[str], None] = lambda text: None
 
     def ran_out(self, reason: str) -> None:
         """Takes note of a write that found no room, and says so once."""
         self._next = self._clock() + EVERY
         if not self.full:
             self.full = reason
-            self.say(
+            self._say(
                 f"paused: {reason}\n  the sweep goes on by itself once {amount(self.size)} can be "
                 f"written (a look every {EVERY:.0f} s); Ctrl-C leaves, and the same command goes on"
             )
@@ -60,5 +65,5 @@ class Room:
             self._next = self._clock() + EVERY
             return False
         self.full = ""
-        self.say("there is room again: going on")
+        self._say("there is room again: going on")
         return True

@@ -41,7 +41,7 @@ class QueueSearcher(Searcher):
 
     def suggest(self, trial_id: str) -> Any:
         """The config of the next item, None to be asked again, or FINISHED when all is over."""
-        enough = self._queue.running >= self._slots() + AHEAD
+        enough = self._queue.items >= self._slots() + AHEAD
         item = None if enough else self._queue.offer()
         if item is None:
             return self.FINISHED if self._queue.over else None

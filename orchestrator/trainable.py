@@ -16,7 +16,8 @@ from results_schema.surface import SurfaceSpec
 from results_schema.trial import TrialSpec
 from workers.attempt import Outcome
 from workers.landscape.survey import survey
-from workers.training.loop import Checkpointing, train
+from workers.training.history import Checkpointing
+from workers.training.pack import train_pack
 
 POINTS_EVERY = 1.0
 """Seconds between two reports of a surface's points: Tune takes some hundred reports a second."""
@@ -32,13 +33,14 @@ def train_item(config: dict[str, Any]) -> None:
     """
     settings = config["settings"]
     store = LocalStore(settings["store"])
-    for name, text in zip(config["names"], config["specs"], strict=True):
-        if not store.has(layout.launch(settings["launch"])):
-            unseen = f"this node does not see the store; mount {store.root} on every node"
-            outcome = Outcome("failed", unseen, kind="machine")
-        else:
-            outcome = _work(name, text, store, config["token"], settings)
-        tune.report({"item": name, **asdict(outcome)})
+    if not store.has(layout.launch(settings["launch"])):
+        unseen = f"this node does not see the store; mount {store.root} on every node"
+        for name in config["names"]:
+            _tell(name, Outcome("failed", unseen, kind="machine"))
+    elif layout.is_surface(config["names"][0]):
+        _measure(config, store)
+    else:
+        _train(config, store)
 
 
 class NamedItem(wrap_function(train_item)):
@@ -48,38 +50,45 @@ class NamedItem(wrap_function(train_item)):
         return ", ".join(self.config["names"])
 
 
-def _work(name: str, text: str, store: LocalStore, token: str, settings: dict[str, Any]) -> Outcome:
-    requests = {
-        layout.stop(settings["launch"]),
-        layout.cancel(name),
-        layout.cancel(layout.trial_of(name)),
-    }
-
-    def stop() -> bool:
-        return any(map(store.has, requests))
-
-    if layout.is_surface(name):
-        return survey(
-            SurfaceSpec.from_json(text),
-            store,
-            device=settings["device"],
-            deterministic=settings["deterministic"],
-            token=token,
-            on_points=_now_and_then(name),
-            stop=stop,
-        )
-    return train(
-        TrialSpec.from_json(text),
+def _train(config: dict[str, Any], store: LocalStore) -> None:
+    """Trains a pack; Tune takes reports from the thread that it has started alone."""
+    settings = config["settings"]
+    train_pack(
+        [TrialSpec.from_json(text) for text in config["specs"]],
         store,
         device=settings["device"],
         deterministic=settings["deterministic"],
-        token=token,
+        token=config["token"],
         checkpointing=Checkpointing(
             every=settings["checkpoint_every"], at=frozenset(settings["checkpoint_at"])
         ),
-        on_epoch=lambda row: tune.report({"item": name, "epoch": row["epoch"]}),
-        stop=stop,
+        on_epoch=lambda spec, row: tune.report({"item": spec.trial_id, "epoch": row["epoch"]}),
+        on_outcome=lambda spec, outcome: _tell(spec.trial_id, outcome),
+        stop=lambda spec: _asked_to_stop(spec.trial_id, store, settings),
     )
+
+
+def _measure(config: dict[str, Any], store: LocalStore) -> None:
+    settings, [name], [text] = config["settings"], config["names"], config["specs"]
+    outcome = survey(
+        SurfaceSpec.from_json(text),
+        store,
+        device=settings["device"],
+        deterministic=settings["deterministic"],
+        token=config["token"],
+        on_points=_now_and_then(name),
+        stop=lambda: _asked_to_stop(name, store, settings),
+    )
+    _tell(name, outcome)
+
+
+def _tell(name: str, outcome: Outcome) -> None:
+    tune.report({"item": name, **asdict(outcome)})
+
+
+def _asked_to_stop(name: str, store: LocalStore, settings: dict[str, Any]) -> bool:
+    names = {name, layout.trial_of(name)}
+    return any(map(store.has, [layout.stop(settings["launch"]), *map(layout.cancel, names)]))
 
 
 def _now_and_then(name: str) -> Callable[[int, int], None]:

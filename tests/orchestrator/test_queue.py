@@ -180,7 +180,7 @@ def test_a_stopped_queue_offers_nothing_and_forgets_nothing(store):
     assert queue.over
     assert queue.offer() is None
     queue.close_all()
-    assert queue.running == 0
+    assert queue.items == 0
     assert queue.waiting == 2
     queue.settle(item.token, spec(0).trial_id, "done", "too late")
     assert queue.endings == {}

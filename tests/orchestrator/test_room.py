@@ -18,7 +18,7 @@ def store(tmp_path):
 def test_a_full_store_pauses_the_queue_until_there_is_room_and_is_no_attempt(store, monkeypatch):
     queue, clock = make(store, 2)
     told: list[str] = []
-    queue.room.say = told.append
+    queue.say = told.append
     queue.room.size = 5000
     real, written = store.put, []
 

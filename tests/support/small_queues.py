@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from orchestrator.queue import Item, Queue
+from orchestrator.items import Item
+from orchestrator.queue import Queue
 from results_schema.store import LocalStore
 from results_schema.trial import NetworkSpec, Recipe, TrialSpec
 from workers.cells.bases import named
