@@ -99,6 +99,8 @@ def _add(
         return  # of another release: of no use here
     if isinstance(one, TrialSpec):
         guess *= row["epochs"] / one.recipe.epochs
+        if device == "cuda":  # a pack takes its GPU once for all of its trials
+            took = took / (row["pack_size"] or 1) if took else took
     if took and guess:
         ratios.setdefault((_kind(one), device), []).append(took / guess)
 

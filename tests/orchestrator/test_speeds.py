@@ -44,6 +44,13 @@ def test_a_trial_that_diverged_early_counts_for_the_epochs_it_had(trained):
     assert measured(trained.store).factor("trial", "cpu") == pytest.approx(4)
 
 
+@pytest.mark.parametrize(("pack_size", "factor"), [(4, 2), (1, 8), (None, 8)])
+def test_a_packed_trial_took_its_share_of_the_gpu(trained, pack_size, factor):
+    took = 8 * seconds(trained.specs[0], "cuda")
+    rewrite(trained, train_seconds=took, gpu=True, pack_size=pack_size)
+    assert measured(trained.store).factor("trial", "cuda") == pytest.approx(factor)
+
+
 def test_what_a_processor_took_says_nothing_of_a_gpu(trained):
     rewrite(trained, train_seconds=100.0, gpu=False)
     speeds = measured(trained.store)
