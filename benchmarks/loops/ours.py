@@ -11,6 +11,7 @@ from benchmarks.loops.setting import Setting
 from workers.data.batches import training_batches
 from workers.training import device as devices
 from workers.training.engine import Engine
+from workers.training.kernels import choose_kernels
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -65,8 +66,11 @@ class OwnLoop:
         self._stream.enter_context(devices.alone(self.setting.device))
 
     def _build(self, form: str | None) -> Engine:
-        setting = self.setting
-        return Engine(setting.network(), setting.recipe, self.precision, form, self.lines.append)
+        setting, say = self.setting, self.lines.append
+        devices.choose(str(setting.device), precision=self.precision)
+        engine = Engine(setting.network(), setting.recipe, self.precision, form, say)
+        choose_kernels(engine.network, setting.spec(self.precision), self.data, say)
+        return engine
 
     def _epoch(self, number: int, rate: float) -> float:
         recipe, seed = self.setting.recipe, self.setting.seed

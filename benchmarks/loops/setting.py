@@ -9,8 +9,9 @@ from typing import Protocol
 import torch
 from torch.backends import cudnn
 
-from results_schema.trial import NetworkSpec, Recipe
+from results_schema.trial import NetworkSpec, Recipe, TrialSpec
 from workers.cells.bases import named
+from workers.data.catalog import describe
 from workers.data.images import Data, load
 from workers.network.network import Network, build_network
 
@@ -51,6 +52,19 @@ class Setting:
             stem_stride=self.size.stem_stride,
         )
         return network.to(self.device)
+
+    def spec(self, precision: str) -> TrialSpec:
+        """The trial that the job is, as a sweep would name it."""
+        return TrialSpec(
+            genotype=named(self.genotype),
+            dataset=self.dataset,
+            preprocessing=describe(self.dataset).preprocessing,
+            network=self.size,
+            recipe=self.recipe,
+            learning_rate=0.025,
+            seed=self.seed,
+            precision=precision,
+        )
 
     def wait(self) -> None:
         """Returns when the device has done all that it was given."""
