@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
+import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 from ray_heads import TOKEN, ray_start, running
-from sweeps import canonical, undisturbed, write_experiment
+from sweeps import canonical, undisturbed, wait_for, write_experiment
 from two_hosts import Host, missing, two_hosts
 
 from results_schema.store import LocalStore
@@ -119,13 +121,12 @@ def ask(host: Host, address: str, path: str, method: str = "GET", **headers: str
 
 
 def test_every_port_that_listens_is_explained(nodes: Nodes, table: dict[int, tuple[str, str]]):
-    time.sleep(5)  # the last agents come late
     for host, kind in ((nodes.head, {"head", "each"}), (nodes.worker, {"each"})):
-        listening = host.listening()
-        found = {port for port, addresses in listening.items() if addresses - LOOPBACK}
         named = {port for port, (where, _) in table.items() if where in kind}
+        fixed = {port for port in named if port not in range(6400, 6500)}
+        wait_for(lambda host=host, fixed=fixed: fixed <= set(host.listening()))
+        found = {port for port, addresses in host.listening().items() if addresses - LOOPBACK}
         assert not found - named
-        assert {port for port in named if port not in range(6400, 6500)} <= set(listening)
 
 
 def test_the_documented_rules_close_them_all(docker: Path, table: dict[int, tuple[str, str]]):
@@ -159,6 +160,70 @@ def test_from_another_host_nothing_is_done_without_the_token(nodes: Nodes):
     assert nodes.worker.run(sys.executable, "-c", say).stdout == "True True\n"
 
 
+CALL = """
+import sys, grpc
+with grpc.insecure_channel(sys.argv[1]) as channel:
+    try:
+        channel.unary_unary(sys.argv[2])(b"", timeout=5)
+    except grpc.RpcError as error:
+        print(error.code().name)
+"""
+
+
+@pytest.mark.parametrize(
+    ("port", "method"),
+    [
+        (6379, "NodeInfoGcsService/GetAllNodeInfo"),
+        (6379, "InternalKVGcsService/InternalKVPut"),
+        (6380, "NodeManagerService/GetNodeStats"),
+        (6381, "ObjectManagerService/Push"),
+        (6383, "ReporterService/GetTraceback"),
+        (6386, "RayletDriver/ClusterInfo"),
+    ],
+)
+def test_nor_by_a_call(nodes: Nodes, port: int, method: str):
+    done = nodes.worker.run(sys.executable, "-c", CALL, f"head:{port}", f"/ray.rpc.{method}")
+    assert done.stdout == "UNAUTHENTICATED\n", done.stderr
+
+
+ACTOR = """
+import sys, ray
+ray.init("head:6379", log_to_driver=False)
+
+@ray.remote(num_cpus=0)
+class Actor:
+    def come(self):
+        return "up"
+
+actor = Actor.remote()
+print(ray.get(actor.come.remote()), flush=True)
+sys.stdin.read()
+"""
+
+
+def test_nor_by_a_call_of_a_worker_or_a_driver(nodes: Nodes):
+    before = set(nodes.head.listening())
+    driver = subprocess.Popen(
+        nodes.head.command(sys.executable, "-c", ACTOR),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        # Else workers would be started by `uv run` where the tests are.
+        env={**os.environ, **nodes.environment, "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"},
+        text=True,
+    )
+    with driver:
+        try:
+            assert driver.stdout is not None
+            assert driver.stdout.readline() == "up\n"
+            came = sorted(set(nodes.head.listening()) - before)
+            assert came
+            assert set(came) <= set(range(6400, 6500))
+            for port in came:
+                test_nor_by_a_call(nodes, port, "CoreWorkerService/GetCoreWorkerStats")
+        finally:
+            driver.kill()
+
+
 @pytest.mark.parametrize("port", [6385, 44217, 44227])
 def test_metrics_are_open_as_the_table_says(
     nodes: Nodes, table: dict[int, tuple[str, str]], port: int
@@ -179,3 +244,55 @@ def test_a_launch_on_two_hosts_gives_the_results_of_one(nodes: Nodes, tmp_path: 
     alone = undisturbed(experiment, tmp_path / "alone")
     for here, there in zip(canonical(LocalStore(tmp_path / "s")), canonical(alone), strict=True):
         assert here.equals(there)
+
+
+REACH = """
+import socket, sys
+from concurrent.futures import ThreadPoolExecutor
+def reach(port):
+    try:
+        socket.create_connection((sys.argv[1], port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+ports = [int(port) for port in sys.argv[2:]]
+with ThreadPoolExecutor(32) as pool:
+    print(*(port for port, there in zip(ports, pool.map(reach, ports)) if there))
+"""
+
+
+def enforce(host: Host, security: str, kind: str, network: str) -> None:
+    """Puts a documented firewall in force, for nodes of another network than the document's."""
+    found = re.search(rf"```{kind}\n(.*?)```", security, re.DOTALL)
+    assert found
+    text = found[1].replace("10.0.0.0/24", network)
+    if kind == "nft":
+        done = [host.run("nft", "--file", "-", stdin=text)]
+    else:
+        done = [host.run(*line.split()) for line in text.splitlines()]
+    assert not any(one.returncode for one in done), [one.stderr for one in done]
+
+
+@pytest.mark.parametrize(("kind", "tool"), [("nft", "nft"), ("sh", "iptables")])
+def test_behind_the_documented_firewall_nodes_alone_reach_ray(
+    nodes: Nodes, docker: Path, table: dict[int, tuple[str, str]], kind: str, tool: str
+):
+    if not shutil.which(tool):
+        pytest.skip(f"{tool} is not installed")
+    security = (docker.parent / "SECURITY.md").read_text()
+
+    def reached() -> set[int]:
+        ports = map(str, {*table, *nodes.head.listening()})
+        done = nodes.worker.run(sys.executable, "-c", REACH, "head", *ports)
+        assert done.returncode == 0, done.stderr
+        return set(map(int, done.stdout.split()))
+
+    openly = reached()
+    assert {6379, 8265, 6385, 44217, 44227} <= openly
+    for network, left in (("10.231.0.0/24", openly), ("10.99.0.0/24", set())):
+        try:
+            enforce(nodes.head, security, kind, network)
+            assert reached() == left
+        finally:
+            nodes.head.run(*(("nft", "flush", "ruleset") if kind == "nft" else (tool, "--flush")))
+    assert reached() == openly

@@ -37,11 +37,17 @@ class Host(NamedTuple):
         """A command as one that is run on this host."""
         return ["ip", "netns", "exec", self.name, *words]
 
-    def run(self, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *words: str, stdin: str = "", **environment: str
+    ) -> subprocess.CompletedProcess[str]:
         """Runs a command on this host, its output kept."""
-        environment = {**os.environ, **environment}
         return subprocess.run(
-            self.command(*words), capture_output=True, text=True, timeout=240, env=environment
+            self.command(*words),
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=240,
+            env={**os.environ, **environment},
         )
 
     def listening(self) -> dict[int, set[str]]:
