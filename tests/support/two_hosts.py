@@ -56,6 +56,14 @@ class Host(NamedTuple):
         return {int(port): set(addresses) for port, addresses in json.loads(done.stdout).items()}
 
 
+class Nodes(NamedTuple):
+    """Both hosts, on each of which a node runs, and their environment."""
+
+    head: Host
+    worker: Host
+    environment: dict[str, str]
+
+
 def missing() -> str:
     """Why there can be none on this machine, or empty."""
     if os.geteuid() != 0:
