@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 import platform
 import re
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
 import warnings
 from dataclasses import dataclass
@@ -20,14 +18,11 @@ from packaging.requirements import Requirement
 
 from orchestrator.removal import amount
 from results_schema.errors import MachineError, NasSweepError
-from results_schema.store import LocalStore
 from workers.data.folder import ready
 from workers.data.sources import SOURCES
 
 ROOM = 10**9
 """Bytes that a store and main memory should have free at least."""
-SKEW = 30.0
-"""Seconds by which the store's clock may differ: `status` tells lost workers by it after 60."""
 YEARS = 2026, 2100
 """Between which a clock may stand: nothing is run before it was released."""
 DRIVER = Path("/proc/driver/nvidia/version")
@@ -95,48 +90,6 @@ def check_clock() -> Check:
     if not YEARS[0] <= now.tm_year <= YEARS[1]:
         return Check("clock", "bad", f"it says {found}", "set this machine's clock, by NTP")
     return Check("clock", "ok", found)
-
-
-def check_store(store: Path, room: int = ROOM) -> Check:
-    """Whether the store can be written, durably and by one worker alone, and has room.
-
-    Args:
-        store: Its folder, which need not be there yet.
-        room: Bytes that should be free.
-    """
-    place = store.absolute()
-    while not place.exists():
-        place = place.parent
-    if not place.is_dir():
-        return Check("store", "bad", f"{place} is no folder", "use --store with another folder")
-    try:
-        with tempfile.TemporaryDirectory(prefix=".nas-sweep-doctor-", dir=place) as folder:
-            trial = LocalStore(folder)
-            lease, other = trial.leases.take("doctor"), trial.leases.take("doctor")
-            if lease is None or other is not None:
-                said = "two workers can hold one lease: its renames are not exclusive"
-                return Check("store", "bad", said, "use --store on another file system")
-            trial.put("doctor/file", b"old", lease=lease, durable=True)
-            trial.put("doctor/file", b"new", lease=lease, durable=True)
-            sound = trial.get("doctor/file") == b"new"
-            skew = (Path(folder) / "doctor/file").stat().st_mtime - time.time()
-            lease.release()
-        free = shutil.disk_usage(place).free
-    except NasSweepError as error:
-        return Check("store", "bad", f"{error.where}: {error.what}", error.fix)
-    except OSError as error:
-        fix = "mend its permissions, or use --store with a folder of your own"
-        return Check("store", "bad", f"{place}: {error.strerror or error}", fix)
-    if not sound:
-        return Check("store", "bad", f"{place} does not give back what was written", "replace it")
-    if abs(skew) > SKEW:
-        said = f"its clock is {skew:+.0f} s off this machine's"
-        return Check("store", "bad", said, "set both by NTP")
-    if free < room:
-        said = f"{place}: {amount(free)} free, and {amount(room)} may be needed"
-        fix = "make room there (nas-sweep gc finds what nobody needs), or use --store elsewhere"
-        return Check("store", "bad", said, fix)
-    return Check("store", "ok", f"{place} can be written, {amount(free)} free")
 
 
 def check_browser() -> Check:

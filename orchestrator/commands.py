@@ -18,7 +18,7 @@ from orchestrator.speeds import measured
 from orchestrator.words import cores
 from results_schema import layout
 from results_schema.errors import ConfigError, NasSweepError
-from results_schema.store import LocalStore, open_store
+from results_schema.store import Store, open_store
 from results_schema.trial import TrialSpec
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def measure(
 
 
 def _work(
-    experiments: Sequence[Experiment], store: LocalStore, plan: Plan, settings: dict[str, Any]
+    experiments: Sequence[Experiment], store: Store, plan: Plan, settings: dict[str, Any]
 ) -> int:
     console = Console(soft_wrap=True)
     plan_view.describe(plan, console, measured(store))
@@ -151,7 +151,7 @@ def _say_nothing_left(plan: Plan, console: Console) -> None:
         console.print("nothing to measure: every surface is finished")
 
 
-def _sum_up(plan: Plan, store: LocalStore, report: Report, console: Console) -> int:
+def _sum_up(plan: Plan, store: Store, report: Report, console: Console) -> int:
     """Says what is left and why; returns the exit code."""
     trials = {spec.trial_id for spec in plan.owed} - layout.names(store.list(layout.TRIALS))
     surfaces = {one.surface_id for one in plan.unmeasured}
@@ -174,7 +174,7 @@ def _sum_up(plan: Plan, store: LocalStore, report: Report, console: Console) -> 
 
 
 def _show(
-    experiments: Sequence[Experiment], store: LocalStore, console: Console, *, figures: bool
+    experiments: Sequence[Experiment], store: Store, console: Console, *, figures: bool
 ) -> None:
     from orchestrator.report.write import write_report
     from orchestrator.summary import print_results, publish

@@ -6,10 +6,10 @@ import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
-from pathlib import Path
 
 from orchestrator import checks
 from orchestrator.checks import Check
+from orchestrator.store_checks import check_place
 from workers.data.catalog import DATASETS
 
 UNFIT = 3
@@ -27,7 +27,7 @@ def examine(location: str, *, as_json: bool) -> int:
         The exit code: 0 if all that everyone needs is there, else 3.
     """
     verdicts: list[str] = []
-    found = run_checks(Path(location))
+    found = run_checks(location)
     if as_json:
         every = list(found)
         verdicts = [check.verdict for check in every]
@@ -41,13 +41,13 @@ def examine(location: str, *, as_json: bool) -> int:
     return UNFIT if "bad" in verdicts else 0
 
 
-def run_checks(store: Path) -> Iterator[Check]:
+def run_checks(store: str) -> Iterator[Check]:
     """All checks, the quick ones first."""
     yield checks.check_python()
     yield checks.check_packages()
     yield checks.check_memory()
     yield checks.check_clock()
-    yield checks.check_store(store)
+    yield check_place(store)
     yield checks.check_browser()
     yield checks.check_ray()
     yield checks.check_gpu()

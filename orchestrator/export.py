@@ -17,6 +17,7 @@ from orchestrator.arrays import to_npz
 from results_schema import tables
 from results_schema.errors import ConfigError, StoreError
 from results_schema.results import Results
+from results_schema.store import LocalStore
 from results_schema.surface_tables import POINTS, SURFACES
 
 FORMATS = ("parquet", "csv", "numpy")
@@ -43,7 +44,8 @@ def export(experiment: str, location: str, to: str, *, form: str, force: bool) -
     store = lookup.existing_store(location)
     [name] = lookup.find_experiments(store, [experiment])
     folder = Path(to)
-    if folder.resolve().is_relative_to(store.root.resolve()):
+    inside = isinstance(store, LocalStore) and folder.resolve().is_relative_to(store.root.resolve())
+    if inside:
         raise ConfigError(
             "this folder lies in the store, whose tables must hold nothing else",
             where=str(folder),

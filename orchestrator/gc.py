@@ -11,7 +11,8 @@ import click
 from orchestrator import lookup
 from orchestrator.litter import Litter, find_litter
 from orchestrator.removal import amount, remove, size
-from results_schema.store import LocalStore
+from results_schema.s3.store import S3Store
+from results_schema.store import Store
 
 
 def collect(location: str, *, unnamed: bool, checkpoints: bool, yes: bool) -> None:
@@ -37,7 +38,7 @@ def collect(location: str, *, unnamed: bool, checkpoints: bool, yes: bool) -> No
         return
     for kind in dict.fromkeys(one.kind for one in found):
         alike = [one for one in found if one.kind == kind]
-        count = sum(len(one.keys) + len(one.paths) for one in alike)
+        count = sum(len(o.keys) + len(o.paths) + len(o.objects) for o in alike)
         trials = len({one.trial_id for one in alike} - {""})
         of = f" of {trials} trials" if trials else ""
         click.echo(f"{kind}: {count} files{of}, {amount(sum(_size(store, o) for o in alike))}")
@@ -54,24 +55,26 @@ def collect(location: str, *, unnamed: bool, checkpoints: bool, yes: bool) -> No
         click.echo(f"{len(left)} trials were taken up meanwhile and left alone")
 
 
-def _held(store: LocalStore, trial_id: str) -> bool:
+def _held(store: Store, trial_id: str) -> bool:
     leases = store.leases
     return any(not leases.expired(trial_id, holder) for holder in leases.holders(trial_id))
 
 
-def _size(store: LocalStore, litter: Litter) -> int:
-    total = size(store, litter.keys)
+def _size(store: Store, litter: Litter) -> int:
+    total = size(store, litter.keys) + sum(entry.size for entry in litter.objects)
     for path in litter.paths:
         with contextlib.suppress(OSError):
             total += sum(one.lstat().st_size for one in [path, *path.rglob("*")] if _is_file(one))
     return total
 
 
-def _remove(store: LocalStore, litter: Litter) -> bool:
+def _remove(store: Store, litter: Litter) -> bool:
     if litter.trial_id:
         return remove(store, litter.trial_id, litter.keys)
     for key in litter.keys:
         store.delete(key)
+    if isinstance(store, S3Store):
+        store.bucket.remove(entry.name for entry in litter.objects)
     for path in litter.paths:
         # What is not to be removed just now is found again the next time.
         with contextlib.suppress(OSError):

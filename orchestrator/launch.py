@@ -29,7 +29,7 @@ from orchestrator.queue import Queue
 from orchestrator.search import QueueSearcher
 from orchestrator.trainable import NamedItem, train_item
 from results_schema import layout
-from results_schema.store import LocalStore
+from results_schema.store import Store
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class Report:
     unfit: str
 
 
-def run(plan: Plan, store: LocalStore, options: Options, console: Console) -> Report:
+def run(plan: Plan, store: Store, options: Options, console: Console) -> Report:
     """Does what the plan owes; returns when all has ended, or a signal has stopped it.
 
     Raises:
@@ -116,7 +116,7 @@ def run(plan: Plan, store: LocalStore, options: Options, console: Console) -> Re
             os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(side_by_side + 2)
             before = len(plan.trials) - len(plan.owed), len(plan.wanted) - len(plan.unmeasured)
             settings = {
-                "store": str(store.root),
+                "store": store.location,
                 "launch": launch,
                 "device": device,
                 "deterministic": options.deterministic,

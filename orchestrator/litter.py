@@ -17,7 +17,10 @@ from results_schema import layout
 from results_schema.errors import ConfigError, MissingKey
 from results_schema.faults import unfit
 from results_schema.holder import Holder
-from results_schema.store import LocalStore
+from results_schema.s3.bucket import Entry
+from results_schema.s3.rubbish import rubbish
+from results_schema.s3.store import S3Store
+from results_schema.store import LocalStore, Store
 
 OLD = 86400.0
 """Seconds after which nobody is still writing a staged file or waiting for a request."""
@@ -32,15 +35,17 @@ class Litter:
         trial_id: Whose lease is needed to remove it, or empty.
         keys: Of files in the store.
         paths: Files and folders that have no key: those of the store itself and of its leases.
+        objects: The same in a bucket.
     """
 
     kind: str
     trial_id: str = ""
     keys: tuple[str, ...] = ()
     paths: tuple[Path, ...] = ()
+    objects: tuple[Entry, ...] = ()
 
 
-def find_litter(store: LocalStore, *, unnamed: bool, checkpoints: bool) -> list[Litter]:
+def find_litter(store: Store, *, unnamed: bool, checkpoints: bool) -> list[Litter]:
     """What may go.
 
     Args:
@@ -76,16 +81,20 @@ def find_litter(store: LocalStore, *, unnamed: bool, checkpoints: bool) -> list[
         if layout.trial_of(name) not in going:
             keys = everything(store, name, log=True)
             found.append(Litter("surfaces that no experiment wants", name, tuple(keys)))
-    return [one for one in found if one.keys or one.paths]
+    return [one for one in found if one.keys or one.paths or one.objects]
 
 
-def _staged(store: LocalStore) -> Iterator[Litter]:
+def _staged(store: Store) -> Iterator[Litter]:
     """Files that were never renamed into place, and what is left of leases that were fenced."""
+    if isinstance(store, S3Store):
+        yield Litter("passed blocks", objects=tuple(rubbish(store.bucket, OLD)))
+    if not isinstance(store, LocalStore):
+        return
     leases = store.root / layout.LEASES
     staged = _entries(store.root / ".staging")
-    yield Litter("staged files", paths=tuple(path for path in staged if _is_old(path)))
-    new = [path for path in _entries(leases) if path.name.startswith(".new-") and _is_old(path)]
-    yield Litter("leases never taken", paths=tuple(new))
+    yield Litter("staged files", paths=tuple(path for path in staged if _is_old_path(path)))
+    new = [path for path in _entries(leases) if path.name.startswith(".new-")]
+    yield Litter("leases never taken", paths=tuple(path for path in new if _is_old_path(path)))
     empty = [
         path
         for path in _entries(leases)
@@ -94,19 +103,19 @@ def _staged(store: LocalStore) -> Iterator[Litter]:
     yield Litter("empty folders of leases", paths=tuple(empty))
 
 
-def _old_requests(store: LocalStore) -> Iterator[Litter]:
+def _old_requests(store: Store) -> Iterator[Litter]:
     ended, requests = layout.names(store.list(layout.TRIALS)), store.list(layout.REQUESTS)
     launches = [key for key in requests if key.startswith(layout.launch(""))]
-    dead = [key for key in launches if _is_old(store.root / key) or _is_dead(store, key)]
+    dead = [key for key in launches if _is_old(store, key) or _is_dead(store, key)]
     starts = layout.stop(""), layout.room("")
     stops = [key for key in requests if key.startswith(starts)]
     cancels = [layout.cancel(trial_id) for trial_id in sorted(lookup.cancelled(store) & ended)]
-    old = [key for key in stops if _is_old(store.root / key)]
+    old = [key for key in stops if _is_old(store, key)]
     yield Litter("requests of the past", keys=(*old, *cancels))
     yield Litter("files of launches that were killed", keys=tuple(dead))
 
 
-def _is_dead(store: LocalStore, key: str) -> bool:
+def _is_dead(store: Store, key: str) -> bool:
     """Whether the launch ran on this machine, and is no more."""
     try:
         return Holder.from_json(store.get(key), key.rsplit("-", 1)[-1]).dead
@@ -114,23 +123,23 @@ def _is_dead(store: LocalStore, key: str) -> bool:
         return False
 
 
-def _unnamed(store: LocalStore) -> set[str]:
+def _unnamed(store: Store) -> set[str]:
     named = {t for name in lookup.experiments(store) for t in lookup.members(store, name)}
     if not named:
         raise ConfigError(
             "no experiment names any trial, so that --unnamed would remove all of them",
-            where=str(store.root),
-            fix="delete the store's folder if that is meant",
+            where=store.location,
+            fix="delete the store itself if that is meant",
         )
     return (lookup.trials(store) | set(_checkpoints(store))) - named
 
 
-def _unwanted(store: LocalStore) -> list[str]:
+def _unwanted(store: Store) -> list[str]:
     wanted = {s for name in lookup.experiments(store) for s in lookup.wanted(store, name)}
     return sorted(lookup.surfaces(store) - wanted)
 
 
-def _checkpoints(store: LocalStore) -> dict[str, list[str]]:
+def _checkpoints(store: Store) -> dict[str, list[str]]:
     """The keys below each trial's folder of checkpoints."""
     found: dict[str, list[str]] = {}
     for key in store.list(layout.CHECKPOINTS):
@@ -160,7 +169,12 @@ def _entries(folder: Path) -> list[Path]:
         raise unfit(error, folder) from error
 
 
-def _is_old(path: Path) -> bool:
+def _is_old(store: Store, key: str) -> bool:
+    stat = store.stat(key)
+    return stat is not None and stat.age > OLD
+
+
+def _is_old_path(path: Path) -> bool:
     """By the newest time in it: a folder's own changes when something is put into it."""
     try:
         newest = max(one.lstat().st_mtime for one in [path, *path.rglob("*")])

@@ -10,7 +10,7 @@ import click
 from orchestrator import lookup
 from results_schema import layout
 from results_schema.errors import MissingKey, StoreError
-from results_schema.store import LocalStore
+from results_schema.store import Store
 
 EVERY = 0.5
 """Seconds between two looks."""
@@ -40,7 +40,7 @@ def show_log(start: str, location: str, *, follow: bool) -> None:
         click.echo(text, nl=False)
 
 
-def additions(store: LocalStore, item: str, *, follow: bool) -> Iterator[str]:
+def additions(store: Store, item: str, *, follow: bool) -> Iterator[str]:
     """The log so far and, when following, each piece that is added before the end."""
     shown = b""
     while True:
@@ -59,7 +59,7 @@ def additions(store: LocalStore, item: str, *, follow: bool) -> Iterator[str]:
         time.sleep(EVERY)
 
 
-def _over(store: LocalStore, item: str) -> bool:
+def _over(store: Store, item: str) -> bool:
     ended = layout.surface if layout.is_surface(item) else layout.trial
     if store.has(ended(item)):
         return True
@@ -67,7 +67,7 @@ def _over(store: LocalStore, item: str) -> bool:
     return not store.leases.holders(item) and any(store.has(key) for key in left)
 
 
-def _read(store: LocalStore, item: str) -> bytes:
+def _read(store: Store, item: str) -> bytes:
     try:
         return store.get(layout.log(item))
     except MissingKey:

@@ -7,24 +7,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from results_schema import layout, tables
-from results_schema.errors import ConfigError, MissingKey, StoreError
-from results_schema.store import LocalStore, Store
+from results_schema.errors import ConfigError, MissingKey
+from results_schema.store import Store, existing_store
 from results_schema.surface_tables import WANTED
 
-
-def existing_store(location: str | Path) -> LocalStore:
-    """The store at a location; makes and writes nothing.
-
-    Raises:
-        StoreError: There is no such folder.
-    """
-    if not Path(location).is_dir():
-        raise StoreError(
-            "there is no store here",
-            where=str(location),
-            fix="name the folder given to --store, or launch an experiment first",
-        )
-    return LocalStore(location)
+__all__ = [
+    "cancelled", "existing_store", "experiments", "find_experiments", "find_item", "find_surfaces",
+    "find_trial", "find_trials", "members", "stem", "surfaces", "trials", "wanted",
+]  # fmt: skip
 
 
 def experiments(store: Store) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -16,7 +15,7 @@ from orchestrator.removal import amount
 from orchestrator.speeds import GUESSED, Speeds, duration, measured, total_seconds
 from orchestrator.words import cores
 from results_schema.errors import ConfigError
-from results_schema.store import LocalStore
+from results_schema.store import find_store
 
 
 def show_plan(
@@ -27,8 +26,7 @@ def show_plan(
     Raises:
         ConfigError: No trial of the experiments begins with `spec`, or several do.
     """
-    there = Path(store).is_dir()
-    found = LocalStore(store) if there else None
+    found = find_store(store)
     plan, speeds = make_plan(experiments, found), measured(found) if found else GUESSED
     if spec is not None:
         print(_one_trial(plan, spec))
@@ -37,7 +35,7 @@ def show_plan(
     else:
         console = Console(soft_wrap=True)
         describe(plan, console, speeds)
-        if not there:
+        if found is None:
             console.print(f"there is no store {store} yet", highlight=False, markup=False)
 
 

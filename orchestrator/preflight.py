@@ -6,17 +6,18 @@ from collections.abc import Collection
 from typing import NoReturn
 
 from orchestrator import space
-from orchestrator.checks import Check, check_clock, check_store
+from orchestrator.checks import Check, check_clock
 from orchestrator.device import local_gpus
 from orchestrator.plan import Plan
+from orchestrator.store_checks import check_place
 from results_schema.errors import MachineError, StoreError
-from results_schema.store import LocalStore
+from results_schema.store import Store
 from workers.data.folder import ready
 
 
 def check(
     plan: Plan,
-    store: LocalStore,
+    store: Store,
     *,
     device: str | None,
     address: str | None,
@@ -47,7 +48,7 @@ def check(
             fix="nas-sweep doctor says why; or use --device cpu, or --address for a cluster",
         )
     need = space.needed(plan, kept=kept, side_by_side=side_by_side)
-    if (found := check_store(store.root, room=need)).verdict == "bad":
+    if (found := check_place(store.location, room=need)).verdict == "bad":
         _refuse(found, store)
     if address is None:
         work = [*plan.owed, *(surface.trial for surface in plan.unmeasured)]
@@ -55,6 +56,6 @@ def check(
             ready(dataset)
 
 
-def _refuse(found: Check, store: LocalStore) -> NoReturn:
-    where = str(store.root)
+def _refuse(found: Check, store: Store) -> NoReturn:
+    where = store.location
     raise StoreError(found.found.removeprefix(f"{where}: "), where=where, fix=found.fix)

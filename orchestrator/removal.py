@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable
 
 from orchestrator import lookup
 from results_schema import layout
-from results_schema.store import LocalStore
+from results_schema.store import Store
 
 
-def size(store: LocalStore, keys: Iterable[str]) -> int:
+def size(store: Store, keys: Iterable[str]) -> int:
     """Bytes under the keys; what is gone meanwhile counts nothing."""
-    total = 0
-    for key in keys:
-        with contextlib.suppress(OSError):
-            total += (store.root / key).stat().st_size
-    return total
+    return sum(stat.size for key in keys if (stat := store.stat(key)))
 
 
-def everything(store: LocalStore, trial_id: str, *, log: bool) -> list[str]:
+def everything(store: Store, trial_id: str, *, log: bool) -> list[str]:
     """Every key of a trial, the ending first: cut short, what is left is a trial that goes on.
 
     Its surfaces come with it: they are of the network that it has left.
@@ -50,7 +45,7 @@ def _of_surface(name: str, log: bool) -> list[str]:
     return [*keys, layout.log(name)] if log else keys
 
 
-def remove(store: LocalStore, trial_id: str, keys: Iterable[str]) -> bool:
+def remove(store: Store, trial_id: str, keys: Iterable[str]) -> bool:
     """Deletes keys of a trial while no worker has it; false, and nothing, if one does.
 
     Raises:

@@ -16,7 +16,7 @@ from orchestrator.removal import amount, everything, remove, size
 from orchestrator.status import Observer
 from results_schema import layout
 from results_schema.errors import ConfigError
-from results_schema.store import LocalStore
+from results_schema.store import Store
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def retry(names: Sequence[str], location: str, *, diverged: bool, yes: bool) -> 
     click.echo("the next launch trains them; one that runs now does not look again")
 
 
-def choose(store: LocalStore, names: Sequence[str], *, diverged: bool) -> Again:
+def choose(store: Store, names: Sequence[str], *, diverged: bool) -> Again:
     """What the names mean: of experiments what failed or diverged, of trials just these."""
     known = lookup.experiments(store)
     groups = [name for name in names if lookup.stem(name) in known]
@@ -103,13 +103,13 @@ def choose(store: LocalStore, names: Sequence[str], *, diverged: bool) -> Again:
     return Again(list(failed), list(ended))
 
 
-def _free(store: LocalStore, trial_id: str) -> bool:
+def _free(store: Store, trial_id: str) -> bool:
     """Reads alone: the lease of a dead holder is left to `remove`."""
     leases = store.leases
     return all(leases.expired(trial_id, holder) for holder in leases.holders(trial_id))
 
 
-def _held(store: LocalStore, trial_ids: list[str]) -> ConfigError:
+def _held(store: Store, trial_ids: list[str]) -> ConfigError:
     who = [f"{t} by {holder.host}" for t in trial_ids for holder in store.leases.holders(t)]
     return ConfigError(
         f"held by a worker: {', '.join(who) or ', '.join(trial_ids)}",

@@ -21,7 +21,7 @@ from results_schema.errors import MissingKey, NasSweepError
 from results_schema.failure import recorded
 from results_schema.holder import Holder
 from results_schema.lease import EXPIRY
-from results_schema.store import LocalStore
+from results_schema.store import Store
 
 STATES = ("done", "diverged", "damaged", "running", "failed", "cancelled", "owed")
 UNNAMED = ""
@@ -38,7 +38,7 @@ class Running:
         epoch: Epochs trained.
         epochs: To train; None where that is not known.
         row_age: Seconds since the last row, None without any.
-        beat_age: Seconds since the last heartbeat, by the file system's clock.
+        beat_age: Seconds since the last heartbeat, by the store's clock.
         lost: Whether the holder is dead, or silent for so long that it may be replaced.
     """
 
@@ -87,7 +87,7 @@ class Observer:
         store: The store.
     """
 
-    store: LocalStore
+    store: Store
     _ended: dict[str, str] = field(default_factory=dict)
 
     def look(self, names: list[str]) -> Status:
@@ -153,11 +153,7 @@ class Observer:
                 row_age = max(0.0, time.time() - last["finished_at"].timestamp())
         except (NasSweepError, pa.ArrowException, OSError, ValueError, KeyError):
             pass  # none yet, or damaged: its worker will write it anew
-        folder = self.store.root / layout.LEASES / trial_id / holder.token
-        try:
-            beat_age = max(0.0, time.time() - (folder / "heartbeat").stat().st_mtime)
-        except OSError:
-            beat_age = None
+        beat_age = self.store.leases.age(trial_id, holder)
         lost = self.store.leases.expired(trial_id, holder) or (beat_age or 0.0) >= EXPIRY
         epochs = self._epochs(trial_id)
         return Running(trial_id, holder.host, epoch, epochs, row_age, beat_age, lost)

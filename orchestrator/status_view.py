@@ -15,7 +15,7 @@ from orchestrator.status import STATES, UNNAMED, Observer, Running, Status, as_j
 from orchestrator.surface_status import SURFACE_STATES, Measuring
 from orchestrator.words import one_line, span
 from results_schema import layout
-from results_schema.store import LocalStore
+from results_schema.store import Store
 
 EVERY = 2.0
 """Seconds between two looks."""
@@ -55,7 +55,7 @@ def show_status(
                 console.print(line)
 
 
-def lines(status: Status, store: LocalStore, only: Sequence[str] = ()) -> Iterator[Text]:
+def lines(status: Status, store: Store, only: Sequence[str] = ()) -> Iterator[Text]:
     """A line for each experiment and for each trial that is running, failed or asked for."""
     if not status.experiments:
         yield Text("nothing yet: no experiment was launched into this store")

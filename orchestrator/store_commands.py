@@ -11,7 +11,7 @@ import click
 INTERRUPTED = 130
 
 store_option = click.option(
-    "--store", default="results", show_default=True, help="Folder of results."
+    "--store", default="results", show_default=True, help="Folder or s3:// of results."
 )
 yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
 

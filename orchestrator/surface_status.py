@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +16,7 @@ from results_schema.errors import NasSweepError
 from results_schema.failure import recorded
 from results_schema.holder import Holder
 from results_schema.lease import EXPIRY
-from results_schema.store import LocalStore
+from results_schema.store import Store
 
 SURFACE_STATES = ("done", "running", "failed", "cancelled", "owed")
 
@@ -64,7 +63,7 @@ class SurfaceStatus:
         return not left & {"running", "owed"}
 
 
-def look_at_surfaces(store: LocalStore, experiments: Iterable[str]) -> SurfaceStatus:
+def look_at_surfaces(store: Store, experiments: Iterable[str]) -> SurfaceStatus:
     """The surfaces that some experiments want; reads and never fences.
 
     Raises:
@@ -110,7 +109,7 @@ def surfaces_as_json(status: SurfaceStatus) -> Mapping[str, Any]:
     }
 
 
-def _measuring(store: LocalStore, name: str, holder: Holder, of: int) -> Measuring:
+def _measuring(store: Store, name: str, holder: Holder, of: int) -> Measuring:
     points, left = 0, None
     try:
         file = pq.ParquetFile(io.BytesIO(store.get(layout.points(name))))
@@ -119,14 +118,10 @@ def _measuring(store: LocalStore, name: str, holder: Holder, of: int) -> Measuri
         left = sum(seconds) / points * (of - points) if points else None
     except (NasSweepError, pa.ArrowException, OSError, ValueError, KeyError):
         pass  # none yet, or damaged: its worker will write it anew
-    beat = store.root / layout.LEASES / name / holder.token / "heartbeat"
-    try:
-        silent = time.time() - beat.stat().st_mtime >= EXPIRY
-    except OSError:
-        silent = False
+    silent = (store.leases.age(name, holder) or 0.0) >= EXPIRY
     lost = store.leases.expired(name, holder) or silent
     return Measuring(name, holder.host, points, of, left, lost)
 
 
-def _failure(store: LocalStore, name: str) -> dict[str, str]:
+def _failure(store: Store, name: str) -> dict[str, str]:
     return {"surface_id": name, **recorded(store, name), "log": store.locate(layout.log(name))}

@@ -11,7 +11,7 @@ from ray import tune
 from ray.tune.trainable import wrap_function
 
 from results_schema import layout
-from results_schema.store import LocalStore
+from results_schema.store import Store, attach_store
 from results_schema.surface import SurfaceSpec
 from results_schema.trial import TrialSpec
 from workers.attempt import Outcome
@@ -32,9 +32,9 @@ def train_item(config: dict[str, Any]) -> None:
             "launch", "device", "deterministic", "checkpoint_every", "checkpoint_at".
     """
     settings = config["settings"]
-    store = LocalStore(settings["store"])
+    store = attach_store(settings["store"])
     if not store.has(layout.launch(settings["launch"])):
-        unseen = f"this node does not see the store; mount {store.root} on every node"
+        unseen = f"this node does not see the store; every node must reach {store.location}"
         for name in config["names"]:
             _tell(name, Outcome("failed", unseen, kind="machine"))
     elif layout.is_surface(config["names"][0]):
@@ -50,7 +50,7 @@ class NamedItem(wrap_function(train_item)):
         return ", ".join(self.config["names"])
 
 
-def _train(config: dict[str, Any], store: LocalStore) -> None:
+def _train(config: dict[str, Any], store: Store) -> None:
     """Trains a pack; Tune takes reports from the thread that it has started alone."""
     settings = config["settings"]
     train_pack(
@@ -68,7 +68,7 @@ def _train(config: dict[str, Any], store: LocalStore) -> None:
     )
 
 
-def _measure(config: dict[str, Any], store: LocalStore) -> None:
+def _measure(config: dict[str, Any], store: Store) -> None:
     settings, [name], [text] = config["settings"], config["names"], config["specs"]
     outcome = survey(
         SurfaceSpec.from_json(text),
@@ -86,7 +86,7 @@ def _tell(name: str, outcome: Outcome) -> None:
     tune.report({"item": name, **asdict(outcome)})
 
 
-def _asked_to_stop(name: str, store: LocalStore, settings: dict[str, Any]) -> bool:
+def _asked_to_stop(name: str, store: Store, settings: dict[str, Any]) -> bool:
     names = {name, layout.trial_of(name)}
     return any(map(store.has, [layout.stop(settings["launch"]), *map(layout.cancel, names)]))
 

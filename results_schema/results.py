@@ -12,8 +12,8 @@ import pandas as pd
 import pyarrow as pa
 
 from results_schema import layout, tables
-from results_schema.errors import ConfigError, MissingKey, StoreError
-from results_schema.store import LocalStore, Store
+from results_schema.errors import ConfigError
+from results_schema.store import Store, existing_store
 from results_schema.surface_tables import POINTS, SURFACES, WANTED
 
 
@@ -21,21 +21,15 @@ class Results:
     """The results of a store.
 
     Args:
-        location: The store's folder, or the store itself.
+        location: The store's folder or `s3://bucket/prefix`, or the store itself.
 
     Raises:
-        StoreError: There is no such folder.
+        StoreError: There is no store.
     """
 
     def __init__(self, location: str | Path | Store) -> None:
         if isinstance(location, (str, Path)):
-            if not Path(location).is_dir():
-                raise StoreError(
-                    "there is no store here",
-                    where=str(location),
-                    fix="name the folder given to --store, or launch an experiment first",
-                )
-            location = LocalStore(location)
+            location = existing_store(location)
         self.store: Store = location
 
     def experiments(self) -> list[str]:
@@ -161,9 +155,6 @@ class Results:
 
     def _read(self, keys: list[str], schema: pa.Schema) -> pd.DataFrame:
         parts = [schema.empty_table()]
-        for key in keys:
-            try:
-                parts.append(tables.from_parquet(self.store.get(key), schema, key))
-            except MissingKey:
-                continue  # removed since it was listed
+        for key, data in self.store.several(keys):  # but what was removed since it was listed
+            parts.append(tables.from_parquet(data, schema, key))
         return pa.concat_tables(parts, promote_options="permissive").to_pandas()

@@ -1,40 +1,48 @@
 """The store: put, get, list and delete behind everything that is kept.
 
-A put is atomic: the bytes are written aside, on the same file system, and renamed into place, so
-that a reader sees the old file or the new one and never a torn one. A put under a lease is staged
-in the lease's own folder; when the lease has been taken over that folder is gone, the rename
-fails, and the writer learns that it is superseded (`results_schema.lease`). A delete under a lease
-goes the other way: the file is renamed into that folder, and removed there.
+A put is atomic, and one under a lease is done only while the lease holds. There is a store in a
+folder (`results_schema.folder_store`) and one in a bucket (`results_schema.s3.store`).
 """
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import os
-import re
-import uuid
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, overload
 
 from results_schema import layout, surface_tables, tables
-from results_schema.errors import CorruptData, MissingKey, StoreError
-from results_schema.faults import unfit
+from results_schema.errors import MissingKey, StoreError
+from results_schema.folder_store import LocalStore
 from results_schema.lease import Lease, Leases
-from results_schema.links import path_below
+from results_schema.stat import Stat
 
-_KEY = re.compile(f"{layout.NAME}(/{layout.NAME})*")
-_TRIES = 100
-_MISSING = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+__all__ = ["LocalStore", "Store", "attach_store", "existing_store", "find_store", "open_store"]
+
+_S3 = "s3://"
 
 
 class Store(Protocol):
-    """What every store can do. Keys are relative paths with forward slashes (`layout`)."""
+    """What every store can do. Keys are relative paths with forward slashes (`layout`).
 
-    leases: Leases
+    Attributes:
+        location: What opens it again, here or on another machine: a folder or a URL.
+    """
+
+    location: str
+
+    @property
+    def leases(self) -> Leases[Lease]:
+        """Who works on what."""
+        ...
 
     def put(
-        self, key: str, data: bytes, *, lease: Lease | None = None, durable: bool = False
+        self,
+        key: str,
+        data: bytes,
+        *,
+        lease: Lease | None = None,
+        durable: bool = False,
+        final: bool = False,
     ) -> None:
         """Replaces what lies under the key, atomically.
 
@@ -43,6 +51,8 @@ class Store(Protocol):
             data: What.
             lease: If given, write only while this lease holds.
             durable: Whether the bytes must survive a power cut from here on.
+            final: Whether they are the item's last under this key; a store that keeps live bytes
+                from other programs shows them these.
 
         Raises:
             Superseded: The lease has been taken over; nothing was written.
@@ -64,6 +74,14 @@ class Store(Protocol):
         """
         ...
 
+    def several(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+        """Each key with its bytes, in order, as quickly as the store can; missing ones left out.
+
+        Raises:
+            StoreError: Some could not be read.
+        """
+        ...
+
     def has(self, key: str) -> bool:
         """Whether anything lies under the key."""
         ...
@@ -74,6 +92,14 @@ class Store(Protocol):
         What other programs leave there under a name that is no key, such as `.DS_Store`, is
         left out.
         """
+        ...
+
+    def stats(self, prefix: str) -> dict[str, Stat]:
+        """The keys that `list` names, each with what can be told of it unread."""
+        ...
+
+    def stat(self, key: str) -> Stat | None:
+        """What can be told of one key unread; None if nothing lies under it."""
         ...
 
     def delete(self, key: str, *, lease: Lease | None = None) -> None:
@@ -94,126 +120,21 @@ class Store(Protocol):
         ...
 
 
-class LocalStore:
-    """A store in a folder, local or shared (NFS)."""
-
-    def __init__(self, root: str | Path) -> None:
-        self.root = Path(root).absolute()
-        self.leases = Leases(self.root / layout.LEASES)
-
-    def __repr__(self) -> str:
-        return f"LocalStore({str(self.root)!r})"
-
-    def put(
-        self, key: str, data: bytes, *, lease: Lease | None = None, durable: bool = False
-    ) -> None:
-        """See `Store.put`."""
-        target = self._path(key)
-        folder = lease.folder if lease else self.root / ".staging"
-        staged = folder / uuid.uuid4().hex
-        try:
-            grown = _make_folder(folder) if lease is None else []
-            _write(staged, data, durable)
-            grown += _move(staged, target)
-            if durable:
-                for parent in grown:
-                    _sync_folder(parent)
-        except OSError as error:
-            if lease is not None:
-                lease.check(error, staged)
-            with contextlib.suppress(OSError):
-                staged.unlink()
-            raise unfit(error, target) from error
-
-    def get(self, key: str, *, most: int | None = None) -> bytes:
-        """See `Store.get`."""
-        path = self._path(key)
-        try:
-            with path.open("rb") as file:
-                size = os.fstat(file.fileno()).st_size
-                if most is not None and size > most:
-                    raise CorruptData(f"it has {size} bytes, not {most} at most", where=str(path))
-                return file.read()
-        except _MISSING as error:
-            raise MissingKey("nothing is stored here", where=str(path)) from error
-        except OSError as error:
-            raise unfit(error, path) from error
-
-    def has(self, key: str) -> bool:
-        """See `Store.has`."""
-        path = self._path(key)
-        try:
-            return path.is_file()
-        except OSError as error:
-            raise unfit(error, path) from error
-
-    def list(self, prefix: str) -> list[str]:
-        """See `Store.list`."""
-        if not (prefix.endswith("/") and _KEY.fullmatch(prefix[:-1])):
-            raise StoreError(f"{prefix!r} is no folder's key", fix="name one, such as trials/")
-        found: list[str] = []
-        folders = [prefix]
-        while folders:
-            folder = folders.pop()
-            try:
-                with os.scandir(self.root / folder) as entries:
-                    for entry in entries:
-                        key = folder + entry.name
-                        if not _KEY.fullmatch(key):
-                            continue
-                        if entry.is_dir(follow_symlinks=False):
-                            folders.append(key + "/")
-                        else:
-                            found.append(key)
-            except FileNotFoundError:
-                continue
-            except OSError as error:
-                raise unfit(error, self.root / folder) from error
-        return sorted(found)
-
-    def delete(self, key: str, *, lease: Lease | None = None) -> None:
-        """See `Store.delete`."""
-        path = self._path(key)
-        try:
-            if lease is None:
-                path.unlink(missing_ok=True)
-            else:
-                _withdraw(path, lease)
-            if key.count("/") > 1:  # a checkpoint's own folder, left empty; tables keep theirs
-                path.parent.rmdir()
-        except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT):
-                raise unfit(error, path) from error
-
-    def locate(self, key: str) -> str:
-        """See `Store.locate`; relative if it lies below the current folder."""
-        path, here = self._path(key), Path.cwd()
-        return str(path.relative_to(here) if path.is_relative_to(here) else path)
-
-    def _path(self, key: str) -> Path:
-        if not _KEY.fullmatch(key):
-            raise StoreError(
-                f"{key!r} is no key", fix="use names of letters, digits and ._@+- between slashes"
-            )
-        return path_below(self.root, key)
-
-
-def open_store(location: str | Path) -> LocalStore:
+@overload
+def open_store(location: Path) -> LocalStore: ...
+@overload
+def open_store(location: str | Path) -> Store: ...
+def open_store(location: str | Path) -> Store:
     """The store at a location, made ready: its tables exist, if only without rows.
 
     Args:
-        location: A folder, made if it is not there.
+        location: A folder, made if it is not there, or `s3://bucket/prefix`.
 
     Raises:
-        StoreError: It can't be made, read or written, or is no folder path.
+        StoreError: It can't be made, read or written, or is no place for a store.
+        MachineError: It is in a bucket, and this machine lacks the package for it.
     """
-    if "://" in str(location) or not str(location):
-        raise StoreError(
-            "a store is a folder",
-            where=str(location),
-            fix="use --store with a path, such as results",
-        )
-    store = LocalStore(location)
+    store = attach_store(location)
     for folder, schema in (
         (layout.METRICS, tables.METRICS),
         (layout.TRIALS, tables.TRIALS),
@@ -228,63 +149,53 @@ def open_store(location: str | Path) -> LocalStore:
         except MissingKey:
             current = False
         if not current:
-            store.put(layout.schema(folder), empty, durable=True)
+            store.put(layout.schema(folder), empty, durable=True, final=True)
     return store
 
 
-def _write(path: Path, data: bytes, durable: bool) -> None:
-    with path.open("xb") as file:
-        file.write(data)
-        if durable:
-            file.flush()
-            os.fsync(file.fileno())
+@overload
+def existing_store(location: Path) -> LocalStore: ...
+@overload
+def existing_store(location: str | Path) -> Store: ...
+def existing_store(location: str | Path) -> Store:
+    """The store that is at a location; makes and writes nothing.
+
+    Raises:
+        StoreError: There is none, or it can't be read.
+        MachineError: As of `open_store`.
+    """
+    if found := find_store(location):
+        return found
+    raise StoreError(
+        "there is no store here",
+        where=str(location),
+        fix="name the place given to --store, or launch an experiment first",
+    )
 
 
-def _move(staged: Path, target: Path) -> list[Path]:
-    """Renames a file into place and says which folders got a new entry by it."""
-    grown, tries = [target.parent], 0
-    while True:
-        try:
-            grown += _make_folder(target.parent)
-            staged.replace(target)
-            return grown
-        except FileNotFoundError:
-            # A `delete` may have found the folder empty, or a successor may have taken the file.
-            tries += 1
-            if tries == _TRIES or not staged.exists():
-                raise
+def find_store(location: str | Path) -> Store | None:
+    """The same, but None if there is none."""
+    store = attach_store(location)
+    there = store.root.is_dir() if isinstance(store, LocalStore) else store.list(layout.METRICS)
+    return store if there else None
 
 
-def _withdraw(path: Path, lease: Lease) -> None:
-    """Removes a file, if there is one, by way of the lease's folder."""
-    staged = lease.folder / uuid.uuid4().hex
-    try:
-        staged.touch()  # so that no folder, which a rename would carry off, can take its place
-        path.replace(staged)
-    except OSError as error:
-        lease.check(error, staged)
-        if error.errno != errno.ENOENT:
-            raise
-    finally:
-        with contextlib.suppress(OSError):  # what is left goes with the lease
-            staged.unlink()
+def attach_store(location: str | Path) -> Store:
+    """The store at a location, whether or not anything is there yet.
 
+    Raises:
+        StoreError: It is no place for a store.
+        MachineError: As of `open_store`.
+    """
+    where = str(location)
+    if where.startswith(_S3):
+        from results_schema.s3.store import S3Store
 
-def _make_folder(folder: Path) -> list[Path]:
-    """Makes a folder with its parents and says which folders got a new entry by it."""
-    missing = []
-    while not folder.exists():
-        missing.append(folder)
-        folder = folder.parent
-    for path in reversed(missing):
-        with contextlib.suppress(FileExistsError):
-            path.mkdir()
-    return [path.parent for path in missing]
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        return S3Store.at(where)
+    if "://" in where or not where:
+        raise StoreError(
+            "a store is a folder, or a place in a bucket",
+            where=where,
+            fix="use --store with a path, such as results, or with s3://bucket/results",
+        )
+    return LocalStore(location)

@@ -32,7 +32,11 @@ def main(arguments: list[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser(prog="python -m workers.train", description=__doc__)
     parser.add_argument("spec", type=Path, help="the trial's JSON")
-    parser.add_argument("--store", default="results", help="folder of results (default: results)")
+    parser.add_argument(
+        "--store",
+        default="results",
+        help="folder or s3://bucket/prefix of results (default: results)",
+    )
     parser.add_argument("--device", help="cuda, cuda:N or cpu (default: a GPU if there is one)")
     parser.add_argument(
         "--checkpoint-every", type=float, default=60.0, metavar="S", help="seconds (default: 60)"
@@ -44,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         spec = _read(options.spec)
         store = open_store(options.store)
-        print(f"training {spec.trial_id} into {store.root}", flush=True)
+        print(f"training {spec.trial_id} into {store.location}", flush=True)
         with signals.stoppable() as stop:
             outcome = train(
                 spec,
@@ -62,7 +66,7 @@ def main(arguments: list[str] | None = None) -> int:
     if outcome.status == "stopped":
         return _fail(f"interrupted {outcome.reason}; run it again to go on from there", 130)
     if outcome.status == "failed":
-        log = store.root / layout.log(spec.trial_id)
+        log = store.locate(layout.log(spec.trial_id))
         hint = "" if outcome.kind in _EXIT_CODES else f"\n  see {log}"
         return _fail(outcome.reason + hint, _EXIT_CODES.get(outcome.kind, 1))
     print(f"{outcome.status}: {outcome.reason}")

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from results_schema import seal, tables
-from results_schema.errors import MachineError, MissingKey
+from results_schema.errors import MachineError
 from results_schema.store import Store
 
 
@@ -33,20 +33,15 @@ def snapshot(store: Store, folder: str, schema: pa.Schema, to: Path) -> int:
         MachineError: The copy can't be written.
     """
     number = 0
-    # One after the other: threads that check bytes would keep each other waiting for longer.
-    for key in store.list(folder):
-        if key.endswith(".parquet") and (data := _read(store, key, schema)) is not None:
-            _write(to / f"{number:08d}.parquet", data)
-            number += 1
+    keys = [key for key in store.list(folder) if key.endswith(".parquet")]
+    for key, data in store.several(keys):
+        _write(to / f"{number:08d}.parquet", _checked(data, key, schema))
+        number += 1
     return number
 
 
-def _read(store: Store, key: str, schema: pa.Schema) -> bytes | None:
-    """A file's bytes, sound and of the schema; None if it is gone by now."""
-    try:
-        data = store.get(key)
-    except MissingKey:
-        return None
+def _checked(data: bytes, key: str, schema: pa.Schema) -> bytes:
+    """A file's bytes, sound and of the schema."""
     if seal.is_sealed(data) and seal.is_sound(data):
         return data
     # Damaged, which is told now; or another writer's, so that its types may be others.

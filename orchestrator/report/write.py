@@ -19,7 +19,7 @@ from orchestrator.status import Observer
 from results_schema import layout
 from results_schema.errors import ConfigError
 from results_schema.results import Results
-from results_schema.store import LocalStore
+from results_schema.store import Store
 
 LONGEST_NAME = 60
 
@@ -69,14 +69,14 @@ def report(
 
 
 def write_report(
-    store: LocalStore,
+    store: Store,
     names: Sequence[str],
     exhibits: Sequence[Exhibit],
     *,
     to: str | None = None,
     single: bool = False,
-) -> Path:
-    """Writes the report of some experiments; returns the page's file.
+) -> str:
+    """Writes the report of some experiments; returns where its page lies.
 
     Args:
         store: Their store.
@@ -85,16 +85,16 @@ def write_report(
         to: As for `report`.
         single: As for `report`.
     """
-    inside = Path(store.locate(layout.report(report_name(names), INDEX)))
-    target = inside if to is None else Path(to) if single else Path(to) / INDEX
+    inside = store.locate(layout.report(report_name(names), INDEX))
+    target = Path(inside) if to is None else Path(to) if single else Path(to) / INDEX
     gathered = _gather(store, names, exhibits, target.parent)
     files = {target.name: page.to_one_file(gathered)} if single else page.to_files(gathered)
     if to is None:
         for name, data in files.items():
             store.put(layout.report(report_name(names), name), data)
-    else:
-        _write(target.parent, files)
-    return target
+        return inside
+    _write(target.parent, files)
+    return str(target)
 
 
 def report_name(names: Sequence[str]) -> str:
@@ -107,7 +107,7 @@ def report_name(names: Sequence[str]) -> str:
 
 
 def _gather(
-    store: LocalStore, names: Sequence[str], exhibits: Sequence[Exhibit], folder: Path
+    store: Store, names: Sequence[str], exhibits: Sequence[Exhibit], folder: Path
 ) -> page.Contents:
     declared = [read_declared(store, name) for name in names]
     results, status = Results(store), Observer(store).look(list(names))
@@ -118,7 +118,7 @@ def _gather(
         failures=contents.failures(status, folder),
         environments=contents.environments(results, names),
         claims=told(findings(results, names)),
-        store=str(store.root),
+        store=store.location,
     )
 
 

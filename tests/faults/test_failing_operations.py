@@ -15,7 +15,8 @@ from small_trials import COMMIT_ALL, assert_same, small_spec, train_on_few_digit
 from soundness import assert_sound, litter
 
 from results_schema.errors import StoreError
-from results_schema.lease import EXPIRY, Leases
+from results_schema.folder_leases import FolderLeases
+from results_schema.lease import EXPIRY
 from results_schema.store import LocalStore, open_store
 from results_schema.trial import TrialSpec
 from workers.training.loop import Outcome, train
@@ -82,7 +83,7 @@ def goes_on(root: Path, spec: TrialSpec) -> Outcome:
     """
     now = itertools.count(0, EXPIRY)
     store = open_store(root)
-    store.leases = Leases(root / "leases", lambda: next(now))
+    store.leases = FolderLeases(root / "leases", lambda: next(now))
     store.leases.free(spec.trial_id)
     return train(spec, store, device="cpu", checkpointing=COMMIT_ALL)
 

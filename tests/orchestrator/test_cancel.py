@@ -1,5 +1,6 @@
 """Cancelled trials leave off, keep what they trained, and go on when launched anew."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -63,7 +64,7 @@ def test_only_the_requests_for_what_is_launched_are_taken_back(trained):
     assert trained.store.has(layout.stop("launch"))
 
 
-def test_a_worker_commits_its_epoch_and_the_queue_lets_go(tmp_path, monkeypatch):
+def test_a_worker_commits_its_epoch_and_the_queue_lets_go(tmp_path: Path, monkeypatch):
     store, spec = open_store(tmp_path / "results"), small_spec(epochs=50)
     store.put(layout.launch("now"), b"")
     queue = Queue(store)
@@ -95,7 +96,7 @@ def test_a_worker_commits_its_epoch_and_the_queue_lets_go(tmp_path, monkeypatch)
 
 @pytest.mark.long
 @pytest.mark.timeout(300)
-def test_a_running_launch_ends_at_once_and_the_next_one_goes_on(run, tmp_path):
+def test_a_running_launch_ends_at_once_and_the_next_one_goes_on(run, tmp_path: Path):
     experiment = write_experiment(tmp_path, epochs=20, seeds="0, 1")
     ids = [member.spec.trial_id for member in load_experiment(experiment).members()]
     store = open_store(tmp_path / "results")

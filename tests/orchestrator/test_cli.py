@@ -47,7 +47,7 @@ def test_wrong_usage_exits_2_in_plain_words(run, arguments):
 
 
 @pytest.mark.parametrize("store", ["s3://bucket/results", "a-file/results"])
-def test_an_unfit_store_exits_3(run, tmp_path, monkeypatch, store):
+def test_an_unfit_store_exits_3(run, tmp_path: Path, monkeypatch, store):
     monkeypatch.chdir(tmp_path)
     Path("a-file").write_text("in the way")
     code, _, errors = run("launch", FIG9, "--profile", "laptop", "--store", store)
@@ -55,7 +55,7 @@ def test_an_unfit_store_exits_3(run, tmp_path, monkeypatch, store):
     assert store.split("/")[0] in errors
 
 
-def test_without_a_gpu_or_a_profile_nothing_is_launched(run, tmp_path, monkeypatch):
+def test_without_a_gpu_or_a_profile_nothing_is_launched(run, tmp_path: Path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     experiment = write_experiment(tmp_path, epochs=1)
     code, _, errors = run("launch", experiment, "--store", tmp_path / "results")
@@ -82,7 +82,7 @@ def test_a_precision_for_gpus_is_not_launched_on_a_cpu_unasked(
     assert said in errors
 
 
-def test_plan_counts_trials_and_makes_no_store(run, tmp_path):
+def test_plan_counts_trials_and_makes_no_store(run, tmp_path: Path):
     store = tmp_path / "results"
     code, output, _ = run("plan", FIG9, "--store", store)
     assert code == 0
@@ -91,7 +91,7 @@ def test_plan_counts_trials_and_makes_no_store(run, tmp_path):
     assert not store.exists()
 
 
-def test_plan_as_json_names_every_trial(run, tmp_path):
+def test_plan_as_json_names_every_trial(run, tmp_path: Path):
     store = open_store(tmp_path / "results")
     experiment = write_experiment(tmp_path, epochs=1)
     _, output, _ = run("plan", experiment, "--json", "--store", store.root)
@@ -104,7 +104,7 @@ def test_plan_as_json_names_every_trial(run, tmp_path):
     assert plan["experiments"] == {"small": owed}
 
 
-def test_plan_prints_one_trials_spec(run, tmp_path):
+def test_plan_prints_one_trials_spec(run, tmp_path: Path):
     experiment = write_experiment(tmp_path, epochs=1, seeds="7")
     code, output, _ = run("plan", experiment, "--spec", "digits-w3.5")
     assert code == 0

@@ -9,7 +9,7 @@ import pytest
 import torch
 from small_stores import contents
 
-from orchestrator import checks
+from orchestrator import checks, store_checks
 
 MODULE = """NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.54.03  Tue Jun  6 22:20:39 UTC 2023
 GCC version:  gcc version 12.2.0
@@ -49,13 +49,15 @@ def test_what_is_bad_exits_3_and_says_how_to_mend_it(run, tmp_path, local, monke
 
 
 def test_a_store_that_is_not_there_yet_is_not_made(tmp_path):
-    assert checks.check_store(tmp_path / "a/b").verdict == "ok"
+    assert store_checks.check_store(tmp_path / "a/b").verdict == "ok"
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_clock_that_is_off_is_noticed(tmp_path, monkeypatch):
-    monkeypatch.setattr("orchestrator.checks.time.time", lambda: tmp_path.stat().st_mtime - 90)
-    found = checks.check_store(tmp_path)
+    monkeypatch.setattr(
+        "orchestrator.store_checks.time.time", lambda: tmp_path.stat().st_mtime - 90
+    )
+    found = store_checks.check_store(tmp_path)
     assert found.verdict == "bad"
     assert "+90 s" in found.found
 
@@ -67,7 +69,7 @@ def test_a_clock_that_was_never_set_is_noticed(monkeypatch):
 
 
 def test_less_room_than_is_needed_is_told_with_both_amounts(tmp_path):
-    found = checks.check_store(tmp_path, room=10**18)
+    found = store_checks.check_store(tmp_path, room=10**18)
     assert found.verdict == "bad"
     assert "1000000.0 TB may be needed" in found.found
 
@@ -75,7 +77,7 @@ def test_less_room_than_is_needed_is_told_with_both_amounts(tmp_path):
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_read_only_store_is_noticed(tmp_path):
     tmp_path.chmod(0o500)
-    assert checks.check_store(tmp_path).verdict == "bad"
+    assert store_checks.check_store(tmp_path).verdict == "bad"
     tmp_path.chmod(0o700)
 
 

@@ -2,6 +2,7 @@
 
 import signal
 import subprocess
+from pathlib import Path
 
 import pytest
 from sweeps import canonical, finish, started, trained_epochs, undisturbed, wait_for
@@ -16,7 +17,7 @@ EPOCHS = 8
 
 
 @pytest.fixture
-def disk(tmp_path):
+def disk(tmp_path: Path):
     """A file system of four million bytes."""
     folder = tmp_path / "disk"
     folder.mkdir()
@@ -38,7 +39,7 @@ def fill(folder):
     return filler
 
 
-def test_a_launch_pauses_on_a_full_disk_and_goes_on_by_itself(tmp_path, disk):
+def test_a_launch_pauses_on_a_full_disk_and_goes_on_by_itself(tmp_path: Path, disk: Path):
     experiment, store = written(tmp_path, epochs=EPOCHS), open_store(disk / "results")
     options = ("--device", "cpu", "--checkpoint-every", "0.2", "--store", store.root)
     with started("launch", experiment, *options) as sweep:
@@ -60,7 +61,7 @@ def test_a_launch_pauses_on_a_full_disk_and_goes_on_by_itself(tmp_path, disk):
 
 
 @pytest.mark.long
-def test_a_paused_launch_can_be_left(tmp_path, disk):
+def test_a_paused_launch_can_be_left(tmp_path: Path, disk: Path):
     experiment, store = written(tmp_path, epochs=EPOCHS), open_store(disk / "results")
     with started("launch", "--device", "cpu", experiment, "--store", store.root) as sweep:
         wait_for(lambda: trained_epochs(store) >= 1)

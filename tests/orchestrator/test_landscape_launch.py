@@ -2,6 +2,7 @@
 
 import os
 import signal
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -46,7 +47,7 @@ def canonical(store: LocalStore) -> list[pd.DataFrame]:
 
 
 @pytest.fixture(scope="module")
-def reference(tmp_path_factory):
+def reference(tmp_path_factory: pytest.TempPathFactory):
     """The surfaces of a sweep that nothing disturbed, without Ray."""
     folder = tmp_path_factory.mktemp("reference")
     store, loaded = open_store(folder / "results"), load_experiment(written(folder))
@@ -62,7 +63,7 @@ def assert_equal(store, reference):
         pd.testing.assert_frame_equal(found, expected, check_exact=True)
 
 
-def test_surfaces_are_measured_while_other_trials_still_train(tmp_path):
+def test_surfaces_are_measured_while_other_trials_still_train(tmp_path: Path):
     experiment = written(tmp_path, seeds="0, 1, 2, 3, 4, 5")
     store = tmp_path / "results"
     code, output = launch(experiment, "--store", store)
@@ -91,7 +92,7 @@ def measuring(store: LocalStore) -> int:
     return next((by.pid for item, by in held if layout.is_surface(item) and by.pid), 0)
 
 
-def test_killed_workers_and_drivers_leave_no_trace_in_the_surfaces(tmp_path, reference):
+def test_killed_workers_and_drivers_leave_no_trace_in_the_surfaces(tmp_path: Path, reference):
     experiment, store = written(tmp_path), open_store(tmp_path / "results")
     options = ("--device", "cpu", experiment, "--store", store.root)
     with started("launch", *options) as sweep:
@@ -107,7 +108,7 @@ def test_killed_workers_and_drivers_leave_no_trace_in_the_surfaces(tmp_path, ref
 
 
 @pytest.mark.long
-def test_an_interrupted_surface_keeps_its_points(tmp_path, reference):
+def test_an_interrupted_surface_keeps_its_points(tmp_path: Path, reference):
     experiment, store = written(tmp_path), open_store(tmp_path / "results")
     options = ("--device", "cpu", experiment, "--store", store.root)
     with started("launch", *options) as sweep:
@@ -123,7 +124,7 @@ def test_an_interrupted_surface_keeps_its_points(tmp_path, reference):
 
 
 @pytest.mark.long
-def test_surfaces_are_measured_alone_of_what_has_ended(tmp_path, reference):
+def test_surfaces_are_measured_alone_of_what_has_ended(tmp_path: Path, reference):
     experiment, store = written(tmp_path), tmp_path / "results"
     one, *_ = (member.spec.trial_id for member in load_experiment(experiment).members())
     arguments = ("landscape", "--device", "cpu", experiment, "--store", store)
@@ -151,7 +152,7 @@ def test_surfaces_are_measured_alone_of_what_has_ended(tmp_path, reference):
         (("--set", "landscape={}"), "small wants no surfaces"),
     ],
 )
-def test_what_can_not_be_meant_is_told(run, tmp_path, arguments, told):
+def test_what_can_not_be_meant_is_told(run, tmp_path: Path, arguments, told):
     experiment = written(tmp_path)
     code, _, errors = run("landscape", experiment, "--store", tmp_path / "results", *arguments)
     assert code == 2

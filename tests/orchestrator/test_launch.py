@@ -43,7 +43,9 @@ def trial_ids(experiment) -> set[str]:
     return {member.spec.trial_id for member in load_experiment(experiment).members()}
 
 
-def test_a_sweep_trains_everything_draws_its_figure_and_does_nothing_the_second_time(tmp_path):
+def test_a_sweep_trains_everything_draws_its_figure_and_does_nothing_the_second_time(
+    tmp_path: Path,
+):
     experiment = write_experiment(
         tmp_path,
         epochs=2,
@@ -95,7 +97,7 @@ def two_cores():
 
 
 @pytest.mark.usefixtures("two_cores")
-def test_trials_side_by_side_in_one_process_leave_the_same_tables(tmp_path, reference):
+def test_trials_side_by_side_in_one_process_leave_the_same_tables(tmp_path: Path, reference):
     experiment, store = write_experiment(tmp_path, epochs=EPOCHS), open_store(tmp_path / "results")
     code, output = launch(experiment, "--store", store.root, "--pack", "2")
     assert code == 0, output
@@ -106,7 +108,7 @@ def test_trials_side_by_side_in_one_process_leave_the_same_tables(tmp_path, refe
     assert "2 running" in output or "1 running" in output
 
 
-def test_killed_workers_leave_no_trace_in_the_tables(tmp_path, reference):
+def test_killed_workers_leave_no_trace_in_the_tables(tmp_path: Path, reference):
     experiment, store = write_experiment(tmp_path, epochs=EPOCHS), open_store(tmp_path / "results")
     options = ("--device", "cpu", "--checkpoint-every", "0.4", "--store", store.root)
     with started("launch", experiment, *options) as sweep:
@@ -128,7 +130,7 @@ def one_trial_held_back(experiment, store):
         yield
 
 
-def test_a_killed_driver_leaves_what_the_same_command_goes_on_from(tmp_path, reference):
+def test_a_killed_driver_leaves_what_the_same_command_goes_on_from(tmp_path: Path, reference):
     experiment, store = write_experiment(tmp_path, epochs=EPOCHS), open_store(tmp_path / "results")
     options = ("--device", "cpu", "--checkpoint-every", "0.4", "--store", store.root)
     with one_trial_held_back(experiment, store):
@@ -143,7 +145,7 @@ def test_a_killed_driver_leaves_what_the_same_command_goes_on_from(tmp_path, ref
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_stops_cleanly_and_says_how_to_go_on(tmp_path, reference, signum):
+def test_a_signal_stops_cleanly_and_says_how_to_go_on(tmp_path: Path, reference, signum):
     experiment, store = write_experiment(tmp_path, epochs=EPOCHS), open_store(tmp_path / "results")
     with one_trial_held_back(experiment, store):
         with started("launch", "--device", "cpu", experiment, "--store", store.root) as sweep:
@@ -162,7 +164,7 @@ def test_a_signal_stops_cleanly_and_says_how_to_go_on(tmp_path, reference, signu
     assert_equal(store, reference)
 
 
-def test_a_signal_gives_up_an_epoch_of_many_seconds_and_keeps_those_before(tmp_path):
+def test_a_signal_gives_up_an_epoch_of_many_seconds_and_keeps_those_before(tmp_path: Path):
     experiment = write_experiment(tmp_path, epochs=9, seeds="0, 1")
     steps = experiment.read_text().replace("batch_size: 480", "batch_size: 2")
     experiment.write_text(steps.replace("cells: 3", "cells: 8"))
@@ -183,7 +185,7 @@ def test_a_signal_gives_up_an_epoch_of_many_seconds_and_keeps_those_before(tmp_p
 
 
 @pytest.mark.long
-def test_a_second_signal_stops_at_once_and_the_tables_still_end_right(tmp_path, reference):
+def test_a_second_signal_stops_at_once_and_the_tables_still_end_right(tmp_path: Path, reference):
     experiment, store = write_experiment(tmp_path, epochs=EPOCHS), open_store(tmp_path / "results")
     with one_trial_held_back(experiment, store):
         with started("launch", "--device", "cpu", experiment, "--store", store.root) as sweep:
@@ -198,7 +200,7 @@ def test_a_second_signal_stops_at_once_and_the_tables_still_end_right(tmp_path, 
     assert_equal(store, reference)
 
 
-def test_a_failing_trial_spares_the_others_and_is_told_with_its_log(tmp_path):
+def test_a_failing_trial_spares_the_others_and_is_told_with_its_log(tmp_path: Path):
     experiment = write_experiment(tmp_path, datasets="digits, cifar10", epochs=1)
     store, data = tmp_path / "results", tmp_path / "data"
     data.mkdir()
@@ -215,7 +217,7 @@ def test_a_failing_trial_spares_the_others_and_is_told_with_its_log(tmp_path):
     assert all("Traceback" in Path(log).read_text() for log in logs)
 
 
-def test_data_that_can_not_be_had_is_told_before_the_first_trial(tmp_path):
+def test_data_that_can_not_be_had_is_told_before_the_first_trial(tmp_path: Path):
     experiment = write_experiment(tmp_path, datasets="digits, cifar10", epochs=1)
     (tmp_path / CIFAR10.file).write_bytes(b"no archive")
     store = tmp_path / "results"
@@ -226,7 +228,7 @@ def test_data_that_can_not_be_had_is_told_before_the_first_trial(tmp_path):
     assert Results(store).trials().empty
 
 
-def test_two_launches_on_one_store_share_the_work(tmp_path, reference):
+def test_two_launches_on_one_store_share_the_work(tmp_path: Path, reference):
     experiment, store = write_experiment(tmp_path, epochs=EPOCHS), open_store(tmp_path / "results")
     arguments = ("launch", "--device", "cpu", experiment, "--store", store.root)
     with started(*arguments) as one, started(*arguments) as other:

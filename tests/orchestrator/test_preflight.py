@@ -45,7 +45,7 @@ def test_kept_checkpoints_take_room_too():
     assert every < one < 2 * every + 56 * 40_000
 
 
-def test_a_sound_machine_passes_within_a_second_and_the_store_stays_as_it_was(tmp_path):
+def test_a_sound_machine_passes_within_a_second_and_the_store_stays_as_it_was(tmp_path: Path):
     store = open_store(tmp_path / "results")
     before, start = sorted(store.root.rglob("*")), time.perf_counter()
     preflight.check(plan_of(), store, device="cpu", address=None)
@@ -54,27 +54,27 @@ def test_a_sound_machine_passes_within_a_second_and_the_store_stays_as_it_was(tm
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
-def test_a_gpu_that_is_not_there_is_told_before_ray_starts(tmp_path):
+def test_a_gpu_that_is_not_there_is_told_before_ray_starts(tmp_path: Path):
     store = open_store(tmp_path / "results")
     with pytest.raises(MachineError, match="--device cuda: no CUDA GPU is visible"):
         preflight.check(plan_of(), store, device="cuda", address=None)
     preflight.check(plan_of(), store, device="cuda", address="head:6379")
 
 
-def test_data_that_can_not_be_had_is_told(tmp_path, monkeypatch):
+def test_data_that_can_not_be_had_is_told(tmp_path: Path, monkeypatch):
     monkeypatch.setenv("NAS_SWEEP_DATA", str(tmp_path))
     (tmp_path / CIFAR10.file).write_bytes(b"no archive")
     with pytest.raises(DataError, match="is incomplete"):
         preflight.check(plan_of(None), open_store(tmp_path / "r"), device="cpu", address=None)
 
 
-def test_a_wrong_clock_is_told(tmp_path, monkeypatch):
+def test_a_wrong_clock_is_told(tmp_path: Path, monkeypatch):
     monkeypatch.setattr("orchestrator.checks.time.gmtime", lambda: time.struct_time(9 * [0]))
     with pytest.raises(MachineError, match="clock: it says"):
         preflight.check(plan_of(), open_store(tmp_path / "r"), device="cpu", address=None)
 
 
-def test_a_store_without_room_is_told_with_what_it_needs(tmp_path, run):
+def test_a_store_without_room_is_told_with_what_it_needs(tmp_path: Path, run):
     folder = tmp_path / "disk"
     folder.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", "size=1000000", "none", str(folder)]
@@ -94,7 +94,7 @@ def test_a_store_without_room_is_told_with_what_it_needs(tmp_path, run):
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-def test_a_plan_tells_the_disk_it_takes(run, tmp_path, monkeypatch):
+def test_a_plan_tells_the_disk_it_takes(run, tmp_path: Path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     _, output, _ = run("plan", EXPERIMENTS / "fig9.yaml")
     assert "and up to 1." in output

@@ -9,7 +9,8 @@ from orchestrator.queue import ATTEMPTS
 from results_schema import layout, tables
 from results_schema.errors import StoreError
 from results_schema.failure import Failure
-from results_schema.lease import EXPIRY, Leases
+from results_schema.folder_leases import FolderLeases
+from results_schema.lease import EXPIRY
 from results_schema.store import open_store
 
 
@@ -188,7 +189,7 @@ def test_a_stopped_queue_offers_nothing_and_forgets_nothing(store):
 
 def test_a_worker_lost_on_another_machine_is_replaced_when_its_lease_expires(store):
     queue, clock = make(store, 1)
-    store.leases = Leases(store.root / layout.LEASES, clock)
+    store.leases = FolderLeases(store.root / layout.LEASES, clock)
     lease = store.leases.take(spec(0).trial_id)
     assert lease is not None
     beat = lease.folder / "heartbeat"

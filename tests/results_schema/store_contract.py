@@ -42,33 +42,37 @@ NO_KEYS = [
 ]
 
 
+# One store serves all examples, of which each begins and ends with nothing in it.
+ONE_STORE = [HealthCheck.function_scoped_fixture, HealthCheck.differing_executors]
+
+
+def assert_it_holds(store: Store, operations: list[tuple[str, bytes | None]]) -> None:
+    expected: dict[str, bytes] = {}
+    for key, data in operations:
+        if data is None:
+            store.delete(key)
+            expected.pop(key, None)
+        else:
+            store.put(key, data)
+            expected[key] = data
+    assert store.list("a/") + store.list("b/") == sorted(expected)
+    assert {key: store.get(key) for key in expected} == expected
+    assert all(store.has(key) == (key in expected) for key, _ in operations)
+    for key in expected:
+        store.delete(key)
+    assert store.list("a/") == store.list("b/") == []
+
+
 class StoreContract:
-    @settings(
-        max_examples=50,
-        # One store serves all examples, of which each begins and ends with nothing in it.
-        suppress_health_check=[
-            HealthCheck.function_scoped_fixture,
-            HealthCheck.differing_executors,
-        ],
-    )
+    # How often writers write, write at once, and come and go: fewer where each takes its time.
+    writes, meetings, repeats = 100, 20, 200
+
+    @settings(max_examples=50, suppress_health_check=ONE_STORE)
     @given(operations)
     def test_it_holds_what_was_put_last_and_not_deleted(
         self, store: Store, operations: list[tuple[str, bytes | None]]
     ):
-        expected: dict[str, bytes] = {}
-        for key, data in operations:
-            if data is None:
-                store.delete(key)
-                expected.pop(key, None)
-            else:
-                store.put(key, data)
-                expected[key] = data
-        assert store.list("a/") + store.list("b/") == sorted(expected)
-        assert {key: store.get(key) for key in expected} == expected
-        assert all(store.has(key) == (key in expected) for key, _ in operations)
-        for key in expected:
-            store.delete(key)
-        assert store.list("a/") == store.list("b/") == []
+        assert_it_holds(store, operations)
 
     def test_bytes_come_back_whatever_they_are(self, store: Store):
         for data in (b"", b"\0", b"\r\n", bytes(range(256)) * 10_000):
@@ -174,7 +178,7 @@ class StoreContract:
         with ThreadPoolExecutor() as threads:
             readers = [threads.submit(read) for _ in range(3)]
             try:
-                for number in range(100):
+                for number in range(self.writes):
                     store.put(SAMPLE, bytes([number]) * 100_000)
             finally:
                 done.set()
@@ -182,7 +186,7 @@ class StoreContract:
 
     def test_of_several_writers_one_has_the_last_word(self, store: Store):
         def write(number: int) -> None:
-            for _ in range(20):
+            for _ in range(self.meetings):
                 store.put(SAMPLE, bytes([number]) * 50_000)
 
         with ThreadPoolExecutor() as threads:
@@ -191,7 +195,7 @@ class StoreContract:
 
     def test_a_put_does_not_fail_because_its_neighbour_is_deleted(self, store: Store):
         def come_and_go(key: str) -> None:
-            for _ in range(200):
+            for _ in range(self.repeats):
                 store.put(key, b"x")
                 assert store.get(key) == b"x"
                 store.delete(key)

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 from contenders import contender, contenders
 
+from results_schema import folder_store as store_module
 from results_schema import holder as holder_module
 from results_schema import lease as leases_module
-from results_schema import store as store_module
 from results_schema.errors import Superseded
-from results_schema.lease import EXPIRY, Lease, Leases
+from results_schema.folder_leases import FolderLease, FolderLeases
+from results_schema.lease import EXPIRY
 from results_schema.store import LocalStore
 
 ITEM = "cifar10-w2.5d3-lr0.025-s0-0123456789"
@@ -37,17 +38,17 @@ def clock() -> Clock:
 @pytest.fixture
 def store(tmp_path: Path, clock: Clock) -> LocalStore:
     store = LocalStore(tmp_path)
-    store.leases = Leases(tmp_path / "leases", clock)
+    store.leases = FolderLeases(tmp_path / "leases", clock)
     return store
 
 
-def take(store: LocalStore, item: str = ITEM, token: str | None = None) -> Lease:
+def take(store: LocalStore, item: str = ITEM, token: str | None = None) -> FolderLease:
     lease = store.leases.take(item, token)
     assert lease is not None
     return lease
 
 
-def take_elsewhere(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> Lease:
+def take_elsewhere(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> FolderLease:
     """A lease whose holder runs on another machine, where nobody here can see it."""
     with monkeypatch.context() as patch:
         patch.setattr(holder_module, "_machine", lambda: "another machine")
@@ -65,7 +66,7 @@ def test_an_item_is_held_by_one_and_free_again_after_release(store: LocalStore):
     assert not store.leases.free(ITEM)
     [holder] = store.leases.holders(ITEM)
     assert store.leases.held() == {ITEM: holder}
-    assert (holder.pid, holder.dead, holder.token) == (os.getpid(), False, lease.folder.name)
+    assert (holder.pid, holder.dead, holder.token) == (os.getpid(), False, lease.token)
     lease.release()
     assert store.leases.held() == {}
     assert store.leases.free(ITEM)
@@ -214,14 +215,14 @@ def test_fencing_stops_a_holder_that_writes_and_beats_without_pause(store: Local
         lease = take(store)
         ended: list[str] = []
 
-        def write(lease: Lease = lease, ended: list[str] = ended) -> None:
+        def write(lease: FolderLease = lease, ended: list[str] = ended) -> None:
             try:
                 while True:
                     store.put(KEY, b"x", lease=lease)
             except Superseded:
                 ended.append("writer")
 
-        def beat(lease: Lease = lease, ended: list[str] = ended) -> None:
+        def beat(lease: FolderLease = lease, ended: list[str] = ended) -> None:
             while lease.beat():
                 pass
             ended.append("heart")
@@ -230,7 +231,7 @@ def test_fencing_stops_a_holder_that_writes_and_beats_without_pause(store: Local
         for thread in threads:
             thread.start()
         time.sleep(number / 5000)
-        store.leases.fence(ITEM, lease.folder.name)
+        store.leases.fence(ITEM, lease.token)
         assert store.leases.free(ITEM)
         for thread in threads:
             thread.join(10)
@@ -256,7 +257,7 @@ def test_an_observer_remembers_the_clock_of_each_item_apart(
 ):
     with monkeypatch.context() as patch:
         patch.setattr(holder_module, "_machine", lambda: "another machine")
-        elsewhere = Leases(store.root / "leases")
+        elsewhere = FolderLeases(store.root / "leases")
         assert elsewhere.take("a")
         assert not store.leases.free("a")
         clock.now += EXPIRY

@@ -6,7 +6,8 @@ import pytest
 
 from results_schema import holder as holder_module
 from results_schema.errors import StoreError
-from results_schema.lease import EXPIRY, Lease, Leases
+from results_schema.folder_leases import FolderLease, FolderLeases
+from results_schema.lease import EXPIRY
 from results_schema.store import LocalStore
 
 ITEM = "cifar10-w2.5d3-lr0.025-s0-0123456789"
@@ -29,11 +30,11 @@ def clock() -> Clock:
 @pytest.fixture
 def store(tmp_path: Path, clock: Clock) -> LocalStore:
     store = LocalStore(tmp_path)
-    store.leases = Leases(tmp_path / "leases", clock)
+    store.leases = FolderLeases(tmp_path / "leases", clock)
     return store
 
 
-def take(store: LocalStore, item: str = ITEM, token: str | None = None) -> Lease:
+def take(store: LocalStore, item: str = ITEM, token: str | None = None) -> FolderLease:
     lease = store.leases.take(item, token)
     assert lease is not None
     return lease

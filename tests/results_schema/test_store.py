@@ -131,7 +131,7 @@ def test_a_durable_put_syncs_the_file_before_the_rename_and_the_folders_after(
 def test_who_has_lost_the_lease_makes_no_folder_either(store: LocalStore):
     lease = store.leases.take(TRIAL)
     assert lease is not None
-    store.leases.fence(TRIAL, lease.folder.name)
+    store.leases.fence(TRIAL, lease.token)
     with pytest.raises(Superseded):
         store.put(layout.state(TRIAL, 1), b"", lease=lease)
     assert not (store.root / "checkpoints").exists()

@@ -1,6 +1,6 @@
 """A worker of the lease's tests, in a process of its own: does what its input says, line by line.
 
-python contender.py ROOT [BEAT [EXPIRY]]
+python contender.py STORE [BEAT [EXPIRY]]
 """
 
 import random
@@ -10,10 +10,10 @@ import time
 from results_schema import lease as leases
 from results_schema.errors import MissingKey, Superseded
 from results_schema.lease import Lease
-from results_schema.store import LocalStore
+from results_schema.store import Store, attach_store
 
 
-def put(store: LocalStore, lease: Lease, key: str, text: str) -> str:
+def put(store: Store, lease: Lease, key: str, text: str) -> str:
     try:
         store.put(key, text.encode(), lease=lease)
     except Superseded:
@@ -21,14 +21,14 @@ def put(store: LocalStore, lease: Lease, key: str, text: str) -> str:
     return "written"
 
 
-def take_all(store: LocalStore, items: list[str], start: float) -> list[str]:
+def take_all(store: Store, items: list[str], start: float) -> list[str]:
     """Takes what it can from the moment `start` on; returns the items taken."""
     while time.time() < start:
         pass
     return [item for item in items if store.leases.take(item)]
 
 
-def count(store: LocalStore, item: str, key: str, rounds: int) -> tuple[int, int]:
+def count(store: Store, item: str, key: str, rounds: int) -> tuple[int, int]:
     """Adds one to a counter so often, each time under the lease, and dawdles over it.
 
     Returns:
@@ -61,7 +61,7 @@ def count(store: LocalStore, item: str, key: str, rounds: int) -> tuple[int, int
 
 
 def main() -> None:
-    store = LocalStore(sys.argv[1])
+    store = attach_store(sys.argv[1])
     leases.BEAT = float(sys.argv[2]) if len(sys.argv) > 2 else leases.BEAT
     leases.EXPIRY = float(sys.argv[3]) if len(sys.argv) > 3 else leases.EXPIRY
     lease = None

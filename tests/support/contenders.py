@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from results_schema.store import LocalStore
+from results_schema.store import Store
 
 CONTENDER = Path(__file__).with_name("contender.py")
 
@@ -16,8 +16,8 @@ CONTENDER = Path(__file__).with_name("contender.py")
 class Contender:
     """A process that takes and uses leases as it is told."""
 
-    def __init__(self, store: LocalStore, *settings: float) -> None:
-        command = [sys.executable, str(CONTENDER), str(store.root), *map(str, settings)]
+    def __init__(self, store: Store, *settings: float) -> None:
+        command = [sys.executable, str(CONTENDER), store.location, *map(str, settings)]
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -40,7 +40,7 @@ class Contender:
 
 
 @contextmanager
-def contenders(store: LocalStore, number: int, *settings: float) -> Iterator[list[Contender]]:
+def contenders(store: Store, number: int, *settings: float) -> Iterator[list[Contender]]:
     started = [Contender(store, *settings) for _ in range(number)]
     try:
         assert {contender.hear() for contender in started} == {"ready"}
@@ -51,6 +51,6 @@ def contenders(store: LocalStore, number: int, *settings: float) -> Iterator[lis
 
 
 @contextmanager
-def contender(store: LocalStore, *settings: float) -> Iterator[Contender]:
+def contender(store: Store, *settings: float) -> Iterator[Contender]:
     with contenders(store, 1, *settings) as started:
         yield started[0]

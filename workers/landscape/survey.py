@@ -117,7 +117,7 @@ class _Survey:
         except Stopped:
             self._publish()
             return "stopped", f"after {len(self.rows)} of {spec.rows * spec.columns} points"
-        self._publish()
+        self._publish(final=True)
         reason = f"measured {len(self.rows)} points"
         return self._end("done", reason, found, trained, len(labels), provenance)
 
@@ -165,9 +165,9 @@ class _Survey:
             self.log.say(f"the points are damaged and measured anew: {error}")
             return []
 
-    def _publish(self) -> None:
-        data = tables.to_parquet(self.rows, POINTS)
-        self.store.put(layout.points(self.spec.surface_id), data, lease=self.lease, durable=True)
+    def _publish(self, *, final: bool = False) -> None:
+        key, data = layout.points(self.spec.surface_id), tables.to_parquet(self.rows, POINTS)
+        self.store.put(key, data, lease=self.lease, durable=True, final=final)
         self.log.say(f"{len(self.rows)} of {self.spec.rows * self.spec.columns} points")
         self.log.flush()
 
@@ -208,9 +208,8 @@ class _Survey:
         store.delete(layout.failure(spec.surface_id), lease=self.lease)
         self.log.say(f"{status}: {reason}")
         self.log.flush()
-        store.put(
-            layout.surface(spec.surface_id), tables.to_parquet([row], SURFACES), lease=self.lease
-        )
+        data = tables.to_parquet([row], SURFACES)
+        store.put(layout.surface(spec.surface_id), data, lease=self.lease, final=True)
         return status, reason
 
 

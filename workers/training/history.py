@@ -82,8 +82,9 @@ class History:
             self._prune(KEPT)
 
     def close(self) -> None:
-        """Keeps the last checkpoint and those named, now or by an earlier launch."""
+        """Keeps the last checkpoint and those named, and publishes the rows as the last ones."""
         self._prune(1)
+        self._publish(final=True)
 
     def _mark(self) -> None:
         self._committed, self._clock = len(self.rows), time.monotonic()
@@ -98,7 +99,7 @@ class History:
             kept=kept,
         )
 
-    def _publish(self) -> None:
+    def _publish(self, *, final: bool = False) -> None:
         """Replaces the rows in the table; a reader sees all of them or the ones before."""
         data = tables.to_parquet(self.rows, tables.METRICS)
-        self._store.put(layout.metrics(self._trial_id), data, lease=self._lease)
+        self._store.put(layout.metrics(self._trial_id), data, lease=self._lease, final=final)

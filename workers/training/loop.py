@@ -174,7 +174,7 @@ class _Training:
         self.log.say(f"{row['status']}: {row['exit_reason']}")
         self.log.flush()
         data = tables.to_parquet([row], tables.TRIALS)
-        store.put(layout.trial(trial_id), data, lease=self.lease)
+        store.put(layout.trial(trial_id), data, lease=self.lease, final=True)
         # The trial has ended: a small file left over is no reason to call it failed.
         with contextlib.suppress(StoreError):
             store.delete(layout.attempts(trial_id), lease=self.lease)

@@ -213,7 +213,7 @@ def test_epochs_are_ordered_as_numbers(store: LocalStore):
 
 def test_a_fenced_worker_commits_nothing(store: LocalStore, lease: Lease):
     checkpoint.save(store, lease, ID, example(1))
-    store.leases.fence(ID, lease.folder.name)
+    store.leases.fence(ID, lease.token)
     with pytest.raises(Superseded):
         checkpoint.save(store, lease, ID, example(2))
     assert checkpoint.epochs(store, ID) == [1]
@@ -226,7 +226,7 @@ def test_a_worker_fenced_between_tensors_and_state_commits_nothing(
 
     def put_and_lose(key: str, data: bytes, **options: Any) -> None:
         put(key, data, **options)
-        store.leases.fence(ID, lease.folder.name)
+        store.leases.fence(ID, lease.token)
 
     monkeypatch.setattr(store, "put", put_and_lose)
     with pytest.raises(Superseded):

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -111,11 +112,9 @@ class FailingStore(LocalStore):
         super().__init__(root)
         self.failing, self.error, self.calls = failing, error, 0
 
-    def put(
-        self, key: str, data: bytes, *, lease: Lease | None = None, durable: bool = False
-    ) -> None:
+    def put(self, key: str, data: bytes, **how: Any) -> None:
         self._count()
-        super().put(key, data, lease=lease, durable=durable)
+        super().put(key, data, **how)
 
     def delete(self, key: str, *, lease: Lease | None = None) -> None:
         self._count()

@@ -1,0 +1,162 @@
+"""Leases in a bucket: a lease on item X is a block `leases/X/<number>`, and the next one ends it.
+
+It is taken by creating the number after an empty block, which succeeds for one taker alone, and
+given back or fenced by creating the number after it, empty. A holder looks, before it writes
+anything, whether its number has been passed (`BucketLease.check`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+from results_schema import foreign_json, layout
+from results_schema.errors import StoreError, Superseded
+from results_schema.holder import Holder
+from results_schema.lease import Lease, Leases, checked
+from results_schema.s3.blocks import Block, Blocks, name, newest_of
+from results_schema.s3.bucket import Bucket, Entry
+
+_BEAT = ".beat"
+
+
+class BucketLease(Lease):
+    """A held lease, known by its number.
+
+    Attributes:
+        numbers: The newest block of each key that the holder has written.
+    """
+
+    def __init__(self, bucket: Bucket, item: str, number: int, holder: Holder) -> None:
+        super().__init__(item, holder)
+        self.numbers: dict[str, int] = {}
+        self._bucket, self._blocks = bucket, Blocks(bucket)
+        self._row, self._number = _row(item), number
+        self._beats = 0
+
+    @property
+    def lost(self) -> bool:
+        """Whether its number has been passed."""
+        return self._blocks.passed(self._row, self._number)
+
+    def check(self) -> None:
+        """Returns if the lease holds.
+
+        Raises:
+            Superseded: It is lost.
+        """
+        if self.lost:
+            raise Superseded(f"another worker has taken over {self.item}")
+
+    def beat(self) -> bool:
+        """See `Lease.beat`."""
+        self._beats += 1
+        text = replace(self._holder, beat=self._beats).to_json()
+        try:
+            if self.lost:
+                return False
+            self._bucket.put(name(self._row, self._number) + _BEAT, text.encode())
+        except StoreError:
+            pass  # the store may answer again before the lease expires
+        return True
+
+    def release(self) -> None:
+        """See `Lease.release`."""
+        with contextlib.suppress(StoreError):
+            _end(self._bucket, self._blocks, self._row, self._number)
+
+
+class BucketLeases(Leases[BucketLease]):
+    """All leases of a store in a bucket.
+
+    Args:
+        bucket: Of the store.
+        clock: Gives the observer's time, in seconds.
+    """
+
+    def __init__(self, bucket: Bucket, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(clock)
+        self._bucket, self._blocks = bucket, Blocks(bucket)
+
+    def holders(self, item: str) -> list[Holder]:
+        """See `Leases.holders`."""
+        found = self._held(self._bucket.list(_row(checked(item)))).get(item)
+        return [found[1]] if found else []
+
+    def held(self) -> dict[str, Holder]:
+        """See `Leases.held`."""
+        found = self._held(self._bucket.list(layout.LEASES))
+        return {item: holder for item, (_, holder) in found.items()}
+
+    def age(self, item: str, holder: Holder) -> float | None:
+        """See `Leases.age`."""
+        entries = list(self._bucket.list(_row(checked(item))))
+        block = newest_of(entries).get(_row(item))
+        if block is None or not block.alive:
+            return None
+        start = name(_row(item), block.number)
+        return min(entry.age for entry in entries if entry.name.startswith(start))
+
+    def fence(self, item: str, token: str) -> None:
+        """See `Leases.fence`."""
+        if token in ("", ".", "..") or "/" in token:
+            raise StoreError(f"{token!r} names no lease")
+        row = _row(checked(item))
+        number, holder = self._held(self._bucket.list(row)).get(item, (0, None))
+        if holder and holder.token == token:
+            _end(self._bucket, self._blocks, row, number)
+        self._seen.pop((item, token), None)
+
+    def _held(self, listed: Iterable[Entry]) -> dict[str, tuple[int, Holder]]:
+        """Number and holder of each held item among some sorted objects."""
+        entries = list(listed)
+        beats = {entry.name for entry in entries if entry.name.endswith(_BEAT)}
+        found = {}
+        for row, block in newest_of(entries).items():
+            if block.alive:
+                start = name(row, block.number)
+                read = self._bucket.get(start + _BEAT) if start + _BEAT in beats else None
+                if read := read or self._bucket.get(start):  # else given back since it was listed
+                    found[_item(row)] = block.number, _read(read[0], block.number)
+        return found
+
+    def _place(self, item: str, holder: Holder) -> BucketLease | None:
+        row = _row(checked(item))
+        entries = list(self._bucket.list(row))
+        newest = newest_of(entries).get(row, Block(0))
+        number = newest.number + 1
+        if newest.alive or not self._blocks.create(row, number, holder.to_json().encode()):
+            return None
+        lease = BucketLease(self._bucket, item, number, holder)
+        if lease.lost:  # it was taken, given back and taken again since the list
+            self._blocks.remove(row, [number])
+            return None
+        with contextlib.suppress(StoreError):
+            self._bucket.remove(entry.name for entry in entries)
+        return lease
+
+
+def _row(item: str) -> str:
+    return f"{layout.LEASES}{item}/"
+
+
+def _item(row: str) -> str:
+    return row.removeprefix(layout.LEASES)[:-1]
+
+
+def _read(text: bytes, number: int) -> Holder:
+    """The holder; known by the lease's number alone if the text is damaged."""
+    try:
+        token = foreign_json.read(text)["token"]
+        return Holder.from_json(text, checked(token))
+    except (ValueError, TypeError, KeyError, StoreError):
+        return Holder.from_json(b"", f"unknown-{number}")
+
+
+def _end(bucket: Bucket, blocks: Blocks, row: str, number: int) -> None:
+    """Creates the number after a lease's, and removes the lease; does nothing to a successor's."""
+    blocks.end(row, number + 1)
+    start = name(row, number)
+    bucket.remove([start, start + _BEAT])
