@@ -22,6 +22,7 @@ from results_schema import layout
 from results_schema.errors import CorruptData, MissingKey
 from results_schema.faults import unfit
 from results_schema.folder_leases import FolderLease, FolderLeases
+from results_schema.keys import checked_key, folder_key, is_key
 from results_schema.lease import Lease
 from results_schema.links import path_below
 from results_schema.stat import Stat
@@ -122,14 +123,14 @@ class LocalStore:
         return _stat(told) if stat.S_ISREG(told.st_mode) else None
 
     def _below(self, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
-        folders = [layout.folder(prefix)]
+        folders = [folder_key(prefix)]
         while folders:
             folder = folders.pop()
             try:
                 with os.scandir(self.root / folder) as entries:
                     for entry in entries:
                         key = folder + entry.name
-                        if not layout.is_key(key):
+                        if not is_key(key):
                             continue
                         if entry.is_dir(follow_symlinks=False):
                             folders.append(key + "/")
@@ -160,7 +161,7 @@ class LocalStore:
         return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
     def _path(self, key: str) -> Path:
-        return path_below(self.root, layout.checked(key))
+        return path_below(self.root, checked_key(key))
 
 
 def _of_folder(lease: Lease | None) -> FolderLease | None:

@@ -5,10 +5,6 @@ A key is a relative path with forward slashes. Items (trials, surfaces) are name
 
 from __future__ import annotations
 
-import re
-
-from results_schema.errors import StoreError
-
 METRICS = "metrics/"
 TRIALS = "trials/"
 MEMBERS = "members/"
@@ -32,37 +28,6 @@ NAME = r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,254}"
 
 LEASED = (METRICS, TRIALS, SURFACES, POINTS, CHECKPOINTS, FAILURES, LOGS)
 """Folders of what workers write under the leases of items."""
-
-_KEY = re.compile(f"{NAME}(/{NAME})*")
-
-
-def is_key(key: str) -> bool:
-    """Whether it is a relative path that can't lead out of a store."""
-    return _KEY.fullmatch(key) is not None
-
-
-def checked(key: str) -> str:
-    """The key.
-
-    Raises:
-        StoreError: It is none.
-    """
-    if not is_key(key):
-        raise StoreError(
-            f"{key!r} is no key", fix="use names of letters, digits and ._@+- between slashes"
-        )
-    return key
-
-
-def folder(prefix: str) -> str:
-    """The key of a folder, which ends in a slash.
-
-    Raises:
-        StoreError: It is none.
-    """
-    if not (prefix.endswith("/") and is_key(prefix[:-1])):
-        raise StoreError(f"{prefix!r} is no folder's key", fix="name one, such as trials/")
-    return prefix
 
 
 def schema(table: str) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from results_schema import layout
 from results_schema.errors import StoreError
+from results_schema.keys import is_key
 
 _ADDRESS = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(.*))?", re.DOTALL)
 
@@ -33,7 +33,7 @@ class Address:
         """
         found = _ADDRESS.fullmatch(url)
         prefix = (found[2] or "").rstrip("/") if found else ""
-        if not found or (prefix and not layout.is_key(prefix)):
+        if not found or (prefix and not is_key(prefix)):
             raise StoreError(
                 "this names no place in a bucket",
                 where="--store s3://…",

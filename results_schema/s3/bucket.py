@@ -5,6 +5,7 @@ This is the only room that imports boto3, and only once a store in a bucket is o
 
 from __future__ import annotations
 
+import contextlib
 import time
 import uuid
 from collections.abc import Iterable, Iterator
@@ -179,7 +180,8 @@ class Bucket:
             if code_of(error) in _MISSING:
                 return None
             raise
-        with found["Body"] as body:
+        # As a context of its own it would give the bare stream, which checks nothing.
+        with contextlib.closing(found["Body"]) as body:
             size = found["ContentLength"]
             if most is not None and size > most:
                 raise CorruptData(

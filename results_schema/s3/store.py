@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from results_schema import layout
 from results_schema.errors import CorruptData, MissingKey, StoreError
+from results_schema.keys import checked_key, folder_key, is_key
 from results_schema.lease import Lease
 from results_schema.s3.address import Address
 from results_schema.s3.blocks import Block, Blocks
@@ -67,7 +68,7 @@ class S3Store:
                 fix="keep a store of such networks in a folder",
             )
         held = _of_bucket(lease)
-        if not _is_leased(layout.checked(key)):
+        if not _is_leased(checked_key(key)):
             if held:
                 held.check()
             self.bucket.put(key, data)
@@ -80,7 +81,7 @@ class S3Store:
 
     def get(self, key: str, *, most: int | None = None) -> bytes:
         """See `Store.get`."""
-        if _is_leased(layout.checked(key)):
+        if _is_leased(checked_key(key)):
             return self._read(key, self._blocks.newest(_row(key)), most)
         found = self.bucket.get(key, most=most)
         if found is None:
@@ -89,7 +90,7 @@ class S3Store:
 
     def several(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes]]:
         """See `Store.several`."""
-        asked = [layout.checked(key) for key in keys]
+        asked = [checked_key(key) for key in keys]
         folders = {_folder(key) for key in asked if _is_leased(key)} if len(asked) > 1 else set()
         listed = {
             _key(row): block
@@ -118,7 +119,7 @@ class S3Store:
 
     def stats(self, prefix: str) -> dict[str, Stat]:
         """See `Store.stats`."""
-        if _is_leased(layout.folder(prefix)):
+        if _is_leased(folder_key(prefix)):
             rows = self._blocks.below(BLOCKS + prefix)
             found = {_key(row): block.entry for row, block in rows.items() if block.alive}
         else:
@@ -126,12 +127,12 @@ class S3Store:
         return {
             key: _stat(entry)
             for key, entry in sorted(found.items())
-            if entry is not None and layout.is_key(key)
+            if entry is not None and is_key(key)
         }
 
     def stat(self, key: str) -> Stat | None:
         """See `Store.stat`."""
-        if _is_leased(layout.checked(key)):
+        if _is_leased(checked_key(key)):
             block = self._blocks.newest(_row(key))
             return _stat(block.entry) if block.alive and block.entry else None
         entry = next(self.bucket.list(key, flat=True), None)  # what only begins so sorts behind it
@@ -142,7 +143,7 @@ class S3Store:
         held = _of_bucket(lease)
         if held:
             held.check()
-        if not _is_leased(layout.checked(key)):
+        if not _is_leased(checked_key(key)):
             self.bucket.remove([key])
             return
         if self._blocks.newest(_row(key)).alive:
@@ -152,7 +153,7 @@ class S3Store:
 
     def locate(self, key: str) -> str:
         """See `Store.locate`; of a leased key, where its blocks lie: the last one counts."""
-        return f"{self.location}/{_row(key) if _is_leased(layout.checked(key)) else key}"
+        return f"{self.location}/{_row(key) if _is_leased(checked_key(key)) else key}"
 
     def _append(
         self, key: str, lease: BucketLease | None, create: Callable[[str, int], bool]

@@ -1,0 +1,83 @@
+"""A bucket behind a network that refuses and cuts off: nothing is lost and nothing done twice."""
+
+import pytest
+from rough_network import Roughness, rough_network
+
+from results_schema.errors import StoreError, Superseded
+from results_schema.s3.blocks import name
+from results_schema.s3.store import BLOCKS, S3Store
+from tests.results_schema.store_contract import SAMPLE, TRIAL
+
+ROUGH = [
+    Roughness(refused=0.2, seed=1),
+    Roughness(cut_before=0.2, seed=2),
+    Roughness(cut_after=0.2, seed=3),
+    Roughness(cut_within=0.2, seed=4, only=("GET",)),
+]
+
+
+@pytest.mark.parametrize("roughness", ROUGH, ids=["503", "before", "after", "within"])
+def test_work_goes_on_as_if_nothing_had_happened(server: str, url: str, roughness: Roughness):
+    roughness.counts.clear()
+    with rough_network(server, roughness):
+        store = S3Store.at(url)
+        lease = store.leases.take(TRIAL, "mine")
+        assert lease
+        for number in range(12):
+            store.put(SAMPLE, b"%d" % number * 500, lease=lease)
+            assert store.get(SAMPLE) == b"%d" % number * 500
+        assert lease.beat()
+        assert [holder.token for holder in store.leases.holders(TRIAL)] == ["mine"]
+        assert store.list("trials/") == [SAMPLE]
+        store.delete(SAMPLE, lease=lease)
+        assert not store.has(SAMPLE)
+        lease.release()
+        assert store.leases.free(TRIAL)
+    assert roughness.counts.total() - roughness.counts["passed"] > 3, "nothing went wrong"
+
+
+def test_a_put_that_was_done_though_its_answer_was_lost_is_ours(server: str, url: str):
+    with rough_network(server, Roughness(cut_after=0.5, only=("PUT",), seed=5)):
+        bucket = S3Store.at(url).bucket
+        made = [bucket.create(f"x/{number}", b"mine") for number in range(5)]
+    assert made == [True] * 5
+    assert not S3Store.at(url).bucket.create("x/0", b"another's")
+
+
+def test_a_lost_answer_does_not_pass_anothers_block_for_ours(server: str, url: str):
+    store = S3Store.at(url)
+    old = store.leases.take(TRIAL, "old")
+    assert old
+    store.put(SAMPLE, b"one", lease=old)
+    store.leases.fence(TRIAL, "old")
+    new = store.leases.take(TRIAL, "new")
+    assert new
+    store.put(SAMPLE, b"two", lease=new)
+    with rough_network(server, Roughness(cut_before=0.5, only=("PUT",), seed=6)):
+        assert not S3Store.at(url).bucket.create(name(f"{BLOCKS}{SAMPLE}/", 2), b"late")
+        with pytest.raises(Superseded):
+            store.put(SAMPLE, b"late", lease=old)
+    assert store.get(SAMPLE) == b"two"
+
+
+def test_a_server_that_refuses_all_the_time_is_told(server: str, url: str):
+    roughness = Roughness(refused=1.0)
+    refusal = r"Reduce your request rate\. \(SlowDown\)"
+    with rough_network(server, roughness), pytest.raises(StoreError, match=refusal) as caught:
+        S3Store.at(url).has(SAMPLE)
+    assert "launch again later" in caught.value.fix
+    assert roughness.counts["refused"] == 8
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_two_seconds_before_each_answer_change_nothing(server: str, url: str):
+    with rough_network(server, Roughness(delay=2.0)):
+        store = S3Store.at(url)
+        lease = store.leases.take(TRIAL)
+        assert lease
+        with lease:
+            for number in range(3):
+                store.put(SAMPLE, b"%d" % number, lease=lease)
+                assert store.get(SAMPLE) == b"%d" % number
+        assert store.leases.free(TRIAL)
