@@ -5,6 +5,8 @@ A key is a relative path with forward slashes. Items (trials, surfaces) are name
 
 from __future__ import annotations
 
+import re
+
 METRICS = "metrics/"
 TRIALS = "trials/"
 MEMBERS = "members/"

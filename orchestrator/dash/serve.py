@@ -11,7 +11,8 @@ from importlib.util import find_spec
 import click
 
 from orchestrator.lookup import existing_store
-from results_schema.errors import MachineError
+from results_schema.errors import MachineError, StoreError
+from results_schema.store import LocalStore
 
 LOCAL = "127.0.0.1"
 
@@ -25,10 +26,16 @@ def serve(location: str, port: int, *, show: bool) -> None:
         show: Whether to open a browser.
 
     Raises:
-        StoreError: There is no store.
+        StoreError: There is no store, or it is in no folder.
         MachineError: Dash is not installed, or the port is in use.
     """
     store = existing_store(location)
+    if not isinstance(store, LocalStore):
+        raise StoreError(
+            "the live page looks at stores in folders alone",
+            where=store.location,
+            fix="nas-sweep status --watch and nas-sweep report look at this one",
+        )
     if not (find_spec("dash") and find_spec("dash_ag_grid")):
         raise MachineError(
             "the live page needs Dash, which is not installed",

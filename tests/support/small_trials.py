@@ -15,7 +15,7 @@ from torch import Tensor
 
 from results_schema import layout, tables
 from results_schema.genotype import Cell, Edge, Genotype
-from results_schema.store import LocalStore
+from results_schema.store import LocalStore, Store
 from results_schema.trial import NetworkSpec, Recipe, TrialSpec
 from workers.data import catalog, embedded, images
 from workers.training import checkpoint
@@ -58,41 +58,39 @@ def few_digits() -> Iterator[None]:
         images._loaded.cache_clear()
 
 
-def train_on_few_digits(
-    spec: TrialSpec, store: LocalStore, checkpointing: Checkpointing
-) -> Outcome:
+def train_on_few_digits(spec: TrialSpec, store: Store, checkpointing: Checkpointing) -> Outcome:
     """What a child process runs."""
     with few_digits():
         return train(spec, store, device="cpu", checkpointing=checkpointing)
 
 
-def rows(store: LocalStore, spec: TrialSpec) -> pd.DataFrame:
+def rows(store: Store, spec: TrialSpec) -> pd.DataFrame:
     """The trial's metrics, as a reader finds them now."""
     return table(store, layout.metrics(spec.trial_id), tables.METRICS).to_pandas()
 
 
-def ending(store: LocalStore, spec: TrialSpec) -> dict[str, Any]:
+def ending(store: Store, spec: TrialSpec) -> dict[str, Any]:
     """The ended trial's row."""
     [row] = table(store, layout.trial(spec.trial_id), tables.TRIALS).to_pylist()
     return row
 
 
-def log(store: LocalStore, spec: TrialSpec) -> str:
+def log(store: Store, spec: TrialSpec) -> str:
     """What the trial's workers said."""
     return store.get(layout.log(spec.trial_id)).decode()
 
 
-def table(store: LocalStore, key: str, schema: pa.Schema) -> pa.Table:
+def table(store: Store, key: str, schema: pa.Schema) -> pa.Table:
     return tables.from_parquet(store.get(key), schema, key)
 
 
-def tensors(store: LocalStore, spec: TrialSpec) -> dict[str, Tensor]:
+def tensors(store: Store, spec: TrialSpec) -> dict[str, Tensor]:
     """Those of the newest checkpoint."""
     newest = checkpoint.epochs(store, spec.trial_id)[-1]
     return checkpoint.load(store, spec.trial_id, newest).tensors
 
 
-def assert_same(store: LocalStore, other: LocalStore, spec: TrialSpec) -> None:
+def assert_same(store: Store, other: Store, spec: TrialSpec) -> None:
     """Both stores hold the same results of an ended trial, to the last bit."""
     for key, schema in (
         (layout.metrics(spec.trial_id), tables.METRICS),
