@@ -1,5 +1,6 @@
 """Claims on the page: the findings on the store's results, as text."""
 
+from pathlib import Path
 from typing import Any
 
 from orchestrator.claims import findings
@@ -23,7 +24,7 @@ def test_every_finding_is_a_row(trained):
     assert all(isinstance(text, str) for row in shown for text in row)
 
 
-def test_a_store_without_results_has_no_data_and_no_error(tmp_path):
+def test_a_store_without_results_has_no_data_and_no_error(tmp_path: Path):
     shown = rows(claims_table(open_store(tmp_path / "empty"), None))
     assert "no data" in {row[3] for row in shown}
 

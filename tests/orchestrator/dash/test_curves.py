@@ -1,6 +1,7 @@
 """Curves in memory: only what changed is read again, and damage costs its own trial alone."""
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -81,7 +82,7 @@ def test_a_column_that_an_older_release_lacked_is_nan(trained):
     assert np.isnan(curves.of[trained.ids[0]]["clip_rate"]).all()
 
 
-def test_an_empty_store_has_no_curve(tmp_path):
+def test_an_empty_store_has_no_curve(tmp_path: Path):
     curves = Curves(open_store(tmp_path / "empty"))
     curves.look()
     assert (curves.of, curves.version) == ({}, 0)

@@ -1,6 +1,7 @@
 """What the page shows of a store: rows, states, and a number that grows when something is new."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -80,7 +81,7 @@ def test_a_damaged_table_of_members_is_told_and_the_rest_stays(trained):
     assert len(live.rows(None)) == 3
 
 
-def test_an_empty_store_has_no_row(tmp_path):
+def test_an_empty_store_has_no_row(tmp_path: Path):
     live = Live(open_store(tmp_path / "empty"))
     live.look()
     assert (live.experiments(), live.rows(None), live.counts(None)) == ([], [], {})

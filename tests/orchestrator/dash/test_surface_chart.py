@@ -1,6 +1,7 @@
 """One surface as it fills."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ MEMBER = {
 }  # fmt: skip
 
 
-def test_a_point_stands_at_its_place(tmp_path):
+def test_a_point_stands_at_its_place(tmp_path: Path):
     surveyed = Surveyed(tmp_path / "s")
     name = surveyed.add(MEMBER, lambda a, b: bowl(a, 2 * b))
     figure: Any = plot_surface(surveyed.store, name)
@@ -29,7 +30,7 @@ def test_a_point_stands_at_its_place(tmp_path):
             assert z == pytest.approx(math.log10(bowl(x, 2 * y)))
 
 
-def test_what_is_not_measured_or_not_finite_is_blank(tmp_path):
+def test_what_is_not_measured_or_not_finite_is_blank(tmp_path: Path):
     surveyed = Surveyed(tmp_path / "s")
     name = surveyed.add(MEMBER, lambda a, b: math.inf if a == b == 0 else 1.0, done=9, status=None)
     figure: Any = plot_surface(surveyed.store, name)
@@ -38,13 +39,13 @@ def test_what_is_not_measured_or_not_finite_is_blank(tmp_path):
 
 
 @pytest.mark.parametrize("name", [None, "unknown@e1-contour-0", "../../secret"])
-def test_no_surface_is_an_empty_chart(tmp_path, name):
+def test_no_surface_is_an_empty_chart(tmp_path: Path, name):
     store = open_store(tmp_path / "empty")
     assert surface_ids(store) == []
     assert not plot_surface(store, name).data
 
 
-def test_damage_is_told(tmp_path):
+def test_damage_is_told(tmp_path: Path):
     surveyed = Surveyed(tmp_path / "s")
     name = surveyed.add(MEMBER)
     path = surveyed.store.root / layout.points(name)
