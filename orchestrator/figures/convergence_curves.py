@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import product
+from itertools import pairwise, product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -122,7 +122,8 @@ def convergence_data(
         trials: As `Results.trials(experiment)` returns them, trained or not.
         metrics: As `Results.metrics(experiment)` returns them.
         show: Columns of the metrics; accuracies come out in percent.
-        groups: How many variants stand beside the base in one panel, by index; None for all.
+        groups: How many variants stand beside the base in one panel, by index; one left over
+            joins the last; None for all.
         smoothing: Span in epochs, see `tracks.smooth`; None for a fiftieth of the epochs.
         range: Ends of the y axis by quantity; without it, what shows most of the smoothed values.
 
@@ -193,8 +194,12 @@ def _grouped(
         if curves:
             yield None, list(curves)
         return
-    for start in range(0, len(variants), size):
-        some = variants[start : start + size]
+    starts = list(range(0, len(variants), size))
+    # One left over would have a panel to itself, with little to be compared to.
+    if size > 1 and len(starts) > 1 and len(variants) - starts[-1] == 1:
+        starts.pop()
+    for start, end in pairwise([*starts, len(variants)]):
+        some = variants[start:end]
         yield (some[0].index, some[-1].index), [*bases, *some]
 
 

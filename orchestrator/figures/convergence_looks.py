@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -28,7 +29,7 @@ class Look(NamedTuple):
 
 
 def looks(data: Convergence) -> dict[Cell, Look]:
-    """The darker the wider; by index where all variants are equally wide."""
+    """The darker the wider; by index where more variants are equally wide than there are dashes."""
     cells: dict[Cell, Curve] = {
         (panel.base, curve.index, curve.variant): curve
         for panel in data.panels
@@ -37,12 +38,13 @@ def looks(data: Convergence) -> dict[Cell, Look]:
     variants = {cell: curve for cell, curve in cells.items() if curve.index}
     widths = _rank(curve.width for curve in variants.values())
     indices = _rank(curve.index for curve in variants.values())
+    alike = Counter((cell[0], curve.width) for cell, curve in variants.items())
+    by_width = len(widths) > 1 and max(alike.values()) <= len(DASHES)
     found: dict[Cell, Look] = {}
     for cell, curve in cells.items():
         if not curve.index:
             found[cell] = Look(style.INK, DASHES[0], 2.4)
             continue
-        by_width = len(widths) > 1
         place, count = (
             (widths[curve.width], len(widths))
             if by_width

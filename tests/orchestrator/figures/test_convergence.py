@@ -74,9 +74,11 @@ def test_panels_are_the_product_of_what_differs(sweep, make_member):
 
 
 def test_groups_stand_beside_the_base(sweep, darts):
-    data = convergence_data(**sweep(darts), groups=3)
-    assert [p.group for p in data.panels] == [(1, 3), (4, 4)]
-    assert [[c.index for c in p.curves] for p in data.panels] == [[0, 1, 2, 3], [0, 4]]
+    data = convergence_data(**sweep(darts), groups=2)
+    assert [p.group for p in data.panels] == [(1, 2), (3, 4)]
+    assert [[c.index for c in p.curves] for p in data.panels] == [[0, 1, 2], [0, 3, 4]]
+    [one] = convergence_data(**sweep(darts), groups=3).panels
+    assert one.group == (1, 4), "one left over has no panel to itself"
     said = words(plot(sweep(darts), groups=3, indices=[0, 1, 2, 3]))
     assert "DARTS" in said
     assert not any("C4" in text for text in said)
@@ -150,6 +152,17 @@ def test_curves_differ_in_dash_too_and_darken_with_width(sweep, darts):
     light = [sum(map(int, s.colour[4:-1].split(","))) for s in styles[1:]]
     assert light[0] == light[1] > light[2] > light[3]
     assert len({look.dash for look in styles[1:]}) == 4
+
+
+def test_many_cells_of_one_width_differ_in_colour(sweep, make_member):
+    members = [
+        make_member(base, index, width=width)
+        for base, width in (("DARTS", 3.5), ("ENAS", 5.0))
+        for index in range(11)
+    ]
+    found = looks(convergence_data(**sweep(members)))
+    darts = [look for (base, _, _), look in found.items() if base == "DARTS"]
+    assert len({look.colour for look in darts}) == 11
 
 
 def test_every_curve_is_named_at_its_end_and_by_the_mouse(sweep, darts):
