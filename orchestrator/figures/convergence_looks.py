@@ -1,4 +1,4 @@
-"""How curves are told apart: colour by width, a dash besides, black for the base."""
+"""How curves are told apart: colour by width or index, a dash besides, black for the base."""
 
 from __future__ import annotations
 
@@ -29,7 +29,11 @@ class Look(NamedTuple):
 
 
 def looks(data: Convergence) -> dict[Cell, Look]:
-    """The darker the wider; by index where more variants are equally wide than there are dashes."""
+    """The darker the wider, or the lower the index.
+
+    By index where all variants are equally wide, and where a panel has more of one width than there
+    are dashes to tell them apart.
+    """
     cells: dict[Cell, Curve] = {
         (panel.base, curve.index, curve.variant): curve
         for panel in data.panels
@@ -38,8 +42,12 @@ def looks(data: Convergence) -> dict[Cell, Look]:
     variants = {cell: curve for cell, curve in cells.items() if curve.index}
     widths = _rank(curve.width for curve in variants.values())
     indices = _rank(curve.index for curve in variants.values())
-    alike = Counter((cell[0], curve.width) for cell, curve in variants.items())
-    by_width = len(widths) > 1 and max(alike.values()) <= len(DASHES)
+    alike = [
+        count
+        for panel in data.panels
+        for count in Counter(curve.width for curve in panel.curves if curve.index).values()
+    ]
+    by_width = len(widths) > 1 and max(alike) <= len(DASHES)
     found: dict[Cell, Look] = {}
     for cell, curve in cells.items():
         if not curve.index:

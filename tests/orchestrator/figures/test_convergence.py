@@ -165,6 +165,12 @@ def test_many_cells_of_one_width_differ_in_colour(sweep, make_member):
     assert len({look.colour for look in darts}) == 11
 
 
+def test_colour_tells_width_while_no_panel_has_more_of_one_than_dashes(sweep, make_member):
+    members = [make_member("DARTS", i, width=2.5 if i < 6 else 3.0) for i in range(9)]
+    found = looks(convergence_data(**sweep(members), groups=2))
+    assert len({look.colour for look in found.values()}) == 3, "the base and two widths"
+
+
 def test_every_curve_is_named_at_its_end_and_by_the_mouse(sweep, darts):
     figure = plot(sweep(darts))
     said = words(figure)
