@@ -24,11 +24,12 @@ SETTING = Setting(torch.device("cpu"), dataset="digits", size=NetworkSpec(cells=
 
 
 @pytest.fixture
-def whole_batches(monkeypatch: pytest.MonkeyPatch) -> Iterator[Setting]:
+def whole_batches() -> Iterator[Setting]:
     """Every step sees every image as it is, so that neither order nor augmentation matters."""
-    with few_digits():
+    # A patch of its own, which is undone before that of the digits.
+    with few_digits(), pytest.MonkeyPatch.context() as patch:
         plain = replace(catalog.DATASETS["digits"], padding=0)
-        monkeypatch.setitem(catalog.DATASETS, "digits", plain)
+        patch.setitem(catalog.DATASETS, "digits", plain)
         # Of these norms most are clipped, and decay shows.
         recipe = Recipe(epochs=8, batch_size=TRAIN, grad_clip=1.0, weight_decay=0.1)
         yield replace(SETTING, recipe=recipe)

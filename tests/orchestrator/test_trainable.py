@@ -15,5 +15,5 @@ def test_a_node_that_does_not_share_the_store_trains_nothing_and_says_so(tmp_pat
     )
     (result,) = told
     assert (result["status"], result["kind"]) == ("failed", "machine")
-    assert "mount" in result["reason"]
+    assert "every node must reach" in result["reason"]
     assert not (tmp_path / "elsewhere").exists()

@@ -50,7 +50,7 @@ from experiment_files import edited, refused
         ("epochs: 30", "epochs: 30.0", "x.yaml:10: recipe.epochs is 30.0"),
         ("epochs: 30", "version: 1", "x.yaml:10: unknown key recipe.version\n  use one of epochs"),
         ("weight_decay: 0", "momentum: 1", "x.yaml:10: recipe.momentum is 1\n  use a finite num"),
-        ("precision: fp32", "precision: 16", "x.yaml:11: precision: unknown precision 16\n  use f"),
+        ("precision: fp32", "precision: 16", "x.yaml:11: precision: unknown precision 16\n  did"),
         ("y_by_index}", "y}", "x.yaml:12: figures.accuracy: unknown kind of figure 'accuracy'"),
         ("{accuracy:", "{../up:", "x.yaml:12: figures.../up: '../up' cannot name a file"),
         ("{accuracy: accuracy_by_index}", "[]", "x.yaml:12: figures is [], not keys and values"),
