@@ -106,7 +106,10 @@ class Engine:
             return bool(largest.isfinite())
 
     def state(self) -> dict[str, Tensor]:
-        """Weights, buffers and momentum by name, contiguous, on the CPU."""
+        """Weights, buffers and momentum by name, contiguous, on the CPU.
+
+        On a CPU they are the tensors that are trained, not copies.
+        """
         return _on_cpu(self._tensors())
 
     def mark(self) -> None:
