@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import io
 import json
+import os
 import resource
 import statistics
 import sys
@@ -85,6 +86,8 @@ def plain(trials: int, epochs: int, *, reuse: bool = False) -> Sweep:
         epochs: Of each.
         reuse: Whether a process goes on with another trial; Tune's default is that it does not.
     """
+    # Read as Ray is imported: under `uv run` its workers would be started through uv, and hang.
+    os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"
     import ray
     from ray import tune
 
