@@ -21,12 +21,10 @@ import torch
 from orchestrator.experiment import load_experiment
 from results_schema.store import open_store
 from results_schema.trial import TrialSpec
-from workers.data.images import load
-from workers.network.network import build_network
 from workers.training import device as devices
-from workers.training.engine import Engine
 from workers.training.epoch import train_epoch
 from workers.training.loop import train
+from workers.training.setup import set_up
 from workers.training.stopping import Stopping
 
 
@@ -62,15 +60,7 @@ def with_guarantees(spec: TrialSpec) -> float:
 def without_guarantees(spec: TrialSpec) -> float:
     """The same epochs, and nothing else."""
     device = devices.choose("cpu")
-    data = load(spec.dataset, device)
-    network = build_network(
-        spec.genotype,
-        spec.network,
-        in_channels=data.about.channels,
-        classes=data.about.classes,
-        seed=spec.seed,
-    ).to(device)
-    engine = Engine(network, spec.recipe)
+    data, engine = set_up(spec, device)
     epochs = range(1, spec.recipe.epochs + 1)
     never = Stopping(lambda: False)
     return sum(train_epoch(spec, epoch, engine, data, device, never)["seconds"] for epoch in epochs)

@@ -10,7 +10,6 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 
 from orchestrator import packing
 from orchestrator.items import Item, Owed, alike
@@ -91,8 +90,12 @@ class Queue:
         return len(self._offered)
 
     def at_work(self, slots: int) -> int:
-        """Number of trials and surfaces that workers have when so many items fit: the first."""
-        return sum(len(offered.left) for offered in islice([*self._offered.values()], slots))
+        """Number of trials and surfaces that workers have when so many items fit: the first.
+
+        An item of which all is settled makes room for the next before Tune has closed it.
+        """
+        left = [len(offered.left) for offered in self._offered.values() if offered.left]
+        return sum(left[:slots])
 
     @property
     def waiting(self) -> int:

@@ -7,11 +7,9 @@ import time
 from results_schema.trial import NetworkSpec, Recipe, TrialSpec
 from workers.cells.bases import named
 from workers.data.catalog import describe
-from workers.data.images import load
-from workers.network.network import build_network
 from workers.training import device as devices
-from workers.training.engine import Engine
 from workers.training.epoch import train_epoch
+from workers.training.setup import set_up
 from workers.training.stopping import Stopping
 
 DATASET = "synthetic_8x1x8_2"
@@ -53,15 +51,8 @@ def train_bare(spec: TrialSpec) -> tuple[float, float]:
     """
     start = time.perf_counter()
     device = devices.choose("cpu")
-    data = load(spec.dataset, device)
-    network = build_network(
-        spec.genotype,
-        spec.network,
-        in_channels=data.about.channels,
-        classes=data.about.classes,
-        seed=spec.seed,
-    )
-    engine, never = Engine(network, spec.recipe), Stopping(lambda: False)
+    data, engine = set_up(spec, device)
+    never = Stopping(lambda: False)
     epochs = range(1, spec.recipe.epochs + 1)
     inside = sum(train_epoch(spec, e, engine, data, device, never)["seconds"] for e in epochs)
     return time.perf_counter() - start, inside

@@ -3,7 +3,8 @@
 from dataclasses import replace
 
 import pytest
-from small_queues import Clock, spec
+from clocks import Clock
+from small_queues import spec
 
 from orchestrator.items import Item, alike
 from orchestrator.queue import ATTEMPTS, Queue
@@ -38,6 +39,14 @@ def offer(queue: Queue) -> Item:
 
 def ids(specs: list[TrialSpec]) -> list[str]:
     return [one.trial_id for one in specs]
+
+
+def test_an_item_whose_trials_are_settled_makes_room_before_it_is_closed(store):
+    queue = make(store, seeds(3), pack=1, slots=2)
+    first, *_ = [offer(queue) for _ in range(3)]
+    assert queue.at_work(2) == 2
+    queue.settle(first.token, first.names[0], "done", "")
+    assert queue.at_work(2) == 2, "the one that was offered ahead begins"
 
 
 def end(queue: Queue, item: Item) -> None:

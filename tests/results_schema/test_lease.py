@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from clocks import Clock
 from contenders import contender, contenders
 
 from results_schema import folder_store as store_module
@@ -19,15 +20,6 @@ from results_schema.store import LocalStore
 
 ITEM = "cifar10-w2.5d3-lr0.025-s0-0123456789"
 KEY = "logs/counter"
-
-
-class Clock:
-    """An observer's clock that goes on when it is told to."""
-
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from clocks import Clock
 
 from results_schema import holder as holder_module
 from results_schema.errors import StoreError
@@ -11,15 +12,6 @@ from results_schema.lease import EXPIRY
 from results_schema.store import LocalStore
 
 ITEM = "cifar10-w2.5d3-lr0.025-s0-0123456789"
-
-
-class Clock:
-    """An observer's clock that goes on when it is told to."""
-
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

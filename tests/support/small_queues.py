@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from clocks import Clock
+
 from orchestrator.items import Item
 from orchestrator.queue import Queue
 from results_schema.store import LocalStore
@@ -11,13 +13,6 @@ from workers.cells.bases import named
 
 def spec(seed: int) -> TrialSpec:
     return TrialSpec(named("DARTS"), "digits", 1, NetworkSpec(3, 2), Recipe(epochs=1), 0.025, seed)
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def make(store: LocalStore, count: int) -> tuple[Queue, Clock]:

@@ -11,8 +11,9 @@ from results_schema.errors import CorruptData, DataError, MissingKey
 from results_schema.store import Store
 from results_schema.surface import SurfaceSpec
 from workers.data.images import Data
-from workers.network.network import Network, build_network
+from workers.network.network import Network
 from workers.training import checkpoint
+from workers.training.setup import fresh_network
 
 
 @dataclass(frozen=True)
@@ -43,15 +44,7 @@ def restore(spec: SurfaceSpec, store: Store, data: Data, device: torch.device) -
         DataError: The checkpoint is missing or damaged.
     """
     trial = spec.trial
-    network = build_network(
-        trial.genotype,
-        trial.network,
-        in_channels=data.about.channels,
-        classes=data.about.classes,
-        seed=trial.seed,
-        stem_stride=trial.network.stem_stride,
-        auxiliary=trial.recipe.auxiliary > 0,
-    )
+    network = fresh_network(trial, data)
     epoch = _epoch(spec, store)
     if epoch:
         where = layout.tensors(trial.trial_id, epoch)

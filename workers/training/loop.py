@@ -28,7 +28,6 @@ from workers.training.ending import ended_status, trial_row
 from workers.training.engine import Engine
 from workers.training.epoch import train_epoch
 from workers.training.history import ONCE_A_MINUTE, Checkpointing, History
-from workers.training.kernels import choose_kernels
 from workers.training.log import ItemLog
 from workers.training.provenance import count_attempt, gather
 from workers.training.setup import set_up
@@ -116,7 +115,6 @@ class _Training:
         if self.history.rows:
             self.log.say(f"goes on after epoch {len(self.history.rows)}")
         stopping = Stopping(self.stop)
-        choose_kernels(engine.network, spec, data, self.log.say)
         while not (ending := self._ending(engine)):
             epoch = len(self.history.rows) + 1
             try:

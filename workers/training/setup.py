@@ -8,8 +8,9 @@ import torch
 
 from results_schema.trial import TrialSpec
 from workers.data.images import Data, load
-from workers.network.network import build_network
+from workers.network.network import Network, build_network
 from workers.training.engine import Engine
+from workers.training.kernels import choose_kernels
 
 
 def set_up(
@@ -20,14 +21,30 @@ def set_up(
     Args:
         spec: The trial.
         device: From `device.choose`.
-        say: See `Engine`.
+        say: See `Engine`, and `choose_kernels`.
 
     Raises:
         SpecError: The trial names a data set that is none, or a network that can't be.
         DataError: The images can't be had.
+        RuntimeError: The GPU is out of memory or broken.
     """
     data = load(spec.dataset, device).normalised_by(spec.recipe.statistics)
-    network = build_network(
+    engine = Engine(fresh_network(spec, data).to(device), spec.recipe, spec.precision, say=say)
+    choose_kernels(engine.network, spec, data, say)
+    return data, engine
+
+
+def fresh_network(spec: TrialSpec, data: Data) -> Network:
+    """A trial's network as it is before the first step, on the CPU.
+
+    Args:
+        spec: The trial.
+        data: The trial's; tells the network's ends.
+
+    Raises:
+        SpecError: No network can be like that.
+    """
+    return build_network(
         spec.genotype,
         spec.network,
         in_channels=data.about.channels,
@@ -35,5 +52,4 @@ def set_up(
         seed=spec.seed,
         stem_stride=spec.network.stem_stride,
         auxiliary=spec.recipe.auxiliary > 0,
-    ).to(device)
-    return data, Engine(network, spec.recipe, spec.precision, say=say)
+    )

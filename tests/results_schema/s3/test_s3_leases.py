@@ -5,6 +5,7 @@ import signal
 import time
 
 import pytest
+from clocks import Clock
 from contenders import contender, contenders
 
 from results_schema import holder as holder_module
@@ -17,15 +18,6 @@ from results_schema.s3.store import S3Store
 
 ITEM = "cifar10-w2.5d3-lr0.025-s0-0123456789"
 KEY = "logs/counter"
-
-
-class Clock:
-    """An observer's clock that goes on when it is told to."""
-
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture
