@@ -12,6 +12,7 @@ import numpy as np
 
 from results_schema.errors import SpecError
 from results_schema.genotype import INPUTS
+from workers.cells.drawings import Drawings
 
 MOST_NODES = 6
 """A cell of 6 nodes has 25 million patterns, counted in a few seconds; one of 7 has 36 times it."""
@@ -99,36 +100,16 @@ def _census(nodes: int, outputs: frozenset[int], pairs: str) -> Census:
         # Shape (pattern, node, edge).
         sources = np.stack([c[pick] for c, pick in zip(choices, picks, strict=True)], axis=1)
         weights = np.where(sources[..., 0] == sources[..., 1], *_PAIRS[pairs]).prod(axis=1)
-        live = _live(sources, outputs)
-        from_inputs = ((sources < INPUTS).sum(axis=2) * live[:, INPUTS:]).sum(axis=1)
+        drawn = Drawings([INPUTS] * nodes, outputs, sources.reshape(len(sources), -1))
+        live = drawn.live
         found, place = np.unique(
-            np.column_stack([from_inputs, _depth(sources, outputs)]), axis=0, return_inverse=True
+            np.column_stack([drawn.widths, drawn.depths]), axis=0, return_inverse=True
         )
         counts = np.zeros(len(found), dtype=np.int64)
         np.add.at(counts, place.ravel(), weights)
-        for (edges, depth), count in zip(found.tolist(), counts.tolist(), strict=True):
-            shapes[edges / INPUTS, depth] += count
+        for (width, depth), count in zip(found.tolist(), counts.tolist(), strict=True):
+            shapes[width, int(depth)] += count
         dead += int(weights @ ~live[:, INPUTS:].all(axis=1))
         unused += int(weights @ ~live[:, :INPUTS].all(axis=1))
     seen = {shape: count for shape, count in sorted(shapes.items()) if count}
     return Census(sum(seen.values()), seen, dead, unused)
-
-
-def _live(sources: np.ndarray, outputs: frozenset[int]) -> np.ndarray:
-    """Whether each node, inputs included, reaches the output; shape (pattern, node)."""
-    rows, nodes = np.arange(len(sources)), sources.shape[1]
-    live = np.zeros((len(sources), INPUTS + nodes), dtype=bool)
-    live[:, sorted(outputs)] = True
-    for node in reversed(range(nodes)):
-        for edge in range(INPUTS):
-            live[rows, sources[:, node, edge]] |= live[:, INPUTS + node]
-    return live
-
-
-def _depth(sources: np.ndarray, outputs: frozenset[int]) -> np.ndarray:
-    """Edges on the longest path to the output; shape (pattern,)."""
-    longest = np.zeros((len(sources), INPUTS + sources.shape[1]), dtype=np.int64)
-    for node in range(sources.shape[1]):
-        before = np.take_along_axis(longest, sources[:, node], axis=1)
-        longest[:, INPUTS + node] = before.max(axis=1) + 1
-    return longest[:, sorted(outputs)].max(axis=1) + 1

@@ -8,8 +8,8 @@ connections, and none has the base's.
 from __future__ import annotations
 
 import math
-from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -17,12 +17,15 @@ import numpy as np
 
 from results_schema.errors import SpecError
 from results_schema.genotype import INPUTS, Cell, Genotype
-from workers.cells.connections import check_seed, scan_connections
+from workers.cells.connections import check_seed, draw_sources, with_sources
+from workers.cells.drawings import Drawings
 from workers.cells.enumeration import MOST_NODES, census
-from workers.cells.topology import dead_nodes, live_width, used_inputs
+from workers.cells.topology import live_width
 
 SCAN = 50_000
-"""Seeds tried before a slot counts as one that cannot be filled."""
+"""Seeds tried before a slot counts as one that cannot be filled: a second of one core."""
+MOST = 10_000
+"""Variants of one base."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,18 +44,16 @@ class Constraints:
     all_inputs_used: bool = False
     no_dead_nodes: bool = False
 
-    def allow(self, genotype: Genotype) -> bool:
-        """Whether both cells fulfil them."""
-        return all(self._allow(cell) for cell in (genotype.normal, genotype.reduce))
-
-    def _allow(self, cell: Cell) -> bool:
-        if self.distinct_sources and any(
-            len({edge.source for edge in edges}) < len(edges) for edges in cell.nodes
-        ):
-            return False
-        if self.all_inputs_used and len(used_inputs(cell)) < INPUTS:
-            return False
-        return not (self.no_dead_nodes and dead_nodes(cell))
+    def allow(self, cells: Drawings) -> np.ndarray:
+        """Which of some cells fulfil them; bool [drawing]."""
+        allowed = np.ones(len(cells.live), dtype=bool)
+        if self.distinct_sources:
+            allowed &= ~cells.repeating
+        if self.all_inputs_used:
+            allowed &= cells.live[:, :INPUTS].all(axis=1)
+        if self.no_dead_nodes:
+            allowed &= cells.live[:, INPUTS:].all(axis=1)
+        return allowed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +110,7 @@ class Stratified(Constraints):
     widths: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        _check_count(self.n)
+        _check_count(self.n, max(1, len(self.widths)))
         check_seed(self.seed)
         for width in self.widths:
             if not _finite(width):
@@ -128,46 +129,84 @@ def draw(base: Genotype, how: Sampling) -> list[tuple[int, Genotype]]:
     """
     if isinstance(how, Profile):
         last = min(how.first_seed + SCAN, 2**32)
-        seeds: Iterable[int] = range(how.first_seed, last)
-        return _fill(base, how.slots, lambda c: (live_width(c), c.depth), seeds, how)
+        seeds: Sequence[int] = range(how.first_seed, last)
+        return _fill(base, how.slots, lambda width, depth: (width, depth), seeds, how)
     seeds = np.random.RandomState(how.seed).randint(2**32, size=SCAN, dtype=np.uint32).tolist()
     if isinstance(how, Uniform):
-        return _fill(base, ["any"] * how.n, lambda _: "any", seeds, how)
+        return _fill(base, ["any"] * how.n, lambda width, depth: "any", seeds, how)
     slots = [width for width in how.widths or _widths(base.normal, how) for _ in range(how.n)]
-    return _fill(base, slots, live_width, seeds, how)
+    return _fill(base, slots, lambda width, depth: width, seeds, how)
 
 
 def _fill(
     base: Genotype,
     slots: Sequence[Hashable],
-    shape: Callable[[Cell], Hashable],
-    seeds: Iterable[int],
+    shape: Callable[[float, int], Hashable],
+    seeds: Sequence[int],
     constraints: Constraints,
 ) -> list[tuple[int, Genotype]]:
     free: dict[Hashable, deque[int]] = {}
     for position, slot in enumerate(slots):
         free.setdefault(slot, deque()).append(position)
-    filled: dict[int, tuple[int, Genotype]] = {}
-    taken = {_pattern(base.normal)}
-    for seed, drawn in scan_connections(base, seeds):
-        places = free.get(shape(drawn.normal))
-        pattern = _pattern(drawn.normal)
-        if places and pattern not in taken and constraints.allow(drawn):
-            filled[places.popleft()] = seed, drawn
-            taken.add(pattern)
-            if len(filled) == len(slots):
-                break
-    if empty := sorted(set(range(len(slots))) - set(filled)):
-        raise SpecError(
-            f"slot {empty[0] + 1} of {len(slots)} ({_describe(slots[empty[0]])}) stays empty:"
-            f" none of {SCAN} seeds has a further cell for it",
-            fix="ask for fewer cells or another shape, or loosen the constraints",
-        )
-    return [filled[position] for position in range(len(slots))]
+    _check_room(base.normal, free, shape, constraints)
+    filled: dict[int, tuple[int, list[list[int]]]] = {}
+    taken = set(Drawings.of(base.normal).patterns)
+    for block in _blocks(seeds):
+        sources = draw_sources(base, block)
+        normal, reduce = map(Drawings.like, (base.normal, base.reduce), sources)
+        shapes = map(shape, normal.widths.tolist(), normal.depths.tolist())
+        allowed = (constraints.allow(normal) & constraints.allow(reduce)).tolist()
+        for row, (looks, pattern) in enumerate(zip(shapes, normal.patterns, strict=True)):
+            places = free.get(looks)
+            if places and pattern not in taken and allowed[row]:
+                filled[places.popleft()] = block[row], [cell[row].tolist() for cell in sources]
+                taken.add(pattern)
+        if len(filled) == len(slots):
+            found = (filled[position] for position in range(len(slots)))
+            return [(seed, with_sources(base, *cells)) for seed, cells in found]
+    empty = min(set(range(len(slots))) - set(filled))
+    raise _stays_empty(
+        empty, slots[empty], len(slots), f"none of {SCAN} seeds has a further cell for it"
+    )
 
 
-def _pattern(cell: Cell) -> tuple[tuple[int, ...], ...]:
-    return tuple(tuple(sorted(edge.source for edge in edges)) for edges in cell.nodes)
+def _blocks(seeds: Sequence[int]) -> Iterator[Sequence[int]]:
+    """The seeds in pieces, small ones first: most often some dozens are enough."""
+    start, size = 0, 64
+    while start < len(seeds):
+        yield seeds[start : start + size]
+        start, size = start + size, min(2 * size, 4096)
+
+
+def _check_room(
+    cell: Cell,
+    free: Mapping[Hashable, Sequence[int]],
+    shape: Callable[[float, int], Hashable],
+    constraints: Constraints,
+) -> None:
+    """Refuses at once to fill slots of which there are more than cells."""
+    number = sum(map(len, free.values()))
+    if any(len(edges) != INPUTS for edges in cell.nodes) or len(cell.nodes) >= MOST_NODES:
+        return  # counting them would take as long as trying
+    room = Counter[Hashable]()
+    pairs = "distinct" if constraints.distinct_sources else "unordered"
+    # Of two distinct sources both orders are counted.
+    orders = 2 ** len(cell.nodes) if constraints.distinct_sources else 1
+    for (width, depth), cells in census(len(cell.nodes), cell.concat, pairs).shapes.items():
+        room[shape(width, depth)] += cells // orders
+    if constraints.allow(Drawings.of(cell)).item():
+        room[shape(live_width(cell), cell.depth)] -= 1  # the base itself
+    for slot, places in free.items():
+        if len(places) > room[slot]:
+            said = f"of this shape there are {room[slot]} cells beside the base"
+            raise _stays_empty(places[room[slot]], slot, number, said)
+
+
+def _stays_empty(position: int, slot: Hashable, number: int, why: str) -> SpecError:
+    return SpecError(
+        f"slot {position + 1} of {number} ({_describe(slot)}) stays empty: {why}",
+        fix="ask for fewer cells or another shape, or loosen the constraints",
+    )
 
 
 def _describe(slot: Any) -> str:
@@ -191,6 +230,7 @@ def _finite(value: Any) -> bool:
     return type(value) in (int, float) and math.isfinite(value)
 
 
-def _check_count(n: Any) -> None:
-    if type(n) is not int or not 1 <= n <= SCAN:
-        raise SpecError(f"n is {n!r}", fix=f"use a whole number from 1 to {SCAN}")
+def _check_count(n: Any, times: int = 1) -> None:
+    most = max(1, MOST // times)
+    if type(n) is not int or not 1 <= n <= most:
+        raise SpecError(f"n is {n!r}", fix=f"use a whole number from 1 to {most}")

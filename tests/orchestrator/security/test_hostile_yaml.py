@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
+from experiment_files import GOOD
 from hostile_yaml import PLANTED, hostile
 
 from orchestrator.experiment import load_experiment
@@ -60,6 +61,37 @@ def test_forty_hostile_experiments(folder: Path):
 @pytest.mark.timeout(900)
 def test_two_hundred_hostile_experiments(folder: Path):
     check(folder, range(QUICK, QUICK + ALL))
+
+
+BASES = "[NASNet, AmoebaNet, ENAS, DARTS, SNAS]"
+
+
+@pytest.mark.parametrize(
+    ("connections", "said"),
+    [
+        ("{mode: uniform, n: 50000}", "n is 50000"),
+        ("{mode: uniform, n: 2700}", "of this shape there are 2699 cells beside the base"),
+        ("{mode: uniform, n: 10000, distinct_sources: true}", "stays empty"),
+        ("{mode: profile, slots: [[9.5, 9]]}", "slot 1 of 1 (width 9.5c, depth 9) stays empty"),
+        ("{mode: profile, slots: [[1, 3], [1, 3], [1, 3], [1, 3]]}", "of 4 (width 1c, depth 3)"),
+        ("{mode: stratified, n: 9999}", "stays empty"),
+    ],
+)
+def test_cells_that_can_not_be_had_are_told_in_no_time(folder: Path, connections: str, said: str):
+    text = GOOD.replace("[DARTS, SNAS]", BASES).replace("paper4", f"{{connections: {connections}}}")
+    seconds, told = tried(text)
+    assert said in told
+    assert seconds <= 2
+
+
+def test_a_search_in_vain_takes_no_longer(folder: Path):
+    # Of the 2,699 cells some are too rare to come up.
+    vain = GOOD.replace("[DARTS, SNAS]", "[DARTS]").replace(
+        "paper4", "{connections: {mode: uniform, n: 2699}}"
+    )
+    seconds, told = tried(vain)
+    assert "none of 50000 seeds has a further cell for it" in told
+    assert seconds <= 2
 
 
 @pytest.mark.parametrize("wrong", ["/etc/passwd", "/dev/zero", "/dev/stdin", "pipe.json"])

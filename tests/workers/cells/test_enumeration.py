@@ -7,7 +7,7 @@ import pytest
 from results_schema.errors import SpecError
 from results_schema.genotype import Cell, Edge
 from workers.cells.bases import named
-from workers.cells.connections import scan_connections
+from workers.cells.connections import sample_connections
 from workers.cells.enumeration import Census, census
 from workers.cells.topology import dead_nodes, live_width, used_inputs
 
@@ -106,9 +106,8 @@ def test_three_nodes_against_the_graphs_themselves(concat: tuple[int, ...] | Non
 
 def test_the_sampler_draws_shapes_as_often_as_they_are():
     counted, draws = census(4), 4000
-    drawn = Counter(
-        (g.width, g.depth) for _, g in scan_connections(named("DARTS"), range(1, draws + 1))
-    )
+    sampled = [sample_connections(named("DARTS"), seed) for seed in range(1, draws + 1)]
+    drawn = Counter((g.width, g.depth) for g in sampled)
     shares = np.array([counted.share(*shape) for shape in counted.shapes])
     counts = np.array([drawn[shape] for shape in counted.shapes])
     errors = np.sqrt(draws * shares * (1 - shares))

@@ -6,6 +6,7 @@ from results_schema.errors import SpecError
 from results_schema.genotype import Cell, Edge, Genotype
 from workers.cells.bases import named
 from workers.cells.connections import sample_connections
+from workers.cells.drawings import Drawings
 from workers.cells.sampling import Constraints, Profile, Sampling, Stratified, Uniform
 from workers.cells.topology import dead_nodes, live_width, used_inputs
 from workers.cells.variants import Variant, connection_variants, table_2
@@ -99,16 +100,21 @@ def test_constraints_hold_for_both_cells(base: str):
             assert all(len({e.source for e in node}) == len(node) for node in cell.nodes)
 
 
+def allowed(constraints: Constraints, genotype: Genotype) -> bool:
+    cells = (genotype.normal, genotype.reduce)
+    return all(constraints.allow(Drawings.of(cell)).item() for cell in cells)
+
+
 def test_each_constraint_alone():
     pair = (Edge("skip_connect", 1), Edge("skip_connect", 1))
     good = Cell(((Edge("skip_connect", 0), Edge("skip_connect", 1)),) * 2, (2, 3))
     repeated_and_one_sided = Genotype(good, Cell((pair,), (2,)))
     dead = Genotype(Cell(good.nodes, (2,)), good)
-    assert Constraints().allow(repeated_and_one_sided)
-    assert not Constraints(distinct_sources=True).allow(repeated_and_one_sided)
-    assert not Constraints(all_inputs_used=True).allow(repeated_and_one_sided)
-    assert Constraints(no_dead_nodes=True).allow(repeated_and_one_sided)
-    assert not Constraints(no_dead_nodes=True).allow(dead)
+    assert allowed(Constraints(), repeated_and_one_sided)
+    assert not allowed(Constraints(distinct_sources=True), repeated_and_one_sided)
+    assert not allowed(Constraints(all_inputs_used=True), repeated_and_one_sided)
+    assert allowed(Constraints(no_dead_nodes=True), repeated_and_one_sided)
+    assert not allowed(Constraints(no_dead_nodes=True), dead)
 
 
 def test_a_genotype_without_a_name_can_be_sampled():
@@ -137,6 +143,23 @@ def test_a_slot_that_cannot_be_filled_is_named(
         connection_variants("DARTS", how)
 
 
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        (Profile(slots=((3.5, 3), (4.0, 4))), "of this shape there are 0 cells beside the base"),
+        (Profile(slots=((1.0, 3),) * 4), "slot 4 of 4 (width 1c, depth 3) stays empty: of this "),
+        (Stratified(n=2, widths=(9,)), "slot 1 of 2 (width 9c) stays empty"),
+        (Uniform(n=2700), "slot 2700 of 2700 (any shape) stays empty: of this shape there are 26"),
+    ],
+)
+def test_more_cells_than_there_are_is_refused_undrawn(
+    how: Sampling, said: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("workers.cells.sampling.draw_sources", None)
+    with pytest.raises(SpecError, match=re.escape(said)):
+        connection_variants("DARTS", how)
+
+
 def test_first_seed_gives_other_cells_of_the_same_shapes():
     first = connection_variants("DARTS", Profile(first_seed=1))
     later = connection_variants("DARTS", Profile(first_seed=1000))
@@ -149,12 +172,17 @@ def test_snas_has_no_profile_of_its_own():
         connection_variants("SNAS", "profile")
 
 
-@pytest.mark.parametrize("n", [0, -1, True, 2.0, 10**6])
+@pytest.mark.parametrize("n", [0, -1, True, 2.0, 10_001, 10**6])
 def test_a_bad_number_is_refused(n: object):
     with pytest.raises(SpecError, match="n is"):
         Uniform(n=n)  # type: ignore[arg-type]
     with pytest.raises(SpecError, match="n is"):
         Stratified(n=n)  # type: ignore[arg-type]
+
+
+def test_widths_times_n_are_bounded():
+    with pytest.raises(SpecError, match="use a whole number from 1 to 5000"):
+        Stratified(n=5001, widths=(2, 2.5))
 
 
 @pytest.mark.parametrize("slot", [(2.5,), 2.5, ("2.5", 4), (float("nan"), 3), (2, 3, 4), (2, True)])
