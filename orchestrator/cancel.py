@@ -11,6 +11,7 @@ from collections.abc import Iterable
 import click
 
 from orchestrator import lookup
+from orchestrator.words import one_line
 from results_schema import layout
 from results_schema.errors import ConfigError
 from results_schema.store import Store
@@ -38,7 +39,7 @@ def cancel(names: list[str], location: str) -> None:
     for item in [*trials, *surfaces]:
         for holder in store.leases.holders(item):
             if not store.leases.expired(item, holder):
-                click.echo(f"  {item} leaves off on {holder.host}")
+                click.echo(f"  {item} leaves off on {one_line(holder.host)}")
     counts = [f"{len(trials)} trials"] * bool(trials) + [f"{len(surfaces)} surfaces"] * bool(
         surfaces
     )

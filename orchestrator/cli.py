@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orchestrator import store_commands, study_commands
+from orchestrator.words import plain
 from results_schema.errors import ConfigError, NasSweepError
 
 if TYPE_CHECKING:
@@ -221,7 +222,7 @@ def main() -> None:
     try:
         cli(prog_name="nas-sweep")
     except NasSweepError as error:
-        click.echo(f"error: {error}", err=True)
+        click.echo(f"error: {plain(str(error))}", err=True)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(store_commands.INTERRUPTED)

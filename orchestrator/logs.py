@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import click
 
 from orchestrator import lookup
+from orchestrator.words import plain
 from results_schema import layout
 from results_schema.errors import MissingKey, StoreError
 from results_schema.store import Store
@@ -18,6 +19,8 @@ EVERY = 0.5
 
 def show_log(start: str, location: str, *, follow: bool) -> None:
     """Prints the log of the trial whose id begins so, or with an `@` in it of the surface.
+
+    Whatever a worker wrote is shown, but nothing in it is obeyed by the terminal.
 
     Args:
         start: Of the id.
@@ -37,7 +40,7 @@ def show_log(start: str, location: str, *, follow: bool) -> None:
             fix="--follow waits for it",
         )
     for text in additions(store, item, follow=follow):
-        click.echo(text, nl=False)
+        click.echo(plain(text), nl=False)
 
 
 def additions(store: Store, item: str, *, follow: bool) -> Iterator[str]:

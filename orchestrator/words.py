@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
+
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 def cores() -> int:
@@ -19,6 +22,14 @@ def span(seconds: float) -> str:
             count = seconds / size
             return f"{count:.0f} {unit}" if unit == "min" or count >= 10 else f"{count:.1f} {unit}"
     return f"{seconds:.0f} s"
+
+
+def plain(text: str) -> str:
+    r"""Text whose control characters, but newline and tab, are written out, such as `\x1b`.
+
+    A terminal would obey them; those that turn the direction of writing are among them.
+    """
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def one_line(text: str) -> str:

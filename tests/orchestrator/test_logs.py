@@ -54,6 +54,20 @@ def test_without_a_store_or_a_log_it_says_so(run, trained, tmp_path):
     assert "no log yet" in errors
 
 
+def test_nothing_in_a_log_is_obeyed_by_the_terminal(run, trained):
+    lines = [
+        ("clear \x1b[2J\x1b]0;title\x07", r"clear \x1b[2J\x1b]0;title\x07"),
+        ("over\rwrite \x7f \x9b31m", r"over\rwrite \x7f \x9b31m"),
+        ("\u202eback\u2028 ä 日本", r"\u202eback\u2028 ä 日本"),
+        ("a\ttab", "a\ttab"),
+    ]
+    log = "".join(f"{written}\n" for written, _ in lines).encode() + b"\xff\n"
+    trained.store.put(layout.log(trained.ids[0]), log)
+    code, output, _ = run("logs", trained.ids[0])
+    assert code == 0
+    assert output == "".join(f"{shown}\n" for _, shown in lines) + "\ufffd\n"
+
+
 def test_following_a_real_trial_shows_every_line_once_and_ends_with_it(tmp_path, monkeypatch):
     monkeypatch.setattr("orchestrator.logs.EVERY", 0.02)
     store, spec = empty_store(tmp_path), small_spec(epochs=4)
