@@ -8,7 +8,6 @@ cell's size.
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 
 from results_schema.genotype import Genotype
 from results_schema.surface import SurfaceSpec
@@ -37,9 +36,8 @@ def multiply_adds(spec: TrialSpec) -> int:
     return spec.recipe.epochs * images * _forward(spec.genotype, spec.network, spec.dataset)
 
 
-@lru_cache(maxsize=10_000)
 def _forward(genotype: Genotype, network: NetworkSpec, dataset: str) -> int:
-    """Of one image; the same for every rate and seed."""
+    """Of one image."""
     return count_on(genotype, network, dataset).multiply_adds
 
 

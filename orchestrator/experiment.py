@@ -103,6 +103,8 @@ class Experiment(Declaration):
         Raises:
             SpecError: A trial can have no such surface.
         """
+        if self.landscape == Landscape():
+            return []
         return self.landscape.of((member.index, member.spec) for member in self.members())
 
     def stand_in(self, dataset: str) -> str:
@@ -178,10 +180,9 @@ def load_experiment(
         auxiliary_stand_ins=larger,
         **parts,
     )
-    if experiment.landscape != Landscape():
-        try:
-            experiment.surfaces()
-        except SpecError as error:
-            place = str(document.place(("landscape",)))
-            raise ConfigError(f"landscape: {error.what}", where=place, fix=error.fix) from error
+    try:
+        experiment.surfaces()
+    except SpecError as error:
+        place = str(document.place(("landscape",)))
+        raise ConfigError(f"landscape: {error.what}", where=place, fix=error.fix) from error
     return experiment

@@ -12,7 +12,7 @@ from orchestrator import space
 from orchestrator.experiment import Experiment
 from orchestrator.plan import Plan, make_plan
 from orchestrator.removal import amount
-from orchestrator.speeds import GUESSED, Speeds, duration, measured, total_seconds
+from orchestrator.speeds import GUESSED, Speeds, in_words, measured, total_seconds
 from orchestrator.words import cores
 from results_schema.errors import ConfigError
 from results_schema.store import find_store
@@ -64,8 +64,8 @@ def describe(plan: Plan, console: Console, speeds: Speeds = GUESSED) -> None:
         )
     if work := [*plan.owed, *plan.unmeasured]:
         for device, count in (("cuda", 1), ("cpu", cores())):
-            takes = duration(work, device, count, speeds)
-            hours = total_seconds(work, device, speeds) / 3600
+            total = total_seconds(work, device, speeds)
+            takes, hours = in_words(total, device, count), total / 3600
             unit = "GPU-hours" if device == "cuda" else "core-hours"
             shown = f"{hours:,.0f}" if hours >= 10 else f"{hours:.2g}"
             told = f"{takes}: {shown} {unit} ({speeds.basis(work, device)})"

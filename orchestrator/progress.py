@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 from rich.console import Console
 from rich.progress import BarColumn, ProgressColumn, Task, TaskID, TextColumn
@@ -25,6 +26,8 @@ LEFT = ("failed", "cancelled", "untrained")
 class Part:
     """Progress of the launch's trials, or of its surfaces.
 
+    All is counted as it comes, so that news of one trial costs the same among ten thousand.
+
     Attributes:
         noun: "trials" or "surfaces".
         unit: What they are made of: epochs or points.
@@ -32,6 +35,10 @@ class Part:
         before: How many had ended before this launch.
         steps: How many of those each has so far.
         taken: Steps since the launch began.
+        ended: Those that have left the queue.
+        size: Steps of all of them.
+        left: Steps still to do.
+        done: How many have ended, those before the launch among them.
     """
 
     noun: str
@@ -40,6 +47,14 @@ class Part:
     before: int
     steps: dict[str, int] = field(default_factory=dict)
     taken: int = 0
+    ended: set[str] = field(default_factory=set)
+    size: int = field(init=False)
+    left: int = field(init=False)
+    done: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.size = self.left = sum(self.sizes.values())
+        self.done = self.before
 
     @property
     def total(self) -> int:
@@ -50,19 +65,15 @@ class Part:
         """One of them has come to this step; whatever it had before this launch is not counted."""
         known = self.steps.get(name, number - 1)
         self.taken += max(0, number - known)
+        if name not in self.ended:
+            self.left -= number - self.steps.get(name, 0)
         self.steps[name] = number
 
-    def left(self, endings: Mapping[str, str]) -> int:
-        """Steps still to do."""
-        return sum(
-            size - self.steps.get(name, 0)
-            for name, size in self.sizes.items()
-            if name not in endings
-        )
-
-    def done(self, endings: Mapping[str, str]) -> int:
-        """How many have ended, those before the launch among them."""
-        return self.before + sum(endings.get(name, "failed") not in LEFT for name in self.sizes)
+    def end(self, name: str, status: str) -> None:
+        """One of them has left the queue, for the first time."""
+        self.ended.add(name)
+        self.left -= self.sizes[name] - self.steps.get(name, 0)
+        self.done += status not in LEFT
 
 
 class Progress:
@@ -90,7 +101,7 @@ class Progress:
         points = {n: w.rows * w.columns for n, w in work.items() if not isinstance(w, TrialSpec)}
         self._trials = Part("trials", "epochs", epochs, ended[0])
         self._surfaces = Part("surfaces", "points", points, ended[1])
-        self._told: set[str] = set()
+        self._failed = 0
         self._start = time.monotonic()
         self._bar = Bar(
             TextColumn("[bold]{task.description}"),
@@ -104,8 +115,8 @@ class Progress:
         self._tasks: dict[TaskID, Part] = {}
         for part in (self._trials, self._surfaces):
             if part.sizes:
-                size = sum(part.sizes.values())
-                task = self._bar.add_task(part.noun, total=size, done=part.before, of=part.total)
+                size, done = part.size, part.done
+                task = self._bar.add_task(part.noun, total=size, done=done, of=part.total)
                 self._tasks[task] = part
 
     def __enter__(self) -> Progress:
@@ -128,25 +139,32 @@ class Progress:
 
     def refresh(self) -> None:
         """Shows what has changed in the queue."""
-        endings = self._queue.endings
+        for name, status in self._news():
+            part = self._part(name)
+            part.end(name, status)
+            self._failed += status == "failed"
+            self._tell(name, status, part)
         for task, part in self._tasks.items():
-            left = sum(part.sizes.values()) - part.left(endings)
-            self._bar.update(task, completed=left, done=part.done(endings))
-        for name in [name for name in endings if name not in self._told]:
-            self._told.add(name)
-            self._tell(name, endings[name])
+            self._bar.update(task, completed=part.size - part.left, done=part.done)
 
-    def _tell(self, name: str, status: str) -> None:
+    def _news(self) -> list[tuple[str, str]]:
+        """Endings that were not told yet: the last of all."""
+        endings = self._queue.endings
+        new = takewhile(lambda name: name not in self._part(name).ended, reversed(endings))
+        return [(name, endings[name]) for name in new][::-1]
+
+    def _part(self, name: str) -> Part:
+        return self._surfaces if layout.is_surface(name) else self._trials
+
+    def _tell(self, name: str, status: str, part: Part) -> None:
         reason = self._queue.reasons.get(name, "")
-        part = self._surfaces if layout.is_surface(name) else self._trials
         if status == "failed":
             self._console.print(
                 f"failed {name}: {reason}", style="red", markup=False, highlight=False
             )
         elif not self._console.is_terminal:
-            done = part.done(self._queue.endings)
             self._console.print(
-                f"{done}/{part.total} {name} {status}; {self.status(part)}", markup=False
+                f"{part.done}/{part.total} {name} {status}; {self.status(part)}", markup=False
             )
 
     def status(self, part: Part | None = None) -> str:
@@ -155,18 +173,15 @@ class Progress:
         Args:
             part: Of which the speed is told; the trials if there are any, else the surfaces.
         """
-        # A thread of the bar's asks, while the queue goes on.
-        endings = dict(self._queue.endings)
         part = part or (self._trials if self._trials.sizes else self._surfaces)
-        failed = sum(status == "failed" for status in endings.values())
         speed = part.taken / max(time.monotonic() - self._start, 1e-9)
         parts = [
             f"{self._queue.at_work(self._slots)} running",
-            f"{failed} failed",
+            f"{self._failed} failed",
             f"{speed:.2g} {part.unit}/s",
         ]
         if speed > 0:
-            parts.append(f"{span(part.left(endings) / speed)} left")
+            parts.append(f"{span(part.left / speed)} left")
         return ", ".join(parts)
 
     def status_of(self, task: TaskID) -> str:

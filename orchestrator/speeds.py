@@ -65,16 +65,22 @@ def duration(
     speeds: Speeds = GUESSED,
 ) -> str:
     """How long all of it takes on a device, such as `about 1.9 years on 2 CPU cores`."""
-    total = total_seconds(work, device, speeds) / side_by_side
+    return in_words(total_seconds(work, device, speeds), device, side_by_side)
+
+
+def in_words(total: float, device: str, side_by_side: int) -> str:
+    """The same of work that takes so many seconds one after the other."""
     unit = "CPU core" if device == "cpu" else "GPU"
-    return f"about {span(total)} on {side_by_side} {unit}{'s' if side_by_side > 1 else ''}"
+    plural = "s" if side_by_side > 1 else ""
+    return f"about {span(total / side_by_side)} on {side_by_side} {unit}{plural}"
 
 
 def total_seconds(
     work: Sequence[TrialSpec | SurfaceSpec], device: str, speeds: Speeds = GUESSED
 ) -> float:
     """Of all of it, one after the other, at the speeds of a store."""
-    return sum(_guess(one, device) * speeds.factor(_kind(one), device) for one in work)
+    factors = {kind: speeds.factor(kind, device) for kind in {*map(_kind, work)}}
+    return sum(_guess(one, device) * factors[_kind(one)] for one in work)
 
 
 def _kind(one: TrialSpec | SurfaceSpec) -> str:

@@ -75,7 +75,7 @@ class Waiting:
 
     def _release(self, surfaces: list[Owed]) -> None:
         """Makes surfaces ready, in their order: next, or when no trial is left to offer."""
-        if self.surfaces_last:
+        if self.surfaces_last or not surfaces:
             self.ready += surfaces
             return
         ahead = [o for o in self.ready if isinstance(o.work, SurfaceSpec)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from results_schema.canonical import (
@@ -106,7 +107,7 @@ class SurfaceSpec:
         if self.kind == "curvature" and (self.rows, self.columns) != (1, 1):
             raise SpecError("curvature is measured at the centre alone", fix="leave the grid out")
 
-    @property
+    @cached_property
     def surface_id(self) -> str:
         """`<trial id>@e<epoch>-<kind>-<10 hex digits of the content's SHA-256>`."""
         digest = hashlib.sha256(self.to_json().encode()).hexdigest()[:10]

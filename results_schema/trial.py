@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, ClassVar
 
 from results_schema.canonical import (
@@ -156,7 +157,7 @@ class TrialSpec:
         check_int(self, "seed", 0, most=2**63 - 1)
         check_choice(self, "precision", PRECISIONS)
 
-    @property
+    @cached_property
     def trial_id(self) -> str:
         """`<dataset>-w<width>d<depth>-lr<lr>-s<seed>-<10 hex digits of the content's SHA-256>`."""
         digest = hashlib.sha256(self.to_json().encode()).hexdigest()[:10]

@@ -1,12 +1,19 @@
 """What is owed, what is shared and what is reused."""
 
+import io
 from pathlib import Path
+
+import pytest
+from calls import calls
+from rich.console import Console
 
 from orchestrator.experiment import load_experiment
 from orchestrator.plan import make_plan
+from orchestrator.plan_view import describe
 from orchestrator.record import member_rows
-from results_schema import layout, tables
+from results_schema import layout, tables, trial
 from results_schema.store import open_store
+from workers.cells import cost
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 
@@ -44,3 +51,40 @@ def test_member_rows_fit_their_table():
     assert set(frame["named_dataset"]) == {"cifar10"}
     assert set(frame["dataset"]) == {"digits"}
     assert frame.groupby("base", sort=False)["index"].apply(list).tolist() == [list(range(14))] * 4
+
+
+def written(folder: Path, cells: int, seeds: int) -> Path:
+    """An experiment of so many different cells, each with so many seeds."""
+    path = folder / f"grid-{cells}-{seeds}.yaml"
+    path.write_text(
+        "title: Many trials\nclaim: None, this is a test.\n"
+        f"grid: {{genotype: [ENAS], variants: {{connections: {{mode: uniform, n: {cells - 1}}}}}, "
+        f"dataset: [cifar10], seed: {list(range(seeds))}}}\n"
+    )
+    return path
+
+
+def planned(path: Path) -> int:
+    """Calls that it takes to load an experiment, to plan it and to say so."""
+    console = Console(file=io.StringIO())
+    return calls(lambda: describe(make_plan([load_experiment(path)], None), console))
+
+
+def test_ten_thousand_trials_cost_a_plan_as_many_times_one(tmp_path: Path):
+    # A call takes about half a microsecond, so that 10,000 trials are planned within seconds.
+    few, seeds = planned(written(tmp_path, 5, 10)), planned(written(tmp_path, 5, 210))
+    assert (seeds - few) / 1000 < 700, "a further seed of a cell"
+    cells = planned(written(tmp_path, 105, 10))
+    assert (cells - few) / 1000 < 900, "a further cell of ten seeds"
+
+
+def test_a_trial_is_hashed_once_and_a_cell_counted_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    hashed, counted = [], []
+    dump, stack = trial.dump, cost.stack
+    monkeypatch.setattr(trial, "dump", lambda spec: hashed.append(spec) or dump(spec))
+    monkeypatch.setattr(cost, "stack", lambda *a, **k: counted.append(a) or stack(*a, **k))
+    cost.count.cache_clear()
+    planned(written(tmp_path, 4, 6))
+    assert (len(hashed), len(counted)) == (24, 4)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from results_schema.errors import SpecError
 from results_schema.genotype import INPUTS, Genotype
@@ -43,6 +44,7 @@ class Cost:
         return Cost(self.parameters)
 
 
+@lru_cache(maxsize=2**17)  # as many as a plan may name: trials of one cell share its count
 def count(
     genotype: Genotype,
     size: NetworkSpec,
@@ -71,10 +73,13 @@ def count(
     side = check_image(image, stem_stride, auxiliary=auxiliary)
     places = stack(genotype, size, auxiliary=auxiliary)
     total = _layer(9 * in_channels * STEM * size.channels, side**2, norm=STEM * size.channels)
+    alike: dict[tuple[int, ...], Cost] = {}
     for index, place in enumerate(places):
         side //= 2 if place.reduction else 1
-        cost = _cell(place, side**2)
-        total += cost if place.live else cost.dead()
+        shape = (place.reduction, place.channels, place.before_last, place.last, side)
+        if shape not in alike:
+            alike[shape] = _cell(place, side**2)
+        total += alike[shape] if place.live else alike[shape].dead()
         if auxiliary and index == auxiliary_index(size.cells):
             total += _auxiliary_head(place.output, classes)
     return total + _linear(places[-1].output, classes)
@@ -142,9 +147,14 @@ def _cell(place: Place, pixels: int) -> Cost:
     for node, edges in enumerate(place.cell.nodes, start=INPUTS):
         for edge in edges:
             stride = 2 if place.reduction and edge.source < INPUTS else 1
-            cost = _OPERATIONS[edge.op](c, stride, pixels)
+            cost = _operation(edge.op, c, stride, pixels)
             total += cost if node in live else cost.dead()
     return total
+
+
+@lru_cache(maxsize=10_000)  # a stack's cells have a few shapes, and edges a few operations
+def _operation(name: str, c: int, stride: int, pixels: int) -> Cost:
+    return _OPERATIONS[name](c, stride, pixels)
 
 
 def _auxiliary_head(channels: int, classes: int) -> Cost:
