@@ -148,7 +148,7 @@ def main() -> int:
     options = parser.parse_args()
     own = own_seconds(50)
     sizes = sorted({*options.trials, options.bar})
-    others = [kind for kind in KINDS if kind != "ours"]
+    others = [kind for kind in KINDS if kind.startswith("plain")]
     sweeps = [("plain Tune" + k.removeprefix("plain"), drive(k, options.plain)) for k in others]
     ours = [drive("ours", trials) for trials in sizes]
     sweeps += [("nas-sweep", sweep) for sweep in ours]

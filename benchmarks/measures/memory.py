@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
-import resource
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 
 from benchmarks.loops.setting import Loop, Setting
+from benchmarks.measures.peak import peak_resident
 from benchmarks.measures.rounds import RATE
 
 
@@ -33,13 +31,3 @@ def warmed_up(build: Callable[[Setting], Loop], setting: Setting) -> tuple[Loop,
     setting.wait()
     after = torch.cuda.max_memory_reserved(setting.device) if cuda else peak_resident()
     return loop, after - before
-
-
-def peak_resident() -> int:
-    """The most bytes that this process has had in main memory so far."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        [peak] = re.findall(r"^VmHWM:\s*(\d+) kB$", status.read_text(), re.MULTILINE)
-        return int(peak) * 1024
-    # Elsewhere: of this process or of the one that started it, whichever is more.
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

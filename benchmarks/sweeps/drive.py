@@ -17,11 +17,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measures.memory import peak_resident
+from benchmarks.measures.peak import peak_resident
+from benchmarks.sweeps.nodes import NODES, emulated
 from benchmarks.sweeps.trivial import experiment, train_bare, trial
 from orchestrator import environment
 from orchestrator.words import cores
@@ -40,6 +41,7 @@ class Sweep:
         memory: Most bytes resident in this process.
         between: Seconds that the sweep adds to an epoch, the median over all epochs but each
             trial's first; None if a trial has no second.
+        repeated: Trials that took more than one attempt.
     """
 
     trials: int
@@ -49,11 +51,24 @@ class Sweep:
     processor: float
     memory: int
     between: float | None = None
+    repeated: int = 0
 
 
-def ours(trials: int, epochs: int) -> Sweep:
-    """The sweep as `nas-sweep launch` runs it, without the report at its end."""
+def ours(trials: int, epochs: int, *, nodes: int = 0) -> Sweep:
+    """The sweep as `nas-sweep launch` runs it, without the report at its end.
+
+    Args:
+        trials: Their number.
+        epochs: Of each.
+        nodes: Of an emulated cluster, up before the clock starts, that the launch joins; 0 lets it
+            start Ray on this machine.
+    """
     environment.prepare()
+    with emulated(nodes) if nodes else contextlib.nullcontext() as address:
+        return _ours(trials, epochs, address)
+
+
+def _ours(trials: int, epochs: int, address: str | None) -> Sweep:
     from rich.console import Console
 
     from orchestrator.experiment import load_experiment
@@ -71,11 +86,14 @@ def ours(trials: int, epochs: int) -> Sweep:
         start = time.perf_counter()
         record(loaded, store)
         console = Console(file=io.StringIO())
-        run(make_plan([loaded], store), store, Options(device="cpu"), console)
+        options = Options(device="cpu", address=address)
+        run(make_plan([loaded], store), store, options, console)
         wall, usage = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF)
         ended = len(layout.names(store.list(layout.TRIALS)))
         between = _between(Results(store).metrics()) if epochs > 1 else None
-    return _sweep(trials, epochs, ended, wall, usage, between)
+        attempts: Any = Results(store).trials()["attempts"]
+        repeated = int((attempts > 1).sum())
+    return replace(_sweep(trials, epochs, ended, wall, usage, between), repeated=repeated)
 
 
 def plain(trials: int, epochs: int, *, reuse: bool = False) -> Sweep:
@@ -142,6 +160,7 @@ def _sweep(
 
 KINDS: dict[str, Callable[[int, int], Sweep]] = {
     "ours": ours,
+    "nodes": lambda trials, epochs: ours(trials, epochs, nodes=NODES),
     "plain": plain,
     "plain-reused": lambda trials, epochs: plain(trials, epochs, reuse=True),
 }
