@@ -37,7 +37,7 @@ def build_app(live: Live) -> Dash:
     Args:
         live: The store.
     """
-    name = f"nas-sweep: {live.store.root.name}"
+    name = f"nas-sweep: {live.store.location.rpartition('/')[2]}"
     app = Dash(
         "nas-sweep",
         title=name,
@@ -174,10 +174,13 @@ def _add_charts(app: Dash, live: Live) -> None:
     def surface(
         _: str | None, chosen: str | None, before: list[str] | None, seen: list[Any] | None
     ) -> tuple[Any, ...]:
-        names = surface_ids(live.store)
+        try:
+            names = surface_ids(live.store)
+            chosen = chosen if chosen in names else next(iter(names), None)
+            now = [chosen, surface_stamp(live.store, chosen)]
+        except NasSweepError:  # it is told above the table
+            return no_update, no_update, no_update, no_update
         options = names if names != before else no_update
-        chosen = chosen if chosen in names else next(iter(names), None)
-        now = [chosen, *surface_stamp(live.store, chosen)]
         if now == seen:
             return options, no_update, no_update, no_update
         try:

@@ -8,7 +8,7 @@ from dash import html
 
 from results_schema.errors import NasSweepError
 from results_schema.results import Results
-from results_schema.store import LocalStore
+from results_schema.store import Store
 
 COLUMNS = {
     "claim": "claim",
@@ -23,7 +23,7 @@ COLUMNS = {
 """Of a finding's record, what is shown, and under which heading."""
 
 
-def claims_table(store: LocalStore, experiment: str | None) -> Any:
+def claims_table(store: Store, experiment: str | None) -> Any:
     """A table with a row for each finding; words in its place if nothing can be tested.
 
     Args:

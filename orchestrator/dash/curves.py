@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from orchestrator.dash.stamps import Stamp, table_stamps
+from orchestrator.dash.stamps import table_stamps
 from results_schema import layout, seal, tables
 from results_schema.errors import NasSweepError
-from results_schema.store import LocalStore
+from results_schema.store import Store
 
 COLUMNS = (
     "test_accuracy",
@@ -43,23 +43,24 @@ class Curves:
         gathered: The version since which the trials that have a curve are the same.
     """
 
-    store: LocalStore
+    store: Store
     of: dict[str, Curve] = field(default_factory=dict)
     damaged: dict[str, str] = field(default_factory=dict)
     version: int = 0
     renewed: dict[str, int] = field(default_factory=dict)
     gathered: int = 0
-    _seen: dict[str, Stamp] = field(default_factory=dict)
+    _seen: dict[str, str] = field(default_factory=dict)
 
     def look(self) -> None:
-        """Reads what is new: a file of another time or size than before."""
+        """Reads what is new: a table with another stamp than before."""
         # Noted before they are read, so that no change is missed.
         found = table_stamps(self.store, layout.METRICS)
         changed = [trial_id for trial_id, mark in found.items() if self._seen.get(trial_id) != mark]
         gone = self._seen.keys() - found.keys()
         before = self.of.keys() - gone
-        for trial_id in changed:
-            self._read(trial_id)
+        keys = {layout.metrics(trial_id): trial_id for trial_id in changed}
+        for key, data in self.store.several(keys):
+            self._take(keys[key], key, data)
         for trial_id in gone:
             self.of.pop(trial_id, None)
             self.damaged.pop(trial_id, None)
@@ -70,10 +71,9 @@ class Curves:
             if gone or self.of.keys() != before:
                 self.gathered = self.version
 
-    def _read(self, trial_id: str) -> None:
-        key = layout.metrics(trial_id)
+    def _take(self, trial_id: str, key: str, data: bytes) -> None:
         try:
-            self.of[trial_id] = _decode(self.store.get(key), key)
+            self.of[trial_id] = _decode(data, key)
             self.damaged.pop(trial_id, None)
         except NasSweepError as error:
             self.damaged[trial_id] = error.what

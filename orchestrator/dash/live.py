@@ -6,22 +6,25 @@ import math
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from orchestrator.dash.curves import Curves
-from orchestrator.dash.stamps import Stamp, folder_stamps, table_stamps
+from orchestrator.dash.stamps import folder_stamps, table_stamps
 from orchestrator.status import UNNAMED, Observer, Status
 from results_schema import layout
 from results_schema.errors import NasSweepError
 from results_schema.results import Results
-from results_schema.store import LocalStore
+from results_schema.store import LocalStore, Store
 
 AGAIN = 5.0
 """Seconds after which to look although no folder has changed: leases expire unseen."""
+
+FAR = 2.0
+"""Seconds between two glances at a store in a bucket, each of which takes some requests."""
 
 Row = dict[str, Any]
 
@@ -50,7 +53,7 @@ class Live:
         turn: Grows whenever something is new.
     """
 
-    store: LocalStore
+    store: Store
     curves: Curves = field(init=False)
     trouble: str = ""
     name: str = field(default_factory=lambda: secrets.token_hex(4))
@@ -58,11 +61,12 @@ class Live:
     _observer: Observer = field(init=False)
     _status: Status = field(default_factory=lambda: Status({}, [], []))
     _members: dict[str, dict[str, Row]] = field(default_factory=dict)
-    _named: dict[str, Stamp] = field(default_factory=dict)
+    _named: dict[str, str] = field(default_factory=dict)
     _rows: dict[str, Row] = field(default_factory=dict)
     _renewed: dict[str, int] = field(default_factory=dict)
     _arranged: int = 0
-    _folders: dict[str, int] = field(default_factory=dict)
+    _folders: dict[str, Hashable] = field(default_factory=dict)
+    _glanced: float = -math.inf
     _looked: float = -math.inf
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -76,7 +80,11 @@ class Live:
             The turn.
         """
         with self._lock:
+            far = not isinstance(self.store, LocalStore)
+            if far and time.monotonic() - self._glanced < FAR:
+                return self.turn
             folders = folder_stamps(self.store)
+            self._glanced = time.monotonic()
             old = time.monotonic() - self._looked >= AGAIN
             if old or folders != self._folders:
                 changed = {f for f, at in folders.items() if at != self._folders.get(f)}

@@ -11,8 +11,7 @@ from importlib.util import find_spec
 import click
 
 from orchestrator.lookup import existing_store
-from results_schema.errors import MachineError, StoreError
-from results_schema.store import LocalStore
+from results_schema.errors import MachineError
 
 LOCAL = "127.0.0.1"
 
@@ -21,21 +20,15 @@ def serve(location: str, port: int, *, show: bool) -> None:
     """Serves the page until it is interrupted.
 
     Args:
-        location: The store's folder.
+        location: The store's folder or `s3://bucket/prefix`.
         port: To listen on; 0 for any that is free.
         show: Whether to open a browser.
 
     Raises:
-        StoreError: There is no store, or it is in no folder.
+        StoreError: There is no store.
         MachineError: Dash is not installed, or the port is in use.
     """
     store = existing_store(location)
-    if not isinstance(store, LocalStore):
-        raise StoreError(
-            "the live page looks at stores in folders alone",
-            where=store.location,
-            fix="nas-sweep status --watch and nas-sweep report look at this one",
-        )
     if not (find_spec("dash") and find_spec("dash_ag_grid")):
         raise MachineError(
             "the live page needs Dash, which is not installed",
@@ -54,7 +47,7 @@ def serve(location: str, port: int, *, show: bool) -> None:
         logging.getLogger("werkzeug").setLevel(logging.ERROR)
         server = make_server(LOCAL, 0, build_app(live).server, threaded=True, fd=listener.fileno())
         address = f"http://{LOCAL}:{listener.getsockname()[1]}"
-        click.echo(f"{address} shows {store.root}; Ctrl-C ends it")
+        click.echo(f"{address} shows {store.location}; Ctrl-C ends it")
         if show:
             webbrowser.open(address)
         with server:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import os
+import hashlib
+from collections.abc import Hashable
 
 from results_schema import layout
-from results_schema.store import LocalStore
+from results_schema.errors import StoreError
+from results_schema.store import LocalStore, Store
 
 WATCHED = (
     layout.METRICS,
@@ -18,35 +20,32 @@ WATCHED = (
     layout.LEASES,
 )
 
-Stamp = tuple[int, int]
-"""Time of the last change, in nanoseconds, and size in bytes."""
 
+def folder_stamps(store: Store) -> dict[str, Hashable]:
+    """What changes when an entry of a watched folder is put or removed; 0 without one.
 
-def folder_stamps(store: LocalStore) -> dict[str, int]:
-    """When an entry of each watched folder was last put or removed, in nanoseconds; 0 without one.
-
-    A store puts files by renaming them into place, which changes the time of their folder, so that
-    seven questions tell whether any of thousands of files is new. A file that others write in
-    place is not told of, nor are two files within one tick of the file system's clock.
+    A store in a folder puts files by renaming them into place, which changes the time of their
+    folder, so that seven questions tell whether any of thousands of files is new. A file that
+    others write in place is not told of, nor are two files within one tick of the file system's
+    clock. A bucket has no such times: there the names are listed, a thousand at a time.
     """
-    found: dict[str, int] = dict.fromkeys(WATCHED, 0)
+    found: dict[str, Hashable] = dict.fromkeys(WATCHED, 0)
     for folder in WATCHED:
-        with contextlib.suppress(OSError):  # not there yet, or not to be read, which a look tells
-            found[folder] = (store.root / folder).stat().st_mtime_ns
+        # Not there yet, or not to be read, which a look tells.
+        with contextlib.suppress(OSError, StoreError):
+            if isinstance(store, LocalStore):
+                found[folder] = (store.root / folder).stat().st_mtime_ns
+            else:
+                marks = [f"{key} {stat.mark}" for key, stat in store.stats(folder).items()]
+                found[folder] = hashlib.sha256("\n".join(marks).encode()).digest() if marks else 0
     return found
 
 
-def table_stamps(store: LocalStore, folder: str) -> dict[str, Stamp]:
-    """The stamp of each table in a folder, by its id; none if there is no folder."""
-    found = {}
-    try:
-        with os.scandir(store.root / folder) as entries:
-            for entry in entries:
-                if entry.name.endswith(".parquet") and entry.name != "0-schema.parquet":
-                    with contextlib.suppress(FileNotFoundError):  # removed meanwhile
-                        told = entry.stat()
-                        name = entry.name.removesuffix(".parquet")
-                        found[name] = told.st_mtime_ns, told.st_size
-    except FileNotFoundError:  # nothing was launched yet
-        pass
-    return found
+def table_stamps(store: Store, folder: str) -> dict[str, str]:
+    """What changes with each table in a folder, by its id; none if there is no folder."""
+    return {
+        name: stat.mark
+        for key, stat in store.stats(folder).items()
+        if key.endswith(".parquet")
+        for name in layout.names([key])
+    }

@@ -5,30 +5,26 @@ from __future__ import annotations
 import numpy as np
 import plotly.graph_objects as go
 
-from orchestrator.dash.stamps import Stamp
 from orchestrator.figures import style
 from results_schema import layout, tables
 from results_schema.errors import MissingKey
-from results_schema.store import LocalStore
+from results_schema.store import Store
 from results_schema.surface_tables import POINTS
 
 
-def surface_ids(store: LocalStore) -> list[str]:
+def surface_ids(store: Store) -> list[str]:
     """Surfaces of which there are points on a grid, by trial."""
     names = layout.names([k for k in store.list(layout.POINTS) if k.endswith(".parquet")])
     return sorted(name for name in names if "-curvature-" not in name)
 
 
-def surface_stamp(store: LocalStore, surface_id: str | None) -> Stamp:
-    """When the file of a surface's points last changed, and its size; zeros without one."""
-    try:
-        told = (store.root / layout.points(surface_id or "")).stat()
-    except OSError:
-        return 0, 0
-    return told.st_mtime_ns, told.st_size
+def surface_stamp(store: Store, surface_id: str | None) -> str:
+    """What changes with the table of a surface's points; empty without one."""
+    told = store.stat(layout.points(surface_id)) if surface_id else None
+    return told.mark if told else ""
 
 
-def plot_surface(store: LocalStore, surface_id: str | None) -> go.Figure:
+def plot_surface(store: Store, surface_id: str | None) -> go.Figure:
     """The heat map: log₁₀ of the loss of a contour, of √variance of a gradient variance.
 
     Args:

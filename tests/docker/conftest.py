@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from ray_heads import TOKEN, ray_start, running
 from ruamel.yaml import YAML
-from two_hosts import Host, Nodes, missing, two_hosts
+from s3_server import ENVIRONMENT as S3
+from two_hosts import S3_PORT, Host, Nodes, missing, two_hosts
 
 ROOT = Path(__file__).parents[2]
 
@@ -62,6 +63,8 @@ def nodes(
     environment = services["head"]["environment"] | {
         "RAY_AUTH_TOKEN_PATH": str(secret),
         "HOME": str(home),
+        **S3,
+        "AWS_ENDPOINT_URL_S3": f"http://head:{S3_PORT}",
     }
     with two_hosts() as (head, worker):
 

@@ -1,6 +1,6 @@
-"""A real S3 server on loopback, in a process of its own: moto, which answers one request at a time.
+"""A real S3 server, in a process of its own: moto, which answers one request at a time.
 
-python s3_server.py prints the port.
+python s3_server.py ADDRESS PORT prints the port, which is a free one for 0.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import pytest
@@ -25,12 +25,24 @@ ENVIRONMENT = {
 @contextmanager
 def s3_server() -> Iterator[str]:
     """The server's address; within it every process that is started finds it and credentials."""
-    with subprocess.Popen([sys.executable, __file__], stdout=subprocess.PIPE, text=True) as process:
+    with serving("127.0.0.1") as port, reached_at(f"http://127.0.0.1:{port}"):
+        yield f"http://127.0.0.1:{port}"
+
+
+@contextmanager
+def serving(address: str, port: int = 0, before: Sequence[str] = ()) -> Iterator[int]:
+    """A server that listens there; its port.
+
+    Args:
+        address: To listen on.
+        port: 0 for a free one.
+        before: Words before the command, such as those that run it on another host.
+    """
+    command = [*before, sys.executable, __file__, address, str(port)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout
-            address = f"http://127.0.0.1:{int(process.stdout.readline())}"
-            with reached_at(address):
-                yield address
+            yield int(process.stdout.readline())
         finally:
             process.kill()
 
@@ -64,7 +76,8 @@ def main() -> None:
 
     application = DomainDispatcherApplication(create_backend_app)
     # One at a time: moto looks whether an object is there and puts it in two steps.
-    server = make_server("127.0.0.1", 0, application, threaded=False, request_handler=Quiet)
+    address, port = sys.argv[1], int(sys.argv[2])
+    server = make_server(address, port, application, threaded=False, request_handler=Quiet)
     print(server.server_port, flush=True)
     server.serve_forever()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
@@ -15,17 +16,24 @@ import torch
 from small_trials import bits
 
 from results_schema import layout, tables
-from results_schema.store import LocalStore
+from results_schema.store import LocalStore, Store
+from results_schema.surface_tables import POINTS, SURFACES
 from workers.training import checkpoint
 
 TABLES = ((layout.METRICS, tables.METRICS), (layout.TRIALS, tables.TRIALS))
+LANDSCAPES = ((layout.SURFACES, SURFACES), (layout.POINTS, POINTS))
 RESULTS = [f.name for f in tables.METRICS if f.metadata[b"kind"] == b"result"]
 
 
-def digest(store: LocalStore) -> str:
-    """SHA-256 of the metrics and trials as canonical Parquet: without times, hosts and machines."""
+def digest(store: Store, what: Sequence[tuple[str, pa.Schema]] = TABLES) -> str:
+    """SHA-256 of the metrics and trials as canonical Parquet: without times, hosts and machines.
+
+    Args:
+        store: Whose tables they are.
+        what: Other tables instead, such as `LANDSCAPES`.
+    """
     found = hashlib.sha256()
-    for folder, schema in TABLES:
+    for folder, schema in what:
         parts = [tables.from_parquet(store.get(key), schema, key) for key in store.list(folder)]
         table = tables.canonical(pa.concat_tables(parts), schema)
         bare = pa.schema([field.remove_metadata() for field in table.schema])

@@ -17,7 +17,7 @@ import pyarrow as pa
 from orchestrator.experiment import load_experiment
 from orchestrator.record import member_rows
 from results_schema import layout, tables
-from results_schema.store import LocalStore, open_store
+from results_schema.store import LocalStore, Store, open_store
 from workers.training.loop import train
 
 T = TypeVar("T")
@@ -97,12 +97,12 @@ def wait_for(condition: Callable[[], T], seconds: float = 150) -> T:
     return found
 
 
-def worker(store: LocalStore) -> int:
+def worker(store: Store) -> int:
     """The process of some worker, 0 if none holds a lease just now."""
     return next((holder.pid for holder in store.leases.held().values() if holder.pid), 0)
 
 
-def trained_epochs(store: LocalStore) -> int:
+def trained_epochs(store: Store) -> int:
     """Rows in the live table of metrics."""
     keys = store.list(layout.METRICS)
     return sum(len(tables.from_parquet(store.get(key), tables.METRICS, key)) for key in keys)

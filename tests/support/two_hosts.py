@@ -12,6 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+S3_PORT = 9000
+"""Of the head, on which an S3 server listens while a test wants one."""
+
 LISTENING = """
 import json, psutil
 found = {}
