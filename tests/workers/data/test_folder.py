@@ -23,7 +23,7 @@ from workers.data.sources import SOURCES, Source
 
 ROOT = Path(__file__).parents[3]
 
-# Reads the small CIFAR-10 that lies in a folder, and tells when it decodes it.
+# Reads the small CIFAR-10 that lies in a folder, or is offered, and tells when it decodes it.
 READER = """
 import sys, time
 from pathlib import Path
@@ -32,7 +32,7 @@ from workers.data.cifar import decode_cifar10
 from workers.data.folder import arrays
 from workers.data.sources import Source
 
-root, waits = Path(sys.argv[1]), sys.argv[2]
+root, waits, published, url = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), sys.argv[4]
 
 class Slow:
     def __array__(self, dtype=None, copy=None):
@@ -45,15 +45,17 @@ def decode(file, about):
     time.sleep(0.3)
     return train, labels, Slow() if waits else test, test_labels
 
-split = arrays(Source(SMALL["cifar10"], archive_of(root / "c10.tgz"), decode), root)
+split = arrays(Source(SMALL["cifar10"], archive_of(published / "c10.tgz", url), decode), root)
 print("read", sum(int(part.sum()) for part in split), flush=True)
 """
 
 
-def reader(root: Path, waits: str = "") -> subprocess.Popen[str]:
+def reader(
+    root: Path, waits: str = "", published: Path | None = None, url: str = ""
+) -> subprocess.Popen[str]:
     paths = os.pathsep.join([str(ROOT), str(ROOT / "tests" / "support")])
     return subprocess.Popen(
-        [sys.executable, "-c", READER, str(root), waits],
+        [sys.executable, "-c", READER, str(root), waits, str(published or root), url],
         env={**os.environ, "PYTHONPATH": paths},
         stdout=subprocess.PIPE,
         text=True,
@@ -160,6 +162,17 @@ def test_of_several_processes_one_decodes_and_all_read(tmp_path: Path):
     total = sum(int(part.sum()) for part in draw("cifar10"))
     assert lines.count("decoding") == 1
     assert lines.count(f"read {total}") == 3
+
+
+def test_of_several_processes_of_a_node_one_downloads_and_decodes(server: Server, tmp_path: Path):
+    publish("cifar10", server.folder, url=server.url)
+    root = tmp_path / "data"
+    workers = [reader(root, published=server.folder, url=server.url) for _ in range(2)]
+    lines = "".join(worker.communicate(timeout=60)[0] for worker in workers).split("\n")
+    assert server.asked == ["GET bytes=0-"]
+    assert lines.count("decoding") == 1
+    total = sum(int(part.sum()) for part in draw("cifar10"))
+    assert lines.count(f"read {total}") == 2
 
 
 def test_a_process_killed_half_way_leaves_the_work_to_the_next(tmp_path: Path):
