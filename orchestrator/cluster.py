@@ -11,12 +11,13 @@ import signal
 import tempfile
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import ray
 from rich.console import Console
 
-from orchestrator import access
+from orchestrator import access, shipping
 from orchestrator.words import cores
 from results_schema.errors import MachineError
 
@@ -25,7 +26,9 @@ LATE = 25
 
 
 @contextlib.contextmanager
-def cluster(address: str | None, console: Console, *, allow_open: bool = False) -> Iterator[None]:
+def cluster(
+    address: str | None, console: Console, *, allow_open: bool = False, ship_code: bool = False
+) -> Iterator[None]:
     """Ray is up inside this context; what was started here leaves no process behind.
 
     Args:
@@ -33,6 +36,7 @@ def cluster(address: str | None, console: Console, *, allow_open: bool = False) 
             starts Ray on this machine.
         console: Told the dashboard's address.
         allow_open: Whether a cluster that asks for no token will do.
+        ship_code: Whether nodes are to run this very code, whatever they have.
 
     Raises:
         MachineError: Ray can't be started or reached, or asks for no token.
@@ -49,6 +53,10 @@ def cluster(address: str | None, console: Console, *, allow_open: bool = False) 
                 "object_store_memory": 200_000_000,  # items and rows are small
                 "_temp_dir": folder,
             }
+        if address and ship_code:
+            code = stack.enter_context(tempfile.TemporaryDirectory(prefix="nas-sweep-code-"))
+            shipping.pack_code(Path(code))
+            own["runtime_env"] = {"working_dir": code}
         stack.callback(ray.shutdown)
         try:
             with _unwound_by_sigterm(), _temporary_files_in(own.get("_temp_dir")):
@@ -74,15 +82,12 @@ def has_gpus() -> bool:
 
 
 def slots(device: str, gpus: float, cores: int = 1) -> int:
-    """How many items run side by side.
+    """How many items run side by side on the nodes that are there now; none if none has room.
 
     Args:
         device: "cuda" or "cpu".
         gpus: Share of a GPU that each takes; below 1 several share one.
         cores: That each takes.
-
-    Raises:
-        MachineError: There is no room for even one.
     """
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     room = 0
@@ -92,6 +97,20 @@ def slots(device: str, gpus: float, cores: int = 1) -> int:
             own = node.get("GPU", 0)
             fit = min(fit, int(own // gpus if gpus >= 1 else own * int(1 / gpus)))
         room += fit
+    return room
+
+
+def check_room(room: int, device: str, cores: int) -> None:
+    """Returns if at least one item can run.
+
+    Args:
+        room: What `slots` found.
+        device: "cuda" or "cpu".
+        cores: That each takes.
+
+    Raises:
+        MachineError: There is no room for even one.
+    """
     if room < 1:
         resources = ray.cluster_resources()
         what = "a trial" if cores == 1 else f"{cores} trials side by side"
@@ -100,7 +119,6 @@ def slots(device: str, gpus: float, cores: int = 1) -> int:
             f"no room for {what} on {device}",
             fix="use --device cpu, lower --gpus-per-trial or --pack, or add nodes to the cluster",
         )
-    return room
 
 
 def _introduce(url: str | None, console: Console) -> None:

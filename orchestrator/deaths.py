@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from ray.exceptions import NodeDiedError, OutOfMemoryError, RayActorError, RayTaskError
 
+from results_schema.errors import MachineError
 from results_schema.failure import Failure
 from workers.training import failures
 
 LOST_NODE = "its node has died"
 """In the text of Ray's error for an actor, where the type does not tell."""
+LACKING = "failed to import on the worker"
+"""In the text of the error that takes the place of a worker which could not be loaded."""
+_INSTALL = (
+    "install nas-sweep on every node, or add --ship-code, which sends it along (docs/cluster.md)"
+)
 
 
 def classify(error: BaseException | None) -> Failure:
@@ -23,6 +29,10 @@ def classify(error: BaseException | None) -> Failure:
     preempted = isinstance(error, RayActorError) and error.preempted
     if isinstance(error, NodeDiedError) or preempted or LOST_NODE in str(error):
         return Failure("node", "its node was lost: shut down, preempted, or cut off from the head")
+    if error is not None and LACKING in str(error):
+        where = f"node {error.ip}" if isinstance(error, RayTaskError) else "a node"
+        lacks = f"it can't load nas-sweep: {_last_line(error)}"
+        return Failure("unfit", str(MachineError(lacks, where=where, fix=_INSTALL)))
     if isinstance(error, RayTaskError):
         if isinstance(error.cause, Exception):
             return failures.classify(error.cause)
@@ -36,6 +46,6 @@ def classify(error: BaseException | None) -> Failure:
     )
 
 
-def _last_line(error: Exception) -> str:
+def _last_line(error: BaseException) -> str:
     """What a traceback ends with."""
     return (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()

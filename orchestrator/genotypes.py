@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,10 +29,12 @@ class Base:
     Attributes:
         name: A published cell's, or one that no published cell has.
         genotype: Its cells.
+        file: That they were read from, if so.
     """
 
     name: str
     genotype: Genotype
+    file: Path | None = field(default=None, compare=False)
 
 
 _KEYS = {
@@ -64,18 +66,20 @@ def _read(value: Any, info: ValidationInfo) -> Base:
             problems.append(bad_value(key, value[key], "string_type"))
     if problems:
         raise refusal(problems)
+    folder = (info.context or {}).get("folder", Path())
     try:
-        default, genotype = _find(source, value, (info.context or {}).get("folder", Path()))
+        default, genotype = _find(source, value, folder)
     except SpecError as error:
         told = error.where.partition(" ")[0]  # the cell, if the genotype is written out
         key = told if told in value else source
         raise refusal([bad_value(key, value[key], error)]) from error
     try:
-        return Base(_check_name(value.get("name", default), genotype), genotype)
+        name = _check_name(value.get("name", default), genotype)
     except SpecError as error:
         if "name" not in value:
             raise
         raise refusal([bad_value("name", value["name"], error)]) from error
+    return Base(name, genotype, folder / value["file"] if source == "file" else None)
 
 
 def _published(name: str) -> Base:

@@ -47,8 +47,7 @@ def interruptible(
         queue.stop()
         insist.start()
         console.print("stopping: trials commit the epochs they have ended; again to stop at once")
-        with contextlib.suppress(StoreError):
-            store.put(layout.stop(launch), b"")
+        ask_to_stop(store, launch)
 
     before = {s: signal.signal(s, handle) for s in (signal.SIGINT, signal.SIGTERM)}
     # Until Tune listens to it, it must not end the process; the queue offers nothing by then.
@@ -61,6 +60,12 @@ def interruptible(
             signal.signal(signum, handler)
         with contextlib.suppress(StoreError):
             store.delete(layout.stop(launch))
+
+
+def ask_to_stop(store: Store, launch: str) -> None:
+    """Leaves the request, as far as the store can be written."""
+    with contextlib.suppress(StoreError):
+        store.put(layout.stop(launch), b"")
 
 
 def _end_tune() -> None:

@@ -38,12 +38,16 @@ class Owed:
         attempts: At it, that failed.
         not_before: When the next one may begin, by the queue's clock.
         contested: Whether another launch has or had it, and may have ended it.
+        furthest: Epoch or number of points that it has come to in this launch.
+        progressed: Whether it has come further than ever since its last failure.
     """
 
     work: Work
     attempts: int = 0
     not_before: float = 0.0
     contested: bool = False
+    furthest: int = 0
+    progressed: bool = False
 
     @property
     def id(self) -> str:

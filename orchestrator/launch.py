@@ -16,10 +16,10 @@ from typing import Any, Literal
 from ray import tune
 from rich.console import Console
 
-from orchestrator import space
-from orchestrator.cluster import cluster, has_gpus, slots
+from orchestrator import space, versions
+from orchestrator.cluster import check_room, cluster, has_gpus, slots
 from orchestrator.device import check_precision, choose_device
-from orchestrator.interrupt import interruptible
+from orchestrator.interrupt import ask_to_stop, interruptible
 from orchestrator.items import Work, item_id
 from orchestrator.plan import Plan
 from orchestrator.presence import present
@@ -40,6 +40,7 @@ class Options:
         device: "cuda", "cpu", or None to choose by what the cluster has.
         address: Of a Ray cluster: "auto" or HOST:PORT; None starts Ray on this machine.
         allow_open_cluster: Whether to join one that asks for no token.
+        ship_code: Whether its nodes are sent this very code.
         gpus_per_trial: Share of a GPU that each process takes; below 1 several share one. "auto"
             is a process a GPU that trains as many trials side by side as is measured to be best.
         pack: How many trials a process trains side by side, whatever was measured; None for one,
@@ -56,6 +57,7 @@ class Options:
     device: str | None = None
     address: str | None = None
     allow_open_cluster: bool = False
+    ship_code: bool = False
     gpus_per_trial: float | Literal["auto"] = 1.0
     pack: int | None = None
     gpus_per_surface: float = 1.0
@@ -79,7 +81,7 @@ class Report:
         endings: How each trial or surface that left the queue did (`Queue.endings`).
         reasons: Why each failed one failed.
         interrupted: Whether a signal stopped it.
-        unfit: Why the store could not be written in the end, or empty.
+        unfit: Why the store could not be written in the end, or a node was unfit; or empty.
     """
 
     endings: dict[str, str]
@@ -103,7 +105,12 @@ def run(plan: Plan, store: Store, options: Options, console: Console) -> Report:
     queue.add_surfaces(plan.unmeasured)
     owed: list[Work] = [*plan.owed, *plan.unmeasured]
     try:
-        joined = cluster(options.address, console, allow_open=options.allow_open_cluster)
+        joined = cluster(
+            options.address,
+            console,
+            allow_open=options.allow_open_cluster,
+            ship_code=options.ship_code,
+        )
         with present(store, launch), joined:
             device = options.device or choose_device(plan, has_gpus(), options.cpu_will_do)
             check_precision(plan, device)
@@ -111,6 +118,7 @@ def run(plan: Plan, store: Store, options: Options, console: Console) -> Report:
             shares = [options.share] * bool(plan.owed)
             shares += [options.gpus_per_surface] * bool(plan.unmeasured)
             side_by_side = max(slots(device, share, cores) for share in shares)
+            check_room(min(slots(device, share, cores) for share in shares), device, cores)
             at_once = partial(slots, device, min(shares), cores)
             queue.slots = partial(slots, device, options.share, cores)
             os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(side_by_side + 2)
@@ -122,9 +130,11 @@ def run(plan: Plan, store: Store, options: Options, console: Console) -> Report:
                 "deterministic": options.deterministic,
                 "checkpoint_every": options.checkpoint_every,
                 "checkpoint_at": sorted({*options.checkpoint_at, *plan.looked_at}),
+                "versions": versions.told(),
             }
             # Inside, because Ray puts a SIGTERM handler of its own in force when it starts.
             with interruptible(queue, store, launch, console) as interruption:
+                queue.halt = partial(ask_to_stop, store, launch)
                 if options.pack:
                     queue.pack = options.pack
                 elif options.gpus_per_trial == "auto" and device == "cuda" and plan.owed:

@@ -85,6 +85,9 @@ class Progress:
         ended: How many trials and how many surfaces had ended before.
         slots: How many items run side by side; what else was offered is waiting for room.
         console: Where to show it.
+
+    Attributes:
+        slots: The same, which changes as nodes come and go.
     """
 
     def __init__(
@@ -96,7 +99,7 @@ class Progress:
         slots: int,
         console: Console,
     ) -> None:
-        self._queue, self._console, self._slots = queue, console, slots
+        self._queue, self._console, self.slots = queue, console, slots
         epochs = {n: w.recipe.epochs for n, w in work.items() if isinstance(w, TrialSpec)}
         points = {n: w.rows * w.columns for n, w in work.items() if not isinstance(w, TrialSpec)}
         self._trials = Part("trials", "epochs", epochs, ended[0])
@@ -176,7 +179,7 @@ class Progress:
         part = part or (self._trials if self._trials.sizes else self._surfaces)
         speed = part.taken / max(time.monotonic() - self._start, 1e-9)
         parts = [
-            f"{self._queue.at_work(self._slots)} running",
+            f"{self._queue.at_work(self.slots)} running",
             f"{self._failed} failed",
             f"{speed:.2g} {part.unit}/s",
         ]

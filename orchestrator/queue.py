@@ -50,8 +50,9 @@ class Queue:
         endings: How each trial or surface that is off the queue ended: done, diverged, failed,
             cancelled, ended by another launch, or untrained, if its trial did not end.
         reasons: Why each failed one failed.
-        unfit: Why no more is offered: the store can't be written.
+        unfit: Why no more is offered: the store can't be written, or a node is unfit.
         stopping: Set by `stop`.
+        halt: Asks workers to leave off what they are at.
         say: Told of what a user should know besides: memory or room that ran out.
         room: Whether the store has room; none is offered without.
     """
@@ -65,6 +66,7 @@ class Queue:
     reasons: dict[str, str] = field(default_factory=dict)
     unfit: str = ""
     stopping: bool = False
+    halt: Callable[[], None] = lambda: None
     say: Callable[[str], None] = lambda text: None
     _offered: dict[str, _Offered] = field(default_factory=dict)
 
@@ -82,7 +84,15 @@ class Queue:
 
     def reached(self, trial_id: str, epoch: int) -> None:
         """A trial trains this epoch: what it left after earlier ones can be looked at."""
+        self.stepped(trial_id, epoch)
         self._line.reached(trial_id, epoch)
+
+    def stepped(self, name: str, step: int) -> None:
+        """A trial has come to this epoch, or a surface has so many points."""
+        for offered in self._offered.values():
+            for owed in offered.left:
+                if owed.id == name and step > owed.furthest:
+                    owed.furthest, owed.progressed = step, True
 
     @property
     def items(self) -> int:
@@ -123,7 +133,7 @@ class Queue:
         pack: list[Owed] = []
         size = 1
         if self.pack > 1:
-            slots = self.slots()
+            slots = max(1, self.slots())  # with no node left, as if one were to come
             size = packing.share(self._line.trials, slots - self.items, slots, self.pack)
         for owed in [*self._line.ready]:
             if pack and not (alike(pack[0].work, owed.work) and _sociable(owed)):
@@ -198,6 +208,14 @@ class Queue:
             self.room.ran_out(reason)
             self._line.ready.append(owed)
             return
+        if kind == "unfit":  # its node's fault, which all that is offered would meet
+            self._give_up(reason)
+            self.halt()
+            self._line.ready.append(owed)
+            return
+        if kind == "node" and owed.progressed:
+            owed.attempts = 0  # nodes that come and go are no fault of a trial that gets on
+        owed.progressed = False
         owed.attempts += 1
         if kind == "store":
             self._give_up(reason)
@@ -230,7 +248,7 @@ class Queue:
             self._give_up(str(error))
 
     def _give_up(self, reason: str) -> None:
-        self.unfit = reason
+        self.unfit = self.unfit or reason
         self.stop()
 
     def _is_due(self, owed: Owed) -> bool:

@@ -41,7 +41,8 @@ class QueueSearcher(Searcher):
 
     def suggest(self, trial_id: str) -> Any:
         """The config of the next item, None to be asked again, or FINISHED when all is over."""
-        enough = self._queue.items >= self._slots() + AHEAD
+        self._progress.slots = slots = self._slots()  # nodes come and go
+        enough = self._queue.items >= slots + AHEAD
         item = None if enough else self._queue.offer()
         if item is None:
             return self.FINISHED if self._queue.over else None
@@ -60,6 +61,7 @@ class QueueSearcher(Searcher):
             self._queue.reached(result["item"], result["epoch"])
         elif "points" in result:
             self._progress.points(result["item"], result["points"])
+            self._queue.stepped(result["item"], result["points"])
         elif "status" in result:
             self._queue.settle(
                 self._tokens[trial_id],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -10,7 +11,9 @@ from typing import Any
 from ray import tune
 from ray.tune.trainable import wrap_function
 
+from orchestrator import versions
 from results_schema import layout
+from results_schema.errors import MachineError
 from results_schema.store import Store, attach_store
 from results_schema.surface import SurfaceSpec
 from results_schema.trial import TrialSpec
@@ -29,15 +32,15 @@ def train_item(config: dict[str, Any]) -> None:
     Args:
         config: "token" of the item, "names" and "specs" of its trials or its surface, the latter
             as canonical JSON, and under "settings" what is the same for the whole launch: "store",
-            "launch", "device", "deterministic", "checkpoint_every", "checkpoint_at".
+            "launch", "device", "deterministic", "checkpoint_every", "checkpoint_at", "versions".
     """
     settings = config["settings"]
-    store = attach_store(settings["store"])
-    if not store.has(layout.launch(settings["launch"])):
-        unseen = f"this node does not see the store; every node must reach {store.location}"
+    if unfit := versions.refusal(settings["versions"]) or _blind(settings):
         for name in config["names"]:
-            _tell(name, Outcome("failed", unseen, kind="machine"))
-    elif layout.is_surface(config["names"][0]):
+            _tell(name, Outcome("failed", unfit, kind="unfit"))
+        return
+    store = attach_store(settings["store"])
+    if layout.is_surface(config["names"][0]):
         _measure(config, store)
     else:
         _train(config, store)
@@ -48,6 +51,20 @@ class NamedItem(wrap_function(train_item)):
 
     def __repr__(self) -> str:
         return ", ".join(self.config["names"])
+
+
+def _blind(settings: dict[str, Any]) -> str:
+    """Why this worker can't use the store, empty if it can."""
+    store = attach_store(settings["store"])
+    if store.has(layout.launch(settings["launch"])):
+        return ""
+    return str(
+        MachineError(
+            "it does not see the store",
+            where=f"node {socket.gethostname()}",
+            fix=f"every node must reach {store.location}",
+        )
+    )
 
 
 def _train(config: dict[str, Any], store: Store) -> None:

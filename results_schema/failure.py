@@ -20,6 +20,7 @@ class Failure:
         kind: "memory", "cuda", "full", "store", "data", "spec", "machine" or "error", as
             `workers.training.failures` tells them apart; or, where the worker could say nothing
             more, "killed", "evicted" (this node's main memory ran out) or "node" (it was lost).
+            "unfit", of a node that can do nothing for its launch, is no trial's and never kept.
         message: What went wrong.
     """
 

@@ -8,6 +8,7 @@ from small_stores import contents, renamed_members
 from small_trials import few_digits, small_spec
 from sweeps import finish, launch, started, trained_epochs, wait_for, write_experiment
 
+from orchestrator import versions
 from orchestrator.cancel import forget
 from orchestrator.experiment import load_experiment
 from orchestrator.lookup import cancelled
@@ -80,7 +81,8 @@ def test_a_worker_commits_its_epoch_and_the_queue_lets_go(tmp_path: Path, monkey
             queue.settle(item.token, *reported)
 
     monkeypatch.setattr("orchestrator.trainable.tune.report", report)
-    settings = {"store": str(store.root), "launch": "now", "device": "cpu"}
+    settings: dict = {"store": str(store.root), "launch": "now", "device": "cpu"}
+    settings |= {"versions": versions.told()}
     settings |= {"deterministic": False, "checkpoint_every": 1e9, "checkpoint_at": []}
     config = {"token": item.token, "names": item.names, "specs": [spec.to_json()]}
     config |= {"settings": settings}

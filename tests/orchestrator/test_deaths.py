@@ -20,6 +20,11 @@ def raised(cause: Exception) -> RayTaskError:
     return RayTaskError("train", f"Traceback\n  File x\n{cause!r}", cause, "ray::x", 1, "10.0.0.1")
 
 
+LACKING = (
+    "The actor with name ImplicitFunc failed to import on the worker. This may be because …:\n\n"
+    "Traceback (most recent call last):\n  …\nModuleNotFoundError: No module named 'orchestrator'"
+)
+UNLOADED = RayTaskError("train", LACKING, RuntimeError(LACKING), "ray::x", 1, "10.0.0.1")
 LOST = "The actor died because its node has died. Node Id: 8f2c"
 
 
@@ -34,6 +39,8 @@ LOST = "The actor died because its node has died. Node Id: 8f2c"
         (WorkerCrashedError(), "killed", "or it crashed"),
         (None, "killed", "killed by a signal"),
         (raised(ValueError("odd")), "error", "ValueError: odd"),
+        (UNLOADED, "unfit", "node 10.0.0.1: it can't load nas-sweep: ModuleNotFoundError: No"),
+        (ActorDiedError(UNLOADED), "unfit", "a node: it can't load nas-sweep: ModuleNotFound"),
         (raised(MemoryError("no more")), "memory", "no more"),
         (raised(MachineError("no GPU", fix="add one")), "machine", "no GPU\n  add one"),
         (raised(StoreFull("no room", where="results")), "full", "results: no room"),

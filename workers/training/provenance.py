@@ -21,11 +21,13 @@ from results_schema.lease import Lease
 from results_schema.store import Store
 from workers.training import device as devices
 
+SHIPPED = "shipped.json"
+"""Beside code that was sent to this machine: what `origin` told where it came from."""
+
 
 def gather(device: torch.device) -> dict[str, Any]:
     """The provenance columns of `tables.TRIALS` that do not change while a process lives."""
     cudnn = torch.backends.cudnn.version() if torch.backends.cudnn.is_available() else None
-    commit, dirty = checkout()
     return {
         "host": socket.gethostname(),
         "device": devices.name(device),
@@ -38,9 +40,7 @@ def gather(device: torch.device) -> dict[str, Any]:
         "cudnn": None if cudnn is None else str(cudnn),
         # Asked of the interpreter: this package runs without Ray, and never imports it.
         "ray": _version("ray") if "ray" in sys.modules else None,
-        "release": _version("nas-sweep") or "source tree",
-        "commit": commit,
-        "dirty": dirty,
+        **origin(),
     }
 
 
@@ -58,6 +58,16 @@ def count_attempt(store: Store, lease: Lease, trial_id: str, epochs: int) -> dic
     noted = {"attempts": count, "started_at": started.isoformat(), "epochs": epochs}
     store.put(key, json.dumps(noted).encode(), lease=lease)
     return {"attempts": count, "started_at": started}
+
+
+def origin() -> dict[str, Any]:
+    """Of this code: its `release`, `commit`, and whether it is `dirty`, as columns of a row."""
+    shipped = Path(__file__).parents[2] / SHIPPED
+    if shipped.exists():
+        return json.loads(shipped.read_bytes())
+    commit, dirty = checkout()
+    release = _version("nas-sweep") or "source tree"
+    return {"release": release, "commit": commit, "dirty": dirty}
 
 
 @lru_cache

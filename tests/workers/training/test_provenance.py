@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -87,6 +88,13 @@ def test_without_a_checkout_or_git_the_commit_is_unknown(
     checkout.cache_clear()
     (source / "pyproject.toml").unlink()
     assert checkout() == (None, None)
+
+
+def test_code_that_was_sent_tells_where_it_came_from(source: Path):
+    told = {"release": "7.0", "commit": "1234", "dirty": True}
+    (source / provenance.SHIPPED).write_text(json.dumps(told))
+    assert provenance.origin() == told
+    assert gather(CPU).items() >= told.items()
 
 
 def test_attempts_are_counted_from_the_first(store: LocalStore, lease: Lease):
