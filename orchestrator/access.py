@@ -7,11 +7,15 @@ before Ray is imported: it decides on settings that Ray reads then.
 from __future__ import annotations
 
 import contextlib
+import http.client
 import os
 import secrets
 import socket
+import urllib.error
+import urllib.request
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 from results_schema.errors import MachineError
 
@@ -22,6 +26,7 @@ PATIENCE = 5.0
 """Seconds that a head may take to answer."""
 
 _WHICH = "give HOST:PORT of the cluster's head (port 6379 by default), or auto on a node"
+_JOBS = "/api/jobs/"
 _ALIVE = "/ray.rpc.NodeInfoGcsService/CheckAlive"
 """A question to Ray's head that changes nothing; an empty message asks about no node."""
 
@@ -59,7 +64,8 @@ def admit(address: str | None, *, allow_open: bool = False) -> None:
     """Makes ready for Ray: a token for one that is started here, or that of a running cluster.
 
     Args:
-        address: "auto" or HOST:PORT of a running cluster; None if Ray is started on this machine.
+        address: "auto" or HOST:PORT of a running cluster, or its dashboard's URL; None if Ray is
+            started on this machine.
         allow_open: Whether to join a cluster that asks for no token.
 
     Raises:
@@ -100,14 +106,18 @@ def check_listening(head: str, told: str) -> None:
     """Spares the user the two minutes that Ray tries an address where nothing answers.
 
     Args:
-        head: HOST:PORT.
+        head: HOST:PORT, or a URL.
         told: How the user named it.
 
     Raises:
         MachineError: Nothing answers there.
     """
-    host, _, port = head.removeprefix("ray://").rpartition(":")
     try:
+        if is_dashboard(head):
+            url = urlsplit(head)
+            host, port = url.hostname or "", url.port or (443 if url.scheme == "https" else 80)
+        else:
+            host, _, port = head.removeprefix("ray://").rpartition(":")
         socket.create_connection((host, int(port)), timeout=PATIENCE).close()
     except (OSError, ValueError, OverflowError) as error:
         raise MachineError(
@@ -117,12 +127,23 @@ def check_listening(head: str, told: str) -> None:
         ) from error
 
 
+def is_dashboard(address: str) -> bool:
+    """Whether an address is the URL of a cluster's dashboard, which takes jobs."""
+    return address.startswith(("http://", "https://"))
+
+
 def asks(head: str, token: str = "") -> bool:
     """Whether the head of a cluster asks for a token, or for another one than is given.
+
+    Args:
+        head: HOST:PORT, or the URL of its dashboard.
+        token: To try.
 
     Raises:
         MachineError: What answers is no head of a Ray cluster.
     """
+    if is_dashboard(head):
+        return _dashboard_asks(head, token)
     import grpc
 
     metadata = (("authorization", f"Bearer {token}"),) if token else ()
@@ -138,6 +159,24 @@ def asks(head: str, token: str = "") -> bool:
                 where=f"--address {head}",
                 fix=_WHICH,
             ) from error
+    return False
+
+
+def _dashboard_asks(url: str, token: str) -> bool:
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    question = urllib.request.Request(f"{url.rstrip('/')}{_JOBS}", headers=headers)
+    try:
+        with urllib.request.urlopen(question, timeout=PATIENCE) as answer:
+            is_ray = answer.headers.get_content_type() == "application/json"
+        what = "what answers there is no Ray dashboard"
+    except urllib.error.HTTPError as error:
+        if error.code in (401, 403):
+            return True
+        is_ray, what = False, f"what answers there is no Ray dashboard (HTTP {error.code})"
+    except (OSError, http.client.HTTPException) as error:
+        is_ray, what = False, f"nothing answers there: {error}"
+    if not is_ray:
+        raise MachineError(what, where=f"--address {url}", fix=_WHICH)
     return False
 
 

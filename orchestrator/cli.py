@@ -65,6 +65,11 @@ def _cluster_options(command: Any) -> Any:
             is_flag=True,
             help="Join a cluster that asks for no token, on which anyone can run code.",
         ),
+        click.option(
+            "--ship-code",
+            is_flag=True,
+            help="Send this nas-sweep to the cluster's nodes, to run in place of theirs.",
+        ),
         click.option("--device", type=click.Choice(["cuda", "cpu"]), help="Default: a GPU."),
     ):
         command = option(command)
@@ -140,17 +145,29 @@ def plan(
 @click.option(
     "--deterministic", is_flag=True, help="Give the same bits again on a GPU too; slower."
 )
+@click.option(
+    "--detach",
+    "detached",
+    is_flag=True,
+    help="Leave it to the cluster at --address as a job, which goes on without this process.",
+)
 def launch(
     experiments: tuple[str, ...],
     profile: str | None,
     overrides: tuple[str, ...],
     store: str,
+    detached: bool,
     **options: Any,
 ) -> None:
     """Train and measure what experiments owe, print their results and draw their figures."""
     from orchestrator import commands
 
     loaded = _load(experiments, profile, overrides)
+    if detached:
+        from orchestrator.detach import detach
+
+        detach(loaded, click.get_current_context())
+        return
     sys.exit(commands.launch(loaded, store, **options))
 
 

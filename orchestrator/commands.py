@@ -100,6 +100,7 @@ def measure(
 def _work(
     experiments: Sequence[Experiment], store: Store, plan: Plan, settings: dict[str, Any]
 ) -> int:
+    _check_address(settings["address"], ship_code=settings.get("ship_code", False))
     console = Console(soft_wrap=True)
     plan_view.describe(plan, console, measured(store))
     small = all(experiment.cpu for experiment in experiments)
@@ -139,6 +140,25 @@ def _work(
         return 3
     _show(experiments, store, console, figures=not report.interrupted)
     return _sum_up(plan, store, report, console)
+
+
+def _check_address(address: str | None, *, ship_code: bool) -> None:
+    """Sees whether a launch can be told to use it.
+
+    Raises:
+        ConfigError: It is a dashboard's, which takes jobs alone; or code would be sent nowhere.
+    """
+    if address and access.is_dashboard(address):
+        raise ConfigError(
+            "this is the URL of a dashboard, which takes jobs alone",
+            where=f"--address {address}",
+            fix="add --detach, or give HOST:PORT of the cluster's head (port 6379 by default)",
+        )
+    if ship_code and address is None:
+        raise ConfigError(
+            "--ship-code sends this code to a cluster's nodes, and no cluster is named",
+            fix="add --address, or drop it: on this machine this code runs anyway",
+        )
 
 
 def _say_nothing_left(plan: Plan, console: Console) -> None:

@@ -120,6 +120,21 @@ def test_the_right_token_turns_authentication_on(head: str, home: Path):
     assert os.environ[access.MODE] == "token"
 
 
+def dashboard(head: str) -> str:
+    host, port = head.split(":")
+    return f"http://{host}:{int(port) + 2}"
+
+
+def test_a_dashboard_asks_for_the_token_too(head: str, monkeypatch: pytest.MonkeyPatch):
+    at = dashboard(head)
+    assert f"--address {at}: joining a cluster takes its token" in refused(at)
+    monkeypatch.setenv(access.TOKEN, "wrong" * 9)
+    assert "the cluster refuses the token" in refused(at)
+    monkeypatch.setenv(access.TOKEN, TOKEN)
+    access.admit(at)
+    assert os.environ[access.MODE] == "token"
+
+
 def test_auto_without_a_token_is_told_too():
     assert "--address auto: joining a cluster takes its token" in refused("auto")
 
@@ -137,6 +152,7 @@ def test_an_open_cluster_is_joined_on_demand_alone(tmp_path: Path, monkeypatch: 
         told = refused(head)
         assert "the cluster asks for no token: whoever reaches it can run code" in told
         assert "--allow-open-cluster" in told
+        assert "the cluster asks for no token" in refused(dashboard(head))
         access.admit(head, allow_open=True)
         # Else Ray would send the token, unencrypted, to whoever answers there.
         assert os.environ[access.MODE] == "disabled"

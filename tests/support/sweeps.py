@@ -18,6 +18,7 @@ from orchestrator.experiment import load_experiment
 from orchestrator.record import member_rows
 from results_schema import layout, tables
 from results_schema.store import LocalStore, Store, open_store
+from workers.landscape.survey import survey
 from workers.training.loop import train
 
 T = TypeVar("T")
@@ -70,12 +71,14 @@ def launch(*arguments: object, **environment: str) -> tuple[int, str]:
 
 
 def undisturbed(experiment: Path, folder: Path) -> LocalStore:
-    """The experiment trained in this process, one trial after the other, without Ray."""
+    """The experiment trained and measured in this process, one after the other, without Ray."""
     store, loaded = open_store(folder), load_experiment(experiment)
     rows = tables.to_parquet(member_rows(loaded), tables.MEMBERS)
     store.put(layout.members(loaded.name), rows)
     for member in loaded.members():
         assert train(member.spec, store, device="cpu").status == "done"
+    for surface in loaded.surfaces():
+        assert survey(surface, store, device="cpu").status == "done"
     return store
 
 

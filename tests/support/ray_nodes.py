@@ -1,0 +1,176 @@
+"""A cluster of several real nodes on this machine: some join late, some are killed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+from ray_heads import TOKEN, answers, free_ports, ray_start
+
+_MARK = "NAS_SWEEP_TEST_CLUSTER"
+_QUICK = {
+    # Of the head: a node whose raylet answers no more is declared dead within some seconds.
+    "RAY_health_check_initial_delay_ms": "2000",
+    "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_timeout_ms": "5000",
+    "RAY_health_check_failure_threshold": "3",
+    # Of a driver: it gives up a head that is gone.
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "10",
+}
+
+
+class Node(NamedTuple):
+    """A node that was started.
+
+    Attributes:
+        process: Of `ray start`, in the foreground.
+        log: What it printed.
+    """
+
+    process: psutil.Popen
+    log: Path
+
+    @property
+    def raylet(self) -> psutil.Process:
+        """The process that makes it one."""
+        return next(p for p in self.process.children(recursive=True) if p.name() == "raylet")
+
+
+class Cluster:
+    """Nodes of one cluster, known by a mark that all of their processes inherit.
+
+    Attributes:
+        port: Of the head; the dashboard's is two on.
+        environment: Of every node, and of whoever joins.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.port = folder, free_ports(60)
+        self._started: list[Node] = []
+        self._mark = uuid.uuid4().hex
+        self.environment = _QUICK | {
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN": TOKEN,
+            "RAY_USAGE_STATS_ENABLED": "0",
+            # Under `uv run` a head would pack its current folder for each job.
+            "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+            "HOME": str(folder),
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+            _MARK: self._mark,
+        }
+
+    @property
+    def address(self) -> str:
+        """HOST:PORT of the head."""
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def dashboard(self) -> str:
+        """URL of the page, which takes jobs too."""
+        return f"http://127.0.0.1:{self.port + 2}"
+
+    def head(self) -> Node:
+        """Starts the head, which runs no item; again on the same ports if it was killed."""
+        options = {
+            "port": self.port,
+            "node-manager-port": self.port + 1,
+            "dashboard-port": self.port + 2,
+            "dashboard-agent-listen-port": self.port + 3,
+            "ray-client-server-port": self.port + 4,
+            "dashboard-host": "127.0.0.1",
+            "num-cpus": 0,
+            "temp-dir": self.folder / "ray",
+        }
+        words = ["--head", *(f"--{name}={value}" for name, value in options.items())]
+        return self._start(words, {}, lambda _: answers(f"{self.dashboard}/api/gcs_healthz"))
+
+    def join(self, *options: str, cpus: int = 1, **environment: str) -> Node:
+        """Starts a node with so many cores; returns when it has joined."""
+        port = self.port + 10 + len(self._started) % 40
+        words = [f"--address={self.address}", f"--num-cpus={cpus}", *options]
+        words.append(f"--dashboard-agent-listen-port={port}")
+        return self._start(
+            words, environment, lambda node: "Ray runtime started" in node.log.read_text()
+        )
+
+    def kill(self, node: Node) -> None:
+        """Takes a node's raylet away by SIGKILL; its workers are left as orphans."""
+        raylet = node.raylet
+        node.process.kill()  # which would end the workers in an orderly way
+        raylet.kill()
+        node.process.wait()
+
+    def alive(self) -> list[psutil.Process]:
+        """All processes of its nodes, and of whoever has its environment."""
+        return [process for process in psutil.process_iter() if self._owns(process)]
+
+    def clear(self) -> None:
+        """Ends every process of it."""
+        while found := self.alive():
+            for process in found:
+                with contextlib.suppress(psutil.Error):
+                    process.kill()
+            for node in self._started:
+                node.process.wait()
+            psutil.wait_procs(found, timeout=10)
+
+    def end(self) -> None:
+        """Leaves no process and no file."""
+        self.clear()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _start(
+        self, words: list[str], environment: dict[str, str], ready: Callable[[Node], bool]
+    ) -> Node:
+        words += [
+            "--node-ip-address=127.0.0.1",
+            "--object-store-memory=80000000",
+            "--min-worker-port=0",
+            "--max-worker-port=0",
+            "--block",
+        ]
+        log = self.folder / f"{uuid.uuid4().hex[:8]}.log"
+        with log.open("w") as output:
+            process = psutil.Popen(
+                ray_start(*words),
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd=self.folder,
+                env={**os.environ, **self.environment, **environment},
+            )
+        node, end = Node(process, log), time.monotonic() + 100
+        self._started.append(node)
+        while not ready(node):
+            assert process.poll() is None and time.monotonic() < end, log.read_text()
+            time.sleep(0.2)
+        return node
+
+    def _owns(self, process: psutil.Process) -> bool:
+        try:
+            if process.status() == psutil.STATUS_ZOMBIE:
+                return False
+            return process.environ().get(_MARK) == self._mark
+        except psutil.Error:
+            return False
+
+
+@contextlib.contextmanager
+def cluster_of_nodes() -> Iterator[Cluster]:
+    """A head alone, which others can join; all is gone at the end."""
+    # Ray's sockets need a short path.
+    cluster = Cluster(Path(tempfile.mkdtemp(prefix="nsn-", dir="/tmp")))
+    try:
+        cluster.head()
+        yield cluster
+    finally:
+        cluster.end()
