@@ -16,7 +16,12 @@ from workers.training.probe import probe
 
 
 def trials_side_by_side(
-    specs: Sequence[TrialSpec], gpus: int, deterministic: bool, queue: Queue, console: Console
+    specs: Sequence[TrialSpec],
+    gpus: int,
+    deterministic: bool,
+    queue: Queue,
+    console: Console,
+    device: str = "cuda",
 ) -> int:
     """How many of some owed trials a GPU is to train side by side, measured on one.
 
@@ -29,6 +34,7 @@ def trials_side_by_side(
         deterministic: As the trials are to be trained.
         queue: If it is stopped meanwhile, nothing is waited for.
         console: Told what was measured.
+        device: On which to measure, beside nothing else that Ray starts there.
     """
     if len(specs) <= gpus:
         return 1
@@ -36,7 +42,7 @@ def trials_side_by_side(
     console.print(f"measuring how many trials share a GPU, with {spec.trial_id}", markup=False)
     most = min(packing.MOST, -(-len(specs) // gpus))
     remote: Any = ray.remote(num_cpus=1, num_gpus=1, max_calls=1, max_retries=0)
-    running = remote(probe).remote(spec, device="cuda", deterministic=deterministic, most=most)
+    running = remote(probe).remote(spec, device=device, deterministic=deterministic, most=most)
     while not ray.wait([running], timeout=0.5)[0]:
         if queue.stopping:
             ray.cancel(running, force=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import socket
 import time
 from collections.abc import Callable
@@ -109,7 +110,8 @@ def _asked_to_stop(name: str, store: Store, settings: dict[str, Any]) -> bool:
 
 
 def _now_and_then(name: str) -> Callable[[int, int], None]:
-    told = time.monotonic()
+    """Reports the first point at once, so that all after it count as measured by this launch."""
+    told = -math.inf
 
     def tell(done: int, total: int) -> None:
         nonlocal told

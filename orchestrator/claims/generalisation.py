@@ -11,13 +11,12 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from orchestrator.claims.cells import averages, behind, behind_scores, count_ids, scores
 from orchestrator.claims.claim import Claim
 from orchestrator.claims.finding import Finding
 from orchestrator.claims.population import Population
-from orchestrator.claims.statistics.outcome import ALPHA
+from orchestrator.claims.statistics.best import LEAD, Set, best_lead
 from orchestrator.claims.statistics.peak import interior_chance, quadratic, two_lines
 from orchestrator.claims.statistics.proportion import OFTEN, against_chances
 from orchestrator.claims.statistics.studies import RHO
@@ -116,7 +115,7 @@ def _against_base(claim: Claim, population: Population, wanted: Any, *, sign: in
         f"{100 * max(best):.2f} points",
         **told,
     )
-    by_seeds = _dunnett(claim, rows, sign, told)
+    by_seeds = _by_seeds(claim, rows, sign, told)
     if by_seeds is None:
         return [counted]
     # Seeds can show that a variant leads; that none does, the rate alone can tell.
@@ -124,35 +123,22 @@ def _against_base(claim: Claim, population: Population, wanted: Any, *, sign: in
     return [replace(by_seeds, **other), replace(counted, primary=False)]
 
 
-def _dunnett(claim: Claim, rows: Any, sign: int, told: Any) -> Finding | None:
-    """The best variant against the base over seeds, corrected for having picked it."""
-    least: list[tuple[float, float, float]] = []
+def _by_seeds(claim: Claim, rows: Any, sign: int, told: Any) -> Finding | None:
+    """The best variant of each set against the base, over seeds."""
+    sets = []
     for _, group in rows[rows["accuracy"].notna()].groupby(["base", "setting"]):
-        runs = [
-            part["accuracy"].to_numpy(dtype=float)
-            for _, part in group[group["kind"] == CONNECTIONS].groupby("variant")
-        ]
-        control = group[group["kind"] == BASE]["accuracy"].to_numpy(dtype=float)
-        runs = [run for run in runs if len(run) > 1]
-        if len(control) < 2 or not runs or not any(np.ptp(run) for run in (*runs, control)):
-            continue
-        test = stats.dunnett(
-            *runs, control=control, alternative="greater", rng=np.random.default_rng(0)
-        )
-        lead = float(max(run.mean() for run in runs) - control.mean())
-        low = float(test.confidence_interval(1 - ALPHA).low.max())
-        least.append((float(test.pvalue.min()), lead, low))
-    if not least:
+        variants = group[group["kind"] == CONNECTIONS].groupby("variant")
+        base = group[group["kind"] == BASE]["accuracy"].to_numpy(dtype=float)
+        sets.append(Set(base, [one["accuracy"].to_numpy(dtype=float) for _, one in variants]))
+    found = best_lead(sets)
+    if not found.n:
         return None
-    # Over sets: the smallest p, corrected for their number.
-    p = min(1.0, len(least) * min(p for p, _, _ in least))
     return claim.finding(
         "lead of the best variant over the base, in accuracy, over seeds",
         "Dunnett's test, corrected for the sets",
         "largest lead",
-        size=max(lead for _, lead, _ in least),
-        low=max(low for _, _, low in least),
-        **{"p" if sign > 0 else "p_against": p},
+        found if sign > 0 else found.turned(),
+        power_at=f"a lead of {LEAD:g} standard deviations over seeds, of one variant of each set",
         **told,
     )
 

@@ -8,7 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from orchestrator.figures import contour_words, style
-from orchestrator.figures.log_scales import LogScale, round_numbers, tell
+from orchestrator.figures.log_scales import LogScale, round_numbers, tell_all
 from orchestrator.figures.panels import BELOW, Grid
 from orchestrator.figures.surface_panels import Panel
 
@@ -120,7 +120,7 @@ def bar(shape: Grid, scale: LogScale, title: str) -> dict[str, Any]:
         "orientation": "h", "thickness": 12, "len": 0.62, "x": 0.5, "xanchor": "center",
         "y": -(BELOW + 2) / shape.height, "yanchor": "top", "ypad": 0, "outlinewidth": 0,
         "tickvals": [float(np.log10(number)) for number in numbers],
-        "ticktext": [tell(number) for number in numbers],
+        "ticktext": tell_all(numbers),
         "tickfont": {"size": style.SMALL}, "ticks": "outside",
         "title": {"text": title, "side": "right", "font": {"size": 13}},
     }  # fmt: skip

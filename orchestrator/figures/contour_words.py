@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from orchestrator.figures.log_scales import MOST_FOLD, LogScale
@@ -12,7 +13,6 @@ from orchestrator.figures.words import name_datasets
 
 def panel_titles(panels: Sequence[Panel]) -> list[str]:
     """Each panel's cell with its width and depth, and whatever else tells it from others."""
-    bases = {panel.base for panel in panels}
     tells = {
         "dataset": lambda panel: panel.dataset,
         "learning_rate": lambda panel: f"rate {panel.learning_rate:g}",
@@ -24,12 +24,17 @@ def panel_titles(panels: Sequence[Panel]) -> list[str]:
     told = [name for name in tells if len(_values(panels, name)) > 1]
     titles: list[str] = []
     for panel in panels:
-        cell = panel.base if panel.index == 0 else f"C{panel.index}"
-        if panel.index and len(bases) > 1:
-            cell = f"{panel.base} {cell}"
+        cell = cell_name(panel, panels)
         more = [tells[name](panel) for name in told if getattr(panel, name) is not None]
         titles.append(", ".join([f"{cell} {panel.width:g}c,{panel.depth}", *more]))
     return titles
+
+
+def cell_name(panel: Panel, panels: Sequence[Panel]) -> str:
+    """The base or the number of a variant, behind its base where there are several."""
+    cell = f"C{panel.index}" if panel.index else panel.base
+    several = panel.index and len({panel.base for panel in panels}) > 1
+    return f"{panel.base} {cell}" if several else cell
 
 
 def subtitle(panels: Sequence[Panel]) -> str:
@@ -66,10 +71,23 @@ def note(panels: Sequence[Panel], scale: LogScale | None) -> str:
         )
     elif scale:
         said.append("Blank: loss not finite.")
+    return " ".join([*said, *warnings(panels)])
+
+
+def warnings(panels: Sequence[Panel]) -> list[str]:
+    """Why panels can't be compared at a glance: how far they reach, what is not measured."""
+    said: list[str] = []
+    measured = [panel for panel in panels if panel.measured]
+    reaches = Counter(panel.extent for panel in measured)
+    if len(reaches) > 1:
+        usual = max(reaches, key=reaches.__getitem__)
+        odd = {cell_name(p, panels): p.extent for p in measured if p.extent != usual}
+        told = ", ".join(f"{cell} ±{extent:g}" for cell, extent in odd.items())
+        said.append(f"Mind the axes: {told}, the others ±{usual:g}.")
     ended = sum(panel.status == "done" for panel in panels)
     if ended < len(panels):
         said.append(f"Measured in full: {ended} of {len(panels)} surfaces.")
-    return " ".join(said)
+    return said
 
 
 def shortfall(panel: Panel, drawn: bool, shown: str = "loss") -> str:

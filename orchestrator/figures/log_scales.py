@@ -104,3 +104,10 @@ def tell(number: float, most: float = 1e6) -> str:
     mantissa = f"{float(mantissa):g}"
     raised = str(int(power)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
     return f"10{raised}" if mantissa == "1" else f"{mantissa}·10{raised}"
+
+
+def tell_all(numbers: Iterable[float], most: float = 1e6) -> list[str]:
+    """The numbers of one axis as `tell` has them: all by their powers of ten if one of them is."""
+    numbers = list(numbers)
+    powers = any(number and not 1e-3 <= abs(number) < most for number in numbers)
+    return [tell(number, 0 if powers else most) for number in numbers]

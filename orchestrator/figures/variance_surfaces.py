@@ -16,7 +16,7 @@ import plotly.graph_objects as go
 
 from orchestrator.figures import contour_words, style, variances
 from orchestrator.figures.contour_marks import COLOURS, bar
-from orchestrator.figures.log_scales import LogScale, round_numbers, tell
+from orchestrator.figures.log_scales import LogScale, round_numbers, tell_all
 from orchestrator.figures.panels import Grid, make_panels
 from orchestrator.figures.square_panels import arrange_squares
 from orchestrator.figures.surface_panels import Panel
@@ -106,7 +106,7 @@ def _set_scene(
         xaxis=side("α"), yaxis=side("β"),
         zaxis={**common, "range": [low, high],
                "tickvals": [float(np.log10(number)) for number in numbers],
-               "ticktext": [tell(number, most=1e3) for number in numbers],
+               "ticktext": tell_all(numbers, most=1e3),
                "title": {"text": symbol if wide else "", "font": {"size": 12}}},
         aspectmode="cube", camera={"eye": EYE if wide else FAR_EYE, "center": CENTRE},
         row=row, col=column,

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from orchestrator.figures import contour_words
 from orchestrator.figures.log_scales import MOST_FOLD, LogScale, shared_scale, tell
 from orchestrator.figures.planes import Plane
 from orchestrator.figures.style import escape_template
@@ -77,10 +78,7 @@ def note(data: Variances) -> str:
         )
     elif data.scale:
         said.append("Blank: not finite.")
-    ended = sum(panel.status == "done" for panel in data.panels)
-    if ended < len(data.panels):
-        said.append(f"Measured in full: {ended} of {len(data.panels)} surfaces.")
-    return " ".join(said)
+    return " ".join([*said, *contour_words.warnings(data.panels)])
 
 
 def hover(panel: Panel) -> str:

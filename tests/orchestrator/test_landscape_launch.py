@@ -18,7 +18,7 @@ from workers.training.loop import train
 
 pytestmark = pytest.mark.timeout(400)
 
-SIDE = 17
+SIDE = 9
 LANDSCAPE = f"""
 landscape:
   contour: {{grid: {SIDE}}}

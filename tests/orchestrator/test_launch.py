@@ -144,7 +144,9 @@ def test_a_killed_driver_leaves_what_the_same_command_goes_on_from(tmp_path: Pat
     assert_equal(store, reference)
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "signum", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)]
+)
 def test_a_signal_stops_cleanly_and_says_how_to_go_on(tmp_path: Path, reference, signum):
     experiment, store = write_experiment(tmp_path, epochs=EPOCHS), open_store(tmp_path / "results")
     with one_trial_held_back(experiment, store):

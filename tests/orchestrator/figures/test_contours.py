@@ -104,10 +104,13 @@ def test_a_surface_without_a_finite_loss_is_told(surveyed, make_member):
     assert "blank: no loss<br>within the scale" in words(surveyed.figure())
 
 
-def test_each_panel_has_its_own_extent_and_is_square(surveyed, make_member):
+def test_each_panel_has_its_own_extent_which_is_said_and_is_square(surveyed, make_member):
     surveyed.add(make_member("DARTS", 0))
     surveyed.add(make_member("DARTS", 1), grid=Grid(5, 5, 0.2, 0.2))
-    layout = surveyed.figure().to_dict()["layout"]
+    surveyed.add(make_member("DARTS", 2))
+    figure = surveyed.figure()
+    assert "Mind the axes: C1 ±0.2, the others ±1." in " ".join(words(figure))
+    layout = figure.to_dict()["layout"]
     assert layout["xaxis"]["range"] == layout["yaxis"]["range"] == [-1, 1]
     assert layout["xaxis2"]["range"] == layout["yaxis2"]["range"] == [-0.2, 0.2]
     assert layout["yaxis2"]["showticklabels"]

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from orchestrator.figures.log_scales import round_numbers, round_up, shared_scale
+from orchestrator.figures.log_scales import round_numbers, round_up, shared_scale, tell_all
 
 
 def test_it_spans_all_panels():
@@ -48,3 +48,10 @@ def test_round_numbers():
     assert round_numbers(0.4, 30) == [0.5, 1, 2, 5, 10, 20]
     assert round_numbers(1.1, 1.5) == [1.1, 1.2, 1.3, 1.4, 1.5]
     assert [round_up(number) for number in (1, 1.1, 2, 4, 0.06)] == [1, 2, 2, 5, 0.1]
+
+
+def test_numbers_of_one_axis_are_told_alike():
+    assert tell_all([0.5, 1, 2000, 100_000]) == ["0.5", "1", "2,000", "100,000"]
+    assert tell_all([1e5, 1e6, 2e7]) == ["10⁵", "10⁶", "2·10⁷"]
+    assert tell_all([1e-4, 0.01, 1]) == ["10⁻⁴", "10⁻²", "10⁰"]
+    assert tell_all([1, 100, 1000], most=1e3) == ["10⁰", "10²", "10³"]

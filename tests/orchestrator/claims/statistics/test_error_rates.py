@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
+from orchestrator.claims.statistics.best import LEAD, Set, best_lead
 from orchestrator.claims.statistics.correlation import association
 from orchestrator.claims.statistics.means import flipped, paired
 from orchestrator.claims.statistics.partial import partial_association
@@ -115,3 +116,13 @@ def test_shares_apart_are_found_as_often_as_the_power_says():
     found = [odds((a, 9 - a), (b, 7 - b)) for a, b in zip(one, other, strict=True)]
     detected = sum(one.p <= 0.05 for one in found)
     assert binomtest(detected, STUDIES, found[0].power).pvalue > CHANCE, detected
+
+
+def test_the_lead_of_one_variant_is_found_as_often_as_the_power_says():
+    rng = np.random.default_rng(43)
+    found = []
+    for _ in range(500):  # each takes some milliseconds
+        base, *variants = rng.standard_normal((5, 3))
+        found.append(best_lead([Set(base, [variants[0] + LEAD, *variants[1:]])]))
+    detected = sum(one.p <= 0.05 for one in found)
+    assert binomtest(detected, len(found), found[0].power).pvalue > CHANCE, detected
