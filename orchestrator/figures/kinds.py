@@ -101,6 +101,7 @@ KINDS: dict[str, Kind] = {
     "contours": Kind(("surfaces", "points"), OnPlane, ("columns",)),
     "variance_maps": Kind(("surfaces", "points"), Variances, ("columns",)),
     "variance_surfaces": Kind(("surfaces", "points"), Variances, ("columns",)),
+    "theorem_bounds": Kind(("trials", "surfaces", "points", "metrics")),
     "theory_cells": Kind((), TheoryCells),
     "topologies": Kind(("cells",), Topologies, ("labels",)),
 }

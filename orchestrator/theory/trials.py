@@ -84,15 +84,23 @@ def trial_bounds(results: Results, experiment: str) -> list[TrialBound]:
         ConfigError: No experiment of that name was launched into this store.
         CorruptData: A table is damaged.
     """
-    members: Any = results.trials(experiment)
-    members = members[members["status"] == "done"].drop_duplicates("trial_id")
-    surfaces: Any = results.surfaces(experiment).drop_duplicates(subset="surface_id")
+    return bounds_of(
+        results.trials(experiment),
+        results.surfaces(experiment),
+        results.points(experiment),
+        results.metrics(experiment),
+    )
+
+
+def bounds_of(trials: Any, surfaces: Any, points: Any, epochs: Any) -> list[TrialBound]:
+    """The same of tables that `Results` returned."""
+    members = trials[trials["status"] == "done"].drop_duplicates("trial_id")
+    surfaces = surfaces.drop_duplicates(subset="surface_id")
     # The theorem speaks of the function that is trained.
     surfaces = surfaces[(surfaces["status"] == "done") & (surfaces["split"] == "train")]
-    points: Any = results.points(experiment)
     centres = points[(points["alpha"] == 0) & (points["beta"] == 0)]
     norms = centres.drop_duplicates("surface_id").set_index("surface_id")["gradient_norm"]
-    epochs: Any = results.metrics(experiment).drop_duplicates(subset=["trial_id", "epoch"])
+    epochs = epochs.drop_duplicates(subset=["trial_id", "epoch"])
     return [
         _bound(
             row,

@@ -1,10 +1,13 @@
-"""A trained trial whose L and gradient variance were measured before and after training."""
+"""Trials whose L and gradient variance are known: a store with a trained one, tables made up."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from small_trials import few_digits
+import pandas as pd
+from small_trials import few_digits, small_spec
 from sweeps import undisturbed, write_experiment
 
 from orchestrator.experiment import load_experiment
@@ -19,6 +22,38 @@ landscape:
   gradient_variance: {grid: 1, epochs: [0, last], split: train, subset: 8}
   curvature: {epochs: [0, last], split: train, subset: 8}
 """
+
+
+def measured_frames(members: Sequence[dict[str, Any]]) -> dict[str, pd.DataFrame]:
+    """Tables of trials whose L and gradient variance were made up: 10 and 4 of the first member.
+
+    Each further member has twice as much of both.
+    """
+    spec = small_spec()
+    trials = [one | {"status": "done", "spec": spec.to_json()} for one in members]
+    epochs = [
+        one | {"epoch": epoch, "rate": 0.1, "grad_norm": 2.0} for one in members for epoch in (1, 2)
+    ]
+    surfaces = []
+    for number, one in enumerate(members):
+        for kind, epoch in (("curvature", 2), ("gradient_variance", 0)):
+            found = {"top_eigenvalue": 10.0 * 2**number, "bottom_eigenvalue": -1.0}
+            if kind == "gradient_variance":
+                found = {"variance": 4.0 * 2**number, "loss": 2.3}
+            told = {"surface_id": f"{one['trial_id']}@e{epoch}-{kind}", "kind": kind}
+            surfaces.append(
+                one | told | found | {"epoch": epoch, "status": "done", "split": "train"}
+            )
+    points = [
+        {"surface_id": one["surface_id"], "alpha": 0.0, "beta": 0.0, "gradient_norm": 1.5}
+        for one in surfaces
+    ]
+    return {
+        "trials": pd.DataFrame(trials),
+        "metrics": pd.DataFrame(epochs),
+        "surfaces": pd.DataFrame(surfaces),
+        "points": pd.DataFrame(points),
+    }
 
 
 def studied_store(folder: Path) -> LocalStore:

@@ -7,6 +7,7 @@ from typing import Any
 import choreographer
 import pandas as pd
 import pytest
+from small_theory import measured_frames
 from small_variances import survey
 
 from orchestrator.figures import KINDS, draw
@@ -58,7 +59,8 @@ def tables(make_member):
     contours = {k: t.assign(kind="contour") for k, t in found.items()}
     common = {"trials": pd.DataFrame([member | result]), "metrics": epochs,
               "cells": pd.DataFrame([cell])}  # fmt: skip
-    return {kind: common | (contours if kind == "contours" else found) for kind in KINDS}
+    special = {"contours": contours, "theorem_bounds": measured_frames([member])}
+    return {kind: common | special.get(kind, found) for kind in KINDS}
 
 
 @pytest.mark.long

@@ -5,6 +5,7 @@ import math
 import pytest
 from small_trials import TRAIN, few_digits
 
+from orchestrator.figures.theorem_bounds import theorem_bounds_data
 from orchestrator.theory.trials import TrialBound, trial_bounds
 from results_schema.results import Results
 
@@ -62,3 +63,10 @@ def test_what_was_not_measured_is_told_and_nothing_is_made_up(bounds):
     assert math.isnan(other.bound)
     assert other.record()["bound"] is None
     assert other.record()["measured"] > 0
+
+
+def test_the_figure_has_the_same_numbers(results, bounds):
+    tables = (results.trials, results.surfaces, results.points, results.metrics)
+    with few_digits():
+        drawn = theorem_bounds_data(*(table("small") for table in tables))
+    assert drawn[0] == bounds[0]
