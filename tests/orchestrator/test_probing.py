@@ -13,7 +13,7 @@ from small_trials import small_spec
 from orchestrator.cluster import slots
 from orchestrator.probing import trials_side_by_side
 from results_schema.errors import MachineError
-from results_schema.store import open_store
+from results_schema.store import LocalStore
 
 
 @pytest.fixture(scope="module")
@@ -32,15 +32,16 @@ def one_gpu(tmp_path_factory):
 @pytest.fixture
 def ask(one_gpu, tmp_path):
     """Asks for small trials; returns the number and what was said meanwhile."""
-    queue, _ = make(open_store(tmp_path), 0)
+    queue, _ = make(LocalStore(tmp_path), 0)
 
     def asked(count: int, device: str, *, stop: bool = False) -> tuple[int, str]:
         specs = [replace(small_spec(), seed=seed) for seed in range(count)]
-        console = Console(file=io.StringIO(), width=200)
+        shown = io.StringIO()
+        console = Console(file=shown, width=200)
         if stop:
             threading.Timer(0.2, queue.stop).start()
         found = trials_side_by_side(specs, 1, False, queue, console, device)
-        return found, console.file.getvalue()
+        return found, shown.getvalue()
 
     return asked
 

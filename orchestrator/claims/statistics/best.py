@@ -1,4 +1,4 @@
-"""Does the best of many variants lead its base? Their seeds tell, the choice of the best allowed for.
+"""Does the best of many variants lead its base, the choice of the best allowed for?
 
 The power is that at a lead of one variant of every set, by `LEAD` standard deviations over seeds.
 """

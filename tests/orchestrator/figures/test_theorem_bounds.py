@@ -1,5 +1,7 @@
 """Theorem 4.1 trial by trial: which numbers stand where, and what is said of them."""
 
+from typing import Any
+
 import pytest
 from small_theory import measured_frames
 
@@ -12,7 +14,9 @@ ORDER = ("trials", "surfaces", "points", "metrics")
 
 def drawn(members):
     frames = measured_frames(members)
-    return plot_theorem_bounds(theorem_bounds_data(*map(frames.get, ORDER)), "T").to_dict()
+    return plot_theorem_bounds(
+        theorem_bounds_data(*(frames[name] for name in ORDER)), "T"
+    ).to_dict()
 
 
 def test_each_panel_has_its_number_of_each_cell(make_member):
@@ -48,11 +52,11 @@ def test_many_cells_have_panels_of_the_whole_width(make_member):
 
 def test_what_was_not_measured_is_left_out_and_nothing_at_all_is_an_error(make_member):
     frames = measured_frames([make_member("DARTS", 0), make_member("DARTS", 1)])
-    surfaces = frames["surfaces"]
+    surfaces: Any = frames["surfaces"]
     frames["surfaces"] = surfaces[
         ~((surfaces["index"] == 1) & (surfaces["kind"] == "gradient_variance"))
     ]
-    data = theorem_bounds_data(*map(frames.get, ORDER))
+    data = theorem_bounds_data(*(frames[name] for name in ORDER))
     shown = plot_theorem_bounds(data, "T").to_dict()["data"]
     assert [list(trace["x"]) for trace in shown] == [["DARTS", "C1"], ["DARTS"], ["DARTS"],
                                                      ["DARTS", "C1"]]  # fmt: skip
