@@ -15,16 +15,21 @@ from orchestrator.probing import trials_side_by_side
 from results_schema.errors import MachineError
 from results_schema.store import LocalStore
 
+pytestmark = pytest.mark.timeout(300)
+
 
 @pytest.fixture(scope="module")
 def one_gpu(tmp_path_factory):
     """Two cores, and a GPU that is none."""
     # Ray's sockets need a short path.
     folder = tmp_path_factory.mktemp("r")
-    ray.init(
-        "local", num_cpus=2, num_gpus=1, include_dashboard=False, log_to_driver=False,
-        object_store_memory=100_000_000, _temp_dir=str(folder),
-    )  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        # Under `uv run pytest`, workers would be started by uv from a copy of the folder.
+        patch.setattr("ray._private.ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV", False)
+        ray.init(
+            "local", num_cpus=2, num_gpus=1, include_dashboard=False, log_to_driver=False,
+            object_store_memory=100_000_000, _temp_dir=str(folder),
+        )  # fmt: skip
     yield
     ray.shutdown()
 
