@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,9 @@ from ray.tune.search import Searcher
 from orchestrator import deaths
 from orchestrator.progress import Progress
 from orchestrator.queue import Queue
+
+LOOK_EVERY = 1.0
+"""Seconds between two looks at the cluster's nodes: Tune asks a hundred times a second."""
 
 AHEAD = 1
 """Items offered beyond those that fit: Tune would take more, but what comes next is best decided
@@ -38,11 +42,11 @@ class QueueSearcher(Searcher):
         self._slots = slots
         self._queue, self._settings, self._progress = queue, settings, progress
         self._tokens: dict[str, str] = {}
+        self._look_again = 0.0
 
     def suggest(self, trial_id: str) -> Any:
         """The config of the next item, None to be asked again, or FINISHED when all is over."""
-        self._progress.slots = slots = self._slots()  # nodes come and go
-        enough = self._queue.items >= slots + AHEAD
+        enough = self._queue.items >= self._room() + AHEAD
         item = None if enough else self._queue.offer()
         if item is None:
             return self.FINISHED if self._queue.over else None
@@ -54,6 +58,13 @@ class QueueSearcher(Searcher):
             "settings": self._settings,
         }
 
+    def _room(self) -> int:
+        """How many items fit, as of a moment ago: nodes come and go, and the head is asked."""
+        now = time.monotonic()
+        if now >= self._look_again:
+            self._progress.slots, self._look_again = self._slots(), now + LOOK_EVERY
+        return self._progress.slots
+
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """An epoch was trained, points were measured, or one of the item has come to an outcome."""
         if "epoch" in result:
@@ -62,7 +73,7 @@ class QueueSearcher(Searcher):
         elif "points" in result:
             self._progress.points(result["item"], result["points"])
             self._queue.stepped(result["item"], result["points"])
-        elif "status" in result:
+        if "status" in result:
             self._queue.settle(
                 self._tokens[trial_id],
                 result["item"],

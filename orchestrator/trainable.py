@@ -20,6 +20,7 @@ from results_schema.surface import SurfaceSpec
 from results_schema.trial import TrialSpec
 from workers.attempt import Outcome
 from workers.landscape.survey import survey
+from workers.training.checkpoint import Row
 from workers.training.history import Checkpointing
 from workers.training.pack import train_pack
 
@@ -70,7 +71,19 @@ def _blind(settings: dict[str, Any]) -> str:
 
 def _train(config: dict[str, Any], store: Store) -> None:
     """Trains a pack; Tune takes reports from the thread that it has started alone."""
-    settings = config["settings"]
+    settings, last = config["settings"], dict[str, int]()
+
+    def on_epoch(spec: TrialSpec, row: Row) -> None:
+        # The last one goes with the outcome that follows at once: each report waits for the driver.
+        if row["epoch"] == spec.recipe.epochs:
+            last[spec.trial_id] = row["epoch"]
+        else:
+            tune.report({"item": spec.trial_id, "epoch": row["epoch"]})
+
+    def on_outcome(spec: TrialSpec, outcome: Outcome) -> None:
+        name = spec.trial_id
+        _tell(name, outcome, **({"epoch": last[name]} if name in last else {}))
+
     train_pack(
         [TrialSpec.from_json(text) for text in config["specs"]],
         store,
@@ -80,8 +93,8 @@ def _train(config: dict[str, Any], store: Store) -> None:
         checkpointing=Checkpointing(
             every=settings["checkpoint_every"], at=frozenset(settings["checkpoint_at"])
         ),
-        on_epoch=lambda spec, row: tune.report({"item": spec.trial_id, "epoch": row["epoch"]}),
-        on_outcome=lambda spec, outcome: _tell(spec.trial_id, outcome),
+        on_epoch=on_epoch,
+        on_outcome=on_outcome,
         stop=lambda spec: _asked_to_stop(spec.trial_id, store, settings),
     )
 
@@ -100,8 +113,8 @@ def _measure(config: dict[str, Any], store: Store) -> None:
     _tell(name, outcome)
 
 
-def _tell(name: str, outcome: Outcome) -> None:
-    tune.report({"item": name, **asdict(outcome)})
+def _tell(name: str, outcome: Outcome, **more: Any) -> None:
+    tune.report({"item": name, **more, **asdict(outcome)})
 
 
 def _asked_to_stop(name: str, store: Store, settings: dict[str, Any]) -> bool:

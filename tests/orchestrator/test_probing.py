@@ -10,7 +10,7 @@ from rich.console import Console
 from small_queues import make
 from small_trials import small_spec
 
-from orchestrator.cluster import slots
+from orchestrator.cluster import check_room, slots
 from orchestrator.probing import trials_side_by_side
 from results_schema.errors import MachineError
 from results_schema.store import LocalStore
@@ -77,4 +77,4 @@ def test_a_launch_that_is_stopped_waits_for_no_measurement(ask):
 def test_a_pack_of_more_trials_than_a_node_has_cores_has_no_room(one_gpu):
     assert slots("cpu", 1.0, cores=2) == 1
     with pytest.raises(MachineError, match="no room for 3 trials side by side on cpu"):
-        slots("cpu", 1.0, cores=3)
+        check_room(slots("cpu", 1.0, cores=3), "cpu", 3)
