@@ -21,11 +21,13 @@ from orchestrator.cluster import check_room, cluster, has_gpus, slots
 from orchestrator.device import check_precision, choose_device
 from orchestrator.interrupt import ask_to_stop, interruptible
 from orchestrator.items import Work, item_id
+from orchestrator.metrics import Meter
 from orchestrator.plan import Plan
 from orchestrator.presence import present
 from orchestrator.probing import trials_side_by_side
 from orchestrator.progress import Progress
 from orchestrator.queue import Queue
+from orchestrator.readings import Watch
 from orchestrator.search import QueueSearcher
 from orchestrator.trainable import NamedItem, train_item
 from results_schema import layout
@@ -103,7 +105,7 @@ def run(plan: Plan, store: Store, options: Options, console: Console) -> Report:
     queue.room.size = max(map(space.checkpoint, plan.owed), default=queue.room.size)
     queue.say = lambda text: console.print(text, style="yellow", markup=False, highlight=False)
     queue.add_surfaces(plan.unmeasured)
-    owed: list[Work] = [*plan.owed, *plan.unmeasured]
+    owed: dict[str, Work] = {item_id(w): w for w in [*plan.owed, *plan.unmeasured]}
     try:
         joined = cluster(
             options.address,
@@ -141,14 +143,10 @@ def run(plan: Plan, store: Store, options: Options, console: Console) -> Report:
                     queue.pack = trials_side_by_side(
                         plan.owed, queue.slots(), options.deterministic, queue, console
                     )
-                with Progress(
-                    queue,
-                    {item_id(work): work for work in owed},
-                    ended=before,
-                    slots=side_by_side,
-                    console=console,
-                ) as progress:
-                    searcher = QueueSearcher(queue, settings, progress, at_once)
+                progress = Progress(queue, owed, ended=before, slots=side_by_side, console=console)
+                watch = Watch(queue, owed, progress)
+                with progress, Meter(watch, launch, plan.members) as meter:
+                    searcher = QueueSearcher(queue, settings, progress, meter, at_once)
                     _tune(searcher, device, cores, options)
     finally:
         queue.close_all()  # only now is every worker gone

@@ -75,6 +75,10 @@ class Part:
         self.left -= self.sizes[name] - self.steps.get(name, 0)
         self.done += status not in LEFT
 
+    def share(self, name: str) -> float:
+        """How much of one of them is done, from 0 to 1; 0 if it is none of them."""
+        return self.steps.get(name, 0) / self.sizes.get(name, 1)
+
 
 class Progress:
     """Watches the queue. As a context it shows the bars, which grow with every epoch and point.
@@ -131,6 +135,11 @@ class Progress:
         self.refresh()
         if self._console.is_terminal:
             self._bar.stop()
+
+    @property
+    def parts(self) -> tuple[Part, Part]:
+        """The trials, and the surfaces."""
+        return self._trials, self._surfaces
 
     def epoch(self, trial_id: str, epoch: int) -> None:
         """An epoch of a trial was trained."""

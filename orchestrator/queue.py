@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -50,6 +51,7 @@ class Queue:
         endings: How each trial or surface that is off the queue ended: done, diverged, failed,
             cancelled, ended by another launch, or untrained, if its trial did not end.
         reasons: Why each failed one failed.
+        retries: How often an attempt failed that was tried again, by the kind of failure.
         unfit: Why no more is offered: the store can't be written, or a node is unfit.
         stopping: Set by `stop`.
         halt: Asks workers to leave off what they are at.
@@ -64,6 +66,7 @@ class Queue:
     slots: Callable[[], int] = lambda: 1
     endings: dict[str, str] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
+    retries: Counter[str] = field(default_factory=Counter)
     unfit: str = ""
     stopping: bool = False
     halt: Callable[[], None] = lambda: None
@@ -100,12 +103,17 @@ class Queue:
         return len(self._offered)
 
     def at_work(self, slots: int) -> int:
-        """Number of trials and surfaces that workers have when so many items fit: the first.
+        """Number of trials and surfaces that workers have (`working`)."""
+        return len(self.working(slots))
 
-        An item of which all is settled makes room for the next before Tune has closed it.
+    def working(self, slots: int) -> list[str]:
+        """Ids of trials and surfaces that workers have when so many items fit: the first.
+
+        An item of which all is settled makes room for the next before Tune has closed it. Threads
+        that show progress ask, while the queue goes on.
         """
-        left = [len(offered.left) for offered in self._offered.values() if offered.left]
-        return sum(left[:slots])
+        left = [[*offered.left] for offered in list(self._offered.values()) if offered.left]
+        return [owed.id for pack in left[:slots] for owed in pack]
 
     @property
     def waiting(self) -> int:
@@ -220,6 +228,7 @@ class Queue:
         if kind == "store":
             self._give_up(reason)
         elif kind in PASSING and owed.attempts < ATTEMPTS:
+            self.retries[kind] += 1
             owed.not_before = self.clock() + BACKOFF * 2 ** (owed.attempts - 1)
             self._line.ready.append(owed)
             return

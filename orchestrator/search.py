@@ -10,6 +10,7 @@ from typing import Any
 from ray.tune.search import Searcher
 
 from orchestrator import deaths
+from orchestrator.metrics import Meter
 from orchestrator.progress import Progress
 from orchestrator.queue import Queue
 
@@ -28,6 +29,7 @@ class QueueSearcher(Searcher):
         queue: Offers items.
         settings: What is the same for every item (`trainable.train_item`).
         progress: Told of each epoch and each ending.
+        meter: Told of all that workers report.
         slots: Tells how many items the cluster runs side by side just now.
     """
 
@@ -36,10 +38,11 @@ class QueueSearcher(Searcher):
         queue: Queue,
         settings: dict[str, Any],
         progress: Progress,
+        meter: Meter,
         slots: Callable[[], int],
     ) -> None:
         super().__init__()
-        self._slots = slots
+        self._slots, self._meter = slots, meter
         self._queue, self._settings, self._progress = queue, settings, progress
         self._tokens: dict[str, str] = {}
         self._look_again = 0.0
@@ -67,6 +70,10 @@ class QueueSearcher(Searcher):
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """An epoch was trained, points were measured, or one of the item has come to an outcome."""
+        self._meter.heard(result)
+        self._take(trial_id, result)
+
+    def _take(self, trial_id: str, result: dict[str, Any]) -> None:
         if "epoch" in result:
             self._progress.epoch(result["item"], result["epoch"])
             self._queue.reached(result["item"], result["epoch"])
@@ -88,7 +95,7 @@ class QueueSearcher(Searcher):
     ) -> None:
         """Tune is done with the item: its worker returned, or died."""
         if result is not None and not error:
-            self.on_trial_result(trial_id, result)
+            self._take(trial_id, result)  # the last one once more
         token = self._tokens.pop(trial_id, None)
         if token is not None:
             # Tune says no more than that there was an error, but says so while it handles it.

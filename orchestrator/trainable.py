@@ -24,6 +24,9 @@ from workers.training.checkpoint import Row
 from workers.training.history import Checkpointing
 from workers.training.pack import train_pack
 
+SPEED = ("images_per_second", "peak_memory")
+"""What else of an epoch's row is reported while a trial goes on."""
+
 POINTS_EVERY = 1.0
 """Seconds between two reports of a surface's points: Tune takes some hundred reports a second."""
 
@@ -78,7 +81,8 @@ def _train(config: dict[str, Any], store: Store) -> None:
         if row["epoch"] == spec.recipe.epochs:
             last[spec.trial_id] = row["epoch"]
         else:
-            tune.report({"item": spec.trial_id, "epoch": row["epoch"]})
+            told = {key: row[key] for key in ("epoch", *SPEED)}
+            tune.report({"item": spec.trial_id, **told})
 
     def on_outcome(spec: TrialSpec, outcome: Outcome) -> None:
         name = spec.trial_id
@@ -124,12 +128,13 @@ def _asked_to_stop(name: str, store: Store, settings: dict[str, Any]) -> bool:
 
 def _now_and_then(name: str) -> Callable[[int, int], None]:
     """Reports the first point at once, so that all after it count as measured by this launch."""
-    told = -math.inf
+    told, measured = -math.inf, 0
 
     def tell(done: int, total: int) -> None:
-        nonlocal told
+        nonlocal told, measured
+        measured += 1
         if done == total or time.monotonic() - told >= POINTS_EVERY:
-            tune.report({"item": name, "points": done})
-            told = time.monotonic()
+            tune.report({"item": name, "points": done, "measured": measured})
+            told, measured = time.monotonic(), 0
 
     return tell

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from sweeps import launch, write_experiment
+from metric_pages import served
+from sweeps import launch, wait_for, write_experiment
 
 from results_schema.results import Results
 
@@ -52,7 +53,10 @@ def test_a_launch_joins_a_cluster_and_leaves_it_running(tmp_path_factory):
     experiment = write_experiment(folder, epochs=1)
     with running_cluster(folder / "ray") as address:
         code, output = launch(experiment, "--address", address, "--store", folder / "s", **TOKEN)
-    assert code == 0, output
+        assert code == 0, output
+        told = wait_for(lambda: served(folder / "ray", "ray_nas_sweep_"))
+    [epochs] = told["ray_nas_sweep_epochs"].samples
+    assert (epochs.value, epochs.labels["experiments"]) == (3, "small")
     assert "the value of RAY_AUTH_TOKEN" in output
     assert TOKEN["RAY_AUTH_TOKEN"] not in output
     assert len(Results(folder / "s").trials()) == 3

@@ -1,12 +1,27 @@
 """The bridge from Tune to workers."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
-from small_trials import small_spec
+from small_trials import EPOCHS, few_digits, small_spec
 
 from orchestrator import versions
-from orchestrator.trainable import train_item
+from orchestrator.trainable import NamedItem, _now_and_then, train_item
+from results_schema import layout
+from results_schema.store import open_store
+from results_schema.trial import TrialSpec
+
+
+def item(folder: str, spec: TrialSpec, **settings: object) -> dict[str, Any]:
+    common = {"store": folder, "launch": "now", "device": "cpu", "deterministic": False}
+    common |= {"checkpoint_every": 1e9, "checkpoint_at": [], "versions": versions.told()}
+    return {
+        "token": "t",
+        "names": [spec.trial_id],
+        "specs": [spec.to_json()],
+        "settings": common | settings,
+    }
 
 
 @pytest.fixture
@@ -16,11 +31,7 @@ def offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("orchestrator.trainable.tune.report", told.append)
 
     def offer(**settings: object) -> dict:
-        common = {"store": str(tmp_path / "elsewhere"), "launch": "now", "device": "cpu"}
-        common |= {"deterministic": False, "checkpoint_every": 1e9, "checkpoint_at": []}
-        common |= {"versions": versions.told()} | settings
-        item = {"token": "t", "names": [spec.trial_id], "specs": [spec.to_json()]}
-        train_item(item | {"settings": common})
+        train_item(item(str(tmp_path / "elsewhere"), spec, **settings))
         (result,) = told
         assert not (tmp_path / "elsewhere").exists()
         assert (result["item"], result["status"]) == (spec.trial_id, "failed")
@@ -39,3 +50,34 @@ def test_a_node_that_runs_something_else_does_not_even_look_for_the_store(offere
     result = offered(versions=versions.told() | {"torch": "0.1"}, store="gone://away")
     assert result["kind"] == "unfit"
     assert "and this launch has torch 0.1" in result["reason"]
+
+
+def test_every_epoch_is_reported_with_its_speed(tmp_path, monkeypatch):
+    store, spec = open_store(tmp_path / "results"), small_spec()
+    store.put(layout.launch("now"), b"")
+    told: list[dict[str, Any]] = []
+    monkeypatch.setattr("orchestrator.trainable.tune.report", told.append)
+    with few_digits():
+        train_item(item(store.location, spec))
+    *epochs, ending = told
+    assert [result["epoch"] for result in told] == [*range(1, EPOCHS + 1)]
+    assert all(result["images_per_second"] > 0 < result["peak_memory"] for result in epochs)
+    assert (ending["item"], ending["status"]) == (spec.trial_id, "done")
+
+
+def test_points_are_reported_by_how_many_are_new(monkeypatch):
+    told: list[dict[str, Any]] = []
+    now = iter([0.0, 0.0, 0.5, 0.6])
+    monkeypatch.setattr("orchestrator.trainable.tune.report", told.append)
+    monkeypatch.setattr("orchestrator.trainable.time.monotonic", lambda: next(now))
+    tell = _now_and_then("s")
+    for done in (11, 12, 13):
+        tell(done, 13)
+    assert [(result["points"], result["measured"]) for result in told] == [(11, 1), (13, 2)]
+
+
+def test_a_process_that_does_one_item_is_named_by_it():
+    named = object.__new__(NamedItem)
+    named.config = {"names": ["a", "b"]}
+    # Ray's dashboard shows an actor's repr; `test_monitoring` looks there.
+    assert repr(named) == "a, b"

@@ -13,6 +13,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 
@@ -80,9 +81,38 @@ def answers(url: str) -> bool:
         return False
 
 
+class Head(NamedTuple):
+    """A head on this machine.
+
+    Attributes:
+        port: Of its GCS; the dashboard listens two ports on.
+        folder: Of its temporary files.
+    """
+
+    port: int
+    folder: Path
+
+    @property
+    def address(self) -> str:
+        """HOST:PORT, to join it by."""
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def dashboard(self) -> str:
+        """The dashboard's address."""
+        return f"http://127.0.0.1:{self.port + 2}"
+
+
 @contextlib.contextmanager
 def running_head(folder: Path, **environment: str) -> Iterator[str]:
     """A small head on free ports; yields its HOST:PORT. The dashboard listens two ports on."""
+    with small_head(folder, **environment) as head:
+        yield head.address
+
+
+@contextlib.contextmanager
+def small_head(folder: Path, **environment: str) -> Iterator[Head]:
+    """A head with two cores on free ports of the loopback, at home in a folder."""
     port = free_ports(60)
     options = {
         "port": port,
@@ -101,5 +131,6 @@ def running_head(folder: Path, **environment: str) -> Iterator[str]:
         "--head", "--block", *(f"--{name}={value}" for name, value in options.items())
     )
     ready = f"http://127.0.0.1:{port + 2}/api/gcs_healthz"
-    with running(command, lambda: answers(ready), HOME=str(folder), **environment):
-        yield f"127.0.0.1:{port}"
+    with running(command, lambda: answers(ready), HOME=str(folder), **environment) as node:
+        words = node.cmdline()
+        yield Head(port, Path(words[words.index("--temp-dir") + 1]))

@@ -30,17 +30,27 @@ class Window:
     address: str
     complaints: list[str] = field(default_factory=list)
 
-    async def call(self, script: str) -> Any:
-        """What an expression comes to, as JSON can say it."""
+    async def call(self, script: str, *, reloading: bool = False) -> Any:
+        """What an expression comes to, as JSON can say it.
+
+        Args:
+            script: The expression.
+            reloading: Whether the page may just load itself anew: then it comes to None.
+        """
         options = {"expression": script, "returnByValue": True, "awaitPromise": True}
-        found = (await self.tab.send_command("Runtime.evaluate", options))["result"]
+        answer = await self.tab.send_command("Runtime.evaluate", options)
+        said = answer.get("error", {}).get("message", "")
+        if reloading and ("context" in said or "navigated" in said):
+            return None
+        assert "result" in answer, answer
+        found = answer["result"]
         assert "exceptionDetails" not in found, found
         return found["result"].get("value")
 
     async def until(self, script: str, seconds: float = 30) -> Any:
         """What an expression comes to once it is true."""
         end = time.monotonic() + seconds
-        while not (found := await self.call(script)):
+        while not (found := await self.call(script, reloading=True)):
             assert time.monotonic() < end, (script, self.complaints)
             await asyncio.sleep(0.05)
         return found
