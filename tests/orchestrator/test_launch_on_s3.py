@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from s3_server import SECRET, make_bucket, s3_server
 from soundness import LANDSCAPES, TABLES, digest
-from sweeps import launch, started, trained_epochs, undisturbed, wait_for, worker, write_experiment
+from sweeps import finish, started, trained_epochs, undisturbed, wait_for, worker, write_experiment
 
 from orchestrator.experiment import load_experiment
 from results_schema import layout
@@ -21,15 +21,16 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 
 LANDSCAPE = """
 landscape:
-  contour: {grid: 7}
-  gradient_variance: {grid: 3, subset: 20}
-  curvature: {subset: 20}
+  contour: {grid: 5}
+  gradient_variance: {grid: 2, subset: 20}
 """
 
 
 def written(folder: Path) -> Path:
-    """An experiment of three trials of six epochs, with three surfaces each."""
-    path = write_experiment(folder, epochs=6, figures="{accuracy: accuracy_by_index}")
+    """An experiment of two trials of four epochs, with two surfaces each."""
+    path = write_experiment(
+        folder, epochs=4, seeds="0, 1", figures="{accuracy: accuracy_by_index}"
+    )
     path.write_text(path.read_text() + LANDSCAPE)
     return path
 
@@ -56,7 +57,7 @@ def test_a_launch_into_a_bucket(tmp_path: Path, store: S3Store, reference: str):
     code, output = launch(experiment, "--store", store.location)
     assert code == 0, output
     assert SECRET not in output
-    assert "9/9 " in output
+    assert "4/4 " in output
     assert f"report: {store.location}/reports/small/index.html" in output
     assert digest(store, EVERY) == reference
     assert store.leases.held() == {}
@@ -74,6 +75,11 @@ def test_a_launch_into_a_bucket(tmp_path: Path, store: S3Store, reference: str):
     assert {entry.name: entry.mark for entry in store.bucket.list("blocks/")} == before
 
 
+def launch(*options: object) -> tuple[int, str]:
+    with started("launch", "--device", "cpu", *options) as sweep:
+        return finish(sweep, 600)
+
+
 def measuring(store: S3Store) -> int:
     """The process of some worker that measures a surface, 0 if there is none."""
     held = store.leases.held().items()
@@ -83,8 +89,8 @@ def measuring(store: S3Store) -> int:
 def test_killed_workers_and_a_killed_driver_leave_no_trace_in_a_bucket(
     tmp_path: Path, store: S3Store, reference: str
 ):
-    options = ("--device", "cpu", written(tmp_path), "--store", store.location)
-    with started("launch", "--checkpoint-every", "0.4", *options) as sweep:
+    options = (written(tmp_path), "--store", store.location)
+    with started("launch", "--device", "cpu", "--checkpoint-every", "0.4", *options) as sweep:
         os.kill(wait_for(lambda: trained_epochs(store) >= 3 and worker(store)), signal.SIGKILL)
         os.kill(wait_for(lambda: measuring(store)), signal.SIGKILL)
         wait_for(lambda: store.leases.held())
@@ -100,13 +106,13 @@ def test_killed_workers_and_a_killed_driver_leave_no_trace_in_a_bucket(
 def test_a_sweep_is_cancelled_from_elsewhere_and_goes_on(
     tmp_path: Path, store: S3Store, reference: str
 ):
-    options = ("--device", "cpu", written(tmp_path), "--store", store.location)
-    with started("launch", *options) as sweep:
+    options = (written(tmp_path), "--store", store.location)
+    with started("launch", "--device", "cpu", *options) as sweep:
         wait_for(lambda: trained_epochs(store) >= 2)
         with started("cancel", "small", "--store", store.location) as cancel:
-            told, _ = cancel.communicate(timeout=60)
+            told, _ = cancel.communicate(timeout=120)
         assert "leaves off on" in told
-        output, _ = sweep.communicate(timeout=120)
+        output, _ = sweep.communicate(timeout=300)
     assert sweep.returncode == 1, output
     assert "cancelled; the same command goes on" in output
     assert "Traceback" not in output
