@@ -44,7 +44,7 @@ def python(host: Host, environment: dict[str, str], code: str, *words: str) -> s
 
 
 @pytest.mark.long
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_a_launch_on_two_hosts_into_a_bucket_gives_the_results_of_one(nodes: Nodes, tmp_path: Path):
     head, environment = nodes.head, nodes.environment
     experiment = write_experiment(tmp_path, epochs=2)

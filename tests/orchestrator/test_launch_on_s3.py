@@ -1,18 +1,15 @@
 """Sweeps with surfaces through the real Ray into a bucket: as into a folder, bit for bit."""
 
-import os
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from s3_server import SECRET, make_bucket, s3_server
 from soundness import LANDSCAPES, TABLES, digest
-from sweeps import finish, started, trained_epochs, undisturbed, wait_for, worker, write_experiment
+from sweeps import finish, started, undisturbed, write_experiment
 
 from orchestrator.experiment import load_experiment
 from results_schema import layout
-from results_schema.results import Results
 from results_schema.s3.store import S3Store
 from workers.landscape.survey import survey
 
@@ -78,44 +75,3 @@ def test_a_launch_into_a_bucket(tmp_path: Path, store: S3Store, reference: str):
 def launch(*options: object) -> tuple[int, str]:
     with started("launch", "--device", "cpu", *options) as sweep:
         return finish(sweep, 600)
-
-
-def measuring(store: S3Store) -> int:
-    """The process of some worker that measures a surface, 0 if there is none."""
-    held = store.leases.held().items()
-    return next((by.pid for item, by in held if layout.is_surface(item) and by.pid), 0)
-
-
-def test_killed_workers_and_a_killed_driver_leave_no_trace_in_a_bucket(
-    tmp_path: Path, store: S3Store, reference: str
-):
-    options = (written(tmp_path), "--store", store.location)
-    with started("launch", "--device", "cpu", "--checkpoint-every", "0.4", *options) as sweep:
-        os.kill(wait_for(lambda: trained_epochs(store) >= 3 and worker(store)), signal.SIGKILL)
-        os.kill(wait_for(lambda: measuring(store)), signal.SIGKILL)
-        wait_for(lambda: store.leases.held())
-        sweep.kill()
-    wait_for(lambda: all(holder.dead for holder in store.leases.held().values()))
-    code, output = launch(*options)
-    assert code == 0, output
-    assert digest(store, EVERY) == reference
-    assert max(Results(store).trials()["attempts"]) > 1
-    assert store.leases.held() == {}
-
-
-def test_a_sweep_is_cancelled_from_elsewhere_and_goes_on(
-    tmp_path: Path, store: S3Store, reference: str
-):
-    options = (written(tmp_path), "--store", store.location)
-    with started("launch", "--device", "cpu", *options) as sweep:
-        wait_for(lambda: trained_epochs(store) >= 2)
-        with started("cancel", "small", "--store", store.location) as cancel:
-            told, _ = cancel.communicate(timeout=120)
-        assert "leaves off on" in told
-        output, _ = sweep.communicate(timeout=300)
-    assert sweep.returncode == 1, output
-    assert "cancelled; the same command goes on" in output
-    assert "Traceback" not in output
-    code, output = launch(*options)
-    assert code == 0, output
-    assert digest(store, EVERY) == reference

@@ -49,7 +49,7 @@ class Host(NamedTuple):
             input=stdin,
             capture_output=True,
             text=True,
-            timeout=240,
+            timeout=500,
             env={**os.environ, **environment},
         )
 
