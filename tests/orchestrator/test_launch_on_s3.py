@@ -25,9 +25,7 @@ landscape:
 
 def written(folder: Path) -> Path:
     """An experiment of two trials of four epochs, with two surfaces each."""
-    path = write_experiment(
-        folder, epochs=4, seeds="0, 1", figures="{accuracy: accuracy_by_index}"
-    )
+    path = write_experiment(folder, epochs=4, seeds="0, 1", figures="{accuracy: accuracy_by_index}")
     path.write_text(path.read_text() + LANDSCAPE)
     return path
 
