@@ -95,8 +95,7 @@ class Following:
 
 @pytest.fixture
 def following(tmp_path: Path) -> Iterator[Following]:
-    with cluster_of_nodes() as cluster:
-        cluster.join(cpus=2)
+    with cluster_of_nodes(cpus=2) as cluster:
         yield Following(cluster, tmp_path)
 
 
@@ -110,7 +109,7 @@ def assert_whole(store: LocalStore) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(500)
+@pytest.mark.timeout(1200)
 def test_the_document_is_followed_as_it_stands(following: Following):
     store, experiment = following.store, following.experiment
 
@@ -151,14 +150,14 @@ def test_the_document_is_followed_as_it_stands(following: Following):
         driver.kill()
         wait_for(lambda: not foreign(store))
         assert wait_for(lambda: following.state(told["logs"]) != "RUNNING")
-    code, output = following.run(following.command("ray job submit"))
+    code, output = following.run(following.command("ray job submit"), seconds=600)
     assert code == 0, output
     assert "succeeded" in output
     assert_whole(store)
 
 
 @pytest.mark.long
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_a_second_launch_from_elsewhere_joins_a_job(following: Following):
     store, experiment = following.store, following.experiment
     with held_open(experiment, store):

@@ -20,7 +20,7 @@ from results_schema.results import Results
 from results_schema.store import LocalStore, open_store
 from workers.training import provenance
 
-pytestmark = [pytest.mark.timeout(500), pytest.mark.long]
+pytestmark = [pytest.mark.timeout(1200), pytest.mark.long]
 
 
 @pytest.fixture

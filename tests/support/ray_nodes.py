@@ -79,8 +79,8 @@ class Cluster:
         """URL of the page, which takes jobs too."""
         return f"http://127.0.0.1:{self.port + 2}"
 
-    def head(self) -> Node:
-        """Starts the head, which runs no item; again on the same ports if it was killed."""
+    def head(self, cpus: int = 0) -> Node:
+        """Starts the head with so many cores; again on the same ports if it was killed."""
         options = {
             "port": self.port,
             "node-manager-port": self.port + 1,
@@ -88,7 +88,7 @@ class Cluster:
             "dashboard-agent-listen-port": self.port + 3,
             "ray-client-server-port": self.port + 4,
             "dashboard-host": "127.0.0.1",
-            "num-cpus": 0,
+            "num-cpus": cpus,
             "temp-dir": self.folder / "ray",
         }
         words = ["--head", *(f"--{name}={value}" for name, value in options.items())]
@@ -165,12 +165,16 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def cluster_of_nodes() -> Iterator[Cluster]:
-    """A head alone, which others can join; all is gone at the end."""
+def cluster_of_nodes(cpus: int = 0) -> Iterator[Cluster]:
+    """A head alone with so many cores, which others can join; all is gone at the end.
+
+    Two nodes of a machine unpack what a job brings along into one folder, one under the other's
+    feet: a job needs a head with cores and no other node.
+    """
     # Ray's sockets need a short path.
     cluster = Cluster(Path(tempfile.mkdtemp(prefix="nsn-", dir="/tmp")))
     try:
-        cluster.head()
+        cluster.head(cpus)
         yield cluster
     finally:
         cluster.end()
