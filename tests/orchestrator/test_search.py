@@ -7,7 +7,9 @@ from rich.console import Console
 from small_queues import make, spec
 
 from orchestrator import search
+from orchestrator.metrics import Meter
 from orchestrator.progress import Progress
+from orchestrator.readings import Watch
 from orchestrator.search import AHEAD, QueueSearcher
 from results_schema.store import LocalStore
 
@@ -22,7 +24,8 @@ class Sweep:
         self.progress = Progress(
             self.queue, work, ended=(0, 0), slots=1, console=Console(file=io.StringIO())
         )
-        self.searcher = QueueSearcher(self.queue, {}, self.progress, self.slots)
+        meter = Meter(Watch(self.queue, work, self.progress), "now", ["small"])
+        self.searcher = QueueSearcher(self.queue, {}, self.progress, meter, self.slots)
 
     def slots(self) -> int:
         self.looks += 1
