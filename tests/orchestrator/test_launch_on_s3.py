@@ -1,18 +1,21 @@
 """Sweeps with surfaces through the real Ray into a bucket: as into a folder, bit for bit."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from s3_server import SECRET, make_bucket, s3_server
 from soundness import LANDSCAPES, TABLES, digest
-from sweeps import finish, started, undisturbed, write_experiment
+from sweeps import finish, started, trained_epochs, undisturbed, wait_for, write_experiment
 
 from orchestrator.experiment import load_experiment
 from results_schema import layout
 from results_schema.s3.store import S3Store
 from workers.landscape.survey import survey
 
+T = TypeVar("T")
 EVERY = (*TABLES, *LANDSCAPES)
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 
@@ -47,6 +50,16 @@ def store() -> Iterator[S3Store]:
         yield S3Store.at(f"{make_bucket('sweep')}/results")
 
 
+def launch(*options: object) -> tuple[int, str]:
+    with started("launch", "--device", "cpu", *options) as sweep:
+        return finish(sweep, 600)
+
+
+def soon(condition: Callable[[], T]) -> T:
+    """Asks now and then: the server answers one request at a time, and the sweep's come first."""
+    return wait_for(lambda: condition() or time.sleep(0.5), 300)  # type: ignore[return-value]
+
+
 def test_a_launch_into_a_bucket(tmp_path: Path, store: S3Store, reference: str):
     experiment = written(tmp_path)
     code, output = launch(experiment, "--store", store.location)
@@ -70,6 +83,19 @@ def test_a_launch_into_a_bucket(tmp_path: Path, store: S3Store, reference: str):
     assert {entry.name: entry.mark for entry in store.bucket.list("blocks/")} == before
 
 
-def launch(*options: object) -> tuple[int, str]:
+def test_a_sweep_is_cancelled_from_elsewhere_and_goes_on(
+    tmp_path: Path, store: S3Store, reference: str
+):
+    options = (written(tmp_path), "--store", store.location)
     with started("launch", "--device", "cpu", *options) as sweep:
-        return finish(sweep, 600)
+        soon(lambda: trained_epochs(store) >= 2)
+        with started("cancel", "small", "--store", store.location) as cancel:
+            told, _ = cancel.communicate(timeout=120)
+        assert "leaves off on" in told
+        output, _ = sweep.communicate(timeout=300)
+    assert sweep.returncode == 1, output
+    assert "cancelled; the same command goes on" in output
+    assert "Traceback" not in output
+    code, output = launch(*options)
+    assert code == 0, output
+    assert digest(store, EVERY) == reference
