@@ -1,5 +1,7 @@
 """Sweeps with surfaces through the real Ray into a bucket: as into a folder, bit for bit."""
 
+import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,10 +10,11 @@ from typing import TypeVar
 import pytest
 from s3_server import SECRET, make_bucket, s3_server
 from soundness import LANDSCAPES, TABLES, digest
-from sweeps import finish, started, trained_epochs, undisturbed, wait_for, write_experiment
+from sweeps import finish, started, trained_epochs, undisturbed, wait_for, worker, write_experiment
 
 from orchestrator.experiment import load_experiment
 from results_schema import layout
+from results_schema.results import Results
 from results_schema.s3.store import S3Store
 from workers.landscape.survey import survey
 
@@ -81,6 +84,29 @@ def test_a_launch_into_a_bucket(tmp_path: Path, store: S3Store, reference: str):
     assert "nothing to measure: every surface is finished" in output
     assert "Ray" not in output
     assert {entry.name: entry.mark for entry in store.bucket.list("blocks/")} == before
+
+
+def measuring(store: S3Store) -> int:
+    """The process of some worker that measures a surface, 0 if there is none."""
+    held = store.leases.held().items()
+    return next((by.pid for item, by in held if layout.is_surface(item) and by.pid), 0)
+
+
+def test_killed_workers_and_a_killed_driver_leave_no_trace_in_a_bucket(
+    tmp_path: Path, store: S3Store, reference: str
+):
+    options = (written(tmp_path), "--store", store.location)
+    with started("launch", "--device", "cpu", "--checkpoint-every", "0.4", *options) as sweep:
+        os.kill(soon(lambda: trained_epochs(store) >= 3 and worker(store)), signal.SIGKILL)
+        os.kill(soon(lambda: measuring(store)), signal.SIGKILL)
+        soon(lambda: store.leases.held())
+        sweep.kill()
+    soon(lambda: all(holder.dead for holder in store.leases.held().values()))
+    code, output = launch(*options)
+    assert code == 0, output
+    assert digest(store, EVERY) == reference
+    assert max(Results(store).trials()["attempts"]) > 1
+    assert store.leases.held() == {}
 
 
 def test_a_sweep_is_cancelled_from_elsewhere_and_goes_on(
