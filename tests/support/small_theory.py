@@ -59,11 +59,11 @@ def measured_frames(members: Sequence[dict[str, Any]]) -> dict[str, pd.DataFrame
 def studied_store(folder: Path) -> LocalStore:
     """The experiment `small` of two trials; of the second one nothing but its training is known."""
     path = write_experiment(folder, epochs=2, seeds="0, 1")
-    path.write_text(path.read_text() + LANDSCAPE)
-    experiment = load_experiment(path)
-    first = experiment.members()[0].spec
     with few_digits():
-        store = undisturbed(path, folder / "results")
+        store = undisturbed(path, folder / "results")  # trained alone, before surfaces are named
+        path.write_text(path.read_text() + LANDSCAPE)
+        experiment = load_experiment(path)
+        first = experiment.members()[0].spec
         rows = tables.to_parquet(wanted_rows(experiment), WANTED)
         store.put(layout.wanted(experiment.name), rows)
         for surface in experiment.surfaces():

@@ -59,8 +59,7 @@ class History:
         """Goes back to the newest sound checkpoint (`checkpoint.resume`), or to nothing."""
         self.rows = checkpoint.resume(self._store, self._trial_id, restore, warn)
         self._mark()
-        if self.rows or self._store.has(layout.metrics(self._trial_id)):
-            self._publish()
+        self._publish()
 
     def add(self, row: Row) -> None:
         """Publishes one more epoch."""
