@@ -22,11 +22,10 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.measures.machine import Machine
-from benchmarks.measures.tables import table, write
+from benchmarks.measures.tables import publish, table
 from benchmarks.sweeps.drive import KINDS, Sweep
 from benchmarks.sweeps.trivial import own_seconds
 from orchestrator.words import cores
-from results_schema.errors import NasSweepError
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -164,13 +163,8 @@ def main() -> int:
             Machine.of(torch.device("cpu")).sentence(),
         ]
     )
-    print(text)
-    try:
-        if options.write:
-            write(options.write, "overhead", text)
-    except NasSweepError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+    if failed := publish(options.write, "overhead", text):
+        return failed
     if options.json:
         found = {"own": own, "sweeps": [(kind, asdict(one)) for kind, one in [*sweeps, *long]]}
         options.json.write_text(json.dumps(found, indent=1), "utf-8")

@@ -23,13 +23,12 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.measures.machine import Machine
-from benchmarks.measures.tables import table, write
+from benchmarks.measures.tables import publish, table
 from benchmarks.overhead import ROOT, Growth, drive, growth_table
 from benchmarks.sweeps.drive import Sweep
 from benchmarks.sweeps.nodes import NODES
 from benchmarks.sweeps.trivial import own_seconds
 from orchestrator.words import cores
-from results_schema.errors import NasSweepError
 
 BAR_TRIAL, BAR_PLAN = 0.15, 5.0
 """Seconds beyond its own work that a trivial trial may cost, and those of a plan of `PLANNED`."""
@@ -220,13 +219,8 @@ def main() -> int:
             Machine.of(torch.device("cpu")).sentence(),
         ]
     )
-    print(text)
-    try:
-        if options.write:
-            write(options.write, "scale", text)
-    except NasSweepError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+    if failed := publish(options.write, "scale", text):
+        return failed
     above = beyond(more, own)
     planned = next((one.wall for one in plans if one.trials == PLANNED), 0.0)
     twice = few.repeated + more.repeated + long.repeated

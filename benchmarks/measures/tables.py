@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from results_schema.errors import ConfigError
+from results_schema.errors import ConfigError, NasSweepError
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -17,6 +18,22 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
+
+
+def publish(path: Path | None, name: str, text: str) -> int:
+    """Prints a text, and puts it into a document if one is named, as `write` does.
+
+    Returns:
+        The exit code: 0, or that of an error, which is told.
+    """
+    print(text)
+    try:
+        if path:
+            write(path, name, text)
+    except NasSweepError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
 
 
 def write(path: Path, name: str, text: str) -> None:

@@ -1,7 +1,4 @@
-"""A launch with all that it starts, told from every other process by a mark that children inherit.
-
-A walk down the tree of processes would miss those whose parent has died.
-"""
+"""A launch with all that it starts, told from every other process by a mark."""
 
 from __future__ import annotations
 
@@ -10,14 +7,12 @@ import os
 import shutil
 import subprocess
 import tempfile
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
+from marks import Mark
 from sweeps import started
-
-_MARK = "NAS_SWEEP_TEST_FAMILY"
 
 
 class Family:
@@ -29,13 +24,13 @@ class Family:
         shared: Files in shared memory that its processes were seen to have.
     """
 
-    def __init__(self, head: subprocess.Popen[str], mark: str, folder: Path) -> None:
+    def __init__(self, head: subprocess.Popen[str], mark: Mark, folder: Path) -> None:
         self.head, self.folder, self._mark = head, folder, mark
         self.shared: set[str] = set()
 
     def alive(self) -> list[psutil.Process]:
         """Its processes that still run, the launch among them."""
-        return [process for process in psutil.process_iter() if self._owns(process)]
+        return self._mark.alive()
 
     def look(self) -> int:
         """Takes note of shared memory that is in use now; returns how many processes there are."""
@@ -60,23 +55,15 @@ class Family:
         if path.startswith("/dev/shm/"):
             self.shared.add(path.removesuffix(" (deleted)"))
 
-    def _owns(self, process: psutil.Process) -> bool:
-        try:
-            if process.status() == psutil.STATUS_ZOMBIE:
-                return False
-            return process.environ().get(_MARK) == self._mark
-        except psutil.Error:
-            return False
-
 
 @contextlib.contextmanager
 def family(*arguments: object, **environment: str) -> Iterator[Family]:
     """A command with a mark and a folder for temporary files of its own; all gone at the end."""
-    mark = uuid.uuid4().hex
+    mark = Mark("FAMILY")
     # Short, for the names of Ray's sockets.
     folder = Path(tempfile.mkdtemp(prefix="nsf-"))
     try:
-        with started(*arguments, **environment, **{_MARK: mark}, TMPDIR=str(folder)) as head:
+        with started(*arguments, **environment, **mark.environment, TMPDIR=str(folder)) as head:
             members = Family(head, mark, folder)
             try:
                 yield members

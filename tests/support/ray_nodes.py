@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import psutil
+from marks import Mark
 from ray_heads import TOKEN, answers, free_ports, ray_start
 
-_MARK = "NAS_SWEEP_TEST_CLUSTER"
 _QUICK = {
     # Of the head: a node whose raylet answers no more is declared dead within some seconds.
     "RAY_health_check_initial_delay_ms": "2000",
@@ -57,17 +57,20 @@ class Cluster:
     def __init__(self, folder: Path) -> None:
         self.folder, self.port = folder, free_ports(60)
         self._started: list[Node] = []
-        self._mark = uuid.uuid4().hex
-        self.environment = _QUICK | {
-            "RAY_AUTH_MODE": "token",
-            "RAY_AUTH_TOKEN": TOKEN,
-            "RAY_USAGE_STATS_ENABLED": "0",
-            # Under `uv run` a head would pack its current folder for each job.
-            "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
-            "HOME": str(folder),
-            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
-            _MARK: self._mark,
-        }
+        self._mark = Mark("CLUSTER")
+        self.environment = (
+            _QUICK
+            | self._mark.environment
+            | {
+                "RAY_AUTH_MODE": "token",
+                "RAY_AUTH_TOKEN": TOKEN,
+                "RAY_USAGE_STATS_ENABLED": "0",
+                # Under `uv run` a head would pack its current folder for each job.
+                "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+                "HOME": str(folder),
+                "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+            }
+        )
 
     @property
     def address(self) -> str:
@@ -112,7 +115,7 @@ class Cluster:
 
     def alive(self) -> list[psutil.Process]:
         """All processes of its nodes, and of whoever has its environment."""
-        return [process for process in psutil.process_iter() if self._owns(process)]
+        return self._mark.alive()
 
     def clear(self) -> None:
         """Ends every process of it."""
@@ -154,14 +157,6 @@ class Cluster:
             assert process.poll() is None and time.monotonic() < end, log.read_text()
             time.sleep(0.2)
         return node
-
-    def _owns(self, process: psutil.Process) -> bool:
-        try:
-            if process.status() == psutil.STATUS_ZOMBIE:
-                return False
-            return process.environ().get(_MARK) == self._mark
-        except psutil.Error:
-            return False
 
 
 @contextlib.contextmanager
