@@ -166,6 +166,7 @@ def test_a_signal_stops_cleanly_and_says_how_to_go_on(tmp_path: Path, reference,
     assert_equal(store, reference)
 
 
+@pytest.mark.long
 def test_a_signal_gives_up_an_epoch_of_many_seconds_and_keeps_those_before(tmp_path: Path):
     experiment = write_experiment(tmp_path, epochs=9, seeds="0, 1")
     steps = experiment.read_text().replace("batch_size: 480", "batch_size: 2")
@@ -230,6 +231,7 @@ def test_data_that_can_not_be_had_is_told_before_the_first_trial(tmp_path: Path)
     assert Results(store).trials().empty
 
 
+@pytest.mark.long
 def test_two_launches_on_one_store_share_the_work(tmp_path: Path, reference):
     experiment, store = write_experiment(tmp_path, epochs=EPOCHS), open_store(tmp_path / "results")
     arguments = ("launch", "--device", "cpu", experiment, "--store", store.root)
