@@ -28,8 +28,8 @@ from orchestrator.probing import trials_side_by_side
 from orchestrator.progress import Progress
 from orchestrator.queue import Queue
 from orchestrator.readings import Watch
-from orchestrator.search import QueueSearcher
-from orchestrator.trainable import NamedItem, train_item
+from orchestrator.search import ProcessesKept, QueueSearcher
+from orchestrator.trainable import REPORT_EVERY, NamedItem, train_item
 from results_schema import layout
 from results_schema.store import Store
 
@@ -53,6 +53,7 @@ class Options:
         checkpoint_every: Seconds between checkpoints.
         checkpoint_at: Epochs whose checkpoints are kept for good.
         deterministic: Whether trials on a GPU must give the same bits again.
+        report_every: Seconds between two reports of a trial or surface to the driver.
         cpu_will_do: Whether a CPU may be chosen.
     """
 
@@ -67,6 +68,7 @@ class Options:
     checkpoint_every: float = 60.0
     checkpoint_at: tuple[int, ...] = ()
     deterministic: bool = False
+    report_every: float = REPORT_EVERY
     cpu_will_do: bool = False
 
     @property
@@ -133,6 +135,7 @@ def run(plan: Plan, store: Store, options: Options, console: Console) -> Report:
                 "checkpoint_every": options.checkpoint_every,
                 "checkpoint_at": sorted({*options.checkpoint_at, *plan.looked_at}),
                 "versions": versions.told(),
+                "report_every": options.report_every,
             }
             # Inside, because Ray puts a SIGTERM handler of its own in force when it starts.
             with interruptible(queue, store, launch, console) as interruption:
@@ -170,6 +173,7 @@ def _tune(searcher: QueueSearcher, device: str, cores: int, options: Options) ->
             trainable,
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
+                scheduler=ProcessesKept(),
                 num_samples=-1,
                 reuse_actors=not alone,
                 trial_dirname_creator=lambda trial: trial.trial_id,

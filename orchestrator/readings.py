@@ -133,7 +133,7 @@ class Watch:
         self._lock = threading.Lock()
 
     def heard(self, result: Mapping[str, Any]) -> list[Reading]:
-        """A worker reported an epoch, points or an outcome (`trainable`): what is told of it.
+        """A worker reported epochs, points or an outcome (`trainable`): what is told of it.
 
         Tune repeats the last report of an item when it ends: that is not for here.
         """
@@ -146,7 +146,7 @@ class Watch:
                 speed, memory = result.get("images_per_second"), result.get("peak_memory")
                 self._said[name] = _Said(host, process, speed, memory)
         if "epoch" in result:
-            return [Reading(EPOCHS, {"host": host}, 1)]
+            return [Reading(EPOCHS, {"host": host}, result["trained"])]
         if "points" in result:
             labels = {"host": host, "kind": self._kinds[name]}
             return [Reading(POINTS, labels, result["measured"])]

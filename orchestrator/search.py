@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
 from orchestrator import deaths
@@ -18,8 +20,22 @@ LOOK_EVERY = 1.0
 """Seconds between two looks at the cluster's nodes: Tune asks a hundred times a second."""
 
 AHEAD = 1
-"""Items offered beyond those that fit: Tune would take more, but what comes next is best decided
-late, when a checkpoint may have landed; one is enough for a cluster to see that it is wanted."""
+"""Items offered beyond those that fit, once all of those are at work: Tune would take more, but
+what comes next is best decided late, when a checkpoint may have landed; one is enough for a cluster
+to see that it is wanted."""
+
+
+class ProcessesKept(FIFOScheduler):
+    """Leaves it to Tune which item a process goes on with: one for which none is starting.
+
+    Tune's own schedulers give it to the first item that waits, and Tune then ends the process that
+    is starting for that one. Where trials are shorter than imports, none but the first process
+    would ever come to work. Besides, they look at all trials a hundred times a second.
+    """
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
+        """None in particular."""
+        return None
 
 
 class QueueSearcher(Searcher):
@@ -28,7 +44,7 @@ class QueueSearcher(Searcher):
     Args:
         queue: Offers items.
         settings: What is the same for every item (`trainable.train_item`).
-        progress: Told of each epoch and each ending.
+        progress: Told of epochs and of each ending.
         meter: Told of all that workers report.
         slots: Tells how many items the cluster runs side by side just now.
     """
@@ -45,15 +61,17 @@ class QueueSearcher(Searcher):
         self._slots, self._meter = slots, meter
         self._queue, self._settings, self._progress = queue, settings, progress
         self._tokens: dict[str, str] = {}
+        self._starting = set[str]()
         self._look_again = 0.0
 
     def suggest(self, trial_id: str) -> Any:
         """The config of the next item, None to be asked again, or FINISHED when all is over."""
-        enough = self._queue.items >= self._room() + AHEAD
-        item = None if enough else self._queue.offer()
+        ahead = 0 if self._starting else AHEAD
+        item = self._queue.offer() if self._queue.items < self._room() + ahead else None
         if item is None:
             return self.FINISHED if self._queue.over else None
         self._tokens[trial_id] = item.token
+        self._starting.add(trial_id)
         return {
             "token": item.token,
             "names": item.names,
@@ -69,8 +87,9 @@ class QueueSearcher(Searcher):
         return self._progress.slots
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """An epoch was trained, points were measured, or one of the item has come to an outcome."""
+        """Epochs were trained, points were measured, or one of the item has come to an outcome."""
         self._meter.heard(result)
+        self._starting.discard(trial_id)
         self._take(trial_id, result)
 
     def _take(self, trial_id: str, result: dict[str, Any]) -> None:
@@ -96,6 +115,7 @@ class QueueSearcher(Searcher):
         """Tune is done with the item: its worker returned, or died."""
         if result is not None and not error:
             self._take(trial_id, result)  # the last one once more
+        self._starting.discard(trial_id)
         token = self._tokens.pop(trial_id, None)
         if token is not None:
             # Tune says no more than that there was an error, but says so while it handles it.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import socket
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
@@ -27,17 +28,19 @@ from workers.training.pack import train_pack
 SPEED = ("images_per_second", "peak_memory")
 """What else of an epoch's row is reported while a trial goes on."""
 
-POINTS_EVERY = 1.0
-"""Seconds between two reports of a surface's points: Tune takes some hundred reports a second."""
+REPORT_EVERY = 1.0
+"""Seconds between two reports of a trial's epochs or a surface's points: each waits for the driver,
+which takes some hundred a second. The store has every epoch at once."""
 
 
 def train_item(config: dict[str, Any]) -> None:
-    """Runs one item, reporting each epoch, points now and then, and how each of it went.
+    """Runs one item, reporting epochs or points as they come, and how each of it went.
 
     Args:
         config: "token" of the item, "names" and "specs" of its trials or its surface, the latter
             as canonical JSON, and under "settings" what is the same for the whole launch: "store",
-            "launch", "device", "deterministic", "checkpoint_every", "checkpoint_at", "versions".
+            "launch", "device", "deterministic", "checkpoint_every", "checkpoint_at", "versions",
+            "report_every".
     """
     settings = config["settings"]
     if unfit := versions.refusal(settings["versions"]) or _blind(settings):
@@ -74,19 +77,17 @@ def _blind(settings: dict[str, Any]) -> str:
 
 def _train(config: dict[str, Any], store: Store) -> None:
     """Trains a pack; Tune takes reports from the thread that it has started alone."""
-    settings, last = config["settings"], dict[str, int]()
+    settings, untold, due = config["settings"], defaultdict[str, list[Row]](list), _Due(config)
 
     def on_epoch(spec: TrialSpec, row: Row) -> None:
-        # The last one goes with the outcome that follows at once: each report waits for the driver.
-        if row["epoch"] == spec.recipe.epochs:
-            last[spec.trial_id] = row["epoch"]
-        else:
-            told = {key: row[key] for key in ("epoch", *SPEED)}
-            tune.report({"item": spec.trial_id, **told})
+        name = spec.trial_id
+        untold[name].append(row)
+        # The last one goes with the outcome that follows at once.
+        if row["epoch"] < spec.recipe.epochs and due(name):
+            tune.report({"item": name, **_trained(untold.pop(name))})
 
     def on_outcome(spec: TrialSpec, outcome: Outcome) -> None:
-        name = spec.trial_id
-        _tell(name, outcome, **({"epoch": last[name]} if name in last else {}))
+        _tell(spec.trial_id, outcome, **_trained(untold.pop(spec.trial_id, [])))
 
     train_pack(
         [TrialSpec.from_json(text) for text in config["specs"]],
@@ -111,7 +112,7 @@ def _measure(config: dict[str, Any], store: Store) -> None:
         device=settings["device"],
         deterministic=settings["deterministic"],
         token=config["token"],
-        on_points=_now_and_then(name),
+        on_points=_now_and_then(name, _Due(config)),
         stop=lambda: _asked_to_stop(name, store, settings),
     )
     _tell(name, outcome)
@@ -126,15 +127,37 @@ def _asked_to_stop(name: str, store: Store, settings: dict[str, Any]) -> bool:
     return any(map(store.has, [layout.stop(settings["launch"]), *map(layout.cancel, names)]))
 
 
-def _now_and_then(name: str) -> Callable[[int, int], None]:
+def _trained(rows: list[Row]) -> dict[str, Any]:
+    """What is reported of epochs that were trained since the last report."""
+    if not rows:
+        return {}
+    return {"trained": len(rows), **{key: rows[-1][key] for key in ("epoch", *SPEED)}}
+
+
+class _Due:
+    """Whether it is time for another report of a trial or surface; for the first it always is."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self._every = config["settings"]["report_every"]
+        self._last = dict[str, float]()
+
+    def __call__(self, name: str) -> bool:
+        now = time.monotonic()
+        if now - self._last.get(name, -math.inf) < self._every:
+            return False
+        self._last[name] = now
+        return True
+
+
+def _now_and_then(name: str, due: _Due) -> Callable[[int, int], None]:
     """Reports the first point at once, so that all after it count as measured by this launch."""
-    told, measured = -math.inf, 0
+    measured = 0
 
     def tell(done: int, total: int) -> None:
-        nonlocal told, measured
+        nonlocal measured
         measured += 1
-        if done == total or time.monotonic() - told >= POINTS_EVERY:
+        if done == total or due(name):
             tune.report({"item": name, "points": done, "measured": measured})
-            told, measured = time.monotonic(), 0
+            measured = 0
 
     return tell

@@ -17,7 +17,8 @@ from results_schema.store import LocalStore
 from results_schema.surface import SurfaceSpec
 
 SLOTS = 2
-EPOCH = {"epoch": 1, "images_per_second": 250.0, "peak_memory": 1e9, "hostname": "h", "pid": 7}
+HERE = {"hostname": "h", "pid": 7}
+EPOCH = {"epoch": 1, "trained": 1, "images_per_second": 250.0, "peak_memory": 1e9} | HERE
 
 
 def watch(queue: Queue, *work: Work, ended: tuple[int, int] = (0, 0)) -> tuple[Watch, Progress]:
@@ -89,10 +90,10 @@ def test_a_running_trial_is_told_under_its_own_name_and_no_longer(tmp_path):
     offer(queue)
     assert values(told, "images_per_second") == {}, "what the last worker said is of no worth"
     told.heard({"item": name} | EPOCH)
-    # The last epoch comes with the outcome.
-    [grown] = told.heard({"item": name, "epoch": 2, "status": "done", "hostname": "h", "pid": 7})
-    assert (grown.labels, grown.value) == ({"host": "h"}, 1)
-    assert told.heard({"item": name, "status": "failed", "hostname": "h", "pid": 7}) == []
+    # The last epochs come with the outcome.
+    [grown] = told.heard({"item": name, "epoch": 4, "trained": 3, "status": "done"} | HERE)
+    assert (grown.labels, grown.value) == ({"host": "h"}, 3)
+    assert told.heard({"item": name, "status": "failed"} | HERE) == []
     assert values(told, "images_per_second") == {}
 
 
@@ -105,7 +106,7 @@ def test_points_are_counted_by_kind_and_a_surface_without_its_trial_is_untrained
     item, name = offer(queue)
     assert name == surfaces[0].surface_id
     progress.points(name, 15)
-    [grown] = told.heard({"item": name, "points": 15, "measured": 10, "hostname": "h", "pid": 7})
+    [grown] = told.heard({"item": name, "points": 15, "measured": 10} | HERE)
     assert (grown.labels, grown.value) == ({"host": "h", "kind": "contour"}, 10)
     assert values(told, "item_progress") == {("h", "7", "contour", name): 0.6}
     assert values(told, "images_per_second") == {}

@@ -1,8 +1,13 @@
 """The queue as Tune sees it."""
 
 import io
+import tempfile
+import time
+from pathlib import Path
 
 import pytest
+import ray
+from ray import tune
 from rich.console import Console
 from small_queues import make, spec
 
@@ -10,8 +15,10 @@ from orchestrator import search
 from orchestrator.metrics import Meter
 from orchestrator.progress import Progress
 from orchestrator.readings import Watch
-from orchestrator.search import AHEAD, QueueSearcher
+from orchestrator.search import ProcessesKept, QueueSearcher
 from results_schema.store import LocalStore
+
+FIRST = {"epoch": 1, "trained": 1, "hostname": "h", "pid": 7}
 
 
 class Sweep:
@@ -39,7 +46,7 @@ def sweep(tmp_path) -> Sweep:
 
 def test_no_more_is_offered_than_fits_and_the_head_is_asked_now_and_then(sweep, monkeypatch):
     offered = [sweep.searcher.suggest(f"t{number}") for number in range(50)]
-    assert sum(item is not None for item in offered) == 1 + AHEAD
+    assert sum(item is not None for item in offered) == 1
     assert sweep.looks <= 3, "not once a question"
     sweep.room = 3  # nodes have joined
     monkeypatch.setattr(search, "LOOK_EVERY", 0.0)
@@ -48,14 +55,26 @@ def test_no_more_is_offered_than_fits_and_the_head_is_asked_now_and_then(sweep, 
     assert sum(item is not None for item in offered) == 2
 
 
+def test_one_more_is_offered_once_all_are_at_work(sweep):
+    sweep.room = 2
+    items = [sweep.searcher.suggest(f"t{number}") for number in range(2)]
+    for number, item in enumerate(items):
+        assert sweep.searcher.suggest("ahead") is None, "a process may be starting for one"
+        sweep.searcher.on_trial_result(f"t{number}", {"item": item["names"][0]} | FIRST)
+    assert sweep.searcher.suggest("ahead") is not None
+    assert sweep.searcher.suggest("more") is None
+    sweep.searcher.on_trial_complete("t0", error=False)
+    assert sweep.searcher.suggest("more") is None, "the one ahead has its room now"
+
+
 def test_the_last_epoch_may_come_with_the_outcome(sweep):
     item = sweep.searcher.suggest("t")
     (name,) = item["names"]
     outcome = {"status": "done", "reason": "trained 1 epochs", "epochs": 1, "kind": ""}
-    sweep.searcher.on_trial_result("t", {"item": name, "epoch": 1, **outcome})
+    sweep.searcher.on_trial_result("t", {"item": name, **FIRST, **outcome})
     assert sweep.queue.endings == {name: "done"}
     assert next(iter(sweep.progress._tasks.values())).taken == 1
-    sweep.searcher.on_trial_complete("t", {"item": name, "epoch": 1, **outcome, "done": True})
+    sweep.searcher.on_trial_complete("t", {"item": name, **FIRST, **outcome, "done": True})
     assert sweep.queue.items == 0
     assert next(iter(sweep.progress._tasks.values())).taken == 1, "Tune tells the last report twice"
 
@@ -64,3 +83,62 @@ def test_when_all_is_over_tune_is_told(sweep):
     assert sweep.searcher.suggest("t") != QueueSearcher.FINISHED
     sweep.queue.stop()
     assert sweep.searcher.suggest("u") == QueueSearcher.FINISHED
+
+
+def quick_trainable() -> type[tune.Trainable]:
+    """What is done at once, in a process that takes seconds to start, unless it is the first.
+
+    Made here, so that it is sent to workers, which can't import this module.
+    """
+
+    class Quick(tune.Trainable):
+        def setup(self, config):
+            told = Path(config["settings"]["told"])
+            first = not any(told.iterdir())
+            (told / str(time.monotonic_ns())).touch()
+            time.sleep(0 if first else 5)
+
+        def reset_config(self, new_config):
+            self.config = new_config
+            return True
+
+        def step(self):
+            time.sleep(0.1)
+            outcome = {"status": "done", "reason": "", "kind": "", "done": True}
+            return {"item": self.config["names"][0], **FIRST, **outcome}
+
+        def save_checkpoint(self, folder):
+            return {}
+
+    return Quick
+
+
+@pytest.fixture
+def two_slots(monkeypatch):
+    # Under `uv run pytest`, workers would be started by uv from a copy of the folder.
+    monkeypatch.setattr("ray._private.ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV", False)
+    with tempfile.TemporaryDirectory(prefix="r", dir="/tmp") as folder:  # sockets' paths are short
+        ray.init(
+            "local", num_cpus=2, include_dashboard=False, log_to_driver=False, _temp_dir=folder
+        )
+        yield
+        ray.shutdown()
+
+
+@pytest.mark.usefixtures("two_slots")
+def test_a_process_that_is_starting_is_not_ended_because_another_was_quicker(tmp_path):
+    sweep, told = Sweep(tmp_path / "results", 60), tmp_path / "told"
+    told.mkdir()
+    sweep.room, sweep.searcher._settings = 2, {"told": str(told)}
+    tune.Tuner(
+        tune.with_resources(quick_trainable(), {"cpu": 1}),
+        tune_config=tune.TuneConfig(
+            search_alg=sweep.searcher,
+            scheduler=ProcessesKept(),
+            num_samples=-1,
+            reuse_actors=True,
+        ),
+        run_config=tune.RunConfig(storage_path=str(tmp_path / "tune"), verbose=0),
+    ).fit()
+    assert [*sweep.queue.endings.values()] == 60 * ["done"]
+    assert len([*told.iterdir()]) == 2

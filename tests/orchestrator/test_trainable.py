@@ -7,7 +7,7 @@ import pytest
 from small_trials import EPOCHS, few_digits, small_spec
 
 from orchestrator import versions
-from orchestrator.trainable import NamedItem, _now_and_then, train_item
+from orchestrator.trainable import NamedItem, _Due, _now_and_then, train_item
 from results_schema import layout
 from results_schema.store import open_store
 from results_schema.trial import TrialSpec
@@ -16,6 +16,7 @@ from results_schema.trial import TrialSpec
 def item(folder: str, spec: TrialSpec, **settings: object) -> dict[str, Any]:
     common = {"store": folder, "launch": "now", "device": "cpu", "deterministic": False}
     common |= {"checkpoint_every": 1e9, "checkpoint_at": [], "versions": versions.told()}
+    common |= {"report_every": 0.0}
     return {
         "token": "t",
         "names": [spec.trial_id],
@@ -52,25 +53,49 @@ def test_a_node_that_runs_something_else_does_not_even_look_for_the_store(offere
     assert "and this launch has torch 0.1" in result["reason"]
 
 
-def test_every_epoch_is_reported_with_its_speed(tmp_path, monkeypatch):
+@pytest.fixture
+def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Trains a trial; returns its id and what its worker reports."""
     store, spec = open_store(tmp_path / "results"), small_spec()
     store.put(layout.launch("now"), b"")
     told: list[dict[str, Any]] = []
     monkeypatch.setattr("orchestrator.trainable.tune.report", told.append)
-    with few_digits():
-        train_item(item(store.location, spec))
-    *epochs, ending = told
+
+    def train(**settings: object) -> tuple[str, list[dict[str, Any]]]:
+        with few_digits():
+            train_item(item(store.location, spec, **settings))
+        return spec.trial_id, told
+
+    return train
+
+
+def test_every_epoch_is_reported_with_its_speed(trained):
+    name, told = trained()
     assert [result["epoch"] for result in told] == [*range(1, EPOCHS + 1)]
-    assert all(result["images_per_second"] > 0 < result["peak_memory"] for result in epochs)
-    assert (ending["item"], ending["status"]) == (spec.trial_id, "done")
+    assert {result["trained"] for result in told} == {1}
+    assert all(result["images_per_second"] > 0 < result["peak_memory"] for result in told)
+    assert (told[-1]["item"], told[-1]["status"]) == (name, "done")
+
+
+def test_quick_epochs_are_reported_together_the_last_with_the_outcome(trained):
+    name, (first, last) = trained(report_every=1e9)
+    assert (first["item"], first["epoch"], first["trained"]) == (name, 1, 1)
+    assert (last["epoch"], last["trained"], last["status"]) == (EPOCHS, EPOCHS - 1, "done")
+
+
+def test_an_outcome_without_new_epochs_tells_of_none(trained):
+    trained()
+    *_, again = trained()[1]
+    assert again["status"] == "done"
+    assert "epoch" not in again
 
 
 def test_points_are_reported_by_how_many_are_new(monkeypatch):
     told: list[dict[str, Any]] = []
-    now = iter([0.0, 0.0, 0.5, 0.6])
+    now = iter([0.0, 0.5])
     monkeypatch.setattr("orchestrator.trainable.tune.report", told.append)
     monkeypatch.setattr("orchestrator.trainable.time.monotonic", lambda: next(now))
-    tell = _now_and_then("s")
+    tell = _now_and_then("s", _Due({"settings": {"report_every": 1.0}}))
     for done in (11, 12, 13):
         tell(done, 13)
     assert [(result["points"], result["measured"]) for result in told] == [(11, 1), (13, 2)]

@@ -39,7 +39,8 @@ def choose(
         raise MachineError(f"{name!r} is not supported", fix="use cuda, cuda:N or cpu")
     # Set either way, as a process may train one trial after the other.
     deterministic = deterministic and device.type == "cuda"
-    torch.use_deterministic_algorithms(deterministic)
+    # torch.use_deterministic_algorithms would import torch's compiler, which takes seconds.
+    torch.set_deterministic_debug_mode("error" if deterministic else "default")
     torch.backends.cudnn.deterministic = deterministic
     if device.type == "cpu":
         # More threads give other bits, and several trials side by side use the cores better.

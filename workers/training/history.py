@@ -68,7 +68,9 @@ class History:
 
     @property
     def due(self) -> bool:
-        """Whether it is time for a checkpoint."""
+        """Whether it is time for a checkpoint, which must have something new."""
+        if len(self.rows) == self._committed:
+            return False
         waited = time.monotonic() - self._clock >= self._checkpointing.every
         return waited or len(self.rows) in self._checkpointing.at
 

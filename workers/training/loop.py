@@ -116,6 +116,10 @@ class _Training:
             self.log.say(f"goes on after epoch {len(self.history.rows)}")
         stopping = Stopping(self.stop)
         while not (ending := self._ending(engine)):
+            if self.history.due:
+                self.history.commit(engine.state)
+            elif self.history.rows:
+                engine.mark()
             epoch = len(self.history.rows) + 1
             try:
                 row = train_epoch(spec, epoch, engine, data, device, stopping)
@@ -124,10 +128,6 @@ class _Training:
                 return "stopped", f"after epoch {epoch - 1} of {spec.recipe.epochs}"
             self._publish(row)
             self.on_epoch(row)
-            if self.history.due:
-                self.history.commit(engine.state)
-            else:
-                engine.mark()
         self.history.commit(engine.state)
         status, reason = ending
         row = trial_row(

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -70,7 +70,7 @@ def origin() -> dict[str, Any]:
     return {"release": release, "commit": commit, "dirty": dirty}
 
 
-@lru_cache
+@cache
 def checkout() -> tuple[str | None, bool | None]:
     """The commit that this code was run from and whether files differ from it, or Nones."""
     root = Path(__file__).parents[2]
@@ -91,6 +91,7 @@ def _git(root: Path, *arguments: str) -> str | None:
     return done.stdout.strip() if done.returncode == 0 else None
 
 
+@cache
 def _version(package: str) -> str | None:
     try:
         return metadata.version(package)

@@ -1,8 +1,24 @@
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
+from small_trials import small_spec
 
 from results_schema.errors import MachineError
+from results_schema.store import LocalStore
 from workers.training import device
+
+ROOT = Path(__file__).parents[3]
+TRAIN = """
+import sys
+from results_schema.store import open_store
+from results_schema.trial import TrialSpec
+from workers.training.loop import train
+outcome = train(TrialSpec.from_json(sys.argv[1]), open_store(sys.argv[2]), device="cpu")
+print(outcome.status, *sys.modules)
+"""
 
 
 def test_the_processor_is_used_where_there_is_no_gpu():
@@ -14,6 +30,16 @@ def test_a_trial_on_the_processor_has_one_thread():
     torch.set_num_threads(2)
     assert device.choose("cpu") == torch.device("cpu")
     assert torch.get_num_threads() == 1
+
+
+def test_a_trial_is_trained_without_torchs_compiler(store: LocalStore):
+    """Its import takes seconds, in each of a launch's processes."""
+    spec = small_spec(epochs=1)
+    command = [sys.executable, "-c", TRAIN, spec.to_json(), store.location]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    status, *modules = done.stdout.split()
+    assert status == "done"
+    assert not {"torch._dynamo", "torch._inductor", "sympy"} & set(modules)
 
 
 @pytest.mark.parametrize(
