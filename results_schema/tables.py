@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 import pyarrow as pa
@@ -109,9 +111,9 @@ def to_parquet(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> bytes:
         SpecError: A row's keys are not the schema's, a value has another type than its column or
             is too large for it, a time lacks its zone, or a column that must be filled is null.
     """
-    rows = list(rows)
+    rows, kinds = list(rows), _kinds(schema)
     for row in rows:
-        _check_row(row, schema)
+        _check_row(row, kinds, schema)
     try:
         table = pa.Table.from_pylist(rows, schema=schema)
     except (pa.ArrowInvalid, OverflowError) as error:
@@ -168,22 +170,38 @@ def canonical(table: pa.Table, schema: pa.Schema) -> pa.Table:
     return table.select(names).sort_by([(name, "ascending") for name in order])
 
 
-def _check_row(row: Mapping[str, Any], schema: pa.Schema) -> None:
-    table = _name(schema)
-    if set(row) != set(schema.names):
-        odd = sorted(set(row) ^ set(schema.names))
-        raise SpecError(f"a row of {table} lacks or adds {odd}")
-    for field in schema:
-        value = row[field.name]
-        if value is None and field.nullable:
+@dataclass(frozen=True)
+class _Kind:
+    """What a column takes, as Python's types: rows are checked each time they are published."""
+
+    types: type | tuple[type, ...]
+    nullable: bool
+    truth: bool
+
+
+@cache
+def _kinds(schema: pa.Schema) -> dict[str, _Kind]:
+    """By column."""
+    return {
+        field.name: _Kind(_python_type(field.type), field.nullable, pa.types.is_boolean(field.type))
+        for field in schema
+    }
+
+
+def _check_row(row: Mapping[str, Any], kinds: Mapping[str, _Kind], schema: pa.Schema) -> None:
+    if row.keys() != kinds.keys():
+        raise SpecError(f"a row of {_name(schema)} lacks or adds {sorted({*row} ^ {*kinds})}")
+    for name, kind in kinds.items():
+        value = row[name]
+        if value is None and kind.nullable:
             continue
-        if not isinstance(value, _python_type(field.type)) or (
-            isinstance(value, bool) and not pa.types.is_boolean(field.type)
-        ):
-            raise SpecError(f"{table}.{field.name} is {value!r}, not of type {field.type}")
+        if not isinstance(value, kind.types) or (isinstance(value, bool) and not kind.truth):
+            raise SpecError(
+                f"{_name(schema)}.{name} is {value!r}, not of type {schema.field(name).type}"
+            )
         if isinstance(value, datetime) and value.tzinfo is None:
             raise SpecError(
-                f"{table}.{field.name} is {value!r}, without a time zone",
+                f"{_name(schema)}.{name} is {value!r}, without a time zone",
                 fix="use datetime.now(UTC)",
             )
 

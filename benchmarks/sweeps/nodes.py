@@ -30,16 +30,18 @@ def emulated(nodes: int) -> Iterator[str]:
         The cluster's address.
     """
     os.environ |= {MODE: "token", TOKEN: secrets.token_hex(32)}
-    from ray.cluster_utils import Cluster
-
     # Ray's sockets need a short path.
     with tempfile.TemporaryDirectory(
         prefix="nodes-", dir="/tmp", ignore_cleanup_errors=True
     ) as folder:
+        # Where Ray notes the cluster's address; in /tmp/ray it would be taken for the user's own.
+        os.environ["RAY_TMPDIR"] = folder
+        from ray.cluster_utils import Cluster
+
         settings = {"object_store_memory": OBJECTS, "include_dashboard": False}
         cluster = Cluster()
         try:
-            cluster.add_node(num_cpus=0, temp_dir=folder, **settings)
+            cluster.add_node(num_cpus=0, **settings)
             for _ in range(nodes):
                 cluster.add_node(num_cpus=1, **settings)
             yield str(cluster.address)
