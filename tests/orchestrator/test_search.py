@@ -107,7 +107,7 @@ def quick_trainable() -> type[tune.Trainable]:
             outcome = {"status": "done", "reason": "", "kind": "", "done": True}
             return {"item": self.config["names"][0], **FIRST, **outcome}
 
-        def save_checkpoint(self, folder):
+        def save_checkpoint(self, checkpoint_dir):
             return {}
 
     return Quick

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
@@ -64,6 +65,18 @@ class Settings:
     gains: tuple[float, ...] = (0.5, 1.0, 1.5)
 
 
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Matrices this small keep several threads waiting for one another, most where others work."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@_one_thread()
 def check_cells(settings: Settings) -> list[Comparison]:
     """Every statement under every objective, the gains joined.
 
