@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from ray.exceptions import NodeDiedError, OutOfMemoryError, RayActorError, RayTaskError
 
 from results_schema.errors import MachineError
@@ -12,6 +14,7 @@ LOST_NODE = "its node has died"
 """In the text of Ray's error for an actor, where the type does not tell."""
 LACKING = "failed to import on the worker"
 """In the text of the error that takes the place of a worker which could not be loaded."""
+_NAMED = re.compile(r"^(?:\w+\.)*\w*(?:Error|Exception): .*$", re.MULTILINE)
 _INSTALL = (
     "install nas-sweep on every node, or add --ship-code, which sends it along (docs/cluster.md)"
 )
@@ -31,7 +34,7 @@ def classify(error: BaseException | None) -> Failure:
         return Failure("node", "its node was lost: shut down, preempted, or cut off from the head")
     if error is not None and LACKING in str(error):
         where = f"node {error.ip}" if isinstance(error, RayTaskError) else "a node"
-        lacks = f"it can't load nas-sweep: {_last_line(error)}"
+        lacks = f"it can't load nas-sweep: {_last_error(error)}"
         return Failure("unfit", str(MachineError(lacks, where=where, fix=_INSTALL)))
     if isinstance(error, RayTaskError):
         if isinstance(error.cause, Exception):
@@ -44,6 +47,12 @@ def classify(error: BaseException | None) -> Failure:
         "its worker was killed by a signal (as the system does when main memory runs out), or "
         "it crashed",
     )
+
+
+def _last_error(error: BaseException) -> str:
+    """The last error that its text names; Ray may add a remark of its own behind it."""
+    named = _NAMED.findall(str(error))
+    return named[-1] if named else _last_line(error)
 
 
 def _last_line(error: BaseException) -> str:

@@ -8,6 +8,7 @@ SETTINGS = {
     # Tables, tips and logs that would drown our own progress.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_DEDUP_LOGS_SKIP_REGEX": "Traceback",
     "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",

@@ -25,6 +25,7 @@ LACKING = (
     "Traceback (most recent call last):\n  …\nModuleNotFoundError: No module named 'orchestrator'"
 )
 UNLOADED = RayTaskError("train", LACKING, RuntimeError(LACKING), "ray::x", 1, "10.0.0.1")
+CRASHED = f"{LACKING}\n\nAn unexpected internal error occurred while the worker was …"
 LOST = "The actor died because its node has died. Node Id: 8f2c"
 
 
@@ -41,6 +42,7 @@ LOST = "The actor died because its node has died. Node Id: 8f2c"
         (raised(ValueError("odd")), "error", "ValueError: odd"),
         (UNLOADED, "unfit", "node 10.0.0.1: it can't load nas-sweep: ModuleNotFoundError: No"),
         (ActorDiedError(UNLOADED), "unfit", "a node: it can't load nas-sweep: ModuleNotFound"),
+        (RayActorError(error_msg=CRASHED), "unfit", "it can't load nas-sweep: ModuleNotFound"),
         (raised(MemoryError("no more")), "memory", "no more"),
         (raised(MachineError("no GPU", fix="add one")), "machine", "no GPU\n  add one"),
         (raised(StoreFull("no room", where="results")), "full", "results: no room"),
