@@ -82,7 +82,7 @@ def test_a_worker_commits_its_epoch_and_the_queue_lets_go(tmp_path: Path, monkey
 
     monkeypatch.setattr("orchestrator.trainable.tune.report", report)
     settings: dict = {"store": str(store.root), "launch": "now", "device": "cpu"}
-    settings |= {"versions": versions.told()}
+    settings |= {"versions": versions.told(), "report_every": 0.0}
     settings |= {"deterministic": False, "checkpoint_every": 1e9, "checkpoint_at": []}
     config = {"token": item.token, "names": item.names, "specs": [spec.to_json()]}
     config |= {"settings": settings}
