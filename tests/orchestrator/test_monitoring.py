@@ -153,6 +153,7 @@ def at_work(head: Head, tmp_path: Path) -> Iterator[list[str]]:
     store.put(layout.launch("now"), b"")
     settings = {"store": store.location, "launch": "now", "device": "cpu", "deterministic": False}
     settings |= {"checkpoint_every": 1e9, "checkpoint_at": [], "versions": versions.told()}
+    settings |= {"report_every": 1.0}
     specs = [small_spec(rate=rate, epochs=5000) for rate in (0.1, 0.2)]
     configs = [
         {"token": "t", "names": [s.trial_id], "specs": [s.to_json()], "settings": settings}
