@@ -34,7 +34,7 @@ def emulated(nodes: int) -> Iterator[str]:
     with tempfile.TemporaryDirectory(
         prefix="nodes-", dir="/tmp", ignore_cleanup_errors=True
     ) as folder:
-        # Where Ray notes the cluster's address; in /tmp/ray it would be taken for the user's own.
+        # Where Ray notes the cluster's address; elsewhere it would be taken for the user's own.
         os.environ["RAY_TMPDIR"] = folder
         from ray.cluster_utils import Cluster
 
