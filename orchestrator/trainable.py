@@ -77,7 +77,8 @@ def _blind(settings: dict[str, Any]) -> str:
 
 def _train(config: dict[str, Any], store: Store) -> None:
     """Trains a pack; Tune takes reports from the thread that it has started alone."""
-    settings, untold, due = config["settings"], defaultdict[str, list[Row]](list), _Due(config)
+    settings, untold = config["settings"], defaultdict[str, list[Row]](list)
+    due = _Due(settings["report_every"])
 
     def on_epoch(spec: TrialSpec, row: Row) -> None:
         name = spec.trial_id
@@ -112,7 +113,7 @@ def _measure(config: dict[str, Any], store: Store) -> None:
         device=settings["device"],
         deterministic=settings["deterministic"],
         token=config["token"],
-        on_points=_now_and_then(name, _Due(config)),
+        on_points=_now_and_then(name, _Due(settings["report_every"])),
         stop=lambda: _asked_to_stop(name, store, settings),
     )
     _tell(name, outcome)
@@ -135,11 +136,14 @@ def _trained(rows: list[Row]) -> dict[str, Any]:
 
 
 class _Due:
-    """Whether it is time for another report of a trial or surface; for the first it always is."""
+    """Whether it is time for another report of a trial or surface; for the first it always is.
 
-    def __init__(self, config: dict[str, Any]) -> None:
-        self._every = config["settings"]["report_every"]
-        self._last = dict[str, float]()
+    Args:
+        every: Seconds between two reports of the same.
+    """
+
+    def __init__(self, every: float) -> None:
+        self._every, self._last = every, dict[str, float]()
 
     def __call__(self, name: str) -> bool:
         now = time.monotonic()

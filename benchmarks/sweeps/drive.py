@@ -75,6 +75,7 @@ def _ours(trials: int, epochs: int, address: str | None) -> Sweep:
     from orchestrator.launch import Options, run
     from orchestrator.plan import make_plan
     from orchestrator.record import record
+    from orchestrator.trainable import REPORT_EVERY
     from results_schema import layout
     from results_schema.results import Results
     from results_schema.store import open_store
@@ -86,9 +87,8 @@ def _ours(trials: int, epochs: int, address: str | None) -> Sweep:
         start = time.perf_counter()
         record(loaded, store)
         console = Console(file=io.StringIO())
-        options = Options(device="cpu", address=address)
-        if address:
-            options = replace(options, report_every=0.0)
+        every = 0.0 if address else REPORT_EVERY
+        options = Options(device="cpu", address=address, report_every=every)
         run(make_plan([loaded], store), store, options, console)
         wall, usage = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF)
         ended = len(layout.names(store.list(layout.TRIALS)))

@@ -5,7 +5,7 @@ import threading
 from dataclasses import replace
 
 import pytest
-import ray
+from local_ray import local_ray
 from rich.console import Console
 from small_queues import make
 from small_trials import small_spec
@@ -19,19 +19,10 @@ pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture(scope="module")
-def one_gpu(tmp_path_factory):
+def one_gpu():
     """Two cores, and a GPU that is none."""
-    # Ray's sockets need a short path.
-    folder = tmp_path_factory.mktemp("r")
-    with pytest.MonkeyPatch.context() as patch:
-        # Under `uv run pytest`, workers would be started by uv from a copy of the folder.
-        patch.setattr("ray._private.ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV", False)
-        ray.init(
-            "local", num_cpus=2, num_gpus=1, include_dashboard=False, log_to_driver=False,
-            object_store_memory=100_000_000, _temp_dir=str(folder),
-        )  # fmt: skip
-    yield
-    ray.shutdown()
+    with local_ray(cpus=2, gpus=1):
+        yield
 
 
 @pytest.fixture

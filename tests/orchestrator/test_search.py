@@ -1,12 +1,11 @@
 """The queue as Tune sees it."""
 
 import io
-import tempfile
 import time
 from pathlib import Path
 
 import pytest
-import ray
+from local_ray import local_ray
 from ray import tune
 from rich.console import Console
 from small_queues import make, spec
@@ -113,32 +112,20 @@ def quick_trainable() -> type[tune.Trainable]:
     return Quick
 
 
-@pytest.fixture
-def two_slots(monkeypatch):
-    # Under `uv run pytest`, workers would be started by uv from a copy of the folder.
-    monkeypatch.setattr("ray._private.ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV", False)
-    with tempfile.TemporaryDirectory(prefix="r", dir="/tmp") as folder:  # sockets' paths are short
-        ray.init(
-            "local", num_cpus=2, include_dashboard=False, log_to_driver=False, _temp_dir=folder
-        )
-        yield
-        ray.shutdown()
-
-
-@pytest.mark.usefixtures("two_slots")
 def test_a_process_that_is_starting_is_not_ended_because_another_was_quicker(tmp_path):
     sweep, told = Sweep(tmp_path / "results", 60), tmp_path / "told"
     told.mkdir()
     sweep.room, sweep.searcher._settings = 2, {"told": str(told)}
-    tune.Tuner(
-        tune.with_resources(quick_trainable(), {"cpu": 1}),
-        tune_config=tune.TuneConfig(
-            search_alg=sweep.searcher,
-            scheduler=ProcessesKept(),
-            num_samples=-1,
-            reuse_actors=True,
-        ),
-        run_config=tune.RunConfig(storage_path=str(tmp_path / "tune"), verbose=0),
-    ).fit()
+    with local_ray(cpus=2):
+        tune.Tuner(
+            tune.with_resources(quick_trainable(), {"cpu": 1}),
+            tune_config=tune.TuneConfig(
+                search_alg=sweep.searcher,
+                scheduler=ProcessesKept(),
+                num_samples=-1,
+                reuse_actors=True,
+            ),
+            run_config=tune.RunConfig(storage_path=str(tmp_path / "tune"), verbose=0),
+        ).fit()
     assert [*sweep.queue.endings.values()] == 60 * ["done"]
     assert len([*told.iterdir()]) == 2

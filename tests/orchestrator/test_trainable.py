@@ -95,7 +95,7 @@ def test_points_are_reported_by_how_many_are_new(monkeypatch):
     now = iter([0.0, 0.5])
     monkeypatch.setattr("orchestrator.trainable.tune.report", told.append)
     monkeypatch.setattr("orchestrator.trainable.time.monotonic", lambda: next(now))
-    tell = _now_and_then("s", _Due({"settings": {"report_every": 1.0}}))
+    tell = _now_and_then("s", _Due(1.0))
     for done in (11, 12, 13):
         tell(done, 13)
     assert [(result["points"], result["measured"]) for result in told] == [(11, 1), (13, 2)]
