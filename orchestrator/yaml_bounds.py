@@ -16,10 +16,10 @@ from ruamel.yaml.scanner import Scanner
 from orchestrator.documents import MAX_DEPTH
 
 MAX_VALUES = 10_000
-"""Values in one document once its aliases are unfolded; so many take the parser half a second."""
+"""Keys and values in one document, and values once its aliases are unfolded: a second's work."""
 
 TOO_DEEP = f"lists or mappings are nested more than {MAX_DEPTH} deep"
-TOO_MANY = f"more than {MAX_VALUES:,} values"
+TOO_MANY = f"more than {MAX_VALUES:,} keys and values"
 SHORTER = "write it shorter and without aliases"
 
 
@@ -67,7 +67,7 @@ class _Composer(Composer):
         self._count += 1
         self._level += 1
         deep = self._level > MAX_DEPTH + 1  # a value lies one deeper than what it is a part of
-        if deep or self._count > 2 * MAX_VALUES:  # keys are nodes too
+        if deep or self._count > MAX_VALUES:
             line = self.parser.peek_event().start_mark.line + 1
             raise Unbounded(TOO_DEEP if deep else TOO_MANY, line)
         node = super().compose_node(parent, index)

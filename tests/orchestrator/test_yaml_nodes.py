@@ -69,7 +69,7 @@ def test_all_repeated_keys_and_tags_are_told_at_once(write):
 def test_an_alias_bomb_is_refused_before_it_unfolds():
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 15)]
-    with pytest.raises(ConfigError, match="more than 10,000 values"):
+    with pytest.raises(ConfigError, match="more than 10,000 keys and values"):
         parse_value("\n".join(lines), "bomb")
 
 
