@@ -7,6 +7,7 @@ results when their `result` columns are equal (`canonical`).
 
 from __future__ import annotations
 
+import base64
 import io
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -123,6 +124,11 @@ def to_parquet(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> bytes:
         writer.write_table(table)
         writer.add_key_value_metadata({seal.KEY: seal.BLANK})
     return seal.seal(sink.getvalue())
+
+
+def mark(schema: pa.Schema) -> bytes:
+    """Bytes that are in a file of `to_parquet` if its columns, with all said of them, are these."""
+    return base64.b64encode(schema.serialize().to_pybytes())
 
 
 def from_parquet(data: bytes, schema: pa.Schema, where: str) -> pa.Table:

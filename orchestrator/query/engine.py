@@ -99,10 +99,8 @@ def _add(
         copies.mkdir()
         select = _no_rows(schema)
         if snapshot(store, key, schema, copies):
-            # Files of an older release may lack columns.
             quoted = str(copies).replace("'", "''")
-            files = f"read_parquet('{quoted}/*.parquet', union_by_name = true)"
-            select += f" UNION ALL BY NAME SELECT * FROM {files}"
+            select = f"SELECT * FROM read_parquet('{quoted}/*.parquet')"
         connection.execute(f"CREATE VIEW {name} AS {select}")
     there = {
         row[0] for row in connection.execute("SELECT view_name FROM duckdb_views()").fetchall()

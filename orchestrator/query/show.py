@@ -6,7 +6,6 @@ import csv
 import sys
 
 from orchestrator.cells.sheet import Sheet, to_json, to_markdown
-from orchestrator.cells.terminal import show_sheet
 from orchestrator.lookup import existing_store
 from orchestrator.query.catalog import ROWS, TABLES, VIEWS
 from orchestrator.query.forms import to_sheet, write_csv, write_json
@@ -82,4 +81,6 @@ def _show(sheet: Sheet, form: str) -> None:
 
 
 def _print(sheet: Sheet) -> None:
+    from orchestrator.cells.terminal import show_sheet
+
     show_sheet(sheet)

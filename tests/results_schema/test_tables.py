@@ -18,6 +18,7 @@ from results_schema.tables import (
     TRIALS,
     canonical,
     from_parquet,
+    mark,
     to_parquet,
 )
 
@@ -51,6 +52,13 @@ def test_rows_come_back(schema: pa.Schema):
 def test_no_rows_make_a_file_with_all_columns(schema: pa.Schema):
     empty = from_parquet(to_parquet([], schema), schema, "here")
     assert (empty.num_rows, empty.column_names) == (0, schema.names)
+
+
+@pytest.mark.parametrize("schema", [METRICS, TRIALS, MEMBERS])
+def test_a_file_bears_the_mark_of_its_own_schema_alone(schema: pa.Schema):
+    written = to_parquet([row(schema)], schema)
+    assert mark(schema) in written
+    assert mark(older(schema, schema.names[-1])) not in written
 
 
 @pytest.mark.parametrize("schema", [METRICS, TRIALS, MEMBERS])

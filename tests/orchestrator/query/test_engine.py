@@ -6,6 +6,7 @@ import threading
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 from small_contours import NAME, Surveyed
 
@@ -66,11 +67,14 @@ def test_every_table_of_an_empty_store_is_empty_with_its_columns(tmp_path):
             ]
 
 
-def test_a_column_that_an_older_release_lacked_is_null(trained):
+@pytest.mark.parametrize("sealed", [True, False])
+def test_a_column_that_an_older_release_lacked_is_null(trained, sealed):
     key = layout.metrics(trained.ids[0])
-    table = tables.from_parquet(trained.store.get(key), tables.METRICS, key)
-    old = table.drop_columns(["peak_memory"]).to_pandas()
-    old.to_parquet(trained.store.root / key)
+    known = [field for field in tables.METRICS if field.name != "peak_memory"]
+    schema = pa.schema(known, metadata=tables.METRICS.metadata)
+    rows = tables.from_parquet(trained.store.get(key), tables.METRICS, key).select(schema.names)
+    by_pandas = rows.to_pandas().to_parquet(None)
+    trained.store.put(key, tables.to_parquet(rows.to_pylist(), schema) if sealed else by_pandas)
     sql = "SELECT trial_id, count(peak_memory) n FROM metrics GROUP BY 1"
     found = {row["trial_id"]: row["n"] for row in query(trained.store, sql).to_pylist()}
     assert found == {trained.ids[0]: 0, trained.ids[1]: 2, trained.ids[2]: 2}
