@@ -169,14 +169,15 @@ def _edge(pair: Any) -> Edge:
 
 
 def _check_edge(edge: Edge, node: int, position: int) -> None:
-    where = f"node {node}, edge {position}"
     if edge.op not in OPERATIONS:
         raise SpecError(
-            f"unknown operation {edge.op!r}", where=where, fix=f"use one of {', '.join(OPERATIONS)}"
+            f"unknown operation {edge.op!r}",
+            where=f"node {node}, edge {position}",
+            fix=f"use one of {', '.join(OPERATIONS)}",
         )
     if type(edge.source) is not int or not 0 <= edge.source < node:
         raise SpecError(
             f"source {edge.source!r} does not come before the node",
-            where=where,
+            where=f"node {node}, edge {position}",
             fix=f"use a node from 0 to {node - 1}",
         )

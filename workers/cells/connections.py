@@ -82,5 +82,9 @@ def _targets(cell: Cell) -> list[int]:
 
 def _redrawn(cell: Cell, sources: Iterable[int]) -> Cell:
     left = iter(sources)
-    nodes = tuple(tuple(Edge(edge.op, next(left)) for edge in edges) for edges in cell.nodes)
+    nodes = tuple(tuple(_edge(edge.op, next(left)) for edge in edges) for edges in cell.nodes)
     return Cell(nodes, cell.concat)
+
+
+_edge = lru_cache(maxsize=1024)(Edge)
+"""Edges made before: a sample has thousands of cells, and few kinds of edges."""
