@@ -5,7 +5,7 @@ import os
 from hypothesis import settings
 
 # Here, because a command may name any folder of tests, or none.
-pytest_plugins = ["fault_seeds"]
+pytest_plugins = ["fault_seeds", "side_by_side"]
 
 # Bit-equality on a CPU is promised for one thread; child processes inherit this.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

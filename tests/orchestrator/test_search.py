@@ -92,17 +92,19 @@ def quick_trainable() -> type[tune.Trainable]:
 
     class Quick(tune.Trainable):
         def setup(self, config):
-            told = Path(config["settings"]["told"])
-            first = not any(told.iterdir())
-            (told / str(time.monotonic_ns())).touch()
+            self.told, own = Path(config["settings"]["told"]), time.monotonic_ns()
+            first = not any(self.told.iterdir())
+            (self.told / f"{own}.started").touch()
             time.sleep(0 if first else 5)
+            (self.told / f"{own}.ready").touch()
 
         def reset_config(self, new_config):
             self.config = new_config
             return True
 
         def step(self):
-            time.sleep(0.1)
+            # So the second process has half a minute to become ready while there is work left.
+            time.sleep(0.1 if len([*self.told.glob("*.ready")]) == 1 else 0)
             outcome = {"status": "done", "reason": "", "kind": "", "done": True}
             return {"item": self.config["names"][0], **FIRST, **outcome}
 
@@ -112,8 +114,9 @@ def quick_trainable() -> type[tune.Trainable]:
     return Quick
 
 
-def test_a_process_that_is_starting_is_not_ended_because_another_was_quicker(tmp_path):
-    sweep, told = Sweep(tmp_path / "results", 60), tmp_path / "told"
+def test_a_process_that_is_starting_is_not_ended_because_another_was_quicker(tmp_path, monkeypatch):
+    monkeypatch.setenv("TUNE_MAX_PENDING_TRIALS_PG", "4")  # as a launch sets it for two slots
+    sweep, told = Sweep(tmp_path / "results", 300), tmp_path / "told"
     told.mkdir()
     sweep.room, sweep.searcher._settings = 2, {"told": str(told)}
     with local_ray(cpus=2):
@@ -127,5 +130,5 @@ def test_a_process_that_is_starting_is_not_ended_because_another_was_quicker(tmp
             ),
             run_config=tune.RunConfig(storage_path=str(tmp_path / "tune"), verbose=0),
         ).fit()
-    assert [*sweep.queue.endings.values()] == 60 * ["done"]
-    assert len([*told.iterdir()]) == 2
+    assert [*sweep.queue.endings.values()] == 300 * ["done"]
+    assert len([*told.glob("*.started")]) == 2

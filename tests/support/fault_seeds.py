@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Generator
+from typing import Any
 
 import pytest
 
@@ -66,6 +67,17 @@ def replay(item: pytest.Function, seed: int) -> str:
 def tally(request: pytest.FixtureRequest) -> Counter[str]:
     """Counts what was really done to the store; printed when all tests are over."""
     return request.config.stash[TALLY]
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    told: Any = getattr(session.config, "workeroutput", None)
+    if told is not None:  # this is one of several processes
+        told["faults"] = dict(session.config.stash[TALLY])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    node.config.stash[TALLY].update(getattr(node, "workeroutput", {}).get("faults", {}))
 
 
 def pytest_terminal_summary(
