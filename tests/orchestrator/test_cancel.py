@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from items import sent
 from small_stores import contents, renamed_members
 from small_trials import few_digits, small_spec
 from sweeps import finish, launch, started, trained_epochs, wait_for, write_experiment
 
-from orchestrator import versions
 from orchestrator.cancel import forget
 from orchestrator.experiment import load_experiment
 from orchestrator.lookup import cancelled
@@ -81,13 +81,8 @@ def test_a_worker_commits_its_epoch_and_the_queue_lets_go(tmp_path: Path, monkey
             queue.settle(item.token, *reported)
 
     monkeypatch.setattr("orchestrator.trainable.tune.report", report)
-    settings: dict = {"store": str(store.root), "launch": "now", "device": "cpu"}
-    settings |= {"versions": versions.told(), "report_every": 0.0}
-    settings |= {"deterministic": False, "checkpoint_every": 1e9, "checkpoint_at": []}
-    config = {"token": item.token, "names": item.names, "specs": [spec.to_json()]}
-    config |= {"settings": settings}
     with few_digits():
-        train_item(config)
+        train_item(sent(store.location, spec, token=item.token))
         queue.close(item.token)
         assert queue.offer() is None
         assert queue.endings == {spec.trial_id: "cancelled"}

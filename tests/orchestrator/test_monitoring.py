@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from grafana import GPU_ONLY, expressions
+from items import sent
 from metric_pages import discovery, served
 from prometheus import DOCS, Prometheus, documented, missing, prometheus
 from ray_heads import TOKEN, Head, small_head
@@ -20,7 +21,6 @@ from small_trials import small_spec
 from sweeps import launch, trained_epochs, write_experiment
 from windows import window
 
-from orchestrator import versions
 from orchestrator.figures.browser import find_browser
 from orchestrator.readings import METRICS
 from results_schema import layout
@@ -151,14 +151,8 @@ def at_work(head: Head, tmp_path: Path) -> Iterator[list[str]]:
     """Two trials that train for as long as the test does, each in a process of its own."""
     store = open_store(tmp_path / "results")
     store.put(layout.launch("now"), b"")
-    settings = {"store": store.location, "launch": "now", "device": "cpu", "deterministic": False}
-    settings |= {"checkpoint_every": 1e9, "checkpoint_at": [], "versions": versions.told()}
-    settings |= {"report_every": 1.0}
     specs = [small_spec(rate=rate, epochs=5000) for rate in (0.1, 0.2)]
-    configs = [
-        {"token": "t", "names": [s.trial_id], "specs": [s.to_json()], "settings": settings}
-        for s in specs
-    ]
+    configs = [sent(store.location, spec, report_every=1.0) for spec in specs]
     with subprocess.Popen(
         [sys.executable, "-c", NAMED, head.address, str(tmp_path / "tune")],
         stdin=subprocess.PIPE,

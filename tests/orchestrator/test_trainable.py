@@ -4,25 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from items import sent
 from small_trials import EPOCHS, few_digits, small_spec
 
 from orchestrator import versions
 from orchestrator.trainable import NamedItem, _Due, _now_and_then, train_item
 from results_schema import layout
 from results_schema.store import open_store
-from results_schema.trial import TrialSpec
-
-
-def item(folder: str, spec: TrialSpec, **settings: object) -> dict[str, Any]:
-    common = {"store": folder, "launch": "now", "device": "cpu", "deterministic": False}
-    common |= {"checkpoint_every": 1e9, "checkpoint_at": [], "versions": versions.told()}
-    common |= {"report_every": 0.0}
-    return {
-        "token": "t",
-        "names": [spec.trial_id],
-        "specs": [spec.to_json()],
-        "settings": common | settings,
-    }
 
 
 @pytest.fixture
@@ -31,8 +19,8 @@ def offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     spec, told = small_spec(), []
     monkeypatch.setattr("orchestrator.trainable.tune.report", told.append)
 
-    def offer(**settings: object) -> dict:
-        train_item(item(str(tmp_path / "elsewhere"), spec, **settings))
+    def offer(**settings: Any) -> dict:
+        train_item(sent(str(tmp_path / "elsewhere"), spec, **settings))
         (result,) = told
         assert not (tmp_path / "elsewhere").exists()
         assert (result["item"], result["status"]) == (spec.trial_id, "failed")
@@ -61,9 +49,9 @@ def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     told: list[dict[str, Any]] = []
     monkeypatch.setattr("orchestrator.trainable.tune.report", told.append)
 
-    def train(**settings: object) -> tuple[str, list[dict[str, Any]]]:
+    def train(**settings: Any) -> tuple[str, list[dict[str, Any]]]:
         with few_digits():
-            train_item(item(store.location, spec, **settings))
+            train_item(sent(store.location, spec, **settings))
         return spec.trial_id, told
 
     return train

@@ -1,0 +1,35 @@
+"""Items as a launch sends them to its workers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from orchestrator import versions
+from results_schema.trial import TrialSpec
+
+
+def sent(store: str, /, *pack: TrialSpec, token: str = "t", **settings: Any) -> dict[str, Any]:
+    """Trials to train on the CPU in one process, each epoch told at once.
+
+    Args:
+        store: Its location.
+        pack: The trials.
+        token: That the queue gave with the item.
+        settings: Those that are to differ.
+    """
+    common = {
+        "store": store,
+        "launch": "now",
+        "device": "cpu",
+        "deterministic": False,
+        "checkpoint_every": 1e9,
+        "checkpoint_at": [],
+        "versions": versions.told(),
+        "report_every": 0.0,
+    }
+    return {
+        "token": token,
+        "names": [spec.trial_id for spec in pack],
+        "specs": [spec.to_json() for spec in pack],
+        "settings": common | settings,
+    }
