@@ -24,9 +24,9 @@ def test_a_process_fits_itself():
 
 
 def test_it_is_found_out_quickly():
-    start = time.process_time()
+    start = time.monotonic()
     versions.digest(ROOT)
-    assert time.process_time() - start < 1
+    assert time.monotonic() - start < 1
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,15 @@ def test_an_alias_bomb_is_refused_before_it_unfolds():
         parse_value("\n".join(lines), "bomb")
 
 
+@pytest.mark.parametrize("each", ["1", "{k: 1}"])
+def test_keys_count_as_values_do(each: str):
+    nodes = 3 if "k" in each else 1
+    fit = (10_000 - 3) // nodes  # beside the document, its one key and the list
+    assert len(parse_value("a: [" + ", ".join([each] * fit) + "]", "x").data["a"]) == fit
+    with pytest.raises(ConfigError, match="more than 10,000 keys and values"):
+        parse_value("a: [" + ", ".join([each] * (fit + 1)) + "]", "x")
+
+
 def test_an_anchor_used_twice_is_no_warning():
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

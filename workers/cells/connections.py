@@ -86,5 +86,8 @@ def _redrawn(cell: Cell, sources: Iterable[int]) -> Cell:
     return Cell(nodes, cell.concat)
 
 
-_edge = lru_cache(maxsize=1024)(Edge)
-"""Edges made before: a sample has thousands of cells, and few kinds of edges."""
+_edge = lru_cache(maxsize=1024, typed=True)(Edge)
+"""Edges made before: a sample has thousands of cells, and few kinds of edges.
+
+By type, since NumPy's 1 equals 1 and yet is no source: `Cell` refuses it, and it alone.
+"""

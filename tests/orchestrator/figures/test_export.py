@@ -131,7 +131,7 @@ def test_a_browser_that_hangs_is_given_up_once_for_all(
         )
         begun = time.monotonic()
         assert write_figure(figure, collect()[1], ("png",), browser) == [note]
-        assert time.monotonic() - begun < 1, "it is not waited for a second time"
+        assert time.monotonic() - begun < 0.5
 
 
 def test_a_program_that_is_no_browser_is_told(figure, monkeypatch, tmp_path, no_browser_left):

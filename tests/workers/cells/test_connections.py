@@ -7,7 +7,7 @@ from results_schema.errors import SpecError
 from results_schema.genotype import Cell, Edge, Genotype
 from results_schema.trial import NetworkSpec, Recipe, TrialSpec
 from workers.cells.bases import NAMES, named
-from workers.cells.connections import sample_connections
+from workers.cells.connections import sample_connections, with_sources
 
 
 def sources(cell: Cell) -> list[int]:
@@ -69,3 +69,15 @@ def test_cells_of_unequal_size_and_in_degree():
 def test_a_seed_that_numpy_does_not_take_is_refused(seed: object):
     with pytest.raises(SpecError, match="seed is"):
         sample_connections(named("DARTS"), seed)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("wrong", [np.int64, float, bool])
+def test_a_source_of_another_type_is_refused_and_spoils_no_later_cell(wrong: type):
+    base = named("DARTS")
+    sources = [
+        [edge.source for node in cell.nodes for edge in node] for cell in (base.normal, base.reduce)
+    ]
+    assert with_sources(base, *sources) == base
+    with pytest.raises(SpecError, match="does not come before the node"):
+        with_sources(base, [wrong(source) for source in sources[0]], sources[1])
+    assert with_sources(base, *sources) == base
