@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -26,37 +27,39 @@ sys.stdin.read()
 
 
 @contextmanager
-def running_cluster(folder: Path):
-    """A head of its own, stopped at the end; yields its address."""
-    head = subprocess.Popen(
-        [sys.executable, "-c", HEAD, str(folder)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        env={**os.environ, **TOKEN},
-    )
-    with head:
+def running_cluster():
+    """A head of its own, stopped at the end; yields its address and its folder."""
+    # Ray's sockets need a short path; some of its processes outlive the head by a moment.
+    own = tempfile.TemporaryDirectory(prefix="r", dir="/tmp", ignore_cleanup_errors=True)
+    with (
+        own as folder,
+        subprocess.Popen(
+            [sys.executable, "-c", HEAD, folder],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env={**os.environ, **TOKEN},
+        ) as head,
+    ):
         try:
             assert head.stdout is not None
             address = head.stdout.readline().strip()
             assert address, "the head did not start"
-            yield address
+            yield address, Path(folder)
             assert head.poll() is None, "the head was stopped"
         finally:
             head.kill()
 
 
-def test_a_launch_joins_a_cluster_and_leaves_it_running(tmp_path_factory):
-    # Ray's sockets need a short path.
-    folder = tmp_path_factory.mktemp("c")
-    experiment = write_experiment(folder, epochs=1)
-    with running_cluster(folder / "ray") as address:
-        code, output = launch(experiment, "--address", address, "--store", folder / "s", **TOKEN)
+def test_a_launch_joins_a_cluster_and_leaves_it_running(tmp_path: Path):
+    experiment, store = write_experiment(tmp_path, epochs=1), tmp_path / "results"
+    with running_cluster() as (address, session):
+        code, output = launch(experiment, "--address", address, "--store", store, **TOKEN)
         assert code == 0, output
-        told = wait_for(lambda: served(folder / "ray", "ray_nas_sweep_"))
+        told = wait_for(lambda: served(session, "ray_nas_sweep_"))
     [epochs] = told["ray_nas_sweep_epochs"].samples
     assert (epochs.value, epochs.labels["experiments"]) == (3, "small")
     assert "the value of RAY_AUTH_TOKEN" in output
     assert TOKEN["RAY_AUTH_TOKEN"] not in output
-    assert len(Results(folder / "s").trials()) == 3
+    assert len(Results(store).trials()) == 3
