@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PACKAGES = ("orchestrator", "results_schema", "workers")
-LONGEST = 300
+LONGEST = 600
 
 MACHINE = re.compile(
     r"(?<![\w.-])/(?:home|root|work|Users|tmp)/\w"
