@@ -11,7 +11,6 @@ from benchmarks.loops.setting import Setting
 from workers.data.batches import training_batches
 from workers.training import device as devices
 from workers.training.engine import Engine
-from workers.training.kernels import choose_kernels
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -68,9 +67,7 @@ class OwnLoop:
     def _build(self, form: str | None) -> Engine:
         setting, say = self.setting, self.lines.append
         devices.choose(str(setting.device), precision=self.precision)
-        engine = Engine(setting.network(), setting.recipe, self.precision, form, say)
-        choose_kernels(engine.network, setting.spec(self.precision), self.data, say)
-        return engine
+        return Engine(setting.network(), setting.recipe, self.precision, form, say)
 
     def _epoch(self, number: int, rate: float) -> float:
         recipe, seed = self.setting.recipe, self.setting.seed

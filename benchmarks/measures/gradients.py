@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from benchmarks.loops.setting import half
 from results_schema.genotype import OPERATIONS
-from workers.network.convolution import Convolution, Ways, can_flip
 from workers.network.operations import build_operation
 
 SHAPES = ((36, 32), (72, 16), (144, 8))
@@ -25,10 +24,8 @@ SHAPES = ((36, 32), (72, 16), (144, 8))
 LAYOUTS = {
     "contiguous": torch.contiguous_format,
     "channels_last": torch.channels_last,
-    "mixed": torch.channels_last,
 }
-"""Of maps and weights. "mixed" computes each pass of a convolution in a layout of its own, as
-tuning may have it, and the gradient of its input by the turned kernel where that can be."""
+"""Of maps and weights."""
 
 BARS = {"fp32": 0.03, "bf16": 0.25}
 """Largest distance from float64, as a share of the gradient's own length, by precision.
@@ -91,7 +88,7 @@ def check_native_average_pool(
     """`torch.nn.functional.avg_pool2d` itself, padded and channels last.
 
     Its gradient is wrong on CUDA in torch before mid-2026 (pytorch/pytorch#188344), which
-    `workers.network.operations.AvgPool` works around.
+    `workers.network.average_pool.AvgPool` works around.
     """
     for channels, size in shapes:
         for stride in (1, 2):
@@ -139,8 +136,6 @@ class _Case:
         """Runs the operation on the device, see `Difference.distance`."""
         memory = LAYOUTS[layout]
         operation = copy.deepcopy(self.operation).to(device).to(memory_format=memory)
-        if layout == "mixed":
-            _mix(operation)
         x, weighting = (
             tensor.to(device).contiguous(memory_format=memory)
             for tensor in (self.x, self.weighting)
@@ -152,13 +147,6 @@ class _Case:
             for ours, exact in zip(found, self.exact, strict=True)
         ]
         return float(torch.stack(each).max())
-
-
-def _mix(operation: nn.Module) -> None:
-    for module in operation.modules():
-        if isinstance(module, Convolution):
-            flipped = can_flip(module.geometry, tuple(module.weight.shape[2:]))
-            module.ways = Ways("channels_last", "contiguous", "contiguous", flipped=flipped)
 
 
 def _gradients(operation: nn.Module, x: Tensor, weighting: Tensor) -> list[Tensor]:

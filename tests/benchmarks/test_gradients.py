@@ -22,7 +22,7 @@ def test_every_operation_of_this_machine_is_sound_in_both_strides_and_every_layo
     assert [one for one in found if not one.sound] == []
     cases = {(one.operation, one.stride, one.layout, one.precision) for one in found}
     # Noise has no gradient, and a skip at stride 1 is the identity.
-    assert len(cases) == len(found) == 3 * 2 * (2 * (len(OPERATIONS) - 1) - 1)
+    assert len(cases) == len(found) == 2 * 2 * (2 * (len(OPERATIONS) - 1) - 1)
 
 
 class Mirrored(torch.autograd.Function):
@@ -54,7 +54,7 @@ def test_a_kernel_that_is_wrong_in_one_layout_is_found(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(gradients, "build_operation", build)
     wrong = {(d.operation, d.layout) for d in check("fp32") if not d.sound}
-    assert wrong == {("avg_pool_3x3", "channels_last"), ("avg_pool_3x3", "mixed")}
+    assert wrong == {("avg_pool_3x3", "channels_last")}
 
 
 @pytest.mark.parametrize("distance", [float("nan"), float("inf")])

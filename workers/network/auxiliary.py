@@ -6,7 +6,6 @@ from torch import Tensor, nn
 
 from results_schema.errors import SpecError
 from workers.cells.cost import AUXILIARY_MAP
-from workers.network.convolution import Convolution
 from workers.network.operations import BatchNorm
 
 
@@ -18,10 +17,10 @@ class AuxiliaryHead(nn.Module):
         self.features = nn.Sequential(
             nn.ReLU(),
             nn.AvgPool2d(5, stride=3),
-            Convolution(channels, 128, 1, bias=False),
+            nn.Conv2d(channels, 128, 1, bias=False),
             BatchNorm(128),
             nn.ReLU(),
-            Convolution(128, 768, 2, bias=False),
+            nn.Conv2d(128, 768, 2, bias=False),
             BatchNorm(768),
             nn.ReLU(),
         )

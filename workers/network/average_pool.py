@@ -16,18 +16,20 @@ _IMAGES = 4
 class AvgPool(nn.Module):
     """Average over the pixels under a square window; padding is left out of the count.
 
-    Attributes:
-        trusted: Whether torch's own padded pooling is used on a GPU too; `native_is_right` tells.
+    The gradient of a padded avg_pool2d is wrong on CUDA for channels_last maps in torch before
+    mid-2026 (pytorch/pytorch#188344). So on a GPU torch's own padding is used only where a check
+    of its gradient passes.
     """
-
-    trusted = False
 
     def __init__(self, kernel: int, stride: int) -> None:
         super().__init__()
         self.kernel, self.stride = kernel, stride
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.pad_and_pool(x) if x.is_cuda and not self.trusted else self.native(x)
+        # The first call for a shape waits for the device, so it must not be one that is captured.
+        if x.is_cuda and not trust(self, tuple(x.shape), x.dtype, str(x.device)):
+            return self.pad_and_pool(x)
+        return self.native(x)
 
     def native(self, x: Tensor) -> Tensor:
         """By torch's own padding."""
@@ -35,11 +37,7 @@ class AvgPool(nn.Module):
         return F.avg_pool2d(x, self.kernel, self.stride, padding, count_include_pad=False)
 
     def pad_and_pool(self, x: Tensor) -> Tensor:
-        """The same average by explicit padding.
-
-        The gradient of a padded avg_pool2d is wrong on CUDA for channels_last maps in torch
-        before mid-2026 (pytorch/pytorch#188344).
-        """
+        """The same average by explicit padding."""
         border = [self.kernel // 2] * 4
         inside = F.pad(x.new_ones(1, 1, *x.shape[2:]), border)
         total = F.avg_pool2d(F.pad(x, border), self.kernel, self.stride)
@@ -49,18 +47,8 @@ class AvgPool(nn.Module):
         return f"kernel={self.kernel}, stride={self.stride}"
 
 
-@cache
-def _is_trusted(
-    window: tuple[int, int], shape: tuple[int, ...], dtype: torch.dtype, device: str
-) -> bool:
-    pool = AvgPool(*window)
-    maps = torch.empty(min(shape[0], _IMAGES), *shape[1:], dtype=dtype, device=device)
-    layouts = torch.channels_last, torch.contiguous_format
-    return all(native_is_right(pool, maps.contiguous(memory_format=layout)) for layout in layouts)
-
-
 def trust(pool: AvgPool, shape: tuple[int, ...], dtype: torch.dtype, device: str) -> bool:
-    """Whether torch's own pooling of such maps may be used, found out once a process.
+    """Return whether torch's own pooling of such maps is right; checked once a process.
 
     Args:
         pool: Window and stride.
@@ -68,7 +56,19 @@ def trust(pool: AvgPool, shape: tuple[int, ...], dtype: torch.dtype, device: str
         dtype: Of the maps.
         device: Where they are.
     """
-    return _is_trusted((pool.kernel, pool.stride), shape, dtype, device)
+    images = min(shape[0], _IMAGES)
+    return _is_trusted((pool.kernel, pool.stride), (images, *shape[1:]), dtype, device)
+
+
+@cache
+@torch.inference_mode(False)  # a surface pools within inference mode, where nothing has a gradient
+def _is_trusted(
+    window: tuple[int, int], shape: tuple[int, ...], dtype: torch.dtype, device: str
+) -> bool:
+    pool = AvgPool(*window)
+    maps = torch.empty(shape, dtype=dtype, device=device)
+    layouts = torch.channels_last, torch.contiguous_format
+    return all(native_is_right(pool, maps.contiguous(memory_format=layout)) for layout in layouts)
 
 
 def native_is_right(

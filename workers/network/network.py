@@ -14,7 +14,6 @@ from workers.cells.stack import STEM, auxiliary_index, stack
 from workers.draws import derive
 from workers.network.auxiliary import AuxiliaryHead
 from workers.network.cell import Cell
-from workers.network.convolution import Convolution
 from workers.network.drop_path import DropPath
 from workers.network.operations import BatchNorm
 
@@ -57,7 +56,7 @@ class Network(nn.Module):
         places = stack(genotype, NetworkSpec(cells, channels), auxiliary=auxiliary)
         width = STEM * channels
         self.stem = nn.Sequential(
-            Convolution(in_channels, width, 3, stem_stride, padding=1, bias=False), BatchNorm(width)
+            nn.Conv2d(in_channels, width, 3, stem_stride, padding=1, bias=False), BatchNorm(width)
         )
         stacked = [Cell(place) for place in places]
         self.cells = nn.ModuleList(stacked)

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from results_schema.errors import SpecError
 from workers.network.average_pool import AvgPool
-from workers.network.convolution import Convolution
 
 
 class BatchNorm(nn.BatchNorm2d):
@@ -44,8 +43,8 @@ class FactorizedReduce(nn.Module):
         half = channels_out // 2
         self.relu = nn.ReLU()
         self.every_second = _every(2)
-        self.conv_1 = Convolution(channels_in, half, 1, bias=False)
-        self.conv_2 = Convolution(channels_in, half, 1, bias=False)
+        self.conv_1 = nn.Conv2d(channels_in, half, 1, bias=False)
+        self.conv_2 = nn.Conv2d(channels_in, half, 1, bias=False)
         self.bn = BatchNorm(channels_out)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -87,7 +86,7 @@ def relu_conv_bn(channels_in: int, channels_out: int) -> nn.Sequential:
     """ReLU, 1×1 convolution, batch normalisation."""
     return nn.Sequential(
         nn.ReLU(),
-        Convolution(channels_in, channels_out, 1, bias=False),
+        nn.Conv2d(channels_in, channels_out, 1, bias=False),
         BatchNorm(channels_out),
     )
 
@@ -96,10 +95,10 @@ def _separable(channels: int, kernel: int, stride: int, dilation: int = 1) -> li
     padding = dilation * (kernel // 2)
     return [
         nn.ReLU(),
-        Convolution(
+        nn.Conv2d(
             channels, channels, kernel, stride, padding, dilation, groups=channels, bias=False
         ),
-        Convolution(channels, channels, 1, bias=False),
+        nn.Conv2d(channels, channels, 1, bias=False),
         BatchNorm(channels),
     ]
 
@@ -121,7 +120,7 @@ def _skip_connect(channels: int, stride: int) -> nn.Module:
 def _conv(kernel: int) -> Callable[[int, int], nn.Module]:
     return lambda channels, stride: nn.Sequential(
         nn.ReLU(),
-        Convolution(channels, channels, kernel, stride, kernel // 2, bias=False),
+        nn.Conv2d(channels, channels, kernel, stride, kernel // 2, bias=False),
         BatchNorm(channels),
     )
 
@@ -129,7 +128,7 @@ def _conv(kernel: int) -> Callable[[int, int], nn.Module]:
 def _conv_1x1(channels: int, stride: int) -> nn.Module:
     return nn.Sequential(
         nn.Sequential(nn.ReLU(), _every(stride)),
-        Convolution(channels, channels, 1, bias=False),
+        nn.Conv2d(channels, channels, 1, bias=False),
         BatchNorm(channels),
     )
 
@@ -137,8 +136,8 @@ def _conv_1x1(channels: int, stride: int) -> nn.Module:
 def _factorized_conv(length: int, *, norm_between: bool) -> Callable[[int, int], nn.Module]:
     def build(channels: int, stride: int) -> nn.Module:
         half = length // 2
-        row = Convolution(channels, channels, (1, length), (1, stride), (0, half), bias=False)
-        column = Convolution(channels, channels, (length, 1), (stride, 1), (half, 0), bias=False)
+        row = nn.Conv2d(channels, channels, (1, length), (1, stride), (0, half), bias=False)
+        column = nn.Conv2d(channels, channels, (length, 1), (stride, 1), (half, 0), bias=False)
         between = [BatchNorm(channels), nn.ReLU()] if norm_between else []
         return nn.Sequential(nn.ReLU(), row, *between, column, BatchNorm(channels))
 

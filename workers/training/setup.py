@@ -10,7 +10,6 @@ from results_schema.trial import TrialSpec
 from workers.data.images import Data, load
 from workers.network.network import Network, build_network
 from workers.training.engine import Engine
-from workers.training.kernels import choose_kernels
 
 
 def set_up(
@@ -21,7 +20,7 @@ def set_up(
     Args:
         spec: The trial.
         device: From `device.choose`.
-        say: See `Engine`, and `choose_kernels`.
+        say: See `Engine`.
 
     Raises:
         SpecError: The trial names a data set that is none, or a network that can't be.
@@ -30,7 +29,6 @@ def set_up(
     """
     data = load(spec.dataset, device).normalised_by(spec.recipe.statistics)
     engine = Engine(fresh_network(spec, data).to(device), spec.recipe, spec.precision, say=say)
-    choose_kernels(engine.network, spec, data, say)
     return data, engine
 
 
