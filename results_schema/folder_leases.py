@@ -67,7 +67,9 @@ class FolderLease(Lease):
             holder.write(fresh)
             fresh.replace(self.folder / "heartbeat")
         except OSError as error:
-            return error.errno not in _GONE
+            if error.errno in _GONE and _is_gone(fresh):
+                return False
+            raise unfit(error, fresh) from error
         return True
 
     def release(self) -> None:
@@ -107,11 +109,12 @@ class FolderLeases(Leases[FolderLease]):
             return None
         return max(0.0, time.time() - beaten)
 
-    def fence(self, item: str, token: str) -> None:
+    def fence(self, item: str, token: str) -> bool:
         """See `Leases.fence`; only this token's folder is removed."""
         outer = self._path(item)
         if token in ("", ".", "..") or "/" in token:
             raise StoreError(f"{token!r} names no lease")
+        held = os.path.lexists(outer / token)
         try:
             _clear(outer / token)
         except OSError as error:
@@ -119,6 +122,7 @@ class FolderLeases(Leases[FolderLease]):
         self._seen.pop((item, token), None)
         with contextlib.suppress(OSError):
             outer.rmdir()
+        return held
 
     def _place(self, item: str, holder: Holder) -> FolderLease | None:
         target, outer = self._path(item), self._root / f".new-{uuid.uuid4().hex}"

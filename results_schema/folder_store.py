@@ -42,6 +42,11 @@ class LocalStore:
     def __repr__(self) -> str:
         return f"LocalStore({str(self.root)!r})"
 
+    @property
+    def hasty(self) -> LocalStore:
+        """See `Store.hasty`; a file system has one patience, its own."""
+        return self
+
     def put(
         self,
         key: str,

@@ -21,6 +21,10 @@ from results_schema.holder import Holder
 
 BEAT = 5.0
 """Seconds between heartbeats."""
+ASK = 1.0
+"""Seconds between two calls of a lease's duty."""
+LEAVE = 2.0
+"""Seconds for which leaving a lease waits for its release: a store may not answer for minutes."""
 EXPIRY = 60.0
 """Seconds without a heartbeat after which a lease may be taken over."""
 
@@ -28,22 +32,40 @@ _NAME = re.compile(layout.NAME)
 
 
 class Lease(ABC):
-    """A held lease. As a context it keeps beating and is released at the end."""
+    """A held lease. As a context it keeps beating and is released at the end.
+
+    One thread of its own makes all requests that keep it: heartbeats, the duty, the release. A
+    request that hangs delays the next ones, and neither the work under the lease nor its end.
+
+    Attributes:
+        item: The item's id.
+        lost: Set once a heartbeat finds that another worker has taken over.
+        healthy: Whether the last heartbeat succeeded.
+        predecessor: Whose expired lease was ended for this one, as a clause; empty if none was.
+        duty: Called every `ASK` s by the thread that beats, such as to look for a stop request.
+        warn: Called by that thread with a line when heartbeats or the duty begin to fail, when
+            they succeed again, and when one took longer than `BEAT` s.
+    """
 
     def __init__(self, item: str, holder: Holder) -> None:
         self.item = item
+        self.lost = threading.Event()
+        self.healthy = True
+        self.predecessor = ""
+        self.duty: Callable[[], None] = lambda: None
+        self.warn: Callable[[str], None] = lambda line: None
         self._holder = holder
-        self._done = threading.Event()
+        self._left = threading.Event()
+        self._failing: dict[str, float] = {}
 
     def __enter__(self) -> Lease:
-        self._thread = threading.Thread(target=self._keep_beating, daemon=True)
+        self._thread = threading.Thread(target=self._keep, name=f"lease {self.item}", daemon=True)
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._done.set()
-        self._thread.join()
-        self.release()
+        self._left.set()
+        self._thread.join(LEAVE)
 
     @property
     def token(self) -> str:
@@ -52,15 +74,49 @@ class Lease(ABC):
 
     @abstractmethod
     def beat(self) -> bool:
-        """Renews the heartbeat; false if the lease is lost."""
+        """Renew the heartbeat; return False if the lease is lost.
+
+        Raises:
+            StoreError: It could not be renewed; the next one may be.
+        """
 
     @abstractmethod
     def release(self) -> None:
         """Gives the item back. Does nothing if the lease is lost."""
 
-    def _keep_beating(self) -> None:
-        while not self._done.wait(BEAT) and self.beat():
-            pass
+    def _keep(self) -> None:
+        """Beat and do the duty until the lease is left, then release it."""
+        due = time.monotonic() + BEAT
+        while not self._left.wait(min(ASK, BEAT)):
+            if time.monotonic() >= due:
+                due = time.monotonic() + BEAT
+                self._try("heartbeats", self._beat)
+                self.healthy = "heartbeats" not in self._failing
+            if self.lost.is_set():
+                break
+            self._try("stop requests", self.duty)
+        self.release()
+
+    def _beat(self) -> None:
+        if not self.beat():
+            self.lost.set()
+
+    def _try(self, what: str, act: Callable[[], None]) -> None:
+        """Call a function that may fail and is called again; warn when that changes."""
+        start = time.monotonic()
+        try:
+            act()
+        except Exception as error:  # one that ended the thread would lose the lease
+            if what not in self._failing:
+                self._failing[what] = start
+                self.warn(f"{what} fail: {str(error) or type(error).__name__}")
+            return
+        end = time.monotonic()
+        began = self._failing.pop(what, None)
+        if began is not None:
+            self.warn(f"{what} succeed again after {end - began:.0f} s")
+        elif end - start > BEAT:
+            self.warn(f"the store took {end - start:.0f} s to answer {what}")
 
 
 L = TypeVar("L", bound=Lease, covariant=True)
@@ -71,11 +127,16 @@ class Leases(ABC, Generic[L]):
 
     Args:
         clock: Gives the observer's time, in seconds.
+
+    Attributes:
+        ended: By item, whose expired lease `free` has ended, as a clause, until someone takes it
+            from here to log it.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._seen: dict[tuple[str, str], tuple[int, float]] = {}
+        self.ended: dict[str, str] = {}
 
     def take(self, item: str, token: str | None = None) -> L | None:
         """Takes a free or expired item; None if someone else holds it.
@@ -95,7 +156,10 @@ class Leases(ABC, Generic[L]):
         token = token or uuid.uuid4().hex
         if not _NAME.fullmatch(token):
             raise StoreError(f"{token!r} can't name a lease")
-        return self._place(item, Holder.here(token))
+        lease = self._place(item, Holder.here(token))
+        if lease is not None:
+            lease.predecessor = self.ended.pop(item, "")
+        return lease
 
     def free(self, item: str) -> bool:
         """Whether nobody holds the item, or none but a holder that is expired, and fenced now.
@@ -110,6 +174,9 @@ class Leases(ABC, Generic[L]):
             if not self.expired(item, holder):
                 return False
             self.fence(item, holder.token)
+            gone = f"process {holder.pid} on {holder.host}" if holder.pid else "an unknown process"
+            why = "has ended" if holder.dead else f"sent no heartbeat for {EXPIRY:.0f} s"
+            self.ended[item] = f"{gone} {why}"
         return True
 
     def expired(self, item: str, holder: Holder) -> bool:
@@ -134,10 +201,13 @@ class Leases(ABC, Generic[L]):
         """Seconds since the last heartbeat, by the store's clock; None if there is none."""
 
     @abstractmethod
-    def fence(self, item: str, token: str) -> None:
+    def fence(self, item: str, token: str) -> bool:
         """Ends a holder's right at once: whatever it still tries to write will fail.
 
         A successor who came first is left alone.
+
+        Returns:
+            Whether such a lease was held.
 
         Raises:
             StoreError: It can't be done, or a name is none.

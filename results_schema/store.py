@@ -35,6 +35,11 @@ class Store(Protocol):
         """Who works on what."""
         ...
 
+    @property
+    def hasty(self) -> Store:
+        """The same store for questions that are asked again soon: given up after a few seconds."""
+        ...
+
     def put(
         self,
         key: str,

@@ -6,22 +6,41 @@ This is the only room that imports boto3, and only once a store in a bucket is o
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
+from functools import cached_property
 from typing import Any
 
 from results_schema.errors import CorruptData, MachineError, StoreError
 from results_schema.s3.address import Address
 from results_schema.s3.faults import code_of, told
 
-TRIES = 8
-"""Times that a request is sent at most."""
-CONNECT, READ = 10, 60
-"""Seconds to wait for a connection, and for each piece of an answer."""
+
+@dataclass(frozen=True)
+class Patience:
+    """How long a bucket is waited for.
+
+    Attributes:
+        tries: Times that a request is sent at most.
+        connect: Seconds to wait for a connection.
+        read: Seconds to wait for each piece of an answer.
+    """
+
+    tries: int
+    connect: float
+    read: float
+
+
+PATIENT = Patience(tries=8, connect=10, read=60)
+"""For what must be read or written, or the work is lost."""
+HASTY = Patience(tries=2, connect=3, read=8)
+"""For what is asked again in a few seconds: a beat, with its two requests, that is given up within
+the 60 s for which a lease lasts without one."""
 _MISSING = {"NoSuchKey", "404", "NotFound"}
 _EXISTS = {"PreconditionFailed", "412"}
 _CONFLICT = {"ConditionalRequestConflict", "409"}
@@ -49,9 +68,15 @@ class Entry:
 class Bucket:
     """The objects below an address. Threads may share it."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, patience: Patience = PATIENT) -> None:
         self.address = address
-        self._client = _connect()
+        self._patience = patience
+        self._client = _connect(patience)
+
+    @cached_property
+    def hasty(self) -> Bucket:
+        """The same objects, asked with little patience (`HASTY`)."""
+        return Bucket(self.address, HASTY)
 
     def where(self, name: str) -> str:
         """An object's address."""
@@ -75,7 +100,8 @@ class Bucket:
         """
         writer = writer or uuid.uuid4().hex
         about = {"writer": writer}
-        for attempt in range(TRIES):
+        tries = self._patience.tries
+        for attempt in range(tries):
             try:
                 with told(self.where(name)):
                     self._create(name, data, about)
@@ -83,7 +109,7 @@ class Bucket:
                 code = code_of(error.__cause__)
                 if code in _EXISTS:
                     return self.writer(name) == writer
-                if code not in _CONFLICT or attempt == TRIES - 1:
+                if code not in _CONFLICT or attempt == tries - 1:
                     raise
                 time.sleep(_PAUSE * attempt)
             else:
@@ -107,14 +133,15 @@ class Bucket:
         Raises:
             CorruptData: It has more bytes than it may have; none is read.
         """
-        for attempt in range(TRIES):
+        tries = self._patience.tries
+        for attempt in range(tries):
             try:
                 with told(self.where(name)):
                     return self._get(name, most)
             except StoreError as error:
                 # A refusal has been tried again by boto3; an answer cut off in its middle has not.
                 refused = isinstance(error, CorruptData) or code_of(error.__cause__)
-                if refused or attempt == TRIES - 1:
+                if refused or attempt == tries - 1:
                     raise
                 time.sleep(_PAUSE * attempt)
         return None
@@ -193,7 +220,11 @@ class Bucket:
         return {"Bucket": self.address.bucket, "Key": self.address.prefix + name}
 
 
-def _connect() -> Any:
+_CONNECTING = threading.Lock()
+"""boto3's default session may make one client at a time."""
+
+
+def _connect(patience: Patience) -> Any:
     try:
         import boto3
         from botocore.config import Config
@@ -204,13 +235,13 @@ def _connect() -> Any:
             fix="pip install 'nas-sweep[s3]' (in a checkout: uv sync --extra s3)",
         ) from error
     config = Config(
-        connect_timeout=CONNECT,
-        read_timeout=READ,
+        connect_timeout=patience.connect,
+        read_timeout=patience.read,
         max_pool_connections=32,
-        retries={"mode": "standard", "total_max_attempts": TRIES},
+        retries={"mode": "standard", "total_max_attempts": patience.tries},
         tcp_keepalive=True,
     )
-    with told("s3://"):
+    with _CONNECTING, told("s3://"):
         client = boto3.client("s3", config=config)
         if ".amazonaws." not in client.meta.endpoint_url:
             # Other servers know a bucket by its path; few have a host name for each.

@@ -37,8 +37,8 @@ class BucketLease(Lease):
         self._beats = 0
 
     @property
-    def lost(self) -> bool:
-        """Whether its number has been passed."""
+    def passed(self) -> bool:
+        """Whether its number has been passed: the lease is lost."""
         return self._blocks.passed(self._row, self._number)
 
     def check(self) -> None:
@@ -47,19 +47,18 @@ class BucketLease(Lease):
         Raises:
             Superseded: It is lost.
         """
-        if self.lost:
+        if self.passed:
             raise Superseded(f"another worker has taken over {self.item}")
 
     def beat(self) -> bool:
         """See `Lease.beat`."""
         self._beats += 1
         text = replace(self._holder, beat=self._beats).to_json()
-        try:
-            if self.lost:
-                return False
-            self._bucket.put(name(self._row, self._number) + _BEAT, text.encode())
-        except StoreError:
-            pass  # the store may answer again before the lease expires
+        # A patient request could hang for longer than the lease lasts without a heartbeat.
+        bucket = self._bucket.hasty
+        if Blocks(bucket).passed(self._row, self._number):
+            return False
+        bucket.put(name(self._row, self._number) + _BEAT, text.encode())
         return True
 
     def release(self) -> None:
@@ -99,15 +98,17 @@ class BucketLeases(Leases[BucketLease]):
         start = name(_row(item), block.number)
         return min(entry.age for entry in entries if entry.name.startswith(start))
 
-    def fence(self, item: str, token: str) -> None:
+    def fence(self, item: str, token: str) -> bool:
         """See `Leases.fence`."""
         if token in ("", ".", "..") or "/" in token:
             raise StoreError(f"{token!r} names no lease")
         row = _row(checked(item))
         number, holder = self._held(self._bucket.list(row)).get(item, (0, None))
-        if holder and holder.token == token:
+        held = holder is not None and holder.token == token
+        if held:
             _end(self._bucket, self._blocks, row, number)
         self._seen.pop((item, token), None)
+        return held
 
     def _held(self, listed: Iterable[Entry]) -> dict[str, tuple[int, Holder]]:
         """Number and holder of each held item among some sorted objects."""
@@ -130,7 +131,7 @@ class BucketLeases(Leases[BucketLease]):
         if newest.alive or not self._blocks.create(row, number, holder.to_json().encode()):
             return None
         lease = BucketLease(self._bucket, item, number, holder)
-        if lease.lost:  # it was taken, given back and taken again since the list
+        if lease.passed:  # it was taken, given back and taken again since the list
             self._blocks.remove(row, [number])
             return None
         with contextlib.suppress(StoreError):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 
 from results_schema import layout
 from results_schema.errors import CorruptData, MissingKey, StoreError
@@ -37,6 +38,11 @@ class S3Store:
         self.location = str(bucket.address)
         self.leases = BucketLeases(bucket)
         self._blocks = Blocks(bucket)
+
+    @cached_property
+    def hasty(self) -> S3Store:
+        """See `Store.hasty`."""
+        return S3Store(self.bucket.hasty)
 
     @classmethod
     def at(cls, url: str) -> S3Store:

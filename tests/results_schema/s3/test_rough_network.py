@@ -3,8 +3,11 @@
 import pytest
 from rough_network import Roughness, rough_network
 
+from results_schema import lease as lease_module
 from results_schema.errors import StoreError, Superseded
+from results_schema.s3 import bucket as bucket_module
 from results_schema.s3.blocks import name
+from results_schema.s3.bucket import Patience
 from results_schema.s3.store import BLOCKS, S3Store
 from tests.results_schema.store_contract import SAMPLE, TRIAL
 
@@ -67,6 +70,24 @@ def test_a_server_that_refuses_all_the_time_is_told(server: str, url: str):
         S3Store.at(url).has(SAMPLE)
     assert "launch again later" in caught.value.fix
     assert roughness.counts["refused"] == 8
+
+
+def test_a_heartbeat_gives_up_on_a_server_that_does_not_answer_and_leaving_waits_for_none(
+    server: str, url: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(bucket_module, "HASTY", Patience(tries=2, connect=0.2, read=0.2))
+    monkeypatch.setattr(lease_module, "LEAVE", 0.2)
+    roughness = Roughness()
+    with rough_network(server, roughness):
+        store = S3Store.at(url)
+        lease = store.leases.take(TRIAL)
+        assert lease
+        with lease:
+            roughness.delay = 60
+            with pytest.raises(StoreError, match=r"[Tt]imed? ?out"):
+                lease.beat()
+        assert lease._thread.is_alive(), "its release waits for an answer, and nothing for it"
+    assert S3Store.at(url).leases.held().keys() == {TRIAL}
 
 
 @pytest.mark.long

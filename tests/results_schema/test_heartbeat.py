@@ -1,0 +1,112 @@
+"""The thread that keeps a lease: what it notices, what it reports, and what can't hold it up."""
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from os_calls import Call, watched
+
+from results_schema import lease as leases_module
+from results_schema.folder_leases import FolderLease
+from results_schema.store import LocalStore
+
+ITEM = "cifar10-w2.5d3-lr0.025-s0-0123456789"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> LocalStore:
+    return LocalStore(tmp_path)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Heartbeats without pause."""
+    monkeypatch.setattr(leases_module, "BEAT", 0.01)
+
+
+def take(store: LocalStore) -> FolderLease:
+    lease = store.leases.take(ITEM, "mine")
+    assert lease is not None
+    return lease
+
+
+def soon(condition: Callable[[], object]) -> None:
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.005)
+
+
+def test_a_holder_that_is_fenced_notices_at_its_next_heartbeat(store: LocalStore, quick: None):
+    with take(store) as lease:
+        assert not lease.lost.is_set()
+        store.leases.fence(ITEM, "mine")
+        assert lease.lost.wait(30)
+        assert store.leases.take(ITEM) is not None
+    assert len(store.leases.held()) == 1, "the successor's lease is left alone"
+
+
+def test_heartbeats_that_fail_are_reported_once_and_so_is_their_success(
+    store: LocalStore, quick: None
+):
+    said: list[str] = []
+    lease = take(store)
+    lease.warn = said.append
+    obstacle = lease.folder / "heartbeat.new"
+    obstacle.mkdir()
+    with lease:
+        soon(lambda: said)
+        assert not lease.healthy
+        obstacle.rmdir()
+        soon(lambda: lease.healthy)
+        beaten = (lease.folder / "heartbeat").stat().st_mtime_ns
+        soon(lambda: (lease.folder / "heartbeat").stat().st_mtime_ns > beaten)
+    assert len(said) == 2
+    assert said[0].startswith(f"heartbeats fail: {obstacle}: Is a directory")
+    assert said[1].startswith("heartbeats succeed again after ")
+    assert not lease.lost.is_set()
+
+
+@pytest.mark.parametrize("error", [OSError("no answer"), ValueError("nonsense")])
+def test_a_duty_that_fails_is_reported_and_ends_no_heartbeat(
+    store: LocalStore, quick: None, error: Exception
+):
+    said: list[str] = []
+    calls = threading.Semaphore(0)
+
+    def fail() -> None:
+        calls.release()
+        raise error
+
+    lease = take(store)
+    lease.warn, lease.duty = said.append, fail
+    with lease:
+        for _ in range(3):
+            assert calls.acquire(timeout=30)
+        store.leases.fence(ITEM, "mine")
+        assert lease.lost.wait(30)
+    assert said == [f"stop requests fail: {error}"]
+
+
+def test_leaving_a_lease_does_not_wait_for_a_heartbeat_that_hangs(
+    store: LocalStore, quick: None, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(leases_module, "LEAVE", 0.05)
+    lease, hung = take(store), threading.Event()
+    pipe = lease.folder / "heartbeat.new"
+    os.mkfifo(pipe)  # opening it for writing waits for a reader
+
+    def look(call: Call) -> None:
+        if call.path.endswith(pipe.name):
+            hung.set()
+
+    with watched(store.root, look), lease:
+        assert hung.wait(30)
+    assert lease._thread.is_alive()
+    assert set(store.leases.held()) == {ITEM}
+    with pipe.open("rb"):
+        lease._thread.join(30)
+    assert store.leases.held() == {}, "it is released once the store answers"
