@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from results_schema import layout
+from results_schema import layout, tables
 from results_schema.errors import CorruptData, DataError, MissingKey
 from results_schema.store import Store
 from results_schema.surface import SurfaceSpec
@@ -18,11 +18,11 @@ from workers.training.setup import fresh_network
 
 @dataclass(frozen=True)
 class Trained:
-    """A network to be looked at.
+    """A network to be measured.
 
     Attributes:
         network: On the device.
-        epoch: After which it was so; earlier than asked for where the trial diverged before.
+        epoch: The last one that it was trained for; earlier than the spec's if the trial diverged.
         finite: Whether every weight and running statistic is a finite number.
     """
 
@@ -32,13 +32,13 @@ class Trained:
 
 
 def restore(spec: SurfaceSpec, store: Store, data: Data, device: torch.device) -> Trained:
-    """The network that a surface is to be measured of.
+    """Return the network that a surface is measured on.
 
     Args:
         spec: Names the trial and the epoch.
         store: Holds its checkpoints.
-        data: The trial's; tells the network's ends.
-        device: Where to.
+        data: The trial's; decides the shapes of the network's first and last layer.
+        device: Where the network is placed.
 
     Raises:
         DataError: The checkpoint is missing or damaged.
@@ -50,7 +50,10 @@ def restore(spec: SurfaceSpec, store: Store, data: Data, device: torch.device) -
         where = layout.tensors(trial.trial_id, epoch)
         try:
             tensors = checkpoint.load(store, trial.trial_id, epoch).tensors
-            network.load_state_dict({n: t for n, t in tensors.items() if n in network.state_dict()})
+            # A checkpoint has momenta too. The names are taken once: a state dict of the paper's
+            # network takes longer to build than to look up all of its tensors.
+            own = network.state_dict().keys()
+            network.load_state_dict({name: t for name, t in tensors.items() if name in own})
         except (CorruptData, MissingKey, RuntimeError) as error:
             raise DataError(
                 f"the checkpoint of epoch {epoch} can't be used: {error}",
@@ -63,12 +66,19 @@ def restore(spec: SurfaceSpec, store: Store, data: Data, device: torch.device) -
 
 
 def _epoch(spec: SurfaceSpec, store: Store) -> int:
-    trial_id, last = spec.trial.trial_id, spec.trial.recipe.epochs
+    """Return the epoch of the checkpoint to measure.
+
+    It is the spec's own, except where the spec names the end of a trial that diverged before its
+    last epoch: then it is the epoch at which the trial ended.
+    """
+    trial_id = spec.trial.trial_id
     there = checkpoint.epochs(store, trial_id)
     if spec.epoch == 0 or spec.epoch in there:
         return spec.epoch
-    if spec.epoch == last and there and store.has(layout.trial(trial_id)):
-        return there[-1]  # it ended before its time: it diverged
+    if spec.epoch == spec.trial.recipe.epochs:
+        ended = _diverged_after(store, trial_id)
+        if ended in there:
+            return ended
     kept = ", ".join(map(str, there)) or "none"
     raise DataError(
         f"{trial_id} has no checkpoint of epoch {spec.epoch}; kept are: {kept}",
@@ -76,3 +86,13 @@ def _epoch(spec: SurfaceSpec, store: Store) -> int:
         fix="name a kept epoch, or launch the trial anew with --checkpoint-at "
         f"{spec.epoch} after nas-sweep retry {trial_id}",
     )
+
+
+def _diverged_after(store: Store, trial_id: str) -> int:
+    """Return the epochs that a diverged trial was trained for; 0 for any other trial."""
+    key = layout.trial(trial_id)
+    try:
+        rows = tables.from_parquet(store.get(key), tables.TRIALS, key).to_pylist()
+    except MissingKey:
+        return 0
+    return rows[0]["epochs"] if rows and rows[0]["status"] == "diverged" else 0

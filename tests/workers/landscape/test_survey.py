@@ -9,6 +9,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,13 +20,16 @@ from small_surfaces import (
     small_surface,
     summary,
 )
-from small_trials import COMMIT_LAST, EPOCHS, few_digits, log, small_spec
+from small_trials import COMMIT_LAST, EPOCHS, Checkpointing, ending, few_digits, log, small_spec
 
-from results_schema import layout
+from results_schema import layout, tables
 from results_schema.store import LocalStore, open_store
 from results_schema.surface import SurfaceSpec
 from workers.attempt import Outcome
+from workers.data.images import load
 from workers.landscape.survey import survey
+from workers.landscape.trained import restore
+from workers.network.network import Network
 from workers.training import checkpoint
 from workers.training.loop import train
 
@@ -164,6 +168,48 @@ def test_a_missing_checkpoint_is_told_with_those_that_are_there(store: LocalStor
     assert "--checkpoint-at 1" in outcome.reason
     assert json.loads(store.get(layout.failure(spec.surface_id)))["kind"] == "data"
     assert "Traceback" in survey_log(store, spec)
+
+
+def test_a_finished_trial_whose_last_checkpoint_is_gone_is_not_measured_earlier(tmp_path: Path):
+    store, spec = open_store(tmp_path / "results"), small_surface()
+    named = Checkpointing(every=0, at=frozenset({1}))
+    assert train(spec.trial, store, device="cpu", checkpointing=named).status == "done"
+    for key in (layout.state, layout.tensors):
+        store.delete(key(spec.trial.trial_id, EPOCHS))
+    outcome = survey(spec, store, device="cpu")
+    assert (outcome.status, outcome.kind) == ("failed", "data")
+    assert f"no checkpoint of epoch {EPOCHS}; kept are: 1" in outcome.reason
+    assert f"nas-sweep retry {spec.trial.trial_id}" in outcome.reason
+    assert not store.has(layout.surface(spec.surface_id))
+
+
+def test_a_diverged_trial_is_measured_at_its_own_last_epoch_alone(tmp_path: Path):
+    store, trial = open_store(tmp_path / "results"), small_spec(rate=1e30)
+    named = Checkpointing(every=0, at=frozenset({1}))
+    assert train(trial, store, device="cpu", checkpointing=named).status == "diverged"
+    row = ending(store, trial) | {"epochs": 2}
+    store.put(layout.trial(trial.trial_id), tables.to_parquet([row], tables.TRIALS))
+    outcome = survey(small_surface(trial=trial), store, device="cpu")
+    assert (outcome.status, outcome.kind) == ("failed", "data")
+    assert "kept are: 1" in outcome.reason
+
+
+def test_restoring_a_network_makes_its_state_dict_a_fixed_number_of_times(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+):
+    made = 0
+    plain = Network.state_dict
+
+    def counted(network: Network, *arguments: Any, **settings: Any) -> Any:
+        nonlocal made
+        made += 1
+        return plain(network, *arguments, **settings)
+
+    spec = small_surface()
+    data = load(spec.trial.dataset, torch.device("cpu"))
+    monkeypatch.setattr(Network, "state_dict", counted)
+    restore(spec, store, data, torch.device("cpu"))
+    assert made <= 3
 
 
 def test_a_damaged_checkpoint_is_no_network(store: LocalStore):
