@@ -52,8 +52,9 @@ def measured(
     found = found[found["kind"] == kind]
     if kind != "curvature":
         found = found[found["split"].isin([split, ""])]
-    # The last checkpoint that was measured is the trained network.
-    found = found[found["epoch"] == found.groupby("trial_id")["epoch"].transform("max")]
+    # An earlier checkpoint is not the trained network.
+    ends = population.curves.groupby("trial_id")["epoch"].max()
+    found = found[found["epoch"] >= found["trial_id"].map(ends).astype(float)]
     if found.empty:
         return pd.DataFrame()
     if column == "deviation":

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from synthetic_stores import add_surface, curve, synthetic_trials
+from synthetic_stores import EPOCHS, add_surface, curve, synthetic_trials
 
 EFFECTS = [(1, "supported"), (-1, "contradicted"), (0, "undecided")]
 AMOEBA = {"bases": ("AmoebaNet",), "connections": "paper4"}
@@ -104,6 +104,16 @@ def test_a_basin_that_ends_beyond_a_small_plane_is_not_taken_for_a_narrow_one(sa
     found = {one.measure: one.cells for one in say("wider-smoother", trials, flat, fill=fill)}
     assert found["radius of twofold loss"] == 12
     assert found["mean second derivative of log loss"] == 11
+
+
+def test_a_trial_whose_end_was_not_measured_is_left_out(say):
+    trials = synthetic_trials(bases=("DARTS",))
+
+    def fill(store):
+        for t in trials:
+            add_surface(store, t, "contour", radius=t.width, epoch=10 if t.index == 3 else EPOCHS)
+
+    assert say("wider-smoother", trials, flat, fill=fill)[0].cells == 12
 
 
 def runs(rows, seeds, worst, least=None):
