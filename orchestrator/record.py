@@ -36,8 +36,7 @@ def member_rows(experiment: Experiment) -> list[dict[str, Any]]:
             "dataset": member.spec.dataset,
             "learning_rate": member.spec.learning_rate,
             "seed": member.spec.seed,
-            "width": float(member.spec.genotype.width),
-            "depth": member.spec.genotype.depth,
+            **member.spec.genotype.shape,
             "trial_id": member.spec.trial_id,
         }
         for member in experiment.members()
@@ -66,8 +65,7 @@ def cell_rows(experiment: Experiment) -> list[dict[str, Any]]:
             "base": base.name,
             "variant": cell.name,
             "index": cell.index,
-            "width": float(cell.genotype.width),
-            "depth": cell.genotype.depth,
+            **cell.genotype.shape,
             "genotype": json.dumps(cell.genotype.to_json()),
         }
         for base in experiment.grid.genotype

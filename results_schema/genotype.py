@@ -7,8 +7,9 @@ sum of its edges, each an operation applied to an earlier node.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property
 from typing import Any
 
@@ -101,27 +102,67 @@ class Cell:
         return {"nodes": nodes, "concat": list(self.concat)}
 
     @cached_property
-    def width(self) -> float:
-        """Width in units of c: each node counts its share of edges from inputs (Section 3.2).
+    def live_nodes(self) -> frozenset[int]:
+        """Nodes, inputs among them, from which a path leads to the output.
 
-        This is the final version's definition, over all intermediate nodes.
+        A node outside `concat` that feeds no live node is dead: it is computed, but its operations
+        change nothing and get no gradient.
         """
-        return sum(
-            sum(edge.source < INPUTS for edge in node) / len(node) for node in self.nodes if node
-        )
+        live = set(self.concat)
+        for node in range(len(self.nodes) + INPUTS - 1, INPUTS - 1, -1):
+            if node in live:
+                live.update(edge.source for edge in self.nodes[node - INPUTS])
+        return frozenset(live)
+
+    @cached_property
+    def width(self) -> float:
+        """Width in units of c: the sum of the live nodes' shares of edges from inputs.
+
+        This is the definition of Section 3.2 over the nodes that reach the output, which is what
+        Table 2 prints of AmoebaNet, whose `concat` leaves nodes out.
+        """
+        return self._width_of(self.live_nodes)
+
+    @cached_property
+    def width_all_nodes(self) -> float:
+        """`width` with dead nodes counted too."""
+        return self._width_of(range(INPUTS, INPUTS + len(self.nodes)))
 
     @cached_property
     def depth(self) -> int:
-        """Edges on the longest path from an input to the output, its own edge included."""
+        """Edges on the longest path from an input to the output; 0 if there is no such path.
+
+        The edge into the output counts.
+        """
+        longest: list[int | None] = [0] * INPUTS
+        for edges in self.nodes:
+            reached = [before for edge in edges if (before := longest[edge.source]) is not None]
+            longest.append(max(reached) + 1 if reached else None)
+        ends = [end + 1 for node in self.concat if (end := longest[node]) is not None]
+        return max(ends, default=0)
+
+    @cached_property
+    def depth_all_nodes(self) -> int:
+        """`depth` with paths counted too that begin at a node without edges."""
         longest = [0] * INPUTS
         for node in self.nodes:
             longest.append(max((longest[edge.source] + 1 for edge in node), default=0))
         return max(longest[node] for node in self.concat) + 1
 
+    def _width_of(self, counted: Collection[int]) -> float:
+        # Widths are grouped by equality. A sum of rounded thirds depends on its order, so shares
+        # are summed as fractions and rounded once.
+        shares = (
+            Fraction(sum(edge.source < INPUTS for edge in edges), len(edges))
+            for node, edges in enumerate(self.nodes, start=INPUTS)
+            if edges and node in counted
+        )
+        return float(sum(shares, Fraction()))
+
 
 @dataclass(frozen=True)
 class Genotype:
-    """A normal and a reduction cell. Width and depth are the normal cell's (Section 3.2)."""
+    """A normal and a reduction cell. Widths and depths are the normal cell's (Section 3.2)."""
 
     normal: Cell
     reduce: Cell
@@ -135,6 +176,17 @@ class Genotype:
     def depth(self) -> int:
         """The normal cell's depth, in edges."""
         return self.normal.depth
+
+    @property
+    def shape(self) -> dict[str, Any]:
+        """The columns by which tables describe the normal cell: width and depth, both ways."""
+        cell = self.normal
+        return {
+            "width": cell.width,
+            "depth": cell.depth,
+            "width_all_nodes": cell.width_all_nodes,
+            "depth_all_nodes": cell.depth_all_nodes,
+        }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Genotype:

@@ -28,8 +28,24 @@ _NAME = (
     result("index", INT, "place on a figure's axis; 0 is the base"),
 )
 _SHAPE = (
-    result("width", REAL, "of the normal cell (Section 3.2)", unit="c"),
-    result("depth", INT, "of the normal cell (Section 3.2)", unit="edges"),
+    result("width", REAL, "of the normal cell's live nodes (Section 3.2)", unit="c"),
+    result("depth", INT, "of the normal cell's paths from an input to the output", unit="edges"),
+)
+_ALL_NODES = (
+    result(
+        "width_all_nodes",
+        REAL,
+        "width with dead nodes; null in rows of older releases, whose width is this one",
+        unit="c",
+        null=True,
+    ),
+    result(
+        "depth_all_nodes",
+        INT,
+        "depth with paths from nodes without edges; null in rows of older releases",
+        unit="edges",
+        null=True,
+    ),
 )
 
 METRICS = table(
@@ -92,6 +108,7 @@ MEMBERS = table(
     result("learning_rate", REAL, "at the first epoch"),
     result("seed", LONG, "of every draw"),
     *_SHAPE,
+    *_ALL_NODES,
     result("trial_id", TEXT, "the trial"),
 )
 
@@ -100,6 +117,7 @@ CELLS = table(
     result("experiment", TEXT, "name of the experiment"),
     *_NAME,
     *_SHAPE,
+    *_ALL_NODES,
     result("genotype", TEXT, "both cells, as JSON"),
 )
 """The cells that an experiment names: those of its members, and those that it only draws."""

@@ -14,7 +14,6 @@ from results_schema.trial import NetworkSpec
 from workers.cells import cost
 from workers.cells.bases import named
 from workers.cells.operations import operation_variants
-from workers.cells.topology import live_depth, live_width
 from workers.cells.variants import Variant, connection_variants, table_2
 from workers.data.catalog import describe
 
@@ -102,10 +101,7 @@ def _table_2() -> list[Entry]:
     for base, sampling in product(BASES, SAMPLINGS):
         slots = [shape_label(*slot) for slot in table_2(base)]
         variants = connection_variants(base, sampling)
-        shapes = [
-            shape_label(live_width(v.genotype.normal), live_depth(v.genotype.normal))
-            for v in variants
-        ]
+        shapes = [shape_label(v.genotype.width, v.genotype.depth) for v in variants]
         for place, cell in enumerate(pair_up(slots, shapes)):
             column, name = f"C{place + 1}", variants[cell].name
             entries.append(_entry(2, base, column, sampling, name, slots[place], shapes[cell]))

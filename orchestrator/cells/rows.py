@@ -15,8 +15,6 @@ from workers.cells.topology import (
     dead_nodes,
     early_width,
     input_share,
-    live_depth,
-    live_width,
     used_inputs,
 )
 from workers.cells.variants import connection_variants
@@ -36,10 +34,10 @@ class Shape:
     """What a cell's graph is like; widths in units of c, depths in edges (Section 3.2).
 
     Attributes:
-        width: By the paper's final definition, over all nodes.
-        depth: Edges on the longest path to the output.
-        live_width: Width over the nodes that reach the output.
-        live_depth: Depth over paths that begin at an input.
+        width: By the paper's final definition, over the nodes that reach the output.
+        depth: Edges on the longest path from an input to the output.
+        width_all_nodes: Width with dead nodes.
+        depth_all_nodes: Depth with paths that begin at a node without edges.
         early_width: Width by the paper's earlier definition.
         input_share: Share of the live nodes' edges that come from inputs.
         unused_inputs: Inputs that do not reach the output.
@@ -48,8 +46,8 @@ class Shape:
 
     width: float
     depth: int
-    live_width: float
-    live_depth: int
+    width_all_nodes: float
+    depth_all_nodes: int
     early_width: float
     input_share: float
     unused_inputs: tuple[int, ...]
@@ -100,10 +98,10 @@ def shape_of(cell: Cell) -> Shape:
     """Measures a cell's graph."""
     used = used_inputs(cell)
     return Shape(
-        width=float(cell.width),
+        width=cell.width,
         depth=cell.depth,
-        live_width=live_width(cell),
-        live_depth=live_depth(cell),
+        width_all_nodes=cell.width_all_nodes,
+        depth_all_nodes=cell.depth_all_nodes,
         early_width=early_width(cell),
         input_share=input_share(cell),
         unused_inputs=tuple(node for node in range(INPUTS) if node not in used),

@@ -51,7 +51,7 @@ def bases_sheet(rows: Sequence[Row]) -> Sheet:
 def rows_sheet(rows: Sequence[Row], title: str) -> Sheet:
     """One line for each cell."""
     columns = (
-        "cell", "index", "width,\ndepth", "\nlive", "early\nwidth", "\nparameters", "\n10⁶",
+        "cell", "index", "width,\ndepth", "all\nnodes", "early\nwidth", "\nparameters", "\n10⁶",
         "live\nparameters", "unused\ninputs", "input\nshare", "dead\nnodes",
     )  # fmt: skip
     lines = [
@@ -59,7 +59,7 @@ def rows_sheet(rows: Sequence[Row], title: str) -> Sheet:
             f"{row.name}, operations" if row.kind == "operations" else row.name,
             str(row.index),
             shape_label(row.normal.width, row.normal.depth),
-            shape_label(row.normal.live_width, row.normal.live_depth),
+            shape_label(row.normal.width_all_nodes, row.normal.depth_all_nodes),
             f"{row.normal.early_width:g}c",
             f"{row.parameters:,}",
             f"{row.parameters / 1e6:.2f}",
@@ -71,8 +71,9 @@ def rows_sheet(rows: Sequence[Row], title: str) -> Sheet:
         for row in rows
     ]
     remarks = (
-        "Width (in channels c of a node) and depth (in edges) are the normal cell's; live: over"
-        " the nodes that reach the output; early: by the definition of the paper's first version.",
+        "Width (in channels c of a node) and depth (in edges) are the normal cell's, over the nodes"
+        " that reach the output; all nodes: with the others too; early: by the definition of the"
+        " paper's first version.",
         "Live parameters get a gradient. Nodes 0 and 1 are the inputs; r: of the reduction cell.",
     )
     return Sheet(title, columns, lines, remarks=remarks)

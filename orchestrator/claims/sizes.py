@@ -13,7 +13,6 @@ from orchestrator.claims.population import Population
 from orchestrator.claims.statistics.correlation import association
 from orchestrator.claims.statistics.means import equivalent
 from orchestrator.claims.statistics.studies import RHO
-from workers.cells.topology import live_depth, live_width
 from workers.cells.variants import connection_variants
 
 _SPREAD, _SPREAD_MARGIN = 0.30, 0.05
@@ -23,8 +22,8 @@ _TOST = "two one-sided t-tests over bases"
 
 def _depth(claim: Claim, population: Population) -> list[Finding]:
     cells = [(b, v.genotype.normal) for b in BASES for v in connection_variants(b, "paper13")]
-    x = np.array([live_width(cell) for _, cell in cells])
-    y = np.array([-live_depth(cell) for _, cell in cells], dtype=float)
+    x = np.array([cell.width for _, cell in cells])
+    y = np.array([-cell.depth for _, cell in cells], dtype=float)
     found = association(x, y, np.array([base for base, _ in cells]))
     return [
         claim.finding(

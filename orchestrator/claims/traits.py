@@ -11,7 +11,7 @@ from results_schema.errors import SpecError
 from results_schema.genotype import Genotype
 from results_schema.trial import NetworkSpec, TrialSpec
 from workers.cells.cost import count_on
-from workers.cells.topology import live_depth, live_nodes, live_width, used_inputs
+from workers.cells.topology import used_inputs
 
 BASE, ADAPTED, CONNECTIONS, OPERATIONS = "base", "adapted", "connections", "operations"
 
@@ -50,13 +50,13 @@ def traits(row: dict[Any, Any]) -> Traits:
         return Traits(str(row["dataset"]), math.nan, width, depth, *[math.nan] * 3)
     setting = {k: v for k, v in json.loads(spec.to_json()).items() if k not in _VARIED}
     cell = spec.genotype.normal
-    live = live_nodes(cell)
+    live = cell.live_nodes
     edges = [e for node, edges in enumerate(cell.nodes, start=2) if node in live for e in edges]
     return Traits(
         setting=json.dumps(setting, sort_keys=True),
         planned=spec.recipe.epochs,
-        width=live_width(cell),
-        depth=live_depth(cell),
+        width=cell.width,
+        depth=cell.depth,
         live_parameters=_live_parameters(spec.genotype, spec.network, spec.dataset),
         skips=sum(edge.op == "skip_connect" for edge in edges),
         inputs=len(used_inputs(cell)),

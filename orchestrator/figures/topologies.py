@@ -68,7 +68,7 @@ def topologies_data(
     if width == "early":
         widths = [early_width(cell) for _, cell in named]
         found = [
-            replace(topology, width=early, live_width=early)
+            replace(topology, width=early, width_all_nodes=early)
             for topology, early in zip(found, widths, strict=True)
         ]
     return Topologies(tuple(found), width == "early")

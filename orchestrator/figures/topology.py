@@ -15,7 +15,6 @@ from orchestrator.figures.topology_marks import add_arrows, add_nodes, stroke_of
 from orchestrator.figures.topology_page import MARGIN, arrange
 from results_schema.errors import ConfigError
 from results_schema.genotype import INPUTS, Cell, Genotype
-from workers.cells.topology import live_nodes, live_width
 
 MOST_NODES = 16
 """Intermediate nodes of a cell that a drawing can show."""
@@ -67,9 +66,9 @@ class Topology:
 
     Attributes:
         name: The cell's.
-        width: In units of c (Section 3.2).
+        width: In units of c, over the nodes that reach the output (Section 3.2).
         depth: In edges.
-        live_width: Over the nodes that reach the output.
+        width_all_nodes: Width with dead nodes.
         nodes: Inputs, intermediate nodes in their order, the output.
         edges: Those into each node in their order, then those into the output.
     """
@@ -77,7 +76,7 @@ class Topology:
     name: str
     width: float
     depth: int
-    live_width: float
+    width_all_nodes: float
     nodes: tuple[Node, ...]
     edges: tuple[Edge, ...]
 
@@ -194,7 +193,7 @@ def note_of(topologies: Sequence[Topology]) -> str:
 
 
 def _topology(name: str, cell: Cell) -> Topology:
-    live = live_nodes(cell)
+    live = cell.live_nodes
     layers = [0] * INPUTS
     for edges in cell.nodes:
         layers.append(max((layers[edge.source] + 1 for edge in edges), default=0))
@@ -222,7 +221,7 @@ def _topology(name: str, cell: Cell) -> Topology:
         Edge(source, target, op, path, lane, target in live)
         for (source, target, op), path, lane in zip(ends, layout.paths, _lanes(ends), strict=True)
     ]
-    return Topology(name, cell.width, cell.depth, live_width(cell), tuple(nodes), tuple(edges))
+    return Topology(name, cell.width, cell.depth, cell.width_all_nodes, tuple(nodes), tuple(edges))
 
 
 def _lanes(ends: Sequence[tuple[int, int, str]]) -> list[int]:

@@ -134,9 +134,9 @@ def _rows(widths: Sequence[float]) -> list[list[int]]:
 
 
 def _title(topology: Topology) -> str:
-    """The name, width and depth, and the live width if that differs; plain text."""
-    live = topology.live_width
-    more = f"; live {live:g}c" if live != topology.width else ""
+    """The name, width and depth, and the width over all nodes if that differs; plain text."""
+    every = topology.width_all_nodes
+    more = f"; all nodes {every:g}c" if every != topology.width else ""
     name = style.shorten(topology.name, 32)
     return f"{name} ({topology.width:g}c, {topology.depth}{more})"
 

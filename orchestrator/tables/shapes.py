@@ -18,7 +18,6 @@ from orchestrator.tables.numbers import NONE
 from results_schema.errors import ConfigError
 from results_schema.genotype import Genotype
 from workers.cells.bases import named
-from workers.cells.topology import live_depth, live_width
 from workers.cells.variants import connection_variants, table_2
 
 
@@ -106,7 +105,7 @@ def shapes_sheet(entries: Sequence[Entry]) -> Sheet:
 def _entries(base: str, cells: pd.DataFrame) -> list[Entry]:
     rows: list[dict[Any, Any]] = cells.sort_values("index").to_dict("records")
     genotypes = [Genotype.from_json(json.loads(row["genotype"])) for row in rows]
-    shapes = [(live_width(g.normal), live_depth(g.normal)) for g in genotypes]
+    shapes = [(g.width, g.depth) for g in genotypes]
     slots = [_slot(base, int(row["index"]), g) for row, g in zip(rows, genotypes, strict=True)]
     # Those of the print are paired among themselves; the rest stay where they are.
     printed_at = {i: slot for i, slot in enumerate(slots) if slot and rows[i]["index"]}

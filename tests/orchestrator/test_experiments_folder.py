@@ -15,7 +15,7 @@ PROFILES = sorted(FOLDER.glob("profiles/*.yaml"))
 PAPER13 = {
     "DARTS": "CONN3 CONN4 14 5 8 CONN1 CONN2 6 7 9 12 10 16",
     "ENAS": "23 125 2 188 1 8 3 6 5 4 7 9 10",
-    "AmoebaNet": "23 8 125 4 2 188 3 1 9 10 6 7 5",
+    "AmoebaNet": "23 8 125 4 2 188 3 1 9 10 7 5 6",
     "NASNet": "23 125 2 188 1 8 3 6 5 4 7 9 10",
 }
 """Source of C1 to C13 of each base: a published cell or the seed of the sampler (Table 2)."""
@@ -80,6 +80,13 @@ def test_figure_9_has_the_papers_variants_in_the_papers_order():
         600,
         80,
     )
+
+
+def test_figure_14_leaves_out_the_cell_that_table_2_prints_last():
+    experiment = load("fig14")
+    drawn = experiment.figures["fig14"].options.indices
+    left_out = [m for m in experiment.members() if m.index not in drawn]
+    assert [m.variant for m in left_out] == ["seed 6"]
 
 
 def test_the_grid_is_the_full_product_and_holds_figure_9():

@@ -1,13 +1,15 @@
 """What a launch writes down of an experiment, so that all else reads the store alone."""
 
+import io
 import json
 
+import pyarrow.parquet as pq
 import pytest
 from experiment_files import GOOD, edited
 
 from orchestrator.experiment import load_experiment
 from orchestrator.record import record
-from results_schema import layout
+from results_schema import layout, tables
 from results_schema.errors import ConfigError
 from results_schema.genotype import Genotype
 from results_schema.results import Results
@@ -27,6 +29,35 @@ def test_cells_are_told_whole_each_once_whatever_the_grid_trains(tmp_path):
     assert list(cells["index"]) == [0, 1, 2, 3, 4] * 2
     snas = Genotype.from_json(json.loads(cells["genotype"].iloc[5]))
     assert (snas.width, snas.depth) == (4, 2)
+
+
+def test_dead_nodes_count_only_in_the_columns_that_say_so(tmp_path):
+    variants = edited("genotype: [DARTS, SNAS]", "genotype: [AmoebaNet]")
+    results = recorded(tmp_path, edited("variants: paper4", "variants: paper13", variants))
+    members, cells = results.members("odd"), results.cells("odd")
+    for rows in (members, cells):
+        fourth = rows[rows["index"] == 4].iloc[0]
+        assert (fourth["width"], fourth["depth"]) == (1.5, 3), "as Table 2 prints C4"
+        assert (fourth["width_all_nodes"], fourth["depth_all_nodes"]) == (3.5, 3)
+    assert "-w1.5d3-" in members[members["index"] == 4]["trial_id"].iloc[0]
+
+
+def test_rows_of_an_earlier_release_stay_readable(tmp_path):
+    results = recorded(tmp_path, GOOD)
+    added = ["width_all_nodes", "depth_all_nodes"]
+    for key, schema in (
+        (layout.members("odd"), tables.MEMBERS),
+        (layout.cells("odd"), tables.CELLS),
+    ):
+        table = pq.read_table(io.BytesIO(results.store.get(key)))
+        sink = io.BytesIO()
+        pq.write_table(table.drop_columns(added), sink)
+        results.store.put(key, sink.getvalue())
+        assert set(added) < set(schema.names)
+    for rows in (results.members("odd"), results.cells("odd")):
+        assert rows["width"].notna().all()
+        assert rows[added].isna().all(axis=None)
+    assert len(results.trials("odd")) == len(results.members("odd"))
 
 
 def test_an_experiment_may_name_cells_and_train_none_of_them(tmp_path):

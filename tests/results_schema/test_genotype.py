@@ -1,6 +1,7 @@
 """Genotypes: what is refused and how it is said, width and depth, JSON there and back."""
 
 import json
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -36,8 +37,8 @@ def test_json_brings_back_the_genotype(genotype: Genotype):
 
 @given(cells())
 def test_width_and_depth_stay_within_what_the_nodes_allow(cell: Cell):
-    assert 0 <= cell.width <= len(cell.nodes)
-    assert 1 <= cell.depth <= len(cell.nodes) + 1
+    assert 0 <= cell.width <= cell.width_all_nodes <= len(cell.nodes)
+    assert 0 <= cell.depth <= cell.depth_all_nodes <= len(cell.nodes) + 1
 
 
 def test_a_chain_is_deep_and_narrow():
@@ -53,6 +54,26 @@ def test_a_cell_fed_by_its_inputs_alone_is_wide_and_shallow():
 def test_a_node_counts_its_share_of_edges_from_inputs():
     pairs = [("sep_conv_3x3", 0), ("sep_conv_3x3", 1), ("skip_connect", 0), ("skip_connect", 2)]
     assert Cell.from_pairs(pairs, [2, 3]).width == 1.5
+
+
+def test_a_node_that_does_not_reach_the_output_adds_no_width():
+    pairs = [("sep_conv_3x3", 0), ("sep_conv_3x3", 1), ("skip_connect", 0), ("skip_connect", 1)]
+    cell = Cell.from_pairs(pairs, [3])
+    assert (cell.live_nodes, cell.width, cell.width_all_nodes) == ({0, 1, 3}, 1, 2)
+    shape = Genotype(cell, cell).shape
+    assert shape == {"width": 1, "depth": 2, "width_all_nodes": 2, "depth_all_nodes": 2}
+
+
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=8), st.randoms())
+def test_the_width_of_nodes_of_three_edges_does_not_depend_on_their_order(counts, random):
+    def cell(counts: list[int]) -> Cell:
+        nodes = [[["skip_connect", 0]] * 3]
+        nodes += [[["skip_connect", 0]] * n + [["skip_connect", 2]] * (3 - n) for n in counts]
+        return Cell.from_json({"nodes": nodes, "concat": list(range(2, 2 + len(nodes)))})
+
+    width = cell(counts).width
+    assert width == cell(random.sample(counts, len(counts))).width
+    assert width == float(1 + Fraction(sum(counts), 3))
 
 
 def test_depth_follows_the_concatenated_nodes_alone():

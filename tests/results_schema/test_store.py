@@ -223,7 +223,8 @@ def test_pandas_reads_a_table_from_the_moment_the_store_is_open(tmp_path: Path):
 
 def test_pandas_reads_the_rows_of_every_experiment(tmp_path: Path):
     store = open_store(tmp_path)
-    row = {f.name: {"index": 0, "seed": 0, "depth": 3}.get(f.name, "x") for f in tables.MEMBERS}
+    numbers = {"index": 0, "seed": 0, "depth": 3, "width_all_nodes": 2.5, "depth_all_nodes": 3}
+    row = {f.name: numbers.get(f.name, "x") for f in tables.MEMBERS}
     for name in ("figure-9", "figure-10"):
         rows = [row | {"experiment": name, "learning_rate": 0.1, "width": 2.5}]
         store.put(layout.members(name), tables.to_parquet(rows, tables.MEMBERS))

@@ -16,7 +16,6 @@ from results_schema.surface_tables import POINTS, SURFACES
 from results_schema.trial import NetworkSpec, Recipe, TrialSpec
 from workers.cells.bases import named
 from workers.cells.operations import operation_variants
-from workers.cells.topology import live_width
 from workers.cells.variants import connection_variants
 
 BASES = ("DARTS", "ENAS", "AmoebaNet", "NASNet")
@@ -63,7 +62,7 @@ def synthetic_trials(
                 (v.name if v.name.startswith("OPS") else f"ops {v.name}", v.index, v.genotype)
                 for v in operation_variants(base, "paper10")
             ]
-        widths = np.array([live_width(genotype.normal) for _, _, genotype in cells])
+        widths = np.array([genotype.normal.width for _, _, genotype in cells])
         scaled = 2 * (widths - widths.min()) / max(float(np.ptp(widths)), 1) - 1
         for (name, index, genotype), width in zip(cells, scaled, strict=True):
             for dataset in datasets:
@@ -116,6 +115,7 @@ def synthetic_store(
         )
         members.append(
             common
+            | trial.spec.genotype.shape
             | {"experiment": experiment, "profile": None, "base": trial.base}
             | {"variant": trial.variant, "index": trial.index, "named_dataset": common["dataset"]}
         )

@@ -10,7 +10,6 @@ from results_schema.errors import SpecError
 from results_schema.genotype import INPUTS, Genotype
 from results_schema.trial import NetworkSpec
 from workers.cells.stack import STEM, Place, auxiliary_index, stack
-from workers.cells.topology import live_nodes
 from workers.data.catalog import describe
 
 AUXILIARY_MAP = 8
@@ -139,7 +138,7 @@ def _linear(features: int, classes: int) -> Cost:
 
 def _cell(place: Place, pixels: int) -> Cost:
     """`pixels` are those of a map of the cell's output."""
-    live, c, total = live_nodes(place.cell), place.channels, Cost()
+    live, c, total = place.cell.live_nodes, place.channels, Cost()
     for node, channels in enumerate((place.before_last, place.last)):
         # FactorizedReduce is two convolutions to half the channels: as much as the one to all.
         cost = _layer(channels * c, pixels * (4 if place.reduction else 1), norm=c)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from itertools import pairwise
+from math import lcm
 
 import numpy as np
 
@@ -50,23 +51,30 @@ class Drawings:
 
     @property
     def widths(self) -> np.ndarray:
-        """`topology.live_width` of each, in units of c; float64 [drawing]."""
-        widths = np.zeros(len(self._sources))
-        for node, into in enumerate(self._into, start=INPUTS):
-            if edges := into.stop - into.start:
-                shares = (self._sources[:, into] < INPUTS).sum(axis=1) / edges
-                widths += np.where(self.live[:, node], shares, 0.0)
-        return widths
+        """`Cell.width` of each, in units of c; float64 [drawing]."""
+        # Exact as `Cell.width` is: summed in the least common share, and rounded once.
+        edges = [into.stop - into.start for into in self._into]
+        whole = lcm(*(number for number in edges if number))
+        kind = np.int64 if whole * len(edges) < 2**53 else object
+        parts = np.zeros(len(self._sources), dtype=kind)
+        for node, (into, number) in enumerate(zip(self._into, edges, strict=True), start=INPUTS):
+            if number:
+                counts = (self._sources[:, into] < INPUTS).sum(axis=1).astype(kind)
+                parts += np.where(self.live[:, node], counts * (whole // number), 0)
+        return (parts / whole).astype(np.float64)
 
     @property
     def depths(self) -> np.ndarray:
         """`Cell.depth` of each, in edges; int64 [drawing]."""
-        longest = np.zeros((len(self._sources), INPUTS + len(self._into)), dtype=np.int64)
+        # Far enough below zero that no path from a node without edges counts.
+        none = -2 - len(self._into)
+        longest = np.full((len(self._sources), INPUTS + len(self._into)), none, dtype=np.int64)
+        longest[:, :INPUTS] = 0
         for node, into in enumerate(self._into, start=INPUTS):
             if into.stop > into.start:
                 before = np.take_along_axis(longest, self._sources[:, into], axis=1)
                 longest[:, node] = before.max(axis=1) + 1
-        return longest[:, self._concat].max(axis=1) + 1
+        return np.maximum(longest[:, self._concat].max(axis=1) + 1, 0)
 
     @cached_property
     def ordered(self) -> np.ndarray:

@@ -10,7 +10,6 @@ from typing import Any
 from results_schema.errors import SpecError
 from results_schema.genotype import INPUTS, Cell, Edge, Genotype
 from workers.cells.readers import FIELDS, read_json, read_python, read_yaml
-from workers.cells.topology import live_depth
 
 MOST_NODES = 100
 """Intermediate nodes of a cell that a file may ask for."""
@@ -160,7 +159,7 @@ def _cell(name: str, nodes: Sequence[Sequence[Sequence[Any]]], concat: Sequence[
         )
     except SpecError as error:
         raise _at(f"{name} cell", error, ", ") from error
-    if not live_depth(cell):
+    if not cell.depth:
         raise SpecError(
             "no path leads from an input to the output",
             where=f"{name} cell",

@@ -20,7 +20,6 @@ from results_schema.genotype import INPUTS, Cell, Genotype
 from workers.cells.connections import check_seed, draw_sources, with_sources
 from workers.cells.drawings import Drawings
 from workers.cells.enumeration import MOST_NODES, census
-from workers.cells.topology import live_width
 
 SCAN = 50_000
 """Seeds tried before a slot counts as one that cannot be filled: a second of one core."""
@@ -195,7 +194,7 @@ def _check_room(
     for (width, depth), cells in census(len(cell.nodes), cell.concat, pairs).shapes.items():
         room[shape(width, depth)] += cells // orders
     if constraints.allow(Drawings.of(cell)).item():
-        room[shape(live_width(cell), cell.depth)] -= 1  # the base itself
+        room[shape(cell.width, cell.depth)] -= 1  # the base itself
     for slot, places in free.items():
         if len(places) > room[slot]:
             said = f"of this shape there are {room[slot]} cells beside the base"

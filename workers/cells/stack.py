@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from results_schema.genotype import INPUTS, Cell, Genotype
 from results_schema.trial import NetworkSpec
-from workers.cells.topology import live_nodes
 
 STEM = 3
 """The stem has this many times the channels of the first cell's nodes."""
@@ -75,7 +74,7 @@ def stack(genotype: Genotype, size: NetworkSpec, *, auxiliary: bool = False) -> 
 
 def empty_nodes(cell: Cell) -> tuple[int, ...]:
     """Live nodes without edges: zero maps, as large as the last cell's output makes them."""
-    live = live_nodes(cell)
+    live = cell.live_nodes
     return tuple(
         node for node, edges in enumerate(cell.nodes, start=INPUTS) if node in live and not edges
     )
@@ -85,7 +84,7 @@ def _live_cells(cells: list[Cell], read: set[int]) -> frozenset[int]:
     live = {len(cells) - 1, *read}
     for index in reversed(range(len(cells))):
         if index in live:
-            nodes = live_nodes(cells[index])
+            nodes = cells[index].live_nodes
             live |= {index - 2} if 0 in nodes else set()
             live |= {index - 1} if 1 in nodes or empty_nodes(cells[index]) else set()
     return frozenset(index for index in live if index >= 0)

@@ -10,7 +10,6 @@ from results_schema.genotype import Genotype
 from workers.cells.bases import named, official_name
 from workers.cells.connections import sample_connections
 from workers.cells.sampling import Profile, Sampling, Stratified, Uniform, draw
-from workers.cells.topology import live_width
 
 
 @dataclass(frozen=True)
@@ -29,18 +28,17 @@ class Variant:
 
 
 _FOUR = ("CONN1", "CONN2", "CONN3", "CONN4")
-_FIRST_TEN: dict[str, tuple[str | int, ...]] = {
-    "NASNet": tuple(range(1, 11)),
-    "AmoebaNet": tuple(range(1, 11)),
-    "ENAS": tuple(range(1, 11)),
-    "DARTS": (*_FOUR, *range(5, 11)),
-}
-# Table 2 has three cells more, whose source is not known: the first seeds that fill their slots.
-_LAST_THREE = {
-    "NASNet": (23, 125, 188),
-    "AmoebaNet": (23, 125, 188),
-    "ENAS": (23, 125, 188),
-    "DARTS": (14, 12, 16),
+
+# C1 to C13 by rising width and falling depth, ties by published cells and then by seeds. The
+# table names no cells. Of AmoebaNet it prints the shapes of twelve of these and 3.5c,3 as C13,
+# which leaves seed 6 (3c,4) for that place, so that Figure 14, which does not draw C13, leaves it
+# out. Three cells of each base have an unknown source: the first seeds above 10 that fit.
+_NASNET_SEEDS = (23, 125, 2, 188, 1, 8, 3, 6, 5, 4, 7, 9, 10)
+_THIRTEEN: dict[str, tuple[str | int, ...]] = {
+    "NASNet": _NASNET_SEEDS,
+    "AmoebaNet": (23, 8, 125, 4, 2, 188, 3, 1, 9, 10, 7, 5, 6),
+    "ENAS": _NASNET_SEEDS,
+    "DARTS": ("CONN3", "CONN4", 14, 5, 8, "CONN1", "CONN2", 6, 7, 9, 12, 10, 16),
 }
 
 _NASNET = "1.5,6 1.5,5 2,6 2,6 2.5,5 2.5,5 3,4 3,3 3.5,5 3.5,4 3.5,4 3.5,3 3.5,3"
@@ -61,13 +59,14 @@ _DEFAULTS: dict[str, Sampling] = {
 def connection_variants(base: str | Genotype, mode: str | Sampling) -> list[Variant]:
     """The connection variants of a base, in the order of their index.
 
-    Modes of the paper: `paper13` has the shapes of Table 2, ordered as its caption says by rising
-    width and falling depth; `paper10` is the ten of them that the earlier version drew, likewise
-    ordered; `paper4` the seeds 1 to 4 in their own order, as drawn of AmoebaNet and SNAS in
+    Modes of the paper: `paper13` has the cells of Table 2 in its order, by rising width and falling
+    depth as printed; `paper10` is the ten of them that the earlier version drew, in the same
+    order; `paper4` the seeds 1 to 4 in their own order, as drawn of AmoebaNet and SNAS in
     Figures 10 and 11; `main_text` the four cells of DARTS in Figures 2 to 8, widest first.
 
-    Other modes: a `Profile`, ordered as its slots; a `Uniform` or `Stratified` sample, ordered as
-    `paper13`; or one of their names in lower case for their defaults.
+    Other modes: a `Profile`, ordered as its slots; a `Uniform` or `Stratified` sample, ordered by
+    rising width, falling depth and the order of drawing; or one of their names in lower case for
+    their defaults.
 
     Args:
         base: A published genotype's name, or any genotype.
@@ -87,9 +86,8 @@ def connection_variants(base: str | Genotype, mode: str | Sampling) -> list[Vari
         if isinstance(how, Profile) and not how.slots:
             how = replace(how, slots=table_2(base))
         drawn = [(f"seed {seed}", cell) for seed, cell in draw(origin, how)]
-    if mode in ("paper10", "paper13") or isinstance(how, Uniform | Stratified):
-        # Sorting is stable, so that ties keep the order above: published cells, then seeds.
-        drawn.sort(key=lambda cell: (live_width(cell[1].normal), -cell[1].depth))
+    if isinstance(how, Uniform | Stratified):
+        drawn.sort(key=lambda cell: (cell[1].width, -cell[1].depth))
     return [Variant(index, name, cell) for index, (name, cell) in enumerate(drawn, start=1)]
 
 
@@ -109,13 +107,11 @@ def table_2(base: str | Genotype) -> tuple[tuple[float, int], ...]:
 
 
 def _paper_set(base: str | Genotype, origin: Genotype, mode: str) -> list[tuple[str, Genotype]]:
-    """Names and genotypes of one of the paper's sets: published cells, then rising seeds."""
+    """Names and genotypes of one of the paper's sets, in order."""
     sets: dict[str, Sequence[str | int]] = {"paper4": (1, 2, 3, 4)}
-    if isinstance(base, str) and base in _FIRST_TEN:
-        first, last = _FIRST_TEN[base], _LAST_THREE[base]
-        published = [source for source in first if isinstance(source, str)]
-        seeds = sorted(source for source in (*first, *last) if isinstance(source, int))
-        sets |= {"paper10": first, "paper13": [*published, *seeds]}
+    if isinstance(base, str) and base in _THIRTEEN:
+        ten = [source for source in _THIRTEEN[base] if isinstance(source, str) or source <= 10]
+        sets |= {"paper10": ten, "paper13": _THIRTEEN[base]}
     if base == "DARTS":
         sets["main_text"] = _FOUR
     if mode not in sets:

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from results_schema.genotype import INPUTS
 from workers.cells.stack import Place, empty_nodes
-from workers.cells.topology import live_nodes
 from workers.network.operations import FactorizedReduce, build_operation, relu_conv_bn
 
 
@@ -31,7 +30,7 @@ class Cell(nn.Module):
     def __init__(self, place: Place) -> None:
         super().__init__()
         cell, self.channels = place.cell, place.channels
-        self.concat, self.live, self.empty = cell.concat, live_nodes(cell), empty_nodes(cell)
+        self.concat, self.live, self.empty = cell.concat, cell.live_nodes, empty_nodes(cell)
         self.stride = 2 if place.reduction else 1
         preprocess0 = FactorizedReduce if place.after_reduction else relu_conv_bn
         self.preprocess0 = preprocess0(place.before_last, self.channels)

@@ -62,7 +62,7 @@ def trial_row(
         "seed": spec.seed,
         "precision": spec.precision,
         "recipe_version": spec.recipe.version,
-        "width": float(spec.genotype.width),
+        "width": spec.genotype.width,
         "depth": spec.genotype.depth,
         "parameters": parameters,
         "epochs": len(rows),

@@ -10,7 +10,6 @@ from results_schema.errors import ConfigError
 from results_schema.genotype import Genotype
 from workers.cells.bases import named
 from workers.cells.operations import operation_variants
-from workers.cells.topology import live_width
 from workers.cells.variants import connection_variants
 from workers.network.network import Network
 
@@ -82,14 +81,14 @@ def test_table_2_has_the_shapes_of_the_published_code_but_for_seven(
     assert not any(e.explanation for e in entries if e.matches)
     variants = connection_variants(base, "paper13")
     assert sorted(e.name for e in entries) == sorted(v.name for v in variants)
-    shapes = {v.name: f"{live_width(v.genotype.normal):g}c,{v.genotype.depth}" for v in variants}
+    shapes = {v.name: f"{v.genotype.normal.width:g}c,{v.genotype.depth}" for v in variants}
     assert {e.name: e.ours for e in entries} == shapes
 
 
 def test_the_explanation_of_the_three_depths_is_true():
     table = [e.printed for e in compare(2) if (e.base, e.version) == ("ENAS", "paper13")]
     drawn = [
-        f"{live_width(v.genotype.normal):g}c,{v.genotype.depth}"
+        f"{v.genotype.normal.width:g}c,{v.genotype.depth}"
         for v in connection_variants("ENAS", "paper10")
     ]
     for shape in ("3c,3", "3.5c,5", "3.5c,4"):

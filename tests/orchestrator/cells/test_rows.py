@@ -66,9 +66,9 @@ def test_an_input_that_no_node_takes_is_told_with_what_it_costs():
     assert conn3.parameters - conn3.live_parameters == 601_776
 
 
-def test_dead_nodes_narrow_the_live_cell():
+def test_dead_nodes_add_no_width():
     seed_4 = next(row for row in rows("AmoebaNet") if row.name == "seed 4")
-    assert (seed_4.normal.width, seed_4.normal.live_width) == (3.5, 1.5)
+    assert (seed_4.normal.width, seed_4.normal.width_all_nodes) == (1.5, 3.5)
     assert seed_4.normal.dead_nodes == (2, 3)
     assert seed_4.reduction.dead_nodes == (5,)
 

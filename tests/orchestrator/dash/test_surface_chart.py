@@ -16,6 +16,7 @@ from results_schema.store import open_store
 MEMBER = {
     "profile": None, "base": "DARTS", "variant": "DARTS", "index": 0, "named_dataset": "cifar10",
     "dataset": "cifar10", "learning_rate": 0.025, "seed": 0, "width": 3.5, "depth": 3,
+    "width_all_nodes": 3.5, "depth_all_nodes": 3,
     "trial_id": "cifar10-0",
 }  # fmt: skip
 

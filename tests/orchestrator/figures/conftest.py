@@ -49,6 +49,8 @@ def member(base: str, index: int, **other: Any) -> dict[str, Any]:
         "seed": 0,
         "width": 3.5,
         "depth": 3,
+        "width_all_nodes": 3.5,
+        "depth_all_nodes": 3,
         **other,
     }
     told = (row["dataset"], base, index, f"{row['learning_rate']:g}", row["seed"])

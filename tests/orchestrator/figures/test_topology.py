@@ -73,7 +73,7 @@ def test_what_does_not_reach_the_output_is_told_apart():
     topology = one("AmoebaNet_ADAPT")
     assert [node.label for node in topology.nodes if not node.live] == ["2", "3"]
     assert {edge.target for edge in topology.edges if not edge.live} == {2, 3}
-    assert topology.live_width == 3
+    assert (topology.width, topology.width_all_nodes) == (3, 5)
     assert [line["line"]["dash"] for line in lines([topology])].count("dot") == 1
     assert "dot" not in [line["line"]["dash"] for line in lines([one("DARTS")])]
 
@@ -118,14 +118,14 @@ def test_everything_stays_on_the_page_and_apart(labelled: bool):
         assert a[1] < b[0] or b[1] < a[0] or a[4] < b[2] or b[4] < a[2]
 
 
-def test_a_title_tells_width_depth_and_live_width():
+def test_a_title_has_width_depth_and_the_width_over_all_nodes():
     cells = [("DARTS", named("DARTS").normal), ("<b>mine</b>", named("ENAS_ADAPT").reduce)]
     figure = plot_topology(topology_data(cells), title="A < B")
     texts = [annotation.text for annotation in figure.layout.annotations]
     assert texts[:3] == [
         "<b>A &lt; B</b>",
         "DARTS (3.5c, 3)",
-        "&lt;b&gt;mine&lt;/b&gt; (5c, 2; live 3c)",
+        "&lt;b&gt;mine&lt;/b&gt; (3c, 2; all nodes 5c)",
     ]
 
 

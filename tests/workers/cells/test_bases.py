@@ -31,7 +31,7 @@ def test_adapted_cells_keep_operations_and_take_inputs_only(base: str, adapted: 
             [e.op for e in node] for node in kept.nodes
         ]
         assert cell.concat == kept.concat
-        assert (cell.width, cell.depth) == (len(cell.nodes), 2)
+        assert (cell.width_all_nodes, cell.depth) == (len(cell.nodes), 2)
 
 
 @pytest.mark.parametrize("i", range(1, 6))

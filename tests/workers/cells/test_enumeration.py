@@ -9,7 +9,7 @@ from results_schema.genotype import Cell, Edge
 from workers.cells.bases import named
 from workers.cells.connections import sample_connections
 from workers.cells.enumeration import Census, census
-from workers.cells.topology import dead_nodes, live_width, used_inputs
+from workers.cells.topology import dead_nodes, used_inputs
 
 # Exact counts of four nodes.
 FOUR = """1,3 4; 1,4 80; 1,5 60; 1.5,3 48; 1.5,4 640; 1.5,5 368; 2,3 528; 2,4 1984; 2,5 576;
@@ -98,7 +98,7 @@ def test_three_nodes_against_the_graphs_themselves(concat: tuple[int, ...] | Non
     ]
     assert census(3, concat, pairs) == Census(
         patterns=len(cells),
-        shapes=dict(Counter((live_width(c), c.depth) for c in cells)),
+        shapes=dict(Counter((c.width, c.depth) for c in cells)),
         with_dead_nodes=sum(bool(dead_nodes(c)) for c in cells),
         with_unused_input=sum(len(used_inputs(c)) < 2 for c in cells),
     )

@@ -8,7 +8,7 @@ from workers.cells.bases import named
 from workers.cells.connections import sample_connections
 from workers.cells.drawings import Drawings
 from workers.cells.sampling import Constraints, Profile, Sampling, Stratified, Uniform
-from workers.cells.topology import dead_nodes, live_width, used_inputs
+from workers.cells.topology import dead_nodes, used_inputs
 from workers.cells.variants import Variant, connection_variants, table_2
 
 PURE_SEEDS = {
@@ -39,7 +39,7 @@ def test_profile_of_table_2(base: str):
     variants = connection_variants(base, "profile")
     assert seeds(variants) == PURE_SEEDS[base]
     cells = [v.genotype.normal for v in variants]
-    assert tuple((live_width(cell), cell.depth) for cell in cells) == table_2(base)
+    assert tuple((cell.width, cell.depth) for cell in cells) == table_2(base)
 
 
 def test_a_rare_slot_is_found_far_out():
@@ -72,19 +72,19 @@ def test_samples_are_the_same_on_every_machine():
 
 
 def test_stratified_has_n_of_each_width_of_the_base_s_space():
-    widths = [live_width(v.genotype.normal) for v in connection_variants("ENAS", Stratified(n=2))]
+    widths = [v.genotype.normal.width for v in connection_variants("ENAS", Stratified(n=2))]
     assert widths == [w for w in (1, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, 5) for _ in range(2)]
 
 
 def test_distinct_sources_narrow_the_widths_that_stratified_takes():
     variants = connection_variants("AmoebaNet", Stratified(distinct_sources=True))
     # A second node with two sources of its own takes at least one input.
-    assert [live_width(v.genotype.normal) for v in variants] == [1.5, 2, 2.5, 3, 3.5, 4]
+    assert [v.genotype.normal.width for v in variants] == [1.5, 2, 2.5, 3, 3.5, 4]
 
 
 def test_samples_are_ordered_like_table_2():
     keys = [
-        (live_width(v.genotype.normal), -v.genotype.depth)
+        (v.genotype.normal.width, -v.genotype.depth)
         for v in connection_variants("DARTS", Uniform(n=30))
     ]
     assert keys == sorted(keys)

@@ -9,14 +9,11 @@ from workers.cells.topology import (
     dead_nodes,
     early_width,
     input_share,
-    live_depth,
-    live_nodes,
-    live_width,
     reconcat,
     used_inputs,
 )
 
-# Final width, depth, early width, live width of the normal cell, then of the reduction cell.
+# Width over all nodes, depth, early width, width of the normal cell, then of the reduction cell.
 SHAPES = {
     "NASNet": ((5, 2, 5, 5), (3.5, 3, 3, 3.5)),
     "NASNet_ADAPT": ((5, 2, 5, 5), (5, 2, 5, 3)),
@@ -32,7 +29,7 @@ SHAPES = {
 
 
 def shape(cell: Cell) -> tuple[float, int, float, float]:
-    return cell.width, cell.depth, early_width(cell), live_width(cell)
+    return cell.width_all_nodes, cell.depth, early_width(cell), cell.width
 
 
 def cell(*sources: tuple[int, ...], concat: tuple[int, ...]) -> Cell:
@@ -68,23 +65,25 @@ def test_dead_nodes_are_those_without_a_path_to_the_output():
     # Node 3 feeds only node 4, which nothing takes.
     graph = cell((0, 1), (0, 0), (3, 2), (2, 1), concat=(5,))
     assert dead_nodes(graph) == (3, 4)
-    assert live_nodes(graph) == {0, 1, 2, 5}
-    assert (graph.width, live_width(graph)) == (2.5, 1.5)
+    assert graph.live_nodes == {0, 1, 2, 5}
+    assert (graph.width, graph.width_all_nodes) == (1.5, 2.5)
     assert input_share(graph) == 0.75
 
 
 def test_nodes_without_edges_add_no_width_and_start_no_path():
     graph = cell((), (2,), (0, 1), concat=(3, 4))
-    assert (early_width(graph), live_width(graph), live_depth(graph)) == (1, 1, 2)
-    assert graph.depth == 2
-    assert live_depth(cell((), (2,), concat=(3,))) == 0
+    assert (early_width(graph), graph.width, graph.width_all_nodes) == (1, 1, 1)
+    longer = cell((), (2,), (3, 0), concat=(4,))
+    assert (longer.depth, longer.depth_all_nodes) == (2, 3)
+    nowhere = cell((), (2,), concat=(3,))
+    assert (nowhere.depth, nowhere.depth_all_nodes) == (0, 2)
     assert input_share(cell((), concat=(2,))) == 0
 
 
 def test_reconcat_revives_dead_nodes_and_leaves_the_rest():
     revived = reconcat(named("AmoebaNet_ADAPT"))
     assert revived.normal.concat == (2, 3, 4, 5, 6)
-    assert live_width(revived.normal) == 5
+    assert revived.normal.width == 5
     # Node 2 stays out of concat, as it feeds others; node 5 feeds none.
     assert reconcat(named("NASNet")) == named("NASNet")
 
@@ -97,15 +96,15 @@ def test_no_node_is_dead_after_reconcat(name: str, seed: int):
         assert not dead_nodes(new)
         assert new.nodes == old.nodes
         assert set(old.concat) <= set(new.concat)
-        assert live_width(new) == new.width >= live_width(old)
-        assert live_depth(old) == old.depth
+        assert new.width == new.width_all_nodes == old.width_all_nodes >= old.width
+        assert old.depth == old.depth_all_nodes
     assert reconcat(revived) == revived
 
 
 @given(st.integers(0, 2**32 - 1))
 def test_the_three_widths_are_ordered_and_cover_agrees_with_width(seed: int):
     graph = sample_connections(named("DARTS"), seed).normal
-    assert early_width(graph) <= live_width(graph) == graph.width
+    assert early_width(graph) <= graph.width == graph.width_all_nodes
     assert input_share(graph) == graph.width / len(graph.nodes)
 
 
