@@ -78,7 +78,7 @@ def ended(spec: TrialSpec, last: dict[str, object]) -> dict[str, object]:
     row: dict[str, object] = {
         "trial_id": spec.trial_id, "status": "done", "dataset": spec.dataset,
         "learning_rate": spec.learning_rate, "seed": spec.seed, "precision": spec.precision,
-        "recipe_version": 1, "width": cell.width, "depth": cell.depth,
+        "recipe_version": spec.recipe.version, "width": cell.width, "depth": cell.depth,
         "parameters": 3_300_000, "epochs": spec.recipe.epochs, "spec": spec.to_json(),
         "best_test_accuracy": last["test_accuracy"], "late_test_accuracy": last["test_accuracy"],
         "exit_reason": "made up", "started_at": NOW, "ended_at": NOW, "train_seconds": 6000.0,

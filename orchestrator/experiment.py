@@ -31,6 +31,7 @@ from results_schema.surface import SurfaceSpec
 from results_schema.trial import PRECISIONS, NetworkSpec, TrialSpec
 from workers.cells.cost import check_image
 from workers.data.catalog import describe
+from workers.identity import canonical_trial
 
 
 @dataclass(frozen=True)
@@ -115,18 +116,24 @@ class Experiment(Declaration):
     def _spec(self, genotype: Genotype, dataset: str, rate: float, seed: int) -> TrialSpec:
         trained_on, recipe = describe(self.stand_in(dataset)), self.recipe.of(dataset)
         check_image(trained_on.size, trained_on.stem_stride, auxiliary=recipe.auxiliary > 0)
+        version = 0
         if recipe.statistics != "own":
-            recipe = replace(recipe, statistics=self.stand_in(recipe.statistics))
-            trained_on.normalised_by(recipe.statistics)
-        return TrialSpec(
-            genotype=genotype,
-            dataset=trained_on.name,
-            preprocessing=trained_on.preprocessing,
-            network=replace(self.network, stem_stride=trained_on.stem_stride),
-            recipe=recipe,
-            learning_rate=rate,
-            seed=seed,
-            precision=self.precision,
+            statistics = describe(self.stand_in(recipe.statistics))
+            trained_on.normalised_by(statistics.name)
+            recipe = replace(recipe, statistics=statistics.name)
+            version = statistics.preprocessing
+        return canonical_trial(
+            TrialSpec(
+                genotype=genotype,
+                dataset=trained_on.name,
+                preprocessing=trained_on.preprocessing,
+                network=replace(self.network, stem_stride=trained_on.stem_stride),
+                recipe=recipe,
+                learning_rate=rate,
+                seed=seed,
+                precision=self.precision,
+                statistics_preprocessing=version,
+            )
         )
 
 

@@ -16,6 +16,7 @@ from orchestrator.fields import STRICT, Axis, one_of
 from results_schema.errors import SpecError
 from results_schema.surface import KINDS, NORMALISATIONS, PRECISIONS, SPLITS, SurfaceSpec
 from results_schema.trial import TrialSpec
+from workers.identity import canonical_surface
 
 MAX_SURFACES = 100_000
 
@@ -146,7 +147,7 @@ class Landscape(BaseModel):
         for kind, wanted, index, trial in asked:
             for epoch in wanted.epochs_of(trial):
                 for settings in wanted.settings(index):
-                    surface = SurfaceSpec(trial, epoch, kind, **settings)
+                    surface = canonical_surface(SurfaceSpec(trial, epoch, kind, **settings))
                     found[surface.surface_id] = surface
         return list(found.values())
 

@@ -14,7 +14,7 @@ from orchestrator.experiment import Experiment, Member
 from results_schema import layout
 from results_schema.store import Store
 from results_schema.surface import SurfaceSpec
-from results_schema.trial import TrialSpec
+from results_schema.trial import RECIPE_VERSION, TrialSpec, recipe_version
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,11 @@ class Plan:
             and (not self.alone or not surface.epoch or surface.trial.trial_id in self.ended)
             and (not self.only or name.startswith(tuple(self.only)))
         ]
+
+    @property
+    def earlier(self) -> int:
+        """Number of ended trials whose ids have an earlier format, so that none is reused."""
+        return sum(recipe_version(trial_id) < RECIPE_VERSION for trial_id in self.ended)
 
     @property
     def points(self) -> int:

@@ -55,6 +55,12 @@ def describe(plan: Plan, console: Console, speeds: Speeds = GUESSED) -> None:
         f"{trials - owed} of {trials} trials are reused, {owed} owed: {plan.epochs} epochs",
         highlight=False,
     )
+    if plan.earlier:
+        console.print(
+            f"{plan.earlier} ended trials of the store have ids of an earlier format: readable, "
+            "but not reused",
+            highlight=False,
+        )
     if plan.wanted:
         left = len(plan.unmeasured)
         console.print(
@@ -94,6 +100,7 @@ def _as_json(plan: Plan, speeds: Speeds) -> dict[str, Any]:
         },
         "owed": [spec.trial_id for spec in plan.owed],
         "ended": sorted(trial_id for trial_id in plan.trials if trial_id in plan.ended),
+        "earlier_ids": plan.earlier,
         "epochs": plan.epochs,
         "surfaces": {
             name: [surface.surface_id for surface in surfaces]

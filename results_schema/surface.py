@@ -1,13 +1,13 @@
 """What a surface is: one landscape of one trained network, named by its content (Section 4.2).
 
-As with a trial, the id hashes every choice that changes the numbers and nothing else, and a field
-at its `absent` value is left out of the hashed JSON.
+As with a trial, the id hashes every choice that changes the numbers and nothing else, a field at
+its `absent` value is left out of the hashed JSON, and a field without effect is set to its default.
 """
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any
 
@@ -20,7 +20,7 @@ from results_schema.canonical import (
     parse,
 )
 from results_schema.errors import SpecError
-from results_schema.trial import TrialSpec
+from results_schema.trial import CANONICAL_SINCE, TrialSpec
 
 LANDSCAPE_VERSION = 1
 """Counts changes of the measurements that no field of `SurfaceSpec` expresses."""
@@ -55,6 +55,9 @@ class SurfaceSpec:
         auxiliary: Whether the auxiliary head's loss counts, as in training; in a gradient variance.
         by_parameter: Whether each parameter's variance is kept too; of a gradient variance.
         version: `LANDSCAPE_VERSION` when the surface was named.
+
+    Fields without effect are set to their defaults: the seed of a subset of all images; extent,
+    pair and normalisation at the centre alone, and for other kinds than curvature the seed too.
     """
 
     trial: TrialSpec
@@ -106,6 +109,18 @@ class SurfaceSpec:
             raise SpecError("only a gradient variance is told by parameter", fix="leave it out")
         if self.kind == "curvature" and (self.rows, self.columns) != (1, 1):
             raise SpecError("curvature is measured at the centre alone", fix="leave the grid out")
+        if self.trial.recipe.version >= CANONICAL_SINCE:
+            self._drop_inert_fields()
+
+    def _drop_inert_fields(self) -> None:
+        inert = [] if self.subset else ["subset_seed"]
+        if (self.rows, self.columns) == (1, 1):
+            # No point lies along the directions; curvature draws its own vectors from the seed.
+            inert += ["extent", "pair", "normalisation"]
+            inert += [] if self.kind == "curvature" else ["seed"]
+        for known in fields(self):
+            if known.name in inert:
+                object.__setattr__(self, known.name, known.default)
 
     @cached_property
     def surface_id(self) -> str:

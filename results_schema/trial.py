@@ -2,14 +2,17 @@
 
 `trial_id` hashes every choice that changes the numbers and nothing else: no label, no device, no
 time. Two experiments that name the same trial share it. A field whose metadata has `absent` is
-left out of the hashed JSON at that value, so that a field added later keeps all older ids.
+left out of the hashed JSON at that value, so that a field added later keeps all older ids. A field
+that has no effect under the others is set to its default when the spec is made, so that equal
+numbers have equal ids; `workers.identity` does so where the data set or the cells decide.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -25,8 +28,11 @@ from results_schema.canonical import (
 from results_schema.errors import SpecError
 from results_schema.genotype import Genotype
 
-RECIPE_VERSION = 1
+RECIPE_VERSION = 2
 """Counts changes of the training algorithm that no field of `Recipe` expresses."""
+CANONICAL_SINCE = 2
+"""Recipe version from which specs are canonical and ids name their version: older specs are kept
+as they were written, so that they give the ids under which their results are stored."""
 
 PRECISIONS = ("fp32", "tf32", "bf16")
 MOST_CELLS = 1000
@@ -81,7 +87,8 @@ class Recipe:
             code does under torch 1.1 or newer; "constant": lr.
         grad_clip: Largest global gradient norm; from the published code, not in the paper.
         cutout: Side in pixels of the square that is blanked in each training image after it was
-            normalised, centred anywhere in the image and cut at its border; 0 for none.
+            normalised, centred anywhere in the image and cut at its border; 0 for none. The
+            published code takes even sides alone: it blanks side − 1 pixels for an odd one.
         auxiliary: Weight of the auxiliary head's loss; 0 for no such head.
         drop_path: Probability p of dropping an edge's output, per sample; the identity is never
             dropped.
@@ -90,6 +97,9 @@ class Recipe:
             the named one. The published code used CIFAR-10's for CIFAR-100 until February 2020.
         evaluation_batch: Test images at a time; moves the test loss by rounding alone.
         version: `RECIPE_VERSION` when the trial was named.
+
+    Fields without effect are set to their defaults: the growth of a drop path of 0, a drop path
+    that grows from 0 and the shape of a schedule over a single epoch, what decays by 0.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid", "strict": True}
@@ -124,6 +134,18 @@ class Recipe:
         check_dataset("statistics", self.statistics)
         check_int(self, "evaluation_batch", 1)
         check_int(self, "version", 1)
+        if self.version >= CANONICAL_SINCE:
+            self._drop_inert_fields()
+
+    def _drop_inert_fields(self) -> None:
+        if self.epochs == 1 and self.drop_path_growth == "linear":
+            object.__setattr__(self, "drop_path", 0.0)
+        if not self.drop_path:
+            object.__setattr__(self, "drop_path_growth", "linear")
+        if self.epochs == 1 and self.schedule == "constant":
+            object.__setattr__(self, "schedule", "cosine")
+        if not self.weight_decay:
+            object.__setattr__(self, "decayed", "all")
 
 
 @dataclass(frozen=True)
@@ -139,6 +161,10 @@ class TrialSpec:
         learning_rate: At the first epoch.
         seed: Of every draw: initial weights, order of images, augmentation.
         precision: Of the arithmetic; a worker that lacks it fails.
+        statistics_preprocessing: Version of the data set whose statistics normalise the images, if
+            the recipe names one; 0 where they are the data set's own.
+
+    Statistics that name the trial's own data set become "own".
     """
 
     genotype: Genotype
@@ -149,6 +175,7 @@ class TrialSpec:
     learning_rate: float
     seed: int
     precision: str = "fp32"
+    statistics_preprocessing: int = field(default=0, metadata={"absent": 0})
 
     def __post_init__(self) -> None:
         check_dataset("data set", self.dataset)
@@ -156,13 +183,39 @@ class TrialSpec:
         check_float(self, "learning_rate", above=0)
         check_int(self, "seed", 0, most=2**63 - 1)
         check_choice(self, "precision", PRECISIONS)
+        check_int(self, "statistics_preprocessing", 0)
+        if self.recipe.version >= CANONICAL_SINCE:
+            self._settle_statistics()
+
+    def _settle_statistics(self) -> None:
+        if self.recipe.statistics == self.dataset:
+            object.__setattr__(self, "recipe", replace(self.recipe, statistics="own"))
+            object.__setattr__(self, "statistics_preprocessing", 0)
+        named = self.recipe.statistics != "own"
+        if named != (self.statistics_preprocessing > 0):
+            raise SpecError(
+                f"statistics_preprocessing is {self.statistics_preprocessing} with statistics "
+                f"{self.recipe.statistics!r}",
+                fix="give the preprocessing version of the data set that statistics names"
+                if named
+                else "leave it out",
+            )
 
     @cached_property
     def trial_id(self) -> str:
-        """`<dataset>-w<width>d<depth>-lr<lr>-s<seed>-<10 hex digits of the content's SHA-256>`."""
+        """The trial's name, by which the store's files are called.
+
+        `<dataset>-w<width>d<depth>-lr<lr>-s<seed>-r<recipe version>-<digest>`, the digest being the
+        first 10 hexadecimal digits of the SHA-256 of `to_json`. Ids of recipe version 1 lack the
+        version, and their width and depth count dead nodes.
+        """
         digest = hashlib.sha256(self.to_json().encode()).hexdigest()[:10]
-        shape = f"w{self.genotype.width:g}d{self.genotype.depth}"
-        return f"{self.dataset}-{shape}-lr{self.learning_rate:g}-s{self.seed}-{digest}"
+        cell, version = self.genotype.normal, ""
+        width, depth = cell.width_all_nodes, cell.depth_all_nodes
+        if self.recipe.version >= CANONICAL_SINCE:
+            width, depth, version = cell.width, cell.depth, f"-r{self.recipe.version}"
+        start = f"{self.dataset}-w{width:g}d{depth}-lr{self.learning_rate:g}-s{self.seed}"
+        return f"{start}{version}-{digest}"
 
     def to_json(self) -> str:
         """Canonical JSON: sorted keys, no spaces, fields at their absent value left out."""
@@ -193,3 +246,9 @@ class TrialSpec:
         if "genotype" in parts:
             parts["genotype"] = Genotype.from_json(parts["genotype"])
         return build(cls, parts)
+
+
+def recipe_version(trial_id: str) -> int:
+    """Return the recipe version that a trial's id names."""
+    named = re.search(r"-r([1-9][0-9]*)-[0-9a-f]{10}$", trial_id)
+    return int(named[1]) if named else 1

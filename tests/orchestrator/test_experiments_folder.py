@@ -1,5 +1,6 @@
 """The experiments that the project ships: that they load, and that their trials keep their ids."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,19 @@ PAPER13 = {
 
 # An id that changes disowns every trial that was trained under it.
 FIG9_IDS = {
+    (None, "DARTS", 0): "cifar10-w3.5d3-lr0.025-s0-r2-c8461bf23c",
+    (None, "DARTS", 1): "cifar10-w2d4-lr0.025-s0-r2-a5153d3cf9",
+    (None, "DARTS", 13): "cifar10-w3.5d3-lr0.025-s0-r2-4ab5e6b678",
+    (None, "ENAS", 0): "cifar10-w5d2-lr0.025-s0-r2-fbd9bd2fa9",
+    (None, "AmoebaNet", 0): "cifar10-w4d4-lr0.025-s0-r2-60c9650770",
+    (None, "NASNet", 13): "cifar10-w3.5d3-lr0.025-s0-r2-8146677c90",
+    ("laptop", "DARTS", 0): "digits-w3.5d3-lr0.025-s0-r2-1838c4bd73",
+    ("laptop", "DARTS", 1): "digits-w2d4-lr0.025-s0-r2-01a6dc5040",
+    ("laptop", "ENAS", 0): "digits-w5d2-lr0.025-s0-r2-e26be6bc5f",
+    ("laptop", "AmoebaNet", 0): "digits-w4d4-lr0.025-s0-r2-41f2a786de",
+    ("laptop", "NASNet", 13): "digits-w3.5d3-lr0.025-s0-r2-b671b92f25",
+}
+EARLIER_FIG9_IDS = {
     (None, "DARTS", 0): "cifar10-w3.5d3-lr0.025-s0-43a3568f4d",
     (None, "DARTS", 1): "cifar10-w2d4-lr0.025-s0-0b45dd4aa4",
     (None, "DARTS", 13): "cifar10-w3.5d3-lr0.025-s0-a26c169e1f",
@@ -34,6 +48,7 @@ FIG9_IDS = {
     ("laptop", "AmoebaNet", 0): "digits-w4d4-lr0.025-s0-4cb0213d8b",
     ("laptop", "NASNet", 13): "digits-w3.5d3-lr0.025-s0-738dfe8640",
 }
+"""Ids of the same trials in recipe version 1, under which older stores hold them."""
 
 
 def load(name: str, profile: str | None = None) -> Experiment:
@@ -105,11 +120,16 @@ def test_trials_of_a_profile_never_mix_with_the_full_ones():
 
 def test_trials_keep_their_ids():
     found = {
-        (profile, member.base, member.index): member.spec.trial_id
+        (profile, member.base, member.index): member.spec
         for profile in (None, "laptop")
         for member in load("fig9", profile).members()
     }
-    assert {place: found[place] for place in FIG9_IDS} == FIG9_IDS
+    assert {place: found[place].trial_id for place in FIG9_IDS} == FIG9_IDS
+    earlier = {
+        place: replace(spec, recipe=replace(spec.recipe, version=1)).trial_id
+        for place, spec in found.items()
+    }
+    assert {place: earlier[place] for place in EARLIER_FIG9_IDS} == EARLIER_FIG9_IDS
 
 
 TRIALS_AND_SURFACES = {

@@ -50,6 +50,16 @@ def test_variance_and_curvature_take_a_subset_unless_told(load):
     assert {(s.rows, s.columns, s.subset, s.by_parameter) for s in whole} == {(3, 5, 0, True)}
 
 
+def test_a_subset_as_large_as_the_split_is_the_whole_and_has_no_seed(load):
+    kinds = "{contour: {subset: %d, subset_seed: 3}, curvature: {subset: 9999, subset_seed: 1}}"
+    contour, curvature = load(kinds % 10_000).surfaces()[:2]
+    assert (contour.subset, contour.subset_seed) == (0, 0)
+    assert (curvature.subset, curvature.subset_seed) == (9999, 1)
+    assert contour in load("{contour: {}}").surfaces()
+    centre = "{contour: {grid: 1, pairs: 3, seed: 4, extent: 0.5}}"
+    assert len(load(centre).surfaces()) == 5, "no pair of directions changes the centre"
+
+
 def test_epochs_pairs_indices_and_extents_choose(load):
     surfaces = load(
         "{contour: {epochs: [0, 300, last], pairs: 2, indices: [0, 3], extents: {C3: 0.2}}}"

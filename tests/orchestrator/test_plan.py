@@ -1,6 +1,7 @@
 """What is owed, what is shared and what is reused."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from calls import calls
 from rich.console import Console
 
 from orchestrator.experiment import load_experiment
-from orchestrator.plan import make_plan
+from orchestrator.plan import Plan, make_plan
 from orchestrator.plan_view import describe
 from orchestrator.record import member_rows
 from results_schema import layout, tables, trial
@@ -41,6 +42,29 @@ def test_ended_trials_are_reused_whoever_trained_them_and_failed_ones_are_owed(t
     assert len(plan.owed) == 55
     assert plan.owed[0] == second.spec
     assert plan.failed == {second.spec.trial_id}
+
+
+def test_a_plan_counts_trials_with_ids_of_an_earlier_format_by_their_names(tmp_path):
+    store = open_store(tmp_path / "results")
+    experiment = load_experiment(EXPERIMENTS / "fig9.yaml", profile="laptop")
+    first, *others = [member.spec for member in experiment.members()]
+    earlier = [replace(spec, recipe=replace(spec.recipe, version=1)) for spec in others[:3]]
+    for spec in (first, *earlier):
+        # Nothing is read: the names are enough.
+        store.put(layout.trial(spec.trial_id), b"")
+    assert (
+        said(make_plan([experiment], store)).count("\n3 ended trials of the store have ids of") == 1
+    )
+    store = open_store(tmp_path / "new")
+    store.put(layout.trial(first.trial_id), b"")
+    assert "earlier" not in said(make_plan([experiment], store))
+
+
+def said(plan: Plan) -> str:
+    """What a user is shown of a plan."""
+    shown = io.StringIO()
+    describe(plan, Console(file=shown, width=200))
+    return shown.getvalue()
 
 
 def test_member_rows_fit_their_table():

@@ -1,5 +1,6 @@
 """The paper's recipes, and what an experiment makes of them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from orchestrator.experiment import Experiment, load_experiment
 from results_schema.errors import ConfigError, SpecError
 from results_schema.trial import NetworkSpec, Recipe
+from workers.data.catalog import DATASETS
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 
@@ -65,6 +67,31 @@ def test_statistics_of_another_data_set_follow_its_stand_in(tmp_path):
     asked = "{statistics: cifar10}"
     assert spec(load(tmp_path, asked, "cifar100")).recipe.statistics == "cifar10"
     assert spec(load(tmp_path, asked, "cifar100", profile=laptop)).recipe.statistics == "digits"
+
+
+def test_a_trial_names_the_version_of_another_data_sets_statistics(tmp_path, monkeypatch):
+    asked = "{statistics: cifar10}"
+    before = spec(load(tmp_path, asked, "cifar100"))
+    changed = replace(DATASETS["cifar10"], preprocessing=2)
+    monkeypatch.setitem(DATASETS, "cifar10", changed)
+    after = spec(load(tmp_path, asked, "cifar100"))
+    assert (before.statistics_preprocessing, after.statistics_preprocessing) == (1, 2)
+    assert before.trial_id != after.trial_id
+    assert spec(load(tmp_path, "{}", "cifar100")).statistics_preprocessing == 0
+
+
+@pytest.mark.parametrize(
+    ("recipe", "same"),
+    [
+        ("{statistics: cifar10}", "{}"),
+        ("{drop_path_growth: constant}", "{}"),
+        ("{batch_size: 60000}", "{batch_size: 50000}"),
+        ("{evaluation_batch: 20000}", "{evaluation_batch: 10000}"),
+        ("{cutout: 64}", "{cutout: 63}"),
+    ],
+)
+def test_a_field_without_effect_names_no_other_trial(tmp_path, recipe, same):
+    assert spec(load(tmp_path, recipe)).trial_id == spec(load(tmp_path, same)).trial_id
 
 
 def test_statistics_of_other_channels_are_refused(tmp_path):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from results_schema.canonical import build
 from results_schema.errors import SpecError
 from results_schema.genotype import OPERATIONS, Cell, Edge, Genotype
-from results_schema.trial import NetworkSpec, Recipe, TrialSpec
+from results_schema.trial import RECIPE_VERSION, NetworkSpec, Recipe, TrialSpec, recipe_version
 
 NORMAL = Cell.from_pairs(
     [("sep_conv_3x3", 0), ("sep_conv_3x3", 1), ("dil_conv_3x3", 2), ("skip_connect", 0)], [2, 3]
@@ -35,22 +35,45 @@ CELLS = (
     '[["avg_pool_3x3",2],["avg_pool_3x3",2],["avg_pool_3x3",2]]]}}'
 )
 GOLDEN = {
+    "cifar10-w1.5d3-lr0.025-s0-r2-99fe8b0f8d": (
+        f'{{"dataset":"cifar10","genotype":{CELLS},"learning_rate":0.025,'
+        '"network":{"cells":20,"channels":36},"precision":"fp32","preprocessing":1,'
+        '"recipe":{"batch_size":80,"epochs":600,"grad_clip":5.0,"momentum":0.9,"version":2,'
+        '"weight_decay":0.0003},"seed":0}'
+    ),
+    "digits-w1.5d3-lr1e-05-s7-r2-be3ff40410": (
+        f'{{"dataset":"digits","genotype":{CELLS},"learning_rate":1e-05,'
+        '"network":{"cells":5,"channels":8},"precision":"fp32","preprocessing":3,'
+        '"recipe":{"batch_size":64,"epochs":12,"grad_clip":1.0,"momentum":0.0,"version":2,'
+        '"weight_decay":0.0},"seed":7}'
+    ),
+    "cifar100-w1.5d3-lr0.025-s0-r2-2e92963a83": (
+        f'{{"dataset":"cifar100","genotype":{CELLS},"learning_rate":0.025,'
+        '"network":{"cells":20,"channels":36},"precision":"bf16","preprocessing":1,'
+        '"recipe":{"auxiliary":0.4,"batch_size":80,"cutout":16,"drop_path":0.2,'
+        '"drop_path_growth":"constant","epochs":600,"grad_clip":5.0,"momentum":0.9,'
+        '"statistics":"cifar10","version":2,"weight_decay":0.0003},"seed":0,'
+        '"statistics_preprocessing":1}'
+    ),
+}
+EARLIER = {
     "cifar10-w1.5d3-lr0.025-s0-469aece1ab": (
         f'{{"dataset":"cifar10","genotype":{CELLS},"learning_rate":0.025,'
         '"network":{"cells":20,"channels":36},"precision":"fp32","preprocessing":1,'
         '"recipe":{"batch_size":80,"epochs":600,"grad_clip":5.0,"momentum":0.9,"version":1,'
         '"weight_decay":0.0003},"seed":0}'
     ),
-    "digits-w1.5d3-lr1e-05-s7-be3ff40410": (
-        f'{{"dataset":"digits","genotype":{CELLS},"learning_rate":1e-05,'
-        '"network":{"cells":5,"channels":8},"precision":"fp32","preprocessing":3,'
-        '"recipe":{"batch_size":64,"epochs":12,"grad_clip":1.0,"momentum":0.0,"version":2,'
-        '"weight_decay":0.0},"seed":7}'
+    "cifar10-w1.5d3-lr0.025-s0-24252197d2": (
+        f'{{"dataset":"cifar10","genotype":{CELLS},"learning_rate":0.025,'
+        '"network":{"cells":20,"channels":36},"precision":"fp32","preprocessing":1,'
+        '"recipe":{"batch_size":80,"drop_path_growth":"constant","epochs":600,"grad_clip":5.0,'
+        '"momentum":0.9,"statistics":"cifar10","version":1,"weight_decay":0.0003},"seed":0}'
     ),
 }
+"""Ids of recipe version 1, whose fields without effect count."""
 
 
-@pytest.mark.parametrize(("trial_id", "text"), GOLDEN.items())
+@pytest.mark.parametrize(("trial_id", "text"), (GOLDEN | EARLIER).items())
 def test_golden_ids(trial_id: str, text: str):
     spec = TrialSpec.from_json(text)
     assert (spec.trial_id, spec.to_json()) == (trial_id, text), (
@@ -58,6 +81,16 @@ def test_golden_ids(trial_id: str, text: str):
         "be trained anew. Give a new field a frozen `absent` value in its metadata; count a change "
         "of the algorithm in RECIPE_VERSION. Never edit this test to make it pass."
     )
+
+
+@pytest.mark.parametrize("trial_id", GOLDEN | EARLIER)
+def test_an_id_names_the_version_of_its_recipe(trial_id: str):
+    assert recipe_version(trial_id) == (2 if trial_id in GOLDEN else 1)
+
+
+def test_the_version_of_the_recipe_is_the_last_part_but_one():
+    spec = replace(SPEC, dataset="a_r7", learning_rate=1e-5)
+    assert recipe_version(spec.trial_id) == RECIPE_VERSION
 
 
 def test_the_defaults_are_the_papers_on_cifar():
@@ -82,11 +115,11 @@ def test_both_zeros_are_one_trial():
         replace(SPEC, network=NetworkSpec(cells=8)),
         replace(SPEC, network=NetworkSpec(channels=16)),
         replace(SPEC, recipe=Recipe(epochs=601)),
-        replace(SPEC, recipe=Recipe(version=2)),
+        replace(SPEC, recipe=Recipe(version=RECIPE_VERSION + 1)),
         replace(SPEC, recipe=Recipe(schedule="constant")),
         replace(SPEC, recipe=Recipe(decayed="weights")),
-        replace(SPEC, recipe=Recipe(drop_path_growth="constant")),
-        replace(SPEC, recipe=Recipe(statistics="cifar10")),
+        replace(SPEC, recipe=Recipe(drop_path=0.2)),
+        replace(SPEC, recipe=Recipe(statistics="cifar100"), statistics_preprocessing=1),
         replace(SPEC, recipe=Recipe(evaluation_batch=40)),
         replace(SPEC, learning_rate=math.nextafter(0.025, 1)),
         replace(SPEC, seed=1),
@@ -94,6 +127,55 @@ def test_both_zeros_are_one_trial():
 )
 def test_every_choice_makes_another_trial(other: TrialSpec):
     assert other.trial_id != SPEC.trial_id
+
+
+def test_the_version_of_named_statistics_makes_another_trial():
+    one, two = (
+        replace(SPEC, recipe=Recipe(statistics="cifar100"), statistics_preprocessing=version)
+        for version in (1, 2)
+    )
+    assert one.trial_id != two.trial_id
+
+
+@pytest.mark.parametrize(("statistics", "version"), [("cifar100", 0), ("own", 1)])
+def test_named_statistics_and_their_version_come_together(statistics: str, version: int):
+    with pytest.raises(SpecError, match="statistics_preprocessing is"):
+        replace(SPEC, recipe=Recipe(statistics=statistics), statistics_preprocessing=version)
+
+
+@pytest.mark.parametrize(
+    ("inert", "same"),
+    [
+        ({"drop_path_growth": "constant"}, {}),
+        ({"epochs": 1, "drop_path": 0.2}, {"epochs": 1}),
+        ({"epochs": 1, "schedule": "constant"}, {"epochs": 1}),
+        ({"weight_decay": 0, "decayed": "weights"}, {"weight_decay": 0}),
+        ({"statistics": "cifar10"}, {}),
+    ],
+    ids=lambda fields: "+".join(fields),
+)
+def test_a_field_without_effect_makes_no_other_trial(inert: dict[str, Any], same: dict[str, Any]):
+    version = 1 if "statistics" in inert else 0
+    with_it = replace(SPEC, recipe=Recipe(**inert), statistics_preprocessing=version)
+    assert with_it == replace(SPEC, recipe=Recipe(**same))
+    assert with_it.trial_id == replace(SPEC, recipe=Recipe(**same)).trial_id
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"drop_path": 0.2}, {"drop_path": 0.2, "drop_path_growth": "constant"}),
+        (
+            {"drop_path": 0.2, "drop_path_growth": "constant", "epochs": 1},
+            {"epochs": 1},
+        ),
+        ({"epochs": 1, "schedule": "cosine_shifted"}, {"epochs": 1}),
+        ({"decayed": "weights"}, {}),
+    ],
+)
+def test_a_field_with_effect_stays(one: dict[str, Any], other: dict[str, Any]):
+    ids = [replace(SPEC, recipe=Recipe(**fields)).trial_id for fields in (one, other)]
+    assert ids[0] != ids[1]
 
 
 @dataclass(frozen=True)

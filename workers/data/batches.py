@@ -78,19 +78,19 @@ def _of_bytes(statistic: tuple[float, ...], device: torch.device) -> Tensor:
 
 
 def cut_out(images: Tensor, centres: Tensor, side: int) -> Tensor:
-    """Blanks a square in each image, cut at the border; 0 is the mean colour after normalising.
+    """Blank a square in each image, cut at the border; 0 is the mean colour after normalising.
 
     Args:
         images: [N, C, H, W].
-        centres: Row and column of each square's centre, [N, 2]; it reaches from side // 2 pixels
-            before it to side // 2 − 1 behind it.
-        side: In pixels.
+        centres: Row and column of each square's centre, [N, 2]. An even side reaches one pixel
+            further before the centre than behind it, as in the published code.
+        side: In pixels, at least 1.
     """
+    first = centres - side // 2
     inside = [
-        (torch.arange(size, device=images.device) - centres[:, axis, None] + side // 2)
-        .div(2 * (side // 2), rounding_mode="floor")
-        .eq(0)
+        (along >= first[:, axis, None]) & (along < first[:, axis, None] + side)
         for axis, size in enumerate(images.shape[2:])
+        for along in [torch.arange(size, device=images.device)]
     ]  # whether each row, and each column, is in the square: [N, H], [N, W]
     square = inside[0][:, None, :, None] & inside[1][:, None, None, :]
     return images.masked_fill(square, 0)

@@ -184,11 +184,15 @@ def check_versions(spec: TrialSpec) -> None:
     Raises:
         SpecError: It does not.
     """
-    current = describe(spec.dataset).preprocessing
-    for name, asked, ours in (
+    current, statistics = describe(spec.dataset).preprocessing, spec.recipe.statistics
+    versions = [
         ("recipe version", spec.recipe.version, RECIPE_VERSION),
         (f"preprocessing of {spec.dataset}", spec.preprocessing, current),
-    ):
+    ]
+    if statistics != "own":
+        current = describe(statistics).preprocessing
+        versions.append((f"preprocessing of {statistics}", spec.statistics_preprocessing, current))
+    for name, asked, ours in versions:
         if asked != ours:
             raise SpecError(
                 f"the {name} is {asked}, and this release's is {ours}",

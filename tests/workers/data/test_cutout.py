@@ -1,5 +1,6 @@
 """Cutout against the plainest statement of it, and the distribution of its centres."""
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,21 +12,28 @@ from workers.data.images import Data, Images
 
 def naive(image: torch.Tensor, row: int, column: int, side: int) -> torch.Tensor:
     """One image, its square found by clamping the four borders."""
-    image, half = image.clone(), side // 2
+    image, before = image.clone(), side // 2
     height, width = image.shape[1:]
-    top, bottom = max(row - half, 0), min(row + half, height)
-    left, right = max(column - half, 0), min(column + half, width)
+    top, bottom = max(row - before, 0), min(row - before + side, height)
+    left, right = max(column - before, 0), min(column - before + side, width)
     image[:, top:bottom, left:right] = 0
     return image
 
 
-@given(st.integers(2, 40), st.integers(0, 2**31))
+@given(st.integers(1, 40), st.integers(0, 2**31))
 def test_each_image_loses_its_own_square(side, seed):
     draws = torch.Generator().manual_seed(seed)
     images = torch.rand(5, 3, 12, 12, generator=draws) + 1
     centres = torch.randint(12, (5, 2), generator=draws)
     expected = [naive(i, int(c[0]), int(c[1]), side) for i, c in zip(images, centres, strict=True)]
     assert torch.equal(cut_out(images, centres, side), torch.stack(expected))
+
+
+@pytest.mark.parametrize("side", range(1, 9))
+def test_a_square_away_from_the_border_has_the_side_that_was_asked_for(side):
+    blank = cut_out(torch.ones(1, 1, 12, 12), torch.tensor([[5, 6]]), side)[0, 0] == 0
+    assert blank.any(0).sum() == blank.any(1).sum() == side
+    assert blank.sum() == side**2
 
 
 def epoch_of(cutout: int, count: int = 20_000, epoch: int = 1) -> torch.Tensor:

@@ -42,6 +42,13 @@ def test_an_error_is_recorded_and_forgotten_once_the_trial_ends(
         ({"dataset": "mnist"}, "unknown data set 'mnist'"),
         ({"preprocessing": 7}, "preprocessing of digits is 7, and this release's is 1"),
         ({"recipe": replace(small_spec().recipe, version=9)}, "recipe version is 9"),
+        (
+            {
+                "recipe": replace(small_spec().recipe, statistics="digits_32"),
+                "statistics_preprocessing": 7,
+            },
+            "preprocessing of digits_32 is 7, and this release's is 1",
+        ),
     ],
 )
 def test_what_this_release_cannot_train_is_said(
