@@ -29,7 +29,14 @@ def _read_grid(value: Any) -> tuple[int, int]:
     sides = value if isinstance(value, list | tuple) else [value, value]
     if len(sides) != 2 or not all(type(side) is int and 1 <= side <= 1001 for side in sides):
         raise SpecError(
-            f"{show(value)} is no grid", fix="write a number of points a side, or [rows, columns]"
+            f"{show(value)} is no grid",
+            fix="write an odd number of points a side, or [rows, columns]",
+        )
+    if any(side % 2 == 0 for side in sides):
+        odd = [min(side | 1, 1001) for side in sides]
+        raise SpecError(
+            f"a grid of {show(value)} has no point at the centre, where the trained network is",
+            fix=f"use odd sides, such as {odd if isinstance(value, list | tuple) else odd[0]}",
         )
     return sides[0], sides[1]
 

@@ -42,8 +42,8 @@ class SurfaceSpec:
         kind: "contour", mean loss and accuracy; "gradient_variance", these and the variance of the
             gradient over instances; "curvature", ends of the Hessian's spectrum and its trace at
             the centre.
-        rows: Number of alphas; 1 for curvature.
-        columns: Number of betas; 1 for curvature.
+        rows: Number of alphas, odd, so that one is 0; 1 for curvature.
+        columns: Number of betas, odd; 1 for curvature.
         extent: The grid covers [−extent, extent] in alpha and in beta.
         seed: Of the directions, or of curvature's random vectors.
         pair: Which pair of the seed's directions, from 0.
@@ -82,6 +82,12 @@ class SurfaceSpec:
         check_choice(self, "kind", KINDS)
         check_int(self, "rows", 1, 1001)
         check_int(self, "columns", 1, 1001)
+        for name in ("rows", "columns"):
+            if (side := getattr(self, name)) % 2 == 0:
+                raise SpecError(
+                    f"{name} is {side}, and an even side has no point at the centre",
+                    fix=f"use an odd number, such as {side + 1 if side < 1001 else side - 1}",
+                )
         check_float(self, "extent", above=0)
         check_int(self, "seed", 0)
         check_int(self, "pair", 0)

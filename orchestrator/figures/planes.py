@@ -63,7 +63,10 @@ def assemble(
     high, wide = shape or (1 + max(side) for side in zip(*there, strict=True))
     rows: set[int] = set()
     columns: set[int] = set()
-    for _, level in groupby(Grid(high, wide).points(), key=lambda point: point.level):
+    if len(there) == high * wide:
+        # An earlier release measured grids of even sides too, which have no levels.
+        return _part(points, names, set(range(high)), set(range(wide)))
+    for _, level in groupby(Grid(high | 1, wide | 1).points(), key=lambda point: point.level):
         places = [(point.row, point.column) for point in level]
         if not there.issuperset(places):
             break

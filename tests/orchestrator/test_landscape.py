@@ -90,12 +90,23 @@ def test_a_profile_changes_kinds_that_the_experiment_wants_alone(load):
     assert {s.rows for s in load("{contour: {}}", profile, option).surfaces()} == {7}
 
 
+def test_an_even_grid_is_refused_wherever_it_comes_from(load):
+    told = "landscape.contour.grid: a grid of 8 has no point at the centre"
+    with pytest.raises(ConfigError, match=f"^small.yaml:2: {told}"):
+        load("{contour: {}}", "{contour: {grid: 8}}")
+    with pytest.raises(ConfigError, match=f"^--set landscape.contour.grid=8: {told}"):
+        load("{contour: {}}", overrides=["landscape.contour.grid=8"])
+
+
 @pytest.mark.parametrize(
     ("landscape", "told"),
     [
         ("{contours: {}}", "did you mean contour"),
         ("{contour: {grid: 0}}", "x.yaml:5: landscape.contour.grid: 0 is no grid"),
         ("{contour: {grid: [1, 2, 3]}}", "[1, 2, 3] is no grid"),
+        ("{contour: {grid: 50}}", "a grid of 50 has no point at the centre"),
+        ("{contour: {grid: 50}}", "use odd sides, such as 51"),
+        ("{gradient_variance: {grid: [21, 10]}}", "use odd sides, such as [21, 11]"),
         ("{contour: {extent: 0}}", "landscape.contour.extent is 0"),
         ("{contour: {extents: {C3: -1.0}}}", "landscape.contour.extents"),
         ("{contour: {extents: {D3: 1.0}}}", "'D3' is no cell of a figure\n  write base, C1"),

@@ -123,6 +123,8 @@ def test_a_surface_of_an_earlier_trial_keeps_its_fields_and_its_id():
         ({"epoch": 4}, "epoch is 4, and the trial has 3\n  use 0 to 3"),
         ({"kind": "pie"}, "use one of contour, gradient_variance, curvature"),
         ({"rows": 0}, "rows is 0"),
+        ({"rows": 50}, "rows is 50, and an even side has no point at the centre\n  use an odd"),
+        ({"columns": 2}, "columns is 2, and an even side"),
         ({"extent": math.inf}, "extent is inf"),
         ({"precision": "fp8"}, "use one of fp32, fp64, bf16"),
         ({"kind": "gradient_variance", "precision": "bf16"}, "only a contour"),

@@ -36,13 +36,13 @@ class Grid:
     """Evenly spaced points over [−x, x] × [−y, y].
 
     Attributes:
-        rows: Number of alphas; an odd number includes 0, and one alone is 0.
+        rows: Number of alphas, odd, so that the middle one is 0.
         columns: Number of betas, likewise.
         alpha_extent: x.
         beta_extent: y.
 
     Raises:
-        SpecError: There is no point, or an extent is not a positive number.
+        SpecError: There is no point, or none at the centre, or an extent is not a positive number.
     """
 
     rows: int
@@ -54,6 +54,11 @@ class Grid:
         for name, number in (("rows", self.rows), ("columns", self.columns)):
             if number < 1:
                 raise SpecError(f"a grid with {name} = {number}", fix="use at least 1")
+            if number % 2 == 0:
+                raise SpecError(
+                    f"a grid with {name} = {number} has no point at the centre",
+                    fix="use an odd number",
+                )
         for name in ("alpha_extent", "beta_extent"):
             extent = getattr(self, name)
             if not 0 < extent < math.inf:
@@ -72,9 +77,9 @@ class Grid:
     def points(self) -> list[GridPoint]:
         """Every point once, in the order of measuring.
 
-        Level 0 is the centre, or the point next after it where no point is at 0. Level 1 adds the
-        ends of both axes, and each level then halves the gaps of the one before, so that it holds
-        all earlier ones and covers the plane. Within a level points are in the order of rows.
+        Level 0 is the centre. Level 1 adds the ends of both axes, and each level then halves the
+        gaps of the one before, so that it holds all earlier ones and covers the plane. Within a
+        level points are in the order of rows.
         """
         alphas, betas = self.alphas, self.betas
         rows, columns = _levels(self.rows), _levels(self.columns)
@@ -93,10 +98,9 @@ def _coordinates(count: int, extent: float) -> list[float]:
 
 
 def _levels(count: int) -> list[int]:
-    """The level of each index along an axis."""
-    centre = count // 2
-    below, above = _half_levels(centre), _half_levels(count - 1 - centre)
-    return [*reversed(below[1:]), *above]
+    """Return the level of each index along an axis."""
+    half = _half_levels(count // 2)
+    return [*reversed(half[1:]), *half]
 
 
 def _half_levels(length: int) -> list[int]:

@@ -22,7 +22,7 @@ class Smoothness:
     """Numbers of one contour. One that cannot be had is NaN.
 
     Attributes:
-        centre: Loss at the grid point next to (0, 0).
+        centre: Loss at (0, 0).
         smallest: Of the finite losses.
         largest: Of the finite losses.
         decades: log₁₀ of largest / smallest.
@@ -62,14 +62,14 @@ def smoothness(
     """Measures a finished contour.
 
     Args:
-        alphas: Rising, evenly spaced, [n].
-        betas: Rising, evenly spaced, [m].
+        alphas: Rising, evenly spaced, [n]; n is odd, and the middle one is the centre's.
+        betas: Likewise, [m].
         losses: [n, m]; may hold infinities and NaN.
         multiple: Of the centre's loss, that bounds the radius; above 1.
         tolerance: Of the near-convex region.
 
     Raises:
-        SpecError: The shapes do not fit, or there is no point.
+        SpecError: The shapes do not fit, or there is no point at the centre.
     """
     x, y, z = (np.asarray(part, dtype=np.float64) for part in (alphas, betas, losses))
     if z.shape != (len(x), len(y)) or not z.size:
@@ -77,7 +77,12 @@ def smoothness(
             f"losses of shape {z.shape} over {len(x)} alphas and {len(y)} betas",
             fix="give one loss for each pair of an alpha and a beta",
         )
-    i, j = int(np.abs(x).argmin()), int(np.abs(y).argmin())
+    if len(x) % 2 == 0 or len(y) % 2 == 0:
+        raise SpecError(
+            f"losses of {len(x)} alphas and {len(y)} betas, without a point at the centre",
+            fix="give an odd number of each",
+        )
+    i, j = len(x) // 2, len(y) // 2
     finite = z[np.isfinite(z)]
     found: dict[str, float] = {"centre": float(z[i, j]), "nonfinite": 1 - finite.size / z.size}
     reasons: dict[str, str] = {}

@@ -8,13 +8,14 @@ from orchestrator.figures.planes import assemble
 from workers.landscape.grid import Grid
 
 
+COLUMNS = ["row", "column", "alpha", "beta", "loss"]
+
+
 def frame(grid, done=None):
     rows = [
-        {"row": p.row, "column": p.column, "alpha": p.alpha, "beta": p.beta,
-         "loss": 10 * p.row + p.column}
-        for p in grid.points()[:done]
-    ]  # fmt: skip
-    return pd.DataFrame(rows, columns=["row", "column", "alpha", "beta", "loss"])
+        (p.row, p.column, p.alpha, p.beta, 10 * p.row + p.column) for p in grid.points()[:done]
+    ]
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def test_rows_are_alphas_and_columns_are_betas_whatever_the_order_of_points():
@@ -38,11 +39,20 @@ def test_of_a_part_the_finest_full_level_is_kept(done, sides, told):
         assert np.isfinite(plane.values["loss"]).all()
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (1, 7), (7, 1), (2, 2), (4, 6)])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 7), (7, 1), (5, 7)])
 def test_any_shape_is_told_by_its_points(shape):
     plane = assemble(frame(Grid(*shape)), ["loss"])
     assert plane.values["loss"].shape == shape
     assert plane.flat == (1 in shape)
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_whole_grid_with_even_sides_of_an_earlier_release_is_shown(told):
+    rows = [(r, c, r - 1.5, c - 2.5, 10 * r + c) for r in range(4) for c in range(6)]
+    whole = pd.DataFrame(rows, columns=COLUMNS)
+    plane = assemble(whole, ["loss"], (4, 6) if told else None)
+    assert plane.values["loss"].tolist() == [[10 * r + c for c in range(6)] for r in range(4)]
+    assert assemble(whole[:-1], ["loss"], (4, 6) if told else None).values["loss"].shape < (4, 6)
 
 
 def test_a_point_named_twice_counts_once():

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from results_schema.errors import SpecError
 from workers.landscape.grid import Grid
 
-SIDES = st.integers(1, 40)
+SIDES = st.integers(0, 20).map(lambda half: 2 * half + 1)
 
 
 @given(SIDES, SIDES)
@@ -18,8 +18,7 @@ def test_the_order_names_every_point_once_and_begins_at_the_centre(rows, columns
         (row, column) for row in range(rows) for column in range(columns)
     ]
     assert points == Grid(rows, columns).points()
-    for index, coordinates in ((points[0].alpha, grid.alphas), (points[0].beta, grid.betas)):
-        assert abs(index) == min(map(abs, coordinates))
+    assert (points[0].alpha, points[0].beta) == (0, 0)
     assert [point.level for point in points] == sorted(point.level for point in points)
     assert points[0].level == 0
     assert all(p.alpha == grid.alphas[p.row] and p.beta == grid.betas[p.column] for p in points)
@@ -46,9 +45,9 @@ def test_51_by_51_previews():
 
 
 def test_coordinates_reach_the_extents_and_0():
-    grid = Grid(3, 4, alpha_extent=2, beta_extent=0.3)
+    grid = Grid(3, 5, alpha_extent=2, beta_extent=0.3)
     assert grid.alphas == [-2, 0, 2]
-    assert grid.betas == pytest.approx([-0.3, -0.1, 0.1, 0.3])
+    assert grid.betas == pytest.approx([-0.3, -0.15, 0, 0.15, 0.3])
     assert Grid(1, 1).points()[0] == Grid(1, 1).points()[-1]
     assert (Grid(1, 1).points()[0].alpha, Grid(1, 1).points()[0].beta) == (0, 0)
     assert 0.0 in Grid(51, 51, 0.7, 0.3).alphas
@@ -59,6 +58,8 @@ def test_coordinates_reach_the_extents_and_0():
     [
         ((0, 3), "rows = 0"),
         ((3, -1), "columns = -1"),
+        ((50, 51), "rows = 50 has no point at the centre"),
+        ((51, 2), "columns = 2 has no point at the centre"),
         ((3, 3, 0.0), "alpha_extent = 0"),
         ((3, 3, 1.0, float("nan")), "beta_extent = nan"),
     ],

@@ -124,3 +124,5 @@ def test_shapes_that_do_not_fit_are_refused():
         smoothness([0, 1, 2], [0, 1], np.zeros((2, 3)))
     with pytest.raises(SpecError):
         smoothness([], [], np.zeros((0, 0)))
+    with pytest.raises(SpecError, match="4 alphas and 3 betas, without a point at the centre"):
+        smoothness([-3, -1, 1, 3], [-1, 0, 1], np.ones((4, 3)))
