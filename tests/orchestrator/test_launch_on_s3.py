@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 LANDSCAPE = """
 landscape:
   contour: {grid: 5}
-  gradient_variance: {grid: 2, subset: 20}
+  gradient_variance: {grid: 3, subset: 20}
 """
 
 
