@@ -55,8 +55,7 @@ def launch(
     """
     store = open_store(location)
     plan = make_plan(experiments, store)
-    if landscape == "none":
-        plan = replace(plan, surfaces={})
+    plan = replace(plan, measures=landscape != "none")
     settings |= {"device": device, "address": address, "landscape": landscape}
     return _work(experiments, store, plan, settings)
 

@@ -27,6 +27,8 @@ class Plan:
         failed: Ids of trials and surfaces whose last attempt failed.
         surfaces: Of each experiment, by its name.
         measured: Ids of finished surfaces, of these experiments or any other.
+        measures: Whether surfaces are to be measured; if not, none is owed, and what they need is
+            kept all the same.
         alone: Whether to measure alone: no trial is owed, nor a surface of one that has not ended.
         only: Beginnings of the ids of trials whose surfaces are owed; all if there are none.
     """
@@ -36,6 +38,7 @@ class Plan:
     failed: Collection[str]
     surfaces: Mapping[str, list[SurfaceSpec]]
     measured: Collection[str]
+    measures: bool = True
     alone: bool = False
     only: Collection[str] = ()
 
@@ -57,7 +60,12 @@ class Plan:
 
     @cached_property
     def wanted(self) -> dict[str, SurfaceSpec]:
-        """Every distinct surface of the experiments, by id, in their order."""
+        """Every distinct surface that is to be measured, by id, in the experiments' order."""
+        return self._named if self.measures else {}
+
+    @cached_property
+    def _named(self) -> dict[str, SurfaceSpec]:
+        """Every distinct surface of the experiments, by id."""
         return {
             surface.surface_id: surface
             for surfaces in self.surfaces.values()
@@ -87,8 +95,12 @@ class Plan:
 
     @property
     def looked_at(self) -> set[int]:
-        """Epochs before a trial's last whose checkpoints surfaces need."""
-        return {s.epoch for s in self.unmeasured if 0 < s.epoch < s.trial.recipe.epochs}
+        """Epochs before a trial's last whose checkpoints surfaces need, if in a later launch."""
+        return {
+            surface.epoch
+            for name, surface in self._named.items()
+            if name not in self.measured and 0 < surface.epoch < surface.trial.recipe.epochs
+        }
 
     @property
     def epochs(self) -> int:

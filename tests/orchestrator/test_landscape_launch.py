@@ -145,6 +145,19 @@ def test_surfaces_are_measured_alone_of_what_has_ended(tmp_path: Path, reference
     assert_equal(open_store(store), reference)
 
 
+def test_surfaces_of_early_epochs_can_be_measured_after_a_launch_without_landscapes(
+    tmp_path: Path,
+):
+    experiment, store = write_experiment(tmp_path, epochs=2, seeds="0"), tmp_path / "results"
+    experiment.write_text(experiment.read_text() + "landscape: {contour: {grid: 1, epochs: [1]}}\n")
+    code, output = launch(experiment, "--store", store, "--landscape", "none")
+    assert code == 0, output
+    assert Results(store).surfaces().empty
+    code, output = launch(experiment, "--store", store)
+    assert code == 0, output
+    assert list(Results(store).surfaces()["epoch"]) == [1]
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

@@ -12,6 +12,7 @@ from orchestrator.experiment import load_experiment
 from orchestrator.plan import Plan, make_plan
 from orchestrator.plan_view import describe
 from orchestrator.record import member_rows
+from orchestrator.space import needed
 from results_schema import layout, tables, trial
 from results_schema.store import open_store
 from workers.cells import cost
@@ -65,6 +66,21 @@ def said(plan: Plan) -> str:
     shown = io.StringIO()
     describe(plan, Console(file=shown, width=200))
     return shown.getvalue()
+
+
+def test_a_launch_without_landscapes_keeps_the_checkpoints_that_they_need(tmp_path: Path):
+    path = tmp_path / "x.yaml"
+    path.write_text(
+        "title: x\nclaim: x\ngrid: {genotype: [DARTS], dataset: [cifar10]}\n"
+        "landscape: {contour: {epochs: [0, 300, last]}}\n"
+    )
+    plan = make_plan([load_experiment(path)], None)
+    without = replace(plan, measures=False)
+    assert (len(plan.wanted), len(plan.unmeasured)) == (3, 3)
+    assert (without.wanted, without.unmeasured, without.points) == ({}, [], 0)
+    assert plan.looked_at == without.looked_at == {300}
+    kept = needed(without, kept=(), side_by_side=1)
+    assert kept > needed(replace(without, surfaces={}), kept=(), side_by_side=1)
 
 
 def test_member_rows_fit_their_table():

@@ -7,14 +7,11 @@ import pytest
 from orchestrator.figures.planes import assemble
 from workers.landscape.grid import Grid
 
-
 COLUMNS = ["row", "column", "alpha", "beta", "loss"]
 
 
 def frame(grid, done=None):
-    rows = [
-        (p.row, p.column, p.alpha, p.beta, 10 * p.row + p.column) for p in grid.points()[:done]
-    ]
+    rows = [(p.row, p.column, p.alpha, p.beta, 10 * p.row + p.column) for p in grid.points()[:done]]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
