@@ -18,7 +18,7 @@ TOUR = Path(__file__).parents[1] / "docs/tour.ipynb"
 @pytest.mark.timeout(300)
 def test_the_tour_runs_from_end_to_end_and_shows_tables_a_figure_and_a_claim(tmp_path, monkeypatch):
     experiment = write_experiment(
-        tmp_path, name="fig3", epochs=2, variants="main_text", seeds="0", datasets="digits"
+        tmp_path, name="fig3", epochs=2, variants="main_text", rates="0.025, 0.25", seeds="0, 1"
     )
     with few_digits():
         store = undisturbed(experiment, tmp_path / "results")

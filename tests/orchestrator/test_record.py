@@ -36,10 +36,10 @@ def test_dead_nodes_count_only_in_the_columns_that_say_so(tmp_path):
     results = recorded(tmp_path, edited("variants: paper4", "variants: paper13", variants))
     members, cells = results.members("odd"), results.cells("odd")
     for rows in (members, cells):
-        fourth = rows[rows["index"] == 4].iloc[0]
+        fourth = next(row for row in rows.to_dict("records") if row["index"] == 4)
         assert (fourth["width"], fourth["depth"]) == (1.5, 3), "as Table 2 prints C4"
         assert (fourth["width_all_nodes"], fourth["depth_all_nodes"]) == (3.5, 3)
-    assert "-w1.5d3-" in members[members["index"] == 4]["trial_id"].iloc[0]
+    assert "-w1.5d3-" in dict(zip(members["index"], members["trial_id"], strict=True))[4]
 
 
 def test_rows_of_an_earlier_release_stay_readable(tmp_path):
@@ -55,8 +55,8 @@ def test_rows_of_an_earlier_release_stay_readable(tmp_path):
         results.store.put(key, sink.getvalue())
         assert set(added) < set(schema.names)
     for rows in (results.members("odd"), results.cells("odd")):
-        assert rows["width"].notna().all()
-        assert rows[added].isna().all(axis=None)
+        assert rows["width"].notna().to_numpy().all()
+        assert rows[added].isna().to_numpy().all()
     assert len(results.trials("odd")) == len(results.members("odd"))
 
 

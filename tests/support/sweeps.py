@@ -26,7 +26,9 @@ T = TypeVar("T")
 SMALL = """
 title: A sweep that ends within seconds
 claim: None, this is a test.
-grid: {{genotype: [DARTS], variants: {variants}, dataset: [{datasets}], seed: [{seeds}]}}
+grid:
+  {{genotype: [DARTS], variants: {variants}, dataset: [{datasets}], learning_rate: [{rates}],
+   seed: [{seeds}]}}
 network: {{cells: 3, channels: 2}}
 recipe: {{epochs: {epochs}, batch_size: 480}}
 figures: {figures}
@@ -36,8 +38,8 @@ figures: {figures}
 def write_experiment(folder: Path, *, epochs: int, **axes: str) -> Path:
     """An experiment of three trials, or as many as the axes say, and without a picture."""
     path = folder / f"{axes.pop('name', 'small')}.yaml"
-    given = {"variants": "none", "datasets": "digits", "seeds": "0, 1, 2", "figures": "{}"} | axes
-    path.write_text(SMALL.format(epochs=epochs, **given))
+    given = {"variants": "none", "datasets": "digits", "rates": "0.025", "seeds": "0, 1, 2"}
+    path.write_text(SMALL.format(epochs=epochs, **{"figures": "{}"} | given | axes))
     return path
 
 
