@@ -6,6 +6,9 @@ now offers the trial or surface no more. A request holds until what it names is 
 
 from __future__ import annotations
 
+import getpass
+import os
+import socket
 from collections.abc import Iterable
 
 import click
@@ -35,7 +38,7 @@ def cancel(names: list[str], location: str) -> None:
     if not trials and not surfaces:
         raise ConfigError("all that is named has ended", fix="nas-sweep status shows what runs")
     for item in [*trials, *surfaces]:
-        store.put(layout.cancel(item), b"", durable=True)
+        store.put(layout.cancel(item), f"by {requester()}".encode(), durable=True)
     for item in [*trials, *surfaces]:
         for holder in store.leases.holders(item):
             if not store.leases.expired(item, holder):
@@ -44,6 +47,15 @@ def cancel(names: list[str], location: str) -> None:
         surfaces
     )
     click.echo(f"{' and '.join(counts)} cancelled; the next launch that owes them goes on")
+
+
+def requester() -> str:
+    """Return who runs this process and where, for the logs of what it stops."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container may have no entry for its user
+        user = f"user {os.getuid()}"
+    return f"{user} on {socket.gethostname()}"
 
 
 def forget(store: Store, items: Iterable[str]) -> None:

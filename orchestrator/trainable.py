@@ -14,8 +14,9 @@ from ray import tune
 from ray.tune.trainable import wrap_function
 
 from orchestrator import versions
+from orchestrator.words import one_line
 from results_schema import layout
-from results_schema.errors import MachineError
+from results_schema.errors import CorruptData, MachineError, MissingKey
 from results_schema.store import Store, attach_store
 from results_schema.surface import SurfaceSpec
 from results_schema.trial import TrialSpec
@@ -101,7 +102,7 @@ def _train(config: dict[str, Any], store: Store) -> None:
         ),
         on_epoch=on_epoch,
         on_outcome=on_outcome,
-        stop=lambda spec: _asked_to_stop(spec.trial_id, store, settings),
+        ask=lambda spec: _stop_reason(spec.trial_id, store, settings),
     )
 
 
@@ -114,7 +115,7 @@ def _measure(config: dict[str, Any], store: Store) -> None:
         deterministic=settings["deterministic"],
         token=config["token"],
         on_points=_now_and_then(name, _Due(settings["report_every"])),
-        stop=lambda: _asked_to_stop(name, store, settings),
+        ask=lambda: _stop_reason(name, store, settings),
     )
     _tell(name, outcome)
 
@@ -123,9 +124,22 @@ def _tell(name: str, outcome: Outcome, **more: Any) -> None:
     tune.report({"item": name, **more, **asdict(outcome)})
 
 
-def _asked_to_stop(name: str, store: Store, settings: dict[str, Any]) -> bool:
-    names = {name, layout.trial_of(name)}
-    return any(map(store.has, [layout.stop(settings["launch"]), *map(layout.cancel, names)]))
+def _stop_reason(name: str, store: Store, settings: dict[str, Any]) -> str:
+    """Who asks a trial or surface to stop and why; empty if nobody does.
+
+    Asked again and again: one GET a request, which in a bucket costs a tenth of a list.
+    """
+    asked = [(layout.stop(settings["launch"]), "its launch stops")]
+    asked += [(layout.cancel(one), f"{one} is cancelled") for one in {name, layout.trial_of(name)}]
+    for key, what in asked:
+        try:
+            by = one_line(store.hasty.get(key, most=500).decode(errors="replace"))
+        except MissingKey:
+            continue
+        except CorruptData:
+            by = ""
+        return f"{what} ({by})" if by else what
+    return ""
 
 
 def _trained(rows: list[Row]) -> dict[str, Any]:

@@ -52,7 +52,7 @@ class Lease(ABC):
         self.lost = threading.Event()
         self.healthy = True
         self.predecessor = ""
-        self.duty: Callable[[], None] = lambda: None
+        self.duty: Callable[[], object] = lambda: None
         self.warn: Callable[[str], None] = lambda line: None
         self._holder = holder
         self._left = threading.Event()
@@ -101,7 +101,7 @@ class Lease(ABC):
         if not self.beat():
             self.lost.set()
 
-    def _try(self, what: str, act: Callable[[], None]) -> None:
+    def _try(self, what: str, act: Callable[[], object]) -> None:
         """Call a function that may fail and is called again; warn when that changes."""
         start = time.monotonic()
         try:

@@ -13,6 +13,7 @@ from results_schema.lease import Lease
 from results_schema.store import Store
 from workers.training.failures import classify
 from workers.training.log import ItemLog
+from workers.training.stopping import Ask, Stopping, StopRequest
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,12 @@ class Work(Protocol):
 
 
 def attempt(
-    store: Store, item: str, token: str | None, begin: Callable[[Lease, ItemLog], Work]
+    store: Store,
+    item: str,
+    token: str | None,
+    begin: Callable[[Lease, ItemLog, Stopping], Work],
+    request: StopRequest,
+    ask: Ask,
 ) -> Outcome:
     """Takes an item's lease and works on it.
 
@@ -58,6 +64,9 @@ def attempt(
         item: Its id.
         token: Name of the lease, chosen by whoever may want to fence it.
         begin: Makes the work, once the lease is held.
+        request: Asks the work to stop.
+        ask: Called before the work begins, and every second by the thread that keeps the lease;
+            the reason that it returns becomes the request's.
 
     Returns:
         How it went; an error is an outcome too, recorded in the store, as far as that can be
@@ -69,11 +78,18 @@ def attempt(
         return Outcome("failed", str(error), kind=classify(error).kind)
     if lease is None:
         return Outcome("held", "another worker holds its lease")
+    log = ItemLog(store, lease, item)
+    lease.warn, lease.duty = log.say, lambda: request.ask(ask)
     with lease:
-        log = ItemLog(store, lease, item)
-        work = begin(lease, log)
+        work = begin(lease, log, Stopping(request, lease, log))
         try:
+            request.ask(ask)
+            if lease.predecessor:
+                log.say(f"takes over from a worker that is gone: {lease.predecessor}")
             status, reason = work.run()
+            if status == "stopped" and log.begun:
+                log.say(f"stopped {reason}: {request.reason}")
+                log.try_flush()
         except Superseded as error:
             return Outcome("superseded", str(error), work.done)
         except Exception as error:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from types import FrameType
+
+from workers.training.stopping import StopRequest
 
 GRACE = 5.0
 """Seconds between asking and insisting. Who is asked answers within one or two; whoever preempts a
@@ -16,26 +18,27 @@ SAID = b"stopping: the running epoch is given up, those before it are committed;
 
 
 @contextlib.contextmanager
-def stoppable() -> Iterator[Callable[[], bool]]:
-    """Inside this context the first signal only makes what it yields answer yes.
+def stoppable() -> Iterator[StopRequest]:
+    """Inside this context the first signal only makes the request that it yields.
 
     Raises:
         KeyboardInterrupt: At a second signal, or when `GRACE` seconds have passed since the first.
     """
-    asked = False
+    asked, request = False, StopRequest()
 
     def handle(signum: int, frame: FrameType | None) -> None:
         nonlocal asked
         if asked:
             raise KeyboardInterrupt
         asked = True
+        request.make(f"this process received {signal.Signals(signum).name}")
         os.write(2, SAID)  # a print could meet another one half-way
         signal.setitimer(signal.ITIMER_REAL, GRACE)
 
     watched = signal.SIGINT, signal.SIGTERM, signal.SIGALRM
     before = {each: signal.signal(each, handle) for each in watched}
     try:
-        yield lambda: asked
+        yield request
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         for signum, handler in before.items():

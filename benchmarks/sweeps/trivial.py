@@ -52,7 +52,7 @@ def train_bare(spec: TrialSpec) -> tuple[float, float]:
     start = time.perf_counter()
     device = devices.choose("cpu")
     data, engine = set_up(spec, device)
-    never = Stopping(lambda: False)
+    never = Stopping()
     epochs = range(1, spec.recipe.epochs + 1)
     inside = sum(train_epoch(spec, e, engine, data, device, never)["seconds"] for e in epochs)
     return time.perf_counter() - start, inside

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
 
 from results_schema import layout
 from results_schema.errors import CorruptData, MissingKey, StoreError
@@ -39,7 +38,7 @@ class S3Store:
         self.leases = BucketLeases(bucket)
         self._blocks = Blocks(bucket)
 
-    @cached_property
+    @property
     def hasty(self) -> S3Store:
         """See `Store.hasty`."""
         return S3Store(self.bucket.hasty)

@@ -1,22 +1,24 @@
 """Cancelled trials leave off, keep what they trained, and go on when launched anew."""
 
+import getpass
+import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
 from items import sent
 from small_stores import contents, renamed_members
-from small_trials import few_digits, small_spec
+from small_trials import few_digits, log, small_spec
 from sweeps import finish, launch, started, trained_epochs, wait_for, write_experiment
 
-from orchestrator.cancel import forget
+from orchestrator.cancel import cancel, forget
 from orchestrator.experiment import load_experiment
 from orchestrator.lookup import cancelled
 from orchestrator.queue import Queue
 from orchestrator.trainable import train_item
 from results_schema import layout
 from results_schema.store import open_store
-from workers.training import checkpoint
+from workers.training import checkpoint, loop
 
 
 def test_requests_are_left_for_what_has_not_ended(run, trained):
@@ -65,8 +67,10 @@ def test_only_the_requests_for_what_is_launched_are_taken_back(trained):
     assert trained.store.has(layout.stop("launch"))
 
 
-def test_a_worker_commits_its_epoch_and_the_queue_lets_go(tmp_path: Path, monkeypatch):
-    store, spec = open_store(tmp_path / "results"), small_spec(epochs=50)
+def test_a_worker_commits_its_epochs_says_who_stopped_it_and_the_queue_lets_go(
+    tmp_path: Path, monkeypatch
+):
+    store, spec = open_store(tmp_path / "results"), small_spec(epochs=5)
     store.put(layout.launch("now"), b"")
     queue = Queue(store)
     queue.add([spec])
@@ -74,21 +78,31 @@ def test_a_worker_commits_its_epoch_and_the_queue_lets_go(tmp_path: Path, monkey
     assert item is not None
 
     def report(result: dict[str, Any]) -> None:
-        if result.get("epoch") == 3:
-            store.put(layout.cancel(spec.trial_id), b"")
         if "status" in result:
             reported = (result["item"], result["status"], result["reason"], result["kind"])
             queue.settle(item.token, *reported)
 
+    train_epoch = loop.train_epoch
+
+    def cancelled_in_the_fourth(*arguments: Any) -> Any:
+        _, epoch, *_, stopping = arguments
+        if epoch == 4:
+            cancel([spec.trial_id], store.location)
+            assert stopping.request.wait(60)
+        return train_epoch(*arguments)
+
     monkeypatch.setattr("orchestrator.trainable.tune.report", report)
+    monkeypatch.setattr(loop, "train_epoch", cancelled_in_the_fourth)
     with few_digits():
         train_item(sent(store.location, spec, token=item.token))
         queue.close(item.token)
         assert queue.offer() is None
         assert queue.endings == {spec.trial_id: "cancelled"}
-        [left] = checkpoint.epochs(store, spec.trial_id)
-        assert 3 <= left < 50
+        assert checkpoint.epochs(store, spec.trial_id) == [3]
         assert store.leases.held() == {}
+    by = f"{getpass.getuser()} on {socket.gethostname()}"
+    why = f"stopped after epoch 3 of 5: {spec.trial_id} is cancelled (by {by})"
+    assert log(store, spec).splitlines()[-1].endswith(why)
 
 
 @pytest.mark.long

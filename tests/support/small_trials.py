@@ -76,8 +76,9 @@ def ending(store: Store, spec: TrialSpec) -> dict[str, Any]:
 
 
 def log(store: Store, spec: TrialSpec) -> str:
-    """What the trial's workers said."""
-    return store.get(layout.log(spec.trial_id)).decode()
+    """What the trial's workers said; empty if they wrote nothing."""
+    key = layout.log(spec.trial_id)
+    return store.get(key).decode() if store.has(key) else ""
 
 
 def table(store: Store, key: str, schema: pa.Schema) -> pa.Table:

@@ -31,7 +31,7 @@ from workers.training.ending import ended_status
 from workers.training.log import ItemLog
 from workers.training.loop import check_versions
 from workers.training.provenance import gather
-from workers.training.stopping import Stopped, Stopping
+from workers.training.stopping import Ask, Stopped, Stopping, StopRequest, nobody
 
 PUBLISH_EVERY = 30.0
 """Seconds between two rewritings of the points: what a killed worker loses at most."""
@@ -46,7 +46,8 @@ def survey(
     token: str | None = None,
     every: float = PUBLISH_EVERY,
     on_points: Callable[[int, int], None] = lambda done, total: None,
-    stop: Callable[[], bool] = lambda: False,
+    stop: StopRequest | None = None,
+    ask: Ask = nobody,
 ) -> Outcome:
     """Measures a surface to its end, from the points it has.
 
@@ -58,20 +59,21 @@ def survey(
         token: Name of the lease, chosen by whoever may want to fence it.
         every: Seconds between two rewritings of the points.
         on_points: Told after each point how many there are, and of how many.
-        stop: Asked before it begins and once a second whether to leave off; what was measured is
-            kept.
+        stop: Asks it to stop, before the next batch; what was measured is kept.
+        ask: Called before it begins and once a second by another thread, the one that keeps the
+            lease; the reason that it returns asks to stop likewise.
 
     Returns:
         How it went; an error is an outcome too, see `attempt`.
     """
 
-    def begin(lease: Lease, log: ItemLog) -> _Survey:
-        return _Survey(spec, store, lease, log, use, every, on_points, stop)
+    def begin(lease: Lease, log: ItemLog, stopping: Stopping) -> _Survey:
+        return _Survey(spec, store, lease, log, use, every, on_points, stopping)
 
     def use() -> torch.device:
         return devices.choose(device, deterministic=deterministic)
 
-    return attempt(store, spec.surface_id, token, begin)
+    return attempt(store, spec.surface_id, token, begin, stop or StopRequest(), ask)
 
 
 @dataclass
@@ -85,7 +87,7 @@ class _Survey:
     device: Callable[[], torch.device]
     every: float
     on_points: Callable[[int, int], None]
-    stop: Callable[[], bool]
+    stopping: Stopping
     done: int = 0
     rows: list[Row] = field(default_factory=list)
 
@@ -94,7 +96,7 @@ class _Survey:
         spec, started = self.spec, datetime.now(UTC)
         if status := ended_status(self.store, spec.surface_id):
             return status, "it was finished before"
-        if self.stop():
+        if self.stopping.request.made:
             return "stopped", "before it began"
         _check(spec)
         device = self.device()
@@ -107,9 +109,8 @@ class _Survey:
         if not trained.finite:
             reason = f"a weight is not finite after epoch {trained.epoch}"
             return self._end("diverged", reason, {}, trained, len(labels), provenance)
-        stopping = Stopping(self.stop)
         # Every pass of a batch goes through the classifier: a point may take minutes.
-        trained.network.classifier.register_forward_pre_hook(lambda *_: stopping.pause())
+        trained.network.classifier.register_forward_pre_hook(lambda *_: self.stopping.check())
         measuring = measure(spec, trained.network, images, labels)
         try:
             self._measure(measuring)

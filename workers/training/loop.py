@@ -31,7 +31,7 @@ from workers.training.history import ONCE_A_MINUTE, Checkpointing, History
 from workers.training.log import ItemLog
 from workers.training.provenance import count_attempt, gather
 from workers.training.setup import set_up
-from workers.training.stopping import Stopped, Stopping
+from workers.training.stopping import Ask, Stopped, Stopping, StopRequest, nobody
 
 
 def train(
@@ -44,7 +44,8 @@ def train(
     checkpointing: Checkpointing = ONCE_A_MINUTE,
     pack_size: int = 1,
     on_epoch: Callable[[Row], None] = lambda row: None,
-    stop: Callable[[], bool] = lambda: False,
+    stop: StopRequest | None = None,
+    ask: Ask = nobody,
 ) -> Outcome:
     """Trains a trial to its end, from its newest sound checkpoint if it has one.
 
@@ -57,8 +58,10 @@ def train(
         checkpointing: When to commit.
         pack_size: How many trials this process trains side by side (`pack`); told in its row.
         on_epoch: Told each published row.
-        stop: Asked before it begins, before each epoch and once a second within it whether to
-            leave off; the epoch that was running is then given up, and all before it are committed.
+        stop: Asks it to stop, before the next batch: the running epoch is then given up, and all
+            before it are committed.
+        ask: Called before it begins and once a second by another thread, the one that keeps the
+            lease; the reason that it returns asks to stop likewise.
 
     Returns:
         How it went; an error is an outcome too, recorded in the store, as far as that can be
@@ -68,11 +71,11 @@ def train(
     def use() -> torch.device:
         return devices.choose(device, deterministic=deterministic, precision=spec.precision)
 
-    def begin(lease: Lease, log: ItemLog) -> _Training:
+    def begin(lease: Lease, log: ItemLog, stopping: Stopping) -> _Training:
         history = History(store, lease, spec.trial_id, checkpointing)
-        return _Training(spec, store, lease, log, history, use, pack_size, on_epoch, stop)
+        return _Training(spec, store, lease, log, history, use, pack_size, on_epoch, stopping)
 
-    return attempt(store, spec.trial_id, token, begin)
+    return attempt(store, spec.trial_id, token, begin, stop or StopRequest(), ask)
 
 
 @dataclass
@@ -87,7 +90,7 @@ class _Training:
     use: Callable[[], torch.device]
     pack_size: int
     on_epoch: Callable[[Row], None]
-    stop: Callable[[], bool]
+    stopping: Stopping
     done: int = 0
 
     def run(self) -> tuple[str, str]:
@@ -95,7 +98,7 @@ class _Training:
         spec = self.spec
         if ended := ended_status(self.store, spec.trial_id):
             return ended, "it had ended before"
-        if self.stop():
+        if self.stopping.request.made:
             return "stopped", "before it began"
         check_versions(spec)
         device = self.use()
@@ -114,7 +117,7 @@ class _Training:
         self.history.resume(engine.restore, self.log.say)
         if self.history.rows:
             self.log.say(f"goes on after epoch {len(self.history.rows)}")
-        stopping = Stopping(self.stop)
+        self.log.flush()  # an epoch may take long, and this worker may die in it
         while not (ending := self._ending(engine)):
             if self.history.due:
                 self.history.commit(engine.state)
@@ -122,7 +125,7 @@ class _Training:
                 engine.mark()
             epoch = len(self.history.rows) + 1
             try:
-                row = train_epoch(spec, epoch, engine, data, device, stopping)
+                row = train_epoch(spec, epoch, engine, data, device, self.stopping)
             except Stopped:
                 self.history.commit(engine.marked)
                 return "stopped", f"after epoch {epoch - 1} of {spec.recipe.epochs}"

@@ -19,6 +19,7 @@ from workers.attempt import Outcome
 from workers.training.checkpoint import Row
 from workers.training.failures import classify
 from workers.training.loop import train
+from workers.training.stopping import StopRequest
 
 
 def train_pack(
@@ -27,7 +28,7 @@ def train_pack(
     *,
     on_epoch: Callable[[TrialSpec, Row], None] = lambda spec, row: None,
     on_outcome: Callable[[TrialSpec, Outcome], None] = lambda spec, outcome: None,
-    stop: Callable[[TrialSpec], bool] = lambda spec: False,
+    ask: Callable[[TrialSpec], str] = lambda spec: "",
     **settings: Any,
 ) -> list[Outcome]:
     """Trains some trials to their ends, side by side.
@@ -38,7 +39,8 @@ def train_pack(
         store: Where their rows and checkpoints go.
         on_epoch: Told each published row of each, in the calling thread.
         on_outcome: Told how each went as soon as it has, in the calling thread.
-        stop: Asked by each trial's own thread whether that trial is to leave off (`loop.train`).
+        ask: Called for each trial once a second, by the thread that keeps its lease, and before
+            it begins: returns who asks that trial to stop and why, or an empty text.
         settings: What else `loop.train` takes, the same for all.
 
     Returns:
@@ -50,7 +52,7 @@ def train_pack(
     """
     outcomes: dict[int, Outcome] = {}
     news: SimpleQueue[tuple[int, Row | Outcome]] = SimpleQueue()
-    leave = threading.Event()
+    stops = [StopRequest() for _ in specs]
 
     def work(number: int, spec: TrialSpec) -> None:
         try:
@@ -58,7 +60,8 @@ def train_pack(
                 spec,
                 store,
                 on_epoch=lambda row: news.put((number, row)),
-                stop=lambda: leave.is_set() or stop(spec),
+                stop=stops[number],
+                ask=lambda: ask(spec),
                 pack_size=len(specs),
                 **settings,
             )
@@ -83,7 +86,8 @@ def train_pack(
             else:
                 on_epoch(specs[number], told)
     finally:
-        leave.set()
+        for stop in stops:
+            stop.make("the process that trains it ends")
         for thread in threads:
             thread.join()
     return [outcomes[number] for number in range(len(specs))]

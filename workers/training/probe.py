@@ -112,7 +112,7 @@ def _train(
             data, engine = set_up(spec, device)
             data = _some(data, spec.recipe, steps)
             epochs = ceil(steps * spec.recipe.batch_size / len(data.train))
-            stopping = Stopping(lambda: False)
+            stopping = Stopping()
             train_epoch(spec, 1, engine, data, device, stopping)
             engine.mark()
             warm.wait()

@@ -1,6 +1,5 @@
 """The life of a surface: measured, cut off, gone on with, refused."""
 
-import itertools
 import json
 import math
 import multiprocessing
@@ -21,6 +20,7 @@ from small_surfaces import (
     summary,
 )
 from small_trials import COMMIT_LAST, EPOCHS, Checkpointing, ending, few_digits, log, small_spec
+from stops import REASON, StopAtLook, after_epoch
 
 from results_schema import layout, tables
 from results_schema.store import LocalStore, open_store
@@ -221,28 +221,25 @@ def test_a_damaged_checkpoint_is_no_network(store: LocalStore):
     assert "SHA-256" in outcome.reason
 
 
-@pytest.mark.parametrize("asked", range(1, 4))
+@pytest.mark.parametrize("looks", [7, 12, 17])
 def test_a_stopped_surface_goes_on_where_it_was(
-    store: LocalStore, undisturbed: LocalStore, asked: int, monkeypatch: pytest.MonkeyPatch
+    store: LocalStore, undisturbed: LocalStore, looks: int
 ):
-    monkeypatch.setattr("workers.training.stopping.EVERY", 0.0)
-    spec, times = small_surface(), itertools.count()
-    outcome = survey(spec, store, device="cpu", stop=lambda: next(times) > 5 * asked)
+    spec = small_surface()
+    outcome = survey(spec, store, device="cpu", stop=StopAtLook(looks))
     assert outcome.status == "stopped"
     there = len(points(store, spec))
     assert 0 < there == outcome.epochs < 25
     again = survey(spec, store, device="cpu")
     assert (again.status, again.epochs) == ("done", 25 - there), "no point is measured twice"
     assert_same_surface(store, undisturbed, spec)
+    assert f"stopped after {there} of 25 points: {REASON}" in survey_log(store, spec)
     assert f"goes on from {there} of 25 points" in survey_log(store, spec)
 
 
-def test_damaged_points_are_measured_anew_and_told_of(
-    store: LocalStore, undisturbed: LocalStore, monkeypatch: pytest.MonkeyPatch
-):
-    spec, times = small_surface(), itertools.count()
-    monkeypatch.setattr("workers.training.stopping.EVERY", 0.0)
-    survey(spec, store, device="cpu", stop=lambda: next(times) > 5)
+def test_damaged_points_are_measured_anew_and_told_of(store: LocalStore, undisturbed: LocalStore):
+    spec = small_surface()
+    survey(spec, store, device="cpu", stop=StopAtLook(7))
     key = layout.points(spec.surface_id)
     whole = undisturbed.get(key)
     store.put(key, whole[:500] + bytes([whole[500] ^ 1]) + whole[501:])
@@ -337,9 +334,7 @@ def test_a_surface_of_another_version_is_refused(store: LocalStore):
 
 def test_the_last_checkpoint_must_be_that_of_an_ended_trial(tmp_path: Path):
     """While a trial trains, its newest checkpoint does not stand for its end."""
-    store, asked = open_store(tmp_path / "results"), itertools.count()
-    train(
-        small_spec(), store, device="cpu", checkpointing=COMMIT_LAST, stop=lambda: next(asked) > 1
-    )
+    store = open_store(tmp_path / "results")
+    train(small_spec(), store, device="cpu", checkpointing=COMMIT_LAST, **after_epoch(1))
     outcome = survey(small_surface(), store, device="cpu")
     assert (outcome.status, outcome.kind) == ("failed", "data")

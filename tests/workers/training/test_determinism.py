@@ -1,10 +1,9 @@
 """The deterministic switch: the same bits again, on a GPU too, and told in the trial's row."""
 
-import itertools
-
 import pytest
 import torch
 from small_trials import COMMIT_ALL, COMMIT_LAST, EPOCHS, assert_same, ending
+from stops import after_epoch
 
 from results_schema.store import LocalStore, open_store
 from results_schema.trial import TrialSpec
@@ -27,14 +26,13 @@ def test_on_a_gpu_a_trial_that_was_stopped_goes_on_bit_by_bit(
 ):
     undisturbed = open_store(tmp_path_factory.mktemp("whole") / "results")
     train(spec, undisturbed, device="cuda", deterministic=True, checkpointing=COMMIT_LAST)
-    asked = itertools.count()
     train(
         spec,
         store,
         device="cuda",
         deterministic=True,
         checkpointing=COMMIT_ALL,
-        stop=lambda: next(asked) > 1,
+        **after_epoch(1),
     )
     outcome = train(spec, store, device="cuda", deterministic=True)
     assert (outcome.status, outcome.epochs) == ("done", EPOCHS - 1)

@@ -19,6 +19,7 @@ from small_trials import (
     rows,
     small_spec,
 )
+from stops import REASON, StopAtLook, after_epoch
 
 from results_schema import layout, tables
 from results_schema.store import LocalStore
@@ -125,9 +126,8 @@ def test_named_epochs_keep_their_checkpoints(store: LocalStore, spec: TrialSpec)
 def test_a_later_launch_that_names_no_epochs_keeps_those_named_before(
     store: LocalStore, spec: TrialSpec
 ):
-    asked = iter([False, False, False, True])
     named = Checkpointing(every=1e9, at=frozenset({1}))
-    train(spec, store, device="cpu", checkpointing=named, stop=lambda: next(asked))
+    train(spec, store, device="cpu", checkpointing=named, **after_epoch(2))
     assert checkpoint.epochs(store, spec.trial_id) == [1, 2]
     assert train(spec, store, device="cpu", checkpointing=COMMIT_ALL).status == "done"
     assert checkpoint.epochs(store, spec.trial_id) == [1, EPOCHS]
@@ -136,12 +136,11 @@ def test_a_later_launch_that_names_no_epochs_keeps_those_named_before(
 def test_two_checkpoints_are_kept_while_it_trains(store: LocalStore):
     spec, seen = small_spec(epochs=5), []
 
-    def look() -> bool:
+    def look(row: dict[str, Any]) -> None:
         seen.append(checkpoint.epochs(store, spec.trial_id))
-        return False
 
-    train(spec, store, device="cpu", checkpointing=COMMIT_ALL, stop=look)
-    assert seen == [[], [], [1], [1, 2], [2, 3], [3, 4]], "before it began and before each epoch"
+    train(spec, store, device="cpu", checkpointing=COMMIT_ALL, on_epoch=look)
+    assert seen == [[], [1], [1, 2], [2, 3], [3, 4]], "before each epoch's own"
     assert checkpoint.epochs(store, spec.trial_id) == [5]
 
 
@@ -162,10 +161,7 @@ def test_checkpoints_are_spaced_by_seconds(store: LocalStore, monkeypatch: pytes
 
 
 def test_asked_to_stop_it_leaves_a_checkpoint_and_no_lease(store: LocalStore, spec: TrialSpec):
-    answers = iter([False, False, False, True])
-    outcome = train(
-        spec, store, device="cpu", checkpointing=COMMIT_LAST, stop=lambda: next(answers)
-    )
+    outcome = train(spec, store, device="cpu", checkpointing=COMMIT_LAST, **after_epoch(2))
     assert outcome == Outcome("stopped", f"after epoch 2 of {EPOCHS}", 2)
     assert checkpoint.epochs(store, spec.trial_id) == [2]
     assert not store.has(layout.trial(spec.trial_id))
@@ -173,8 +169,7 @@ def test_asked_to_stop_it_leaves_a_checkpoint_and_no_lease(store: LocalStore, sp
 
 
 def test_asked_to_stop_before_its_first_epoch_it_trains_nothing(store: LocalStore, spec: TrialSpec):
-    answers = iter([False, True])
-    outcome = train(spec, store, device="cpu", stop=lambda: next(answers))
+    outcome = train(spec, store, device="cpu", stop=StopAtLook(2))
     assert outcome == Outcome("stopped", f"after epoch 0 of {EPOCHS}", 0)
     assert checkpoint.epochs(store, spec.trial_id) == []
     assert len(rows(store, spec)) == 0
@@ -182,12 +177,12 @@ def test_asked_to_stop_before_its_first_epoch_it_trains_nothing(store: LocalStor
 
 def test_asked_to_stop_before_it_begins_it_is_no_attempt(store: LocalStore, spec: TrialSpec):
     before = files(store)
-    outcome = train(spec, store, device="cpu", stop=lambda: True)
+    outcome = train(spec, store, device="cpu", ask=lambda: "the test")
     assert outcome == Outcome("stopped", "before it began", 0)
     assert files(store) == before
     train(spec, store, device="cpu")
     assert ending(store, spec)["attempts"] == 1
-    ended = train(spec, store, device="cpu", stop=lambda: True)
+    ended = train(spec, store, device="cpu", ask=lambda: "the test")
     assert ended.status == "done", "there is nothing left to stop"
 
 
@@ -256,12 +251,12 @@ def test_a_worker_that_wakes_after_its_successor_ended_the_trial_deletes_nothing
 
 
 def test_the_log_tells_the_story(store: LocalStore, spec: TrialSpec):
-    answers = iter([False, False, True])
-    train(spec, store, device="cpu", stop=lambda: next(answers))
+    train(spec, store, device="cpu", **after_epoch(1))
     train(spec, store, device="cpu")
     said = [line[20:] for line in log(store, spec).splitlines()]
     assert said[0].startswith(f"attempt 1 of {spec.trial_id} on ")
     assert said[1].startswith("epoch 1: train loss ")
-    assert said[2].startswith(f"attempt 2 of {spec.trial_id} on ")
-    assert said[3] == "goes on after epoch 1"
-    assert [line.split(":")[0] for line in said[4:]] == ["epoch 2", "epoch 3", "done"]
+    assert said[2] == f"stopped after epoch 1 of {EPOCHS}: {REASON}"
+    assert said[3].startswith(f"attempt 2 of {spec.trial_id} on ")
+    assert said[4] == "goes on after epoch 1"
+    assert [line.split(":")[0] for line in said[5:]] == ["epoch 2", "epoch 3", "done"]

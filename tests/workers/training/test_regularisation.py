@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from small_trials import few_digits
+from stops import after_epoch
 from torch.nn import functional
 
 from results_schema.trial import NetworkSpec, Recipe, TrialSpec
@@ -115,10 +116,7 @@ def test_each_regularisation_changes_the_numbers_and_resumes_to_the_same_ones(
         loop.train(spec(), store, device="cpu", on_epoch=plain.append)
         loop.train(spec(**field), store, device="cpu", on_epoch=whole.append)
         other, halves = open_store(tmp_path / "other"), []
-        stop = iter([False, False, False, True])
-        loop.train(
-            spec(**field), other, device="cpu", on_epoch=halves.append, stop=lambda: next(stop)
-        )
+        loop.train(spec(**field), other, device="cpu", **after_epoch(2, halves.append))
         loop.train(spec(**field), other, device="cpu", on_epoch=halves.append)
     losses = [[row["train_loss"] for row in rows] for rows in (plain, whole, halves)]
     assert losses[0] != losses[1]

@@ -1,6 +1,5 @@
 """Whatever cuts a trial off, its results are in the end those of an undisturbed run."""
 
-import itertools
 import multiprocessing
 import random
 import threading
@@ -23,21 +22,22 @@ from small_trials import (
     rows,
     train_on_few_digits,
 )
+from stops import after_epoch
 
 from results_schema import layout
 from results_schema.errors import StoreError
 from results_schema.lease import Lease
 from results_schema.store import LocalStore, open_store
 from results_schema.trial import TrialSpec
-from workers.training import checkpoint
+from workers.training import checkpoint, loop
+from workers.training.checkpoint import Row
 from workers.training.history import Checkpointing
 from workers.training.loop import Outcome, train
 
 
 def train_until(store: LocalStore, spec: TrialSpec, epoch: int) -> None:
     """Stops after an epoch, as asked to."""
-    asked = itertools.count()
-    train(spec, store, device="cpu", checkpointing=COMMIT_ALL, stop=lambda: next(asked) > epoch)
+    train(spec, store, device="cpu", checkpointing=COMMIT_ALL, **after_epoch(epoch))
 
 
 @pytest.mark.parametrize("epoch", [1, 2])
@@ -52,7 +52,7 @@ def test_a_stopped_trial_goes_on(
 
 
 def test_rows_beyond_the_checkpoint_are_replaced(
-    store: LocalStore, undisturbed: LocalStore, spec: TrialSpec
+    store: LocalStore, undisturbed: LocalStore, spec: TrialSpec, monkeypatch: pytest.MonkeyPatch
 ):
     """They are provisional: whatever they say is trained anew."""
     train_until(store, spec, 2)
@@ -61,13 +61,15 @@ def test_rows_beyond_the_checkpoint_are_replaced(
         store.delete(part(spec.trial_id, 2))
     store.put(layout.metrics(spec.trial_id), provisional)
     seen: list[list[int]] = []
+    train_epoch = loop.train_epoch
 
-    def look() -> bool:
+    def look(*arguments: Any) -> Row:
         seen.append(rows(store, spec)["epoch"].tolist())
-        return False
+        return train_epoch(*arguments)
 
-    train(spec, store, device="cpu", stop=look)
-    assert seen == [[1, 2], [1], [1, 2]], "before it begins, and before each epoch"
+    monkeypatch.setattr(loop, "train_epoch", look)
+    train(spec, store, device="cpu")
+    assert seen == [[1], [1, 2]], "before each epoch"
     assert_same(store, undisturbed, spec)
 
 
