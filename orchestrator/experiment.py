@@ -29,7 +29,7 @@ from results_schema.errors import ConfigError, SpecError
 from results_schema.genotype import Genotype
 from results_schema.surface import SurfaceSpec
 from results_schema.trial import PRECISIONS, NetworkSpec, TrialSpec
-from workers.cells.cost import check_image
+from workers.cells.cost import check_batches, check_image
 from workers.data.catalog import describe
 from workers.identity import canonical_trial
 
@@ -115,7 +115,9 @@ class Experiment(Declaration):
 
     def _spec(self, genotype: Genotype, dataset: str, rate: float, seed: int) -> TrialSpec:
         trained_on, recipe = describe(self.stand_in(dataset)), self.recipe.of(dataset)
-        check_image(trained_on.size, trained_on.stem_stride, auxiliary=recipe.auxiliary > 0)
+        auxiliary = recipe.auxiliary > 0
+        side = check_image(trained_on.size, trained_on.stem_stride, auxiliary=auxiliary)
+        check_batches(trained_on.train, recipe.batch_size, side, auxiliary=auxiliary)
         version = 0
         if recipe.statistics != "own":
             statistics = describe(self.stand_in(recipe.statistics))

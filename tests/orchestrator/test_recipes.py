@@ -62,6 +62,12 @@ def test_the_auxiliary_head_is_refused_where_the_images_are_too_small(tmp_path):
         load(tmp_path, "{name: table1}", "digits").members()
 
 
+def test_the_auxiliary_head_is_refused_where_it_would_train_on_one_image(tmp_path):
+    with pytest.raises(SpecError, match="batch_size of 123 leaves one of 100000"):
+        load(tmp_path, "{name: table1, batch_size: 123}", "tiny_imagenet").members()
+    assert spec(load(tmp_path, "{batch_size: 123}", "tiny_imagenet")).recipe.batch_size == 123
+
+
 def test_statistics_of_another_data_set_follow_its_stand_in(tmp_path):
     laptop = str(EXPERIMENTS / "profiles/laptop.yaml")
     asked = "{statistics: cifar10}"

@@ -126,6 +126,32 @@ def check_image(image: int, stem_stride: int, *, auxiliary: bool) -> int:
     return side
 
 
+def check_batches(images: int, batch_size: int, stem_side: int, *, auxiliary: bool) -> None:
+    """Check that batch normalisation sees several values of each channel in every training step.
+
+    It has no variance to divide by in a map of one pixel of a single image: the auxiliary head ends
+    in such maps, and so does a network whose stem gives 4×4, halved twice.
+
+    Args:
+        images: Of the training set.
+        batch_size: Images a step; the last step of an epoch takes what is left.
+        stem_side: Height and width of the stem's output, from `check_image`.
+        auxiliary: Whether the network is trained with its auxiliary head.
+
+    Raises:
+        SpecError: A step takes a single image whose maps come down to one pixel.
+    """
+    single = min(batch_size, images) == 1 or images % batch_size == 1
+    if not single or not (auxiliary or stem_side == 4):
+        return
+    what = "the auxiliary head" if auxiliary else "the network"
+    raise SpecError(
+        f"a batch_size of {batch_size} leaves one of {images} training images alone in a step, and "
+        f"batch normalisation in {what} cannot train on one",
+        fix=f"use a batch_size that divides {images} or leaves at least 2 of them",
+    )
+
+
 def _layer(weights: int, pixels: int, *, norm: int = 0) -> Cost:
     """A convolution without bias, and batch normalisation of `norm` channels after it."""
     return Cost(weights + 2 * norm, weights + 2 * norm, weights * pixels)

@@ -73,13 +73,22 @@ class Profile(Constraints):
         for slot in self.slots:
             if not isinstance(slot, Sequence) or len(slot) != 2 or not all(map(_finite, slot)):
                 raise SpecError(f"slot {slot!r} is no (width, depth)", fix="use e.g. [2.5, 4]")
+            if slot[1] != int(slot[1]):
+                raise SpecError(
+                    f"slot {slot!r} has a depth of {slot[1]!r}", fix="use a whole number of edges"
+                )
         slots = tuple((float(width), int(depth)) for width, depth in self.slots)
         object.__setattr__(self, "slots", slots)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Uniform(Constraints):
-    """So many variants, uniformly from all that the constraints allow.
+    """So many variants, each drawn uniformly from the sampler's draws that the constraints allow.
+
+    A draw chooses a source for every edge in turn, so a cell has as many chances as there are draws
+    that lead to its connections: two for each node whose two sources differ, one where they are the
+    same. Cells whose nodes take one source twice are rarer than others for that reason; a second
+    draw of the same connections is skipped.
 
     Attributes:
         n: How many.
@@ -97,6 +106,8 @@ class Uniform(Constraints):
 @dataclass(frozen=True, kw_only=True)
 class Stratified(Constraints):
     """So many variants of each width, so that narrow and wide cells weigh alike.
+
+    Within a width the draws are as uneven over cells as those of `Uniform`.
 
     Attributes:
         n: How many of each width.

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 
 from results_schema.trial import TrialSpec
+from workers.cells.cost import check_batches, check_image
 from workers.data.images import Data, load
 from workers.network.network import Network, build_network
 from workers.training.engine import Engine
@@ -23,11 +24,15 @@ def set_up(
         say: See `Engine`.
 
     Raises:
-        SpecError: The trial names a data set that is none, or a network that can't be.
+        SpecError: The trial names a data set that is none, a network that can't be, or a batch size
+            by which an epoch would fail at its end.
         DataError: The images can't be had.
         RuntimeError: The GPU is out of memory or broken.
     """
     data = load(spec.dataset, device).normalised_by(spec.recipe.statistics)
+    auxiliary = spec.recipe.auxiliary > 0
+    side = check_image(data.about.size, spec.network.stem_stride, auxiliary=auxiliary)
+    check_batches(len(data.train), spec.recipe.batch_size, side, auxiliary=auxiliary)
     engine = Engine(fresh_network(spec, data).to(device), spec.recipe, spec.precision, say=say)
     return data, engine
 

@@ -1,11 +1,13 @@
+import math
 import re
+from collections import Counter
 
 import pytest
 
 from results_schema.errors import SpecError
 from results_schema.genotype import Cell, Edge, Genotype
 from workers.cells.bases import named
-from workers.cells.connections import sample_connections
+from workers.cells.connections import draw_sources, sample_connections
 from workers.cells.drawings import Drawings
 from workers.cells.sampling import Constraints, Profile, Sampling, Stratified, Uniform
 from workers.cells.topology import dead_nodes, used_inputs
@@ -189,6 +191,23 @@ def test_widths_times_n_are_bounded():
 def test_a_bad_slot_is_refused(slot: object):
     with pytest.raises(SpecError, match=r"is no \(width, depth\)"):
         Profile(slots=(slot,))  # type: ignore[arg-type]
+
+
+def test_connections_have_a_chance_for_each_order_in_which_they_are_drawn():
+    pair = (Edge("skip_connect", 0), Edge("skip_connect", 1))
+    cell = Cell((pair, pair), (2, 3))
+    normal, _ = draw_sources(Genotype(cell, cell), range(3600))
+    counts = Counter((tuple(sorted(row[:2])), tuple(sorted(row[2:]))) for row in normal.tolist())
+    for connections, count in counts.items():
+        orders = math.prod(2 if one != other else 1 for one, other in connections)
+        assert count == pytest.approx(100 * orders, abs=4 * (100 * orders) ** 0.5)
+    assert len(counts) == 3 * 6
+
+
+def test_a_depth_that_is_no_whole_number_is_refused():
+    with pytest.raises(SpecError, match=r"slot \(2.5, 4.7\) has a depth of 4.7"):
+        Profile(slots=((2.5, 4.7),))  # type: ignore[arg-type]
+    assert Profile(slots=((2.5, 4.0),)) == Profile(slots=((2.5, 4),))  # type: ignore[arg-type]
 
 
 def test_slots_and_widths_from_yaml_are_lists():

@@ -8,6 +8,7 @@ from small_trials import few_digits
 from stops import after_epoch
 from torch.nn import functional
 
+from results_schema import layout
 from results_schema.trial import NetworkSpec, Recipe, TrialSpec
 from workers.cells.bases import named
 from workers.data import catalog
@@ -121,3 +122,35 @@ def test_each_regularisation_changes_the_numbers_and_resumes_to_the_same_ones(
     losses = [[row["train_loss"] for row in rows] for rows in (plain, whole, halves)]
     assert losses[0] != losses[1]
     assert losses[1] == losses[2]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "batch_size", "auxiliary", "refused"),
+    [
+        ("synthetic_9x1x32_4", 4, 0.4, True),
+        ("synthetic_9x1x32_4", 1, 0.4, True),
+        ("synthetic_9x1x32_4", 3, 0.4, False),
+        ("synthetic_9x1x32_4", 20, 0.4, False),
+        ("synthetic_9x1x32_4", 4, 0.0, False),
+        ("synthetic_9x1x8_4", 1, 0.0, False),
+        ("synthetic_9x1x4_4", 4, 0.0, True),
+        ("synthetic_1x1x4_4", 4, 0.0, True),
+        ("synthetic_9x1x4_4", 9, 0.0, False),
+    ],
+)
+def test_a_step_of_one_image_is_refused_before_training_where_it_would_fail(
+    store, monkeypatch, dataset, batch_size, auxiliary, refused
+):
+    recipe = Recipe(epochs=1, batch_size=batch_size, auxiliary=auxiliary)
+    trial = TrialSpec(named("DARTS"), dataset, 1, NetworkSpec(4, 2), recipe, 0.05, 0)
+    outcome = loop.train(trial, store, device="cpu")
+    assert outcome.status == ("failed" if refused else "done")
+    if refused:
+        assert outcome.kind == "spec"
+        assert f"a batch_size of {batch_size} leaves one of" in outcome.reason
+        assert "epoch 1" not in store.get(layout.log(trial.trial_id)).decode()
+        monkeypatch.setattr("workers.training.setup.check_batches", lambda *_, **__: None)
+        assert (
+            "Expected more than 1 value per channel"
+            in loop.train(trial, store, device="cpu").reason
+        )
