@@ -54,6 +54,10 @@ class StoreFull(StoreError):
     """The store has no room left, on its disk or in a quota; it can be written again with more."""
 
 
+class LinkRefused(StoreError):
+    """A link is in the store, which could lead out of it."""
+
+
 class MissingKey(StoreError, KeyError):
     """The store holds nothing under this key."""
 

@@ -16,6 +16,7 @@ _CURES = {
     errno.EACCES: "you may not write there; use --store with a folder of your own",
     errno.EPERM: "you may not write there; use --store with a folder of your own",
     errno.ENOTDIR: "a file is in the way; move it, or use --store with another folder",
+    errno.EISDIR: "a folder is in the place of this file; move it out of the store",
     errno.ENAMETOOLONG: "use --store with a shorter path",
     errno.EXDEV: "keep all of a store on one file system",
     errno.ENOTEMPTY: "stop the worker that keeps writing there, then launch again",

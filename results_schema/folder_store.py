@@ -5,6 +5,8 @@ that a reader sees the old file or the new one and never a torn one. A put under
 in the lease's own folder; when the lease has been taken over that folder is gone, the rename
 fails, and the writer learns that it is superseded (`results_schema.folder_leases`). A delete under
 a lease goes the other way: the file is renamed into that folder, and removed there.
+
+Every path is opened step by step and no link is followed (`results_schema.links`).
 """
 
 from __future__ import annotations
@@ -12,23 +14,24 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import stat
 import time
 import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from results_schema import layout
-from results_schema.errors import CorruptData, MissingKey
+from results_schema import layout, links
+from results_schema.errors import MissingKey, StoreError
 from results_schema.faults import unfit
 from results_schema.folder_leases import FolderLease, FolderLeases
 from results_schema.keys import checked_key, folder_key, is_key
 from results_schema.lease import Lease
-from results_schema.links import path_below
+from results_schema.links import look, make_folders, opened
 from results_schema.stat import Stat
 
+STAGING = ".staging"
+"""Where files are written that no lease covers, before they are renamed into place."""
 _TRIES = 100
-_MISSING = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+_MISSING = (FileNotFoundError, NotADirectoryError)
 
 
 class LocalStore:
@@ -57,33 +60,30 @@ class LocalStore:
         final: bool = False,
     ) -> None:
         """See `Store.put`."""
-        target = self._path(key)
-        held = _of_folder(lease)
-        folder = held.folder if held else self.root / ".staging"
-        staged = folder / uuid.uuid4().hex
+        target, held = self.root / checked_key(key), _of_folder(lease)
+        staging, staged = held.place if held else STAGING, uuid.uuid4().hex
         try:
-            grown = [] if held else _make_folder(folder)
-            _write(staged, data, durable)
-            grown += _move(staged, target)
+            grown = [] if held else make_folders(self.root, staging)
+            with opened(self.root, staging) as source:
+                links.write_file(source, staged, data, durable=durable)
+                grown += self._move(source, staged, key)
             if durable:
-                for parent in grown:
-                    _sync_folder(parent)
-        except OSError as error:
-            if held:
+                for folder in grown:
+                    links.sync_folder(self.root, folder)
+        except (OSError, StoreError) as error:
+            if held and isinstance(error, OSError):
                 held.check(error, staged)
-            with contextlib.suppress(OSError):
-                staged.unlink()
+            self._unstage(staging, staged)
+            if isinstance(error, StoreError):
+                raise
             raise unfit(error, target) from error
 
     def get(self, key: str, *, most: int | None = None) -> bytes:
         """See `Store.get`."""
-        path = self._path(key)
+        folder, name, path = self._split(key)
         try:
-            with path.open("rb") as file:
-                size = os.fstat(file.fileno()).st_size
-                if most is not None and size > most:
-                    raise CorruptData(f"it has {size} bytes, not {most} at most", where=str(path))
-                return file.read()
+            with opened(self.root, folder) as at:
+                return links.read_file(at, name, path, most=most)
         except _MISSING as error:
             raise MissingKey("nothing is stored here", where=str(path)) from error
         except OSError as error:
@@ -91,11 +91,7 @@ class LocalStore:
 
     def has(self, key: str) -> bool:
         """See `Store.has`."""
-        path = self._path(key)
-        try:
-            return path.is_file()
-        except OSError as error:
-            raise unfit(error, path) from error
+        return self.stat(key) is not None
 
     def several(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes]]:
         """See `Store.several`."""
@@ -118,29 +114,32 @@ class LocalStore:
 
     def stat(self, key: str) -> Stat | None:
         """See `Store.stat`."""
-        path = self._path(key)
+        folder, name, path = self._split(key)
         try:
-            told = path.stat()
+            with opened(self.root, folder) as at:
+                return _stat(links.check_file(look(at, name), path))
         except _MISSING:
             return None
         except OSError as error:
             raise unfit(error, path) from error
-        return _stat(told) if stat.S_ISREG(told.st_mode) else None
 
     def _below(self, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
         folders = [folder_key(prefix)]
         while folders:
             folder = folders.pop()
             try:
-                with os.scandir(self.root / folder) as entries:
+                with opened(self.root, folder[:-1]) as at, os.scandir(at) as entries:
                     for entry in entries:
                         key = folder + entry.name
                         if not is_key(key):
                             continue
-                        if entry.is_dir(follow_symlinks=False):
-                            folders.append(key + "/")
-                        else:
+                        if not entry.is_dir(follow_symlinks=False):
                             yield key, entry
+                        elif key.endswith(layout.FILES):
+                            # Passed over, it would look as if its file had not been written yet.
+                            links.check_file(look(at, entry.name), self.root / key)
+                        else:
+                            folders.append(key + "/")
             except FileNotFoundError:
                 continue
             except OSError as error:
@@ -148,25 +147,73 @@ class LocalStore:
 
     def delete(self, key: str, *, lease: Lease | None = None) -> None:
         """See `Store.delete`."""
-        path, held = self._path(key), _of_folder(lease)
+        folder, name, path = self._split(key)
+        held = _of_folder(lease)
         try:
-            if held is None:
-                path.unlink(missing_ok=True)
+            if held:
+                self._withdraw(key, held)
             else:
-                _withdraw(path, held)
+                with opened(self.root, folder) as at:
+                    links.refuse_link(at, name, path)
+                    with contextlib.suppress(FileNotFoundError):
+                        os.unlink(name, dir_fd=at)
             if key.count("/") > 1:  # a checkpoint's own folder, left empty; tables keep theirs
-                path.parent.rmdir()
+                outer, _, inner = folder.rpartition("/")
+                with opened(self.root, outer) as at:
+                    os.rmdir(inner, dir_fd=at)
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT):
                 raise unfit(error, path) from error
 
     def locate(self, key: str) -> str:
         """See `Store.locate`; relative if it lies below the current folder."""
-        path, here = self._path(key), Path.cwd()
+        path, here = links.path_below(self.root, checked_key(key)), Path.cwd()
         return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
-    def _path(self, key: str) -> Path:
-        return path_below(self.root, checked_key(key))
+    def _split(self, key: str) -> tuple[str, str, Path]:
+        """The folder's path below the root, the file's name, and its full path for errors."""
+        folder, _, name = checked_key(key).rpartition("/")
+        return folder, name, self.root / key
+
+    def _move(self, source: int, staged: str, key: str) -> list[Path]:
+        """Renames a staged file into place and says which folders got a new entry by it."""
+        folder, name, path = self._split(key)
+        grown, tries = [path.parent], 0
+        while True:
+            try:
+                if folder:
+                    grown += make_folders(self.root, folder)
+                with opened(self.root, folder) as at:
+                    links.refuse_link(at, name, path)
+                    os.replace(staged, name, src_dir_fd=source, dst_dir_fd=at)
+                return grown
+            except FileNotFoundError:
+                # A `delete` may have found the folder empty, or a successor taken the file.
+                tries += 1
+                if tries == _TRIES or not links.exists(source, staged):
+                    raise
+
+    def _withdraw(self, key: str, lease: FolderLease) -> None:
+        """Removes a file, if there is one, by way of the lease's folder."""
+        (folder, name, path), staged = self._split(key), uuid.uuid4().hex
+        try:
+            with opened(self.root, lease.place) as own:
+                # So that no folder, which a rename would carry off, can take its place.
+                links.write_file(own, staged, b"")
+                with opened(self.root, folder) as at:
+                    links.refuse_link(at, name, path)
+                    os.replace(name, staged, src_dir_fd=at, dst_dir_fd=own)
+        except OSError as error:
+            lease.check(error, staged)
+            if error.errno != errno.ENOENT:
+                raise
+        finally:
+            self._unstage(lease.place, staged)
+
+    def _unstage(self, staging: str, staged: str) -> None:
+        """Removes what is left of a staged file; what can't be removed goes with its folder."""
+        with contextlib.suppress(OSError, StoreError), opened(self.root, staging) as at:
+            os.unlink(staged, dir_fd=at)
 
 
 def _of_folder(lease: Lease | None) -> FolderLease | None:
@@ -175,63 +222,6 @@ def _of_folder(lease: Lease | None) -> FolderLease | None:
     return lease
 
 
-def _stat(told: os.stat_result) -> Stat:
-    return Stat(told.st_size, f"{told.st_mtime_ns}-{told.st_size}", time.time() - told.st_mtime)
-
-
-def _write(path: Path, data: bytes, durable: bool) -> None:
-    with path.open("xb") as file:
-        file.write(data)
-        if durable:
-            file.flush()
-            os.fsync(file.fileno())
-
-
-def _move(staged: Path, target: Path) -> list[Path]:
-    """Renames a file into place and says which folders got a new entry by it."""
-    grown, tries = [target.parent], 0
-    while True:
-        try:
-            grown += _make_folder(target.parent)
-            staged.replace(target)
-            return grown
-        except FileNotFoundError:
-            # A `delete` may have found the folder empty, or a successor may have taken the file.
-            tries += 1
-            if tries == _TRIES or not staged.exists():
-                raise
-
-
-def _withdraw(path: Path, lease: FolderLease) -> None:
-    """Removes a file, if there is one, by way of the lease's folder."""
-    staged = lease.folder / uuid.uuid4().hex
-    try:
-        staged.touch()  # so that no folder, which a rename would carry off, can take its place
-        path.replace(staged)
-    except OSError as error:
-        lease.check(error, staged)
-        if error.errno != errno.ENOENT:
-            raise
-    finally:
-        with contextlib.suppress(OSError):  # what is left goes with the lease
-            staged.unlink()
-
-
-def _make_folder(folder: Path) -> list[Path]:
-    """Makes a folder with its parents and says which folders got a new entry by it."""
-    missing = []
-    while not folder.exists():
-        missing.append(folder)
-        folder = folder.parent
-    for path in reversed(missing):
-        with contextlib.suppress(FileExistsError):
-            path.mkdir()
-    return [path.parent for path in missing]
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def _stat(found: os.stat_result) -> Stat:
+    age = time.time() - found.st_mtime
+    return Stat(found.st_size, f"{found.st_mtime_ns}-{found.st_size}", age)

@@ -39,14 +39,6 @@ class Holder:
         return cls(token, socket.gethostname(), _machine(), pid, _stat(pid)[1], 0)
 
     @classmethod
-    def of(cls, folder: Path) -> Holder:
-        """The holder whose folder this is, known by its token alone while it can't be read."""
-        try:
-            return cls.from_json((folder / "heartbeat").read_bytes(), folder.name)
-        except OSError:
-            return cls.from_json(b"", folder.name)
-
-    @classmethod
     def from_json(cls, text: bytes, token: str) -> Holder:
         """What `to_json` wrote; known by its token alone if it is damaged."""
         try:
@@ -60,10 +52,6 @@ class Holder:
     def to_json(self) -> str:
         """All of it."""
         return json.dumps(asdict(self))
-
-    def write(self, path: Path) -> None:
-        """Writes what `of` reads."""
-        path.write_text(self.to_json())
 
     @property
     def dead(self) -> bool:

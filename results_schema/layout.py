@@ -31,6 +31,9 @@ NAME = r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,254}"
 LEASED = (METRICS, TRIALS, SURFACES, POINTS, CHECKPOINTS, FAILURES, LOGS)
 """Folders of what workers write under the leases of items."""
 
+FILES = (".parquet", ".json", ".log", ".safetensors")
+"""Endings of the names of files that workers and launches write; no folder's name has one."""
+
 
 def schema(table: str) -> str:
     """A file without rows that sorts first, so that readers of the folder take its columns."""

@@ -107,12 +107,6 @@ class StoreContract:
         with pytest.raises(MissingKey):
             store.get(f"{SAMPLE}/x")
 
-    def test_a_folder_is_no_key(self, store: Store):
-        store.put(SAMPLE, b"row")
-        assert not store.has("trials")
-        with pytest.raises(MissingKey):
-            store.get("trials")
-
     @pytest.mark.parametrize("key", NO_KEYS)
     def test_what_is_no_key_is_refused_by_name(self, store: Store, key: str):
         uses: list[Callable[[str], object]] = [

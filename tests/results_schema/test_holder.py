@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -23,26 +22,20 @@ def test_this_process_lives(holder: Holder):
     assert not holder.dead
 
 
-def test_a_holder_comes_back_from_its_heartbeat(holder: Holder, tmp_path: Path):
-    folder = tmp_path / "token"
-    folder.mkdir()
+def test_a_holder_comes_back_from_its_heartbeat(holder: Holder):
     beating = replace(holder, beat=7)
-    beating.write(folder / "heartbeat")
-    assert Holder.of(folder) == beating
+    assert Holder.from_json(beating.to_json().encode(), "token") == beating
 
 
-def test_another_process_lives_until_it_is_reaped_or_only_its_remains_are_left(tmp_path: Path):
+def test_another_process_lives_until_it_is_reaped_or_only_its_remains_are_left():
     tell = (
-        "from results_schema.holder import Holder; from pathlib import Path; import sys;"
-        "Holder.here('token').write(Path(sys.argv[1])); print(flush=True); sys.stdin.read()"
+        "from results_schema.holder import Holder; import sys;"
+        "print(Holder.here('token').to_json(), flush=True); sys.stdin.read()"
     )
-    folder = tmp_path / "token"
-    folder.mkdir()
-    command = [sys.executable, "-c", tell, str(folder / "heartbeat")]
+    command = [sys.executable, "-c", tell]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
-        process.stdout.readline()
-        other = Holder.of(folder)
+        other = Holder.from_json(process.stdout.readline(), "token")
         assert (other.pid, other.dead) == (process.pid, False)
         process.kill()
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
@@ -88,7 +81,6 @@ def test_an_unknown_process_is_not_dead_and_never_signalled(
 
 
 HEARTBEATS = [
-    None,
     b"",
     b"\xff\xfe",
     b"[]",
@@ -104,20 +96,12 @@ HEARTBEATS = [
 
 
 @pytest.mark.parametrize("heartbeat", HEARTBEATS)
-def test_who_cannot_be_read_is_known_by_the_token_and_not_dead(
-    tmp_path: Path, heartbeat: bytes | None
-):
-    folder = tmp_path / "token"
-    folder.mkdir()
-    if heartbeat is not None:
-        (folder / "heartbeat").write_bytes(heartbeat)
-    unknown = Holder.of(folder)
+def test_who_cannot_be_read_is_known_by_the_token_and_not_dead(heartbeat: bytes):
+    unknown = Holder.from_json(heartbeat, "token")
     assert unknown == Holder("token", "unknown", "", 0, 0, 0)
     assert not unknown.dead
 
 
-def test_the_folder_decides_the_token(holder: Holder, tmp_path: Path):
-    folder = tmp_path / "token"
-    folder.mkdir()
-    replace(holder, token="../../metrics").write(folder / "heartbeat")
-    assert Holder.of(folder) == holder
+def test_the_folder_decides_the_token(holder: Holder):
+    text = replace(holder, token="../../metrics").to_json().encode()
+    assert Holder.from_json(text, "token") == holder

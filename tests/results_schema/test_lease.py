@@ -10,9 +10,9 @@ import pytest
 from clocks import Clock
 from contenders import contender, contenders
 
-from results_schema import folder_store as store_module
 from results_schema import holder as holder_module
 from results_schema import lease as leases_module
+from results_schema import links
 from results_schema.errors import Superseded
 from results_schema.folder_leases import FolderLease, FolderLeases
 from results_schema.lease import EXPIRY
@@ -185,17 +185,17 @@ def test_a_holder_replaced_between_staging_and_renaming_writes_nothing(
 ):
     old = take(store, token="old")
     store.put(KEY, b"before", lease=old)
-    write = store_module._write
+    write = links.write_file
 
-    def write_late(path: Path, data: bytes, durable: bool) -> None:
-        write(path, data, durable)
+    def write_late(at: int, name: str, data: bytes, *, durable: bool) -> None:
+        write(at, name, data, durable=durable)
         if moment == "taken over":
             store.leases.fence(ITEM, "old")
             take(store, token="new")
         else:  # the successor has emptied the folder, and removes it next
-            path.unlink()
+            os.unlink(name, dir_fd=at)
 
-    monkeypatch.setattr(store_module, "_write", write_late)
+    monkeypatch.setattr(links, "write_file", write_late)
     with pytest.raises(Superseded, match=f"another worker has taken over {ITEM}"):
         store.put(KEY, b"late", lease=old)
     assert store.get(KEY) == b"before"

@@ -5,13 +5,14 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from results_schema import layout, tables
-from results_schema.errors import StoreError, Superseded
+from results_schema import layout, links, tables
+from results_schema.errors import MissingKey, StoreError, Superseded
 from results_schema.store import LocalStore, open_store
 from tests.results_schema.store_contract import SAMPLE, TRIAL, StoreContract
 
@@ -36,6 +37,26 @@ def files(store: LocalStore) -> list[str]:
 
 class TestLocalStore(StoreContract):
     pass
+
+
+def test_a_folder_in_the_place_of_a_file_is_refused_and_never_passed_over(store: LocalStore):
+    (store.root / SAMPLE).mkdir(parents=True)
+    (store.root / SAMPLE / "inside").write_bytes(b"")
+    uses: list[Callable[[], object]] = [
+        lambda: store.get(SAMPLE),
+        lambda: list(store.several([SAMPLE])),
+        lambda: store.has(SAMPLE),
+        lambda: store.stat(SAMPLE),
+        lambda: store.put(SAMPLE, b""),
+        lambda: store.delete(SAMPLE),
+        lambda: store.list("trials/"),
+        lambda: store.stats("trials/"),
+    ]
+    for use in uses:
+        with pytest.raises(StoreError, match=rf"{SAMPLE}: .*\n  .*move it") as caught:
+            use()
+        assert not isinstance(caught.value, MissingKey)
+    assert (store.root / SAMPLE / "inside").exists()
 
 
 WRITER = """
@@ -107,18 +128,18 @@ def test_a_durable_put_syncs_the_file_before_the_rename_and_the_folders_after(
     store: LocalStore, monkeypatch: pytest.MonkeyPatch
 ):
     done: list[str] = []
-    fsync, replace = os.fsync, Path.replace
+    fsync, replace = os.fsync, os.replace
 
     def note_fsync(handle: int) -> None:
         fsync(handle)
         done.append(str(Path(f"/proc/self/fd/{handle}").readlink()))
 
-    def note_replace(self: Path, target: Path) -> Path:
+    def note_replace(source: str, target: str, **folders: int) -> None:
         done.append("rename")
-        return replace(self, target)
+        replace(source, target, **folders)
 
     monkeypatch.setattr(os, "fsync", note_fsync)
-    monkeypatch.setattr(Path, "replace", note_replace)
+    monkeypatch.setattr(os, "replace", note_replace)
     key = layout.state(TRIAL, 1)
     store.put(key, b"", durable=True)
     staged, rename, *folders = done
@@ -165,19 +186,20 @@ def test_a_holder_replaced_just_before_it_deletes_removes_nothing_of_its_success
     old = store.leases.take(TRIAL, "old")
     assert old is not None
     store.put(SAMPLE, b"old", lease=old)
-    touch = Path.touch
+    write = links.write_file
 
-    def touch_late(self: Path) -> None:
-        touch(self)
+    def write_late(at: int, name: str, data: bytes) -> None:
+        write(at, name, data)
         if moment == "taken over":
             store.leases.fence(TRIAL, "old")
             new = store.leases.take(TRIAL, "new")
             assert new is not None
+            monkeypatch.setattr(links, "write_file", write)
             store.put(SAMPLE, b"new", lease=new)
         else:  # the successor has emptied the folder, and removes it next
-            self.unlink()
+            os.unlink(name, dir_fd=at)
 
-    monkeypatch.setattr(Path, "touch", touch_late)
+    monkeypatch.setattr(links, "write_file", write_late)
     if moment == "taken over":
         with pytest.raises(Superseded, match=f"another worker has taken over {TRIAL}"):
             store.delete(SAMPLE, lease=old)
@@ -194,11 +216,11 @@ def test_a_disk_that_fails_just_then_is_no_lost_lease(
     lease = store.leases.take(TRIAL)
     assert lease is not None
 
-    def fail(path: str | Path) -> None:
-        raise OSError(errno.EIO, "Input/output error", str(path))
+    def fail(path: str, **_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error", path)
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "lstat", fail)
+        patch.setattr(os, "stat", fail)
         store.delete(SAMPLE, lease=lease)  # there is nothing to remove
     store.put(SAMPLE, b"mine", lease=lease)
     assert store.get(SAMPLE) == b"mine"

@@ -55,12 +55,14 @@ def watched(root: Path, act: Act) -> Iterator[None]:
 
 def _showing(name: str, real: Callable[..., Any], root: str, act: Act) -> Callable[..., Any]:
     def call(*arguments: Any, **options: Any) -> Any:
-        path = _below(root, arguments[0] if arguments else ".", options.get("dir_fd"))
+        folder = options.get("dir_fd", options.get("src_dir_fd"))
+        path = _below(root, arguments[0] if arguments else ".", folder)
         if path is not None:
+            shown = "create" if name == "open" and arguments[1] & os.O_CREAT else name
             target = ""
             if name in ("rename", "replace"):
                 target = _below(root, arguments[1], options.get("dst_dir_fd")) or ""
-            act(Call(name, path, target))
+            act(Call(shown, path, target))
         return real(*arguments, **options)
 
     return call
@@ -84,8 +86,8 @@ def _below(root: str, path: Any, folder: int | None = None) -> str | None:
 class _File(io.FileIO):
     """A file whose reads and writes are shown first."""
 
-    def __init__(self, path: str, mode: str, name: str, act: Act) -> None:
-        super().__init__(path, mode)
+    def __init__(self, path: str | int, mode: str, name: str, act: Act, own: bool) -> None:
+        super().__init__(path, mode, closefd=own)
         self._shown, self._act = name, act
 
     def readall(self) -> bytes:
@@ -112,14 +114,20 @@ class _File(io.FileIO):
 
 def _opening(root: str, act: Act) -> Callable[..., Any]:
     def open_file(
-        file: Any, mode: str = "r", buffering: int = -1, encoding: Any = None, *rest: Any
+        file: Any,
+        mode: str = "r",
+        buffering: int = -1,
+        encoding: Any = None,
+        *rest: Any,
+        closefd: bool = True,
     ) -> Any:
         name = _below(root, file)
         if name is None:
-            return _IO_OPEN(file, mode, buffering, encoding, *rest)
+            return _IO_OPEN(file, mode, buffering, encoding, *rest, closefd=closefd)
         writing = "r" not in mode
-        act(Call("create" if writing else "open", name))
-        raw = _File(os.fspath(file), mode.replace("b", "").replace("t", ""), name, act)
+        if not isinstance(file, int):  # else it was shown when it was opened
+            act(Call("create" if writing else "open", name))
+        raw = _File(file, mode.replace("b", "").replace("t", ""), name, act, closefd)
         if buffering == 0:
             return raw
         buffer = io.BufferedWriter(raw) if writing else io.BufferedReader(raw)

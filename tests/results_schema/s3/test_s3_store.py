@@ -32,6 +32,12 @@ class TestS3Store(StoreContract):
     ):
         assert_it_holds(store, operations)
 
+    def test_a_folder_is_no_key(self, store: Store):
+        store.put(SAMPLE, b"row")
+        assert not store.has("trials")
+        with pytest.raises(MissingKey):
+            store.get("trials")
+
 
 def objects(store: S3Store) -> list[str]:
     return [entry.name for entry in store.bucket.list("")]
