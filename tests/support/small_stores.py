@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pyarrow as pa
 from small_trials import few_digits
-from sweeps import undisturbed, write_experiment
+from sweeps import write_experiment
 
 from orchestrator.experiment import load_experiment
 from orchestrator.record import member_rows
 from results_schema import layout, tables
 from results_schema.store import LocalStore, open_store
 from results_schema.trial import TrialSpec
+from workers.training.loop import train
 
 EPOCHS = 2
 
@@ -80,12 +81,14 @@ class Trained:
 
 def trained_store(folder: Path) -> Trained:
     """The experiment, trained on a few digits."""
-    experiment = write_experiment(folder, epochs=EPOCHS)
-    with few_digits():
-        store = undisturbed(experiment, folder / "results")
+    experiment, store = write_experiment(folder, epochs=EPOCHS), open_store(folder / "results")
+    # Among few images it would name smaller batches, and so other trials.
     loaded = load_experiment(experiment)
     rows = tables.to_parquet(member_rows(loaded), tables.MEMBERS)
     store.put(layout.members(loaded.name), rows)
+    with few_digits():
+        for member in loaded.members():
+            assert train(member.spec, store, device="cpu").status == "done"
     return Trained(experiment, store, [member.spec.trial_id for member in loaded.members()])
 
 
