@@ -10,7 +10,6 @@ Memory is what a process of its own needs beyond the network and the images.
 from __future__ import annotations
 
 import argparse
-import resource
 import statistics
 import subprocess
 import sys
@@ -205,9 +204,9 @@ def memory_of(method: Method, device: torch.device) -> int:
         before = torch.cuda.memory_allocated(device)
         method()
         return torch.cuda.max_memory_allocated(device) - before
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = devices.peak_memory(device)
     method()
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+    return devices.peak_memory(device) - before
 
 
 def main() -> None:

@@ -17,6 +17,7 @@ import psutil
 from packaging.requirements import Requirement
 
 from orchestrator.removal import amount
+from orchestrator.words import cores
 from results_schema.errors import MachineError, NasSweepError
 from workers.data.folder import ready
 from workers.data.sources import SOURCES
@@ -76,8 +77,8 @@ def check_packages() -> Check:
 
 def check_memory() -> Check:
     """Cores that this process may use, and main memory."""
-    free, cores = psutil.virtual_memory().available, len(os.sched_getaffinity(0))
-    found = f"{cores} cores, {amount(free)} of memory free"
+    free = psutil.virtual_memory().available
+    found = f"{cores()} cores, {amount(free)} of memory free"
     if free < ROOM:
         return Check("machine", "note", found, f"a trial needs about {amount(ROOM)}")
     return Check("machine", "ok", found)

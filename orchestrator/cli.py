@@ -20,15 +20,25 @@ if TYPE_CHECKING:
 
 
 class _Share(click.ParamType):
-    """A share of a GPU, or the word auto."""
+    """Part of a GPU or several whole ones, as Ray hands them out, or the word auto."""
 
-    name = "float|auto"
+    def __init__(self, *, auto: bool = False) -> None:
+        self._auto = auto
+        self.name = "float|auto" if auto else "float"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> float | str:
-        """A positive number, or "auto"."""
-        if value == "auto":
+        """Return the number of GPUs, or "auto"."""
+        if self._auto and value == "auto":
             return value
-        return click.FloatRange(0, min_open=True).convert(value, param, ctx)
+        share = click.FLOAT.convert(value, param, ctx)
+        if not (0 < share <= 1 or (share > 1 and share.is_integer())):
+            self.fail(
+                f"{share:g} is neither a share of one GPU nor a number of whole ones: "
+                "use a number above 0 and up to 1, or 2, 3, …",
+                param,
+                ctx,
+            )
+        return share
 
 
 def _experiment_options(command: Any) -> Any:
@@ -52,7 +62,7 @@ def _cluster_options(command: Any) -> Any:
     for option in (
         click.option(
             "--gpus-per-surface",
-            type=click.FloatRange(0, min_open=True),
+            type=_Share(),
             default=1.0,
             show_default=True,
             help="Share of a GPU for each surface.",
@@ -108,7 +118,7 @@ def plan(
 @_cluster_options
 @click.option(
     "--gpus-per-trial",
-    type=_Share(),
+    type=_Share(auto=True),
     default=1.0,
     show_default=True,
     help="Share of a GPU for each process. auto: one a GPU, with as many trials side by side as is "

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from orchestrator.words import cores
 from workers.training import device as devices
 
 
@@ -51,7 +52,7 @@ class Machine:
             devices.name(device),
             device.type,
             torch.get_num_threads(),
-            len(os.sched_getaffinity(0)),
+            cores(),
             os.getloadavg()[0],
             versions,
             datetime.now(UTC).date().isoformat(),

@@ -28,7 +28,12 @@ def test_every_command_has_help(run, command):
         ("lunch",),
         ("plan",),
         ("plan", FIG9, "--profil", "laptop"),
-        ("launch", FIG9, "--gpus-per-trial", "0"),
+        *(
+            ("launch", FIG9, option, share)
+            for option in ("--gpus-per-trial", "--gpus-per-surface")
+            for share in ("0", "-1", "1.5", "2.0001", "nan", "inf", "half")
+        ),
+        ("launch", FIG9, "--gpus-per-surface", "auto"),
         ("launch", FIG9, "--device", "tpu"),
         ("launch", FIG9, "--checkpoint-at", "0"),
         ("plan", "nowhere.yaml"),
@@ -44,6 +49,18 @@ def test_wrong_usage_exits_2_in_plain_words(run, arguments):
     assert not output
     assert errors
     assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize("option", ["--gpus-per-trial", "--gpus-per-surface"])
+def test_more_than_a_gpu_is_a_whole_number_of_them(run, option):
+    code, _, errors = run("launch", FIG9, option, "1.5")
+    assert code == 2
+    assert f"'{option}': 1.5 is neither a share of one GPU nor a number of whole ones" in errors
+
+
+@pytest.mark.parametrize(("text", "share"), [("0.5", 0.5), ("1", 1), ("2", 2), ("auto", "auto")])
+def test_shares_of_a_gpu(text, share):
+    assert cli._Share(auto=True).convert(text, None, None) == share
 
 
 @pytest.mark.parametrize("store", ["s3://bucket/results", "a-file/results"])

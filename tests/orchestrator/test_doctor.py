@@ -48,6 +48,11 @@ def test_what_is_bad_exits_3_and_says_how_to_mend_it(run, tmp_path, local, monke
     assert bad["fix"]
 
 
+def test_cores_are_counted_where_the_system_has_no_affinity(monkeypatch):
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    assert f"{os.cpu_count()} cores" in checks.check_memory().found
+
+
 def test_a_store_that_is_not_there_yet_is_not_made(tmp_path):
     assert store_checks.check_store(tmp_path / "a/b").verdict == "ok"
     assert list(tmp_path.iterdir()) == []

@@ -6,6 +6,7 @@ import contextlib
 import os
 import platform
 import resource
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -90,4 +91,6 @@ def peak_memory(device: torch.device) -> int:
     """Most bytes in use so far: of the GPU by this process, or resident in main memory."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # macOS counts in bytes, Linux and the BSDs in kibibytes.
+    return peak if sys.platform == "darwin" else peak * 1024
