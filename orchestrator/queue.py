@@ -6,6 +6,7 @@ leaves, retries what may pass and gives up on what will not. While the store is 
 
 from __future__ import annotations
 
+import math
 import time
 import uuid
 from collections import Counter
@@ -22,11 +23,18 @@ from results_schema.failure import Failure
 from results_schema.store import Store
 from results_schema.surface import SurfaceSpec
 from results_schema.trial import TrialSpec
+from workers.training import log
 
+_ENDED = "its launch ended before it did"
 ATTEMPTS = 3
 """Attempts at an item whose failure may pass, such as a killed worker."""
 BACKOFF = 2.0
 """Seconds before the second attempt; twice as many before each further one."""
+LOOK_EVERY = 5.0
+"""Seconds between two looks at the lease of an item that another worker holds: as many as between
+its heartbeats. Tune asks for the next item a hundred times a second."""
+SLOTS_EVERY = 1.0
+"""Seconds for which the number of slots is taken to be the same; each look asks Ray's head."""
 PASSING = frozenset({"killed", "evicted", "node", "cuda"})
 """Kinds of failure that another attempt may not meet."""
 
@@ -72,6 +80,8 @@ class Queue:
     halt: Callable[[], None] = lambda: None
     say: Callable[[str], None] = lambda text: None
     _offered: dict[str, _Offered] = field(default_factory=dict)
+    _slots: int = 1
+    _slots_until: float = -math.inf
 
     def __post_init__(self) -> None:
         self.room = Room(self.store, self.clock, lambda text: self.say(text))
@@ -141,7 +151,7 @@ class Queue:
         pack: list[Owed] = []
         size = 1
         if self.pack > 1:
-            slots = max(1, self.slots())  # with no node left, as if one were to come
+            slots = self._slots_now()
             size = packing.share(self._line.trials, slots - self.items, slots, self.pack)
         for owed in [*self._line.ready]:
             if pack and not (alike(pack[0].work, owed.work) and _sociable(owed)):
@@ -198,7 +208,8 @@ class Queue:
         offered = self._offered.pop(token, None)
         for owed in offered.left if offered else ():
             try:
-                self.store.leases.fence(owed.id, token)
+                if self.store.leases.fence(owed.id, token):
+                    log.append(self.store, owed.id, f"cut off: {died.message if died else _ENDED}")
                 if died:
                     self._fail(owed, died.kind, died.message, silent=True)
                     continue
@@ -266,12 +277,22 @@ class Queue:
             return False
         if not self.store.leases.free(owed.id):
             owed.contested = True
+            owed.not_before = self.clock() + LOOK_EVERY
             return False
+        if gone := self.store.leases.ended.pop(owed.id, ""):
+            log.append(self.store, owed.id, f"cut off: {gone}")
         if not (owed.contested and self._ended_elsewhere(owed)) and any(
             self.store.has(layout.cancel(name)) for name in {owed.id, layout.trial_of(owed.id)}
         ):
             self.endings[owed.id] = "cancelled"
         return True
+
+    def _slots_now(self) -> int:
+        """The number of slots, counted now and then; 1 without nodes, as if one were to come."""
+        now = self.clock()
+        if now >= self._slots_until:
+            self._slots, self._slots_until = max(1, self.slots()), now + SLOTS_EVERY
+        return self._slots
 
     def _ended_elsewhere(self, owed: Owed) -> bool:
         key = layout.trial if isinstance(owed.work, TrialSpec) else layout.surface

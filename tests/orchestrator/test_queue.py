@@ -1,11 +1,13 @@
 """What the queue offers, retries and gives up on."""
 
 import json
+import os
+import socket
 
 import pytest
 from small_queues import make, offer, spec
 
-from orchestrator.queue import ATTEMPTS
+from orchestrator.queue import ATTEMPTS, LOOK_EVERY
 from results_schema import layout, tables
 from results_schema.errors import StoreError
 from results_schema.failure import Failure
@@ -82,8 +84,22 @@ def test_a_dead_workers_lease_is_fenced_at_once(store):
     assert lease is not None
     queue.close(item.token, died=Failure("killed", "it died"))
     assert not lease.folder.exists()
+    assert store.leases.held() == {}
+    assert store.get(layout.log(trial_id)).endswith(b" cut off: it died\n")
     clock.now += 60
     assert offer(queue)[1] == trial_id
+
+
+def test_the_log_of_what_a_launch_cuts_off_at_its_end_says_so(store):
+    queue, _ = make(store, 2)
+    begun, waiting = offer(queue)[0], offer(queue)[0]
+    assert store.leases.take(begun.names[0], begun.token)
+    queue.close_all()
+    assert store.get(layout.log(begun.names[0])).endswith(
+        b" cut off: its launch ended before it did\n"
+    )
+    assert not store.has(layout.log(waiting.names[0])), "no worker had begun it"
+    assert store.leases.held() == {}
 
 
 @pytest.mark.parametrize("kind", ["data", "spec", "memory", "error"])
@@ -107,7 +123,7 @@ def test_an_unfit_store_stops_the_queue_and_says_why(store):
 
 
 def test_what_another_launch_holds_is_waited_for_and_counted_when_it_has_ended(store):
-    queue, _ = make(store, 2)
+    queue, clock = make(store, 2)
     other = store.leases.take(spec(0).trial_id)
     assert other is not None
     item, trial_id = offer(queue)
@@ -118,6 +134,7 @@ def test_what_another_launch_holds_is_waited_for_and_counted_when_it_has_ended(s
     assert not queue.over, "the other launch may yet die"
     store.put(layout.trial(spec(0).trial_id), tables.to_parquet([], tables.TRIALS))
     other.release()
+    clock.now += LOOK_EVERY
     assert queue.offer() is None
     assert queue.over
     assert queue.endings == {
@@ -126,12 +143,27 @@ def test_what_another_launch_holds_is_waited_for_and_counted_when_it_has_ended(s
     }
 
 
+def test_what_others_hold_is_looked_at_again_after_seconds(store, monkeypatch):
+    queue, clock = make(store, 64)
+    held = [store.leases.take(spec(seed).trial_id) for seed in range(64)]
+    assert all(held)
+    looks, free = [], store.leases.free
+    monkeypatch.setattr(store.leases, "free", lambda item: looks.append(item) or free(item))
+    for _ in range(100):  # as often as Tune asks in a second
+        assert queue.offer() is None
+    assert len(looks) == 64, "one look at each"
+    clock.now += LOOK_EVERY
+    assert queue.offer() is None
+    assert len(looks) == 128
+
+
 def test_what_another_launch_left_unfinished_is_taken_up(store):
-    queue, _ = make(store, 1)
+    queue, clock = make(store, 1)
     other = store.leases.take(spec(0).trial_id)
     assert other is not None
     assert queue.offer() is None
     other.release()
+    clock.now += LOOK_EVERY
     assert offer(queue)[1] == spec(0).trial_id
 
 
@@ -199,6 +231,10 @@ def test_a_worker_lost_on_another_machine_is_replaced_when_its_lease_expires(sto
     clock.now += EXPIRY
     item, trial_id = offer(queue)
     assert store.leases.take(trial_id, item.token) is not None, "a worker need not wait again"
+    last = store.get(layout.log(trial_id)).decode().splitlines()[-1]
+    assert last.endswith(
+        f"cut off: process {os.getpid()} on {socket.gethostname()} sent no heartbeat for 60 s"
+    )
 
 
 def test_a_store_that_fails_under_the_queue_stops_it_and_says_why(store, monkeypatch):

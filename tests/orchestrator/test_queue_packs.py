@@ -7,7 +7,7 @@ from clocks import Clock
 from small_queues import spec
 
 from orchestrator.items import Item, alike
-from orchestrator.queue import ATTEMPTS, Queue
+from orchestrator.queue import ATTEMPTS, LOOK_EVERY, SLOTS_EVERY, Queue
 from results_schema import layout
 from results_schema.failure import Failure
 from results_schema.store import LocalStore, open_store
@@ -122,7 +122,20 @@ def test_what_is_held_or_cancelled_is_left_out_of_a_pack(store):
     assert offer(queue).names == ids([spec(0), spec(3), spec(4)])
     assert queue.endings == {spec(2).trial_id: "cancelled"}
     lease.release()
+    queue.clock = lambda: LOOK_EVERY
     assert offer(queue).names == ids([spec(1)])
+
+
+def test_slots_are_counted_once_a_second(store):
+    clock, counted = Clock(), []
+    queue = Queue(store, clock, pack=2, slots=lambda: counted.append(clock.now) or 1)
+    queue.add(seeds(100))
+    for _ in range(20):
+        offer(queue)
+    assert counted == [0.0]
+    clock.now += SLOTS_EVERY
+    offer(queue)
+    assert counted == [0.0, SLOTS_EVERY]
 
 
 def test_each_trial_of_a_pack_is_settled_by_itself(store):
