@@ -81,6 +81,13 @@ def test_every_file_opens_with_what_it_is_for(path):
     assert path.read_text("utf-8").startswith("# ")
 
 
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_no_file_has_the_paper_say_what_neither_version_says(path):
+    text = " ".join(path.read_text("utf-8").replace("#", " ").split())
+    unsaid = "better than most", "beat most", "width and depth alone", "30 % more", "no sizes"
+    assert not [words for words in unsaid if words in text]
+
+
 def test_figure_9_has_the_papers_variants_in_the_papers_order():
     experiment = load("fig9")
     members = experiment.members()

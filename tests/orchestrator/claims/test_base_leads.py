@@ -17,7 +17,7 @@ def test_bases_lead(say, sign, verdict):
             rng=t.rng,
         )
 
-    claims = "base-fastest base-stablest bases-beat-variants"
+    claims = "base-fastest base-stablest bases-competitive"
     found = say(claims, synthetic_trials(), accuracies)
     assert [one.verdict for one in found] == [verdict] * 3
     assert found[0].trials == 56
