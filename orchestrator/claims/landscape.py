@@ -18,11 +18,15 @@ RING = (0.35, 0.65)
 
 _SMOOTH = (
     ("contour", "radius", "radius of twofold loss", True),
+    ("contour", "rise_radius", "radius of a loss 1 nat above the centre's", True),
     ("contour", "convex", "share of the near-convex region", True),
     ("contour", "roughness", "mean second derivative of log loss", False),
     ("contour", "nonfinite", "share of points with infinite loss", False),
     ("curvature", "top_eigenvalue", "the Hessian's top eigenvalue", False),
 )
+
+_BOUNDED = {"radius": "bounded", "rise_radius": "rise_bounded"}
+"""Which column says of a radius whether it was reached."""
 
 
 def measured(
@@ -79,9 +83,9 @@ def _comparable(surfaces: Any, column: str) -> pd.Series:
     if column in ("deviation", "top_eigenvalue"):
         return pd.Series(True, index=surfaces.index)
     extent = surfaces["extent"].astype(float).fillna(1.0)
-    if column == "radius":
+    if column in _BOUNDED:
         # One that is not reached on a small plane might be the largest of all.
-        unreached = surfaces["bounded"].map(lambda told: told is False)
+        unreached = surfaces[_BOUNDED[column]].map(lambda told: told is False)
         return ~(unreached & (extent < extent.max()))
     return extent == extent.mode()[0]
 
@@ -129,8 +133,9 @@ CLAIMS = (
         "wider-smoother",
         "Wider cells have a smoother loss landscape.",
         "Section 4.2.1, Figures 6 and 17 to 20",
-        "Spearman's correlation of width with the radius of twofold loss; beside it the "
-        "near-convex share, roughness, infinite losses and the Hessian's top eigenvalue",
+        "Spearman's correlation of width with the radius of twofold loss; beside it the radius of "
+        "a loss 1 nat above the centre's, the near-convex share, roughness, infinite losses and "
+        "the Hessian's top eigenvalue",
         "contours of connection variants (launch experiments/fig17.yaml)",
         "landscape",
         _smoother,

@@ -22,7 +22,7 @@ from workers.landscape.folding import FoldedNetwork
 from workers.landscape.instances import Instances
 from workers.landscape.precision import exact
 from workers.landscape.probes import Probes
-from workers.landscape.scatter import Scatter, Variance
+from workers.landscape.scatter import Distances, Gatherer, Scatter, Variance
 from workers.network.network import Network
 
 
@@ -48,14 +48,16 @@ class VariancePoint:
 
 
 def minibatch_variance(variance: float, batch: int, instances: int) -> float:
-    """Variance of the mean gradient of a batch drawn without replacement from the instances.
+    """Return the variance of the mean gradient of a batch drawn without replacement.
 
-    Var/b · (N − b)/(N − 1): the σ² of Theorem 4.1 for steps of b instances.
+    Var/b · (N − b)/(N − 1). Of the batches that training draws, each step's gradient is that mean,
+    so it is the σ² of Theorem 4.1 for the recipe's steps; `variance` itself is that of steps of
+    one instance. Both are of one point, where the theorem asks for a bound along the whole way.
 
     Args:
-        variance: Over single instances.
+        variance: Over single instances; a subset of those that batches are drawn from will do.
         batch: b, from 1 to N.
-        instances: N.
+        instances: N, the number of instances that batches are drawn from.
 
     Raises:
         SpecError: No such batch can be drawn.
@@ -109,22 +111,37 @@ class GradientVariance:
         self._probes = Probes(self._folded, directions, dtype=dtype)
         self._auxiliary = auxiliary
 
-    def at(self, alpha: float, beta: float, *, by_parameter: bool = False) -> VariancePoint:
-        """The point w* + alpha w₁ + beta w₂.
+    def at(
+        self, alpha: float, beta: float, *, by_parameter: bool = False, error: bool = False
+    ) -> VariancePoint:
+        """Measure the point w* + alpha w₁ + beta w₂.
 
         Args:
             alpha: Along w₁.
             beta: Along w₂.
-            by_parameter: Whether to tell the variance of each parameter tensor too.
+            by_parameter: Whether the variance of each parameter tensor is returned too.
+            error: Whether standard errors are, which take a second pass over the instances.
         """
+        network = self._folded.move(alpha, beta)
+        self._probes.move(alpha, beta)
+        scatter = Scatter()
+        sums = self._run(network, scatter)
+        distances = None
+        if error:
+            distances = Distances(scatter)
+            self._run(network, distances)
+        count = len(self._instances)
+        loss, accuracy = (sums / count).tolist()
+        parameters = scatter.by_parameter() if by_parameter else {}
+        return VariancePoint(loss, accuracy, count, *scatter.variances(distances), parameters)
+
+    def _run(self, network: Network, gatherer: Gatherer) -> Tensor:
+        """Run all instances forward and backward; return the summed loss and correct answers."""
         device = self._instances.labels.device
         sums = torch.zeros(2, dtype=torch.float64, device=device)
-        scatter = Scatter()
         with exact(device):
-            network = self._folded.move(alpha, beta)
-            self._probes.move(alpha, beta)
             for images, labels in self._instances:
-                with self._probes.listen(scatter):
+                with self._probes.listen(gatherer):
                     logits, auxiliary = self._logits(network, images)
                     loss = _cross_entropy(logits, labels)
                     whole = loss
@@ -132,10 +149,7 @@ class GradientVariance:
                         whole = loss + self._auxiliary * _cross_entropy(auxiliary, labels)
                     whole.backward()
                 sums += torch.stack([loss.detach(), (logits.argmax(1) == labels).sum()])
-        count = len(self._instances)
-        loss, accuracy = (sums / count).tolist()
-        parameters = scatter.by_parameter() if by_parameter else {}
-        return VariancePoint(loss, accuracy, count, *scatter.variances(), parameters)
+        return sums
 
     def _logits(self, network: Network, images: Tensor) -> tuple[Tensor, Tensor | None]:
         if self._auxiliary:

@@ -57,15 +57,20 @@ def grid(spec: SurfaceSpec) -> Grid:
     return Grid(spec.rows, spec.columns, spec.extent, spec.extent)
 
 
-def measure(spec: SurfaceSpec, network: Network, images: Tensor, labels: Tensor) -> Measure:
-    """How to measure a surface.
+def measure(
+    spec: SurfaceSpec, network: Network, images: Tensor, labels: Tensor, *, trained_on: int
+) -> Measure:
+    """Return the measure of a surface's kind.
 
     Args:
-        spec: Which.
+        spec: The surface.
         network: With its trained weights, on its device.
-        images: Normalised, [N, C, H, W].
+        images: Those to measure on, normalised, [N, C, H, W].
         labels: int64 [N].
+        trained_on: Number of images that the trial's batches are drawn from.
     """
+    if spec.kind == "gradient_variance":
+        return _GradientVariance(spec, network, images, labels, trained_on)
     return _MEASURES[spec.kind](spec, network, images, labels)
 
 
@@ -94,12 +99,19 @@ class _Contour:
 
 
 class _GradientVariance:
-    def __init__(self, spec: SurfaceSpec, network: Network, images: Tensor, labels: Tensor) -> None:
-        self._spec, self._grid = spec, grid(spec)
+    def __init__(
+        self,
+        spec: SurfaceSpec,
+        network: Network,
+        images: Tensor,
+        labels: Tensor,
+        trained_on: int,
+    ) -> None:
+        self._spec, self._grid, self._trained_on = spec, grid(spec), trained_on
         directions = draw_directions(
             network, spec.seed, pair=spec.pair, normalisation=spec.normalisation
         )
-        self._cosine, self._instances = directions.cosine, len(labels)
+        self._cosine = directions.cosine
         counted = layers(network, auxiliary=spec.auxiliary)
         weights = {name: w for layer in counted for name, w in layer.parameters()}
         self._parameters = sum(weight.numel() for weight in weights.values())
@@ -114,28 +126,32 @@ class _GradientVariance:
         )
 
     def at(self, point: GridPoint) -> Row:
-        found = self._variance.at(point.alpha, point.beta, by_parameter=self._spec.by_parameter)
+        # A standard error takes a second pass: where surfaces are compared, not at every point.
+        error = point.level == 0
+        found = self._variance.at(
+            point.alpha, point.beta, by_parameter=self._spec.by_parameter, error=error
+        )
         return {
             "loss": found.loss,
             "accuracy": found.accuracy,
             "variance": found.whole.value,
-            "standard_error": found.whole.standard_error,
+            "standard_error": found.whole.standard_error if error else None,
             "weights_variance": found.weights.value,
-            "weights_standard_error": found.weights.standard_error,
+            "weights_standard_error": found.weights.standard_error if error else None,
             "gradient_norm": found.whole.mean_norm,
             "by_parameter": json.dumps(found.parameters) if found.parameters else None,
         }
 
     def summary(self, rows: Sequence[Row]) -> Row:
         middle = _centre(self._grid, rows)
-        batch = min(self._spec.trial.recipe.batch_size, self._instances)
+        batch = min(self._spec.trial.recipe.batch_size, self._trained_on)
         return {
             "cosine": self._cosine,
             "parameters": self._parameters,
             "variance": middle["variance"],
             "standard_error": middle["standard_error"],
             "weights_variance": middle["weights_variance"],
-            "batch_variance": minibatch_variance(middle["variance"], batch, self._instances),
+            "batch_variance": minibatch_variance(middle["variance"], batch, self._trained_on),
         } | contour_numbers(self._grid, rows)
 
 
@@ -178,11 +194,7 @@ class _Curvature:
         }
 
 
-_MEASURES = {
-    "contour": _Contour,
-    "gradient_variance": _GradientVariance,
-    "curvature": _Curvature,
-}
+_MEASURES = {"contour": _Contour, "curvature": _Curvature}
 
 
 def contour_numbers(points: Grid, rows: Sequence[Row]) -> Row:
@@ -198,6 +210,8 @@ def contour_numbers(points: Grid, rows: Sequence[Row]) -> Row:
         "nonfinite": found.nonfinite,
         "radius": found.radius,
         "bounded": found.bounded,
+        "rise_radius": found.rise_radius,
+        "rise_bounded": found.rise_bounded,
         "convex": found.convex,
         "roughness": found.roughness,
         "notes": json.dumps(found.reasons),

@@ -25,27 +25,18 @@ class Moments:
         self.mean = self.scatter = torch.zeros(())
         self._by_entry = by_entry
 
-    def add(self, vectors: Tensor) -> Tensor:
-        """Adds a batch.
+    def add(self, vectors: Tensor) -> None:
+        """Add a batch.
 
         Args:
             vectors: [n, P], n ≥ 1; they are overwritten.
-
-        Returns:
-            The squared distance of each from the batch's mean, float64 [n].
         """
         number = len(vectors)
         mean = vectors.mean(0)
-        # In units of the largest entry, so that no square overflows float32.
-        unit = torch.maximum(-vectors.amin(), vectors.amax())
-        unit = torch.where(unit > 0, unit, 1)
-        vectors.sub_(mean).div_(unit)
-        mean, unit = mean.double(), unit.double()
-        distances = torch.linalg.vector_norm(vectors, dim=1).double().mul_(unit).square_()
-        if self._by_entry:
-            scatter = torch.linalg.vector_norm(vectors, dim=0).double().mul_(unit).square_()
-        else:
-            scatter = distances.sum()
+        scatter = squared_norms(vectors.sub_(mean), 0 if self._by_entry else 1)
+        if not self._by_entry:
+            scatter = scatter.sum()
+        mean = mean.double()
         if not self.count:
             self.mean, self.scatter = mean, scatter
         else:
@@ -55,4 +46,17 @@ class Moments:
             self.scatter = self.scatter + scatter + between * (self.count * number / whole)
             self.mean.add_(step, alpha=number / whole)
         self.count += number
-        return distances
+
+
+def squared_norms(vectors: Tensor, dim: int) -> Tensor:
+    """Return the squared norms along a dimension of a matrix, in float64.
+
+    Args:
+        vectors: They are overwritten.
+        dim: The dimension that the norms are taken along.
+    """
+    # In units of the largest entry, so that no square overflows float32.
+    unit = torch.maximum(-vectors.amin(), vectors.amax())
+    unit = torch.where(unit > 0, unit, 1)
+    norms = torch.linalg.vector_norm(vectors.div_(unit), dim=dim)
+    return norms.double().mul_(unit.double()).square_()

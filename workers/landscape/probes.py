@@ -15,7 +15,7 @@ from workers.landscape.folding import FoldedNetwork, scales
 from workers.landscape.instance_gradients import in_order, weight_gradients
 from workers.landscape.layers import Layer
 from workers.landscape.plane import Plane
-from workers.landscape.scatter import Scatter
+from workers.landscape.scatter import Gatherer
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Probes:
     def __init__(
         self, folded: FoldedNetwork, directions: Directions, *, dtype: torch.dtype
     ) -> None:
-        self._scatter: Scatter | None = None
+        self._gatherer: Gatherer | None = None
         self._inputs: dict[str, Tensor] = {}
         normed = [layer for layer in folded.layers if layer.norm is not None]
         self._weights = _plane(normed, directions, dtype)
@@ -61,14 +61,14 @@ class Probes:
         self._weights.move(alpha, beta)
 
     @contextmanager
-    def listen(self, scatter: Scatter) -> Iterator[None]:
-        """Within it one batch runs forward and backward; its gradients end in `scatter`."""
-        self._scatter = scatter
+    def listen(self, gatherer: Gatherer) -> Iterator[None]:
+        """Within it one batch runs forward and backward; `gatherer` takes its gradients."""
+        self._gatherer = gatherer
         try:
             yield
-            scatter.close_batch()
+            gatherer.close_batch()
         finally:
-            self._scatter = None
+            self._gatherer = None
             # Of layers whose output the loss does not depend on: what they feed ends in noise.
             self._inputs.clear()
 
@@ -87,20 +87,20 @@ class Probes:
         return capture
 
     def _take(self, layer: Layer, norm: _Norm | None, gradients: Tensor) -> None:
-        scatter = self._scatter
-        if scatter is None:
+        gatherer = self._gatherer
+        if gatherer is None:
             raise RuntimeError("a backward pass of a probed network that nobody listens to")
         inputs = self._inputs.pop(layer.name)
         found = weight_gradients(layer.module, inputs, gradients)
         if norm is not None and layer.norm is not None:
             shift = gradients.sum((2, 3))
             product = (found * norm.weight).sum(2)
-            scatter.vector(f"{layer.norm.name}.weight", (product - norm.mean * shift) / norm.sigma)
-            scatter.vector(f"{layer.norm.name}.bias", shift)
+            gatherer.vector(f"{layer.norm.name}.weight", (product - norm.mean * shift) / norm.sigma)
+            gatherer.vector(f"{layer.norm.name}.bias", shift)
             found *= norm.scale[:, None]
         elif layer.module.bias is not None:
-            scatter.vector(f"{layer.name}.bias", gradients)
-        scatter.weight(f"{layer.name}.weight", found.flatten(1))
+            gatherer.vector(f"{layer.name}.bias", gradients)
+        gatherer.weight(f"{layer.name}.weight", found.flatten(1))
 
 
 def _plane(normed: list[Layer], directions: Directions, dtype: torch.dtype) -> Plane:

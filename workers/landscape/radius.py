@@ -13,9 +13,9 @@ _BEYOND = 1e300  # stands for losses that are not finite: larger than any other
 
 
 def radius(
-    x: np.ndarray, y: np.ndarray, z: np.ndarray, centre: tuple[int, int], multiple: float
+    x: np.ndarray, y: np.ndarray, z: np.ndarray, centre: tuple[int, int], level: float
 ) -> tuple[float, bool]:
-    """The distance to the nearest place where the loss reaches a multiple of the centre's.
+    """Return the distance to the nearest place where the loss reaches a level.
 
     The loss is interpolated bilinearly along `RAYS` rays, or along the line that the grid is, and
     linearly between a quarter of the spacing and the next.
@@ -25,7 +25,7 @@ def radius(
         y: Evenly spaced, [m]; not both have length 1.
         z: Losses [n, m]; what is not finite counts as reached.
         centre: Indices of the centre, where the loss is finite.
-        multiple: Above 1.
+        level: Above the loss at the centre.
 
     Returns:
         The radius, and whether the loss is reached in the largest circle that lies on the grid;
@@ -48,13 +48,12 @@ def radius(
     along = _bilinear(
         x, y, values, x[i] + np.outer(np.cos(angles), steps), y[j] + np.outer(np.sin(angles), steps)
     )
-    wanted = multiple * z[i, j]
-    reached = along[:, 1:] >= wanted
+    reached = along[:, 1:] >= level
     nearest = math.inf
     for ray in np.flatnonzero(reached.any(axis=1)):
         k = int(reached[ray].argmax())  # between steps k and k + 1
         before, after = along[ray, k], along[ray, k + 1]
-        share = max(0.0, (wanted - before) / (after - before)) if after > before else 0.0
+        share = max(0.0, (level - before) / (after - before)) if after > before else 0.0
         nearest = min(nearest, steps[k] + share * (steps[k + 1] - steps[k]))
     return (float(nearest), True) if math.isfinite(nearest) else (reach, False)
 

@@ -30,7 +30,11 @@ class Smoothness:
         radius: Distance in the (α, β) plane from the centre to the nearest place where the loss
             reaches `multiple` times the centre's, over 360 rays and interpolated bilinearly;
             what is not finite counts as reached.
+            A cell that fits better reaches it sooner on the same surface, as its loss at the
+            centre is smaller: `rise_radius` does not depend on that.
         bounded: Whether it is reached at all; if not, `radius` is that of the circle searched.
+        rise_radius: Likewise to where the loss is `rise` above the centre's.
+        rise_bounded: Whether that is reached.
         convex: Share of the inner points that belong to the near-convex region: those connected
             to the centre, side by side, where the smaller eigenvalue of the loss's Hessian by
             central differences is at least −tolerance times the larger one's magnitude.
@@ -46,6 +50,8 @@ class Smoothness:
     nonfinite: float = 0.0
     radius: float = math.nan
     bounded: bool = False
+    rise_radius: float = math.nan
+    rise_bounded: bool = False
     convex: float = math.nan
     roughness: float = math.nan
     reasons: dict[str, str] = field(default_factory=dict)
@@ -57,6 +63,7 @@ def smoothness(
     losses: np.ndarray,
     *,
     multiple: float = 2.0,
+    rise: float = 1.0,
     tolerance: float = 0.05,
 ) -> Smoothness:
     """Measures a finished contour.
@@ -65,7 +72,8 @@ def smoothness(
         alphas: Rising, evenly spaced, [n]; n is odd, and the middle one is the centre's.
         betas: Likewise, [m].
         losses: [n, m]; may hold infinities and NaN.
-        multiple: Of the centre's loss, that bounds the radius; above 1.
+        multiple: Of the centre's loss, that bounds `radius`; above 1.
+        rise: Above the centre's loss, in nats, that bounds `rise_radius`; above 0.
         tolerance: Of the near-convex region.
 
     Raises:
@@ -94,13 +102,15 @@ def smoothness(
         found["decades"] = math.log10(found["largest"]) - math.log10(found["smallest"])
     else:
         reasons["decades"] = "no loss is finite, or one is 0"
-    bounded = False
+    bounded = rise_bounded = False
     if z.size == 1:
-        reasons["radius"] = "the grid has one point"
+        reasons |= dict.fromkeys(("radius", "rise_radius"), "the grid has one point")
     elif not math.isfinite(z[i, j]):
-        reasons["radius"] = "the loss at the centre is not finite"
+        reasons |= dict.fromkeys(("radius", "rise_radius"), "the loss at the centre is not finite")
     else:
-        found["radius"], bounded = radius(x, y, z, (i, j), multiple)
+        centre = float(z[i, j])
+        found["radius"], bounded = radius(x, y, z, (i, j), multiple * centre)
+        found["rise_radius"], rise_bounded = radius(x, y, z, (i, j), centre + rise)
     if min(z.shape) < 3:
         reasons["convex"] = "the grid has fewer than 3 points along an axis"
     else:
@@ -110,7 +120,7 @@ def smoothness(
         found["roughness"] = float(bends.mean())
     else:
         reasons["roughness"] = "no three neighbours along an axis have positive, finite losses"
-    return Smoothness(**found, bounded=bounded, reasons=reasons)
+    return Smoothness(**found, bounded=bounded, rise_bounded=rise_bounded, reasons=reasons)
 
 
 def _bends(axis: np.ndarray, z: np.ndarray) -> np.ndarray:

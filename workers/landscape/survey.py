@@ -111,7 +111,9 @@ class _Survey:
             return self._end("diverged", reason, {}, trained, len(labels), provenance)
         # Every pass of a batch goes through the classifier: a point may take minutes.
         trained.network.classifier.register_forward_pre_hook(lambda *_: self.stopping.check())
-        measuring = measure(spec, trained.network, images, labels)
+        measuring = measure(
+            spec, trained.network, images, labels, trained_on=len(data.train.labels)
+        )
         try:
             self._measure(measuring)
             found = measuring.summary(self.rows)

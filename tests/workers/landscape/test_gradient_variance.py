@@ -1,5 +1,7 @@
 """The layer-wise variance is that of gradients taken one image at a time."""
 
+import math
+
 import pytest
 import torch
 from small_landscapes import (
@@ -78,29 +80,45 @@ def test_parameters_that_lead_to_noise_alone_do_not_vary():
     assert "cells.2.preprocess0.1.weight" not in point.parameters
 
 
-def test_the_standard_error_is_that_of_the_mean_distance():
-    images, labels = instances(12, 8)
-    trained = network(named("SNAS"))
+@pytest.mark.parametrize("batch", [1, 5, 6, 12])
+@pytest.mark.parametrize("auxiliary", [0.0, 0.4])
+def test_the_standard_error_is_that_of_the_mean_distance_whatever_the_batch(batch, auxiliary):
+    images, labels = instances(12, 32 if auxiliary else 8)
+    trained = network(named("SNAS"), auxiliary=auxiliary > 0)
     directions = draw_directions(trained, seed=0)
-    apart = distances(instance_gradients(trained, images, labels))
-    whole = GradientVariance(trained, directions, images, labels, dtype=F64).at(0, 0).whole
-    assert whole.standard_error == pytest.approx(float(apart.std()) / 12**0.5, rel=1e-12)
-
-
-def test_the_standard_error_over_batches_takes_each_batchs_own_mean():
-    images, labels = instances(12, 8)
-    trained = network(named("SNAS"))
-    directions = draw_directions(trained, seed=0)
-    halves = GradientVariance(trained, directions, images, labels, dtype=F64, batch=6)
-    gradients = instance_gradients(trained, images, labels)
-    apart = torch.cat(
-        [
-            distances({name: g[half] for name, g in gradients.items()}) * 6 / 5 * 11 / 12
-            for half in (slice(6), slice(6, 12))
-        ]
+    measured = GradientVariance(
+        trained, directions, images, labels, dtype=F64, batch=batch, auxiliary=auxiliary
     )
-    error = halves.at(0, 0).whole.standard_error
-    assert error == pytest.approx(float(apart.std()) / 12**0.5, rel=1e-12)
+    for alpha, beta in POINTS:
+        at = moved(trained, directions, alpha, beta)
+        gradients = instance_gradients(at, images, labels, auxiliary)
+        point = measured.at(alpha, beta, error=True)
+        for found, vectors in ((point.whole, True), (point.weights, False)):
+            apart = distances(gradients, vectors=vectors)
+            assert found.value == pytest.approx(float(apart.mean()), rel=1e-12)
+            assert found.standard_error == pytest.approx(float(apart.std()) / 12**0.5, rel=1e-11)
+
+
+def test_without_a_second_pass_there_is_no_standard_error():
+    images, labels = instances(4, 8)
+    trained = network(named("SNAS"))
+    point = GradientVariance(trained, draw_directions(trained, 0), images, labels).at(0, 0)
+    assert math.isnan(point.whole.standard_error)
+    assert math.isnan(point.weights.standard_error)
+
+
+def test_the_standard_error_of_noisy_cells_is_of_the_noise_that_the_variance_had():
+    images, labels = instances(4, 8)
+    trained = network(NOISY)
+    directions = draw_directions(trained, seed=0)
+    halves, whole = (
+        GradientVariance(trained, directions, images, labels, dtype=F64, batch=batch)
+        for batch in (2, 4)
+    )
+    for measured in (halves, whole):
+        point = measured.at(0.1, 0.1, error=True)
+        assert point.whole.value == measured.at(0.1, 0.1).whole.value
+        assert 0 < point.whole.standard_error < point.whole.value
 
 
 def test_the_standard_error_covers_the_spread_over_subsets():
@@ -108,7 +126,7 @@ def test_the_standard_error_covers_the_spread_over_subsets():
     trained = network(named("SNAS"))
     directions = draw_directions(trained, seed=0)
     points = [
-        GradientVariance(trained, directions, *part, dtype=F64, batch=20).at(0, 0).whole
+        GradientVariance(trained, directions, *part, dtype=F64, batch=20).at(0, 0, error=True).whole
         for part in zip(images.split(40), labels.split(40), strict=True)
     ]
     spread = torch.tensor([point.value for point in points]).std()
@@ -119,9 +137,10 @@ def test_the_standard_error_covers_the_spread_over_subsets():
 def test_a_single_instance_does_not_vary_and_says_nothing_of_its_error():
     images, labels = instances(1, 8)
     trained = network(named("DARTS"))
-    point = GradientVariance(trained, draw_directions(trained, 0), images, labels).at(0, 0)
+    measured = GradientVariance(trained, draw_directions(trained, 0), images, labels)
+    point = measured.at(0, 0, error=True)
     assert point.whole.value == 0
-    assert point.whole.standard_error != point.whole.standard_error
+    assert math.isnan(point.whole.standard_error)
     assert minibatch_variance(point.whole.value, 1, 1) == 0
 
 

@@ -33,10 +33,20 @@ def test_the_radius_is_that_of_the_steepest_way():
     assert measure(0.1 + A**2 + B**2, multiple=3).radius == pytest.approx(0.2**0.5, rel=0.01)
 
 
+def test_the_radius_of_a_rise_does_not_work_against_a_smaller_loss():
+    bowl = 10 * (A**2 + B**2)
+    worse, better = measure(0.4 + bowl), measure(0.1 + bowl)
+    assert better.radius == pytest.approx(worse.radius / 2, rel=0.05)
+    assert better.rise_radius == worse.rise_radius == pytest.approx(0.1**0.5, rel=0.01)
+    assert better.rise_bounded
+    assert measure(bowl, rise=2.5).rise_radius == pytest.approx(0.5, rel=0.01)
+
+
 def test_a_flat_plane_has_no_end():
     found = measure(np.full((51, 51), 0.5))
     assert not found.bounded
-    assert found.radius == 1
+    assert not found.rise_bounded
+    assert found.radius == found.rise_radius == 1
     assert found.convex == 1
     assert found.roughness == 0
     assert found.decades == 0
@@ -94,14 +104,16 @@ def test_a_diverged_centre_has_reasons_instead_of_numbers():
     assert math.isnan(found.radius)
     assert found.nonfinite == 1
     assert found.convex == 0
-    assert set(found.reasons) == {"smallest", "largest", "decades", "radius", "roughness"}
+    assert set(found.reasons) == {
+        *("smallest", "largest", "decades", "radius", "rise_radius", "roughness")
+    }
 
 
 def test_one_point_and_one_line():
     found = smoothness([0.0], [0.0], np.array([[0.7]]))
     assert found.centre == found.smallest == found.largest == 0.7
     assert found.decades == 0
-    assert set(found.reasons) == {"radius", "convex", "roughness"}
+    assert set(found.reasons) == {"radius", "rise_radius", "convex", "roughness"}
     assert all(math.isnan(getattr(found, name)) for name in found.reasons)
     line = Grid(21, 1).alphas
     losses = 0.1 + np.square(line)

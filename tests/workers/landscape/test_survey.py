@@ -108,10 +108,14 @@ def test_gradient_variance_takes_a_subset_and_tells_it_by_parameter(store: Local
     table, row = points(store, spec), summary(store, spec)
     assert row["instances"] == 20
     assert min(table["variance"] - table["weights_variance"]) >= 0
-    assert min(table["standard_error"]) > 0
     centre = table[(table["row"] == 1) & (table["column"] == 1)].iloc[0]
+    for column in ("standard_error", "weights_standard_error"):
+        assert list(table[column].dropna()) == [centre[column]]
+        assert centre[column] > 0
     assert row["variance"] == centre["variance"]
-    assert row["batch_variance"] == 0.0, "a batch of 48 of 20 images is all of them"
+    assert row["standard_error"] == centre["standard_error"]
+    drawn = row["variance"] / 48 * (160 - 48) / (160 - 1)
+    assert row["batch_variance"] == pytest.approx(drawn), "of 48 of the 160 training images"
     parts = json.loads(centre["by_parameter"])
     assert sum(parts.values()) == pytest.approx(centre["variance"], rel=1e-9)
     assert row["parameters"] > 0
