@@ -35,7 +35,7 @@ LOOK_EVERY = 5.0
 its heartbeats. Tune asks for the next item a hundred times a second."""
 SLOTS_EVERY = 1.0
 """Seconds for which the number of slots is taken to be the same; each look asks Ray's head."""
-PASSING = frozenset({"killed", "evicted", "node", "cuda"})
+PASSING = frozenset({"killed", "evicted", "node", "cuda", "graph"})
 """Kinds of failure that another attempt may not meet."""
 
 

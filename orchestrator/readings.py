@@ -90,7 +90,7 @@ POINTS = Metric(
 RETRIES = Metric(
     "nas_sweep_retries_total",
     "attempts",
-    "that failed and were made again, by reason: killed, evicted, node or cuda",
+    "that failed and were made again, by reason: killed, evicted, node, cuda or graph",
     ("reason",),
 )
 METRICS = (

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
 from typing import ParamSpec, TypeVar
+
+import torch
 
 from benchmarks.loops.setting import Setting
 from workers.data.batches import training_batches
 from workers.training import device as devices
 from workers.training.engine import Engine
+from workers.training.setup import record
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -26,7 +29,6 @@ class OwnLoop:
 
     Attributes:
         engine: To be used by `run` alone.
-        lines: That the engine said.
     """
 
     networks = 1
@@ -34,14 +36,13 @@ class OwnLoop:
     def __init__(self, setting: Setting, precision: str, form: str | None = None) -> None:
         self.setting, self.precision = setting, precision
         self.data = setting.data()
-        self.lines: list[str] = []
-        self._stream = ExitStack()
-        self._thread = ThreadPoolExecutor(1, initializer=self._enter_stream)
+        # Not a method of this object: the thread would keep it, its engine and its graphs alive.
+        self._thread = ThreadPoolExecutor(1, initializer=_enter_stream, initargs=(setting.device,))
         self.engine = self.run(self._build, form)
 
     @property
     def form(self) -> str:
-        """Of the engine's steps; "eager" too where no graph could be captured."""
+        """Of the engine's steps."""
         return self.engine.form
 
     @property
@@ -61,13 +62,17 @@ class OwnLoop:
         """Calls a function where the engine works, and waits for it."""
         return self._thread.submit(function, *args, **kwargs).result()
 
-    def _enter_stream(self) -> None:
-        self._stream.enter_context(devices.alone(self.setting.device))
+    def close(self) -> None:
+        """Free the engine's graphs and end the thread."""
+        self.run(self.engine.close)
+        self._thread.shutdown()
 
     def _build(self, form: str | None) -> Engine:
-        setting, say = self.setting, self.lines.append
+        setting = self.setting
         devices.choose(str(setting.device), precision=self.precision)
-        return Engine(setting.network(), setting.recipe, self.precision, form, say)
+        engine = Engine(setting.network(), setting.recipe, self.precision, form)
+        record(engine, setting.spec(self.precision), self.data)
+        return engine
 
     def _epoch(self, number: int, rate: float) -> float:
         recipe, seed = self.setting.recipe, self.setting.seed
@@ -76,3 +81,13 @@ class OwnLoop:
         self.engine.begin(seed, number)
         batches = training_batches(self.data, recipe.batch_size, seed, number, recipe.cutout)
         return self.engine.train_epoch(batches, rate).loss
+
+
+_STREAM = threading.local()
+"""What keeps each thread's stream: a context that nobody holds is left."""
+
+
+def _enter_stream(device: torch.device) -> None:
+    """Work on a stream of its own from now on, in this thread."""
+    _STREAM.context = devices.alone(device)
+    _STREAM.context.__enter__()

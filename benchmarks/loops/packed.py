@@ -37,6 +37,11 @@ class PackedLoop:
         trained = [loop.start(number, rate) for loop in self.loops]
         return fmean(one.result() for one in trained)
 
+    def close(self) -> None:
+        """Free the networks' engines."""
+        for loop in self.loops:
+            loop.close()
+
 
 class SideBySideLoop:
     """Trains k networks by k processes, as a sweep on CPU cores does.

@@ -17,7 +17,7 @@ from benchmarks.loops.packed import PackedLoop
 from benchmarks.loops.setting import Setting
 
 STEPS = 20
-"""That are compared; the first of them run as they are, before a graph is captured."""
+"""That are compared."""
 
 RATE, OTHER_RATE = 0.025, 0.1
 DROPPED = 0.4
@@ -54,7 +54,7 @@ class Apart:
 
 
 def compare_forms(setting: Setting, precision: str, form: str) -> list[Apart]:
-    """Steps of the engine in a form beside eager ones: first as captured, then with other numbers.
+    """Steps of the engine in a form beside eager ones: at one rate, then with other numbers.
 
     Args:
         setting: The job; its data set is replaced by one that makes `STEPS` steps.
@@ -62,7 +62,7 @@ def compare_forms(setting: Setting, precision: str, form: str) -> list[Apart]:
         form: One of `workers.training.form.FORMS`.
 
     Raises:
-        RuntimeError: The engine fell back to eager steps.
+        CaptureFailed: The steps can't be captured.
     """
     setting = _short(setting)
     setting = replace(setting, recipe=replace(setting.recipe, epochs=2, drop_path=2 * DROPPED))
@@ -91,8 +91,6 @@ def compare_forms(setting: Setting, precision: str, form: str) -> list[Apart]:
         return first
 
     plain = run(f"{STEPS} steps from one state", 1, RATE, None)
-    if other.form != form:
-        raise RuntimeError(f"the engine fell back to eager steps: {' '.join(other.lines)}")
     run(f"the same at a rate of {OTHER_RATE:g}", 1, OTHER_RATE, plain)
     run(f"the same with {DROPPED:.0%} of the paths dropped", 2, RATE, plain)
     return found

@@ -47,7 +47,7 @@ class Descent:
             for name, weight in self._weights.items()
             if weight.grad is not None
         ]
-        norm = nn.utils.get_total_norm([gradient for _, gradient, _ in stepped], foreach=True)
+        norm = nn.utils.get_total_norm([gradient for _, gradient, _ in stepped])
         scale = (norm / self._recipe.grad_clip).clamp(min=1)
         bare = [part for part in stepped if self._recipe.decayed == "weights" and part[0].ndim == 1]
         decaying = [part for part in stepped if not bare or part[0].ndim > 1]

@@ -32,6 +32,8 @@ def choose(
         MachineError: A GPU was asked for and there is none, the name means nothing, or the device
             lacks the precision.
     """
+    # Read when CUDA starts: with the default of 8, streams of a pack wait for one another.
+    os.environ.setdefault("CUDA_DEVICE_MAX_CONNECTIONS", "32")
     try:
         device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
     except RuntimeError as error:
@@ -43,6 +45,9 @@ def choose(
     # torch.use_deterministic_algorithms would import torch's compiler, which takes seconds.
     torch.set_deterministic_debug_mode("error" if deterministic else "default")
     torch.backends.cudnn.deterministic = deterministic
+    # The debug mode would fill every new tensor: hundreds of kernels a step, and nothing here reads
+    # what it has not written.
+    setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)  # noqa: B010
     if device.type == "cpu":
         # More threads give other bits, and several trials side by side use the cores better.
         torch.set_num_threads(1)

@@ -1,119 +1,217 @@
-"""The forms of a step: run as it is, or captured once in a CUDA graph and replayed.
+"""The form of a step: run kernel by kernel, or recorded in a CUDA graph and replayed.
 
 A network of many small cells is bound by its launches, some 3,000 a step; a graph is one. What
-changes from step to step stands in tensors that stay where they are.
+changes from step to step is held in tensors that stay where they are.
+
+Everything is recorded before the first step, by one thread of the process, while no other thread
+takes a step. cuDNN's benchmark waits for the whole device at each new shape, and a wait from any
+thread ends a capture (NVIDIA/TensorRT#2888, ROCm/rocm-systems#4508). What the benchmark finds is
+kept by thread (pytorch/pytorch#191744), so one thread searches once for all trials of a process.
 """
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Callable, Sequence
-from typing import Protocol
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
+from workers.training import device as devices
+from workers.training.failures import CaptureFailed
+
 Step = Callable[[Tensor, Tensor], None]
-"""Takes pixels [B, C, H, W] and labels [B]; what comes of them is left in tensors it knows."""
+"""Takes pixels [B, C, H, W] and labels [B]; its results are left in tensors that it holds."""
+
+T = TypeVar("T")
 
 FORMS = ("eager", "graphed", "fixed")
-"""`fixed` is `graphed` without the graph, for devices that have none: the same fixed tensors, and
-the same steps left to run as they are. It is there to be compared with."""
+"""`fixed` is `graphed` without the graph, for devices that have none: recorded in the same way, on
+the same fixed tensors, and then run kernel by kernel. It exists to be compared with."""
 WARM_UP = 3
-"""Steps run as they are before one is captured: libraries choose their kernels and take their
-memory in them. They are steps of the training like any other."""
+"""Runs of a step before it is recorded: libraries choose their kernels and take their memory."""
 
-_CAPTURING = threading.Lock()
-"""Only one capture may be underway in a process, and nothing may wait for the device meanwhile."""
+
+def default_form(device: torch.device) -> str:
+    """The form of steps on a device, where none is asked for."""
+    return "graphed" if device.type == "cuda" else "eager"
+
+
+class Turns:
+    """Lets any number of threads take steps at a time, or one thread record."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._stepping = 0
+        self._recording = False
+
+    @contextlib.contextmanager
+    def step(self) -> Iterator[None]:
+        """Wait for a recording to end; none begins within this context."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._recording)
+            self._stepping += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._stepping -= 1
+                self._changed.notify_all()
+
+    @contextlib.contextmanager
+    def record(self) -> Iterator[None]:
+        """Let no further step begin, and wait for those that run."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._recording)
+            self._recording = True
+            self._changed.wait_for(lambda: self._stepping == 0)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._recording = False
+                self._changed.notify_all()
+
+
+class Recorder:
+    """The one thread of a process that warms steps up and records them.
+
+    Attributes:
+        turns: Taken by each step, and by this thread while it records.
+    """
+
+    def __init__(self) -> None:
+        self.turns = Turns()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="recorder")
+        self._failed = False
+
+    def run(self, work: Callable[[], T], device: torch.device) -> T:
+        """Call a function in the recording thread, on a stream of its own, and wait for it.
+
+        Raises:
+            CaptureFailed: The function raised it.
+            RuntimeError: An earlier capture of the process has failed.
+        """
+        return self._thread.submit(self._run, work, device).result()
+
+    def _run(self, work: Callable[[], T], device: torch.device) -> T:
+        if self._failed:
+            # torch 2.11 leaves the allocator and the random generators in capturing state.
+            raise RuntimeError(
+                "no CUDA graph can be captured in this process, as an earlier capture has failed"
+            )
+        with self.turns.record(), devices.alone(device):
+            _wait(device)
+            try:
+                done = work()
+            except CaptureFailed:
+                self._failed = True
+                raise
+            _wait(device)
+            return done
+
+
+RECORDER = Recorder()
+"""Of this process."""
 
 
 class Record(Protocol):
     """Makes of a function what does the same, on the same tensors, each time it is called."""
 
     def __call__(
-        self, run: Callable[[], None], generators: Sequence[torch.Generator]
-    ) -> Callable[[], object]:
-        """Records a run that draws from these generators alone."""
+        self, run: Callable[[], None], generators: Sequence[torch.Generator], pool: Any
+    ) -> Callable[[], object] | None:
+        """Record a run; None if the function is to be called again instead.
+
+        Args:
+            run: What to record.
+            generators: All that it draws from.
+            pool: Memory that the recordings of one engine share, from `new_pool`.
+        """
         ...
 
 
-class Fixed:
-    """A step on tensors that stay where they are: recorded after `WARM_UP` batches, then replayed.
-
-    The batches of an epoch have one shape, but for the last; others than the first shape are run
-    as they are.
+class Recording:
+    """A step for batches of one shape, on tensors that stay where they are.
 
     Args:
-        step: Run or recorded.
-        generators: Whatever it draws from.
-        record: See `Record`.
-        failed: Told why, if recording fails; every step then runs as it is.
+        step: Run or recorded; not kept.
+        batch: Pixels and labels of that shape.
+        record: See `Record`; the other arguments are passed on.
     """
 
     def __init__(
         self,
         step: Step,
-        generators: Sequence[torch.Generator],
+        batch: tuple[Tensor, Tensor],
         record: Record,
-        failed: Callable[[RuntimeError], None],
+        generators: Sequence[torch.Generator],
+        pool: Any,
     ) -> None:
-        self._step, self._generators = step, generators
-        self._record, self._failed = record, failed
-        self._inputs: tuple[Tensor, Tensor] | None = None
-        self._replay: Callable[[], object] | None = None
-        self._warm = 0
+        self._pixels, self._labels = pixels, labels = batch[0].clone(), batch[1].clone()
+        for _ in range(WARM_UP):
+            step(pixels, labels)
+        self._replay = record(lambda: step(pixels, labels), generators, pool)
 
-    def __call__(self, pixels: Tensor, labels: Tensor) -> None:
-        """Takes the step on a batch."""
-        if self._inputs is None:
-            self._inputs = torch.empty_like(pixels), torch.empty_like(labels)
-        own_pixels, own_labels = self._inputs
-        if pixels.shape != own_pixels.shape:
-            self._step(pixels, labels)
-            return
-        own_pixels.copy_(pixels)
-        own_labels.copy_(labels)
-        if self._replay is None and self._warm == WARM_UP:
-            self._replay = self._recorded()
+    def take(self, step: Step, pixels: Tensor, labels: Tensor) -> None:
+        """Take the step on a batch of this shape."""
+        self._pixels.copy_(pixels)
+        self._labels.copy_(labels)
         if self._replay is None:
-            self._warm += 1
-            self._step(own_pixels, own_labels)
+            step(self._pixels, self._labels)
         else:
             self._replay()
 
-    def _recorded(self) -> Callable[[], object] | None:
-        assert self._inputs is not None
-        inputs = self._inputs
-        try:
-            return self._record(lambda: self._step(*inputs), self._generators)
-        except torch.OutOfMemoryError:
-            raise  # for whoever packed the GPU too full
-        except RuntimeError as error:
-            self._failed(error)
-            return None
+
+def repeat(run: Callable[[], None], generators: Sequence[torch.Generator], pool: Any) -> None:
+    """Record nothing, for the form `fixed`: the step is run again on the same tensors."""
 
 
-def repeat(run: Callable[[], None], generators: Sequence[torch.Generator]) -> Callable[[], object]:
-    """What `capture` does, without a graph: runs the same function again."""
-    return run
-
-
-def capture(run: Callable[[], None], generators: Sequence[torch.Generator]) -> Callable[[], object]:
-    """Captures what a function does on a GPU, without doing it; returns what replays it.
+def capture(
+    run: Callable[[], None], generators: Sequence[torch.Generator], pool: Any
+) -> Callable[[], object]:
+    """Capture what a function does on a GPU, without doing it; return what replays it.
 
     Raises:
-        RuntimeError: It can't be captured: it waits for the device, or uses what a graph can't.
+        CaptureFailed: It can't be captured: it waits for the device, uses what a graph can't, or
+            needs more memory than there is. Nothing can be captured in the process afterwards.
     """
-    graph = torch.cuda.CUDAGraph()
-    for generator in generators:
-        graph.register_generator_state(generator)
-    stream = torch.cuda.current_stream()
-    if stream == torch.cuda.default_stream():
-        stream = torch.cuda.Stream()  # the default one can't be captured
-    with (
-        _CAPTURING,
-        # Another trial of this process may use the GPU meanwhile, from a thread of its own.
-        torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"),
-    ):
-        run()
+    try:
+        graph = torch.cuda.CUDAGraph()
+        _register(graph, generators)
+        stream = torch.cuda.current_stream()
+        # Neighbours may use the GPU meanwhile, for their data and checkpoints.
+        with torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
+            run()
+    except Exception as error:
+        reason = str(error).partition("\n")[0]
+        raise CaptureFailed(f"no CUDA graph could be captured: {reason}") from error
     return graph.replay
+
+
+def new_pool(form: str) -> Any:
+    """Memory for all recordings of one engine: only one of them runs at a time."""
+    return torch.cuda.graph_pool_handle() if form == "graphed" else None
+
+
+def _register(graph: torch.cuda.CUDAGraph, generators: Sequence[torch.Generator]) -> None:
+    """Let replays go on in generators of our own, where torch does not see to it by itself.
+
+    torch 2.15 does; there the method only warns, and it is to be removed.
+    """
+    register = getattr(graph, "register_generator_state", None)
+    if register is None:
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for generator in generators:
+            register(generator)
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -12,16 +12,19 @@ import contextlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from results_schema import layout, tables
 from results_schema.errors import SpecError, StoreError
+from results_schema.failure import recorded
 from results_schema.lease import Lease
 from results_schema.store import Store
 from results_schema.trial import RECIPE_VERSION, TrialSpec
 from workers.attempt import Outcome, attempt
 from workers.data.catalog import describe
+from workers.data.images import Data
 from workers.training import device as devices
 from workers.training.checkpoint import Row
 from workers.training.ending import ended_status, trial_row
@@ -113,7 +116,23 @@ class _Training:
             f"attempt {provenance['attempts']} of {spec.trial_id} on {provenance['host']}, {device}"
         )
         self.log.flush()
-        data, engine = set_up(spec, device, self.log.say)
+        data, engine = set_up(spec, device, self._form())
+        with contextlib.closing(engine):
+            return self._run_epochs(device, data, engine, provenance)
+
+    def _form(self) -> str | None:
+        """The form of the steps; "eager" after an attempt that could not capture a graph."""
+        if recorded(self.store, self.spec.trial_id)["kind"] != "graph":
+            return None
+        self.log.say(
+            "no CUDA graph could be captured before, so steps run kernel by kernel, slower"
+        )
+        return "eager"
+
+    def _run_epochs(
+        self, device: torch.device, data: Data, engine: Engine, provenance: dict[str, Any]
+    ) -> tuple[str, str]:
+        spec = self.spec
         self.history.resume(engine.restore, self.log.say)
         if self.history.rows:
             self.log.say(f"goes on after epoch {len(self.history.rows)}")

@@ -10,6 +10,7 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from math import ceil
@@ -110,13 +111,14 @@ def _train(
         device = use()  # for what holds for a thread alone, such as how many it may use itself
         with devices.alone(device):
             data, engine = set_up(spec, device)
-            data = _some(data, spec.recipe, steps)
-            epochs = ceil(steps * spec.recipe.batch_size / len(data.train))
-            stopping = Stopping()
-            train_epoch(spec, 1, engine, data, device, stopping)
-            engine.mark()
-            warm.wait()
-            rows = [train_epoch(spec, 1, engine, data, device, stopping) for _ in range(epochs)]
+            with closing(engine):
+                data = _some(data, spec.recipe, steps)
+                epochs = ceil(steps * spec.recipe.batch_size / len(data.train))
+                stopping = Stopping()
+                train_epoch(spec, 1, engine, data, device, stopping)
+                engine.mark()
+                warm.wait()
+                rows = [train_epoch(spec, 1, engine, data, device, stopping) for _ in range(epochs)]
     except BaseException:
         warm.abort()  # or the others would wait for this one
         raise

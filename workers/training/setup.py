@@ -2,39 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 
 from results_schema.trial import TrialSpec
 from workers.cells.cost import check_batches, check_image
+from workers.data.batches import evaluation_batches, training_batches
 from workers.data.images import Data, load
 from workers.network.network import Network, build_network
-from workers.training.engine import Engine
+from workers.training.engine import Batch, Engine
+from workers.training.form import RECORDER
 
 
-def set_up(
-    spec: TrialSpec, device: torch.device, say: Callable[[str], None] = lambda line: None
-) -> tuple[Data, Engine]:
+def set_up(spec: TrialSpec, device: torch.device, form: str | None = None) -> tuple[Data, Engine]:
     """The images, shared with other trials on the device, and an engine with fresh weights.
+
+    Whatever the trial will run is warmed up and recorded here, so that a resumed trial runs the
+    same kernels from its first step.
 
     Args:
         spec: The trial.
         device: From `device.choose`.
-        say: See `Engine`.
+        form: See `Engine`.
 
     Raises:
         SpecError: The trial names a data set that is none, a network that can't be, or a batch size
             by which an epoch would fail at its end.
         DataError: The images can't be had.
+        CaptureFailed: The steps can't be captured in a CUDA graph.
         RuntimeError: The GPU is out of memory or broken.
     """
-    data = load(spec.dataset, device).normalised_by(spec.recipe.statistics)
-    auxiliary = spec.recipe.auxiliary > 0
-    side = check_image(data.about.size, spec.network.stem_stride, auxiliary=auxiliary)
-    check_batches(len(data.train), spec.recipe.batch_size, side, auxiliary=auxiliary)
-    engine = Engine(fresh_network(spec, data).to(device), spec.recipe, spec.precision, say=say)
+    with RECORDER.turns.step():  # what is copied to a GPU may not meet a capture
+        data = load(spec.dataset, device).normalised_by(spec.recipe.statistics)
+        auxiliary = spec.recipe.auxiliary > 0
+        side = check_image(data.about.size, spec.network.stem_stride, auxiliary=auxiliary)
+        check_batches(len(data.train), spec.recipe.batch_size, side, auxiliary=auxiliary)
+        network = fresh_network(spec, data).to(device)
+        engine = Engine(network, spec.recipe, spec.precision, form)
+    record(engine, spec, data)
     return data, engine
+
+
+def record(engine: Engine, spec: TrialSpec, data: Data) -> None:
+    """Record an engine's steps, unless eager, for all shapes of batches that the trial has.
+
+    Args:
+        engine: On the data's device.
+        spec: The trial.
+        data: The trial's.
+
+    Raises:
+        CaptureFailed: The steps can't be captured in a CUDA graph.
+        RuntimeError: The GPU is out of memory or broken.
+    """
+    if engine.form == "eager":
+        return
+    recipe = spec.recipe
+    training = training_batches(data, recipe.batch_size, spec.seed, 1, recipe.cutout)
+    evaluation = evaluation_batches(data.test, data.about, recipe.evaluation_batch)
+    engine.record(
+        _shapes(next(training), len(data.train)), _shapes(next(evaluation), len(data.test))
+    )
+
+
+def _shapes(batch: Batch, images: int) -> list[Batch]:
+    """A batch of each shape that so many images are split into, given the first."""
+    pixels, labels = batch
+    rest = images % len(labels)
+    return [batch, (pixels[:rest], labels[:rest])] if rest else [batch]
 
 
 def fresh_network(spec: TrialSpec, data: Data) -> Network:

@@ -1,3 +1,4 @@
+import os
 import resource
 import subprocess
 import sys
@@ -32,6 +33,22 @@ def test_a_trial_on_the_processor_has_one_thread():
     torch.set_num_threads(2)
     assert device.choose("cpu") == torch.device("cpu")
     assert torch.get_num_threads() == 1
+
+
+def test_streams_have_queues_of_their_own_before_cuda_starts(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("CUDA_DEVICE_MAX_CONNECTIONS", raising=False)
+    device.choose("cpu")
+    assert os.environ["CUDA_DEVICE_MAX_CONNECTIONS"] == "32"
+    monkeypatch.setenv("CUDA_DEVICE_MAX_CONNECTIONS", "8")
+    device.choose("cpu")
+    assert os.environ["CUDA_DEVICE_MAX_CONNECTIONS"] == "8", "what a user has set"
+
+
+def test_no_new_tensor_is_filled():
+    """As torch's deterministic mode would, at hundreds of kernels a step."""
+    torch.utils.deterministic.fill_uninitialized_memory = True
+    device.choose("cpu")
+    assert not torch.utils.deterministic.fill_uninitialized_memory
 
 
 def test_a_trial_is_trained_without_torchs_compiler(store: LocalStore):

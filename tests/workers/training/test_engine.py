@@ -1,18 +1,23 @@
 """The step engine against SGD's formulas written out in float64."""
 
 import copy
+import importlib
 import math
+from contextlib import nullcontext
+from typing import Any
 
 import pytest
 import safetensors.torch
 import torch
 from small_trials import GENOTYPE
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from results_schema.errors import CorruptData
 from results_schema.genotype import Genotype
 from results_schema.trial import NetworkSpec, Recipe
-from workers.cells.bases import named
+from workers.cells.bases import BASES, named
 from workers.network.network import Network, build_network
 from workers.training.engine import Engine
 
@@ -241,3 +246,71 @@ def test_batch_normalisation_and_biases_may_be_spared_from_decay():
     for name, weight in net.named_parameters():
         kept = 1.0 if before[name].ndim == 1 else 0.5
         torch.testing.assert_close(weight.detach(), kept * before[name], msg=name)
+
+
+META = torch.device("meta")
+
+
+class MetaGenerator(torch.Generator):
+    """Draws for tensors that hold no numbers; torch has none of its own."""
+
+    device = META
+
+    def __new__(cls, device: object = None) -> "MetaGenerator":
+        return super().__new__(cls)
+
+
+class OnlyOnMeta(TorchDispatchMode):
+    """Notes what would wait for a device: a tensor elsewhere, and a number that is read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[str] = []
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        given = tree_leaves((args, kwargs))
+        elsewhere = [t for t in given if isinstance(t, Tensor) and t.device != META]
+        moved = [one for one in given if isinstance(one, torch.device) and one != META]
+        if elsewhere or moved or "local_scalar_dense" in str(func):
+            self.seen.append(str(func))
+        if "_fused_sgd_" in str(func):  # which has no form without numbers
+            return None
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_step_reads_no_number_and_no_tensor_elsewhere(monkeypatch: pytest.MonkeyPatch):
+    """So that it can be captured: every base, with auxiliary head and drop path; and evaluation."""
+    importlib.import_module("torch._dynamo")  # it looks at what is replaced here
+    monkeypatch.setattr(torch, "Generator", MetaGenerator)
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())
+    recipe = Recipe(epochs=2, auxiliary=0.4, drop_path=0.3)
+    pixels = torch.empty(4, 3, 32, 32, device=META).contiguous(memory_format=torch.channels_last)
+    labels = torch.empty(4, dtype=torch.int64, device=META)
+    for name in BASES:
+        net = build_network(
+            named(name),
+            NetworkSpec(6, 4),
+            in_channels=3,
+            classes=10,
+            seed=0,
+            auxiliary=True,
+        )
+        engine = Engine(net.to(META), recipe)
+        with OnlyOnMeta() as watched:
+            engine.network.train()
+            engine._train_batch(pixels, labels)
+            engine.network.eval()
+            with torch.inference_mode():
+                engine._test_batch(pixels, labels)
+        assert watched.seen == [], name
+
+
+def test_a_step_that_reads_a_number_is_found(monkeypatch: pytest.MonkeyPatch):
+    with OnlyOnMeta() as watched, pytest.raises(RuntimeError):
+        torch.empty(3, device=META).sum().item()
+    assert watched.seen
+    with OnlyOnMeta() as watched:
+        torch.add(torch.empty(3, device=META), torch.ones(()))
+    assert watched.seen

@@ -13,7 +13,7 @@ from results_schema.errors import (
     StoreFull,
 )
 from results_schema.store import LocalStore
-from workers.training.failures import Failure, classify
+from workers.training.failures import CaptureFailed, Failure, classify
 
 
 @pytest.mark.parametrize(
@@ -37,6 +37,11 @@ from workers.training.failures import Failure, classify
         (RuntimeError("CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"), "memory"),
         (torch.AcceleratorError("CUDA error: device-side assert triggered"), "cuda"),
         (RuntimeError("CUDA error: unspecified launch failure"), "cuda"),
+        (RuntimeError("FIND was unable to find an engine to execute this computation"), "cuda"),
+        (RuntimeError("GET was unable to find an engine to execute this computation"), "cuda"),
+        (RuntimeError("cudaErrorStreamCaptureInvalidated"), "cuda"),
+        (RuntimeError("Cannot call this while capturing"), "cuda"),
+        (CaptureFailed("no CUDA graph could be captured: operation not permitted"), "graph"),
         (RuntimeError("shape mismatch"), "error"),
         (ValueError("CUDA is only mentioned"), "error"),
         (ZeroDivisionError("division by zero"), "error"),
@@ -52,6 +57,26 @@ def test_an_allocation_that_fails_is_memory():
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**60)
     assert classify(caught.value).kind == "memory"
+
+
+@pytest.mark.parametrize("explicit", [True, False], ids=["cause", "context"])
+def test_memory_that_ran_out_is_found_behind_another_error(explicit: bool):
+    """So a capture ends that runs out of memory."""
+    out = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+    try:
+        try:
+            raise out
+        except torch.OutOfMemoryError as error:
+            ended = torch.AcceleratorError("CUDA error: operation failed due to a previous error")
+            raise ended from (error if explicit else None)
+    except torch.AcceleratorError as error:
+        assert classify(error).kind == "memory"
+
+
+def test_errors_that_are_one_anothers_cause_are_told_apart_too():
+    one, two = RuntimeError("shape mismatch"), RuntimeError("odd")
+    one.__cause__, two.__cause__ = two, one
+    assert classify(one).kind == "error"
 
 
 def test_a_users_mistake_is_told_without_the_name_of_its_class():

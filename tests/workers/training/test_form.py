@@ -1,21 +1,33 @@
-"""The form of a step: on fixed tensors it gives the numbers that it gives as it is."""
+"""The form of a step: recorded on fixed tensors it gives the numbers that it gives as it is."""
 
 import dataclasses
+import gc
+import threading
+import time
+import warnings
+import weakref
+from collections.abc import Iterator
 
 import pytest
 import torch
-from small_trials import GENOTYPE
+from small_trials import GENOTYPE, small_spec
 from torch import Tensor
 
 from results_schema.genotype import Genotype
 from results_schema.trial import NetworkSpec, Recipe
 from workers.cells.bases import named
+from workers.data.batches import evaluation_batches, training_batches
 from workers.network.network import build_network
+from workers.training import engine as engines
+from workers.training import form as forms
 from workers.training.engine import Engine
-from workers.training.form import WARM_UP, Fixed, repeat
+from workers.training.failures import CaptureFailed, classify
+from workers.training.form import RECORDER, WARM_UP, Recorder, Recording
+from workers.training.setup import set_up
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+without_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="captures where there is a GPU")
 
 
 def noisy() -> Genotype:
@@ -34,12 +46,11 @@ def engine(
     *,
     genotype: Genotype = GENOTYPE,
     device: torch.device = CPU,
-    said: list[str] | None = None,
+    precision: str = "fp32",
 ) -> Engine:
     network = build_network(genotype, NetworkSpec(3, 2), in_channels=1, classes=10, seed=0)
     recipe = Recipe(epochs=4, drop_path=0.3, drop_path_growth="constant", grad_clip=1.5)
-    said = [] if said is None else said
-    return Engine(network.to(device), recipe, form=form, say=said.append)
+    return Engine(network.to(device), recipe, precision, form)
 
 
 def batches(count: int, device: torch.device = CPU, seed: int = 0) -> list[tuple[Tensor, Tensor]]:
@@ -54,6 +65,10 @@ def batches(count: int, device: torch.device = CPU, seed: int = 0) -> list[tuple
     ]
 
 
+def record(recorded: Engine, device: torch.device = CPU) -> None:
+    recorded.record(batches(1, device), batches(1, device))
+
+
 def epochs(trained: Engine, device: torch.device = CPU) -> list[float]:
     """Numbers of two epochs at two rates, each with an evaluation."""
     numbers = []
@@ -64,9 +79,23 @@ def epochs(trained: Engine, device: torch.device = CPU) -> list[float]:
     return numbers
 
 
+@pytest.fixture
+def fresh_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As far as captures go."""
+    recorder = Recorder()
+    for module in (forms, engines):
+        monkeypatch.setattr(module, "RECORDER", recorder)
+    yield
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("genotype", [GENOTYPE, noisy()], ids=["small", "noise"])
-def test_steps_on_fixed_tensors_give_the_same_bits(genotype: Genotype):
-    plain, fixed = engine("eager", genotype=genotype), engine("fixed", genotype=genotype)
+def test_steps_on_fixed_tensors_give_the_same_bits(genotype: Genotype, precision: str):
+    plain, fixed = (
+        engine(form, genotype=genotype, precision=precision) for form in ("eager", "fixed")
+    )
+    for each in (plain, fixed):
+        record(each)
     assert epochs(plain) == epochs(fixed)
     state = fixed.state()
     assert all(torch.equal(tensor, state[name]) for name, tensor in plain.state().items())
@@ -75,61 +104,229 @@ def test_steps_on_fixed_tensors_give_the_same_bits(genotype: Genotype):
 @needs_gpu
 @pytest.mark.parametrize("genotype", [GENOTYPE, noisy()], ids=["small", "noise"])
 def test_steps_in_a_graph_give_the_same_numbers(genotype: Genotype):
-    said: list[str] = []
     plain = engine("eager", genotype=genotype, device=CUDA)
-    graphed = engine("graphed", genotype=genotype, device=CUDA, said=said)
+    graphed = engine("graphed", genotype=genotype, device=CUDA)
+    record(graphed, CUDA)
     assert epochs(graphed, CUDA) == pytest.approx(epochs(plain, CUDA), rel=1e-3)
-    assert (graphed.form, said) == ("graphed", [])
 
 
-def test_a_graph_that_cannot_be_captured_leaves_the_steps_as_they_are_and_says_so():
-    """As here, where a CPU has none; the numbers are those of plain steps."""
-    said: list[str] = []
-    asked = engine("graphed", said=said)
-    assert epochs(asked) == epochs(engine("eager"))
-    assert asked.form == "eager"
-    [line] = said
-    assert line.startswith("no CUDA graph")
+def test_recording_leaves_the_state_as_it_was():
+    recorded = engine("fixed")
+    before = {name: tensor.clone() for name, tensor in recorded.state().items()}
+    record(recorded)
+    after = recorded.state()
+    assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
+    assert all(weight.grad is None for weight in recorded.network.parameters())
 
 
-def test_a_step_is_recorded_once_after_its_warm_up_and_reads_what_each_batch_holds():
+def test_a_step_is_recorded_once_and_reads_what_each_batch_holds():
     sums, recorded, replayed = torch.zeros(()), [], []
 
-    def record(run, generators):
-        recorded.append(len(seen))
-        return lambda: (replayed.append(1), run())
-
-    seen: list[int] = []
-
     def step(pixels: Tensor, labels: Tensor) -> None:
-        seen.append(len(labels))
         sums.add_(pixels.sum())
 
-    fixed = Fixed(step, [], record, lambda error: None)
+    def note(run, generators, pool):
+        recorded.append((generators, pool))
+        return lambda: (replayed.append(1), run())
+
+    batch = torch.zeros(2, 1, 4, 4), torch.zeros(2, dtype=torch.int64)
+    recording = Recording(step, batch, note, [], "pool")
+    assert recorded == [([], "pool")]
     for number in range(1, 8):
-        fixed(torch.full((2, 1, 4, 4), float(number)), torch.zeros(2, dtype=torch.int64))
-    fixed(torch.ones(1, 1, 4, 4), torch.zeros(1, dtype=torch.int64))
-    assert sums == 32 * sum(range(1, 8)) + 16
-    assert recorded == [WARM_UP]
-    assert len(replayed) == 7 - WARM_UP
-    assert seen == [2] * 7 + [1]
+        recording.take(step, torch.full((2, 1, 4, 4), float(number)), batch[1])
+    assert sums == 32 * sum(range(1, 8))
+    assert len(replayed) == 7
+    assert batch[0].sum() == 0, "a batch that it was given is not changed"
 
 
-def test_running_out_of_memory_while_capturing_is_told_to_the_caller():
-    def record(run, generators):
-        raise torch.OutOfMemoryError("CUDA out of memory")
+def test_a_trial_runs_on_recorded_tensors_from_its_first_step_to_its_last(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """Also the last batch of an epoch, which is smaller, and those of the evaluation."""
+    seen: list[int] = []
+    for name in ("_train_batch", "_test_batch"):
+        real = getattr(Engine, name)
 
-    fixed = Fixed(lambda pixels, labels: None, [], record, lambda error: None)
-    batch = torch.ones(1, 1, 4, 4), torch.zeros(1, dtype=torch.int64)
-    for _ in range(WARM_UP):
-        fixed(*batch)
-    with pytest.raises(torch.OutOfMemoryError):
-        fixed(*batch)
+        def watched(self: Engine, pixels: Tensor, labels: Tensor, real=real) -> None:
+            seen.append(pixels.data_ptr())
+            real(self, pixels, labels)
+
+        monkeypatch.setattr(Engine, name, watched)
+    spec = small_spec()
+    recipe = dataclasses.replace(spec.recipe, evaluation_batch=48)
+    spec = dataclasses.replace(spec, recipe=recipe)
+    data, trained = set_up(spec, CPU, "fixed")
+    assert len(data.train) % recipe.batch_size
+    assert len(data.test) % recipe.evaluation_batch
+    known = set(seen)
+    assert len(known) == 4
+    seen.clear()
+    trained.begin(spec.seed, 1)
+    trained.train_epoch(training_batches(data, recipe.batch_size, spec.seed, 1), 0.1)
+    trained.evaluate(evaluation_batches(data.test, data.about, recipe.evaluation_batch))
+    assert set(seen) == known
 
 
-def test_repeating_is_running_again():
-    runs: list[int] = []
-    again = repeat(lambda: runs.append(1), [])
-    again()
-    again()
-    assert runs == [1, 1]
+@without_gpu
+@pytest.mark.usefixtures("fresh_process")
+class TestFailedCapture:
+    def test_is_told_apart_so_that_another_process_does_without(self):
+        with pytest.raises(CaptureFailed) as caught:
+            record(engine("graphed"))
+        assert classify(caught.value).kind == "graph"
+
+    def test_lets_no_other_be_tried_in_the_process(self, monkeypatch: pytest.MonkeyPatch):
+        """On torch 2.11 the allocator and the random generators are in a capture for good."""
+        with pytest.raises(CaptureFailed):
+            record(engine("graphed"))
+        tried: list[int] = []
+        monkeypatch.setattr(engines, "capture", lambda *_: tried.append(1))
+        with pytest.raises(RuntimeError, match="earlier capture") as caught:
+            record(engine("graphed"))
+        assert not tried
+        assert classify(caught.value).kind == "cuda", "which another attempt may not meet"
+
+    def test_for_want_of_memory_is_about_memory(self, monkeypatch: pytest.MonkeyPatch):
+        class Graph:
+            def __init__(self) -> None:
+                try:
+                    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+                finally:
+                    raise torch.AcceleratorError("CUDA error: capture was invalidated")
+
+        monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
+        with pytest.raises(CaptureFailed) as caught:
+            record(engine("graphed"))
+        assert classify(caught.value).kind == "memory"
+
+    def test_spoils_no_generator_of_a_later_engine(self):
+        spoiled = engine("graphed")
+        with pytest.raises(CaptureFailed):
+            record(spoiled)
+        later = engine("eager")
+        shared = {id(g) for g in spoiled._chance.generators} & {
+            id(g) for g in later._chance.generators
+        }
+        assert not shared
+        assert epochs(later) == epochs(engine("eager"))
+
+
+class TestTurns:
+    def test_a_recording_meets_no_step_of_another_thread(self):
+        stepping, recording = threading.Event(), threading.Event()
+        met: list[str] = []
+        done = threading.Event()
+
+        class Watched(Engine):
+            def _train_batch(self, pixels: Tensor, labels: Tensor) -> None:
+                if recording.is_set():
+                    met.append("a step began within a recording")
+                stepping.set()
+                super()._train_batch(pixels, labels)
+                stepping.clear()
+
+        network = build_network(GENOTYPE, NetworkSpec(3, 2), in_channels=1, classes=10, seed=0)
+        neighbour = Watched(network, Recipe())
+        taken: list[int] = []
+
+        def train() -> None:
+            while not done.is_set():
+                taken.append(neighbour.train_epoch(batches(2), 0.1).images)
+
+        def work() -> None:
+            recording.set()
+            for _ in range(5):
+                if stepping.is_set():
+                    met.append("a recording ran within a step")
+                time.sleep(0.02)
+            recording.clear()
+
+        thread = threading.Thread(target=train)
+        thread.start()
+        try:
+            while not taken:
+                time.sleep(0.01)
+            for _ in range(5):
+                RECORDER.run(work, CPU)
+                before = len(taken)
+                while len(taken) == before:
+                    time.sleep(0.01)
+        finally:
+            done.set()
+            thread.join()
+        assert met == []
+
+    def test_one_thread_records_for_all(self):
+        threads = set()
+        callers = [
+            threading.Thread(
+                target=lambda: threads.add(RECORDER.run(lambda: threading.get_ident(), CPU))
+            )
+            for _ in range(4)
+        ]
+        for caller in callers:
+            caller.start()
+        for caller in callers:
+            caller.join()
+        assert len(threads) == 1
+
+    def test_what_fails_in_it_fails_its_caller_alone(self):
+        def fail() -> None:
+            raise ValueError("odd")
+
+        with pytest.raises(ValueError, match="odd"):
+            RECORDER.run(fail, CPU)
+        assert RECORDER.run(lambda: 7, CPU) == 7
+
+
+class TestRegister:
+    """torch 2.15 registers generators by itself and warns about whoever does."""
+
+    def test_a_graph_that_takes_none_is_left_alone(self):
+        forms._register(object(), [torch.Generator()])  # type: ignore[arg-type]
+
+    def test_a_warning_is_no_error(self):
+        class Graph:
+            def register_generator_state(self, generator: torch.Generator) -> None:
+                warnings.warn("a no-op", DeprecationWarning, stacklevel=2)
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            forms._register(Graph(), [torch.Generator()])  # type: ignore[arg-type]
+
+    def test_each_generator_is_registered(self):
+        class Graph:
+            def __init__(self) -> None:
+                self.given: list[torch.Generator] = []
+
+            def register_generator_state(self, generator: torch.Generator) -> None:
+                self.given.append(generator)
+
+        graph, generators = Graph(), [torch.Generator(), torch.Generator()]
+        forms._register(graph, generators)  # type: ignore[arg-type]
+        assert graph.given == generators
+
+
+@pytest.mark.parametrize("form", ["eager", "fixed"])
+def test_an_engine_is_freed_as_soon_as_nobody_has_it(form: str):
+    """Its graphs hold gigabytes, which would stay until Python looks for cycles."""
+    gc.collect()
+    gc.disable()
+    try:
+        trained = engine(form)
+        record(trained)
+        epochs(trained)
+        left = weakref.ref(trained), weakref.ref(trained.network)
+        del trained
+        assert [each() for each in left] == [None, None]
+    finally:
+        gc.enable()
+
+
+def test_a_closed_engine_has_no_recording_left():
+    trained = engine("fixed")
+    record(trained)
+    [*recordings] = map(weakref.ref, trained._recorded.values())
+    assert len(recordings) == 4
+    trained.close()
+    assert [each() for each in recordings] == [None] * 4

@@ -1,20 +1,27 @@
 """Each precision is its own arithmetic, and what a device lacks is refused."""
 
+import copy
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import pytest
+import safetensors.torch
 import torch
 from small_trials import ending, log, small_spec
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from results_schema.errors import MachineError
 from results_schema.store import LocalStore
-from results_schema.trial import PRECISIONS, TrialSpec
+from results_schema.trial import PRECISIONS, NetworkSpec, Recipe, TrialSpec
 from workers.cells.bases import named
-from workers.network.network import build_network
+from workers.network.network import Network, build_network
+from workers.training.descent import Descent
 from workers.training.engine import Engine
 from workers.training.loop import train
-from workers.training.precision import arithmetic, require
+from workers.training.precision import Arithmetic, require
 
 CPU = torch.device("cpu")
 
@@ -75,5 +82,101 @@ def test_every_device_has_float32():
     require("fp32", CPU)
     with pytest.raises(MachineError, match="tf32"):
         require("tf32", CPU)
-    with arithmetic("fp32", CPU):
+    network = build_network(named("DARTS"), small_spec().network, in_channels=1, classes=10, seed=0)
+    with Arithmetic(network, "fp32").passes():
         assert not torch.is_autocast_enabled("cpu")
+
+
+class TestCastAtOnce:
+    """All weights of a step in one go, to the bits that autocast gives one by one."""
+
+    def trained(self, auxiliary: bool) -> tuple[Network, Engine, Recipe]:
+        network = build_network(
+            named("AmoebaNet_ADAPT"),
+            NetworkSpec(6, 4),
+            in_channels=3,
+            classes=10,
+            seed=0,
+            auxiliary=auxiliary,
+        )
+        recipe = Recipe(epochs=2, auxiliary=0.4 * auxiliary, grad_clip=0.5)
+        return network, Engine(copy.deepcopy(network), recipe, "bf16"), recipe
+
+    @pytest.mark.parametrize("auxiliary", [False, True], ids=["plain", "auxiliary"])
+    def test_steps_and_evaluation_give_the_bits_of_autocast(self, auxiliary: bool):
+        network, engine, recipe = self.trained(auxiliary)
+        network.to(memory_format=torch.channels_last)
+        descent = Descent(dict(network.named_parameters()), recipe)
+        descent.rate.fill_(0.1)
+        batches = images_of(32 if auxiliary else 16, 3)
+        autocast = partial(torch.autocast, "cpu", dtype=torch.bfloat16, cache_enabled=False)
+        network.train()
+        for pixels, labels in batches:
+            with autocast():
+                if auxiliary:
+                    logits, others = network.forward_with_auxiliary(pixels)
+                    loss = cross_entropy(logits, labels) + 0.4 * cross_entropy(others, labels)
+                else:
+                    loss = cross_entropy(network(pixels), labels)
+            loss.backward()
+            descent.step()
+        engine.train_epoch(batches, 0.1)
+        state = engine.state()
+        for name, tensor in network.state_dict().items():
+            assert torch.equal(tensor, state[name]), name
+        network.eval()
+        with torch.inference_mode(), autocast():
+            losses = [cross_entropy(network(x), y, reduction="sum").double() for x, y in batches]
+        assert engine.evaluate(batches)[0] == float(sum(losses)) / 24
+
+    def test_no_weight_is_cast_where_it_is_used(self):
+        _, engine, _ = self.trained(True)
+        with Casts() as casts:
+            engine.train_epoch(images_of(32, 1), 0.1)
+        weights = {tuple(weight.shape) for weight in engine.network.parameters()}
+        assert not [shape for shape in casts.shapes if len(shape) == 4 and shape in weights]
+
+    def test_a_step_that_fails_leaves_the_float32_weights_in_place(self):
+        _, engine, _ = self.trained(False)
+        with pytest.raises(RuntimeError):
+            engine.train_epoch([(torch.randn(2, 7, 16, 16), torch.arange(2))], 0.1)
+        assert {weight.dtype for weight in engine.network.parameters()} == {torch.float32}
+
+    def test_a_checkpoint_of_weights_in_one_tensor_is_restored_bit_by_bit(self):
+        _, engine, _ = self.trained(False)
+        _, other, _ = self.trained(False)
+        engine.train_epoch(images_of(16, 2), 0.1)
+        other.restore(safetensors.torch.load(safetensors.torch.save(engine.state())))
+        for each in (engine, other):
+            each.train_epoch(images_of(16, 2), 0.1)
+        state = other.state()
+        assert all(torch.equal(tensor, state[name]) for name, tensor in engine.state().items())
+
+
+class Casts(TorchDispatchMode):
+    """Notes the shapes of what is cast."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shapes: list[tuple[int, ...]] = []
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if "_to_copy" in str(func):
+            self.shapes.append(tuple(args[0].shape))
+        return func(*args, **(kwargs or {}))
+
+
+def images_of(size: int, count: int) -> list[tuple[Tensor, Tensor]]:
+    """Batches of 8."""
+    draws = torch.Generator().manual_seed(1)
+    return [
+        (
+            torch.randn(8, 3, size, size, generator=draws).contiguous(
+                memory_format=torch.channels_last
+            ),
+            torch.randint(10, (8,), generator=draws),
+        )
+        for _ in range(count)
+    ]
