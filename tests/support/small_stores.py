@@ -86,10 +86,11 @@ def trained_store(folder: Path) -> Trained:
     loaded = load_experiment(experiment)
     rows = tables.to_parquet(member_rows(loaded), tables.MEMBERS)
     store.put(layout.members(loaded.name), rows)
+    specs = [member.spec for member in loaded.members()]
     with few_digits():
-        for member in loaded.members():
-            assert train(member.spec, store, device="cpu").status == "done"
-    return Trained(experiment, store, [member.spec.trial_id for member in loaded.members()])
+        for spec in specs:
+            assert train(spec, store, device="cpu").status == "done"
+    return Trained(experiment, store, [spec.trial_id for spec in specs])
 
 
 def contents(store: LocalStore) -> dict[str, bytes]:
