@@ -1,29 +1,31 @@
 """What a store holds that nobody needs: litter of workers that were cut off, and old requests.
 
-Nothing here deletes. A kind of litter is a name with its paths; whoever removes it takes the
-trial's lease first.
+Nothing here deletes. What is found can be gone or in use again a moment later, so whoever removes
+it asks again, under the lease if there is one: `requests_and_remains`, `parts_of`.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from orchestrator import lookup
-from orchestrator.removal import everything
+from orchestrator.lookup import Named
+from orchestrator.removal import Contents, Shown
 from results_schema import layout
-from results_schema.errors import ConfigError, MissingKey
-from results_schema.faults import unfit
+from results_schema.errors import ConfigError, CorruptData, MissingKey
+from results_schema.folder_leftovers import Leftover, leftovers
 from results_schema.holder import Holder
 from results_schema.s3.bucket import Entry
 from results_schema.s3.rubbish import rubbish
 from results_schema.s3.store import S3Store
+from results_schema.stat import Stat
 from results_schema.store import LocalStore, Store
 
 OLD = 86400.0
 """Seconds after which nobody is still writing a staged file or waiting for a request."""
+_LARGEST = 10_000
+"""Bytes beyond which a launch's file is not read."""
 
 
 @dataclass(frozen=True)
@@ -32,124 +34,145 @@ class Litter:
 
     Attributes:
         kind: In a few words.
-        trial_id: Whose lease is needed to remove it, or empty.
-        keys: Of files in the store.
-        paths: Files and folders that have no key: those of the store itself and of its leases.
+        item: Whose lease is needed to remove it, or empty.
+        files: Keys in the store.
+        whole: The trial or surface, if all of it is to be removed.
+        leftovers: Files and folders without a key: staged ones, and those of leases.
         objects: The same in a bucket.
     """
 
     kind: str
-    trial_id: str = ""
-    keys: tuple[str, ...] = ()
-    paths: tuple[Path, ...] = ()
-    objects: tuple[Entry, ...] = ()
+    item: str = ""
+    files: Mapping[str, Stat] = field(default_factory=dict)
+    whole: Shown | None = None
+    leftovers: Sequence[Leftover] = ()
+    objects: Sequence[Entry] = ()
+
+    @property
+    def leases(self) -> tuple[str, ...]:
+        """The items whose leases its removal needs."""
+        if self.whole:
+            return self.whole.leases
+        return (self.item,) if self.item else ()
+
+    @property
+    def count(self) -> int:
+        """How many files or objects it is."""
+        return len(self.files) + len(self.leftovers) + len(self.objects)
+
+    @property
+    def size(self) -> int:
+        """Bytes of it all."""
+        return sum(one.size for one in (*self.files.values(), *self.leftovers, *self.objects))
 
 
-def find_litter(store: Store, *, unnamed: bool, checkpoints: bool) -> list[Litter]:
-    """What may go.
+def find_litter(store: Store, named: Named, *, unnamed: bool, checkpoints: bool) -> list[Litter]:
+    """Return what may be removed.
 
     Args:
         store: Where to look.
-        unnamed: Whether trials go that no experiment names, and surfaces that none wants.
-        checkpoints: Whether all checkpoints of an ended trial but its last go; they were kept by
+        named: What the store's experiments name.
+        unnamed: Whether trials that no experiment names are among it, and surfaces that none wants.
+        checkpoints: Whether all checkpoints of an ended trial but its last are; they were kept by
             name (`--checkpoint-at`), as an ending trial removes the others itself.
 
     Raises:
         CorruptData: An experiment's table can't be read, so that it is not known what it names.
         ConfigError: No experiment names anything, so that everything would go.
     """
-    found = [*_staged(store), *_old_requests(store)]
-    ended = layout.names(store.list(layout.TRIALS))
-    going = _unnamed(store) if unnamed else set()
-    for trial_id, keys in _checkpoints(store).items():
-        if trial_id in going:
-            continue
-        committed = _committed(keys)
-        halves = [key for key in keys if _epoch(key) and _epoch(key) not in committed]
-        found.append(Litter("halves of checkpoints", trial_id, tuple(halves)))
-        if trial_id in ended:
-            counter = [key for key in keys if key == layout.attempts(trial_id)]
-            found.append(Litter("counters of ended trials", trial_id, tuple(counter)))
-        if trial_id in ended and checkpoints:
-            older = [key for key in keys if _epoch(key) in committed[:-1]]
-            found.append(Litter("earlier checkpoints of ended trials", trial_id, tuple(older)))
-    for trial_id in sorted(going):
-        keys = [*everything(store, trial_id, log=True), layout.cancel(trial_id)]
-        kept = tuple(key for key in keys if store.has(key))
-        found.append(Litter("trials that no experiment names", trial_id, kept))
-    for name in _unwanted(store) if unnamed else ():
-        if layout.trial_of(name) not in going:
-            keys = everything(store, name, log=True)
-            found.append(Litter("surfaces that no experiment wants", name, tuple(keys)))
-    return [one for one in found if one.keys or one.paths or one.objects]
-
-
-def _staged(store: Store) -> Iterator[Litter]:
-    """Files that were never renamed into place, and what is left of leases that were fenced."""
-    if isinstance(store, S3Store):
-        yield Litter("passed blocks", objects=tuple(rubbish(store.bucket, OLD)))
-    if not isinstance(store, LocalStore):
-        return
-    leases = store.root / layout.LEASES
-    staged = _entries(store.root / ".staging")
-    yield Litter("staged files", paths=tuple(path for path in staged if _is_old_path(path)))
-    new = [path for path in _entries(leases) if path.name.startswith(".new-")]
-    yield Litter("leases never taken", paths=tuple(path for path in new if _is_old_path(path)))
-    empty = [
-        path
-        for path in _entries(leases)
-        if not path.name.startswith(".") and path.is_dir() and not _entries(path)
-    ]
-    yield Litter("empty folders of leases", paths=tuple(empty))
-
-
-def _old_requests(store: Store) -> Iterator[Litter]:
-    ended, requests = layout.names(store.list(layout.TRIALS)), store.list(layout.REQUESTS)
-    launches = [key for key in requests if key.startswith(layout.launch(""))]
-    dead = [key for key in launches if _is_old(store, key) or _is_dead(store, key)]
-    starts = layout.stop(""), layout.room("")
-    stops = [key for key in requests if key.startswith(starts)]
-    cancels = [layout.cancel(trial_id) for trial_id in sorted(lookup.cancelled(store) & ended)]
-    old = [key for key in stops if _is_old(store, key)]
-    yield Litter("requests of the past", keys=(*old, *cancels))
-    yield Litter("files of launches that were killed", keys=tuple(dead))
-
-
-def _is_dead(store: Store, key: str) -> bool:
-    """Whether the launch ran on this machine, and is no more."""
-    try:
-        return Holder.from_json(store.get(key), key.rsplit("-", 1)[-1]).dead
-    except MissingKey:
-        return False
-
-
-def _unnamed(store: Store) -> set[str]:
-    named = {t for name in lookup.experiments(store) for t in lookup.members(store, name)}
-    if not named:
+    if unnamed and not named.trials():
         raise ConfigError(
             "no experiment names any trial, so that --unnamed would remove all of them",
             where=store.location,
             fix="delete the store itself if that is meant",
         )
-    return (lookup.trials(store) | set(_checkpoints(store))) - named
+    contents = Contents(store, named)
+    ended = layout.names(store.list(layout.TRIALS))
+    going = _trials(store, contents) - named.trials() if unnamed else set()
+    found = requests_and_remains(store)
+    for trial_id, keys in contents.checkpoints.items():
+        if trial_id not in going:
+            parts = parts_of(trial_id, keys, ended=trial_id in ended, earlier=checkpoints)
+            for kind, some in parts.items():
+                found.append(Litter(kind, trial_id, contents.files(some)))
+    for trial_id in sorted(going):
+        whole = contents.shown(trial_id, traces=True)
+        found.append(Litter("trials that no experiment names", trial_id, whole.files, whole))
+    for name in sorted(contents.surfaces - _wanted(named)) if unnamed else ():
+        if layout.trial_of(name) not in going:
+            whole = contents.shown(name, traces=True)
+            found.append(Litter("surfaces that no experiment wants", name, whole.files, whole))
+    return [one for one in found if one.count]
 
 
-def _unwanted(store: Store) -> list[str]:
-    wanted = {s for name in lookup.experiments(store) for s in lookup.wanted(store, name)}
-    return sorted(lookup.surfaces(store) - wanted)
+def requests_and_remains(store: Store) -> list[Litter]:
+    """Return what belongs to no trial: staged files, leases that nobody holds, old requests."""
+    found: list[Litter] = []
+    if isinstance(store, S3Store):
+        found.append(Litter("passed blocks", objects=tuple(rubbish(store.bucket, OLD))))
+    if isinstance(store, LocalStore):
+        remains = leftovers(store.root, OLD)
+        for kind in dict.fromkeys(one.kind for one in remains):
+            found.append(Litter(kind, leftovers=[one for one in remains if one.kind == kind]))
+    return [*found, *_old_requests(store)]
 
 
-def _checkpoints(store: Store) -> dict[str, list[str]]:
-    """The keys below each trial's folder of checkpoints."""
-    found: dict[str, list[str]] = {}
-    for key in store.list(layout.CHECKPOINTS):
-        _, trial_id, *rest = key.split("/")
-        if rest:
-            found.setdefault(trial_id, []).append(key)
+def parts_of(
+    trial_id: str, keys: Sequence[str], *, ended: bool, earlier: bool
+) -> dict[str, list[str]]:
+    """Return the keys that may go of a trial that stays, by kind.
+
+    Args:
+        trial_id: The trial.
+        keys: All keys below its folder of checkpoints.
+        ended: Whether it has ended.
+        earlier: Whether checkpoints before the last of an ended trial may go.
+    """
+    committed = _committed(keys)
+    found = {
+        "halves of checkpoints": [k for k in keys if _epoch(k) and _epoch(k) not in committed],
+    }
+    if ended:
+        counter = [key for key in keys if key == layout.attempts(trial_id)]
+        found["counters of ended trials"] = counter
+    if ended and earlier:
+        before = [key for key in keys if _epoch(key) in committed[:-1]]
+        found["earlier checkpoints of ended trials"] = before
     return found
 
 
-def _committed(keys: list[str]) -> list[str]:
+def _old_requests(store: Store) -> Iterator[Litter]:
+    ended = layout.names(store.list(layout.TRIALS)) | layout.names(store.list(layout.SURFACES))
+    requests = store.stats(layout.REQUESTS)
+    launches = [key for key in requests if key.startswith(layout.launch(""))]
+    dead = [key for key in launches if requests[key].age > OLD or _is_dead(store, key)]
+    starts = layout.stop(""), layout.room("")
+    old = [key for key, stat in requests.items() if key.startswith(starts) and stat.age > OLD]
+    old += [layout.cancel(item) for item in sorted(lookup.cancelled(store) & ended)]
+    for kind, keys in (
+        ("requests of the past", old),
+        ("files of launches that were killed", dead),
+    ):
+        yield Litter(kind, files={key: requests[key] for key in keys if key in requests})
+
+
+def _is_dead(store: Store, key: str) -> bool:
+    """Whether the launch ran on this machine, and is no more."""
+    try:
+        return Holder.from_json(store.get(key, most=_LARGEST), key.rsplit("-", 1)[-1]).dead
+    except (MissingKey, CorruptData):
+        return False
+
+
+def _trials(store: Store, contents: Contents) -> set[str]:
+    return lookup.trials(store) | set(contents.checkpoints)
+
+
+def _wanted(named: Named) -> set[str]:
+    return {surface for group in named.surfaces().values() for surface in group}
+
+
+def _committed(keys: Sequence[str]) -> list[str]:
     """The folders of whole checkpoints, in the order of their epochs."""
     folders = {_epoch(key) for key in keys if key.endswith("/state.json")}
     whole = {_epoch(key) for key in keys if key.endswith("/tensors.safetensors")}
@@ -160,24 +183,3 @@ def _epoch(key: str) -> str:
     """The folder of a checkpoint's file, empty for other files."""
     folder = key.split("/")[2]
     return folder if folder.startswith("epoch-") else ""
-
-
-def _entries(folder: Path) -> list[Path]:
-    try:
-        return sorted(folder.iterdir()) if folder.is_dir() else []
-    except OSError as error:
-        raise unfit(error, folder) from error
-
-
-def _is_old(store: Store, key: str) -> bool:
-    stat = store.stat(key)
-    return stat is not None and stat.age > OLD
-
-
-def _is_old_path(path: Path) -> bool:
-    """By the newest time in it: a folder's own changes when something is put into it."""
-    try:
-        newest = max(one.lstat().st_mtime for one in [path, *path.rglob("*")])
-    except OSError:
-        return False  # gone, or being written
-    return time.time() - newest > OLD

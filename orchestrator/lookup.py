@@ -12,8 +12,8 @@ from results_schema.store import Store, existing_store
 from results_schema.surface_tables import WANTED
 
 __all__ = [
-    "cancelled", "existing_store", "experiments", "find_experiments", "find_item", "find_surfaces",
-    "find_trial", "find_trials", "members", "stem", "surfaces", "trials", "wanted",
+    "Named", "cancelled", "existing_store", "experiments", "find_experiments", "find_item",
+    "find_surfaces", "find_trial", "find_trials", "members", "stem", "surfaces", "trials", "wanted",
 ]  # fmt: skip
 
 
@@ -64,6 +64,53 @@ def trials(store: Store) -> set[str]:
     for folder in (layout.METRICS, layout.TRIALS, layout.FAILURES, layout.LOGS):
         found |= layout.names(store.list(folder))
     return {layout.trial_of(item) for item in found | set(store.leases.held())}
+
+
+class Named:
+    """The trials that a store's experiments name, and the surfaces that they want, at any moment.
+
+    Tables are read when they are needed, and again only when they have changed: whoever removes
+    things asks once for each.
+
+    Args:
+        store: The store.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._marks: dict[str, dict[str, str]] = {}
+        self._trials: set[str] = set()
+        self._surfaces: dict[str, set[str]] = {}
+
+    def trials(self) -> set[str]:
+        """Return the ids of all trials that are named.
+
+        Raises:
+            CorruptData: An experiment's table is damaged.
+        """
+        if self._changed(layout.MEMBERS):
+            names = experiments(self._store)
+            self._trials = {trial_id for name in names for trial_id in members(self._store, name)}
+        return self._trials
+
+    def surfaces(self) -> dict[str, set[str]]:
+        """Return the ids of all surfaces that are wanted, by trial.
+
+        Raises:
+            CorruptData: An experiment's table is damaged.
+        """
+        if self._changed(layout.WANTED):
+            names = layout.names(self._store.list(layout.WANTED))
+            self._surfaces = {}
+            for surface in {one for name in names for one in wanted(self._store, name)}:
+                self._surfaces.setdefault(layout.trial_of(surface), set()).add(surface)
+        return self._surfaces
+
+    def _changed(self, folder: str) -> bool:
+        """Whether a folder's tables differ from those at the last call."""
+        marks = {key: stat.mark for key, stat in self._store.stats(folder).items()}
+        before, self._marks[folder] = self._marks.get(folder), marks
+        return before != marks
 
 
 def cancelled(store: Store) -> set[str]:
@@ -134,12 +181,13 @@ def find_surfaces(store: Store, names: Sequence[str]) -> list[str]:
         ConfigError: A name with an `@` is not the start of just one surface's id.
     """
     known = experiments(store)
+    every = surfaces(store) if any("@" in name for name in names) else set()
     found: dict[str, None] = {}
     for name in names:
         if stem(name) in known:
             found |= dict.fromkeys(wanted(store, stem(name)))
         elif "@" in name:
-            found[_one(name, surfaces(store))] = None
+            found[_one(name, every)] = None
     return list(found)
 
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import click
 
 from orchestrator import lookup
-from orchestrator.removal import amount, everything, remove, size
+from orchestrator.lookup import Named
+from orchestrator.removal import Contents, amount, remove, remove_some
 from orchestrator.status import Observer
 from results_schema import layout
 from results_schema.errors import ConfigError
@@ -42,33 +43,43 @@ def retry(names: Sequence[str], location: str, *, diverged: bool, yes: bool) -> 
         yes: Whether not to ask.
 
     Raises:
-        ConfigError: A name fits nothing, or a worker has one of the trials.
+        ConfigError: A name fits nothing, or a worker has one of the trials or of their surfaces.
         StoreError: The store can't be read or written.
     """
     store = lookup.existing_store(location)
-    again = choose(store, names, diverged=diverged)
-    if held := [t for t in [*again.failed, *again.ended] if not _free(store, t)]:
+    again, named = choose(store, names, diverged=diverged), Named(store)
+    contents = Contents(store, named) if again.ended else None
+    ended = [contents.shown(item, traces=False) for item in again.ended] if contents else []
+    needed = dict.fromkeys([*again.failed, *(lease for shown in ended for lease in shown.leases)])
+    if held := [item for item in needed if not _free(store, item)]:
         raise _held(store, held)
-    if not again.failed and not again.ended:
+    if not again.failed and not ended:
         click.echo("nothing to put back: no such trial has failed" + " or diverged" * diverged)
         return
-    if again.ended:
-        keys = [key for t in again.ended for key in everything(store, t, log=False)]
-        for trial_id in again.ended:
-            click.echo(f"  {trial_id}")
+    if ended:
+        files = [stat for shown in ended for stat in shown.files.values()]
+        for shown in ended:
+            click.echo(f"  {shown.item}")
         click.echo(
-            f"{len(again.ended)} ended trials lose their results: {len(keys)} files, "
-            f"{amount(size(store, keys))}. The same release on the same machine would find the "
-            "same again."
+            f"{len(ended)} ended trials lose their results: {len(files)} files, "
+            f"{amount(sum(stat.size for stat in files))}. The same release on the same machine "
+            "would find the same again."
         )
         if not yes:
             click.confirm("Remove them?", abort=True)
-    for trial_id in again.ended:
-        if not remove(store, trial_id, everything(store, trial_id, log=False)):
-            raise _held(store, [trial_id])
-    for trial_id in again.failed:
-        if not remove(store, trial_id, [layout.failure(trial_id)]):
-            raise _held(store, [trial_id])
+    for shown in ended:
+        outcome = remove(store, shown, named, traces=False)
+        if outcome == "held":
+            raise _held(store, shown.leases)
+        if outcome == "changed":
+            raise ConfigError(
+                f"{shown.item} has changed since it was shown, and was left as it is",
+                fix="look at it with nas-sweep status, then name it again",
+            )
+    for item in again.failed:
+        key = layout.failure(item)
+        if remove_some(store, item, [key], lambda key=key: [key]) is None:
+            raise _held(store, [item])
     if again.failed:
         click.echo(f"{len(again.failed)} failures forgotten; checkpoints stay")
     click.echo("the next launch trains them; one that runs now does not look again")
@@ -103,15 +114,15 @@ def choose(store: Store, names: Sequence[str], *, diverged: bool) -> Again:
     return Again(list(failed), list(ended))
 
 
-def _free(store: Store, trial_id: str) -> bool:
+def _free(store: Store, item: str) -> bool:
     """Reads alone: the lease of a dead holder is left to `remove`."""
     leases = store.leases
-    return all(leases.expired(trial_id, holder) for holder in leases.holders(trial_id))
+    return all(leases.expired(item, holder) for holder in leases.holders(item))
 
 
-def _held(store: Store, trial_ids: list[str]) -> ConfigError:
-    who = [f"{t} by {holder.host}" for t in trial_ids for holder in store.leases.holders(t)]
+def _held(store: Store, items: Sequence[str]) -> ConfigError:
+    who = [f"{t} by {holder.host}" for t in items for holder in store.leases.holders(t)]
     return ConfigError(
-        f"held by a worker: {', '.join(who) or ', '.join(trial_ids)}",
+        f"held by a worker: {', '.join(who) or ', '.join(items)}",
         fix="wait for its end, or stop it by nas-sweep cancel",
     )

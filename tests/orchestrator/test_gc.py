@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,8 +14,10 @@ from small_stores import contents, empty_store, renamed_members
 from small_trials import COMMIT_ALL, assert_same, train_on_few_digits
 
 from orchestrator.presence import present
-from results_schema import layout
+from results_schema import layout, tables
 from results_schema.holder import Holder
+from results_schema.store import LocalStore
+from results_schema.surface_tables import WANTED
 from workers.training import checkpoint
 from workers.training.loop import Checkpointing
 
@@ -196,3 +199,95 @@ def test_strange_names_are_left_alone(run, trained, option):
     before = contents(trained.store)
     assert run("gc", option, "--yes")[0] == 0
     assert contents(trained.store) == before
+
+
+@pytest.mark.parametrize("folder", [".staging", "leases"])
+def test_a_link_in_the_place_of_a_folder_is_refused(run, trained, tmp_path, folder):
+    for name in ("thesis.tex", ".new-plan/notes.txt", "empty"):
+        (tmp_path / "mine" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "mine" / name).write_text("mine")
+    (tmp_path / "mine/nothing").mkdir()
+    age(tmp_path / "mine")
+    before = sorted((tmp_path / "mine").rglob("*"))
+    shutil.rmtree(trained.store.root / folder, ignore_errors=True)
+    (trained.store.root / folder).symlink_to(tmp_path / "mine")
+    code, _, errors = run("gc", "--yes")
+    assert sorted((tmp_path / "mine").rglob("*")) == before
+    assert code == 3
+    assert f"{trained.store.root / folder}: this is a link" in errors
+
+
+def test_links_among_the_leases_are_removed_and_shown(run, trained, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/token").mkdir()
+    (tmp_path / "mine/token/precious").write_text("precious")
+    leases = trained.store.root / "leases"
+    (leases / "one").symlink_to(tmp_path / "mine")
+    (leases / "two").mkdir()
+    (leases / "two/token").symlink_to(tmp_path / "mine")
+    code, output, _ = run("gc", "--yes")
+    assert code == 0
+    assert "links among the leases: 2 files" in output
+    assert "  results/leases/one\n" in output
+    assert "  results/leases/two/token\n" in output
+    assert not (leases / "one").is_symlink()
+    assert not (leases / "two/token").is_symlink()
+    assert (tmp_path / "mine/token/precious").read_text() == "precious"
+
+
+def test_the_preview_names_every_path_or_how_many_more_there_are(run, trained):
+    staging = trained.store.root / ".staging"
+    staging.mkdir(exist_ok=True)
+    for number in range(30):
+        (staging / f"{number:02d}\x1b[2J").write_bytes(b"x")
+    age(staging)
+    half = layout.tensors(trained.ids[0], 1)
+    trained.store.put(half, b"half")
+    _, output, _ = run("gc", "--yes")
+    assert f"  results/{half}\n" in output
+    assert "  results/.staging/19 [2J\n" in output
+    assert "/20" not in output
+    assert "  … and 10 more\n" in output
+
+
+def test_cancel_requests_of_what_has_ended_go(run, trained):
+    surface = f"{trained.ids[0]}@e2-contour-0123456789"
+    other = f"{trained.ids[1]}@e2-contour-0123456789"
+    trained.store.put(layout.surface(surface), b"")
+    for item in (trained.ids[0], surface, other):
+        trained.store.put(layout.cancel(item), b"")
+    _, output, _ = run("gc", "--yes")
+    assert "requests of the past: 2 files" in output
+    assert trained.store.list(layout.REQUESTS) == [layout.cancel(other)]
+
+
+def test_a_surface_that_is_measured_keeps_its_trial(run, trained):
+    one, *named = trained.ids
+    renamed_members(trained.store, "small", named, like="small")
+    trained.held_elsewhere(f"{one}@e2-contour-0123456789")
+    before = contents(trained.store)
+    code, output, _ = run("gc", "--unnamed", "--yes")
+    assert code == 0
+    assert "1 trials are held and left alone" in output
+    assert contents(trained.store) == before
+
+
+def test_each_table_is_read_a_few_times_however_many_trials_go(run, trained, monkeypatch):
+    for number in range(4):
+        rows = tables.to_parquet([], WANTED)
+        trained.store.put(layout.wanted(f"other-{number}"), rows)
+        renamed_members(trained.store, f"other-{number}", trained.ids[2:], like="small")
+    renamed_members(trained.store, "small", trained.ids[2:], like="small")
+    reads, get = Counter(), LocalStore.get
+
+    def count(store, key, **options):
+        reads[key] += key.startswith((layout.MEMBERS, layout.WANTED))
+        return get(store, key, **options)
+
+    monkeypatch.setattr(LocalStore, "get", count)
+    for words in (("gc", "--unnamed", "--yes"), ("retry", trained.ids[2], "--yes")):
+        reads.clear()
+        assert run(*words)[0] == 0
+        once = Counter(reads)
+        assert once
+        assert max(once.values()) <= 4, once

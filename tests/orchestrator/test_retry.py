@@ -92,6 +92,17 @@ def test_a_held_trial_that_has_diverged_is_refused(run, trained):
     assert contents(trained.store) == before
 
 
+def test_a_trial_one_of_whose_surfaces_is_measured_is_refused(run, trained):
+    surface = f"{trained.ids[0]}@e2-contour-0123456789"
+    trained.held_elsewhere(surface)
+    before = contents(trained.store)
+    for names in (trained.ids[:1], trained.ids):
+        code, _, errors = run("retry", *names, "--yes")
+        assert code == 2
+        assert f"held by a worker: {surface} by node7" in errors
+        assert contents(trained.store) == before
+
+
 def test_a_dead_workers_trial_is_put_back(run, trained):
     trial_id = trained.ids[0]
     beat = trained.store.leases.take(trial_id).folder / "heartbeat"

@@ -1,0 +1,195 @@
+"""`gc` and `retry` beside workers and other commands: nothing is removed under anyone's hands."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import pytest
+from small_stores import Trained, contents, renamed_members, trained_store
+from small_trials import few_digits
+
+from orchestrator import cli, gc
+from orchestrator.experiment import load_experiment
+from orchestrator.record import wanted_rows
+from results_schema import layout, tables
+from results_schema.results import Results
+from results_schema.store import LocalStore
+from results_schema.surface_tables import WANTED
+from workers.landscape.survey import survey
+from workers.training import checkpoint
+
+LANDSCAPE = "landscape: {contour: {grid: [3, 5]}}\n"
+
+Run = Callable[..., int]
+
+
+@pytest.fixture(scope="module")
+def _trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    return trained_store(tmp_path_factory.mktemp("trained"))
+
+
+@pytest.fixture
+def trained(_trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trained:
+    """Three trials that have ended, and a surface of each that is wanted."""
+    monkeypatch.chdir(tmp_path)
+    copy = _trained.copied(tmp_path)
+    copy.experiment.write_text(copy.experiment.read_text() + LANDSCAPE)
+    loaded = load_experiment(copy.experiment)
+    copy.store.put(layout.wanted(loaded.name), tables.to_parquet(wanted_rows(loaded), WANTED))
+    return copy
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs a command in this process and returns its exit code."""
+
+    def call(*arguments: str) -> int:
+        monkeypatch.setattr(sys, "argv", ["nas-sweep", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return int(ended.value.code or 0)
+
+    return call
+
+
+def forget(trained: Trained) -> None:
+    """Makes the first trial one that no experiment names."""
+    renamed_members(trained.store, "small", trained.ids[1:], like="small")
+    key = layout.wanted("small")
+    rows = tables.from_parquet(trained.store.get(key), WANTED, key).to_pylist()
+    rows = [row for row in rows if row["trial_id"] != trained.ids[0]]
+    trained.store.put(key, tables.to_parquet(rows, WANTED))
+
+
+@pytest.mark.parametrize("command", ["retry", "gc"])
+def test_a_trial_stays_while_one_of_its_surfaces_is_measured(
+    trained: Trained, run: Run, command: str
+):
+    """Its worker has read the checkpoint already, and writes its row in the end."""
+    surface = load_experiment(trained.experiment).surfaces()[0]
+    store, codes = trained.store, list[int]()
+    if command == "gc":
+        forget(trained)
+    before = contents(store)
+
+    def interfere(done: int, total: int) -> None:
+        if done == 3:
+            words = [trained.ids[0]] if command == "retry" else ["--unnamed"]
+            codes.append(run(command, *words, "--yes"))
+
+    with few_digits():
+        assert survey(surface, store, device="cpu", on_points=interfere).status == "done"
+    assert codes == [2 if command == "retry" else 0]
+    after = contents(store)
+    assert {key: after[key] for key in before} == before
+    assert len(Results(store).surfaces()) == 1
+
+
+@pytest.mark.parametrize("command", ["retry", "gc"])
+def test_a_surface_does_not_begin_while_its_trial_is_removed(
+    trained: Trained, run: Run, monkeypatch: pytest.MonkeyPatch, command: str
+):
+    """The store has nothing of the surface yet; its experiment wants it."""
+    surface = load_experiment(trained.experiment).surfaces()[0]
+    delete, statuses = LocalStore.delete, set[str]()
+    if command == "gc":
+        renamed_members(trained.store, "small", trained.ids[1:], like="small")
+        words = ["--unnamed"]
+    else:
+        words = [trained.ids[0]]
+
+    def interfere(store: LocalStore, key: str, **options: object) -> None:
+        if trained.ids[0] in key:
+            statuses.add(survey(surface, LocalStore(store.root), device="cpu").status)
+        delete(store, key, **options)  # pyright: ignore[reportArgumentType]
+
+    monkeypatch.setattr(LocalStore, "delete", interfere)
+    with few_digits():
+        assert run(command, *words, "--yes") == 0
+    assert statuses == {"held"}
+    assert not [key for key in contents(trained.store) if key.startswith("surfaces/digits")]
+
+
+def at_the_prompt(monkeypatch: pytest.MonkeyPatch, moment: str, act: Callable[[], object]) -> str:
+    """Does something after the preview: while the user is asked, or before anything is removed."""
+    if moment == "asked":
+        monkeypatch.setattr(click, "confirm", lambda *_, **__: act())
+        return ""
+    find = gc.find_litter
+
+    def find_then_act(*arguments: object, **options: object) -> object:
+        found = find(*arguments, **options)  # pyright: ignore[reportArgumentType]
+        act()
+        return found
+
+    monkeypatch.setattr(gc, "find_litter", find_then_act)
+    return "--yes"
+
+
+MOMENTS = ["asked", "not asked"]
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_checkpoint_that_is_completed_after_the_preview_stays(
+    trained: Trained, run: Run, monkeypatch: pytest.MonkeyPatch, moment: str
+):
+    store, trial_id = trained.store, trained.ids[0]
+    trained.cut_off(trial_id)
+    key = layout.state(trial_id, 2)
+    state = store.get(key)
+    store.delete(key)
+    yes = at_the_prompt(monkeypatch, moment, lambda: store.put(key, state))
+    assert run("gc", *filter(None, [yes])) == 0
+    assert len(checkpoint.load(store, trial_id, 2).rows) == 2
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("happens", ["named", "trained again"])
+def test_a_trial_that_is_wanted_after_the_preview_stays(
+    trained: Trained, run: Run, monkeypatch: pytest.MonkeyPatch, moment: str, happens: str
+):
+    store, trial_id = trained.store, trained.ids[0]
+    forget(trained)
+
+    def act() -> None:
+        if happens == "named":
+            renamed_members(store, "another", [trial_id], like="small")
+        else:
+            store.put(layout.trial(trial_id), store.get(layout.trial(trial_id)))
+
+    yes = at_the_prompt(monkeypatch, moment, act)
+    assert run("gc", "--unnamed", *filter(None, [yes])) == 0
+    assert checkpoint.epochs(store, trial_id) == [2]
+    assert store.has(layout.trial(trial_id))
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_lease_that_is_taken_and_a_request_that_is_made_after_the_preview_stay(
+    trained: Trained, run: Run, monkeypatch: pytest.MonkeyPatch, moment: str
+):
+    store = trained.store
+    one, two = trained.ids[:2]
+    (store.root / "leases" / one).mkdir()
+    store.put(layout.cancel(two), b"")
+
+    def act() -> None:
+        assert store.leases.take(one)
+        store.delete(layout.trial(two))
+
+    yes = at_the_prompt(monkeypatch, moment, act)
+    assert run("gc", *filter(None, [yes])) == 0
+    assert set(store.leases.held()) == {one}
+    assert store.has(layout.cancel(two)), "the trial has not ended any more"
+
+
+def test_an_ended_trial_that_changes_at_the_prompt_keeps_its_results(
+    trained: Trained, run: Run, monkeypatch: pytest.MonkeyPatch
+):
+    store, key = trained.store, layout.trial(trained.ids[0])
+    before = contents(store)
+    at_the_prompt(monkeypatch, "asked", lambda: store.put(key, store.get(key)))
+    assert run("retry", trained.ids[0]) == 2
+    assert contents(store) == before
