@@ -136,6 +136,8 @@ def run(plan: Plan, store: Store, options: Options, console: Console) -> Report:
                 "checkpoint_at": sorted({*options.checkpoint_at, *plan.looked_at}),
                 "versions": versions.told(),
                 "report_every": options.report_every,
+                "gpus_per_trial": options.share,
+                "gpus_per_surface": options.gpus_per_surface,
             }
             # Inside, because Ray puts a SIGTERM handler of its own in force when it starts.
             with interruptible(queue, store, launch, console) as interruption:

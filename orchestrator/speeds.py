@@ -105,8 +105,10 @@ def _add(
         return  # of another release: of no use here
     if isinstance(one, TrialSpec):
         guess *= row["epochs"] / one.recipe.epochs
-        if device == "cuda":  # a pack takes its GPU once for all of its trials
-            took = took / (row["pack_size"] or 1) if took else took
+    if took and device == "cuda":
+        # The guess is of a GPU to itself. Processes that share one take as much of its time as
+        # their share; a pack takes its share once for all of its trials.
+        took *= (row["gpu_share"] or 1.0) / (row.get("pack_size") or 1)
     if took and guess:
         ratios.setdefault((_kind(one), device), []).append(took / guess)
 

@@ -41,7 +41,8 @@ def train_item(config: dict[str, Any]) -> None:
         config: "token" of the item, "names" and "specs" of its trials or its surface, the latter
             as canonical JSON, and under "settings" what is the same for the whole launch: "store",
             "launch", "device", "deterministic", "checkpoint_every", "checkpoint_at", "versions",
-            "report_every".
+            "report_every", and "gpus_per_trial" and "gpus_per_surface", the share of a GPU that a
+            process of either kind has.
     """
     settings = config["settings"]
     if unfit := versions.refusal(settings["versions"]) or _blind(settings):
@@ -102,6 +103,7 @@ def _train(config: dict[str, Any], store: Store) -> None:
         ),
         on_epoch=on_epoch,
         on_outcome=on_outcome,
+        gpu_share=settings["gpus_per_trial"],
         ask=lambda spec: _stop_reason(spec.trial_id, store, settings),
     )
 
@@ -114,6 +116,7 @@ def _measure(config: dict[str, Any], store: Store) -> None:
         device=settings["device"],
         deterministic=settings["deterministic"],
         token=config["token"],
+        gpu_share=settings["gpus_per_surface"],
         on_points=_now_and_then(name, _Due(settings["report_every"])),
         ask=lambda: _stop_reason(name, store, settings),
     )

@@ -30,6 +30,13 @@ def _column(name: str, kind: pa.DataType, doc: str, unit: str, null: bool, of: s
     return pa.field(name, kind, nullable=null, metadata=metadata)
 
 
+GPU_SHARE = noted(
+    "gpu_share",
+    REAL,
+    "GPUs that its last worker had to itself, below 1 a share of one; null on a CPU and in rows of "
+    "older releases",
+    null=True,
+)
 WHERE = (
     noted("host", TEXT, "of the last attempt"),
     noted("device", TEXT, "the GPU's or processor's name"),

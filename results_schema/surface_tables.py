@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from results_schema.columns import FLAG, INT, LONG, REAL, TEXT, TIME, WHERE, noted, result, table
+from results_schema.columns import (
+    FLAG,
+    GPU_SHARE,
+    INT,
+    LONG,
+    REAL,
+    TEXT,
+    TIME,
+    WHERE,
+    noted,
+    result,
+    table,
+)
 
 WANTED = table(
     "wanted",
@@ -99,5 +111,6 @@ SURFACES = table(
     noted("started_at", TIME, "when the last attempt began"),
     noted("ended_at", TIME, "when it was finished"),
     noted("measure_seconds", REAL, "sum of the points' wall times", unit="s"),
+    GPU_SHARE,
     *WHERE,
 )

@@ -19,7 +19,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from results_schema import seal
-from results_schema.columns import INT, LONG, REAL, TEXT, TIME, WHERE, noted, result, table
+from results_schema.columns import (
+    GPU_SHARE,
+    INT,
+    LONG,
+    REAL,
+    TEXT,
+    TIME,
+    WHERE,
+    noted,
+    result,
+    table,
+)
 from results_schema.errors import CorruptData, SpecError
 
 _NAME = (
@@ -95,6 +106,7 @@ TRIALS = table(
         null=True,
     ),
     noted("pack_size", INT, "trials of its last worker's pack; null in older rows", null=True),
+    GPU_SHARE,
     *WHERE,
 )
 

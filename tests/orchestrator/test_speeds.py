@@ -1,8 +1,9 @@
 """How long work will take, by what a store has measured."""
 
 import pytest
+from small_contours import Surveyed
 
-from orchestrator.estimate import seconds
+from orchestrator.estimate import seconds, surface_seconds
 from orchestrator.speeds import GUESSED, SAMPLE, duration, measured, total_seconds
 from orchestrator.words import span
 from results_schema import layout, tables
@@ -44,11 +45,28 @@ def test_a_trial_that_diverged_early_counts_for_the_epochs_it_had(trained):
     assert measured(trained.store).factor("trial", "cpu") == pytest.approx(4)
 
 
-@pytest.mark.parametrize(("pack_size", "factor"), [(4, 2), (1, 8), (None, 8)])
-def test_a_packed_trial_took_its_share_of_the_gpu(trained, pack_size, factor):
+@pytest.mark.parametrize(
+    ("pack_size", "gpu_share", "factor"),
+    [(4, 1.0, 2), (1, 1.0, 8), (None, None, 8), (1, 0.25, 2), (2, 0.5, 2), (1, 2.0, 16)],
+)
+def test_a_trial_that_shared_a_gpu_took_its_share_of_it(trained, pack_size, gpu_share, factor):
     took = 8 * seconds(trained.specs[0], "cuda")
-    rewrite(trained, train_seconds=took, gpu=True, pack_size=pack_size)
+    rewrite(trained, train_seconds=took, gpu=True, pack_size=pack_size, gpu_share=gpu_share)
     assert measured(trained.store).factor("trial", "cuda") == pytest.approx(factor)
+
+
+@pytest.mark.parametrize(("gpu_share", "factor"), [(1.0, 8), (0.5, 4), (None, 8)])
+def test_a_surface_that_shared_a_gpu_took_its_share_of_it(tmp_path, gpu_share, factor):
+    surface = SurfaceSpec(TRIAL, 600, "contour", rows=3, columns=3)
+    surveyed = Surveyed(tmp_path)
+    surveyed.add(
+        {"trial_id": TRIAL.trial_id},
+        measure_seconds=8 * surface_seconds(surface, "cuda"),
+        spec=surface.to_json(),
+        gpu=True,
+        gpu_share=gpu_share,
+    )
+    assert measured(surveyed.store).factor("contour", "cuda") == pytest.approx(factor)
 
 
 def test_what_a_processor_took_says_nothing_of_a_gpu(trained):

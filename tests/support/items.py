@@ -26,6 +26,8 @@ def sent(store: str, /, *pack: TrialSpec, token: str = "t", **settings: Any) -> 
         "checkpoint_at": [],
         "versions": versions.told(),
         "report_every": 0.0,
+        "gpus_per_trial": 1.0,
+        "gpus_per_surface": 1.0,
     }
     return {
         "token": token,

@@ -45,6 +45,7 @@ def survey(
     deterministic: bool = False,
     token: str | None = None,
     every: float = PUBLISH_EVERY,
+    gpu_share: float = 1.0,
     on_points: Callable[[int, int], None] = lambda done, total: None,
     stop: StopRequest | None = None,
     ask: Ask = nobody,
@@ -58,6 +59,8 @@ def survey(
         deterministic: Whether a GPU must give the same bits again; no part of the identity.
         token: Name of the lease, chosen by whoever may want to fence it.
         every: Seconds between two rewritings of the points.
+        gpu_share: GPUs that this process has, below 1 a share of one; recorded in the row of a
+            surface measured on a GPU.
         on_points: Told after each point how many there are, and of how many.
         stop: Asks it to stop, before the next batch; what was measured is kept.
         ask: Called before it begins and once a second by another thread, the one that keeps the
@@ -68,7 +71,7 @@ def survey(
     """
 
     def begin(lease: Lease, log: ItemLog, stopping: Stopping) -> _Survey:
-        return _Survey(spec, store, lease, log, use, every, on_points, stopping)
+        return _Survey(spec, store, lease, log, use, every, gpu_share, on_points, stopping)
 
     def use() -> torch.device:
         return devices.choose(device, deterministic=deterministic)
@@ -86,6 +89,7 @@ class _Survey:
     log: ItemLog
     device: Callable[[], torch.device]
     every: float
+    gpu_share: float
     on_points: Callable[[int, int], None]
     stopping: Stopping
     done: int = 0
@@ -100,7 +104,8 @@ class _Survey:
             return "stopped", "before it began"
         _check(spec)
         device = self.device()
-        provenance = gather(device) | {"started_at": started}
+        share = self.gpu_share if device.type == "cuda" else None
+        provenance = gather(device) | {"started_at": started, "gpu_share": share}
         self.log.say(f"{spec.surface_id} on {provenance['host']}, {device}")
         self.log.flush()
         data = load(spec.trial.dataset, device).normalised_by(spec.trial.recipe.statistics)

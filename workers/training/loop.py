@@ -46,6 +46,7 @@ def train(
     token: str | None = None,
     checkpointing: Checkpointing = ONCE_A_MINUTE,
     pack_size: int = 1,
+    gpu_share: float = 1.0,
     on_epoch: Callable[[Row], None] = lambda row: None,
     stop: StopRequest | None = None,
     ask: Ask = nobody,
@@ -60,6 +61,8 @@ def train(
         token: Name of the lease, chosen by whoever may want to fence it.
         checkpointing: When to commit.
         pack_size: How many trials this process trains side by side (`pack`); told in its row.
+        gpu_share: GPUs that this process has, below 1 a share of one; recorded in the row of a
+            trial on a GPU.
         on_epoch: Told each published row.
         stop: Asks it to stop, before the next batch: the running epoch is then given up, and all
             before it are committed.
@@ -76,7 +79,9 @@ def train(
 
     def begin(lease: Lease, log: ItemLog, stopping: Stopping) -> _Training:
         history = History(store, lease, spec.trial_id, checkpointing)
-        return _Training(spec, store, lease, log, history, use, pack_size, on_epoch, stopping)
+        return _Training(
+            spec, store, lease, log, history, use, pack_size, gpu_share, on_epoch, stopping
+        )
 
     return attempt(store, spec.trial_id, token, begin, stop or StopRequest(), ask)
 
@@ -92,6 +97,7 @@ class _Training:
     history: History
     use: Callable[[], torch.device]
     pack_size: int
+    gpu_share: float
     on_epoch: Callable[[Row], None]
     stopping: Stopping
     done: int = 0
@@ -111,7 +117,9 @@ class _Training:
     def _train(self, device: torch.device) -> tuple[str, str]:
         spec = self.spec
         attempts = count_attempt(self.store, self.lease, spec.trial_id, spec.recipe.epochs)
-        provenance = gather(device) | attempts | {"pack_size": self.pack_size}
+        share = self.gpu_share if device.type == "cuda" else None
+        shared = {"pack_size": self.pack_size, "gpu_share": share}
+        provenance = gather(device) | attempts | shared
         self.log.say(
             f"attempt {provenance['attempts']} of {spec.trial_id} on {provenance['host']}, {device}"
         )

@@ -78,6 +78,7 @@ def test_the_trials_row_sums_up_its_epochs(store: LocalStore, spec: TrialSpec):
     assert row["parameters"] == sum(weight.numel() for weight in net.parameters())
     assert row["started_at"] < table["finished_at"].iloc[0] < row["ended_at"]
     assert (row["attempts"], row["threads"], row["torch"]) == (1, 1, torch.__version__)
+    assert (row["pack_size"], row["gpu_share"]) == (1, None), "there is no GPU"
     assert row["cuda"] == torch.version.cuda
 
 
