@@ -34,8 +34,9 @@ def test_on_a_gpu_a_trial_that_was_stopped_goes_on_bit_by_bit(
         checkpointing=COMMIT_ALL,
         **after_epoch(1),
     )
-    outcome = train(spec, store, device="cuda", deterministic=True)
+    outcome = train(spec, store, device="cuda", deterministic=True, gpu_share=0.5)
     assert (outcome.status, outcome.epochs) == ("done", EPOCHS - 1)
     assert_same(store, undisturbed, spec)
     assert ending(store, spec)["deterministic"]
+    assert ending(store, spec)["gpu_share"] == 0.5
     assert torch.are_deterministic_algorithms_enabled()
