@@ -70,7 +70,25 @@ def theory(
     show_default=True,
     help="Print in this form.",
 )
-def query(sql: str | None, store: str, schema: bool, form: str) -> None:
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0, min_open=True),
+    default=300.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Give up after this time.",
+)
+@click.option(
+    "--memory",
+    type=click.FloatRange(0.1, 10_000),
+    default=4.0,
+    show_default=True,
+    metavar="GB",
+    help="Give up beyond this much memory, for the query and again for its answer.",
+)
+def query(
+    sql: str | None, store: str, schema: bool, form: str, timeout: float, memory: float
+) -> None:
     """Ask the store's tables in SQL (DuckDB's); "-" reads the query from standard input."""
     from orchestrator.query.show import show_query, show_schema
 
@@ -79,7 +97,8 @@ def query(sql: str | None, store: str, schema: bool, form: str) -> None:
     if schema:
         show_schema(form)
     elif sql is not None:
-        show_query(sys.stdin.read() if sql == "-" else sql, store, form)
+        text = sys.stdin.read() if sql == "-" else sql
+        show_query(text, store, form, timeout=timeout, memory=memory)
 
 
 @click.command()

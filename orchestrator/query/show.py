@@ -3,29 +3,41 @@
 from __future__ import annotations
 
 import csv
+import resource
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psutil
 
 from orchestrator.cells.sheet import Sheet, to_json, to_markdown
 from orchestrator.lookup import existing_store
 from orchestrator.query.catalog import ROWS, TABLES, VIEWS
 from orchestrator.query.forms import to_sheet, write_csv, write_json
 
+SLACK = 500_000_000
+"""Bytes that the libraries themselves and their threads may take."""
 
-def show_query(sql: str, location: str, form: str) -> None:
-    """Prints the answer to a query.
+
+def show_query(sql: str, location: str, form: str, *, timeout: float, memory: float) -> None:
+    """Print the answer to a query.
 
     Args:
         sql: The query.
         location: The store's folder.
         form: table, csv, json or markdown.
+        timeout: Seconds that it may take.
+        memory: Gigabytes that it may take.
 
     Raises:
-        ConfigError: The query is wrong or would write.
+        ConfigError: The query is wrong, would write, or went beyond a bound.
         StoreError: There is no store, or a file is damaged.
     """
-    from orchestrator.query.engine import query
+    from orchestrator.query.engine import Bounds, query
 
-    answer = query(existing_store(location), sql)
+    bounds = Bounds(timeout, int(memory * 1e9))
+    with _limited(2 * bounds.memory + SLACK):
+        answer = query(existing_store(location), sql, bounds)
     match form:
         case "csv":
             write_csv(answer, sys.stdout)
@@ -35,6 +47,23 @@ def show_query(sql: str, location: str, form: str) -> None:
             print(to_markdown(to_sheet(answer, most=None)).lstrip("*\n"))
         case _:
             _print(to_sheet(answer))
+
+
+@contextmanager
+def _limited(more: int) -> Iterator[None]:
+    """Let this process take so many bytes more than it has, where the system can bound that.
+
+    DuckDB's own bound leaves out what single functions take, such as `repeat`.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    memory = psutil.Process().memory_info()
+    bound = getattr(memory, "data", memory.vms) + more
+    known = [limit for limit in (bound, soft, hard) if limit != resource.RLIM_INFINITY]
+    resource.setrlimit(resource.RLIMIT_DATA, (min(known), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
 
 
 def show_schema(form: str) -> None:

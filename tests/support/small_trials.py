@@ -17,6 +17,7 @@ from results_schema import layout, tables
 from results_schema.genotype import Cell, Edge, Genotype
 from results_schema.store import LocalStore, Store
 from results_schema.trial import NetworkSpec, Recipe, TrialSpec
+from workers import identity
 from workers.data import catalog, embedded, images
 from workers.training import checkpoint
 from workers.training.loop import Checkpointing, Outcome, train
@@ -45,12 +46,16 @@ def small_spec(*, genotype: Genotype = GENOTYPE, rate: float = 0.1, **recipe: An
 
 @contextmanager
 def few_digits() -> Iterator[None]:
-    """Within it the data set digits has its first 160 training and 80 test images alone."""
+    """Within it the data set digits has its first 160 training and 80 test images alone.
 
+    Trials are still named by the whole data set, so that they have one id within and without.
+    """
     (train, labels), (test, test_labels) = embedded._sources()
     few = (train[:TRAIN], labels[:TRAIN]), (test[:TEST], test_labels[:TEST])
     about = replace(catalog.DATASETS["digits"], train=TRAIN, test=TEST)
+    whole = dict(catalog.DATASETS)
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(identity, "describe", lambda name: whole.get(name) or catalog.describe(name))
         patch.setitem(catalog.DATASETS, "digits", about)
         patch.setattr(embedded, "_sources", lambda: few)
         images._loaded.cache_clear()

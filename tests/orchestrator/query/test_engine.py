@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -11,7 +12,7 @@ import pytest
 from small_contours import NAME, Surveyed
 
 from orchestrator.query.catalog import TABLES, VIEWS
-from orchestrator.query.engine import query
+from orchestrator.query.engine import BOUNDS, query
 from results_schema import layout, tables
 from results_schema.errors import ConfigError, CorruptData
 from results_schema.results import Results
@@ -92,6 +93,9 @@ def test_a_column_that_an_older_release_lacked_is_null(trained, sealed):
         "PRAGMA database_list",
         "DELETE FROM trials",
         "DROP VIEW trials",
+        "EXPLAIN ANALYZE COPY trials TO '.tmp/out.csv'",
+        "explain/* of */analyze -- what?\n COPY trials TO 'out.csv'",
+        "EXPLAIN (ANALYZE, FORMAT json) COPY trials TO 'out.csv'",
     ],
 )
 def test_what_is_no_query_is_refused(trained, sql, tmp_path):
@@ -108,16 +112,49 @@ def test_what_is_no_query_is_refused(trained, sql, tmp_path):
         "FROM read_text('secret.csv')",
         "FROM 'secret.csv'",
         "FROM glob('*')",
+        "FROM read_text('.tmp/secret.csv')",
+        "FROM glob('.tmp/*')",
         "FROM sniff_csv('secret.csv')",
         "FROM read_parquet('results/trials/*.parquet')",
         "FROM sql",
     ],
 )
-def test_a_query_reaches_nothing_but_the_tables(trained, sql, tmp_path):
-    (tmp_path / "secret.csv").write_text("password\nhunter2\n")
+def test_a_query_reaches_nothing_but_the_tables(trained, sql, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".tmp").mkdir()
+    for place in (tmp_path, tmp_path / ".tmp"):
+        (place / "secret.csv").write_text("password\nhunter2\n")
     with pytest.raises(ConfigError) as error:
         query(trained.store, sql)
     assert "hunter2" not in str(error.value)
+
+
+def test_a_query_writes_no_file_when_memory_is_short(trained, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    sql = "SELECT * FROM range(20_000_000) t(x) ORDER BY hash(x)"
+    with pytest.raises(ConfigError, match=r"needs more than 100.0 MB of memory\n.*--memory"):
+        query(trained.store, sql, replace(BOUNDS, memory=10**8))
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_an_answer_is_bounded_too(trained):
+    sql = "SELECT * FROM range(1_000_000_000_000)"
+    with pytest.raises(ConfigError, match=r"the answer is larger than 100.0 MB"):
+        query(trained.store, sql, replace(BOUNDS, memory=10**8))
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT count(*) FROM range(1_000_000) a, range(1_000_000) b WHERE a.range + b.range = 7",
+        "SELECT * FROM range(1_000_000_000_000) WHERE range % 1_000_000_007 = 5",
+        "EXPLAIN ANALYZE SELECT count(*) FROM range(1_000_000_000_000) WHERE hash(range) = 5",
+    ],
+)
+def test_a_query_ends_after_its_time(trained, sql):
+    with pytest.raises(ConfigError, match=r"took longer than 0.5 s\n.*--timeout"):
+        query(trained.store, sql, replace(BOUNDS, seconds=0.5))
 
 
 @pytest.mark.parametrize(
@@ -140,6 +177,7 @@ def test_an_error_in_sql_is_told_in_duckdbs_words(trained, sql, words):
 @pytest.mark.parametrize(
     "sql",
     ["SUMMARIZE metrics", "DESCRIBE trials", "SHOW TABLES", "EXPLAIN FROM trials",
+     "EXPLAIN ANALYZE FROM trials", "explain (format json) FROM trials",
      "PIVOT (SELECT trial_id, epoch, test_loss FROM metrics) ON epoch USING max(test_loss)",
      "WITH a AS (SELECT * FROM Metrics) SELECT count(*) FROM a",
      "SELECT count(*) FROM query_table('met' || 'rics')"],
@@ -168,14 +206,14 @@ def test_a_query_is_right_while_files_are_replaced(trained):
     [first, second] = tables.from_parquet(store.get(key), tables.METRICS, key).to_pylist()
     done = threading.Event()
 
-    def replace() -> None:
+    def rewrite() -> None:
         for last in range(2, 400):
             if done.is_set():
                 return
             rows = [first, *(second | {"epoch": epoch} for epoch in range(2, last))]
             store.put(key, tables.to_parquet(rows, tables.METRICS))
 
-    writer = threading.Thread(target=replace)
+    writer = threading.Thread(target=rewrite)
     writer.start()
     try:
         for _ in range(8):

@@ -1,6 +1,7 @@
 """`nas-sweep query` as its user meets it."""
 
 import json
+import resource
 import subprocess
 import sys
 
@@ -46,6 +47,17 @@ def test_the_schema_tells_every_column_without_a_store(run, tmp_path, form):
         (("SELECT 1", "--store", "nowhere"), 3, "there is no store here"),
         (("FROM nothing",), 2, "nothing does not exist"),
         (("DROP VIEW trials",), 2, "is no query"),
+        (
+            (
+                "SELECT max(x) FROM range(1_000_000_000_000) t(x) WHERE hash(x) = 5",
+                "--timeout",
+                "0.3",
+            ),
+            2,
+            "longer than 0.3 s",
+        ),
+        (("SELECT 1", "--timeout", "0"), 2, "--timeout"),
+        (("SELECT 1", "--memory", "0"), 2, "--memory"),
     ],
 )
 def test_mistakes_are_told(run, trained, arguments, code, words):
@@ -66,8 +78,19 @@ def test_a_query_comes_from_standard_input_too(trained):
 def test_a_query_loads_nothing_slow(trained, package):
     script = (
         "import sys\nfrom orchestrator.query.show import show_query\n"
-        f"show_query('SELECT max(epoch) FROM member_metrics', {str(trained.store.root)!r}, 'csv')\n"
+        f"show_query('SELECT max(epoch) FROM member_metrics', {str(trained.store.root)!r}, 'csv',"
+        "timeout=60, memory=1)\n"
         f"assert {package!r} not in sys.modules"
     )
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no other system bounds a process's data")
+def test_what_a_single_function_takes_is_bounded_too(run, trained):
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    sql = "SELECT length(repeat('x', 3_000_000_000))"
+    code, output, errors = run("query", sql, "--memory", "0.2")
+    assert (code, output) == (2, "")
+    assert "the query needs more than 200.0 MB of memory\n  aggregate, " in errors
+    assert resource.getrlimit(resource.RLIMIT_DATA) == before
