@@ -12,7 +12,7 @@ from orchestrator import access, environment, packing, plan_view, preflight
 from orchestrator.cancel import forget
 from orchestrator.device import check_precision, choose_device, local_gpus
 from orchestrator.experiment import Experiment
-from orchestrator.plan import Plan, make_plan
+from orchestrator.plan import Plan, finished_surfaces, make_plan
 from orchestrator.record import record
 from orchestrator.speeds import measured
 from orchestrator.words import cores
@@ -174,7 +174,7 @@ def _sum_up(plan: Plan, store: Store, report: Report, console: Console) -> int:
     """Says what is left and why; returns the exit code."""
     trials = {spec.trial_id for spec in plan.owed} - layout.names(store.list(layout.TRIALS))
     surfaces = {one.surface_id for one in plan.unmeasured}
-    surfaces -= layout.names(store.list(layout.SURFACES))
+    surfaces -= finished_surfaces(store, surfaces)
     left = [f"{len(trials)} trials"] * bool(trials) + [f"{len(surfaces)} surfaces"] * bool(surfaces)
     if not left:
         return 0

@@ -15,6 +15,7 @@ from results_schema import layout
 from results_schema.store import Store
 from results_schema.surface import SurfaceSpec
 from results_schema.trial import RECIPE_VERSION, TrialSpec, recipe_version
+from workers.landscape.outdated import outdated
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,8 @@ class Plan:
         ended: Trial ids with an ending in the store, of these experiments or any other.
         failed: Ids of trials and surfaces whose last attempt failed.
         surfaces: Of each experiment, by its name.
-        measured: Ids of finished surfaces, of these experiments or any other.
+        measured: Ids of these experiments' finished surfaces. One that is of a network that its
+            trial no longer has is not finished.
         measures: Whether surfaces are to be measured; if not, none is owed, and what they need is
             kept all the same.
         alone: Whether to measure alone: no trial is owed, nor a surface of one that has not ended.
@@ -91,7 +93,7 @@ class Plan:
     @property
     def points(self) -> int:
         """Of the surfaces that are not finished; those that were begun will take fewer."""
-        return sum(surface.rows * surface.columns for surface in self.unmeasured)
+        return sum(surface.points for surface in self.unmeasured)
 
     @property
     def looked_at(self) -> set[int]:
@@ -115,13 +117,15 @@ def make_plan(experiments: Sequence[Experiment], store: Store | None) -> Plan:
         experiments: With distinct names.
         store: None if there is none yet.
     """
+    surfaces = {e.name: e.surfaces() for e in experiments}
     ended = layout.names(store.list(layout.TRIALS)) if store else set()
-    measured = layout.names(store.list(layout.SURFACES)) if store else set()
+    wanted = {one.surface_id for group in surfaces.values() for one in group}
+    measured = finished_surfaces(store, wanted) if store else set()
     failed = layout.names(store.list(layout.FAILURES)) - ended - measured if store else set()
-    return Plan(
-        {e.name: e.members() for e in experiments},
-        ended,
-        failed,
-        {e.name: e.surfaces() for e in experiments},
-        measured,
-    )
+    return Plan({e.name: e.members() for e in experiments}, ended, failed, surfaces, measured)
+
+
+def finished_surfaces(store: Store, wanted: Collection[str]) -> set[str]:
+    """Return the finished ones of some surfaces, without those of networks that are gone."""
+    found = layout.names(store.list(layout.SURFACES)) & set(wanted)
+    return found - outdated(store, found) if found else found

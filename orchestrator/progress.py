@@ -105,7 +105,7 @@ class Progress:
     ) -> None:
         self._queue, self._console, self.slots = queue, console, slots
         epochs = {n: w.recipe.epochs for n, w in work.items() if isinstance(w, TrialSpec)}
-        points = {n: w.rows * w.columns for n, w in work.items() if not isinstance(w, TrialSpec)}
+        points = {n: w.points for n, w in work.items() if not isinstance(w, TrialSpec)}
         self._trials = Part("trials", "epochs", epochs, ended[0])
         self._surfaces = Part("surfaces", "points", points, ended[1])
         self._failed = 0

@@ -51,7 +51,7 @@ def wanted_rows(experiment: Experiment) -> list[dict[str, Any]]:
             "surface_id": surface.surface_id,
             "trial_id": surface.trial.trial_id,
             "kind": surface.kind,
-            "points": surface.rows * surface.columns,
+            "points": surface.points,
         }
         for surface in experiment.surfaces()
     ]

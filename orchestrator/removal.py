@@ -202,5 +202,5 @@ def _keys(
 
 
 def _keys_of_surface(name: str, *, traces: bool) -> list[str]:
-    keys = [layout.surface(name), layout.failure(name), layout.points(name)]
+    keys = [layout.surface(name), layout.failure(name), layout.points(name), layout.vectors(name)]
     return [*keys, layout.log(name), layout.cancel(name)] if traces else keys

@@ -80,6 +80,11 @@ def points(surface_id: str) -> str:
     return f"{POINTS}{surface_id}.parquet"
 
 
+def vectors(surface_id: str) -> str:
+    """What a curvature that is being measured resumes from besides its rows."""
+    return f"{checkpoints(trial_of(surface_id))}{surface_id}.vectors"
+
+
 def is_surface(item: str) -> bool:
     """Whether an item's id is a surface's, which has its trial's id before an `@`."""
     return "@" in item
@@ -88,6 +93,12 @@ def is_surface(item: str) -> bool:
 def trial_of(item: str) -> str:
     """The id of the trial, given its own or a surface's."""
     return item.partition("@")[0]
+
+
+def epoch_of(surface_id: str) -> int:
+    """The epoch of a surface's checkpoint; 0 is that of the untrained network."""
+    found = re.match(r"e(\d+)-", surface_id.partition("@")[2])
+    return int(found[1]) if found else 0
 
 
 def failure(item: str) -> str:

@@ -25,6 +25,11 @@ from results_schema.trial import CANONICAL_SINCE, TrialSpec
 LANDSCAPE_VERSION = 1
 """Counts changes of the measurements that no field of `SurfaceSpec` expresses."""
 
+LANCZOS_STEPS = 100
+"""Most products with the Hessian for the ends of its spectrum."""
+TRACE_PROBES = 100
+"""Most products with the Hessian for its trace."""
+
 KINDS = ("contour", "gradient_variance", "curvature")
 NORMALISATIONS = ("filter", "layer", "none")
 SPLITS = ("test", "train")
@@ -127,6 +132,16 @@ class SurfaceSpec:
         for known in fields(self):
             if known.name in inert:
                 object.__setattr__(self, known.name, known.default)
+
+    @property
+    def points(self) -> int:
+        """Most rows that the surface has in the table of points.
+
+        They are the grid's points; of a curvature also its products with the Hessian, of which
+        fewer are made where they converge early.
+        """
+        products = LANCZOS_STEPS + TRACE_PROBES if self.kind == "curvature" else 0
+        return self.rows * self.columns + products
 
     @cached_property
     def surface_id(self) -> str:

@@ -22,7 +22,7 @@ WANTED = table(
     result("surface_id", TEXT, "the surface"),
     result("trial_id", TEXT, "the trial whose network it is of"),
     result("kind", TEXT, "contour, gradient_variance or curvature"),
-    result("points", INT, "of its grid"),
+    result("points", INT, "of its grid, or most products of a curvature"),
 )
 
 POINTS = table(
@@ -42,6 +42,21 @@ POINTS = table(
     result("weights_standard_error", REAL, "of that", null=True),
     result("gradient_norm", REAL, "norm of the mean gradient", null=True),
     result("by_parameter", TEXT, "JSON: each parameter's variance, where asked for", null=True),
+    result(
+        "probe",
+        TEXT,
+        "what a curvature's product with the Hessian is for, eigenvalues or trace; else null",
+        null=True,
+    ),
+    result("step", INT, "number of that product, from 0", null=True),
+    result("product", REAL, "vᵀHv of its vector v", null=True),
+    result("rest", REAL, "of eigenvalues: norm of what Lanczos's step left of Hv", null=True),
+    noted(
+        "checkpoint",
+        TEXT,
+        "SHA-256 of the tensors that were measured; null of the untrained network, in older rows",
+        null=True,
+    ),
     noted("seconds", REAL, "wall time of the point", unit="s"),
     noted("finished_at", TIME, "when it was measured"),
 )
@@ -99,6 +114,12 @@ SURFACES = table(
     ),
     result("bottom_eigenvalue", REAL, "the Hessian's smallest", null=True),
     result("bottom_residual", REAL, "of its eigenvector", null=True),
+    result(
+        "bottom_converged",
+        FLAG,
+        "whether the bottom residual came within tolerance; null in older rows",
+        null=True,
+    ),
     result("eigen_iterations", INT, "products with the Hessian", null=True),
     result("eigen_converged", FLAG, "whether the top residual came within tolerance", null=True),
     result("trace", REAL, "of the Hessian (Hutchinson)", null=True),
@@ -107,6 +128,12 @@ SURFACES = table(
     result("trace_converged", FLAG, "whether that error came within tolerance", null=True),
     result("notes", TEXT, "JSON: why a number could not be had, by its name"),
     result("spec", TEXT, "the surface's canonical JSON"),
+    noted(
+        "checkpoint",
+        TEXT,
+        "SHA-256 of the tensors that were measured; null of the untrained network, in older rows",
+        null=True,
+    ),
     noted("exit_reason", TEXT, "why it ended"),
     noted("started_at", TIME, "when the last attempt began"),
     noted("ended_at", TIME, "when it was finished"),

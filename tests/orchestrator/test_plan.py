@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 from calls import calls
 from rich.console import Console
+from small_surfaces import other_network
+from small_trials import few_digits
 
-from orchestrator.experiment import load_experiment
+from orchestrator.experiment import Experiment, load_experiment
 from orchestrator.plan import Plan, make_plan
 from orchestrator.plan_view import describe
 from orchestrator.record import member_rows
@@ -16,6 +18,7 @@ from orchestrator.space import needed
 from results_schema import layout, tables, trial
 from results_schema.store import open_store
 from workers.cells import cost
+from workers.landscape.survey import survey
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 
@@ -128,3 +131,27 @@ def test_a_trial_is_hashed_once_and_a_cell_counted_once(
     cost.count.cache_clear()
     planned(written(tmp_path, 4, 6))
     assert (len(hashed), len(counted)) == (24, 4)
+
+
+def test_a_surface_of_a_network_that_was_removed_is_owed_again(trained):
+    loaded = write_landscape(trained)
+    one, two, _ = loaded.surfaces()
+    with few_digits():
+        for surface in (one, two):
+            outcome = survey(surface, trained.store, device="cpu")
+            assert outcome.status == "done", outcome
+    plan = make_plan([loaded], trained.store)
+    assert plan.measured == {one.surface_id, two.surface_id}
+    other_network(trained.store, one)
+    plan = make_plan([loaded], trained.store)
+    assert plan.measured == {two.surface_id}
+    assert one in plan.unmeasured
+    with few_digits():
+        assert survey(one, trained.store, device="cpu").status == "done"
+    assert one not in make_plan([loaded], trained.store).unmeasured
+
+
+def write_landscape(trained) -> Experiment:
+    path = trained.experiment
+    path.write_text(path.read_text() + "landscape: {contour: {grid: 1}}\n")
+    return load_experiment(path)

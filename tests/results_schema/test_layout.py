@@ -19,7 +19,7 @@ def keys_of(item: str) -> list[str]:
         return {"epoch": 600, "suffix": "html"}.get(parameter.name, item)
 
     makers = dict(inspect.getmembers(layout, inspect.isfunction))
-    for other in ("schema", "names", "natural", "is_surface", "trial_of"):
+    for other in ("schema", "names", "natural", "is_surface", "trial_of", "epoch_of"):
         del makers[other]
     return [
         maker(*map(value, inspect.signature(maker).parameters.values()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -13,6 +14,7 @@ from results_schema.surface import SurfaceSpec
 from results_schema.surface_tables import POINTS, SURFACES
 from workers.attempt import Outcome
 from workers.landscape.survey import survey
+from workers.training import checkpoint
 
 
 def small_surface(kind: str = "contour", epoch: int = EPOCHS, **changes: Any) -> SurfaceSpec:
@@ -52,3 +54,17 @@ def assert_same_surface(store: LocalStore, other: LocalStore, spec: SurfaceSpec)
             for s in (store, other)
         )
         pd.testing.assert_frame_equal(one, two, check_exact=True)
+
+
+def other_network(store: LocalStore, spec: SurfaceSpec) -> None:
+    """Puts other weights under the trial's last checkpoint, as another machine would round them."""
+    trial_id = spec.trial.trial_id
+    found = checkpoint.load(store, trial_id, checkpoint.epochs(store, trial_id)[-1])
+    tensors = {
+        name: tensor.nan_to_num() * 1.001 if tensor.is_floating_point() else tensor
+        for name, tensor in found.tensors.items()
+    }
+    lease = store.leases.take(trial_id)
+    assert lease is not None
+    with lease:
+        checkpoint.save(store, lease, trial_id, replace(found, tensors=tensors))

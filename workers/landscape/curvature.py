@@ -7,11 +7,14 @@ loss stands in for it in the paper, and here it is measured at the centre.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from results_schema.surface import LANCZOS_STEPS, TRACE_PROBES
 from workers.draws import derive
 from workers.landscape.hessian import Hessian
 
@@ -30,6 +33,8 @@ class Eigenvalues:
         smallest_residual: Likewise.
         iterations: Products with the Hessian.
         converged: Whether `residual` came within the tolerance.
+        smallest_converged: Whether `smallest_residual` did; iterations end when `converged` holds,
+            whether or not this does.
     """
 
     largest: float
@@ -38,6 +43,7 @@ class Eigenvalues:
     smallest_residual: float
     iterations: int
     converged: bool
+    smallest_converged: bool
 
     @property
     def magnitude(self) -> float:
@@ -69,75 +75,186 @@ _UNKNOWN = Eigenvalues(
     smallest_residual=math.nan,
     iterations=0,
     converged=False,
+    smallest_converged=False,
 )
 
 
-def eigenvalues(
-    hessian: Hessian, *, seed: int = 0, tolerance: float = 1e-3, iterations: int = 100
-) -> Eigenvalues:
-    """The ends of the spectrum by Lanczos's method.
+class Lanczos:
+    """Finds the ends of the spectrum by Lanczos's method, one product with the Hessian a step.
 
-    The vectors are not kept, so that memory does not grow with the iterations; without them
-    eigenvalues may come up several times, which leaves the ends of the spectrum right.
+    Vectors of earlier steps are not kept, so that memory does not grow with the steps; without
+    them eigenvalues may come up several times, which leaves the ends of the spectrum right.
 
     Args:
         hessian: At the trained weights.
         seed: Of the first vector.
         tolerance: Largest residual over the eigenvalue's magnitude, to stop early.
-        iterations: At most; never more than there are parameters.
+        iterations: Most steps; never more than there are parameters.
 
-    Returns:
-        NaN if the Hessian is not finite.
+    Attributes:
+        products: vᵀHv of each step's vector v: the tridiagonal matrix's diagonal.
+        rests: Norm of what each step left of Hv: the entries beside the diagonal.
+        found: The ends after the steps so far; NaN if the Hessian is not finite.
     """
-    vector = hessian.random(derive(seed, "lanczos"))
-    vector /= vector.norm()
-    before, beta = torch.zeros_like(vector), 0.0
-    diagonal: list[float] = []
-    beside: list[float] = []
-    found = _UNKNOWN
-    for _ in range(min(iterations, hessian.size)):
-        product = hessian.times(vector) - beta * before
-        alpha = float(product @ vector)
-        product -= alpha * vector
-        beta = float(product.norm())
-        if not math.isfinite(alpha) or not math.isfinite(beta):
-            return replace(_UNKNOWN, iterations=len(diagonal) + 1)
-        diagonal.append(alpha)
-        found = _ends(diagonal, beside, beta, tolerance)
-        # At beta = 0 the vectors so far span all that the Hessian makes of them.
-        if found.converged or not beta:
-            break
-        beside.append(beta)
-        before, vector = vector, product / beta
-    return found
+
+    def __init__(
+        self,
+        hessian: Hessian,
+        *,
+        seed: int = 0,
+        tolerance: float = 1e-3,
+        iterations: int = LANCZOS_STEPS,
+    ) -> None:
+        self._hessian, self._tolerance = hessian, tolerance
+        self._most = min(iterations, hessian.size)
+        vector = hessian.random(derive(seed, "lanczos"))
+        self._vector = vector / vector.norm()
+        self._before = torch.zeros_like(vector)
+        self.products: list[float] = []
+        self.rests: list[float] = []
+        self.found = _UNKNOWN
+
+    @property
+    def done(self) -> bool:
+        """Whether no further step is to be made."""
+        steps = len(self.products)
+        if not steps:
+            return not self._most
+        # With nothing left, the vectors so far span all that the Hessian makes of them.
+        ended = self.found.converged or not self.rests[-1] or not self._finite()
+        return ended or steps >= self._most
+
+    def step(self) -> None:
+        """Make a step."""
+        vector = self._vector
+        rest = self.rests[-1] if self.rests else 0.0
+        product = self._hessian.times(vector) - rest * self._before
+        along = float(product @ vector)
+        product -= along * vector
+        self._note(along, float(product.norm()))
+        if not self.done:
+            self._before, self._vector = vector, product / self.rests[-1]
+
+    def state(self) -> dict[str, Tensor]:
+        """Return what the next step takes besides the numbers of those so far; empty if done."""
+        if self.done or not self.products:
+            return {}
+        steps = torch.tensor(len(self.products))
+        return {"steps": steps, "before": self._before.cpu(), "vector": self._vector.cpu()}
+
+    def resume(
+        self, products: Sequence[float], rests: Sequence[float], state: dict[str, Tensor]
+    ) -> int:
+        """Go back to where an earlier run was.
+
+        Args:
+            products: Of that run's steps.
+            rests: Likewise.
+            state: Of `state`, after the same step or an earlier one; empty if there is none.
+
+        Returns:
+            The number of steps that need not be made again.
+        """
+        for numbers in zip(products, rests, strict=True):
+            self._note(*numbers)
+        if self.done:
+            return len(self.products)
+        steps = int(state["steps"]) if state else 0
+        if steps > len(products) or any(
+            state[name].shape != self._vector.shape for name in ("before", "vector") if state
+        ):
+            steps = 0
+        self.products, self.rests, self.found = [], [], _UNKNOWN
+        for numbers in zip(products[:steps], rests[:steps], strict=True):
+            self._note(*numbers)
+        if steps:
+            self._before, self._vector = (
+                state[name].to(self._vector) for name in ("before", "vector")
+            )
+        return steps
+
+    def _finite(self) -> bool:
+        return math.isfinite(self.products[-1]) and math.isfinite(self.rests[-1])
+
+    def _note(self, along: float, rest: float) -> None:
+        """Take down a step's numbers."""
+        self.products.append(along)
+        self.rests.append(rest)
+        if self._finite():
+            self.found = _ends(self.products, self.rests[:-1], rest, self._tolerance)
+        else:
+            self.found = replace(_UNKNOWN, iterations=len(self.products))
 
 
-def trace(hessian: Hessian, *, seed: int = 0, tolerance: float = 0.05, probes: int = 100) -> Trace:
-    """The trace by Hutchinson's method.
+class Probing:
+    """Estimates the trace by Hutchinson's method, one product with the Hessian a probe.
 
     Args:
         hessian: At the trained weights.
         seed: Of the probes.
         tolerance: Largest standard error over the trace's magnitude, to stop early.
-        probes: At most.
+        probes: Most probes.
 
-    Returns:
-        NaN if the Hessian is not finite; the error is NaN after a single probe.
+    Attributes:
+        products: vᵀHv of each probe v so far; those of an earlier run may be put here.
     """
-    values: list[float] = []
-    found = Trace(math.nan, math.nan, 0, converged=False)
-    for index in range(probes):
-        probe = hessian.random(derive(seed, "hutchinson", index), signs=True)
-        values.append(float(hessian.times(probe) @ probe))
-        if not math.isfinite(values[-1]):
-            return Trace(math.nan, math.nan, len(values), converged=False)
-        mean = math.fsum(values) / len(values)
-        error = float(np.std(values, ddof=1)) / len(values) ** 0.5 if index else math.nan
-        enough = len(values) >= _FEWEST_PROBES and error <= tolerance * abs(mean)
-        found = Trace(mean, error, len(values), converged=enough)
-        if enough:
-            break
-    return found
+
+    def __init__(
+        self,
+        hessian: Hessian,
+        *,
+        seed: int = 0,
+        tolerance: float = 0.05,
+        probes: int = TRACE_PROBES,
+    ) -> None:
+        self._hessian, self._seed = hessian, seed
+        self._tolerance, self._most = tolerance, probes
+        self.products: list[float] = []
+
+    @property
+    def found(self) -> Trace:
+        """The estimate so far; NaN if the Hessian is not finite, its error after one probe."""
+        number = len(self.products)
+        if not number or not all(map(math.isfinite, self.products)):
+            return Trace(math.nan, math.nan, number, converged=False)
+        mean = math.fsum(self.products) / number
+        error = math.nan
+        if number > 1:
+            error = float(np.std(self.products, ddof=1)) / number**0.5
+        enough = number >= _FEWEST_PROBES and error <= self._tolerance * abs(mean)
+        return Trace(mean, error, number, converged=enough)
+
+    @property
+    def done(self) -> bool:
+        """Whether no further probe is to be made."""
+        lost = bool(self.products) and not math.isfinite(self.products[-1])
+        return lost or len(self.products) >= self._most or self.found.converged
+
+    def step(self) -> None:
+        """Make a probe."""
+        number = len(self.products)
+        probe = self._hessian.random(derive(self._seed, "hutchinson", number), signs=True)
+        self.products.append(float(self._hessian.times(probe) @ probe))
+
+
+def eigenvalues(
+    hessian: Hessian, *, seed: int = 0, tolerance: float = 1e-3, iterations: int = LANCZOS_STEPS
+) -> Eigenvalues:
+    """Return the ends of the spectrum; see `Lanczos`."""
+    lanczos = Lanczos(hessian, seed=seed, tolerance=tolerance, iterations=iterations)
+    while not lanczos.done:
+        lanczos.step()
+    return lanczos.found
+
+
+def trace(
+    hessian: Hessian, *, seed: int = 0, tolerance: float = 0.05, probes: int = TRACE_PROBES
+) -> Trace:
+    """Return the trace; see `Probing`."""
+    probing = Probing(hessian, seed=seed, tolerance=tolerance, probes=probes)
+    while not probing.done:
+        probing.step()
+    return probing.found
 
 
 def _ends(diagonal: list[float], beside: list[float], beta: float, tolerance: float) -> Eigenvalues:
@@ -152,4 +269,5 @@ def _ends(diagonal: list[float], beside: list[float], beta: float, tolerance: fl
         smallest_residual=float(residuals[0]),
         iterations=len(diagonal),
         converged=bool(residuals[-1] <= tolerance * abs(values[-1])),
+        smallest_converged=bool(residuals[0] <= tolerance * abs(values[0])),
     )

@@ -1,10 +1,10 @@
-"""What is measured at the points of a surface, by its kind, and what the whole comes to."""
+"""The measures of a surface by its kind: its rows, one after the other, and what they come to."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from results_schema.surface import SurfaceSpec
 from workers.landscape.contour import Contour
-from workers.landscape.curvature import eigenvalues, trace
+from workers.landscape.curvature import Lanczos, Probing
 from workers.landscape.directions import draw_directions
 from workers.landscape.gradient_variance import GradientVariance, minibatch_variance
 from workers.landscape.grid import Grid, GridPoint
@@ -36,6 +36,10 @@ _EMPTY: Row = dict.fromkeys(
         "weights_standard_error",
         "gradient_norm",
         "by_parameter",
+        "probe",
+        "step",
+        "product",
+        "rest",
     )
 )
 
@@ -43,12 +47,28 @@ _EMPTY: Row = dict.fromkeys(
 class Measure(Protocol):
     """One kind of surface of one network."""
 
-    def at(self, point: GridPoint) -> Row:
-        """The numbers of a point: columns of `surface_tables.POINTS`."""
+    def resume(self, rows: Sequence[Row], state: dict[str, Tensor]) -> list[Row]:
+        """Take up what an earlier run left; called once, before `missing`.
+
+        Args:
+            rows: Of that run, in their order; none if there was no such run.
+            state: What `state` returned; empty if it is lost.
+
+        Returns:
+            Those of the rows that need not be measured again.
+        """
+        ...
+
+    def missing(self) -> Iterator[Row]:
+        """Measure and yield each row that is missing: columns of `surface_tables.POINTS`."""
+        ...
+
+    def state(self) -> dict[str, Tensor]:
+        """Return what a later run needs besides the rows so far to resume; often nothing."""
         ...
 
     def summary(self, rows: Sequence[Row]) -> Row:
-        """What all points come to: columns of `surface_tables.SURFACES`, `notes` among them."""
+        """Return what all rows come to: columns of `surface_tables.SURFACES`, with `notes`."""
         ...
 
 
@@ -74,9 +94,36 @@ def measure(
     return _MEASURES[spec.kind](spec, network, images, labels)
 
 
-class _Contour:
-    def __init__(self, spec: SurfaceSpec, network: Network, images: Tensor, labels: Tensor) -> None:
+class _OnGrid:
+    """A surface over a grid of points, each measured for itself."""
+
+    def __init__(self, spec: SurfaceSpec) -> None:
         self._grid = grid(spec)
+        self._there: set[tuple[int, int]] = set()
+
+    def at(self, point: GridPoint) -> Row:
+        """Measure the numbers of a point."""
+        raise NotImplementedError
+
+    def resume(self, rows: Sequence[Row], state: dict[str, Tensor]) -> list[Row]:
+        """See `Measure.resume`."""
+        self._there = {(row["row"], row["column"]) for row in rows}
+        return list(rows)
+
+    def missing(self) -> Iterator[Row]:
+        """See `Measure.missing`."""
+        for point in self._grid.points():
+            if (point.row, point.column) not in self._there:
+                yield _EMPTY | _place(point) | self.at(point)
+
+    def state(self) -> dict[str, Tensor]:
+        """See `Measure.state`."""
+        return {}
+
+
+class _Contour(_OnGrid):
+    def __init__(self, spec: SurfaceSpec, network: Network, images: Tensor, labels: Tensor) -> None:
+        super().__init__(spec)
         directions = draw_directions(
             network, spec.seed, pair=spec.pair, normalisation=spec.normalisation
         )
@@ -92,13 +139,13 @@ class _Contour:
 
     def at(self, point: GridPoint) -> Row:
         found = self._contour.at(point.alpha, point.beta)
-        return _EMPTY | {"loss": found.loss, "accuracy": found.accuracy}
+        return {"loss": found.loss, "accuracy": found.accuracy}
 
     def summary(self, rows: Sequence[Row]) -> Row:
         return {"cosine": self._cosine} | contour_numbers(self._grid, rows)
 
 
-class _GradientVariance:
+class _GradientVariance(_OnGrid):
     def __init__(
         self,
         spec: SurfaceSpec,
@@ -107,7 +154,8 @@ class _GradientVariance:
         labels: Tensor,
         trained_on: int,
     ) -> None:
-        self._spec, self._grid, self._trained_on = spec, grid(spec), trained_on
+        super().__init__(spec)
+        self._spec, self._trained_on = spec, trained_on
         directions = draw_directions(
             network, spec.seed, pair=spec.pair, normalisation=spec.normalisation
         )
@@ -157,7 +205,7 @@ class _GradientVariance:
 
 class _Curvature:
     def __init__(self, spec: SurfaceSpec, network: Network, images: Tensor, labels: Tensor) -> None:
-        self._spec = spec
+        self._grid = grid(spec)
         self._contour = Contour(
             network,
             draw_directions(network, spec.seed),
@@ -169,14 +217,54 @@ class _Curvature:
         self._hessian = Hessian(
             network, images, labels, dtype=DTYPES[spec.precision], batch=BATCHES[spec.kind]
         )
+        self._lanczos = Lanczos(self._hessian, seed=spec.seed)
+        self._probing = Probing(self._hessian, seed=spec.seed)
+        self._centre: Row | None = None
 
-    def at(self, point: GridPoint) -> Row:
-        found = self._contour.at(point.alpha, point.beta)
-        return _EMPTY | {"loss": found.loss, "accuracy": found.accuracy}
+    def resume(self, rows: Sequence[Row], state: dict[str, Tensor]) -> list[Row]:
+        """See `Measure.resume`."""
+        steps = [row for row in rows if row["probe"] == "eigenvalues"]
+        done = self._lanczos.resume(
+            [row["product"] for row in steps], [row["rest"] for row in steps], state
+        )
+        self._probing.products = [row["product"] for row in rows if row["probe"] == "trace"]
+        self._centre = next((row for row in rows if row["probe"] is None), None)
+        lost = [row["step"] for row in steps[done:]]
+        return [row for row in rows if row["probe"] != "eigenvalues" or row["step"] not in lost]
+
+    def missing(self) -> Iterator[Row]:
+        """See `Measure.missing`."""
+        [centre] = self._grid.points()
+        if self._centre is None:
+            found = self._contour.at(centre.alpha, centre.beta)
+            self._centre = {"loss": found.loss, "accuracy": found.accuracy}
+            yield _EMPTY | _place(centre) | self._centre
+        # Every product is one at the centre, with the loss that is there.
+        common = {name: self._centre[name] for name in ("loss", "accuracy")}
+        common = _EMPTY | _place(centre) | common
+        lanczos, probing = self._lanczos, self._probing
+        while not lanczos.done:
+            lanczos.step()
+            yield common | {
+                "probe": "eigenvalues",
+                "step": len(lanczos.products) - 1,
+                "product": lanczos.products[-1],
+                "rest": lanczos.rests[-1],
+            }
+        while not probing.done:
+            probing.step()
+            yield common | {
+                "probe": "trace",
+                "step": len(probing.products) - 1,
+                "product": probing.products[-1],
+            }
+
+    def state(self) -> dict[str, Tensor]:
+        """See `Measure.state`."""
+        return self._lanczos.state()
 
     def summary(self, rows: Sequence[Row]) -> Row:
-        ends = eigenvalues(self._hessian, seed=self._spec.seed)
-        spread = trace(self._hessian, seed=self._spec.seed)
+        ends, spread = self._lanczos.found, self._probing.found
         return {
             "loss": rows[0]["loss"],
             "parameters": self._hessian.size,
@@ -186,6 +274,7 @@ class _Curvature:
             "bottom_residual": ends.smallest_residual,
             "eigen_iterations": ends.iterations,
             "eigen_converged": ends.converged,
+            "bottom_converged": ends.smallest_converged,
             "trace": spread.value,
             "trace_standard_error": spread.standard_error,
             "trace_probes": spread.probes,
@@ -215,6 +304,15 @@ def contour_numbers(points: Grid, rows: Sequence[Row]) -> Row:
         "convex": found.convex,
         "roughness": found.roughness,
         "notes": json.dumps(found.reasons),
+    }
+
+
+def _place(point: GridPoint) -> Row:
+    return {
+        "row": point.row,
+        "column": point.column,
+        "alpha": point.alpha,
+        "beta": point.beta,
     }
 
 

@@ -1,21 +1,25 @@
-"""The life of one surface: take its lease, restore the network, measure point by point, end.
+"""The life of one surface: take its lease, restore the network, measure row by row, end.
 
-The points file is the ledger. It is rewritten every half minute with all points so far, and whoever
-goes on measures what it lacks. A surface ends in this order: its points, then its row.
+The points file is the ledger. It is rewritten every half minute with all rows so far, and whoever
+resumes measures what it lacks. Rows name the checkpoint that was measured; those of a network that
+the trial no longer has are dropped. A surface ends in this order: its points, then its row.
 """
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+import safetensors.torch
 import torch
+from torch import Tensor
 
 from results_schema import layout, tables
-from results_schema.errors import CorruptData, MissingKey, SpecError
+from results_schema.errors import CorruptData, DataError, MissingKey, SpecError
 from results_schema.lease import Lease
 from results_schema.store import Store
 from results_schema.surface import LANDSCAPE_VERSION, SurfaceSpec
@@ -24,10 +28,11 @@ from workers.attempt import Outcome, attempt
 from workers.data.batches import normalise
 from workers.data.images import Data, load
 from workers.landscape.instances import subset
-from workers.landscape.measures import Measure, Row, grid, measure
+from workers.landscape.measures import Measure, Row, measure
+from workers.landscape.outdated import is_outdated
 from workers.landscape.trained import Trained, restore
 from workers.training import device as devices
-from workers.training.ending import ended_status
+from workers.training.checkpoint import LARGEST_TENSORS
 from workers.training.log import ItemLog
 from workers.training.loop import check_versions
 from workers.training.provenance import gather
@@ -35,6 +40,10 @@ from workers.training.stopping import Ask, Stopped, Stopping, StopRequest, nobod
 
 PUBLISH_EVERY = 30.0
 """Seconds between two rewritings of the points: what a killed worker loses at most."""
+
+
+_SEAL = hashlib.sha256().digest_size
+"""Bytes that stand before vectors (`layout.vectors`), to know damage by."""
 
 
 def survey(
@@ -98,7 +107,7 @@ class _Survey:
     def run(self) -> tuple[str, str]:
         """Measures until the surface is finished or it is asked to stop."""
         spec, started = self.spec, datetime.now(UTC)
-        if status := ended_status(self.store, spec.surface_id):
+        if status := self._finished():
             return status, "it was finished before"
         if self.stopping.request.made:
             return "stopped", "before it began"
@@ -120,63 +129,92 @@ class _Survey:
             spec, trained.network, images, labels, trained_on=len(data.train.labels)
         )
         try:
-            self._measure(measuring)
+            self._measure(measuring, trained.checkpoint)
             found = measuring.summary(self.rows)
         except Stopped:
-            self._publish()
-            return "stopped", f"after {len(self.rows)} of {spec.rows * spec.columns} points"
-        self._publish(final=True)
+            self._publish(measuring, trained.checkpoint)
+            return "stopped", f"after {len(self.rows)} of {spec.points} points"
+        self._publish(measuring, trained.checkpoint, final=True)
         reason = f"measured {len(self.rows)} points"
         return self._end("done", reason, found, trained, len(labels), provenance)
 
-    def _measure(self, measuring: Measure) -> None:
-        points = grid(self.spec).points()
-        self.rows = self._ledger()
-        there = {(row["row"], row["column"]) for row in self.rows}
-        if there:
-            self.log.say(f"goes on from {len(there)} of {len(points)} points")
-        published = time.monotonic()
-        for point in points:
-            if (point.row, point.column) in there:
-                continue
-            start = time.perf_counter()
-            row = measuring.at(point)
-            self.rows.append(self._row(point, row, time.perf_counter() - start))
-            self.done += 1
-            self.on_points(len(self.rows), len(points))
-            if time.monotonic() - published >= self.every:
-                self._publish()
-                published = time.monotonic()
+    def _finished(self) -> str | None:
+        """Return the status of the surface's row, and remove one of a network that is gone."""
+        key = layout.surface(self.spec.surface_id)
+        try:
+            [row] = tables.from_parquet(self.store.get(key), SURFACES, key).to_pylist()
+        except MissingKey:
+            return None
+        if not is_outdated(self.store, row):
+            return row["status"]
+        self.store.delete(key, lease=self.lease)
+        self.log.say("its row is of a checkpoint that the trial no longer has: measuring again")
+        return None
 
-    def _row(self, point: Any, found: Row, seconds: float) -> Row:
+    def _measure(self, measuring: Measure, checkpoint: str | None) -> None:
+        state = self._vectors(checkpoint)
+        self.rows = measuring.resume(self._ledger(checkpoint), state)
+        if self.rows:
+            self.log.say(f"resumes from {len(self.rows)} of {self.spec.points} points")
+        published, start = time.monotonic(), time.perf_counter()
+        for found in measuring.missing():
+            self.rows.append(self._row(found, checkpoint, time.perf_counter() - start))
+            self.done += 1
+            self.on_points(len(self.rows), self.spec.points)
+            if time.monotonic() - published >= self.every:
+                self._publish(measuring, checkpoint)
+                published = time.monotonic()
+            start = time.perf_counter()
+
+    def _row(self, found: Row, checkpoint: str | None, seconds: float) -> Row:
         return {
             "surface_id": self.spec.surface_id,
             "trial_id": self.spec.trial.trial_id,
             "kind": self.spec.kind,
-            "row": point.row,
-            "column": point.column,
-            "alpha": point.alpha,
-            "beta": point.beta,
             **found,
+            "checkpoint": checkpoint,
             "seconds": seconds,
             "finished_at": datetime.now(UTC),
         }
 
-    def _ledger(self) -> list[Row]:
-        """The points so far; none if their file is damaged, which costs them alone."""
+    def _ledger(self, checkpoint: str | None) -> list[Row]:
+        """Return the rows so far; none if their file is damaged, or of another checkpoint."""
         key = layout.points(self.spec.surface_id)
         try:
-            return tables.from_parquet(self.store.get(key), POINTS, key).to_pylist()
+            rows = tables.from_parquet(self.store.get(key), POINTS, key).to_pylist()
         except MissingKey:
             return []
         except CorruptData as error:
-            self.log.say(f"the points are damaged and measured anew: {error}")
+            self.log.say(f"the points are damaged and measured again: {error}")
             return []
+        if any(row["checkpoint"] != checkpoint for row in rows):
+            self.log.say("the points are of another checkpoint and measured again")
+            return []
+        return rows
 
-    def _publish(self, *, final: bool = False) -> None:
+    def _vectors(self, checkpoint: str | None) -> dict[str, Tensor]:
+        """Return the measure's state besides the rows; none if it is damaged or another's."""
+        try:
+            found = self.store.get(layout.vectors(self.spec.surface_id), most=LARGEST_TENSORS)
+        except MissingKey:
+            return {}
+        except CorruptData:
+            found = b""
+        seal, data = found[:_SEAL], found[_SEAL:]
+        if seal != _seal(data, checkpoint):
+            self.log.say("the vectors are damaged, or of another checkpoint: they are not used")
+            return {}
+        return safetensors.torch.load(data)
+
+    def _publish(self, measuring: Measure, checkpoint: str | None, *, final: bool = False) -> None:
         key, data = layout.points(self.spec.surface_id), tables.to_parquet(self.rows, POINTS)
         self.store.put(key, data, lease=self.lease, durable=True, final=final)
-        self.log.say(f"{len(self.rows)} of {self.spec.rows * self.spec.columns} points")
+        # Behind the rows: what is cut off in between has rows too many, which are measured again.
+        if state := measuring.state():
+            data = safetensors.torch.save(state)
+            key, data = layout.vectors(self.spec.surface_id), _seal(data, checkpoint) + data
+            self.store.put(key, data, lease=self.lease, durable=True)
+        self.log.say(f"{len(self.rows)} of {self.spec.points} points")
         self.log.flush()
 
     def _end(
@@ -206,6 +244,7 @@ class _Survey:
             "instances": instances,
             "precision": spec.precision,
             "notes": "{}",
+            "checkpoint": trained.checkpoint,
             "spec": spec.to_json(),
             "exit_reason": reason,
             "ended_at": datetime.now(UTC),
@@ -213,12 +252,25 @@ class _Survey:
             **provenance,
             **found,
         }
+        if is_outdated(store, row):
+            raise DataError(
+                f"the checkpoint of epoch {trained.epoch} was removed or replaced while it was "
+                "measured",
+                where=store.locate(layout.tensors(spec.trial.trial_id, trained.epoch)),
+                fix="launch again: the trial is trained and its surface measured again",
+            )
+        store.delete(layout.vectors(spec.surface_id), lease=self.lease)
         store.delete(layout.failure(spec.surface_id), lease=self.lease)
         self.log.say(f"{status}: {reason}")
         self.log.flush()
         data = tables.to_parquet([row], SURFACES)
         store.put(layout.surface(spec.surface_id), data, lease=self.lease, final=True)
         return status, reason
+
+
+def _seal(data: bytes, checkpoint: str | None) -> bytes:
+    """Return a hash of vectors and of the checkpoint that they belong to."""
+    return hashlib.sha256((checkpoint or "").encode() + data).digest()
 
 
 def _instances(spec: SurfaceSpec, data: Data) -> tuple[Any, Any]:

@@ -24,11 +24,13 @@ class Trained:
         network: On the device.
         epoch: The last one that it was trained for; earlier than the spec's if the trial diverged.
         finite: Whether every weight and running statistic is a finite number.
+        checkpoint: SHA-256 of the checkpoint's tensors; None of the untrained network.
     """
 
     network: Network
     epoch: int
     finite: bool
+    checkpoint: str | None
 
 
 def restore(spec: SurfaceSpec, store: Store, data: Data, device: torch.device) -> Trained:
@@ -45,11 +47,12 @@ def restore(spec: SurfaceSpec, store: Store, data: Data, device: torch.device) -
     """
     trial = spec.trial
     network = fresh_network(trial, data)
-    epoch = _epoch(spec, store)
+    epoch, digest = _epoch(spec, store), None
     if epoch:
         where = layout.tensors(trial.trial_id, epoch)
         try:
-            tensors = checkpoint.load(store, trial.trial_id, epoch).tensors
+            found = checkpoint.load(store, trial.trial_id, epoch)
+            tensors, digest = found.tensors, found.digest
             # A checkpoint has momenta too. The names are taken once: a state dict of the paper's
             # network takes longer to build than to look up all of its tensors.
             own = network.state_dict().keys()
@@ -62,7 +65,7 @@ def restore(spec: SurfaceSpec, store: Store, data: Data, device: torch.device) -
             ) from error
     network.to(device)
     finite = all(bool(t.isfinite().all()) for t in network.state_dict().values())
-    return Trained(network, epoch, finite)
+    return Trained(network, epoch, finite, digest)
 
 
 def _epoch(spec: SurfaceSpec, store: Store) -> int:

@@ -46,13 +46,15 @@ _PART = re.compile(r".*/epoch-(\d+)/(state\.json|tensors\.safetensors)")
 class Checkpoint:
     """What a trial goes on from: the epochs done, their rows, and the engine's tensors.
 
-    One that is `kept` no pruning removes, whichever launch it serves.
+    One that is `kept` no pruning removes, whichever launch it serves. The digest is that of its
+    tensors (`digest`), once they are saved.
     """
 
     epoch: int
     rows: list[Row]
     tensors: dict[str, Tensor]
     kept: bool = False
+    digest: str = ""
 
 
 def save(store: Store, lease: Lease, trial_id: str, checkpoint: Checkpoint) -> None:
@@ -121,7 +123,17 @@ def load(store: Store, trial_id: str, epoch: int) -> Checkpoint:
         tensors = safetensors.torch.load(data)
     except (SafetensorError, KeyError, ValueError) as error:  # a type that torch lacks is a key
         raise CorruptData(f"not safetensors that torch can hold: {error}", where=where) from error
-    return Checkpoint(epoch, rows, tensors, payload["kept"])
+    return Checkpoint(epoch, rows, tensors, payload["kept"], payload["tensors_sha256"])
+
+
+def digest(store: Store, trial_id: str, epoch: int) -> str:
+    """Return the SHA-256 of a checkpoint's tensors, which are not read.
+
+    Raises:
+        MissingKey: There is no such checkpoint.
+        CorruptData: What says so is damaged.
+    """
+    return _payload(store, trial_id, epoch)["tensors_sha256"]
 
 
 def epochs(store: Store, trial_id: str) -> list[int]:

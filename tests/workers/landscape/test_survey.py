@@ -1,5 +1,6 @@
 """The life of a surface: measured, cut off, gone on with, refused."""
 
+import hashlib
 import json
 import math
 import multiprocessing
@@ -15,6 +16,7 @@ import torch
 from small_surfaces import (
     assert_same_surface,
     measure_on_few_digits,
+    other_network,
     points,
     small_surface,
     summary,
@@ -25,6 +27,7 @@ from stops import REASON, StopAtLook, after_epoch
 from results_schema import layout, tables
 from results_schema.store import LocalStore, open_store
 from results_schema.surface import SurfaceSpec
+from results_schema.surface_tables import SURFACES
 from workers.attempt import Outcome
 from workers.data.images import load
 from workers.landscape.survey import survey
@@ -32,6 +35,7 @@ from workers.landscape.trained import restore
 from workers.network.network import Network
 from workers.training import checkpoint
 from workers.training.loop import train
+from workers.training.stopping import StopRequest
 
 
 @pytest.fixture(autouse=True)
@@ -144,6 +148,131 @@ def test_curvature_tells_both_ends_of_the_spectrum_and_the_trace(store: LocalSto
     assert math.isfinite(row["trace"])
 
 
+@pytest.fixture(scope="module")
+def bent(_trained: LocalStore, tmp_path_factory: pytest.TempPathFactory) -> LocalStore:
+    """Holds the trial and its curvature, measured without a stop."""
+    store = LocalStore(shutil.copytree(_trained.root, tmp_path_factory.mktemp("bent") / "results"))
+    with few_digits():
+        assert survey(CURVATURE, store, device="cpu").status == "done"
+    return store
+
+
+CURVATURE = small_surface("curvature", subset=20)
+
+
+def test_a_curvature_has_a_row_for_its_centre_and_for_each_product(bent: LocalStore):
+    table, row = points(bent, CURVATURE), summary(bent, CURVATURE)
+    steps, probes = (table[table["probe"] == what] for what in ("eigenvalues", "trace"))
+    assert len(table) == 1 + len(steps) + len(probes) <= CURVATURE.points
+    assert len(steps) == row["eigen_iterations"]
+    assert len(probes) == row["trace_probes"]
+    assert list(steps["step"]) == list(range(len(steps)))
+    assert probes["product"].mean() == pytest.approx(row["trace"])
+    assert set(table["loss"]) == {row["loss"]}
+    top, rest = abs(row["bottom_eigenvalue"]), row["bottom_residual"]
+    assert row["bottom_converged"] == (rest <= 1e-3 * top)
+    assert not bent.has(layout.vectors(CURVATURE.surface_id))
+
+
+@pytest.mark.parametrize("moment", ["centre", "eigenvalues", "trace"])
+def test_a_stopped_curvature_resumes_from_its_products(
+    store: LocalStore, bent: LocalStore, moment: str
+):
+    steps = summary(bent, CURVATURE)["eigen_iterations"]
+    done = {"centre": 1, "eigenvalues": 1 + steps // 2, "trace": 1 + steps + 3}[moment]
+    request, told = StopRequest(), []
+
+    def stop(number: int, of: int) -> None:
+        told.append((number, of))
+        if number == done:
+            request.make("the test")
+
+    outcome = survey(CURVATURE, store, device="cpu", on_points=stop, stop=request)
+    assert (outcome.status, outcome.epochs) == ("stopped", done)
+    assert told == [(number, CURVATURE.points) for number in range(1, done + 1)]
+    assert len(points(store, CURVATURE)) == done
+    whole = len(points(bent, CURVATURE))
+    again = survey(CURVATURE, store, device="cpu")
+    assert (again.status, again.epochs) == ("done", whole - done), "no product is made twice"
+    assert_same_surface(store, bent, CURVATURE)
+    assert not store.has(layout.vectors(CURVATURE.surface_id))
+
+
+@pytest.mark.parametrize("lost", ["damaged", "missing", "behind"])
+def test_without_its_vectors_a_curvature_repeats_the_eigenvalues_alone(
+    store: LocalStore, bent: LocalStore, lost: str
+):
+    steps = summary(bent, CURVATURE)["eigen_iterations"]
+    assert steps > 4
+    key, kept, request = layout.vectors(CURVATURE.surface_id), b"", StopRequest()
+
+    def stop(number: int, of: int) -> None:
+        nonlocal kept
+        if number == 4:
+            kept = store.get(key)  # after two steps
+        if number == 5:
+            request.make("the test")
+
+    survey(CURVATURE, store, device="cpu", every=0, on_points=stop, stop=request)
+    data = store.get(key)
+    if lost == "missing":
+        store.delete(key)
+    else:
+        store.put(key, kept if lost == "behind" else data[:-1] + bytes([data[-1] ^ 1]))
+    again = survey(CURVATURE, store, device="cpu")
+    repeated = 2 if lost == "behind" else 4
+    assert again.epochs == len(points(bent, CURVATURE)) - 5 + repeated
+    assert_same_surface(store, bent, CURVATURE)
+
+
+def test_rows_name_the_checkpoint_that_was_measured(undisturbed: LocalStore, tmp_path: Path):
+    spec = small_surface()
+    tensors = undisturbed.get(layout.tensors(spec.trial.trial_id, EPOCHS))
+    digest = hashlib.sha256(tensors).hexdigest()
+    assert summary(undisturbed, spec)["checkpoint"] == digest
+    assert set(points(undisturbed, spec)["checkpoint"]) == {digest}
+    store, untrained = open_store(tmp_path / "empty"), small_surface(epoch=0, rows=1, columns=1)
+    survey(untrained, store, device="cpu")
+    assert summary(store, untrained)["checkpoint"] is None
+
+
+def test_points_of_another_network_are_not_resumed_from(store: LocalStore, undisturbed: LocalStore):
+    spec, request = small_surface(), StopRequest()
+    other_network(store, spec)
+    survey(
+        spec, store, device="cpu", on_points=lambda done, _: done == 7 and request.make("x"),
+        stop=request,
+    )  # fmt: skip
+    for key in undisturbed.list(layout.checkpoints(spec.trial.trial_id)):
+        store.put(key, undisturbed.get(key))
+    assert survey(spec, store, device="cpu").epochs == 25
+    assert "the points are of another checkpoint" in survey_log(store, spec)
+    assert_same_surface(store, undisturbed, spec)
+
+
+def test_a_finished_surface_of_a_network_that_was_replaced_is_measured_again(
+    store: LocalStore, undisturbed: LocalStore
+):
+    spec = small_surface()
+    other_network(store, spec)
+    assert survey(spec, store, device="cpu").status == "done"
+    for key in undisturbed.list(layout.checkpoints(spec.trial.trial_id)):
+        store.put(key, undisturbed.get(key))
+    assert survey(spec, store, device="cpu").epochs == 25
+    assert "of a checkpoint that the trial no longer has" in survey_log(store, spec)
+    assert_same_surface(store, undisturbed, spec)
+
+
+def test_a_finished_surface_of_an_earlier_release_stays_finished(
+    store: LocalStore, undisturbed: LocalStore
+):
+    spec = small_surface()
+    row = summary(undisturbed, spec) | {"checkpoint": None}
+    store.put(layout.surface(spec.surface_id), tables.to_parquet([row], SURFACES))
+    other_network(store, spec)
+    assert survey(spec, store, device="cpu") == Outcome("done", "it was finished before")
+
+
 def test_the_untrained_network_needs_no_checkpoint(tmp_path: Path):
     store, spec = open_store(tmp_path / "empty"), small_surface(epoch=0, rows=1, columns=1)
     assert survey(spec, store, device="cpu").status == "done"
@@ -238,7 +367,7 @@ def test_a_stopped_surface_goes_on_where_it_was(
     assert (again.status, again.epochs) == ("done", 25 - there), "no point is measured twice"
     assert_same_surface(store, undisturbed, spec)
     assert f"stopped after {there} of 25 points: {REASON}" in survey_log(store, spec)
-    assert f"goes on from {there} of 25 points" in survey_log(store, spec)
+    assert f"resumes from {there} of 25 points" in survey_log(store, spec)
 
 
 def test_damaged_points_are_measured_anew_and_told_of(store: LocalStore, undisturbed: LocalStore):
@@ -249,7 +378,7 @@ def test_damaged_points_are_measured_anew_and_told_of(store: LocalStore, undistu
     store.put(key, whole[:500] + bytes([whole[500] ^ 1]) + whole[501:])
     assert survey(spec, store, device="cpu").epochs == 25
     assert_same_surface(store, undisturbed, spec)
-    assert "the points are damaged and measured anew" in survey_log(store, spec)
+    assert "the points are damaged and measured again" in survey_log(store, spec)
 
 
 def test_killed_at_random_moments_it_ends_as_if_nothing_had_happened(
