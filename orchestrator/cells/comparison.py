@@ -118,10 +118,20 @@ def _table_3() -> list[Entry]:
     return entries
 
 
-def paper_parameters(genotype: Genotype, dataset: str, *, auxiliary: bool) -> int:
-    """Parameters of a genotype in the paper's network on a data set, by its name."""
+def paper_parameters(
+    genotype: Genotype, dataset: str, *, auxiliary: bool, live: bool = False
+) -> int:
+    """Return the number of parameters of a genotype in the paper's network.
+
+    Args:
+        genotype: The two cells.
+        dataset: Its name.
+        auxiliary: Whether to count the auxiliary head.
+        live: Whether to leave out those without a path to the output; the paper's tables do not.
+    """
     size = replace(NETWORK, stem_stride=describe(dataset).stem_stride)
-    return cost.count_on(genotype, size, dataset, auxiliary=auxiliary).parameters
+    found = cost.count_on(genotype, size, dataset, auxiliary=auxiliary)
+    return found.live_parameters if live else found.parameters
 
 
 def _entry(
