@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from orchestrator.claims.claim import Claim
+from orchestrator.claims.claim import CIFAR10, Claim
 from orchestrator.claims.finding import Finding
 from orchestrator.claims.population import Population
 from orchestrator.claims.traits import BASE, CONNECTIONS
 from orchestrator.claims.width_trend import JONCKHEERE, SPEARMAN, trend
+from orchestrator.evidence import worst
 
 _MEASURE = "mean distance of the test accuracy from the base's, over all epochs"
 
@@ -43,7 +44,7 @@ def _distances(rows: Any, curves: Any) -> pd.DataFrame:
     if not len(own):
         return rows.assign(distance=math.nan)
     apart = pd.DataFrame(np.abs(told - own.mean(axis=0))).mean(axis=1).to_numpy()
-    return rows.assign(distance=np.where(rows["status"] == "diverged", math.inf, apart))
+    return rows.assign(distance=np.where(rows["status"] == "diverged", worst(rises=False), apart))
 
 
 CLAIMS = (
@@ -56,5 +57,6 @@ CLAIMS = (
         "a base and connection variants of it, trained (launch experiments/fig9.yaml)",
         "convergence",
         _approach,
+        CIFAR10,
     ),
 )

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from orchestrator.claims.cells import behind_scores, scores
-from orchestrator.claims.claim import Claim
+from orchestrator.claims.claim import BOTH_CIFARS, CIFAR10, Claim
 from orchestrator.claims.finding import Finding
 from orchestrator.claims.population import Population
 from orchestrator.claims.statistics.ranks import LEAD, placing
@@ -73,6 +73,7 @@ CLAIMS = (
         _NEEDS,
         "bases",
         _leads("area_20", "mean test accuracy over the first 20 % of epochs", True),
+        BOTH_CIFARS,
     ),
     Claim(
         "base-stablest",
@@ -82,6 +83,7 @@ CLAIMS = (
         _NEEDS,
         "bases",
         _leads("jitter", "mean change of test accuracy between epochs mid-way", False),
+        BOTH_CIFARS,
     ),
     Claim(
         "bases-competitive",
@@ -93,5 +95,6 @@ CLAIMS = (
         _NEEDS,
         "bases",
         _leads("final", "test accuracy after the last epoch", True),
+        CIFAR10,
     ),
 )

@@ -8,6 +8,7 @@ and the same cell on two data sets is one cell, not two.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import pandas as pd
 from scipy import stats
 
 from orchestrator.claims.population import CELL
+from orchestrator.evidence import weights
 
 GROUP = ["base", "setting", "learning_rate"]
 """Trials that are ranked among each other."""
@@ -52,7 +54,7 @@ def scores(trials: pd.DataFrame, column: str, *, rises: bool = True) -> pd.DataF
 
 
 def averages(trials: pd.DataFrame, column: str) -> pd.DataFrame:
-    """The mean of each cell in each setting and rate, diverged trials as infinities.
+    """The mean of each cell in each setting and rate.
 
     Returns:
         A row for each base, variant, setting and rate, with `value`, kind, width and ids.
@@ -63,7 +65,6 @@ def averages(trials: pd.DataFrame, column: str) -> pd.DataFrame:
         value=(column, "mean"),
         kind=("kind", "first"),
         width=("width", "first"),
-        named_dataset=("named_dataset", "first"),
         ids=("trial_id", frozenset),
     )
     return found.reset_index()
@@ -74,30 +75,36 @@ def count_ids(frame: pd.DataFrame) -> int:
     return len(frozenset().union(*frame["ids"])) if len(frame) else 0
 
 
-def behind(trials: pd.DataFrame) -> dict[str, Any]:
-    """The trials behind a finding, as `Finding` names what it tells of them."""
+def behind(
+    trials: pd.DataFrame, *, each: Sequence[str] = ("trial_id",), within: Sequence[str] = CELL
+) -> dict[str, Any]:
+    """Return the trials behind a finding, as arguments of `Claim.finding`.
+
+    Args:
+        trials: Rows of `Population.trials`.
+        each: What is averaged, as in `evidence.weights`.
+        within: By what it is averaged first; by default the values of a cell are.
+    """
     lost: Any = trials.drop_duplicates("trial_id")["status"] == "diverged"
     return {
         "trials": trials["trial_id"].nunique(),
         "diverged": int(lost.sum()),
-        "groups": shown_groups(trials),
+        "groups": _groups(trials),
+        "shares": weights(trials, each, within),
+        "rates": trials["learning_rate"].unique().tolist(),
     }
 
 
 def behind_scores(cells: Any, trials: pd.DataFrame) -> dict[str, Any]:
-    """The same of cells that `scores` made of trials."""
-    return {
-        "trials": count_ids(cells),
-        "diverged": int(cells["diverged"].sum()),
-        "groups": shown_groups(trials),
-    }
+    """Return the same of cells that `scores` made of trials."""
+    ids: frozenset[str] = frozenset().union(*cells["ids"])
+    used: Any = trials[trials["trial_id"].isin(list(ids))]
+    return behind(used) | {"trials": len(ids), "diverged": int(cells["diverged"].sum())}
 
 
-def shown_groups(trials: pd.DataFrame) -> tuple[str, ...]:
-    """Bases and data sets, as "DARTS cifar10"."""
-    if trials.empty:
-        return ()
-    pairs: Any = trials[["base", "named_dataset"]].drop_duplicates()
+def _groups(trials: pd.DataFrame) -> tuple[str, ...]:
+    """Bases and the datasets trained on, as "DARTS cifar10"."""
+    pairs: Any = trials[["base", "dataset"]].drop_duplicates()
     return tuple(sorted(f"{base} {dataset}" for base, dataset in pairs.to_numpy()))
 
 

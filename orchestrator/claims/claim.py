@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.claims.finding import NO_DATA, Finding
+from orchestrator import evidence
+from orchestrator.claims.finding import FAILED, NO_DATA, Finding
 from orchestrator.claims.population import Population
 from orchestrator.claims.statistics.outcome import Outcome
+
+CIFAR10, CIFAR100, TINY_IMAGENET = ("cifar10",), ("cifar100",), ("tiny_imagenet",)
+BOTH_CIFARS = CIFAR10 + CIFAR100
+"""Datasets that the paper's statements are about."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,8 @@ class Claim:
         needs: What a store must hold, and what would provide it.
         family: Claims whose p-values are corrected together.
         test: Its findings; none if the store lacks what it needs.
+        datasets: Those that the statement is about; empty if it is about cells alone.
+        recipe: Name of the recipe (`recipes.RECIPES`) that the paper trained with.
     """
 
     id: str
@@ -32,10 +39,16 @@ class Claim:
     needs: str
     family: str
     test: Callable[[Claim, Population], Sequence[Finding]]
+    datasets: tuple[str, ...] = ()
+    recipe: str = "section4"
 
     def findings(self, population: Population) -> list[Finding]:
-        """What the store says; one finding without numbers if it says nothing."""
-        return list(self.test(self, population)) or [self.no_data()]
+        """Return what the store says; one finding without numbers if it says nothing.
+
+        Trials that no finding may combine (`evidence.scopes`) are tested apart.
+        """
+        parts = population.scopes(self.datasets) if self.datasets else [population]
+        return [one for part in parts for one in self.test(self, part)] or [self.no_data()]
 
     def finding(
         self,
@@ -43,10 +56,32 @@ class Claim:
         statistic: str,
         effect: str,
         outcome: Outcome | None = None,
+        *,
+        shares: Mapping[str, float] | None = None,
+        rates: Iterable[float] = (),
         **fields: Any,
     ) -> Finding:
-        """A finding about this claim, with the numbers of a test and further fields by name."""
+        """Return a finding about this claim.
+
+        Args:
+            measure: As in `Finding`.
+            statistic: As in `Finding`.
+            effect: As in `Finding`.
+            outcome: The numbers of the test.
+            shares: Weight of each setting that it combines (`evidence.weights`); None if it is
+                about no trial.
+            rates: Learning rates of the trials.
+            fields: Further fields of `Finding`.
+        """
         numbers = outcome.numbers() if outcome else {}
+        if shares:
+            numbers |= {
+                "datasets": tuple(evidence.read_setting(key).dataset for key in shares),
+                "weights": tuple(shares.values()),
+                "data": evidence.name_data(shares),
+                "departures": evidence.name_departures(shares, self.recipe, rates),
+                "substitute": evidence.is_substitute(shares, self.datasets),
+            }
         return Finding(
             self.id,
             self.statement,
@@ -55,8 +90,13 @@ class Claim:
             statistic,
             effect,
             family=self.family,
+            paper_datasets=self.datasets,
             **numbers | fields,
         )
+
+    def failed(self, error: str) -> Finding:
+        """Return the finding of a test that ended in an unexpected error."""
+        return self.finding("", self.statistic, "", verdict=FAILED, reading=error)
 
     def no_data(self) -> Finding:
         """That nothing can be said."""

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from orchestrator.evidence import worst
+
 SHARES = (50, 90, 95)
 """Percents of the base's final accuracy that a trial is timed to."""
 
@@ -26,9 +28,8 @@ COLUMNS = (*(f"epochs_{s}" for s in SHARES), *(f"area_{b}" for b in BEGINNINGS),
 def convergence(metrics: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
     """The measures of each ended trial.
 
-    A diverged trial is a result: what it did not live to see has the worst value, so it never
-    reaches a threshold (infinite), its jitter is infinite, and its final accuracy is minus
-    infinity, as is the area of a beginning that it did not finish.
+    A diverged trial has the worst value (`evidence.worst`) of what it did not reach: a threshold, a
+    steady middle, its final accuracy, and the mean accuracy of a beginning that it did not finish.
 
     Args:
         metrics: Columns trial_id, epoch and test_accuracy.
@@ -65,18 +66,18 @@ def _measure(trial: dict[Any, Any], epochs: np.ndarray, accuracies: np.ndarray) 
         reached = epochs[sound & (accuracies >= share / 100 * trial["target"] - 1e-12)]
         unknown = math.isnan(trial["target"])
         found[f"epochs_{share}"] = (
-            math.nan if unknown else float(reached[0]) if len(reached) else math.inf
+            math.nan if unknown else float(reached[0]) if len(reached) else worst(rises=False)
         )
     for share in BEGINNINGS:
         last = max(1, round(share / 100 * planned))
         begin = accuracies[sound & (epochs <= last)]
         whole = len(begin) >= last
         found[f"area_{share}"] = (
-            float(begin.mean()) if whole else -math.inf if diverged else math.nan
+            float(begin.mean()) if whole else worst(rises=True) if diverged else math.nan
         )
-    found["jitter"] = math.inf if diverged else _jitter(epochs, accuracies, planned)
+    found["jitter"] = worst(rises=False) if diverged else _jitter(epochs, accuracies, planned)
     final = float(accuracies[-1]) if len(accuracies) else math.nan
-    found["final"] = -math.inf if diverged else final
+    found["final"] = worst(rises=True) if diverged else final
     return found
 
 

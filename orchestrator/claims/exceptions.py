@@ -12,12 +12,13 @@ import numpy as np
 import pandas as pd
 
 from orchestrator.claims.cells import behind
-from orchestrator.claims.claim import Claim
+from orchestrator.claims.claim import BOTH_CIFARS, CIFAR10, Claim
 from orchestrator.claims.finding import Finding
 from orchestrator.claims.landscape import measured
 from orchestrator.claims.one_cell import RUN, above, first_of, runs_that
 from orchestrator.claims.population import Population
 from orchestrator.claims.statistics.means import equivalent
+from orchestrator.evidence import LEFT_OUT
 
 C1, C2, C3, C4 = (f"seed {number}" for number in range(1, 5))
 _DARTS = ("CONN1", "CONN2", "CONN3", "CONN4")
@@ -136,7 +137,7 @@ def _equal_variance(claim: Claim, population: Population) -> list[Finding]:
             equivalent(ratios.to_numpy(dtype=float), math.log(_ALIKE)).on_scale(math.exp),
             power_at="a ratio of 1",
             cells=len(ratios) + 1,
-            reading="without runs that diverged",
+            diverged_as=LEFT_OUT,
             **behind(used),
         )
     ]
@@ -149,7 +150,16 @@ _CONTOURS = "contours of {}" + _LAUNCH
 _VARIANCES = "gradient variances of {}" + _LAUNCH
 
 CLAIMS = tuple(
-    Claim(name, statement, source, statistic, needs, "exceptions", test)
+    Claim(
+        name,
+        statement,
+        source,
+        statistic,
+        needs,
+        "exceptions",
+        test,
+        BOTH_CIFARS if name == "darts-ends-best" else CIFAR10,
+    )
     for name, statement, source, statistic, needs, test in (
         (
             "darts-ends-best",

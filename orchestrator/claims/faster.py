@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.claims.claim import Claim
+from orchestrator.claims.claim import BOTH_CIFARS, Claim
 from orchestrator.claims.finding import Finding
 from orchestrator.claims.population import Population
 from orchestrator.claims.width_trend import JONCKHEERE, PARTIAL, SPEARMAN, trend
@@ -59,6 +59,7 @@ CLAIMS = (
         _NEEDS,
         "convergence",
         _wider,
+        BOTH_CIFARS,
     ),
     Claim(
         "shallower-faster",
@@ -68,5 +69,6 @@ CLAIMS = (
         _NEEDS,
         "convergence",
         _shallower,
+        BOTH_CIFARS,
     ),
 )

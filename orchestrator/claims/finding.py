@@ -9,10 +9,15 @@ from typing import Any
 
 from orchestrator.claims.statistics.multiple import holm
 from orchestrator.claims.statistics.outcome import ALPHA
+from orchestrator.evidence import RANKED_LAST
 
 SUPPORTED, CONTRADICTED = "supported", "contradicted"
 UNDECIDED, NO_DATA = "undecided", "no data"
-VERDICTS = (SUPPORTED, CONTRADICTED, UNDECIDED, NO_DATA)
+NOT_A_TEST = "not a test"
+"""Measured on a substitute dataset (`orchestrator.evidence`)."""
+FAILED = "failed"
+"""The test ended in an unexpected error."""
+VERDICTS = (SUPPORTED, CONTRADICTED, UNDECIDED, NOT_A_TEST, FAILED, NO_DATA)
 
 
 @dataclass(frozen=True)
@@ -38,8 +43,16 @@ class Finding:
         power_at: The effect that `power` is about.
         cells: Distinct cells that were compared; their seeds and data sets were averaged.
         trials: Distinct trials behind them.
-        diverged: How many of those diverged; they rank worst.
-        groups: Bases and data sets looked at.
+        diverged: How many of those diverged.
+        diverged_as: How these are counted (`orchestrator.evidence`).
+        groups: Bases and datasets looked at.
+        datasets: Those trained on, one for each setting that is combined; empty if the finding is
+            about no trial.
+        weights: Share of each of `datasets` in the finding.
+        data: Both in words, such as "cifar10 61 %, cifar100 39 %".
+        departures: What differs from the paper's training, such as "5 cells (not 20)".
+        paper_datasets: Those that the paper's claim is about; empty if it is about cells alone.
+        substitute: Whether it was measured on another dataset than those: then it bears no verdict.
         family: Claims that are corrected together.
         primary: Whether this is the claim's main measure; others are there to look at and are
             not corrected.
@@ -66,7 +79,14 @@ class Finding:
     cells: int = 0
     trials: int = 0
     diverged: int = 0
+    diverged_as: str = RANKED_LAST
     groups: tuple[str, ...] = ()
+    datasets: tuple[str, ...] = ()
+    weights: tuple[float, ...] = ()
+    data: str = ""
+    departures: str = ""
+    paper_datasets: tuple[str, ...] = ()
+    substitute: bool = False
     family: str = ""
     primary: bool = True
     verdict: str = ""
@@ -76,7 +96,7 @@ class Finding:
         """As plain data, None for what is not finite."""
         return {
             name: None if isinstance(value, float) and not math.isfinite(value) else value
-            for name, value in (asdict(self) | {"groups": list(self.groups)}).items()
+            for name, value in asdict(self).items()
         }
 
 
@@ -84,14 +104,15 @@ def settle(found: Sequence[Finding]) -> list[Finding]:
     """Corrects the p-values of each family's main measures and gives the verdicts that lack.
 
     A claim is supported if its corrected p is at most 0.05, contradicted if that of its opposite
-    is, and undecided otherwise.
+    is, and undecided otherwise. What was measured on substitutes bears no verdict, and is corrected
+    apart.
     """
     corrected = list(found)
-    for family in {one.family for one in found}:
+    for group in {(one.family, one.substitute) for one in found}:
         places = [
             place
             for place, one in enumerate(found)
-            if one.family == family and one.primary and not math.isnan(one.p)
+            if (one.family, one.substitute) == group and one.primary and not math.isnan(one.p)
         ]
         here = holm([found[place].p for place in places])
         against = holm([found[place].p_against for place in places])
@@ -103,6 +124,8 @@ def settle(found: Sequence[Finding]) -> list[Finding]:
 def _judge(one: Finding) -> Finding:
     if one.verdict:
         return one
+    if one.substitute:
+        return replace(one, verdict=NOT_A_TEST, reading=_reading(one, NOT_A_TEST))
     p, q = (one.p_holm, one.p_against_holm) if one.primary else (one.p, one.p_against)
     verdict = SUPPORTED if p <= ALPHA else CONTRADICTED if q <= ALPHA else UNDECIDED
     return replace(one, verdict=verdict, reading=_reading(one, verdict))
@@ -113,13 +136,19 @@ def _reading(one: Finding, verdict: str) -> str:
         SUPPORTED: "as claimed",
         CONTRADICTED: "the opposite of the claim",
         UNDECIDED: "no clear sign either way",
+        NOT_A_TEST: "as measured",
     }[verdict]
-    words = [f"{told}: {one.effect} {one.size:.3g}"]
+    trained = f" with {one.departures}" if one.departures else ""
+    where = f" on {one.data}{trained}" if one.data else ""
+    words = [f"{told}{where}: {one.effect} {one.size:.3g}"]
     if not math.isnan(one.low):
         words[0] += f" ({one.low:.3g} to {one.high:.3g})"
     words.append(f"{one.cells} cells")
     if one.diverged:
-        words.append(f"{one.diverged} of {one.trials} trials diverged and rank worst")
+        words.append(f"{one.diverged} of {one.trials} trials diverged, {one.diverged_as}")
     if verdict == UNDECIDED and one.power < 0.8:
         words.append(f"too few: {one.power_at} would be found in {one.power:.0%} of such studies")
-    return "; ".join(filter(None, [*words, one.reading]))
+    words.append(one.reading)
+    if verdict == NOT_A_TEST:
+        words.append(f"not a test of the paper's claim about {' and '.join(one.paper_datasets)}")
+    return "; ".join(filter(None, words))

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from orchestrator.claims.cells import averages, behind, behind_scores, count_ids, scores
-from orchestrator.claims.claim import Claim
+from orchestrator.claims.claim import CIFAR10, Claim
 from orchestrator.claims.finding import Finding
 from orchestrator.claims.population import Population
 from orchestrator.claims.statistics.best import LEAD, Set, best_lead
@@ -21,6 +21,7 @@ from orchestrator.claims.statistics.peak import interior_chance, quadratic, two_
 from orchestrator.claims.statistics.proportion import OFTEN, against_chances
 from orchestrator.claims.statistics.studies import RHO
 from orchestrator.claims.traits import BASE, CONNECTIONS
+from orchestrator.evidence import AS_ZERO, counted_accuracies
 
 _MEASURE = "test accuracy after the last epoch"
 _BEND = f"a partial ρ of {RHO} with −width²"
@@ -90,13 +91,14 @@ def _against_base(claim: Claim, population: Population, wanted: Any, *, sign: in
     rows = rows[rows.groupby(["base", "setting"])["kind"].transform("nunique") == 2]
     if rows.empty:
         return []
-    # Who diverged classifies nothing rightly.
-    rows = rows.assign(accuracy=rows["final"].replace(-np.inf, 0.0))
+    rows = rows.assign(accuracy=counted_accuracies(rows, "final"))
     cells: Any = averages(rows, "accuracy")
     told: dict[str, Any] = {
         "cells": len(cells[["base", "variant"]].drop_duplicates()),
-        **behind(rows),
+        # Each base in each setting is a set by itself, and counts once.
+        **behind(rows, each=["base"], within=[]),
         "trials": count_ids(cells),
+        "diverged_as": AS_ZERO,
     }
     above, chances, best = 0, [], []
     for _, group in cells.groupby(["base", "setting"]):
@@ -155,6 +157,7 @@ CLAIMS = (
         _NEEDS.format(""),
         "generalisation",
         _peak,
+        CIFAR10,
     ),
     Claim(
         "some-variants-beat-base",
@@ -165,6 +168,7 @@ CLAIMS = (
         _NEEDS.format(" with --set 'grid.seed=[0, 1, 2]'"),
         "generalisation",
         _some_beat,
+        CIFAR10,
     ),
     Claim(
         "none-beats-amoebanet",
@@ -175,5 +179,6 @@ CLAIMS = (
         _NEEDS.format(""),
         "generalisation",
         _none_beats,
+        CIFAR10,
     ),
 )

@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 
 from orchestrator.claims.cells import GROUP
-from orchestrator.claims.claim import Claim
+from orchestrator.claims.claim import BOTH_CIFARS, CIFAR10, Claim
 from orchestrator.claims.finding import Finding
 from orchestrator.claims.population import Population
 from orchestrator.claims.width_trend import JONCKHEERE, trend
+from orchestrator.evidence import worst
 
 RING = (0.35, 0.65)
 """Distances from the centre of points whose variance is averaged, as shares of the extent."""
@@ -68,14 +69,14 @@ def measured(
     else:
         values = found[column].astype(float)
     values = values.where(_comparable(found, column))
-    worst = -np.inf if rises else np.inf
-    values = values.where(found["status"] != "diverged", worst)
+    last = worst(rises=rises)
+    values = values.where(found["status"] != "diverged", last)
     means = values.groupby(found["trial_id"]).mean().rename("value")
     rows: Any = population.trials
     rows = rows.merge(means, left_on="trial_id", right_index=True, how="left")
     looked_at = rows.groupby(GROUP)["value"].transform("count") > 0
     lost = looked_at & (rows["status"] == "diverged")
-    return rows.assign(value=rows["value"].mask(lost, worst))[lost | rows["value"].notna()]
+    return rows.assign(value=rows["value"].mask(lost, last))[lost | rows["value"].notna()]
 
 
 def _comparable(surfaces: Any, column: str) -> pd.Series:
@@ -139,6 +140,7 @@ CLAIMS = (
         "contours of connection variants (launch experiments/fig17.yaml)",
         "landscape",
         _smoother,
+        CIFAR10,
     ),
     Claim(
         "wider-less-variance",
@@ -148,5 +150,6 @@ CLAIMS = (
         "gradient variances of connection variants (launch experiments/fig22.yaml)",
         "landscape",
         _less_variance,
+        BOTH_CIFARS,
     ),
 )

@@ -14,8 +14,8 @@ from safetensors import SafetensorError
 from scipy import sparse
 from scipy.sparse import linalg
 
-from orchestrator.claims.cells import shown_groups
-from orchestrator.claims.claim import Claim
+from orchestrator.claims.cells import behind
+from orchestrator.claims.claim import BOTH_CIFARS, TINY_IMAGENET, Claim
 from orchestrator.claims.finding import Finding
 from orchestrator.claims.population import Population
 from orchestrator.claims.statistics.means import LARGE, flipped
@@ -253,8 +253,7 @@ def _norms(claim: Claim, population: Population) -> list[Finding]:
             found.on_scale(lambda less: min(max(0.5 + less, 0.0), 1.0)),
             power_at=f"a mean of {LARGE:g} standard deviation",
             cells=len(used),
-            trials=len(used),
-            groups=shown_groups(done[done["trial_id"].isin(used)]),
+            **behind(done[done["trial_id"].isin(used)]),
             reading=f"median norm {np.median(medians):.2f}; batch normalisation rescales weights",
         )
     ]
@@ -299,5 +298,6 @@ CLAIMS = (
         "checkpoints of trained cells (any experiment; gc --checkpoints keeps the last)",
         "theory",
         _norms,
+        BOTH_CIFARS + TINY_IMAGENET,
     ),
 )

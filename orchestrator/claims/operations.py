@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from orchestrator.claims.cells import averages, behind
-from orchestrator.claims.claim import Claim
+from orchestrator.claims.claim import CIFAR10, Claim
 from orchestrator.claims.finding import Finding
 from orchestrator.claims.population import Population
 from orchestrator.claims.statistics.correlation import association
@@ -42,7 +42,7 @@ def _alike(claim: Claim, population: Population) -> list[Finding]:
         rows = trials[trials["trial_id"].isin(frozenset().union(*cells["ids"]))]
         told = {
             "cells": len(cells[["base", "variant"]].drop_duplicates()),
-            **behind(rows),
+            **behind(rows, each=[]),
         }
         found += [
             _spread(claim, cells, measure, primary, told),
@@ -144,5 +144,6 @@ CLAIMS = (
         "experiments/fig5.yaml)",
         "operations",
         _alike,
+        CIFAR10,
     ),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
@@ -11,10 +12,8 @@ import pandas as pd
 
 from orchestrator.claims.convergence import convergence
 from orchestrator.claims.traits import BASE, Traits, kind, traits
+from orchestrator.evidence import STANDARD_RATE, scopes
 from results_schema.results import Results
-
-STANDARD_RATE = 0.025
-"""Of the paper's training (Section A.3)."""
 
 CELL = ["base", "variant"]
 """What makes two trials ones of the same cell."""
@@ -36,6 +35,28 @@ class Population:
         self.results = results
         self._experiments = results.experiments() if experiments is None else list(experiments)
         self._alone = self._experiments[0] if experiments and len(experiments) == 1 else None
+        self._whole: Population | None = None
+        self._parts: dict[tuple[str, ...], list[Population]] = {}
+
+    def scopes(self, datasets: tuple[str, ...]) -> list[Population]:
+        """Split the population into parts whose trials a finding may combine.
+
+        Args:
+            datasets: Those that the paper's claim names; see `evidence.scopes`.
+        """
+        if datasets not in self._parts:
+            split = scopes(self.trials, datasets) if len(self.trials) else []
+            self._parts[datasets] = [self._part(trials) for trials in split]
+        return self._parts[datasets]
+
+    def _part(self, trials: pd.DataFrame) -> Population:
+        """Return the same with some of the trials, so that tables are read once for all parts."""
+        part = copy.copy(self)
+        part._whole, part._parts = self, {}
+        part.trials = trials.reset_index(drop=True)
+        for name in ("surfaces", "points"):
+            vars(part).pop(name, None)
+        return part
 
     @cached_property
     def trials(self) -> pd.DataFrame:
@@ -74,7 +95,7 @@ class Population:
     @cached_property
     def surfaces(self) -> pd.DataFrame:
         """Finished surfaces of these trials after training, with the columns of their table."""
-        found: Any = self.results.surfaces()
+        found: Any = self._whole.surfaces if self._whole else self.results.surfaces()
         if self.trials.empty:
             return found.iloc[:0]
         kept = found["status"].isin(["done", "diverged"]) & (found["epoch"] > 0)
@@ -83,6 +104,8 @@ class Population:
     @cached_property
     def points(self) -> pd.DataFrame:
         """Measured points of `surfaces`: surface_id, alpha, beta, variance."""
+        if self._whole:
+            return self._whole.points
         points: Any = self.results.points()
         points = points[["surface_id", "alpha", "beta", "variance"]]
         return points.drop_duplicates(["surface_id", "alpha", "beta"])
@@ -103,6 +126,10 @@ class Population:
             return self.results.members()
         members: Any = pd.concat(parts, ignore_index=True)
         members["named_dataset"] = members["named_dataset"].fillna(members["dataset"])
+        # A trial may be named directly and by a profile that puts it in place of another.
+        direct = members["named_dataset"] == members["dataset"]
+        members = members.assign(direct=direct).sort_values("direct", kind="stable")
+        members = members.drop(columns="direct")
         return members.drop_duplicates(["trial_id", *CELL]).reset_index(drop=True)
 
     def _of(self, read: Any) -> pd.DataFrame:

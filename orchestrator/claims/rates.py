@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from orchestrator.claims.cells import behind, behind_scores, scores
-from orchestrator.claims.claim import Claim
+from orchestrator.claims.claim import BOTH_CIFARS, Claim
 from orchestrator.claims.failing import HIGH_RATE, LOW_RATE, SHARE, with_failures
 from orchestrator.claims.finding import Finding
 from orchestrator.claims.population import STANDARD_RATE, Population
@@ -17,6 +16,7 @@ from orchestrator.claims.statistics.order import STEP, page
 from orchestrator.claims.statistics.proportion import APART, OFTEN, odds, share
 from orchestrator.claims.traits import CONNECTIONS
 from orchestrator.claims.width_trend import trend
+from orchestrator.evidence import worst
 
 _THIRD = "CONN3"
 """C3 of the main text: the narrowest and deepest variant of DARTS there."""
@@ -33,18 +33,21 @@ def _interaction(claim: Claim, population: Population) -> list[Finding]:
     with np.errstate(invalid="ignore"):
         gain = rows["area_20"] - rows["usual"]
     # Lost at both rates is no change; at the high one alone it is the worst there is.
-    rows["gain"] = gain.mask(lost & before, 0.0).mask(lost & ~before, -np.inf)
-    found = trend(
+    rows["gain"] = gain.mask(lost & before, 0.0).mask(lost & ~before, worst(rises=True))
+    return trend(
         claim,
         rows,
         "gain",
         f"change of accuracy over the first 20 % of epochs from rate {STANDARD_RATE} to "
         f"{HIGH_RATE}",
         rises=True,
+        behind_it=_with_usual(rows[rows["gain"].notna()], usual, keys),
     )
-    compared = rows[rows["gain"].notna()]
-    both = pd.concat([compared, usual.merge(compared[keys].drop_duplicates(), on=keys)])
-    return [replace(one, **behind(both)) for one in found]
+
+
+def _with_usual(compared: Any, usual: Any, keys: list[str]) -> Any:
+    """Trials at the high rate, and those at the usual one that they are compared with."""
+    return pd.concat([compared, usual.merge(compared[keys].drop_duplicates(), on=keys)])
 
 
 def _failures(claim: Claim, population: Population) -> list[Finding]:
@@ -82,7 +85,7 @@ def _third_fails(claim: Claim, population: Population) -> list[Finding]:
     if rows.empty:
         return []
     rows = rows[(rows["base"] == "DARTS") & (rows["variant"] == _THIRD)]
-    parts = [("all data sets", rows), *rows.groupby("named_dataset")] if len(rows) else []
+    parts = [("all data sets", rows), *rows.groupby("dataset")] if len(rows) else []
     return [_share(claim, str(name), part, name == "all data sets") for name, part in parts]
 
 
@@ -150,6 +153,7 @@ CLAIMS = (
         "variants at rates 0.025 and 0.25 (launch experiments/more/grid.yaml)",
         "rates",
         _interaction,
+        BOTH_CIFARS,
     ),
     Claim(
         "narrow-fail-at-high-rate",
@@ -160,6 +164,7 @@ CLAIMS = (
         "variants at rate 0.25 (launch experiments/more/grid.yaml)",
         "rates",
         _failures,
+        BOTH_CIFARS,
     ),
     Claim(
         "c3-fails-at-high-rate",
@@ -169,6 +174,7 @@ CLAIMS = (
         _FOUR.format(0.25),
         "rates",
         _third_fails,
+        BOTH_CIFARS,
     ),
     Claim(
         "order-at-low-rate",
@@ -178,5 +184,6 @@ CLAIMS = (
         _FOUR.format(0.0025),
         "rates",
         _order,
+        BOTH_CIFARS,
     ),
 )

@@ -6,18 +6,19 @@ import math
 from collections.abc import Sequence
 from dataclasses import fields
 
+import click
 from rich.console import Console
 
 from orchestrator import lookup
 from orchestrator.cells.sheet import Sheet, to_csv, to_json, to_latex, to_markdown
 from orchestrator.cells.terminal import show_sheet
-from orchestrator.claims.finding import Finding
+from orchestrator.claims.finding import FAILED, Finding
 from orchestrator.claims.registry import CLAIMS, find_claim, findings
-from orchestrator.words import one_line
+from orchestrator.words import one_line, plain
 from results_schema.results import Results
 
 
-def show_claims(experiments: Sequence[str], location: str, claim: str | None, form: str) -> None:
+def show_claims(experiments: Sequence[str], location: str, claim: str | None, form: str) -> int:
     """Prints what a store says about the claims.
 
     Args:
@@ -25,6 +26,9 @@ def show_claims(experiments: Sequence[str], location: str, claim: str | None, fo
         location: The store's folder.
         claim: A claim's id; None for all.
         form: text, markdown, csv, latex or json.
+
+    Returns:
+        The exit code: 1 if a test ended in an unexpected error.
 
     Raises:
         ConfigError: An experiment or the claim is unknown.
@@ -34,7 +38,8 @@ def show_claims(experiments: Sequence[str], location: str, claim: str | None, fo
     store = lookup.existing_store(location)
     names = lookup.find_experiments(store, experiments) if experiments else None
     # All claims are tested even if one is shown, since their p-values are corrected together.
-    found = [one for one in findings(Results(store), names) if wanted in (None, one.claim)]
+    every = findings(Results(store), names)
+    found = [one for one in every if wanted in (None, one.claim)]
     records = [one.record() for one in found]
     if form == "json":
         print(to_json(records))
@@ -44,6 +49,10 @@ def show_claims(experiments: Sequence[str], location: str, claim: str | None, fo
         _show(_sheet(found), form)
         if wanted:
             _show(_details(found), form)
+    failed = [one for one in every if one.verdict == FAILED]
+    for one in failed:
+        click.echo(f"{one.claim} was not tested: {plain(one.reading)}", err=True)
+    return 1 if failed else 0
 
 
 def show_list(form: str) -> None:
@@ -99,6 +108,10 @@ def _sheet(found: Sequence[Finding]) -> Sheet:
             "p is one-sided: the chance of such a finding if the claim's effect were none; "
             "= is exact, the others are by random rearrangement or a distribution. "
             "Measures marked * are there to look at and not corrected.",
+            "Readings name the datasets, with the weight of each where several are combined, and "
+            "what differs from the paper's network and recipe. What was measured on a dataset that "
+            "the claim is not about is not a test of it.",
+            "Diverged trials rank last, and count as accuracy 0 where accuracies are averaged.",
         ),
     )  # fmt: skip
 

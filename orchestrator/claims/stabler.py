@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.claims.claim import Claim
+from orchestrator.claims.claim import BOTH_CIFARS, Claim
 from orchestrator.claims.finding import Finding
 from orchestrator.claims.population import Population
 from orchestrator.claims.width_trend import JONCKHEERE, PARTIAL, SPEARMAN, trend
@@ -38,6 +38,7 @@ CLAIMS = tuple(
         "connection variants of a base, trained (launch experiments/fig9.yaml)",
         "convergence",
         _steadier(trait),
+        BOTH_CIFARS,
     )
     for word, name, trait in (("wider", "width", "width"), ("shallower", "shallowness", "depth"))
 )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from orchestrator.evidence import setting_key
 from results_schema.errors import SpecError
 from results_schema.genotype import Genotype
 from results_schema.trial import NetworkSpec, TrialSpec
@@ -20,7 +20,7 @@ class Traits(NamedTuple):
     """Of one trial.
 
     Attributes:
-        setting: All of the spec but the cells, the rate and the seed: trials that may be compared.
+        setting: Key of what trials that may be compared have in common (`evidence.Setting`).
         planned: Epochs of the recipe; NaN without a spec.
         width: Of the normal cell over its live nodes, in units of c, as Table 2 prints it.
         depth: Of the normal cell, in edges.
@@ -48,12 +48,11 @@ def traits(row: dict[Any, Any]) -> Traits:
     if spec is None:
         width, depth = (math.nan if row[k] is None else float(row[k]) for k in ("width", "depth"))
         return Traits(str(row["dataset"]), math.nan, width, depth, *[math.nan] * 3)
-    setting = {k: v for k, v in json.loads(spec.to_json()).items() if k not in _VARIED}
     cell = spec.genotype.normal
     live = cell.live_nodes
     edges = [e for node, edges in enumerate(cell.nodes, start=2) if node in live for e in edges]
     return Traits(
-        setting=json.dumps(setting, sort_keys=True),
+        setting=setting_key(spec),
         planned=spec.recipe.epochs,
         width=cell.width,
         depth=cell.depth,
@@ -72,9 +71,6 @@ def kind(base: str, variant: str, index: int) -> str:
     if index == 0:
         return ADAPTED if base.endswith("_ADAPT") else BASE
     return OPERATIONS if variant.lower().startswith("ops") else CONNECTIONS
-
-
-_VARIED = ("genotype", "learning_rate", "seed")
 
 
 def _spec(text: Any) -> TrialSpec | None:

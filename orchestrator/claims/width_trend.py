@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from orchestrator.claims.cells import behind_scores, scores
+from orchestrator.claims.cells import behind, behind_scores, scores
 from orchestrator.claims.claim import Claim
 from orchestrator.claims.finding import Finding
 from orchestrator.claims.statistics.correlation import association
@@ -36,6 +36,7 @@ def trend(
     trait: str = "width",
     how: str = SPEARMAN,
     primary: bool = True,
+    behind_it: pd.DataFrame | None = None,
 ) -> list[Finding]:
     """Whether cells do better in a measure the wider, or the shallower, they are.
 
@@ -48,6 +49,7 @@ def trend(
         trait: "width", of which more, or "depth", of which less should be better.
         how: One of the three statistics.
         primary: As in `Finding`.
+        behind_it: The trials behind the measure; None for those of the compared cells.
 
     Returns:
         The finding; none without two variants of different trait and score in some base.
@@ -76,7 +78,9 @@ def trend(
             power_at=f"partial ρ = {RHO}" if how == PARTIAL else f"ρ = {RHO}",
             cells=found.n,
             primary=primary,
-            **behind_scores(cells, rows[rows[column].notna()]),
+            **behind_scores(cells, rows[rows[column].notna()])
+            if behind_it is None
+            else behind(behind_it),
         )
     ]
 

@@ -14,6 +14,7 @@ COLUMNS = {
     "claim": "claim",
     "statement": "the paper says",
     "measure": "measured",
+    "data": "data",
     "verdict": "verdict",
     "reading": "reading",
     "p_holm": "p",

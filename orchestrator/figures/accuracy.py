@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from orchestrator.evidence import counted_accuracy
 from orchestrator.figures.members import COLUMNS, DATASETS, Member, group, read_members
 from orchestrator.figures.scales import focus_range
 
@@ -16,11 +17,19 @@ RESULTS = ("status", "test_accuracy", "parameters")
 
 
 class Run(NamedTuple):
-    """One trained trial; the accuracy is in percent, NaN if a diverged trial has none."""
+    """One trained trial.
+
+    Attributes:
+        trial_id: The trial.
+        seed: Of the training.
+        accuracy: As it counts (`orchestrator.evidence`), in percent.
+        last: After the last epoch, in percent; NaN if a diverged trial has none.
+    """
 
     trial_id: str
     seed: int
     accuracy: float
+    last: float
 
 
 @dataclass(frozen=True)
@@ -34,7 +43,7 @@ class Point:
         depth: Of the normal cell, in edges.
         parameters: Trainable numbers of the network; None before any trial has ended.
         done: The trials that ended well, by seed.
-        diverged: The trials that diverged, by seed; no part of the mean.
+        diverged: The trials that diverged, by seed.
         missing: The ids of the trials without a result, by seed.
     """
 
@@ -48,17 +57,24 @@ class Point:
     missing: tuple[str, ...]
 
     @property
+    def ended(self) -> tuple[Run, ...]:
+        """The trials that have a result."""
+        return *self.done, *self.diverged
+
+    @property
     def mean(self) -> float:
-        """Mean accuracy of the trials that ended well, in percent; NaN without one."""
-        return math.fsum(r.accuracy for r in self.done) / len(self.done) if self.done else math.nan
+        """Mean accuracy of the trials that ended, in percent; NaN without one."""
+        ended = self.ended
+        return math.fsum(run.accuracy for run in ended) / len(ended) if ended else math.nan
 
     @property
     def deviation(self) -> float:
         """Standard deviation over seeds (n - 1), in points of a percent; NaN for n < 2."""
-        if len(self.done) < 2:
+        ended = self.ended
+        if len(ended) < 2:
             return math.nan
-        squares = math.fsum((run.accuracy - self.mean) ** 2 for run in self.done)
-        return math.sqrt(squares / (len(self.done) - 1))
+        squares = math.fsum((run.accuracy - self.mean) ** 2 for run in ended)
+        return math.sqrt(squares / (len(ended) - 1))
 
 
 class Series(NamedTuple):
@@ -68,9 +84,14 @@ class Series(NamedTuple):
     points: tuple[Point, ...]
 
     @property
+    def base(self) -> Point | None:
+        """The cell of index 0."""
+        return next((point for point in self.points if point.index == 0), None)
+
+    @property
     def base_accuracy(self) -> float:
-        """Mean accuracy of the base (index 0), in percent; NaN while it has none."""
-        return next((point.mean for point in self.points if point.index == 0), math.nan)
+        """Mean accuracy of the base, in percent; NaN while it has none."""
+        return self.base.mean if self.base else math.nan
 
 
 class Panel(NamedTuple):
@@ -94,18 +115,18 @@ class Panel(NamedTuple):
 
     @property
     def has_below(self) -> bool:
-        """Whether a trial lies below the range, or has no accuracy."""
-        return any(not run.accuracy >= self.low for run in self._runs)
+        """Whether a trial, or the mean of a cell, lies below the range."""
+        return any(accuracy < self.low for accuracy in self._accuracies)
 
     @property
     def has_above(self) -> bool:
         """Whether a trial lies above the range."""
-        return any(run.accuracy > self.high for run in self._runs)
+        return any(accuracy > self.high for accuracy in self._accuracies)
 
     @property
-    def _runs(self) -> list[Run]:
+    def _accuracies(self) -> list[float]:
         points = [point for line in self.series for point in line.points]
-        return [run for point in points for run in (*point.done, *point.diverged)]
+        return [a for p in points for a in (p.mean, *(run.accuracy for run in p.ended))]
 
 
 class AccuracyByIndex(NamedTuple):
@@ -126,7 +147,7 @@ class AccuracyByIndex(NamedTuple):
     @property
     def most_seeds(self) -> int:
         """The largest number of trials that one point stands for."""
-        return max(len(p.done) + len(p.diverged) + len(p.missing) for p in self.points)
+        return max(len(p.ended) + len(p.missing) for p in self.points)
 
 
 def accuracy_by_index_data(trials: pd.DataFrame) -> AccuracyByIndex:
@@ -154,7 +175,8 @@ def _panel(members: list[Member]) -> Panel:
     lines = sorted(group(members, "learning_rate").items())
     series = tuple(Series(float(rate), _points(line)) for (rate,), line in lines)
     done = [run.accuracy for line in series for point in line.points for run in point.done]
-    bases = [line.base_accuracy for line in series]
+    # A base that diverged would stretch the range down to where no difference can be seen.
+    bases = [line.base_accuracy for line in series if line.base and not line.base.diverged]
     low, high = focus_range(done, always=bases) if done else (0.0, 100.0)
     first = members[0]
     return Panel(first["base"], first["named_dataset"], first["dataset"], series, low, high)
@@ -187,6 +209,7 @@ def _runs(members: list[Member]) -> tuple[Run, ...]:
         Run(
             str(member["trial_id"]),
             int(member["seed"]),
+            100 * counted_accuracy(member["status"], member["test_accuracy"]),
             math.nan if pd.isna(member["test_accuracy"]) else 100 * float(member["test_accuracy"]),
         )
         for member in members

@@ -117,7 +117,7 @@ def _add_base_lines(
     )
     for line in panel.series:
         y = line.base_accuracy
-        if math.isnan(y):
+        if not frame.low <= y <= frame.high:
             continue
         colour = _colour("base", rates.index(line.learning_rate) if len(rates) > 1 else None)
         figure.add_shape(

@@ -63,7 +63,7 @@ def frame_panel(panel: Panel, last: int, width: float, height: float) -> Frame:
 def mark_point(point: Point, shift: float, frame: Frame) -> Iterator[Mark]:
     """The symbols of one cell at one learning rate."""
     x = point.index + shift
-    if len(point.done) > 1:
+    if len(point.ended) > 1:
         for run in point.done:
             kind, y, _ = _edge(run.accuracy, "one seed", frame)
             yield Mark(kind, x, y, hover_run(point, run))
@@ -74,7 +74,9 @@ def mark_point(point: Point, shift: float, frame: Frame) -> Iterator[Mark]:
         yield Mark(kind, x, y, hover_point(point), whisker, label)
     for run in point.diverged:
         _, y, label = _edge(run.accuracy, "diverged", frame)
-        yield Mark("diverged", x, y, hover_run(point, run), label=label)
+        # Beside the cell's mean, which diverged trials may bring into the same strip.
+        beside, label = (x + 0.3, "") if point.done else (x, label)
+        yield Mark("diverged", beside, y, hover_run(point, run), label=label)
 
 
 def _edge(accuracy: float, kind: str, frame: Frame) -> tuple[str, float, str]:

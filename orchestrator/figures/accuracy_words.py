@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+from orchestrator.evidence import AS_ZERO, diverged_note
 from orchestrator.figures.accuracy import AccuracyByIndex, Point, Run
 from orchestrator.figures.style import escape
 from orchestrator.figures.words import name_datasets
@@ -33,16 +34,19 @@ def note(data: AccuracyByIndex) -> str:
     if missing:
         place = "left out" if several else "gaps"
         said.append(f"No result ({place}): {len(missing)} of {total} trials.")
-    if diverged:
-        place = " (in no mean)" if several else ""
-        said.append(f"Diverged{place}: {len(diverged)} of {total} trials.")
-    bare = dict.fromkeys(
-        panel.base
-        for panel in data.panels
-        if any(math.isnan(line.base_accuracy) for line in panel.series)
-    )
-    if bare:
-        said.append(f"No dashed line where the base has no result: {', '.join(bare)}.")
+    if ended := len(done | diverged):
+        said.append(diverged_note(len(diverged), ended, AS_ZERO))
+    for without, wanted in (
+        ("has no result", lambda panel, accuracy: math.isnan(accuracy)),
+        ("is below the panel's range", lambda panel, accuracy: accuracy < panel.low),
+    ):
+        bases = dict.fromkeys(
+            panel.base
+            for panel in data.panels
+            if any(wanted(panel, line.base_accuracy) for line in panel.series)
+        )
+        if bases:
+            said.append(f"No dashed line where the base {without}: {', '.join(bases)}.")
     if any(panel.has_below or panel.has_above for panel in data.panels):
         said.append("Grey strips: beyond the panel's range.")
     return " ".join(said)
@@ -50,18 +54,19 @@ def note(data: AccuracyByIndex) -> str:
 
 def hover_point(point: Point) -> str:
     """All about one cell; its trial id if it has one seed, else how the seeds spread."""
-    if len(point.done) == 1:
-        return _hover(point, f"accuracy {point.mean:.2f} %", point.done[0].trial_id)
+    if len(point.ended) == 1:
+        return _hover(point, f"accuracy {point.mean:.2f} %", point.ended[0].trial_id)
     spread = f"mean accuracy {point.mean:.2f} ± {point.deviation:.2f} %"
-    each = ", ".join(f"{run.accuracy:.2f}" for run in point.done)
-    return _hover(point, spread, f"{len(point.done)} seeds: {each}")
+    each = ", ".join(f"{run.accuracy:.2f}" for run in point.ended)
+    return _hover(point, spread, f"{len(point.ended)} seeds: {each}")
 
 
 def hover_run(point: Point, run: Run) -> str:
     """All about one trial of a cell."""
-    status = "diverged at " if run in point.diverged else ""
-    accuracy = f"accuracy {run.accuracy:.2f} %" if run.accuracy >= 0 else "no accuracy"
-    return _hover(point, f"{status}{accuracy}, seed {run.seed}", run.trial_id)
+    accuracy = f"accuracy {run.last:.2f} %" if run.last >= 0 else "no accuracy"
+    if run in point.diverged:
+        accuracy = f"diverged, {AS_ZERO} ({accuracy} after its last epoch)"
+    return _hover(point, f"{accuracy}, seed {run.seed}", run.trial_id)
 
 
 def _hover(point: Point, accuracy: str, last: str) -> str:

@@ -73,7 +73,7 @@ def note(data: Convergence, *, raw: bool, unnamed: bool) -> str:
     bare = sum(not track.last for track in tracks if track.status != "diverged")
     running = sum(not track.status and track.last > 0 for track in tracks)
     for count, words in (
-        (diverged, "Diverged (red cross)"),
+        (diverged, "Diverged (red cross" + ", in no mean curve" * (data.most_seeds > 1) + ")"),
         (running, "Not ended"),
         (bare, "No epoch yet, or failed"),
     ):

@@ -57,6 +57,7 @@ class Run:
     Attributes:
         declared: What its file says.
         datasets: Those trained on, stand-ins named as such.
+        substitutes: Those of them that are stand-ins; empty if there is none.
         network: Its size in words.
         epochs: Of its recipes.
         trials: Counts by state, such as "5 done, 1 diverged".
@@ -66,6 +67,7 @@ class Run:
 
     declared: Declared
     datasets: str
+    substitutes: str
     network: str
     epochs: str
     trials: str
@@ -167,6 +169,7 @@ def _run(results: Results, declared: Declared, status: Status, folder: Path) -> 
     return Run(
         declared=declared,
         datasets=name_datasets(declared.datasets.items()),
+        substitutes=name_datasets((n, used) for n, used in declared.datasets.items() if n != used),
         network=f"{size['cells']} cells, {size['channels']} channels, {declared.precision}",
         epochs=", ".join(map(str, epochs)),
         trials=_count(states.values()),

@@ -17,10 +17,11 @@ import pandas as pd
 from orchestrator.cells import printed
 from orchestrator.cells.comparison import paper_parameters
 from orchestrator.cells.sheet import Sheet
+from orchestrator.evidence import AS_FULL_ERROR, counted_accuracy, diverged_note
 from orchestrator.figures.words import name_datasets
 from orchestrator.tables.numbers import NONE, fixed, signed
 from results_schema.errors import ConfigError
-from workers.cells.bases import ADAPTED, named
+from workers.cells.bases import named
 
 
 @dataclass(frozen=True)
@@ -32,14 +33,16 @@ class Entry:
         named_dataset: The data set that the experiment names.
         dataset: The one trained on.
         printed_error: The paper's, in %; None if it has none.
-        error: Mean over the seeds that ended well, in %; None while there is none.
-        deviation: Standard deviation over seeds (n − 1), in points of a percent; None for n < 2.
+        error: Mean over the seeds that ended, in %, diverged ones as `orchestrator.evidence` counts
+            them; None while there is none.
+        deviation: Standard deviation over the same (n − 1), in points of a percent; None for n < 2.
         done: How many seeds ended well.
-        diverged: How many diverged; in no mean.
+        diverged: How many diverged.
         missing: How many have no result.
         printed_parameters: The paper's, in 10⁶; None if it has none.
         parameters: Of the paper's network of 20 cells and 36 channels with its auxiliary head,
             counted, in 10⁶; None for a cell or a data set that the paper does not print.
+        live_parameters: Those of them on a path to the output, in 10⁶; None likewise.
     """
 
     cell: str
@@ -53,6 +56,7 @@ class Entry:
     missing: int
     printed_parameters: float | None
     parameters: float | None
+    live_parameters: float | None
 
     @property
     def difference(self) -> float | None:
@@ -124,7 +128,8 @@ def errors_sheet(entries: Sequence[Entry]) -> Sheet:
 
 def _entry(cell: str, named_dataset: str, dataset: str, trials: pd.DataFrame) -> Entry:
     ends = list(zip(trials["status"], trials["test_accuracy"], strict=True))
-    errors = [100 * (1 - float(a)) for s, a in ends if s == "done" and not pd.isna(a)]
+    counted = [counted_accuracy(status, accuracy) for status, accuracy in ends]
+    errors = [100 * (1 - accuracy) for accuracy in counted if not math.isnan(accuracy)]
     title = printed.TITLES.get(named_dataset, "")
     place = printed.DATASETS.index(title) if title and cell in printed.TABLE_1_ERRORS else None
     diverged = sum(status == "diverged" for status, _ in ends)
@@ -135,18 +140,20 @@ def _entry(cell: str, named_dataset: str, dataset: str, trials: pd.DataFrame) ->
         printed_error=None if place is None else float(printed.TABLE_1_ERRORS[cell][place]),
         error=statistics.fmean(errors) if errors else None,
         deviation=statistics.stdev(errors) if len(errors) > 1 else None,
-        done=len(errors),
+        done=len(errors) - diverged,
         diverged=diverged,
-        missing=len(trials) - len(errors) - diverged,
+        missing=len(trials) - len(errors),
         printed_parameters=None
         if place is None
         else float(printed.TABLE_1_PARAMETERS[cell][place]),
         parameters=None if place is None else _counted(cell, named_dataset),
+        live_parameters=None if place is None else _counted(cell, named_dataset, live=True),
     )
 
 
-def _counted(cell: str, dataset: str) -> float:
-    return round(paper_parameters(named(cell), dataset, auxiliary=True) / 1e6, 2)
+def _counted(cell: str, dataset: str, *, live: bool = False) -> float:
+    count = paper_parameters(named(cell), dataset, auxiliary=True, live=live)
+    return round(count / 1e6, 2)
 
 
 def _texts(entries: Sequence[Entry | None]) -> list[str]:
@@ -208,12 +215,20 @@ def _remarks(entries: Sequence[Entry]) -> list[str]:
     replaced = [e for e in entries if e.dataset != e.named_dataset]
     if replaced:
         names = name_datasets((e.named_dataset, e.dataset) for e in replaced)
-        said.append(f"Trained on {names}: compare signs and orders, not values.")
+        said.append(f"Trained on {names}: not a test of the paper's claim.")
+    diverged, done = (sum(getattr(e, name) for e in entries) for name in ("diverged", "done"))
+    if diverged + done:
+        said.append(diverged_note(diverged, diverged + done, AS_FULL_ERROR))
     if missing := sum(entry.missing for entry in entries):
         said.append(f"{missing} trials have no result.")
-    if any(entry.cell in ADAPTED for entry in entries):
+    dead: dict[str, str] = {}
+    for entry in entries:
+        if entry.live_parameters != entry.parameters:
+            live, every = fixed(entry.live_parameters), fixed(entry.parameters)
+            dead.setdefault(entry.cell, f"{entry.cell} {live} of {every} on {entry.named_dataset}")
+    if dead:
         said.append(
-            "Adapted cells kept their lists of concatenated nodes, so some of their nodes are"
-            " dead: `nas-sweep cells` tells the live parameters."
+            "Adapted cells kept their lists of concatenated nodes, so that some of their nodes are"
+            f" dead. Parameters that are not, in 10⁶: {', '.join(dead.values())}."
         )
     return said

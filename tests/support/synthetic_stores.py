@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from workers.cells.variants import connection_variants
 
 BASES = ("DARTS", "ENAS", "AmoebaNet", "NASNet")
 EPOCHS = 30
+PAPER_SIZE = NetworkSpec()
 NOW = datetime(2020, 4, 26, tzinfo=UTC)
 _ZEROS: dict[str, Any] = {"string": "", "int32": 0, "int64": 0, "double": 0.0, "bool": False}
 
@@ -50,6 +51,8 @@ def synthetic_trials(
     rates: Iterable[float] = (0.025,),
     seeds: Iterable[int] = (0,),
     epochs: int = EPOCHS,
+    network: NetworkSpec = PAPER_SIZE,
+    recipe: Mapping[str, Any] | None = None,
 ) -> list[Trial]:
     """Trials of bases and their variants."""
     found = []
@@ -68,9 +71,8 @@ def synthetic_trials(
             for dataset in datasets:
                 for rate in rates:
                     for seed in seeds:
-                        spec = TrialSpec(
-                            genotype, dataset, 1, NetworkSpec(), Recipe(epochs=epochs), rate, seed
-                        )
+                        how = Recipe(**{"epochs": epochs, **(recipe or {})})
+                        spec = TrialSpec(genotype, dataset, 1, network, how, rate, seed)
                         found.append(Trial(base, name, index, spec, float(width)))
     return found
 
@@ -90,10 +92,13 @@ def synthetic_store(
     diverged: Callable[[Trial], bool] = lambda trial: False,
     experiment: str = "made-up",
     packed: bool = True,
+    profile: str | None = None,
+    in_place_of: Mapping[str, str] | None = None,
 ) -> LocalStore:
     """Writes trials whose test accuracy by epoch is as given; a diverged one ends early.
 
-    They share one file of a table if `packed`, which is quicker, else each has its own.
+    They share one file of a table if `packed`, which is quicker, else each has its own. A profile
+    puts datasets `in_place_of` those that the experiment names.
     """
     store = open_store(folder)
     members, ended, epochs = [], [], []
@@ -116,8 +121,9 @@ def synthetic_store(
         members.append(
             common
             | trial.spec.genotype.shape
-            | {"experiment": experiment, "profile": None, "base": trial.base}
-            | {"variant": trial.variant, "index": trial.index, "named_dataset": common["dataset"]}
+            | {"experiment": experiment, "profile": profile, "base": trial.base}
+            | {"variant": trial.variant, "index": trial.index}
+            | {"named_dataset": (in_place_of or {}).get(common["dataset"], common["dataset"])}
         )
     for schema, rows, key in (
         (tables.TRIALS, ended, layout.trial),

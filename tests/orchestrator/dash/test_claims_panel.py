@@ -20,13 +20,13 @@ def test_every_finding_is_a_row(trained):
     found = findings(Results(trained.store), ["small"])
     shown = rows(claims_table(trained.store, "small"))
     assert [row[0] for row in shown] == [one.claim for one in found]
-    assert [row[3] for row in shown] == [one.verdict for one in found]
+    assert [row[4] for row in shown] == [one.verdict for one in found]
     assert all(isinstance(text, str) for row in shown for text in row)
 
 
 def test_a_store_without_results_has_no_data_and_no_error(tmp_path: Path):
     shown = rows(claims_table(open_store(tmp_path / "empty"), None))
-    assert "no data" in {row[3] for row in shown}
+    assert "no data" in {row[4] for row in shown}
 
 
 def test_damage_is_told(trained):

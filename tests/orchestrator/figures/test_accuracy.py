@@ -57,7 +57,7 @@ def test_seeds_are_averaged(join, make_member):
     assert [(run.seed, round(run.accuracy, 9)) for run in point.done] == [(0, 96), (1, 97), (2, 98)]
 
 
-def test_missing_and_diverged_trials_are_told_apart_and_in_no_mean(join, make_member):
+def test_missing_trials_are_in_no_mean_and_diverged_ones_count_as_accuracy_0(join, make_member):
     members = [make_member("DARTS", 1, seed=seed) for seed in range(5)]
     ids = [m["trial_id"] for m in members]
     results = {
@@ -67,9 +67,12 @@ def test_missing_and_diverged_trials_are_told_apart_and_in_no_mean(join, make_me
         ids[3]: ("done", math.nan),
     }
     (point,) = accuracy_by_index_data(join(members, results)).points
-    assert point.mean == pytest.approx(90)
+    assert point.mean == pytest.approx(30)
+    assert point.deviation == pytest.approx(51.96, abs=0.01)
     assert [run.trial_id for run in point.diverged] == ids[1:3]
-    assert math.isnan(point.diverged[1].accuracy)
+    assert [run.accuracy for run in point.diverged] == [0, 0]
+    assert point.diverged[0].last == pytest.approx(10)
+    assert math.isnan(point.diverged[1].last)
     assert point.missing == tuple(ids[3:])
 
 
@@ -107,12 +110,22 @@ def test_one_bad_trial_does_not_set_the_range(join, make_member):
     assert not panel.has_above
 
 
-def test_a_diverged_trial_among_its_like_is_in_range(join, make_member):
+def test_a_diverged_trial_is_below_the_others_whatever_it_reached(join, make_member):
     members = [make_member("DARTS", index) for index in range(3)]
     results = {m["trial_id"]: ("done", 0.1 * (1 + m["index"])) for m in members}
     results[members[2]["trial_id"]] = ("diverged", 0.15)
     (panel,) = accuracy_by_index_data(join(members, results)).panels
-    assert not panel.has_below
+    assert panel.has_below
+
+
+def test_a_base_that_diverged_does_not_stretch_the_range(join, make_member):
+    members = [make_member("DARTS", index, seed=seed) for index in range(3) for seed in range(2)]
+    results = {m["trial_id"]: ("done", 0.95 + 0.01 * m["index"]) for m in members}
+    results[members[0]["trial_id"]] = ("diverged", 0.1)
+    (panel,) = accuracy_by_index_data(join(members, results)).panels
+    assert panel.series[0].base_accuracy == pytest.approx(47.5)
+    assert panel.low > 90
+    assert panel.has_below
 
 
 def test_nothing_trained_yet_still_makes_panels(join, make_member):

@@ -81,12 +81,12 @@ def test_a_diverged_trial_has_its_own_mark(full):
     (trace,) = shown(figure, "diverged")
     (y,), (hover,) = trace["y"], trace["hovertext"]
     assert list(trace["x"]) == [5]
-    assert "diverged at accuracy 10.00 %, seed 0" in hover
+    assert "diverged, counted as accuracy 0 (accuracy 10.00 % after its last epoch)" in hover
     low, high = figure.to_dict()["layout"]["yaxis3"]["range"]
     assert 90 < low < y < high
-    assert list(trace["text"]) == ["10<br>↓"]
+    assert list(trace["text"]) == ["0<br>↓"]
     assert 5 not in shown(figure, "variant")[2]["x"]
-    assert "Diverged: 1 of 56 trials." in " ".join(words(figure))
+    assert "Diverged: 1 of 55 trials, counted as accuracy 0." in " ".join(words(figure))
 
 
 def test_a_trial_beyond_the_range_is_an_arrow_in_a_strip_with_its_value(full):
@@ -173,6 +173,30 @@ def test_a_base_that_has_no_result_has_no_line_and_is_said_so(join, make_member)
     )
     assert not shapes(figure, "line")
     assert "No dashed line where the base has no result: DARTS." in " ".join(words(figure))
+
+
+def test_a_mean_that_diverged_seeds_bring_below_the_range_stands_in_the_strip(join, make_member):
+    members = [make_member("DARTS", i, seed=seed) for i in range(4) for seed in range(3)]
+    results = {m["trial_id"]: ("done", 0.95) for m in members}
+    for index in (0, 2):
+        results[f"cifar10-DARTS-{index}-0.025-1"] = ("diverged", 0.1)
+    figure = draw("accuracy_by_index", lambda _: join(members, results), TITLE)
+    (below,) = shown(figure, "below range")
+    assert list(below["x"]) == [0, 2]
+    assert list(below["text"]) == ["63", "63"]
+    assert "3 seeds: 95.00, 95.00, 0.00" in below["hovertext"][0]
+    (crosses,) = shown(figure, "diverged")
+    assert list(crosses["x"]) == [0.3, 2.3]
+    assert not shapes(figure, "line")
+    said = " ".join(words(figure))
+    assert "Diverged: 2 of 12 trials, counted as accuracy 0." in said
+    assert "No dashed line where the base is below the panel's range: DARTS." in said
+
+
+def test_that_no_trial_diverged_is_said(join, make_member):
+    row = make_member("DARTS", 0)
+    figure = draw("accuracy_by_index", lambda _: join([row], {row["trial_id"]: ("done", 0.9)}), "")
+    assert "No trial diverged." in " ".join(words(figure))
 
 
 def test_markup_in_names_is_shown_and_not_obeyed(join, make_member):

@@ -104,7 +104,7 @@ def test_seeds_become_a_mean_and_a_band_without_the_diverged(sweep, make_member)
     assert mean.mean[9] == pytest.approx(1.5)
     assert (mean.low[9], mean.high[9]) == (pytest.approx(1), pytest.approx(2))
     said = " ".join(words(plot(tables)))
-    assert "Diverged (red cross): 1 of 3 trials." in said
+    assert "Diverged (red cross, in no mean curve): 1 of 3 trials." in said
     assert "mean over up to 3 seeds" in said
 
 

@@ -69,17 +69,19 @@ def test_seeds_are_averaged_and_what_diverged_or_is_missing_is_told():
         ]
     )
     (entry,) = errors_data(several)
-    assert entry.error == pytest.approx(15)
-    assert entry.deviation == pytest.approx(7.0711, abs=1e-4)
+    assert entry.error == pytest.approx((10 + 20 + 100) / 3)
+    assert entry.deviation == pytest.approx(49.33, abs=0.01)
     assert (entry.done, entry.diverged, entry.missing) == (2, 1, 1)
     sheet = errors_sheet([entry])
-    assert sheet.rows[0][2] == "15.00 ± 7.07 (1 diverged)"
+    assert sheet.rows[0][2] == "43.33 ± 49.33 (1 diverged)"
     assert "1 trials have no result." in sheet.remarks
+    assert "Diverged: 1 of 3 trials, counted as an error of 100 %." in sheet.remarks
 
 
 def test_stand_ins_are_named_as_such():
     sheet = errors_sheet(errors_data(trials(dataset="digits_32")))
-    assert any("digits_32 in place of cifar10" in remark for remark in sheet.remarks)
+    [said] = [remark for remark in sheet.remarks if "digits_32 in place of cifar10" in remark]
+    assert "not a test of the paper's claim" in said
 
 
 def test_a_cell_of_ones_own_has_no_printed_value():
