@@ -12,6 +12,7 @@ from orchestrator import access, environment, packing, plan_view, preflight
 from orchestrator.cancel import forget
 from orchestrator.device import check_precision, choose_device, local_gpus
 from orchestrator.experiment import Experiment
+from orchestrator.isolation import log_error
 from orchestrator.plan import Plan, finished_surfaces, make_plan
 from orchestrator.record import record
 from orchestrator.speeds import measured
@@ -45,8 +46,9 @@ def launch(
         settings: The rest of `launch.Options`.
 
     Returns:
-        The exit code: 0 all ended, 1 some trials or surfaces failed or were cancelled, 3 the store
-        became unfit, or was full when it was interrupted, 130 interrupted.
+        The exit code: 0 all ended, 1 some trials or surfaces failed or were cancelled, or a figure,
+        table or claim ended in an unexpected error, 3 the store became unfit, or was full when it
+        was interrupted, 130 interrupted.
 
     Raises:
         MachineError: There is no GPU, and nothing says that a CPU will do; or the clock is wrong.
@@ -125,8 +127,7 @@ def _work(
         record(experiment, store)
     if not work:
         _say_nothing_left(plan, console)
-        _show(experiments, store, console, figures=True)
-        return 0
+        return 0 if _show(experiments, store, console, figures=True) else 1
     names = [spec.trial_id for spec in work] + [one.surface_id for one in plan.unmeasured]
     forget(store, names)
     environment.prepare()
@@ -137,8 +138,8 @@ def _work(
     if report.unfit:
         console.print(f"stopped: {report.unfit}", style="red", markup=False)
         return 3
-    _show(experiments, store, console, figures=not report.interrupted)
-    return _sum_up(plan, store, report, console)
+    shown = _show(experiments, store, console, figures=not report.interrupted)
+    return _sum_up(plan, store, report, console) or (0 if shown else 1)
 
 
 def _check_address(address: str | None, *, ship_code: bool) -> None:
@@ -194,19 +195,31 @@ def _sum_up(plan: Plan, store: Store, report: Report, console: Console) -> int:
 
 def _show(
     experiments: Sequence[Experiment], store: Store, console: Console, *, figures: bool
-) -> None:
+) -> bool:
+    """Print the results and write the report; return False if an unexpected error came of it."""
     from orchestrator.report.write import write_report
     from orchestrator.summary import print_results, publish
     from results_schema.results import Results
 
     results, names = Results(store), [experiment.name for experiment in experiments]
+    failures: list[str] = []
     for name in names:
-        print_results(results.trials(name), console)
-    if figures:
         try:
-            place = write_report(store, names, publish(results, names, console))
+            print_results(results.trials(name), console)
+        except NasSweepError:
+            raise
+        except Exception as error:
+            failures.append(f"results of {name}: {log_error(store, f'results-{name}', error)}")
+    if figures:
+        # Without a report the launch still says what was trained.
+        try:
+            written = write_report(store, names, publish(results, names, console))
+            failures += written.failures
+            console.print(f"report: {written.place}", markup=False, highlight=False)
         except NasSweepError as error:
-            # What was trained is told all the same.
             console.print(f"no report: {error}", style="red", markup=False, highlight=False)
-            return
-        console.print(f"report: {place}", markup=False, highlight=False)
+        except Exception as error:
+            failures.append(f"report: {log_error(store, 'report', error)}")
+    for failure in failures:
+        console.print(f"failed: {failure}", style="red", markup=False, highlight=False)
+    return not failures

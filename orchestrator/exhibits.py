@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from orchestrator import tables
 from orchestrator.declared import Declared
-from orchestrator.figures import draw
+from orchestrator.figures import Choice, draw
+from orchestrator.isolation import log_error
 from orchestrator.tables import Table
 from results_schema.errors import NasSweepError
 from results_schema.results import Results
@@ -33,6 +34,7 @@ class Exhibit:
         figure: Of plotly; None if this is a table, or nothing could be drawn.
         table: None if this is a figure, or nothing could be made.
         problem: Why nothing, or not everything, could be made; else empty.
+        failed: Whether that is an unexpected error.
     """
 
     experiment: str
@@ -42,6 +44,7 @@ class Exhibit:
     figure: Any = None
     table: Table | None = None
     problem: str = ""
+    failed: bool = False
 
 
 def make_exhibits(
@@ -50,7 +53,7 @@ def make_exhibits(
     browser: Browser,
     formats: Sequence[str] = FORMATS,
 ) -> Iterator[Exhibit]:
-    """The figures, then the tables, in the experiment's order; what can't be made says why.
+    """Yield the figures, then the tables, in the experiment's order; what can't be made says why.
 
     Args:
         results: The store.
@@ -61,25 +64,34 @@ def make_exhibits(
     from orchestrator.figures.export import write_figure
 
     table = cache(partial(_table, results, declared.name))
-    for name, choice in declared.figures.items():
-        common = declared.name, name, choice.options.title or declared.title
-        try:
-            figure = draw(choice, table, declared.title)
-        except NasSweepError as error:
-            yield Exhibit(*common, problem=str(error))
-            continue
+
+    def draw_figure(exhibit: Exhibit, choice: Choice) -> Exhibit:
+        figure = draw(choice, table, declared.title)
         files: dict[str, bytes] = {}
         notes = write_figure(figure, files.__setitem__, formats, browser)
-        yield Exhibit(*common, files, figure=figure, problem="; ".join(notes))
-    for name, kind in declared.tables.items():
-        common = declared.name, name, declared.title
-        try:
-            made = tables.make(kind, table)
-        except NasSweepError as error:
-            yield Exhibit(*common, problem=str(error))
-            continue
+        return replace(exhibit, files=files, figure=figure, problem="; ".join(notes))
+
+    def make_table(exhibit: Exhibit, kind: str) -> Exhibit:
+        made = tables.make(kind, table)
         texts = {suffix: made.text(suffix).encode() for suffix in tables.FORMATS}
-        yield Exhibit(*common, texts, table=made)
+        return replace(exhibit, files=texts, table=made)
+
+    for name, choice in declared.figures.items():
+        plain = Exhibit(declared.name, name, choice.options.title or declared.title)
+        yield _isolated(results, f"figure-{name}", plain, partial(draw_figure, plain, choice))
+    for name, kind in declared.tables.items():
+        plain = Exhibit(declared.name, name, declared.title)
+        yield _isolated(results, f"table-{name}", plain, partial(make_table, plain, kind))
+
+
+def _isolated(results: Results, log: str, plain: Exhibit, make: Callable[[], Exhibit]) -> Exhibit:
+    """Return what is made, or in its place why it can't be."""
+    try:
+        return make()
+    except NasSweepError as error:
+        return replace(plain, problem=str(error))
+    except Exception as error:
+        return replace(plain, problem=log_error(results.store, log, error), failed=True)
 
 
 def _table(results: Results, experiment: str, name: str) -> Any:

@@ -123,7 +123,7 @@ def claims(
     if listed:
         show_list(form)
     else:
-        show_claims(experiments, store, claim, form)
+        sys.exit(show_claims(experiments, store, claim, form))
 
 
 @click.command()
@@ -146,7 +146,7 @@ def report(
     """Write a page of what was run: figures, tables, claims, failures, provenance."""
     from orchestrator.report.write import report
 
-    report(experiments, store, to=to, single=single, pictures=pictures)
+    sys.exit(report(experiments, store, to=to, single=single, pictures=pictures))
 
 
 @click.command()

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from orchestrator.declared import read_declared
+from orchestrator.evidence import AS_ZERO, counted_accuracies, diverged_note
 from orchestrator.exhibits import Exhibit, make_exhibits
 from results_schema import layout
 from results_schema.results import Results
@@ -18,6 +19,8 @@ from results_schema.results import Results
 def print_results(trials: pd.DataFrame, console: Console) -> None:
     """Prints final test accuracies in %, a row per index and a column per base, mean over seeds.
 
+    Diverged trials count in the means as `orchestrator.evidence` says.
+
     Args:
         trials: Members with their results, as `Results.trials(experiment)` returns them.
         console: Where to print.
@@ -25,8 +28,9 @@ def print_results(trials: pd.DataFrame, console: Console) -> None:
     for key, group in trials.groupby(["dataset", "learning_rate"], sort=False):
         dataset, rate = cast("tuple[str, float]", key)
         cells = group.groupby(["index", "base"], sort=False)
-        means = cells.apply(_mean_of_done).unstack()
+        means = cells.apply(lambda some: counted_accuracies(some).mean()).unstack()
         diverged = cells["status"].apply(lambda s: (s == "diverged").sum()).unstack()
+        ended = int(counted_accuracies(group).notna().sum())
         table = Table(
             "index",
             *(str(base) for base in means.columns),
@@ -37,6 +41,9 @@ def print_results(trials: pd.DataFrame, console: Console) -> None:
             shown = [_cell(*pair) for pair in zip(row, diverged.loc[index], strict=True)]
             table.add_row("base" if index == 0 else f"C{index}", *shown)
         console.print(table)
+        if ended:
+            note = diverged_note(int(diverged.sum().sum()), ended, AS_ZERO)
+            console.print(note, markup=False, highlight=False)
 
 
 def publish(results: Results, experiments: Sequence[str], console: Console) -> list[Exhibit]:
@@ -56,19 +63,19 @@ def publish(results: Results, experiments: Sequence[str], console: Console) -> l
                 places = ", ".join(str(results.store.locate(key)) for key in keys)
                 if places:
                     console.print(f"{exhibit.name}: {places}", highlight=False, markup=False)
-    for problem in dict.fromkeys(_problem(exhibit) for exhibit in made if exhibit.problem):
+    for problem in dict.fromkeys(_problem(exhibit) for exhibit in made if _expected(exhibit)):
         console.print(problem, style="yellow", highlight=False, markup=False)
     return made
+
+
+def _expected(exhibit: Exhibit) -> bool:
+    """Return whether there is a problem to name; unexpected errors are named with the report."""
+    return bool(exhibit.problem) and not exhibit.failed
 
 
 def _problem(exhibit: Exhibit) -> str:
     # That pictures are left out is told once, not of each figure.
     return exhibit.problem if exhibit.files else f"{exhibit.name}: {exhibit.problem}"
-
-
-def _mean_of_done(trials: pd.DataFrame) -> float:
-    """As in the figure, a diverged trial is no part of the mean."""
-    return trials.loc[trials["status"] == "done", "test_accuracy"].mean()
 
 
 def _cell(accuracy: float, diverged: float) -> str:

@@ -21,6 +21,7 @@ LOGS = "logs/"
 FIGURES = "figures/"
 TABLES = "tables/"
 REPORTS = "reports/"
+ERRORS = "errors/"
 REQUESTS = "requests/"
 CHECKPOINTS = "checkpoints/"
 
@@ -164,6 +165,11 @@ def table(name: str, suffix: str) -> str:
 def report(name: str, file: str) -> str:
     """A file of a report's folder."""
     return f"{REPORTS}{name}/{file}"
+
+
+def error_log(name: str) -> str:
+    """Return the key of the traceback of a figure, table or claim that could not be made."""
+    return f"{ERRORS}{name}.log"
 
 
 def names(keys: list[str]) -> set[str]:

@@ -23,7 +23,8 @@ from orchestrator.claims import (
 from orchestrator.claims.claim import Claim
 from orchestrator.claims.finding import Finding, settle
 from orchestrator.claims.population import Population
-from results_schema.errors import ConfigError
+from orchestrator.isolation import log_error
+from results_schema.errors import ConfigError, NasSweepError
 from results_schema.results import Results
 
 CLAIMS: tuple[Claim, ...] = (
@@ -51,14 +52,41 @@ def findings(results: Results, experiments: Sequence[str] | None = None) -> list
         experiments: Names of experiments in it; None for all.
 
     Returns:
-        One finding or more for each claim, in the order of `CLAIMS`; the same each time.
+        One finding or more for each claim, in the order of `CLAIMS`; the same each time. A claim
+        whose test ends in an unexpected error has one that says so, and the others are tested.
 
     Raises:
         ConfigError: The store lacks an experiment.
         CorruptData: A table is damaged.
     """
     population = Population(results, experiments)
-    return settle([one for claim in CLAIMS for one in claim.findings(population)])
+    unread = _unread(population)
+    return settle([one for claim in CLAIMS for one in _test(claim, population, unread)])
+
+
+def _unread(population: Population) -> str:
+    """Return why the trials can't be had because of an unexpected error; empty if they can.
+
+    Asked once, so that not every claim reads the store again to fail in the same way.
+    """
+    try:
+        _ = population.trials
+    except NasSweepError:
+        raise
+    except Exception as error:
+        return log_error(population.results.store, "claims", error)
+    return ""
+
+
+def _test(claim: Claim, population: Population, unread: str) -> list[Finding]:
+    if claim.datasets and unread:
+        return [claim.failed(unread)]
+    try:
+        return claim.findings(population)
+    except NasSweepError:
+        raise
+    except Exception as error:
+        return [claim.failed(log_error(population.results.store, f"claim-{claim.id}", error))]
 
 
 def find_claim(name: str) -> Claim:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from rich.console import Console
 
 from orchestrator import lookup
-from orchestrator.claims import findings
+from orchestrator.claims import Finding, findings
+from orchestrator.claims.finding import FAILED
 from orchestrator.declared import read_declared
 from orchestrator.exhibits import Exhibit, make_exhibits
 from orchestrator.report import contents, page
@@ -31,7 +33,7 @@ def report(
     to: str | None,
     single: bool,
     pictures: Sequence[str],
-) -> None:
+) -> int:
     """Draws experiments anew from a store and writes their report.
 
     Args:
@@ -40,6 +42,9 @@ def report(
         to: A folder, or with `single` a file; None for a place in the store.
         single: Whether to write one file that holds everything.
         pictures: Of each figure: png, svg, pdf.
+
+    Returns:
+        The exit code: 1 if a figure, table or claim ended in an unexpected error.
 
     Raises:
         ConfigError: An experiment is not in the store, the store has none, the place is taken by
@@ -64,8 +69,24 @@ def report(
     with Browser() as browser:
         for name in found:
             exhibits += make_exhibits(results, read_declared(store, name), browser, pictures)
-    place = write_report(store, found, exhibits, to=to, single=single)
-    Console(soft_wrap=True).print(f"report: {place}", markup=False, highlight=False)
+    written = write_report(store, found, exhibits, to=to, single=single)
+    console = Console(soft_wrap=True)
+    for failure in written.failures:
+        console.print(f"failed: {failure}", style="red", markup=False, highlight=False)
+    console.print(f"report: {written.place}", markup=False, highlight=False)
+    return 1 if written.failures else 0
+
+
+class Written(NamedTuple):
+    """A report.
+
+    Attributes:
+        place: Of its page.
+        failures: The figures, tables and claims in it that ended in an unexpected error.
+    """
+
+    place: str
+    failures: list[str]
 
 
 def write_report(
@@ -75,8 +96,8 @@ def write_report(
     *,
     to: str | None = None,
     single: bool = False,
-) -> str:
-    """Writes the report of some experiments; returns where its page lies.
+) -> Written:
+    """Write the report of some experiments.
 
     Args:
         store: Their store.
@@ -87,14 +108,17 @@ def write_report(
     """
     inside = store.locate(layout.report(report_name(names), INDEX))
     target = Path(inside) if to is None else Path(to) if single else Path(to) / INDEX
-    gathered = _gather(store, names, exhibits, target.parent)
+    found = findings(Results(store), names)
+    failures = [f"{one.name}: {one.problem}" for one in exhibits if one.failed]
+    failures += [f"{one.claim}: {one.reading}" for one in found if one.verdict == FAILED]
+    gathered = _gather(store, names, exhibits, found, target.parent)
     files = {target.name: page.to_one_file(gathered)} if single else page.to_files(gathered)
     if to is None:
         for name, data in files.items():
             store.put(layout.report(report_name(names), name), data)
-        return inside
+        return Written(inside, failures)
     _write(target.parent, files)
-    return str(target)
+    return Written(str(target), failures)
 
 
 def report_name(names: Sequence[str]) -> str:
@@ -107,7 +131,11 @@ def report_name(names: Sequence[str]) -> str:
 
 
 def _gather(
-    store: Store, names: Sequence[str], exhibits: Sequence[Exhibit], folder: Path
+    store: Store,
+    names: Sequence[str],
+    exhibits: Sequence[Exhibit],
+    found: Sequence[Finding],
+    folder: Path,
 ) -> page.Contents:
     declared = [read_declared(store, name) for name in names]
     results, status = Results(store), Observer(store).look(list(names))
@@ -117,7 +145,7 @@ def _gather(
         exhibits=exhibits,
         failures=contents.failures(status, folder),
         environments=contents.environments(results, names),
-        claims=told(findings(results, names)),
+        claims=told(found),
         store=store.location,
     )
 
