@@ -1,14 +1,22 @@
 """How the trials of a store stand, from the store alone: no driver need be alive or near.
 
 It reads and never fences: an expired lease is told of and left to the next taker. Ended trials are
-counted by name; of those only the column with the status is read, of running ones the last row.
+counted by name; of those only the column with the status is read, and only once by a user, whose
+cache folder keeps it. Of running ones the last row is read.
 """
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import io
+import json
+import os
 import time
+import uuid
+from collections.abc import Set
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -17,13 +25,14 @@ import pyarrow.parquet as pq
 from orchestrator import lookup
 from orchestrator.surface_status import SurfaceStatus, look_at_surfaces, surfaces_as_json
 from results_schema import foreign_json, layout
-from results_schema.errors import MissingKey, NasSweepError
+from results_schema.errors import NasSweepError
 from results_schema.failure import recorded
 from results_schema.holder import Holder
 from results_schema.lease import EXPIRY
 from results_schema.store import Store
 
 STATES = ("done", "diverged", "damaged", "running", "failed", "cancelled", "owed")
+ENDED = ("done", "diverged")
 UNNAMED = ""
 """Stands for the experiment of trials that none names, such as those of `workers.train`."""
 
@@ -79,6 +88,77 @@ class Status:
         return list(dict.fromkeys(t for items in every for t, s in items if s == state))
 
 
+class Endings:
+    """How trials of a store have ended, kept between commands in the user's cache folder.
+
+    A file is read again when its size or time has changed, or if it was damaged.
+
+    Args:
+        store: The store.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._known: dict[str, tuple[str, str]] | None = None
+
+    def of(self, wanted: Set[str]) -> dict[str, str]:
+        """Return the status of each wanted trial that has ended: done, diverged or damaged.
+
+        Raises:
+            StoreError: The store can't be read.
+        """
+        if self._known is None:
+            self._known = self._load()
+        marks = {
+            name: stat.mark
+            for key, stat in self._store.stats(layout.TRIALS).items()
+            for name in layout.names([key])
+        }
+        found = {
+            name: status
+            for name, (mark, status) in self._known.items()
+            if name in wanted and marks.get(name) == mark
+        }
+        unread = {layout.trial(name): name for name in (marks.keys() & wanted) - found.keys()}
+        for key, data in self._store.several(sorted(unread)):
+            try:
+                found[unread[key]] = _status(data)
+            except (pa.ArrowException, OSError, ValueError, IndexError, KeyError):
+                found[unread[key]] = "damaged"
+        read = {
+            name: (marks[name], found[name]) for name in unread.values() if found.get(name) in ENDED
+        }
+        if read:
+            self._known |= read
+            self._save({n: one for n, one in self._known.items() if marks.get(n) == one[0]})
+        return found
+
+    @property
+    def _path(self) -> Path:
+        cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+        name = hashlib.sha256(self._store.location.encode()).hexdigest()[:16]
+        return Path(cache).expanduser() / "nas-sweep" / "status" / f"{name}.json"
+
+    def _load(self) -> dict[str, tuple[str, str]]:
+        """Nothing if it can't be read: it saves time and is not needed."""
+        try:
+            kept = foreign_json.read(self._path.read_bytes())
+            return {
+                str(name): (str(mark), status)
+                for name, (mark, status) in kept.items()
+                if status in ENDED
+            }
+        except (OSError, RuntimeError, ValueError, TypeError, AttributeError):
+            return {}
+
+    def _save(self, known: dict[str, tuple[str, str]]) -> None:
+        with contextlib.suppress(OSError, RuntimeError):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            fresh = self._path.with_name(f"{self._path.name}.{uuid.uuid4().hex}")
+            fresh.write_text(json.dumps(known))
+            fresh.replace(self._path)
+
+
 @dataclass
 class Observer:
     """Looks at a store, again and again; remembers how trials ended.
@@ -88,7 +168,9 @@ class Observer:
     """
 
     store: Store
-    _ended: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._endings = Endings(self.store)
 
     def look(self, names: list[str]) -> Status:
         """How the trials of some experiments stand; with none named, all trials of the store.
@@ -110,13 +192,13 @@ class Observer:
         held = {item: by for item, by in store.leases.held().items() if item in wanted}
         failures = layout.names(store.list(layout.FAILURES)) & wanted
         cancelled = lookup.cancelled(store)
-        ended = layout.names(store.list(layout.TRIALS)) & wanted
+        ended = self._endings.of(wanted)
         running = [self._running(t, by) for t, by in held.items() if t not in ended]
         alive = {one.trial_id for one in running if not one.lost}
 
         def state(trial_id: str) -> str:
             if trial_id in ended:
-                return self._ending(trial_id)
+                return ended[trial_id]
             if trial_id in alive:
                 return "running"
             if trial_id in failures:
@@ -130,16 +212,6 @@ class Observer:
             [self._failure(t) for t in sorted(wanted) if states[t] == "failed"],
             look_at_surfaces(store, [name for name in groups if name != UNNAMED]),
         )
-
-    def _ending(self, trial_id: str) -> str:
-        if self._ended.get(trial_id, "damaged") == "damaged":
-            try:
-                self._ended[trial_id] = _status(self.store.get(layout.trial(trial_id)))
-            except MissingKey:
-                return "owed"
-            except (pa.ArrowException, OSError, ValueError, IndexError, KeyError):
-                self._ended[trial_id] = "damaged"
-        return self._ended[trial_id]
 
     def _running(self, trial_id: str, holder: Holder) -> Running:
         epoch, row_age = 0, None

@@ -9,6 +9,7 @@ from small_stores import contents, empty_store, renamed_members
 
 from orchestrator.status import Observer
 from results_schema import layout
+from results_schema.store import LocalStore
 
 
 def test_every_state_is_counted_and_nothing_is_touched(run, trained):
@@ -155,6 +156,43 @@ def test_ctrl_c_is_the_quiet_way_out_of_watching(run, trained, monkeypatch, comm
     assert code == 130
     assert output
     assert not errors
+
+
+class Counting(LocalStore):
+    """Counts the rows of trials that are read."""
+
+    read = 0
+
+    def get(self, key, **how):
+        self.read += key.startswith(layout.TRIALS)
+        return super().get(key, **how)
+
+
+def test_an_ending_is_read_once_by_all_commands_of_a_user(trained):
+    counts = []
+    for _ in range(3):
+        store = Counting(trained.store.root)
+        assert Observer(store).look([]).of("done") == trained.ids
+        counts.append(store.read)
+    assert counts == [3, 0, 0]
+    trained.diverge(trained.ids[1])
+    store = Counting(trained.store.root)
+    assert Observer(store).look([]).of("diverged") == [trained.ids[1]]
+    assert store.read == 1, "what has changed is read"
+
+
+@pytest.mark.parametrize("kept", [b"", b"[1]", b'{"a": 7}', b'{"a": ["b", "done\\u001b"]}', None])
+def test_without_a_usable_cache_folder_endings_are_read(trained, kept, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    Observer(trained.store).look([])
+    [file] = (tmp_path / "cache/nas-sweep/status").iterdir()
+    if kept is None:
+        monkeypatch.setenv("XDG_CACHE_HOME", str(trained.store.root / layout.trial(trained.ids[0])))
+    else:
+        file.write_bytes(kept)
+    store = Counting(trained.store.root)
+    assert Observer(store).look([]).of("done") == trained.ids
+    assert store.read == 3
 
 
 def test_an_ending_is_read_once_and_a_trial_put_back_is_owed_again(trained):
