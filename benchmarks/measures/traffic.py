@@ -20,7 +20,8 @@ from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from benchmarks.loops.setting import Setting, half
+from benchmarks.loops.setting import Setting
+from workers.training.precision import Arithmetic
 
 _UNFUSABLE = ("conv", "pool", "mm")
 """A kernel whose name contains one of these has to touch memory when all else is fused."""
@@ -64,14 +65,16 @@ def count_traffic(setting: Setting, precision: str = "fp32") -> Traffic:
     device = torch.device("cpu")
     about = setting.data(device).about
     network = setting.network().to(device).train()
+    arithmetic = Arithmetic(network, precision)
     counts = []
     for images in (1, 2):
         pixels = torch.zeros(images, about.channels, about.size, about.size)
         labels = torch.zeros(images, dtype=torch.int64)
         with _Counting() as counting:
-            with half(device, precision):
+            with arithmetic.passes():
                 loss = functional.cross_entropy(network(pixels), labels)
             loss.backward()
+            arithmetic.collect()
         network.zero_grad(set_to_none=True)
         counts.append(counting)
     one, two = (counting.bytes for counting in counts)

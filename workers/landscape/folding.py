@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from workers.landscape.directions import Direction, Directions
 from workers.landscape.layers import Layer, Norm, layers
 from workers.landscape.plane import Plane
-from workers.landscape.rectified import rectify_once
 from workers.network.network import Network
 from workers.network.operations import BatchNorm
 
@@ -51,7 +50,6 @@ class FoldedNetwork:
             self.network.auxiliary_head = None
         self.folded = layers(self.network, auxiliary=auxiliary)
         _drop_norms(self.network)
-        rectify_once(self.network)
         centre = [_folded(layer) for layer in self.layers]
         axes = (None, None) if directions is None else (directions.first, directions.second)
         first, second = ([_folded_direction(layer, a) for layer in self.layers] for a in axes)

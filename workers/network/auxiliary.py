@@ -19,10 +19,10 @@ class AuxiliaryHead(nn.Module):
             nn.AvgPool2d(5, stride=3),
             nn.Conv2d(channels, 128, 1, bias=False),
             BatchNorm(128),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Conv2d(128, 768, 2, bias=False),
             BatchNorm(768),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
         )
         self.classifier = nn.Linear(768, classes)
 

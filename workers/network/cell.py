@@ -9,13 +9,19 @@ from torch import Tensor, nn
 
 from results_schema.genotype import INPUTS
 from workers.cells.stack import Place, empty_nodes
-from workers.network.operations import FactorizedReduce, build_operation, relu_conv_bn
+from workers.network.operations import (
+    FactorizedReduce,
+    build_operation,
+    conv_bn,
+    reads_rectified,
+)
 
 
 class Cell(nn.Module):
-    """Maps the outputs of the two cells before it to its own.
+    """Maps the rectified outputs of the two cells before it to its own.
 
-    Dead operations have their parameters, as published, but are never run: they change nothing.
+    Each node is rectified once, however many operations read it so. Dead operations have their
+    parameters, as published, but are never run: they change nothing.
 
     Args:
         place: The graph and its place in the network.
@@ -32,9 +38,9 @@ class Cell(nn.Module):
         cell, self.channels = place.cell, place.channels
         self.concat, self.live, self.empty = cell.concat, cell.live_nodes, empty_nodes(cell)
         self.stride = 2 if place.reduction else 1
-        preprocess0 = FactorizedReduce if place.after_reduction else relu_conv_bn
+        preprocess0 = FactorizedReduce if place.after_reduction else conv_bn
         self.preprocess0 = preprocess0(place.before_last, self.channels)
-        self.preprocess1 = relu_conv_bn(place.last, self.channels)
+        self.preprocess1 = conv_bn(place.last, self.channels)
         self.operations = nn.ModuleList()
         self.ends: list[tuple[int, int]] = []
         for node, edges in enumerate(cell.nodes, start=INPUTS):
@@ -57,12 +63,13 @@ class Cell(nn.Module):
         """Maps [N, before_last, …] and [N, last, H, W] to [N, C · concatenated nodes, …].
 
         Args:
-            before_last: Output of the cell before the last; twice as high and wide after a
-                reduction cell.
-            last: Output of the last cell.
+            before_last: Output of the cell before the last, rectified; twice as high and wide after
+                a reduction cell.
+            last: Output of the last cell, rectified.
             masks: Of drop path, `droppable` of them.
         """
         nodes: dict[int, Tensor] = {}
+        rectified: dict[int, Tensor] = {}
         if 0 in self.live:
             nodes[0] = self.preprocess0(before_last)
         if 1 in self.live:
@@ -73,8 +80,17 @@ class Cell(nn.Module):
         for operation, (source, node) in zip(self.operations, self.ends, strict=True):
             if node not in self.live:
                 continue
-            result = operation(nodes[source])
-            if masks is not None and not isinstance(operation, nn.Identity):
+            if reads_rectified(operation):
+                if source not in rectified:
+                    rectified[source] = nodes[source].relu()
+                result = operation(rectified[source])
+            else:
+                result = operation(nodes[source])
+            own = not isinstance(operation, nn.Identity)
+            if masks is not None and own:
                 result = result * next(masks)
-            nodes[node] = nodes[node] + result if node in nodes else result
+            if node not in nodes:
+                nodes[node] = result
+            else:  # nobody else reads what an operation has just made
+                nodes[node] = result.add_(nodes[node]) if own else nodes[node] + result
         return torch.cat([nodes[node] for node in self.concat], dim=1)

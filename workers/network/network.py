@@ -99,7 +99,9 @@ class Network(nn.Module):
         return logits, self.auxiliary_head(tapped)
 
     def _run(self, x: Tensor, drop_path: DropPath | None) -> tuple[Tensor, Tensor]:
-        before_last = last = tapped = self.stem(x)
+        # Every operation that reads the stem's or a cell's output rectifies it; only the classifier
+        # reads the last cell's as it is.
+        before_last = last = tapped = self.stem(x).relu_()
         if last.shape[2] % 4 or last.shape[3] % 4:
             raise SpecError(
                 f"images of {x.shape[2]}×{x.shape[3]} cannot be halved twice after the stem",
@@ -108,9 +110,12 @@ class Network(nn.Module):
         masks = None
         if drop_path is not None:
             masks = iter(drop_path.masks(self.droppable, len(x), last.dtype))
+        final = len(self.cells) - 1
         for index, (cell, live) in enumerate(zip(self.cells, self.live_cells, strict=True)):
             # Nobody reads what stands in for the output of a dead cell.
             before_last, last = last, cell(before_last, last, masks) if live else last
+            if live and index < final:
+                last = last.relu_()
             if index == self.tapped:
                 tapped = last
         return self._classify(last), tapped

@@ -2,6 +2,10 @@
 
 Each operation maps [N, C, H, W] to [N, C, ⌈H/stride⌉, ⌈W/stride⌉]. Batch normalisation is affine
 and convolutions have no bias. `skip_connect` at stride 2 needs even C, H and W.
+
+Published operations with weights begin with a ReLU. Several of them read one map, so here the ReLU
+is applied to the map once, by the cell: `reads_rectified` says which operations take it so. A ReLU
+within an operation works in place, as nothing else reads what normalisation has just made.
 """
 
 from __future__ import annotations
@@ -35,20 +39,28 @@ class BatchNorm(nn.BatchNorm2d):
         )
 
 
+class Rectified(nn.Sequential):
+    """Steps on a rectified map.
+
+    The first place is empty: the published code has a ReLU there, and names parameters by place.
+    """
+
+    def __init__(self, *steps: nn.Module) -> None:
+        super().__init__(nn.Identity(), *steps)
+
+
 class FactorizedReduce(nn.Module):
-    """Halves a map by two strided 1×1 convolutions, the second shifted by one pixel each way."""
+    """Halves a rectified map by two strided 1×1 convolutions, the second shifted by one pixel."""
 
     def __init__(self, channels_in: int, channels_out: int) -> None:
         super().__init__()
         half = channels_out // 2
-        self.relu = nn.ReLU()
         self.every_second = _every(2)
         self.conv_1 = nn.Conv2d(channels_in, half, 1, bias=False)
         self.conv_2 = nn.Conv2d(channels_in, half, 1, bias=False)
         self.bn = BatchNorm(channels_out)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.relu(x)
         # Negative padding cuts as x[:, :, 1:, 1:] does, but its gradient stays channels last.
         shifted = F.pad(x, (-1, 0, -1, 0))
         halves = self.conv_1(self.every_second(x)), self.conv_2(self.every_second(shifted))
@@ -82,10 +94,9 @@ def _every(stride: int) -> nn.Module:
     return nn.AvgPool2d(1, stride) if stride > 1 else nn.Identity()
 
 
-def relu_conv_bn(channels_in: int, channels_out: int) -> nn.Sequential:
-    """ReLU, 1×1 convolution, batch normalisation."""
-    return nn.Sequential(
-        nn.ReLU(),
+def conv_bn(channels_in: int, channels_out: int) -> Rectified:
+    """1×1 convolution and batch normalisation of a rectified map."""
+    return Rectified(
         nn.Conv2d(channels_in, channels_out, 1, bias=False),
         BatchNorm(channels_out),
     )
@@ -94,7 +105,6 @@ def relu_conv_bn(channels_in: int, channels_out: int) -> nn.Sequential:
 def _separable(channels: int, kernel: int, stride: int, dilation: int = 1) -> list[nn.Module]:
     padding = dilation * (kernel // 2)
     return [
-        nn.ReLU(),
         nn.Conv2d(
             channels, channels, kernel, stride, padding, dilation, groups=channels, bias=False
         ),
@@ -104,13 +114,15 @@ def _separable(channels: int, kernel: int, stride: int, dilation: int = 1) -> li
 
 
 def _sep_conv(kernel: int) -> Callable[[int, int], nn.Module]:
-    return lambda channels, stride: nn.Sequential(
-        *_separable(channels, kernel, stride), *_separable(channels, kernel, 1)
+    return lambda channels, stride: Rectified(
+        *_separable(channels, kernel, stride),
+        nn.ReLU(inplace=True),
+        *_separable(channels, kernel, 1),
     )
 
 
 def _dil_conv(kernel: int) -> Callable[[int, int], nn.Module]:
-    return lambda channels, stride: nn.Sequential(*_separable(channels, kernel, stride, dilation=2))
+    return lambda channels, stride: Rectified(*_separable(channels, kernel, stride, dilation=2))
 
 
 def _skip_connect(channels: int, stride: int) -> nn.Module:
@@ -118,19 +130,16 @@ def _skip_connect(channels: int, stride: int) -> nn.Module:
 
 
 def _conv(kernel: int) -> Callable[[int, int], nn.Module]:
-    return lambda channels, stride: nn.Sequential(
-        nn.ReLU(),
+    return lambda channels, stride: Rectified(
         nn.Conv2d(channels, channels, kernel, stride, kernel // 2, bias=False),
         BatchNorm(channels),
     )
 
 
 def _conv_1x1(channels: int, stride: int) -> nn.Module:
-    return nn.Sequential(
-        nn.Sequential(nn.ReLU(), _every(stride)),
-        nn.Conv2d(channels, channels, 1, bias=False),
-        BatchNorm(channels),
-    )
+    operation = Rectified(nn.Conv2d(channels, channels, 1, bias=False), BatchNorm(channels))
+    operation[0] = _every(stride)
+    return operation
 
 
 def _factorized_conv(length: int, *, norm_between: bool) -> Callable[[int, int], nn.Module]:
@@ -138,8 +147,8 @@ def _factorized_conv(length: int, *, norm_between: bool) -> Callable[[int, int],
         half = length // 2
         row = nn.Conv2d(channels, channels, (1, length), (1, stride), (0, half), bias=False)
         column = nn.Conv2d(channels, channels, (length, 1), (stride, 1), (half, 0), bias=False)
-        between = [BatchNorm(channels), nn.ReLU()] if norm_between else []
-        return nn.Sequential(nn.ReLU(), row, *between, column, BatchNorm(channels))
+        between = [BatchNorm(channels), nn.ReLU(inplace=True)] if norm_between else []
+        return Rectified(row, *between, column, BatchNorm(channels))
 
     return build
 
@@ -171,6 +180,11 @@ _BUILDERS: dict[str, Callable[[int, int], nn.Module]] = {
 """The paper's nine; then `conv_3x1_1x3` as in D-X-Y/AutoDL-Projects and the others as in
 renqianluo/NAO_pytorch (NAO_V1), whose 2×2 pools add a row and a column of zeros at the end; `noise`
 as in automl/RobustDARTS."""
+
+
+def reads_rectified(operation: nn.Module) -> bool:
+    """Return whether an operation is to be given a map after its ReLU."""
+    return isinstance(operation, Rectified | FactorizedReduce)
 
 
 def build_operation(name: str, channels: int, stride: int) -> nn.Module:

@@ -90,8 +90,8 @@ def test_identities_survive():
     maps = []
     first = net.cells[0]
     assert isinstance(first, Cell)
-    first.preprocess0.register_forward_hook(lambda *call: maps.append(call[2]))
-    first.register_forward_hook(lambda *call: maps.append(call[2]))
+    first.preprocess0.register_forward_hook(lambda *call: maps.append(call[2].clone()))
+    first.register_forward_hook(lambda *call: maps.append(call[2].clone()))
     net(torch.randn(2, 1, 16, 16), drop)
     # DARTS's nodes 4 and 5 take input 0 by an identity and all else by droppable operations.
     preprocessed, output = maps
