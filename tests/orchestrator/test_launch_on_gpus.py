@@ -12,7 +12,7 @@ from sweeps import undisturbed, write_experiment
 from results_schema.results import Results
 from results_schema.store import open_store
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = pytest.mark.timeout(700)
 
 SUPPORT = Path(__file__).parents[1] / "support"
 LANDSCAPE = """
@@ -30,7 +30,7 @@ def launch(gpus: int, *arguments: object) -> str:
         env={**os.environ, "PYTHONPATH": f"{SUPPORT}{os.pathsep}{found}", "COLUMNS": "200"},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -48,7 +48,7 @@ def assert_like_alone(store: Path, experiment: Path, folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("gpus", "seeds"), [(1, 2), pytest.param(2, 6, marks=pytest.mark.long)], ids=["one", "two"]
+    ("gpus", "seeds"), [(1, 2), pytest.param(2, 4, marks=pytest.mark.long)], ids=["one", "two"]
 )
 def test_packs_and_surfaces_at_half_a_gpu(tmp_path: Path, gpus: int, seeds: int):
     experiment = write_experiment(tmp_path, epochs=2, seeds=", ".join(map(str, range(seeds))))
@@ -69,14 +69,14 @@ def test_packs_and_surfaces_at_half_a_gpu(tmp_path: Path, gpus: int, seeds: int)
 @pytest.mark.parametrize("share", ["0.5", "auto"])
 def test_processes_that_share_a_gpu(tmp_path: Path, share: str):
     """Each on its half, or as many in one process as is measured to be best."""
-    experiment = write_experiment(tmp_path, epochs=2, seeds="0, 1, 2, 3, 4, 5")
+    experiment = write_experiment(tmp_path, epochs=2, seeds="0, 1, 2, 3")
     store = tmp_path / "results"
     output = launch(1, experiment, "--store", store, "--gpus-per-trial", share)
     trials = Results(store).trials()
-    assert len(trials) == 6, output
+    assert len(trials) == 4, output
     if share == "auto":
         assert "images/s in all" in output
-        assert set(trials["pack_size"]) <= set(range(1, 7))
+        assert set(trials["pack_size"]) <= set(range(1, 5))
     else:
         assert set(trials["pack_size"]) == {1}
         starts, ends = trials["started_at"].sort_values(), trials["ended_at"].sort_values()
