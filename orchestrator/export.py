@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from orchestrator import lookup
 from orchestrator.arrays import to_npz
+from orchestrator.cells.sheet import no_formula
 from results_schema import tables
 from results_schema.errors import ConfigError, StoreError
 from results_schema.results import Results
@@ -85,7 +86,9 @@ def _to_parquet(frame: pd.DataFrame) -> bytes:
 
 
 def _to_csv(frame: pd.DataFrame) -> bytes:
-    return frame.to_csv(index=False, lineterminator="\n").encode()
+    texts = frame.select_dtypes(["object", "string"])
+    safe = frame.assign(**{name: texts[name].map(no_formula) for name in texts})
+    return safe.to_csv(index=False, lineterminator="\n").encode()
 
 
 def _write(files: dict[Path, bytes]) -> None:

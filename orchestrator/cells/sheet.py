@@ -7,7 +7,7 @@ import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 _SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -21,6 +21,10 @@ _LATEX = str.maketrans(
         **{sign: f"\\{sign}" for sign in "&%$#_{}"},
     }
 )
+_MARKDOWN = str.maketrans({"|": "\\|", "&": "&amp;", "<": "&lt;", ">": "&gt;", "\r": " "})
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", *"\uff1d\uff0b\uff0d\uff20")
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -51,12 +55,16 @@ class Sheet:
 
 
 def to_markdown(sheet: Sheet) -> str:
-    """A pipe table; marked entries are bold."""
-    rows = render(sheet, _plain_pipe, lambda text, mark: f"**{text}**{raised(mark)}")
+    """Return a pipe table; marked entries are bold.
+
+    A text shows as it stands: no HTML, link or picture comes of it.
+    """
+    rows = render(sheet, _markdown, lambda text, mark: f"**{text}**{raised(mark)}")
     rule = ["---" if sheet.is_words(number) else "---:" for number, _ in enumerate(sheet.columns)]
-    lines = [" | ".join(row) for row in (map(_plain_pipe, _headings(sheet)), rule, *rows)]
+    lines = [" | ".join(row) for row in (map(_markdown, _headings(sheet)), rule, *rows)]
     table = "\n".join(f"| {line} |" for line in lines)
-    return "\n\n".join([f"**{_plain_pipe(sheet.title)}**", table, *below(sheet)])
+    title = [f"**{_markdown(sheet.title)}**"] if sheet.title else []
+    return "\n\n".join([*title, table, *map(_markdown, below(sheet))])
 
 
 def to_latex(sheet: Sheet) -> str:
@@ -89,18 +97,30 @@ def to_json(data: Any) -> str:
 
 
 def to_csv(records: Sequence[Mapping[str, Any]]) -> str:
-    """A line for each record under its keys; the items of a list are parted by blanks."""
+    """Return a line for each record under its keys; the items of a list are parted by blanks."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(records[0]), lineterminator="\n")
-    writer.writeheader()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(map(no_formula, records[0]))
     for record in records:
-        writer.writerow(
-            {
-                key: " ".join(map(str, value)) if isinstance(value, list | tuple) else value
-                for key, value in record.items()
-            }
-        )
+        writer.writerow(no_formula(_joined(record[key])) for key in records[0])
     return text.getvalue().rstrip("\n")
+
+
+def no_formula(value: T) -> T | str:
+    """Return the value, behind an apostrophe if it is a text that spreadsheets compute.
+
+    They take a cell of a CSV file for a formula if it begins with one of `= + - @`, also in full
+    width, a tab or a line break, and a formula can send the sheet's numbers elsewhere or start a
+    program. A text of apostrophes before such a sign gets one more, so that taking one away gives
+    the text back.
+    """
+    if isinstance(value, str) and value.lstrip("'").startswith(_FORMULA):
+        return f"'{value}"
+    return value
+
+
+def _joined(value: Any) -> Any:
+    return " ".join(map(str, value)) if isinstance(value, list | tuple) else value
 
 
 def render(
@@ -135,8 +155,9 @@ def _raised_latex(mark: int) -> str:
     return rf"\textsuperscript{{{mark}}}"
 
 
-def _plain_pipe(text: str) -> str:
-    return text.replace("|", "\\|")
+def _markdown(text: str) -> str:
+    # A line break would end the row of a table, and "](" makes a link or a picture of brackets.
+    return " ".join(text.translate(_MARKDOWN).split("\n")).replace("](", "]\\(")
 
 
 def _latex(text: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any, TextIO
 
 import pyarrow as pa
 
-from orchestrator.cells.sheet import Sheet
+from orchestrator.cells.sheet import Sheet, no_formula
 from orchestrator.words import one_line
 
 MOST = 100
@@ -45,11 +45,14 @@ def to_sheet(answer: pa.Table, most: int | None = MOST) -> Sheet:
 
 
 def write_csv(answer: pa.Table, to: TextIO) -> None:
-    """Numbers in full, an empty place for null, times in ISO 8601."""
+    """Write numbers in full, an empty place for null, times in ISO 8601, and no formula."""
     writer = csv.writer(to, lineterminator="\n")
-    writer.writerow(answer.column_names)
+    writer.writerow(map(no_formula, answer.column_names))
     for row in _rows(answer):
-        writer.writerow(["" if value is None else _plain(value, text=True) for value in row])
+        writer.writerow(
+            no_formula(value) if isinstance(value, str) else _plain(value, text=True)
+            for value in ("" if value is None else value for value in row)
+        )
 
 
 def write_json(answer: pa.Table, to: TextIO) -> None:

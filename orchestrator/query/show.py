@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import resource
 import sys
 from collections.abc import Iterator
@@ -10,7 +9,7 @@ from contextlib import contextmanager
 
 import psutil
 
-from orchestrator.cells.sheet import Sheet, to_json, to_markdown
+from orchestrator.cells.sheet import Sheet, to_csv, to_json, to_markdown
 from orchestrator.lookup import existing_store
 from orchestrator.query.catalog import ROWS, TABLES, VIEWS
 from orchestrator.query.forms import to_sheet, write_csv, write_json
@@ -44,7 +43,7 @@ def show_query(sql: str, location: str, form: str, *, timeout: float, memory: fl
         case "json":
             write_json(answer, sys.stdout)
         case "markdown":
-            print(to_markdown(to_sheet(answer, most=None)).lstrip("*\n"))
+            print(to_markdown(to_sheet(answer, most=None)))
         case _:
             _print(to_sheet(answer))
 
@@ -88,9 +87,7 @@ def show_schema(form: str) -> None:
         print(to_json({"columns": records, "views": views}))
         return
     if form == "csv":
-        writer = csv.DictWriter(sys.stdout, list(records[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(records)
+        print(to_csv(records))
         return
     for table, doc in ROWS.items():
         rows = [tuple(r.values())[1:] for r in records if r["table"] == table]

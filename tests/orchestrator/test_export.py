@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from small_stores import contents
 
+from results_schema import layout, tables
 from results_schema.results import Results
 
 PARTS = ("members", "metrics", "trials")
@@ -45,6 +46,16 @@ def test_files_hold_what_results_shows(run, trained, tmp_path, form):
         f"small-{part}" for part in PARTS
     ]
     assert contents(trained.store) == before
+
+
+def test_csv_holds_no_formula(run, trained, tmp_path):
+    key = layout.members("small")
+    rows = tables.from_parquet(trained.store.get(key), tables.MEMBERS, key).to_pylist()
+    rows = [row | {"variant": "=HYPERLINK(1)"} for row in rows]
+    trained.store.put(key, tables.to_parquet(rows, tables.MEMBERS))
+    assert run("export", "small", "--to", "out", "--format", "csv")[0] == 0
+    for part in PARTS:
+        assert set(read(tmp_path / f"out/small-{part}.csv")["variant"]) == {"'=HYPERLINK(1)"}
 
 
 def test_parquet_keeps_units_and_meanings(run, trained, tmp_path):

@@ -5,12 +5,18 @@ import io
 import json
 import re
 from collections import Counter
+from dataclasses import replace
+from html import unescape
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 from rich.console import Console
 
 from orchestrator.cells.comparison import compare
-from orchestrator.cells.sheet import Sheet, to_csv, to_json, to_latex, to_markdown
+from orchestrator.cells.sheet import Sheet, no_formula, to_csv, to_json, to_latex, to_markdown
 from orchestrator.cells.table_sheets import table_sheet
 from orchestrator.cells.terminal import print_sheet
 
@@ -56,6 +62,64 @@ def test_markdown_keeps_its_columns_whatever_the_names():
         "| b\\|c | **3.24**¹ |",
     ]
     assert lines[-1] == "¹ swapped"
+
+
+EVIL = (
+    "<img src=x onerror=alert(1)>",
+    "</td><script>x</script>",
+    "![x](https://example.org/seen.png)",
+    "[x](javascript:x)",
+    "a\nb\r\n# c | d",
+    "&lt;b&gt;",
+    "<https://example.org>",
+)
+
+
+@pytest.mark.parametrize("text", EVIL)
+@pytest.mark.parametrize("place", ["title", "columns", "rows", "notes", "remarks"])
+def test_markdown_shows_what_a_user_named_as_it_stands(text: str, place: str):
+    parts: dict[str, Any] = {
+        "title": text,
+        "columns": (text, "b"),
+        "rows": [(text, "b")],
+        "notes": (text,),
+        "remarks": (text,),
+    }
+    plain = Sheet("title", ("a", "b"), [("a", "b")], remarks=("counted",))
+    text_of = to_markdown(replace(plain, **{place: parts[place]}))
+    html = MarkdownIt("commonmark", {"html": True}).enable("table").render(text_of)
+    shown = re.sub(r"<[^>]*>", "", html)
+    assert " ".join(text.split()) in " ".join(unescape(shown).split())
+    assert not re.search(r"<(?!/?(p|strong|table|thead|tbody|tr|th|td)\b)", html)
+    assert html.count("<tr>") == 2
+
+
+FORMULAS = (
+    "=1+1",
+    "+1+1",
+    "-1+1",
+    "@SUM(A1)",
+    "\t=1",
+    "\uff1d1",
+    "'=1",
+    "''@x",
+    "=HYPERLINK(1)",
+)
+
+
+@pytest.mark.parametrize("text", FORMULAS)
+def test_csv_holds_no_formula_and_loses_no_letter(text: str):
+    [head, row] = csv.reader(io.StringIO(to_csv([{text: text, "n": -1.5, "two": (text, 1)}])))
+    assert head[0] == row[0] == f"'{text}"
+    assert row[1:] == ["-1.5", f"'{text} 1"]
+
+
+@given(st.text())
+def test_a_text_comes_back_from_behind_its_apostrophe(text: str):
+    written = no_formula(text)
+    assert not written.startswith(("=", "+", "-", "@", "\t", "\r", "\n"))
+    guarded = no_formula(written) != written
+    assert (written[1:] if guarded else written) == text
 
 
 def test_latex_escapes_what_it_would_take_for_commands():
