@@ -268,24 +268,21 @@ def _spread(trials: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
 
 
 def _read(store: Store, trial_id: str, text: Any) -> dict[str, float]:
-    """The norms of the newest checkpoint that is whole; none if there is none, or no spec."""
+    """Return the norms of the last checkpoint; none if it is gone or damaged, or without a spec.
+
+    An earlier checkpoint is not the trained network.
+    """
     try:
         spec = TrialSpec.from_json(text) if isinstance(text, str) and text else None
     except SpecError:
         spec = None
     if spec is None:
         return {}
-    found = re.findall(
-        r"epoch-(\d+)/state\.json", "\n".join(store.list(layout.checkpoints(trial_id)))
-    )
-    for epoch in sorted(map(int, found), reverse=True):
-        try:
-            return spectral_norms(
-                safetensors.numpy.load(store.get(layout.tensors(trial_id, epoch))), spec
-            )
-        except (MissingKey, SafetensorError, ValueError):
-            continue
-    return {}
+    key = layout.tensors(trial_id, spec.recipe.epochs)
+    try:
+        return spectral_norms(safetensors.numpy.load(store.get(key)), spec)
+    except (MissingKey, SafetensorError, ValueError):
+        return {}
 
 
 CLAIMS = (

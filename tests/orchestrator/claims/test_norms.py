@@ -6,7 +6,7 @@ import safetensors.numpy
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from synthetic_stores import curve, synthetic_trials
+from synthetic_stores import EPOCHS, curve, synthetic_trials
 from torch import nn
 
 from orchestrator.claims.norms import Layer, operator_norm, spectral_norms
@@ -135,3 +135,21 @@ def test_damaged_or_missing_checkpoints_are_no_data(say):
         store.put(layout.state(trials[0].spec.trial_id, 30), b"{}")
 
     assert say("norms-above-one", trials, lambda t: curve(0.3), fill=fill)[0].verdict == "no data"
+
+
+def test_a_trial_without_its_last_checkpoint_is_not_judged_by_an_earlier_one(say):
+    trials = synthetic_trials(bases=("DARTS",), connections=None)
+    name, weights = trials[0].spec.trial_id, {"classifier.weight": np.eye(2, dtype="f4")}
+
+    def fill(epoch):
+        def put(store):
+            store.put(layout.tensors(name, epoch), safetensors.numpy.save(weights))
+            store.put(layout.state(name, epoch), b"{}")
+
+        return put
+
+    found = [
+        say("norms-above-one", trials, lambda t: curve(0.3), fill=fill(epoch))[0]
+        for epoch in (EPOCHS - 1, EPOCHS)
+    ]
+    assert [one.cells for one in found] == [0, 1]
