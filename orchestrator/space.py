@@ -16,15 +16,16 @@ CELL = 15_000
 STATE_ROW, ROW, TRIAL, POINT = 450, 250, 30_000, 200
 """Bytes of an epoch in each checkpoint, of an epoch in metrics and log, of a trial's row with the
 folders' entries, and of a surface's point."""
+VECTORS = 16
+"""Bytes that a curvature keeps for each parameter while it is measured: two numbers."""
 IN_HAND = 2
 """Checkpoints that a running trial has beside the one it ends with: the last, and one in making."""
 
 
 def checkpoint(spec: TrialSpec) -> int:
     """Bytes of a trial's last checkpoint."""
-    size, head = spec.network, spec.recipe.auxiliary > 0
-    parameters = count_on(spec.genotype, size, spec.dataset, auxiliary=head).parameters
-    return int(PARAMETER * parameters) + CELL * size.cells + STATE_ROW * spec.recipe.epochs
+    own = CELL * spec.network.cells + STATE_ROW * spec.recipe.epochs
+    return int(PARAMETER * _parameters(spec)) + own
 
 
 def needed(plan: Plan, *, kept: Collection[int], side_by_side: int) -> int:
@@ -33,7 +34,7 @@ def needed(plan: Plan, *, kept: Collection[int], side_by_side: int) -> int:
     Args:
         plan: What is owed.
         kept: Epochs whose checkpoints stay, besides those that surfaces look at.
-        side_by_side: Trials that run at once.
+        side_by_side: Trials or surfaces that run at once.
     """
     kept = {*kept, *plan.looked_at}
     sizes = [checkpoint(spec) for spec in plan.owed]
@@ -42,4 +43,11 @@ def needed(plan: Plan, *, kept: Collection[int], side_by_side: int) -> int:
         for size, spec in zip(sizes, plan.owed, strict=True)
     )
     rows = ROW * plan.epochs + TRIAL * len(plan.owed) + POINT * plan.points
-    return stay + rows + IN_HAND * sum(sorted(sizes)[-side_by_side:])
+    curved = [VECTORS * _parameters(s.trial) for s in plan.unmeasured if s.kind == "curvature"]
+    running = IN_HAND * sum(sorted(sizes)[-side_by_side:]) + sum(sorted(curved)[-side_by_side:])
+    return stay + rows + running
+
+
+def _parameters(spec: TrialSpec) -> int:
+    head = spec.recipe.auxiliary > 0
+    return count_on(spec.genotype, spec.network, spec.dataset, auxiliary=head).parameters

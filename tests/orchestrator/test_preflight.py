@@ -99,3 +99,20 @@ def test_a_plan_tells_the_disk_it_takes(run, tmp_path: Path, monkeypatch):
     _, output, _ = run("plan", EXPERIMENTS / "fig9.yaml")
     assert "and up to 1." in output
     assert "GB of disk" in output
+
+
+def test_room_for_the_vectors_of_running_curvatures_is_asked_for(tmp_path: Path):
+    path = tmp_path / "x.yaml"
+    path.write_text(
+        "title: x\nclaim: x\ngrid: {genotype: [DARTS], dataset: [cifar10], seed: [0, 1, 2]}\n"
+        "landscape: {curvature: {}}\n"
+    )
+    plan = make_plan([load_experiment(path)], None)
+    one, two = (
+        space.needed(plan, kept=(), side_by_side=number)
+        - space.needed(replace(plan, measures=False), kept=(), side_by_side=number)
+        - space.POINT * plan.points
+        for number in (1, 2)
+    )
+    assert plan.points == 3 * 201
+    assert two - one == one > 16 * 3_000_000
