@@ -14,7 +14,6 @@ from ray import tune
 from ray.tune.trainable import wrap_function
 
 from orchestrator import versions
-from orchestrator.words import one_line
 from results_schema import layout
 from results_schema.errors import CorruptData, MachineError, MissingKey
 from results_schema.store import Store, attach_store
@@ -136,11 +135,12 @@ def _stop_reason(name: str, store: Store, settings: dict[str, Any]) -> str:
     asked += [(layout.cancel(one), f"{one} is cancelled") for one in {name, layout.trial_of(name)}]
     for key, what in asked:
         try:
-            by = one_line(store.hasty.get(key, most=500).decode(errors="replace"))
+            said = store.hasty.get(key, most=500).decode(errors="replace")
         except MissingKey:
             continue
-        except CorruptData:
-            by = ""
+        except CorruptData:  # too long for a name
+            said = ""
+        by = "".join(filter(str.isprintable, said))
         return f"{what} ({by})" if by else what
     return ""
 

@@ -40,13 +40,14 @@ def kill_from_outside(store: LocalStore, spec: TrialSpec, draws: random.Random) 
     """Lets a worker begin its attempt, and kills it a little later."""
     often = draws.choice([COMMIT_ALL, Checkpointing(every=0.1), COMMIT_LAST])
     before = begun(store, spec)
-    worker = start_worker(spec, store, often)
+    worker = start_worker(spec, store, often, "", draws.randint(1, spec.recipe.epochs))
     while worker.is_alive() and begun(store, spec) == before:
         time.sleep(0.002)
     worker.join(draws.uniform(0, 0.5))
     worker.kill()
     worker.join()
-    return "any moment" if worker.exitcode else ""
+    assert worker.exitcode == -signal.SIGKILL
+    return "any moment"
 
 
 @pytest.mark.timeout(300)

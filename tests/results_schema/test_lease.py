@@ -226,7 +226,7 @@ def test_fencing_stops_a_holder_that_writes_and_beats_without_pause(store: Local
         store.leases.fence(ITEM, lease.token)
         assert store.leases.free(ITEM)
         for thread in threads:
-            thread.join(10)
+            thread.join(60)
         assert sorted(ended) == ["heart", "writer"]
         assert contents(store.root / "leases") == []
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 
+from endless_epochs import endless_from
 from os_calls import Call, watched
 from small_trials import few_digits
 
@@ -71,10 +72,11 @@ def die_at(moment: str, number: int) -> Callable[[Call], None]:
 def train_and_die(
     spec: TrialSpec, store: LocalStore, checkpointing: Checkpointing, moment: str, number: int
 ) -> None:
-    """What a worker runs that is to die; without a moment it trains to the end."""
+    """What a worker runs that is to die; without a moment it waits for that in an epoch."""
     with few_digits():
         if not moment:
-            train(spec, store, device="cpu", checkpointing=checkpointing)
+            with endless_from(number):
+                train(spec, store, device="cpu", checkpointing=checkpointing)
             return
         with watched(store.root, die_at(moment, number)):
             train(spec, store, device="cpu", checkpointing=checkpointing)
@@ -87,7 +89,15 @@ def start_worker(
     moment: str = "",
     number: int = 0,
 ) -> BaseProcess:
-    """A worker in a process of its own that takes a fraction of a second to start."""
+    """A worker in a process of its own that takes a fraction of a second to start.
+
+    Args:
+        spec: Its trial.
+        store: Where it trains.
+        checkpointing: When it commits.
+        moment: At which it kills itself, of `MOMENTS`; empty if it is killed from outside.
+        number: How often the moment comes; or the epoch from which on none ends.
+    """
     worker = _processes().Process(
         target=train_and_die, args=(spec, store, checkpointing, moment, number)
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +13,6 @@ from results_schema import layout, tables
 from results_schema.store import LocalStore
 from results_schema.surface import SurfaceSpec
 from results_schema.surface_tables import POINTS, SURFACES
-from workers.attempt import Outcome
 from workers.landscape.survey import survey
 from workers.training import checkpoint
 
@@ -24,10 +24,15 @@ def small_surface(kind: str = "contour", epoch: int = EPOCHS, **changes: Any) ->
     return SurfaceSpec(trial, epoch, kind, **dict[str, Any](rows=side, columns=side) | changes)
 
 
-def measure_on_few_digits(spec: SurfaceSpec, store: LocalStore, every: float) -> Outcome:
-    """What a child process runs."""
+def measure_on_few_digits(spec: SurfaceSpec, store: LocalStore, every: float, until: int) -> None:
+    """What a child process runs that is to be killed: at so many points it stands still."""
+
+    def stand_still(done: int, total: int) -> None:
+        if done >= until:
+            threading.Event().wait()
+
     with few_digits():
-        return survey(spec, store, device="cpu", every=every)
+        survey(spec, store, device="cpu", every=every, on_points=stand_still)
 
 
 def points(store: LocalStore, spec: SurfaceSpec) -> pd.DataFrame:

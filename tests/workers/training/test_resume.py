@@ -2,6 +2,7 @@
 
 import multiprocessing
 import random
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from endless_epochs import endless_from
 from small_trials import (
     COMMIT_ALL,
     COMMIT_LAST,
@@ -201,12 +203,22 @@ class Reader(threading.Thread):
         self.join()
 
 
-def start(store: LocalStore, spec: TrialSpec, checkpointing: Checkpointing) -> BaseProcess:
-    """A worker in a process of its own that has begun its attempt."""
+def train_endlessly(
+    spec: TrialSpec, store: LocalStore, checkpointing: Checkpointing, first: int
+) -> None:
+    """What a worker runs that is to be killed: no epoch ends from this one on."""
+    with endless_from(first):
+        train_on_few_digits(spec, store, checkpointing)
+
+
+def start(
+    store: LocalStore, spec: TrialSpec, checkpointing: Checkpointing, endless: int
+) -> BaseProcess:
+    """A worker in a process of its own that has begun its attempt; see `train_endlessly`."""
     processes = multiprocessing.get_context("forkserver")
     # What takes long to import, so that each worker is forked within a fraction of a second.
     processes.set_forkserver_preload(["pandas", "pytest", "workers.training.loop"])
-    worker = processes.Process(target=train_on_few_digits, args=(spec, store, checkpointing))
+    worker = processes.Process(target=train_endlessly, args=(spec, store, checkpointing, endless))
     before = attempts(store, spec)
     worker.start()
     while worker.is_alive() and attempts(store, spec) == before:
@@ -225,16 +237,14 @@ def test_killed_at_random_moments_it_ends_as_if_nothing_had_happened(
     store: LocalStore, undisturbed: LocalStore, spec: TrialSpec, checkpointing: Checkpointing
 ):
     moments = random.Random(7)
-    kills = 0
     with Reader(store) as reader:
         for _ in range(6):
-            worker = start(store, spec, checkpointing)
+            worker = start(store, spec, checkpointing, moments.randint(1, EPOCHS))
             worker.join(moments.uniform(0, 0.4))
             worker.kill()
             worker.join()
-            kills += worker.exitcode != 0
+            assert worker.exitcode == -signal.SIGKILL
         outcome = train(spec, store, device="cpu", checkpointing=checkpointing)
-    assert kills >= 1
     assert outcome.status == "done"
     assert_same(store, undisturbed, spec)
     assert files(store) - {layout.attempts(spec.trial_id)} == files(undisturbed)
@@ -246,7 +256,7 @@ def test_killed_at_random_moments_it_ends_as_if_nothing_had_happened(
 def test_a_killed_workers_lease_is_free_at_once(
     store: LocalStore, undisturbed: LocalStore, spec: TrialSpec
 ):
-    worker = start(store, spec, COMMIT_ALL)
+    worker = start(store, spec, COMMIT_ALL, 1)
     assert train(spec, store, device="cpu") == Outcome("held", "another worker holds its lease")
     worker.kill()
     worker.join()
