@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from orchestrator.cells.sheet import Sheet
-from orchestrator.theory.trials import TrialBound
+from orchestrator.theory.trials import EVALUATED, TrialBound
 from workers.theory.comparison import Comparison
-from workers.theory.smoothness import Counterexample
+from workers.theory.smoothness import Counterexample, NormExample
 
 MUST, MAY = "must hold", "need not"
 
@@ -61,7 +61,9 @@ def statements_sheet(comparisons: Sequence[Comparison], title: str) -> Sheet:
     )
 
 
-def blocks_sheet(comparisons: Iterable[Comparison], example: Counterexample) -> Sheet:
+def blocks_sheet(
+    comparisons: Iterable[Comparison], example: Counterexample, norms: NormExample
+) -> Sheet:
     """Theorem 4.2 by block, as printed and corrected."""
     rows = []
     for one in comparisons:
@@ -86,6 +88,10 @@ def blocks_sheet(comparisons: Iterable[Comparison], example: Counterexample) -> 
             f"counterexample (n = 2, f = ½‖z‖², W1 = diag(2, 1), x = e1): case I has "
             f"L(2) = {example.wide:g}, the printed bound is {example.printed:g}, "
             f"the true constant {example.true:g}",
+            "constants and the corrected bound are of the Frobenius norm; in the 2-norm the bound "
+            f"needs E‖x‖² for ‖E xxᵀ‖: with n = 1, d = 16 and 16 inputs the bound is "
+            f"{norms.bound:g}, the true constant at least {norms.moved:g}",
+            "a bound from above does not tell how rough a cell is: compare the true constants",
         ),
     )
 
@@ -132,6 +138,7 @@ def trials_sheet(trials: Sequence[TrialBound]) -> Sheet:
             "L is local, the largest magnitude of an eigenvalue at the measured checkpoints; so is "
             "σ², of a batch. The theorem asks for bounds along the whole way, for plain SGD "
             "without momentum m, and for unclipped steps. f* is taken for 0.",
+            f"{EVALUATED} E‖g‖² is of the function that is trained.",
             *lacking,
         ),
     )  # fmt: skip
