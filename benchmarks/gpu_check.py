@@ -1,111 +1,243 @@
-"""Checks a GPU and times training on it: `python benchmarks/gpu_check.py`, in under nine minutes.
+"""Check and measure a GPU: `python benchmarks/gpu_check.py works|speed|sweep`.
 
-Needs torch, numpy, pandas, pyarrow, safetensors and scikit-learn; no installation of this project,
-and no ray. Parts run one after the other, and one that fails stops no other. Writes
-`gpu_check.json` and `gpu_check.md`. With `--dry` every part runs at a tiny size on a CPU, to see
-that it works.
+`works` compares what the GPU computes with eager steps, with itself and with float64; `speed` times
+training and landscapes beside published loops; `sweep` runs small launches through Ray. Run them in
+this order: a number of `speed` means little before `works` has passed.
+
+Each part runs in a process of its own, which is killed when the part's limit is over, so that a
+part that hangs or breaks the GPU's context costs no other part anything. OUT/gpu_check_COMMAND.json
+and .md are rewritten after every part. Needs torch, numpy, pandas, pyarrow, safetensors and
+scikit-learn, no installation of this project; `sweep` also needs what `benchmarks/wheels.py`
+gathers. With `--dry` every part runs at a tiny size on a CPU, which shows that it runs, not that a
+GPU is right or fast.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import importlib
 import json
+import os
+import signal
+import subprocess
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import Any, NamedTuple
 
 # A bare machine has nothing of this project installed.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.checks.parts import PARTS, Outcome, Scale
-from benchmarks.measures.machine import Machine
-from benchmarks.measures.tables import write
+from benchmarks.measures.tables import table, write
 from results_schema.errors import NasSweepError
-from workers.training import device as devices
 
-SECONDS = 500.0
-"""After which no further round of the training benchmark is begun."""
+
+class Outcome(NamedTuple):
+    """Whether a part passed, what it found in Markdown, and the same as numbers."""
+
+    passed: bool
+    text: str
+    numbers: Any
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The device of a check, and whether the check only shows that it runs (`dry`)."""
+
+    device: str | None
+    dry: bool
+
+
+DRY_LIMIT = 600
+"""Seconds of a part of a dry run, whose CPU may be slow or busy."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a command.
+
+    Attributes:
+        name: As `--parts` takes it.
+        limit: Seconds after which its process is killed.
+        function: "module:function"; takes a `Scale` and returns an `Outcome`.
+        about: What it does, for the table of budgets.
+    """
+
+    name: str
+    limit: int
+    function: str
+    about: str
+
+
+_WORKS, _SPEED, _SWEEP = (f"benchmarks.checks.{name}" for name in ("works", "speed", "sweep"))
+
+COMMANDS: dict[str, tuple[Part, ...]] = {
+    "works": (
+        Part("alone", 110, f"{_WORKS}:alone", "graphed against eager steps, 5 cells, 3 precisions"),
+        Part("packs", 90, f"{_WORKS}:packs", "four unlike cells, packed against alone"),
+        Part("resume", 40, f"{_WORKS}:resume", "stopped and resumed with the same bits"),
+        Part("trial", 40, f"{_WORKS}:trial", "`python -m workers.train`, stopped and resumed"),
+        Part("landscape", 30, f"{_WORKS}:landscape", "against float64 on the CPU"),
+    ),
+    "speed": (
+        Part("ceilings", 15, f"{_SPEED}:ceilings", "copies and matrix products"),
+        Part("kernels", 25, f"{_SPEED}:kernels", "where a bf16 step spends its time"),
+        Part("bf16", 70, f"{_SPEED}:bf16", "published loop, ours alone, packs of 2, 4, 8"),
+        Part("fp32", 70, f"{_SPEED}:fp32", "the same in fp32"),
+        Part("landscape", 30, f"{_SPEED}:landscape", "contour and variance against plain loops"),
+        Part("deterministic", 20, f"{_SPEED}:deterministic", "cost of `--deterministic`"),
+    ),
+    "sweep": (
+        Part("pack", 45, f"{_SWEEP}:pack", "`--pack 2`, with surfaces"),
+        Part("halves", 45, f"{_SWEEP}:halves", "`--gpus-per-trial 0.5`, surfaces at half a GPU"),
+        Part("auto", 90, f"{_SWEEP}:auto", "`--gpus-per-trial auto`"),
+    ),
+}
 
 
 @dataclass(frozen=True)
 class Result:
-    """What came of a part.
-
-    Attributes:
-        part: Its name.
-        passed: Whether all was as it should be.
-        seconds: That it took.
-        text: What it found, in Markdown.
-        numbers: The same for a program, or the traceback of what stopped it.
-    """
+    """What came of a part; `found` holds its numbers, or the end of its output if it failed."""
 
     part: str
     passed: bool
     seconds: float
     text: str
-    numbers: Any
+    machine: str
+    found: Any
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the parts that are asked for and writes what they found.
+    """Run a command's parts one after the other and write what they found after each.
 
     Returns:
         The exit code: 0, 1 if a part failed, 2 for wrong usage, 3 for an unfit machine.
     """
     options = _parser().parse_args(arguments)
-    try:
-        device = devices.choose("cpu" if options.dry else options.device)
-        machine = Machine.of(device)
-        scale = Scale(device, options.dry, time.perf_counter() + options.seconds)
-        results = [_run(name, PARTS[name], scale) for name in options.parts or PARTS]
-        text = _text(machine, results)
-        options.out.mkdir(parents=True, exist_ok=True)
-        (options.out / "gpu_check.md").write_text(text, "utf-8")
-        found = {"machine": asdict(machine), "parts": [asdict(result) for result in results]}
-        (options.out / "gpu_check.json").write_text(json.dumps(found, indent=1), "utf-8")
-        if options.write:
-            write(options.write, "gpu_check", text)
-    except NasSweepError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except OSError as error:
-        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
-        return 3
-    print(text)
-    for result in results:
-        print(f"{'passed' if result.passed else 'FAILED'}: {result.part}, {result.seconds:.0f} s")
-    return int(not all(result.passed for result in results))
+    if options.command == "budget":
+        return _publish(options.write, "gpu_check budget", budget())
+    scale = Scale("cpu" if options.dry else options.device, options.dry)
+    parts = {part.name: part for part in COMMANDS[options.command]}
+    unknown = sorted(set(options.parts) - parts.keys())
+    if unknown:
+        print(
+            f"error: {options.command} has no part {unknown[0]!r}; use {', '.join(parts)}",
+            file=sys.stderr,
+        )
+        return 2
+    if options.result:
+        return _child(options.command, parts[options.parts[0]], scale, options.result)
+    results: list[Result] = []
+    text = ""
+    for name in options.parts or parts:
+        print(f"{name} …", file=sys.stderr, flush=True)
+        results.append(_run(options.command, parts[name], scale))
+        try:
+            text = _written(options.out, options.command, results)
+        except OSError as error:
+            print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
+            return 3
+        last = results[-1]
+        print(f"{'passed' if last.passed else 'FAILED'}: {name}, {last.seconds:.0f} s", flush=True)
+    code = _publish(options.write, f"gpu_check {options.command}", text)
+    return code or int(not all(result.passed for result in results))
 
 
-def _run(name: str, part: Callable[[Scale], Outcome], scale: Scale) -> Result:
-    print(f"{name} …", file=sys.stderr, flush=True)
-    # What nothing has seen before, and can be seen again.
-    torch.manual_seed(0 if scale.dry else time.time_ns() % 2**32)
-    seed, start = torch.initial_seed(), time.perf_counter()
+def budget() -> str:
+    """Return the table of every part's limit in Markdown."""
+    rows = [
+        [f"{command} {part.name}", part.about, f"{part.limit} s"]
+        for command, parts in COMMANDS.items()
+        for part in parts
+    ]
+    for command, parts in COMMANDS.items():
+        rows.append([f"**{command}**", "in all", f"**{sum(part.limit for part in parts)} s**"])
+    return table(("part", "what it does", "limit"), rows)
+
+
+def _run(command: str, part: Part, scale: Scale) -> Result:
+    """Run a part in a process and session of its own, killed as a whole at its limit."""
+    start, limit = time.perf_counter(), DRY_LIMIT if scale.dry else part.limit
+    with tempfile.TemporaryDirectory(prefix="gpu-check-") as folder:
+        result = Path(folder) / "result.json"
+        words = [sys.executable, __file__, command, "--parts", part.name, "--result", str(result)]
+        words += ["--dry"] if scale.dry else []
+        words += ["--device", scale.device] if scale.device else []
+        with (Path(folder) / "output").open("w+b") as output:
+            child = subprocess.Popen(words, stdout=output, stderr=output, start_new_session=True)
+            try:
+                code = child.wait(limit)
+                reason = f"ended with code {code}"
+            except subprocess.TimeoutExpired:
+                reason = f"took longer than its limit of {limit} s"
+            finally:
+                # Workers of the part would keep the GPU's memory from the next one.
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(child.pid, signal.SIGKILL)
+                child.wait()
+            seconds = time.perf_counter() - start
+            try:
+                found = json.loads(result.read_text("utf-8"))
+            except (OSError, ValueError):
+                output.seek(0)
+                said = output.read().decode("utf-8", "replace")[-4000:]
+                return Result(part.name, False, seconds, f"Stopped: {reason}.", "", said)
+    return Result(part.name, seconds=seconds, **found)
+
+
+def _child(command: str, part: Part, scale: Scale, result: Path) -> int:
+    """Run a part in this process and leave what it found in a file, whole or not at all."""
+    from benchmarks.measures.machine import Machine
+    from workers.training import device as devices
+
+    machine = ""
+    # The command of the user is written down, not the one that starts this part.
+    sys.argv = [__file__, command, *(["--dry"] if scale.dry else [])]
     try:
-        passed, text, numbers = part(scale)
+        machine = Machine.of(devices.choose(scale.device)).sentence()
+        module, _, name = part.function.partition(":")
+        function: Callable[[Scale], Outcome] = getattr(importlib.import_module(module), name)
+        passed, text, numbers = function(scale)
     except Exception as error:
         passed, text = False, f"Stopped: {type(error).__name__}: {error}".partition("\n")[0]
         numbers = traceback.format_exc()
-    if scale.device.type == "cuda":
-        torch.cuda.empty_cache()
-    seconds = time.perf_counter() - start
-    return Result(name, passed, seconds, text, {"seed": seed, "found": numbers})
+    found = {"passed": passed, "text": text, "machine": machine, "found": numbers}
+    partial = result.with_suffix(".partial")
+    partial.write_text(json.dumps(found), "utf-8")
+    partial.replace(result)
+    return 0
 
 
-def _text(machine: Machine, results: Sequence[Result]) -> str:
-    parts = [
+def _written(folder: Path, command: str, results: Sequence[Result]) -> str:
+    """Write both files of a command and return the Markdown."""
+    machine = next((result.machine for result in results if result.machine), "")
+    sections = [
         f"**{result.part}**: {'passed' if result.passed else 'FAILED'}, {result.seconds:.0f} s."
         f"\n\n{result.text}"
         for result in results
     ]
-    return "\n\n".join([machine.sentence(), *parts]) + "\n"
+    text = "\n\n".join([machine, *sections]).strip() + "\n"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"gpu_check_{command}.md").write_text(text, "utf-8")
+    found = {"machine": machine, "parts": [asdict(result) for result in results]}
+    (folder / f"gpu_check_{command}.json").write_text(json.dumps(found, indent=1), "utf-8")
+    return text
+
+
+def _publish(document: Path | None, name: str, text: str) -> int:
+    print(text)
+    try:
+        if document:
+            write(document, name, text)
+    except NasSweepError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -113,17 +245,13 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
+    add("command", choices=(*COMMANDS, "budget"), help="budget: print the limit of every part")
     add("--device", help="cuda, cuda:N or cpu (default: a GPU if there is one)")
-    add("--dry", action="store_true", help="every part at a tiny size on the CPU")
-    add("--parts", nargs="+", choices=tuple(PARTS), help="only these")
-    add("--out", type=Path, default=Path(), help="folder of the two files (default: this one)")
+    add("--dry", action="store_true", help="run every part at a tiny size on the CPU")
+    add("--parts", nargs="+", default=[], metavar="PART", help="run only these")
+    add("--out", type=Path, default=Path(), help="folder of both files (default: this one)")
     add("--write", type=Path, help="document to put the text into, between its comments")
-    add(
-        "--seconds",
-        type=float,
-        default=SECONDS,
-        help=f"begin no further round of training later (default: {SECONDS:g})",
-    )
+    add("--result", type=Path, help=argparse.SUPPRESS)
     return parser
 
 

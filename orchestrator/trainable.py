@@ -6,6 +6,7 @@ import math
 import socket
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -108,7 +109,6 @@ def _train(config: dict[str, Any], store: Store) -> None:
 
 def _measure(config: dict[str, Any], store: Store) -> None:
     settings, [name], [text] = config["settings"], config["names"], config["specs"]
-    points = _Points(name, _Due(settings["report_every"]))
     outcome = survey(
         SurfaceSpec.from_json(text),
         store,
@@ -116,11 +116,10 @@ def _measure(config: dict[str, Any], store: Store) -> None:
         deterministic=settings["deterministic"],
         token=config["token"],
         gpu_share=settings["gpus_per_surface"],
-        on_points=points,
+        on_points=_now_and_then(name, _Due(settings["report_every"])),
         ask=lambda: _stop_reason(name, store, settings),
     )
-    # A curvature ends before the most products that it could have made.
-    _tell(name, outcome, **points.rest())
+    _tell(name, outcome)
 
 
 def _tell(name: str, outcome: Outcome, **more: Any) -> None:
@@ -171,30 +170,15 @@ class _Due:
         return True
 
 
-class _Points:
-    """Reports the points of a surface: the first at once, later ones when it is time.
+def _now_and_then(name: str, due: _Due) -> Callable[[int, int], None]:
+    """Reports the first point at once, so that all after it count as measured by this launch."""
+    measured = 0
 
-    As the first report counts one point, all after it count as measured by this launch.
+    def tell(done: int, total: int) -> None:
+        nonlocal measured
+        measured += 1
+        if done == total or due(name):
+            tune.report({"item": name, "points": done, "measured": measured})
+            measured = 0
 
-    Args:
-        name: Id of the surface.
-        due: Whether it is time.
-    """
-
-    def __init__(self, name: str, due: _Due) -> None:
-        self._name, self._due = name, due
-        self._done = self._new = 0
-
-    def __call__(self, done: int, total: int) -> None:
-        """Note that a point was measured, and report it if it is time."""
-        self._done, self._new = done, self._new + 1
-        # The last one goes with the outcome that follows at once.
-        if done < total and self._due(self._name):
-            tune.report({"item": self._name, **self.rest()})
-
-    def rest(self) -> dict[str, int]:
-        """Return what is to be reported of points since the last report."""
-        if not self._new:
-            return {}
-        new, self._new = self._new, 0
-        return {"points": self._done, "measured": new}
+    return tell

@@ -7,7 +7,7 @@ from functools import partial
 
 from benchmarks.loops.fair import FairLoop
 from benchmarks.loops.ours import OwnLoop
-from benchmarks.loops.packed import PackedLoop, SideBySideLoop
+from benchmarks.loops.packed import PackedLoop, SideBySideLoop, seeded
 from benchmarks.loops.reference import ReferenceLoop
 from benchmarks.loops.setting import Loop, Setting
 
@@ -30,11 +30,14 @@ def builders(
         if precision != "tf32":
             found[f"fair-{precision}"] = precision, partial(FairLoop, precision=precision)
         found[f"ours-{precision}"] = precision, partial(OwnLoop, precision=precision)
-        for kind, build, counts in (
-            ("pack", PackedLoop, packs),
-            ("processes", SideBySideLoop, processes),
-        ):
-            for networks in counts:
-                make = partial(build, precision=precision, networks=networks)
-                found[f"{kind}-{networks}-{precision}"] = precision, make
+        for networks in packs:
+            make = partial(_packed, precision=precision, networks=networks)
+            found[f"pack-{networks}-{precision}"] = precision, make
+        for networks in processes:
+            make = partial(SideBySideLoop, precision=precision, networks=networks)
+            found[f"processes-{networks}-{precision}"] = precision, make
     return found
+
+
+def _packed(setting: Setting, precision: str, networks: int) -> PackedLoop:
+    return PackedLoop(seeded(setting, networks), precision)

@@ -26,6 +26,7 @@ class OwnLoop:
         setting: The job.
         precision: One of `results_schema.trial.PRECISIONS`.
         form: Of the engine's steps; None takes the device's best.
+        deterministic: Whether every kernel gives the same bits again.
 
     Attributes:
         engine: To be used by `run` alone.
@@ -33,8 +34,15 @@ class OwnLoop:
 
     networks = 1
 
-    def __init__(self, setting: Setting, precision: str, form: str | None = None) -> None:
-        self.setting, self.precision = setting, precision
+    def __init__(
+        self,
+        setting: Setting,
+        precision: str,
+        form: str | None = None,
+        *,
+        deterministic: bool = False,
+    ) -> None:
+        self.setting, self.precision, self.deterministic = setting, precision, deterministic
         self.data = setting.data()
         # Not a method of this object: the thread would keep it, its engine and its graphs alive.
         self._thread = ThreadPoolExecutor(1, initializer=_enter_stream, initargs=(setting.device,))
@@ -56,7 +64,7 @@ class OwnLoop:
 
     def start(self, number: int, rate: float) -> Future[float]:
         """Begins an epoch; its result is that of `epoch`."""
-        return self._thread.submit(self._epoch, number, rate)
+        return self._thread.submit(self.train, number, rate)
 
     def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Calls a function where the engine works, and waits for it."""
@@ -69,15 +77,21 @@ class OwnLoop:
 
     def _build(self, form: str | None) -> Engine:
         setting = self.setting
-        devices.choose(str(setting.device), precision=self.precision)
+        self._switch()
         engine = Engine(setting.network(), setting.recipe, self.precision, form)
         record(engine, setting.spec(self.precision), self.data)
         return engine
 
-    def _epoch(self, number: int, rate: float) -> float:
+    def _switch(self) -> None:
+        """Set what whoever trained in this process before may have left otherwise."""
+        devices.choose(
+            str(self.setting.device), deterministic=self.deterministic, precision=self.precision
+        )
+
+    def train(self, number: int, rate: float) -> float:
+        """Train an epoch in the calling thread, which is to be the one of `run`."""
         recipe, seed = self.setting.recipe, self.setting.seed
-        # Whoever trained in this process before may have left other switches.
-        devices.choose(str(self.setting.device), precision=self.precision)
+        self._switch()
         self.engine.begin(seed, number)
         batches = training_batches(self.data, recipe.batch_size, seed, number, recipe.cutout)
         return self.engine.train_epoch(batches, rate).loss

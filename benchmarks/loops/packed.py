@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+from collections.abc import Sequence
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from statistics import fmean
@@ -17,14 +18,16 @@ class PackedLoop:
     """Trains k networks by k threads, as `workers.training.pack` does.
 
     Args:
-        setting: The job; the networks' seeds count on from the setting's.
+        settings: The job of each; they share a device and a batch size.
         precision: One of `results_schema.trial.PRECISIONS`.
-        networks: k.
+        deterministic: Whether every kernel gives the same bits again.
     """
 
-    def __init__(self, setting: Setting, precision: str, networks: int) -> None:
-        self.networks = networks
-        self.loops = [OwnLoop(each, precision) for each in _seeded(setting, networks)]
+    def __init__(
+        self, settings: Sequence[Setting], precision: str, *, deterministic: bool = False
+    ) -> None:
+        self.networks = len(settings)
+        self.loops = [OwnLoop(each, precision, deterministic=deterministic) for each in settings]
 
     @property
     def name(self) -> str:
@@ -47,7 +50,7 @@ class SideBySideLoop:
     """Trains k networks by k processes, as a sweep on CPU cores does.
 
     Args:
-        setting: As for `PackedLoop`, like the rest.
+        setting: The job; the networks' seeds count on from the setting's.
         precision: One of `results_schema.trial.PRECISIONS`.
         networks: k.
     """
@@ -56,7 +59,7 @@ class SideBySideLoop:
         self.networks, self.precision = networks, precision
         context = multiprocessing.get_context("spawn")
         self.ends: list[Connection] = []
-        for each in _seeded(setting, networks):
+        for each in seeded(setting, networks):
             own, other = context.Pipe()
             # A daemon, so that none outlives this process.
             child = context.Process(target=_serve, args=(other, each, precision), daemon=True)
@@ -91,5 +94,6 @@ def _serve(end: Connection, setting: Setting, precision: str) -> None:
         end.send(loop.epoch(number, rate))
 
 
-def _seeded(setting: Setting, networks: int) -> list[Setting]:
+def seeded(setting: Setting, networks: int) -> list[Setting]:
+    """Return the same job for so many networks, with seeds that count on from the setting's."""
     return [replace(setting, seed=setting.seed + number) for number in range(networks)]

@@ -53,6 +53,7 @@ class Contest:
         copy: Bytes a second that the device copies, read and written together.
         memory: Tells what a loop needs in bytes, where this process can't: on a CPU.
         say: Told what is being done.
+        launches: Whether to count each loop's launches, which builds it twice more.
     """
 
     setting: Setting
@@ -60,6 +61,7 @@ class Contest:
     copy: float
     memory: Callable[[str], int] | None = None
     say: Callable[[str], None] = print
+    launches: bool = True
     _standings: dict[str, Standing] = field(default_factory=dict)
 
     def run(self, rounds: int, until: float) -> list[Standing]:
@@ -89,7 +91,7 @@ class Contest:
         self.say(f"preparing {key}")
         _, build = self.builds[key]
         try:
-            launches = count_launches(build, self.setting)
+            launches = count_launches(build, self.setting) if self.launches else None
             gc.collect()  # what was built to be counted gives its memory back
             loop, memory = warmed_up(build, self.setting)
         except Exception as error:

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from benchmarks.loops.ours import OwnLoop
-from benchmarks.loops.packed import PackedLoop
 from benchmarks.loops.setting import Setting
 
 STEPS = 20
@@ -76,15 +75,15 @@ def compare_forms(setting: Setting, precision: str, form: str) -> list[Apart]:
         for loop in (one, two, other):
             loop.run(loop.engine.restore, start)
             loop.epoch(epoch, rate)
-        first, second, third = (_weights(loop) for loop in (one, two, other))
+        first, second, third = (weights(loop) for loop in (one, two, other))
         began = _flat(one, start)
-        effect = None if unchanged is None else _apart(first, unchanged, began)
+        effect = None if unchanged is None else distance(first, unchanged, began)
         found.append(
             Apart(
                 what,
                 precision,
-                _apart(third, first, began),
-                _apart(second, first, began),
+                distance(third, first, began),
+                distance(second, first, began),
                 effect,
             )
         )
@@ -93,36 +92,6 @@ def compare_forms(setting: Setting, precision: str, form: str) -> list[Apart]:
     plain = run(f"{STEPS} steps from one state", 1, RATE, None)
     run(f"the same at a rate of {OTHER_RATE:g}", 1, OTHER_RATE, plain)
     run(f"the same with {DROPPED:.0%} of the paths dropped", 2, RATE, plain)
-    return found
-
-
-def compare_packed(setting: Setting, precision: str, networks: int) -> list[Apart]:
-    """Networks trained side by side in one process beside each alone; see `compare_forms`.
-
-    The first of them is made to diverge, which must be nothing to the others.
-    """
-    setting = _short(setting)
-    packed = PackedLoop(setting, precision, networks)
-    first = packed.loops[0]
-    first.run(first.engine.restore, _spoiled(first.run(first.engine.state)))
-    starts = [_weights(loop) for loop in packed.loops]
-    packed.epoch(1, RATE)
-    found = []
-    for number, loop in enumerate(packed.loops[1:], start=1):
-        alone, again = (OwnLoop(loop.setting, precision) for _ in range(2))
-        for each in (alone, again):
-            each.epoch(1, RATE)
-        began, end = starts[number], _weights(alone)
-        found.append(
-            Apart(
-                f"network {number + 1} of {networks}, the first one diverged",
-                precision,
-                _apart(_weights(loop), end, began),
-                _apart(_weights(again), end, began),
-            )
-        )
-    if torch.isfinite(_weights(first)).all():
-        raise RuntimeError("the first network was to diverge, and did not")
     return found
 
 
@@ -143,14 +112,6 @@ def rows(found: Sequence[Apart]) -> list[list[str]]:
 HEADER = ("what", "distance", "of two equal runs", "effect of the change", "sound")
 
 
-def _spoiled(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The same with NaN for every number that is not a count."""
-    return {
-        name: torch.full_like(tensor, torch.nan) if tensor.is_floating_point() else tensor
-        for name, tensor in state.items()
-    }
-
-
 def _short(setting: Setting) -> Setting:
     about = setting.data(torch.device("cpu")).about
     images = STEPS * setting.recipe.batch_size
@@ -158,7 +119,8 @@ def _short(setting: Setting) -> Setting:
     return replace(setting, dataset=f"synthetic_{images}x{shape}")
 
 
-def _weights(loop: OwnLoop) -> Tensor:
+def weights(loop: OwnLoop) -> Tensor:
+    """Return all weights of a loop's network as one vector in float64."""
     return _flat(loop, loop.run(loop.engine.state))
 
 
@@ -168,6 +130,6 @@ def _flat(loop: OwnLoop, state: dict[str, Tensor]) -> Tensor:
     return torch.cat([state[name].double().flatten() for name in names])
 
 
-def _apart(one: Tensor, other: Tensor, start: Tensor) -> float:
-    """As for `Apart.distance`."""
+def distance(one: Tensor, other: Tensor, start: Tensor) -> float:
+    """Return ‖one − other‖ / ‖other − start‖."""
     return float((one - other).norm() / (other - start).norm())

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import torch
 
-from orchestrator.words import cores
 from workers.training import device as devices
 
 
@@ -52,7 +51,10 @@ class Machine:
             devices.name(device),
             device.type,
             torch.get_num_threads(),
-            cores(),
+            # A bare machine has no part of the orchestrator, and macOS no affinity.
+            len(os.sched_getaffinity(0))
+            if hasattr(os, "sched_getaffinity")
+            else os.cpu_count() or 1,
             os.getloadavg()[0],
             versions,
             datetime.now(UTC).date().isoformat(),

@@ -138,8 +138,8 @@ def _value(value: object) -> str:
             return "–"
         case float():
             return f"{value:.4g}"
-        case tuple():
-            return ", ".join(map(_value, value))
+        case list():
+            return ", ".join(map(str, value))
         case _:
             return str(value)
 

@@ -15,7 +15,7 @@ import plotly.graph_objects as go
 
 from orchestrator.figures import style
 from orchestrator.figures.panels import grid, make_panels
-from orchestrator.theory.trials import EVALUATED, TrialBound, bounds_of
+from orchestrator.theory.trials import TrialBound, bounds_of
 from results_schema.errors import ConfigError
 
 MOST_NAMES = 6
@@ -124,5 +124,5 @@ def _note(data: Sequence[TrialBound]) -> str:
     return (
         "L and σ²: the largest over measured checkpoints, of training images. Measured: mean of "
         "the squared gradient norm over steps, weighted by their rates. Rates stayed below 1/L as "
-        f"the theorem asks: {asked} of {len(data)} trials. {EVALUATED}"
+        f"the theorem asks: {asked} of {len(data)} trials."
     )

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from orchestrator.cells.sheet import Sheet
-from orchestrator.theory.trials import EVALUATED, TrialBound
+from orchestrator.theory.trials import TrialBound
 from workers.theory.comparison import Comparison
-from workers.theory.smoothness import Counterexample, NormExample
+from workers.theory.smoothness import Counterexample
 
 MUST, MAY = "must hold", "need not"
 
@@ -61,9 +61,7 @@ def statements_sheet(comparisons: Sequence[Comparison], title: str) -> Sheet:
     )
 
 
-def blocks_sheet(
-    comparisons: Iterable[Comparison], example: Counterexample, norms: NormExample
-) -> Sheet:
+def blocks_sheet(comparisons: Iterable[Comparison], example: Counterexample) -> Sheet:
     """Theorem 4.2 by block, as printed and corrected."""
     rows = []
     for one in comparisons:
@@ -88,10 +86,6 @@ def blocks_sheet(
             f"counterexample (n = 2, f = ½‖z‖², W1 = diag(2, 1), x = e1): case I has "
             f"L(2) = {example.wide:g}, the printed bound is {example.printed:g}, "
             f"the true constant {example.true:g}",
-            "constants and the corrected bound are of the Frobenius norm; in the 2-norm the bound "
-            f"needs E‖x‖² for ‖E xxᵀ‖: with n = 1, d = 16 and 16 inputs the bound is "
-            f"{norms.bound:g}, the true constant at least {norms.moved:g}",
-            "a bound from above does not tell how rough a cell is: compare the true constants",
         ),
     )
 
@@ -138,7 +132,6 @@ def trials_sheet(trials: Sequence[TrialBound]) -> Sheet:
             "L is local, the largest magnitude of an eigenvalue at the measured checkpoints; so is "
             "σ², of a batch. The theorem asks for bounds along the whole way, for plain SGD "
             "without momentum m, and for unclipped steps. f* is taken for 0.",
-            f"{EVALUATED} E‖g‖² is of the function that is trained.",
             *lacking,
         ),
     )  # fmt: skip

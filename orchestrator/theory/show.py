@@ -23,7 +23,7 @@ from results_schema.results import Results
 from workers.theory.checks import Settings, check_cells
 from workers.theory.comparison import Comparison
 from workers.theory.descents import check_descents
-from workers.theory.smoothness import counterexample, norm_example
+from workers.theory.smoothness import counterexample
 
 DRAWN = (
     "Theorem 4.1",
@@ -82,13 +82,9 @@ def _tell(
     comparisons: Sequence[Comparison], trials: Sequence[TrialBound], settings: Settings, form: str
 ) -> None:
     records = [comparison_record(one) for one in comparisons]
-    example, norms = counterexample(), norm_example()
+    example = counterexample()
     if form == "json":
-        told: dict[str, Any] = {
-            "statements": records,
-            "counterexample": example._asdict(),
-            "norm_example": norms._asdict(),
-        }
+        told: dict[str, Any] = {"statements": records, "counterexample": example._asdict()}
         print(to_json(told | {"trials": [one.record() for one in trials]}))
         return
     if form == "csv":
@@ -101,7 +97,7 @@ def _tell(
         f"gains {', '.join(map(str, settings.gains))}, seed {settings.seed}"
     )
     blocks = [one for one in comparisons if one.statement.startswith("Theorem 4.2")]
-    sheets = [statements_sheet(comparisons, title), blocks_sheet(blocks, example, norms)]
+    sheets = [statements_sheet(comparisons, title), blocks_sheet(blocks, example)]
     if trials:
         sheets.append(trials_sheet(trials))
     for sheet in sheets:

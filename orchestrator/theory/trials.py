@@ -4,11 +4,6 @@ L is the largest magnitude of a Hessian's eigenvalue at any measured checkpoint 
 variance of a mini-batch's gradient there. Both are local, while the theorem asks for bounds along
 the whole way; and training has momentum, weight decay and clipping, which the theorem lacks. So a
 trial's bound is a measure to compare cells by, and no proof about its training.
-
-f(w₀), L, σ² and the final ∇f are those of the network in evaluation mode, where batch normalisation
-uses running statistics. What is trained normalises by the batch. At epoch 0, before any batch was
-seen, the running statistics are mean 0 and variance 1, so that f(w₀) and an L or σ² from there
-belong to another function than the one that is trained, with a far smaller curvature.
 """
 
 from __future__ import annotations
@@ -24,12 +19,6 @@ from workers.landscape.gradient_variance import minibatch_variance
 from workers.theory.convergence import Bound, bound, weighted
 from workers.training.schedule import scheduled_rate
 
-EVALUATED = (
-    "f(w0), L, σ² and ‖∇f‖² are of the network in evaluation mode; at epoch 0 its batch "
-    "normalisation has seen no data, so that they belong to another function than is trained."
-)
-"""Which function a trial's bound is about."""
-
 
 @dataclass(frozen=True)
 class TrialBound:
@@ -41,7 +30,7 @@ class TrialBound:
         base: The published genotype.
         variant: Name of the cell.
         index: 0 for the base.
-        f0: f(w₀), the loss of the untrained network in evaluation mode, in nats; f* is taken for 0.
+        f0: f(w₀), the loss of the untrained network, in nats; f* is taken for 0.
         smoothness: The local L.
         smoothness_epoch: Of the checkpoint where it was largest.
         variance: σ² of a batch of the recipe's size out of the training images.

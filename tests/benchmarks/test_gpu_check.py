@@ -1,6 +1,7 @@
 """The check of a GPU, at a tiny size on a CPU."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks import gpu_check
-from benchmarks.checks.parts import PARTS, Outcome, Scale
+from benchmarks.checks import works
+from benchmarks.gpu_check import COMMANDS, Part
 
 ROOT = Path(__file__).parents[2]
 
@@ -16,7 +18,7 @@ MISSING = (
     *("click", "kaleido", "plotly", "PIL", "pydantic", "ray", "rich", "ruamel", "torchvision"),
     *("orchestrator", "pytest"),
 )
-"""Without these a bare GPU machine does."""
+"""A bare GPU machine has none of these."""
 
 BLOCKER = f"""
 import sys
@@ -30,56 +32,81 @@ sys.meta_path.insert(0, Missing())
 """
 
 
-def test_every_part_passes_dry_on_a_bare_machine(tmp_path: Path):
+@pytest.mark.parametrize("command", ["works", "speed"])
+def test_every_part_passes_dry_on_a_bare_machine(tmp_path: Path, command: str):
     (tmp_path / "sitecustomize.py").write_text(BLOCKER)
+    script = str(ROOT / "benchmarks/gpu_check.py")
     done = subprocess.run(
-        [sys.executable, str(ROOT / "benchmarks/gpu_check.py"), "--dry", "--out", str(tmp_path)],
+        [sys.executable, script, command, "--dry", "--out", str(tmp_path)],
         cwd=tmp_path,
         env={"PYTHONPATH": str(tmp_path), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    found = json.loads((tmp_path / "gpu_check.json").read_text())
-    assert [(part["part"], part["passed"]) for part in found["parts"]] == [
-        (name, True) for name in PARTS
-    ]
-    loops = found["parts"][-1]["numbers"]["found"]
-    assert [loop["error"] for loop in loops] == [""] * len(loops)
-    assert all(rate > 0 for loop in loops for rate in loop["speed"]["rates"])
-    assert "fixed" in (tmp_path / "gpu_check.md").read_text()
-    assert found["machine"]["command"].startswith("python ")
+    found = json.loads((tmp_path / f"gpu_check_{command}.json").read_text())
+    names = [part.name for part in COMMANDS[command]]
+    assert [(part["part"], part["passed"]) for part in found["parts"]] == [(n, True) for n in names]
+    assert "torch" in found["machine"]
+    assert (tmp_path / f"gpu_check_{command}.md").read_text().count("passed") == len(names)
 
 
-def test_a_part_that_fails_stops_no_other_and_is_told(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.long
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("part", [part.name for part in COMMANDS["sweep"]])
+def test_every_launch_passes_dry(tmp_path: Path, part: str):
+    code = gpu_check.main(["sweep", "--dry", "--parts", part, "--out", str(tmp_path)])
+    [found] = json.loads((tmp_path / "gpu_check_sweep.json").read_text())["parts"]
+    assert code == 0, found
+
+
+def test_a_part_is_killed_at_its_limit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    sleeping = Part("sleeping", 1, "time:sleep", "")
+    # A part's process runs this file, so name one that sleeps whatever is asked of it.
+    script = tmp_path / "sleeps.py"
+    script.write_text("import time; print('here', flush=True); time.sleep(600)")
+    monkeypatch.setattr(gpu_check, "__file__", str(script))
+    monkeypatch.setitem(COMMANDS, "works", (sleeping,))
+    assert gpu_check.main(["works", "--device", "cpu", "--out", str(tmp_path)]) == 1
+    [killed] = json.loads((tmp_path / "gpu_check_works.json").read_text())["parts"]
+    assert not killed["passed"]
+    assert "limit of 1 s" in killed["text"]
+
+
+def test_a_part_that_raises_is_reported_with_its_traceback(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
-    def broken(scale: Scale) -> Outcome:
+    def broken(scale: gpu_check.Scale) -> gpu_check.Outcome:
         raise RuntimeError("CUDA error: an illegal memory access was encountered\nlong advice")
 
-    monkeypatch.setitem(PARTS, "gradients", broken)
-    code = gpu_check.main(
-        ["--dry", "--parts", "gradients", "ceilings", "--out", str(tmp_path / "new")]
-    )
-    assert code == 1
-    broke, fine = json.loads((tmp_path / "new/gpu_check.json").read_text())["parts"]
-    assert not broke["passed"]
-    assert (
-        broke["text"]
-        == "Stopped: RuntimeError: CUDA error: an illegal memory access was encountered"
-    )
-    assert "in broken" in broke["numbers"]["found"]
-    assert fine["passed"]
-    assert "FAILED: gradients" in capsys.readouterr().out
+    monkeypatch.setattr(works, "landscape", broken)
+    result = tmp_path / "result.json"
+    words = ["works", "--dry", "--parts", "landscape", "--result", str(result)]
+    assert gpu_check.main(words) == 0
+    found = json.loads(result.read_text())
+    assert not found["passed"]
+    assert found["text"].startswith("Stopped: RuntimeError: CUDA error: an illegal memory access")
+    assert "in broken" in found["found"]
 
 
-def test_what_is_unfit_is_said_without_a_traceback(
+def test_wrong_usage_and_unfit_places_are_refused_in_a_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
-    words = ["--dry", "--parts", "ceilings", "--out", str(tmp_path)]
-    assert gpu_check.main([*words, "--write", str(tmp_path / "none.md")]) == 2
-    assert "none.md" in capsys.readouterr().err
-    assert gpu_check.main(["--device", "tpu", "--parts", "ceilings"]) == 3
-    assert "tpu" in capsys.readouterr().err
+    assert gpu_check.main(["speed", "--parts", "landscap"]) == 2
+    assert "speed has no part 'landscap'; use ceilings" in capsys.readouterr().err
     (tmp_path / "file").touch()
-    assert gpu_check.main([*words[:-1], str(tmp_path / "file")]) == 3
+    words = ["speed", "--dry", "--parts", "ceilings", "--out", str(tmp_path / "file")]
+    assert gpu_check.main(words) == 3
+    assert gpu_check.main(["budget", "--write", str(tmp_path / "none.md")]) == 2
+
+
+def test_the_budget_fits_a_lent_gpu_and_is_documented():
+    totals = {command: sum(part.limit for part in parts) for command, parts in COMMANDS.items()}
+    assert totals["works"] <= 310
+    assert totals["speed"] <= 230
+    assert totals["sweep"] <= 180
+    document = (ROOT / "docs/performance.md").read_text("utf-8")
+    [written] = re.findall(
+        "<!-- begin gpu_check budget -->(.*?)<!-- end gpu_check budget -->", document, re.DOTALL
+    )
+    assert written.strip() == gpu_check.budget()

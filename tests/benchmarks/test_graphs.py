@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from benchmarks.loops.setting import Setting
-from benchmarks.measures.graphs import Apart, compare_forms, compare_packed
+from benchmarks.measures.graphs import Apart, compare_forms
 from results_schema.trial import NetworkSpec, Recipe
 from workers.training.engine import Batches, Engine, EpochTotals
 
@@ -45,11 +45,6 @@ def test_a_form_that_keeps_its_first_probability_is_found(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(Engine, "begin", frozen)
     assert [one.sound for one in compare_forms(SETTING, "fp32", "fixed")] == [True, True, False]
-
-
-def test_packed_networks_train_as_alone_beside_one_that_diverges():
-    found = compare_packed(SETTING, "fp32", 3)
-    assert [one.distance for one in found] == [0.0] * 2
 
 
 @pytest.mark.parametrize("distance", [float("nan"), 0.5])

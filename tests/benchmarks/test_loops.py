@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from benchmarks.loops.ours import OwnLoop
-from benchmarks.loops.packed import PackedLoop
+from benchmarks.loops.packed import PackedLoop, seeded
 from benchmarks.loops.setting import Setting
 from results_schema.trial import NetworkSpec, Recipe
 
@@ -30,7 +30,8 @@ def test_its_engine_is_freed(close: bool):
         loop.epoch(1, 0.1)
         if close:
             loop.close()
-    del loops, loop
+        del loop
+    del loops
     gc.collect()
     assert [engine() for engine in engines] == [None] * 6
     if close:
@@ -38,7 +39,7 @@ def test_its_engine_is_freed(close: bool):
 
 
 def test_a_pack_closes_all_of_its_loops():
-    pack = PackedLoop(SETTING, "fp32", 3)
+    pack = PackedLoop(seeded(SETTING, 3), "fp32")
     pack.epoch(1, 0.1)
     pack.close()
     for loop in pack.loops:

@@ -1,4 +1,4 @@
-"""Gradients of the weights in both cells: by equations (1) to (4) (Section C), and otherwise."""
+"""Gradients of the weights in both cells: by autograd, and by equations (1) to (4) (Section C)."""
 
 from __future__ import annotations
 
@@ -9,9 +9,6 @@ from torch import Tensor
 
 from workers.theory.cells import product
 from workers.theory.objectives import Objective
-
-STEP = 1e-6
-"""Of central differences, as a share of the block's norm."""
 
 
 def by_autograd(
@@ -28,34 +25,6 @@ def by_autograd(
     weights = weights.detach().requires_grad_()
     loss = objective.losses(cell(weights, inputs)).mean(1).sum()
     return torch.autograd.grad(loss, weights)[0]
-
-
-def by_differences(
-    objective: Objective,
-    cell: Callable[[Tensor, Tensor], Tensor],
-    weights: Tensor,
-    inputs: Tensor,
-    directions: Tensor,
-) -> Tensor:
-    """Derivatives along one direction in each block, from values of f alone, [D, n].
-
-    Args:
-        objective: f.
-        cell: `cells.wide` or `cells.narrow`.
-        weights: [D, n, d, d].
-        inputs: [D, B, d].
-        directions: Of unit norm in each block, [D, n, d, d].
-    """
-    # Central differences. Their error is of the order of the step's square, and rounding divides
-    # the last digits of f by the step.
-    steps = STEP * weights.norm(dim=(2, 3))
-    found = []
-    for node in range(weights.shape[1]):
-        move = torch.zeros_like(weights)
-        move[:, node] = steps[:, node, None, None] * directions[:, node]
-        ahead, behind = (objective.losses(cell(weights + s * move, inputs)) for s in (1, -1))
-        found.append((ahead - behind).mean(1) / (2 * steps[:, node]))
-    return torch.stack(found, 1)
 
 
 def at_outputs(objective: Objective, outputs: Tensor) -> Tensor:
@@ -121,16 +90,6 @@ def factors(weights: Tensor, slopes: Tensor, inputs: Tensor) -> tuple[Tensor, Te
         ahead = torch.einsum("tij,tbj->tbi", weights[:, node], ahead)
         right.append(ahead)
     return torch.stack(left[::-1], 2), torch.stack(right, 2)
-
-
-def relative_error_along(found: Tensor, directions: Tensor, derivatives: Tensor) -> Tensor:
-    """How far a gradient is from derivatives along one direction in each block, [D, n].
-
-    The difference is divided by what such a derivative is in the mean square over directions,
-    ‖found‖/d, so that a direction across the gradient does not count for more than others.
-    """
-    along = (found * directions).sum((2, 3))
-    return (along - derivatives).abs() * found.shape[-1] / found.norm(dim=(2, 3))
 
 
 def relative_error(found: Tensor, truth: Tensor) -> Tensor:

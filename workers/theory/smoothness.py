@@ -5,10 +5,7 @@ The printed proof takes ∂f/∂W⁽ᵏ⁾ for unchanged while another block W�
 
     L̂⁽ⁱ⁾ ≤ (Π_{j<i} λ⁽ʲ⁾)² · Σ_{k≥i} Π_{j=i+1..k} (λ⁽ʲ⁾)² · L,
 
-where L is the Lipschitz constant in z times ‖E xxᵀ‖, which is ‖x‖² for a single input. This is
-about gradients and steps in the Frobenius norm, in which a block's constant is the largest
-eigenvalue of its Hessian. In the paper's 2-norm it holds for a single input and for a Hessian that
-is the same for all inputs; in general E‖x‖² has to stand for ‖E xxᵀ‖ there (`norm_example`).
+where L is the Lipschitz constant in z times ‖E xxᵀ‖, which is ‖x‖² for a single input.
 """
 
 from __future__ import annotations
@@ -80,46 +77,6 @@ def block_hessian(objective: Smooth, cells: Cells, node: int) -> Tensor:
     mean = bent.reshape(draws, batch, -1).mT @ squares.reshape(draws, batch, -1) / batch
     mean = mean.reshape(draws, width, width, width, width).transpose(2, 3)
     return mean.reshape(draws, width**2, width**2)
-
-
-class NormExample(NamedTuple):
-    """One block whose gradient moves by more than the corrected bound says, in the 2-norm.
-
-    Attributes:
-        bound: L_z‖E xxᵀ‖, which holds in the Frobenius norm.
-        bound_in_2_norm: L_z E‖x‖².
-        moved: Change of the block's gradient, in the 2-norm, for a step of 2-norm 1.
-        moved_frobenius: The same over the step's Frobenius norm, in that norm.
-    """
-
-    bound: float
-    bound_in_2_norm: float
-    moved: float
-    moved_frobenius: float
-
-
-def norm_example() -> NormExample:
-    """n = 1, d = 16, inputs x_b = 4 e_b, f_b = ½ zᵀH_b z with a projection H_b, so that L_z = 1.
-
-    The step is orthogonal, so that its 2-norm is 1; H_b turns its column b half-way to ±e₁.
-    """
-    size = 16
-    step = torch.ones(1, 1, dtype=torch.float64)
-    for _ in range(4):  # Sylvester's Hadamard matrix, made orthogonal
-        step = torch.cat([torch.cat([step, step], 1), torch.cat([step, -step], 1)]) / 2**0.5
-    inputs = 4 * torch.eye(size, dtype=torch.float64)
-    moved = torch.zeros_like(step)
-    for x, column in zip(inputs, step.T, strict=True):
-        middle = column + column[0].sign() * torch.eye(size, dtype=torch.float64)[0]
-        middle /= middle.norm()
-        moved += torch.outer(middle * (middle @ step @ x), x) / size
-    moment = _second_moment(inputs[None])[0]
-    return NormExample(
-        bound=float(torch.linalg.matrix_norm(moment, 2)),
-        bound_in_2_norm=float(moment.trace()),
-        moved=float(torch.linalg.matrix_norm(moved, 2)),
-        moved_frobenius=float(moved.norm() / step.norm()),
-    )
 
 
 def _second_moment(inputs: Tensor) -> Tensor:

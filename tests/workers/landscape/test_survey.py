@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from small_surfaces import (
@@ -169,10 +168,10 @@ def test_a_curvature_has_a_row_for_its_centre_and_for_each_product(bent: LocalSt
     assert len(steps) == row["eigen_iterations"]
     assert len(probes) == row["trace_probes"]
     assert list(steps["step"]) == list(range(len(steps)))
-    assert np.mean(probes["product"]) == pytest.approx(row["trace"])
+    assert probes["product"].mean() == pytest.approx(row["trace"])
     assert set(table["loss"]) == {row["loss"]}
     top, rest = abs(row["bottom_eigenvalue"]), row["bottom_residual"]
-    assert row["bottom_converged"] is bool(rest <= 1e-3 * top)
+    assert row["bottom_converged"] == (rest <= 1e-3 * top)
     assert not bent.has(layout.vectors(CURVATURE.surface_id))
 
 
@@ -240,13 +239,11 @@ def test_rows_name_the_checkpoint_that_was_measured(undisturbed: LocalStore, tmp
 
 def test_points_of_another_network_are_not_resumed_from(store: LocalStore, undisturbed: LocalStore):
     spec, request = small_surface(), StopRequest()
-
-    def stop(done: int, total: int) -> None:
-        if done == 7:
-            request.make("the test")
-
     other_network(store, spec)
-    survey(spec, store, device="cpu", on_points=stop, stop=request)
+    survey(
+        spec, store, device="cpu", on_points=lambda done, _: done == 7 and request.make("x"),
+        stop=request,
+    )  # fmt: skip
     for key in undisturbed.list(layout.checkpoints(spec.trial.trial_id)):
         store.put(key, undisturbed.get(key))
     assert survey(spec, store, device="cpu").epochs == 25

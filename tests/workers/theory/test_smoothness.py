@@ -7,7 +7,7 @@ from torch import Tensor
 from workers.theory.cells import Cells, draw_cells, narrow
 from workers.theory.gradients import by_autograd
 from workers.theory.objectives import SMOOTH, CrossEntropy
-from workers.theory.smoothness import block_hessian, block_smoothness, counterexample, norm_example
+from workers.theory.smoothness import block_hessian, block_smoothness, counterexample
 
 D, B, N, W = 4, 6, 3, 3
 
@@ -99,22 +99,3 @@ def test_cross_entropy_is_no_more_bent_than_it_says():
             assert torch.linalg.eigvalsh(hessian.reshape(N * W, -1))[-1] <= whole
             for node in range(N):
                 assert torch.linalg.eigvalsh(hessian[node, :, node])[-1] <= each[node]
-
-
-def test_the_corrected_bound_is_of_the_frobenius_norm():
-    example = norm_example()
-    # Each of 16 columns keeps 5/8 of its length along e₁ and, in all, 5/8 of its square.
-    assert example == pytest.approx((1, 16, 2.5, (5 / 8) ** 0.5))
-    assert example.moved > example.bound, "in the 2-norm"
-    assert example.moved <= example.bound_in_2_norm
-    assert example.moved_frobenius <= example.bound
-
-
-def test_an_upper_bound_does_not_make_the_narrow_cell_rougher_than_printed():
-    objective, cells = drawn("quadratic", draws=300, gain=1.2)
-    found = block_smoothness(objective, cells, norms(cells))
-    above = (norms(cells) > 1).all(1)
-    below = (found.true < found.printed)[above].double().mean(0)
-    assert above.sum() > 20
-    assert below[0] == 0
-    assert below[-1] > 0.2
