@@ -3,7 +3,7 @@
 Installs the pinned versions of Ray and its few needs for another machine's Python, leaves out Ray's
 Java archives, and packs the rest. On the machine:
 
-    mkdir /tmp/site && tar -xf site.tar.xz -C /tmp/site && export PYTHONPATH=/tmp/site
+    mkdir site && tar -xf site.tar.xz -C site && export PYTHONPATH=$PWD/site
 
 torch, numpy, pandas, pyarrow, safetensors, scikit-learn and what they need are expected there.
 Needs uv here.
