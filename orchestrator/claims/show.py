@@ -83,6 +83,7 @@ def _sheet(found: Sequence[Finding]) -> Sheet:
         (
             one.claim,
             one.verdict,
+            one_line(one.data),
             one_line(one.measure) + ("" if one.primary else " *"),
             one_line(one.effect),
             _number(one.size),
@@ -99,11 +100,11 @@ def _sheet(found: Sequence[Finding]) -> Sheet:
     return Sheet(
         "The paper's claims in this store",
         (
-            "claim", "verdict", "measure", "effect", "size", "95 %", "p", "Holm", "power",
+            "claim", "verdict", "data", "measure", "effect", "size", "95 %", "p", "Holm", "power",
             "cells", "trials", "reading",
         ),
         rows,
-        words=(1, 2, 3, 11),
+        words=(1, 2, 3, 4, 12),
         remarks=(
             "p is one-sided: the chance of such a finding if the claim's effect were none; "
             "= is exact, the others are by random rearrangement or a distribution. "
