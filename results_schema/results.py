@@ -5,14 +5,17 @@ Reading never writes, needs neither torch nor ray, and is right while a sweep is
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from results_schema import layout, tables
-from results_schema.errors import ConfigError
+from results_schema import foreign_json, layout, tables
+from results_schema.errors import ConfigError, CorruptData, SpecError
+from results_schema.genotype import Genotype
 from results_schema.store import Store, existing_store
 from results_schema.surface_tables import POINTS, SURFACES, WANTED
 
@@ -43,7 +46,8 @@ class Results:
             experiment: Its name, or None for all experiments.
 
         Returns:
-            The columns of `tables.MEMBERS`, in the experiment's order.
+            The columns of `tables.MEMBERS`, in the experiment's order. In rows of an earlier
+            release, whose files count dead nodes in width and depth, they are those of today.
 
         Raises:
             ConfigError: No experiment of that name was launched into this store.
@@ -55,7 +59,8 @@ class Results:
                 f"the store has no experiment {experiment!r}",
                 fix=f"it has {', '.join(known) or 'none yet'}",
             )
-        return self._read([layout.members(name) for name in names], tables.MEMBERS)
+        rows = self._read([layout.members(name) for name in names], tables.MEMBERS)
+        return self._with_shapes(rows, names)
 
     def cells(self, experiment: str) -> pd.DataFrame:
         """The cells that an experiment names, whether it trains them or not.
@@ -70,7 +75,8 @@ class Results:
             ConfigError: No experiment of that name was launched into this store.
         """
         self.members(experiment)
-        return self._read([layout.cells(experiment)], tables.CELLS)
+        cells = self._read([layout.cells(experiment)], tables.CELLS)
+        return self._with_shapes(cells, [experiment])
 
     def trials(self, experiment: str | None = None) -> pd.DataFrame:
         """One row per ended trial; with an experiment, one per member, trained or not.
@@ -150,6 +156,31 @@ class Results:
         fresh = ["trial_id", *(c for c in rows.columns if c not in members.columns)]
         return members.merge(rows[fresh], on="trial_id", how=how)
 
+    def _with_shapes(self, rows: pd.DataFrame, experiments: list[str]) -> pd.DataFrame:
+        """The rows with width and depth of their genotypes where an earlier release wrote them."""
+        old = rows["width_all_nodes"].isna().to_numpy()
+        if not old.any():
+            return rows
+        try:
+            cells = self._read([layout.cells(name) for name in experiments], tables.CELLS)
+        except CorruptData:
+            return rows
+        named = ["experiment", "base", "variant", "index"]
+        genotypes = {
+            tuple(key): text
+            for *key, text in cells[[*named, "genotype"]].itertuples(index=False, name=None)
+        }
+        found: dict[str, dict[int, float]] = {}
+        for place, *key in rows.loc[old, named].itertuples(name=None):
+            for column, value in _shape(genotypes.get(tuple(key))).items():
+                found.setdefault(column, {})[place] = value
+        for column, values in found.items():
+            filled = rows[column].to_numpy(dtype=float, copy=True)
+            filled[list(values)] = list(values.values())
+            whole = column.startswith("depth") and np.isfinite(filled).all()
+            rows[column] = filled.astype("int32") if whole else filled
+        return rows
+
     def _files(self, folder: str) -> list[str]:
         return [key for key in self.store.list(folder) if key.endswith(".parquet")]
 
@@ -158,3 +189,11 @@ class Results:
         for key, data in self.store.several(keys):  # but what was removed since it was listed
             parts.append(tables.from_parquet(data, schema, key))
         return pa.concat_tables(parts, promote_options="permissive").to_pandas()
+
+
+@lru_cache(maxsize=10_000)
+def _shape(genotype: str | None) -> dict[str, float]:
+    try:
+        return Genotype.from_json(foreign_json.read(genotype)).shape if genotype else {}
+    except (ValueError, SpecError):
+        return {}

@@ -46,14 +46,14 @@ _ALL_NODES = (
     result(
         "width_all_nodes",
         REAL,
-        "width with dead nodes; null in rows of older releases, whose width is this one",
+        "width with dead nodes; null in files of older releases, whose width is this one",
         unit="c",
         null=True,
     ),
     result(
         "depth_all_nodes",
         INT,
-        "depth with paths from nodes without edges; null in rows of older releases",
+        "depth with paths from nodes without edges; null in files of older releases",
         unit="edges",
         null=True,
     ),

@@ -3,6 +3,7 @@
 import io
 import json
 
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from experiment_files import GOOD, edited
@@ -42,22 +43,46 @@ def test_dead_nodes_count_only_in_the_columns_that_say_so(tmp_path):
     assert "-w1.5d3-" in dict(zip(members["index"], members["trial_id"], strict=True))[4]
 
 
-def test_rows_of_an_earlier_release_stay_readable(tmp_path):
-    results = recorded(tmp_path, GOOD)
-    added = ["width_all_nodes", "depth_all_nodes"]
+def older(results: Results) -> None:
+    """Rewrites tables of an experiment as an earlier release wrote them."""
     for key, schema in (
         (layout.members("odd"), tables.MEMBERS),
         (layout.cells("odd"), tables.CELLS),
     ):
-        table = pq.read_table(io.BytesIO(results.store.get(key)))
+        rows = tables.from_parquet(results.store.get(key), schema, key)
+        for name in ("width", "depth"):
+            rows = rows.set_column(
+                rows.schema.get_field_index(name), name, rows[f"{name}_all_nodes"]
+            )
         sink = io.BytesIO()
-        pq.write_table(table.drop_columns(added), sink)
+        pq.write_table(rows.drop_columns(["width_all_nodes", "depth_all_nodes"]), sink)
         results.store.put(key, sink.getvalue())
-        assert set(added) < set(schema.names)
-    for rows in (results.members("odd"), results.cells("odd")):
-        assert rows["width"].notna().to_numpy().all()
-        assert rows[added].isna().to_numpy().all()
-    assert len(results.trials("odd")) == len(results.members("odd"))
+
+
+def test_rows_of_an_earlier_release_get_the_widths_of_their_cells(tmp_path):
+    amoebanet = edited("genotype: [DARTS, SNAS]", "genotype: [AmoebaNet]")
+    results = recorded(tmp_path, edited("variants: paper4", "variants: paper13", amoebanet))
+    expected = [results.members("odd"), results.cells("odd"), results.trials("odd")]
+    older(results)
+    key = layout.members("odd")
+    written = tables.from_parquet(results.store.get(key), tables.MEMBERS, key).to_pylist()
+    assert (written[4 * 8]["variant"], written[4 * 8]["width"]) == ("seed 4", 3.5)
+    found = [results.members("odd"), results.cells("odd"), results.trials("odd")]
+    for before, after in zip(expected, found, strict=True):
+        pd.testing.assert_frame_equal(before, after)
+
+
+@pytest.mark.parametrize("cells", [None, b"damaged"])
+def test_without_cells_rows_of_an_earlier_release_stay_as_they_are(tmp_path, cells):
+    results = recorded(tmp_path, GOOD)
+    older(results)
+    if cells is None:
+        results.store.delete(layout.cells("odd"))
+    else:
+        results.store.put(layout.cells("odd"), cells)
+    members = results.members("odd")
+    assert members["width"].notna().to_numpy().all()
+    assert members["width_all_nodes"].isna().to_numpy().all()
 
 
 def test_an_experiment_may_name_cells_and_train_none_of_them(tmp_path):
