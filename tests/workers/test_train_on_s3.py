@@ -1,10 +1,12 @@
 """`python -m workers.train --store s3://…`: killed at any moment, it ends like one in a folder."""
 
+import os
 import random
 import subprocess
 import sys
 from pathlib import Path
 
+import endless_epochs
 import pytest
 from s3_server import make_bucket, s3_server
 from small_trials import assert_same, small_spec
@@ -32,10 +34,14 @@ def test_a_worker_that_is_killed_goes_on_and_ends_as_in_a_folder(tmp_path: Path)
     with s3_server():
         url = f"{make_bucket('sweep')}/results"
         store = attach_store(url)
-        command = [sys.executable, "-m", "workers.train", str(tmp_path / "trial.json")]
-        command += ["--store", url, "--device", "cpu", "--checkpoint-every", "0"]
+        options = [str(tmp_path / "trial.json"), "--store", url, "--device", "cpu"]
+        options += ["--checkpoint-every", "0"]
+        command = [sys.executable, "-m", "workers.train", *options]
+        disturbed = [sys.executable, endless_epochs.__file__, *options]
         for kill in range(2):
-            with subprocess.Popen(command, stdout=subprocess.DEVNULL) as worker:
+            # No epoch ends after those that are waited for, or it might end before it is killed.
+            endless = {**os.environ, endless_epochs.VARIABLE: str(kill + 2)}
+            with subprocess.Popen(disturbed, stdout=subprocess.DEVNULL, env=endless) as worker:
                 wait_for(lambda kill=kill: trained_epochs(store, spec.trial_id) > kill)
                 assert store.leases.held()
                 wait_for(lambda: draws.random() < 0.1)
