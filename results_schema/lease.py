@@ -23,6 +23,8 @@ BEAT = 5.0
 """Seconds between heartbeats."""
 ASK = 1.0
 """Seconds between two calls of a lease's duty."""
+SLOW = 5.0
+"""Seconds after which it is reported that the store took long to answer."""
 LEAVE = 2.0
 """Seconds for which leaving a lease waits for its release: a store may not answer for minutes."""
 EXPIRY = 60.0
@@ -44,7 +46,7 @@ class Lease(ABC):
         predecessor: Whose expired lease was ended for this one, as a clause; empty if none was.
         duty: Called every `ASK` s by the thread that beats, such as to look for a stop request.
         warn: Called by that thread with a line when heartbeats or the duty begin to fail, when
-            they succeed again, and when one took longer than `BEAT` s.
+            they succeed again, and when one took longer than `SLOW` s.
     """
 
     def __init__(self, item: str, holder: Holder) -> None:
@@ -115,7 +117,7 @@ class Lease(ABC):
         began = self._failing.pop(what, None)
         if began is not None:
             self.warn(f"{what} succeed again after {end - began:.0f} s")
-        elif end - start > BEAT:
+        elif end - start > SLOW:
             self.warn(f"the store took {end - start:.0f} s to answer {what}")
 
 

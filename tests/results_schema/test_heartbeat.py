@@ -23,8 +23,9 @@ def store(tmp_path: Path) -> LocalStore:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Heartbeats without pause."""
+    """Heartbeats without pause, none of which is slow, however busy the machine is."""
     monkeypatch.setattr(leases_module, "BEAT", 0.01)
+    monkeypatch.setattr(leases_module, "SLOW", 1e9)
 
 
 def take(store: LocalStore) -> FolderLease:
@@ -68,6 +69,17 @@ def test_heartbeats_that_fail_are_reported_once_and_so_is_their_success(
     assert said[0].startswith(f"heartbeats fail: {obstacle}: Is a directory")
     assert said[1].startswith("heartbeats succeed again after ")
     assert not lease.lost.is_set()
+
+
+def test_a_heartbeat_that_took_long_is_reported(
+    store: LocalStore, quick: None, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(leases_module, "SLOW", 0.0)
+    said: list[str] = []
+    lease = take(store)
+    lease.warn = said.append
+    with lease:
+        soon(lambda: "the store took 0 s to answer heartbeats" in said)
 
 
 @pytest.mark.parametrize("error", [OSError("no answer"), ValueError("nonsense")])
