@@ -97,11 +97,16 @@ class Plan:
 
     @property
     def looked_at(self) -> set[int]:
-        """Epochs before a trial's last whose checkpoints surfaces need, if in a later launch."""
+        """Epochs before a trial's last whose checkpoints surfaces need, if in a later launch.
+
+        A surface that was measured before its trial has ended is known by its checkpoint to be of
+        this training, so that the checkpoint stays until then.
+        """
         return {
             surface.epoch
             for name, surface in self._named.items()
-            if name not in self.measured and 0 < surface.epoch < surface.trial.recipe.epochs
+            if 0 < surface.epoch < surface.trial.recipe.epochs
+            and (name not in self.measured or surface.trial.trial_id not in self.ended)
         }
 
     @property

@@ -82,6 +82,9 @@ def test_a_launch_without_landscapes_keeps_the_checkpoints_that_they_need(tmp_pa
     assert (len(plan.wanted), len(plan.unmeasured)) == (3, 3)
     assert (without.wanted, without.unmeasured, without.points) == ({}, [], 0)
     assert plan.looked_at == without.looked_at == {300}
+    measured = replace(plan, measured=set(plan.wanted))
+    assert measured.looked_at == {300}, "as long as its trial has not ended"
+    assert replace(measured, ended=set(plan.trials)).looked_at == set()
     kept = needed(without, kept=(), side_by_side=1)
     assert kept > needed(replace(without, surfaces={}), kept=(), side_by_side=1)
 
