@@ -87,7 +87,7 @@ def test_stand_ins_are_named_as_such():
 def test_a_cell_of_ones_own_has_no_printed_value():
     (entry,) = errors_data(trials().head(1).assign(base="mine|<b>"))
     assert entry.printed_error is None and entry.parameters is None
-    assert r"mine\|<b>" in tables.Table(errors_sheet([entry]), []).text("md")
+    assert r"mine\|&lt;b&gt;" in tables.Table(errors_sheet([entry]), []).text("md")
 
 
 @pytest.mark.parametrize(
