@@ -208,8 +208,10 @@ class Queue:
         offered = self._offered.pop(token, None)
         for owed in offered.left if offered else ():
             try:
-                if self.store.leases.fence(owed.id, token):
-                    log.append(self.store, owed.id, f"cut off: {died.message if died else _ENDED}")
+                gone = self.store.leases.ended.pop(owed.id, "")  # whoever asked may have fenced it
+                if self.store.leases.fence(owed.id, token) or gone:
+                    why = died.message if died else gone or _ENDED
+                    log.append(self.store, owed.id, f"cut off: {why}")
                 if died:
                     self._fail(owed, died.kind, died.message, silent=True)
                     continue

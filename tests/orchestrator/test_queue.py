@@ -90,6 +90,18 @@ def test_a_dead_workers_lease_is_fenced_at_once(store):
     assert offer(queue)[1] == trial_id
 
 
+def test_a_worker_that_another_look_found_gone_is_logged_when_its_item_is_closed(store):
+    queue, _ = make(store, 1)
+    item, trial_id = offer(queue)
+    lease = store.leases.take(trial_id, item.token)
+    beat = lease.folder / "heartbeat"
+    beat.write_text(json.dumps(json.loads(beat.read_text()) | {"pid": 4194305}))
+    assert store.leases.free(trial_id), "as a launch asks that waits for its workers to end"
+    queue.close_all()
+    last = store.get(layout.log(trial_id)).decode().splitlines()[-1]
+    assert last.endswith(f"cut off: process 4194305 on {socket.gethostname()} has ended")
+
+
 def test_the_log_of_what_a_launch_cuts_off_at_its_end_says_so(store):
     queue, _ = make(store, 2)
     begun, waiting = offer(queue)[0], offer(queue)[0]
