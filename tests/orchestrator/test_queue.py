@@ -77,6 +77,17 @@ def test_what_ray_tells_of_a_dead_worker_decides_whether_it_is_tried_again(store
         assert (record["kind"], record["log"]) == (kind, layout.log(trial_id))
 
 
+@pytest.mark.parametrize("kind", ["cuda", "graph"])
+def test_what_a_fresh_process_may_not_meet_is_tried_again(store, kind):
+    queue, clock = make(store, 1)
+    item, trial_id = offer(queue)
+    queue.settle(item.token, trial_id, "failed", "no CUDA graph could be captured", kind)
+    queue.close(item.token)
+    clock.now += 60
+    assert offer(queue)[1] == trial_id
+    assert queue.retries == {kind: 1}
+
+
 def test_a_dead_workers_lease_is_fenced_at_once(store):
     queue, clock = make(store, 1)
     item, trial_id = offer(queue)

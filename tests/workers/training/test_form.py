@@ -139,6 +139,17 @@ def test_a_step_is_recorded_once_and_reads_what_each_batch_holds():
     assert batch[0].sum() == 0, "a batch that it was given is not changed"
 
 
+def test_recordings_of_an_engine_share_their_memory(monkeypatch: pytest.MonkeyPatch):
+    """Only one of them runs at a time, and each alone would take as much."""
+    pools: list[object] = []
+    monkeypatch.setattr(engines, "new_pool", lambda form: object())
+    monkeypatch.setattr(engines, "repeat", lambda run, generators, pool: pools.append(pool))
+    for each in (engine("fixed"), engine("fixed")):
+        record(each)
+    assert len(pools) == 8
+    assert [len(set(map(id, own))) for own in (pools[:4], pools[4:], pools)] == [1, 1, 2]
+
+
 def test_a_trial_runs_on_recorded_tensors_from_its_first_step_to_its_last(
     monkeypatch: pytest.MonkeyPatch,
 ):
