@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import stat
 import subprocess
 import sys
 import time
@@ -117,6 +118,26 @@ def check_ray() -> Check:
     if [int(n) for n in re.findall(r"\d+", version)[:2]] < [2, 55]:
         return Check("ray", "bad", version, "pip install 'ray[default,tune]>=2.55'")
     return Check("ray", "ok", version)
+
+
+def check_ray_folder() -> Check:
+    """Where nodes started by `ray start` keep sockets and logs; a launch's own Ray is private."""
+    folder = Path(os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp") / "ray"
+    try:
+        about = [one.stat() for one in (folder, *folder.resolve().parents)]
+    except OSError:
+        return Check("ray folder", "ok", f"no node has used {folder}")
+    closed = any(not one.st_mode & stat.S_IXOTH for one in about)
+    sticky = about[0].st_mode & stat.S_ISVTX
+    if closed or sticky or not about[0].st_mode & stat.S_IWOTH:
+        return Check("ray folder", "ok", f"{folder} is closed to other users")
+    return Check(
+        "ray folder",
+        "note",
+        f"every user of this machine can replace the sockets in {folder} of nodes that were "
+        "started by ray start",
+        "start nodes with RAY_TMPDIR set to a folder of mode 0700 (docs/cluster.md)",
+    )
 
 
 def check_gpu() -> Check:

@@ -244,8 +244,10 @@ for command in (*store_commands.COMMANDS, *study_commands.COMMANDS):
 
 def main() -> None:
     """The console script. Errors of the user's are told in plain words, without a traceback."""
-    # Ends a command as Ctrl-C does, with its cleaning up; a launch that runs has its own way.
+    # Both end a command as Ctrl-C does, with its cleaning up; a launch that runs has its own way.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
+        signal.signal(signal.SIGHUP, signal.default_int_handler)
     try:
         cli(prog_name="nas-sweep")
     except NasSweepError as error:

@@ -50,6 +50,7 @@ def run_checks(store: str) -> Iterator[Check]:
     yield check_place(store)
     yield checks.check_browser()
     yield checks.check_ray()
+    yield checks.check_ray_folder()
     yield checks.check_gpu()
     with ThreadPoolExecutor() as pool:  # an offer over the network takes its time
         yield from pool.map(checks.check_data, DATASETS)

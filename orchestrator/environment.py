@@ -17,6 +17,10 @@ SETTINGS = {
     # Files that nobody reads: what counts is in the store.
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",
+    # A busy machine takes longer than Ray's minute to start the dashboard.
+    "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "180",
+    # After Ray has ended, a thread that still calls it must not start another one.
+    "RAY_ENABLE_AUTO_CONNECT": "0",
     # Under `uv run`, Ray would upload the current folder and start every worker by `uv run` again.
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     # Paths stay what they are, and signals are ours (`orchestrator.interrupt`).
@@ -29,3 +33,14 @@ def prepare() -> None:
     """Puts the settings in force; call it before Ray is imported. What a user has set stays."""
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
+
+
+def withhold_credentials() -> None:
+    """Keep Tune from copying more of the environment to its workers than the settings above.
+
+    It copies AWS credentials of the driver into the description of each worker, which nodes write
+    to a log that every user of the machine can read. Call this after Ray is imported.
+    """
+    from ray.tune.execution import class_cache
+
+    class_cache.ENV_VARS_TO_PROPAGATE = class_cache.ENV_VARS_TO_PROPAGATE & SETTINGS.keys()

@@ -1,13 +1,12 @@
 """Runs what a plan owes through Ray Tune, on this machine or on a cluster.
 
-Tune's own state is disposable: it lies in a private folder that is never restored and, unless the
-driver is killed, goes away with the launch. What counts is in the store.
+Tune's own state is disposable: it is kept in the private folder of the launch (`scratch`), never
+restored and removed with it. What counts is in the store.
 """
 
 from __future__ import annotations
 
 import os
-import tempfile
 import uuid
 from dataclasses import dataclass
 from functools import partial
@@ -16,10 +15,10 @@ from typing import Any, Literal
 from ray import tune
 from rich.console import Console
 
-from orchestrator import space, versions
-from orchestrator.cluster import check_room, cluster, has_gpus, slots
+from orchestrator import environment, space, versions
+from orchestrator.cluster import Demand, check_room, cluster, has_gpus, slots
 from orchestrator.device import check_precision, choose_device
-from orchestrator.interrupt import ask_to_stop, interruptible
+from orchestrator.interrupt import Supervision, ask_to_stop, supervised
 from orchestrator.items import Work, item_id
 from orchestrator.metrics import Meter
 from orchestrator.plan import Plan
@@ -28,7 +27,7 @@ from orchestrator.probing import trials_side_by_side
 from orchestrator.progress import Progress
 from orchestrator.queue import Queue
 from orchestrator.readings import Watch
-from orchestrator.search import ProcessesKept, QueueSearcher
+from orchestrator.search import AHEAD, AtOnce, Deaths, ProcessesKept, QueueSearcher
 from orchestrator.trainable import REPORT_EVERY, NamedItem, train_item
 from results_schema import layout
 from results_schema.store import Store
@@ -109,13 +108,13 @@ def run(plan: Plan, store: Store, options: Options, console: Console) -> Report:
     queue.add_surfaces(plan.unmeasured)
     owed: dict[str, Work] = {item_id(w): w for w in [*plan.owed, *plan.unmeasured]}
     try:
-        joined = cluster(
+        ray_cluster = cluster(
             options.address,
             console,
             allow_open=options.allow_open_cluster,
             ship_code=options.ship_code,
         )
-        with present(store, launch), joined:
+        with present(store, launch), ray_cluster as joined:
             device = options.device or choose_device(plan, has_gpus(), options.cpu_will_do)
             check_precision(plan, device)
             cores = (options.pack or 1) if device == "cpu" else 1
@@ -123,9 +122,10 @@ def run(plan: Plan, store: Store, options: Options, console: Console) -> Report:
             shares += [options.gpus_per_surface] * bool(plan.unmeasured)
             side_by_side = max(slots(device, share, cores) for share in shares)
             check_room(min(slots(device, share, cores) for share in shares), device, cores)
-            at_once = partial(slots, device, min(shares), cores)
+            room = partial(slots, device, min(shares), cores)
             queue.slots = partial(slots, device, options.share, cores)
-            os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(side_by_side + 2)
+            # Tune keeps this bound while nodes join; `QueueSearcher` bounds what is offered.
+            os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(len(owed) + AHEAD)
             before = len(plan.trials) - len(plan.owed), len(plan.wanted) - len(plan.unmeasured)
             settings = {
                 "store": store.location,
@@ -139,51 +139,100 @@ def run(plan: Plan, store: Store, options: Options, console: Console) -> Report:
                 "gpus_per_trial": options.share,
                 "gpus_per_surface": options.gpus_per_surface,
             }
+            at_once = AtOnce()
+            supervision = Supervision(
+                queue, store, launch, console, lost=joined.lost, insist=at_once.ask
+            )
             # Inside, because Ray puts a SIGTERM handler of its own in force when it starts.
-            with interruptible(queue, store, launch, console) as interruption:
+            with supervised(supervision):
                 queue.halt = partial(ask_to_stop, store, launch)
                 if options.pack:
                     queue.pack = options.pack
                 elif options.gpus_per_trial == "auto" and device == "cuda" and plan.owed:
-                    queue.pack = trials_side_by_side(
-                        plan.owed, queue.slots(), options.deterministic, queue, console
+                    queue.pack = supervision.run(
+                        lambda: trials_side_by_side(
+                            plan.owed, queue.slots(), options.deterministic, queue, console
+                        )
                     )
                 progress = Progress(queue, owed, ended=before, slots=side_by_side, console=console)
                 watch = Watch(queue, owed, progress)
                 with progress, Meter(watch, launch, plan.members) as meter:
-                    searcher = QueueSearcher(queue, settings, progress, meter, at_once)
-                    _tune(searcher, device, cores, options)
+                    demand = Demand(partial(left, plan, queue, options, device, cores))
+                    searcher = QueueSearcher(
+                        *(queue, settings, progress, meter, room),
+                        demand.refresh if options.address else lambda: None,
+                    )
+                    folder = str(joined.folder / "tune")
+                    try:
+                        supervision.run(
+                            lambda: _tune(searcher, device, cores, options, at_once, folder)
+                        )
+                    finally:
+                        demand.end()
     finally:
         queue.close_all()  # only now is every worker gone
-    return Report(queue.endings, queue.reasons, interruption.came, queue.unfit or queue.room.full)
+    return Report(
+        queue.endings, queue.reasons, supervision.interrupted, queue.unfit or queue.room.full
+    )
+
+
+def takes(options: Options, *, surface: bool) -> dict[str, float]:
+    """Return what an item takes on a GPU: a core, and the share of its kind."""
+    return {"CPU": 1.0, "GPU": options.gpus_per_surface if surface else options.share}
 
 
 def resources(options: Options, config: dict[str, Any]) -> tune.PlacementGroupFactory:
-    """What an item takes on a GPU: a core, and the share of its kind."""
+    """Return what an item with this config takes on a GPU."""
     surface = any(layout.is_surface(name) for name in config["names"])
-    share = options.gpus_per_surface if surface else options.share
-    return tune.PlacementGroupFactory([{"CPU": 1.0, "GPU": share}])
+    return tune.PlacementGroupFactory([takes(options, surface=surface)])
 
 
-def _tune(searcher: QueueSearcher, device: str, cores: int, options: Options) -> None:
+def left(
+    plan: Plan, queue: Queue, options: Options, device: str, cores: int
+) -> list[tuple[dict[str, float], int]]:
+    """Return what items take that could run now if there were room for all, and how many they are.
+
+    A surface can't be measured before its trial has left the queue.
+    """
+    trials = {spec.trial_id for spec in plan.owed} - queue.endings.keys()
+    surfaces = sum(
+        one.surface_id not in queue.endings and one.trial.trial_id not in trials
+        for one in plan.unmeasured
+    )
+    packs = -(-len(trials) // queue.pack)
+    if device == "cpu":
+        return [({"CPU": cores}, packs + surfaces)]
+    return [(takes(options, surface=False), packs), (takes(options, surface=True), surfaces)]
+
+
+def _tune(
+    searcher: QueueSearcher,
+    device: str,
+    cores: int,
+    options: Options,
+    stopper: tune.Stopper,
+    folder: str,
+) -> None:
     # On a GPU, a process of its own gives memory back and can't spoil the next item.
     alone = device == "cuda"
-    takes = partial(resources, options) if alone else tune.PlacementGroupFactory([{"CPU": cores}])
-    trainable: Any = tune.with_resources(NamedItem if alone else train_item, takes)
-    with tempfile.TemporaryDirectory(prefix="nas-sweep-tune-") as private:
-        tune.Tuner(
-            trainable,
-            tune_config=tune.TuneConfig(
-                search_alg=searcher,
-                scheduler=ProcessesKept(),
-                num_samples=-1,
-                reuse_actors=not alone,
-                trial_dirname_creator=lambda trial: trial.trial_id,
-            ),
-            run_config=tune.RunConfig(
-                name="sweep",
-                storage_path=private,
-                verbose=0,
-                failure_config=tune.FailureConfig(max_failures=0),
-            ),
-        ).fit()
+    each = partial(resources, options) if alone else tune.PlacementGroupFactory([{"CPU": cores}])
+    trainable: Any = tune.with_resources(NamedItem if alone else train_item, each)
+    environment.withhold_credentials()
+    tune.Tuner(
+        trainable,
+        tune_config=tune.TuneConfig(
+            search_alg=searcher,
+            scheduler=ProcessesKept(),
+            num_samples=-1,
+            reuse_actors=not alone,
+            trial_dirname_creator=lambda trial: trial.trial_id,
+        ),
+        run_config=tune.RunConfig(
+            name="sweep",
+            storage_path=folder,
+            verbose=0,
+            stop=stopper,
+            callbacks=[Deaths(searcher)],
+            failure_config=tune.FailureConfig(max_failures=0),
+        ),
+    ).fit()

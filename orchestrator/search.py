@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+from ray.tune import Callback, Stopper
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
@@ -15,14 +16,14 @@ from orchestrator import deaths
 from orchestrator.metrics import Meter
 from orchestrator.progress import Progress
 from orchestrator.queue import Queue
+from results_schema.failure import Failure
 
 LOOK_EVERY = 1.0
 """Seconds between two looks at the cluster's nodes: Tune asks a hundred times a second."""
 
 AHEAD = 1
 """Items offered beyond those that fit, once all of those are at work: Tune would take more, but
-what comes next is best decided late, when a checkpoint may have landed; one is enough for a cluster
-to see that it is wanted."""
+what comes next is best decided late, when a checkpoint may have landed."""
 
 
 class ProcessesKept(FIFOScheduler):
@@ -38,6 +39,43 @@ class ProcessesKept(FIFOScheduler):
         return None
 
 
+class AtOnce(Stopper):
+    """Makes Tune stop all trials as soon as it is asked to."""
+
+    def __init__(self) -> None:
+        self._asked = False
+
+    def ask(self) -> None:
+        """Stop all trials, however long they would take to stop by themselves."""
+        self._asked = True
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Return False: no single trial is stopped by its result."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Return whether all trials are to be stopped."""
+        return self._asked
+
+
+class Deaths(Callback):
+    """Passes on why a worker died: a searcher hears no more than that there was an error.
+
+    Args:
+        searcher: That offered the item.
+    """
+
+    def __init__(self, searcher: QueueSearcher) -> None:
+        self._searcher = searcher
+
+    def on_trial_error(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+    ) -> None:
+        """Tune has just written the error to a file, which `Trial.get_error` reads much later."""
+        text = Path(trial.error_file).read_text() if trial.error_file else ""
+        self._searcher.died(trial.trial_id, deaths.classify(text))
+
+
 class QueueSearcher(Searcher):
     """Passes between Tune and the queue; keeps no state that Tune could restore.
 
@@ -46,7 +84,8 @@ class QueueSearcher(Searcher):
         settings: What is the same for every item (`trainable.train_item`).
         progress: Told of epochs and of each ending.
         meter: Told of all that workers report.
-        slots: Tells how many items the cluster runs side by side just now.
+        slots: Returns how many items the cluster runs side by side just now.
+        demand: Is refreshed whenever slots are counted.
     """
 
     def __init__(
@@ -56,9 +95,10 @@ class QueueSearcher(Searcher):
         progress: Progress,
         meter: Meter,
         slots: Callable[[], int],
+        demand: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__()
-        self._slots, self._meter = slots, meter
+        self._slots, self._demand, self._meter = slots, demand, meter
         self._queue, self._settings, self._progress = queue, settings, progress
         self._tokens: dict[str, str] = {}
         self._starting = set[str]()
@@ -84,6 +124,7 @@ class QueueSearcher(Searcher):
         now = time.monotonic()
         if now >= self._look_again:
             self._progress.slots, self._look_again = self._slots(), now + LOOK_EVERY
+            self._demand()
         return self._progress.slots
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
@@ -112,14 +153,20 @@ class QueueSearcher(Searcher):
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Tune is done with the item: its worker returned, or died."""
-        if result is not None and not error:
+        """Tune is done with the item: its worker returned, or failed."""
+        if error:
+            return  # `died` follows, with the reason
+        if result is not None:
             self._take(trial_id, result)  # the last one once more
+        self._close(trial_id, None)
+
+    def died(self, trial_id: str, why: Failure) -> None:
+        """The item's worker ended without saying how it went."""
+        self._close(trial_id, why)
+
+    def _close(self, trial_id: str, died: Failure | None) -> None:
         self._starting.discard(trial_id)
-        token = self._tokens.pop(trial_id, None)
-        if token is not None:
-            # Tune says no more than that there was an error, but says so while it handles it.
-            died = deaths.classify(sys.exc_info()[1]) if error else None
+        if (token := self._tokens.pop(trial_id, None)) is not None:
             self._queue.close(token, died=died)
         self._progress.refresh()
 

@@ -1,10 +1,12 @@
-"""SIGINT and SIGTERM in a process that trains a trial alone: first ask, then insist."""
+"""SIGINT, SIGTERM and SIGHUP in a process that trains a trial alone: first ask, then insist."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import signal
+import stat
+import sys
 from collections.abc import Iterator
 from types import FrameType
 
@@ -32,10 +34,14 @@ def stoppable() -> Iterator[StopRequest]:
             raise KeyboardInterrupt
         asked = True
         request.make(f"this process received {signal.Signals(signum).name}")
+        if signum == signal.SIGHUP:
+            leave_terminal()
         os.write(2, SAID)  # a print could meet another one half-way
         signal.setitimer(signal.ITIMER_REAL, GRACE)
 
-    watched = signal.SIGINT, signal.SIGTERM, signal.SIGALRM
+    watched = [signal.SIGINT, signal.SIGTERM, signal.SIGALRM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
+        watched.append(signal.SIGHUP)
     before = {each: signal.signal(each, handle) for each in watched}
     try:
         yield request
@@ -43,3 +49,13 @@ def stoppable() -> Iterator[StopRequest]:
         signal.setitimer(signal.ITIMER_REAL, 0)
         for signum, handler in before.items():
             signal.signal(signum, handler)
+
+
+def leave_terminal() -> None:
+    """Send further output nowhere if it would go to a terminal, which fails once that is closed."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            if stat.S_ISCHR(os.fstat(stream.fileno()).st_mode):  # isatty() fails on a closed one
+                os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)

@@ -28,7 +28,8 @@ def main(arguments: list[str] | None = None) -> int:
 
     Returns:
         The exit code: 0 when the trial has ended, 1 when it failed or another worker has it, 2 for
-        a bad spec, 3 for an unfit store or machine, 130 when SIGINT or SIGTERM stopped it.
+        a bad spec, 3 for an unfit store or machine, 130 when SIGINT, SIGTERM or SIGHUP
+        stopped it.
     """
     parser = argparse.ArgumentParser(prog="python -m workers.train", description=__doc__)
     parser.add_argument("spec", type=Path, help="the trial's JSON")

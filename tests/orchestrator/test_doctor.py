@@ -2,8 +2,10 @@
 
 import json
 import os
+import tempfile
 import time
 from importlib import metadata
+from pathlib import Path
 
 import pytest
 import torch
@@ -29,7 +31,7 @@ def test_a_sound_machine_passes_and_the_store_stays_as_it_was(run, trained, loca
     assert code == 0, output + errors
     names = [line[6:].split(":")[0] for line in output.splitlines()]
     assert names == [
-        *("python", "packages", "machine", "clock", "store", "browser", "ray", "gpu"),
+        *("python", "packages", "machine", "clock", "store", "browser", "ray", "ray folder", "gpu"),
         *("data digits", "data synthetic"),
     ]
     assert f"ray: {metadata.version('ray')}" in output
@@ -71,6 +73,21 @@ def test_a_clock_that_was_never_set_is_noticed(monkeypatch):
     assert checks.check_clock().verdict == "ok"
     monkeypatch.setattr("orchestrator.checks.time.gmtime", lambda: time.struct_time(9 * [0]))
     assert checks.check_clock().verdict == "bad"
+
+
+def test_a_folder_of_ray_that_every_user_can_write_is_noticed(monkeypatch):
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own are closed to others further up
+        shared = Path(folder)
+        monkeypatch.setenv("RAY_TMPDIR", folder)
+        assert checks.check_ray_folder().verdict == "ok", "no node has been started"
+        (shared / "ray").mkdir()
+        (shared / "ray").chmod(0o777)  # as Ray leaves it
+        shared.chmod(0o755)
+        found = checks.check_ray_folder()
+        assert (found.verdict, "RAY_TMPDIR" in found.fix) == ("note", True)
+        assert str(shared / "ray") in found.found
+        shared.chmod(0o700)
+        assert checks.check_ray_folder().verdict == "ok"
 
 
 def test_less_room_than_is_needed_is_told_with_both_amounts(tmp_path):

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -192,3 +193,55 @@ def test_shares_of_unlike_gpus_are_counted_as_ray_places_them(cluster: Cluster):
     per_gpu = {share: math.floor(1 / float(share)) for share in found if float(share) <= 1}
     expected = {s: min(9, n) + min(16, 3 * n) for s, n in per_gpu.items()} | {"2": 1}
     assert {share: room for share, (room, _) in found.items()} == expected
+
+
+ASKED = """
+import json, sys, time
+import ray
+from ray.autoscaler._private.constants import AUTOSCALER_RESOURCE_REQUEST_CHANNEL
+from ray.experimental.internal_kv import _internal_kv_get
+
+ray.init(sys.argv[1], log_to_driver=False)
+end = time.monotonic() + 120
+while True:
+    asked = json.loads(_internal_kv_get(AUTOSCALER_RESOURCE_REQUEST_CHANNEL) or "null")
+    nodes = sum(node["Alive"] for node in ray.nodes())
+    if nodes >= int(sys.argv[2]) or time.monotonic() > end:
+        break
+    time.sleep(0.2)
+print(json.dumps([asked, nodes]))
+"""
+
+
+def asked_for(cluster: Cluster, nodes: int) -> tuple[list[dict[str, int]] | None, int]:
+    """What an autoscaler is asked for once there are so many nodes, and how many there are."""
+    done = subprocess.run(
+        [sys.executable, "-c", ASKED, cluster.address, str(nodes)],
+        capture_output=True,
+        text=True,
+        env=cluster.environment,
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stderr
+    asked, found = json.loads(done.stdout.splitlines()[-1])
+    return asked, found
+
+
+def test_an_autoscaler_is_asked_for_all_that_is_left_and_for_nothing_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    seeds = ", ".join(map(str, range(SEEDS)))
+    experiment = write_experiment(tmp_path, epochs=600, seeds=seeds)
+    store = open_store(tmp_path / "results")
+    command = ("launch", experiment, *OPTIONS, "--store", store.root)
+    with cluster_of_nodes(1, grows_by=2) as cluster:
+        address = ("--address", cluster.address)
+        with started(*command, *address, **cluster.environment) as sweep:
+            wait_for(lambda: foreign(store))
+            assert asked_for(cluster, 3) == (SEEDS * [{"CPU": 1}], 3)
+            wait_for(lambda: len(foreign(store)) == 3)
+            sweep.send_signal(signal.SIGINT)
+            code, output = finish(sweep)
+        assert code == 130, output
+        assert asked_for(cluster, 0)[0] == []

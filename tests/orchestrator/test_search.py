@@ -1,6 +1,8 @@
 """The queue as Tune sees it."""
 
 import io
+import os
+import signal
 import time
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from orchestrator.metrics import Meter
 from orchestrator.progress import Progress
 from orchestrator.readings import Watch
 from orchestrator.search import ProcessesKept, QueueSearcher
+from results_schema.failure import recorded
 from results_schema.store import LocalStore
 
 FIRST = {"epoch": 1, "trained": 1, "hostname": "h", "pid": 7}
@@ -132,3 +135,70 @@ def test_a_process_that_is_starting_is_not_ended_because_another_was_quicker(tmp
         ).fit()
     assert [*sweep.queue.endings.values()] == 300 * ["done"]
     assert len([*told.glob("*.started")]) == 2
+
+
+def dying_trainable() -> type[tune.Trainable]:
+    """What dies as its settings say for its item; made here, as in `quick_trainable`."""
+
+    class Dying(tune.Trainable):
+        def setup(self, config):
+            self.how = config["settings"]["how"][config["names"][0]]
+            if self.how == "setup":
+                raise ImportError("no such library")
+
+        def step(self):
+            if self.how == "raise":
+                raise ValueError("odd")
+            if self.how == "kill":
+                os.kill(os.getpid(), signal.SIGKILL)
+            time.sleep(60)
+            return {"done": True}
+
+    return Dying
+
+
+def reasons(sweep: Sweep, folder: Path, how: list[str]) -> dict[str, tuple[str, str]]:
+    """The kind and the message of the failure of one item for each way to die."""
+    names = {spec(seed).trial_id: one for seed, one in enumerate(how)}
+    sweep.room, sweep.searcher._settings = len(how), {"how": names}
+    with local_ray(cpus=len(how)):
+        tune.Tuner(
+            tune.with_resources(dying_trainable(), {"cpu": 1}),
+            tune_config=tune.TuneConfig(
+                search_alg=sweep.searcher, scheduler=ProcessesKept(), num_samples=-1
+            ),
+            run_config=tune.RunConfig(
+                storage_path=str(folder / "tune"),
+                verbose=0,
+                callbacks=[search.Deaths(sweep.searcher)],
+                failure_config=tune.FailureConfig(max_failures=0),
+            ),
+        ).fit()
+    found = {name: recorded(sweep.queue.store, name) for name in names}
+    return {names[n]: (one["kind"], one["message"]) for n, one in found.items()}
+
+
+@pytest.fixture
+def tried_once(monkeypatch: pytest.MonkeyPatch):
+    """Whatever an item fails by, it is not tried again."""
+    monkeypatch.setattr("orchestrator.queue.ATTEMPTS", 1)
+
+
+@pytest.mark.usefixtures("tried_once")
+def test_why_a_worker_died_is_found_out(tmp_path: Path):
+    found = reasons(Sweep(tmp_path / "results", 3), tmp_path, ["raise", "kill", "setup"])
+    assert found["raise"] == ("error", "ValueError: odd")
+    assert found["kill"][0] == "killed"
+    assert found["setup"][0] == "error"
+    assert found["setup"][1].endswith("ImportError: no such library")
+
+
+@pytest.mark.usefixtures("tried_once")
+def test_a_worker_that_ray_killed_for_its_memory_is_told_apart(tmp_path: Path, monkeypatch):
+    # Less than any machine uses.
+    monkeypatch.setenv("RAY_memory_usage_threshold", "0.001")
+    monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "100")
+    kind, message = reasons(Sweep(tmp_path / "results", 1), tmp_path, ["sleep"])["sleep"]
+    assert kind == "evicted", message
+    assert "low on memory" in message
+    assert len(message.splitlines()) == 1

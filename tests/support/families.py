@@ -57,13 +57,14 @@ class Family:
 
 
 @contextlib.contextmanager
-def family(*arguments: object, **environment: str) -> Iterator[Family]:
+def family(*arguments: object, terminal: str = "", **environment: str) -> Iterator[Family]:
     """A command with a mark and a folder for temporary files of its own; all gone at the end."""
     mark = Mark("FAMILY")
     # Short, for the names of Ray's sockets.
     folder = Path(tempfile.mkdtemp(prefix="nsf-"))
     try:
-        with started(*arguments, **environment, **mark.environment, TMPDIR=str(folder)) as head:
+        environment |= mark.environment | {"TMPDIR": str(folder)}
+        with started(*arguments, terminal=terminal, **environment) as head:
             members = Family(head, mark, folder)
             try:
                 yield members

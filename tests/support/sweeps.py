@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -44,15 +46,27 @@ def write_experiment(folder: Path, *, epochs: int, **axes: str) -> Path:
 
 
 @contextlib.contextmanager
-def started(*arguments: object, **environment: str) -> Iterator[subprocess.Popen[str]]:
-    """The command line as a process of its own, its output in one pipe; gone at the end."""
+def started(
+    *arguments: object, terminal: str = "", **environment: str
+) -> Iterator[subprocess.Popen[str]]:
+    """The command line as a process of its own, its output in one pipe; gone at the end.
+
+    Args:
+        terminal: Name of a terminal to start the command in instead.
+    """
+    inside = os.open(terminal, os.O_RDWR | os.O_NOCTTY) if terminal else None
     process = subprocess.Popen(
         [sys.executable, "-m", "orchestrator.cli", *map(str, arguments)],
-        stdout=subprocess.PIPE,
+        stdin=inside,
+        stdout=subprocess.PIPE if inside is None else inside,
         stderr=subprocess.STDOUT,
         text=True,
         env={**os.environ, "COLUMNS": "200", **environment},
+        start_new_session=inside is not None,
+        preexec_fn=None if inside is None else lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
     )
+    if inside is not None:
+        os.close(inside)
     with process:
         try:
             yield process

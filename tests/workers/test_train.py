@@ -118,7 +118,7 @@ def test_interrupted_and_killed_on_a_bare_machine_it_ends_as_if_nothing_had_happ
     assert files(store) == files(undisturbed)
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_gives_up_a_running_epoch(
     path: Path, store: LocalStore, spec: TrialSpec, signum: signal.Signals
 ):

@@ -3,36 +3,13 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
+from canaries import CANARY, SECRETS, hits
 from sweeps import launch, started, write_experiment
 
 from orchestrator.experiment import load_experiment
-
-CANARY = "canary-4f1c9a7e2b"
-SECRETS = {
-    "AWS_SECRET_ACCESS_KEY": CANARY,
-    "AWS_SESSION_TOKEN": CANARY,
-    "HF_TOKEN": CANARY,
-    "RAY_AUTH_TOKEN": f"{CANARY}-{'5e' * 16}",
-    "RAY_AUTH_MODE": "token",
-    "CANARY": CANARY,
-}
-
-
-def hits(folder: Path) -> Iterator[str]:
-    """The files that hold the secret; tables are looked at unpacked too."""
-    for path in folder.rglob("*"):
-        if path.is_file():
-            text = path.read_bytes()
-            if path.suffix == ".parquet":
-                table = pq.read_table(path)
-                text += f"{table.to_pylist()} {table.schema}".encode()
-            if CANARY.encode() in text:
-                yield str(path)
 
 
 def said_by(command: list[str], **more: str) -> str:
