@@ -33,14 +33,3 @@ def prepare() -> None:
     """Puts the settings in force; call it before Ray is imported. What a user has set stays."""
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
-
-
-def withhold_credentials() -> None:
-    """Keep Tune from copying more of the environment to its workers than the settings above.
-
-    It copies AWS credentials of the driver into the description of each worker, which nodes write
-    to a log that every user of the machine can read. Call this after Ray is imported.
-    """
-    from ray.tune.execution import class_cache
-
-    class_cache.ENV_VARS_TO_PROPAGATE = class_cache.ENV_VARS_TO_PROPAGATE & SETTINGS.keys()

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from ray import tune
 from rich.console import Console
 
-from orchestrator import environment, space, versions
+from orchestrator import space, versions
 from orchestrator.cluster import Demand, check_room, cluster, has_gpus, slots
 from orchestrator.device import check_precision, choose_device
 from orchestrator.interrupt import Supervision, ask_to_stop, supervised
@@ -27,7 +27,14 @@ from orchestrator.probing import trials_side_by_side
 from orchestrator.progress import Progress
 from orchestrator.queue import Queue
 from orchestrator.readings import Watch
-from orchestrator.search import AHEAD, AtOnce, Deaths, ProcessesKept, QueueSearcher
+from orchestrator.search import (
+    AHEAD,
+    AtOnce,
+    Deaths,
+    ProcessesKept,
+    QueueSearcher,
+    withhold_credentials,
+)
 from orchestrator.trainable import REPORT_EVERY, NamedItem, train_item
 from results_schema import layout
 from results_schema.store import Store
@@ -217,7 +224,7 @@ def _tune(
     alone = device == "cuda"
     each = partial(resources, options) if alone else tune.PlacementGroupFactory([{"CPU": cores}])
     trainable: Any = tune.with_resources(NamedItem if alone else train_item, each)
-    environment.withhold_credentials()
+    withhold_credentials()
     tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(

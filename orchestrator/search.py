@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from ray.tune import Callback, Stopper
+from ray.tune.execution import class_cache
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
 from orchestrator import deaths
+from orchestrator.environment import SETTINGS
 from orchestrator.metrics import Meter
 from orchestrator.progress import Progress
 from orchestrator.queue import Queue
@@ -24,6 +26,15 @@ LOOK_EVERY = 1.0
 AHEAD = 1
 """Items offered beyond those that fit, once all of those are at work: Tune would take more, but
 what comes next is best decided late, when a checkpoint may have landed."""
+
+
+def withhold_credentials() -> None:
+    """Keep Tune from copying more of the environment to its workers than our settings of Ray.
+
+    It copies AWS credentials of the driver into the description of each worker, which nodes write
+    to a log that every user of the machine can read.
+    """
+    class_cache.ENV_VARS_TO_PROPAGATE = class_cache.ENV_VARS_TO_PROPAGATE & SETTINGS.keys()
 
 
 class ProcessesKept(FIFOScheduler):
