@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 import json
 import os
 import time
@@ -20,11 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from orchestrator import lookup
 from orchestrator.surface_status import SurfaceStatus, look_at_surfaces, surfaces_as_json
-from results_schema import foreign_json, layout
+from results_schema import foreign_json, layout, tables
 from results_schema.errors import NasSweepError
 from results_schema.failure import recorded
 from results_schema.holder import Holder
@@ -33,6 +31,8 @@ from results_schema.store import Store
 
 STATES = ("done", "diverged", "damaged", "running", "failed", "cancelled", "owed")
 ENDED = ("done", "diverged")
+_LARGEST = 10_000
+"""Bytes beyond which a counter of attempts is not read."""
 UNNAMED = ""
 """Stands for the experiment of trials that none names, such as those of `workers.train`."""
 
@@ -122,7 +122,7 @@ class Endings:
         unread = {layout.trial(name): name for name in (marks.keys() & wanted) - found.keys()}
         for key, data in self._store.several(sorted(unread)):
             try:
-                found[unread[key]] = _status(data)
+                found[unread[key]] = _status(data, unread[key])
             except (pa.ArrowException, OSError, ValueError, IndexError, KeyError):
                 found[unread[key]] = "damaged"
         read = {
@@ -216,9 +216,10 @@ class Observer:
     def _running(self, trial_id: str, holder: Holder) -> Running:
         epoch, row_age = 0, None
         try:
-            data = io.BytesIO(self.store.get(layout.metrics(trial_id)))
-            file = pq.ParquetFile(data, page_checksum_verification=True)
-            table = file.read(["epoch", "finished_at"])
+            file = tables.open_parquet(self.store.get(layout.metrics(trial_id)))
+            if not tables.is_of(file, trial_id):
+                raise ValueError("it has rows of another trial")
+            table = file.read(["epoch", "finished_at"], use_threads=False)
             if len(table):
                 [last] = table.slice(len(table) - 1).to_pylist()
                 epoch = last["epoch"]
@@ -233,7 +234,8 @@ class Observer:
     def _epochs(self, trial_id: str) -> int | None:
         """As its worker noted when it began; None if that was lost, or of an older release."""
         try:
-            noted = foreign_json.read(self.store.get(layout.attempts(trial_id)))["epochs"]
+            text = self.store.get(layout.attempts(trial_id), most=_LARGEST)
+            noted = foreign_json.read(text)["epochs"]
         except (NasSweepError, ValueError, KeyError, TypeError):
             return None
         return noted if isinstance(noted, int) else None
@@ -257,11 +259,17 @@ def as_json(status: Status) -> dict[str, Any]:
     }
 
 
-def _status(data: bytes) -> str:
-    """Of an ended trial's row, from the footer's statistics: no column is decoded."""
-    file = pq.ParquetFile(io.BytesIO(data))
+def _status(data: bytes, trial_id: str) -> str:
+    """Of an ended trial's row, from the footer's statistics: no column is decoded.
+
+    Raises:
+        ValueError: The row is another trial's.
+    """
+    file = tables.open_parquet(data)
+    if not tables.is_of(file, trial_id):
+        raise ValueError("it has the row of another trial")
     column = file.schema_arrow.get_field_index("status")
     statistics = file.metadata.row_group(0).column(column).statistics
     if statistics is not None and statistics.has_min_max:
         return str(statistics.max)
-    return str(file.read(["status"])["status"][0].as_py())
+    return str(file.read(["status"], use_threads=False)["status"][0].as_py())

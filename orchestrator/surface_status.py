@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from orchestrator import lookup
-from results_schema import layout
+from results_schema import layout, tables
 from results_schema.errors import NasSweepError
 from results_schema.failure import recorded
 from results_schema.holder import Holder
@@ -112,8 +110,10 @@ def surfaces_as_json(status: SurfaceStatus) -> Mapping[str, Any]:
 def _measuring(store: Store, name: str, holder: Holder, of: int) -> Measuring:
     points, left = 0, None
     try:
-        file = pq.ParquetFile(io.BytesIO(store.get(layout.points(name))))
-        seconds = file.read(["seconds"])["seconds"].to_pylist()
+        file = tables.open_parquet(store.get(layout.points(name)))
+        if not tables.is_of(file, name):
+            raise ValueError("it has points of another surface")
+        seconds = file.read(["seconds"], use_threads=False)["seconds"].to_pylist()
         points = len(seconds)
         left = sum(seconds) / points * (of - points) if points else None
     except (NasSweepError, pa.ArrowException, OSError, ValueError, KeyError):

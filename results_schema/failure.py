@@ -11,6 +11,9 @@ from results_schema.errors import NasSweepError
 from results_schema.lease import Lease
 from results_schema.store import Store
 
+_LARGEST = 1_000_000
+"""Bytes beyond which a failure is not read."""
+
 
 @dataclass(frozen=True)
 class Failure:
@@ -38,7 +41,7 @@ class Failure:
 def recorded(store: Store, item: str) -> dict[str, str]:
     """`kind`, `message` and `at` of an item's failure, each "unknown" while it can't be read."""
     try:
-        read = foreign_json.read(store.get(layout.failure(item)))
+        read = foreign_json.read(store.get(layout.failure(item), most=_LARGEST))
     except (NasSweepError, ValueError):
         read = {}
     read = read if isinstance(read, dict) else {}

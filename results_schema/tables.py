@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from results_schema import seal
+from results_schema import layout, seal
 from results_schema.columns import (
     GPU_SHARE,
     INT,
@@ -161,23 +161,37 @@ def mark(schema: pa.Schema) -> bytes:
     return base64.b64encode(schema.serialize().to_pybytes())
 
 
+def open_parquet(data: bytes) -> pq.ParquetFile:
+    """Open the bytes of a file, each page of which is checked when it is read.
+
+    Arrow's threads never see a Python object: one that drops such a file while the interpreter
+    exits ends the process with "terminate called without an active exception".
+
+    Raises:
+        ArrowException: It is no Parquet file, or its footer is damaged.
+    """
+    return pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
+
+
 def from_parquet(data: bytes, schema: pa.Schema, where: str) -> pa.Table:
     """The table of one file, its bytes checked against their seal before they are parsed.
 
     Args:
         data: The file's bytes; those of another writer, such as pandas, lack the seal.
         schema: What the table must have; columns that an older release lacked come out as nulls.
-        where: The file's name, for the error.
+        where: The file's key, after whose item every row must be named in its first column.
 
     Raises:
-        CorruptData: A byte was altered or lost since `to_parquet`, or columns do not fit.
+        CorruptData: A byte was altered or lost since `to_parquet`, columns do not fit, or the rows
+            are those of another item than the file is named after.
     """
     try:
         if seal.is_sealed(data) and not seal.is_sound(data):
             raise ValueError("its bytes do not match their SHA-256")
-        table = pq.read_table(io.BytesIO(data), page_checksum_verification=True)
+        table = open_parquet(data).read(use_threads=False)
         if schema.names[0] not in table.column_names:
             raise ValueError(f"it has no column {schema.names[0]!r}")
+        _check_owner(table[schema.names[0]], where)
         columns = [
             table[name].cast(schema.field(name).type)
             if name in table.column_names
@@ -191,6 +205,28 @@ def from_parquet(data: bytes, schema: pa.Schema, where: str) -> pa.Table:
             where=where,
             fix="delete it and launch again: what it held is rebuilt from the checkpoint",
         ) from error
+
+
+def is_of(file: pq.ParquetFile, item: str) -> bool:
+    """Return whether every row of a file is an item's by its first column; no column is decoded.
+
+    The footer's statistics say so; False where they are lacking.
+    """
+    groups = (file.metadata.row_group(n).column(0) for n in range(file.metadata.num_row_groups))
+    found = [one.statistics for one in groups if one.num_values]
+    return all(one is not None and one.has_min_max and one.min == one.max == item for one in found)
+
+
+def _check_owner(column: pa.ChunkedArray, where: str) -> None:
+    """Return if all values are the item that a file is named after, or its name is no item's.
+
+    Raises:
+        ValueError: A value is another.
+    """
+    names = layout.names([where]) if where.endswith(".parquet") else set()
+    others = [value for value in column.unique().to_pylist() if value not in names]
+    if names and others:
+        raise ValueError(f"it has rows of {others[0]!r}")
 
 
 def canonical(table: pa.Table, schema: pa.Schema) -> pa.Table:

@@ -6,12 +6,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from orchestrator.dash.stamps import table_stamps
 from results_schema import layout, seal, tables
-from results_schema.errors import NasSweepError
+from results_schema.errors import CorruptData, NasSweepError
 from results_schema.store import Store
 
 COLUMNS = (
@@ -84,7 +83,9 @@ def _decode(data: bytes, key: str) -> Curve:
     if not (seal.is_sealed(data) and seal.is_sound(data)):
         table = tables.from_parquet(data, tables.METRICS, key)
     else:
-        file = pq.ParquetFile(pa.BufferReader(data))
+        file = tables.open_parquet(data)
+        if not tables.is_of(file, *layout.names([key])):
+            raise CorruptData("it has rows of another trial", where=key)
         there = set(file.schema_arrow.names)
         table = file.read([name for name in wanted if name in there], use_threads=False)
     return {name: _column(table, name) for name in wanted}
