@@ -72,7 +72,7 @@ def alike(one: Checkpoint, other: Checkpoint) -> bool:
 def load_or_notice(store: LocalStore, spec: TrialSpec) -> Checkpoint | None:
     """The last checkpoint, None if its damage is noticed; then resuming takes the one before."""
     told: list[str] = []
-    rows = checkpoint.resume(store, spec.trial_id, lambda _: None, told.append)
+    rows = checkpoint.resume(store, spec.trial_id, lambda _: None, told.append, last=2)
     try:
         found = checkpoint.load(store, spec.trial_id, 2)
     except CorruptData:

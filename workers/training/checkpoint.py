@@ -26,8 +26,10 @@ from results_schema.store import Store
 
 Row = dict[str, Any]
 
-LARGEST_STATE, LARGEST_TENSORS = 100_000_000, 10_000_000_000
-"""Bytes beyond which a file is refused unread: of 200,000 rows, and of a billion parameters."""
+LARGEST_TENSORS = 10_000_000_000
+"""Bytes beyond which tensors are refused unread: a billion parameters."""
+_ROW = 2_000
+"""Bytes beyond which no epoch's row comes, by far."""
 
 _KINDS = {
     "trial_id": str,
@@ -85,6 +87,8 @@ def resume(
     trial_id: str,
     restore: Callable[[dict[str, Tensor]], None],
     warn: Callable[[str], None],
+    *,
+    last: int,
 ) -> list[Row]:
     """Restores the newest sound checkpoint and returns its rows: none if there is no such.
 
@@ -93,9 +97,14 @@ def resume(
         trial_id: Of which trial.
         restore: Takes its tensors, or raises `CorruptData` if they do not fit.
         warn: Told of each damaged checkpoint that is passed over.
+        last: The trial's last epoch: a checkpoint of a later one is not read.
     """
     for epoch in reversed(epochs(store, trial_id)):
         try:
+            if epoch > last:
+                raise CorruptData(
+                    f"the trial has {last} epochs", where=layout.state(trial_id, epoch)
+                )
             checkpoint = load(store, trial_id, epoch)
             restore(checkpoint.tensors)
         except (CorruptData, MissingKey) as error:
@@ -166,6 +175,15 @@ def prune(
             store.delete(key, lease=lease)
 
 
+def largest_state(epoch: int) -> int:
+    """Return the bytes beyond which a checkpoint's JSON is refused unread, by its epoch.
+
+    Hostile JSON of many small pieces takes thirty times its size when it is parsed, and only then
+    can its hash be checked. So its size is bounded by what its rows need.
+    """
+    return (epoch + 1) * _ROW
+
+
 def _parts(store: Store, trial_id: str) -> list[tuple[int, str]]:
     """Every file of a checkpoint with its epoch, each state before its tensors."""
     keys = store.list(layout.checkpoints(trial_id))
@@ -175,7 +193,7 @@ def _parts(store: Store, trial_id: str) -> list[tuple[int, str]]:
 def _payload(store: Store, trial_id: str, epoch: int) -> dict[str, Any]:
     """What a checkpoint's JSON carries, its hash verified."""
     where = layout.state(trial_id, epoch)
-    text = store.get(where, most=LARGEST_STATE)
+    text = store.get(where, most=largest_state(epoch))
     try:
         state = foreign_json.read(text)
         payload, digest = state["payload"], state["sha256"]

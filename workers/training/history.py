@@ -41,14 +41,28 @@ ONCE_A_MINUTE = Checkpointing()
 class History:
     """The rows of a trial whose lease is held, and its checkpoints.
 
+    Args:
+        store: Where they are.
+        lease: On the trial.
+        trial_id: Of the trial.
+        checkpointing: When checkpoints are committed.
+        epochs: How many the trial is to train.
+
     Attributes:
         rows: Of all epochs so far.
     """
 
     def __init__(
-        self, store: Store, lease: Lease, trial_id: str, checkpointing: Checkpointing
+        self,
+        store: Store,
+        lease: Lease,
+        trial_id: str,
+        checkpointing: Checkpointing,
+        *,
+        epochs: int,
     ) -> None:
         self._store, self._lease, self._trial_id = store, lease, trial_id
+        self._epochs = epochs
         self._checkpointing = checkpointing
         self.rows: list[Row] = []
         self._mark()
@@ -57,7 +71,7 @@ class History:
         self, restore: Callable[[dict[str, Tensor]], None], warn: Callable[[str], None]
     ) -> None:
         """Goes back to the newest sound checkpoint (`checkpoint.resume`), or to nothing."""
-        self.rows = checkpoint.resume(self._store, self._trial_id, restore, warn)
+        self.rows = checkpoint.resume(self._store, self._trial_id, restore, warn, last=self._epochs)
         self._mark()
         self._publish()
 

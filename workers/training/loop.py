@@ -78,7 +78,7 @@ def train(
         return devices.choose(device, deterministic=deterministic, precision=spec.precision)
 
     def begin(lease: Lease, log: ItemLog, stopping: Stopping) -> _Training:
-        history = History(store, lease, spec.trial_id, checkpointing)
+        history = History(store, lease, spec.trial_id, checkpointing, epochs=spec.recipe.epochs)
         return _Training(
             spec, store, lease, log, history, use, pack_size, gpu_share, on_epoch, stopping
         )

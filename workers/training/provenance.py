@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from results_schema import foreign_json, layout
-from results_schema.errors import MissingKey
+from results_schema.errors import CorruptData, MissingKey
 from results_schema.lease import Lease
 from results_schema.store import Store
 from workers.training import device as devices
@@ -44,6 +44,10 @@ def gather(device: torch.device) -> dict[str, Any]:
     }
 
 
+_LARGEST = 10_000
+"""Bytes beyond which a counter of attempts is not read."""
+
+
 def count_attempt(store: Store, lease: Lease, trial_id: str, epochs: int) -> dict[str, Any]:
     """Which attempt at the trial this is, and when the first began, as columns of its row.
 
@@ -51,9 +55,9 @@ def count_attempt(store: Store, lease: Lease, trial_id: str, epochs: int) -> dic
     """
     key = layout.attempts(trial_id)
     try:
-        past = foreign_json.read(store.get(key))
+        past = foreign_json.read(store.get(key, most=_LARGEST))
         count, started = past["attempts"] + 1, datetime.fromisoformat(past["started_at"])
-    except (MissingKey, ValueError, KeyError, TypeError):
+    except (MissingKey, CorruptData, ValueError, KeyError, TypeError):
         count, started = 1, datetime.now(UTC)
     noted = {"attempts": count, "started_at": started.isoformat(), "epochs": epochs}
     store.put(key, json.dumps(noted).encode(), lease=lease)
