@@ -6,6 +6,9 @@ import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from pydantic import BaseModel, ConfigDict
+
+from orchestrator.fields import check_file_name
 from orchestrator.figures.choice import Choice, read_choice
 from results_schema import foreign_json, layout
 from results_schema.errors import ConfigError, CorruptData, MissingKey, SpecError
@@ -13,6 +16,9 @@ from results_schema.store import Store
 
 if TYPE_CHECKING:
     from orchestrator.experiment import Experiment
+
+LARGEST = 10_000_000
+"""Bytes beyond which an experiment's file in a store is refused unread."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +83,7 @@ def read_declared(store: Store, experiment: str) -> Declared:
     key = layout.experiment(experiment)
     again = "launch the experiment again: what has ended is not trained anew"
     try:
-        content = foreign_json.read(store.get(key))
+        content = _checked(foreign_json.read(store.get(key, most=LARGEST)), experiment)
         figures = {name: read_choice(choice) for name, choice in content["figures"].items()}
         return Declared(**{**content, "figures": figures})
     except MissingKey:
@@ -86,3 +92,38 @@ def read_declared(store: Store, experiment: str) -> Declared:
         ) from None
     except (ValueError, TypeError, KeyError, AttributeError, SpecError) as error:
         raise CorruptData(f"not what a launch wrote: {error}", where=key, fix=again) from error
+
+
+class _Content(BaseModel):
+    """The types that whoever reads a `Declared` relies on: anyone may have written its file."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    name: str
+    title: str
+    claim: str
+    profile: str | None
+    datasets: dict[str, str]
+    network: dict[str, int]
+    recipes: dict[str, dict[str, Any]]
+    precision: str
+    figures: dict[str, Any]
+    tables: dict[str, str]
+
+
+def _checked(content: Any, experiment: str) -> dict[str, Any]:
+    """Return what a file says if it has the right fields.
+
+    Raises:
+        ValueError: It has not, or names no file that a figure or table can have.
+    """
+    read = _Content.model_validate(content)
+    if read.name != experiment:
+        raise ValueError(f"it is of {read.name!r}")
+    if lacking := {"cells", "channels"} - read.network.keys():
+        raise ValueError(f"its network lacks {', '.join(sorted(lacking))}")
+    if any(type(recipe.get("epochs")) is not int for recipe in read.recipes.values()):
+        raise ValueError("a recipe has no number of epochs")
+    for name in (*read.figures, *read.tables):
+        check_file_name(name)
+    return content

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import click
 import pytest
-from small_stores import Trained, contents, renamed_members, trained_store
+from small_stores import Trained, contents, renamed_members
 from small_trials import few_digits
 
-from orchestrator import cli, gc
+from orchestrator import gc
 from orchestrator.experiment import load_experiment
-from orchestrator.record import wanted_rows
 from results_schema import layout, tables
 from results_schema.results import Results
 from results_schema.store import LocalStore
@@ -21,38 +18,7 @@ from results_schema.surface_tables import WANTED
 from workers.landscape.survey import survey
 from workers.training import checkpoint
 
-LANDSCAPE = "landscape: {contour: {grid: [3, 5]}}\n"
-
-Run = Callable[..., int]
-
-
-@pytest.fixture(scope="module")
-def _trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    return trained_store(tmp_path_factory.mktemp("trained"))
-
-
-@pytest.fixture
-def trained(_trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trained:
-    """Three trials that have ended, and a surface of each that is wanted."""
-    monkeypatch.chdir(tmp_path)
-    copy = _trained.copied(tmp_path)
-    copy.experiment.write_text(copy.experiment.read_text() + LANDSCAPE)
-    loaded = load_experiment(copy.experiment)
-    copy.store.put(layout.wanted(loaded.name), tables.to_parquet(wanted_rows(loaded), WANTED))
-    return copy
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Runs a command in this process and returns its exit code."""
-
-    def call(*arguments: str) -> int:
-        monkeypatch.setattr(sys, "argv", ["nas-sweep", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        return int(ended.value.code or 0)
-
-    return call
+Run = Callable[..., tuple[int, str, str]]
 
 
 def forget(trained: Trained) -> None:
@@ -78,7 +44,7 @@ def test_a_trial_stays_while_one_of_its_surfaces_is_measured(
     def interfere(done: int, total: int) -> None:
         if done == 3:
             words = [trained.ids[0]] if command == "retry" else ["--unnamed"]
-            codes.append(run(command, *words, "--yes"))
+            codes.append(run(command, *words, "--yes")[0])
 
     with few_digits():
         assert survey(surface, store, device="cpu", on_points=interfere).status == "done"
@@ -108,7 +74,7 @@ def test_a_surface_does_not_begin_while_its_trial_is_removed(
 
     monkeypatch.setattr(LocalStore, "delete", interfere)
     with few_digits():
-        assert run(command, *words, "--yes") == 0
+        assert run(command, *words, "--yes")[0] == 0
     assert statuses == {"held"}
     assert not [key for key in contents(trained.store) if key.startswith("surfaces/digits")]
 
@@ -142,7 +108,7 @@ def test_a_checkpoint_that_is_completed_after_the_preview_stays(
     state = store.get(key)
     store.delete(key)
     yes = at_the_prompt(monkeypatch, moment, lambda: store.put(key, state))
-    assert run("gc", *filter(None, [yes])) == 0
+    assert run("gc", *filter(None, [yes]))[0] == 0
     assert len(checkpoint.load(store, trial_id, 2).rows) == 2
 
 
@@ -161,7 +127,7 @@ def test_a_trial_that_is_wanted_after_the_preview_stays(
             store.put(layout.trial(trial_id), store.get(layout.trial(trial_id)))
 
     yes = at_the_prompt(monkeypatch, moment, act)
-    assert run("gc", "--unnamed", *filter(None, [yes])) == 0
+    assert run("gc", "--unnamed", *filter(None, [yes]))[0] == 0
     assert checkpoint.epochs(store, trial_id) == [2]
     assert store.has(layout.trial(trial_id))
 
@@ -180,7 +146,7 @@ def test_a_lease_that_is_taken_and_a_request_that_is_made_after_the_preview_stay
         store.delete(layout.trial(two))
 
     yes = at_the_prompt(monkeypatch, moment, act)
-    assert run("gc", *filter(None, [yes])) == 0
+    assert run("gc", *filter(None, [yes]))[0] == 0
     assert set(store.leases.held()) == {one}
     assert store.has(layout.cancel(two)), "the trial has not ended any more"
 
@@ -191,5 +157,5 @@ def test_an_ended_trial_that_changes_at_the_prompt_keeps_its_results(
     store, key = trained.store, layout.trial(trained.ids[0])
     before = contents(store)
     at_the_prompt(monkeypatch, "asked", lambda: store.put(key, store.get(key)))
-    assert run("retry", trained.ids[0]) == 2
+    assert run("retry", trained.ids[0])[0] == 2
     assert contents(store) == before

@@ -1,0 +1,167 @@
+"""Files of a store that some other program wrote, or put in another's place: refused by name."""
+
+from __future__ import annotations
+
+import io
+import json
+import threading
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, ClassVar
+
+import pytest
+from small_stores import Trained
+
+from orchestrator import status, surface_status
+from orchestrator.dash.curves import Curves
+from orchestrator.declared import read_declared
+from results_schema import layout, tables
+from results_schema.errors import CorruptData
+from results_schema.results import Results
+from workers.training import checkpoint
+from workers.training.ending import ended_status
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.mark.parametrize("table", ["metrics", "trials"])
+def test_a_sound_file_under_another_trials_name_is_noticed_by_every_reader(
+    run: Run, trained: Trained, tmp_path: Path, table: str
+):
+    """A copy of one trial's file in another's place would count that trial twice."""
+    store, (one, two, _) = trained.store, trained.ids
+    key = {"metrics": layout.metrics, "trials": layout.trial}[table]
+    store.put(key(two), store.get(key(one)))
+    with pytest.raises(CorruptData, match=f"it has rows of '{one}'") as caught:
+        getattr(Results(store), table)("small")
+    assert caught.value.where == key(two)
+    for words in (
+        ("export", "small", "--to", "out"),
+        ("query", f"SELECT count(*) FROM {table}"),
+    ):
+        code, output, errors = run(*words)
+        assert code == 3, output
+        assert f"{key(two)}: not a sound {table} table: it has rows of '{one}'" in errors
+    assert not (tmp_path / "out").exists()
+    if table == "trials":
+        with pytest.raises(CorruptData):
+            ended_status(store, two)
+        assert "2 done, 0 diverged, 1 damaged" in run("status")[1]
+    else:
+        store.delete(layout.trial(two))
+        trained.held_elsewhere(two)
+        assert f"{two}: epoch 0" in run("status")[1]
+        curves = Curves(store)
+        curves.look()
+        assert set(curves.damaged) == {two}
+
+
+def test_an_experiments_table_under_another_name_is_noticed(run: Run, trained: Trained):
+    key = layout.members("copy")
+    trained.store.put(key, trained.store.get(layout.members("small")))
+    for words in (("status",), ("claims", "copy"), ("gc", "--unnamed", "--yes")):
+        code, _, errors = run(*words)
+        assert code == 3
+        assert f"{key}: not a sound members table: it has rows of 'small'" in errors
+
+
+def wrong(content: dict[str, Any]) -> list[Any]:
+    """What a launch never wrote: each field of another type, lacking or besides, and odd names."""
+    values: list[Any] = [None, 7, "text", [], [1], {"a": 1}, {"a": None}, {"a": ["b"]}]
+    found: list[Any] = [[], "text", None, content | {"more": 1}]
+    found += [{k: v for k, v in content.items() if k != name} for name in content]
+    found += [
+        content | {name: value}
+        for name in content
+        for value in values
+        if type(value) is not type(content[name]) or value in ({"a": 1}, {"a": None}, {"a": ["b"]})
+    ]
+    found += [content | {"network": content["network"] | {"cells": "7"}}]
+    found += [content | {"recipes": {"digits": {"epochs": epochs}}} for epochs in ("2", None, [])]
+    found += [content | {part: {"../../x": "accuracy"}} for part in ("figures", "tables")]
+    found += [content | {"name": "another"}]
+    return found
+
+
+def test_what_says_an_experiment_of_wrong_types_is_refused(run: Run, trained: Trained):
+    key = layout.experiment("small")
+    content = json.loads(trained.store.get(key))
+    every = wrong(content)
+    assert len(every) > 60
+    for one in every:
+        if one == content or one == content | {"profile": "text"}:
+            continue
+        trained.store.put(key, json.dumps(one).encode())
+        with pytest.raises(CorruptData, match=f"{key}: not what a launch wrote"):
+            read_declared(trained.store, "small")
+    code, _, errors = run("report", "small", "--to", "out")
+    assert code == 3
+    assert f"{key}: not what a launch wrote" in errors
+    assert not Path("out").exists()
+
+
+def test_a_folder_in_the_place_of_a_table_is_refused(run: Run, trained: Trained):
+    key = layout.metrics(trained.ids[0])
+    trained.store.delete(key)
+    (trained.store.root / key).mkdir()
+    for words in (
+        ("export", "small", "--to", "out"),
+        ("query", "SELECT count(*) FROM metrics"),
+        ("report", "small", "--to", "out"),
+        ("retry", trained.ids[0], "--yes"),
+    ):
+        code, output, errors = run(*words)
+        assert code == 3, output
+        assert f"{key}: a folder is in the place of this file" in errors
+    assert not Path("out").exists()
+
+
+@pytest.mark.parametrize("piece", [b"[],", b"{},", b'"",', b"0,"])
+def test_a_checkpoint_too_large_for_its_epochs_is_not_parsed(trained: Trained, piece: bytes):
+    """Small pieces take thirty times as much memory as their text."""
+    store, trial_id = trained.store, trained.ids[0]
+    text = b'{"sha256": "", "payload": [%s0]}' % (piece * 4_000_000)
+    sound = store.get(layout.state(trial_id, 2))
+    for epoch in (2, 90_000):
+        store.put(layout.state(trial_id, epoch), text)
+        store.put(layout.tensors(trial_id, epoch), b"")
+    said: list[str] = []
+    tracemalloc.start()
+    try:
+        rows = checkpoint.resume(store, trial_id, lambda _: None, said.append, last=2)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (rows, len(said)) == ([], 2)
+    assert peak < 5_000_000
+    store.put(layout.state(trial_id, 2), sound)
+    assert len(sound) < checkpoint.largest_state(2)
+
+
+class Watched(io.BytesIO):
+    """Python's file of bytes, which notes the threads that read it."""
+
+    readers: ClassVar[set[threading.Thread]] = set()
+
+    def read(self, size: int | None = -1) -> bytes:
+        self.readers.add(threading.current_thread())
+        return super().read(size)
+
+
+def test_no_thread_of_arrow_calls_python(
+    run: Run, trained: Trained, monkeypatch: pytest.MonkeyPatch
+):
+    """One that does so while the interpreter exits ends it with SIGABRT, whatever its exit code.
+
+    A command that meets a damaged table exits at once after it has read sound ones.
+    """
+    key = layout.metrics(trained.ids[2])
+    trained.store.put(key, trained.store.get(key)[:-100])
+    for module in (tables, status, surface_status):
+        files = SimpleNamespace(BytesIO=Watched)
+        monkeypatch.setattr(module, "io", files, raising=False)
+    for words in (("export", "small", "--to", "out"), ("status",)):
+        run(*words)
+    assert Watched.readers <= {threading.main_thread()}
