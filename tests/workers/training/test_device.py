@@ -3,6 +3,7 @@ import resource
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -46,9 +47,10 @@ def test_streams_have_queues_of_their_own_before_cuda_starts(monkeypatch: pytest
 
 def test_no_new_tensor_is_filled():
     """As torch's deterministic mode would, at hundreds of kernels a step."""
-    torch.utils.deterministic.fill_uninitialized_memory = True
+    switches: Any = torch.utils.deterministic
+    switches.fill_uninitialized_memory = True
     device.choose("cpu")
-    assert not torch.utils.deterministic.fill_uninitialized_memory
+    assert not switches.fill_uninitialized_memory
 
 
 def test_a_trial_is_trained_without_torchs_compiler(store: LocalStore):
