@@ -17,6 +17,7 @@ from soundness import Reader, assert_equal, assert_sound
 from sweeps import (
     finish,
     launch,
+    paced,
     started,
     trained_epochs,
     undisturbed,
@@ -52,7 +53,7 @@ def test_killed_workers_of_a_launch_leave_no_trace(
     inside = 0
     with (
         Reader(store, reference) as reader,
-        started("launch", experiment, *OPTIONS, "--store", store.root) as sweep,
+        started("launch", experiment, *OPTIONS, "--store", store.root, **paced()) as sweep,
     ):
         wait_for(lambda: trained_epochs(store) > draws.randint(0, 4))
         for number in range(KILLS_OF_WORKERS):

@@ -9,7 +9,7 @@ import pytest
 from items import sent
 from small_stores import contents, renamed_members
 from small_trials import few_digits, log, small_spec
-from sweeps import finish, launch, started, trained_epochs, wait_for, write_experiment
+from sweeps import finish, launch, paced, started, trained_epochs, wait_for, write_experiment
 
 from orchestrator.cancel import cancel, forget
 from orchestrator.experiment import load_experiment
@@ -111,7 +111,8 @@ def test_a_running_launch_ends_at_once_and_the_next_one_goes_on(run, tmp_path: P
     experiment = write_experiment(tmp_path, epochs=20, seeds="0, 1")
     ids = [member.spec.trial_id for member in load_experiment(experiment).members()]
     store = open_store(tmp_path / "results")
-    with started("launch", "--device", "cpu", experiment, "--store", store.root) as sweep:
+    command = ("launch", "--device", "cpu", experiment, "--store", store.root)
+    with started(*command, **paced()) as sweep:
         wait_for(lambda: trained_epochs(store) >= 2)
         assert run("cancel", "small", "--store", store.root)[0] == 0
         code, output = finish(sweep)

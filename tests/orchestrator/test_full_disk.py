@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from sweeps import canonical, finish, started, trained_epochs, undisturbed, wait_for
+from sweeps import canonical, finish, paced, started, trained_epochs, undisturbed, wait_for
 from sweeps import write_experiment as written
 
 from results_schema.results import Results
@@ -42,7 +42,7 @@ def fill(folder):
 def test_a_launch_pauses_on_a_full_disk_and_goes_on_by_itself(tmp_path: Path, disk: Path):
     experiment, store = written(tmp_path, epochs=EPOCHS), open_store(disk / "results")
     options = ("--device", "cpu", "--checkpoint-every", "0.2", "--store", store.root)
-    with started("launch", experiment, *options) as sweep:
+    with started("launch", experiment, *options, **paced()) as sweep:
         wait_for(lambda: trained_epochs(store) >= 3)
         filler = fill(disk)
         wait_for(lambda: not store.leases.held())

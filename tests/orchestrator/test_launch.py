@@ -12,6 +12,7 @@ from sweeps import (
     canonical,
     finish,
     launch,
+    paced,
     started,
     trained_epochs,
     undisturbed,
@@ -111,7 +112,7 @@ def test_trials_side_by_side_in_one_process_leave_the_same_tables(tmp_path: Path
 def test_killed_workers_leave_no_trace_in_the_tables(tmp_path: Path, reference):
     experiment, store = write_experiment(tmp_path, epochs=EPOCHS), open_store(tmp_path / "results")
     options = ("--device", "cpu", "--checkpoint-every", "0.4", "--store", store.root)
-    with started("launch", experiment, *options) as sweep:
+    with started("launch", experiment, *options, **paced()) as sweep:
         for kill in (1, 2):
             pid = wait_for(lambda kill=kill: trained_epochs(store) >= 4 * kill and worker(store))
             os.kill(pid, signal.SIGKILL)

@@ -74,6 +74,12 @@ def started(
             process.kill()
 
 
+def paced() -> dict[str, str]:
+    """Environment of a command whose workers take their time for each epoch (`paced`)."""
+    folders = [str(Path(__file__).with_name("paced")), os.environ.get("PYTHONPATH", "")]
+    return {"PYTHONPATH": os.pathsep.join(filter(None, folders))}
+
+
 def finish(process: subprocess.Popen[str], seconds: float = 300) -> tuple[int, str]:
     """Exit code and output."""
     output, _ = process.communicate(timeout=seconds)
