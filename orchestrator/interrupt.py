@@ -18,6 +18,7 @@ from typing import TypeVar
 
 from rich.console import Console
 
+from orchestrator.cancel import requester
 from orchestrator.queue import Queue
 from results_schema import layout
 from results_schema.errors import MachineError, StoreError
@@ -118,7 +119,7 @@ class Supervision:
         self._console.print(
             "stopping: trials commit the epochs they have ended; again to stop at once"
         )
-        ask_to_stop(self._store, self._launch)
+        ask_to_stop(self._store, self._launch, signal.Signals(signum).name)
 
     def _give_up(self, name: str) -> None:
         """Let workers commit while they live, and end the launch.
@@ -127,7 +128,7 @@ class Supervision:
             MachineError: Always.
         """
         self._queue.stop()
-        ask_to_stop(self._store, self._launch)
+        ask_to_stop(self._store, self._launch, f"{name} of its Ray has died")
         end = time.monotonic() + GRACE
         with contextlib.suppress(StoreError):
             while time.monotonic() < end and any(
@@ -157,7 +158,13 @@ def supervised(supervision: Supervision) -> Iterator[None]:
             signal.signal(signum, handler)
 
 
-def ask_to_stop(store: Store, launch: str) -> None:
-    """Leave the request, as far as the store can be written."""
+def ask_to_stop(store: Store, launch: str, why: str) -> None:
+    """Leave a request to stop for a launch's workers, as far as the store can be written.
+
+    Args:
+        store: Where workers look for it.
+        launch: The launch's id.
+        why: The reason, which workers log with who runs the launch.
+    """
     with contextlib.suppress(StoreError):
-        store.put(layout.stop(launch), b"")
+        store.put(layout.stop(launch), f"{why}, launched by {requester()}".encode())

@@ -152,7 +152,7 @@ def run(plan: Plan, store: Store, options: Options, console: Console) -> Report:
             )
             # Inside, because Ray puts a SIGTERM handler of its own in force when it starts.
             with supervised(supervision):
-                queue.halt = partial(ask_to_stop, store, launch)
+                queue.halt = partial(ask_to_stop, store, launch, "a node is unfit")
                 if options.pack:
                     queue.pack = options.pack
                 elif options.gpus_per_trial == "auto" and device == "cuda" and plan.owed:

@@ -13,6 +13,7 @@ from sweeps import finish, launch, paced, started, trained_epochs, wait_for, wri
 
 from orchestrator.cancel import cancel, forget
 from orchestrator.experiment import load_experiment
+from orchestrator.interrupt import ask_to_stop
 from orchestrator.lookup import cancelled
 from orchestrator.queue import Queue
 from orchestrator.trainable import train_item
@@ -102,6 +103,27 @@ def test_a_worker_commits_its_epochs_says_who_stopped_it_and_the_queue_lets_go(
         assert store.leases.held() == {}
     by = f"{getpass.getuser()} on {socket.gethostname()}"
     why = f"stopped after epoch 3 of 5: {spec.trial_id} is cancelled (by {by})"
+    assert log(store, spec).splitlines()[-1].endswith(why)
+
+
+def test_the_log_says_which_signal_stopped_a_launch_and_who_runs_it(tmp_path: Path, monkeypatch):
+    store, spec = open_store(tmp_path / "results"), small_spec()
+    store.put(layout.launch("now"), b"")
+    train_epoch = loop.train_epoch
+
+    def stopped_in_the_second(*arguments: Any) -> Any:
+        _, epoch, *_, stopping = arguments
+        if epoch == 2:
+            ask_to_stop(store, "now", "SIGTERM")
+            assert stopping.request.wait(60)
+        return train_epoch(*arguments)
+
+    monkeypatch.setattr("orchestrator.trainable.tune.report", lambda result: None)
+    monkeypatch.setattr(loop, "train_epoch", stopped_in_the_second)
+    with few_digits():
+        train_item(sent(store.location, spec))
+    by = f"launched by {getpass.getuser()} on {socket.gethostname()}"
+    why = f"stopped after epoch 1 of 3: its launch stops (SIGTERM, {by})"
     assert log(store, spec).splitlines()[-1].endswith(why)
 
 
