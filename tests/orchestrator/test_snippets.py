@@ -82,16 +82,17 @@ def code(page: str, language: str) -> list[str]:
     return [text for known, text in BLOCKS[page] if known == language]
 
 
-def shown(snippet: str, names: dict[str, Any]) -> list[Any]:
-    """Runs a snippet; returns the values of its bare expressions, as a notebook shows them."""
-    found = []
-    for statement in ast.parse(snippet).body:
-        text = ast.unparse(statement)
-        if isinstance(statement, ast.Expr):
-            found.append(eval(text, names))
-        else:
-            exec(text, names)
-    return found
+def shown(snippet: str, folder: Path) -> tuple[list[Any], dict[str, Any]]:
+    """Run a snippet; return the values of its bare expressions, as a notebook shows them, and its
+    names."""
+    body = ast.parse(snippet).body
+    lines = [
+        f"shown.append({ast.unparse(each)})" if isinstance(each, ast.Expr) else ast.unparse(each)
+        for each in body
+    ]
+    (folder / "snippet.py").write_text("\n".join(["shown = []", *lines]))
+    names = runpy.run_path(str(folder / "snippet.py"))
+    return names["shown"], names
 
 
 def check_gains(better: pd.DataFrame) -> None:
@@ -105,8 +106,7 @@ def check_gains(better: pd.DataFrame) -> None:
 
 def test_the_queries_of_the_readme_compare_trials_of_one_setting(here: Path):
     [snippet] = code("README.md", "python")
-    names: dict[str, Any] = {}
-    by_shape, reached, better = shown(snippet, names)
+    (by_shape, reached, better), names = shown(snippet, here)
 
     trials: Any = names["trials"]
     assert len(trials) == 2 * 5 * 12
