@@ -83,9 +83,8 @@ def image(docker: Path, tmp_path_factory: pytest.TempPathFactory) -> Image:
         rest.split() for name, rest in final if name == "COPY" and "--from" not in rest
     ]
     _copy([source], root / target.lstrip("/"))
-    settings = dict(
-        word.partition("=")[::2] for n, rest in final if n == "ENV" for word in shlex.split(rest)
-    )
+    words = [word for n, rest in final if n == "ENV" for word in shlex.split(rest)]
+    settings = {word.partition("=")[0]: word.partition("=")[2] for word in words}
     first = root / settings["PATH"].split(":")[0].lstrip("/")
     [command] = [json.loads(rest) for name, rest in final if name == "CMD"]
     return Image(root, f"{first}:/usr/bin:/bin", command)

@@ -100,7 +100,7 @@ def test_a_plan_counts_them_and_reuses_none(earlier, run):
 
 def test_a_trial_of_an_earlier_version_is_not_trained_on(earlier):
     store, _ = earlier
-    spec = TrialSpec.from_json(Results(store).trials()["spec"][0])
+    spec = TrialSpec.from_json(str(Results(store).trials()["spec"][0]))
     outcome = loop.train(replace(spec, seed=9), store, device="cpu")
     assert outcome.kind == "spec"
     assert "the recipe version is 1, and this release's is 2" in outcome.reason

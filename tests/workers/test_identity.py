@@ -128,7 +128,7 @@ def _numbers(spec: TrialSpec) -> tuple[Any, ...]:
     """What a trial comes to: the result columns of its rows, and its tensors as bytes."""
     data, engine = set_up(spec, CPU)
     rows = [
-        train_epoch(spec, epoch, engine, data, CPU, Stopping(lambda: False))
+        train_epoch(spec, epoch, engine, data, CPU, Stopping())
         for epoch in range(1, spec.recipe.epochs + 1)
     ]
     columns = [
