@@ -201,7 +201,9 @@ SLOW = {"rows", "columns", "split", "precision"}
 def _measured(surface: SurfaceSpec) -> tuple[Any, ...]:
     """What a surface comes to: its points and its summary."""
     data, engine = set_up(surface.trial, CPU)
-    measuring = measure(surface, engine.network, *_instances(surface, data))
+    measuring = measure(
+        surface, engine.network, *_instances(surface, data), trained_on=len(data.train)
+    )
     found = [
         {"row": p.row, "column": p.column, "alpha": p.alpha, "beta": p.beta} | measuring.at(p)
         for p in grid(surface).points()

@@ -135,6 +135,8 @@ class _CastWeights:
         """See `Arithmetic.collect`."""
         # Dead operations get no gradient.
         reached = [(one, one.leaf.grad) for one in self._weights if one.leaf.grad is not None]
+        if not reached:
+            return
         torch._foreach_copy_(  # pyright: ignore[reportPrivateImportUsage]
             [one.gradient for one, _ in reached], [low for _, low in reached]
         )
