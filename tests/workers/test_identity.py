@@ -22,7 +22,7 @@ from results_schema.genotype import Cell, Edge, Genotype
 from results_schema.surface import SurfaceSpec
 from results_schema.trial import RECIPE_VERSION, NetworkSpec, Recipe, TrialSpec
 from workers.identity import canonical_surface, canonical_trial
-from workers.landscape.measures import grid, measure
+from workers.landscape.measures import measure
 from workers.landscape.survey import _instances
 from workers.training.epoch import train_epoch
 from workers.training.setup import set_up
@@ -204,10 +204,8 @@ def _measured(surface: SurfaceSpec) -> tuple[Any, ...]:
     measuring = measure(
         surface, engine.network, *_instances(surface, data), trained_on=len(data.train)
     )
-    found = [
-        {"row": p.row, "column": p.column, "alpha": p.alpha, "beta": p.beta} | measuring.at(p)
-        for p in grid(surface).points()
-    ]
+    measuring.resume([], {})
+    found = list(measuring.missing())
     summary = measuring.summary(found)
     if len(found) == 1:
         summary.pop("cosine", None)  # of directions along which no point lies
