@@ -49,10 +49,8 @@ def test_a_whole_grid_with_even_sides_of_an_earlier_release_is_shown(told):
     whole = pd.DataFrame(rows, columns=COLUMNS)
     plane = assemble(whole, ["loss"], (4, 6) if told else None)
     assert plane.values["loss"].tolist() == [[10 * r + c for c in range(6)] for r in range(4)]
-    assert assemble(whole.head(-1), ["loss"], (4, 6) if told else None).values["loss"].shape < (
-        4,
-        6,
-    )
+    part = assemble(whole.head(-1), ["loss"], (4, 6) if told else None)
+    assert part.values["loss"].shape < (4, 6)
 
 
 def test_a_point_named_twice_counts_once():
