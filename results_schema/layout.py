@@ -32,6 +32,9 @@ NAME = r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,254}"
 LEASED = (METRICS, TRIALS, SURFACES, POINTS, CHECKPOINTS, FAILURES, LOGS)
 """Folders of what workers write under the leases of items."""
 
+_ID = re.compile(r"-[0-9a-f]{10}$")
+"""How the ids of trials and surfaces end: with the digest of their content."""
+
 FILES = (".parquet", ".json", ".log", ".safetensors")
 """Endings of the names of files that workers and launches write; no folder's name has one."""
 
@@ -176,6 +179,19 @@ def names(keys: list[str]) -> set[str]:
     """The ids behind keys such as `trials/<id>.parquet`, the schema file left out."""
     ids = {key.rsplit("/", 1)[-1].rsplit(".", 1)[0] for key in keys}
     return ids - {"0-schema"}
+
+
+def owner(key: str) -> str | None:
+    """Return the item whose rows alone a table's file may hold, or None if its name says none.
+
+    A file of trials or surfaces that is not named like an id may be another program's, with the
+    rows of many.
+    """
+    folder, slash, name = key.rpartition("/")
+    stem, dot, suffix = name.rpartition(".")
+    if not dot or suffix != "parquet" or stem == "0-schema":
+        return None
+    return stem if folder + slash in (MEMBERS, CELLS, WANTED) or _ID.search(stem) else None
 
 
 def natural(name: str) -> list[tuple[str, int]]:

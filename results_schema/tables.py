@@ -199,7 +199,7 @@ def from_parquet(data: bytes, schema: pa.Schema, where: str) -> pa.Table:
             for name in schema.names
         ]
         return pa.table(columns, schema=pa.schema([f.with_nullable(True) for f in schema]))
-    except (pa.ArrowException, OSError, ValueError) as error:
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         raise CorruptData(
             f"not a sound {_name(schema)} table: {error}",
             where=where,
@@ -223,9 +223,9 @@ def _check_owner(column: pa.ChunkedArray, where: str) -> None:
     Raises:
         ValueError: A value is another.
     """
-    names = layout.names([where]) if where.endswith(".parquet") else set()
-    others = [value for value in column.unique().to_pylist() if value not in names]
-    if names and others:
+    owner = layout.owner(where)
+    others = [value for value in column.unique().to_pylist() if value != owner]
+    if owner is not None and others:
         raise ValueError(f"it has rows of {others[0]!r}")
 
 

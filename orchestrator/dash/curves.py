@@ -84,7 +84,8 @@ def _decode(data: bytes, key: str) -> Curve:
         table = tables.from_parquet(data, tables.METRICS, key)
     else:
         file = tables.open_parquet(data)
-        if not tables.is_of(file, *layout.names([key])):
+        owner = layout.owner(key)
+        if owner is not None and not tables.is_of(file, owner):
             raise CorruptData("it has rows of another trial", where=key)
         there = set(file.schema_arrow.names)
         table = file.read([name for name in wanted if name in there], use_threads=False)

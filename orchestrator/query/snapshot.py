@@ -43,9 +43,9 @@ def snapshot(store: Store, folder: str, schema: pa.Schema, to: Path) -> int:
 def _checked(data: bytes, key: str, schema: pa.Schema, ours: bytes) -> bytes:
     """A file's bytes, sound and of the schema."""
     # With all files of one schema DuckDB need not open each of them before it reads the first.
-    [*names] = layout.names([key])
+    owner = layout.owner(key)
     whole = ours in data and seal.is_sealed(data) and seal.is_sound(data)
-    if whole and (not names or tables.is_of(tables.open_parquet(data), names[0])):
+    if whole and (owner is None or tables.is_of(tables.open_parquet(data), owner)):
         return data
     # Damaged, which is told now; or an older release's, or another writer's, of other columns.
     sink = pa.BufferOutputStream()

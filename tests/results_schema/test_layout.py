@@ -19,7 +19,7 @@ def keys_of(item: str) -> list[str]:
         return {"epoch": 600, "suffix": "html"}.get(parameter.name, item)
 
     makers = dict(inspect.getmembers(layout, inspect.isfunction))
-    for other in ("schema", "names", "natural", "is_surface", "trial_of", "epoch_of"):
+    for other in ("schema", "names", "natural", "is_surface", "trial_of", "epoch_of", "owner"):
         del makers[other]
     return [
         maker(*map(value, inspect.signature(maker).parameters.values()))
@@ -56,3 +56,11 @@ def test_checkpoints_sort_by_epoch():
 @given(datasets)
 def test_the_schema_sorts_before_every_trial(dataset: str):
     assert layout.schema(layout.METRICS) < layout.metrics(f"{dataset}-w2.5d3-lr0.025-s0-0123456789")
+
+
+def test_a_file_named_like_an_id_or_an_experiment_holds_the_rows_of_one_item():
+    trial = "digits-w4d2-lr0.025-s0-r2-0123456789"
+    assert layout.owner(layout.metrics(trial)) == trial
+    assert layout.owner(layout.members("fig9")) == "fig9"
+    for key in ("trials/all.parquet", layout.schema(layout.TRIALS), layout.log(trial), "here"):
+        assert layout.owner(key) is None
