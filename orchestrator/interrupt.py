@@ -146,9 +146,11 @@ class Supervision:
 def supervised(supervision: Supervision) -> Iterator[None]:
     """Send SIGINT, SIGTERM and SIGHUP to it inside this context.
 
-    A signal that was ignored before, such as SIGHUP under `nohup`, stays ignored.
+    SIGHUP stays ignored if it was before, as `nohup` asks for. SIGINT does not: a shell ignores it
+    for what it runs in the background, where `kill -INT` is to stop a launch all the same.
     """
-    taken = [s for s in SIGNALS if signal.getsignal(s) is not signal.SIG_IGN]
+    under_nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    taken = [each for each in SIGNALS if each != signal.SIGHUP or not under_nohup]
     before = {each: signal.signal(each, supervision.handle) for each in taken}
     try:
         yield

@@ -1,11 +1,20 @@
 """What every test starts from: one thread, no telemetry, the same examples each time."""
 
 import os
+import signal
 
 from hypothesis import settings
 
 # Here, because a command may name any folder of tests, or none.
 pytest_plugins = ["fault_seeds", "side_by_side"]
+
+# Tests send these to processes that they start, which inherit what nohup or a shell ignores.
+for _signum, _handler in (
+    (signal.SIGINT, signal.default_int_handler),
+    (signal.SIGHUP, signal.SIG_DFL),
+):
+    if signal.getsignal(_signum) is signal.SIG_IGN:
+        signal.signal(_signum, _handler)
 
 # Bit-equality on a CPU is promised for one thread; child processes inherit this.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -81,14 +81,17 @@ def test_signals_stop_the_work_and_a_second_one_insists(launch: Launch, signum: 
     assert signal.getsignal(signum) is before
 
 
-def test_what_was_ignored_stays_ignored(launch: Launch):
+def test_a_hangup_that_was_ignored_stays_ignored_and_no_other_signal(launch: Launch):
+    interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell does in the background
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
     try:
         with supervised(launch.supervision):
             assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-            assert signal.getsignal(signal.SIGTERM) == launch.supervision.handle
+            for taken in (signal.SIGTERM, signal.SIGINT):
+                assert signal.getsignal(taken) == launch.supervision.handle
     finally:
         signal.signal(signal.SIGHUP, before)
+        signal.signal(signal.SIGINT, interrupt)
 
 
 def test_a_lost_ray_ends_work_that_is_blocked(launch: Launch):
