@@ -90,7 +90,7 @@ def tended(finished: Tended) -> Tended:
     [
         (("status",), "6 surfaces: 6 done"),
         (("landscape", "{experiment}", "--device", "cpu"), "every surface is finished"),
-        (("query", "SELECT count(*) AS n FROM points"), "30"),
+        (("query", "SELECT count(*) AS n FROM points WHERE probe IS NULL"), "30"),
         (("logs", "{surface}"), "done: measured 9 points"),
         (("logs", "{trial}", "--follow"), "done: trained 2 epochs"),
         (("claims", "small"), "faster"),
