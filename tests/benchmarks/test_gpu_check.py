@@ -51,9 +51,10 @@ def test_every_part_passes_dry_on_a_bare_machine(tmp_path: Path, command: str):
     assert (tmp_path / f"gpu_check_{command}.md").read_text().count("passed") == len(names)
 
 
-@pytest.mark.long
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("part", [part.name for part in COMMANDS["sweep"]])
+@pytest.mark.parametrize(
+    "part", ["pack", *(pytest.param(name, marks=pytest.mark.long) for name in ("halves", "auto"))]
+)
 def test_every_launch_passes_dry(tmp_path: Path, part: str):
     code = gpu_check.main(["sweep", "--dry", "--parts", part, "--out", str(tmp_path)])
     [found] = json.loads((tmp_path / "gpu_check_sweep.json").read_text())["parts"]
