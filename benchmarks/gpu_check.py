@@ -33,8 +33,7 @@ from typing import Any, NamedTuple
 # A bare machine has nothing of this project installed.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.measures.tables import table, write
-from results_schema.errors import NasSweepError
+from benchmarks.measures.tables import publish, table
 
 
 class Outcome(NamedTuple):
@@ -120,7 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = _parser().parse_args(arguments)
     if options.command == "budget":
-        return _publish(options.write, "gpu_check budget", budget())
+        return publish(options.write, "gpu_check budget", budget())
     scale = Scale("cpu" if options.dry else options.device, options.dry)
     parts = {part.name: part for part in COMMANDS[options.command]}
     unknown = sorted(set(options.parts) - parts.keys())
@@ -144,7 +143,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 3
         last = results[-1]
         print(f"{'passed' if last.passed else 'FAILED'}: {name}, {last.seconds:.0f} s", flush=True)
-    code = _publish(options.write, f"gpu_check {options.command}", text)
+    code = publish(options.write, f"gpu_check {options.command}", text)
     return code or int(not all(result.passed for result in results))
 
 
@@ -227,17 +226,6 @@ def _written(folder: Path, command: str, results: Sequence[Result]) -> str:
     found = {"machine": machine, "parts": [asdict(result) for result in results]}
     (folder / f"gpu_check_{command}.json").write_text(json.dumps(found, indent=1), "utf-8")
     return text
-
-
-def _publish(document: Path | None, name: str, text: str) -> int:
-    print(text)
-    try:
-        if document:
-            write(document, name, text)
-    except NasSweepError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
