@@ -18,7 +18,7 @@ from metric_pages import discovery, served
 from prometheus import DOCS, Prometheus, documented, missing, prometheus
 from ray_heads import TOKEN, Head, small_head
 from small_trials import small_spec
-from sweeps import launch, trained_epochs, write_experiment
+from sweeps import launch, trained_epochs, wait_for, write_experiment
 from windows import window
 
 from orchestrator.figures.browser import find_browser
@@ -116,7 +116,7 @@ def test_every_process_is_named_by_what_it_does(watched: tuple[Prometheus, Local
 
 @pytest.mark.usefixtures("watched")
 def test_each_metric_says_what_it_means(head: Head):
-    told = served(head.folder, "ray_nas_sweep_")
+    told = wait_for(lambda: served(head.folder, "ray_nas_sweep_"))
     assert {"ray_nas_sweep_epochs", "ray_nas_sweep_points"} <= set(told)
     meanings = {
         f"ray_{metric.name}".removesuffix("_total"): f"{metric.meaning} ({metric.unit})"
