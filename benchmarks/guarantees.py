@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from orchestrator.experiment import load_experiment
+from orchestrator.config.experiment import load_experiment
 from results_schema.store import open_store
 from results_schema.trial import TrialSpec
 from workers.training import device as devices

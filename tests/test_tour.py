@@ -9,8 +9,8 @@ from nbclient import NotebookClient
 from small_trials import few_digits
 from sweeps import undisturbed, write_experiment
 
-from orchestrator.experiment import load_experiment
-from orchestrator.record import record
+from orchestrator.config.experiment import load_experiment
+from orchestrator.config.record import record
 
 TOUR = Path(__file__).parents[1] / "docs/tour.ipynb"
 

@@ -24,8 +24,8 @@ from typing import Any
 from benchmarks.measures.peak import peak_resident
 from benchmarks.sweeps.nodes import NODES, emulated
 from benchmarks.sweeps.trivial import experiment, train_bare, trial
-from orchestrator import environment
-from orchestrator.words import cores
+from orchestrator.execution import environment
+from orchestrator.output.words import cores
 
 
 @dataclass(frozen=True)
@@ -71,11 +71,11 @@ def ours(trials: int, epochs: int, *, nodes: int = 0) -> Sweep:
 def _ours(trials: int, epochs: int, address: str | None) -> Sweep:
     from rich.console import Console
 
-    from orchestrator.experiment import load_experiment
-    from orchestrator.launch import Options, run
-    from orchestrator.plan import make_plan
-    from orchestrator.record import record
-    from orchestrator.trainable import REPORT_EVERY
+    from orchestrator.config.experiment import load_experiment
+    from orchestrator.config.record import record
+    from orchestrator.execution.launch import Options, run
+    from orchestrator.execution.trainable import REPORT_EVERY
+    from orchestrator.planning.plan import make_plan
     from results_schema import layout
     from results_schema.results import Results
     from results_schema.store import open_store

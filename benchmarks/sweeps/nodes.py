@@ -8,7 +8,7 @@ import secrets
 import tempfile
 from collections.abc import Iterator
 
-from orchestrator.access import MODE, TOKEN
+from orchestrator.execution.access import MODE, TOKEN
 
 NODES = 8
 """Of one core each, whatever this machine has."""

@@ -31,7 +31,7 @@ def claims_table(store: Store, experiment: str | None) -> Any:
         store: Whose results.
         experiment: Whose, or None for all.
     """
-    from orchestrator.claims import findings
+    from orchestrator.paper.claims import findings
 
     try:
         found = findings(Results(store), [experiment] if experiment else None)

@@ -14,7 +14,7 @@ import numpy as np
 
 from orchestrator.dash.curves import Curves
 from orchestrator.dash.stamps import folder_stamps, table_stamps
-from orchestrator.status import UNNAMED, Observer, Status
+from orchestrator.housekeeping.status import UNNAMED, Observer, Status
 from results_schema import layout
 from results_schema.errors import NasSweepError
 from results_schema.results import Results

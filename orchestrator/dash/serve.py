@@ -10,7 +10,7 @@ from importlib.util import find_spec
 
 import click
 
-from orchestrator.lookup import existing_store
+from orchestrator.housekeeping.lookup import existing_store
 from results_schema.errors import MachineError
 
 LOCAL = "127.0.0.1"

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from orchestrator.figures.choice import Choice, read_choice
-from orchestrator.figures.kinds import KINDS
-from orchestrator.figures.selection import select
+from orchestrator.config.figure_choice import Choice, read_choice
+from orchestrator.config.figure_kinds import KINDS
+from orchestrator.config.figure_selection import select
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,7 +34,7 @@ def draw(choice: Choice | str, table: Callable[[str], pd.DataFrame], title: str)
         ConfigError: A table has no row or lacks a column, or an option fits no member.
     """
     choice = read_choice(choice)
-    module = import_module(f"orchestrator.figures.{choice.kind}")
+    module = import_module(f"orchestrator.{KINDS[choice.kind].module}")
     tables = [select(choice, table(name)) for name in KINDS[choice.kind].tables]
     data = getattr(module, f"{choice.kind}_data")(*tables, **choice.arguments(drawing=False))
     plot = getattr(module, f"plot_{choice.kind}")

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from orchestrator.evidence import counted_accuracy
+from orchestrator.figures.evidence import counted_accuracy
 from orchestrator.figures.members import COLUMNS, DATASETS, Member, group, read_members
 from orchestrator.figures.scales import focus_range
 
@@ -22,7 +22,7 @@ class Run(NamedTuple):
     Attributes:
         trial_id: The trial.
         seed: Of the training.
-        accuracy: As it counts (`orchestrator.evidence`), in percent.
+        accuracy: As it counts (`orchestrator.figures.evidence`), in percent.
         last: After the last epoch, in percent; NaN if a diverged trial has none.
     """
 

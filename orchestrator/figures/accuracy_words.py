@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from orchestrator.evidence import AS_ZERO, diverged_note
 from orchestrator.figures.accuracy import AccuracyByIndex, Point, Run
+from orchestrator.figures.evidence import AS_ZERO, diverged_note
 from orchestrator.figures.style import escape
 from orchestrator.figures.words import name_datasets
 

@@ -16,9 +16,9 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
+from orchestrator.housekeeping.removal import amount
 from orchestrator.query.catalog import TABLES, VIEWS, mentioned
 from orchestrator.query.snapshot import snapshot
-from orchestrator.removal import amount
 from results_schema.columns import FLAG, INT, LONG, REAL, TEXT, TIME
 from results_schema.errors import ConfigError
 from results_schema.store import Store

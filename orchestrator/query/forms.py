@@ -12,8 +12,8 @@ from typing import Any, TextIO
 
 import pyarrow as pa
 
-from orchestrator.cells.sheet import Sheet, no_formula
-from orchestrator.words import one_line
+from orchestrator.output.sheet import Sheet, no_formula
+from orchestrator.output.words import one_line
 
 MOST = 100
 """Rows of a table to read."""

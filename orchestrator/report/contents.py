@@ -11,10 +11,10 @@ from urllib.parse import quote
 
 import pandas as pd
 
-from orchestrator.declared import Declared
+from orchestrator.config.declared import Declared
 from orchestrator.figures.words import name_datasets
-from orchestrator.status import STATES, Status
-from orchestrator.words import span
+from orchestrator.housekeeping.status import STATES, Status
+from orchestrator.output.words import span
 from results_schema import layout
 from results_schema.columns import WHERE
 from results_schema.results import Results

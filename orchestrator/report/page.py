@@ -10,10 +10,10 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from orchestrator.cells.sheet import Sheet
-from orchestrator.exhibits import Exhibit
+from orchestrator.output.sheet import Sheet
 from orchestrator.report.claims import Claims
 from orchestrator.report.contents import Environment, Run
+from orchestrator.report.exhibits import Exhibit
 
 HERE = Path(__file__).parent
 PLOTLY, INDEX = "plotly.min.js", "index.html"

@@ -9,15 +9,15 @@ from typing import NamedTuple
 
 from rich.console import Console
 
-from orchestrator import lookup
-from orchestrator.claims import Finding, findings
-from orchestrator.claims.finding import FAILED
-from orchestrator.declared import read_declared
-from orchestrator.exhibits import Exhibit, make_exhibits
+from orchestrator.config.declared import read_declared
+from orchestrator.housekeeping import lookup
+from orchestrator.housekeeping.status import Observer
+from orchestrator.paper.claims import Finding, findings
+from orchestrator.paper.claims.finding import FAILED
 from orchestrator.report import contents, page
 from orchestrator.report.claims import told
+from orchestrator.report.exhibits import Exhibit, make_exhibits
 from orchestrator.report.page import INDEX
-from orchestrator.status import Observer
 from results_schema import layout
 from results_schema.errors import ConfigError
 from results_schema.results import Results

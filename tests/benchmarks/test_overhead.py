@@ -5,7 +5,7 @@ import pytest
 from benchmarks.overhead import Growth, drive, epochs_table, trials_table
 from benchmarks.sweeps.drive import Sweep
 from benchmarks.sweeps.trivial import experiment, own_seconds, trial
-from orchestrator.experiment import load_experiment
+from orchestrator.config.experiment import load_experiment
 
 
 def test_growth_is_what_each_further_trial_took():

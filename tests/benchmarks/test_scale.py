@@ -5,7 +5,7 @@ import pytest
 from benchmarks.overhead import drive
 from benchmarks.scale import Cost, grid, limits_table, plan, plans_table, sweeps_table
 from benchmarks.sweeps.drive import Sweep
-from orchestrator.experiment import load_experiment
+from orchestrator.config.experiment import load_experiment
 
 
 def sweep(trials: int, epochs: int, processor: float) -> Sweep:

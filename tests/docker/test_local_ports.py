@@ -25,7 +25,7 @@ for step in (
 from orchestrator import environment
 environment.prepare()
 from rich.console import Console
-from orchestrator.cluster import cluster
+from orchestrator.execution.cluster import cluster
 with cluster(None, Console(file=sys.stderr)):
     import ray
     ray.get(ray.remote(lambda: None).remote())

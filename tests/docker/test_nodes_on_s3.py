@@ -14,7 +14,7 @@ from soundness import LANDSCAPES, TABLES, digest
 from sweeps import undisturbed, write_experiment
 from two_hosts import S3_PORT, Host, Nodes
 
-from orchestrator.experiment import load_experiment
+from orchestrator.config.experiment import load_experiment
 from workers.landscape.survey import survey
 
 SUPPORT = Path(__file__).parents[1] / "support"

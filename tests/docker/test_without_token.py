@@ -46,7 +46,10 @@ def test_from_another_host_nothing_is_done_without_the_token(nodes: Nodes):
             assert ask(nodes.worker, address, path, method, **headers) in refused
     right = {"Authorization": f"Bearer {TOKEN}"}
     assert ask(nodes.worker, "head:8265", "/api/jobs/", **right) == 200
-    say = "from orchestrator.access import asks; print(asks('head:6379'), asks('head:6379', 'x'))"
+    say = (
+        "from orchestrator.execution.access import asks; "
+        "print(asks('head:6379'), asks('head:6379', 'x'))"
+    )
     assert nodes.worker.run(sys.executable, "-c", say).stdout == "True True\n"
 
 

@@ -7,9 +7,9 @@ import pytest
 from small_stores import Trained, trained_store
 from small_trials import COMMIT_LAST, few_digits, small_spec
 
-from orchestrator import cli
-from orchestrator.experiment import load_experiment
-from orchestrator.record import record
+from orchestrator.cli import main as cli
+from orchestrator.config.experiment import load_experiment
+from orchestrator.config.record import record
 from results_schema.store import LocalStore, open_store
 from results_schema.trial import TrialSpec
 from workers.training.loop import train

@@ -14,8 +14,8 @@ from damage import damaged, damages
 from small_trials import COMMIT_LAST, assert_same, bits, few_digits, log, small_spec
 from sweeps import write_experiment
 
-from orchestrator.experiment import load_experiment
-from orchestrator.record import member_rows
+from orchestrator.config.experiment import load_experiment
+from orchestrator.config.record import member_rows
 from results_schema import layout, tables
 from results_schema.errors import CorruptData
 from results_schema.results import Results

@@ -14,9 +14,9 @@ from typing import Any, ClassVar
 import pytest
 from small_stores import Trained
 
-from orchestrator import status, surface_status
+from orchestrator.config.declared import read_declared
 from orchestrator.dash.curves import Curves
-from orchestrator.declared import read_declared
+from orchestrator.housekeeping import status, surface_status
 from results_schema import layout, tables
 from results_schema.errors import CorruptData
 from results_schema.results import Results

@@ -9,8 +9,8 @@ import pytest
 from small_stores import Trained, contents, renamed_members
 from small_trials import few_digits
 
-from orchestrator import gc
-from orchestrator.experiment import load_experiment
+from orchestrator.config.experiment import load_experiment
+from orchestrator.housekeeping import gc
 from results_schema import layout, tables
 from results_schema.results import Results
 from results_schema.store import LocalStore

@@ -15,7 +15,7 @@ from families import Family, family
 from soundness import assert_equal, assert_sound
 from sweeps import launch, trained_epochs, undisturbed, wait_for, write_experiment
 
-from orchestrator.experiment import load_experiment
+from orchestrator.config.experiment import load_experiment
 from results_schema import layout
 from results_schema.store import LocalStore, open_store
 from workers.training import checkpoint

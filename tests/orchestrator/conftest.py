@@ -1,14 +1,23 @@
-"""The command line called in this process; folders for tests that read an experiment's files."""
+"""The command line called in this process, experiment files, members of experiments, stores."""
+
+from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import pytest
 from experiment_files import GOOD, PROFILE
+from small_contours import Surveyed
 from small_stores import Trained, trained_store
+from small_theory import studied_store
 
-from orchestrator import cli
+from orchestrator.cli import main as cli
+from results_schema.store import LocalStore
+
+Join = Callable[..., pd.DataFrame]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -67,3 +76,64 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "x.yaml").write_text(GOOD)
     (tmp_path / "profiles/small.yaml").write_text(PROFILE)
     return tmp_path
+
+
+@pytest.fixture
+def join() -> Join:
+    """Joins members with results: trial id to (status, accuracy), none without a result."""
+
+    def build(members: Iterable[dict[str, Any]], results: dict[str, Any]) -> pd.DataFrame:
+        trials = [
+            {
+                "trial_id": trial_id,
+                "status": result[0],
+                "test_accuracy": result[1],
+                "parameters": 3_300_000,
+                "epochs": 600,
+            }
+            for trial_id, result in results.items()
+        ]
+        columns = ["trial_id", "status", "test_accuracy", "parameters", "epochs"]
+        right = pd.DataFrame(trials, columns=columns)
+        return pd.DataFrame(members).merge(right, on="trial_id", how="left")
+
+    return build
+
+
+def member(base: str, index: int, **other: Any) -> dict[str, Any]:
+    """A row of `members`; its trial id says all that tells it apart."""
+    row = {
+        "experiment": "fig9",
+        "profile": None,
+        "base": base,
+        "variant": base if index == 0 else f"{base}-conn-{index}",
+        "index": index,
+        "named_dataset": "cifar10",
+        "dataset": "cifar10",
+        "learning_rate": 0.025,
+        "seed": 0,
+        "width": 3.5,
+        "depth": 3,
+        "width_all_nodes": 3.5,
+        "depth_all_nodes": 3,
+        **other,
+    }
+    told = (row["dataset"], base, index, f"{row['learning_rate']:g}", row["seed"])
+    return {**row, "trial_id": "-".join(map(str, told)), **other}
+
+
+@pytest.fixture
+def make_member() -> Callable[..., dict[str, Any]]:
+    return member
+
+
+@pytest.fixture
+def surveyed(tmp_path: Path) -> Surveyed:
+    """An experiment to which members with contours are added."""
+    return Surveyed(tmp_path / "surveyed")
+
+
+@pytest.fixture(scope="session")
+def studied(tmp_path_factory: pytest.TempPathFactory) -> LocalStore:
+    folder: Path = tmp_path_factory.mktemp("studied")
+    return studied_store(folder)

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from orchestrator.experiment import load_experiment
+from orchestrator.config.experiment import load_experiment
 from results_schema.store import LocalStore
 
 OPTIONS = ("--device", "cpu", "--checkpoint-every", "0.4")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from orchestrator.experiment import load_experiment
+from orchestrator.config.experiment import load_experiment
 from results_schema.errors import ConfigError
 
 GOOD = """\

@@ -33,7 +33,9 @@ def main() -> None:
     gpus = int(sys.argv.pop(1))
     import ray
 
-    from orchestrator import cli, commands, preflight
+    from orchestrator.cli import launch as commands
+    from orchestrator.cli import main as cli
+    from orchestrator.execution import preflight
 
     real = ray.init
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from orchestrator import versions
+from orchestrator.execution import versions
 from results_schema.trial import TrialSpec
 
 

@@ -14,7 +14,7 @@ from multiprocessing.synchronize import Barrier
 
 from small_trials import COMMIT_ALL, few_digits
 
-from orchestrator.queue import Queue
+from orchestrator.execution.queue import Queue
 from results_schema.store import LocalStore, open_store
 from results_schema.trial import TrialSpec
 from workers.training.loop import train

@@ -11,8 +11,8 @@ import pyarrow as pa
 from small_trials import few_digits
 from sweeps import undisturbed, write_experiment
 
-from orchestrator.experiment import load_experiment
-from orchestrator.record import member_rows
+from orchestrator.config.experiment import load_experiment
+from orchestrator.config.record import member_rows
 from results_schema import layout, tables
 from results_schema.store import LocalStore, open_store
 from results_schema.trial import TrialSpec

@@ -10,8 +10,8 @@ import pandas as pd
 from small_trials import few_digits, small_spec
 from sweeps import undisturbed, write_experiment
 
-from orchestrator.experiment import load_experiment
-from orchestrator.record import wanted_rows
+from orchestrator.config.experiment import load_experiment
+from orchestrator.config.record import wanted_rows
 from results_schema import layout, tables
 from results_schema.store import LocalStore
 from results_schema.surface_tables import WANTED

@@ -16,8 +16,8 @@ from typing import TypeVar
 import pandas as pd
 import pyarrow as pa
 
-from orchestrator.experiment import load_experiment
-from orchestrator.record import member_rows
+from orchestrator.config.experiment import load_experiment
+from orchestrator.config.record import member_rows
 from results_schema import layout, tables
 from results_schema.store import LocalStore, Store, open_store
 from workers.landscape.survey import survey

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from orchestrator.claims import findings
 from orchestrator.dash.claims_panel import COLUMNS, claims_table
+from orchestrator.paper.claims import findings
 from results_schema import layout
 from results_schema.results import Results
 from results_schema.store import open_store

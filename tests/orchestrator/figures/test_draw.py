@@ -8,8 +8,8 @@ from importlib import import_module
 import pandas as pd
 import pytest
 
+from orchestrator.config.figure_kinds import Options
 from orchestrator.figures import KINDS, draw
-from orchestrator.figures.kinds import Options
 from results_schema.errors import SpecError
 from results_schema.results import Results
 
@@ -23,7 +23,7 @@ def test_an_unknown_kind_is_an_error_that_names_the_known():
 def test_the_functions_of_a_kind_take_its_tables_and_options(name):
     kind = KINDS[name]
     own = kind.options.model_fields.keys() - Options.model_fields.keys()
-    module = import_module(f"orchestrator.figures.{name}")
+    module = import_module(f"orchestrator.{kind.module}")
     data = inspect.signature(getattr(module, f"{name}_data")).parameters
     plot = inspect.signature(getattr(module, f"plot_{name}")).parameters
     assert list(data)[: len(kind.tables)] == list(kind.tables)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.cells.sheet import no_formula
+from orchestrator.output.sheet import no_formula
 from orchestrator.query.forms import to_sheet, write_csv, write_json
 
 NOW = datetime(2020, 4, 26, 12, tzinfo=UTC)

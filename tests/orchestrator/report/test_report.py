@@ -7,8 +7,8 @@ from urllib.parse import unquote
 
 import pytest
 
-from orchestrator.experiment import load_experiment
-from orchestrator.record import record
+from orchestrator.config.experiment import load_experiment
+from orchestrator.config.record import record
 from orchestrator.report.page import heads
 from orchestrator.report.write import report_name
 from results_schema import layout

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from windows import window
 
-from orchestrator.experiment import load_experiment
+from orchestrator.config.experiment import load_experiment
+from orchestrator.config.record import record
 from orchestrator.figures.browser import find_browser
-from orchestrator.record import record
 from results_schema.errors import MachineError
 
 try:

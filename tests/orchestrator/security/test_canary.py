@@ -9,7 +9,7 @@ import pytest
 from canaries import CANARY, SECRETS, hits
 from sweeps import launch, started, write_experiment
 
-from orchestrator.experiment import load_experiment
+from orchestrator.config.experiment import load_experiment
 
 
 def said_by(command: list[str], **more: str) -> str:

@@ -8,7 +8,7 @@ import pytest
 from experiment_files import GOOD
 from hostile_yaml import PLANTED, hostile
 
-from orchestrator.experiment import load_experiment
+from orchestrator.config.experiment import load_experiment
 from results_schema.errors import NasSweepError
 
 QUICK, ALL = 40, 200

@@ -1,1 +1,0 @@
-"""What is known of a cell without training it, beside what the paper prints of it."""

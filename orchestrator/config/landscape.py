@@ -1,0 +1,176 @@
+"""What an experiment says of landscapes, and the surfaces that it means.
+
+A surface is measured of every distinct trial of the experiment, or of those at some indices.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field, PlainValidator
+
+from orchestrator.config.documents import Document, show
+from orchestrator.config.fields import STRICT, Axis, one_of
+from results_schema.errors import SpecError
+from results_schema.surface import KINDS, NORMALISATIONS, PRECISIONS, SPLITS, SurfaceSpec
+from results_schema.trial import TrialSpec
+from workers.identity import canonical_surface
+
+MAX_SURFACES = 100_000
+
+Count = Annotated[int, Field(ge=1, le=1001)]
+Whole = Annotated[int, Field(ge=0)]
+Extent = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+def _read_grid(value: Any) -> tuple[int, int]:
+    sides = value if isinstance(value, list | tuple) else [value, value]
+    if len(sides) != 2 or not all(type(side) is int and 1 <= side <= 1001 for side in sides):
+        raise SpecError(
+            f"{show(value)} is no grid",
+            fix="write an odd number of points a side, or [rows, columns]",
+        )
+    if any(side % 2 == 0 for side in sides):
+        odd = [min(side | 1, 1001) for side in sides]
+        raise SpecError(
+            f"a grid of {show(value)} has no point at the centre, where the trained network is",
+            fix=f"use odd sides, such as {odd if isinstance(value, list | tuple) else odd[0]}",
+        )
+    return sides[0], sides[1]
+
+
+def _read_cell(value: Any) -> str:
+    if not re.fullmatch(r"base|C[1-9]\d{0,5}", str(value)):
+        raise SpecError(f"{show(value)} is no cell of a figure", fix="write base, C1, C2, …")
+    return value
+
+
+class Surfaces(BaseModel):
+    """Surfaces of one kind of every trial."""
+
+    model_config = STRICT
+
+    subset: Whole = 0
+    subset_seed: Whole = 0
+    split: Annotated[str, one_of("split", SPLITS)] = "test"
+    precision: Annotated[str, one_of("precision", PRECISIONS)] = "fp32"
+    seed: Whole = 0
+    epochs: Axis[Whole | Literal["last"]] = ("last",)
+    indices: Axis[Whole] = ()
+
+    @property
+    def each(self) -> int:
+        """Surfaces of one trial, at most."""
+        return len(self.epochs)
+
+    def settings(self, index: int) -> Iterable[dict[str, Any]]:
+        """The fields of `SurfaceSpec`, but trial, epoch and kind, for a member's surfaces."""
+        common = self.model_dump(include={"subset", "subset_seed", "split", "precision", "seed"})
+        yield common | {"rows": 1, "columns": 1}
+
+    def epochs_of(self, trial: TrialSpec) -> list[int]:
+        """The checkpoints to look at."""
+        last = trial.recipe.epochs
+        return list(dict.fromkeys(last if epoch == "last" else epoch for epoch in self.epochs))
+
+
+class OnGrid(Surfaces):
+    """Surfaces over a grid of points: contours."""
+
+    grid: Annotated[tuple[int, int], PlainValidator(_read_grid)] = (51, 51)
+    extent: Extent = 1.0
+    extents: dict[Annotated[str, PlainValidator(_read_cell)], Extent] = {}
+    pairs: Count = 1
+    normalisation: Annotated[str, one_of("normalisation", NORMALISATIONS)] = "filter"
+
+    @property
+    def each(self) -> int:
+        """See `Surfaces.each`."""
+        return len(self.epochs) * self.pairs
+
+    def settings(self, index: int) -> Iterable[dict[str, Any]]:
+        """See `Surfaces.settings`."""
+        for common in super().settings(index):
+            for pair in range(self.pairs):
+                yield common | {
+                    "rows": self.grid[0],
+                    "columns": self.grid[1],
+                    "extent": self.extents.get(f"C{index}" if index else "base", self.extent),
+                    "pair": pair,
+                    "normalisation": self.normalisation,
+                }
+
+
+class Variances(OnGrid):
+    """Surfaces of gradient variance."""
+
+    grid: Annotated[tuple[int, int], PlainValidator(_read_grid)] = (21, 21)
+    subset: Whole = 1000
+    auxiliary: bool = False
+    by_parameter: bool = False
+
+    def settings(self, index: int) -> Iterable[dict[str, Any]]:
+        """See `Surfaces.settings`."""
+        for common in super().settings(index):
+            yield common | {"auxiliary": self.auxiliary, "by_parameter": self.by_parameter}
+
+
+class Curvatures(Surfaces):
+    """Curvature at the centre."""
+
+    subset: Whole = 1000
+
+
+class Landscape(BaseModel):
+    """The kinds of surfaces that are wanted."""
+
+    model_config = STRICT
+
+    contour: OnGrid | None = None
+    gradient_variance: Variances | None = None
+    curvature: Curvatures | None = None
+
+    def of(self, members: Iterable[tuple[int, TrialSpec]]) -> list[SurfaceSpec]:
+        """Every distinct surface of some members, each an index and a trial.
+
+        Raises:
+            SpecError: A trial has no such epoch, a kind can't be measured so, or there are more
+                than `MAX_SURFACES`.
+        """
+        kinds: list[tuple[str, Surfaces]] = [
+            (kind, wanted) for kind in KINDS if (wanted := getattr(self, kind)) is not None
+        ]
+        asked = [
+            (kind, wanted, index, trial)
+            for index, trial in members
+            for kind, wanted in kinds
+            if not wanted.indices or index in wanted.indices
+        ]
+        if (size := sum(wanted.each for _, wanted, _, _ in asked)) > MAX_SURFACES:
+            raise SpecError(f"it asks for {size:,} surfaces", fix=f"stay within {MAX_SURFACES:,}")
+        found: dict[str, SurfaceSpec] = {}
+        for kind, wanted, index, trial in asked:
+            for epoch in wanted.epochs_of(trial):
+                for settings in wanted.settings(index):
+                    surface = canonical_surface(SurfaceSpec(trial, epoch, kind, **settings))
+                    found[surface.surface_id] = surface
+        return list(found.values())
+
+
+def apply_profile(landscape: Document, document: Document) -> Document:
+    """The document with what a profile says of the kinds of surfaces that it names itself.
+
+    A grid of 1, the centre alone, stays: it asks for a number, not for a picture of some size.
+    """
+    named = document.data.get("landscape") if isinstance(document.data, dict) else None
+    for kind, options in landscape.data.items():
+        if not isinstance(named, dict) or not isinstance(named.get(kind), dict):
+            continue
+        for key in options:
+            if key == "grid" and named[kind].get("grid") == 1:
+                continue
+            path = ("landscape", kind, key)
+            document = document.override(path, landscape.part((kind, key)))
+    return document

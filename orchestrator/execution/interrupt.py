@@ -1,0 +1,172 @@
+"""What ends a launch from outside: Ctrl-C, SIGTERM, a closed terminal, the loss of its Ray.
+
+Tune runs in a thread of its own, as its calls into Ray may block for a minute without looking at
+signals. The main thread waits for whatever comes first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from queue import Empty, SimpleQueue
+from types import FrameType
+from typing import TypeVar
+
+from rich.console import Console
+
+from orchestrator.execution.queue import Queue
+from orchestrator.housekeeping.cancel import requester
+from results_schema import layout
+from results_schema.errors import MachineError, StoreError
+from results_schema.store import Store
+from workers.signals import GRACE, leave_terminal
+
+T = TypeVar("T")
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+LOOK_EVERY = 0.5
+"""Seconds between two looks at the processes of a Ray that this launch has started."""
+
+
+class Supervision:
+    """Runs the work of a launch in a thread and stops it in an orderly way.
+
+    Args:
+        queue: Offers nothing more once the launch is stopped.
+        store: Where workers look for the request to stop.
+        launch: Its id.
+        console: Where to print that it stops.
+        lost: Returns the name of the process of Ray that has died, or an empty string.
+        insist: Makes Tune end without waiting for workers.
+
+    Attributes:
+        interrupted: Whether a signal came.
+    """
+
+    def __init__(
+        self,
+        queue: Queue,
+        store: Store,
+        launch: str,
+        console: Console,
+        *,
+        lost: Callable[[], str],
+        insist: Callable[[], None],
+    ) -> None:
+        self.interrupted = self._stopping = False
+        self._queue, self._store, self._launch, self._console = queue, store, launch, console
+        self._lost, self._insist = lost, insist
+        self._timer = threading.Timer(GRACE, insist)
+        self._timer.daemon = True
+        self._events: SimpleQueue[int | None] = SimpleQueue()
+
+    def handle(self, signum: int, frame: FrameType | None) -> None:
+        """Take note of a signal; nothing else is safe at any point of the main thread.
+
+        `SimpleQueue.put` may interrupt itself, which setting a `threading.Event` may not.
+        """
+        self.interrupted = True
+        self._events.put(signum)
+
+    def run(self, work: Callable[[], T]) -> T:
+        """Run a part of the launch's work in a thread; return what it returns.
+
+        At the first signal the queue stops and workers are asked to commit the epochs they have
+        ended, which they look for every second. At the second one, or `GRACE` seconds after the
+        first, Tune is told to end at once.
+
+        Raises:
+            MachineError: Ray has died. The thread is left behind, as it may be blocked.
+        """
+        result: Future[T] = Future()
+
+        def go() -> None:
+            try:
+                result.set_result(work())
+            except BaseException as error:
+                result.set_exception(error)
+            self._events.put(None)
+
+        threading.Thread(target=go, name="work", daemon=True).start()
+        while not result.done():
+            with contextlib.suppress(Empty):
+                event = self._events.get(timeout=LOOK_EVERY)
+                if event is not None:
+                    self._stop(event)
+            if name := self._lost():
+                self._give_up(name)
+        return result.result()
+
+    def end(self) -> None:
+        """Take the request to stop away again."""
+        self._timer.cancel()
+        with contextlib.suppress(StoreError):
+            self._store.delete(layout.stop(self._launch))
+
+    def _stop(self, signum: int) -> None:
+        if signum == signal.SIGHUP:
+            leave_terminal()
+        if self._stopping:
+            self._insist()
+            return
+        self._stopping = True
+        self._queue.stop()
+        self._timer.start()
+        self._console.print(
+            "stopping: trials commit the epochs they have ended; again to stop at once"
+        )
+        ask_to_stop(self._store, self._launch, signal.Signals(signum).name)
+
+    def _give_up(self, name: str) -> None:
+        """Let workers commit while they live, and end the launch.
+
+        Raises:
+            MachineError: Always.
+        """
+        self._queue.stop()
+        ask_to_stop(self._store, self._launch, f"{name} of its Ray has died")
+        end = time.monotonic() + GRACE
+        with contextlib.suppress(StoreError):
+            while time.monotonic() < end and any(
+                not self._store.leases.free(one) for one in self._queue.working(self._queue.items)
+            ):
+                time.sleep(0.1)
+        raise MachineError(
+            f"{name}, a process of the Ray that this launch had started, has died (the system "
+            "kills processes when memory runs out): trials have committed the epochs they had "
+            "ended; the same command resumes them"
+        )
+
+
+@contextlib.contextmanager
+def supervised(supervision: Supervision) -> Iterator[None]:
+    """Send SIGINT, SIGTERM and SIGHUP to it inside this context.
+
+    SIGHUP stays ignored if it was before, as `nohup` asks for. SIGINT does not: a shell ignores it
+    for what it runs in the background, where `kill -INT` is to stop a launch all the same.
+    """
+    under_nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    taken = [each for each in SIGNALS if each != signal.SIGHUP or not under_nohup]
+    before = {each: signal.signal(each, supervision.handle) for each in taken}
+    try:
+        yield
+    finally:
+        supervision.end()
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+
+
+def ask_to_stop(store: Store, launch: str, why: str) -> None:
+    """Leave a request to stop for a launch's workers, as far as the store can be written.
+
+    Args:
+        store: Where workers look for it.
+        launch: The launch's id.
+        why: The reason, which workers log with who runs the launch.
+    """
+    with contextlib.suppress(StoreError):
+        store.put(layout.stop(launch), f"{why}, launched by {requester()}".encode())

@@ -1,0 +1,212 @@
+"""Progress of a launch: live bars on a terminal, a line per ended trial or surface elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import takewhile
+
+from rich.console import Console
+from rich.progress import BarColumn, ProgressColumn, Task, TaskID, TextColumn
+from rich.progress import Progress as Bar
+from rich.text import Text
+
+from orchestrator.execution.items import Work
+from orchestrator.execution.queue import Queue
+from orchestrator.output.words import span
+from results_schema import layout
+from results_schema.trial import TrialSpec
+
+LEFT = ("failed", "cancelled", "untrained")
+"""Endings that leave a trial or surface owed."""
+
+
+@dataclass
+class Part:
+    """Progress of the launch's trials, or of its surfaces.
+
+    All is counted as it comes, so that news of one trial costs the same among ten thousand.
+
+    Attributes:
+        noun: "trials" or "surfaces".
+        unit: What they are made of: epochs or points.
+        sizes: How many of those each has, by id.
+        before: How many had ended before this launch.
+        steps: How many of those each has so far.
+        taken: Steps since the launch began.
+        ended: Those that have left the queue.
+        size: Steps of all of them.
+        left: Steps still to do.
+        done: How many have ended, those before the launch among them.
+    """
+
+    noun: str
+    unit: str
+    sizes: dict[str, int]
+    before: int
+    steps: dict[str, int] = field(default_factory=dict)
+    taken: int = 0
+    ended: set[str] = field(default_factory=set)
+    size: int = field(init=False)
+    left: int = field(init=False)
+    done: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.size = self.left = sum(self.sizes.values())
+        self.done = self.before
+
+    @property
+    def total(self) -> int:
+        """How many there are, ended or not."""
+        return len(self.sizes) + self.before
+
+    def step(self, name: str, number: int) -> None:
+        """One of them has come to this step; whatever it had before this launch is not counted."""
+        known = self.steps.get(name, number - 1)
+        self.taken += max(0, number - known)
+        if name not in self.ended:
+            self.left -= number - self.steps.get(name, 0)
+        self.steps[name] = number
+
+    def end(self, name: str, status: str) -> None:
+        """One of them has left the queue, for the first time."""
+        self.ended.add(name)
+        self.left -= self.sizes[name] - self.steps.get(name, 0)
+        self.done += status not in LEFT
+
+    def share(self, name: str) -> float:
+        """How much of one of them is done, from 0 to 1; 0 if it is none of them."""
+        return self.steps.get(name, 0) / self.sizes.get(name, 1)
+
+
+class Progress:
+    """Watches the queue. As a context it shows the bars, which grow with every epoch and point.
+
+    Args:
+        queue: Whose endings are counted.
+        work: All trials and surfaces of the launch by id.
+        ended: How many trials and how many surfaces had ended before.
+        slots: How many items run side by side; what else was offered is waiting for room.
+        console: Where to show it.
+
+    Attributes:
+        slots: The same, which changes as nodes come and go.
+    """
+
+    def __init__(
+        self,
+        queue: Queue,
+        work: Mapping[str, Work],
+        *,
+        ended: tuple[int, int],
+        slots: int,
+        console: Console,
+    ) -> None:
+        self._queue, self._console, self.slots = queue, console, slots
+        epochs = {n: w.recipe.epochs for n, w in work.items() if isinstance(w, TrialSpec)}
+        points = {n: w.points for n, w in work.items() if not isinstance(w, TrialSpec)}
+        self._trials = Part("trials", "epochs", epochs, ended[0])
+        self._surfaces = Part("surfaces", "points", points, ended[1])
+        self._failed = 0
+        self._start = time.monotonic()
+        self._bar = Bar(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(bar_width=None),
+            TextColumn("{task.fields[done]}/{task.fields[of]} done"),
+            _Status(self),
+            console=console,
+            refresh_per_second=4,
+            expand=True,
+        )
+        self._tasks: dict[TaskID, Part] = {}
+        for part in (self._trials, self._surfaces):
+            if part.sizes:
+                size, done = part.size, part.done
+                task = self._bar.add_task(part.noun, total=size, done=done, of=part.total)
+                self._tasks[task] = part
+
+    def __enter__(self) -> Progress:
+        if self._console.is_terminal:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.refresh()
+        if self._console.is_terminal:
+            self._bar.stop()
+
+    @property
+    def parts(self) -> tuple[Part, Part]:
+        """The trials, and the surfaces."""
+        return self._trials, self._surfaces
+
+    def epoch(self, trial_id: str, epoch: int) -> None:
+        """An epoch of a trial was trained."""
+        self._trials.step(trial_id, epoch)
+
+    def points(self, surface_id: str, done: int) -> None:
+        """Points of a surface were measured."""
+        self._surfaces.step(surface_id, done)
+
+    def refresh(self) -> None:
+        """Shows what has changed in the queue."""
+        for name, status in self._news():
+            part = self._part(name)
+            part.end(name, status)
+            self._failed += status == "failed"
+            self._tell(name, status, part)
+        for task, part in self._tasks.items():
+            self._bar.update(task, completed=part.size - part.left, done=part.done)
+
+    def _news(self) -> list[tuple[str, str]]:
+        """Endings that were not told yet: the last of all."""
+        endings = self._queue.endings
+        new = takewhile(lambda name: name not in self._part(name).ended, reversed(endings))
+        return [(name, endings[name]) for name in new][::-1]
+
+    def _part(self, name: str) -> Part:
+        return self._surfaces if layout.is_surface(name) else self._trials
+
+    def _tell(self, name: str, status: str, part: Part) -> None:
+        reason = self._queue.reasons.get(name, "")
+        if status == "failed":
+            self._console.print(
+                f"failed {name}: {reason}", style="red", markup=False, highlight=False
+            )
+        elif not self._console.is_terminal:
+            self._console.print(
+                f"{part.done}/{part.total} {name} {status}; {self.status(part)}", markup=False
+            )
+
+    def status(self, part: Part | None = None) -> str:
+        """Such as `2 running, 0 failed, 3.1 epochs/s, 4 min left`.
+
+        Args:
+            part: Of which the speed is told; the trials if there are any, else the surfaces.
+        """
+        part = part or (self._trials if self._trials.sizes else self._surfaces)
+        speed = part.taken / max(time.monotonic() - self._start, 1e-9)
+        parts = [
+            f"{self._queue.at_work(self.slots)} running",
+            f"{self._failed} failed",
+            f"{speed:.2g} {part.unit}/s",
+        ]
+        if speed > 0:
+            parts.append(f"{span(part.left / speed)} left")
+        return ", ".join(parts)
+
+    def status_of(self, task: TaskID) -> str:
+        """The status that stands behind one bar."""
+        return self.status(self._tasks[task])
+
+
+class _Status(ProgressColumn):
+    """The status, computed when it is drawn."""
+
+    def __init__(self, progress: Progress) -> None:
+        super().__init__()
+        self._progress = progress
+
+    def render(self, task: Task) -> Text:
+        return Text(self._progress.status_of(task.id), style="dim")

@@ -1,0 +1,105 @@
+"""All claims, in the paper's order, and what a store says about them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+
+from orchestrator.output.isolation import log_error
+from orchestrator.paper.claims import (
+    adapted,
+    approach,
+    base_leads,
+    exceptions,
+    faster,
+    generalisation,
+    landscape,
+    norms,
+    operations,
+    popular_cells,
+    rates,
+    sizes,
+    stabler,
+)
+from orchestrator.paper.claims.claim import Claim
+from orchestrator.paper.claims.finding import Finding, settle
+from orchestrator.paper.claims.population import Population
+from results_schema.errors import ConfigError, NasSweepError
+from results_schema.results import Results
+
+CLAIMS: tuple[Claim, ...] = (
+    *popular_cells.CLAIMS,
+    *faster.CLAIMS,
+    *stabler.CLAIMS,
+    *approach.CLAIMS,
+    *base_leads.CLAIMS,
+    *rates.CLAIMS,
+    *operations.CLAIMS,
+    *landscape.CLAIMS,
+    *generalisation.CLAIMS,
+    *adapted.CLAIMS,
+    *sizes.CLAIMS,
+    *norms.CLAIMS,
+    *exceptions.CLAIMS,
+)
+
+
+def findings(results: Results, experiments: Sequence[str] | None = None) -> list[Finding]:
+    """Every claim tested on a store.
+
+    Args:
+        results: The store.
+        experiments: Names of experiments in it; None for all.
+
+    Returns:
+        One finding or more for each claim, in the order of `CLAIMS`; the same each time. A claim
+        whose test ends in an unexpected error has one that says so, and the others are tested.
+
+    Raises:
+        ConfigError: The store lacks an experiment.
+        CorruptData: A table is damaged.
+    """
+    population = Population(results, experiments)
+    unread = _unread(population)
+    return settle([one for claim in CLAIMS for one in _test(claim, population, unread)])
+
+
+def _unread(population: Population) -> str:
+    """Return why the trials can't be had because of an unexpected error; empty if they can.
+
+    Asked once, so that not every claim reads the store again to fail in the same way.
+    """
+    try:
+        _ = population.trials
+    except NasSweepError:
+        raise
+    except Exception as error:
+        return log_error(population.results.store, "claims", error)
+    return ""
+
+
+def _test(claim: Claim, population: Population, unread: str) -> list[Finding]:
+    if claim.datasets and unread:
+        return [claim.failed(unread)]
+    try:
+        return claim.findings(population)
+    except NasSweepError:
+        raise
+    except Exception as error:
+        return [claim.failed(log_error(population.results.store, f"claim-{claim.id}", error))]
+
+
+def find_claim(name: str) -> Claim:
+    """The claim of an id.
+
+    Raises:
+        ConfigError: No claim has it.
+    """
+    known = {claim.id: claim for claim in CLAIMS}
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=3)
+        raise ConfigError(
+            f"there is no claim {name!r}",
+            fix=f"nearest: {', '.join(near)}" if near else "nas-sweep claims --list tells them",
+        )
+    return known[name]

@@ -1,0 +1,97 @@
+"""`nas-sweep claims` as its user meets it."""
+
+import csv
+import io
+import json
+import subprocess
+import sys
+
+import pytest
+from synthetic_stores import curve, synthetic_store, synthetic_trials
+
+from orchestrator.paper.claims import CLAIMS
+
+
+@pytest.fixture
+def store(tmp_path):
+    trials = synthetic_trials(bases=("DARTS",))
+    for t in trials:
+        t.base = "[bold]|&"
+    return synthetic_store(
+        tmp_path / "results",
+        trials,
+        lambda t: curve(0.3 + 0.1 * t.width + 0.001 * t.rng.standard_normal()),
+        experiment="fig9",
+        packed=False,
+    ).root
+
+
+@pytest.mark.parametrize("form", ["text", "markdown", "csv", "latex", "json"])
+def test_every_form_tells_every_claim(run, store, form):
+    code, output, errors = run("claims", "--store", store, "--format", form)
+    assert (code, errors) == (0, "")
+    assert all(claim.id in output for claim in CLAIMS)
+    assert "supported" in output
+
+
+def test_one_claim_is_told_in_full_with_the_same_corrected_p(run, store):
+    ask = ("claims", "experiments/fig9.yaml", "--store", store)
+    code, output, _ = run(*ask, "--claim", "wider-faster")
+    assert code == 0
+    assert "[bold]|& cifar10" in output
+    [every, one] = (
+        json.loads(run(*ask, "--format", "json", *more)[1])
+        for more in ((), ("--claim", "wider-faster"))
+    )
+    assert one == [record for record in every if record["claim"] == "wider-faster"]
+
+
+def test_csv_can_be_read_back(run, store):
+    rows = list(csv.DictReader(io.StringIO(run("claims", "--store", store, "--format", "csv")[1])))
+    assert {row["claim"] for row in rows} == {claim.id for claim in CLAIMS}
+    assert float(next(row["size"] for row in rows if row["claim"] == "wider-faster")) > 0.5
+
+
+@pytest.mark.parametrize("form", ["text", "markdown", "csv", "latex", "json"])
+def test_the_list_needs_no_store(run, tmp_path, form):
+    code, output, _ = run("claims", "--list", "--format", form, "--store", tmp_path / "none")
+    assert code == 0
+    assert all(claim.id in output for claim in CLAIMS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("--claim", "wider-fast"), 2, "nearest: wider-faster"),
+        (("fig7.yaml",), 2, "no experiment 'fig7'"),
+        (("--store", "nowhere"), 3, "there is no store here"),
+    ],
+)
+def test_mistakes_are_told(run, store, arguments, code, words):
+    found, output, errors = run("claims", "--store", store, *arguments)
+    assert (found, output) == (code, "")
+    assert words in errors
+
+
+def test_an_empty_store_has_no_data_but_no_error_either(run, tmp_path):
+    code, output, _ = run("claims", "--store", tmp_path, "--format", "json")
+    assert code == 0
+    told = {one["claim"]: one["verdict"] for one in json.loads(output)}
+    assert told["wider-faster"] == "no data"
+
+
+def test_a_corrupt_table_is_an_error_without_a_traceback(run, store):
+    next(store.glob("metrics/c*.parquet")).write_bytes(b"PAR1 nonsense")
+    code, _, errors = run("claims", "--store", store)
+    assert code == 3
+    assert "not a sound metrics table" in errors
+
+
+def test_claims_load_neither_torch_nor_ray_nor_plotly(store):
+    script = (
+        "import sys\nfrom orchestrator.cli.claims import show_claims\n"
+        f"show_claims([], {str(store)!r}, None, 'json')\n"
+        "assert not {'torch', 'ray', 'plotly', 'torchvision'} & set(sys.modules)"
+    )
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr

@@ -1,0 +1,131 @@
+"""The command line as its user meets it: what it prints, where, and with which exit code."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from sweeps import write_experiment
+
+from orchestrator.cli import main as cli
+from results_schema import layout, tables
+from results_schema.store import open_store
+from results_schema.trial import TrialSpec
+
+FIG9 = Path(__file__).parents[3] / "experiments/fig9.yaml"
+
+
+@pytest.mark.parametrize("command", [(), *((name,) for name in cli.cli.commands)])
+def test_every_command_has_help(run, command):
+    code, output, _ = run(*command, "--help")
+    assert code == 0
+    assert output.startswith(f"Usage: nas-sweep {' '.join(command)}".rstrip())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("lunch",),
+        ("plan",),
+        ("plan", FIG9, "--profil", "laptop"),
+        *(
+            ("launch", FIG9, option, share)
+            for option in ("--gpus-per-trial", "--gpus-per-surface")
+            for share in ("0", "-1", "1.5", "2.0001", "nan", "inf", "half")
+        ),
+        ("launch", FIG9, "--gpus-per-surface", "auto"),
+        ("launch", FIG9, "--device", "tpu"),
+        ("launch", FIG9, "--checkpoint-at", "0"),
+        ("plan", "nowhere.yaml"),
+        ("plan", FIG9, "--profile", "lapdog"),
+        ("plan", FIG9, "--set", "recipe.epochs=none"),
+        ("plan", FIG9, FIG9.parent / "more/../fig9.yaml"),
+        ("plan", FIG9, "--spec", "svhn"),
+    ],
+)
+def test_wrong_usage_exits_2_in_plain_words(run, arguments):
+    code, output, errors = run(*arguments)
+    assert code == 2
+    assert not output
+    assert errors
+    assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize("option", ["--gpus-per-trial", "--gpus-per-surface"])
+def test_more_than_a_gpu_is_a_whole_number_of_them(run, option):
+    code, _, errors = run("launch", FIG9, option, "1.5")
+    assert code == 2
+    assert f"'{option}': 1.5 is neither a share of one GPU nor a number of whole ones" in errors
+
+
+@pytest.mark.parametrize(("text", "share"), [("0.5", 0.5), ("1", 1), ("2", 2), ("auto", "auto")])
+def test_shares_of_a_gpu(text, share):
+    assert cli._Share(auto=True).convert(text, None, None) == share
+
+
+@pytest.mark.parametrize("store", ["s3://bucket/results", "a-file/results"])
+def test_an_unfit_store_exits_3(run, tmp_path: Path, monkeypatch, store):
+    monkeypatch.chdir(tmp_path)
+    Path("a-file").write_text("in the way")
+    code, _, errors = run("launch", FIG9, "--profile", "laptop", "--store", store)
+    assert code == 3
+    assert store.split("/")[0] in errors
+
+
+def test_without_a_gpu_or_a_profile_nothing_is_launched(run, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    experiment = write_experiment(tmp_path, epochs=1)
+    code, _, errors = run("launch", experiment, "--store", tmp_path / "results")
+    assert code == 3
+    assert "no GPU" in errors
+    assert "about" in errors, "how long it would take"
+    for way in ("--profile laptop", "--device cpu", "--address"):
+        assert way in errors
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--profile", "fast"), "no GPU"),
+        (("--device", "cpu", "--set", "precision=tf32"), "tf32 are owed, which a CPU has not"),
+    ],
+)
+def test_a_precision_for_gpus_is_not_launched_on_a_cpu_unasked(
+    run, tmp_path, monkeypatch, options, said
+):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    code, _, errors = run("launch", FIG9, *options, "--store", tmp_path / "results")
+    assert code == 3
+    assert said in errors
+
+
+def test_plan_counts_trials_and_makes_no_store(run, tmp_path: Path):
+    store = tmp_path / "results"
+    code, output, _ = run("plan", FIG9, "--store", store)
+    assert code == 0
+    assert "56 owed: 33600 epochs" in output
+    assert "on 1 GPU" in output
+    assert not store.exists()
+
+
+def test_plan_as_json_names_every_trial(run, tmp_path: Path):
+    store = open_store(tmp_path / "results")
+    experiment = write_experiment(tmp_path, epochs=1)
+    _, output, _ = run("plan", experiment, "--json", "--store", store.root)
+    owed = json.loads(output)["owed"]
+    assert len(owed) == 3
+    store.put(layout.trial(owed[0]), tables.to_parquet([], tables.TRIALS))
+    _, output, _ = run("plan", experiment, "--json", "--store", store.root)
+    plan = json.loads(output)
+    assert (plan["owed"], plan["ended"]) == (owed[1:], owed[:1])
+    assert plan["experiments"] == {"small": owed}
+
+
+def test_plan_prints_one_trials_spec(run, tmp_path: Path):
+    experiment = write_experiment(tmp_path, epochs=1, seeds="7")
+    code, output, _ = run("plan", experiment, "--spec", "digits-w3.5")
+    assert code == 0
+    assert TrialSpec.from_json(output).seed == 7
+    code, _, errors = run("plan", write_experiment(tmp_path, epochs=1), "--spec", "digits")
+    assert code == 2
+    assert "3 trials begin with 'digits'" in errors

@@ -1,0 +1,137 @@
+"""docs/experiments.md: that what it shows loads, and that its tables hold every key and default."""
+
+import json
+import re
+import shlex
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from orchestrator.config.experiment import Declaration, load_experiment
+from orchestrator.config.figure_kinds import KINDS, Options
+from orchestrator.config.grid import Grid
+from orchestrator.config.landscape import Landscape
+from orchestrator.config.overrides import Profile
+from orchestrator.config.variants import MODES, OPERATIONS, Variants
+from orchestrator.config.yaml_reader import parse_value
+from results_schema.trial import NetworkSpec, Recipe
+from workers.cells.sampling import Profile as Slots
+from workers.cells.sampling import Stratified, Uniform
+from workers.data.catalog import DATASETS
+
+ROOT = Path(__file__).parents[3]
+TEXT = (ROOT / "docs/experiments.md").read_text("utf-8")
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
+SNIPPETS = [text for language, text in BLOCKS if language == "yaml"]
+COMMANDS = [line for language, text in BLOCKS if language == "sh" for line in text.splitlines()]
+ROWS = {
+    row[1].strip(): row[2] for row in (line.split("|") for line in TEXT.splitlines()) if row[1:]
+}
+"""First column of every table to the second."""
+
+
+def read(text: str) -> Any:
+    return parse_value(text, "docs").data
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (cell,) = (text for language, text in BLOCKS if language == "json")
+    (tmp_path / "my_cell.json").write_text(cell)
+    return tmp_path
+
+
+@pytest.mark.parametrize("snippet", SNIPPETS)
+def test_every_snippet_loads(folder, snippet):
+    shown, profile = read(snippet), None
+    grid = {"genotype": ["DARTS"], "dataset": ["digits"]}
+    if "description" in shown:
+        profile = folder / "shown.yaml"
+        profile.write_text(snippet)
+    else:
+        grid |= shown.pop("grid")
+    whole = {"title": "t", "claim": "c", "grid": grid} | (shown if profile is None else {})
+    (folder / "x.yaml").write_text(json.dumps(whole))
+    assert load_experiment(folder / "x.yaml", profile=profile and str(profile)).members()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_loads(command):
+    program, _, path, *options = shlex.split(command)
+    assert program == "nas-sweep"
+    assert set(options[::2]) == {"--set"}
+    assert load_experiment(ROOT / path, overrides=options[1::2]).members()
+
+
+def plain(default: Any) -> Any:
+    """A default as YAML has it."""
+    if isinstance(default, Variants):
+        return "none"
+    if isinstance(default, Landscape):
+        return {}
+    return list(default) if isinstance(default, tuple) else default
+
+
+def keys_of(model: type[BaseModel], path: str = "") -> dict[str, list[Any]]:
+    """The keys of a model and their defaults, of which a required key has none."""
+    return {
+        path + (field.alias or key): [] if field.is_required() else [plain(field.default)]
+        for key, field in model.model_fields.items()
+    }
+
+
+def options_of(kind: type[Any], path: str = "") -> dict[str, list[Any]]:
+    """The keys of a dataclass and their defaults."""
+    return {
+        path + f.name: [plain(f.default)]
+        for f in fields(kind)
+        if f.name not in ("version", "stem_stride")
+    }
+
+
+SHARED = Options.model_fields
+"""Options of every kind of figure."""
+
+KEYS = {
+    **keys_of(Declaration),
+    **keys_of(Grid, "grid."),
+    **options_of(NetworkSpec, "network."),
+    **options_of(Recipe, "recipe."),
+    **keys_of(Profile),
+    **options_of(Slots),
+    **options_of(Stratified),
+    **options_of(Uniform),
+    **{
+        k: v for kind in KINDS.values() for k, v in keys_of(kind.options).items() if k not in SHARED
+    },
+    "n": [Uniform.n, Stratified.n],
+    "mode": [],
+}
+
+
+@pytest.mark.parametrize("key", sorted(KEYS.keys() - {"grid", "network", "recipe"}))
+def test_every_key_is_told_with_its_default(key):
+    assert [read(text) for text in re.findall("`(.*?)`", ROWS[f"`{key}`"])] == KEYS[key]
+
+
+@pytest.mark.parametrize("name", [*MODES, *OPERATIONS])
+def test_every_set_of_variants_is_told(name):
+    assert f"`{name}`" in ROWS
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_every_data_set_is_told(name):
+    assert f"`{name}`" in TEXT
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_every_kind_of_figure_is_told(name):
+    assert f"`{name}`" in ROWS
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_every_option_of_all_kinds_is_told(name):
+    assert f"`{name}`" in TEXT

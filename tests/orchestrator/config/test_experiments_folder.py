@@ -1,0 +1,215 @@
+"""The experiments that the project ships: that they load, and that their trials keep their ids."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from orchestrator.config.experiment import Experiment, load_experiment
+from orchestrator.config.experiment_files import find_files
+from orchestrator.planning.plan import Plan, make_plan
+
+FOLDER = Path(__file__).parents[3] / "experiments"
+FILES = sorted(path for path in FOLDER.rglob("*.yaml") if path.parent.name != "profiles")
+PROFILES = sorted(FOLDER.glob("profiles/*.yaml"))
+
+PAPER13 = {
+    "DARTS": "CONN3 CONN4 14 5 8 CONN1 CONN2 6 7 9 12 10 16",
+    "ENAS": "23 125 2 188 1 8 3 6 5 4 7 9 10",
+    "AmoebaNet": "23 8 125 4 2 188 3 1 9 10 7 5 6",
+    "NASNet": "23 125 2 188 1 8 3 6 5 4 7 9 10",
+}
+"""Source of C1 to C13 of each base: a published cell or the seed of the sampler (Table 2)."""
+
+# An id that changes disowns every trial that was trained under it.
+FIG9_IDS = {
+    (None, "DARTS", 0): "cifar10-w3.5d3-lr0.025-s0-r2-c8461bf23c",
+    (None, "DARTS", 1): "cifar10-w2d4-lr0.025-s0-r2-a5153d3cf9",
+    (None, "DARTS", 13): "cifar10-w3.5d3-lr0.025-s0-r2-4ab5e6b678",
+    (None, "ENAS", 0): "cifar10-w5d2-lr0.025-s0-r2-fbd9bd2fa9",
+    (None, "AmoebaNet", 0): "cifar10-w4d4-lr0.025-s0-r2-60c9650770",
+    (None, "NASNet", 13): "cifar10-w3.5d3-lr0.025-s0-r2-8146677c90",
+    ("laptop", "DARTS", 0): "digits-w3.5d3-lr0.025-s0-r2-1838c4bd73",
+    ("laptop", "DARTS", 1): "digits-w2d4-lr0.025-s0-r2-01a6dc5040",
+    ("laptop", "ENAS", 0): "digits-w5d2-lr0.025-s0-r2-e26be6bc5f",
+    ("laptop", "AmoebaNet", 0): "digits-w4d4-lr0.025-s0-r2-41f2a786de",
+    ("laptop", "NASNet", 13): "digits-w3.5d3-lr0.025-s0-r2-b671b92f25",
+}
+EARLIER_FIG9_IDS = {
+    (None, "DARTS", 0): "cifar10-w3.5d3-lr0.025-s0-43a3568f4d",
+    (None, "DARTS", 1): "cifar10-w2d4-lr0.025-s0-0b45dd4aa4",
+    (None, "DARTS", 13): "cifar10-w3.5d3-lr0.025-s0-a26c169e1f",
+    (None, "ENAS", 0): "cifar10-w5d2-lr0.025-s0-354b38386c",
+    (None, "AmoebaNet", 0): "cifar10-w4d4-lr0.025-s0-8bd3cf1006",
+    (None, "NASNet", 13): "cifar10-w3.5d3-lr0.025-s0-c5f80adff6",
+    ("laptop", "DARTS", 0): "digits-w3.5d3-lr0.025-s0-59f5c0fba2",
+    ("laptop", "DARTS", 1): "digits-w2d4-lr0.025-s0-dce1505a40",
+    ("laptop", "ENAS", 0): "digits-w5d2-lr0.025-s0-8e7c03a855",
+    ("laptop", "AmoebaNet", 0): "digits-w4d4-lr0.025-s0-4cb0213d8b",
+    ("laptop", "NASNet", 13): "digits-w3.5d3-lr0.025-s0-738dfe8640",
+}
+"""Ids of the same trials in recipe version 1, under which older stores hold them."""
+
+
+def load(name: str, profile: str | None = None) -> Experiment:
+    return load_experiment(FOLDER / f"{name}.yaml", profile=profile)
+
+
+def ids(experiment: Experiment) -> list[str]:
+    return [member.spec.trial_id for member in experiment.members()]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("profile", [None, *(path.stem for path in PROFILES)])
+def test_every_experiment_loads_with_every_profile(path, profile):
+    experiment = load_experiment(path, profile=profile)
+    trials = ids(experiment)
+    assert len(set(trials)) == len(trials)
+    assert bool(trials) == bool(experiment.grid.dataset)
+    assert experiment.figures or experiment.tables
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_a_laptop_needs_no_photographs_and_no_gpu(path):
+    for member in load_experiment(path, profile="laptop").members():
+        assert member.spec.dataset.startswith("digit")
+        assert member.spec.recipe.epochs * member.spec.network.cells <= 60
+
+
+@pytest.mark.parametrize("path", [*FILES, *PROFILES], ids=lambda path: path.stem)
+def test_every_file_opens_with_what_it_is_for(path):
+    assert path.read_text("utf-8").startswith("# ")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_no_file_has_the_paper_say_what_neither_version_says(path):
+    text = " ".join(path.read_text("utf-8").replace("#", " ").split())
+    unsaid = "better than most", "beat most", "width and depth alone", "30 % more", "no sizes"
+    assert not [words for words in unsaid if words in text]
+
+
+def test_figure_9_has_the_papers_variants_in_the_papers_order():
+    experiment = load("fig9")
+    members = experiment.members()
+    assert [(m.base, m.index) for m in members] == [(b, i) for b in PAPER13 for i in range(14)]
+    for base, sources in PAPER13.items():
+        expected = [s if s.startswith("CONN") else f"seed {s}" for s in sources.split()]
+        assert [m.variant for m in members if m.base == base] == [base, *expected]
+    assert {m.spec.dataset for m in members} == {"cifar10"}
+    assert {m.spec.learning_rate for m in members} == {0.025}
+    assert (experiment.network.cells, experiment.network.channels) == (20, 36)
+    assert (experiment.recipe.of("cifar10").epochs, experiment.recipe.of("cifar10").batch_size) == (
+        600,
+        80,
+    )
+
+
+def test_figure_14_leaves_out_the_cell_that_table_2_prints_last():
+    experiment = load("fig14")
+    drawn = experiment.figures["fig14"].options.indices
+    left_out = [m for m in experiment.members() if m.index not in drawn]
+    assert [m.variant for m in left_out] == ["seed 6"]
+
+
+def test_the_grid_is_the_full_product_and_holds_figure_9():
+    members = load("more/grid").members()
+    assert len(members) == 4 * 14 * 3 * 2
+    assert len({m.spec.trial_id for m in members}) == 336
+    assert {(m.named_dataset, m.spec.learning_rate) for m in members} == {
+        (dataset, rate) for dataset in ("cifar10", "cifar100") for rate in (0.0025, 0.025, 0.25)
+    }
+    assert set(ids(load("fig9"))) < {m.spec.trial_id for m in members}
+
+
+def test_trials_of_a_profile_never_mix_with_the_full_ones():
+    assert not set(ids(load("more/grid"))) & set(ids(load("more/grid", "laptop")))
+
+
+def test_trials_keep_their_ids():
+    found = {
+        (profile, member.base, member.index): member.spec
+        for profile in (None, "laptop")
+        for member in load("fig9", profile).members()
+    }
+    assert {place: found[place].trial_id for place in FIG9_IDS} == FIG9_IDS
+    earlier = {
+        place: replace(spec, recipe=replace(spec.recipe, version=1)).trial_id
+        for place, spec in found.items()
+    }
+    assert {place: earlier[place] for place in EARLIER_FIG9_IDS} == EARLIER_FIG9_IDS
+
+
+TRIALS_AND_SURFACES = {
+    **{f"fig{number}": (0, 0) for number in (1, 2, 10, 11, 25, 26)},
+    "fig3": (10, 0),
+    "fig4": (12, 0),
+    "fig5": (8, 0),
+    **{f"fig{number}": (5, 5) for number in (6, 7, 8)},
+    "fig9": (56, 0),
+    "fig12": (44, 0),
+    **{f"fig{number}": (14, 0) for number in (13, 14, 15, 16)},
+    **{f"fig{number}": (14, 14) for number in range(17, 25)},
+    "table1": (30, 0),
+    "table2": (0, 0),
+    "table3": (0, 0),
+    "theory": (5, 20),
+}
+"""Of each experiment of the final version."""
+
+EARLY = {
+    **{f"early-fig{number}": (0, 0) for number in (1, 10, 11)},
+    **{f"early-fig{number}": (5, 5) for number in (5, 6, 7, 14, 15, 16, 17)},
+    "early-fig9": (44, 0),
+    "early-fig12": (5, 0),
+    "early-fig13": (5, 0),
+    "early-table1": (20, 0),
+}
+"""Of each of the earlier version's own."""
+
+
+def union(*names: str) -> Plan:
+    return make_plan([load(name, "laptop") for name in names], None)
+
+
+@pytest.mark.parametrize(("folder", "sizes"), [("", TRIALS_AND_SURFACES), ("early/", EARLY)])
+def test_every_figure_has_its_experiment_with_so_many_trials_and_surfaces(folder, sizes):
+    found = {path.stem for path in find_files([str(FOLDER / folder)])}
+    assert found == set(sizes)
+    for name, size in sizes.items():
+        experiment = load(folder + name)
+        assert (len(set(ids(experiment))), len(experiment.surfaces())) == size, name
+
+
+def test_the_whole_paper_is_one_union_of_which_each_trial_is_trained_once():
+    final = union(*TRIALS_AND_SURFACES)
+    assert (len(final.trials), len(final.wanted)) == (143, 139)
+    assert sum(trials for trials, _ in TRIALS_AND_SURFACES.values()) == 348
+    both = union(*TRIALS_AND_SURFACES, *(f"early/{name}" for name in EARLY))
+    assert (len(both.trials), len(both.wanted)) == (148, 149)
+
+
+@pytest.mark.parametrize(
+    ("names", "distinct"),
+    [
+        (["fig3", "fig9", "fig13"], 61),
+        (["fig9", "fig13", "fig14", "fig15", "fig16"], 56),
+        (["fig13", "fig17", "fig22"], 14),
+        (["fig5", "fig12"], 44),
+        (["table1", "early/early-table1"], 30),
+        (["fig9", "early/early-fig9"], 56),
+    ],
+)
+def test_figures_that_rest_on_the_same_trials_share_them(names, distinct):
+    assert len(union(*names).trials) == distinct
+
+
+def test_maps_and_surfaces_of_one_landscape_share_it():
+    assert len(union("fig7", "fig22").wanted) == 14
+    assert len(union("fig6", "fig17").wanted) == 16, "two of the 14 reach less far"
+    assert len(union("fig6", "early/early-fig5").wanted) == 5
+
+
+def test_a_folder_is_planned_as_one_union(run, tmp_path):
+    code, output, _ = run("plan", FOLDER, "--store", tmp_path / "none")
+    assert code == 0
+    assert "143 owed" in output and "shared between experiments: 205" in output

@@ -1,0 +1,143 @@
+"""How large packs are: by what was measured, and near the end of a plan by what is left."""
+
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from small_trials import small_spec
+
+from orchestrator.execution.packing import (
+    at_once,
+    best_size,
+    interpolated,
+    makespan,
+    share,
+    typical,
+)
+from results_schema.trial import NetworkSpec
+from workers.cells.bases import named
+from workers.training.ladder import FULL, Rung
+
+MANY = 10_000
+
+counts = st.integers(1, 40)
+
+
+def rungs(*speeds: float, memory: float = 0.1) -> list[Rung]:
+    return [Rung(size, speed, memory * size) for size, speed in enumerate(speeds, 1)]
+
+
+def offered(owed: int, slots: int, largest: int) -> list[int]:
+    """Sizes of packs that take equally long, whatever their size, on slots free at first."""
+    sizes: list[int] = []
+    while owed:
+        sizes.append(share(owed, slots - len(sizes) % slots, slots, largest))
+        owed -= sizes[-1]
+    return sizes
+
+
+def test_of_much_the_smallest_within_3_percent_of_the_fastest_is_taken():
+    assert best_size(rungs(100, 180, 240, 244), MANY, 8) == 3
+    assert best_size(rungs(100, 180, 240, 260), MANY, 8) == 4
+    assert best_size(rungs(100, 102), MANY, 1) == 1
+    assert best_size(rungs(100, 70), MANY, 1) == 1
+
+
+def test_a_pack_that_nearly_fills_the_memory_is_too_large():
+    measured = [Rung(1, 100, 0.3), Rung(2, 180, FULL), Rung(3, 300, FULL + 0.01)]
+    assert best_size(measured, MANY, 1) == 2
+    assert best_size([Rung(1, 100, 0.99)], MANY, 1) == 1, "even one trial is too much, or just fits"
+    assert best_size([], MANY, 1) == 1
+
+
+def test_rungs_may_be_measured_in_any_order_and_with_gaps():
+    measured = [Rung(8, 500, 0.8), Rung(1, 100, 0.1), Rung(4, 300, 0.4)]
+    assert best_size(measured, MANY, 1) == 8
+    assert interpolated(measured)(2) == pytest.approx(100 + 200 / 3)
+
+
+def test_no_gpu_is_left_idle_for_a_larger_pack():
+    measured = rungs(100, 160, 200, 220)
+    assert best_size(measured, 8, 8) == 1
+    assert best_size(measured, 16, 8) == 2
+    assert offered(16, 8, 4) == [2] * 8
+
+
+def test_the_last_packs_are_of_about_one_size():
+    assert offered(5, 1, 4) == [3, 2], "4 and 1 would take longer"
+    assert offered(9, 2, 4) == [3, 2, 2, 2]
+    assert offered(8, 2, 4) == [4, 4]
+    assert share(7, 0, 4, 4) == 2, "what waits for room is spread over all that will be free"
+
+
+@given(owed=counts, slots=counts, largest=counts)
+def test_packs_hold_everything_and_are_never_too_large(owed, slots, largest):
+    sizes = offered(owed, slots, largest)
+    assert sum(sizes) == owed
+    assert 1 <= min(sizes) <= max(sizes) <= largest
+    assert len(sizes) >= min(owed, slots), "every slot gets one if there are so many trials"
+    waves = -(-owed // (slots * largest))
+    assert len(sizes) <= waves * slots, "and no more rounds are taken than are needed"
+
+
+@given(owed=counts, slots=counts, largest=counts)
+def test_a_plan_ends_no_sooner_than_its_work_allows(owed, slots, largest):
+    ends = makespan(owed, slots, largest, lambda size: size**0.5)
+    assert ends >= owed / slots / largest**0.5 * (1 - 1e-9)
+    assert ends <= makespan(owed, slots, 1, lambda size: 1.0) * (1 + 1e-9), "packing is no loss"
+
+
+@given(owed=counts, slots=counts)
+def test_a_plan_of_lone_trials_takes_its_rounds(owed, slots):
+    assert makespan(owed, slots, 1, lambda size: 1.0) == -(-owed // slots)
+
+
+@given(
+    owed=st.integers(1, 200),
+    slots=counts,
+    gains=st.lists(st.floats(0.01, 1), min_size=1, max_size=7),
+)
+def test_the_size_that_is_chosen_ends_the_plan_within_3_percent_of_the_soonest(owed, slots, gains):
+    speeds = [100.0]
+    for gain in sorted(gains, reverse=True):
+        speeds.append(speeds[-1] + 100 * gain)
+    measured = rungs(*speeds, memory=0.01)
+    speed = interpolated(measured)
+    takes = [makespan(owed, slots, rung.trials, speed) for rung in measured]
+    chosen = best_size(measured, owed, slots)
+    assert takes[chosen - 1] * 0.97 <= min(takes)
+    assert all(time * 0.97 > min(takes) for time in takes[: chosen - 1])
+
+
+def test_makespans_of_a_plan_never_grow_when_a_gpu_is_added():
+    times = [makespan(40, slots, 4, lambda size: size**0.5) for slots in (1, 2, 4, 8, 20, 40)]
+    assert all(later <= sooner for sooner, later in pairwise(times))
+
+
+def test_packs_are_measured_with_the_largest_trial_of_the_kind_that_takes_most_time():
+    small, wide = small_spec(), small_spec(genotype=named("DARTS"))
+    huge = replace(wide, network=NetworkSpec(20, 36))
+    assert typical([small, wide]) == wide
+    assert typical([small] * 3 + [huge]) == huge
+    longer = [replace(small_spec(epochs=900), seed=seed) for seed in range(20)]
+    assert typical([wide, *longer]) in longer
+
+
+@pytest.mark.parametrize(
+    ("share_of_one", "pack", "gpus", "expected"),
+    [
+        (1.0, None, 0, 16),
+        ("auto", 8, 0, 16),
+        (1.0, None, 4, 4),
+        (0.5, None, 4, 8),
+        (0.25, 3, 2, 24),
+        ("auto", 3, 2, 6),
+        ("auto", None, 2, 32),
+        (2.0, None, 1, 1),
+        (0.01, None, 8, 16),
+    ],
+)
+def test_trials_at_once_are_counted(share_of_one, pack, gpus, expected):
+    assert at_once(share_of_one, pack, gpus, cores=16) == expected

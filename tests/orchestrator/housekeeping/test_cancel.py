@@ -1,0 +1,151 @@
+"""Cancelled trials leave off, keep what they trained, and go on when launched anew."""
+
+import getpass
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+from items import sent
+from small_stores import contents, renamed_members
+from small_trials import few_digits, log, small_spec
+from sweeps import finish, launch, paced, started, trained_epochs, wait_for, write_experiment
+
+from orchestrator.config.experiment import load_experiment
+from orchestrator.execution.interrupt import ask_to_stop
+from orchestrator.execution.queue import Queue
+from orchestrator.execution.trainable import train_item
+from orchestrator.housekeeping.cancel import cancel, forget
+from orchestrator.housekeeping.lookup import cancelled
+from results_schema import layout
+from results_schema.store import open_store
+from workers.training import checkpoint, loop
+
+
+def test_requests_are_left_for_what_has_not_ended(run, trained):
+    one, two, three = trained.ids
+    trained.cut_off(one)
+    trained.cut_off(two)
+    trained.held_elsewhere(two)
+    code, output, _ = run("cancel", "small.yaml")
+    assert code == 0
+    assert f"{two} leaves off on node7" in output
+    assert "2 trials cancelled" in output
+    assert cancelled(trained.store) == {one, two}
+    output = run("status")[1]
+    assert "1 done, 0 diverged, 1 running, 0 failed, 1 cancelled, 0 owed" in output
+    assert trained.store.has(layout.trial(three))
+
+
+def test_one_trial_is_cancelled_by_the_start_of_its_id(run, trained):
+    trained.cut_off(trained.ids[1])
+    assert run("cancel", trained.ids[1][:-2])[0] == 0
+    assert cancelled(trained.store) == {trained.ids[1]}
+
+
+def test_an_experiment_takes_what_it_shares_along(run, trained):
+    trained.cut_off(trained.ids[0])
+    renamed_members(trained.store, "other", trained.ids[:1], like="small")
+    assert run("cancel", "other")[0] == 0
+    assert cancelled(trained.store) == {trained.ids[0]}
+
+
+@pytest.mark.parametrize("name", ["small", "digits", "svhn", "../x", "other.yaml"])
+def test_what_has_ended_is_ambiguous_or_unknown_is_refused(run, trained, name):
+    before = contents(trained.store)
+    code, _, errors = run("cancel", name)
+    assert code == 2
+    assert "Traceback" not in errors
+    assert contents(trained.store) == before
+
+
+def test_only_the_requests_for_what_is_launched_are_taken_back(trained):
+    one, two, _ = trained.ids
+    for key in (layout.cancel(one), layout.cancel(two), layout.stop("launch")):
+        trained.store.put(key, b"")
+    forget(trained.store, [one, "unheard-of"])
+    assert cancelled(trained.store) == {two}
+    assert trained.store.has(layout.stop("launch"))
+
+
+def test_a_worker_commits_its_epochs_says_who_stopped_it_and_the_queue_lets_go(
+    tmp_path: Path, monkeypatch
+):
+    store, spec = open_store(tmp_path / "results"), small_spec(epochs=5)
+    store.put(layout.launch("now"), b"")
+    queue = Queue(store)
+    queue.add([spec])
+    item = queue.offer()
+    assert item is not None
+
+    def report(result: dict[str, Any]) -> None:
+        if "status" in result:
+            reported = (result["item"], result["status"], result["reason"], result["kind"])
+            queue.settle(item.token, *reported)
+
+    train_epoch = loop.train_epoch
+
+    def cancelled_in_the_fourth(*arguments: Any) -> Any:
+        _, epoch, *_, stopping = arguments
+        if epoch == 4:
+            cancel([spec.trial_id], store.location)
+            assert stopping.request.wait(60)
+        return train_epoch(*arguments)
+
+    monkeypatch.setattr("orchestrator.execution.trainable.tune.report", report)
+    monkeypatch.setattr(loop, "train_epoch", cancelled_in_the_fourth)
+    with few_digits():
+        train_item(sent(store.location, spec, token=item.token))
+        queue.close(item.token)
+        assert queue.offer() is None
+        assert queue.endings == {spec.trial_id: "cancelled"}
+        assert checkpoint.epochs(store, spec.trial_id) == [3]
+        assert store.leases.held() == {}
+    by = f"{getpass.getuser()} on {socket.gethostname()}"
+    why = f"stopped after epoch 3 of 5: {spec.trial_id} is cancelled (by {by})"
+    assert log(store, spec).splitlines()[-1].endswith(why)
+
+
+def test_the_log_says_which_signal_stopped_a_launch_and_who_runs_it(tmp_path: Path, monkeypatch):
+    store, spec = open_store(tmp_path / "results"), small_spec()
+    store.put(layout.launch("now"), b"")
+    train_epoch = loop.train_epoch
+
+    def stopped_in_the_second(*arguments: Any) -> Any:
+        _, epoch, *_, stopping = arguments
+        if epoch == 2:
+            ask_to_stop(store, "now", "SIGTERM")
+            assert stopping.request.wait(60)
+        return train_epoch(*arguments)
+
+    monkeypatch.setattr("orchestrator.execution.trainable.tune.report", lambda result: None)
+    monkeypatch.setattr(loop, "train_epoch", stopped_in_the_second)
+    with few_digits():
+        train_item(sent(store.location, spec))
+    by = f"launched by {getpass.getuser()} on {socket.gethostname()}"
+    why = f"stopped after epoch 1 of 3: its launch stops (SIGTERM, {by})"
+    assert log(store, spec).splitlines()[-1].endswith(why)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+def test_a_running_launch_ends_at_once_and_the_next_one_goes_on(run, tmp_path: Path):
+    experiment = write_experiment(tmp_path, epochs=20, seeds="0, 1")
+    ids = [member.spec.trial_id for member in load_experiment(experiment).members()]
+    store = open_store(tmp_path / "results")
+    command = ("launch", "--device", "cpu", experiment, "--store", store.root)
+    with started(*command, **paced()) as sweep:
+        wait_for(lambda: trained_epochs(store) >= 2)
+        assert run("cancel", "small", "--store", store.root)[0] == 0
+        code, output = finish(sweep)
+    assert code == 1, output
+    assert "2 trials or surfaces were cancelled; the same command goes on" in output
+    assert store.leases.held() == {}
+    trained = trained_epochs(store)
+    assert 2 <= trained < 40
+    committed = [max(checkpoint.epochs(store, t), default=0) for t in ids]
+    assert sum(committed) == trained, "every trained epoch is kept"
+    code, output = launch(experiment, "--store", store.root)
+    assert code == 0, output
+    assert trained_epochs(store) == 40
+    assert cancelled(store) == set()

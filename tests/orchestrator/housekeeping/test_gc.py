@@ -1,0 +1,293 @@
+"""The collector removes litter alone, after a yes, and nothing that anyone holds or needs."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from small_stores import contents, empty_store, renamed_members
+from small_trials import COMMIT_ALL, assert_same, train_on_few_digits
+
+from orchestrator.execution.presence import present
+from results_schema import layout, tables
+from results_schema.holder import Holder
+from results_schema.store import LocalStore
+from results_schema.surface_tables import WANTED
+from workers.training import checkpoint
+from workers.training.loop import Checkpointing
+
+
+def age(path: Path, days: float = 2) -> None:
+    """Makes a path and all below it old."""
+    then = time.time() - 86400 * days
+    for one in [*path.rglob("*"), path]:
+        os.utime(one, (then, then))
+
+
+def litter(root: Path) -> None:
+    """What cut-off workers of two days ago leave."""
+    (root / ".staging").mkdir(exist_ok=True)
+    (root / ".staging/abc").write_bytes(b"x" * 2000)
+    (root / "leases/.new-1/token").mkdir(parents=True)
+    (root / "leases/.new-1/token/heartbeat").write_text("{}")
+    (root / "requests").mkdir()
+    (root / "requests/stop-gone").touch()
+    for name in (".staging/abc", "leases/.new-1", "requests/stop-gone"):
+        age(root / name)
+    (root / "leases/empty").mkdir()
+
+
+def test_a_tidy_store_has_nothing_to_remove(run, trained, tmp_path):
+    before = contents(trained.store)
+    for root in (trained.store.root, empty_store(tmp_path).root, tmp_path):
+        code, output, _ = run("gc", "--store", root)
+        assert code == 0
+        assert "nothing to remove" in output
+    assert contents(trained.store) == before
+
+
+def test_litter_goes_and_everything_else_stays(run, trained):
+    root, before = trained.store.root, contents(trained.store)
+    litter(root)
+    half = root / layout.tensors(trained.ids[0], 1)
+    half.parent.mkdir()
+    half.write_bytes(b"half")
+    code, output, _ = run("gc", "--yes")
+    assert code == 0
+    assert "staged files: 1 files, 2.0 kB" in output
+    assert "halves of checkpoints: 1 files of 1 trials, 4 bytes" in output
+    assert "removed 2.0 kB" in output
+    assert contents(trained.store) == before
+    assert list((root / "leases").iterdir()) == []
+    assert not half.parent.exists()
+    assert "nothing to remove" in run("gc", "--yes")[1]
+
+
+def test_without_a_yes_nothing_goes(run, trained, monkeypatch, tmp_path):
+    litter(trained.store.root)
+    before = contents(trained.store)
+    (tmp_path / "answer").write_text("n\n")
+    with (tmp_path / "answer").open() as answer:
+        monkeypatch.setattr("sys.stdin", answer)
+        assert run("gc")[0] == 1
+    assert contents(trained.store) == before
+
+
+def test_what_is_young_or_held_stays(run, trained):
+    root, trial_id = trained.store.root, trained.ids[0]
+    litter(root)
+    for path in (root / ".staging/abc", root / "leases/.new-1", root / "requests/stop-gone"):
+        os.utime(path)
+    trained.cut_off(trial_id)
+    half = root / layout.tensors(trial_id, 1)
+    half.parent.mkdir()
+    half.write_bytes(b"being written")
+    beat = trained.held_elsewhere(trial_id)
+    renamed_members(trained.store, "small", trained.ids[1:], like="small")
+    before = contents(trained.store)
+    code, output, _ = run("gc", "--unnamed", "--checkpoints", "--yes")
+    assert code == 0
+    assert "1 trials are held and left alone" in output
+    assert contents(trained.store) == before
+    assert beat.exists()
+
+
+def test_checkpoints_kept_by_name_go_only_when_asked_for(run, trained, tmp_path):
+    store, spec = trained.store, trained.specs[0]
+    assert run("retry", trained.ids[0], "--yes")[0] == 0
+    named = Checkpointing(every=1e9, at=frozenset({1}))
+    assert train_on_few_digits(spec, store, named).status == "done"
+    assert checkpoint.epochs(store, spec.trial_id) == [1, 2]
+    assert "nothing to remove" in run("gc", "--yes")[1]
+    _, output, _ = run("gc", "--checkpoints", "--yes")
+    assert "earlier checkpoints of ended trials: 2 files of 1 trials" in output
+    assert checkpoint.epochs(store, spec.trial_id) == [2]
+    checkpoint.load(store, spec.trial_id, 2)
+
+
+def test_an_owed_trials_checkpoints_all_stay(run, trained):
+    trial_id = trained.ids[0]
+    first, second = (trained.store.root / layout.state(trial_id, n) for n in (1, 2))
+    shutil.copytree(second.parent, first.parent)
+    trained.cut_off(trial_id)
+    assert "nothing to remove" in run("gc", "--checkpoints", "--yes")[1]
+    assert checkpoint.epochs(trained.store, trial_id) == [1, 2]
+
+
+def test_a_trial_that_litter_was_taken_from_goes_on_as_if_nothing_had_been(run, trained, tmp_path):
+    untouched, spec = trained.copied(tmp_path / "copy"), trained.specs[0]
+    trained.cut_off(spec.trial_id, rows=1)
+    (trained.store.root / layout.state(spec.trial_id, 2)).unlink()
+    assert "halves" in run("gc", "--yes")[1]
+    assert train_on_few_digits(spec, trained.store, COMMIT_ALL).status == "done"
+    assert_same(trained.store, untouched.store, spec)
+
+
+def test_trials_that_no_experiment_names_go_when_asked_for(run, trained):
+    one, *named = trained.ids
+    renamed_members(trained.store, "small", named, like="small")
+    assert "nothing to remove" in run("gc", "--yes")[1]
+    code, output, _ = run("gc", "--unnamed", "--yes")
+    assert code == 0
+    assert f"  {one}" in output
+    assert not [key for key in contents(trained.store) if one in key]
+    assert "2 done" in run("status")[1]
+
+
+def test_where_it_is_unknown_what_is_named_nothing_goes(run, trained):
+    key = layout.members("small")
+    whole = trained.store.get(key)
+    trained.store.put(key, whole[:-9])
+    before = contents(trained.store)
+    assert run("gc", "--unnamed", "--yes")[0] == 3
+    trained.store.delete(key)
+    code, _, errors = run("gc", "--unnamed", "--yes")
+    assert code == 2
+    assert "no experiment names any trial" in errors
+    trained.store.put(key, whole[:-9])
+    assert contents(trained.store) == before
+
+
+def test_what_a_killed_launch_left_goes_and_a_living_ones_file_stays(run, trained):
+    store = trained.store
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    holder = replace(Holder.here("gone"), pid=gone.pid, born=0)
+    gone.wait()
+    store.put(layout.launch("gone"), holder.to_json().encode())
+    for name in ("elsewhere", "days"):
+        other = replace(Holder.here(name), machine="another")
+        store.put(layout.launch(name), other.to_json().encode())
+    age(store.root / layout.launch("days"))
+    with present(store, "living"):
+        _, output, _ = run("gc", "--yes")
+        assert "files of launches that were killed: 2 files" in output
+        living = [layout.launch("elsewhere"), layout.launch("living")]
+        assert store.list(layout.REQUESTS) == living
+    assert store.list(layout.REQUESTS) == living[:1]
+
+
+def test_links_are_not_followed(run, trained, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/precious").write_text("precious")
+    staging = trained.store.root / ".staging"
+    staging.mkdir(exist_ok=True)
+    (staging / "link").symlink_to(tmp_path / "mine")
+    age(tmp_path / "mine")
+    then = time.time() - 1e6
+    os.utime(staging / "link", (then, then), follow_symlinks=False)
+    run("gc", "--yes")
+    assert not (staging / "link").is_symlink()
+    assert (tmp_path / "mine/precious").exists()
+
+
+def test_a_missing_store_is_said(run, tmp_path):
+    assert run("gc", "--yes", "--store", tmp_path / "nowhere")[0] == 3
+
+
+@pytest.mark.parametrize("option", ["--unnamed", "--checkpoints"])
+def test_strange_names_are_left_alone(run, trained, option):
+    checkpoints = trained.store.root / "checkpoints"
+    (checkpoints / "a file").write_text("mine")
+    (checkpoints / "stray").write_text("mine")
+    (checkpoints / trained.ids[0] / "notes.txt").write_text("mine")
+    (trained.store.root / "mine.txt").write_text("mine")
+    before = contents(trained.store)
+    assert run("gc", option, "--yes")[0] == 0
+    assert contents(trained.store) == before
+
+
+@pytest.mark.parametrize("folder", [".staging", "leases"])
+def test_a_link_in_the_place_of_a_folder_is_refused(run, trained, tmp_path, folder):
+    for name in ("thesis.tex", ".new-plan/notes.txt", "empty"):
+        (tmp_path / "mine" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "mine" / name).write_text("mine")
+    (tmp_path / "mine/nothing").mkdir()
+    age(tmp_path / "mine")
+    before = sorted((tmp_path / "mine").rglob("*"))
+    shutil.rmtree(trained.store.root / folder, ignore_errors=True)
+    (trained.store.root / folder).symlink_to(tmp_path / "mine")
+    code, _, errors = run("gc", "--yes")
+    assert sorted((tmp_path / "mine").rglob("*")) == before
+    assert code == 3
+    assert f"{trained.store.root / folder}: this is a link" in errors
+
+
+def test_links_among_the_leases_are_removed_and_shown(run, trained, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/token").mkdir()
+    (tmp_path / "mine/token/precious").write_text("precious")
+    leases = trained.store.root / "leases"
+    (leases / "one").symlink_to(tmp_path / "mine")
+    (leases / "two").mkdir()
+    (leases / "two/token").symlink_to(tmp_path / "mine")
+    code, output, _ = run("gc", "--yes")
+    assert code == 0
+    assert "links among the leases: 2 files" in output
+    assert "  results/leases/one\n" in output
+    assert "  results/leases/two/token\n" in output
+    assert not (leases / "one").is_symlink()
+    assert not (leases / "two/token").is_symlink()
+    assert (tmp_path / "mine/token/precious").read_text() == "precious"
+
+
+def test_the_preview_names_every_path_or_how_many_more_there_are(run, trained):
+    staging = trained.store.root / ".staging"
+    staging.mkdir(exist_ok=True)
+    for number in range(30):
+        (staging / f"{number:02d}\x1b[2J").write_bytes(b"x")
+    age(staging)
+    half = layout.tensors(trained.ids[0], 1)
+    trained.store.put(half, b"half")
+    _, output, _ = run("gc", "--yes")
+    assert f"  results/{half}\n" in output
+    assert "  results/.staging/19 [2J\n" in output
+    assert "/20" not in output
+    assert "  … and 10 more\n" in output
+
+
+def test_cancel_requests_of_what_has_ended_go(run, trained):
+    surface = f"{trained.ids[0]}@e2-contour-0123456789"
+    other = f"{trained.ids[1]}@e2-contour-0123456789"
+    trained.store.put(layout.surface(surface), b"")
+    for item in (trained.ids[0], surface, other):
+        trained.store.put(layout.cancel(item), b"")
+    _, output, _ = run("gc", "--yes")
+    assert "requests of the past: 2 files" in output
+    assert trained.store.list(layout.REQUESTS) == [layout.cancel(other)]
+
+
+def test_a_surface_that_is_measured_keeps_its_trial(run, trained):
+    one, *named = trained.ids
+    renamed_members(trained.store, "small", named, like="small")
+    trained.held_elsewhere(f"{one}@e2-contour-0123456789")
+    before = contents(trained.store)
+    code, output, _ = run("gc", "--unnamed", "--yes")
+    assert code == 0
+    assert "1 trials are held and left alone" in output
+    assert contents(trained.store) == before
+
+
+def test_each_table_is_read_a_few_times_however_many_trials_go(run, trained, monkeypatch):
+    for number in range(4):
+        rows = tables.to_parquet([], WANTED)
+        trained.store.put(layout.wanted(f"other-{number}"), rows)
+        renamed_members(trained.store, f"other-{number}", trained.ids[2:], like="small")
+    renamed_members(trained.store, "small", trained.ids[2:], like="small")
+    reads, get = Counter(), LocalStore.get
+
+    def count(store, key, **options):
+        reads[key] += key.startswith((layout.MEMBERS, layout.WANTED))
+        return get(store, key, **options)
+
+    monkeypatch.setattr(LocalStore, "get", count)
+    for words in (("gc", "--unnamed", "--yes"), ("retry", trained.ids[2], "--yes")):
+        reads.clear()
+        assert run(*words)[0] == 0
+        once = Counter(reads)
+        assert once
+        assert max(once.values()) <= 4, once

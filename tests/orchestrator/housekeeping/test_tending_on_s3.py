@@ -1,0 +1,242 @@
+"""What looks after a store, and what is made of one, on a store in a bucket."""
+
+import itertools
+import json
+import re
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import boto3
+import pytest
+from s3_server import SECRET, make_bucket, s3_server
+from small_trials import few_digits
+from sweeps import started, write_experiment
+
+from orchestrator.config.experiment import load_experiment
+from orchestrator.config.record import record
+from orchestrator.dash import live as live_module
+from orchestrator.dash.live import Live
+from orchestrator.execution import checks
+from results_schema import layout, tables
+from results_schema.s3.store import S3Store
+from workers.landscape.survey import survey
+from workers.training.loop import train
+
+LANDSCAPE = """
+landscape:
+  contour: {grid: 3}
+  curvature: {subset: 20}
+"""
+EPOCHS = 2
+_number = itertools.count()
+
+
+@dataclass(frozen=True)
+class Tended:
+    """An experiment of three trials with two surfaces each, and the bucket that it was run into."""
+
+    experiment: Path
+    url: str
+    ids: list[str]
+    surfaces: list[str]
+
+    @property
+    def store(self) -> S3Store:
+        return S3Store.at(self.url)
+
+    def objects(self) -> list[str]:
+        return [entry.name for entry in self.store.bucket.list("")]
+
+    def fail(self, item: str) -> None:
+        """Makes what has ended something that failed."""
+        ended = layout.surface if layout.is_surface(item) else layout.trial
+        self.store.delete(ended(item))
+        told = {"kind": "memory", "message": "out of memory", "at": "2020-04-26T12:00:00+00:00"}
+        self.store.put(layout.failure(item), json.dumps(told).encode())
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tended]:
+    path = write_experiment(tmp_path_factory.mktemp("s3"), epochs=EPOCHS)
+    path.write_text(path.read_text() + LANDSCAPE)
+    loaded = load_experiment(path)
+    with s3_server(), few_digits():
+        url = f"{make_bucket('finished')}/results"
+        store = S3Store.at(url)
+        record(loaded, store)
+        for member in loaded.members():
+            assert train(member.spec, store, device="cpu").status == "done"
+        for surface in loaded.surfaces():
+            assert survey(surface, store, device="cpu").status == "done"
+        ids = [member.spec.trial_id for member in loaded.members()]
+        yield Tended(path, url, ids, [surface.surface_id for surface in loaded.surfaces()])
+
+
+@pytest.fixture
+def tended(finished: Tended) -> Tended:
+    """The same in a bucket of the test's own."""
+    name, client = f"tended-{next(_number)}", boto3.client("s3")
+    make_bucket(name)
+    for entry in client.list_objects_v2(Bucket="finished")["Contents"]:
+        source = {"Bucket": "finished", "Key": entry["Key"]}
+        client.copy_object(Bucket=name, Key=entry["Key"], CopySource=source)
+    return Tended(finished.experiment, f"s3://{name}/results", finished.ids, finished.surfaces)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("status",), "6 surfaces: 6 done"),
+        (("landscape", "{experiment}", "--device", "cpu"), "every surface is finished"),
+        (("query", "SELECT count(*) AS n FROM points WHERE probe IS NULL"), "30"),
+        (("logs", "{surface}"), "done: measured 9 points"),
+        (("logs", "{trial}", "--follow"), "done: trained 2 epochs"),
+        (("claims", "small"), "faster"),
+        (("export", "small", "--to", "{folder}", "--format", "numpy"), "small-surfaces.npz"),
+        (("plan", "{experiment}"), "6 of 6 surfaces are finished"),
+    ],
+)
+def test_surfaces_and_claims_are_found_in_a_bucket(
+    run, finished: Tended, tmp_path: Path, words: tuple[str, ...], said: str
+):
+    names = {
+        "experiment": finished.experiment,
+        "surface": finished.surfaces[0],
+        "trial": finished.ids[0],
+        "folder": tmp_path / "out",
+    }
+    arguments = [word.format(**names) for word in words]
+    code, output, errors = run(*arguments, "--store", finished.url)
+    assert code == 0, errors
+    assert said in output
+    assert SECRET not in output + errors
+
+
+def test_states_are_told_and_failures_forgotten(run, tended: Tended):
+    failed, held, cancelled = tended.ids
+    for item in (failed, tended.surfaces[0]):
+        tended.fail(item)
+    tended.store.delete(layout.trial(held))
+    lease = tended.store.leases.take(held)
+    assert lease
+    tended.store.delete(layout.trial(cancelled))
+    code, output, _ = run("cancel", cancelled, "--store", tended.url)
+    assert (code, tended.store.has(layout.cancel(cancelled))) == (0, True)
+    assert "1 trials cancelled" in output
+    _, output, _ = run("status", "--store", tended.url)
+    assert "0 done, 0 diverged, 1 running, 1 failed, 1 cancelled, 0 owed" in output
+    assert f"{held}: epoch {EPOCHS}" in output
+    assert "out of memory" in output
+    assert f"{tended.url}/blocks/logs/{failed}.log/" in output
+    code, _, errors = run("retry", held, "--store", tended.url)
+    assert code == 2
+    assert "held by a worker" in errors
+    code, output, _ = run("retry", "small", "--store", tended.url)
+    assert code == 0
+    assert "2 failures forgotten" in output
+    assert tended.store.list(layout.FAILURES) == []
+    lease.release()
+
+
+def test_an_ended_trial_is_put_back_with_its_surfaces(run, tended: Tended):
+    one = tended.ids[0]
+    code, output, _ = run("retry", one, "--store", tended.url, "--yes")
+    assert code == 0
+    assert "1 ended trials lose their results" in output
+    left = {key for key in (layout.trial(one), layout.metrics(one)) if tended.store.has(key)}
+    assert not left
+    assert tended.store.list(layout.checkpoints(one)) == []
+    seen_by_others = tuple(f"{folder}{one}" for folder in ("metrics/", "trials/", "points/"))
+    assert [name for name in tended.objects() if name.startswith(seen_by_others)] == []
+    _, output, _ = run("plan", tended.experiment, "--store", tended.url)
+    assert "2 of 3 trials are reused, 1 owed" in output
+    assert "4 of 6 surfaces are finished" in output
+
+
+def test_empty_blocks_and_halves_are_collected_and_the_rest_is_as_before(
+    run, tended: Tended, monkeypatch: pytest.MonkeyPatch
+):
+    store = tended.store
+    store.put(layout.tensors(tended.ids[0], 1), b"half")
+    store.put(layout.failure(tended.ids[1]), b"{}")
+    store.delete(layout.failure(tended.ids[1]))
+    before = {key: store.get(key) for folder in layout.LEASED for key in store.list(folder)}
+    empty = [e.name for e in store.bucket.list("") if e.size == 0]
+    assert any(name.startswith("blocks/failures/") for name in empty)
+    assert any(name.startswith(layout.LEASES) for name in empty), "of the leases that ended"
+    code, output, _ = run("gc", "--store", tended.url, "--yes")
+    assert "halves of checkpoints: 1 files of 1 trials, 4 bytes" in output
+    assert "passed blocks" not in output, "someone may still be in the middle of a write"
+    monkeypatch.setattr("orchestrator.housekeeping.litter.OLD", 0.0)
+    code, output, _ = run("gc", "--store", tended.url, "--yes")
+    assert code == 0
+    assert re.search(r"passed blocks: \d+ files, ", output)
+    left = [e.name for e in tended.store.bucket.list("") if e.size == 0]
+    assert [name for name in left if name.startswith(("blocks/", layout.LEASES))] == []
+    after = {k: tended.store.get(k) for f in layout.LEASED for k in tended.store.list(f)}
+    assert after == {k: v for k, v in before.items() if k != layout.tensors(tended.ids[0], 1)}
+    # Numbers may begin anew now.
+    lease = tended.store.leases.take(tended.ids[0])
+    assert lease
+    lease.release()
+
+
+def test_trials_that_no_experiment_names_go_with_their_surfaces(run, tended: Tended):
+    key = layout.members("small")
+    rows = tables.from_parquet(tended.store.get(key), tables.MEMBERS, key).to_pylist()
+    tended.store.put(key, tables.to_parquet(rows[1:], tables.MEMBERS))
+    code, output, _ = run("gc", "--unnamed", "--store", tended.url, "--yes")
+    assert code == 0
+    assert tended.ids[0] in output
+    assert layout.names(tended.store.list(layout.TRIALS)) == set(tended.ids[1:])
+    assert {layout.trial_of(s) for s in layout.names(tended.store.list(layout.SURFACES))} == set(
+        tended.ids[1:]
+    )
+
+
+def test_the_doctor_looks_at_a_bucket(run, finished: Tended, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("orchestrator.execution.doctor.DATASETS", ["digits"])
+    for slow in ("ray", "browser", "gpu"):
+        sound = checks.Check(slow, "ok", "")
+        monkeypatch.setattr(checks, f"check_{slow}", lambda sound=sound: sound)
+    code, output, _ = run("doctor", "--store", finished.url)
+    assert code == 0, output
+    assert f"store: {finished.url} can be written, by one worker alone" in output
+    code, output, _ = run("doctor", "--store", "s3://not-there/results")
+    assert code == 3
+    assert "NoSuchBucket" in output
+    assert SECRET not in output
+
+
+def test_a_live_page_follows_a_bucket(tended: Tended, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(live_module, "FAR", 0.0)
+    live = Live(tended.store)
+    first = live.look()
+    assert live.counts("small") == {"done": 3}
+    assert [row["epoch"] for row in live.rows("small")] == [EPOCHS] * 3
+    assert live.look() == first
+    key = layout.metrics(tended.ids[0])
+    rows = tables.from_parquet(tended.store.get(key), tables.METRICS, key).to_pylist()
+    more = [*rows, rows[-1] | {"epoch": EPOCHS + 1, "test_accuracy": 0.4321}]
+    tended.store.put(key, tables.to_parquet(more, tables.METRICS))
+    assert live.look() == first + 1
+    [news] = live.news("small", first) or []
+    assert (news["trial_id"], news["test_accuracy"]) == (tended.ids[0], 0.4321)
+    monkeypatch.setattr(live_module, "FAR", 3600.0)
+    tended.fail(tended.ids[1])
+    assert live.look() == first + 1, "it is not asked at every glance"
+
+
+def test_a_page_of_a_bucket_is_served(finished: Tended):
+    words = ("dash", "--store", finished.url, "--port", 0)
+    with started(*words, PYTHONUNBUFFERED="1") as process:
+        assert process.stdout
+        line = process.stdout.readline()
+        assert f"shows {finished.url}" in line
+        [address] = re.findall(r"http://127\.0\.0\.1:\d+", line)
+        with urllib.request.urlopen(f"{address}/_dash-layout", timeout=60) as answer:
+            page = answer.read().decode()
+    assert all(trial_id in page for trial_id in finished.ids)
+    assert SECRET not in page

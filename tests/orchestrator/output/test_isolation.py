@@ -1,0 +1,140 @@
+"""One exhibit or claim that fails unexpectedly loses none of the others, nor the report."""
+
+import json
+from pathlib import Path
+
+import pytest
+from synthetic_stores import curve, synthetic_store, synthetic_trials
+
+import orchestrator.figures.accuracy_by_index
+import orchestrator.paper.parameters
+from orchestrator.config.experiment import load_experiment
+from orchestrator.config.record import record
+from orchestrator.output import isolation
+from orchestrator.paper.claims import CLAIMS, findings, population, stabler
+from results_schema import layout
+from results_schema.errors import StoreError
+from results_schema.results import Results
+
+EXPERIMENT = """
+title: A title
+claim: A claim.
+grid: {{genotype: [DARTS], dataset: [digits], seed: [0, 1, 2]}}
+network: {{cells: 3, channels: 2}}
+recipe: {{epochs: {epochs}, batch_size: 480}}
+figures: {{small: accuracy_by_index, curves: convergence}}
+tables: {{sizes: parameters, errors: errors}}
+"""
+
+
+@pytest.fixture
+def store(trained, tmp_path, monkeypatch):
+    """Three ended trials whose experiment asks for two figures and two tables; no browser."""
+    monkeypatch.setenv("BROWSER_PATH", str(tmp_path / "none"))
+    epochs = trained.specs[0].recipe.epochs
+    (tmp_path / "small.yaml").write_text(EXPERIMENT.format(epochs=epochs))
+    record(load_experiment(tmp_path / "small.yaml"), trained.store)
+    return trained
+
+
+def broken(*_, **__):
+    raise KeyError("a fault of the code")
+
+
+FAULTS = [
+    (orchestrator.figures.accuracy_by_index, "plot_accuracy_by_index", "figure-small"),
+    (orchestrator.paper.parameters, "parameters_sheet", "table-sizes"),
+    (stabler, "trend", "claim-wider-stabler"),
+]
+
+
+@pytest.mark.parametrize(("module", "function", "log"), FAULTS)
+def test_a_report_holds_all_but_what_failed(run, store, monkeypatch, module, function, log):
+    monkeypatch.setattr(module, function, broken)
+    code, output, errors = run("report", "small")
+    assert code == 1, errors
+    assert f"results/errors/{log}.log" in output
+    text = Path(f"results/errors/{log}.log").read_text()
+    assert "Traceback" in text and "a fault of the code" in text
+    page = Path("results/reports/small/index.html").read_text("utf-8")
+    assert page.count("unexpected KeyError") >= 1
+    made = {"figure-small", "figure-curves", "table-sizes", "table-errors"} - {log}
+    for name in made:
+        assert f'id="{name}"' in page
+    assert "Normal cells of popular searches" in page
+
+
+@pytest.mark.parametrize(("module", "function", "log"), FAULTS)
+def test_a_launch_ends_with_its_report_and_code_1(
+    run, store, monkeypatch, module, function, log, tmp_path
+):
+    monkeypatch.setattr(module, function, broken)
+    code, output, _ = run("launch", tmp_path / "small.yaml", "--device", "cpu")
+    assert code == 1
+    assert "nothing to train" in output
+    assert f"results/errors/{log}.log" in output
+    assert "report: results/reports/small/index.html" in output
+    assert Path("results/figures/curves.html").exists()
+
+
+def test_a_launch_whose_results_or_report_fail_says_the_rest(run, store, monkeypatch, tmp_path):
+    monkeypatch.setattr("orchestrator.report.summary.print_results", broken)
+    monkeypatch.setattr("orchestrator.report.write.write_report", broken)
+    code, output, _ = run("launch", tmp_path / "small.yaml", "--device", "cpu")
+    assert code == 1
+    assert "results/errors/results-small.log" in output
+    assert "results/errors/report.log" in output
+    assert Path("results/figures/small.html").exists()
+
+
+@pytest.fixture
+def made_up(tmp_path):
+    trials = synthetic_trials(bases=("DARTS",))
+    return synthetic_store(tmp_path / "s", trials, lambda t: curve(0.3 + 0.1 * t.width))
+
+
+def test_a_claim_that_fails_leaves_the_others(run, made_up, monkeypatch):
+    whole = {one.claim: one for one in findings(Results(made_up)) if one.primary}
+    monkeypatch.setattr(stabler, "trend", broken)
+    code, output, errors = run("claims", "--store", made_up.root, "--format", "json")
+    assert code == 1
+    assert "wider-stabler was not tested: unexpected KeyError" in errors
+    records = {one["claim"]: one for one in json.loads(output) if one["primary"]}
+    assert set(records) == {claim.id for claim in CLAIMS}
+    assert records["wider-stabler"]["verdict"] == "failed"
+    assert "errors/claim-wider-stabler.log" in records["wider-stabler"]["reading"]
+    assert records["wider-faster"]["size"] == whole["wider-faster"].size
+
+
+def test_trials_that_can_not_be_had_leave_the_claims_about_cells(made_up, monkeypatch):
+    calls = []
+
+    def count(*_):
+        calls.append(1)
+        raise ValueError("a fault of the code")
+
+    monkeypatch.setattr(population, "convergence", count)
+    verdicts = {one.claim: one.verdict for one in findings(Results(made_up)) if one.primary}
+    assert verdicts["wider-faster"] == "failed"
+    assert verdicts["popular-widest"] == "supported"
+    assert len(calls) == 1
+    assert made_up.has(layout.error_log("claims"))
+
+
+def test_a_store_that_can_not_be_written_is_no_second_error(made_up, monkeypatch):
+    def refuse(*_, **__):
+        raise StoreError("read-only")
+
+    monkeypatch.setattr(type(made_up), "put", refuse)
+    with pytest.raises(KeyError) as caught:
+        broken()
+    said = isolation.log_error(made_up, "figure-x", caught.value)
+    assert said.startswith("unexpected KeyError: 'a fault of the code' in ")
+    assert Path(__file__).name in said
+
+
+def test_garbage_is_collected_without_the_logs_of_errors_being_taken_for_trials(run, store):
+    store.store.put(layout.error_log("figure-small"), b"x")
+    code, output, _ = run("gc", "--unnamed", "--yes")
+    assert code == 0, output
+    assert store.store.has(layout.error_log("figure-small"))

@@ -1,0 +1,144 @@
+"""A table in the forms that it can be printed in."""
+
+import csv
+import io
+import json
+import re
+from collections import Counter
+from dataclasses import replace
+from html import unescape
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+from rich.console import Console
+
+from orchestrator.output.sheet import Sheet, no_formula, to_csv, to_json, to_latex, to_markdown
+from orchestrator.output.terminal import print_sheet
+from orchestrator.paper.comparison import compare
+from orchestrator.paper.table_sheets import table_sheet
+
+SHEET = Sheet(
+    "A & B",
+    ("cell", "share\n10⁶"),
+    [("[red]a_1", "50%"), ("b|c", "3.24")],
+    marks={(1, 1): 1},
+    notes=("swapped",),
+    remarks=("counted",),
+)
+
+
+def test_text_shows_what_a_user_named_as_it_stands():
+    console = Console(width=60, record=True, file=io.StringIO())
+    print_sheet(SHEET, console)
+    text = console.export_text()
+    assert "[red]a_1" in text
+    assert "3.24¹" in text
+    assert text.index("counted") < text.index("¹ swapped")
+
+
+@pytest.mark.parametrize("width", [36, 60, 80, 100, 160])
+@pytest.mark.parametrize("table", [1, 2, 3])
+def test_no_number_is_cut_however_narrow_the_terminal(table: int, width: int):
+    sheet = table_sheet(compare(table))
+    console = Console(width=width, record=True, file=io.StringIO())
+    print_sheet(sheet, console)
+    text = console.export_text()
+    assert "…" not in text
+    words = re.split(r"\s{2,}", text.partition("numbers are as printed")[0])
+    shown = Counter(word.rstrip("¹²") for word in words)
+    wanted = Counter(value for row in sheet.rows for value in row[1:])
+    assert not wanted - shown
+
+
+def test_markdown_keeps_its_columns_whatever_the_names():
+    lines = to_markdown(SHEET).splitlines()
+    assert lines[2:6] == [
+        "| cell | share 10⁶ |",
+        "| --- | ---: |",
+        "| [red]a_1 | 50% |",
+        "| b\\|c | **3.24**¹ |",
+    ]
+    assert lines[-1] == "¹ swapped"
+
+
+EVIL = (
+    "<img src=x onerror=alert(1)>",
+    "</td><script>x</script>",
+    "![x](https://example.org/seen.png)",
+    "[x](javascript:x)",
+    "a\nb\r\n# c | d",
+    "&lt;b&gt;",
+    "<https://example.org>",
+)
+
+
+@pytest.mark.parametrize("text", EVIL)
+@pytest.mark.parametrize("place", ["title", "columns", "rows", "notes", "remarks"])
+def test_markdown_shows_what_a_user_named_as_it_stands(text: str, place: str):
+    parts: dict[str, Any] = {
+        "title": text,
+        "columns": (text, "b"),
+        "rows": [(text, "b")],
+        "notes": (text,),
+        "remarks": (text,),
+    }
+    plain = Sheet("title", ("a", "b"), [("a", "b")], remarks=("counted",))
+    text_of = to_markdown(replace(plain, **{place: parts[place]}))
+    html = MarkdownIt("commonmark", {"html": True}).enable("table").render(text_of)
+    shown = re.sub(r"<[^>]*>", "", html)
+    assert " ".join(text.split()) in " ".join(unescape(shown).split())
+    assert not re.search(r"<(?!/?(p|strong|table|thead|tbody|tr|th|td)\b)", html)
+    assert html.count("<tr>") == 2
+
+
+FORMULAS = (
+    "=1+1",
+    "+1+1",
+    "-1+1",
+    "@SUM(A1)",
+    "\t=1",
+    "\uff1d1",
+    "'=1",
+    "''@x",
+    "=HYPERLINK(1)",
+)
+
+
+@pytest.mark.parametrize("text", FORMULAS)
+def test_csv_holds_no_formula_and_loses_no_letter(text: str):
+    [head, row] = csv.reader(io.StringIO(to_csv([{text: text, "n": -1.5, "two": (text, 1)}])))
+    assert head[0] == row[0] == f"'{text}"
+    assert row[1:] == ["-1.5", f"'{text} 1"]
+
+
+@given(st.text())
+def test_a_text_comes_back_from_behind_its_apostrophe(text: str):
+    written = no_formula(text)
+    assert not written.startswith(("=", "+", "-", "@", "\t", "\r", "\n"))
+    guarded = no_formula(written) != written
+    assert (written[1:] if guarded else written) == text
+
+
+def test_latex_escapes_what_it_would_take_for_commands():
+    text = to_latex(SHEET)
+    assert r"\caption{A \& B}" in text
+    assert r"[red]a\_1 & 50\% \\" in text
+    assert r"b|c & \textbf{3.24}\textsuperscript{1} \\" in text
+    assert r"cell & share 10\textsuperscript{6} \\" in text
+    assert text.count("{") == text.count("}")
+
+
+def test_csv_and_json_read_back():
+    records = [
+        {"name": 'a,"b"', "nodes": (2, 3), "width": 2.5},
+        {"name": "c", "nodes": (), "width": 1.0},
+    ]
+    lines = list(csv.DictReader(io.StringIO(to_csv(records))))
+    assert lines == [
+        {"name": 'a,"b"', "nodes": "2 3", "width": "2.5"},
+        {"name": "c", "nodes": "", "width": "1.0"},
+    ]
+    assert json.loads(to_json(records))[0] == {"name": 'a,"b"', "nodes": [2, 3], "width": 2.5}

@@ -1,0 +1,31 @@
+"""Findings about stores of made-up trials."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from synthetic_stores import Trial, synthetic_store
+
+from orchestrator.paper.claims import Finding
+from orchestrator.paper.claims.finding import settle
+from orchestrator.paper.claims.population import Population
+from orchestrator.paper.claims.registry import find_claim
+from results_schema.results import Results
+
+
+@pytest.fixture
+def say(tmp_path: Path) -> Callable[..., list[Finding]]:
+    """Findings about claims in a store of these trials and accuracies."""
+
+    def call(claims: str, trials: list[Trial], accuracies: Any, **how: Any) -> list[Finding]:
+        fill = how.pop("fill", None)
+        store = synthetic_store(tmp_path / "store", trials, accuracies, **how)
+        if fill:
+            fill(store)
+        population = Population(Results(store))
+        return settle(
+            [one for name in claims.split() for one in find_claim(name).findings(population)]
+        )
+
+    return call

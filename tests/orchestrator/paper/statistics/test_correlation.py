@@ -1,0 +1,145 @@
+"""Stratified rank correlation against SciPy, and its error rates on populations of known effect."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats as scipy_stats
+
+from orchestrator.paper.statistics.correlation import (
+    association,
+    degrees,
+    fisher_interval,
+    stratum_ranks,
+)
+from orchestrator.paper.statistics.permutation import DRAWS, rearrangements
+
+stats: Any = scipy_stats  # it tells no types of its results
+
+TABLE_2_DARTS = np.repeat([2.0, 2.5, 3.0, 3.5], [3, 5, 3, 2])
+STUDIES = 4_000
+
+
+def compatible(count, studies, share):
+    """Whether so many of so many have a chance of more than 1 in 1,000 under this share."""
+    return stats.binomtest(int(count), studies, share).pvalue > 1e-3
+
+
+def test_one_stratum_is_spearman_with_its_exact_p():
+    x, y = np.array([1.0, 1, 2, 3, 4, 5]), np.array([2.0, 1, 4, 3, 6, 6])
+    found = association(x, y, np.zeros(6))
+    assert found.value == pytest.approx(stats.spearmanr(x, y).statistic)
+    exact = stats.permutation_test(
+        (x,), lambda a: stats.spearmanr(a, y).statistic, permutation_type="pairings",
+        alternative="greater", n_resamples=np.inf,
+    )  # fmt: skip
+    assert found.exact
+    assert found.p == pytest.approx(exact.pvalue)
+
+
+def test_many_cells_agree_with_scipys_p():
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal(40)
+    y = 0.3 * x + rng.standard_normal(40)
+    found = association(x, y, np.zeros(40))
+    assert found.p == pytest.approx(stats.spearmanr(x, y, alternative="greater").pvalue, abs=0.01)
+    assert found.p + found.p_against == pytest.approx(1, abs=0.01)
+
+
+def test_levels_of_bases_count_for_nothing():
+    # Within each base y falls; the bases' levels alone would make it rise.
+    x = np.array([1.0, 2, 3, 11, 12, 13])
+    y = np.array([3.0, 2, 1, 33, 32, 31])
+    assert association(x, y, np.array([0, 0, 0, 1, 1, 1])).value == pytest.approx(-1)
+    assert association(x, y, np.zeros(6)).value > 0
+
+
+def test_infinities_rank_outermost_and_nan_is_left_out():
+    x = np.array([1.0, 2, 3, 4, 5])
+    y = np.array([-math.inf, 1, math.nan, 3, math.inf])
+    found = association(x, y, np.zeros(5))
+    assert (found.value, found.n) == (pytest.approx(1), 4)
+
+
+@pytest.mark.parametrize("y", [[], [math.nan] * 3, [1.0, 1, 1]])
+def test_nothing_to_correlate_is_nan_and_no_evidence(y):
+    x = np.arange(len(y), dtype=float)
+    found = association(x, np.array(y, dtype=float), np.zeros(len(y)))
+    assert math.isnan(found.value)
+    assert (found.p, found.p_against, found.n) == (1, 1, 0)
+
+
+def test_too_few_cells_have_no_interval():
+    assert np.isnan(fisher_interval(0.5, degrees(np.zeros(2)))).all()
+
+
+def test_the_same_data_give_the_same_numbers():
+    rng = np.random.default_rng(2)
+    x, y = rng.standard_normal((2, 20))
+    strata = np.repeat(["<script>", "b"], 10)
+    assert association(x, y, strata) == association(x, y, strata)
+
+
+@pytest.mark.parametrize(
+    ("per_base", "bases", "expected"), [(13, 1, 0.44), (60, 1, 0.98), (13, 4, 0.93)]
+)
+def test_power_is_that_of_the_design(per_base, bases, expected):
+    rng = np.random.default_rng(3)
+    x, y = rng.standard_normal((2, per_base * bases))
+    strata = np.repeat(np.arange(bases), per_base)
+    assert association(x, y, strata).power == pytest.approx(expected, abs=0.035)
+
+
+def studies(n, bases, rho, x=None):
+    """Ranks [studies, n] of x and y of normal populations, within bases."""
+    rng = np.random.default_rng(7)
+    strata = np.repeat(np.arange(bases), n // bases)
+    x = rng.standard_normal((STUDIES, n)) if x is None else np.tile(x, (STUDIES, 1))
+    y = rho * x + math.sqrt(1 - rho**2) * rng.standard_normal((STUDIES, n))
+    ranked = []
+    for values in (x, y):
+        split = values.reshape(STUDIES, bases, n // bases)
+        ranks = stats.rankdata(split, axis=2)
+        ranked.append((ranks - ranks.mean(axis=2, keepdims=True)).reshape(STUDIES, n))
+    a, b = ranked
+    r = (a * b).sum(axis=1) / np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))
+    return a, b, r, strata
+
+
+@pytest.mark.parametrize(("n", "bases"), [(13, 1), (52, 4), (60, 1)])
+@pytest.mark.parametrize("rho", [0.0, 0.33])
+def test_intervals_cover_the_truth_as_often_as_they_say(n, bases, rho):
+    *_, r, strata = studies(n, bases, rho)
+    # Mean of Spearman's correlation in samples of this size (Moran, 1948).
+    m = n // bases
+    truth = 6 / math.pi / (m + 1) * (math.asin(rho) + (m - 2) * math.asin(rho / 2))
+    ends = np.array([fisher_interval(value, degrees(strata)) for value in r])
+    covered = ((ends[:, 0] <= truth) & (truth <= ends[:, 1])).sum()
+    assert compatible(covered, STUDIES, 0.95)
+
+
+def test_no_effect_is_called_one_as_often_as_alpha_says():
+    a, b, _, strata = studies(13, 1, 0.0, TABLE_2_DARTS)
+    order = rearrangements(strata).order
+    null = np.sort((b[0])[order] @ a[0])
+    p = (len(null) - np.searchsorted(null, (a * b).sum(axis=1) - 1e-9) + 1) / (len(null) + 1)
+    found = [association(TABLE_2_DARTS, y, strata).p for y in b[:3]]
+    assert found == pytest.approx(p[:3], abs=0.02)  # the shortcut is the same test
+    assert compatible((p <= 0.05).sum(), STUDIES, 0.05)
+    assert compatible((p <= 0.2).sum(), STUDIES, 0.2)
+
+
+def test_ranks_are_centred_within_strata():
+    ranks = stratum_ranks(np.array([5.0, 5, 9, 1]), np.array([0, 0, 1, 1]))
+    assert ranks.tolist() == [0, 0, 0.25, -0.25]
+
+
+def test_rearrangements_stay_within_strata():
+    strata = np.repeat([0, 1], 8)
+    order, exact = rearrangements(strata)
+    assert (len(order), exact) == (DRAWS, False)
+    assert (np.sort(order[:, :8]) == np.arange(8)).all()
+    few = rearrangements(np.array([0, 0, 1, 1, 1]))
+    assert (len(few.order), few.exact) == (12, True)
+    assert len({tuple(row) for row in few.order.tolist()}) == 12

@@ -1,0 +1,96 @@
+"""What is told of each cell."""
+
+import pytest
+
+from orchestrator.config.cell_catalog import Found, find
+from orchestrator.paper import printed
+from orchestrator.paper.cell_rows import Row, make_rows
+from results_schema.errors import SpecError
+from results_schema.genotype import Cell, Genotype
+from results_schema.trial import NetworkSpec
+from workers.cells.bases import BASES, named
+
+
+def rows(
+    name: str,
+    variants: str | None = None,
+    operations: str | None = None,
+    *,
+    size: NetworkSpec | None = None,
+    classes: int = 10,
+    auxiliary: bool = False,
+) -> list[Row]:
+    return make_rows(
+        [find(name)], variants, operations, size or NetworkSpec(),
+        classes=classes, auxiliary=auxiliary,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("base", BASES)
+def test_width_and_depth_are_those_of_figure_1(base: str):
+    shape = rows(base, "none")[0].normal
+    assert (shape.width, shape.depth) == printed.FIGURE_1[base]
+    assert (shape.early_width, shape.depth) == printed.FIGURE_1_EARLIER[base]
+
+
+def test_a_base_comes_before_its_variants():
+    darts = rows("DARTS")
+    assert [row.index for row in darts] == list(range(14))
+    assert [row.name for row in darts[:4]] == ["DARTS", "CONN3", "CONN4", "seed 14"]
+    assert {row.kind for row in darts[1:]} == {"connections"}
+    assert {row.base for row in darts} == {"DARTS"}
+
+
+@pytest.mark.parametrize(
+    ("name", "variants", "operations", "count"),
+    [
+        ("SNAS", None, None, 5),
+        ("NASNet_ADAPT", None, None, 1),
+        ("zoo:SNAS", None, None, 1),
+        ("DARTS", "none", None, 1),
+        ("DARTS", "main_text", None, 5),
+        ("DARTS", None, "paper10", 11),
+        ("DARTS", "paper10", "legacy", 21),
+        ("zoo:PDARTS", "uniform", "legacy", 21),
+    ],
+)
+def test_as_many_variants_as_asked_for(
+    name: str, variants: str | None, operations: str | None, count: int
+):
+    assert len(rows(name, variants, operations)) == count
+
+
+def test_an_input_that_no_node_takes_is_told_with_what_it_costs():
+    conn3 = rows("DARTS")[1]
+    assert conn3.normal.unused_inputs == (0,)
+    assert conn3.parameters - conn3.live_parameters == 601_776
+
+
+def test_dead_nodes_add_no_width():
+    seed_4 = next(row for row in rows("AmoebaNet") if row.name == "seed 4")
+    assert (seed_4.normal.width, seed_4.normal.width_all_nodes) == (1.5, 3.5)
+    assert seed_4.normal.dead_nodes == (2, 3)
+    assert seed_4.reduction.dead_nodes == (5,)
+
+
+def test_the_network_is_as_large_as_asked_for():
+    small, full = rows("DARTS", "none", size=NetworkSpec(8, 16))[0], rows("DARTS", "none")[0]
+    assert small.parameters < full.parameters / 5
+    head = rows("DARTS", "none", classes=100, auxiliary=True)[0]
+    assert head.parameters == 3_946_908
+
+
+def test_a_record_is_plain_and_names_the_reduction_cell():
+    record = rows("DARTS", "none")[0].record()
+    assert (record["width"], record["reduction_width"]) == (3.5, 2.5)
+    assert "genotype" not in record
+
+
+def test_a_cell_of_ones_own_has_variants_too():
+    one = Cell.from_pairs([("sep_conv_3x3", 0), ("skip_connect", 1)] * 2, [3])
+    own = Found("own", Genotype(one, named("DARTS").reduce))
+    drawn = make_rows([own], "uniform", None, NetworkSpec(), classes=10)
+    assert len(drawn) == 11
+    assert drawn[0].normal.dead_nodes == (2,)
+    with pytest.raises(SpecError, match="no connection variants 'paper13'"):
+        make_rows([own], "paper13", None, NetworkSpec(), classes=10)

@@ -1,0 +1,107 @@
+"""How long work will take, by what a store has measured."""
+
+import pytest
+from small_contours import Surveyed
+
+from orchestrator.output.words import span
+from orchestrator.planning.estimate import seconds, surface_seconds
+from orchestrator.planning.speeds import GUESSED, SAMPLE, duration, measured, total_seconds
+from results_schema import layout, tables
+from results_schema.surface import SurfaceSpec
+from results_schema.trial import NetworkSpec, Recipe, TrialSpec
+from workers.cells.bases import named
+
+TRIAL = TrialSpec(named("DARTS"), "cifar10", 1, NetworkSpec(), Recipe(600), 0.025, 0)
+
+
+def rewrite(trained, **values):
+    """Puts values into the rows of a small store's trials."""
+    for trial_id in trained.ids:
+        key = layout.trial(trial_id)
+        [row] = tables.from_parquet(trained.store.get(key), tables.TRIALS, key).to_pylist()
+        trained.store.put(key, tables.to_parquet([row | values], tables.TRIALS))
+
+
+def test_two_side_by_side_take_half_the_time():
+    work = [TRIAL] * 56
+    total = sum(seconds(trial, "cpu") for trial in work)
+    assert duration(work, "cpu", 1) == f"about {span(total)} on 1 CPU core"
+    assert duration(work, "cpu", 2) == f"about {span(total / 2)} on 2 CPU cores"
+
+
+def test_a_guess_is_mended_by_what_trials_of_the_store_took(trained):
+    spec = trained.specs[0]
+    rewrite(trained, train_seconds=10 * seconds(spec, "cpu"), gpu=False)
+    speeds = measured(trained.store)
+    assert speeds.factor("trial", "cpu") == pytest.approx(10)
+    assert total_seconds([TRIAL], "cpu", speeds) == pytest.approx(10 * seconds(TRIAL, "cpu"))
+    assert speeds.basis([TRIAL], "cpu") == "from 3 measured"
+
+
+def test_a_trial_that_diverged_early_counts_for_the_epochs_it_had(trained):
+    spec = trained.specs[0]
+    took = 4 * seconds(spec, "cpu") / spec.recipe.epochs
+    rewrite(trained, train_seconds=took, gpu=False, epochs=1, status="diverged")
+    assert measured(trained.store).factor("trial", "cpu") == pytest.approx(4)
+
+
+@pytest.mark.parametrize(
+    ("pack_size", "gpu_share", "factor"),
+    [(4, 1.0, 2), (1, 1.0, 8), (None, None, 8), (1, 0.25, 2), (2, 0.5, 2), (1, 2.0, 16)],
+)
+def test_a_trial_that_shared_a_gpu_took_its_share_of_it(trained, pack_size, gpu_share, factor):
+    took = 8 * seconds(trained.specs[0], "cuda")
+    rewrite(trained, train_seconds=took, gpu=True, pack_size=pack_size, gpu_share=gpu_share)
+    assert measured(trained.store).factor("trial", "cuda") == pytest.approx(factor)
+
+
+@pytest.mark.parametrize(("gpu_share", "factor"), [(1.0, 8), (0.5, 4), (None, 8)])
+def test_a_surface_that_shared_a_gpu_took_its_share_of_it(tmp_path, gpu_share, factor):
+    surface = SurfaceSpec(TRIAL, 600, "contour", rows=3, columns=3)
+    surveyed = Surveyed(tmp_path)
+    surveyed.add(
+        {"trial_id": TRIAL.trial_id},
+        measure_seconds=8 * surface_seconds(surface, "cuda"),
+        spec=surface.to_json(),
+        gpu=True,
+        gpu_share=gpu_share,
+    )
+    assert measured(surveyed.store).factor("contour", "cuda") == pytest.approx(factor)
+
+
+def test_what_a_processor_took_says_nothing_of_a_gpu(trained):
+    rewrite(trained, train_seconds=100.0, gpu=False)
+    speeds = measured(trained.store)
+    assert speeds.factor("trial", "cuda") == 1
+    assert speeds.basis([TRIAL], "cuda") == GUESSED.basis([TRIAL], "cuda") == "rough"
+
+
+def test_rows_of_older_releases_and_damaged_ones_are_passed_over(trained):
+    rewrite(trained, train_seconds=100.0, gpu=None)
+    trained.store.put(layout.trial(trained.ids[0]), b"no Parquet")
+    assert measured(trained.store).basis([TRIAL], "cpu") == "rough"
+
+
+def test_a_sample_of_a_large_store_is_enough(trained, monkeypatch):
+    rewrite(trained, train_seconds=100.0, gpu=False)
+    data = trained.store.get(layout.trial(trained.ids[0]))
+    for number in range(10 * SAMPLE):
+        trained.store.put(layout.trial(f"other-{number}"), data)
+    opened = []
+    get = trained.store.get
+    monkeypatch.setattr(trained.store, "get", lambda key: opened.append(key) or get(key))
+    measured(trained.store)
+    assert SAMPLE / 2 < len(opened) <= SAMPLE
+
+
+def test_trials_alone_tell_nothing_of_surfaces(trained):
+    rewrite(trained, train_seconds=100.0, gpu=False)
+    speeds = measured(trained.store)
+    surface = SurfaceSpec(TRIAL, 600, "contour", rows=3, columns=3)
+    assert speeds.basis([TRIAL], "cpu") == "from 3 measured"
+    assert speeds.basis([TRIAL, surface], "cpu") == "rough"
+
+
+def test_a_row_of_another_release_is_passed_over(trained):
+    rewrite(trained, train_seconds=100.0, gpu=False, spec='{"dataset": "svhn"}')
+    assert measured(trained.store).basis([TRIAL], "cpu") == "rough"
