@@ -106,7 +106,7 @@ def difference(node: Versions, launch: Versions, host: str) -> str:
 
 def digest(root: Path) -> str:
     """Of the code that workers run, below the folder that holds the packages."""
-    files = [root / "orchestrator" / f"{name}.py" for name in BRIDGE]
+    files = [root / "orchestrator/execution" / f"{name}.py" for name in BRIDGE]
     for package in _LOWER:
         files += (p for p in (root / package).rglob("*") if p.suffix in (".py", ".json"))
     named = {path.relative_to(root).as_posix(): path for path in files}
