@@ -77,7 +77,8 @@ def test_the_bridge_is_all_that_a_worker_imports_of_the_orchestrator():
     while waiting:
         name = waiting.pop()
         found.add(name)
-        for node in ast.walk(ast.parse((ROOT / "orchestrator/execution" / f"{name}.py").read_text())):
+        source = (ROOT / "orchestrator/execution" / f"{name}.py").read_text()
+        for node in ast.walk(ast.parse(source)):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("orchestrator"):
                 module = (node.module or "").removeprefix("orchestrator.execution").lstrip(".")
                 waiting += {module} - found if module else {a.name for a in node.names} - found
