@@ -13,9 +13,20 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from results_schema import foreign_json
 from results_schema.errors import SpecError
 from results_schema.genotype import Genotype
+
+
+def parse_json(text: str | bytes) -> Any:
+    """What the text says.
+
+    Raises:
+        ValueError: It is no JSON, no UTF-8, or nested deeper than Python's stack.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deep") from error
 
 
 def dump(spec: Any) -> str:
@@ -23,14 +34,14 @@ def dump(spec: Any) -> str:
     return json.dumps(_plain(spec), sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
-def parse(text: str | bytes, what: str) -> dict[str, Any]:
+def parse_spec(text: str | bytes, what: str) -> dict[str, Any]:
     """The JSON object of a spec.
 
     Raises:
         SpecError: The text is none.
     """
     try:
-        data = foreign_json.read(text)
+        data = parse_json(text)
     except ValueError as error:
         raise SpecError(f"a {what}'s spec is not JSON: {error}") from error
     if not isinstance(data, dict):

@@ -6,6 +6,9 @@ A key is a relative path with forward slashes. Items (trials, surfaces) are name
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
+
+from results_schema.errors import StoreError
 
 METRICS = "metrics/"
 TRIALS = "trials/"
@@ -198,3 +201,62 @@ def natural(name: str) -> list[tuple[str, int]]:
     """A key that sorts names by the numbers in them: fig2 before fig10."""
     parts = re.findall(r"(\D*)(\d*)", name)
     return [(text, int(number or 0)) for text, number in parts]
+
+
+_ITEM = re.compile(NAME)
+_KEY = re.compile(f"{NAME}(/{NAME})*")
+
+
+def is_key(key: str) -> bool:
+    """Whether it is a relative path that can't lead out of a store."""
+    return _KEY.fullmatch(key) is not None
+
+
+def checked_key(key: str) -> str:
+    """The key.
+
+    Raises:
+        StoreError: It is none.
+    """
+    if not is_key(key):
+        raise StoreError(
+            f"{key!r} is no key", fix="use names of letters, digits and ._@+- between slashes"
+        )
+    return key
+
+
+def folder_key(prefix: str) -> str:
+    """The key of a folder, which ends in a slash.
+
+    Raises:
+        StoreError: It is none.
+    """
+    if not (prefix.endswith("/") and is_key(prefix[:-1])):
+        raise StoreError(f"{prefix!r} is no folder's key", fix="name one, such as trials/")
+    return prefix
+
+
+@dataclass(frozen=True)
+class Stat:
+    """One key's bytes, seen from outside.
+
+    Attributes:
+        size: Of the bytes.
+        mark: Another one after each put.
+        age: Seconds since they were put, by the store's clock.
+    """
+
+    size: int
+    mark: str
+    age: float
+
+
+def checked_item(item: str) -> str:
+    """The item's id.
+
+    Raises:
+        StoreError: It is none.
+    """
+    if not _ITEM.fullmatch(item):
+        raise StoreError(f"{item!r} is no item", fix="name it by its id")
+    return item

@@ -1,23 +1,110 @@
 """A lease: a worker's sole right to an item, and the fence that stops a worker that lost it.
 
 A worker whose node was declared dead may train on; its writes must not mix with its successor's.
-How a lease is kept, and how it fences, is the store's affair: `results_schema.folder_leases` for a
+How a lease is kept, and how it fences, is the store's affair: `results_schema.folder` for a
 folder, `results_schema.s3.leases` for a bucket. When it is expired is the same in all.
 """
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import socket
 import threading
 import time
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Generic, TypeVar
 
 from results_schema import layout
+from results_schema.canonical import parse_json
 from results_schema.errors import StoreError
-from results_schema.holder import Holder
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds a lease.
+
+    Attributes:
+        token: The lease's own name.
+        host: Name of the machine.
+        machine: Identifies the machine's boot and its space of process ids.
+        pid: The process; 0 if it is unknown.
+        born: When the process started, in clock ticks since boot; tells reused pids apart. 0 if
+            that is unknown.
+        beat: Changes with each heartbeat.
+    """
+
+    token: str
+    host: str
+    machine: str
+    pid: int
+    born: int
+    beat: int
+
+    @classmethod
+    def here(cls, token: str) -> Holder:
+        """This very process."""
+        pid = os.getpid()
+        return cls(token, socket.gethostname(), _machine(), pid, _process_stat(pid)[1], 0)
+
+    @classmethod
+    def from_json(cls, text: bytes, token: str) -> Holder:
+        """What `to_json` wrote; known by its token alone if it is damaged."""
+        try:
+            holder = cls(**parse_json(text) | {"token": token})
+            if not 0 <= holder.pid < 2**31:
+                raise ValueError(f"no process id: {holder.pid}")
+            return holder
+        except (ValueError, TypeError):
+            return cls(token, "unknown", "", 0, 0, 0)
+
+    def to_json(self) -> str:
+        """All of it."""
+        return json.dumps(asdict(self))
+
+    @property
+    def dead(self) -> bool:
+        """Whether the holder is known to be gone: it ran here, and its process is no more."""
+        return self.pid > 0 and self.machine == _machine() and _gone(self.pid, self.born)
+
+
+def _machine() -> str:
+    """This boot of this machine and its space of process ids, which containers do not share."""
+    boot = Path("/proc/sys/kernel/random/boot_id")
+    space = Path("/proc/self/ns/pid")
+    if not boot.exists():
+        return socket.gethostname()
+    return f"{boot.read_text().strip()}-{space.readlink()}"
+
+
+def _gone(pid: int, born: int) -> bool:
+    """Whether no process has the id, or another one, or there are only its unreaped remains."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        pass  # another user's
+    state, now = _process_stat(pid)
+    return state == "Z" or (0 not in (born, now) and born != now)
+
+
+def _process_stat(pid: int) -> tuple[str, int]:
+    """A process's state and when it started; "" and 0 where that can't be seen.
+
+    There may be no /proc, or one mounted with `hidepid`, which hides other users' processes.
+    """
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    except OSError:
+        return "", 0
+    return stat[0], int(stat[19])
+
 
 BEAT = 5.0
 """Seconds between heartbeats."""
@@ -218,14 +305,3 @@ class Leases(ABC, Generic[L]):
     @abstractmethod
     def _place(self, item: str, holder: Holder) -> L | None:
         """Takes the item, unless someone else was first."""
-
-
-def checked(item: str) -> str:
-    """The item's id.
-
-    Raises:
-        StoreError: It is none.
-    """
-    if not _NAME.fullmatch(item):
-        raise StoreError(f"{item!r} is no item", fix="name it by its id")
-    return item

@@ -13,11 +13,12 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from results_schema import foreign_json, layout, tables
+from results_schema import layout, tables
+from results_schema.canonical import parse_json
 from results_schema.errors import ConfigError, CorruptData, SpecError
 from results_schema.genotype import Genotype
 from results_schema.store import Store, existing_store
-from results_schema.surface_tables import POINTS, SURFACES, WANTED
+from results_schema.tables import POINTS, SURFACES, WANTED
 
 
 class Results:
@@ -110,8 +111,8 @@ class Results:
                 the surface's trial; surfaces that are not finished have no status and no numbers.
 
         Returns:
-            The columns of `surface_tables.SURFACES`, behind those of `tables.MEMBERS` and
-            `surface_tables.WANTED` if joined. Of two columns of one name the surface's is called
+            The columns of `tables.SURFACES`, behind those of `tables.MEMBERS` and
+            `tables.WANTED` if joined. Of two columns of one name the surface's is called
             `surface_…`: its seed, for one.
         """
         return self._looked_at(layout.SURFACES, SURFACES, experiment, how="left")
@@ -124,7 +125,7 @@ class Results:
                 columns joined.
 
         Returns:
-            The columns of `surface_tables.POINTS`, behind others as of `surfaces` if joined.
+            The columns of `tables.POINTS`, behind others as of `surfaces` if joined.
         """
         return self._looked_at(layout.POINTS, POINTS, experiment, how="inner")
 
@@ -194,6 +195,6 @@ class Results:
 @lru_cache(maxsize=10_000)
 def _shape(genotype: str | None) -> dict[str, float]:
     try:
-        return Genotype.from_json(foreign_json.read(genotype)).shape if genotype else {}
+        return Genotype.from_json(parse_json(genotype)).shape if genotype else {}
     except (ValueError, SpecError):
         return {}

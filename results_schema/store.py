@@ -1,20 +1,24 @@
 """The store: put, get, list and delete behind everything that is kept.
 
 A put is atomic, and one under a lease is done only while the lease holds. There is a store in a
-folder (`results_schema.folder_store`) and one in a bucket (`results_schema.s3.store`).
+folder (`results_schema.folder`) and one in a bucket (`results_schema.s3.store`).
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol, overload
 
-from results_schema import layout, surface_tables, tables
-from results_schema.errors import MissingKey, StoreError
-from results_schema.folder_store import LocalStore
+from results_schema import layout, tables
+from results_schema.canonical import parse_json
+from results_schema.errors import MissingKey, NasSweepError, StoreError
+from results_schema.folder import LocalStore
+from results_schema.layout import Stat
 from results_schema.lease import Lease, Leases
-from results_schema.stat import Stat
 
 __all__ = ["LocalStore", "Store", "attach_store", "existing_store", "find_store", "open_store"]
 
@@ -144,9 +148,9 @@ def open_store(location: str | Path) -> Store:
         (layout.METRICS, tables.METRICS),
         (layout.TRIALS, tables.TRIALS),
         (layout.MEMBERS, tables.MEMBERS),
-        (layout.SURFACES, surface_tables.SURFACES),
-        (layout.POINTS, surface_tables.POINTS),
-        (layout.WANTED, surface_tables.WANTED),
+        (layout.SURFACES, tables.SURFACES),
+        (layout.POINTS, tables.POINTS),
+        (layout.WANTED, tables.WANTED),
     ):
         empty = tables.to_parquet([], schema)
         try:
@@ -204,3 +208,40 @@ def attach_store(location: str | Path) -> Store:
             fix="use --store with a path, such as results, or with s3://bucket/results",
         )
     return LocalStore(location)
+
+
+_LARGEST = 1_000_000
+"""Bytes beyond which a failure is not read."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One failed attempt.
+
+    Attributes:
+        kind: "memory", "cuda", "graph" (no CUDA graph could be captured; the next attempt does
+            without), "full", "store", "data", "spec", "machine" or "error", as
+            `workers.training.failures` tells them apart; or, where the worker could say nothing
+            more, "killed", "evicted" (this node's main memory ran out) or "node" (it was lost).
+            "unfit", of a node that can do nothing for its launch, is no trial's and never kept.
+        message: What went wrong.
+    """
+
+    kind: str
+    message: str
+
+    def record(self, store: Store, trial_id: str, lease: Lease | None = None) -> None:
+        """Writes `failures/<id>.json`, in place of an earlier failure's."""
+        at = datetime.now(UTC).isoformat(timespec="seconds")
+        content = asdict(self) | {"at": at, "log": layout.log(trial_id)}
+        store.put(layout.failure(trial_id), json.dumps(content, indent=1).encode(), lease=lease)
+
+
+def recorded_failure(store: Store, item: str) -> dict[str, str]:
+    """`kind`, `message` and `at` of an item's failure, each "unknown" while it can't be read."""
+    try:
+        read = parse_json(store.get(layout.failure(item), most=_LARGEST))
+    except (NasSweepError, ValueError):
+        read = {}
+    read = read if isinstance(read, dict) else {}
+    return {name: str(read.get(name, "unknown")) for name in ("kind", "message", "at")}

@@ -17,7 +17,7 @@ from results_schema.canonical import (
     check_float,
     check_int,
     dump,
-    parse,
+    parse_spec,
 )
 from results_schema.errors import SpecError
 from results_schema.trial import CANONICAL_SINCE, TrialSpec
@@ -160,7 +160,7 @@ class SurfaceSpec:
         Raises:
             SpecError: The text is no JSON, lacks a field, has an unknown one or a bad value.
         """
-        parts: dict[str, Any] = parse(text, "surface")
+        parts: dict[str, Any] = parse_spec(text, "surface")
         if "trial" in parts:
             parts["trial"] = TrialSpec.from_parts(parts["trial"])
         return build(cls, parts)

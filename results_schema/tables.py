@@ -8,7 +8,9 @@ results when their `result` columns are equal (`canonical`).
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,20 +20,59 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from results_schema import layout, seal
-from results_schema.columns import (
-    GPU_SHARE,
-    INT,
-    LONG,
-    REAL,
-    TEXT,
-    TIME,
-    WHERE,
-    noted,
-    result,
-    table,
-)
+from results_schema import layout
 from results_schema.errors import CorruptData, SpecError
+
+SCHEMA_VERSION = "1"
+
+TEXT, INT, LONG, REAL, FLAG = pa.string(), pa.int32(), pa.int64(), pa.float64(), pa.bool_()
+TIME = pa.timestamp("us", tz="UTC")
+
+
+def result(name: str, kind: pa.DataType, doc: str, *, unit: str = "", null: bool = False):
+    """A column that the spec decides."""
+    return _column(name, kind, doc, unit, null, "result")
+
+
+def noted(name: str, kind: pa.DataType, doc: str, *, unit: str = "", null: bool = False):
+    """A column that the machine and the moment decide: provenance."""
+    return _column(name, kind, doc, unit, null, "provenance")
+
+
+def _table(name: str, *columns: pa.Field) -> pa.Schema:
+    """A table's columns."""
+    return pa.schema(columns, metadata={"table": name, "schema_version": SCHEMA_VERSION})
+
+
+def _column(name: str, kind: pa.DataType, doc: str, unit: str, null: bool, of: str) -> pa.Field:
+    metadata = {"doc": doc, "kind": of} | ({"unit": unit} if unit else {})
+    return pa.field(name, kind, nullable=null, metadata=metadata)
+
+
+GPU_SHARE = noted(
+    "gpu_share",
+    REAL,
+    "GPUs that its last worker had to itself, below 1 a share of one; null on a CPU and in rows of "
+    "older releases",
+    null=True,
+)
+WHERE = (
+    noted("host", TEXT, "of the last attempt"),
+    noted("device", TEXT, "the GPU's or processor's name"),
+    noted("gpu", FLAG, "whether that is a GPU; null in rows of older releases", null=True),
+    noted("deterministic", FLAG, "whether a GPU had to give the same bits again"),
+    noted("threads", INT, "CPU threads of the arithmetic"),
+    noted("python", TEXT, "version"),
+    noted("torch", TEXT, "version"),
+    noted("cuda", TEXT, "version that torch was built with", null=True),
+    noted("cudnn", TEXT, "version", null=True),
+    noted("ray", TEXT, "version, null without Ray", null=True),
+    noted("release", TEXT, "version of nas-sweep"),
+    noted("commit", TEXT, "of the code, null outside a checkout", null=True),
+    noted("dirty", FLAG, "whether the checkout had changes", null=True),
+)
+"""Where and with what something was computed (`workers.training.provenance.gather`)."""
+
 
 _NAME = (
     result("base", TEXT, "the published genotype"),
@@ -59,7 +100,7 @@ _ALL_NODES = (
     ),
 )
 
-METRICS = table(
+METRICS = _table(
     "metrics",
     result("trial_id", TEXT, "the trial"),
     result("epoch", INT, "1 to E; the row says how things stood after this epoch"),
@@ -76,7 +117,7 @@ METRICS = table(
     noted("finished_at", TIME, "when the epoch ended"),
 )
 
-TRIALS = table(
+TRIALS = _table(
     "trials",
     result("trial_id", TEXT, "the trial"),
     result("status", TEXT, "done, or diverged: the loss or a weight became NaN or infinite"),
@@ -110,7 +151,7 @@ TRIALS = table(
     *WHERE,
 )
 
-MEMBERS = table(
+MEMBERS = _table(
     "members",
     result("experiment", TEXT, "name of the experiment"),
     result("profile", TEXT, "the profile it was launched with, or null", null=True),
@@ -124,7 +165,7 @@ MEMBERS = table(
     result("trial_id", TEXT, "the trial"),
 )
 
-CELLS = table(
+CELLS = _table(
     "cells",
     result("experiment", TEXT, "name of the experiment"),
     *_NAME,
@@ -152,8 +193,8 @@ def to_parquet(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> bytes:
     sink = io.BytesIO()
     with pq.ParquetWriter(sink, schema, write_page_checksum=True, compression="zstd") as writer:
         writer.write_table(table)
-        writer.add_key_value_metadata({seal.KEY: seal.BLANK})
-    return seal.seal(sink.getvalue())
+        writer.add_key_value_metadata({SEAL_KEY: SEAL_BLANK})
+    return seal(sink.getvalue())
 
 
 def mark(schema: pa.Schema) -> bytes:
@@ -186,7 +227,7 @@ def from_parquet(data: bytes, schema: pa.Schema, where: str) -> pa.Table:
             are those of another item than the file is named after.
     """
     try:
-        if seal.is_sealed(data) and not seal.is_sound(data):
+        if is_sealed(data) and not is_sound(data):
             raise ValueError("its bytes do not match their SHA-256")
         table = open_parquet(data).read(use_threads=False)
         if schema.names[0] not in table.column_names:
@@ -290,3 +331,167 @@ def _python_type(kind: pa.DataType) -> type | tuple[type, ...]:
     if pa.types.is_boolean(kind):
         return bool
     return datetime if pa.types.is_timestamp(kind) else str
+
+
+WANTED = _table(
+    "wanted",
+    result("experiment", TEXT, "name of the experiment"),
+    result("surface_id", TEXT, "the surface"),
+    result("trial_id", TEXT, "the trial whose network it is of"),
+    result("kind", TEXT, "contour, gradient_variance or curvature"),
+    result("points", INT, "of its grid, or most products of a curvature"),
+)
+
+POINTS = _table(
+    "points",
+    result("surface_id", TEXT, "the surface"),
+    result("trial_id", TEXT, "the trial whose network it is"),
+    result("kind", TEXT, "contour, gradient_variance or curvature"),
+    result("row", INT, "index of alpha, from 0"),
+    result("column", INT, "index of beta, from 0"),
+    result("alpha", REAL, "along the first direction"),
+    result("beta", REAL, "along the second direction"),
+    result("loss", REAL, "mean cross-entropy; infinite or NaN where it overflows", unit="nat"),
+    result("accuracy", REAL, "share of images classified rightly", unit="1"),
+    result("variance", REAL, "E‖g_i − E g‖² over instances; null in a contour", null=True),
+    result("standard_error", REAL, "of the variance, over instances; at the centre", null=True),
+    result("weights_variance", REAL, "the same without one-dimensional parameters", null=True),
+    result("weights_standard_error", REAL, "of that", null=True),
+    result("gradient_norm", REAL, "norm of the mean gradient", null=True),
+    result("by_parameter", TEXT, "JSON: each parameter's variance, where asked for", null=True),
+    result(
+        "probe",
+        TEXT,
+        "what a curvature's product with the Hessian is for, eigenvalues or trace; else null",
+        null=True,
+    ),
+    result("step", INT, "number of that product, from 0", null=True),
+    result("product", REAL, "vᵀHv of its vector v", null=True),
+    result("rest", REAL, "of eigenvalues: norm of what Lanczos's step left of Hv", null=True),
+    noted(
+        "checkpoint",
+        TEXT,
+        "SHA-256 of the tensors that were measured; null of the untrained network, in older rows",
+        null=True,
+    ),
+    noted("seconds", REAL, "wall time of the point", unit="s"),
+    noted("finished_at", TIME, "when it was measured"),
+)
+
+SURFACES = _table(
+    "surfaces",
+    result("surface_id", TEXT, "the surface"),
+    result("trial_id", TEXT, "the trial whose network it is"),
+    result("kind", TEXT, "contour, gradient_variance or curvature"),
+    result("status", TEXT, "done, or diverged: a weight of the network is NaN or infinite"),
+    result("epoch", INT, "of the checkpoint that was measured; 0 is the untrained network"),
+    result("rows", INT, "number of alphas"),
+    result("columns", INT, "number of betas"),
+    result("extent", REAL, "alpha and beta reach from minus this to this"),
+    result("seed", LONG, "of the directions, or of curvature's random vectors"),
+    result("pair", INT, "which of the seed's pairs of directions"),
+    result("normalisation", TEXT, "of the directions: filter, layer or none"),
+    result("split", TEXT, "test or train"),
+    result("instances", LONG, "how many images it was measured on"),
+    result("precision", TEXT, "of the arithmetic"),
+    result("cosine", REAL, "of the angle between the directions", null=True),
+    result("loss", REAL, "at the centre", unit="nat", null=True),
+    result("smallest_loss", REAL, "of the finite ones", unit="nat", null=True),
+    result("largest_loss", REAL, "of the finite ones", unit="nat", null=True),
+    result("nonfinite", REAL, "share of points whose loss is infinite or NaN", unit="1", null=True),
+    result("radius", REAL, "from the centre to the nearest twofold loss", null=True),
+    result(
+        "bounded",
+        FLAG,
+        "whether twofold loss is reached; else radius is the circle's searched",
+        null=True,
+    ),
+    result(
+        "rise_radius",
+        REAL,
+        "from the centre to the nearest loss 1 nat above the centre's; null in older rows",
+        null=True,
+    ),
+    result("rise_bounded", FLAG, "whether that is reached, like bounded", null=True),
+    result("convex", REAL, "share of points in the near-convex region", unit="1", null=True),
+    result("roughness", REAL, "mean |second derivative| of log₁₀ loss", null=True),
+    result("variance", REAL, "of the gradient over instances, at the centre", null=True),
+    result("standard_error", REAL, "of the variance", null=True),
+    result("weights_variance", REAL, "without one-dimensional parameters", null=True),
+    result(
+        "batch_variance",
+        REAL,
+        "of the mean gradient of a batch of the recipe's size, drawn from all training images",
+        null=True,
+    ),
+    result("parameters", LONG, "entries of the gradient", null=True),
+    result("top_eigenvalue", REAL, "the Hessian's largest, at the centre", null=True),
+    result(
+        "top_residual", REAL, "of its eigenvector: bounds the distance to an eigenvalue", null=True
+    ),
+    result("bottom_eigenvalue", REAL, "the Hessian's smallest", null=True),
+    result("bottom_residual", REAL, "of its eigenvector", null=True),
+    result(
+        "bottom_converged",
+        FLAG,
+        "whether the bottom residual came within tolerance; null in older rows",
+        null=True,
+    ),
+    result("eigen_iterations", INT, "products with the Hessian", null=True),
+    result("eigen_converged", FLAG, "whether the top residual came within tolerance", null=True),
+    result("trace", REAL, "of the Hessian (Hutchinson)", null=True),
+    result("trace_standard_error", REAL, "of the trace over probes", null=True),
+    result("trace_probes", INT, "random vectors drawn", null=True),
+    result("trace_converged", FLAG, "whether that error came within tolerance", null=True),
+    result("notes", TEXT, "JSON: why a number could not be had, by its name"),
+    result("spec", TEXT, "the surface's canonical JSON"),
+    noted(
+        "checkpoint",
+        TEXT,
+        "SHA-256 of the tensors that were measured; null of the untrained network, in older rows",
+        null=True,
+    ),
+    noted("exit_reason", TEXT, "why it ended"),
+    noted("started_at", TIME, "when the last attempt began"),
+    noted("ended_at", TIME, "when it was finished"),
+    noted("measure_seconds", REAL, "sum of the points' wall times", unit="s"),
+    GPU_SHARE,
+    *WHERE,
+)
+
+
+SEAL_KEY = "nas-sweep-sha256"
+SEAL_BLANK = f"{SEAL_KEY}:{'0' * 64}"
+"""What a writer puts into the metadata, under `SEAL_KEY`, for `seal` to fill in."""
+
+_SEAL = re.compile(rb"%b:[0-9a-f]{64}" % SEAL_KEY.encode())
+
+
+def seal(data: bytes) -> bytes:
+    """The file with its last `SEAL_BLANK` replaced by its digest.
+
+    Raises:
+        ValueError: There is no `SEAL_BLANK`.
+    """
+    head, blank, tail = data.rpartition(SEAL_BLANK.encode())
+    if not blank:
+        raise ValueError(f"nothing to seal: the file lacks {SEAL_BLANK!r}")
+    return head + f"{SEAL_KEY}:{hashlib.sha256(data).hexdigest()}".encode() + tail
+
+
+def is_sealed(data: bytes) -> bool:
+    """Whether the file has, or had, a seal.
+
+    `SEAL_KEY` is there twice, as the metadata's key and before the digest, so that a file does not
+    pass for unsealed because a bit of its seal was flipped.
+    """
+    return SEAL_KEY.encode() in data
+
+
+def is_sound(data: bytes) -> bool:
+    """Whether a sealed file is as it was when it was sealed."""
+    seals = list(_SEAL.finditer(data))
+    if not seals:
+        return False
+    start, end = seals[-1].span()
+    return seal(data[:start] + SEAL_BLANK.encode() + data[end:]) == data

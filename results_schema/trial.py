@@ -23,7 +23,7 @@ from results_schema.canonical import (
     check_float,
     check_int,
     dump,
-    parse,
+    parse_spec,
 )
 from results_schema.errors import SpecError
 from results_schema.genotype import Genotype
@@ -228,7 +228,7 @@ class TrialSpec:
         Raises:
             SpecError: The text is no JSON, lacks a field, has an unknown one or a bad value.
         """
-        return cls.from_parts(parse(text, "trial"))
+        return cls.from_parts(parse_spec(text, "trial"))
 
     @classmethod
     def from_parts(cls, data: Any) -> TrialSpec:

@@ -10,7 +10,8 @@ from pydantic import BaseModel, ConfigDict
 
 from orchestrator.config.fields import check_file_name
 from orchestrator.config.figure_choice import Choice, read_choice
-from results_schema import foreign_json, layout
+from results_schema import layout
+from results_schema.canonical import parse_json
 from results_schema.errors import ConfigError, CorruptData, MissingKey, SpecError
 from results_schema.store import Store
 
@@ -83,7 +84,7 @@ def read_declared(store: Store, experiment: str) -> Declared:
     key = layout.experiment(experiment)
     again = "launch the experiment again: what has ended is not trained anew"
     try:
-        content = _checked(foreign_json.read(store.get(key, most=LARGEST)), experiment)
+        content = _checked(parse_json(store.get(key, most=LARGEST)), experiment)
         figures = {name: read_choice(choice) for name, choice in content["figures"].items()}
         return Declared(**{**content, "figures": figures})
     except MissingKey:

@@ -7,7 +7,7 @@ from typing import Any
 
 from orchestrator.config.declared import Declared
 from orchestrator.config.experiment import Experiment
-from results_schema import layout, surface_tables, tables
+from results_schema import layout, tables
 from results_schema.store import Store
 
 
@@ -16,7 +16,7 @@ def record(experiment: Experiment, store: Store) -> None:
     name = experiment.name
     for key, rows, schema in (
         (layout.members(name), member_rows(experiment), tables.MEMBERS),
-        (layout.wanted(name), wanted_rows(experiment), surface_tables.WANTED),
+        (layout.wanted(name), wanted_rows(experiment), tables.WANTED),
         (layout.cells(name), cell_rows(experiment), tables.CELLS),
     ):
         store.put(key, tables.to_parquet(rows, schema))
@@ -44,7 +44,7 @@ def member_rows(experiment: Experiment) -> list[dict[str, Any]]:
 
 
 def wanted_rows(experiment: Experiment) -> list[dict[str, Any]]:
-    """Rows of `surface_tables.WANTED`."""
+    """Rows of `tables.WANTED`."""
     return [
         {
             "experiment": experiment.name,

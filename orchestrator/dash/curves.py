@@ -9,7 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from orchestrator.dash.stamps import table_stamps
-from results_schema import layout, seal, tables
+from results_schema import layout, tables
 from results_schema.errors import CorruptData, NasSweepError
 from results_schema.store import Store
 
@@ -80,7 +80,7 @@ class Curves:
 
 def _decode(data: bytes, key: str) -> Curve:
     wanted = ("epoch", *COLUMNS)
-    if not (seal.is_sealed(data) and seal.is_sound(data)):
+    if not (tables.is_sealed(data) and tables.is_sound(data)):
         table = tables.from_parquet(data, tables.METRICS, key)
     else:
         file = tables.open_parquet(data)

@@ -9,7 +9,7 @@ from orchestrator.figures import style
 from results_schema import layout, tables
 from results_schema.errors import MissingKey
 from results_schema.store import Store
-from results_schema.surface_tables import POINTS
+from results_schema.tables import POINTS
 
 
 def surface_ids(store: Store) -> list[str]:

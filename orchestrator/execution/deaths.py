@@ -11,7 +11,7 @@ import re
 
 from results_schema import errors
 from results_schema.errors import MachineError
-from results_schema.failure import Failure
+from results_schema.store import Failure
 from workers.training import failures
 
 LOST_NODE = "its node has died"

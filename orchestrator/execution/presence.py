@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from results_schema import layout
 from results_schema.errors import StoreError
-from results_schema.holder import Holder
+from results_schema.lease import Holder
 from results_schema.store import Store
 
 RENEWAL = 3600.0

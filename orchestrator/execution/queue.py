@@ -19,8 +19,7 @@ from orchestrator.execution.room import Room
 from orchestrator.execution.waiting import Waiting
 from results_schema import layout
 from results_schema.errors import StoreError, StoreFull
-from results_schema.failure import Failure
-from results_schema.store import Store
+from results_schema.store import Failure, Store
 from results_schema.surface import SurfaceSpec
 from results_schema.trial import TrialSpec
 from workers.training import log

@@ -18,7 +18,7 @@ from orchestrator.execution.environment import SETTINGS
 from orchestrator.execution.metrics import Meter
 from orchestrator.execution.progress import Progress
 from orchestrator.execution.queue import Queue
-from results_schema.failure import Failure
+from results_schema.store import Failure
 
 LOOK_EVERY = 1.0
 """Seconds between two looks at the cluster's nodes: Tune asks a hundred times a second."""

@@ -19,7 +19,7 @@ from orchestrator.figures.topology import (
     plot_topology,
     topology_data,
 )
-from results_schema import foreign_json
+from results_schema.canonical import parse_json
 from results_schema.errors import ConfigError, SpecError
 from results_schema.genotype import Genotype
 from workers.cells.topology import early_width
@@ -88,7 +88,7 @@ def plot_topologies(data: Topologies, title: str, *, labels: bool = False) -> go
 
 def _read(text: str, variant: str) -> Genotype:
     try:
-        return Genotype.from_json(foreign_json.read(text))
+        return Genotype.from_json(parse_json(text))
     except (ValueError, SpecError) as error:
         raise ConfigError(
             f"the genotype of {variant} cannot be read: {error}",

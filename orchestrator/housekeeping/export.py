@@ -19,7 +19,7 @@ from results_schema import tables
 from results_schema.errors import ConfigError, StoreError
 from results_schema.results import Results
 from results_schema.store import LocalStore
-from results_schema.surface_tables import POINTS, SURFACES
+from results_schema.tables import POINTS, SURFACES
 
 FORMATS = ("parquet", "csv", "numpy")
 

@@ -17,7 +17,7 @@ from orchestrator.housekeeping.lookup import Named
 from orchestrator.housekeeping.removal import amount, remove, remove_some
 from orchestrator.output.words import one_line
 from results_schema import layout
-from results_schema.folder_leftovers import discard
+from results_schema.folder_files import remove_abandoned
 from results_schema.s3.store import S3Store
 from results_schema.store import LocalStore, Store
 
@@ -128,7 +128,7 @@ def _remove_loose(store: Store, found: list[Litter]) -> int:
             store.delete(key)
         if isinstance(store, LocalStore):
             for one in remains:
-                discard(store.root, one)
+                remove_abandoned(store.root, one)
         if isinstance(store, S3Store):
             store.bucket.remove(entry.name for entry in objects)
         total += sum(shown.files[key].size for key in keys)

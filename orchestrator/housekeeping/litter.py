@@ -14,12 +14,11 @@ from orchestrator.housekeeping.lookup import Named
 from orchestrator.housekeeping.removal import Contents, Shown
 from results_schema import layout
 from results_schema.errors import ConfigError, CorruptData, MissingKey
-from results_schema.folder_leftovers import Leftover, leftovers
-from results_schema.holder import Holder
+from results_schema.folder_files import Abandoned, abandoned_files
+from results_schema.layout import Stat
+from results_schema.lease import Holder
 from results_schema.s3.bucket import Entry
-from results_schema.s3.rubbish import rubbish
-from results_schema.s3.store import S3Store
-from results_schema.stat import Stat
+from results_schema.s3.store import S3Store, abandoned_objects
 from results_schema.store import LocalStore, Store
 
 OLD = 86400.0
@@ -45,7 +44,7 @@ class Litter:
     item: str = ""
     files: Mapping[str, Stat] = field(default_factory=dict)
     whole: Shown | None = None
-    leftovers: Sequence[Leftover] = ()
+    leftovers: Sequence[Abandoned] = ()
     objects: Sequence[Entry] = ()
 
     @property
@@ -109,9 +108,9 @@ def requests_and_remains(store: Store) -> list[Litter]:
     """Return what belongs to no trial: staged files, leases that nobody holds, old requests."""
     found: list[Litter] = []
     if isinstance(store, S3Store):
-        found.append(Litter("passed blocks", objects=tuple(rubbish(store.bucket, OLD))))
+        found.append(Litter("passed blocks", objects=tuple(abandoned_objects(store.bucket, OLD))))
     if isinstance(store, LocalStore):
-        remains = leftovers(store.root, OLD)
+        remains = abandoned_files(store.root, OLD)
         for kind in dict.fromkeys(one.kind for one in remains):
             found.append(Litter(kind, leftovers=[one for one in remains if one.kind == kind]))
     return [*found, *_old_requests(store)]

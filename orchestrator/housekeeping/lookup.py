@@ -9,7 +9,7 @@ from pathlib import Path
 from results_schema import layout, tables
 from results_schema.errors import ConfigError, MissingKey
 from results_schema.store import Store, existing_store
-from results_schema.surface_tables import WANTED
+from results_schema.tables import WANTED
 
 __all__ = [
     "Named", "cancelled", "existing_store", "experiments", "find_experiments", "find_item",

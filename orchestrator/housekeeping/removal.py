@@ -13,8 +13,8 @@ from typing import Literal
 
 from orchestrator.housekeeping.lookup import Named
 from results_schema import layout
+from results_schema.layout import Stat
 from results_schema.lease import Lease
-from results_schema.stat import Stat
 from results_schema.store import Store
 
 Outcome = Literal["removed", "held", "changed"]

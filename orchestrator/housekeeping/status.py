@@ -26,12 +26,11 @@ from orchestrator.housekeeping.surface_status import (
     look_at_surfaces,
     surfaces_as_json,
 )
-from results_schema import foreign_json, layout, tables
+from results_schema import layout, tables
+from results_schema.canonical import parse_json
 from results_schema.errors import NasSweepError
-from results_schema.failure import recorded
-from results_schema.holder import Holder
-from results_schema.lease import EXPIRY
-from results_schema.store import Store
+from results_schema.lease import EXPIRY, Holder
+from results_schema.store import Store, recorded_failure
 
 STATES = ("done", "diverged", "damaged", "running", "failed", "cancelled", "owed")
 ENDED = ("done", "diverged")
@@ -146,7 +145,7 @@ class Endings:
     def _load(self) -> dict[str, tuple[str, str]]:
         """Nothing if it can't be read: it saves time and is not needed."""
         try:
-            kept = foreign_json.read(self._path.read_bytes())
+            kept = parse_json(self._path.read_bytes())
             return {
                 str(name): (str(mark), status)
                 for name, (mark, status) in kept.items()
@@ -239,13 +238,13 @@ class Observer:
         """As its worker noted when it began; None if that was lost, or of an older release."""
         try:
             text = self.store.get(layout.attempts(trial_id), most=_LARGEST)
-            noted = foreign_json.read(text)["epochs"]
+            noted = parse_json(text)["epochs"]
         except (NasSweepError, ValueError, KeyError, TypeError):
             return None
         return noted if isinstance(noted, int) else None
 
     def _failure(self, trial_id: str) -> dict[str, str]:
-        told = recorded(self.store, trial_id)
+        told = recorded_failure(self.store, trial_id)
         return {"trial_id": trial_id, **told, "log": self.store.locate(layout.log(trial_id))}
 
 

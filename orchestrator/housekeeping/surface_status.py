@@ -11,10 +11,8 @@ import pyarrow as pa
 from orchestrator.housekeeping import lookup
 from results_schema import layout, tables
 from results_schema.errors import NasSweepError
-from results_schema.failure import recorded
-from results_schema.holder import Holder
-from results_schema.lease import EXPIRY
-from results_schema.store import Store
+from results_schema.lease import EXPIRY, Holder
+from results_schema.store import Store, recorded_failure
 
 SURFACE_STATES = ("done", "running", "failed", "cancelled", "owed")
 
@@ -124,4 +122,8 @@ def _measuring(store: Store, name: str, holder: Holder, of: int) -> Measuring:
 
 
 def _failure(store: Store, name: str) -> dict[str, str]:
-    return {"surface_id": name, **recorded(store, name), "log": store.locate(layout.log(name))}
+    return {
+        "surface_id": name,
+        **recorded_failure(store, name),
+        "log": store.locate(layout.log(name)),
+    }

@@ -13,7 +13,7 @@ from results_schema import layout, tables
 from results_schema.errors import NasSweepError, SpecError
 from results_schema.store import Store
 from results_schema.surface import SurfaceSpec
-from results_schema.surface_tables import SURFACES
+from results_schema.tables import SURFACES
 from results_schema.trial import TrialSpec
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from results_schema import layout, tables
-from results_schema.surface_tables import POINTS, SURFACES, WANTED
+from results_schema.tables import POINTS, SURFACES, WANTED
 
 
 class View(NamedTuple):

@@ -19,9 +19,9 @@ import pyarrow as pa
 from orchestrator.housekeeping.removal import amount
 from orchestrator.query.catalog import TABLES, VIEWS, mentioned
 from orchestrator.query.snapshot import snapshot
-from results_schema.columns import FLAG, INT, LONG, REAL, TEXT, TIME
 from results_schema.errors import ConfigError
 from results_schema.store import Store
+from results_schema.tables import FLAG, INT, LONG, REAL, TEXT, TIME
 
 SAFE = {
     "autoinstall_known_extensions": "false",

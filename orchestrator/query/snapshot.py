@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from results_schema import layout, seal, tables
+from results_schema import layout, tables
 from results_schema.errors import MachineError
 from results_schema.store import Store
 
@@ -44,7 +44,7 @@ def _checked(data: bytes, key: str, schema: pa.Schema, ours: bytes) -> bytes:
     """A file's bytes, sound and of the schema."""
     # With all files of one schema DuckDB need not open each of them before it reads the first.
     owner = layout.owner(key)
-    whole = ours in data and seal.is_sealed(data) and seal.is_sound(data)
+    whole = ours in data and tables.is_sealed(data) and tables.is_sound(data)
     if whole and (owner is None or tables.is_of(tables.open_parquet(data), owner)):
         return data
     # Damaged, which is told now; or an older release's, or another writer's, of other columns.

@@ -16,8 +16,8 @@ from orchestrator.figures.words import name_datasets
 from orchestrator.housekeeping.status import STATES, Status
 from orchestrator.output.words import span
 from results_schema import layout
-from results_schema.columns import WHERE
 from results_schema.results import Results
+from results_schema.tables import WHERE
 
 NUMBERS = ("test_accuracy", "test_loss", "train_seconds")
 """Columns of a trial's row that are numbers and may be missing."""

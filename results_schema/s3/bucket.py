@@ -6,6 +6,7 @@ This is the only room that imports boto3, and only once a store in a bucket is o
 from __future__ import annotations
 
 import contextlib
+import re
 import threading
 import time
 import uuid
@@ -16,9 +17,127 @@ from email.utils import parsedate_to_datetime
 from functools import cached_property
 from typing import Any
 
-from results_schema.errors import CorruptData, MachineError, StoreError
-from results_schema.s3.address import Address
-from results_schema.s3.faults import code_of, told
+from results_schema.errors import CorruptData, MachineError, StoreError, StoreFull
+from results_schema.layout import is_key
+
+_ADDRESS = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(.*))?", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a store lies.
+
+    Attributes:
+        bucket: Its name.
+        prefix: What all names begin with: empty, or ending in a slash.
+    """
+
+    bucket: str
+    prefix: str
+
+    @classmethod
+    def of(cls, url: str) -> Address:
+        """What a URL says.
+
+        Raises:
+            StoreError: It names no bucket, or has a prefix that is no key. The URL is not
+                repeated whole: it might hold credentials.
+        """
+        found = _ADDRESS.fullmatch(url)
+        prefix = (found[2] or "").rstrip("/") if found else ""
+        if not found or (prefix and not is_key(prefix)):
+            raise StoreError(
+                "this names no place in a bucket",
+                where="--store s3://…",
+                fix="write s3://bucket/results: a bucket, then names of letters, digits and "
+                "._@+-; credentials go into the environment, never into the address",
+            )
+        return cls(found[1], f"{prefix}/" if prefix else "")
+
+    def __str__(self) -> str:
+        return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
+
+
+CREDENTIALS = (
+    "give credentials where boto3 looks for them, such as AWS_ACCESS_KEY_ID and "
+    "AWS_SECRET_ACCESS_KEY, AWS_PROFILE or a role"
+)
+_CURES = {
+    "AccessDenied": "allow s3:ListBucket, s3:GetObject, s3:PutObject and s3:DeleteObject there",
+    "AllAccessDisabled": "use --store with another bucket",
+    "EntityTooLarge": "a file of a checkpoint may have 5 GB at most",
+    "ExpiredToken": "renew the credentials, then launch again",
+    "InvalidAccessKeyId": CREDENTIALS,
+    "InvalidToken": CREDENTIALS,
+    "NoSuchBucket": "make the bucket, or use --store with another one",
+    "NotImplemented": "use a server that knows conditional PUTs (If-None-Match)",
+    "PermanentRedirect": "the bucket is in another region: name it in AWS_REGION",
+    "RequestTimeTooSkewed": "set this machine's clock, by NTP",
+    "SignatureDoesNotMatch": CREDENTIALS,
+    "403": "check the credentials, and that they may list, read, write and delete there",
+    "404": "make the bucket, or use --store with another one",
+}
+_FULL = {"QuotaExceeded", "XMinioStorageFull", "507"}
+_WAIT = "the store did not answer in time; what was written so far is kept, so launch again later"
+
+
+@contextlib.contextmanager
+def store_errors(where: str) -> Iterator[None]:
+    """Inside this context what boto3 raises becomes an error of the store.
+
+    Args:
+        where: The object's or the store's address.
+
+    Raises:
+        StoreFull: A quota or the server's disk is full.
+        StoreError: Anything else that went wrong, also after several tries.
+    """
+    from botocore.exceptions import (
+        BotoCoreError,
+        ClientError,
+        HTTPClientError,
+        NoCredentialsError,
+        PartialCredentialsError,
+    )
+
+    try:
+        yield
+    except ClientError as error:
+        code, status, what = _answer(error.response)
+        if _FULL & {code, status}:
+            fix = "free some space there: nothing written so far is lost"
+            raise StoreFull(what, where=where, fix=fix) from error
+        fix = _CURES.get(code) or _CURES.get(status, _WAIT)
+        raise StoreError(what, where=where, fix=fix) from error
+    except (NoCredentialsError, PartialCredentialsError) as error:
+        raise StoreError("there are no credentials for it", where=where, fix=CREDENTIALS) from error
+    except HTTPClientError as error:
+        raise StoreError(_first_line(error), where=where, fix=_WAIT) from error
+    except BotoCoreError as error:
+        fix = "check AWS_PROFILE, AWS_REGION and AWS_ENDPOINT_URL_S3"
+        raise StoreError(_first_line(error), where=where, fix=fix) from error
+
+
+def code_of(error: BaseException | None) -> str:
+    """The code with which the server refused, or the status; empty if it was no refusal."""
+    from botocore.exceptions import ClientError
+
+    if not isinstance(error, ClientError):
+        return ""
+    code, status, _ = _answer(error.response)
+    return code or status
+
+
+def _answer(response: Any) -> tuple[str, str, str]:
+    """Code, HTTP status, and what to say of a refusal."""
+    told, about = response.get("Error", {}), response.get("ResponseMetadata", {})
+    code, status = str(told.get("Code", "")), str(about.get("HTTPStatusCode", ""))
+    what = told.get("Message") or "the server refused it"
+    return code, status, f"{what} ({code or status})"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 @dataclass(frozen=True)
@@ -84,7 +203,7 @@ class Bucket:
 
     def put(self, name: str, data: bytes) -> None:
         """Puts an object, over one that may be there."""
-        with told(self.where(name)):
+        with store_errors(self.where(name)):
             self._client.put_object(**self._at(name), Body=data)
 
     def create(self, name: str, data: bytes, writer: str = "") -> bool:
@@ -103,7 +222,7 @@ class Bucket:
         tries = self._patience.tries
         for attempt in range(tries):
             try:
-                with told(self.where(name)):
+                with store_errors(self.where(name)):
                     self._create(name, data, about)
             except StoreError as error:
                 code = code_of(error.__cause__)
@@ -118,7 +237,7 @@ class Bucket:
 
     def writer(self, name: str) -> str | None:
         """The mark of who created an object; None if there is none."""
-        with told(self.where(name)):
+        with store_errors(self.where(name)):
             try:
                 found = self._client.head_object(**self._at(name))
             except self._client.exceptions.ClientError as error:
@@ -136,7 +255,7 @@ class Bucket:
         tries = self._patience.tries
         for attempt in range(tries):
             try:
-                with told(self.where(name)):
+                with store_errors(self.where(name)):
                     return self._get(name, most)
             except StoreError as error:
                 # A refusal has been tried again by boto3; an answer cut off in its middle has not.
@@ -159,7 +278,7 @@ class Bucket:
         asked |= {"StartAfter": prefix + after} if after else {}
         asked |= {"Delimiter": "/"} if flat else {}
         while True:
-            with told(self.where(start)):
+            with store_errors(self.where(start)):
                 page = self._client.list_objects_v2(**asked)
             now = _date(page)
             for one in page.get("Contents", ()):
@@ -171,7 +290,7 @@ class Bucket:
 
     def any(self, start: str, *, after: str) -> bool:
         """Whether there is a name that begins so and sorts behind another one."""
-        with told(self.where(start)):
+        with store_errors(self.where(start)):
             page = self._client.list_objects_v2(
                 Bucket=self.address.bucket,
                 Prefix=self.address.prefix + start,
@@ -185,7 +304,7 @@ class Bucket:
         left = list(names)
         while left:
             batch, left = left[:_BATCH], left[_BATCH:]
-            with told(self.where(batch[0])):
+            with store_errors(self.where(batch[0])):
                 if len(batch) == 1:
                     self._client.delete_object(**self._at(batch[0]))
                     continue
@@ -241,7 +360,7 @@ def _connect(patience: Patience) -> Any:
         retries={"mode": "standard", "total_max_attempts": patience.tries},
         tcp_keepalive=True,
     )
-    with _CONNECTING, told("s3://"):
+    with _CONNECTING, store_errors("s3://"):
         client = boto3.client("s3", config=config)
         if ".amazonaws." not in client.meta.endpoint_url:
             # Other servers know a bucket by its path; few have a host name for each.

@@ -8,16 +8,115 @@ anything, whether its number has been passed (`BucketLease.check`).
 from __future__ import annotations
 
 import contextlib
+import re
 import time
+import uuid
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from results_schema import foreign_json, layout
-from results_schema.errors import StoreError, Superseded
-from results_schema.holder import Holder
-from results_schema.lease import Lease, Leases, checked
-from results_schema.s3.blocks import Block, Blocks, name, newest_of
+from results_schema import layout
+from results_schema.canonical import parse_json
+from results_schema.errors import CorruptData, StoreError, Superseded
+from results_schema.layout import checked_item
+from results_schema.lease import Holder, Lease, Leases
 from results_schema.s3.bucket import Bucket, Entry
+
+_NUMBER = re.compile(r"(.*/)(\d{10})")
+_NOTHING, _EMPTY = b"\0", "-empty"
+"""Body and end of the mark of a block that holds no byte, as an empty object says "deleted"."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """One block.
+
+    Attributes:
+        number: From 1 on; 0 stands for the time before the first.
+        entry: The object; None if there is none yet.
+    """
+
+    number: int
+    entry: Entry | None = None
+
+    @property
+    def alive(self) -> bool:
+        """Whether it holds something."""
+        return self.entry is not None and self.entry.size > 0
+
+
+class Blocks:
+    """The blocks of a bucket.
+
+    A row of blocks is named by the beginning of their names, which ends in a slash.
+    """
+
+    def __init__(self, bucket: Bucket) -> None:
+        self._bucket = bucket
+
+    def all(self, row: str) -> list[Block]:
+        """The blocks of a row, ascending."""
+        found = (_block(entry) for entry in self._bucket.list(row, flat=True))
+        return [block for found_row, block in filter(None, found) if found_row == row]
+
+    def newest(self, row: str) -> Block:
+        """The one that counts; number 0 if there is none."""
+        return (self.all(row) or [Block(0)])[-1]
+
+    def below(self, start: str) -> dict[str, Block]:
+        """The newest block of every row that begins so, by row, sorted."""
+        return newest_of(self._bucket.list(start))
+
+    def passed(self, row: str, number: int) -> bool:
+        """Whether there is a block of a higher number."""
+        # A heartbeat beside the block sorts before the next number, and "~" behind it.
+        return self._bucket.any(row, after=f"{block_name(row, number)}~")
+
+    def create(self, row: str, number: int, data: bytes) -> bool:
+        """Creates a block that holds some bytes; false if the number is taken."""
+        mark = uuid.uuid4().hex
+        if not data:
+            return self._bucket.create(block_name(row, number), _NOTHING, mark + _EMPTY)
+        return self._bucket.create(block_name(row, number), data, mark)
+
+    def end(self, row: str, number: int) -> bool:
+        """Creates a block that says "deleted"; false if the number is taken."""
+        return self._bucket.create(block_name(row, number), b"")
+
+    def read(self, row: str, block: Block, *, most: int | None = None) -> bytes | None:
+        """What a block holds; None if it has been removed since it was listed.
+
+        Raises:
+            CorruptData: It is larger than it may be.
+        """
+        if most is not None and block.entry and block.entry.size > most:
+            said = f"it has {block.entry.size} bytes, not {most} at most"
+            raise CorruptData(said, where=self._bucket.where(block_name(row, block.number)))
+        found = self._bucket.get(block_name(row, block.number))
+        if found is None:
+            return None
+        data, writer = found
+        return b"" if writer.endswith(_EMPTY) else data
+
+    def remove(self, row: str, numbers: Iterable[int]) -> None:
+        """Removes blocks, none of which may be the newest."""
+        self._bucket.remove(block_name(row, number) for number in numbers)
+
+
+def block_name(row: str, number: int) -> str:
+    """A block's name."""
+    return f"{row}{number:010d}"
+
+
+def newest_of(entries: Iterable[Entry]) -> dict[str, Block]:
+    """The newest block of each row among some sorted objects, by row; others are left out."""
+    return dict(found for entry in entries if (found := _block(entry)))
+
+
+def _block(entry: Entry) -> tuple[str, Block] | None:
+    """A block with its row; None if the object is none."""
+    found = _NUMBER.fullmatch(entry.name)
+    return (found[1], Block(int(found[2]), entry)) if found else None
+
 
 _BEAT = ".beat"
 
@@ -58,7 +157,7 @@ class BucketLease(Lease):
         bucket = self._bucket.hasty
         if Blocks(bucket).passed(self._row, self._number):
             return False
-        bucket.put(name(self._row, self._number) + _BEAT, text.encode())
+        bucket.put(block_name(self._row, self._number) + _BEAT, text.encode())
         return True
 
     def release(self) -> None:
@@ -81,7 +180,7 @@ class BucketLeases(Leases[BucketLease]):
 
     def holders(self, item: str) -> list[Holder]:
         """See `Leases.holders`."""
-        found = self._held(self._bucket.list(_row(checked(item)))).get(item)
+        found = self._held(self._bucket.list(_row(checked_item(item)))).get(item)
         return [found[1]] if found else []
 
     def held(self) -> dict[str, Holder]:
@@ -91,18 +190,18 @@ class BucketLeases(Leases[BucketLease]):
 
     def age(self, item: str, holder: Holder) -> float | None:
         """See `Leases.age`."""
-        entries = list(self._bucket.list(_row(checked(item))))
+        entries = list(self._bucket.list(_row(checked_item(item))))
         block = newest_of(entries).get(_row(item))
         if block is None or not block.alive:
             return None
-        start = name(_row(item), block.number)
+        start = block_name(_row(item), block.number)
         return min(entry.age for entry in entries if entry.name.startswith(start))
 
     def fence(self, item: str, token: str) -> bool:
         """See `Leases.fence`."""
         if token in ("", ".", "..") or "/" in token:
             raise StoreError(f"{token!r} names no lease")
-        row = _row(checked(item))
+        row = _row(checked_item(item))
         number, holder = self._held(self._bucket.list(row)).get(item, (0, None))
         held = holder is not None and holder.token == token
         if held:
@@ -117,14 +216,14 @@ class BucketLeases(Leases[BucketLease]):
         found = {}
         for row, block in newest_of(entries).items():
             if block.alive:
-                start = name(row, block.number)
+                start = block_name(row, block.number)
                 read = self._bucket.get(start + _BEAT) if start + _BEAT in beats else None
                 if read := read or self._bucket.get(start):  # else given back since it was listed
                     found[_item(row)] = block.number, _read(read[0], block.number)
         return found
 
     def _place(self, item: str, holder: Holder) -> BucketLease | None:
-        row = _row(checked(item))
+        row = _row(checked_item(item))
         entries = list(self._bucket.list(row))
         newest = newest_of(entries).get(row, Block(0))
         number = newest.number + 1
@@ -150,8 +249,8 @@ def _item(row: str) -> str:
 def _read(text: bytes, number: int) -> Holder:
     """The holder; known by the lease's number alone if the text is damaged."""
     try:
-        token = foreign_json.read(text)["token"]
-        return Holder.from_json(text, checked(token))
+        token = parse_json(text)["token"]
+        return Holder.from_json(text, checked_item(token))
     except (ValueError, TypeError, KeyError, StoreError):
         return Holder.from_json(b"", f"unknown-{number}")
 
@@ -159,5 +258,5 @@ def _read(text: bytes, number: int) -> Holder:
 def _end(bucket: Bucket, blocks: Blocks, row: str, number: int) -> None:
     """Creates the number after a lease's, and removes the lease; does nothing to a successor's."""
     blocks.end(row, number + 1)
-    start = name(row, number)
+    start = block_name(row, number)
     bucket.remove([start, start + _BEAT])

@@ -10,16 +10,14 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
 
 from results_schema import layout
 from results_schema.errors import CorruptData, MissingKey, StoreError
-from results_schema.keys import checked_key, folder_key, is_key
+from results_schema.layout import Stat, checked_key, folder_key, is_key
 from results_schema.lease import Lease
-from results_schema.s3.address import Address
-from results_schema.s3.blocks import Block, Blocks
-from results_schema.s3.bucket import Bucket, Entry
-from results_schema.s3.leases import BucketLease, BucketLeases
-from results_schema.stat import Stat
+from results_schema.s3.bucket import Address, Bucket, Entry
+from results_schema.s3.leases import Block, Blocks, BucketLease, BucketLeases, newest_of
 
 BLOCKS = "blocks/"
 """What the names of all keys' blocks begin with."""
@@ -229,3 +227,30 @@ def _of_bucket(lease: Lease | None) -> BucketLease | None:
     if not (lease is None or isinstance(lease, BucketLease)):
         raise TypeError(f"the lease on {lease.item} is another store's")
     return lease
+
+
+def abandoned_objects(bucket: Bucket, old: float) -> Iterator[Entry]:
+    """What writers left behind that were cut off, and what says that a key or lease has ended.
+
+    Args:
+        bucket: Of the store.
+        old: Seconds after which nobody is still in the middle of creating an object.
+    """
+    for start in (BLOCKS, layout.LEASES):
+        for _, group in groupby(bucket.list(start), key=lambda entry: _row_of(entry.name)):
+            yield from _passed(list(group), old)
+
+
+def _passed(entries: list[Entry], old: float) -> Iterator[Entry]:
+    """Of the objects of one row, which are sorted, those to be removed."""
+    newest = next(iter(newest_of(entries).values()), None)
+    if newest is None or newest.entry is None or newest.entry.age < old:
+        return
+    counts = newest.entry.name if newest.alive else ""
+    for entry in entries:
+        if not (counts and entry.name.startswith(counts)):
+            yield entry
+
+
+def _row_of(name: str) -> str:
+    return name.rpartition("/")[0]

@@ -15,7 +15,7 @@ from small_trials import COMMIT_ALL, assert_same, small_spec, train_on_few_digit
 from soundness import assert_sound, litter
 
 from results_schema.errors import StoreError
-from results_schema.folder_leases import FolderLeases
+from results_schema.folder import FolderLeases
 from results_schema.lease import EXPIRY
 from results_schema.store import LocalStore, open_store
 from results_schema.trial import TrialSpec

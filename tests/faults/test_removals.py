@@ -14,7 +14,7 @@ from orchestrator.housekeeping import gc
 from results_schema import layout, tables
 from results_schema.results import Results
 from results_schema.store import LocalStore
-from results_schema.surface_tables import WANTED
+from results_schema.tables import WANTED
 from workers.landscape.survey import survey
 from workers.training import checkpoint
 

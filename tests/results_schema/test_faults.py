@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from results_schema import layout
-from results_schema.errors import MissingKey, StoreError, StoreFull, Superseded
-from results_schema.faults import unfit
+from results_schema.errors import MissingKey, StoreError, StoreFull, Superseded, store_error
 from results_schema.store import LocalStore
 
 TRIAL = "cifar10-w2.5d3-lr0.025-s0-0123456789"
@@ -145,7 +144,7 @@ def test_a_store_across_two_file_systems_is_told(tmp_path: Path):
     (tmp_path / "file").touch()
     with pytest.raises(OSError) as across:
         (tmp_path / "file").rename(elsewhere)
-    assert "one file system" in str(unfit(across.value, elsewhere))
+    assert "one file system" in str(store_error(across.value, elsewhere))
 
 
 def test_an_error_comes_whole_out_of_another_process():

@@ -10,7 +10,7 @@ import pytest
 from os_calls import Call, watched
 
 from results_schema import lease as leases_module
-from results_schema.folder_leases import FolderLease
+from results_schema.folder import FolderLease
 from results_schema.store import LocalStore
 
 ITEM = "cifar10-w2.5d3-lr0.025-s0-0123456789"

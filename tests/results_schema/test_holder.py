@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from results_schema import holder as holder_module
-from results_schema.holder import Holder
+from results_schema import lease as holder_module
+from results_schema.lease import Holder
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def test_a_holder_comes_back_from_its_heartbeat(holder: Holder):
 
 def test_another_process_lives_until_it_is_reaped_or_only_its_remains_are_left():
     tell = (
-        "from results_schema.holder import Holder; import sys;"
+        "from results_schema.lease import Holder; import sys;"
         "print(Holder.here('token').to_json(), flush=True); sys.stdin.read()"
     )
     command = [sys.executable, "-c", tell]
@@ -57,7 +57,7 @@ def test_a_process_that_cannot_be_looked_at_is_dead_only_when_its_id_is_free(
     holder: Holder, monkeypatch: pytest.MonkeyPatch
 ):
     """As another user's is where /proc is mounted with `hidepid`."""
-    monkeypatch.setattr(holder_module, "_stat", lambda pid: ("", 0))
+    monkeypatch.setattr(holder_module, "_process_stat", lambda pid: ("", 0))
     assert not holder.dead
     assert not Holder.here("token").dead
     assert replace(holder, pid=2**22 + 1).dead

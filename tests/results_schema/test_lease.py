@@ -10,11 +10,11 @@ import pytest
 from clocks import Clock
 from contenders import contender, contenders
 
-from results_schema import holder as holder_module
+from results_schema import folder_files
+from results_schema import lease as holder_module
 from results_schema import lease as leases_module
-from results_schema import links
 from results_schema.errors import Superseded
-from results_schema.folder_leases import FolderLease, FolderLeases
+from results_schema.folder import FolderLease, FolderLeases
 from results_schema.lease import EXPIRY
 from results_schema.store import LocalStore
 
@@ -185,7 +185,7 @@ def test_a_holder_replaced_between_staging_and_renaming_writes_nothing(
 ):
     old = take(store, token="old")
     store.put(KEY, b"before", lease=old)
-    write = links.write_file
+    write = folder_files.write_file
 
     def write_late(at: int, name: str, data: bytes, *, durable: bool) -> None:
         write(at, name, data, durable=durable)
@@ -195,7 +195,7 @@ def test_a_holder_replaced_between_staging_and_renaming_writes_nothing(
         else:  # the successor has emptied the folder, and removes it next
             os.unlink(name, dir_fd=at)
 
-    monkeypatch.setattr(links, "write_file", write_late)
+    monkeypatch.setattr(folder_files, "write_file", write_late)
     with pytest.raises(Superseded, match=f"another worker has taken over {ITEM}"):
         store.put(KEY, b"late", lease=old)
     assert store.get(KEY) == b"before"

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from clocks import Clock
 
-from results_schema import holder as holder_module
+from results_schema import lease as holder_module
 from results_schema.errors import StoreError
-from results_schema.folder_leases import FolderLease, FolderLeases
+from results_schema.folder import FolderLease, FolderLeases
 from results_schema.lease import EXPIRY
 from results_schema.store import LocalStore
 

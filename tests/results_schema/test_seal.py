@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from results_schema import seal
+from results_schema import tables
 from results_schema.errors import CorruptData
 from results_schema.tables import MEMBERS, from_parquet, to_parquet
 
@@ -29,8 +29,8 @@ def unsealed(table: pa.Table, write_page_checksum: bool = False) -> bytes:
 
 
 def test_a_flipped_bit_of_the_seal_does_not_make_a_file_pass_for_unsealed(sealed: bytes):
-    start = sealed.index(seal.KEY.encode())
-    end = sealed.index(f"{seal.KEY}:".encode()) + len(seal.BLANK)
+    start = sealed.index(tables.SEAL_KEY.encode())
+    end = sealed.index(f"{tables.SEAL_KEY}:".encode()) + len(tables.SEAL_BLANK)
     for place in range(start, end):
         for bit in range(8):
             altered = bytearray(sealed)
@@ -40,11 +40,11 @@ def test_a_flipped_bit_of_the_seal_does_not_make_a_file_pass_for_unsealed(sealed
 
 
 def test_the_seal_depends_on_every_byte(sealed: bytes):
-    assert seal.is_sound(sealed)
+    assert tables.is_sound(sealed)
     for place in range(len(sealed)):
         altered = bytearray(sealed)
         altered[place] ^= 1
-        assert not seal.is_sound(bytes(altered))
+        assert not tables.is_sound(bytes(altered))
 
 
 def test_a_sealed_file_that_got_longer_is_noticed(sealed: bytes):
@@ -56,7 +56,7 @@ def test_a_sealed_file_that_got_longer_is_noticed(sealed: bytes):
 def test_a_file_without_a_seal_is_read(sealed: bytes):
     table = from_parquet(sealed, MEMBERS, "here")
     copied = unsealed(pq.read_table(io.BytesIO(sealed)))
-    assert not seal.is_sealed(copied)
+    assert not tables.is_sealed(copied)
     assert from_parquet(copied, MEMBERS, "here").equals(table)
 
 

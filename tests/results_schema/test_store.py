@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from results_schema import layout, links, tables
+from results_schema import folder_files, layout, tables
 from results_schema.errors import MissingKey, StoreError, Superseded
 from results_schema.store import LocalStore, open_store
 from tests.results_schema.store_contract import SAMPLE, TRIAL, StoreContract
@@ -186,7 +186,7 @@ def test_a_holder_replaced_just_before_it_deletes_removes_nothing_of_its_success
     old = store.leases.take(TRIAL, "old")
     assert old is not None
     store.put(SAMPLE, b"old", lease=old)
-    write = links.write_file
+    write = folder_files.write_file
 
     def write_late(at: int, name: str, data: bytes) -> None:
         write(at, name, data)
@@ -194,12 +194,12 @@ def test_a_holder_replaced_just_before_it_deletes_removes_nothing_of_its_success
             store.leases.fence(TRIAL, "old")
             new = store.leases.take(TRIAL, "new")
             assert new is not None
-            monkeypatch.setattr(links, "write_file", write)
+            monkeypatch.setattr(folder_files, "write_file", write)
             store.put(SAMPLE, b"new", lease=new)
         else:  # the successor has emptied the folder, and removes it next
             os.unlink(name, dir_fd=at)
 
-    monkeypatch.setattr(links, "write_file", write_late)
+    monkeypatch.setattr(folder_files, "write_file", write_late)
     if moment == "taken over":
         with pytest.raises(Superseded, match=f"another worker has taken over {TRIAL}"):
             store.delete(SAMPLE, lease=old)

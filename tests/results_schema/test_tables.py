@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from results_schema import layout, seal
+from results_schema import layout, tables
 from results_schema.errors import CorruptData, SpecError
 from results_schema.tables import (
     MEMBERS,
@@ -153,7 +153,7 @@ def test_a_cut_file_is_noticed(kept: int):
         from_parquet(to_parquet([row(METRICS)], METRICS)[:kept], METRICS, "metrics/x.parquet")
 
 
-@pytest.mark.parametrize("data", [b"PAR1PAR1", b"{}", bytes(10_000), seal.BLANK.encode()])
+@pytest.mark.parametrize("data", [b"PAR1PAR1", b"{}", bytes(10_000), tables.SEAL_BLANK.encode()])
 def test_bytes_that_are_no_table_are_noticed(data: bytes):
     with pytest.raises(CorruptData):
         from_parquet(data, METRICS, "here")
@@ -161,17 +161,19 @@ def test_bytes_that_are_no_table_are_noticed(data: bytes):
 
 def test_sealed_bytes_that_are_no_parquet_are_noticed():
     with pytest.raises(CorruptData):
-        from_parquet(seal.seal(seal.BLANK.encode()), METRICS, "here")
+        from_parquet(tables.seal(tables.SEAL_BLANK.encode()), METRICS, "here")
 
 
 def test_a_text_that_looks_like_a_seal_does_no_harm():
-    rows = [row(TRIALS, spec=seal.BLANK, host=seal.seal(seal.BLANK.encode()).decode())]
+    rows = [
+        row(TRIALS, spec=tables.SEAL_BLANK, host=tables.seal(tables.SEAL_BLANK.encode()).decode())
+    ]
     assert from_parquet(to_parquet(rows, TRIALS), TRIALS, "here").to_pylist() == rows
 
 
 def test_what_cannot_be_sealed_is_refused():
     with pytest.raises(ValueError, match="nothing to seal"):
-        seal.seal(b"PAR1")
+        tables.seal(b"PAR1")
 
 
 def older(schema: pa.Schema, *lacking: str) -> pa.Schema:

@@ -15,7 +15,7 @@ from orchestrator.figures.contours import Contours, contours_data
 from results_schema import layout, tables
 from results_schema.results import Results
 from results_schema.store import LocalStore, open_store
-from results_schema.surface_tables import POINTS, SURFACES, WANTED
+from results_schema.tables import POINTS, SURFACES, WANTED
 from workers.landscape.grid import Grid
 
 NAME = "fig6"

@@ -12,7 +12,7 @@ from small_trials import EPOCHS, few_digits, small_spec
 from results_schema import layout, tables
 from results_schema.store import LocalStore
 from results_schema.surface import SurfaceSpec
-from results_schema.surface_tables import POINTS, SURFACES
+from results_schema.tables import POINTS, SURFACES
 from workers.landscape.survey import survey
 from workers.training import checkpoint
 

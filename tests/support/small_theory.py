@@ -14,7 +14,7 @@ from orchestrator.config.experiment import load_experiment
 from orchestrator.config.record import wanted_rows
 from results_schema import layout, tables
 from results_schema.store import LocalStore
-from results_schema.surface_tables import WANTED
+from results_schema.tables import WANTED
 from workers.landscape.survey import survey
 
 LANDSCAPE = """

@@ -17,7 +17,7 @@ from small_trials import bits
 
 from results_schema import layout, tables
 from results_schema.store import LocalStore, Store
-from results_schema.surface_tables import POINTS, SURFACES
+from results_schema.tables import POINTS, SURFACES
 from workers.training import checkpoint
 
 TABLES = ((layout.METRICS, tables.METRICS), (layout.TRIALS, tables.TRIALS))

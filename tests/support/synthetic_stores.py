@@ -12,7 +12,7 @@ import numpy as np
 from results_schema import layout, tables
 from results_schema.genotype import Genotype
 from results_schema.store import LocalStore, open_store
-from results_schema.surface_tables import POINTS, SURFACES
+from results_schema.tables import POINTS, SURFACES
 from results_schema.trial import NetworkSpec, Recipe, TrialSpec
 from workers.cells.bases import named
 from workers.cells.operations import operation_variants

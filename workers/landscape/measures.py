@@ -60,7 +60,7 @@ class Measure(Protocol):
         ...
 
     def missing(self) -> Iterator[Row]:
-        """Measure and yield each row that is missing: columns of `surface_tables.POINTS`."""
+        """Measure and yield each row that is missing: columns of `tables.POINTS`."""
         ...
 
     def state(self) -> dict[str, Tensor]:
@@ -68,7 +68,7 @@ class Measure(Protocol):
         ...
 
     def summary(self, rows: Sequence[Row]) -> Row:
-        """Return what all rows come to: columns of `surface_tables.SURFACES`, with `notes`."""
+        """Return what all rows come to: columns of `tables.SURFACES`, with `notes`."""
         ...
 
 
@@ -287,7 +287,7 @@ _MEASURES = {"contour": _Contour, "curvature": _Curvature}
 
 
 def contour_numbers(points: Grid, rows: Sequence[Row]) -> Row:
-    """The smoothness of a finished surface's loss, as columns of `surface_tables.SURFACES`."""
+    """The smoothness of a finished surface's loss, as columns of `tables.SURFACES`."""
     losses = np.full((points.rows, points.columns), math.nan)
     for row in rows:
         losses[row["row"], row["column"]] = row["loss"]

@@ -11,9 +11,9 @@ from typing import Any
 
 from results_schema import layout, tables
 from results_schema.errors import CorruptData, MissingKey
-from results_schema.stat import Stat
+from results_schema.layout import Stat
 from results_schema.store import Store
-from results_schema.surface_tables import SURFACES
+from results_schema.tables import SURFACES
 
 
 def outdated(store: Store, surface_ids: Iterable[str]) -> set[str]:
@@ -51,7 +51,7 @@ def is_outdated(store: Store, row: Mapping[str, Any]) -> bool:
 
     Args:
         store: Where the trial's checkpoints are.
-        row: Of `surface_tables.SURFACES`.
+        row: Of `tables.SURFACES`.
     """
     # It brings in torch, which planning does without unless a row is in doubt.
     from workers.training import checkpoint

@@ -23,7 +23,7 @@ from results_schema.errors import CorruptData, DataError, MissingKey, SpecError
 from results_schema.lease import Lease
 from results_schema.store import Store
 from results_schema.surface import LANDSCAPE_VERSION, SurfaceSpec
-from results_schema.surface_tables import POINTS, SURFACES
+from results_schema.tables import POINTS, SURFACES
 from workers.attempt import Outcome, attempt
 from workers.data.batches import normalise
 from workers.data.images import Data, load

@@ -19,7 +19,8 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from results_schema import foreign_json, layout
+from results_schema import layout
+from results_schema.canonical import parse_json
 from results_schema.errors import CorruptData, MissingKey
 from results_schema.lease import Lease
 from results_schema.store import Store
@@ -195,7 +196,7 @@ def _payload(store: Store, trial_id: str, epoch: int) -> dict[str, Any]:
     where = layout.state(trial_id, epoch)
     text = store.get(where, most=largest_state(epoch))
     try:
-        state = foreign_json.read(text)
+        state = parse_json(text)
         payload, digest = state["payload"], state["sha256"]
         sound = hashlib.sha256(_canonical(payload).encode()).hexdigest() == digest
     except (ValueError, KeyError, TypeError) as error:

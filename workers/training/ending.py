@@ -8,7 +8,7 @@ from typing import Any
 from results_schema import layout, tables
 from results_schema.errors import MissingKey
 from results_schema.store import Store
-from results_schema.surface_tables import SURFACES
+from results_schema.tables import SURFACES
 from results_schema.trial import TrialSpec
 
 LATE = 10

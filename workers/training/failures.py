@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import torch
 
 from results_schema.errors import DataError, MachineError, SpecError, StoreError, StoreFull
-from results_schema.failure import Failure
+from results_schema.store import Failure
 
 _MEMORY = "out of memory|can't allocate memory|(CUBLAS|CUDNN)_STATUS_ALLOC_FAILED"
 _CUDA = (

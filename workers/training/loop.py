@@ -18,9 +18,8 @@ import torch
 
 from results_schema import layout, tables
 from results_schema.errors import SpecError, StoreError
-from results_schema.failure import recorded
 from results_schema.lease import Lease
-from results_schema.store import Store
+from results_schema.store import Store, recorded_failure
 from results_schema.trial import RECIPE_VERSION, TrialSpec
 from workers.attempt import Outcome, attempt
 from workers.data.catalog import describe
@@ -130,7 +129,7 @@ class _Training:
 
     def _form(self) -> str | None:
         """The form of the steps; "eager" after an attempt that could not capture a graph."""
-        if recorded(self.store, self.spec.trial_id)["kind"] != "graph":
+        if recorded_failure(self.store, self.spec.trial_id)["kind"] != "graph":
             return None
         self.log.say(
             "no CUDA graph could be captured before, so steps run kernel by kernel, slower"

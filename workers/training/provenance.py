@@ -15,7 +15,8 @@ from typing import Any
 
 import torch
 
-from results_schema import foreign_json, layout
+from results_schema import layout
+from results_schema.canonical import parse_json
 from results_schema.errors import CorruptData, MissingKey
 from results_schema.lease import Lease
 from results_schema.store import Store
@@ -55,7 +56,7 @@ def count_attempt(store: Store, lease: Lease, trial_id: str, epochs: int) -> dic
     """
     key = layout.attempts(trial_id)
     try:
-        past = foreign_json.read(store.get(key, most=_LARGEST))
+        past = parse_json(store.get(key, most=_LARGEST))
         count, started = past["attempts"] + 1, datetime.fromisoformat(past["started_at"])
     except (MissingKey, CorruptData, ValueError, KeyError, TypeError):
         count, started = 1, datetime.now(UTC)

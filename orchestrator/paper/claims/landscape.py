@@ -43,7 +43,7 @@ def measured(
     Args:
         population: The trials.
         kind: Of the surfaces.
-        column: Of `surface_tables.SURFACES`, or "deviation" or "ring": √g at the centre, and its
+        column: Of `tables.SURFACES`, or "deviation" or "ring": √g at the centre, and its
             mean over points of a ring around it.
         rises: Whether more of it is better.
         split: Whose images it was measured on, where there is a choice; curvature has any.

@@ -12,7 +12,7 @@ from orchestrator.config.experiment import load_experiment
 from results_schema import layout, tables
 from results_schema.results import Results
 from results_schema.store import LocalStore, open_store
-from results_schema.surface_tables import POINTS, SURFACES
+from results_schema.tables import POINTS, SURFACES
 from workers.landscape.survey import survey
 from workers.training.loop import train
 

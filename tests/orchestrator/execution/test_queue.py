@@ -10,10 +10,9 @@ from small_queues import make, offer, spec
 from orchestrator.execution.queue import ATTEMPTS, LOOK_EVERY
 from results_schema import layout, tables
 from results_schema.errors import StoreError
-from results_schema.failure import Failure
-from results_schema.folder_leases import FolderLeases
+from results_schema.folder import FolderLeases
 from results_schema.lease import EXPIRY
-from results_schema.store import open_store
+from results_schema.store import Failure, open_store
 
 
 @pytest.fixture

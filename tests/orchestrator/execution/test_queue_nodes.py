@@ -5,8 +5,7 @@ from small_queues import make, offer, spec
 
 from orchestrator.execution.queue import ATTEMPTS, Queue
 from results_schema import layout
-from results_schema.failure import Failure
-from results_schema.store import open_store
+from results_schema.store import Failure, open_store
 
 LOST = Failure("node", "its node was lost")
 

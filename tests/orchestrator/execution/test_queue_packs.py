@@ -9,8 +9,7 @@ from small_queues import spec
 from orchestrator.execution.items import Item, alike
 from orchestrator.execution.queue import ATTEMPTS, LOOK_EVERY, SLOTS_EVERY, Queue
 from results_schema import layout
-from results_schema.failure import Failure
-from results_schema.store import LocalStore, open_store
+from results_schema.store import Failure, LocalStore, open_store
 from results_schema.surface import SurfaceSpec
 from results_schema.trial import NetworkSpec, Recipe, TrialSpec
 from workers.cells.bases import named

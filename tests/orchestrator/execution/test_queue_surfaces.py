@@ -144,7 +144,7 @@ def test_a_surface_is_cancelled_by_its_own_name_or_its_trials(store, name):
 
 
 def test_a_surface_whose_worker_died_is_offered_again_under_a_new_token(store):
-    from results_schema.failure import Failure
+    from results_schema.store import Failure
 
     queue = make(store, 0, [surface(0)])
     token, name = take(queue)

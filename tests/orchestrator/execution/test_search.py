@@ -17,8 +17,7 @@ from orchestrator.execution.metrics import Meter
 from orchestrator.execution.progress import Progress
 from orchestrator.execution.readings import Watch
 from orchestrator.execution.search import ProcessesKept, QueueSearcher
-from results_schema.failure import recorded
-from results_schema.store import LocalStore
+from results_schema.store import LocalStore, recorded_failure
 
 FIRST = {"epoch": 1, "trained": 1, "hostname": "h", "pid": 7}
 
@@ -174,7 +173,7 @@ def reasons(sweep: Sweep, folder: Path, how: list[str]) -> dict[str, tuple[str, 
                 failure_config=tune.FailureConfig(max_failures=0),
             ),
         ).fit()
-    found = {name: recorded(sweep.queue.store, name) for name in names}
+    found = {name: recorded_failure(sweep.queue.store, name) for name in names}
     return {names[n]: (one["kind"], one["message"]) for n, one in found.items()}
 
 

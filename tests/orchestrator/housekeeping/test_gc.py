@@ -15,9 +15,9 @@ from small_trials import COMMIT_ALL, assert_same, train_on_few_digits
 
 from orchestrator.execution.presence import present
 from results_schema import layout, tables
-from results_schema.holder import Holder
+from results_schema.lease import Holder
 from results_schema.store import LocalStore
-from results_schema.surface_tables import WANTED
+from results_schema.tables import WANTED
 from workers.training import checkpoint
 from workers.training.loop import Checkpointing
 

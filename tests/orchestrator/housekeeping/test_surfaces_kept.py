@@ -12,7 +12,7 @@ from orchestrator.config.record import wanted_rows
 from orchestrator.housekeeping.lookup import cancelled
 from results_schema import layout, tables
 from results_schema.results import Results
-from results_schema.surface_tables import WANTED
+from results_schema.tables import WANTED
 from workers.landscape.survey import survey
 
 LANDSCAPE = "landscape: {contour: {grid: [3, 5]}}\n"

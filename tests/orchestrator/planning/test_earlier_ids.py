@@ -13,7 +13,7 @@ from sweeps import write_experiment
 from orchestrator.config.experiment import load_experiment
 from orchestrator.config.record import record
 from orchestrator.paper.theory_trials import trial_bounds
-from results_schema import layout, surface_tables, tables
+from results_schema import layout, tables
 from results_schema.results import Results
 from results_schema.store import LocalStore, open_store
 from results_schema.surface import SurfaceSpec
@@ -54,7 +54,7 @@ def earlier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[LocalStore
         }
         for surface in surfaces
     ]
-    store.put(layout.wanted(experiment.name), tables.to_parquet(wanted, surface_tables.WANTED))
+    store.put(layout.wanted(experiment.name), tables.to_parquet(wanted, tables.WANTED))
     return store, path
 
 

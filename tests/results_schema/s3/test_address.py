@@ -3,7 +3,7 @@
 import pytest
 
 from results_schema.errors import StoreError
-from results_schema.s3.address import Address
+from results_schema.s3.bucket import Address
 from results_schema.store import attach_store
 
 

@@ -6,8 +6,8 @@ from rough_network import Roughness, rough_network
 from results_schema import lease as lease_module
 from results_schema.errors import StoreError, Superseded
 from results_schema.s3 import bucket as bucket_module
-from results_schema.s3.blocks import name
 from results_schema.s3.bucket import Patience
+from results_schema.s3.leases import block_name
 from results_schema.s3.store import BLOCKS, S3Store
 from tests.results_schema.store_contract import SAMPLE, TRIAL
 
@@ -57,7 +57,7 @@ def test_a_lost_answer_does_not_pass_anothers_block_for_ours(server: str, url: s
     assert new
     store.put(SAMPLE, b"two", lease=new)
     with rough_network(server, Roughness(cut_before=0.5, only=("PUT",), seed=6)):
-        assert not S3Store.at(url).bucket.create(name(f"{BLOCKS}{SAMPLE}/", 2), b"late")
+        assert not S3Store.at(url).bucket.create(block_name(f"{BLOCKS}{SAMPLE}/", 2), b"late")
         with pytest.raises(Superseded):
             store.put(SAMPLE, b"late", lease=old)
     assert store.get(SAMPLE) == b"two"

@@ -8,7 +8,7 @@ import pytest
 from clocks import Clock
 from contenders import contender, contenders
 
-from results_schema import holder as holder_module
+from results_schema import lease as holder_module
 from results_schema import lease as leases_module
 from results_schema.errors import StoreError, Superseded
 from results_schema.lease import EXPIRY

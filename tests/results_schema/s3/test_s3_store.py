@@ -7,7 +7,7 @@ from s3_server import SECRET, reached_at
 
 from results_schema import layout, tables
 from results_schema.errors import CorruptData, MissingKey, StoreError, Superseded
-from results_schema.s3.blocks import name
+from results_schema.s3.leases import block_name
 from results_schema.s3.store import BLOCKS, S3Store
 from results_schema.store import Store, attach_store, existing_store, find_store, open_store
 from tests.results_schema.store_contract import (
@@ -46,18 +46,18 @@ def objects(store: S3Store) -> list[str]:
 def test_no_object_is_written_twice_and_two_are_left(store: S3Store):
     for number in range(5):
         store.put(SAMPLE, b"%d" % number)
-    assert objects(store) == [name(ROW, 4), name(ROW, 5)]
-    assert not store.bucket.create(name(ROW, 5), b"another")
+    assert objects(store) == [block_name(ROW, 4), block_name(ROW, 5)]
+    assert not store.bucket.create(block_name(ROW, 5), b"another")
     assert store.get(SAMPLE) == b"4"
 
 
 def test_deleting_frees_the_bytes_and_keeps_the_number(store: S3Store):
     store.put(SAMPLE, b"old")
     store.delete(SAMPLE)
-    assert objects(store) == [name(ROW, 2)]
+    assert objects(store) == [block_name(ROW, 2)]
     assert (store.has(SAMPLE), store.stat(SAMPLE), store.list("trials/")) == (False, None, [])
     store.put(SAMPLE, b"new")
-    assert objects(store) == [name(ROW, 2), name(ROW, 3)]
+    assert objects(store) == [block_name(ROW, 2), block_name(ROW, 3)]
 
 
 def test_a_put_that_was_under_way_at_the_takeover_is_refused(store: S3Store):

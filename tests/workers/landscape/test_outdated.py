@@ -12,7 +12,7 @@ from small_trials import EPOCHS, Checkpointing, few_digits, small_spec
 
 from results_schema import layout, tables
 from results_schema.store import LocalStore, open_store
-from results_schema.surface_tables import SURFACES
+from results_schema.tables import SURFACES
 from workers.landscape.outdated import outdated
 from workers.landscape.survey import survey
 from workers.training.loop import train

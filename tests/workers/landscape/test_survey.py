@@ -28,7 +28,7 @@ from stops import REASON, StopAtLook, after_epoch
 from results_schema import layout, tables
 from results_schema.store import LocalStore, open_store
 from results_schema.surface import SurfaceSpec
-from results_schema.surface_tables import SURFACES
+from results_schema.tables import SURFACES
 from workers.attempt import Outcome
 from workers.data.images import load
 from workers.landscape.survey import survey
