@@ -16,8 +16,8 @@ from orchestrator.execution.device import check_precision, choose_device, local_
 from orchestrator.housekeeping.cancel import forget
 from orchestrator.output.isolation import log_error
 from orchestrator.output.words import cores
+from orchestrator.planning.estimate import measured_speeds
 from orchestrator.planning.plan import Plan, finished_surfaces, make_plan
-from orchestrator.planning.speeds import measured
 from results_schema import layout
 from results_schema.errors import ConfigError, NasSweepError
 from results_schema.store import Store, open_store
@@ -58,7 +58,7 @@ def launch(
     """
     store = open_store(location)
     plan = make_plan(experiments, store)
-    plan = replace(plan, measures=landscape != "none")
+    plan = replace(plan, measure=landscape != "none")
     settings |= {"device": device, "address": address, "landscape": landscape}
     return _work(experiments, store, plan, settings)
 
@@ -83,7 +83,7 @@ def measure(
         DataError: As of `launch`.
     """
     store = open_store(location)
-    plan = replace(make_plan(experiments, store), alone=True, only=tuple(trials))
+    plan = replace(make_plan(experiments, store), measure_only=True, prefixes=tuple(trials))
     if not plan.wanted:
         raise ConfigError(
             f"{', '.join(plan.members)} wants no surfaces",
@@ -104,9 +104,9 @@ def _work(
 ) -> int:
     _check_address(settings["address"], ship_code=settings.get("ship_code", False))
     console = Console(soft_wrap=True)
-    plan_view.describe(plan, console, measured(store))
+    plan_view.describe(plan, console, measured_speeds(store))
     small = all(experiment.cpu for experiment in experiments)
-    work: list[TrialSpec] = [*plan.owed, *(surface.trial for surface in plan.unmeasured)]
+    work: list[TrialSpec] = [*plan.remaining, *(surface.trial for surface in plan.unmeasured)]
     if work:
         if settings["address"] is None:
             settings["device"] = settings["device"] or choose_device(plan, local_gpus() > 0, small)
@@ -163,7 +163,7 @@ def _check_address(address: str | None, *, ship_code: bool) -> None:
 
 
 def _say_nothing_left(plan: Plan, console: Console) -> None:
-    if not plan.alone:
+    if not plan.measure_only:
         ended = "every trial has ended" if plan.trials else "no trial is named"
         console.print(f"nothing to train: {ended}")
     if untrained := len({s.trial.trial_id for s in plan.wanted.values()} - set(plan.ended)):
@@ -174,7 +174,7 @@ def _say_nothing_left(plan: Plan, console: Console) -> None:
 
 def _sum_up(plan: Plan, store: Store, report: Report, console: Console) -> int:
     """Says what is left and why; returns the exit code."""
-    trials = {spec.trial_id for spec in plan.owed} - layout.names(store.list(layout.TRIALS))
+    trials = {spec.trial_id for spec in plan.remaining} - layout.names(store.list(layout.TRIALS))
     surfaces = {one.surface_id for one in plan.unmeasured}
     surfaces -= finished_surfaces(store, surfaces)
     left = [f"{len(trials)} trials"] * bool(trials) + [f"{len(surfaces)} surfaces"] * bool(surfaces)

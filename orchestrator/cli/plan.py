@@ -11,9 +11,8 @@ from rich.console import Console
 from orchestrator.config.experiment import Experiment
 from orchestrator.housekeeping.removal import amount
 from orchestrator.output.words import cores
-from orchestrator.planning import space
+from orchestrator.planning.estimate import Speeds, format_duration, measured_speeds
 from orchestrator.planning.plan import Plan, make_plan
-from orchestrator.planning.speeds import GUESSED, Speeds, in_words, measured, total_seconds
 from results_schema.errors import ConfigError
 from results_schema.store import find_store
 
@@ -27,7 +26,7 @@ def show_plan(
         ConfigError: No trial of the experiments begins with `spec`, or several do.
     """
     found = find_store(store)
-    plan, speeds = make_plan(experiments, found), measured(found) if found else GUESSED
+    plan, speeds = make_plan(experiments, found), measured_speeds(found) if found else Speeds()
     if spec is not None:
         print(_one_trial(plan, spec))
     elif as_json:
@@ -39,9 +38,9 @@ def show_plan(
             console.print(f"there is no store {store} yet", highlight=False, markup=False)
 
 
-def describe(plan: Plan, console: Console, speeds: Speeds = GUESSED) -> None:
+def describe(plan: Plan, console: Console, speeds: Speeds) -> None:
     """Prints what each experiment names, what is reused, and how much there is to do."""
-    trials, owed = len(plan.trials), len(plan.owed)
+    trials, owed = len(plan.trials), len(plan.remaining)
     for name, members in plan.members.items():
         distinct = {member.spec.trial_id for member in members}
         done = sum(trial_id in plan.ended for trial_id in distinct)
@@ -49,16 +48,16 @@ def describe(plan: Plan, console: Console, speeds: Speeds = GUESSED) -> None:
     shared = sum(len({m.spec.trial_id for m in ms}) for ms in plan.members.values()) - trials
     if shared:
         console.print(f"shared between experiments: {shared}", highlight=False)
-    if again := sum(spec.trial_id in plan.failed for spec in plan.owed):
+    if again := sum(spec.trial_id in plan.failed for spec in plan.remaining):
         console.print(f"failed before, to be tried again: {again}", highlight=False)
     console.print(
         f"{trials - owed} of {trials} trials are reused, {owed} owed: {plan.epochs} epochs",
         highlight=False,
     )
-    if plan.earlier:
+    if plan.earlier_ids:
         console.print(
-            f"{plan.earlier} ended trials of the store have ids of an earlier format: readable, "
-            "but not reused",
+            f"{plan.earlier_ids} ended trials of the store have ids of an earlier format: "
+            "readable, but not reused",
             highlight=False,
         )
     if plan.wanted:
@@ -68,15 +67,15 @@ def describe(plan: Plan, console: Console, speeds: Speeds = GUESSED) -> None:
             f"{plan.points} points",
             highlight=False,
         )
-    if work := [*plan.owed, *plan.unmeasured]:
+    if work := plan.work:
         for device, count in (("cuda", 1), ("cpu", cores())):
-            total = total_seconds(work, device, speeds)
-            takes, hours = in_words(total, device, count), total / 3600
+            total = speeds.total_seconds(work, device)
+            takes, hours = format_duration(total, device, count), total / 3600
             unit = "GPU-hours" if device == "cuda" else "core-hours"
             shown = f"{hours:,.0f}" if hours >= 10 else f"{hours:.2g}"
             told = f"{takes}: {shown} {unit} ({speeds.basis(work, device)})"
             console.print(("that takes " if device == "cuda" else "or ") + told, highlight=False)
-        disk = space.needed(plan, kept=(), side_by_side=cores())
+        disk = plan.disk_bytes(kept=(), side_by_side=cores())
         console.print(f"and up to {amount(disk)} of disk", highlight=False)
 
 
@@ -92,15 +91,15 @@ def _one_trial(plan: Plan, start: str) -> str:
 
 
 def _as_json(plan: Plan, speeds: Speeds) -> dict[str, Any]:
-    work = [*plan.owed, *plan.unmeasured]
+    work = plan.work
     return {
         "experiments": {
             name: [member.spec.trial_id for member in members]
             for name, members in plan.members.items()
         },
-        "owed": [spec.trial_id for spec in plan.owed],
+        "owed": [spec.trial_id for spec in plan.remaining],
         "ended": sorted(trial_id for trial_id in plan.trials if trial_id in plan.ended),
-        "earlier_ids": plan.earlier,
+        "earlier_ids": plan.earlier_ids,
         "epochs": plan.epochs,
         "surfaces": {
             name: [surface.surface_id for surface in surfaces]
@@ -108,7 +107,7 @@ def _as_json(plan: Plan, speeds: Speeds) -> dict[str, Any]:
         },
         "unmeasured": [surface.surface_id for surface in plan.unmeasured],
         "points": plan.points,
-        "gpu_hours": total_seconds(work, "cuda", speeds) / 3600,
-        "core_hours": total_seconds(work, "cpu", speeds) / 3600,
-        "bytes": space.needed(plan, kept=(), side_by_side=cores()),
+        "gpu_hours": speeds.total_seconds(work, "cuda") / 3600,
+        "core_hours": speeds.total_seconds(work, "cpu") / 3600,
+        "bytes": plan.disk_bytes(kept=(), side_by_side=cores()),
     }

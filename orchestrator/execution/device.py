@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from orchestrator.output.words import cores
+from orchestrator.planning.estimate import Speeds, format_duration
 from orchestrator.planning.plan import Plan
-from orchestrator.planning.speeds import duration
 from results_schema.errors import MachineError
 
 
@@ -23,7 +23,7 @@ def choose_device(plan: Plan, gpu: bool, cpu_will_do: bool) -> str:
         return "cuda" if gpu else "cpu"
     raise MachineError(
         "there is no GPU, and on this machine's CPU this would take "
-        + duration([*plan.owed, *plan.unmeasured], "cpu", cores()),
+        + format_duration(Speeds().total_seconds(plan.work, "cpu"), "cpu", cores()),
         fix="add --profile laptop for a small version, --device cpu to do it all the same, or "
         "--address to use a Ray cluster that has GPUs",
     )
@@ -35,7 +35,7 @@ def check_precision(plan: Plan, device: str) -> None:
     Raises:
         MachineError: It has not.
     """
-    if device == "cpu" and any(spec.precision == "tf32" for spec in plan.owed):
+    if device == "cpu" and any(spec.precision == "tf32" for spec in plan.remaining):
         raise MachineError(
             "trials of precision tf32 are owed, which a CPU has not",
             fix="train them on a GPU, or use --set precision=fp32",

@@ -35,7 +35,6 @@ from orchestrator.execution.search import (
     withhold_credentials,
 )
 from orchestrator.execution.trainable import REPORT_EVERY, NamedItem, train_item
-from orchestrator.planning import space
 from orchestrator.planning.plan import Plan
 from results_schema import layout
 from results_schema.store import Store
@@ -110,11 +109,11 @@ def run(plan: Plan, store: Store, options: Options, console: Console) -> Report:
     """
     launch = uuid.uuid4().hex[:12]
     queue = Queue(store, surfaces_last=options.landscape == "last")
-    queue.add(plan.owed)
-    queue.room.size = max(map(space.checkpoint, plan.owed), default=queue.room.size)
+    queue.add(plan.remaining)
+    queue.room.size = max(plan.checkpoint_sizes, default=queue.room.size)
     queue.say = lambda text: console.print(text, style="yellow", markup=False, highlight=False)
     queue.add_surfaces(plan.unmeasured)
-    owed: dict[str, Work] = {item_id(w): w for w in [*plan.owed, *plan.unmeasured]}
+    owed: dict[str, Work] = {item_id(w): w for w in [*plan.remaining, *plan.unmeasured]}
     try:
         ray_cluster = cluster(
             options.address,
@@ -126,7 +125,7 @@ def run(plan: Plan, store: Store, options: Options, console: Console) -> Report:
             device = options.device or choose_device(plan, has_gpus(), options.cpu_will_do)
             check_precision(plan, device)
             cores = (options.pack or 1) if device == "cpu" else 1
-            shares = [options.share] * bool(plan.owed)
+            shares = [options.share] * bool(plan.remaining)
             shares += [options.gpus_per_surface] * bool(plan.unmeasured)
             side_by_side = max(slots(device, share, cores) for share in shares)
             check_room(min(slots(device, share, cores) for share in shares), device, cores)
@@ -134,14 +133,14 @@ def run(plan: Plan, store: Store, options: Options, console: Console) -> Report:
             queue.slots = partial(slots, device, options.share, cores)
             # Tune keeps this bound while nodes join; `QueueSearcher` bounds what is offered.
             os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(len(owed) + AHEAD)
-            before = len(plan.trials) - len(plan.owed), len(plan.wanted) - len(plan.unmeasured)
+            before = len(plan.trials) - len(plan.remaining), len(plan.wanted) - len(plan.unmeasured)
             settings = {
                 "store": store.location,
                 "launch": launch,
                 "device": device,
                 "deterministic": options.deterministic,
                 "checkpoint_every": options.checkpoint_every,
-                "checkpoint_at": sorted({*options.checkpoint_at, *plan.looked_at}),
+                "checkpoint_at": sorted({*options.checkpoint_at, *plan.surface_epochs}),
                 "versions": versions.told(),
                 "report_every": options.report_every,
                 "gpus_per_trial": options.share,
@@ -156,10 +155,10 @@ def run(plan: Plan, store: Store, options: Options, console: Console) -> Report:
                 queue.halt = partial(ask_to_stop, store, launch, "a node is unfit")
                 if options.pack:
                     queue.pack = options.pack
-                elif options.gpus_per_trial == "auto" and device == "cuda" and plan.owed:
+                elif options.gpus_per_trial == "auto" and device == "cuda" and plan.remaining:
                     queue.pack = supervision.run(
                         lambda: trials_side_by_side(
-                            plan.owed, queue.slots(), options.deterministic, queue, console
+                            plan.remaining, queue.slots(), options.deterministic, queue, console
                         )
                     )
                 progress = Progress(queue, owed, ended=before, slots=side_by_side, console=console)
@@ -202,7 +201,7 @@ def left(
 
     A surface can't be measured before its trial has left the queue.
     """
-    trials = {spec.trial_id for spec in plan.owed} - queue.endings.keys()
+    trials = {spec.trial_id for spec in plan.remaining} - queue.endings.keys()
     surfaces = sum(
         one.surface_id not in queue.endings and one.trial.trial_id not in trials
         for one in plan.unmeasured

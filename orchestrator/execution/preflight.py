@@ -8,7 +8,6 @@ from typing import NoReturn
 from orchestrator.execution.checks import Check, check_clock
 from orchestrator.execution.device import local_gpus
 from orchestrator.execution.store_checks import check_place
-from orchestrator.planning import space
 from orchestrator.planning.plan import Plan
 from results_schema.errors import MachineError, StoreError
 from results_schema.store import Store
@@ -47,11 +46,11 @@ def check(
             where="--device cuda",
             fix="nas-sweep doctor says why; or use --device cpu, or --address for a cluster",
         )
-    need = space.needed(plan, kept=kept, side_by_side=side_by_side)
+    need = plan.disk_bytes(kept=kept, side_by_side=side_by_side)
     if (found := check_place(store.location, room=need)).verdict == "bad":
         _refuse(found, store)
     if address is None:
-        work = [*plan.owed, *(surface.trial for surface in plan.unmeasured)]
+        work = [*plan.remaining, *(surface.trial for surface in plan.unmeasured)]
         for dataset in dict.fromkeys(spec.dataset for spec in work):
             ready(dataset)
 

@@ -1,7 +1,7 @@
-"""The plan: what experiments still owe, given what the store holds.
+"""The plan: which trials and surfaces of some experiments remain to be run, and their disk space.
 
-Pure: experiments and the names of ended trials in, owed trials and totals out. Only names are
-listed; no table is opened.
+Planning is pure: experiments and the names of what has ended go in, remaining work and totals come
+out. It lists names and opens no table.
 """
 
 from __future__ import annotations
@@ -15,24 +15,47 @@ from results_schema import layout
 from results_schema.store import Store
 from results_schema.surface import SurfaceSpec
 from results_schema.trial import RECIPE_VERSION, TrialSpec, recipe_version
+from workers.cells.cost import count_on
 from workers.landscape.outdated import outdated
+
+Work = TrialSpec | SurfaceSpec
+"""What a worker runs: it trains a trial or measures a surface."""
+
+PARAMETER_BYTES = 8.3
+"""Bytes of a checkpoint per parameter: its weight and momentum, and a share of the running
+statistics of batch normalisation. Measured, like the next, as a bound over bases and sizes."""
+CELL_BYTES = 15_000
+"""Bytes of a checkpoint per cell: names and shapes of its tensors."""
+HISTORY_BYTES = 450
+"""Bytes of a checkpoint per epoch: the trial's rows so far."""
+EPOCH_BYTES = 250
+"""Bytes of an epoch in the table of metrics and in the log."""
+TRIAL_BYTES = 30_000
+"""Bytes of a trial's row and of its entries in folders."""
+POINT_BYTES = 200
+"""Bytes of a surface's point."""
+CURVATURE_BYTES = 16
+"""Bytes per parameter that a curvature keeps while it is measured: two numbers."""
+CHECKPOINTS_IN_USE = 2
+"""Checkpoints of a running trial besides the one it ends with: the last, and the next one."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be done.
+    """What remains to be run.
 
     Attributes:
-        members: Of each experiment, by its name.
+        members: Trials of each experiment, by its name.
         ended: Trial ids with an ending in the store, of these experiments or any other.
         failed: Ids of trials and surfaces whose last attempt failed.
-        surfaces: Of each experiment, by its name.
-        measured: Ids of these experiments' finished surfaces. One that is of a network that its
+        surfaces: Surfaces of each experiment, by its name.
+        measured: Ids of these experiments' finished surfaces. A surface of a network that its
             trial no longer has is not finished.
-        measures: Whether surfaces are to be measured; if not, none is owed, and what they need is
-            kept all the same.
-        alone: Whether to measure alone: no trial is owed, nor a surface of one that has not ended.
-        only: Beginnings of the ids of trials whose surfaces are owed; all if there are none.
+        measure: Whether surfaces are to be measured. If not, none remains, and the checkpoints
+            that they need are kept all the same.
+        measure_only: Whether to train nothing: no trial remains, nor a surface of a trial that has
+            not ended.
+        prefixes: Beginnings of the ids of trials whose surfaces remain; empty for all.
     """
 
     members: Mapping[str, list[Member]]
@@ -40,9 +63,9 @@ class Plan:
     failed: Collection[str]
     surfaces: Mapping[str, list[SurfaceSpec]]
     measured: Collection[str]
-    measures: bool = True
-    alone: bool = False
-    only: Collection[str] = ()
+    measure: bool = True
+    measure_only: bool = False
+    prefixes: Collection[str] = ()
 
     @cached_property
     def trials(self) -> dict[str, TrialSpec]:
@@ -54,20 +77,19 @@ class Plan:
         }
 
     @cached_property
-    def owed(self) -> list[TrialSpec]:
+    def remaining(self) -> list[TrialSpec]:
         """Trials without an ending."""
-        if self.alone:
+        if self.measure_only:
             return []
         return [spec for trial_id, spec in self.trials.items() if trial_id not in self.ended]
 
     @cached_property
     def wanted(self) -> dict[str, SurfaceSpec]:
         """Every distinct surface that is to be measured, by id, in the experiments' order."""
-        return self._named if self.measures else {}
+        return self._every_surface if self.measure else {}
 
     @cached_property
-    def _named(self) -> dict[str, SurfaceSpec]:
-        """Every distinct surface of the experiments, by id."""
+    def _every_surface(self) -> dict[str, SurfaceSpec]:
         return {
             surface.surface_id: surface
             for surfaces in self.surfaces.values()
@@ -81,46 +103,78 @@ class Plan:
             surface
             for name, surface in self.wanted.items()
             if name not in self.measured
-            and (not self.alone or not surface.epoch or surface.trial.trial_id in self.ended)
-            and (not self.only or name.startswith(tuple(self.only)))
+            and (not self.measure_only or not surface.epoch or surface.trial.trial_id in self.ended)
+            and (not self.prefixes or name.startswith(tuple(self.prefixes)))
         ]
 
     @property
-    def earlier(self) -> int:
+    def work(self) -> list[Work]:
+        """All that remains: trials, then surfaces."""
+        return [*self.remaining, *self.unmeasured]
+
+    @property
+    def earlier_ids(self) -> int:
         """Number of ended trials whose ids have an earlier format, so that none is reused."""
         return sum(recipe_version(trial_id) < RECIPE_VERSION for trial_id in self.ended)
 
     @property
+    def epochs(self) -> int:
+        """Epochs of the remaining trials; those that left a checkpoint will train fewer."""
+        return sum(spec.recipe.epochs for spec in self.remaining)
+
+    @property
     def points(self) -> int:
-        """Of the surfaces that are not finished; those that were begun will take fewer."""
+        """Points of the surfaces that are not finished; those that were begun will take fewer."""
         return sum(surface.points for surface in self.unmeasured)
 
     @property
-    def looked_at(self) -> set[int]:
-        """Epochs before a trial's last whose checkpoints surfaces need, if in a later launch.
+    def surface_epochs(self) -> set[int]:
+        """Epochs before a trial's last whose checkpoints surfaces need, now or in a later launch.
 
-        A surface that was measured before its trial has ended is known by its checkpoint to be of
-        this training, so that the checkpoint stays until then.
+        A surface that was measured before its trial ended is known by its checkpoint to be of this
+        training, so that the checkpoint stays until then.
         """
         return {
             surface.epoch
-            for name, surface in self._named.items()
+            for name, surface in self._every_surface.items()
             if 0 < surface.epoch < surface.trial.recipe.epochs
             and (name not in self.measured or surface.trial.trial_id not in self.ended)
         }
 
-    @property
-    def epochs(self) -> int:
-        """Of the owed trials; those that left a checkpoint will train fewer."""
-        return sum(spec.recipe.epochs for spec in self.owed)
+    @cached_property
+    def checkpoint_sizes(self) -> list[int]:
+        """Bytes of the last checkpoint of each remaining trial (`checkpoint_bytes`)."""
+        return [checkpoint_bytes(spec) for spec in self.remaining]
+
+    def disk_bytes(self, *, kept: Collection[int], side_by_side: int) -> int:
+        """Return an upper bound of the bytes that the remaining work adds to the store.
+
+        Args:
+            kept: Epochs whose checkpoints stay, besides those that surfaces need.
+            side_by_side: Number of trials or surfaces that run at once.
+        """
+        kept = {*kept, *self.surface_epochs}
+        checkpoints = sum(
+            size * (1 + sum(epoch < spec.recipe.epochs for epoch in kept))
+            for size, spec in zip(self.checkpoint_sizes, self.remaining, strict=True)
+        )
+        rows = EPOCH_BYTES * self.epochs + TRIAL_BYTES * len(self.remaining)
+        rows += POINT_BYTES * self.points
+        curvatures = [
+            CURVATURE_BYTES * _parameters(surface.trial)
+            for surface in self.unmeasured
+            if surface.kind == "curvature"
+        ]
+        running = CHECKPOINTS_IN_USE * sum(sorted(self.checkpoint_sizes)[-side_by_side:])
+        return checkpoints + rows + running + sum(sorted(curvatures)[-side_by_side:])
 
 
 def make_plan(experiments: Sequence[Experiment], store: Store | None) -> Plan:
-    """The plan of some experiments.
+    """Return what remains of some experiments.
 
     Args:
-        experiments: With distinct names.
-        store: None if there is none yet.
+        experiments: Experiments with distinct names.
+        store: Where ended trials and finished surfaces are; None if there is no store yet.
     """
     surfaces = {e.name: e.surfaces() for e in experiments}
     ended = layout.names(store.list(layout.TRIALS)) if store else set()
@@ -134,3 +188,19 @@ def finished_surfaces(store: Store, wanted: Collection[str]) -> set[str]:
     """Return the finished ones of some surfaces, without those of networks that are gone."""
     found = layout.names(store.list(layout.SURFACES)) & set(wanted)
     return found - outdated(store, found) if found else found
+
+
+def work_id(work: Work) -> str:
+    """Return the id of a trial or surface, which names its lease and its log."""
+    return work.trial_id if isinstance(work, TrialSpec) else work.surface_id
+
+
+def checkpoint_bytes(spec: TrialSpec) -> int:
+    """Return an upper bound of the bytes of a trial's last checkpoint."""
+    own = CELL_BYTES * spec.network.cells + HISTORY_BYTES * spec.recipe.epochs
+    return int(PARAMETER_BYTES * _parameters(spec)) + own
+
+
+def _parameters(spec: TrialSpec) -> int:
+    auxiliary = spec.recipe.auxiliary > 0
+    return count_on(spec.genotype, spec.network, spec.dataset, auxiliary=auxiliary).parameters

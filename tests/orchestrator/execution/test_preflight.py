@@ -12,8 +12,7 @@ from small_trials import small_spec
 
 from orchestrator.config.experiment import load_experiment
 from orchestrator.execution import preflight
-from orchestrator.planning import space
-from orchestrator.planning.plan import make_plan
+from orchestrator.planning.plan import POINT_BYTES, checkpoint_bytes, make_plan
 from results_schema.errors import DataError, MachineError, StoreError
 from results_schema.store import open_store
 from results_schema.trial import NetworkSpec
@@ -35,13 +34,13 @@ def test_a_checkpoint_is_no_larger_than_is_said_and_not_much_smaller(name, size)
     spec = replace(small_spec(genotype=named(name), epochs=1), network=size)
     network = build_network(spec.genotype, size, in_channels=1, classes=10, seed=0)
     real = len(safetensors.torch.save(Engine(network, spec.recipe).state()))
-    assert real <= space.checkpoint(spec) <= 2.5 * real
+    assert real <= checkpoint_bytes(spec) <= 2.5 * real
 
 
 def test_kept_checkpoints_take_room_too():
     plan = plan_of()
-    one, two = (space.needed(plan, kept=kept, side_by_side=2) for kept in ((), (1, 99)))
-    every = sum(space.checkpoint(spec) for spec in plan.owed)
+    one, two = (plan.disk_bytes(kept=kept, side_by_side=2) for kept in ((), (1, 99)))
+    every = sum(plan.checkpoint_sizes)
     assert two - one == every, "of those two epochs only the first is before the last"
     assert every < one < 2 * every + 56 * 40_000
 
@@ -109,9 +108,9 @@ def test_room_for_the_vectors_of_running_curvatures_is_asked_for(tmp_path: Path)
     )
     plan = make_plan([load_experiment(path)], None)
     one, two = (
-        space.needed(plan, kept=(), side_by_side=number)
-        - space.needed(replace(plan, measures=False), kept=(), side_by_side=number)
-        - space.POINT * plan.points
+        plan.disk_bytes(kept=(), side_by_side=number)
+        - replace(plan, measure=False).disk_bytes(kept=(), side_by_side=number)
+        - POINT_BYTES * plan.points
         for number in (1, 2)
     )
     assert plan.points == 3 * 201

@@ -1,6 +1,19 @@
-"""Rough durations: their arithmetic, not their truth."""
+"""How long work takes: the arithmetic of guesses, and how a store's measurements correct them."""
 
-from orchestrator.planning.estimate import multiply_adds, seconds
+import pytest
+from small_contours import Surveyed
+
+from orchestrator.output.words import span
+from orchestrator.planning.estimate import (
+    SAMPLE,
+    Speeds,
+    format_duration,
+    measured_speeds,
+    multiply_adds,
+    seconds,
+)
+from results_schema import layout, tables
+from results_schema.surface import SurfaceSpec
 from results_schema.trial import NetworkSpec, Recipe, TrialSpec
 from workers.cells.bases import named
 
@@ -9,11 +22,108 @@ def spec(epochs: int) -> TrialSpec:
     return TrialSpec(named("DARTS"), "cifar10", 1, NetworkSpec(), Recipe(epochs), 0.025, 0)
 
 
+TRIAL = spec(600)
+
+
+def rewrite(trained, **values):
+    """Puts values into the rows of a small store's trials."""
+    for trial_id in trained.ids:
+        key = layout.trial(trial_id)
+        [row] = tables.from_parquet(trained.store.get(key), tables.TRIALS, key).to_pylist()
+        trained.store.put(key, tables.to_parquet([row | values], tables.TRIALS))
+
+
 def test_a_trial_of_the_paper_counts_three_passes_a_training_image_and_one_a_test_image():
     forward = multiply_adds(spec(1)) / (3 * 50_000 + 10_000)
     assert abs(forward / 528.4e6 - 1) < 1e-3, "of DARTS at C = 36, L = 20"
-    assert multiply_adds(spec(600)) == 600 * multiply_adds(spec(1))
+    assert multiply_adds(TRIAL) == 600 * multiply_adds(spec(1))
 
 
 def test_a_gpu_takes_20_seconds_an_epoch_of_the_papers_network():
     assert seconds(spec(1), "cuda") == 20
+
+
+def test_two_side_by_side_take_half_the_time():
+    work = [TRIAL] * 56
+    total = sum(seconds(trial, "cpu") for trial in work)
+    assert Speeds().total_seconds(work, "cpu") == total
+    assert format_duration(total, "cpu", 1) == f"about {span(total)} on 1 CPU core"
+    assert format_duration(total, "cpu", 2) == f"about {span(total / 2)} on 2 CPU cores"
+
+
+def test_a_guess_is_corrected_by_what_trials_of_the_store_took(trained):
+    spec = trained.specs[0]
+    rewrite(trained, train_seconds=10 * seconds(spec, "cpu"), gpu=False)
+    speeds = measured_speeds(trained.store)
+    assert speeds.factor("trial", "cpu") == pytest.approx(10)
+    assert speeds.total_seconds([TRIAL], "cpu") == pytest.approx(10 * seconds(TRIAL, "cpu"))
+    assert speeds.basis([TRIAL], "cpu") == "from 3 measured"
+
+
+def test_a_trial_that_diverged_early_counts_for_the_epochs_it_had(trained):
+    spec = trained.specs[0]
+    took = 4 * seconds(spec, "cpu") / spec.recipe.epochs
+    rewrite(trained, train_seconds=took, gpu=False, epochs=1, status="diverged")
+    assert measured_speeds(trained.store).factor("trial", "cpu") == pytest.approx(4)
+
+
+@pytest.mark.parametrize(
+    ("pack_size", "gpu_share", "factor"),
+    [(4, 1.0, 2), (1, 1.0, 8), (None, None, 8), (1, 0.25, 2), (2, 0.5, 2), (1, 2.0, 16)],
+)
+def test_a_trial_that_shared_a_gpu_took_its_share_of_it(trained, pack_size, gpu_share, factor):
+    took = 8 * seconds(trained.specs[0], "cuda")
+    rewrite(trained, train_seconds=took, gpu=True, pack_size=pack_size, gpu_share=gpu_share)
+    assert measured_speeds(trained.store).factor("trial", "cuda") == pytest.approx(factor)
+
+
+@pytest.mark.parametrize(("gpu_share", "factor"), [(1.0, 8), (0.5, 4), (None, 8)])
+def test_a_surface_that_shared_a_gpu_took_its_share_of_it(tmp_path, gpu_share, factor):
+    surface = SurfaceSpec(TRIAL, 600, "contour", rows=3, columns=3)
+    surveyed = Surveyed(tmp_path)
+    surveyed.add(
+        {"trial_id": TRIAL.trial_id},
+        measure_seconds=8 * seconds(surface, "cuda"),
+        spec=surface.to_json(),
+        gpu=True,
+        gpu_share=gpu_share,
+    )
+    assert measured_speeds(surveyed.store).factor("contour", "cuda") == pytest.approx(factor)
+
+
+def test_what_a_processor_took_says_nothing_of_a_gpu(trained):
+    rewrite(trained, train_seconds=100.0, gpu=False)
+    speeds = measured_speeds(trained.store)
+    assert speeds.factor("trial", "cuda") == 1
+    assert speeds.basis([TRIAL], "cuda") == Speeds().basis([TRIAL], "cuda") == "rough"
+
+
+def test_rows_of_older_releases_and_damaged_ones_are_passed_over(trained):
+    rewrite(trained, train_seconds=100.0, gpu=None)
+    trained.store.put(layout.trial(trained.ids[0]), b"no Parquet")
+    assert measured_speeds(trained.store).basis([TRIAL], "cpu") == "rough"
+
+
+def test_a_sample_of_a_large_store_is_enough(trained, monkeypatch):
+    rewrite(trained, train_seconds=100.0, gpu=False)
+    data = trained.store.get(layout.trial(trained.ids[0]))
+    for number in range(10 * SAMPLE):
+        trained.store.put(layout.trial(f"other-{number}"), data)
+    opened = []
+    get = trained.store.get
+    monkeypatch.setattr(trained.store, "get", lambda key: opened.append(key) or get(key))
+    measured_speeds(trained.store)
+    assert SAMPLE / 2 < len(opened) <= SAMPLE
+
+
+def test_trials_alone_tell_nothing_of_surfaces(trained):
+    rewrite(trained, train_seconds=100.0, gpu=False)
+    speeds = measured_speeds(trained.store)
+    surface = SurfaceSpec(TRIAL, 600, "contour", rows=3, columns=3)
+    assert speeds.basis([TRIAL], "cpu") == "from 3 measured"
+    assert speeds.basis([TRIAL, surface], "cpu") == "rough"
+
+
+def test_a_row_of_another_release_is_passed_over(trained):
+    rewrite(trained, train_seconds=100.0, gpu=False, spec='{"dataset": "svhn"}')
+    assert measured_speeds(trained.store).basis([TRIAL], "cpu") == "rough"

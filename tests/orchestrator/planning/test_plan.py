@@ -13,8 +13,8 @@ from small_trials import few_digits
 from orchestrator.cli.plan import describe
 from orchestrator.config.experiment import Experiment, load_experiment
 from orchestrator.config.record import member_rows
+from orchestrator.planning.estimate import Speeds
 from orchestrator.planning.plan import Plan, make_plan
-from orchestrator.planning.space import needed
 from results_schema import layout, tables, trial
 from results_schema.store import open_store
 from workers.cells import cost
@@ -25,7 +25,7 @@ EXPERIMENTS = Path(__file__).parents[3] / "experiments"
 
 def test_without_a_store_everything_is_owed():
     plan = make_plan([load_experiment(EXPERIMENTS / "fig9.yaml")], None)
-    assert len(plan.owed) == 56
+    assert len(plan.remaining) == 56
     assert plan.epochs == 56 * 600
 
 
@@ -43,8 +43,8 @@ def test_ended_trials_are_reused_whoever_trained_them_and_failed_ones_are_owed(t
     store.put(layout.trial(first.spec.trial_id), tables.to_parquet([], tables.TRIALS))
     store.put(layout.failure(second.spec.trial_id), b"{}")
     plan = make_plan([experiment], store)
-    assert len(plan.owed) == 55
-    assert plan.owed[0] == second.spec
+    assert len(plan.remaining) == 55
+    assert plan.remaining[0] == second.spec
     assert plan.failed == {second.spec.trial_id}
 
 
@@ -67,7 +67,7 @@ def test_a_plan_counts_trials_with_ids_of_an_earlier_format_by_their_names(tmp_p
 def said(plan: Plan) -> str:
     """What a user is shown of a plan."""
     shown = io.StringIO()
-    describe(plan, Console(file=shown, width=200))
+    describe(plan, Console(file=shown, width=200), Speeds())
     return shown.getvalue()
 
 
@@ -78,15 +78,15 @@ def test_a_launch_without_landscapes_keeps_the_checkpoints_that_they_need(tmp_pa
         "landscape: {contour: {epochs: [0, 300, last]}}\n"
     )
     plan = make_plan([load_experiment(path)], None)
-    without = replace(plan, measures=False)
+    without = replace(plan, measure=False)
     assert (len(plan.wanted), len(plan.unmeasured)) == (3, 3)
     assert (without.wanted, without.unmeasured, without.points) == ({}, [], 0)
-    assert plan.looked_at == without.looked_at == {300}
+    assert plan.surface_epochs == without.surface_epochs == {300}
     measured = replace(plan, measured=set(plan.wanted))
-    assert measured.looked_at == {300}, "as long as its trial has not ended"
-    assert replace(measured, ended=set(plan.trials)).looked_at == set()
-    kept = needed(without, kept=(), side_by_side=1)
-    assert kept > needed(replace(without, surfaces={}), kept=(), side_by_side=1)
+    assert measured.surface_epochs == {300}, "as long as its trial has not ended"
+    assert replace(measured, ended=set(plan.trials)).surface_epochs == set()
+    kept = without.disk_bytes(kept=(), side_by_side=1)
+    assert kept > replace(without, surfaces={}).disk_bytes(kept=(), side_by_side=1)
 
 
 def test_member_rows_fit_their_table():
@@ -113,7 +113,7 @@ def written(folder: Path, cells: int, seeds: int) -> Path:
 def planned(path: Path) -> int:
     """Calls that it takes to load an experiment, to plan it and to say so."""
     console = Console(file=io.StringIO())
-    return calls(lambda: describe(make_plan([load_experiment(path)], None), console))
+    return calls(lambda: describe(make_plan([load_experiment(path)], None), console, Speeds()))
 
 
 def test_ten_thousand_trials_cost_a_plan_as_many_times_one(tmp_path: Path):
