@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict
 
 from orchestrator.config.fields import check_file_name
-from orchestrator.config.figure_choice import Choice, read_choice
+from orchestrator.config.registry import Choice, read_choice
 from results_schema import layout
 from results_schema.canonical import parse_json
 from results_schema.errors import ConfigError, CorruptData, MissingKey, SpecError

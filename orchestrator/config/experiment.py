@@ -24,13 +24,11 @@ from orchestrator.config.fields import (
     one_of,
     part,
 )
-from orchestrator.config.figure_choice import Choice, read_choice
-from orchestrator.config.figure_kinds import TABLES
-from orchestrator.config.figure_selection import problems_of_figures
 from orchestrator.config.grid import Grid, problems_of_product
 from orchestrator.config.landscape import Landscape
 from orchestrator.config.overrides import Profile, apply_option, apply_profile, find_profile
 from orchestrator.config.recipes import RecipeChoice, read_recipe
+from orchestrator.config.registry import TABLE_KINDS, Choice, find_absent_members, read_choice
 from orchestrator.config.validation import validate
 from orchestrator.config.yaml_reader import read_document
 from results_schema.errors import ConfigError, SpecError
@@ -74,7 +72,7 @@ class Declaration(BaseModel):
     recipe: Annotated[RecipeChoice, PlainValidator(read_recipe)] = RecipeChoice()
     precision: Annotated[str, one_of("precision", PRECISIONS)] = "fp32"
     landscape: Landscape = Landscape()
-    tables: dict[FileName, Annotated[str, one_of("kind of table", tuple(TABLES))]] = {}
+    tables: dict[FileName, Annotated[str, one_of("kind of table", tuple(TABLE_KINDS))]] = {}
     figures: dict[FileName, Annotated[Choice, PlainValidator(read_choice)]] = {}
 
 
@@ -186,7 +184,7 @@ def load_experiment(
         "learning_rates": grid.learning_rate,
     }
     problems = list(problems_of_product(grid, document, path))
-    if problems := [*problems, *problems_of_figures(declaration.figures, axes, document)]:
+    if problems := [*problems, *find_absent_members(declaration.figures, axes, document)]:
         raise report(problems)
     parts = {name: getattr(declaration, name) for name in Declaration.model_fields}
     experiment = Experiment(

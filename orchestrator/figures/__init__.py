@@ -7,18 +7,15 @@ checks of an experiment can name the kinds of figures at no cost.
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import import_module
 from typing import TYPE_CHECKING
 
-from orchestrator.config.figure_choice import Choice, read_choice
-from orchestrator.config.figure_kinds import KINDS
-from orchestrator.config.figure_selection import select
+from orchestrator.config.registry import FIGURE_KINDS, Choice, load_entry, read_choice, select
 
 if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
 
-__all__ = ["KINDS", "Choice", "draw", "read_choice"]
+__all__ = ["FIGURE_KINDS", "Choice", "draw", "read_choice"]
 
 
 def draw(choice: Choice | str, table: Callable[[str], pd.DataFrame], title: str) -> go.Figure:
@@ -34,8 +31,9 @@ def draw(choice: Choice | str, table: Callable[[str], pd.DataFrame], title: str)
         ConfigError: A table has no row or lacks a column, or an option fits no member.
     """
     choice = read_choice(choice)
-    module = import_module(f"orchestrator.{KINDS[choice.kind].module}")
-    tables = [select(choice, table(name)) for name in KINDS[choice.kind].tables]
-    data = getattr(module, f"{choice.kind}_data")(*tables, **choice.arguments(drawing=False))
-    plot = getattr(module, f"plot_{choice.kind}")
-    return plot(data, choice.options.title or title, **choice.arguments(drawing=True))
+    kind = FIGURE_KINDS[choice.kind]
+    tables = [select(choice, table(name)) for name in kind.tables]
+    data = load_entry(kind.data)(*tables, **choice.arguments(drawing=False))
+    return load_entry(kind.plot)(
+        data, choice.options.title or title, **choice.arguments(drawing=True)
+    )

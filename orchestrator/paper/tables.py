@@ -7,10 +7,9 @@ the kinds of tables at no cost.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from orchestrator.config.figure_kinds import TABLES
+from orchestrator.config.registry import TABLE_KINDS, load_entry
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,13 +43,12 @@ def make(kind: str, table: Callable[[str], pd.DataFrame]) -> Table:
     """The table of one kind.
 
     Args:
-        kind: A key of `TABLES`.
+        kind: A key of `TABLE_KINDS`.
         table: Gives a table of the store by its name, for one experiment.
 
     Raises:
         ConfigError: The experiment has nothing that the table could show.
     """
-    module = import_module(f"orchestrator.paper.{kind}")
-    entries = getattr(module, f"{kind}_data")(table(TABLES[kind]))
-    sheet = getattr(module, f"{kind}_sheet")(entries)
-    return Table(sheet, [entry.record() for entry in entries])
+    found = TABLE_KINDS[kind]
+    entries = load_entry(found.data)(table(found.source))
+    return Table(load_entry(found.layout)(entries), [entry.record() for entry in entries])

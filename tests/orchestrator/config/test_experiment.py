@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.config.experiment import Experiment, load_experiment
-from orchestrator.config.figure_choice import Choice
+from orchestrator.config.registry import Choice
 from results_schema.errors import ConfigError
 from results_schema.trial import NetworkSpec, Recipe
 from workers.cells.bases import named

@@ -11,10 +11,10 @@ import pytest
 from pydantic import BaseModel
 
 from orchestrator.config.experiment import Declaration, load_experiment
-from orchestrator.config.figure_kinds import KINDS, Options
 from orchestrator.config.grid import Grid
 from orchestrator.config.landscape import Landscape
 from orchestrator.config.overrides import Profile
+from orchestrator.config.registry import FIGURE_KINDS, Options
 from orchestrator.config.variants import MODES, OPERATIONS, Variants
 from orchestrator.config.yaml_reader import parse_value
 from results_schema.trial import NetworkSpec, Recipe
@@ -105,7 +105,10 @@ KEYS = {
     **options_of(Stratified),
     **options_of(Uniform),
     **{
-        k: v for kind in KINDS.values() for k, v in keys_of(kind.options).items() if k not in SHARED
+        k: v
+        for kind in FIGURE_KINDS.values()
+        for k, v in keys_of(kind.options).items()
+        if k not in SHARED
     },
     "n": [Uniform.n, Stratified.n],
     "mode": [],
@@ -127,7 +130,7 @@ def test_every_data_set_is_told(name):
     assert f"`{name}`" in TEXT
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", FIGURE_KINDS)
 def test_every_kind_of_figure_is_told(name):
     assert f"`{name}`" in ROWS
 

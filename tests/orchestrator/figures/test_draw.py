@@ -3,13 +3,12 @@
 import inspect
 import subprocess
 import sys
-from importlib import import_module
 
 import pandas as pd
 import pytest
 
-from orchestrator.config.figure_kinds import Options
-from orchestrator.figures import KINDS, draw
+from orchestrator.config.registry import Options, load_entry
+from orchestrator.figures import FIGURE_KINDS, draw
 from results_schema.errors import SpecError
 from results_schema.results import Results
 
@@ -19,13 +18,12 @@ def test_an_unknown_kind_is_an_error_that_names_the_known():
         draw("pie", lambda name: pd.DataFrame(), "")
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", FIGURE_KINDS)
 def test_the_functions_of_a_kind_take_its_tables_and_options(name):
-    kind = KINDS[name]
+    kind = FIGURE_KINDS[name]
     own = kind.options.model_fields.keys() - Options.model_fields.keys()
-    module = import_module(f"orchestrator.{kind.module}")
-    data = inspect.signature(getattr(module, f"{name}_data")).parameters
-    plot = inspect.signature(getattr(module, f"plot_{name}")).parameters
+    data = inspect.signature(load_entry(kind.data)).parameters
+    plot = inspect.signature(load_entry(kind.plot)).parameters
     assert list(data)[: len(kind.tables)] == list(kind.tables)
     assert set(list(data)[len(kind.tables) :]) == own - set(kind.drawing)
     assert list(plot)[:2] == ["data", "title"]
@@ -34,10 +32,10 @@ def test_the_functions_of_a_kind_take_its_tables_and_options(name):
 
 
 def test_naming_the_kinds_loads_neither_plotly_nor_pandas():
-    code = "import sys, orchestrator.figures as f; print(*sorted(f.KINDS), *sys.modules)"
+    code = "import sys, orchestrator.figures as f; print(*sorted(f.FIGURE_KINDS), *sys.modules)"
     run = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
     names = run.stdout.split()
-    assert names[: len(KINDS)] == sorted(KINDS)
+    assert names[: len(FIGURE_KINDS)] == sorted(FIGURE_KINDS)
     assert not {"plotly", "pandas", "kaleido", "numpy"} & set(names)

@@ -10,7 +10,7 @@ import pytest
 from small_theory import measured_frames
 from small_variances import survey
 
-from orchestrator.figures import KINDS, draw
+from orchestrator.figures import FIGURE_KINDS, draw
 from orchestrator.figures.browser import find_browser
 from orchestrator.figures.export import to_page
 from results_schema.errors import MachineError
@@ -60,7 +60,7 @@ def tables(make_member):
     common = {"trials": pd.DataFrame([member | result]), "metrics": epochs,
               "cells": pd.DataFrame([cell])}  # fmt: skip
     special = {"contours": contours, "theorem_bounds": measured_frames([member])}
-    return {kind: common | special.get(kind, found) for kind in KINDS}
+    return {kind: common | special.get(kind, found) for kind in FIGURE_KINDS}
 
 
 @pytest.mark.long
@@ -71,7 +71,7 @@ def test_every_kind_is_drawn_without_an_error_and_answers_the_mouse(tables, tmp_
     except MachineError as error:
         pytest.skip(f"{error.what}: pages are not opened")
     (tmp_path / "pages").mkdir()
-    for kind in KINDS:
+    for kind in FIGURE_KINDS:
         page = to_page(draw(kind, tables[kind].__getitem__, TITLE))
         file = tmp_path / "pages" / f"{kind}.html"
         file.write_text(page.replace("<head>", f"<head>{LISTEN}", 1))
@@ -89,7 +89,7 @@ def test_every_kind_is_drawn_without_an_error_and_answers_the_mouse(tables, tmp_
 async def look(path, folder):
     found = {}
     async with choreographer.Browser(path=path, headless=True) as browser:
-        for kind in KINDS:
+        for kind in FIGURE_KINDS:
             result: dict[str, Any] = {}
             tab = await browser.create_tab((folder / f"{kind}.html").as_uri())
             session = await tab.create_session()

@@ -1,0 +1,325 @@
+"""The kinds of figures and tables that an experiment may name, and what it may say about them.
+
+Entries name functions as `module:function`, imported when a figure or table is made, so that
+checking an experiment imports neither figures nor paper. To add a kind of figure, write a function
+that computes its data and one that draws them, then enter both in `FIGURE_KINDS`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
+from pydantic_core import InitErrorDetails, PydanticKnownError
+
+from orchestrator.config.documents import Document, Problem, show, suggest
+from orchestrator.config.fields import STRICT, Axis, DatasetName, Text, one_of
+from orchestrator.config.refusals import bad_value, refusal, unknown_keys
+from results_schema.errors import ConfigError, SpecError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+QUANTITIES = ("test_loss", "test_accuracy", "train_loss", "train_accuracy")
+"""Columns of the metrics that can be drawn over epochs."""
+
+Quantity = Annotated[str, one_of("quantity", QUANTITIES)]
+Count = Annotated[int, Field(ge=1)]
+
+
+def _check_range(ends: tuple[float, float]) -> tuple[float, float]:
+    if not -math.inf < ends[0] < ends[1] < math.inf:
+        raise SpecError(f"{show(list(ends))} is no range", fix="write [LOWER, UPPER]")
+    return ends
+
+
+class Options(BaseModel):
+    """Options of every kind of figure: its title, and which members to show (all by default)."""
+
+    model_config = STRICT
+
+    title: Text | None = None
+    bases: Axis[str] = ()
+    datasets: Axis[DatasetName] = ()
+    learning_rates: Axis[Annotated[float, Field(gt=0, allow_inf_nan=False)]] = ()
+    indices: Axis[Annotated[int, Field(ge=0)]] = ()
+
+
+class ConvergenceOptions(Options):
+    """Curves over epochs: quantities, panels (`groups`), smoothing in epochs, and axis ranges."""
+
+    show: Axis[Quantity] = ("test_loss",)
+    groups: Count | None = None
+    smoothing: Annotated[float, Field(ge=1, allow_inf_nan=False)] | None = None
+    range: dict[Quantity, Annotated[tuple[float, float], AfterValidator(_check_range)]] = {}
+
+
+class PlaneOptions(Options):
+    """Panels of a plane through the weights; `width` orders their columns, as in Figure 17."""
+
+    columns: Annotated[str, one_of("arrangement", ("auto", "width"))] = "auto"
+
+
+class VarianceOptions(PlaneOptions):
+    """The gradient's standard deviation or its variance."""
+
+    quantity: Annotated[str, one_of("quantity", ("std", "variance"))] = "std"
+
+
+class TopologyOptions(Options):
+    """Drawn cells: reduction cells as well, operations on edges, and the definition of width."""
+
+    reduction: bool = False
+    labels: bool = False
+    width: Annotated[str, one_of("definition of width", ("final", "early"))] = "final"
+
+
+class TheoryCellsOptions(Options):
+    """The two cells of the theory, and their number of nodes."""
+
+    nodes: Annotated[int, Field(ge=2, le=9)] = 3
+
+
+class FigureKind(NamedTuple):
+    """One kind of figure.
+
+    Attributes:
+        data: Function (`module:function`) that computes what is drawn from the tables.
+        plot: Function that draws it.
+        tables: Tables that `data` takes, in order: each a method of `Results`.
+        options: Model of the options that an experiment may give.
+        drawing: Names of the options that `plot` takes; `data` takes the others.
+    """
+
+    data: str
+    plot: str
+    tables: tuple[str, ...]
+    options: type[Options] = Options
+    drawing: tuple[str, ...] = ()
+
+
+FIGURE_KINDS: dict[str, FigureKind] = {
+    "accuracy_by_index": FigureKind(
+        "orchestrator.figures.accuracy_by_index:accuracy_by_index_data",
+        "orchestrator.figures.accuracy_by_index:plot_accuracy_by_index",
+        ("trials",),
+    ),
+    "convergence": FigureKind(
+        "orchestrator.figures.convergence:convergence_data",
+        "orchestrator.figures.convergence:plot_convergence",
+        ("trials", "metrics"),
+        ConvergenceOptions,
+    ),
+    "contours": FigureKind(
+        "orchestrator.figures.contours:contours_data",
+        "orchestrator.figures.contours:plot_contours",
+        ("surfaces", "points"),
+        PlaneOptions,
+        ("columns",),
+    ),
+    "variance_maps": FigureKind(
+        "orchestrator.figures.variance_maps:variance_maps_data",
+        "orchestrator.figures.variance_maps:plot_variance_maps",
+        ("surfaces", "points"),
+        VarianceOptions,
+        ("columns",),
+    ),
+    "variance_surfaces": FigureKind(
+        "orchestrator.figures.variance_surfaces:variance_surfaces_data",
+        "orchestrator.figures.variance_surfaces:plot_variance_surfaces",
+        ("surfaces", "points"),
+        VarianceOptions,
+        ("columns",),
+    ),
+    "theorem_bounds": FigureKind(
+        "orchestrator.paper.theorem_bounds:theorem_bounds_data",
+        "orchestrator.paper.theorem_bounds:plot_theorem_bounds",
+        ("trials", "surfaces", "points", "metrics"),
+    ),
+    "theory_cells": FigureKind(
+        "orchestrator.paper.theory_cells:theory_cells_data",
+        "orchestrator.paper.theory_cells:plot_theory_cells",
+        (),
+        TheoryCellsOptions,
+    ),
+    "topologies": FigureKind(
+        "orchestrator.figures.topologies:topologies_data",
+        "orchestrator.figures.topologies:plot_topologies",
+        ("cells",),
+        TopologyOptions,
+        ("labels",),
+    ),
+}
+"""Kinds of figures by the name that an experiment writes."""
+
+
+class TableKind(NamedTuple):
+    """One kind of table.
+
+    Attributes:
+        source: The table of the store that it is made from: a method of `Results`.
+        data: Function (`module:function`) that computes its entries.
+        layout: Function that lays out the entries to be read.
+    """
+
+    source: str
+    data: str
+    layout: str
+
+
+TABLE_KINDS: dict[str, TableKind] = {
+    "errors": TableKind(
+        "trials", "orchestrator.paper.errors:errors_data", "orchestrator.paper.errors:errors_sheet"
+    ),
+    "shapes": TableKind(
+        "cells", "orchestrator.paper.shapes:shapes_data", "orchestrator.paper.shapes:shapes_sheet"
+    ),
+    "parameters": TableKind(
+        "cells",
+        "orchestrator.paper.parameters:parameters_data",
+        "orchestrator.paper.parameters:parameters_sheet",
+    ),
+}
+"""Kinds of tables by the name that an experiment writes."""
+
+
+def load_entry(entry: str) -> Callable[..., Any]:
+    """Import and return the function that a registry's entry (`module:function`) names."""
+    module, _, function = entry.partition(":")
+    return getattr(import_module(module), function)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A figure as an experiment asks for it.
+
+    Attributes:
+        kind: A key of `FIGURE_KINDS`.
+        options: Options of that kind.
+    """
+
+    kind: str
+    options: Options = field(default_factory=Options)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data from which `read_choice` makes an equal choice."""
+        return {"kind": self.kind, **self.options.model_dump(mode="json", exclude_defaults=True)}
+
+    def arguments(self, *, drawing: bool) -> dict[str, Any]:
+        """Return the kind's own options by name: those of its `plot` function, or of `data`."""
+        kind = FIGURE_KINDS[self.kind]
+        own = kind.options.model_fields.keys() - Options.model_fields.keys()
+        return {
+            name: getattr(self.options, name) for name in own if (name in kind.drawing) == drawing
+        }
+
+
+def read_choice(value: Any) -> Choice:
+    """Return the choice that a YAML value makes: a kind, or `{kind: NAME, OPTION: VALUE}`.
+
+    Raises:
+        SpecError: The kind is unknown.
+        PydanticKnownError: The value is neither text nor a mapping.
+        ValidationError: An option is unknown or has a bad value.
+    """
+    if isinstance(value, Choice):
+        return value
+    if isinstance(value, str):
+        return Choice(value, _kind(value)())
+    if not isinstance(value, dict):
+        raise PydanticKnownError("dict_type")
+    if "kind" not in value:
+        missing = SpecError(
+            "no kind of figure is named", fix=f"use one of {', '.join(FIGURE_KINDS)}"
+        )
+        raise refusal([bad_value("kind", value, missing)])
+    try:
+        model = _kind(value["kind"])
+    except SpecError as error:
+        raise refusal([bad_value("kind", value["kind"], error)]) from error
+    given = {key: option for key, option in value.items() if key != "kind"}
+    problems = unknown_keys(given, model.model_fields)
+    known = {key: option for key, option in given.items() if key in model.model_fields}
+    try:
+        # Strict validation of JSON takes a list for a tuple and 1 for 1.0, and nothing looser.
+        options = model.model_validate_json(json.dumps(known))
+        if not problems:
+            return Choice(value["kind"], options)
+    except ValidationError as error:
+        problems += _details(error)
+    raise refusal(problems)
+
+
+def _kind(name: Any) -> type[Options]:
+    if not isinstance(name, str) or name not in FIGURE_KINDS:
+        raise SpecError(
+            f"unknown kind of figure {show(name)}", fix=suggest(str(name), FIGURE_KINDS)
+        )
+    return FIGURE_KINDS[name].options
+
+
+def _details(error: ValidationError) -> Iterator[InitErrorDetails]:
+    for detail in error.errors(include_url=False):
+        context: Mapping[str, Any] = detail.get("ctx", {})
+        yield InitErrorDetails(
+            type=detail["type"], loc=detail["loc"], input=detail["input"], ctx=dict(context)
+        )
+
+
+_COLUMNS = {
+    "bases": "base",
+    "datasets": "named_dataset",
+    "learning_rates": "learning_rate",
+    "indices": "index",
+}
+"""Options that choose members, with the column of the table of members that each filters."""
+
+
+def find_absent_members(
+    figures: Mapping[str, Choice], axes: Mapping[str, Iterable[Any]], document: Document
+) -> Iterator[Problem]:
+    """Yield a problem for each value that a figure asks for and the experiment does not have.
+
+    Args:
+        figures: Choices by the figure's name.
+        axes: The experiment's values by option; options that are not among them are not checked.
+        document: The document that the figures were read from.
+    """
+    for figure, choice in figures.items():
+        for option, known in axes.items():
+            values = list(known)
+            for position, value in enumerate(getattr(choice.options, option)):
+                if value not in values:
+                    place = document.place(("figures", figure, option, position))
+                    what = f"figures.{figure}.{option}: the experiment has no {show(value)}"
+                    yield Problem(place, what, suggest(str(value), map(_text, values)))
+
+
+def select(choice: Choice, table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of the members that a figure shows.
+
+    Raises:
+        ConfigError: An option fits no row of a table that has rows.
+    """
+    for option, column in _COLUMNS.items():
+        wanted = list(getattr(choice.options, option))
+        if not wanted or table.empty or column not in table.columns:
+            continue
+        kept: Any = table[table[column].isin(wanted)].reset_index(drop=True)
+        if kept.empty:
+            known = table[column].drop_duplicates().tolist()
+            raise ConfigError(
+                f"{choice.kind} has nothing to show: no member's {column} is one of {show(wanted)}",
+                fix=f"{option}: {suggest(_text(wanted[0]), map(_text, known))}",
+            )
+        table = kept
+    return table
+
+
+def _text(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
