@@ -20,9 +20,8 @@ from orchestrator.paper.theory_sheets import (
 )
 from orchestrator.paper.theory_trials import TrialBound, trial_bounds
 from results_schema.results import Results
-from workers.theory.checks import Settings, check_cells
-from workers.theory.comparison import Comparison
-from workers.theory.descents import check_descents
+from workers.theory.checks import Comparison, Settings, check_cells
+from workers.theory.sgd import check_sgd
 from workers.theory.smoothness import counterexample
 
 DRAWN = (
@@ -62,7 +61,7 @@ def show_theory(
 
         check_suffix(Path(draw))  # before all the work
     trials = _trials(experiments, location)
-    comparisons = [*check_descents(settings.seed), *check_cells(settings)]
+    comparisons = [*check_sgd(settings.seed), *check_cells(settings)]
     _tell(comparisons, trials, settings, form)
     if draw:
         _draw([*comparisons, *_measured(trials)], Path(draw), quiet=form != "text")

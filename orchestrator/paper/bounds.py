@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from orchestrator.figures import style
 from orchestrator.figures.panels import Grid, make_panels, square_grid
 from results_schema.errors import ConfigError
-from workers.theory.comparison import Comparison
+from workers.theory.checks import Comparison
 
 MOST = 300
 """Points of a series that are drawn; half of them at most violate."""

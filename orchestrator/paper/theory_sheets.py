@@ -10,7 +10,7 @@ import numpy as np
 
 from orchestrator.output.sheet import Sheet
 from orchestrator.paper.theory_trials import TrialBound
-from workers.theory.comparison import Comparison
+from workers.theory.checks import Comparison
 from workers.theory.smoothness import Counterexample
 
 MUST, MAY = "must hold", "need not"

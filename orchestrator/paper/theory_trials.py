@@ -16,7 +16,7 @@ from results_schema.results import Results
 from results_schema.trial import TrialSpec
 from workers.data.catalog import describe
 from workers.landscape.gradient_variance import minibatch_variance
-from workers.theory.convergence import Bound, bound, weighted
+from workers.theory.sgd import Bound, bound, expectation
 from workers.training.schedule import scheduled_rate
 
 
@@ -37,8 +37,8 @@ class TrialBound:
         variance_epoch: Of the checkpoint where it was largest.
         steps: N.
         rates: H, the sum of all steps' rates.
-        start: See `convergence.Bound`.
-        noise: See `convergence.Bound`.
+        start: See `sgd.Bound`.
+        noise: See `sgd.Bound`.
         bound: Their sum.
         within: Share of the steps whose rate is below 1/L; the theorem asks for 1.
         within_momentum: The same for rate/(1 − momentum), a step's length under momentum.
@@ -198,4 +198,4 @@ def _evaluate(
 def _steps_squared(epochs: Any) -> float:
     if epochs.empty:
         return math.nan
-    return weighted(epochs["rate"].to_numpy(), epochs["grad_norm"].to_numpy() ** 2)
+    return expectation(epochs["rate"].to_numpy(), epochs["grad_norm"].to_numpy() ** 2)

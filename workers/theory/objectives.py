@@ -1,12 +1,16 @@
-"""Objectives behind a cell: what f makes of its concatenated outputs z.
+"""Two cells of linear operations, the objectives behind them, and their gradients (Section C).
 
-Each is drawn anew for each cell. Those whose gradient is Lipschitz in z know the constant, which
-Theorem 4.2 asks for.
+Case I is the widest cell, in which every node reads the input; case II the narrowest, a chain of
+nodes. An objective f takes the nodes' concatenated outputs z. Many cells are drawn and computed
+side by side: the first dimension of every tensor counts the D draws. A cell has n nodes of width d,
+and B inputs stand for the data. All tensors are float64. Nodes are counted from 0 here and from 1
+in the paper.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -16,35 +20,72 @@ CLASSES = 10
 HIDDEN = 32
 
 
+class Cells(NamedTuple):
+    """Drawn cells and their inputs.
+
+    Attributes:
+        weights: W⁽¹⁾ … W⁽ⁿ⁾, [D, n, d, d].
+        inputs: x, [D, B, d].
+    """
+
+    weights: Tensor
+    inputs: Tensor
+
+
+def draw_cells(
+    draws: int, batch: int, nodes: int, width: int, *, gain: float, generator: torch.Generator
+) -> Cells:
+    """Return D = `draws` cells of Gaussian weights, with B = `batch` Gaussian inputs each.
+
+    Args:
+        draws: D.
+        batch: B.
+        nodes: n.
+        width: d.
+        gain: A weight's standard deviation is gain/√d; a gain of 1 keeps the size of a product.
+        generator: Source of all draws.
+    """
+    weights = _normal(draws, nodes, width, width, generator=generator) * (gain / width**0.5)
+    return Cells(weights, _normal(draws, batch, width, generator=generator))
+
+
+def wide(weights: Tensor, inputs: Tensor) -> Tensor:
+    """Return the nodes' outputs in case I, y⁽ⁱ⁾ = W⁽ⁱ⁾x, [D, B, n, d]."""
+    return torch.einsum("tnij,tbj->tbni", weights, inputs)
+
+
+def narrow(weights: Tensor, inputs: Tensor) -> Tensor:
+    """Return the nodes' outputs in case II, ŷ⁽ⁱ⁾ = W⁽ⁱ⁾⋯W⁽¹⁾x, [D, B, n, d]."""
+    outputs: list[Tensor] = []
+    for weight in weights.unbind(1):
+        inputs = torch.einsum("tij,tbj->tbi", weight, inputs)
+        outputs.append(inputs)
+    return torch.stack(outputs, 2)
+
+
+def product(weights: Tensor, first: int, last: int) -> Tensor:
+    """Return W⁽ˡᵃˢᵗ⁾⋯W⁽ᶠⁱʳˢᵗ⁾, [D, d, d]: the identity where `last` is before `first`."""
+    found = torch.eye(weights.shape[-1], dtype=weights.dtype).expand_as(weights[:, 0])
+    for node in range(first, last + 1):
+        found = weights[:, node] @ found
+    return found
+
+
+def matched(weights: Tensor) -> Tensor:
+    """Return U⁽ᵏ⁾ = W⁽ᵏ⁾⋯W⁽¹⁾, [D, n, d, d]: in case I they give the outputs of W in case II."""
+    return torch.stack([product(weights, 0, node) for node in range(weights.shape[1])], 1)
+
+
 class Objective(Protocol):
     """f of D cells at once."""
 
     def losses(self, outputs: Tensor) -> Tensor:
-        """f at the outputs [D, B, n, d] of each instance, [D, B]."""
-        ...
-
-
-class Smooth(Objective, Protocol):
-    """f whose gradient is Lipschitz."""
-
-    def constants(self) -> tuple[Tensor, Tensor]:
-        """Lipschitz constants of ∇f: in all of z, [D], and in each node's outputs alone, [D, n]."""
-        ...
-
-    def curvature(self, outputs: Tensor, moves: Tensor) -> Tensor:
-        """Cᵀ H C of each instance, [D, B, d, d].
-
-        H is the Hessian of f in z, and z moves by C v if a node's output moves by v.
-
-        Args:
-            outputs: [D, B, n, d].
-            moves: C by node, [D, n, d, d].
-        """
+        """Return f of each instance, [D, B], for outputs [D, B, n, d]."""
         ...
 
 
 class Linear:
-    """f = ⟨c, z⟩ with one Gaussian c: its gradient is the same wherever it is taken."""
+    """f = ⟨c, z⟩ with one Gaussian c: its gradient is the same at every z."""
 
     def __init__(self, draws: int, batch: int, nodes: int, width: int, generator: torch.Generator):
         self._slope = _normal(draws, nodes, width, generator=generator)
@@ -64,14 +105,19 @@ class Quadratic:
         """See `Objective.losses`."""
         return 0.5 * (outputs - self._targets).square().sum((2, 3))
 
-    def constants(self) -> tuple[Tensor, Tensor]:
-        """See `Smooth.constants`: H is the identity."""
+    def lipschitz(self) -> tuple[Tensor, Tensor]:
+        """Return the Lipschitz constants of ∇f: in z, [D], and in each node's outputs, [D, n]."""
         draws, _, nodes, _ = self._targets.shape
-        ones = torch.ones(draws, nodes, dtype=torch.float64)
+        ones = torch.ones(draws, nodes, dtype=torch.float64)  # the Hessian in z is the identity
         return ones[:, 0], ones
 
     def curvature(self, outputs: Tensor, moves: Tensor) -> Tensor:
-        """See `Smooth.curvature`."""
+        """Return Cᵀ H C of each instance, [D, B, d, d], with H the Hessian of f in z.
+
+        Args:
+            outputs: [D, B, n, d].
+            moves: C, [D, n, d, d]: z moves by C v where one node's output moves by v.
+        """
         found = torch.einsum("tnij,tnik->tjk", moves, moves)
         return found[:, None].expand(-1, outputs.shape[1], -1, -1)
 
@@ -89,22 +135,22 @@ class CrossEntropy:
         logits = self._logits(outputs)
         return functional.cross_entropy(logits.mT, self._labels, reduction="none")
 
-    def constants(self) -> tuple[Tensor, Tensor]:
-        """See `Smooth.constants`: the Hessian in the logits, diag p − ppᵀ, is at most ½."""
+    def lipschitz(self) -> tuple[Tensor, Tensor]:
+        """See `Quadratic.lipschitz`; the Hessian in the logits, diag p − ppᵀ, is at most ½."""
         whole = torch.linalg.matrix_norm(self._head.flatten(2), 2)
         each = torch.linalg.matrix_norm(self._head.transpose(1, 2), 2)
         return 0.5 * whole.square(), 0.5 * each.square()
 
     def curvature(self, outputs: Tensor, moves: Tensor) -> Tensor:
-        """See `Smooth.curvature`."""
-        chances = self._logits(outputs).softmax(-1)  # [D, B, classes]
+        """See `Quadratic.curvature`."""
+        probabilities = self._logits(outputs).softmax(-1)  # [D, B, classes]
         slopes = torch.einsum("tcni,tnij->tcj", self._head, moves)
-        middle = torch.einsum("tbc,tcj->tbj", chances, slopes)
-        squares = torch.einsum("tbc,tcj,tck->tbjk", chances, slopes, slopes)
-        return squares - middle[..., :, None] * middle[..., None, :]
+        mean = torch.einsum("tbc,tcj->tbj", probabilities, slopes)
+        squares = torch.einsum("tbc,tcj,tck->tbjk", probabilities, slopes, slopes)
+        return squares - mean[..., :, None] * mean[..., None, :]
 
     def _logits(self, outputs: Tensor) -> Tensor:
-        return torch.einsum("tcni,tbni->tbc", self._head, outputs)
+        return torch.einsum("tcni,tbni->tbc", self._head, outputs)  # [D, B, classes]
 
 
 class Rectified:
@@ -129,8 +175,86 @@ OBJECTIVES = {
 }
 """By name; each is made from D, B, n, d and a generator."""
 
-SMOOTH = {"quadratic": Quadratic, "cross-entropy": CrossEntropy}
-"""Those of a known Lipschitz constant above 0."""
+
+def weight_gradients(
+    objective: Objective, cell: Callable[[Tensor, Tensor], Tensor], weights: Tensor, inputs: Tensor
+) -> Tensor:
+    """Return ∂f/∂W of the mean over instances by autograd, [D, n, d, d].
+
+    Args:
+        objective: f.
+        cell: `wide` or `narrow`.
+        weights: [D, n, d, d].
+        inputs: [D, B, d].
+    """
+    weights = weights.detach().requires_grad_()
+    loss = objective.losses(cell(weights, inputs)).mean(1).sum()
+    return torch.autograd.grad(loss, weights)[0]
+
+
+def output_gradients(objective: Objective, outputs: Tensor) -> Tensor:
+    """Return ∂f/∂y of each instance by autograd, [D, B, n, d]."""
+    outputs = outputs.detach().requires_grad_()
+    return torch.autograd.grad(objective.losses(outputs).sum(), outputs)[0]
+
+
+def equation_1(slopes: Tensor, inputs: Tensor) -> Tensor:
+    """Return ∂f/∂W of case I, [D, n, d, d]: the mean over instances of (∂f/∂y⁽ⁱ⁾) xᵀ.
+
+    Args:
+        slopes: ∂f/∂y, [D, B, n, d].
+        inputs: [D, B, d].
+    """
+    return torch.einsum("tbni,tbj->tnij", slopes, inputs) / inputs.shape[1]
+
+
+def equation_2(weights: Tensor, slopes: Tensor, inputs: Tensor) -> Tensor:
+    """Return case II: the mean of Σ_k (Π_{j=i+1..k} W⁽ʲ⁾)ᵀ (∂f̂/∂ŷ⁽ᵏ⁾) (Π_{j<i} W⁽ʲ⁾ x)ᵀ."""
+    left, right = gradient_factors(weights, slopes, inputs)
+    return torch.einsum("tbni,tbnj->tnij", left, right) / inputs.shape[1]
+
+
+def equation_3(weights: Tensor, slopes: Tensor, inputs: Tensor) -> Tensor:
+    """Return the same with xᵀ taken out: Σ_k (…)ᵀ (∂f̂/∂ŷ⁽ᵏ⁾) xᵀ (Π_{j<i} W⁽ʲ⁾)ᵀ."""
+    return equation_4(weights, equation_1(slopes, inputs))
+
+
+def equation_4(weights: Tensor, wide_gradients: Tensor) -> Tensor:
+    """Return case II from case I: Σ_k (Π_{j=i+1..k} W⁽ʲ⁾)ᵀ (∂f/∂W⁽ᵏ⁾) (Π_{j<i} W⁽ʲ⁾)ᵀ.
+
+    Args:
+        weights: W of the narrow cell, [D, n, d, d].
+        wide_gradients: ∂f/∂W of the wide cell, [D, n, d, d].
+    """
+    nodes = range(weights.shape[1])
+    found = [
+        sum(
+            product(weights, i + 1, k).mT @ wide_gradients[:, k] @ product(weights, 0, i - 1).mT
+            for k in nodes[i:]
+        )
+        for i in nodes
+    ]
+    return torch.stack([torch.as_tensor(block) for block in found], 1)
+
+
+def gradient_factors(weights: Tensor, slopes: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the two factors of each instance's gradient in case II, an outer product.
+
+    Returns:
+        Σ_k (Π_{j=i+1..k} W⁽ʲ⁾)ᵀ ∂f̂/∂ŷ⁽ᵏ⁾ and Π_{j<i} W⁽ʲ⁾ x, both [D, B, n, d].
+    """
+    nodes = weights.shape[1]
+    back = slopes[:, :, -1]
+    left = [back]
+    for node in range(nodes - 1, 0, -1):
+        back = slopes[:, :, node - 1] + torch.einsum("tji,tbj->tbi", weights[:, node], back)
+        left.append(back)
+    ahead = inputs
+    right = [ahead]
+    for node in range(nodes - 1):
+        ahead = torch.einsum("tij,tbj->tbi", weights[:, node], ahead)
+        right.append(ahead)
+    return torch.stack(left[::-1], 2), torch.stack(right, 2)
 
 
 def _normal(*shape: int, generator: torch.Generator) -> Tensor:

@@ -1,30 +1,43 @@
-"""Theorem 4.2: block-wise smoothness of the narrowest cell; as printed, and as it holds.
+"""Theorems 4.2 and 4.3: smoothness and gradient variance of the narrowest cell, block by block.
 
-The printed proof takes ∂f/∂W⁽ᵏ⁾ for unchanged while another block W⁽ⁱ⁾ moves, but all outputs
-ŷ⁽ᵏ⁾ with k ≥ i move with it. With a gradient that is Lipschitz in z the same steps give
+The printed proof of Theorem 4.2 assumes that ∂f/∂W⁽ᵏ⁾ does not change while another block W⁽ⁱ⁾
+moves, but all outputs ŷ⁽ᵏ⁾ with k ≥ i move with it. With a gradient that is Lipschitz in z the same
+steps give
 
     L̂⁽ⁱ⁾ ≤ (Π_{j<i} λ⁽ʲ⁾)² · Σ_{k≥i} Π_{j=i+1..k} (λ⁽ʲ⁾)² · L,
 
-where L is the Lipschitz constant in z times ‖E xxᵀ‖, which is ‖x‖² for a single input.
+where L is the Lipschitz constant in z times ‖E xxᵀ‖, which is ‖x‖² for a single input. The shapes
+[D, B, n, d] are those of `workers.theory.objectives`.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from workers.theory.cells import Cells, narrow, product
-from workers.theory.objectives import Quadratic, Smooth
+from workers.theory.objectives import Cells, CrossEntropy, Quadratic, narrow, product
+
+Norm = Literal["fro", 2]
+
+
+def spectral_norms(weights: Tensor) -> Tensor:
+    """Return λ as the proof needs it: ‖W⁽ⁱ⁾‖₂, the largest singular value, [D, n]."""
+    return torch.linalg.matrix_norm(weights, 2)
+
+
+def spectral_radii(weights: Tensor) -> Tensor:
+    """Return λ as the text defines it: the largest magnitude of an eigenvalue of W⁽ⁱ⁾, [D, n]."""
+    return torch.linalg.eigvals(weights).abs().amax(-1)
 
 
 class Blocks(NamedTuple):
     """Smoothness of the narrow cell's blocks, [D, n] each.
 
     Attributes:
-        true: The largest eigenvalue of the block's Hessian at the drawn weights: the Lipschitz
-            constant itself for a quadratic f, at most that otherwise.
+        true: Largest eigenvalue of the block's Hessian at the drawn weights: the Lipschitz constant
+            itself for a quadratic f, at most that otherwise.
         printed: The right side of (9), with case I's constants.
         corrected: The right side of the bound above.
     """
@@ -34,16 +47,17 @@ class Blocks(NamedTuple):
     corrected: Tensor
 
 
-def block_smoothness(objective: Smooth, cells: Cells, norms: Tensor) -> Blocks:
-    """The constants of all blocks beside both bounds.
+def block_smoothness(objective: Quadratic | CrossEntropy, cells: Cells, norms: Tensor) -> Blocks:
+    """Return the constants of all blocks beside both bounds.
 
     Args:
         objective: f.
-        cells: Their weights and inputs.
+        cells: Weights and inputs.
         norms: λ, [D, n].
     """
-    whole, each = objective.constants()
-    spread = torch.linalg.matrix_norm(_second_moment(cells.inputs), 2)  # ‖E xxᵀ‖, [D]
+    whole, each = objective.lipschitz()
+    inputs = cells.inputs
+    spread = torch.linalg.matrix_norm(inputs.mT @ inputs / inputs.shape[1], 2)  # ‖E xxᵀ‖, [D]
     squares = norms.square()
     nodes = range(norms.shape[1])
     before = torch.stack([norms[:, :i].prod(1) for i in nodes], 1)
@@ -56,31 +70,26 @@ def block_smoothness(objective: Smooth, cells: Cells, norms: Tensor) -> Blocks:
     )
 
 
-def block_hessian(objective: Smooth, cells: Cells, node: int) -> Tensor:
-    """The Hessian of the mean loss in one block of the narrow cell.
+def block_hessian(objective: Quadratic | CrossEntropy, cells: Cells, node: int) -> Tensor:
+    """Return the Hessian of the mean loss in one block of the narrow cell.
 
-    z is linear in a single block, so that the Hessian of an instance is (Cᵀ H C) ⊗ (r rᵀ), r the
-    node's input and C what its output does to z.
+    z is linear in a single block, so that the Hessian of an instance is (Cᵀ H C) ⊗ (r rᵀ), with r
+    the node's input and C what its output does to z.
 
     Returns:
         Symmetric, [D, d², d²], rows of the block one after the other.
     """
     weights, inputs = cells
     draws, nodes, width, _ = weights.shape
-    nothing = torch.zeros_like(weights[:, 0])
-    moves = [product(weights, node + 1, k) if k >= node else nothing for k in range(nodes)]
-    outputs = narrow(weights, inputs)
-    bent = objective.curvature(outputs, torch.stack(moves, 1))
+    zeros = torch.zeros_like(weights[:, 0])
+    moves = [product(weights, node + 1, k) if k >= node else zeros for k in range(nodes)]
+    bent = objective.curvature(narrow(weights, inputs), torch.stack(moves, 1))
     read = torch.einsum("tij,tbj->tbi", product(weights, 0, node - 1), inputs)
     squares = read[..., :, None] * read[..., None, :]
     batch = inputs.shape[1]
     mean = bent.reshape(draws, batch, -1).mT @ squares.reshape(draws, batch, -1) / batch
     mean = mean.reshape(draws, width, width, width, width).transpose(2, 3)
     return mean.reshape(draws, width**2, width**2)
-
-
-def _second_moment(inputs: Tensor) -> Tensor:
-    return inputs.mT @ inputs / inputs.shape[1]
 
 
 class Counterexample(NamedTuple):
@@ -98,11 +107,50 @@ class Counterexample(NamedTuple):
 
 
 def counterexample() -> Counterexample:
-    """n = 2, f = ½‖z‖², W⁽¹⁾ = diag(2, 1), x = e₁: here ŷ⁽²⁾ = W⁽²⁾ (2, 0)ᵀ, so that L̂⁽²⁾ = 4."""
+    """Return a case that violates (9): n = 2, f = ½‖z‖², W⁽¹⁾ = diag(2, 1) and x = e₁.
+
+    There ŷ⁽²⁾ = W⁽²⁾ (2, 0)ᵀ, so that L̂⁽²⁾ = 4.
+    """
     first = torch.diag(torch.tensor([2.0, 1.0], dtype=torch.float64))
     weights = torch.stack([first, torch.eye(2, dtype=torch.float64)])[None]
     cells = Cells(weights, torch.tensor([[[1.0, 0.0]]], dtype=torch.float64))
-    norms = torch.linalg.matrix_norm(weights, 2)
+    norms = spectral_norms(weights)
     found = block_smoothness(Quadratic(1, 1, 2, 2, torch.Generator()), cells, norms)
     printed = float(found.printed[0, 1])
     return Counterexample(printed / float(norms[0, 0]), printed, float(found.true[0, 1]))
+
+
+def block_variances(left: Tensor, right: Tensor, norm: Norm = "fro") -> Tensor:
+    """Return E‖G − E G‖² of the blocks' gradients G = l rᵀ over instances, [D, n].
+
+    Args:
+        left: l, [D, B, n, d].
+        right: r, [D, B, n, d].
+        norm: Norm of a matrix: "fro" gives the trace of the covariance, 2 is the paper's.
+    """
+    means = torch.einsum("tbni,tbnj->tnij", left, right) / left.shape[1]
+    if norm == 2:
+        deviations = left[..., :, None] * right[..., None, :] - means[:, None]
+        # The eigenvalues of a d×d Gram matrix take less time than an SVD of the matrix itself.
+        return torch.linalg.eigvalsh(deviations @ deviations.mT)[..., -1].mean(1)
+    squares = left.square().sum(3) * right.square().sum(3)
+    return squares.mean(1) - means.square().sum((2, 3))
+
+
+def theorem_4_3(variances: Tensor, norms: Tensor, *, sharp: bool = False) -> Tensor:
+    """Return the right side of (13), n Σ_{k≥i} ((σ⁽ᵏ⁾/λ⁽ⁱ⁾) Π_{j≤k} λ⁽ʲ⁾)², [D, n].
+
+    Args:
+        variances: (σ⁽ᵏ⁾)² of the wide cell, [D, n].
+        norms: λ, [D, n].
+        sharp: Whether n is replaced by the number of terms, n − i + 1, which the proof allows.
+    """
+    nodes = range(norms.shape[1])
+    bounds = []
+    for i in nodes:
+        # The division takes λ⁽ⁱ⁾ out of the product. Omitting the factor instead allows λ⁽ⁱ⁾ = 0.
+        others = norms.square().clone()
+        others[:, i] = 1
+        terms = variances[:, i:] * others.cumprod(1)[:, i:]
+        bounds.append((len(nodes[i:]) if sharp else len(nodes)) * terms.sum(1))
+    return torch.stack(bounds, 1)

@@ -7,7 +7,7 @@ import pytest
 
 from orchestrator.paper.bounds import MOST, bounds_data, plot_bounds
 from results_schema.errors import ConfigError
-from workers.theory.comparison import Comparison
+from workers.theory.checks import Comparison
 
 
 def cases(measured: Any, bound: Any, statement="Theorem 4.3", setting="quadratic") -> Comparison:

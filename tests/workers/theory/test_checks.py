@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from workers.theory.checks import Settings, check_cells
-from workers.theory.comparison import Comparison, join
+from workers.theory.checks import Comparison, Settings, check_cells, join
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +56,7 @@ def test_a_cell_of_one_node_of_width_one_is_checked_too():
         assert not (one.holds and one.violated.any()), one.statement
 
 
-def test_a_number_that_is_none_counts_as_a_violation():
+def test_a_nan_counts_as_a_violation():
     sides = np.array([1.0, np.nan, 1.0, 2.0]), np.array([1.0, 1.0, np.nan, 1.0])
     one = Comparison("s", "t", True, *sides, np.zeros(4, np.int64))
     assert one.violated.tolist() == [False, True, True, True]

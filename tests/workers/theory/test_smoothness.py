@@ -1,21 +1,38 @@
-"""Theorem 4.2: block Hessians against autograd's, the bounds against secants of the gradient."""
+"""Theorem 4.2 against autograd and secants of the gradient; Theorem 4.3 against loops."""
 
 import pytest
 import torch
 from torch import Tensor
 
-from workers.theory.cells import Cells, draw_cells, narrow
-from workers.theory.gradients import by_autograd
-from workers.theory.objectives import SMOOTH, CrossEntropy
-from workers.theory.smoothness import block_hessian, block_smoothness, counterexample
+from workers.theory.objectives import (
+    OBJECTIVES,
+    Cells,
+    CrossEntropy,
+    Quadratic,
+    draw_cells,
+    narrow,
+    weight_gradients,
+)
+from workers.theory.smoothness import (
+    block_hessian,
+    block_smoothness,
+    block_variances,
+    counterexample,
+    spectral_norms,
+    spectral_radii,
+    theorem_4_3,
+)
 
 D, B, N, W = 4, 6, 3, 3
+SMOOTH = ("quadratic", "cross-entropy")
 
 
 def drawn(name: str, draws: int = D, gain: float = 1.3):
     generator = torch.Generator().manual_seed(3)
     cells = draw_cells(draws, B, N, W, gain=gain, generator=generator)
-    return SMOOTH[name](draws, B, N, W, generator), cells
+    objective = OBJECTIVES[name](draws, B, N, W, generator)
+    assert isinstance(objective, Quadratic | CrossEntropy)
+    return objective, cells
 
 
 def norms(cells: Cells) -> Tensor:
@@ -66,7 +83,7 @@ def test_no_secant_of_the_gradient_is_steeper_than_the_corrected_bound(name):
             moved = cells.weights.clone()
             moved[:, node] += steps
             one, two = (
-                by_autograd(objective, narrow, weights, cells.inputs)[:, node]
+                weight_gradients(objective, narrow, weights, cells.inputs)[:, node]
                 for weights in (cells.weights, moved)
             )
             slope = (one - two).norm(dim=(1, 2)) / steps.norm(dim=(1, 2))
@@ -88,7 +105,7 @@ def test_the_counterexample_comes_out_by_hand():
 
 def test_cross_entropy_is_no_more_bent_than_it_says():
     objective = CrossEntropy(1, 1, N, W, torch.Generator().manual_seed(5))
-    whole, each = (constant[0] for constant in objective.constants())
+    whole, each = (constant[0] for constant in objective.lipschitz())
     draws = torch.Generator().manual_seed(6)
     for size in (0.1, 1.0, 10.0):
         for _ in range(20):
@@ -99,3 +116,47 @@ def test_cross_entropy_is_no_more_bent_than_it_says():
             assert torch.linalg.eigvalsh(hessian.reshape(N * W, -1))[-1] <= whole
             for node in range(N):
                 assert torch.linalg.eigvalsh(hessian[node, :, node])[-1] <= each[node]
+
+
+def normal(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+@pytest.mark.parametrize("norm", ["fro", 2])
+def test_a_variance_is_the_mean_squared_distance_from_the_mean(norm):
+    left, right = normal(D, B, N, W), normal(D, B, N, W, seed=1)
+    found = block_variances(left, right, norm)
+    for t in range(D):
+        for i in range(N):
+            each = [torch.outer(left[t, b, i], right[t, b, i]) for b in range(B)]
+            mean = torch.stack(each).mean(0)
+            wanted = sum(float(torch.linalg.matrix_norm(g - mean, norm)) ** 2 for g in each) / B
+            assert float(found[t, i]) == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize("sharp", [False, True])
+def test_the_bound_is_the_printed_sum(sharp):
+    variances, norms = normal(D, N).square(), normal(D, N, seed=1).abs()
+    found = theorem_4_3(variances, norms, sharp=sharp)
+    for t in range(D):
+        for i in range(N):
+            wanted = 0.0
+            for k in range(i, N):
+                factor = float(variances[t, k]) ** 0.5 / float(norms[t, i])
+                for j in range(k + 1):
+                    factor *= float(norms[t, j])
+                wanted += factor**2
+            wanted *= N - i if sharp else N
+            assert float(found[t, i]) == pytest.approx(wanted)
+
+
+def test_a_weight_of_zero_is_no_exception():
+    norms = torch.tensor([[2.0, 0.0, 3.0]], dtype=torch.float64)
+    found = theorem_4_3(torch.ones_like(norms), norms)
+    assert found.tolist() == [[3.0, 3 * (4 + 36), 0.0]]
+
+
+def test_the_largest_singular_value_is_not_the_largest_eigenvalue():
+    shear = torch.tensor([[[[1.0, 10.0], [0.0, 1.0]]]], dtype=torch.float64)
+    assert float(spectral_radii(shear)) == pytest.approx(1)
+    assert float(spectral_norms(shear)) == pytest.approx((51 + 2600**0.5) ** 0.5)

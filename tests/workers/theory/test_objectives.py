@@ -3,17 +3,21 @@
 import pytest
 import torch
 
-from workers.theory.cells import Cells, draw_cells, matched, narrow, product, wide
-from workers.theory.gradients import (
-    at_outputs,
-    by_autograd,
+from workers.theory.objectives import (
+    OBJECTIVES,
+    Cells,
+    draw_cells,
     equation_1,
     equation_2,
     equation_3,
     equation_4,
-    relative_error,
+    matched,
+    narrow,
+    output_gradients,
+    product,
+    weight_gradients,
+    wide,
 )
-from workers.theory.objectives import OBJECTIVES
 
 D, B, N, W = 3, 5, 4, 3
 
@@ -22,6 +26,10 @@ def drawn(name: str):
     generator = torch.Generator().manual_seed(0)
     cells = draw_cells(D, B, N, W, gain=1.2, generator=generator)
     return OBJECTIVES[name](D, B, N, W, generator), cells
+
+
+def relative_error(found: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+    return (found - truth).norm(dim=(2, 3)) / truth.norm(dim=(2, 3))
 
 
 def chain(weights: torch.Tensor, first: int, last: int) -> torch.Tensor:
@@ -67,9 +75,9 @@ def test_matched_weights_give_the_wide_cell_the_narrow_ones_outputs():
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 @pytest.mark.parametrize("cell", [wide, narrow])
-def test_autograd_is_what_finite_differences_say(name, cell):
+def test_autograd_agrees_with_finite_differences(name, cell):
     objective, (weights, inputs) = drawn(name)
-    found = by_autograd(objective, cell, weights, inputs)
+    found = weight_gradients(objective, cell, weights, inputs)
     wanted = finite_differences(objective, cell, weights, inputs)
     torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-7)
 
@@ -77,7 +85,7 @@ def test_autograd_is_what_finite_differences_say(name, cell):
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_equations_are_the_sums_that_they_print(name):
     objective, (weights, inputs) = drawn(name)
-    slopes = at_outputs(objective, narrow(weights, inputs))
+    slopes = output_gradients(objective, narrow(weights, inputs))
     one, two, three = (torch.zeros_like(weights) for _ in range(3))
     for t in range(D):
         for b in range(B):
@@ -92,15 +100,15 @@ def test_equations_are_the_sums_that_they_print(name):
     torch.testing.assert_close(equation_1(slopes, inputs), one)
     torch.testing.assert_close(equation_2(weights, slopes, inputs), two)
     torch.testing.assert_close(equation_3(weights, slopes, inputs), three)
-    torch.testing.assert_close(by_autograd(objective, narrow, weights, inputs), two)
+    torch.testing.assert_close(weight_gradients(objective, narrow, weights, inputs), two)
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_equation_4_is_exact_at_matched_weights_and_at_the_same_only_for_a_linear_objective(name):
     objective, (weights, inputs) = drawn(name)
-    truth = by_autograd(objective, narrow, weights, inputs)
-    equal = equation_4(weights, by_autograd(objective, wide, matched(weights), inputs))
-    same = equation_4(weights, by_autograd(objective, wide, weights, inputs))
+    truth = weight_gradients(objective, narrow, weights, inputs)
+    equal = equation_4(weights, weight_gradients(objective, wide, matched(weights), inputs))
+    same = equation_4(weights, weight_gradients(objective, wide, weights, inputs))
     assert relative_error(equal, truth).max() < 1e-12
     assert (relative_error(same, truth)[:, 0].max() < 1e-12) == (name == "linear")
 
