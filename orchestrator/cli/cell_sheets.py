@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from orchestrator.output.sheet import Sheet
 from orchestrator.paper import printed
 from orchestrator.paper.cell_rows import Row, Shape
-from orchestrator.paper.comparison import shape_label
+from orchestrator.paper.printed import shape_label
 from workers.cells.bases import ADAPTED, DARTS_CONNECTIONS, DARTS_OPERATIONS
 from workers.cells.zoo import zoo
 

@@ -14,8 +14,7 @@ from orchestrator.output.sheet import Sheet, to_csv, to_json, to_latex, to_markd
 from orchestrator.output.terminal import show_sheet
 from orchestrator.paper import printed
 from orchestrator.paper.cell_rows import Row, make_rows
-from orchestrator.paper.comparison import compare
-from orchestrator.paper.table_sheets import table_sheet
+from orchestrator.paper.printed import compare, table_sheet
 from results_schema.errors import ConfigError
 from results_schema.trial import NetworkSpec
 from workers.cells.bases import ADAPTED, BASES, DARTS_CONNECTIONS, DARTS_OPERATIONS

@@ -13,7 +13,7 @@ from orchestrator.housekeeping import lookup
 from orchestrator.output.sheet import Sheet, to_csv, to_json, to_latex, to_markdown
 from orchestrator.output.terminal import show_sheet
 from orchestrator.output.words import one_line, plain
-from orchestrator.paper.claims.finding import FAILED, Finding
+from orchestrator.paper.claims.claim import FAILED, Finding
 from orchestrator.paper.claims.registry import CLAIMS, find_claim, findings
 from results_schema.results import Results
 

@@ -12,13 +12,14 @@ from rich.console import Console
 from orchestrator.housekeeping import lookup
 from orchestrator.output.sheet import Sheet, to_csv, to_json, to_markdown
 from orchestrator.output.terminal import show_sheet
-from orchestrator.paper.theory_sheets import (
+from orchestrator.paper.theorems import (
+    TrialBound,
     blocks_sheet,
     comparison_record,
     statements_sheet,
+    trial_bounds,
     trials_sheet,
 )
-from orchestrator.paper.theory_trials import TrialBound, trial_bounds
 from results_schema.results import Results
 from workers.theory.checks import Comparison, Settings, check_cells
 from workers.theory.sgd import check_sgd

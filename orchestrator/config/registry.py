@@ -174,15 +174,17 @@ class TableKind(NamedTuple):
 
 TABLE_KINDS: dict[str, TableKind] = {
     "errors": TableKind(
-        "trials", "orchestrator.paper.errors:errors_data", "orchestrator.paper.errors:errors_sheet"
+        "trials",
+        "orchestrator.paper.error_table:errors_data",
+        "orchestrator.paper.error_table:errors_sheet",
     ),
     "shapes": TableKind(
-        "cells", "orchestrator.paper.shapes:shapes_data", "orchestrator.paper.shapes:shapes_sheet"
+        "cells", "orchestrator.paper.tables:shapes_data", "orchestrator.paper.tables:shapes_sheet"
     ),
     "parameters": TableKind(
         "cells",
-        "orchestrator.paper.parameters:parameters_data",
-        "orchestrator.paper.parameters:parameters_sheet",
+        "orchestrator.paper.tables:parameters_data",
+        "orchestrator.paper.tables:parameters_sheet",
     ),
 }
 """Kinds of tables by the name that an experiment writes."""

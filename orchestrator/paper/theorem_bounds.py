@@ -1,7 +1,7 @@
 """Theorem 4.1 trial by trial (Section 4.3): L, σ², and the bound beside what it bounds.
 
 The paper argues that all of them are smaller for wide and shallow cells. L and σ² are local and
-the training is not the theorem's, so a bound compares cells (`orchestrator.paper.theory_trials`).
+the training is not the theorem's, so a bound compares cells (`orchestrator.paper.theorems`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import plotly.graph_objects as go
 
 from orchestrator.figures import style
 from orchestrator.figures.panels import grid, make_panels
-from orchestrator.paper.theory_trials import TrialBound, bounds_of
+from orchestrator.paper.theorems import TrialBound, bounds_of
 from results_schema.errors import ConfigError
 
 MOST_NAMES = 6

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from orchestrator.paper.claims.finding import NO_DATA, VERDICTS, Finding
+from orchestrator.paper.claims.claim import NO_DATA, VERDICTS, Finding
 
 
 @dataclass(frozen=True)

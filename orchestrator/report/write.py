@@ -13,7 +13,7 @@ from orchestrator.config.declared import read_declared
 from orchestrator.housekeeping import lookup
 from orchestrator.housekeeping.status import Observer
 from orchestrator.paper.claims import Finding, findings
-from orchestrator.paper.claims.finding import FAILED
+from orchestrator.paper.claims.claim import FAILED
 from orchestrator.report import contents, page
 from orchestrator.report.claims import told
 from orchestrator.report.exhibits import Exhibit, make_exhibits

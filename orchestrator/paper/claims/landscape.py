@@ -8,11 +8,10 @@ import numpy as np
 import pandas as pd
 
 from orchestrator.figures.evidence import worst
-from orchestrator.paper.claims.cells import GROUP
-from orchestrator.paper.claims.claim import BOTH_CIFARS, CIFAR10, Claim
-from orchestrator.paper.claims.finding import Finding
+from orchestrator.paper.claims.claim import BOTH_CIFARS, CIFAR10, Claim, Finding
+from orchestrator.paper.claims.convergence import JONCKHEERE, trend
 from orchestrator.paper.claims.population import Population
-from orchestrator.paper.claims.width_trend import JONCKHEERE, trend
+from orchestrator.paper.claims.scores import GROUP
 
 RING = (0.35, 0.65)
 """Distances from the centre of points whose variance is averaged, as shares of the extent."""

@@ -14,11 +14,10 @@ from safetensors import SafetensorError
 from scipy import sparse
 from scipy.sparse import linalg
 
-from orchestrator.paper.claims.cells import behind
-from orchestrator.paper.claims.claim import BOTH_CIFARS, TINY_IMAGENET, Claim
-from orchestrator.paper.claims.finding import Finding
+from orchestrator.paper.claims.claim import BOTH_CIFARS, TINY_IMAGENET, Claim, Finding
 from orchestrator.paper.claims.population import Population
-from orchestrator.paper.statistics.means import LARGE, flipped
+from orchestrator.paper.claims.scores import behind
+from orchestrator.paper.statistics.samples import LARGE, flipped
 from results_schema import layout
 from results_schema.errors import MissingKey, SpecError
 from results_schema.genotype import INPUTS

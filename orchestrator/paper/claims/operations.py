@@ -8,14 +8,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from orchestrator.paper.claims.cells import averages, behind
-from orchestrator.paper.claims.claim import CIFAR10, Claim
-from orchestrator.paper.claims.finding import Finding
-from orchestrator.paper.claims.population import Population
-from orchestrator.paper.claims.traits import BASE, CONNECTIONS, OPERATIONS
-from orchestrator.paper.statistics.correlation import association
-from orchestrator.paper.statistics.means import equivalent
-from orchestrator.paper.statistics.studies import RHO
+from orchestrator.paper.claims.claim import CIFAR10, Claim, Finding
+from orchestrator.paper.claims.population import BASE, CONNECTIONS, OPERATIONS, Population
+from orchestrator.paper.claims.scores import averages, behind
+from orchestrator.paper.statistics.association import association
+from orchestrator.paper.statistics.samples import equivalent
+from orchestrator.paper.statistics.testing import RHO
 
 _LEAST = 3
 """Variants of each kind that a spread takes."""

@@ -1,19 +1,172 @@
-"""The trials that claims are about: every distinct ended one, with its cell, setting and curve."""
+"""The trials that claims are about, with their cell, setting, curve and measures of convergence."""
 
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
-from functools import cached_property
-from typing import Any
+from functools import cached_property, lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from orchestrator.figures.evidence import STANDARD_RATE, scopes
-from orchestrator.paper.claims.convergence import convergence
-from orchestrator.paper.claims.traits import BASE, Traits, kind, traits
+from orchestrator.figures.evidence import STANDARD_RATE, scopes, setting_key, worst
+from results_schema.errors import SpecError
+from results_schema.genotype import Genotype
 from results_schema.results import Results
+from results_schema.trial import NetworkSpec, TrialSpec
+from workers.cells.cost import count_on
+from workers.cells.topology import used_inputs
+
+BASE, ADAPTED, CONNECTIONS, OPERATIONS = "base", "adapted", "connections", "operations"
+
+
+class Traits(NamedTuple):
+    """Of one trial.
+
+    Attributes:
+        setting: Key of what trials that may be compared have in common (`evidence.Setting`).
+        planned: Epochs of the recipe; NaN without a spec.
+        width: Of the normal cell over its live nodes, in units of c, as Table 2 prints it.
+        depth: Of the normal cell, in edges.
+        live_parameters: Parameters that get a gradient; NaN without a spec.
+        skips: Skip connections into live nodes of the normal cell; NaN without a spec.
+        inputs: How many of the normal cell's inputs reach its output; NaN without a spec.
+    """
+
+    setting: str
+    planned: float
+    width: float
+    depth: float
+    live_parameters: float
+    skips: float
+    inputs: float
+
+
+def traits(row: dict[Any, Any]) -> Traits:
+    """The traits of a trial.
+
+    Args:
+        row: dataset, width, depth and spec, which may be null in a store that others filled.
+    """
+    spec = _spec(row["spec"])
+    if spec is None:
+        width, depth = (math.nan if row[k] is None else float(row[k]) for k in ("width", "depth"))
+        return Traits(str(row["dataset"]), math.nan, width, depth, *[math.nan] * 3)
+    cell = spec.genotype.normal
+    live = cell.live_nodes
+    edges = [e for node, edges in enumerate(cell.nodes, start=2) if node in live for e in edges]
+    return Traits(
+        setting=setting_key(spec),
+        planned=spec.recipe.epochs,
+        width=cell.width,
+        depth=cell.depth,
+        live_parameters=_live_parameters(spec.genotype, spec.network, spec.dataset),
+        skips=sum(edge.op == "skip_connect" for edge in edges),
+        inputs=len(used_inputs(cell)),
+    )
+
+
+def kind(base: str, variant: str, index: int) -> str:
+    """What a member is: base, adapted, connections or operations.
+
+    Operation variants are told by their names, `OPS3` or `ops seed 3`; adapted cells by the
+    ending `_ADAPT` of theirs.
+    """
+    if index == 0:
+        return ADAPTED if base.endswith("_ADAPT") else BASE
+    return OPERATIONS if variant.lower().startswith("ops") else CONNECTIONS
+
+
+def _spec(text: Any) -> TrialSpec | None:
+    try:
+        return TrialSpec.from_json(text) if isinstance(text, str) and text else None
+    except SpecError:
+        return None
+
+
+@lru_cache(maxsize=10_000)
+def _live_parameters(genotype: Genotype, network: NetworkSpec, dataset: str) -> float:
+    try:
+        return count_on(genotype, network, dataset).live_parameters
+    except SpecError:
+        return math.nan
+
+
+SHARES = (50, 90, 95)
+"""Percents of the base's final accuracy that a trial is timed to."""
+
+BEGINNINGS = (10, 20)
+"""Percents of all epochs over which accuracy is averaged."""
+
+JITTER_FROM, JITTER_TO = 1 / 6, 1 / 2
+"""Where the jitter is measured, as shares of all epochs: 100 to 300 of the paper's 600."""
+
+COLUMNS = (*(f"epochs_{s}" for s in SHARES), *(f"area_{b}" for b in BEGINNINGS), "jitter", "final")
+
+
+def convergence(metrics: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
+    """The measures of each ended trial.
+
+    A diverged trial has the worst value (`evidence.worst`) of what it did not reach: a threshold, a
+    steady middle, its final accuracy, and the mean accuracy of a beginning that it did not finish.
+
+    Args:
+        metrics: Columns trial_id, epoch and test_accuracy.
+        trials: Columns trial_id, status, planned (epochs of the recipe) and target (final
+            accuracy of the trial's base; NaN if unknown, and then so are its times).
+
+    Returns:
+        A row for each of `trials`, in their order, under trial_id:
+        `epochs_50`, `epochs_90`, `epochs_95`: the first epoch that reaches so many percent of the
+        target; `area_10`, `area_20`: mean accuracy over the first so many percent of epochs;
+        `jitter`: mean change of accuracy from one epoch to the next, in magnitude, in the middle
+        of training; `final`: accuracy after the last epoch. NaN where rows are missing.
+    """
+    told: Any = metrics.sort_values("epoch")
+    curves = {
+        name: (part["epoch"].to_numpy(), part["test_accuracy"].to_numpy(dtype=float))
+        for name, part in told.drop_duplicates(["trial_id", "epoch"]).groupby("trial_id")
+    }
+    rows = []
+    for trial in trials.to_dict("records"):
+        epochs, accuracies = curves.get(trial["trial_id"], (np.empty(0), np.empty(0)))
+        rows.append({"trial_id": trial["trial_id"]} | _measure(trial, epochs, accuracies))
+    return pd.DataFrame(rows, columns=["trial_id", *COLUMNS])
+
+
+def _measure(trial: dict[Any, Any], epochs: np.ndarray, accuracies: np.ndarray) -> dict[str, float]:
+    diverged = trial["status"] == "diverged"
+    if not len(epochs) and not diverged:
+        return dict.fromkeys(COLUMNS, math.nan)
+    planned = trial["planned"]
+    sound = np.isfinite(accuracies)
+    found: dict[str, float] = {}
+    for share in SHARES:
+        reached = epochs[sound & (accuracies >= share / 100 * trial["target"] - 1e-12)]
+        unknown = math.isnan(trial["target"])
+        found[f"epochs_{share}"] = (
+            math.nan if unknown else float(reached[0]) if len(reached) else worst(rises=False)
+        )
+    for share in BEGINNINGS:
+        last = max(1, round(share / 100 * planned))
+        begin = accuracies[sound & (epochs <= last)]
+        whole = len(begin) >= last
+        found[f"area_{share}"] = (
+            float(begin.mean()) if whole else worst(rises=True) if diverged else math.nan
+        )
+    found["jitter"] = worst(rises=False) if diverged else _jitter(epochs, accuracies, planned)
+    final = float(accuracies[-1]) if len(accuracies) else math.nan
+    found["final"] = worst(rises=True) if diverged else final
+    return found
+
+
+def _jitter(epochs: np.ndarray, accuracies: np.ndarray, planned: int) -> float:
+    middle = (epochs >= JITTER_FROM * planned) & (epochs <= max(JITTER_TO * planned, 2))
+    steps = np.abs(np.diff(accuracies[middle]))
+    return float(steps.mean()) if len(steps) else math.nan
+
 
 CELL = ["base", "variant"]
 """What makes two trials ones of the same cell."""

@@ -1,4 +1,4 @@
-"""At a large rate cells differ more and the narrow ones fail (Section 4.1, Figure 4)."""
+"""At a large learning rate cells differ more and the narrow ones fail (Section 4.1, Figure 4)."""
 
 from __future__ import annotations
 
@@ -8,15 +8,41 @@ import numpy as np
 import pandas as pd
 
 from orchestrator.figures.evidence import worst
-from orchestrator.paper.claims.cells import behind, behind_scores, scores
-from orchestrator.paper.claims.claim import BOTH_CIFARS, Claim
-from orchestrator.paper.claims.failing import HIGH_RATE, LOW_RATE, SHARE, with_failures
-from orchestrator.paper.claims.finding import Finding
-from orchestrator.paper.claims.population import STANDARD_RATE, Population
-from orchestrator.paper.claims.traits import CONNECTIONS
-from orchestrator.paper.claims.width_trend import trend
-from orchestrator.paper.statistics.order import STEP, page
-from orchestrator.paper.statistics.proportion import APART, OFTEN, odds, share
+from orchestrator.paper.claims.claim import BOTH_CIFARS, Claim, Finding
+from orchestrator.paper.claims.convergence import trend
+from orchestrator.paper.claims.population import BASE, CONNECTIONS, STANDARD_RATE, Population
+from orchestrator.paper.claims.scores import behind, behind_scores, scores
+from orchestrator.paper.statistics.samples import APART, OFTEN, STEP, odds, page, share
+
+HIGH_RATE, LOW_RATE = 0.25, 0.0025
+"""The two other rates of Figure 4."""
+
+SHARE = 0.5
+"""Of the base's final accuracy at the usual rate; below it a trial has failed."""
+
+
+def with_failures(population: Population, rate: float) -> pd.DataFrame:
+    """The trials at a rate, with a column `failed`.
+
+    Where the base was not trained at the usual rate, its best final accuracy at any rate counts. A
+    trial that ended, without such a base to be held against, is left out.
+    """
+    rows: Any = population.at_rate(rate)
+    if rows.empty:
+        return rows.assign(failed=[])
+    trials: Any = population.trials
+    bases = trials[(trials["kind"] == BASE) & (trials["status"] == "done")]
+    usual = bases[np.isclose(bases["learning_rate"], STANDARD_RATE)]
+    keys = ["base", "setting"]
+    means = usual.groupby(keys)["test_accuracy"].mean()
+    best = bases.groupby(keys)["test_accuracy"].max()
+    reference = means.combine_first(best).rename("reference").reset_index()
+    rows = rows.merge(reference, on=keys, how="left")
+    low = rows["test_accuracy"] < SHARE * rows["reference"]
+    lost = rows["status"] == "diverged"
+    known = lost | (rows["test_accuracy"] - rows["reference"]).notna()
+    return rows.assign(failed=lost | low)[known]
+
 
 _THIRD = "CONN3"
 """C3 of the main text: the narrowest and deepest variant of DARTS there."""

@@ -7,40 +7,31 @@ from collections.abc import Sequence
 
 from orchestrator.output.isolation import log_error
 from orchestrator.paper.claims import (
-    adapted,
-    approach,
-    base_leads,
-    exceptions,
-    faster,
-    generalisation,
+    accuracy,
+    convergence,
     landscape,
     norms,
+    one_cell,
     operations,
-    popular_cells,
     rates,
-    sizes,
-    stabler,
+    topology,
 )
-from orchestrator.paper.claims.claim import Claim
-from orchestrator.paper.claims.finding import Finding, settle
+from orchestrator.paper.claims.claim import Claim, Finding, settle
 from orchestrator.paper.claims.population import Population
 from results_schema.errors import ConfigError, NasSweepError
 from results_schema.results import Results
 
 CLAIMS: tuple[Claim, ...] = (
-    *popular_cells.CLAIMS,
-    *faster.CLAIMS,
-    *stabler.CLAIMS,
-    *approach.CLAIMS,
-    *base_leads.CLAIMS,
+    *topology.POPULAR_CLAIMS,
+    *convergence.CLAIMS,
+    *one_cell.BASE_CLAIMS,
     *rates.CLAIMS,
     *operations.CLAIMS,
     *landscape.CLAIMS,
-    *generalisation.CLAIMS,
-    *adapted.CLAIMS,
-    *sizes.CLAIMS,
+    *accuracy.CLAIMS,
+    *topology.SIZE_CLAIMS,
     *norms.CLAIMS,
-    *exceptions.CLAIMS,
+    *one_cell.EARLY_CLAIMS,
 )
 
 

@@ -8,7 +8,7 @@ from synthetic_stores import curve, synthetic_store, synthetic_trials
 
 from orchestrator.figures import evidence
 from orchestrator.paper.claims import findings
-from orchestrator.paper.errors import errors_data
+from orchestrator.paper.error_table import errors_data
 from results_schema.results import Results
 from results_schema.trial import NetworkSpec, Recipe
 from workers.cells.bases import ADAPTED, BASES

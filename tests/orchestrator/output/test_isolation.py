@@ -7,11 +7,11 @@ import pytest
 from synthetic_stores import curve, synthetic_store, synthetic_trials
 
 import orchestrator.figures.accuracy_by_index
-import orchestrator.paper.parameters
+import orchestrator.paper.tables
 from orchestrator.config.experiment import load_experiment
 from orchestrator.config.record import record
 from orchestrator.output import isolation
-from orchestrator.paper.claims import CLAIMS, findings, population, stabler
+from orchestrator.paper.claims import CLAIMS, accuracy, findings, population
 from results_schema import layout
 from results_schema.errors import StoreError
 from results_schema.results import Results
@@ -43,8 +43,8 @@ def broken(*_, **__):
 
 FAULTS = [
     (orchestrator.figures.accuracy_by_index, "plot_accuracy_by_index", "figure-small"),
-    (orchestrator.paper.parameters, "parameters_sheet", "table-sizes"),
-    (stabler, "trend", "claim-wider-stabler"),
+    (orchestrator.paper.tables, "parameters_sheet", "table-sizes"),
+    (accuracy, "scores", "claim-peak-at-middle"),
 ]
 
 
@@ -95,14 +95,14 @@ def made_up(tmp_path):
 
 def test_a_claim_that_fails_leaves_the_others(run, made_up, monkeypatch):
     whole = {one.claim: one for one in findings(Results(made_up)) if one.primary}
-    monkeypatch.setattr(stabler, "trend", broken)
+    monkeypatch.setattr(accuracy, "scores", broken)
     code, output, errors = run("claims", "--store", made_up.root, "--format", "json")
     assert code == 1
-    assert "wider-stabler was not tested: unexpected KeyError" in errors
+    assert "peak-at-middle was not tested: unexpected KeyError" in errors
     records = {one["claim"]: one for one in json.loads(output) if one["primary"]}
     assert set(records) == {claim.id for claim in CLAIMS}
-    assert records["wider-stabler"]["verdict"] == "failed"
-    assert "errors/claim-wider-stabler.log" in records["wider-stabler"]["reading"]
+    assert records["peak-at-middle"]["verdict"] == "failed"
+    assert "errors/claim-peak-at-middle.log" in records["peak-at-middle"]["reading"]
     assert records["wider-faster"]["size"] == whole["wider-faster"].size
 
 

@@ -17,8 +17,7 @@ from rich.console import Console
 
 from orchestrator.output.sheet import Sheet, no_formula, to_csv, to_json, to_latex, to_markdown
 from orchestrator.output.terminal import print_sheet
-from orchestrator.paper.comparison import compare
-from orchestrator.paper.table_sheets import table_sheet
+from orchestrator.paper.printed import compare, table_sheet
 
 SHEET = Sheet(
     "A & B",

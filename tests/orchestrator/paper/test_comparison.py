@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from orchestrator.paper import printed
-from orchestrator.paper.comparison import BASES, compare
-from orchestrator.paper.table_sheets import table_sheet
+from orchestrator.paper.printed import BASES, compare, table_sheet
 from results_schema.errors import ConfigError
 from results_schema.genotype import Genotype
 from workers.cells.bases import named

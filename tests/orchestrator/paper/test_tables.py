@@ -12,9 +12,8 @@ import pytest
 from orchestrator.config.experiment import load_experiment
 from orchestrator.config.record import cell_rows, member_rows
 from orchestrator.paper import tables
-from orchestrator.paper.errors import errors_data, errors_sheet
-from orchestrator.paper.parameters import parameters_data
-from orchestrator.paper.shapes import shapes_data
+from orchestrator.paper.error_table import errors_data, errors_sheet
+from orchestrator.paper.tables import parameters_data, shapes_data
 from results_schema.errors import ConfigError
 
 PAPER_GAINS = {

@@ -12,7 +12,7 @@ from sweeps import write_experiment
 
 from orchestrator.config.experiment import load_experiment
 from orchestrator.config.record import record
-from orchestrator.paper.theory_trials import trial_bounds
+from orchestrator.paper.theorems import trial_bounds
 from results_schema import layout, tables
 from results_schema.results import Results
 from results_schema.store import LocalStore, open_store

@@ -8,7 +8,7 @@ import pytest
 from synthetic_stores import Trial, synthetic_store
 
 from orchestrator.paper.claims import Finding
-from orchestrator.paper.claims.finding import settle
+from orchestrator.paper.claims.claim import settle
 from orchestrator.paper.claims.population import Population
 from orchestrator.paper.claims.registry import find_claim
 from results_schema.results import Results

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from orchestrator.paper.claims.convergence import convergence
+from orchestrator.paper.claims.population import convergence
 
 
 def measured(accuracies, *, status="done", planned=10, target=0.8):

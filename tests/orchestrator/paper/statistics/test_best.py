@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import dunnett
 
-from orchestrator.paper.statistics.best import Set, best_lead
+from orchestrator.paper.statistics.samples import Set, best_lead
 
 
 def drawn(seed: int, *, seeds: int = 3, variants: int = 4, lead: float = 0.0) -> Set:

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from orchestrator.paper.statistics.correlation import (
+from orchestrator.paper.statistics.association import (
     association,
     degrees,
     fisher_interval,
     stratum_ranks,
 )
-from orchestrator.paper.statistics.permutation import DRAWS, rearrangements
+from orchestrator.paper.statistics.testing import DRAWS, rearrangements
 
 stats: Any = scipy_stats  # it tells no types of its results
 

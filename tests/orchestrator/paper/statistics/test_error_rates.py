@@ -6,15 +6,24 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from orchestrator.paper.statistics.best import LEAD, Set, best_lead
-from orchestrator.paper.statistics.correlation import association
-from orchestrator.paper.statistics.means import flipped, paired
-from orchestrator.paper.statistics.partial import partial_association
-from orchestrator.paper.statistics.peak import quadratic, two_lines
-from orchestrator.paper.statistics.proportion import APART, odds
-from orchestrator.paper.statistics.ranks import placing
-from orchestrator.paper.statistics.studies import RHO
-from orchestrator.paper.statistics.trend import jonckheere
+from orchestrator.paper.statistics.association import (
+    association,
+    jonckheere,
+    partial_association,
+    quadratic,
+    two_lines,
+)
+from orchestrator.paper.statistics.samples import (
+    APART,
+    BEST_LEAD,
+    Set,
+    best_lead,
+    flipped,
+    odds,
+    paired,
+    placing,
+)
+from orchestrator.paper.statistics.testing import RHO
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1200)]
 
@@ -123,6 +132,6 @@ def test_the_lead_of_one_variant_is_found_as_often_as_the_power_says():
     found = []
     for _ in range(500):  # each takes some milliseconds
         base, *variants = rng.standard_normal((5, 3))
-        found.append(best_lead([Set(base, [variants[0] + LEAD, *variants[1:]])]))
+        found.append(best_lead([Set(base, [variants[0] + BEST_LEAD, *variants[1:]])]))
     detected = sum(one.p <= 0.05 for one in found)
     assert binomtest(detected, len(found), found[0].power).pvalue > CHANCE, detected

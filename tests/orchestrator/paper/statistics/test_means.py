@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from orchestrator.paper.statistics.means import equivalent, flipped, paired, student
+from orchestrator.paper.statistics.samples import equivalent, flipped, paired, student
 
 TABLE_1 = np.array([0.20, 0.27, 0.63, 0.26, 0.58])
 """What adapted cells gain on CIFAR-100, in points."""

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.paper.statistics.multiple import holm
+from orchestrator.paper.statistics.testing import holm
 
 
 def test_a_textbook_example():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from orchestrator.paper.statistics.order import page
+from orchestrator.paper.statistics.samples import page
 
 stats: Any = scipy_stats  # it tells no types of its results
 

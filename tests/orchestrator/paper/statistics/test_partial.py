@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from orchestrator.paper.statistics.partial import partial_association
+from orchestrator.paper.statistics.association import partial_association
 
 stats: Any = scipy_stats  # it tells no types of its results
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from orchestrator.paper.statistics.peak import interior_chance, quadratic, two_lines
+from orchestrator.paper.statistics.association import interior_chance, quadratic, two_lines
 
 DARTS = np.repeat([2.0, 2.5, 3.0, 3.5], [3, 5, 3, 2])
 ONE = np.zeros(13)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from orchestrator.paper.statistics.proportion import against_chances, odds, share
+from orchestrator.paper.statistics.samples import against_chances, odds, share
 
 
 def test_share_against_one_half():

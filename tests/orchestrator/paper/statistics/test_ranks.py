@@ -5,7 +5,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from orchestrator.paper.statistics.ranks import placing
+from orchestrator.paper.statistics.samples import placing
 
 
 def test_p_is_the_share_of_equally_likely_places():

@@ -5,11 +5,20 @@ import math
 import numpy as np
 import pytest
 
-from orchestrator.paper.statistics.partial import partial_association
-from orchestrator.paper.statistics.peak import quadratic, two_lines
-from orchestrator.paper.statistics.permutation import rearrangements
-from orchestrator.paper.statistics.studies import RHO, bent, correlated, detected, ranked
-from orchestrator.paper.statistics.trend import jonckheere
+from orchestrator.paper.statistics.association import (
+    jonckheere,
+    partial_association,
+    quadratic,
+    two_lines,
+)
+from orchestrator.paper.statistics.testing import (
+    RHO,
+    bent,
+    correlated,
+    detected,
+    ranked,
+    rearrangements,
+)
 
 DARTS = np.repeat([2.0, 2.5, 3.0, 3.5], [3, 5, 3, 2])
 ONE = np.zeros(13)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from orchestrator.paper.statistics.trend import jonckheere
+from orchestrator.paper.statistics.association import jonckheere
 
 stats: Any = scipy_stats  # it tells no types of its results
 

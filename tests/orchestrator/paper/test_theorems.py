@@ -6,7 +6,7 @@ import pytest
 from small_trials import TRAIN, few_digits
 
 from orchestrator.paper.theorem_bounds import theorem_bounds_data
-from orchestrator.paper.theory_trials import TrialBound, trial_bounds
+from orchestrator.paper.theorems import TrialBound, trial_bounds
 from results_schema.results import Results
 
 

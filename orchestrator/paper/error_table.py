@@ -19,7 +19,7 @@ from orchestrator.figures.words import name_datasets
 from orchestrator.output.numbers import NONE, fixed, signed
 from orchestrator.output.sheet import Sheet
 from orchestrator.paper import printed
-from orchestrator.paper.comparison import paper_parameters
+from orchestrator.paper.printed import paper_parameters
 from results_schema.errors import ConfigError
 from workers.cells.bases import named
 

@@ -1,10 +1,8 @@
-"""Observation 3.1: cells found by popular searches are the widest and shallowest of their space.
-
-Every connection pattern of a cell's space is counted, so no store is needed.
-"""
+"""Cells that nobody has to train: how popular cells rank in their space, and Tables 1 to 3."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from functools import cache
 from typing import Any, NamedTuple
@@ -12,14 +10,18 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import stats
 
-from orchestrator.paper.claims.claim import Claim
-from orchestrator.paper.claims.finding import Finding
+from orchestrator.paper.claims.claim import Claim, Finding
 from orchestrator.paper.claims.population import Population
-from orchestrator.paper.statistics.means import student
+from orchestrator.paper.printed import BASES, compare, paper_parameters
+from orchestrator.paper.statistics.association import association
+from orchestrator.paper.statistics.samples import equivalent, student
+from orchestrator.paper.statistics.testing import RHO
 from results_schema.errors import SpecError
 from results_schema.genotype import INPUTS, Cell
-from workers.cells.bases import BASES, named
+from workers.cells.bases import BASES as ALL_BASES
+from workers.cells.bases import named
 from workers.cells.enumeration import Census, census
+from workers.cells.variants import connection_variants
 from workers.cells.zoo import zoo, zoo_genotype
 
 _MOST_NODES = 5
@@ -27,16 +29,16 @@ _MOST_NODES = 5
 
 
 def _bases(claim: Claim, population: Population) -> list[Finding]:
-    cells = [(base, named(base).normal) for base in BASES]
+    cells = [(base, named(base).normal) for base in ALL_BASES]
     return _compare(claim, cells)
 
 
 def _reductions(claim: Claim, population: Population) -> list[Finding]:
-    return _compare(claim, [(base, named(base).reduce) for base in BASES])
+    return _compare(claim, [(base, named(base).reduce) for base in ALL_BASES])
 
 
 def _zoo(claim: Claim, population: Population) -> list[Finding]:
-    known = {named(base).normal for base in BASES}
+    known = {named(base).normal for base in ALL_BASES}
     return _compare(claim, [(name, cell) for name, cell in _zoo_cells() if cell not in known])
 
 
@@ -114,7 +116,7 @@ def _fisher(tails: list[float]) -> float:
 
 _STATEMENT = "{} of popular searches are among the widest and shallowest of their space."
 
-CLAIMS = tuple(
+POPULAR_CLAIMS = tuple(
     Claim(
         name,
         _STATEMENT.format(which),
@@ -131,4 +133,112 @@ CLAIMS = tuple(
         ("popular-widest-reduction", "Reduction cells", ", asked of the other cell", _reductions),
         ("popular-widest-zoo", "Other normal cells", ", asked of other searches", _zoo),
     )
+)
+
+
+_SPREAD, _SPREAD_MARGIN = 0.30, 0.05
+_SIZE_MARGIN = 0.05
+_TOST = "two one-sided t-tests over bases"
+
+
+def _depth(claim: Claim, population: Population) -> list[Finding]:
+    cells = [(b, v.genotype.normal) for b in BASES for v in connection_variants(b, "paper13")]
+    x = np.array([cell.width for _, cell in cells])
+    y = np.array([-cell.depth for _, cell in cells], dtype=float)
+    found = association(x, y, np.array([base for base, _ in cells]))
+    return [
+        claim.finding(
+            "depth of the connection variants of Table 2",
+            "Spearman's correlation, permuted within bases",
+            "ρ of width and shallowness",
+            found,
+            power_at=f"ρ = {RHO}",
+            cells=found.n,
+            groups=BASES,
+        )
+    ]
+
+
+def _operations(claim: Claim, population: Population) -> list[Finding]:
+    spreads = []
+    for base in BASES:
+        sizes = [e.parameters or 0 for e in compare(3) if e.base == base]
+        spreads.append(1 - min(sizes) / max(sizes))
+    told = ", ".join(f"{b} {100 * s:.1f} %" for b, s in zip(BASES, spreads, strict=True))
+    found = equivalent(np.array(spreads) - _SPREAD, _SPREAD_MARGIN)
+    return [
+        claim.finding(
+            "1 − smallest/largest number of parameters among C0 to C10",
+            _TOST,
+            "mean spread",
+            found.on_scale(lambda apart: _SPREAD + apart),
+            power_at="a spread of just 30 %",
+            cells=len(spreads),
+            groups=BASES,
+            reading=told,
+        )
+    ]
+
+
+def _adapted(claim: Claim, population: Population) -> list[Finding]:
+    return [
+        _ratio(claim, "parameters on a path to the output", live=True),
+        _ratio(claim, "all parameters, as Table 1 prints them", live=False),
+    ]
+
+
+def _ratio(claim: Claim, what: str, *, live: bool) -> Finding:
+    """Sizes of the adapted networks over the original ones; dead parameters change no output."""
+    sizes = [
+        [
+            paper_parameters(named(name), "cifar10", auxiliary=True, live=live)
+            for name in (base, f"{base}_ADAPT")
+        ]
+        for base in ALL_BASES
+    ]
+    ratios = [adapted / original for original, adapted in sizes]
+    found = equivalent(np.log(ratios), math.log1p(_SIZE_MARGIN))
+    told = ", ".join(f"{base} {ratio:.3f}" for base, ratio in zip(ALL_BASES, ratios, strict=True))
+    return claim.finding(
+        f"{what}: the adapted network's over the original's, on CIFAR-10",
+        _TOST,
+        "mean ratio",
+        found.on_scale(math.exp),
+        power_at="a ratio of 1",
+        cells=2 * len(ALL_BASES),
+        groups=ALL_BASES,
+        primary=live,
+        reading=told,
+    )
+
+
+SIZE_CLAIMS = (
+    Claim(
+        "depth-falls-with-width",
+        "Mean depth falls with growing width among the connection variants.",
+        "Sections B.3 and B.4, Table 2",
+        "Spearman's correlation of width and depth within bases",
+        "nothing",
+        "topology",
+        _depth,
+    ),
+    Claim(
+        "sizes-differ",
+        "Operation variants differ in size by about 30 %.",
+        "Table 3",
+        "equivalence of 1 − smallest/largest with 30 %, ± 5 points",
+        "nothing",
+        "topology",
+        _operations,
+    ),
+    Claim(
+        "adapted-sizes",
+        "Adapted cells are as large as the original ones.",
+        "Section 5, Table 1",
+        "equivalence with 1, ± 5 %, of the ratio of parameters on a path to the output; beside it "
+        "that of all parameters, dead ones included",
+        "nothing",
+        "topology",
+        _adapted,
+    ),
 )
