@@ -82,9 +82,9 @@ def errors_data(trials: pd.DataFrame) -> list[Entry]:
         raise ConfigError("the table of errors has no trials to show", fix="name a data set")
     rates = sorted(set(trials["learning_rate"]))
     if len(rates) > 1:
-        told = ", ".join(f"{rate:g}" for rate in rates)
+        listed = ", ".join(f"{rate:g}" for rate in rates)
         raise ConfigError(
-            f"the table of errors has room for one learning rate, not {told}",
+            f"the table of errors can show one learning rate, not {listed}",
             fix="give it an experiment of one rate",
         )
     keys = ["base", "index", "named_dataset", "dataset"]
@@ -208,27 +208,27 @@ def _minus(one: float | None, other: float | None) -> float | None:
 
 
 def _remarks(entries: Sequence[Entry]) -> list[str]:
-    said = [
+    remarks = [
         "Errors are of the test set after the last epoch; the paper's are of one run each."
         " Parameters are counted with the auxiliary head at 20 cells and 36 channels."
     ]
     replaced = [e for e in entries if e.dataset != e.named_dataset]
     if replaced:
         names = name_datasets((e.named_dataset, e.dataset) for e in replaced)
-        said.append(f"Trained on {names}: not a test of the paper's claim.")
+        remarks.append(f"Trained on {names}: not a test of the paper's claim.")
     diverged, done = (sum(getattr(e, name) for e in entries) for name in ("diverged", "done"))
     if diverged + done:
-        said.append(diverged_note(diverged, diverged + done, AS_FULL_ERROR))
+        remarks.append(diverged_note(diverged, diverged + done, AS_FULL_ERROR))
     if missing := sum(entry.missing for entry in entries):
-        said.append(f"{missing} trials have no result.")
+        remarks.append(f"{missing} trials have no result.")
     dead: dict[str, str] = {}
     for entry in entries:
         if entry.live_parameters != entry.parameters:
             live, every = fixed(entry.live_parameters), fixed(entry.parameters)
             dead.setdefault(entry.cell, f"{entry.cell} {live} of {every} on {entry.named_dataset}")
     if dead:
-        said.append(
+        remarks.append(
             "Adapted cells kept their lists of concatenated nodes, so that some of their nodes are"
             f" dead. Parameters that are not, in 10⁶: {', '.join(dead.values())}."
         )
-    return said
+    return remarks

@@ -1,4 +1,4 @@
-"""Theorem 4.1 for the trials of a store, and what `nas-sweep theory` found as tables and records."""
+"""Theorem 4.1 for the trials of a store; what `nas-sweep theory` found, as tables and records."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def bounds_of(trials: Any, surfaces: Any, points: Any, epochs: Any) -> list[Tria
 
 
 def _bound(
-    # pandas' own types say that a part of a frame may be anything.
+    # pandas' own types say that a part of a frame may be any type.
     row: dict[Any, Any],
     surfaces: Any,
     norms: Any,
@@ -134,7 +134,7 @@ def _bound(
     found = _evaluate(f0, smoothness, variance, gamma, each)
     push = 1 - spec.recipe.momentum
     hurried = _evaluate(f0, smoothness, variance, [rate / push for rate in gamma], each)
-    told = epochs[(epochs["rate"] > 0) & epochs["grad_norm"].notna()]
+    moved = epochs[(epochs["rate"] > 0) & epochs["grad_norm"].notna()]
     last = varied.sort_values("epoch")["surface_id"].tail(1).map(norms).dropna()
     return TrialBound(
         experiment=row["experiment"],
@@ -154,7 +154,7 @@ def _bound(
         bound=found.value,
         within=found.within,
         within_momentum=hurried.within,
-        measured=_steps_squared(told),
+        measured=_steps_squared(moved),
         final=float(last.iloc[0]) ** 2 if len(last) else math.nan,
         lacking=tuple(
             name
@@ -223,7 +223,7 @@ def statements_sheet(comparisons: Sequence[Comparison], title: str) -> Sheet:
     for number, one in enumerate(comparisons):
         record = comparison_record(one)
         equation = one.statement.startswith("Equation")
-        # An equation's bound is the tolerance, so that its error tells more than the ratio.
+        # An equation's bound is the tolerance, so that its error is shown and not the ratio.
         numbers = one.measured if equation else one.ratios
         rows.append(
             (
@@ -313,7 +313,7 @@ def trials_sheet(trials: Sequence[TrialBound]) -> Sheet:
         rows=rows,
         words=(1,),
         marks=marks,
-        notes=("the premise fails: a rate is not below 1/L, so the bound says nothing here",)
+        notes=("the premise fails: a rate is not below 1/L, so the bound does not apply",)
         if marks
         else (),
         remarks=(

@@ -38,7 +38,7 @@ def _peak(claim: Claim, population: Population) -> list[Finding]:
     cells: Any = scores(rows, "final")
     x, y = (cells[name].to_numpy(dtype=float) for name in ("width", "score"))
     strata = cells["base"].to_numpy(dtype=str)
-    told = behind_scores(cells, rows)
+    common = behind_scores(cells, rows)
     curved, broken = quadratic(x, y, strata), two_lines(x, y, strata)
     found = []
     for peak, statistic, effect, primary in (
@@ -46,12 +46,12 @@ def _peak(claim: Claim, population: Population) -> list[Finding]:
         (curved, "quadratic, permuted within bases", "partial ρ with −width²", False),
     ):
         if peak.n:
-            about = {"cells": peak.n, "primary": primary, "power_at": _BEND, **told}
+            about = {"cells": peak.n, "primary": primary, "power_at": _BEND, **common}
             found.append(claim.finding(f"{_MEASURE} over width", statistic, effect, peak, **about))
-    return found + (_interior(claim, cells, told) if found else [])
+    return found + (_interior(claim, cells, common) if found else [])
 
 
-def _interior(claim: Claim, cells: Any, told: Any) -> list[Finding]:
+def _interior(claim: Claim, cells: Any, common: Any) -> list[Finding]:
     """Bases whose best variant is neither of the narrowest nor of the widest."""
     seen, chances = 0, []
     for _, group in cells.groupby("base"):
@@ -72,7 +72,7 @@ def _interior(claim: Claim, cells: Any, told: Any) -> list[Finding]:
             cells=len(cells),
             primary=False,
             reading=f"without an effect {np.mean(chances):.1%} would",
-            **told,
+            **common,
         )
     ]
 
@@ -96,7 +96,7 @@ def _against_base(claim: Claim, population: Population, wanted: Any, *, sign: in
         return []
     rows = rows.assign(accuracy=counted_accuracies(rows, "final"))
     cells: Any = averages(rows, "accuracy")
-    told: dict[str, Any] = {
+    common: dict[str, Any] = {
         "cells": len(cells[["base", "variant"]].drop_duplicates()),
         # Each base in each setting is a set by itself, and counts once.
         **behind(rows, each=["base"], within=[]),
@@ -118,17 +118,17 @@ def _against_base(claim: Claim, population: Population, wanted: Any, *, sign: in
         power_at=f"a share of {OFTEN if sign > 0 else 1 - OFTEN:.0%}",
         reading=f"without an effect {np.mean(chances):.0%} would; best lead "
         f"{100 * max(best):.2f} points",
-        **told,
+        **common,
     )
-    by_seeds = _by_seeds(claim, rows, sign, told)
+    by_seeds = _by_seeds(claim, rows, sign, common)
     if by_seeds is None:
         return [counted]
-    # Seeds can show that a variant leads; that none does, the rate alone can tell.
+    # Seeds can show that a variant leads; that none does, only the rate can show.
     other = {"p": counted.p} if sign < 0 else {"p_against": counted.p_against}
     return [replace(by_seeds, **other), replace(counted, primary=False)]
 
 
-def _by_seeds(claim: Claim, rows: Any, sign: int, told: Any) -> Finding | None:
+def _by_seeds(claim: Claim, rows: Any, sign: int, common: Any) -> Finding | None:
     """The best variant of each set against the base, over seeds."""
     sets = []
     for _, group in rows[rows["accuracy"].notna()].groupby(["base", "setting"]):
@@ -145,7 +145,7 @@ def _by_seeds(claim: Claim, rows: Any, sign: int, told: Any) -> Finding | None:
         found if sign > 0 else found.turned(),
         power_at=f"a lead of {BEST_LEAD:g} standard deviations over seeds, of one variant of each"
         " set",
-        **told,
+        **common,
     )
 
 
@@ -205,7 +205,7 @@ def _compare(dataset: str, sign: int):
             return []
         pairs["gain"] = sign * pairs["gain"]
         used = rows[rows["trial_id"].isin({*pairs["trial_id"], *pairs["trial_id_adapted"]})]
-        told = {"cells": 2 * pairs["base"].nunique(), "diverged_as": AS_ZERO, **behind(used)}
+        common = {"cells": 2 * pairs["base"].nunique(), "diverged_as": AS_ZERO, **behind(used)}
         means: Any = pairs.groupby("base")["gain"].mean()
         each = ", ".join(f"{base} {value:+.2f}" for base, value in means.items())
         found = paired(means.to_numpy(dtype=float))
@@ -223,7 +223,7 @@ def _compare(dataset: str, sign: int):
                 found,
                 power_at=at,
                 reading=f"{each} points",
-                **told,
+                **common,
             ),
             claim.finding(
                 "error of the adapted cells, by architecture",
@@ -232,7 +232,7 @@ def _compare(dataset: str, sign: int):
                 exact,
                 power_at=at,
                 primary=False,
-                **told,
+                **common,
             ),
             claim.finding(
                 "error of the adapted cells, by architecture and seed",
@@ -242,7 +242,7 @@ def _compare(dataset: str, sign: int):
                 power_at=at,
                 primary=False,
                 reading="seeds of one architecture taken as independent",
-                **told,
+                **common,
             ),
             claim.finding(
                 "architectures whose error moves as claimed",
@@ -251,7 +251,7 @@ def _compare(dataset: str, sign: int):
                 better,
                 power_at=f"a share of {OFTEN:.0%}",
                 primary=False,
-                **told,
+                **common,
             ),
         ]
 

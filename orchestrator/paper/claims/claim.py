@@ -27,8 +27,8 @@ class Finding:
 
     Attributes:
         claim: The claim's id.
-        statement: What the paper says.
-        source: Where it says so.
+        statement: The statement of the paper.
+        source: Section, figure or table.
         measure: What was looked at.
         statistic: The test's name.
         effect: What `size` is; positive where the claim is right.
@@ -50,7 +50,7 @@ class Finding:
         datasets: Those trained on, one for each setting that is combined; empty if the finding is
             about no trial.
         weights: Share of each of `datasets` in the finding.
-        data: Both in words, such as "cifar10 61 %, cifar100 39 %".
+        data: Both as text, such as "cifar10 61 %, cifar100 39 %".
         departures: What differs from the paper's training, such as "5 cells (not 20)".
         paper_datasets: Those that the paper's claim is about; empty if it is about cells alone.
         substitute: Whether it was measured on another dataset than those: then it bears no verdict.
@@ -58,7 +58,7 @@ class Finding:
         primary: Whether this is the claim's main measure; others are there to look at and are
             not corrected.
         verdict: One of `VERDICTS`.
-        reading: What that says, in a line.
+        reading: The verdict as a line of text.
     """
 
     claim: str
@@ -133,7 +133,7 @@ def _judge(one: Finding) -> Finding:
 
 
 def _reading(one: Finding, verdict: str) -> str:
-    told = {
+    opening = {
         SUPPORTED: "as claimed",
         CONTRADICTED: "the opposite of the claim",
         UNDECIDED: "no clear sign either way",
@@ -141,18 +141,18 @@ def _reading(one: Finding, verdict: str) -> str:
     }[verdict]
     trained = f" with {one.departures}" if one.departures else ""
     where = f" on {one.data}{trained}" if one.data else ""
-    words = [f"{told}{where}: {one.effect} {one.size:.3g}"]
+    parts = [f"{opening}{where}: {one.effect} {one.size:.3g}"]
     if not math.isnan(one.low):
-        words[0] += f" ({one.low:.3g} to {one.high:.3g})"
-    words.append(f"{one.cells} cells")
+        parts[0] += f" ({one.low:.3g} to {one.high:.3g})"
+    parts.append(f"{one.cells} cells")
     if one.diverged:
-        words.append(f"{one.diverged} of {one.trials} trials diverged, {one.diverged_as}")
+        parts.append(f"{one.diverged} of {one.trials} trials diverged, {one.diverged_as}")
     if verdict == UNDECIDED and one.power < 0.8:
-        words.append(f"too few: {one.power_at} would be found in {one.power:.0%} of such studies")
-    words.append(one.reading)
+        parts.append(f"too few: {one.power_at} would be found in {one.power:.0%} of such studies")
+    parts.append(one.reading)
     if verdict == NOT_A_TEST:
-        words.append(f"not a test of the paper's claim about {' and '.join(one.paper_datasets)}")
-    return "; ".join(filter(None, words))
+        parts.append(f"not a test of the paper's claim about {' and '.join(one.paper_datasets)}")
+    return "; ".join(filter(None, parts))
 
 
 CIFAR10, CIFAR100, TINY_IMAGENET = ("cifar10",), ("cifar100",), ("tiny_imagenet",)
@@ -166,9 +166,9 @@ class Claim:
 
     Attributes:
         id: As the command line names it.
-        statement: What the paper says.
-        source: Where it says so; E is the paper's earlier version.
-        statistic: What decides it, in words.
+        statement: The statement of the paper.
+        source: Section, figure or table; E is the paper's earlier version.
+        statistic: What decides it, as text.
         needs: What a store must hold, and what would provide it.
         family: Claims whose p-values are corrected together.
         test: Its findings; none if the store lacks what it needs.
@@ -187,7 +187,7 @@ class Claim:
     recipe: str = "section4"
 
     def findings(self, population: Population) -> list[Finding]:
-        """Return what the store says; one finding without numbers if it says nothing.
+        """Test the claim on a store; one finding without numbers if it has no data.
 
         Trials that no finding may combine (`evidence.scopes`) are tested apart.
         """
@@ -243,5 +243,5 @@ class Claim:
         return self.finding("", self.statistic, "", verdict=FAILED, reading=error)
 
     def no_data(self) -> Finding:
-        """That nothing can be said."""
+        """Return the finding that the store lacks what the claim needs."""
         return self.finding("", self.statistic, "", verdict=NO_DATA, reading=f"needs {self.needs}")

@@ -219,10 +219,10 @@ def _distances(rows: Any, curves: Any) -> pd.DataFrame:
     """The trials of one base in one setting, with how far each is from the base's mean curve."""
     bases = rows[(rows["kind"] == BASE) & (rows["status"] == "done")]["trial_id"]
     own = curves.reindex(bases).to_numpy(dtype=float)
-    told = curves.reindex(rows["trial_id"]).to_numpy(dtype=float)
+    own_curves = curves.reindex(rows["trial_id"]).to_numpy(dtype=float)
     if not len(own):
         return rows.assign(distance=math.nan)
-    apart = pd.DataFrame(np.abs(told - own.mean(axis=0))).mean(axis=1).to_numpy()
+    apart = pd.DataFrame(np.abs(own_curves - own.mean(axis=0))).mean(axis=1).to_numpy()
     return rows.assign(distance=np.where(rows["status"] == "diverged", worst(rises=False), apart))
 
 

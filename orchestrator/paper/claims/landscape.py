@@ -26,7 +26,7 @@ _SMOOTH = (
 )
 
 _BOUNDED = {"radius": "bounded", "rise_radius": "rise_bounded"}
-"""Which column says of a radius whether it was reached."""
+"""The column that holds whether a radius was reached."""
 
 
 def measured(
@@ -85,7 +85,7 @@ def _comparable(surfaces: Any, column: str) -> pd.Series:
     extent = surfaces["extent"].astype(float).fillna(1.0)
     if column in _BOUNDED:
         # One that is not reached on a small plane might be the largest of all.
-        unreached = surfaces[_BOUNDED[column]].map(lambda told: told is False)
+        unreached = surfaces[_BOUNDED[column]].map(lambda bounded: bounded is False)
         return ~(unreached & (extent < extent.max()))
     return extent == extent.mode()[0]
 

@@ -39,7 +39,7 @@ def _leads(column: str, measure: str, rises: bool):
             return []
         found = placing(one, rivals)
         places = [1 + int((group > value).sum()) for value, group in zip(one, rivals, strict=True)]
-        told = ", ".join(
+        places_of = ", ".join(
             f"{name} {place} of {len(group) + 1}"
             for name, place, group in zip(names, places, rivals, strict=True)
         )
@@ -51,7 +51,7 @@ def _leads(column: str, measure: str, rises: bool):
                 found,
                 power_at=f"a lead of {LEAD:g} standard deviation",
                 cells=len(one) + int(np.sum([len(group) for group in rivals])),
-                reading=f"places: {told}",
+                reading=f"places: {places_of}",
                 **behind_scores(cells, rows),
             )
         ]
@@ -169,7 +169,7 @@ def above(
         return []
     wide = wide.dropna()
     apart = (wide[one] > wide[other]) if rises else (wide[one] < wide[other])
-    # Runs that tie tell nothing.
+    # Runs that tie decide nothing.
     apart = apart[wide[one] != wide[other]]
     return runs_that(claim, apart.to_numpy(), measure, used, 2, primary)
 

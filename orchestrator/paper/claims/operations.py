@@ -38,13 +38,13 @@ def _alike(claim: Claim, population: Population) -> list[Finding]:
         if cells.empty:
             continue
         rows = trials[trials["trial_id"].isin(frozenset().union(*cells["ids"]))]
-        told = {
+        common = {
             "cells": len(cells[["base", "variant"]].drop_duplicates()),
             **behind(rows, each=[]),
         }
         found += [
-            _spread(claim, cells, measure, primary, told),
-            *_equivalence(claim, cells, measure, told),
+            _spread(claim, cells, measure, primary, common),
+            *_equivalence(claim, cells, measure, common),
         ]
     return found
 
@@ -54,7 +54,7 @@ def _enough(part: Any) -> bool:
     return min(kinds.get(CONNECTIONS, 0), kinds.get(OPERATIONS, 0)) >= _LEAST
 
 
-def _spread(claim: Claim, cells: Any, measure: str, primary: bool, told: Any) -> Finding:
+def _spread(claim: Claim, cells: Any, measure: str, primary: bool, common: Any) -> Finding:
     variants = cells[cells["kind"] != BASE].copy()
     strata = variants["base"] + "\n" + variants["setting"]
     groups = variants.groupby([strata, "kind"])["value"]
@@ -79,7 +79,7 @@ def _spread(claim: Claim, cells: Any, measure: str, primary: bool, told: Any) ->
         power_at=f"ρ = {RHO}",
         primary=primary,
         reading=_decomposition(variants),
-        **told,
+        **common,
     )
 
 
@@ -95,7 +95,7 @@ def _decomposition(variants: Any) -> str:
     return "" if math.isnan(share) else f"connections make {share:.0%} of the variance{left}"
 
 
-def _equivalence(claim: Claim, cells: Any, measure: str, told: Any) -> list[Finding]:
+def _equivalence(claim: Claim, cells: Any, measure: str, common: Any) -> list[Finding]:
     """Whether operation variants are as near the base as connection variants are to each other."""
     apart = []
     for _, part in cells.groupby("base"):
@@ -119,7 +119,7 @@ def _equivalence(claim: Claim, cells: Any, measure: str, told: Any) -> list[Find
             found,
             power_at="no difference",
             primary=False,
-            **told,
+            **common,
         )
     ]
 

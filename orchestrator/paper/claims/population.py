@@ -71,7 +71,7 @@ def traits(row: dict[Any, Any]) -> Traits:
 def kind(base: str, variant: str, index: int) -> str:
     """What a member is: base, adapted, connections or operations.
 
-    Operation variants are told by their names, `OPS3` or `ops seed 3`; adapted cells by the
+    Operation variants are recognised by their names, `OPS3` or `ops seed 3`; adapted cells by the
     ending `_ADAPT` of theirs.
     """
     if index == 0:
@@ -124,10 +124,10 @@ def convergence(metrics: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
         `jitter`: mean change of accuracy from one epoch to the next, in magnitude, in the middle
         of training; `final`: accuracy after the last epoch. NaN where rows are missing.
     """
-    told: Any = metrics.sort_values("epoch")
+    ordered: Any = metrics.sort_values("epoch")
     curves = {
         name: (part["epoch"].to_numpy(), part["test_accuracy"].to_numpy(dtype=float))
-        for name, part in told.drop_duplicates(["trial_id", "epoch"]).groupby("trial_id")
+        for name, part in ordered.drop_duplicates(["trial_id", "epoch"]).groupby("trial_id")
     }
     rows = []
     for trial in trials.to_dict("records"):
@@ -220,8 +220,8 @@ class Population:
         """
         members = self._members()
         ended: Any = self._of(self.results.trials)
-        told = ["trial_id", "status", "test_accuracy", "spec"]
-        fresh = ended[told].drop_duplicates("trial_id")
+        columns = ["trial_id", "status", "test_accuracy", "spec"]
+        fresh = ended[columns].drop_duplicates("trial_id")
         rows: Any = members.merge(fresh, on="trial_id", how="inner")
         rows = rows[rows["status"].isin(["done", "diverged"])].reset_index(drop=True)
         if rows.empty:

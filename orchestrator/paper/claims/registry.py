@@ -1,4 +1,4 @@
-"""All claims, in the paper's order, and what a store says about them."""
+"""All claims in the order of the paper, and their tests on a store."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def findings(results: Results, experiments: Sequence[str] | None = None) -> list
 
     Returns:
         One finding or more for each claim, in the order of `CLAIMS`; the same each time. A claim
-        whose test ends in an unexpected error has one that says so, and the others are tested.
+        whose test ends in an unexpected error has one with that error, and the others are tested.
 
     Raises:
         ConfigError: The store lacks an experiment.
@@ -91,6 +91,6 @@ def find_claim(name: str) -> Claim:
         near = difflib.get_close_matches(name, known, n=3)
         raise ConfigError(
             f"there is no claim {name!r}",
-            fix=f"nearest: {', '.join(near)}" if near else "nas-sweep claims --list tells them",
+            fix=f"nearest: {', '.join(near)}" if near else "run nas-sweep claims --list",
         )
     return known[name]

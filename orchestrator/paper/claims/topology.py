@@ -90,8 +90,8 @@ def _finding(claim: Claim, measure: str, found: list[_Place], names: list[str]) 
     toward, against = ([place[i] for place in found] for i in range(2))
     surpassed = np.array([(1 - a + b) / 2 for a, b in found])
     low, high = student(surpassed)
-    few = len(names) <= len(BASES)
-    told = ", ".join(f"{name} {tail:.3g}" for name, tail in zip(names, toward, strict=True))
+    few = len(names) <= len(ALL_BASES)
+    listed = ", ".join(f"{name} {tail:.3g}" for name, tail in zip(names, toward, strict=True))
     return claim.finding(
         measure,
         "exact tails of the enumerated space, combined by Fisher's method",
@@ -105,7 +105,7 @@ def _finding(claim: Claim, measure: str, found: list[_Place], names: list[str]) 
         cells=len(names),
         groups=tuple(names) if few else (),
         primary=measure == "width over all nodes",
-        reading=f"tails {told}" if few else "",
+        reading=f"tails {listed}" if few else "",
     )
 
 
@@ -164,7 +164,7 @@ def _operations(claim: Claim, population: Population) -> list[Finding]:
     for base in BASES:
         sizes = [e.parameters or 0 for e in compare(3) if e.base == base]
         spreads.append(1 - min(sizes) / max(sizes))
-    told = ", ".join(f"{b} {100 * s:.1f} %" for b, s in zip(BASES, spreads, strict=True))
+    listed = ", ".join(f"{b} {100 * s:.1f} %" for b, s in zip(BASES, spreads, strict=True))
     found = equivalent(np.array(spreads) - _SPREAD, _SPREAD_MARGIN)
     return [
         claim.finding(
@@ -175,7 +175,7 @@ def _operations(claim: Claim, population: Population) -> list[Finding]:
             power_at="a spread of just 30 %",
             cells=len(spreads),
             groups=BASES,
-            reading=told,
+            reading=listed,
         )
     ]
 
@@ -198,7 +198,7 @@ def _ratio(claim: Claim, what: str, *, live: bool) -> Finding:
     ]
     ratios = [adapted / original for original, adapted in sizes]
     found = equivalent(np.log(ratios), math.log1p(_SIZE_MARGIN))
-    told = ", ".join(f"{base} {ratio:.3f}" for base, ratio in zip(ALL_BASES, ratios, strict=True))
+    listed = ", ".join(f"{base} {ratio:.3f}" for base, ratio in zip(ALL_BASES, ratios, strict=True))
     return claim.finding(
         f"{what}: the adapted network's over the original's, on CIFAR-10",
         _TOST,
@@ -208,7 +208,7 @@ def _ratio(claim: Claim, what: str, *, live: bool) -> Finding:
         cells=2 * len(ALL_BASES),
         groups=ALL_BASES,
         primary=live,
-        reading=told,
+        reading=listed,
     )
 
 

@@ -33,7 +33,7 @@ def association(x: np.ndarray, y: np.ndarray, strata: np.ndarray) -> Outcome:
         y: The outcome, [n].
         strata: The stratum of each, [n].
     """
-    keep = told(x, y, strata)
+    keep = usable(x, y, strata)
     x, y, strata = x[keep], y[keep], strata[keep]
     if not len(x):
         return NOTHING
@@ -49,7 +49,7 @@ def association(x: np.ndarray, y: np.ndarray, strata: np.ndarray) -> Outcome:
     return Outcome(value, low, high, *found, power, ways.exact, len(x))
 
 
-def told(x: np.ndarray, y: np.ndarray, strata: np.ndarray) -> np.ndarray:
+def usable(x: np.ndarray, y: np.ndarray, strata: np.ndarray) -> np.ndarray:
     """Which values are usable: no NaN, in a stratum where both x and y vary; shape [n]."""
     keep = ~(np.isnan(x) | np.isnan(y))
     for stratum in np.unique(strata):
@@ -60,7 +60,7 @@ def told(x: np.ndarray, y: np.ndarray, strata: np.ndarray) -> np.ndarray:
 
 
 def stratum_ranks(values: np.ndarray, strata: np.ndarray) -> np.ndarray:
-    """Mid-ranks within each stratum, scaled to lie within (−½, ½) and to have mean 0; [n]."""
+    """Mid-ranks within each stratum, scaled to within (−½, ½) and to have mean 0; [n]."""
     ranks = np.empty(len(values))
     for stratum in np.unique(strata):
         mine = strata == stratum
@@ -104,11 +104,11 @@ def partial_association(
     Args:
         x: What is to explain, [n].
         y: The outcome, [n].
-        covariates: To be allowed for, [n, q]; without any nothing is told.
+        covariates: To be allowed for, [n, q]; without any the outcome is `NOTHING`.
         strata: The stratum of each, [n].
     """
-    keep = told(x, y, strata) & ~np.isnan(covariates).any(axis=1)
-    keep[keep] = told(x[keep], y[keep], strata[keep])
+    keep = usable(x, y, strata) & ~np.isnan(covariates).any(axis=1)
+    keep[keep] = usable(x[keep], y[keep], strata[keep])
     x, y, covariates, strata = x[keep], y[keep], covariates[keep], strata[keep]
     none = NOTHING._replace(n=len(x))
     if len(x) < 2 or not covariates.shape[1]:
@@ -160,7 +160,7 @@ def jonckheere(levels: np.ndarray, y: np.ndarray, strata: np.ndarray) -> Outcome
         y: The outcome, [n].
         strata: Pairs are formed within a stratum alone, [n].
     """
-    keep = told(levels, y, strata)
+    keep = usable(levels, y, strata)
     levels, y, strata = levels[keep], y[keep], strata[keep]
     low, high = np.nonzero((levels[:, None] < levels) & (strata[:, None] == strata))
     if not len(low):

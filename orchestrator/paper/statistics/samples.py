@@ -15,7 +15,7 @@ from orchestrator.paper.statistics.association import stratum_ranks
 from orchestrator.paper.statistics.testing import ALPHA, DRAWS, MOST_EXACT, NOTHING, Outcome, tails
 
 LARGE = 1.0
-"""Mean in standard deviations whose detection `power` tells."""
+"""Mean in standard deviations that `power` is about."""
 
 _FLIP_SEED = 15
 
@@ -33,7 +33,7 @@ def flipped(values: np.ndarray) -> Outcome:
     else:
         signs = np.random.default_rng(_FLIP_SEED).choice([-1, 1], (DRAWS, n))
     found = tails(float(values.mean()), signs @ values / n, exact=exact)
-    # No flip is rarer than 1 in 2ⁿ, so fewer than five pairs can never tell.
+    # No flip is rarer than 1 in 2ⁿ, so fewer than five pairs are never significant.
     power = _t_power(n) if 2.0**-n <= ALPHA else 0.0
     return Outcome(float(values.mean()), *student(values), *found, power, exact, n)
 
@@ -56,7 +56,7 @@ def paired(values: np.ndarray) -> Outcome:
 
 
 def equivalent(values: np.ndarray, margin: float) -> Outcome:
-    """Whether a mean lies within ±margin: two one-sided t-tests (Schuirmann, 1987).
+    """Test whether a mean is within ±margin: two one-sided t-tests (Schuirmann, 1987).
 
     Args:
         values: Finite, [n], n ≥ 1.
@@ -96,10 +96,10 @@ def _t_power(n: int) -> float:
 
 
 OFTEN = 0.9
-"""True share whose detection `power` tells."""
+"""True share that `power` is about."""
 
 APART = (0.75, 0.25)
-"""True shares of two groups whose detection `power` tells: an odds ratio of 9."""
+"""True shares of two groups that `power` is about: an odds ratio of 9."""
 
 
 def share(count: int, runs: int) -> Outcome:
@@ -199,7 +199,7 @@ def _odds_power(one: int, other: int) -> float:
 
 
 LEAD = 1.0
-"""Standard deviations of a rival by which the one is ahead, where `power` tells its detection."""
+"""Standard deviations of a rival by which the one is ahead, that `power` is about."""
 
 _STUDIES = 2_000
 _PLACING_SEED = 14
@@ -256,7 +256,7 @@ def _placing_power(sizes: Sequence[int], chances: np.ndarray) -> float:
 
 
 STEP = 1.0
-"""Standard deviations between neighbours of the order where `power` tells its detection."""
+"""Standard deviations between neighbours of the order that `power` is about."""
 
 _PAGE_SEED = 16
 
@@ -302,7 +302,7 @@ def page(values: np.ndarray) -> Outcome:
 
 
 BEST_LEAD = 3.0
-"""The lead, in standard deviations over seeds, whose detection `power` tells."""
+"""The lead, in standard deviations over seeds, that `power` is about."""
 
 _BEST_DRAWS = 20_000
 _BEST_SEED = 41

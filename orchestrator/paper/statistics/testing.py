@@ -16,7 +16,7 @@ ALPHA = 0.05
 
 
 class Outcome(NamedTuple):
-    """What a test found; NaN stands for what it cannot tell.
+    """What a test found; NaN stands for what it cannot determine.
 
     Attributes:
         value: The effect, see the test.
@@ -60,7 +60,7 @@ class Outcome(NamedTuple):
 
 
 NOTHING = Outcome(math.nan, math.nan, math.nan, 1.0, 1.0)
-"""Of values too few, or too alike, to tell anything."""
+"""The outcome of values that are too few, or too alike, for a test."""
 
 
 def holm(p: Sequence[float]) -> list[float]:
@@ -154,7 +154,7 @@ def tails(observed: float, null: np.ndarray, *, exact: bool) -> Tails:
 
 
 RHO = 0.47
-"""The correlation whose detection `power` tells; with 13 cells it is found in 44 % of studies."""
+"""The correlation that `power` is about; with 13 cells it is found in 44 % of studies."""
 
 STUDIES = 2_000
 
