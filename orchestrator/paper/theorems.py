@@ -1,4 +1,4 @@
-"""Theorem 4.1 for the trials of a store; what `nas-sweep theory` found, as tables and records."""
+"""Theorem 4.1 for the trials of a store; results of `nas-sweep theory` as tables and records."""
 
 from __future__ import annotations
 
