@@ -7,6 +7,7 @@ sum of its edges, each an operation applied to an earlier node.
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -73,28 +74,29 @@ class Cell:
         for node in self.concat:
             if type(node) is not int or not INPUTS <= node <= last:
                 raise SpecError(
-                    f"concat names {node!r}, which is no intermediate node", fix=allowed
+                    f"concat names {reprlib.repr(node)}, which is no intermediate node", fix=allowed
                 )
         if not self.concat or len(set(self.concat)) != len(self.concat):
-            raise SpecError(f"concat {list(self.concat)} is empty or repeats a node", fix=allowed)
+            raise SpecError(
+                f"concat {reprlib.repr(list(self.concat))} is empty or repeats a node", fix=allowed
+            )
 
     @classmethod
     def from_pairs(cls, pairs: Sequence[Sequence[Any]], concat: Sequence[int]) -> Cell:
         """A cell in the DARTS notation: a flat list of (operation, source), two to a node."""
         if len(pairs) % 2:
             raise SpecError(f"{len(pairs)} edges do not make two to a node")
-        edges = [_edge(pair) for pair in pairs]
-        nodes = tuple((edges[i], edges[i + 1]) for i in range(0, len(edges), 2))
-        return cls(nodes, tuple(concat))
+        nodes = [pairs[i : i + 2] for i in range(0, len(pairs), 2)]
+        return cls.from_json({"nodes": nodes, "concat": concat})
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Cell:
-        """The inverse of `to_json`."""
+        """The inverse of `to_json`; an error names the node and the edge."""
         if not isinstance(data, Mapping) or set(data) != {"nodes", "concat"}:
-            raise SpecError(f"a cell is a mapping of nodes and concat, not {data!r}")
+            raise SpecError(f"a cell is a mapping of nodes and concat, not {reprlib.repr(data)}")
         nodes, concat = _items(data["nodes"], "nodes"), _items(data["concat"], "concat")
-        edges = [_items(node, f"node {i}") for i, node in enumerate(nodes, start=INPUTS)]
-        return cls(tuple(tuple(_edge(edge) for edge in node) for node in edges), tuple(concat))
+        edges = (_edges(node, number) for number, node in enumerate(nodes, start=INPUTS))
+        return cls(tuple(edges), tuple(concat))
 
     def to_json(self) -> dict[str, Any]:
         """`{"nodes": [[[op, source], …], …], "concat": […]}`."""
@@ -192,7 +194,9 @@ class Genotype:
     def from_json(cls, data: Mapping[str, Any]) -> Genotype:
         """The inverse of `to_json`."""
         if not isinstance(data, Mapping) or set(data) != {"normal", "reduce"}:
-            raise SpecError(f"a genotype is a mapping of normal and reduce, not {data!r}")
+            raise SpecError(
+                f"a genotype is a mapping of normal and reduce, not {reprlib.repr(data)}"
+            )
         return cls(_cell(data, "normal"), _cell(data, "reduce"))
 
     def to_json(self) -> dict[str, Any]:
@@ -210,26 +214,32 @@ def _cell(data: Mapping[str, Any], name: str) -> Cell:
 
 def _items(value: Any, name: str) -> Sequence[Any]:
     if isinstance(value, str) or not isinstance(value, Sequence):
-        raise SpecError(f"{name} is {value!r}", fix="use a list")
+        raise SpecError(f"{name} is {reprlib.repr(value)}", fix="use a list")
     return value
 
 
-def _edge(pair: Any) -> Edge:
-    if isinstance(pair, str) or not isinstance(pair, Sequence) or len(pair) != 2:
-        raise SpecError(f"an edge is a pair (operation, source), not {pair!r}")
-    return Edge(pair[0], pair[1])
+def _edges(value: Any, node: int) -> tuple[Edge, ...]:
+    edges = []
+    for position, pair in enumerate(_items(value, f"node {node}")):
+        if isinstance(pair, str) or not isinstance(pair, Sequence) or len(pair) != 2:
+            raise SpecError(
+                f"an edge is [operation, source], not {reprlib.repr(pair)}",
+                where=f"node {node}, edge {position}",
+            )
+        edges.append(Edge(*pair))
+    return tuple(edges)
 
 
 def _check_edge(edge: Edge, node: int, position: int) -> None:
     if edge.op not in OPERATIONS:
         raise SpecError(
-            f"unknown operation {edge.op!r}",
+            f"unknown operation {reprlib.repr(edge.op)}",
             where=f"node {node}, edge {position}",
             fix=f"use one of {', '.join(OPERATIONS)}",
         )
     if type(edge.source) is not int or not 0 <= edge.source < node:
         raise SpecError(
-            f"source {edge.source!r} does not come before the node",
+            f"source {reprlib.repr(edge.source)} does not come before the node",
             where=f"node {node}, edge {position}",
             fix=f"use a node from 0 to {node - 1}",
         )

@@ -8,8 +8,7 @@ from orchestrator.output.sheet import Sheet
 from orchestrator.paper import printed
 from orchestrator.paper.cell_rows import Row, Shape
 from orchestrator.paper.printed import shape_label
-from workers.cells.bases import ADAPTED, DARTS_CONNECTIONS, DARTS_OPERATIONS
-from workers.cells.zoo import zoo
+from workers.cells.bases import ADAPTED, DARTS_CONNECTIONS, DARTS_OPERATIONS, zoo
 
 
 def bases_sheet(rows: Sequence[Row]) -> Sheet:

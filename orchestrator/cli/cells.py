@@ -17,8 +17,7 @@ from orchestrator.paper.cell_rows import Row, make_rows
 from orchestrator.paper.printed import compare, table_sheet
 from results_schema.errors import ConfigError
 from results_schema.trial import NetworkSpec
-from workers.cells.bases import ADAPTED, BASES, DARTS_CONNECTIONS, DARTS_OPERATIONS
-from workers.cells.zoo import zoo
+from workers.cells.bases import ADAPTED, BASES, DARTS_CONNECTIONS, DARTS_OPERATIONS, zoo
 
 
 def show_table(table: int, form: str) -> None:

@@ -8,9 +8,8 @@ from typing import NamedTuple
 
 from results_schema.errors import ConfigError, SpecError
 from results_schema.genotype import Genotype
-from workers.cells.bases import NAMES, named, official_name
+from workers.cells.bases import NAMES, named, official_name, zoo, zoo_genotype
 from workers.cells.notation import load_genotype
-from workers.cells.zoo import zoo, zoo_genotype
 
 ZOO = "zoo:"
 """Begins a name that is the zoo's alone, such as zoo:SNAS."""

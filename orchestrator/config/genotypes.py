@@ -14,10 +14,8 @@ from orchestrator.config.fields import check_axis
 from orchestrator.config.refusals import bad_value, refusal, unknown_keys
 from results_schema.errors import SpecError
 from results_schema.genotype import Genotype
-from workers.cells.bases import named, official_name
-from workers.cells.notation import load_genotype, parse_genotype, parse_text
-from workers.cells.readers import FIELDS
-from workers.cells.zoo import zoo, zoo_genotype
+from workers.cells.bases import named, official_name, zoo, zoo_genotype
+from workers.cells.notation import FIELDS, load_genotype, parse_genotype, parse_text
 
 LONGEST_NAME = 60
 

@@ -15,9 +15,8 @@ from orchestrator.config.genotypes import Base
 from orchestrator.config.refusals import bad_value, refusal, unknown_keys
 from results_schema.errors import SpecError
 from workers.cells.bases import NAMES
-from workers.cells.operations import operation_variants
 from workers.cells.sampling import Profile, Sampling, Stratified, Uniform
-from workers.cells.variants import Variant, connection_variants
+from workers.cells.variants import Variant, connection_variants, operation_variants
 
 _SAMPLINGS = {"profile": part(Profile), "uniform": part(Uniform), "stratified": part(Stratified)}
 

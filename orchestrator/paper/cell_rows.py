@@ -10,14 +10,13 @@ from orchestrator.config.cell_catalog import Found
 from results_schema.genotype import INPUTS, Cell, Genotype
 from results_schema.trial import NetworkSpec
 from workers.cells import cost
-from workers.cells.operations import operation_variants
 from workers.cells.topology import (
     dead_nodes,
     early_width,
     input_share,
     used_inputs,
 )
-from workers.cells.variants import connection_variants
+from workers.cells.variants import connection_variants, operation_variants
 
 DEFAULT_VARIANTS = {
     "NASNet": "paper13",

@@ -17,8 +17,7 @@ from results_schema.genotype import Genotype
 from results_schema.trial import NetworkSpec
 from workers.cells import cost
 from workers.cells.bases import named
-from workers.cells.operations import operation_variants
-from workers.cells.variants import Variant, connection_variants, table_2
+from workers.cells.variants import Variant, connection_variants, operation_variants, table_2
 from workers.data.catalog import describe
 
 TITLES = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "tiny_imagenet": "Tiny-ImageNet"}

@@ -28,8 +28,7 @@ from orchestrator.paper.printed import (
 from results_schema.errors import ConfigError
 from results_schema.genotype import Genotype
 from workers.cells.bases import named
-from workers.cells.operations import operation_variants
-from workers.cells.variants import connection_variants, table_2
+from workers.cells.variants import connection_variants, operation_variants, table_2
 
 if TYPE_CHECKING:
     import pandas as pd

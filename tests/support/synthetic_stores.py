@@ -15,8 +15,7 @@ from results_schema.store import LocalStore, open_store
 from results_schema.tables import POINTS, SURFACES
 from results_schema.trial import NetworkSpec, Recipe, TrialSpec
 from workers.cells.bases import named
-from workers.cells.operations import operation_variants
-from workers.cells.variants import connection_variants
+from workers.cells.variants import connection_variants, operation_variants
 
 BASES = ("DARTS", "ENAS", "AmoebaNet", "NASNet")
 EPOCHS = 30

@@ -1,14 +1,22 @@
-"""The published genotypes: the paper's bases, their adapted forms and the fixed DARTS variants."""
+"""Published genotypes: the paper's cells (`cells.json`) and a zoo of other searches' (`zoo.json`).
+
+The zoo holds the final genotypes of searches whose cells have two inputs, as their authors' or a
+survey's repository lists them; each entry of the file names its source. The network around a cell
+of the zoo is ours and not its authors'.
+"""
 
 from __future__ import annotations
 
 import difflib
 import json
+from collections.abc import Collection
 from functools import cache
 from importlib import resources
+from typing import Any
 
 from results_schema.errors import SpecError
-from results_schema.genotype import Cell, Genotype
+from results_schema.genotype import Genotype
+from workers.cells.notation import FIELDS, parse_genotype
 
 BASES = ("NASNet", "AmoebaNet", "ENAS", "DARTS", "SNAS")
 """The five best cells that the paper studies (Figure 1); DARTS is its second-order cell, SNAS the
@@ -24,45 +32,66 @@ DARTS_OPERATIONS = tuple(f"DARTS_OPS{i}" for i in range(1, 6))
 """The first five operation variants of DARTS in Table 3, which no seed of the sampler yields."""
 
 NAMES = (*BASES, "DARTS_V1", *ADAPTED, *DARTS_OPERATIONS, *DARTS_CONNECTIONS)
-"""Every name that `named` knows, aside from the aliases DARTS_V2 and SNAS_MILD."""
+"""Every name that `named` accepts, except the aliases DARTS_V2 and SNAS_MILD."""
 
 _ALIASES = {"DARTS_V2": "DARTS", "SNAS_MILD": "SNAS"}
 
 
 def named(name: str) -> Genotype:
-    """The genotype published under a name.
+    """Return the genotype that the paper publishes under a name.
 
     Raises:
         SpecError: No genotype has this name.
     """
-    return _published()[official_name(name)]
+    return _genotype("cells.json", official_name(name))
 
 
 def official_name(name: str) -> str:
-    """The one of `NAMES` that a name or alias stands for.
+    """Return the one of `NAMES` that a name or alias refers to.
 
     Raises:
         SpecError: No genotype has this name.
     """
     if isinstance(name, str) and (official := _ALIASES.get(name, name)) in NAMES:
         return official
-    by_fold = {known.casefold(): known for known in (*NAMES, *_ALIASES)}
+    raise _unknown(f"unknown genotype {name!r}", name, (*NAMES, *_ALIASES), NAMES)
+
+
+def zoo() -> tuple[str, ...]:
+    """Return the names of the zoo's genotypes; some are also names of bases, which may differ."""
+    return tuple(_read("zoo.json"))
+
+
+def zoo_genotype(name: str) -> Genotype:
+    """Return the genotype of a name of the zoo.
+
+    Raises:
+        SpecError: The zoo lacks the name, or the network lacks one of the operations.
+    """
+    if name not in zoo():
+        raise _unknown(f"the zoo has no {name!r}", name, zoo(), zoo())
+    try:
+        return _genotype("zoo.json", name)
+    except SpecError as error:
+        where = f"{name} of the zoo, {error.where}"
+        raise SpecError(error.what, where=where, fix=error.fix) from error
+
+
+def _unknown(what: str, name: Any, known: Collection[str], listed: Collection[str]) -> SpecError:
+    by_fold = {candidate.casefold(): candidate for candidate in known}
     close = difflib.get_close_matches(str(name).casefold(), by_fold, n=3)
-    raise SpecError(
-        f"unknown genotype {name!r}",
-        fix=f"did you mean {', '.join(by_fold[fold] for fold in close)}?"
-        if close
-        else f"use one of {', '.join(NAMES)}",
+    near = ", ".join(by_fold[fold] for fold in close)
+    return SpecError(
+        what, fix=f"did you mean {near}?" if near else f"use one of {', '.join(listed)}"
     )
 
 
 @cache
-def _published() -> dict[str, Genotype]:
-    text = resources.files("workers.cells").joinpath("cells.json").read_text("utf-8")
-    return {
-        name: Genotype(
-            Cell.from_pairs(cells["normal"], cells["normal_concat"]),
-            Cell.from_pairs(cells["reduce"], cells["reduce_concat"]),
-        )
-        for name, cells in json.loads(text).items()
-    }
+def _genotype(file: str, name: str) -> Genotype:
+    entry = _read(file)[name]
+    return parse_genotype({field: entry[field] for field in FIELDS})
+
+
+@cache
+def _read(file: str) -> dict[str, dict[str, Any]]:
+    return json.loads(resources.files("workers.cells").joinpath(file).read_text("utf-8"))

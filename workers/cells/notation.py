@@ -1,42 +1,55 @@
-"""A user's own genotype: our JSON form, or the DARTS notation as JSON, YAML or Python's text."""
+"""A user's own genotype: our JSON form, or the DARTS notation as JSON, YAML or Python's text.
+
+Whatever the notation, it is brought into the JSON form, which `Genotype.from_json` alone parses.
+Text is never evaluated, and sizes are bounded before anything loops over the content.
+"""
 
 from __future__ import annotations
 
+import ast
+import json
 import reprlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
-from results_schema.errors import SpecError
-from results_schema.genotype import INPUTS, Cell, Edge, Genotype
-from workers.cells.readers import FIELDS, read_json, read_python, read_yaml
+from results_schema.errors import MachineError, SpecError
+from results_schema.genotype import INPUTS, Genotype
+
+FIELDS = ("normal", "normal_concat", "reduce", "reduce_concat")
+"""The four parts of a genotype in the DARTS notation, in the order of its named tuple."""
 
 MOST_NODES = 100
 """Intermediate nodes of a cell that a file may ask for."""
 
+_MOST_ITEMS = MOST_NODES**2
 _MOST_BYTES = 64_000
+_LONGEST_RANGE = 1000
+_PYTHON_FIX = (
+    "write Genotype(normal=[(op, source), …], normal_concat=…, reduce=[…], reduce_concat=…)"
+)
 
 
 def load_genotype(path: str | Path) -> Genotype:
-    """Reads a genotype from a file: .json, .yaml or .yml, or .txt with `Genotype(normal=…, …)`.
+    """Read a genotype from a file: .json, .yaml or .yml, or .txt with `Genotype(normal=…, …)`.
 
     Raises:
-        SpecError: The file cannot be read, or holds no sound genotype; the error names the file
+        SpecError: The file cannot be read, or holds no valid genotype; the error names the file
             and, where it applies, the cell, node and edge.
         MachineError: The file is YAML and ruamel.yaml is not installed.
     """
     path = Path(path)
-    parsers = {".json": read_json, ".yaml": read_yaml, ".yml": read_yaml, ".txt": read_python}
+    parsers = {".json": _read_json, ".yaml": _read_yaml, ".yml": _read_yaml, ".txt": _read_python}
     if path.suffix.lower() not in parsers:
         raise SpecError(
             f"a genotype in a {path.suffix or 'nameless'} file",
             where=str(path),
             fix=f"use {', '.join(parsers)}",
         )
-    if path.exists() and not (
-        path.is_file() or path.is_dir()
-    ):  # opening a pipe would wait for a writer
-        raise SpecError("this is no file", where=str(path))
+    # Opening a pipe would wait for a writer; a folder gets the error of `open` below.
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise SpecError("this is not a file", where=str(path))
     try:
         with path.open("rb") as file:
             data = file.read(_MOST_BYTES + 1)
@@ -50,11 +63,12 @@ def load_genotype(path: str | Path) -> Genotype:
     try:
         return parse_genotype(parsers[path.suffix.lower()](text))
     except SpecError as error:
-        raise _at(str(path), error) from error
+        where = ": ".join(filter(None, (str(path), error.where)))
+        raise SpecError(error.what, where=where, fix=error.fix) from error
 
 
 def parse_genotype(data: Any) -> Genotype:
-    """Builds a genotype from a mapping.
+    """Build a genotype from a mapping.
 
     Either `{"normal": {"nodes": [[[op, source], …], …], "concat": […]}, "reduce": …}`, or the
     DARTS notation `{"normal": [[op, source], …], "normal_concat": […], "reduce": …,
@@ -65,79 +79,94 @@ def parse_genotype(data: Any) -> Genotype:
         SpecError: It is neither; the error names the cell, the node, the edge and what may stand
             there.
     """
-    if isinstance(data, Mapping) and set(data) == {"normal", "reduce"}:
-        return Genotype(*(_own_cell(name, data[name]) for name in ("normal", "reduce")))
-    if isinstance(data, Mapping) and set(data) == set(FIELDS):
-        return Genotype(
-            *(_darts_cell(name, data[name], data[f"{name}_concat"]) for name in FIELDS[::2])
+    _check_size(data)
+    keys = set(data) if isinstance(data, Mapping) else None
+    if keys == set(FIELDS):
+        data = {name: _from_darts(name, data[name], data[f"{name}_concat"]) for name in FIELDS[::2]}
+    elif keys != {"normal", "reduce"}:
+        raise SpecError(
+            f"a genotype is a mapping, not {reprlib.repr(data)}"
+            if keys is None
+            else f"no genotype with the keys {reprlib.repr(list(data))}",
+            fix=f"use the keys {', '.join(FIELDS)}, or normal and reduce with nodes and concat",
         )
-    keys = f" with the keys {_short(list(data))}" if isinstance(data, Mapping) else ""
-    raise SpecError(
-        f"no genotype{keys}" if keys else f"a genotype is a mapping, not {_short(data)}",
-        fix=f"use the keys {', '.join(FIELDS)}, or normal and reduce with nodes and concat",
-    )
+    genotype = Genotype.from_json(data)
+    for name, cell in (("normal", genotype.normal), ("reduce", genotype.reduce)):
+        if len(cell.nodes) > MOST_NODES:
+            raise SpecError(
+                f"{len(cell.nodes)} intermediate nodes",
+                where=f"{name} cell",
+                fix=f"use at most {MOST_NODES}",
+            )
+        if not cell.depth:
+            raise SpecError(
+                "no path leads from an input to the output",
+                where=f"{name} cell",
+                fix="connect a node of concat to an input",
+            )
+    return genotype
 
 
 def parse_text(text: str) -> Genotype:
-    """Builds a genotype from `Genotype(normal=[('sep_conv_3x3', 0), …], normal_concat=…, …)`.
+    """Build a genotype from `Genotype(normal=[('sep_conv_3x3', 0), …], normal_concat=…, …)`.
 
     Raises:
-        SpecError: It is no such text, or its genotype is unsound.
+        SpecError: The text is something else, or its genotype is not valid.
     """
-    return parse_genotype(read_python(text))
+    return parse_genotype(_read_python(text))
 
 
-def _own_cell(name: str, data: Any) -> Cell:
-    if not isinstance(data, Mapping) or set(data) != {"nodes", "concat"}:
-        raise SpecError(
-            f"not a mapping of nodes and concat but {_short(data)}", where=f"{name} cell"
-        )
-    nodes = _list(data["nodes"], f"{name} cell, nodes")
-    return _cell(
-        name,
-        [
-            [
-                _edge(edge, f"{name} cell, node {node}, edge {position}", "op, source")
-                for position, edge in enumerate(_list(edges, f"{name} cell, node {node}"))
-            ]
-            for node, edges in enumerate(nodes, start=INPUTS)
-        ],
-        _list(data["concat"], f"{name} cell, concat"),
-    )
+def _check_size(data: Any) -> None:
+    """Refuse what no cell needs.
+
+    YAML's aliases make a small file an enormous tree, and an error that prints a number of
+    thousands of digits would itself fail, so both are counted before anything else reads them.
+    """
+    pending, items = [data], 0
+    while pending:
+        value = pending.pop()
+        if isinstance(value, Mapping):
+            value = list(value.values())
+        if _is_list(value):
+            items += len(value)
+            if items > _MOST_ITEMS:
+                raise SpecError(f"a genotype of over {_MOST_ITEMS:,} items, more than cells need")
+            pending += value
+        elif isinstance(value, int) and value.bit_length() > 32:
+            raise SpecError("a number beyond any node")
 
 
-def _darts_cell(name: str, edges: Any, concat: Any) -> Cell:
-    edges = _list(edges, f"{name} cell")
-    concat = _list(concat, f"{name} cell, concat")
+def _from_darts(name: str, edges: Any, concat: Any) -> dict[str, Any]:
+    """Return a cell of the DARTS notation in the JSON form; its edges are not checked yet."""
+    if not _is_list(edges):
+        raise SpecError(f"not a list but {reprlib.repr(edges)}", where=f"{name} cell")
     if any(_is_list(edge) and len(edge) == 3 for edge in edges):
-        return _cell(name, _from_triples(name, edges, concat), concat)
-    pairs = [
-        _edge(edge, f"{name} cell, node {i // 2 + INPUTS}, edge {i % 2}", "op, source")
-        for i, edge in enumerate(edges)
-    ]
-    if len(pairs) % 2:
+        return {"nodes": _from_triples(name, edges, concat), "concat": concat}
+    if len(edges) % 2:
         raise SpecError(
-            f"{len(pairs)} edges do not make two to a node",
+            f"{len(edges)} edges do not make two to a node",
             where=f"{name} cell",
             fix="add or drop an edge, or name every edge's node: [op, node, source]",
         )
-    return _cell(name, [pairs[i : i + 2] for i in range(0, len(pairs), 2)], concat)
+    return {"nodes": [edges[i : i + 2] for i in range(0, len(edges), 2)], "concat": concat}
 
 
-def _from_triples(
-    name: str, edges: Sequence[Any], concat: Sequence[Any]
-) -> list[list[Sequence[Any]]]:
-    """The edges of each node, empty for one that only concat names."""
+def _from_triples(name: str, edges: Sequence[Any], concat: Any) -> list[list[tuple[Any, Any]]]:
+    """Return the edges into each node, empty for one that only concat names."""
     last = INPUTS + MOST_NODES - 1
-    nodes: dict[int, list[Sequence[Any]]] = {
-        node: [] for node in concat if type(node) is int and INPUTS <= node <= last
+    named = concat if _is_list(concat) else ()
+    nodes: dict[int, list[tuple[Any, Any]]] = {
+        node: [] for node in named if type(node) is int and INPUTS <= node <= last
     }
-    for position, triple in enumerate(edges):
+    for position, edge in enumerate(edges):
         where = f"{name} cell, edge {position} of the list"
-        op, node, source = _edge(triple, where, "op, node, source")
+        if not _is_list(edge) or len(edge) != 3:
+            raise SpecError(f"an edge is [op, node, source], not {reprlib.repr(edge)}", where=where)
+        op, node, source = edge
+        # `True` equals 1 and is no node, so the type itself is compared.
         if type(node) is not int or not INPUTS <= node <= last:
             raise SpecError(
-                f"{_short(node)} is no intermediate node",
+                f"{reprlib.repr(node)} is no intermediate node",
                 where=where,
                 fix=f"use a whole number from {INPUTS} to {last}",
             )
@@ -145,58 +174,89 @@ def _from_triples(
     return [nodes.get(node, []) for node in range(INPUTS, max(nodes) + 1)]
 
 
-def _cell(name: str, nodes: Sequence[Sequence[Sequence[Any]]], concat: Sequence[Any]) -> Cell:
-    if len(nodes) > MOST_NODES:
-        raise SpecError(
-            f"{len(nodes)} intermediate nodes",
-            where=f"{name} cell",
-            fix=f"use at most {MOST_NODES}",
-        )
-    try:
-        cell = Cell(
-            tuple(tuple(Edge(op, source) for op, source in edges) for edges in nodes),
-            tuple(concat),
-        )
-    except SpecError as error:
-        raise _at(f"{name} cell", error, ", ") from error
-    if not cell.depth:
-        raise SpecError(
-            "no path leads from an input to the output",
-            where=f"{name} cell",
-            fix="connect a node of concat to an input",
-        )
-    return cell
-
-
-def _edge(edge: Any, where: str, form: str) -> Sequence[Any]:
-    parts = _list(edge, where)
-    if len(parts) != form.count(",") + 1 or not isinstance(parts[0], str):
-        raise SpecError(f"an edge is [{form}], not {_short(edge)}", where=where)
-    return parts
-
-
-def _list(value: Any, where: str) -> Sequence[Any]:
-    if not _is_list(value):
-        raise SpecError(f"not a list but {_short(value)}", where=where)
-    if len(value) > MOST_NODES**2:
-        raise SpecError(f"a list of {len(value)}, more than any cell needs", where=where)
-    if any(type(item) is int and item.bit_length() > 32 for item in value):
-        raise SpecError("a number beyond any node", where=where)
-    return value
-
-
-def _is_list(value: Any) -> bool:
+def _is_list(value: Any) -> TypeGuard[Sequence[Any]]:
     return isinstance(value, list | tuple | range)
 
 
-def _short(value: Any) -> str:
+def _read_json(text: str) -> Any:
     try:
-        return reprlib.repr(value)
-    except ValueError:
-        return "a number of thousands of digits"
+        return json.loads(text, object_pairs_hook=_unique)
+    except json.JSONDecodeError as error:
+        raise SpecError(f"not JSON: {error.msg}", where=f"line {error.lineno}") from error
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, SpecError):
+            raise
+        raise SpecError(f"not JSON that can be read: {error}") from error
 
 
-def _at(where: str, error: SpecError, joint: str = ": ") -> SpecError:
-    return SpecError(
-        error.what, where=joint.join(filter(None, (where, error.where))), fix=error.fix
-    )
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    counts = Counter(key for key, _ in pairs)
+    if repeated := sorted(key for key, count in counts.items() if count > 1):
+        raise SpecError(f"the key {repeated[0]!r} stands twice")
+    return dict(pairs)
+
+
+def _read_yaml(text: str) -> Any:
+    # Imported here, as a worker's bare machine may lack it.
+    try:
+        from ruamel.yaml import YAML
+        from ruamel.yaml.error import YAMLError
+    except ModuleNotFoundError as error:
+        raise MachineError(
+            "reading YAML needs ruamel.yaml", fix="install it, or write the genotype as JSON"
+        ) from error
+    try:
+        # The safe loader knows no tag that builds an object.
+        return YAML(typ="safe", pure=True).load(text)
+    except (YAMLError, ValueError, TypeError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        problem = str(getattr(error, "problem", None) or type(error).__name__)
+        where = f"line {mark.line + 1}" if mark else ""
+        raise SpecError(f"not YAML that can be read: {problem}", where=where) from error
+
+
+def _read_python(text: str) -> dict[str, Any]:
+    """Parse `Genotype(normal=[('sep_conv_3x3', 0), …], normal_concat=range(2, 6), …)`.
+
+    A name before it (`DARTS = Genotype(…)`) and arguments without names are accepted too.
+    """
+    try:
+        body = ast.parse(text.strip()).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        line = getattr(error, "lineno", None)
+        where = f"line {line}" if line else ""
+        raise SpecError("not Python's notation for data", where=where, fix=_PYTHON_FIX) from error
+    call = body[0].value if len(body) == 1 and isinstance(body[0], ast.Expr | ast.Assign) else None
+    if not isinstance(call, ast.Call) or _callee(call) != "Genotype":
+        raise SpecError("the text is not one Genotype(…)", fix=_PYTHON_FIX)
+    given = [*zip(FIELDS, call.args, strict=False)]
+    given += [(argument.arg or "**", argument.value) for argument in call.keywords]
+    names = [name for name, _ in given]
+    if sorted(names) != sorted(FIELDS) or len(call.args) > len(FIELDS):
+        raise SpecError(f"Genotype(…) is given {', '.join(names) or 'nothing'}", fix=_PYTHON_FIX)
+    return {name: _literal(name, value) for name, value in given}
+
+
+def _literal(name: str, node: ast.expr) -> Any:
+    try:
+        if _is_call(node, "list", "tuple") and len(node.args) == 1:
+            node = node.args[0]
+        if _is_call(node, "range"):
+            numbers = range(*(ast.literal_eval(argument) for argument in node.args))
+            # A range costs nothing itself, but what reads the genotype makes a list of it.
+            if len(numbers) > _LONGEST_RANGE:
+                raise ValueError("range")
+            return numbers
+        return ast.literal_eval(node)
+    except (ValueError, TypeError, OverflowError, SyntaxError, RecursionError) as error:
+        raise SpecError(
+            f"{name} is not plain data", fix="use lists, tuples, numbers, texts and range(a, b)"
+        ) from error
+
+
+def _is_call(node: ast.expr, *names: str) -> TypeGuard[ast.Call]:
+    return isinstance(node, ast.Call) and _callee(node) in names and not node.keywords
+
+
+def _callee(call: ast.Call) -> str:
+    return getattr(call.func, "attr", getattr(call.func, "id", ""))

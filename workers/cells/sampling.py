@@ -1,30 +1,162 @@
-"""Connection variants beyond the paper's own: by width and depth, at random, or even over widths.
+"""Random variants of a genotype: redrawn connections or operations (Section A.2), chosen by shape.
 
-Each draw is one seed of `sample_connections`, so that a variant is told by its seed alone and is
-the same on every machine. Whatever the way, no two variants of a base share a normal cell's
-connections, and none has the base's.
+A draw is one seed of `sample_connections` or `sample_operations`, whose streams are the published
+code's. `draw` chooses seeds by a rule: shapes of Table 2, uniform, or so many of each width. A
+variant is therefore identified by its seed alone and is the same on every machine. Under each rule
+no two variants of a base share a normal cell's connections, and none has the base's.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter, deque
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import zip_longest
 from typing import Any, ClassVar
 
 import numpy as np
 
 from results_schema.errors import SpecError
-from results_schema.genotype import INPUTS, Cell, Genotype
-from workers.cells.connections import check_seed, draw_sources, with_sources
-from workers.cells.drawings import Drawings
-from workers.cells.enumeration import MOST_NODES, census
+from results_schema.genotype import INPUTS, Cell, Edge, Genotype
+from workers.cells.topology import CENSUS_NODES, ConnectionBatch, census
+
+CANDIDATES = (
+    "max_pool_3x3",
+    "avg_pool_3x3",
+    "skip_connect",
+    "sep_conv_3x3",
+    "sep_conv_5x5",
+    "dil_conv_3x3",
+    "dil_conv_5x5",
+)
+"""What an operation is drawn from; the order is part of the stream."""
 
 SCAN = 50_000
 """Seeds tried before a slot counts as one that cannot be filled: a second of one core."""
-MOST = 10_000
+
+MOST_VARIANTS = 10_000
 """Variants of one base."""
+
+
+def sample_connections(base: Genotype, seed: int) -> Genotype:
+    """Redraw every edge's source uniformly from the nodes before its node, with replacement.
+
+    The stream is the published code's: one NumPy `RandomState`, one draw per edge for the normal
+    cell and then one for the reduction cell. Operations and concat lists stay.
+
+    Args:
+        base: The genotype whose operations are kept.
+        seed: Seed of the stream, from 0 to 2**32 - 1.
+
+    Raises:
+        SpecError: `RandomState` does not accept the seed.
+    """
+    normal, reduce = draw_sources(base, [seed])
+    return with_sources(base, normal[0].tolist(), reduce[0].tolist())
+
+
+def sample_operations(base: Genotype, seed: int) -> Genotype:
+    """Redraw every operation uniformly from `CANDIDATES`.
+
+    The stream is the published code's: one NumPy `RandomState`, one call for all edges of the
+    normal cell and then one for the reduction cell. Sources and concat lists stay.
+
+    Args:
+        base: The genotype whose connections are kept.
+        seed: Seed of the stream, from 0 to 2**32 - 1.
+
+    Raises:
+        SpecError: `RandomState` does not accept the seed.
+    """
+    _check_seed(seed)
+    stream = np.random.RandomState(seed)
+
+    def redrawn(cell: Cell) -> Cell:
+        drawn = iter(stream.choice(len(CANDIDATES), sum(map(len, cell.nodes))))
+        nodes = (
+            tuple(Edge(CANDIDATES[next(drawn)], edge.source) for edge in edges)
+            for edges in cell.nodes
+        )
+        return Cell(tuple(nodes), cell.concat)
+
+    return Genotype(redrawn(base.normal), redrawn(base.reduce))
+
+
+def draw_sources(base: Genotype, seeds: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Return what `sample_connections` draws for each seed, in much less time than it.
+
+    Returns:
+        The source of each edge of the normal and of the reduction cell; int64 [seed, edge].
+
+    Raises:
+        SpecError: `RandomState` does not accept a seed.
+    """
+    for seed in seeds:
+        _check_seed(seed)
+    targets = (
+        [node for node, edges in enumerate(cell.nodes, start=INPUTS) for _ in edges]
+        for cell in (base.normal, base.reduce)
+    )
+    # The published code draws the two cells' edges alternately; once the smaller cell has none
+    # left, the other's follow one another. Each draw is below the node that its edge leads to.
+    turns = [
+        (cell, node)
+        for pair in zip_longest(*targets)
+        for cell, node in enumerate(pair)
+        if node is not None
+    ]
+    drawn = _draw(tuple(node for _, node in turns), tuple(seeds))
+    of_reduce = np.array([cell for cell, _ in turns], dtype=bool)
+    return drawn[:, ~of_reduce], drawn[:, of_reduce]
+
+
+def with_sources(base: Genotype, normal: Iterable[int], reduce: Iterable[int]) -> Genotype:
+    """Return the genotype with its edges, in order, coming from other nodes."""
+
+    def redrawn(cell: Cell, sources: Iterable[int]) -> Cell:
+        left = iter(sources)
+        nodes = (tuple(_edge(edge.op, next(left)) for edge in edges) for edges in cell.nodes)
+        return Cell(tuple(nodes), cell.concat)
+
+    return Genotype(redrawn(base.normal, normal), redrawn(base.reduce, reduce))
+
+
+@lru_cache(maxsize=32)  # bases with equally many edges into each node draw alike
+def _draw(bounds: tuple[int, ...], seeds: tuple[int, ...]) -> np.ndarray:
+    """Draw a number below each bound for each seed; int64 [seed, bound]."""
+    stream, below = np.random.RandomState(), np.array(bounds, dtype=np.int64)
+    drawn = np.empty((len(seeds), len(bounds)), dtype=np.int64)
+    for row, seed in enumerate(seeds):
+        # Reseeding one stream is far quicker than making one for each seed.
+        stream.seed(seed)
+        drawn[row] = stream.randint(below)
+    # The cached array is shared by all callers.
+    drawn.flags.writeable = False
+    return drawn
+
+
+_edge = lru_cache(maxsize=1024, typed=True)(Edge)
+"""Edges made before: a sample has thousands of cells, and few kinds of edges.
+
+By type, since NumPy's 1 equals 1 and yet is not a source: `Cell` refuses it, and it alone.
+"""
+
+
+def _check_seed(seed: Any) -> None:
+    if type(seed) is not int or not 0 <= seed < 2**32:
+        raise SpecError(f"seed is {seed!r}", fix="use a whole number from 0 to 2**32 - 1")
+
+
+def _check_count(n: Any, times: int = 1) -> None:
+    most = max(1, MOST_VARIANTS // times)
+    if type(n) is not int or not 1 <= n <= most:
+        raise SpecError(f"n is {n!r}", fix=f"use a whole number from 1 to {most}")
+
+
+def _is_finite(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,9 +175,9 @@ class Constraints:
     all_inputs_used: bool = False
     no_dead_nodes: bool = False
 
-    def allow(self, cells: Drawings) -> np.ndarray:
-        """Which of some cells fulfil them; bool [drawing]."""
-        allowed = np.ones(len(cells.live), dtype=bool)
+    def allow(self, cells: ConnectionBatch) -> np.ndarray:
+        """Return which of some cells fulfil them; bool [cell]."""
+        allowed = np.ones(len(cells), dtype=bool)
         if self.distinct_sources:
             allowed &= ~cells.repeating
         if self.all_inputs_used:
@@ -69,9 +201,9 @@ class Profile(Constraints):
     first_seed: int = 1
 
     def __post_init__(self) -> None:
-        check_seed(self.first_seed)
+        _check_seed(self.first_seed)
         for slot in self.slots:
-            if not isinstance(slot, Sequence) or len(slot) != 2 or not all(map(_finite, slot)):
+            if not isinstance(slot, Sequence) or len(slot) != 2 or not all(map(_is_finite, slot)):
                 raise SpecError(f"slot {slot!r} is no (width, depth)", fix="use e.g. [2.5, 4]")
             if slot[1] != int(slot[1]):
                 raise SpecError(
@@ -85,14 +217,14 @@ class Profile(Constraints):
 class Uniform(Constraints):
     """So many variants, each drawn uniformly from the sampler's draws that the constraints allow.
 
-    A draw chooses a source for every edge in turn, so a cell has as many chances as there are draws
-    that lead to its connections: two for each node whose two sources differ, one where they are the
+    A draw chooses a source for every edge in turn, so connections are drawn in proportion to the
+    orders that lead to them: two for each node whose two sources differ, one where they are the
     same. Cells whose nodes take one source twice are rarer than others for that reason; a second
     draw of the same connections is skipped.
 
     Attributes:
-        n: How many.
-        seed: Of the choice of seeds.
+        n: Number of variants.
+        seed: Seed of the choice of seeds.
     """
 
     n: int = 10
@@ -100,7 +232,7 @@ class Uniform(Constraints):
 
     def __post_init__(self) -> None:
         _check_count(self.n)
-        check_seed(self.seed)
+        _check_seed(self.seed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,8 +242,8 @@ class Stratified(Constraints):
     Within a width the draws are as uneven over cells as those of `Uniform`.
 
     Attributes:
-        n: How many of each width.
-        seed: Of the choice of seeds.
+        n: Number of variants of each width.
+        seed: Seed of the choice of seeds.
         widths: In units of c over live nodes; if empty, all that the base's space has.
     """
 
@@ -121,9 +253,9 @@ class Stratified(Constraints):
 
     def __post_init__(self) -> None:
         _check_count(self.n, max(1, len(self.widths)))
-        check_seed(self.seed)
+        _check_seed(self.seed)
         for width in self.widths:
-            if not _finite(width):
+            if not _is_finite(width):
                 raise SpecError(f"width {width!r} is no number", fix="use e.g. 2.5")
         object.__setattr__(self, "widths", tuple(float(width) for width in self.widths))
 
@@ -132,7 +264,7 @@ Sampling = Profile | Uniform | Stratified
 
 
 def draw(base: Genotype, how: Sampling) -> list[tuple[int, Genotype]]:
-    """Seeds and their genotypes, in the order of the slots.
+    """Return seeds and their genotypes, in the order of the slots.
 
     Raises:
         SpecError: A slot stays empty after `SCAN` seeds, or the widths of an odd space are unnamed.
@@ -151,26 +283,36 @@ def draw(base: Genotype, how: Sampling) -> list[tuple[int, Genotype]]:
 def _fill(
     base: Genotype,
     slots: Sequence[Hashable],
-    shape: Callable[[float, int], Hashable],
+    slot_of: Callable[[float, int], Hashable],
     seeds: Sequence[int],
     constraints: Constraints,
 ) -> list[tuple[int, Genotype]]:
+    """Give each slot the first seed that fits it.
+
+    Args:
+        base: The genotype that is redrawn.
+        slots: What each variant must be like; equal slots are filled in their order.
+        slot_of: The slot that a cell of a width and depth fits.
+        seeds: What is tried, in this order.
+        constraints: What both cells must fulfil.
+    """
     free: dict[Hashable, deque[int]] = {}
     for position, slot in enumerate(slots):
         free.setdefault(slot, deque()).append(position)
-    _check_room(base.normal, free, shape, constraints)
+    _check_supply(base.normal, free, slot_of, constraints)
     filled: dict[int, tuple[int, list[list[int]]]] = {}
-    taken = set(Drawings.of(base.normal).patterns)
+    # The base's own connections are taken from the start, so that no variant repeats it.
+    taken = set(ConnectionBatch.of(base.normal).keys)
     for block in _blocks(seeds):
         sources = draw_sources(base, block)
-        normal, reduce = map(Drawings.like, (base.normal, base.reduce), sources)
-        shapes = map(shape, normal.widths.tolist(), normal.depths.tolist())
+        normal, reduce = map(ConnectionBatch.like, (base.normal, base.reduce), sources)
+        fits = map(slot_of, normal.widths.tolist(), normal.depths.tolist())
         allowed = (constraints.allow(normal) & constraints.allow(reduce)).tolist()
-        for row, (looks, pattern) in enumerate(zip(shapes, normal.patterns, strict=True)):
-            places = free.get(looks)
-            if places and pattern not in taken and allowed[row]:
-                filled[places.popleft()] = block[row], [cell[row].tolist() for cell in sources]
-                taken.add(pattern)
+        for row, (slot, key) in enumerate(zip(fits, normal.keys, strict=True)):
+            positions = free.get(slot)
+            if positions and key not in taken and allowed[row]:
+                filled[positions.popleft()] = block[row], [cell[row].tolist() for cell in sources]
+                taken.add(key)
         if len(filled) == len(slots):
             found = (filled[position] for position in range(len(slots)))
             return [(seed, with_sources(base, *cells)) for seed, cells in found]
@@ -181,66 +323,57 @@ def _fill(
 
 
 def _blocks(seeds: Sequence[int]) -> Iterator[Sequence[int]]:
-    """The seeds in pieces, small ones first: most often some dozens are enough."""
+    """Cut the seeds in blocks, small ones first: most often some dozens are enough."""
     start, size = 0, 64
     while start < len(seeds):
         yield seeds[start : start + size]
         start, size = start + size, min(2 * size, 4096)
 
 
-def _check_room(
+def _check_supply(
     cell: Cell,
     free: Mapping[Hashable, Sequence[int]],
-    shape: Callable[[float, int], Hashable],
+    slot_of: Callable[[float, int], Hashable],
     constraints: Constraints,
 ) -> None:
-    """Refuses at once to fill slots of which there are more than cells."""
-    number = sum(map(len, free.values()))
-    if any(len(edges) != INPUTS for edges in cell.nodes) or len(cell.nodes) >= MOST_NODES:
+    """Refuse at once to fill slots of which there are more than cells."""
+    if any(len(edges) != INPUTS for edges in cell.nodes) or len(cell.nodes) >= CENSUS_NODES:
         return  # counting them would take as long as trying
-    room = Counter[Hashable]()
+    supply = Counter[Hashable]()
     pairs = "distinct" if constraints.distinct_sources else "unordered"
-    # Of two distinct sources both orders are counted.
+    # The census counts both orders of two distinct sources, which are one graph.
     orders = 2 ** len(cell.nodes) if constraints.distinct_sources else 1
     for (width, depth), cells in census(len(cell.nodes), cell.concat, pairs).shapes.items():
-        room[shape(width, depth)] += cells // orders
-    if constraints.allow(Drawings.of(cell)).item():
-        room[shape(cell.width, cell.depth)] -= 1  # the base itself
-    for slot, places in free.items():
-        if len(places) > room[slot]:
-            said = f"of this shape there are {room[slot]} cells beside the base"
-            raise _stays_empty(places[room[slot]], slot, number, said)
+        supply[slot_of(width, depth)] += cells // orders
+    # The base itself is no variant. The other constraints only lower the supply, so a slot that
+    # passes here may still stay empty, and none is refused wrongly.
+    if constraints.allow(ConnectionBatch.of(cell)).item():
+        supply[slot_of(cell.width, cell.depth)] -= 1
+    number = sum(map(len, free.values()))
+    for slot, positions in free.items():
+        if len(positions) > supply[slot]:
+            why = f"of this shape there are {supply[slot]} cells beside the base"
+            raise _stays_empty(positions[supply[slot]], slot, number, why)
 
 
-def _stays_empty(position: int, slot: Hashable, number: int, why: str) -> SpecError:
+def _stays_empty(position: int, slot: Any, number: int, why: str) -> SpecError:
+    if isinstance(slot, tuple):
+        shape = f"width {slot[0]:g}c, depth {slot[1]}"
+    else:
+        shape = f"width {slot:g}c" if isinstance(slot, float) else "any shape"
     return SpecError(
-        f"slot {position + 1} of {number} ({_describe(slot)}) stays empty: {why}",
+        f"slot {position + 1} of {number} ({shape}) stays empty: {why}",
         fix="ask for fewer cells or another shape, or loosen the constraints",
     )
 
 
-def _describe(slot: Any) -> str:
-    if isinstance(slot, tuple):
-        return f"width {slot[0]:g}c, depth {slot[1]}"
-    return f"width {slot:g}c" if isinstance(slot, float) else "any shape"
-
-
 def _widths(cell: Cell, constraints: Constraints) -> list[float]:
-    if any(len(edges) != INPUTS for edges in cell.nodes) or len(cell.nodes) > MOST_NODES:
+    """Return the widths that redrawn connections of a cell can have, ascending."""
+    if any(len(edges) != INPUTS for edges in cell.nodes) or len(cell.nodes) > CENSUS_NODES:
         raise SpecError(
             f"the widths of this cell's space are known only for {INPUTS} edges into each of"
-            f" up to {MOST_NODES} nodes",
+            f" up to {CENSUS_NODES} nodes",
             fix="name the widths",
         )
     pairs = "distinct" if constraints.distinct_sources else "ordered"
     return sorted({width for width, _ in census(len(cell.nodes), cell.concat, pairs).shapes})
-
-
-def _finite(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
-
-
-def _check_count(n: Any, times: int = 1) -> None:
-    most = max(1, MOST // times)
-    if type(n) is not int or not 1 <= n <= most:
-        raise SpecError(f"n is {n!r}", fix=f"use a whole number from 1 to {most}")

@@ -1,4 +1,4 @@
-"""The connection variants C1, C2, … of a base: the paper's own sets, and samples of any size."""
+"""The variants C1, C2, … of a base: the paper's own sets, and samples of any size."""
 
 from __future__ import annotations
 
@@ -8,8 +8,15 @@ from dataclasses import dataclass, replace
 from results_schema.errors import SpecError
 from results_schema.genotype import Genotype
 from workers.cells.bases import named, official_name
-from workers.cells.connections import sample_connections
-from workers.cells.sampling import Profile, Sampling, Stratified, Uniform, draw
+from workers.cells.sampling import (
+    Profile,
+    Sampling,
+    Stratified,
+    Uniform,
+    draw,
+    sample_connections,
+    sample_operations,
+)
 
 
 @dataclass(frozen=True)
@@ -17,17 +24,15 @@ class Variant:
     """A genotype drawn from a base.
 
     Attributes:
-        index: Its place on a figure's axis, from 1; 0 is the base's own.
+        index: Place on a figure's axis, from 1; the base itself has 0.
         name: How it was drawn: "CONN3" for a published one, "seed 14" for a sampled one.
-        genotype: Its cells.
+        genotype: The two cells.
     """
 
     index: int
     name: str
     genotype: Genotype
 
-
-_FOUR = ("CONN1", "CONN2", "CONN3", "CONN4")
 
 # C1 to C13 by rising width and falling depth, ties by published cells and then by seeds. The
 # table names no cells. Of AmoebaNet it prints the shapes of twelve of these and 3.5c,3 as C13,
@@ -49,6 +54,8 @@ _TABLE_2 = {
     "DARTS": "2,4 2,4 2,4 2.5,4 2.5,4 2.5,3 2.5,3 2.5,3 3,3 3,3 3,3 3.5,3 3.5,3",
 }
 
+_TABLE_3 = ("NASNet", "AmoebaNet", "ENAS", "DARTS")
+
 _DEFAULTS: dict[str, Sampling] = {
     "profile": Profile(),
     "uniform": Uniform(),
@@ -57,9 +64,9 @@ _DEFAULTS: dict[str, Sampling] = {
 
 
 def connection_variants(base: str | Genotype, mode: str | Sampling) -> list[Variant]:
-    """The connection variants of a base, in the order of their index.
+    """Return the connection variants of a base, in the order of their index.
 
-    Modes of the paper: `paper13` has the cells of Table 2 in its order, by rising width and falling
+    Modes of the paper: `paper13` is the cells of Table 2 in its order, by rising width and falling
     depth as printed; `paper10` is the ten of them that the earlier version drew, in the same
     order; `paper4` the seeds 1 to 4 in their own order, as drawn of AmoebaNet and SNAS in
     Figures 10 and 11; `main_text` the four cells of DARTS in Figures 2 to 8, widest first.
@@ -91,8 +98,38 @@ def connection_variants(base: str | Genotype, mode: str | Sampling) -> list[Vari
     return [Variant(index, name, cell) for index, (name, cell) in enumerate(drawn, start=1)]
 
 
+def operation_variants(base: str | Genotype, mode: str) -> list[Variant]:
+    """Return the operation variants C1 to C10 of a base.
+
+    Modes: `paper10` is the columns of Table 3, of which C1 to C5 of DARTS are published cells
+    that no seed yields; `legacy` the seeds 1 to 10 of any base.
+
+    Args:
+        base: A published genotype's name, or any genotype with mode `legacy`.
+        mode: One of the above.
+
+    Raises:
+        SpecError: No genotype has this name, or Table 3 does not have the base.
+    """
+    if isinstance(base, str):
+        base = official_name(base)
+    modes = ("legacy", "paper10") if base in _TABLE_3 else ("legacy",)
+    if mode not in modes:
+        raise SpecError(
+            f"{_label(base)} has no operation variants {mode!r}", fix=f"use {' or '.join(modes)}"
+        )
+    origin = named(base) if isinstance(base, str) else base
+    published = 5 if (base, mode) == ("DARTS", "paper10") else 0
+    return [
+        Variant(index, f"OPS{index}", named(f"{base}_OPS{index}"))
+        if index <= published
+        else Variant(index, f"seed {index}", sample_operations(origin, index))
+        for index in range(1, 11)
+    ]
+
+
 def table_2(base: str | Genotype) -> tuple[tuple[float, int], ...]:
-    """Width (in units of c) and depth of C1 to C13 as Table 2 prints them.
+    """Return width (in units of c) and depth of C1 to C13 as Table 2 prints them.
 
     Raises:
         SpecError: Table 2 does not have the base.
@@ -107,13 +144,13 @@ def table_2(base: str | Genotype) -> tuple[tuple[float, int], ...]:
 
 
 def _paper_set(base: str | Genotype, origin: Genotype, mode: str) -> list[tuple[str, Genotype]]:
-    """Names and genotypes of one of the paper's sets, in order."""
+    """Return names and genotypes of one of the paper's sets, in order."""
     sets: dict[str, Sequence[str | int]] = {"paper4": (1, 2, 3, 4)}
     if isinstance(base, str) and base in _THIRTEEN:
         ten = [source for source in _THIRTEEN[base] if isinstance(source, str) or source <= 10]
         sets |= {"paper10": ten, "paper13": _THIRTEEN[base]}
     if base == "DARTS":
-        sets["main_text"] = _FOUR
+        sets["main_text"] = ("CONN1", "CONN2", "CONN3", "CONN4")
     if mode not in sets:
         raise SpecError(
             f"{_label(base)} has no connection variants {mode!r}",

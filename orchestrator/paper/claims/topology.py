@@ -19,10 +19,9 @@ from orchestrator.paper.statistics.testing import RHO
 from results_schema.errors import SpecError
 from results_schema.genotype import INPUTS, Cell
 from workers.cells.bases import BASES as ALL_BASES
-from workers.cells.bases import named
-from workers.cells.enumeration import Census, census
+from workers.cells.bases import named, zoo, zoo_genotype
+from workers.cells.topology import Census, census
 from workers.cells.variants import connection_variants
-from workers.cells.zoo import zoo, zoo_genotype
 
 _MOST_NODES = 5
 """Of a cell that is compared; spaces of more take seconds to count."""

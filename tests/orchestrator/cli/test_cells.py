@@ -14,9 +14,8 @@ from click.testing import CliRunner, Result
 from orchestrator.cli.main import cli
 from orchestrator.figures.browser import find_browser
 from results_schema.errors import MachineError, NasSweepError
-from workers.cells.bases import named
+from workers.cells.bases import named, zoo
 from workers.cells.notation import parse_genotype
-from workers.cells.zoo import zoo
 from workers.network.network import Network
 
 

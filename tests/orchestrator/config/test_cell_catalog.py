@@ -7,8 +7,7 @@ import pytest
 
 from orchestrator.config.cell_catalog import find
 from results_schema.errors import NasSweepError
-from workers.cells.bases import named
-from workers.cells.zoo import zoo_genotype
+from workers.cells.bases import named, zoo_genotype
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,7 @@ from experiment_files import edited, refused
 
 from orchestrator.config.experiment import load_experiment
 from results_schema.genotype import Cell, Genotype
-from workers.cells.bases import named
-from workers.cells.zoo import zoo, zoo_genotype
+from workers.cells.bases import named, zoo, zoo_genotype
 
 CELL = Cell.from_pairs([("sep_conv_3x3", 0), ("skip_connect", 1)], [2])
 MINE = Genotype(CELL, CELL)

@@ -5,9 +5,8 @@ from experiment_files import edited, refused
 
 from orchestrator.config.experiment import Experiment, Member, load_experiment
 from orchestrator.config.variants import MODES, OPERATIONS, Variants
-from workers.cells.operations import operation_variants
 from workers.cells.sampling import Profile, Stratified, Uniform
-from workers.cells.variants import connection_variants
+from workers.cells.variants import connection_variants, operation_variants
 
 
 def load(variants: str, genotype: str = "[DARTS]") -> Experiment:

@@ -11,9 +11,8 @@ from orchestrator.figures.topology_labels import short_name
 from orchestrator.figures.topology_page import NODE, SQUARE, Panel, arrange
 from results_schema.errors import ConfigError
 from results_schema.genotype import OPERATIONS, Cell
-from workers.cells.bases import NAMES, named
+from workers.cells.bases import NAMES, named, zoo, zoo_genotype
 from workers.cells.variants import connection_variants
-from workers.cells.zoo import zoo, zoo_genotype
 
 CELLS = [
     (f"{name} {kind}", getattr(named(name), kind))

@@ -8,8 +8,7 @@ from orchestrator.paper.printed import BASES, compare, table_sheet
 from results_schema.errors import ConfigError
 from results_schema.genotype import Genotype
 from workers.cells.bases import named
-from workers.cells.operations import operation_variants
-from workers.cells.variants import connection_variants
+from workers.cells.variants import connection_variants, operation_variants
 from workers.network.network import Network
 
 SHAPES = {"CIFAR-10": (10, 1), "CIFAR-100": (100, 1), "Tiny-ImageNet": (200, 2)}

@@ -11,8 +11,8 @@ from results_schema.errors import MachineError, SpecError
 from results_schema.genotype import Genotype
 from results_schema.trial import NetworkSpec, Recipe, TrialSpec
 from workers.cells.bases import NAMES, named
-from workers.cells.connections import sample_connections
 from workers.cells.notation import load_genotype, parse_genotype, parse_text
+from workers.cells.sampling import sample_connections
 
 DARTS_TEXT = """
 DARTS_V2 = Genotype(normal=[('sep_conv_3x3', 0), ('sep_conv_3x3', 1), ('sep_conv_3x3', 0),
@@ -130,30 +130,38 @@ def test_nothing_in_the_text_is_evaluated(tmp_path: Path):
         (darts(normal=[["skip_connect", 0.0], ["skip_connect", 1]]), "source 0.0"),
         (darts(normal=[["skip_connect", True], ["skip_connect", 1]]), "source True"),
         (darts(normal=[["skip_connect", None], ["skip_connect", 1]]), "source None"),
-        (darts(normal=[[0, "skip_connect"]]), r"an edge is \[op, source\], not \[0, 'skip_conn"),
-        (darts(normal=["ab", "cd"]), "not a list but 'ab'"),
+        (darts(normal=[[0, "skip_connect"]] * 2), "node 2, edge 0: unknown operation 0"),
+        (darts(normal=["ab", "cd"]), r"node 2, edge 0: an edge is \[operation, source\], not 'ab'"),
         (darts(normal="skip"), "normal cell: not a list but 'skip'"),
         (darts(normal={}), "not a list"),
         (darts(normal=[]), "at least one intermediate node"),
         (darts(normal=[["skip_connect", 0]] * 2000), "use at most 100"),
-        (darts(normal=[["skip_connect", 0]] * 20000), "more than any cell needs"),
+        (darts(normal=[["skip_connect", 0]] * 20000), "more than cells need"),
         (darts(normal_concat=[]), "empty"),
         (darts(normal_concat=[2, 2]), "repeats a node"),
         (darts(normal_concat=[1, 2]), "use distinct nodes from 2 to 3"),
         (darts(normal_concat=[2, 9]), "normal cell: concat names 9"),
-        (darts(normal_concat="23"), "normal cell, concat: not a list"),
-        (darts(normal_concat=None), "normal cell, concat: not a list but None"),
+        (darts(normal_concat="23"), "normal cell: concat is '23'"),
+        (darts(normal_concat=None), "normal cell: concat is None"),
         (darts(normal_concat=[[2]]), "which is no intermediate node"),
+        (darts(normal=[["skip_connect", 2, 0], [3]]), r"edge 1 of the list: an edge is \[op, node"),
         (darts(extra=1), "no genotype with the keys"),
         ({"normal": []}, "use the keys normal, normal_concat"),
-        ({"normal": 1, "reduce": 2}, "normal cell: not a mapping of nodes and concat but 1"),
-        ({"normal": {"nodes": 1, "concat": []}, "reduce": {}}, "normal cell, nodes: not a list"),
-        ({"normal": {"nodes": [1], "concat": []}, "reduce": {}}, "normal cell, node 2: not a list"),
+        ({"normal": 1, "reduce": 2}, "normal cell: a cell is a mapping of nodes and concat, not 1"),
+        ({"normal": {"nodes": 1, "concat": []}, "reduce": {}}, "normal cell: nodes is 1"),
+        ({"normal": {"nodes": [1], "concat": []}, "reduce": {}}, "normal cell: node 2 is 1"),
         (
             {"normal": {"nodes": [[["skip_connect"]]], "concat": [2]}, "reduce": {}},
             "normal cell, node 2, edge 0: an edge is",
         ),
-        ({"normal": {"nodes": [[]], "concat": [2]}, "reduce": {}}, "no path leads from an input"),
+        (
+            {"normal": {"nodes": [[]], "concat": [2]}, "reduce": {"nodes": [[]], "concat": [2]}},
+            "normal cell: no path leads from an input",
+        ),
+        (
+            {part: {"nodes": [[]] * 101, "concat": [2]} for part in ("normal", "reduce")},
+            "normal cell: 101 intermediate nodes",
+        ),
         ([1, 2], r"a genotype is a mapping, not \[1, 2\]"),
         (None, "a genotype is a mapping, not None"),
         ({}, "no genotype with the keys"),
@@ -163,6 +171,15 @@ def test_a_bad_genotype_gets_an_error_that_says_where_and_what_is_allowed(data: 
     with pytest.raises(SpecError, match=message) as caught:
         parse_genotype(data)
     assert len(str(caught.value)) < 1000
+
+
+def test_a_small_file_of_aliases_that_stands_for_a_vast_tree_is_refused(tmp_path: Path):
+    levels = [f"&a{i} [{', '.join([f'*a{i - 1}'] * 50)}]" for i in range(1, 9)]
+    nested = "\n- ".join(["- &a0 [skip_connect, 0]", *levels])
+    rest = "normal_concat: [2]\nreduce: []\nreduce_concat: [2]"
+    (tmp_path / "a.yaml").write_text(f"normal:\n{nested}\n{rest}\n")
+    with pytest.raises(SpecError, match="more than cells need"):
+        load_genotype(tmp_path / "a.yaml")
 
 
 ODD = st.recursive(

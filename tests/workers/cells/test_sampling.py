@@ -1,17 +1,137 @@
+"""Draws are the published code's; samples have the shapes and constraints asked for."""
+
 import math
 import re
 from collections import Counter
+from typing import Any
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from results_schema.errors import SpecError
 from results_schema.genotype import Cell, Edge, Genotype
-from workers.cells.bases import named
-from workers.cells.connections import draw_sources, sample_connections
-from workers.cells.drawings import Drawings
-from workers.cells.sampling import Constraints, Profile, Sampling, Stratified, Uniform
-from workers.cells.topology import dead_nodes, used_inputs
+from results_schema.trial import NetworkSpec, Recipe, TrialSpec
+from workers.cells.bases import NAMES, named
+from workers.cells.sampling import (
+    CANDIDATES,
+    Constraints,
+    Profile,
+    Sampling,
+    Stratified,
+    Uniform,
+    draw_sources,
+    sample_connections,
+    sample_operations,
+    with_sources,
+)
+from workers.cells.topology import ConnectionBatch, dead_nodes, used_inputs
 from workers.cells.variants import Variant, connection_variants, table_2
+
+
+def sources(cell: Cell) -> list[int]:
+    return [edge.source for node in cell.nodes for edge in node]
+
+
+@pytest.mark.parametrize(
+    ("seed", "normal", "reduce"),
+    [
+        (1, [1, 0, 1, 0, 1, 3, 4, 2, 5, 4], [1, 0, 1, 0, 0, 1, 1, 4, 2, 3]),
+        (2, [0, 1, 2, 0, 1, 3, 2, 4, 5, 4], [1, 0, 2, 2, 3, 1, 4, 4, 3, 2]),
+    ],
+)
+def test_known_connections_of_the_published_code(seed: int, normal: list[int], reduce: list[int]):
+    drawn = sample_connections(named("ENAS"), seed)
+    assert (sources(drawn.normal), sources(drawn.reduce)) == (normal, reduce)
+    # A stream is the same whatever the number of nodes, so that a small cell is a prefix.
+    small = sample_connections(named("DARTS"), seed)
+    assert (sources(small.normal), sources(small.reduce)) == (normal[:8], reduce[:8])
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_draws_are_those_of_choice_with_growing_states(seed: int):
+    stream, states, normal, reduce = np.random.RandomState(seed), [0, 1], [], []
+    for edge in range(10):
+        normal.append(int(stream.choice(states, 1)[0]))
+        reduce.append(int(stream.choice(states, 1)[0]))
+        if edge % 2:
+            states.append(len(states))
+    drawn = sample_connections(named("AmoebaNet"), seed)
+    assert (sources(drawn.normal), sources(drawn.reduce)) == (normal, reduce)
+
+
+@given(st.sampled_from(NAMES), st.integers(0, 2**32 - 1))
+def test_any_connections_are_a_sound_genotype_that_keeps_all_but_the_sources(name: str, seed: int):
+    base = named(name)
+    drawn = sample_connections(base, seed)
+    for cell, kept in ((drawn.normal, base.normal), (drawn.reduce, base.reduce)):
+        assert cell.concat == kept.concat
+        assert [[e.op for e in node] for node in cell.nodes] == [
+            [e.op for e in node] for node in kept.nodes
+        ]
+        assert all(e.source < n for n, node in enumerate(cell.nodes, 2) for e in node)
+    trial = TrialSpec(drawn, "digits", 1, NetworkSpec(), Recipe(), 0.025, 0)
+    again = TrialSpec.from_json(trial.to_json())
+    assert again.genotype == drawn
+    assert again.trial_id == trial.trial_id
+
+
+def test_cells_of_unequal_size_and_in_degree():
+    few = Cell(((Edge("skip_connect", 0),), ()), (2, 3))
+    many = Cell(((Edge("skip_connect", 0),) * 3, (Edge("skip_connect", 2),)), (3,))
+    drawn = sample_connections(Genotype(few, many), 3)
+    assert [len(node) for node in drawn.normal.nodes] == [1, 0]
+    assert [len(node) for node in drawn.reduce.nodes] == [3, 1]
+
+
+@pytest.mark.parametrize("sample", [sample_connections, sample_operations])
+@pytest.mark.parametrize("seed", [-1, 2**32, 1.0, 0.5, True, "1", None])
+def test_a_seed_that_numpy_does_not_take_is_refused(sample: Any, seed: object):
+    with pytest.raises(SpecError, match="seed is"):
+        sample(named("DARTS"), seed)
+
+
+@pytest.mark.parametrize("wrong", [np.int64, float, bool])
+def test_a_source_of_another_type_is_refused_and_spoils_no_later_cell(wrong: type):
+    base = named("DARTS")
+    sources = [
+        [edge.source for node in cell.nodes for edge in node] for cell in (base.normal, base.reduce)
+    ]
+    assert with_sources(base, *sources) == base
+    with pytest.raises(SpecError, match="does not come before the node"):
+        with_sources(base, [wrong(source) for source in sources[0]], sources[1])
+    assert with_sources(base, *sources) == base
+
+
+def draws(cell: Cell) -> list[int]:
+    return [CANDIDATES.index(edge.op) for node in cell.nodes for edge in node]
+
+
+@pytest.mark.parametrize(
+    ("base", "normal", "reduce"),
+    [
+        ("DARTS", [5, 3, 4, 0, 1, 3, 5, 0], [0, 1, 4, 5, 4, 6, 1, 2]),
+        ("ENAS", [5, 3, 4, 0, 1, 3, 5, 0, 0, 1], [4, 5, 4, 6, 1, 2, 4, 6, 5, 2]),
+    ],
+)
+def test_known_operations_of_the_published_code(base: str, normal: list[int], reduce: list[int]):
+    drawn = sample_operations(named(base), 1)
+    assert (draws(drawn.normal), draws(drawn.reduce)) == (normal, reduce)
+
+
+@given(st.sampled_from(NAMES), st.integers(0, 2**32 - 1))
+def test_any_operations_keep_the_connections_and_survives_json(name: str, seed: int):
+    base = named(name)
+    drawn = sample_operations(base, seed)
+    for cell, kept in ((drawn.normal, base.normal), (drawn.reduce, base.reduce)):
+        assert cell.concat == kept.concat
+        assert [[e.source for e in node] for node in cell.nodes] == [
+            [e.source for e in node] for node in kept.nodes
+        ]
+    trial = TrialSpec(drawn, "digits", 1, NetworkSpec(), Recipe(), 0.025, 0)
+    assert TrialSpec.from_json(trial.to_json()).trial_id == trial.trial_id
+
 
 PURE_SEEDS = {
     "DARTS": [14, 34, 40, 1, 5, 6, 19, 20, 3, 7, 9, 4, 10],
@@ -104,7 +224,7 @@ def test_constraints_hold_for_both_cells(base: str):
 
 def allowed(constraints: Constraints, genotype: Genotype) -> bool:
     cells = (genotype.normal, genotype.reduce)
-    return all(constraints.allow(Drawings.of(cell)).item() for cell in cells)
+    return all(constraints.allow(ConnectionBatch.of(cell)).item() for cell in cells)
 
 
 def test_each_constraint_alone():

@@ -1,8 +1,12 @@
 import pytest
 
 from results_schema.errors import SpecError
+from results_schema.genotype import Genotype
+from results_schema.trial import NetworkSpec
 from workers.cells.bases import BASES, named
-from workers.cells.variants import connection_variants
+from workers.cells.cost import count
+from workers.cells.sampling import sample_operations
+from workers.cells.variants import connection_variants, operation_variants
 
 ENAS = "23 125 2 188 1 8 3 6 5 4 7 9 10"
 PAPER13 = {
@@ -107,3 +111,72 @@ def test_a_published_variant_is_the_published_cell():
 def test_what_is_not_there_is_refused_with_what_is(base: str, mode: str, hint: str):
     with pytest.raises(SpecError, match=hint):
         connection_variants(base, mode)
+
+
+# Table 3 in units of 10**6, C1 to C10; its 3.42 for C9 of AmoebaNet swaps two digits of 3.24.
+_NASNET = "3.45 3.19 2.98 2.70 3.67 3.03 3.85 3.26 3.81 3.29"
+TABLE_3 = {
+    "DARTS": "3.37 2.84 2.70 2.98 3.19 2.43 3.49 2.88 3.31 2.81",
+    "ENAS": _NASNET,
+    "AmoebaNet": "2.86 2.62 2.41 2.10 3.10 2.46 3.28 2.69 3.24 2.75",
+    "NASNet": _NASNET,
+}
+
+
+@pytest.mark.parametrize("base", TABLE_3)
+def test_parameters_are_those_of_table_3(base: str):
+    costs = [
+        count(v.genotype, NetworkSpec(), in_channels=3, classes=10, image=32).parameters
+        for v in operation_variants(base, "paper10")
+    ]
+    assert " ".join(f"{cost / 1e6:.2f}" for cost in costs) == TABLE_3[base]
+
+
+def test_nasnet_and_enas_share_operations():
+    for a, b in zip(
+        operation_variants("NASNet", "paper10"), operation_variants("ENAS", "paper10"), strict=True
+    ):
+        assert [[e.op for e in node] for node in a.genotype.normal.nodes] == [
+            [e.op for e in node] for node in b.genotype.normal.nodes
+        ]
+
+
+def test_table_3_takes_published_cells_of_darts_before_seeds():
+    variants = operation_variants("DARTS", "paper10")
+    assert [v.name for v in variants] == [f"OPS{i}" for i in range(1, 6)] + [
+        f"seed {i}" for i in range(6, 11)
+    ]
+    assert [v.index for v in variants] == list(range(1, 11))
+    assert variants[0].genotype == named("DARTS_OPS1")
+    assert variants[9].genotype == sample_operations(named("DARTS"), 10)
+
+
+@pytest.mark.parametrize("base", BASES)
+def test_legacy_is_seeds_in_order(base: str):
+    variants = operation_variants(base, "legacy")
+    assert [v.name for v in variants] == [f"seed {i}" for i in range(1, 11)]
+    assert [v.genotype for v in variants] == [
+        sample_operations(named(base), i) for i in range(1, 11)
+    ]
+
+
+def test_a_genotype_without_a_name_has_legacy_variants_alone():
+    base = Genotype(named("DARTS").normal, named("ENAS").normal)
+    assert len(operation_variants(base, "legacy")) == 10
+    with pytest.raises(SpecError, match="use legacy"):
+        operation_variants(base, "paper10")
+
+
+@pytest.mark.parametrize(
+    ("base", "mode", "hint"),
+    [
+        ("SNAS", "paper10", "use legacy"),
+        ("ENAS", "paper13", "use legacy or paper10"),
+        ("Enas", "paper10", "did you mean ENAS"),
+    ],
+)
+def test_operation_variants_that_are_not_there_are_refused_with_those_that_are(
+    base: str, mode: str, hint: str
+):
+    with pytest.raises(SpecError, match=hint):
+        operation_variants(base, mode)

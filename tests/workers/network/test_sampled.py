@@ -7,11 +7,9 @@ from hypothesis import strategies as st
 
 from results_schema.genotype import Genotype
 from results_schema.trial import NetworkSpec, Recipe, TrialSpec
-from workers.cells.bases import BASES, named
-from workers.cells.connections import sample_connections
-from workers.cells.operations import sample_operations
+from workers.cells.bases import BASES, named, zoo, zoo_genotype
+from workers.cells.sampling import sample_connections, sample_operations
 from workers.cells.topology import reconcat
-from workers.cells.zoo import zoo, zoo_genotype
 from workers.network.network import build_network
 
 SEEDS = st.integers(0, 2**32 - 1)
