@@ -25,7 +25,7 @@ from benchmarks.measures.machine import Machine
 from benchmarks.measures.tables import publish, table
 from benchmarks.sweeps.drive import KINDS, Sweep
 from benchmarks.sweeps.trivial import own_seconds
-from orchestrator.output.words import cores
+from orchestrator.output.text import cores
 
 ROOT = Path(__file__).resolve().parents[1]
 

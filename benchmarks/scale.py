@@ -28,7 +28,7 @@ from benchmarks.overhead import ROOT, Growth, drive, growth_table
 from benchmarks.sweeps.drive import Sweep
 from benchmarks.sweeps.nodes import NODES
 from benchmarks.sweeps.trivial import own_seconds
-from orchestrator.output.words import cores
+from orchestrator.output.text import cores
 
 BAR_TRIAL, BAR_PLAN = 0.15, 5.0
 """Seconds beyond its own work that a trivial trial may cost, and those of a plan of `PLANNED`."""

@@ -25,7 +25,7 @@ from benchmarks.measures.peak import peak_resident
 from benchmarks.sweeps.nodes import NODES, emulated
 from benchmarks.sweeps.trivial import experiment, train_bare, trial
 from orchestrator.execution import environment
-from orchestrator.output.words import cores
+from orchestrator.output.text import cores
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from orchestrator.output.sheet import Sheet
+from orchestrator.output.tables import TextTable
 from orchestrator.paper import printed
 from orchestrator.paper.cell_rows import Row, Shape
 from orchestrator.paper.printed import shape_label
 from workers.cells.bases import ADAPTED, DARTS_CONNECTIONS, DARTS_OPERATIONS, zoo
 
 
-def bases_sheet(rows: Sequence[Row]) -> Sheet:
+def bases_sheet(rows: Sequence[Row]) -> TextTable:
     """Figure 1's widths and depths beside ours, and what other cells there are.
 
     Args:
@@ -30,7 +30,7 @@ def bases_sheet(rows: Sequence[Row]) -> Sheet:
         reduction = shape_label(row.reduction.width, row.reduction.depth)
         nodes = str(len(row.genotype.normal.nodes))
         lines.append((row.name, nodes, *final, *earlier, reduction, f"{row.parameters:,}"))
-    return Sheet(
+    return TextTable(
         "Width and depth in Figure 1 of the paper's final and first version",
         ("cell", "nodes", "final\nprinted", "\ncounted", "first\nprinted", "\ncounted",
          "reduction\ncell", "\nparameters"),
@@ -47,7 +47,7 @@ def bases_sheet(rows: Sequence[Row]) -> Sheet:
     )  # fmt: skip
 
 
-def rows_sheet(rows: Sequence[Row], title: str) -> Sheet:
+def rows_sheet(rows: Sequence[Row], title: str) -> TextTable:
     """One line for each cell."""
     columns = (
         "cell", "index", "width,\ndepth", "all\nnodes", "early\nwidth", "\nparameters", "\n10⁶",
@@ -75,7 +75,7 @@ def rows_sheet(rows: Sequence[Row], title: str) -> Sheet:
         " paper's first version.",
         "Live parameters get a gradient. Nodes 0 and 1 are the inputs; r: of the reduction cell.",
     )
-    return Sheet(title, columns, lines, remarks=remarks)
+    return TextTable(title, columns, lines, remarks=remarks)
 
 
 def _nodes(row: Row, of: Callable[[Shape], tuple[int, ...]]) -> str:

@@ -10,8 +10,14 @@ from rich.console import Console
 
 from orchestrator.cli.cell_sheets import bases_sheet, rows_sheet
 from orchestrator.config.cell_catalog import find
-from orchestrator.output.sheet import Sheet, to_csv, to_json, to_latex, to_markdown
-from orchestrator.output.terminal import show_sheet
+from orchestrator.output.tables import (
+    TextTable,
+    print_table,
+    to_csv,
+    to_json,
+    to_latex,
+    to_markdown,
+)
 from orchestrator.paper import printed
 from orchestrator.paper.cell_rows import Row, make_rows
 from orchestrator.paper.printed import compare, table_sheet
@@ -142,7 +148,7 @@ def _everything(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _print(sheet: Sheet, form: str, records: Sequence[dict[str, Any]], data: Any) -> None:
+def _print(sheet: TextTable, form: str, records: Sequence[dict[str, Any]], data: Any) -> None:
     match form:
         case "json":
             print(to_json(data))
@@ -153,4 +159,4 @@ def _print(sheet: Sheet, form: str, records: Sequence[dict[str, Any]], data: Any
         case "latex":
             print(to_latex(sheet))
         case _:
-            show_sheet(sheet)
+            print_table(sheet)

@@ -10,9 +10,15 @@ import click
 from rich.console import Console
 
 from orchestrator.housekeeping import lookup
-from orchestrator.output.sheet import Sheet, to_csv, to_json, to_latex, to_markdown
-from orchestrator.output.terminal import show_sheet
-from orchestrator.output.words import one_line, plain
+from orchestrator.output.tables import (
+    TextTable,
+    print_table,
+    to_csv,
+    to_json,
+    to_latex,
+    to_markdown,
+)
+from orchestrator.output.text import escape_control, one_line
 from orchestrator.paper.claims.claim import FAILED, Finding
 from orchestrator.paper.claims.registry import CLAIMS, find_claim, findings
 from results_schema.results import Results
@@ -51,7 +57,7 @@ def show_claims(experiments: Sequence[str], location: str, claim: str | None, fo
             _show(_details(found), form)
     failed = [one for one in every if one.verdict == FAILED]
     for one in failed:
-        click.echo(f"{one.claim} was not tested: {plain(one.reading)}", err=True)
+        click.echo(f"{one.claim} was not tested: {escape_control(one.reading)}", err=True)
     return 1 if failed else 0
 
 
@@ -75,10 +81,10 @@ def show_list(form: str) -> None:
             console.print(f"  {record['statistic']}", style="dim", markup=False)
     else:
         rows = [tuple(record.values()) for record in records]
-        _show(Sheet("The paper's claims", told, rows, words=(1, 2, 3, 4)), form)
+        _show(TextTable("The paper's claims", told, rows, left=(1, 2, 3, 4)), form)
 
 
-def _sheet(found: Sequence[Finding]) -> Sheet:
+def _sheet(found: Sequence[Finding]) -> TextTable:
     rows = [
         (
             one.claim,
@@ -97,14 +103,14 @@ def _sheet(found: Sequence[Finding]) -> Sheet:
         )
         for one in found
     ]
-    return Sheet(
+    return TextTable(
         "The paper's claims in this store",
         (
             "claim", "verdict", "data", "measure", "effect", "size", "95 %", "p", "Holm", "power",
             "cells", "trials", "reading",
         ),
         rows,
-        words=(1, 2, 3, 4, 12),
+        left=(1, 2, 3, 4, 12),
         remarks=(
             "p is one-sided: the chance of such a finding if the claim's effect were none; "
             "= is exact, the others are by random rearrangement or a distribution. "
@@ -117,20 +123,20 @@ def _sheet(found: Sequence[Finding]) -> Sheet:
     )  # fmt: skip
 
 
-def _details(found: Sequence[Finding]) -> Sheet:
+def _details(found: Sequence[Finding]) -> TextTable:
     rows = [
         (field.name, *(one_line(_value(one.record()[field.name])) for one in found))
         for field in fields(Finding)
     ]
     columns = ("", *(str(number) for number, _ in enumerate(found, start=1)))
-    return Sheet("In full", columns, rows, words=range(1, len(columns)))
+    return TextTable("In full", columns, rows, left=range(1, len(columns)))
 
 
-def _show(sheet: Sheet, form: str) -> None:
+def _show(sheet: TextTable, form: str) -> None:
     if form in ("markdown", "latex"):
         print((to_markdown if form == "markdown" else to_latex)(sheet), end="\n\n")
         return
-    show_sheet(sheet)
+    print_table(sheet)
 
 
 def _value(value: object) -> str:

@@ -14,8 +14,8 @@ from orchestrator.config.record import record
 from orchestrator.execution import access, environment, packing, preflight
 from orchestrator.execution.device import check_precision, choose_device, local_gpus
 from orchestrator.housekeeping.cancel import forget
-from orchestrator.output.isolation import log_error
-from orchestrator.output.words import cores
+from orchestrator.output.error_log import log_error
+from orchestrator.output.text import cores
 from orchestrator.planning.estimate import measured_speeds
 from orchestrator.planning.plan import Plan, finished_surfaces, make_plan
 from results_schema import layout

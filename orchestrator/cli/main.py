@@ -13,7 +13,7 @@ import click
 
 from orchestrator.cli import store as store_commands
 from orchestrator.cli import study as study_commands
-from orchestrator.output.words import plain
+from orchestrator.output.text import escape_control
 from results_schema.errors import ConfigError, NasSweepError
 
 if TYPE_CHECKING:
@@ -252,7 +252,7 @@ def main() -> None:
     try:
         cli(prog_name="nas-sweep")
     except NasSweepError as error:
-        click.echo(f"error: {plain(str(error))}", err=True)
+        click.echo(f"error: {escape_control(str(error))}", err=True)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(store_commands.INTERRUPTED)

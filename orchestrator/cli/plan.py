@@ -10,7 +10,7 @@ from rich.console import Console
 
 from orchestrator.config.experiment import Experiment
 from orchestrator.housekeeping.removal import amount
-from orchestrator.output.words import cores
+from orchestrator.output.text import cores
 from orchestrator.planning.estimate import Speeds, format_duration, measured_speeds
 from orchestrator.planning.plan import Plan, make_plan
 from results_schema.errors import ConfigError

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import psutil
 
 from orchestrator.housekeeping.lookup import existing_store
-from orchestrator.output.sheet import Sheet, to_csv, to_json, to_markdown
+from orchestrator.output.tables import TextTable, to_csv, to_json, to_markdown
 from orchestrator.query.catalog import ROWS, TABLES, VIEWS
 from orchestrator.query.forms import to_sheet, write_csv, write_json
 
@@ -92,21 +92,23 @@ def show_schema(form: str) -> None:
     for table, doc in ROWS.items():
         rows = [tuple(r.values())[1:] for r in records if r["table"] == table]
         _show(
-            Sheet(f"{table}: {doc}", ("column", "type", "unit", "meaning"), rows, words=(1, 2, 3)),
+            TextTable(
+                f"{table}: {doc}", ("column", "type", "unit", "meaning"), rows, left=(1, 2, 3)
+            ),
             form,
         )
     told = [(view["view"], view["doc"]) for view in views]
-    _show(Sheet("Views", ("view", "what it is"), told, words=(1,)), form)
+    _show(TextTable("Views", ("view", "what it is"), told, left=(1,)), form)
 
 
-def _show(sheet: Sheet, form: str) -> None:
+def _show(sheet: TextTable, form: str) -> None:
     if form == "markdown":
         print(to_markdown(sheet), end="\n\n")
     else:
         _print(sheet)
 
 
-def _print(sheet: Sheet) -> None:
-    from orchestrator.output.terminal import show_sheet
+def _print(sheet: TextTable) -> None:
+    from orchestrator.output.tables import print_table
 
-    show_sheet(sheet)
+    print_table(sheet)

@@ -13,7 +13,7 @@ from rich.text import Text
 from orchestrator.housekeeping.lookup import existing_store
 from orchestrator.housekeeping.status import STATES, UNNAMED, Observer, Running, Status, as_json
 from orchestrator.housekeeping.surface_status import SURFACE_STATES, Measuring
-from orchestrator.output.words import one_line, span
+from orchestrator.output.text import duration, one_line
 from results_schema import layout
 from results_schema.store import Store
 
@@ -99,15 +99,15 @@ def _looks(observer: Observer, names: Sequence[str], watch: bool) -> Iterator[St
 
 def _progress(one: Running) -> str:
     epoch = f"epoch {one.epoch}" + (f" of {one.epochs}" if one.epochs else "")
-    row = "no row yet" if one.row_age is None else f"last row {span(one.row_age)} ago"
+    row = "no row yet" if one.row_age is None else f"last row {duration(one.row_age)} ago"
     text = f"{one.trial_id}: {epoch}, {row}, on {one_line(one.host)}"
     if not one.lost:
         return text
-    silent = f" for {span(one.beat_age)}" if one.beat_age else ""
+    silent = f" for {duration(one.beat_age)}" if one.beat_age else ""
     return f"{text}; cut off, no heartbeat{silent}: the next launch goes on from its checkpoint"
 
 
 def _points(one: Measuring) -> str:
-    left = f", {span(one.left)} left" if one.left is not None and not one.lost else ""
+    left = f", {duration(one.left)} left" if one.left is not None and not one.lost else ""
     text = f"{one.surface_id}: {one.points} of {one.of} points{left}, on {one_line(one.host)}"
     return f"{text}; cut off: the next launch goes on from its points" if one.lost else text

@@ -10,8 +10,7 @@ import numpy as np
 from rich.console import Console
 
 from orchestrator.housekeeping import lookup
-from orchestrator.output.sheet import Sheet, to_csv, to_json, to_markdown
-from orchestrator.output.terminal import show_sheet
+from orchestrator.output.tables import TextTable, print_table, to_csv, to_json, to_markdown
 from orchestrator.paper.theorems import (
     TrialBound,
     blocks_sheet,
@@ -104,11 +103,11 @@ def _tell(
         _print(sheet, form)
 
 
-def _print(sheet: Sheet, form: str) -> None:
+def _print(sheet: TextTable, form: str) -> None:
     if form == "markdown":
         print(to_markdown(sheet), end="\n\n")
         return
-    show_sheet(sheet)
+    print_table(sheet)
 
 
 def _measured(trials: Sequence[TrialBound]) -> list[Comparison]:

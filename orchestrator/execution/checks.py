@@ -18,7 +18,7 @@ import psutil
 from packaging.requirements import Requirement
 
 from orchestrator.housekeeping.removal import amount
-from orchestrator.output.words import cores
+from orchestrator.output.text import cores
 from results_schema.errors import MachineError, NasSweepError
 from workers.data.folder import ready
 from workers.data.sources import SOURCES

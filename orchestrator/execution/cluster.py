@@ -20,7 +20,7 @@ from ray.exceptions import RayError
 from rich.console import Console
 
 from orchestrator.execution import access, scratch, shipping
-from orchestrator.output.words import cores
+from orchestrator.output.text import cores
 from results_schema.errors import MachineError
 
 VITAL = ("gcs_server", "raylet")

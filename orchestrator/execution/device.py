@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.output.words import cores
+from orchestrator.output.text import cores
 from orchestrator.planning.estimate import Speeds, format_duration
 from orchestrator.planning.plan import Plan
 from results_schema.errors import MachineError

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from orchestrator.execution.items import Work
 from orchestrator.execution.queue import Queue
-from orchestrator.output.words import span
+from orchestrator.output.text import duration
 from results_schema import layout
 from results_schema.trial import TrialSpec
 
@@ -193,7 +193,7 @@ class Progress:
             f"{speed:.2g} {part.unit}/s",
         ]
         if speed > 0:
-            parts.append(f"{span(part.left / speed)} left")
+            parts.append(f"{duration(part.left / speed)} left")
         return ", ".join(parts)
 
     def status_of(self, task: TaskID) -> str:

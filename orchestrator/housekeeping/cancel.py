@@ -14,7 +14,7 @@ from collections.abc import Iterable
 import click
 
 from orchestrator.housekeeping import lookup
-from orchestrator.output.words import one_line
+from orchestrator.output.text import one_line
 from results_schema import layout
 from results_schema.errors import ConfigError
 from results_schema.store import Store

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from orchestrator.housekeeping import lookup
 from orchestrator.housekeeping.arrays import to_npz
-from orchestrator.output.sheet import no_formula
+from orchestrator.output.tables import escape_formula
 from results_schema import tables
 from results_schema.errors import ConfigError, StoreError
 from results_schema.results import Results
@@ -87,7 +87,7 @@ def _to_parquet(frame: pd.DataFrame) -> bytes:
 
 def _to_csv(frame: pd.DataFrame) -> bytes:
     texts = frame.select_dtypes(["object", "string"])
-    safe = frame.assign(**{name: texts[name].map(no_formula) for name in texts})
+    safe = frame.assign(**{name: texts[name].map(escape_formula) for name in texts})
     return safe.to_csv(index=False, lineterminator="\n").encode()
 
 

@@ -15,7 +15,7 @@ from orchestrator.housekeeping import lookup
 from orchestrator.housekeeping.litter import Litter, find_litter, parts_of, requests_and_remains
 from orchestrator.housekeeping.lookup import Named
 from orchestrator.housekeeping.removal import amount, remove, remove_some
-from orchestrator.output.words import one_line
+from orchestrator.output.text import one_line
 from results_schema import layout
 from results_schema.folder_files import remove_abandoned
 from results_schema.s3.store import S3Store

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import click
 
 from orchestrator.housekeeping import lookup
-from orchestrator.output.words import plain
+from orchestrator.output.text import escape_control
 from results_schema import layout
 from results_schema.errors import MissingKey, StoreError
 from results_schema.store import Store
@@ -40,7 +40,7 @@ def show_log(start: str, location: str, *, follow: bool) -> None:
             fix="--follow waits for it",
         )
     for text in additions(store, item, follow=follow):
-        click.echo(plain(text), nl=False)
+        click.echo(escape_control(text), nl=False)
 
 
 def additions(store: Store, item: str, *, follow: bool) -> Iterator[str]:

@@ -16,8 +16,8 @@ import pandas as pd
 
 from orchestrator.figures.evidence import AS_FULL_ERROR, counted_accuracy, diverged_note
 from orchestrator.figures.words import name_datasets
-from orchestrator.output.numbers import NONE, fixed, signed
-from orchestrator.output.sheet import Sheet
+from orchestrator.output.tables import TextTable
+from orchestrator.output.text import NO_NUMBER, fixed, signed
 from orchestrator.paper import printed
 from orchestrator.paper.printed import paper_parameters
 from results_schema.errors import ConfigError
@@ -95,7 +95,7 @@ def errors_data(trials: pd.DataFrame) -> list[Entry]:
     ]
 
 
-def errors_sheet(entries: Sequence[Entry]) -> Sheet:
+def errors_sheet(entries: Sequence[Entry]) -> TextTable:
     """A row to a cell, then the adapted cells' gain or loss over the original ones."""
     datasets = list(dict.fromkeys(entry.named_dataset for entry in entries))
     cells = list(dict.fromkeys(entry.cell for entry in entries))
@@ -118,7 +118,7 @@ def errors_sheet(entries: Sequence[Entry]) -> Sheet:
     columns = [
         f"{printed.TITLES.get(dataset, dataset)}\n{head}" for dataset in datasets for head in heads
     ]
-    return Sheet(
+    return TextTable(
         "Table 1: test errors and parameters of original and adapted cells",
         ["cell", *columns],
         rows,
@@ -160,7 +160,7 @@ def _texts(entries: Sequence[Entry | None]) -> list[str]:
     texts = []
     for entry in entries:
         if entry is None:
-            texts += [NONE] * 5
+            texts += [NO_NUMBER] * 5
             continue
         spread = f" ± {entry.deviation:.2f}" if entry.deviation is not None else ""
         lost = f" ({entry.diverged} diverged)" if entry.diverged else ""

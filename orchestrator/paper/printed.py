@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from itertools import product
 from typing import Any
 
-from orchestrator.output.sheet import Sheet
+from orchestrator.output.tables import TextTable
 from results_schema.errors import ConfigError
 from results_schema.genotype import Genotype
 from results_schema.trial import NetworkSpec
@@ -275,7 +275,7 @@ class Marks:
         self.places[row, column] = self.notes.index(note) + 1
 
 
-def table_sheet(entries: Sequence[Entry]) -> Sheet:
+def table_sheet(entries: Sequence[Entry]) -> TextTable:
     """Lay out one table of `compare`, turned so that it fits a page.
 
     Args:
@@ -291,7 +291,7 @@ def table_sheet(entries: Sequence[Entry]) -> Sheet:
             if entry and not entry.matches:
                 marks.add(number, column, entry.explanation)
     agreed = f"{compared - len(marks.places)} of {compared} numbers are as printed."
-    return Sheet(title, heads, rows, marks.places, marks.notes, (agreed, *REMARKS[table]))
+    return TextTable(title, heads, rows, marks.places, marks.notes, (agreed, *REMARKS[table]))
 
 
 Lines = tuple[str, list[str], list[tuple[str, list[Value]]]]

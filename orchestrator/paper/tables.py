@@ -14,8 +14,8 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from orchestrator.config.registry import TABLE_KINDS, load_entry
-from orchestrator.output.numbers import NONE, fixed, signed
-from orchestrator.output.sheet import Sheet, to_csv, to_latex, to_markdown
+from orchestrator.output.tables import TextTable, to_csv, to_latex, to_markdown
+from orchestrator.output.text import NO_NUMBER, fixed, signed
 from orchestrator.paper import printed
 from orchestrator.paper.printed import (
     BASES,
@@ -44,7 +44,7 @@ class Table(NamedTuple):
         records: The same numbers as plain data, a record for each number of the paper.
     """
 
-    sheet: Sheet
+    sheet: TextTable
     records: Sequence[Mapping[str, Any]]
 
     def text(self, suffix: str) -> str:
@@ -111,7 +111,7 @@ def by_base(
     remark: str,
     below: Sequence[Sequence[str]] = (),
     words: Sequence[int] = (),
-) -> Sheet:
+) -> TextTable:
     """Lay out a row for each index with the columns of each base side by side.
 
     Args:
@@ -133,18 +133,18 @@ def by_base(
             entry = found.get((base, index))
             if entry and entry.differs:
                 marks.add(index, len(row) + 1, entry.explanation)
-            row += texts(entry) if entry else [NONE] * len(heads)
+            row += texts(entry) if entry else [NO_NUMBER] * len(heads)
         rows.append(row)
     compared = [entry for entry in entries if entry.compared]
     agreed = sum(not entry.differs for entry in compared)
-    return Sheet(
+    return TextTable(
         title,
         ["", *(f"{base}\n{head}" for base in bases for head in heads)],
         [*rows, *below],
         marks.places,
         marks.notes,
         (f"{agreed} of {len(compared)} {noun} are as printed.", remark),
-        words=[1 + len(heads) * n + word for n in range(len(bases)) for word in words],
+        left=[1 + len(heads) * n + word for n in range(len(bases)) for word in words],
     )
 
 
@@ -220,7 +220,7 @@ def shapes_data(cells: pd.DataFrame) -> list[ShapeEntry]:
     return [entry for base, group in groups for entry in _shape_entries(str(base), group)]
 
 
-def shapes_sheet(entries: Sequence[ShapeEntry]) -> Sheet:
+def shapes_sheet(entries: Sequence[ShapeEntry]) -> TextTable:
     """A row to an index; of each base the paper's shape, ours and the variant that has it."""
     return by_base(
         "Table 2: width and depth of connection variants",
@@ -273,7 +273,7 @@ def _drawn(base: str) -> frozenset[Genotype]:
 
 
 def _shape_texts(entry: ShapeEntry) -> list[str]:
-    paper = shape_label(*entry.printed) if entry.printed else NONE
+    paper = shape_label(*entry.printed) if entry.printed else NO_NUMBER
     return [paper, shape_label(entry.width, entry.depth), entry.variant]
 
 
@@ -333,7 +333,7 @@ def parameters_data(cells: pd.DataFrame) -> list[SizeEntry]:
     return [_size_entry(row) for row in cells.to_dict("records")]
 
 
-def parameters_sheet(entries: Sequence[SizeEntry]) -> Sheet:
+def parameters_sheet(entries: Sequence[SizeEntry]) -> TextTable:
     """A row to an index, and below them how far sizes are apart (1 − smallest / largest)."""
     spreads = [text for base in bases_of(entries) for text in _spread(entries, base)]
     return by_base(
@@ -384,7 +384,7 @@ def _spread(entries: Sequence[SizeEntry], base: str) -> list[str]:
     own = [entry for entry in entries if entry.base == base]
     paper = [entry.printed for entry in own if entry.printed is not None]
     sizes = [entry.parameters for entry in own]
-    return [_share(paper) if paper else NONE, _share(sizes), NONE]
+    return [_share(paper) if paper else NO_NUMBER, _share(sizes), NO_NUMBER]
 
 
 def _share(sizes: Sequence[float]) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator.output.sheet import Sheet
+from orchestrator.output.tables import TextTable
 from results_schema.results import Results
 from results_schema.trial import TrialSpec
 from workers.data.catalog import describe
@@ -217,7 +217,7 @@ def comparison_record(one: Comparison) -> dict[str, Any]:
     }
 
 
-def statements_sheet(comparisons: Sequence[Comparison], title: str) -> Sheet:
+def statements_sheet(comparisons: Sequence[Comparison], title: str) -> TextTable:
     """A row for each statement and setting; a violation of what must hold is marked."""
     rows, marks = [], {}
     for number, one in enumerate(comparisons):
@@ -238,18 +238,18 @@ def statements_sheet(comparisons: Sequence[Comparison], title: str) -> Sheet:
         )
         if one.holds and record["violations"]:
             marks[number, 4] = 1
-    return Sheet(
+    return TextTable(
         title=title,
         columns=("statement", "objective", "", "cases", "violated", "median", "largest"),
         rows=rows,
-        marks=marks,
-        notes=("a statement that must hold is violated",) if marks else (),
-        words=(1, 2),
+        highlights=marks,
+        footnotes=("a statement that must hold is violated",) if marks else (),
+        left=(1, 2),
         remarks=("median and largest: relative error of an equation, measured/bound of a theorem",),
     )
 
 
-def blocks_sheet(comparisons: Iterable[Comparison], example: Counterexample) -> Sheet:
+def blocks_sheet(comparisons: Iterable[Comparison], example: Counterexample) -> TextTable:
     """Theorem 4.2 by block, as printed and corrected."""
     rows = []
     for one in comparisons:
@@ -265,11 +265,11 @@ def blocks_sheet(comparisons: Iterable[Comparison], example: Counterexample) -> 
                     f"{part.ratios.max():.3g}",
                 )
             )
-    return Sheet(
+    return TextTable(
         title="Theorem 4.2 by block: the block's true constant over its bound",
         columns=("bound", "objective", "block", "violated", "median", "largest"),
         rows=rows,
-        words=(1,),
+        left=(1,),
         remarks=(
             f"counterexample (n = 2, f = ½‖z‖², W1 = diag(2, 1), x = e1): case I has "
             f"L(2) = {example.wide:g}, the printed bound is {example.printed:g}, "
@@ -278,7 +278,7 @@ def blocks_sheet(comparisons: Iterable[Comparison], example: Counterexample) -> 
     )
 
 
-def trials_sheet(trials: Sequence[TrialBound]) -> Sheet:
+def trials_sheet(trials: Sequence[TrialBound]) -> TextTable:
     """Theorem 4.1 by trial."""
     rows, marks = [], {}
     for number, one in enumerate(trials):
@@ -304,16 +304,16 @@ def trials_sheet(trials: Sequence[TrialBound]) -> Sheet:
         if one.within_momentum < 1:
             marks[number, 10] = 1
     lacking = [f"{one.trial_id} lacks {', '.join(one.lacking)}" for one in trials if one.lacking]
-    return Sheet(
+    return TextTable(
         title="Theorem 4.1 by trial, from its measured checkpoints",
         columns=(
             "trial", "variant", "L", "σ²", "f(w0)", "H", "start", "noise", "bound",
             "γ<1/L", "γ/(1−m)<1/L", "E‖g‖²", "‖∇f‖² at end",
         ),
         rows=rows,
-        words=(1,),
-        marks=marks,
-        notes=("the premise fails: a rate is not below 1/L, so the bound does not apply",)
+        left=(1,),
+        highlights=marks,
+        footnotes=("the premise fails: a rate is not below 1/L, so the bound does not apply",)
         if marks
         else (),
         remarks=(

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.output.words import span
+from orchestrator.output.text import duration
 from orchestrator.planning.plan import Work
 from results_schema import layout, tables
 from results_schema.errors import NasSweepError, SpecError
@@ -131,7 +131,7 @@ def format_duration(total: float, device: str, side_by_side: int) -> str:
     """
     unit = "CPU core" if device == "cpu" else "GPU"
     plural = "s" if side_by_side > 1 else ""
-    return f"about {span(total / side_by_side)} on {side_by_side} {unit}{plural}"
+    return f"about {duration(total / side_by_side)} on {side_by_side} {unit}{plural}"
 
 
 def _kind(work: Work) -> str:

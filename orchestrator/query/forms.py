@@ -12,8 +12,8 @@ from typing import Any, TextIO
 
 import pyarrow as pa
 
-from orchestrator.output.sheet import Sheet, no_formula
-from orchestrator.output.words import one_line
+from orchestrator.output.tables import TextTable, escape_formula
+from orchestrator.output.text import one_line
 
 MOST = 100
 """Rows of a table to read."""
@@ -22,7 +22,7 @@ LONGEST = 60
 """Letters of an entry of a table to read."""
 
 
-def to_sheet(answer: pa.Table, most: int | None = MOST) -> Sheet:
+def to_sheet(answer: pa.Table, most: int | None = MOST) -> TextTable:
     """A table to read.
 
     Args:
@@ -35,22 +35,22 @@ def to_sheet(answer: pa.Table, most: int | None = MOST) -> Sheet:
     if len(shown) < len(answer):
         total += f", of which the first {len(shown)} are shown; --format csv or json gives all"
     numeric = [pa.types.is_integer(t) or pa.types.is_floating(t) for t in answer.schema.types]
-    return Sheet(
+    return TextTable(
         "",
         [one_line(name) for name in answer.column_names],
         rows,
         remarks=(total,),
-        words=[number for number, found in enumerate(numeric) if not found],
+        left=[number for number, found in enumerate(numeric) if not found],
     )
 
 
 def write_csv(answer: pa.Table, to: TextIO) -> None:
     """Write numbers in full, an empty place for null, times in ISO 8601, and no formula."""
     writer = csv.writer(to, lineterminator="\n")
-    writer.writerow(map(no_formula, answer.column_names))
+    writer.writerow(map(escape_formula, answer.column_names))
     for row in _rows(answer):
         writer.writerow(
-            no_formula(value) if isinstance(value, str) else _plain(value, text=True)
+            escape_formula(value) if isinstance(value, str) else _plain(value, text=True)
             for value in ("" if value is None else value for value in row)
         )
 

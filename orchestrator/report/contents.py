@@ -14,7 +14,7 @@ import pandas as pd
 from orchestrator.config.declared import Declared
 from orchestrator.figures.words import name_datasets
 from orchestrator.housekeeping.status import STATES, Status
-from orchestrator.output.words import span
+from orchestrator.output.text import duration
 from results_schema import layout
 from results_schema.results import Results
 from results_schema.tables import WHERE
@@ -127,7 +127,7 @@ def environments(results: Results, names: Iterable[str]) -> list[Environment]:
             {n: v for n, v in zip(ENVIRONMENT, key, strict=True) if v},
             int(trials),
             int(surfaces),
-            span(seconds),
+            duration(seconds),
         )
         for key, (trials, surfaces, seconds) in order
     ]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.config.declared import Declared
 from orchestrator.figures import Choice, draw
-from orchestrator.output.isolation import log_error
+from orchestrator.output.error_log import log_error
 from orchestrator.paper import tables
 from orchestrator.paper.tables import Table
 from results_schema.errors import NasSweepError

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from orchestrator.output.sheet import Sheet
+from orchestrator.output.tables import TextTable
 from orchestrator.report.claims import Claims
 from orchestrator.report.contents import Environment, Run
 from orchestrator.report.exhibits import Exhibit
@@ -73,7 +73,7 @@ class _Shown:
     links: dict[str, str] = field(default_factory=dict)
 
     @property
-    def sheet(self) -> Sheet | None:
+    def sheet(self) -> TextTable | None:
         """The table; None if it is a figure, or could not be made."""
         return self.exhibit.table and self.exhibit.table.sheet
 

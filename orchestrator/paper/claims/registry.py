@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 
-from orchestrator.output.isolation import log_error
+from orchestrator.output.error_log import log_error
 from orchestrator.paper.claims import (
     accuracy,
     convergence,

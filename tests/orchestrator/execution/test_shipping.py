@@ -75,7 +75,7 @@ def test_the_code_arrives_whole_and_runs_there(project: Path, tmp_path: Path):
     assert {path.name for path in folder.iterdir()} == {*PACKAGES, "files", "shipped.json"}
     assert versions.digest(folder) == versions.here().code
     assert not list(folder.rglob("__pycache__"))
-    code = "import orchestrator.output.words; print(orchestrator.output.words.__file__)"
+    code = "import orchestrator.output.text; print(orchestrator.output.text.__file__)"
     ran = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)
     assert ran.stdout.startswith(str(folder)), ran.stderr
     assert json.loads((folder / "shipped.json").read_bytes()) == provenance.origin()

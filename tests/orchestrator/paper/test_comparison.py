@@ -112,8 +112,8 @@ def test_a_sheet_marks_what_differs_and_says_why(
     table: int, marked: dict[tuple[int, int], int], remark: str
 ):
     sheet = table_sheet(compare(table))
-    assert sheet.marks == marked
-    assert set(marked.values()) == set(range(1, len(sheet.notes) + 1))
+    assert sheet.highlights == marked
+    assert set(marked.values()) == set(range(1, len(sheet.footnotes) + 1))
     assert sheet.remarks[0].startswith(remark)
     assert {len(row) for row in sheet.rows} == {len(sheet.columns)}
 

@@ -3,7 +3,7 @@
 import pytest
 from small_contours import Surveyed
 
-from orchestrator.output.words import span
+from orchestrator.output.text import duration
 from orchestrator.planning.estimate import (
     SAMPLE,
     Speeds,
@@ -47,8 +47,8 @@ def test_two_side_by_side_take_half_the_time():
     work = [TRIAL] * 56
     total = sum(seconds(trial, "cpu") for trial in work)
     assert Speeds().total_seconds(work, "cpu") == total
-    assert format_duration(total, "cpu", 1) == f"about {span(total)} on 1 CPU core"
-    assert format_duration(total, "cpu", 2) == f"about {span(total / 2)} on 2 CPU cores"
+    assert format_duration(total, "cpu", 1) == f"about {duration(total)} on 1 CPU core"
+    assert format_duration(total, "cpu", 2) == f"about {duration(total / 2)} on 2 CPU cores"
 
 
 def test_a_guess_is_corrected_by_what_trials_of_the_store_took(trained):

@@ -1,8 +1,8 @@
 """Keeps an unexpected error in one figure, table or claim from losing the others.
 
-A `NasSweepError` says what can't be made and why, and its catcher reports that. Any other exception
-is a fault of the code: its traceback goes to a log in the store, the rest is made, and the command
-ends with exit code 1.
+A `NasSweepError` describes what cannot be made and why, and its catcher reports that. Any other
+exception is a fault in the code: its traceback goes to a log in the store, the rest is made, and
+the command ends with exit code 1.
 """
 
 from __future__ import annotations
@@ -11,21 +11,21 @@ import traceback
 from datetime import UTC, datetime
 from importlib.metadata import version
 
-from orchestrator.output.words import one_line
+from orchestrator.output.text import one_line
 from results_schema import layout
 from results_schema.errors import NasSweepError
 from results_schema.store import Store
 
 
 def log_error(store: Store, name: str, error: Exception) -> str:
-    """Write the traceback of an unexpected error into the store; return what to say of it.
+    """Write the traceback of an unexpected error into the store; return a line that reports it.
 
-    A store that can't be written is no reason to fail: then the place in the code is named.
+    A store that cannot be written to does not raise: then the line names the place in the code.
 
     Args:
-        store: Where the log goes.
-        name: Of what could not be made, such as "figure-fig9"; a later log of it replaces it.
-        error: As caught.
+        store: The store that keeps the log.
+        name: What could not be made, such as "figure-fig9"; a later log of that name replaces this.
+        error: The error as caught.
     """
     what = f"unexpected {type(error).__name__}: {one_line(str(error)) or 'no message'}"
     last = traceback.extract_tb(error.__traceback__)[-1:]

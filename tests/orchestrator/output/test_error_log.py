@@ -10,7 +10,7 @@ import orchestrator.figures.accuracy_by_index
 import orchestrator.paper.tables
 from orchestrator.config.experiment import load_experiment
 from orchestrator.config.record import record
-from orchestrator.output import isolation
+from orchestrator.output import error_log
 from orchestrator.paper.claims import CLAIMS, accuracy, findings, population
 from results_schema import layout
 from results_schema.errors import StoreError
@@ -128,7 +128,7 @@ def test_a_store_that_can_not_be_written_is_no_second_error(made_up, monkeypatch
     monkeypatch.setattr(type(made_up), "put", refuse)
     with pytest.raises(KeyError) as caught:
         broken()
-    said = isolation.log_error(made_up, "figure-x", caught.value)
+    said = error_log.log_error(made_up, "figure-x", caught.value)
     assert said.startswith("unexpected KeyError: 'a fault of the code' in ")
     assert Path(__file__).name in said
 

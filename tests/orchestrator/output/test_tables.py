@@ -1,4 +1,4 @@
-"""A table in the forms that it can be printed in."""
+"""A table in every format that it can be printed in."""
 
 import csv
 import io
@@ -15,23 +15,30 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from rich.console import Console
 
-from orchestrator.output.sheet import Sheet, no_formula, to_csv, to_json, to_latex, to_markdown
-from orchestrator.output.terminal import print_sheet
+from orchestrator.output.tables import (
+    TextTable,
+    escape_formula,
+    print_table,
+    to_csv,
+    to_json,
+    to_latex,
+    to_markdown,
+)
 from orchestrator.paper.printed import compare, table_sheet
 
-SHEET = Sheet(
+TABLE = TextTable(
     "A & B",
     ("cell", "share\n10⁶"),
     [("[red]a_1", "50%"), ("b|c", "3.24")],
-    marks={(1, 1): 1},
-    notes=("swapped",),
+    highlights={(1, 1): 1},
+    footnotes=("swapped",),
     remarks=("counted",),
 )
 
 
 def test_text_shows_what_a_user_named_as_it_stands():
     console = Console(width=60, record=True, file=io.StringIO())
-    print_sheet(SHEET, console)
+    print_table(TABLE, console)
     text = console.export_text()
     assert "[red]a_1" in text
     assert "3.24¹" in text
@@ -41,19 +48,19 @@ def test_text_shows_what_a_user_named_as_it_stands():
 @pytest.mark.parametrize("width", [36, 60, 80, 100, 160])
 @pytest.mark.parametrize("table", [1, 2, 3])
 def test_no_number_is_cut_however_narrow_the_terminal(table: int, width: int):
-    sheet = table_sheet(compare(table))
+    content = table_sheet(compare(table))
     console = Console(width=width, record=True, file=io.StringIO())
-    print_sheet(sheet, console)
+    print_table(content, console)
     text = console.export_text()
     assert "…" not in text
     words = re.split(r"\s{2,}", text.partition("numbers are as printed")[0])
     shown = Counter(word.rstrip("¹²") for word in words)
-    wanted = Counter(value for row in sheet.rows for value in row[1:])
+    wanted = Counter(value for row in content.rows for value in row[1:])
     assert not wanted - shown
 
 
 def test_markdown_keeps_its_columns_whatever_the_names():
-    lines = to_markdown(SHEET).splitlines()
+    lines = to_markdown(TABLE).splitlines()
     assert lines[2:6] == [
         "| cell | share 10⁶ |",
         "| --- | ---: |",
@@ -75,16 +82,16 @@ EVIL = (
 
 
 @pytest.mark.parametrize("text", EVIL)
-@pytest.mark.parametrize("place", ["title", "columns", "rows", "notes", "remarks"])
+@pytest.mark.parametrize("place", ["title", "columns", "rows", "footnotes", "remarks"])
 def test_markdown_shows_what_a_user_named_as_it_stands(text: str, place: str):
     parts: dict[str, Any] = {
         "title": text,
         "columns": (text, "b"),
         "rows": [(text, "b")],
-        "notes": (text,),
+        "footnotes": (text,),
         "remarks": (text,),
     }
-    plain = Sheet("title", ("a", "b"), [("a", "b")], remarks=("counted",))
+    plain = TextTable("title", ("a", "b"), [("a", "b")], remarks=("counted",))
     text_of = to_markdown(replace(plain, **{place: parts[place]}))
     html = MarkdownIt("commonmark", {"html": True}).enable("table").render(text_of)
     shown = re.sub(r"<[^>]*>", "", html)
@@ -115,14 +122,14 @@ def test_csv_holds_no_formula_and_loses_no_letter(text: str):
 
 @given(st.text())
 def test_a_text_comes_back_from_behind_its_apostrophe(text: str):
-    written = no_formula(text)
+    written = escape_formula(text)
     assert not written.startswith(("=", "+", "-", "@", "\t", "\r", "\n"))
-    guarded = no_formula(written) != written
+    guarded = escape_formula(written) != written
     assert (written[1:] if guarded else written) == text
 
 
 def test_latex_escapes_what_it_would_take_for_commands():
-    text = to_latex(SHEET)
+    text = to_latex(TABLE)
     assert r"\caption{A \& B}" in text
     assert r"[red]a\_1 & 50\% \\" in text
     assert r"b|c & \textbf{3.24}\textsuperscript{1} \\" in text

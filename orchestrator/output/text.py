@@ -1,0 +1,56 @@
+"""How numbers, lengths of time and text from elsewhere are written."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+
+NO_NUMBER = "–"
+"""Written where there is no number."""
+
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+
+
+def fixed(value: float | None) -> str:
+    """Return a number with two decimals, as the paper prints them."""
+    if value is None or math.isnan(value):
+        return NO_NUMBER
+    return f"{value:.2f}".replace("-", "−")
+
+
+def signed(value: float | None) -> str:
+    """Return a number with two decimals and a sign, which zero does not get."""
+    if value is None or math.isnan(value):
+        return NO_NUMBER
+    text = f"{value:+.2f}".replace("-", "−")
+    return "0.00" if text[1:] == "0.00" else text
+
+
+def duration(seconds: float) -> str:
+    """Return a length of time for people: `40 s`, `12 min`, `5.0 h`, `19 days`."""
+    for unit, size in (("years", 365 * 86400), ("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            count = seconds / size
+            return f"{count:.0f} {unit}" if unit == "min" or count >= 10 else f"{count:.1f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def escape_control(text: str) -> str:
+    r"""Return the text with control characters written out, such as `\x1b`; newline and tab stay.
+
+    A terminal would obey them; those that change the direction of writing are among them.
+    """
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def one_line(text: str) -> str:
+    """Return the text on one line, with a blank for each character that cannot be printed."""
+    return "".join(c if c.isprintable() else " " for c in text)
+
+
+def cores() -> int:
+    """Return the number of processor cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
