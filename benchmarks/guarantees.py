@@ -22,10 +22,9 @@ from orchestrator.config.experiment import load_experiment
 from results_schema.store import open_store
 from results_schema.trial import TrialSpec
 from workers.training import device as devices
-from workers.training.epoch import train_epoch
-from workers.training.loop import train
+from workers.training.attempt import Stopping
 from workers.training.setup import set_up
-from workers.training.stopping import Stopping
+from workers.training.trial import train, train_epoch
 
 
 @dataclass(frozen=True)

@@ -26,10 +26,10 @@ from results_schema.store import open_store  # noqa: E402
 from results_schema.trial import NetworkSpec, Recipe, TrialSpec  # noqa: E402
 from workers.cells.bases import named  # noqa: E402
 from workers.data.catalog import describe  # noqa: E402
-from workers.training import epoch, loop  # noqa: E402
+from workers.training import device, setup, trial  # noqa: E402
+from workers.training.attempt import ItemLog  # noqa: E402
+from workers.training.checkpoint import History  # noqa: E402
 from workers.training.engine import Engine  # noqa: E402
-from workers.training.history import History  # noqa: E402
-from workers.training.log import ItemLog  # noqa: E402
 
 IMPORTED = time.process_time()
 
@@ -68,19 +68,19 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=3)
     options = parser.parse_args()
     account = Account()
-    account.watch(loop, "load", "data set")
-    account.watch(loop, "build_network", "network")
-    account.watch(loop, "gather", "provenance")
-    account.watch(loop, "count_attempt", "store: attempt")
-    account.watch(loop.Engine, "__init__", "network")
+    account.watch(setup, "load", "data set")
+    account.watch(setup, "build_network", "network")
+    account.watch(device, "provenance", "provenance")
+    account.watch(trial, "count_attempt", "store: attempt")
+    account.watch(Engine, "__init__", "network")
     account.watch(torch.Tensor, "backward", "backward pass")
     account.watch(Engine, "train_epoch", "forward pass, descent and batches")
     account.watch(Engine, "evaluate", "evaluation")
-    account.watch(Engine, "mark", "mark of the state")
+    account.watch(Engine, "take_snapshot", "snapshot of the state")
     account.watch(History, "add", "store: rows of an epoch")
     account.watch(History, "commit", "store: checkpoint")
     account.watch(ItemLog, "flush", "store: log")
-    account.watch(epoch, "training_batches", "forward pass, descent and batches")
+    account.watch(trial, "training_batches", "forward pass, descent and batches")
     rounds = [
         _trial(options.genotype, options.epochs, seed, account) for seed in range(options.trials)
     ]
@@ -108,7 +108,7 @@ def _trial(genotype: str, epochs: int, seed: int, account: Account) -> Spent:
     with tempfile.TemporaryDirectory() as folder:
         store = open_store(folder)
         start = time.process_time()
-        outcome = loop.train(spec, store, device="cpu")
+        outcome = trial.train(spec, store, device="cpu")
         whole = time.process_time() - start
     assert outcome.status == "done", outcome
     parts = dict(account.spent)

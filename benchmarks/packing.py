@@ -21,8 +21,7 @@ from results_schema.trial import NetworkSpec, Recipe, TrialSpec
 from workers.cells.bases import named
 from workers.data.catalog import describe
 from workers.training import device as devices
-from workers.training.ladder import Rung
-from workers.training.probe import measure
+from workers.training.packing import PackSpeed, measure_pack
 
 MPS = "nvidia-cuda-mps-control"
 
@@ -63,25 +62,25 @@ def main() -> None:
             show(rung, "processes, MPS", alone)
 
 
-def show(rung: Rung, way: str, alone: float) -> None:
+def show(rung: PackSpeed, way: str, alone: float) -> None:
     """Prints a line of the table."""
     speed = rung.images_per_second
     print(f"| {rung.trials} | {way} | {speed:,.0f} | {speed / alone:.2f} |", flush=True)
 
 
-def in_threads(spec: TrialSpec, trials: int, device: str, steps: int) -> Rung:
+def in_threads(spec: TrialSpec, trials: int, device: str, steps: int) -> PackSpeed:
     """A pack, in a fresh process."""
     return _gathered([(spec, trials)], device, steps)[0]
 
 
-def in_processes(spec: TrialSpec, trials: int, device: str, steps: int) -> Rung:
+def in_processes(spec: TrialSpec, trials: int, device: str, steps: int) -> PackSpeed:
     """As many processes, each with one trial; they are timed together."""
     rungs = _gathered([(spec, 1)] * trials, device, steps)
     slowest = min(rung.images_per_second for rung in rungs)
-    return Rung(trials, trials * slowest, max(rung.memory for rung in rungs))
+    return PackSpeed(trials, trials * slowest, max(rung.memory for rung in rungs))
 
 
-def _gathered(packs: list[tuple[TrialSpec, int]], device: str, steps: int) -> list[Rung]:
+def _gathered(packs: list[tuple[TrialSpec, int]], device: str, steps: int) -> list[PackSpeed]:
     processes = multiprocessing.get_context("spawn")
     with processes.Manager() as manager:
         warm, rungs = processes.Barrier(len(packs)), manager.list()
@@ -95,14 +94,14 @@ def _gathered(packs: list[tuple[TrialSpec, int]], device: str, steps: int) -> li
             process.join()
         if len(rungs) < len(packs):
             raise SystemExit(f"{len(packs) - len(rungs)} of {len(packs)} processes failed")
-        return [Rung(*rung) for rung in rungs]
+        return [PackSpeed(*rung) for rung in rungs]
 
 
 def _measure(
-    spec: TrialSpec, trials: int, device: str, steps: int, warm: Barrier, rungs: list[Rung]
+    spec: TrialSpec, trials: int, device: str, steps: int, warm: Barrier, rungs: list[PackSpeed]
 ) -> None:
     try:
-        found = measure(spec, trials, device=device, steps=steps, start=lambda: _wait(warm))
+        found = measure_pack(spec, trials, device=device, steps=steps, start=lambda: _wait(warm))
     except BaseException:
         warm.abort()
         raise

@@ -221,7 +221,7 @@ class Failure:
     Attributes:
         kind: "memory", "cuda", "graph" (no CUDA graph could be captured; the next attempt does
             without), "full", "store", "data", "spec", "machine" or "error", as
-            `workers.training.failures` tells them apart; or, where the worker could say nothing
+            `workers.training.attempt` tells them apart; or, where the worker could say nothing
             more, "killed", "evicted" (this node's main memory ran out) or "node" (it was lost).
             "unfit", of a node that can do nothing for its launch, is no trial's and never kept.
         message: What went wrong.

@@ -71,7 +71,7 @@ WHERE = (
     noted("commit", TEXT, "of the code, null outside a checkout", null=True),
     noted("dirty", FLAG, "whether the checkout had changes", null=True),
 )
-"""Where and with what something was computed (`workers.training.provenance.gather`)."""
+"""Where and with what something was computed (`workers.training.device.provenance`)."""
 
 
 _NAME = (

@@ -1,4 +1,4 @@
-"""SIGINT, SIGTERM and SIGHUP in a process that trains a trial alone: first ask, then insist."""
+"""SIGINT, SIGTERM and SIGHUP in a process that trains one trial: first ask, then insist."""
 
 from __future__ import annotations
 
@@ -10,18 +10,21 @@ import sys
 from collections.abc import Iterator
 from types import FrameType
 
-from workers.training.stopping import StopRequest
+from workers.training.attempt import StopRequest
 
 GRACE = 5.0
-"""Seconds between asking and insisting. Who is asked answers within one or two; whoever preempts a
-machine gives ten in all, of which Ray's own end takes some."""
+"""Seconds between asking and insisting. A worker that is asked stops within one or two; whoever
+preempts a machine gives ten in all, of which Ray's own end takes some."""
 
-SAID = b"stopping: the running epoch is given up, those before it are committed; again to insist\n"
+_NOTICE = (
+    b"stopping: the running epoch is dropped, those before it are committed; "
+    b"again to stop at once\n"
+)
 
 
 @contextlib.contextmanager
 def stoppable() -> Iterator[StopRequest]:
-    """Inside this context the first signal only makes the request that it yields.
+    """Let the first signal within this context only make the request that it yields.
 
     Raises:
         KeyboardInterrupt: At a second signal, or when `GRACE` seconds have passed since the first.
@@ -36,7 +39,8 @@ def stoppable() -> Iterator[StopRequest]:
         request.make(f"this process received {signal.Signals(signum).name}")
         if signum == signal.SIGHUP:
             leave_terminal()
-        os.write(2, SAID)  # a print could meet another one half-way
+        os.write(2, _NOTICE)  # a print could interrupt another one half-way
+        # The alarm is one of the signals watched, so it arrives here as the second one.
         signal.setitimer(signal.ITIMER_REAL, GRACE)
 
     watched = [signal.SIGINT, signal.SIGTERM, signal.SIGALRM]
@@ -52,7 +56,7 @@ def stoppable() -> Iterator[StopRequest]:
 
 
 def leave_terminal() -> None:
-    """Send further output nowhere if it would go to a terminal, which fails once that is closed."""
+    """Discard further output to a terminal, where writing fails once it is closed."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):

@@ -16,8 +16,8 @@ from results_schema.errors import ConfigError, NasSweepError
 from results_schema.store import open_store
 from results_schema.trial import TrialSpec
 from workers import signals
-from workers.training.history import Checkpointing
-from workers.training.loop import train
+from workers.training.checkpoint import Checkpointing
+from workers.training.trial import train
 
 _EXIT_CODES = {"spec": 2, "data": 3, "machine": 3, "store": 3, "full": 3}
 """By the kind of a failure; 1 for any other."""

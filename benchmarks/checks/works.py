@@ -46,15 +46,15 @@ by up to some thousandths of its length; a wrong kernel moves it by about its wh
 def alone(scale: Scale) -> Outcome:
     """Compare graphed steps with eager ones, for each cell in each precision of the device."""
     device = devices.choose(scale.device)
-    form = "graphed" if device.type == "cuda" else "fixed"
+    mode = "graphed" if device.type == "cuda" else "fixed"
     precisions = [each for each in PRECISIONS if each != "tf32" or device.type == "cuda"]
     found: list[tuple[str, graphs.Apart]] = []
     for cell in CELLS[: 1 if scale.dry else None]:
         for precision in precisions:
             setting = _setting(device, scale, cell)
-            found += [(cell, apart) for apart in graphs.compare_forms(setting, precision, form)]
+            found += [(cell, apart) for apart in graphs.compare_modes(setting, precision, mode)]
     rows = [[cell, *row] for cell, apart in found for row in graphs.rows([apart])]
-    lead = "" if form == "graphed" else "A CPU has no graphs: steps on fixed tensors instead.\n\n"
+    lead = "" if mode == "graphed" else "A CPU has no graphs: steps on fixed tensors instead.\n\n"
     passed = all(apart.sound for _, apart in found)
     numbers = [[cell, vars(apart)] for cell, apart in found]
     return Outcome(passed, lead + table(("cell", *graphs.HEADER), rows), numbers)

@@ -1,4 +1,4 @@
-"""This project's own loop, by the parts that `workers.training.loop.train` is made of."""
+"""This project's own loop, by the parts that `workers.training.trial.train` is made of."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from benchmarks.loops.setting import Setting
 from workers.data.batches import training_batches
 from workers.training import device as devices
 from workers.training.engine import Engine
+from workers.training.graphs import StepMode
 from workers.training.setup import record
 
 P = ParamSpec("P")
@@ -25,7 +26,7 @@ class OwnLoop:
     Args:
         setting: The job.
         precision: One of `results_schema.trial.PRECISIONS`.
-        form: Of the engine's steps; None takes the device's best.
+        mode: How the engine's steps run; None takes the device's best.
         deterministic: Whether every kernel gives the same bits again.
 
     Attributes:
@@ -38,7 +39,7 @@ class OwnLoop:
         self,
         setting: Setting,
         precision: str,
-        form: str | None = None,
+        mode: StepMode | None = None,
         *,
         deterministic: bool = False,
     ) -> None:
@@ -46,17 +47,17 @@ class OwnLoop:
         self.data = setting.data()
         # Not a method of this object: the thread would keep it, its engine and its graphs alive.
         self._thread = ThreadPoolExecutor(1, initializer=_enter_stream, initargs=(setting.device,))
-        self.engine = self.run(self._build, form)
+        self.engine = self.run(self._build, mode)
 
     @property
-    def form(self) -> str:
-        """Of the engine's steps."""
-        return self.engine.form
+    def mode(self) -> StepMode:
+        """How the engine's steps run."""
+        return self.engine.mode
 
     @property
     def name(self) -> str:
         """With what the engine really does."""
-        return f"ours: one network, {self.form} {self.precision}"
+        return f"ours: one network, {self.mode} {self.precision}"
 
     def epoch(self, number: int, rate: float) -> float:
         """Trains on every image once; see `Loop`."""
@@ -75,10 +76,10 @@ class OwnLoop:
         self.run(self.engine.close)
         self._thread.shutdown()
 
-    def _build(self, form: str | None) -> Engine:
+    def _build(self, mode: StepMode | None) -> Engine:
         setting = self.setting
         self._switch()
-        engine = Engine(setting.network(), setting.recipe, self.precision, form)
+        engine = Engine(setting.network(), setting.recipe, self.precision, mode)
         record(engine, setting.spec(self.precision), self.data)
         return engine
 
@@ -103,5 +104,5 @@ _STREAM = threading.local()
 
 def _enter_stream(device: torch.device) -> None:
     """Work on a stream of its own from now on, in this thread."""
-    _STREAM.context = devices.alone(device)
+    _STREAM.context = devices.own_stream(device)
     _STREAM.context.__enter__()

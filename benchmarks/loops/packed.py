@@ -15,7 +15,7 @@ from benchmarks.loops.setting import Setting
 
 
 class PackedLoop:
-    """Trains k networks by k threads, as `workers.training.pack` does.
+    """Trains k networks by k threads, as `workers.training.packing` does.
 
     Args:
         settings: The job of each; they share a device and a batch size.
@@ -33,7 +33,7 @@ class PackedLoop:
     def name(self) -> str:
         """With what the engines really do."""
         loop = self.loops[0]
-        return f"ours: {self.networks} networks in one process, {loop.form} {loop.precision}"
+        return f"ours: {self.networks} networks in one process, {loop.mode} {loop.precision}"
 
     def epoch(self, number: int, rate: float) -> float:
         """Trains each on every image once; see `Loop`."""
@@ -66,8 +66,8 @@ class SideBySideLoop:
             child.start()
             other.close()
             self.ends.append(own)
-        [form, *_] = [end.recv() for end in self.ends]
-        self.name = f"ours: {networks} processes, {form} {precision}"
+        [mode, *_] = [end.recv() for end in self.ends]
+        self.name = f"ours: {networks} processes, {mode} {precision}"
 
     def epoch(self, number: int, rate: float) -> float:
         """Trains each on every image once; see `Loop`."""
@@ -85,7 +85,7 @@ def _serve(end: Connection, setting: Setting, precision: str) -> None:
     """Trains an epoch for each message, until the other end is closed."""
     torch.set_num_threads(1)
     loop = OwnLoop(setting, precision)
-    end.send(loop.form)
+    end.send(loop.mode)
     while True:
         try:
             number, rate = end.recv()

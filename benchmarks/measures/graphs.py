@@ -14,6 +14,7 @@ from torch import Tensor
 
 from benchmarks.loops.ours import OwnLoop
 from benchmarks.loops.setting import Setting
+from workers.training.graphs import StepMode
 
 STEPS = 20
 """That are compared."""
@@ -52,20 +53,20 @@ class Apart:
         return self.distance <= allowed and seen
 
 
-def compare_forms(setting: Setting, precision: str, form: str) -> list[Apart]:
-    """Steps of the engine in a form beside eager ones: at one rate, then with other numbers.
+def compare_modes(setting: Setting, precision: str, mode: StepMode) -> list[Apart]:
+    """Compare steps of the engine in a mode with eager ones: at one rate, then with other numbers.
 
     Args:
         setting: The job; its data set is replaced by one that makes `STEPS` steps.
         precision: As for `Apart`.
-        form: One of `workers.training.form.FORMS`.
+        mode: How the compared steps run.
 
     Raises:
         CaptureFailed: The steps can't be captured.
     """
     setting = _short(setting)
     setting = replace(setting, recipe=replace(setting.recipe, epochs=2, drop_path=2 * DROPPED))
-    one, two, other = (OwnLoop(setting, precision, each) for each in ("eager", "eager", form))
+    one, two, other = (OwnLoop(setting, precision, each) for each in ("eager", "eager", mode))
     # On a CPU a state is the engine's own tensors.
     start = {name: tensor.clone() for name, tensor in one.run(one.engine.state).items()}
     found = []

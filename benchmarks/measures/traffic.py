@@ -21,7 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from benchmarks.loops.setting import Setting
-from workers.training.precision import Arithmetic
+from workers.training.precision import MixedPrecision
 
 _UNFUSABLE = ("conv", "pool", "mm")
 """A kernel whose name contains one of these has to touch memory when all else is fused."""
@@ -65,16 +65,16 @@ def count_traffic(setting: Setting, precision: str = "fp32") -> Traffic:
     device = torch.device("cpu")
     about = setting.data(device).about
     network = setting.network().to(device).train()
-    arithmetic = Arithmetic(network, precision)
+    mixed = MixedPrecision(network, precision)
     counts = []
     for images in (1, 2):
         pixels = torch.zeros(images, about.channels, about.size, about.size)
         labels = torch.zeros(images, dtype=torch.int64)
         with _Counting() as counting:
-            with arithmetic.passes():
+            with mixed.autocast():
                 loss = functional.cross_entropy(network(pixels), labels)
             loss.backward()
-            arithmetic.collect()
+            mixed.collect_gradients()
         network.zero_grad(set_to_none=True)
         counts.append(counting)
     one, two = (counting.bytes for counting in counts)

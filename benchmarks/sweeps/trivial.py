@@ -8,9 +8,9 @@ from results_schema.trial import NetworkSpec, Recipe, TrialSpec
 from workers.cells.bases import named
 from workers.data.catalog import describe
 from workers.training import device as devices
-from workers.training.epoch import train_epoch
+from workers.training.attempt import Stopping
 from workers.training.setup import set_up
-from workers.training.stopping import Stopping
+from workers.training.trial import train_epoch
 
 DATASET = "synthetic_8x1x8_2"
 """Eight images of 8×8 pixels: one step an epoch."""

@@ -12,7 +12,7 @@ import re
 from results_schema import errors
 from results_schema.errors import MachineError
 from results_schema.store import Failure
-from workers.training import failures
+from workers.training import attempt
 
 LOST_NODE = "its node has died"
 """In the error for an actor on a node that was lost."""
@@ -72,12 +72,12 @@ def classify(error: str) -> Failure:
 def _of(name: str, message: str) -> Failure:
     """Return the failure by an error of this type; any that is unknown here is just an error."""
     if name in _OWN:
-        return failures.classify(_OWN[name](message))
+        return attempt.classify(_OWN[name](message))
     kind = getattr(builtins, name, None) or _TORCH.get(name)
     if not (isinstance(kind, type) and issubclass(kind, Exception)):
         kind = Exception
     try:
-        failure = failures.classify(kind(message))
+        failure = attempt.classify(kind(message))
     except TypeError:  # such as UnicodeDecodeError, which takes more
-        failure = failures.classify(Exception(message))
+        failure = attempt.classify(Exception(message))
     return Failure(failure.kind, f"{name}: {message}")

@@ -11,7 +11,7 @@ import numpy as np
 from orchestrator.execution.items import alike
 from orchestrator.planning import estimate
 from results_schema.trial import TrialSpec
-from workers.training.ladder import FULL, Rung
+from workers.training.packing import MEMORY_LIMIT, PackSpeed
 
 SLACK = 0.03
 """What more time a smaller pack may take: with fewer trials a failure costs less."""
@@ -19,7 +19,7 @@ MOST = 16
 """Trials that are tried side by side at most."""
 
 
-def best_size(rungs: Sequence[Rung], owed: int, slots: int) -> int:
+def best_size(rungs: Sequence[PackSpeed], owed: int, slots: int) -> int:
     """The smallest pack that fits and ends the plan within 3 % of the soonest.
 
     With much owed that is the smallest whose images a second are within 3 % of the most; near a
@@ -33,7 +33,7 @@ def best_size(rungs: Sequence[Rung], owed: int, slots: int) -> int:
     Returns:
         A size that was measured; 1 if none fits.
     """
-    fitting = sorted(rung.trials for rung in rungs if rung.memory <= FULL)
+    fitting = sorted(rung.trials for rung in rungs if rung.memory <= MEMORY_LIMIT)
     speed = interpolated(rungs)
     takes = {size: makespan(owed, slots, size, speed) for size in fitting}
     soonest = min(takes.values(), default=0.0)
@@ -89,7 +89,7 @@ def makespan(owed: int, slots: int, largest: int, speed: Callable[[int], float])
     return max(ends)
 
 
-def interpolated(rungs: Sequence[Rung]) -> Callable[[int], float]:
+def interpolated(rungs: Sequence[PackSpeed]) -> Callable[[int], float]:
     """Images a second by the size of a pack, straight between the sizes that were measured."""
     known = sorted((rung.trials, rung.images_per_second) for rung in rungs)
     sizes, speeds = zip(*known, strict=True) if known else ((1,), (1.0,))

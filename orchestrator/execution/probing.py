@@ -12,7 +12,7 @@ from rich.console import Console
 from orchestrator.execution import packing
 from orchestrator.execution.queue import Queue
 from results_schema.trial import TrialSpec
-from workers.training.probe import probe
+from workers.training.packing import measure_pack_sizes
 
 
 def trials_side_by_side(
@@ -42,7 +42,9 @@ def trials_side_by_side(
     console.print(f"measuring how many trials share a GPU, with {spec.trial_id}", markup=False)
     most = min(packing.MOST, -(-len(specs) // gpus))
     remote: Any = ray.remote(num_cpus=1, num_gpus=1, max_calls=1, max_retries=0)
-    running = remote(probe).remote(spec, device=device, deterministic=deterministic, most=most)
+    running = remote(measure_pack_sizes).remote(
+        spec, device=device, deterministic=deterministic, most=most
+    )
     while not ray.wait([running], timeout=0.5)[0]:
         if queue.stopping:
             ray.cancel(running, force=True)

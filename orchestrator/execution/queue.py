@@ -22,7 +22,7 @@ from results_schema.errors import StoreError, StoreFull
 from results_schema.store import Failure, Store
 from results_schema.surface import SurfaceSpec
 from results_schema.trial import TrialSpec
-from workers.training import log
+from workers.training.attempt import append_to_log
 
 _ENDED = "its launch ended before it did"
 ATTEMPTS = 3
@@ -176,7 +176,7 @@ class Queue:
         Args:
             token: Of the item.
             name: Id of the trial or surface.
-            status: As in `workers.attempt.Outcome`, like the rest.
+            status: As in `workers.training.attempt.Outcome`, like the rest.
             reason: In a few words.
             kind: Of a failure.
         """
@@ -210,7 +210,7 @@ class Queue:
                 gone = self.store.leases.ended.pop(owed.id, "")  # whoever asked may have fenced it
                 if self.store.leases.fence(owed.id, token) or gone:
                     why = died.message if died else gone or _ENDED
-                    log.append(self.store, owed.id, f"cut off: {why}")
+                    append_to_log(self.store, owed.id, f"cut off: {why}")
                 if died:
                     self._fail(owed, died.kind, died.message, silent=True)
                     continue
@@ -281,7 +281,7 @@ class Queue:
             owed.not_before = self.clock() + LOOK_EVERY
             return False
         if gone := self.store.leases.ended.pop(owed.id, ""):
-            log.append(self.store, owed.id, f"cut off: {gone}")
+            append_to_log(self.store, owed.id, f"cut off: {gone}")
         if not (owed.contested and self._ended_elsewhere(owed)) and any(
             self.store.has(layout.cancel(name)) for name in {owed.id, layout.trial_of(owed.id)}
         ):

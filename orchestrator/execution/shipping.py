@@ -32,12 +32,12 @@ class Shipment(NamedTuple):
 
 def pack_code(folder: Path) -> None:
     """Copies this code into an empty folder, with a note of its release and commit."""
-    from workers.training.provenance import SHIPPED, origin
+    from workers.training.device import SHIPPED, code_origin
 
     root, ignore = Path(__file__).parents[2], shutil.ignore_patterns("__pycache__", ".*")
     for name in PACKAGES:
         shutil.copytree(root / name, folder / name, ignore=ignore)
-    (folder / SHIPPED).write_text(json.dumps(origin()))
+    (folder / SHIPPED).write_text(json.dumps(code_origin()))
 
 
 def pack(

@@ -19,11 +19,10 @@ from results_schema.errors import CorruptData, MachineError, MissingKey
 from results_schema.store import Store, attach_store
 from results_schema.surface import SurfaceSpec
 from results_schema.trial import TrialSpec
-from workers.attempt import Outcome
 from workers.landscape.survey import survey
-from workers.training.checkpoint import Row
-from workers.training.history import Checkpointing
-from workers.training.pack import train_pack
+from workers.training.attempt import Outcome
+from workers.training.checkpoint import Checkpointing, Row
+from workers.training.packing import train_pack
 
 SPEED = ("images_per_second", "peak_memory")
 """What else of an epoch's row is reported while a trial goes on."""

@@ -15,7 +15,7 @@ from importlib import metadata
 from pathlib import Path
 
 from results_schema.errors import MachineError
-from workers.training import provenance
+from workers.training import device
 
 BRIDGE = ("trainable", "versions")
 """Modules of this package that a worker runs; beside them it runs all of the lower packages."""
@@ -53,7 +53,7 @@ class Versions:
 @lru_cache
 def here() -> Versions:
     """Of this process; found out once, within some hundredths of a second."""
-    about = provenance.origin()
+    about = device.code_origin()
     commit = (about["commit"] or "")[:_DIGITS]
     return Versions(
         python=".".join(platform.python_version_tuple()[:2]),

@@ -17,7 +17,7 @@ from workers.landscape.gradient_variance import minibatch_variance
 from workers.theory.checks import Comparison
 from workers.theory.sgd import Bound, bound, expectation
 from workers.theory.smoothness import Counterexample
-from workers.training.schedule import scheduled_rate
+from workers.training.engine import scheduled_lr
 
 
 @dataclass(frozen=True)
@@ -180,7 +180,7 @@ def _largest(values: Any, epochs: Any) -> tuple[float, int | None]:
 def _rates(spec: TrialSpec) -> tuple[list[float], int]:
     """The rate of each epoch that moves the weights at all, and the steps of an epoch."""
     epochs = range(1, spec.recipe.epochs + 1)
-    rates = [scheduled_rate(spec.recipe, spec.learning_rate, epoch) for epoch in epochs]
+    rates = [scheduled_lr(spec.recipe, spec.learning_rate, epoch) for epoch in epochs]
     # Under cosine_shifted the last one is 0 but for rounding, as good as no step.
     kept = [rate for rate in rates if rate > 1e-12 * spec.learning_rate]
     return kept, -(-describe(spec.dataset).train // spec.recipe.batch_size)

@@ -1,10 +1,10 @@
-"""The comparison of forms passes equal ones and finds one that ignores what changes."""
+"""The comparison of modes passes equal ones and finds one that ignores what changes."""
 
 import pytest
 import torch
 
 from benchmarks.loops.setting import Setting
-from benchmarks.measures.graphs import Apart, compare_forms
+from benchmarks.measures.graphs import Apart, compare_modes
 from results_schema.trial import NetworkSpec, Recipe
 from workers.training.engine import Batches, Engine, EpochTotals
 
@@ -18,33 +18,33 @@ SETTING = Setting(
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_steps_on_fixed_tensors_are_eager_steps(precision: str):
-    found = compare_forms(SETTING, precision, "fixed")
+    found = compare_modes(SETTING, precision, "fixed")
     assert [one.sound for one in found] == [True] * 3
     # At one thread a CPU gives the same bits again.
     assert [one.distance for one in found] == [0.0] * 3
     assert all(one.effect is not None and one.effect > 0.1 for one in found[1:])
 
 
-def test_a_form_that_keeps_its_first_rate_is_found(monkeypatch: pytest.MonkeyPatch):
+def test_a_mode_that_keeps_its_first_rate_is_found(monkeypatch: pytest.MonkeyPatch):
     real = Engine.train_epoch
 
-    def frozen(self: Engine, batches: Batches, rate: float) -> EpochTotals:
-        return real(self, batches, 0.025 if self.form == "fixed" else rate)
+    def frozen(self: Engine, batches: Batches, lr: float) -> EpochTotals:
+        return real(self, batches, 0.025 if self.mode == "fixed" else lr)
 
     monkeypatch.setattr(Engine, "train_epoch", frozen)
-    assert [one.sound for one in compare_forms(SETTING, "fp32", "fixed")] == [True, False, True]
+    assert [one.sound for one in compare_modes(SETTING, "fp32", "fixed")] == [True, False, True]
 
 
-def test_a_form_that_keeps_its_first_probability_is_found(monkeypatch: pytest.MonkeyPatch):
+def test_a_mode_that_keeps_its_first_probability_is_found(monkeypatch: pytest.MonkeyPatch):
     real = Engine.begin
 
     def frozen(self: Engine, seed: int, epoch: int) -> None:
         real(self, seed, epoch)
-        if self.form == "fixed":
-            self._chance.drop_path.probability.zero_()  # type: ignore[union-attr]
+        if self.mode == "fixed":
+            self._rng.drop_path.probability.zero_()  # type: ignore[union-attr]
 
     monkeypatch.setattr(Engine, "begin", frozen)
-    assert [one.sound for one in compare_forms(SETTING, "fp32", "fixed")] == [True, True, False]
+    assert [one.sound for one in compare_modes(SETTING, "fp32", "fixed")] == [True, True, False]
 
 
 @pytest.mark.parametrize("distance", [float("nan"), 0.5])

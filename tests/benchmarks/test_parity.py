@@ -14,7 +14,7 @@ from benchmarks.loops.reference import ReferenceLoop
 from benchmarks.loops.setting import Loop, Setting
 from results_schema.trial import NetworkSpec, Recipe
 from workers.data import catalog
-from workers.training.schedule import scheduled_rate
+from workers.training.engine import scheduled_lr
 
 RATE = 0.025
 BARS = {"fp32": 2e-3, "bf16": 1e-2}
@@ -38,7 +38,7 @@ def whole_batches() -> Iterator[Setting]:
 def losses(loop: Loop, recipe: Recipe, rate: float = RATE) -> list[float]:
     """The mean training loss of each epoch of the schedule."""
     return [
-        loop.epoch(epoch, scheduled_rate(recipe, rate, epoch))
+        loop.epoch(epoch, scheduled_lr(recipe, rate, epoch))
         for epoch in range(1, recipe.epochs + 1)
     ]
 

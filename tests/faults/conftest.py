@@ -12,7 +12,7 @@ from orchestrator.config.experiment import load_experiment
 from orchestrator.config.record import record
 from results_schema.store import LocalStore, open_store
 from results_schema.trial import TrialSpec
-from workers.training.loop import train
+from workers.training.trial import train
 
 
 @pytest.fixture

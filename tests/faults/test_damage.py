@@ -22,9 +22,8 @@ from results_schema.results import Results
 from results_schema.store import LocalStore, open_store
 from results_schema.trial import TrialSpec
 from workers.training import checkpoint
-from workers.training.checkpoint import Checkpoint
-from workers.training.history import Checkpointing
-from workers.training.loop import train
+from workers.training.checkpoint import Checkpoint, Checkpointing
+from workers.training.trial import train
 
 EACH = 10
 """Damages to each kind of file per seed: two of a checkpoint, one of each table."""

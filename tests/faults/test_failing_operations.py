@@ -19,7 +19,8 @@ from results_schema.folder import FolderLeases
 from results_schema.lease import EXPIRY
 from results_schema.store import LocalStore, open_store
 from results_schema.trial import TrialSpec
-from workers.training.loop import Outcome, train
+from workers.training.attempt import Outcome
+from workers.training.trial import train
 
 pytestmark = pytest.mark.usefixtures("on_few_digits")
 

@@ -21,7 +21,7 @@ from results_schema import layout, tables
 from results_schema.errors import CorruptData
 from results_schema.results import Results
 from workers.training import checkpoint
-from workers.training.ending import ended_status
+from workers.training.trial import ended_status
 
 Run = Callable[..., tuple[int, str, str]]
 

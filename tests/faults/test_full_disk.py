@@ -16,7 +16,8 @@ from soundness import assert_equal, assert_sound
 from results_schema.errors import StoreError
 from results_schema.store import LocalStore, open_store
 from results_schema.trial import TrialSpec
-from workers.training.loop import Outcome, train
+from workers.training.attempt import Outcome
+from workers.training.trial import train
 
 pytestmark = pytest.mark.usefixtures("on_few_digits")
 

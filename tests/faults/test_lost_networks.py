@@ -18,9 +18,9 @@ from results_schema.store import LocalStore, open_store
 from workers.landscape.outdated import outdated
 from workers.landscape.survey import survey
 from workers.training import checkpoint
-from workers.training.history import Checkpointing
-from workers.training.loop import train
-from workers.training.stopping import StopRequest
+from workers.training.attempt import StopRequest
+from workers.training.checkpoint import Checkpointing
+from workers.training.trial import train
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.usefixtures("on_few_digits")]
 

@@ -19,7 +19,7 @@ from results_schema.errors import StoreError, Superseded
 from results_schema.folder import FolderLeases
 from results_schema.lease import EXPIRY
 from results_schema.store import LocalStore, open_store
-from workers.training.loop import train
+from workers.training.trial import train
 
 pytestmark = pytest.mark.usefixtures("on_few_digits")
 

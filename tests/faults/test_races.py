@@ -19,7 +19,7 @@ from results_schema import layout
 from results_schema.results import Results
 from results_schema.store import LocalStore, open_store
 from results_schema.trial import TrialSpec
-from workers.training.loop import train
+from workers.training.trial import train
 
 pytestmark = pytest.mark.timeout(400)
 

@@ -17,9 +17,9 @@ from soundness import Reader, assert_equal, assert_sound, litter
 from results_schema import layout
 from results_schema.store import LocalStore, open_store
 from results_schema.trial import TrialSpec
-from workers.training.history import Checkpointing
-from workers.training.loop import train
-from workers.training.pack import train_pack
+from workers.training.checkpoint import Checkpointing
+from workers.training.packing import train_pack
+from workers.training.trial import train
 
 pytestmark = pytest.mark.usefixtures("on_few_digits")
 

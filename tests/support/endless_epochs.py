@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from workers import train
-from workers.training import epoch
+from workers.training import trial
 
 VARIABLE = "ENDLESS_FROM"
 
@@ -25,14 +25,14 @@ VARIABLE = "ENDLESS_FROM"
 @contextmanager
 def endless_from(first: int) -> Iterator[None]:
     """Within it no epoch of any trial ends, from this one on."""
-    whole = epoch.training_batches
+    whole = trial.training_batches
 
     def batches(data: Any, size: int, seed: int, number: int, *more: Any) -> Any:
         found = whole(data, size, seed, number, *more)
         return itertools.cycle(list(found)) if number >= first else found
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(epoch, "training_batches", batches)
+        patch.setattr(trial, "training_batches", batches)
         yield
 
 

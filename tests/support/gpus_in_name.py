@@ -25,7 +25,7 @@ def compute_on_cpu() -> None:
         return choose("cpu", **settings)
 
     device.choose = on_cpu
-    engine.default_form = lambda device: "fixed"
+    engine.default_mode = lambda device: "fixed"
 
 
 def main() -> None:

@@ -20,9 +20,9 @@ from small_trials import few_digits
 from results_schema import layout
 from results_schema.store import LocalStore
 from results_schema.trial import TrialSpec
-from workers.training.history import Checkpointing
-from workers.training.loop import train
-from workers.training.pack import train_pack
+from workers.training.checkpoint import Checkpointing
+from workers.training.packing import train_pack
+from workers.training.trial import train
 
 
 def _staged(path: str) -> bool:
@@ -108,7 +108,7 @@ def start_worker(
 def _processes() -> ForkServerContext:
     """Starts processes that have what is slow to import."""
     processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["pandas", "pytest", "workers.training.loop", "killing"])
+    processes.set_forkserver_preload(["pandas", "pytest", "workers.training.trial", "killing"])
     return processes
 
 

@@ -17,7 +17,7 @@ from small_trials import COMMIT_ALL, few_digits
 from orchestrator.execution.queue import Queue
 from results_schema.store import LocalStore, open_store
 from results_schema.trial import TrialSpec
-from workers.training.loop import train
+from workers.training.trial import train
 
 Told = tuple[int, dict[str, str]]
 """How many epochs a launch trained, and how it saw each trial end."""
@@ -51,7 +51,7 @@ def launch(
 def race(store: LocalStore, specs: Sequence[TrialSpec], seed: int, number: int = 2) -> list[Told]:
     """Several launches, started at the same moment; what each tells."""
     processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["pandas", "pytest", "workers.training.loop", "racing"])
+    processes.set_forkserver_preload(["pandas", "pytest", "workers.training.trial", "racing"])
     start, draws = processes.Barrier(number), random.Random(seed)
     ends, running = [], []
     for _ in range(number):

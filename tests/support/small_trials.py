@@ -20,7 +20,9 @@ from results_schema.trial import NetworkSpec, Recipe, TrialSpec
 from workers import identity
 from workers.data import catalog, embedded, images
 from workers.training import checkpoint
-from workers.training.loop import Checkpointing, Outcome, train
+from workers.training.attempt import Outcome
+from workers.training.checkpoint import Checkpointing
+from workers.training.trial import train
 
 TRAIN, TEST = 160, 80
 EPOCHS = 3

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from workers.training.attempt import StopRequest
 from workers.training.checkpoint import Row
-from workers.training.stopping import StopRequest
 
 REASON = "the test asks for it"
 

@@ -21,7 +21,7 @@ from orchestrator.config.record import member_rows
 from results_schema import layout, tables
 from results_schema.store import LocalStore, Store, open_store
 from workers.landscape.survey import survey
-from workers.training.loop import train
+from workers.training.trial import train
 
 T = TypeVar("T")
 

@@ -24,9 +24,9 @@ from results_schema.trial import RECIPE_VERSION, NetworkSpec, Recipe, TrialSpec
 from workers.identity import canonical_surface, canonical_trial
 from workers.landscape.measures import measure
 from workers.landscape.survey import _instances
-from workers.training.epoch import train_epoch
+from workers.training.attempt import Stopping
 from workers.training.setup import set_up
-from workers.training.stopping import Stopping
+from workers.training.trial import train_epoch
 
 CPU = torch.device("cpu")
 IMAGES, LARGER = "synthetic_24x1x8_4", "synthetic_28x1x8_4"

@@ -18,7 +18,7 @@ from results_schema import layout, tables
 from results_schema.store import LocalStore, open_store
 from results_schema.trial import TrialSpec
 from workers.train import main
-from workers.training.loop import train
+from workers.training.trial import train
 
 ROOT = Path(__file__).parents[2]
 # Without these a bare GPU machine does.
@@ -243,7 +243,7 @@ def test_a_missing_gpu_is_said_and_no_reason_for_another_attempt(
     code, said = fails(capsys, path, "--store", store.root, "--device", "cuda")
     assert (code, said) == (
         3,
-        "error: no CUDA GPU is visible\n  use --device cpu, or mend the driver\n",
+        "error: no CUDA GPU is visible\n  use --device cpu, or repair the driver\n",
     )
 
 

@@ -14,7 +14,7 @@ from sweeps import wait_for
 
 from results_schema import layout, tables
 from results_schema.store import Store, attach_store, open_store
-from workers.training.loop import train
+from workers.training.trial import train
 
 EPOCHS = 4
 

@@ -24,7 +24,6 @@ from results_schema.lease import Lease
 from results_schema.store import Store
 from results_schema.surface import LANDSCAPE_VERSION, SurfaceSpec
 from results_schema.tables import POINTS, SURFACES
-from workers.attempt import Outcome, attempt
 from workers.data.batches import normalise
 from workers.data.images import Data, load
 from workers.landscape.instances import subset
@@ -32,11 +31,18 @@ from workers.landscape.measures import Measure, Row, measure
 from workers.landscape.outdated import is_outdated
 from workers.landscape.trained import Trained, restore
 from workers.training import device as devices
+from workers.training.attempt import (
+    Ask,
+    ItemLog,
+    Outcome,
+    Stopped,
+    Stopping,
+    StopRequest,
+    attempt,
+    nobody,
+)
 from workers.training.checkpoint import LARGEST_TENSORS
-from workers.training.log import ItemLog
-from workers.training.loop import check_versions
-from workers.training.provenance import gather
-from workers.training.stopping import Ask, Stopped, Stopping, StopRequest, nobody
+from workers.training.setup import check_versions
 
 PUBLISH_EVERY = 30.0
 """Seconds between two rewritings of the points: what a killed worker loses at most."""
@@ -114,8 +120,8 @@ class _Survey:
         _check(spec)
         device = self.device()
         share = self.gpu_share if device.type == "cuda" else None
-        provenance = gather(device) | {"started_at": started, "gpu_share": share}
-        self.log.say(f"{spec.surface_id} on {provenance['host']}, {device}")
+        provenance = devices.provenance(device) | {"started_at": started, "gpu_share": share}
+        self.log.add(f"{spec.surface_id} on {provenance['host']}, {device}")
         self.log.flush()
         data = load(spec.trial.dataset, device).normalised_by(spec.trial.recipe.statistics)
         trained = restore(spec, self.store, data, device)
@@ -148,14 +154,14 @@ class _Survey:
         if not is_outdated(self.store, row):
             return row["status"]
         self.store.delete(key, lease=self.lease)
-        self.log.say("its row is of a checkpoint that the trial no longer has: measuring again")
+        self.log.add("its row is of a checkpoint that the trial no longer has: measuring again")
         return None
 
     def _measure(self, measuring: Measure, checkpoint: str | None) -> None:
         state = self._vectors(checkpoint)
         self.rows = measuring.resume(self._ledger(checkpoint), state)
         if self.rows:
-            self.log.say(f"resumes from {len(self.rows)} of {self.spec.points} points")
+            self.log.add(f"resumes from {len(self.rows)} of {self.spec.points} points")
         published, start = time.monotonic(), time.perf_counter()
         for found in measuring.missing():
             self.rows.append(self._row(found, checkpoint, time.perf_counter() - start))
@@ -185,10 +191,10 @@ class _Survey:
         except MissingKey:
             return []
         except CorruptData as error:
-            self.log.say(f"the points are damaged and measured again: {error}")
+            self.log.add(f"the points are damaged and measured again: {error}")
             return []
         if any(row["checkpoint"] != checkpoint for row in rows):
-            self.log.say("the points are of another checkpoint and measured again")
+            self.log.add("the points are of another checkpoint and measured again")
             return []
         return rows
 
@@ -202,7 +208,7 @@ class _Survey:
             found = b""
         seal, data = found[:_SEAL], found[_SEAL:]
         if seal != _seal(data, checkpoint):
-            self.log.say("the vectors are damaged, or of another checkpoint: they are not used")
+            self.log.add("the vectors are damaged, or of another checkpoint: they are not used")
             return {}
         return safetensors.torch.load(data)
 
@@ -214,7 +220,7 @@ class _Survey:
             data = safetensors.torch.save(state)
             key, data = layout.vectors(self.spec.surface_id), _seal(data, checkpoint) + data
             self.store.put(key, data, lease=self.lease, durable=True)
-        self.log.say(f"{len(self.rows)} of {self.spec.points} points")
+        self.log.add(f"{len(self.rows)} of {self.spec.points} points")
         self.log.flush()
 
     def _end(
@@ -261,7 +267,7 @@ class _Survey:
             )
         store.delete(layout.vectors(spec.surface_id), lease=self.lease)
         store.delete(layout.failure(spec.surface_id), lease=self.lease)
-        self.log.say(f"{status}: {reason}")
+        self.log.add(f"{status}: {reason}")
         self.log.flush()
         data = tables.to_parquet([row], SURFACES)
         store.put(layout.surface(spec.surface_id), data, lease=self.lease, final=True)

@@ -3,6 +3,9 @@
 A checkpoint is a safetensors file and a JSON file. The JSON carries every metrics row so far and
 the SHA-256 of both; it is written second, and its presence is the commit. Nothing is unpickled.
 Resuming takes the newest checkpoint whose hashes hold and falls back to the one before it.
+
+`History` is what a running trial uses: its rows, published after each epoch, and committed in a
+checkpoint from time to time.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,7 +23,7 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from results_schema import layout
+from results_schema import layout, tables
 from results_schema.canonical import parse_json
 from results_schema.errors import CorruptData, MissingKey
 from results_schema.lease import Lease
@@ -29,10 +33,14 @@ Row = dict[str, Any]
 
 LARGEST_TENSORS = 10_000_000_000
 """Bytes beyond which tensors are refused unread: a billion parameters."""
-_ROW = 2_000
-"""Bytes beyond which no epoch's row comes, by far."""
 
-_KINDS = {
+_LARGEST_ROW = 2_000
+"""Bytes that no epoch's row reaches, by far."""
+
+_RUNNING = 2
+"""Newest checkpoints kept while a trial trains: should one be damaged, the other is there."""
+
+_FIELDS = {
     "trial_id": str,
     "epoch": int,
     "kept": bool,
@@ -47,10 +55,14 @@ _PART = re.compile(r".*/epoch-(\d+)/(state\.json|tensors\.safetensors)")
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a trial goes on from: the epochs done, their rows, and the engine's tensors.
+    """What a trial resumes from.
 
-    One that is `kept` no pruning removes, whichever launch it serves. The digest is that of its
-    tensors (`digest`), once they are saved.
+    Attributes:
+        epoch: The last one trained.
+        rows: Of `tables.METRICS`, one for each epoch so far.
+        tensors: The engine's state; without momenta after the trial's last epoch.
+        kept: Whether no pruning removes it, whichever launch that serves.
+        digest: SHA-256 of its tensors' file, once they are saved.
     """
 
     epoch: int
@@ -60,8 +72,107 @@ class Checkpoint:
     digest: str = ""
 
 
+@dataclass(frozen=True)
+class Checkpointing:
+    """When checkpoints are committed, besides the one at the end; no part of a trial's identity.
+
+    Attributes:
+        every: Seconds that must have passed since the last one when an epoch ends.
+        at: Epochs at which one is committed, and kept for good.
+    """
+
+    every: float = 60.0
+    at: frozenset[int] = frozenset()
+
+
+class History:
+    """The rows of a trial whose lease is held, and its checkpoints.
+
+    A resumed trial republishes the rows of its checkpoint and trains on, so that rows beyond it are
+    replaced by the same rows again.
+
+    Args:
+        store: Where they are.
+        lease: On the trial.
+        trial_id: Of the trial.
+        checkpointing: When checkpoints are committed.
+        epochs: How many the trial is to train.
+
+    Attributes:
+        rows: Of all epochs so far.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        lease: Lease,
+        trial_id: str,
+        checkpointing: Checkpointing,
+        *,
+        epochs: int,
+    ) -> None:
+        self._store, self._lease, self._trial_id = store, lease, trial_id
+        self._epochs = epochs
+        self._checkpointing = checkpointing
+        self.rows: list[Row] = []
+        self._note_commit()
+
+    def resume(self, restore: Callable[[Checkpoint], None], warn: Callable[[str], None]) -> None:
+        """Return to the newest sound checkpoint, or to nothing; see the function `resume`."""
+        self.rows = resume(self._store, self._trial_id, restore, warn, last=self._epochs)
+        self._note_commit()
+        # Rows beyond the checkpoint are provisional until they are trained again.
+        self._publish()
+
+    def add(self, row: Row) -> None:
+        """Publish one more epoch."""
+        self.rows.append(row)
+        self._publish()
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time for a checkpoint, which must have something new."""
+        if len(self.rows) == self._committed:
+            return False
+        waited = time.monotonic() - self._clock >= self._checkpointing.every
+        return waited or len(self.rows) in self._checkpointing.at
+
+    def commit(self, state: Callable[[], dict[str, Tensor]]) -> None:
+        """Save a checkpoint of a state, unless the last one has all rows already."""
+        if len(self.rows) > self._committed:
+            epoch = len(self.rows)
+            newest = Checkpoint(epoch, self.rows, state(), epoch in self._checkpointing.at)
+            save(self._store, self._lease, self._trial_id, newest)
+            self._note_commit()
+            # Only once the new one is durable, as until then the old ones are all there is.
+            self._prune(_RUNNING)
+
+    def close(self) -> None:
+        """Keep the last checkpoint and those named, and publish the rows as the final ones."""
+        self._prune(1)
+        self._publish(final=True)
+
+    def _note_commit(self) -> None:
+        self._committed, self._clock = len(self.rows), time.monotonic()
+
+    def _prune(self, running: int) -> None:
+        prune(
+            self._store,
+            self._lease,
+            self._trial_id,
+            newest=len(self.rows),
+            keep=self._checkpointing.at,
+            kept=running,
+        )
+
+    def _publish(self, *, final: bool = False) -> None:
+        """Replace the rows in the table; a reader sees all of them or the ones before."""
+        data = tables.to_parquet(self.rows, tables.METRICS)
+        self._store.put(layout.metrics(self._trial_id), data, lease=self._lease, final=final)
+
+
 def save(store: Store, lease: Lease, trial_id: str, checkpoint: Checkpoint) -> None:
-    """Commits a checkpoint; it survives a power cut from here on.
+    """Commit a checkpoint; it survives a power cut from here on.
 
     Raises:
         Superseded: The lease is lost; nothing was committed.
@@ -79,6 +190,7 @@ def save(store: Store, lease: Lease, trial_id: str, checkpoint: Checkpoint) -> N
     text = _canonical(payload)
     state = json.dumps({"sha256": hashlib.sha256(text.encode()).hexdigest(), "payload": payload})
     epoch = checkpoint.epoch
+    # In this order: the JSON commits, so whatever it names must be durable before it.
     store.put(layout.tensors(trial_id, epoch), data, lease=lease, durable=True)
     store.put(layout.state(trial_id, epoch), state.encode(), lease=lease, durable=True)
 
@@ -86,37 +198,39 @@ def save(store: Store, lease: Lease, trial_id: str, checkpoint: Checkpoint) -> N
 def resume(
     store: Store,
     trial_id: str,
-    restore: Callable[[dict[str, Tensor]], None],
+    restore: Callable[[Checkpoint], None],
     warn: Callable[[str], None],
     *,
     last: int,
 ) -> list[Row]:
-    """Restores the newest sound checkpoint and returns its rows: none if there is no such.
+    """Restore the newest sound checkpoint and return its rows; no rows if there is none.
 
     Args:
-        store: Where to look.
-        trial_id: Of which trial.
-        restore: Takes its tensors, or raises `CorruptData` if they do not fit.
-        warn: Told of each damaged checkpoint that is passed over.
+        store: Where checkpoints are looked for.
+        trial_id: Of the trial.
+        restore: Takes a checkpoint, or raises `CorruptData` if its tensors do not fit.
+        warn: Called with a message for each damaged checkpoint that is passed over.
         last: The trial's last epoch: a checkpoint of a later one is not read.
     """
     for epoch in reversed(epochs(store, trial_id)):
         try:
+            # Its epoch also bounds the size of what is read, so a later one could be any size.
             if epoch > last:
                 raise CorruptData(
                     f"the trial has {last} epochs", where=layout.state(trial_id, epoch)
                 )
-            checkpoint = load(store, trial_id, epoch)
-            restore(checkpoint.tensors)
+            found = load(store, trial_id, epoch)
+            restore(found)
         except (CorruptData, MissingKey) as error:
+            # A store that can't be read is another matter: its error ends the attempt.
             warn(f"checkpoint of epoch {epoch} is damaged, going back to the one before: {error}")
         else:
-            return checkpoint.rows
+            return found.rows
     return []
 
 
 def load(store: Store, trial_id: str, epoch: int) -> Checkpoint:
-    """One checkpoint, its hashes verified before anything is parsed.
+    """Return one checkpoint, its hashes verified before anything is parsed.
 
     Raises:
         MissingKey: There is no such checkpoint.
@@ -126,6 +240,7 @@ def load(store: Store, trial_id: str, epoch: int) -> Checkpoint:
     payload = _payload(store, trial_id, epoch)
     rows = _rows(payload, layout.state(trial_id, epoch))
     where = layout.tensors(trial_id, epoch)
+    # The size is that of the commit: a file that grew would only be read to be refused.
     data = store.get(where, most=min(payload["tensors_bytes"], LARGEST_TENSORS))
     if hashlib.sha256(data).hexdigest() != payload["tensors_sha256"]:
         raise CorruptData("its SHA-256 does not hold", where=where)
@@ -141,13 +256,13 @@ def digest(store: Store, trial_id: str, epoch: int) -> str:
 
     Raises:
         MissingKey: There is no such checkpoint.
-        CorruptData: What says so is damaged.
+        CorruptData: Its JSON is damaged.
     """
     return _payload(store, trial_id, epoch)["tensors_sha256"]
 
 
 def epochs(store: Store, trial_id: str) -> list[int]:
-    """Epochs with a committed checkpoint, ascending."""
+    """Return the epochs with a committed checkpoint, ascending."""
     parts = _parts(store, trial_id)
     return sorted(epoch for epoch, key in parts if key == layout.state(trial_id, epoch))
 
@@ -155,12 +270,12 @@ def epochs(store: Store, trial_id: str) -> list[int]:
 def prune(
     store: Store, lease: Lease, trial_id: str, *, newest: int, keep: Collection[int], kept: int
 ) -> None:
-    """Deletes all checkpoints but some and those marked as kept, and what was never committed.
+    """Delete all checkpoints but some and those saved as kept, and what was never committed.
 
     Args:
         store: Where they are.
         lease: On the trial.
-        trial_id: Of which trial.
+        trial_id: Of the trial.
         newest: The epoch just committed; those of later epochs were found damaged, and go.
         keep: Epochs whose checkpoints stay.
         kept: How many of the newest stay besides.
@@ -170,7 +285,8 @@ def prune(
     """
     sound = [epoch for epoch in epochs(store, trial_id) if epoch <= newest]
     staying = {*sound[-kept:], *(set(sound) & set(keep))}
-    staying |= {e for e in sound if e not in staying and _marked(store, trial_id, e)}
+    # Read only where it decides: each costs a request in a bucket.
+    staying |= {e for e in sound if e not in staying and _is_kept(store, trial_id, e)}
     for epoch, key in _parts(store, trial_id):
         if epoch not in staying:
             store.delete(key, lease=lease)
@@ -182,33 +298,33 @@ def largest_state(epoch: int) -> int:
     Hostile JSON of many small pieces takes thirty times its size when it is parsed, and only then
     can its hash be checked. So its size is bounded by what its rows need.
     """
-    return (epoch + 1) * _ROW
+    return (epoch + 1) * _LARGEST_ROW
 
 
 def _parts(store: Store, trial_id: str) -> list[tuple[int, str]]:
-    """Every file of a checkpoint with its epoch, each state before its tensors."""
+    """Return every file of a checkpoint with its epoch, each state before its tensors."""
+    # `prune` relies on the order: cut off in between, it leaves tensors that are no checkpoint.
     keys = store.list(layout.checkpoints(trial_id))
     return [(int(found[1]), key) for key in keys if (found := _PART.fullmatch(key))]
 
 
 def _payload(store: Store, trial_id: str, epoch: int) -> dict[str, Any]:
-    """What a checkpoint's JSON carries, its hash verified."""
+    """Return what a checkpoint's JSON carries, its hash verified."""
     where = layout.state(trial_id, epoch)
     text = store.get(where, most=largest_state(epoch))
     try:
         state = parse_json(text)
-        payload, digest = state["payload"], state["sha256"]
-        sound = hashlib.sha256(_canonical(payload).encode()).hexdigest() == digest
+        payload, expected = state["payload"], state["sha256"]
+        sound = hashlib.sha256(_canonical(payload).encode()).hexdigest() == expected
     except (ValueError, KeyError, TypeError) as error:
         raise CorruptData("not a checkpoint's JSON", where=where) from error
     if not sound:
         raise CorruptData("its SHA-256 does not hold", where=where)
+    # A hash that holds shows that nothing broke, not who wrote it.
     if not isinstance(payload, dict):
         raise CorruptData("not a checkpoint's JSON", where=where)
-    # What was committed says how large it is, and whether it stays; releases before did not.
-    payload = {"tensors_bytes": LARGEST_TENSORS, "kept": False} | payload
-    for name, kind in _KINDS.items():
-        if type(payload.get(name)) is not kind:
+    for name, kind in _FIELDS.items():
+        if type(payload.get(name)) is not kind:  # isinstance would take True for an epoch
             raise CorruptData(f"its {name} is no {kind.__name__}", where=where)
     if (payload["trial_id"], payload["epoch"]) != (trial_id, epoch):
         raise CorruptData("it belongs to another trial or epoch", where=where)
@@ -216,7 +332,7 @@ def _payload(store: Store, trial_id: str, epoch: int) -> dict[str, Any]:
 
 
 def _rows(payload: dict[str, Any], where: str) -> list[Row]:
-    """One for each epoch; that the hash holds does not tell who wrote them."""
+    """Return the rows, one for each epoch."""
     try:
         rows = [
             row | {"finished_at": datetime.fromisoformat(row["finished_at"])}
@@ -229,14 +345,14 @@ def _rows(payload: dict[str, Any], where: str) -> list[Row]:
     return rows
 
 
-def _marked(store: Store, trial_id: str, epoch: int) -> bool:
-    """Whether a checkpoint is to be kept; a damaged one is not."""
+def _is_kept(store: Store, trial_id: str, epoch: int) -> bool:
+    """Return whether a checkpoint was saved as kept; a damaged one was not."""
     try:
         return _payload(store, trial_id, epoch)["kept"]
     except (CorruptData, MissingKey):
         return False
 
 
-def _canonical(payload: dict[str, Any]) -> str:
-    """NaN and infinity are written as Python's JSON does: a diverged trial's rows hold them."""
+def _canonical(payload: Any) -> str:
+    # NaN and infinity are written as Python's JSON does: a diverged trial's rows hold them.
     return json.dumps(payload, sort_keys=True, separators=(",", ":"))

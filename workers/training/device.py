@@ -1,25 +1,41 @@
-"""The device a trial runs on, set up so that only the spec decides the arithmetic."""
+"""The device that a trial runs on, set up so that only the spec decides the arithmetic.
+
+`provenance` records where and with what something was computed: what explains its rounding, but is
+not its identity.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import platform
 import resource
+import socket
+import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
+from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from results_schema.errors import MachineError
 from workers.training import precision as precisions
 
+SHIPPED = "shipped.json"
+"""File beside code that was sent to this machine: what `code_origin` returned where it is from."""
+
+_ROOT = Path(__file__).parents[2]
+"""Folder that holds the packages."""
+
 
 def choose(
     name: str | None = None, *, deterministic: bool = False, precision: str = "fp32"
 ) -> torch.device:
-    """The device to train on, made ready for a precision.
+    """Return the device to train on, made ready for a precision.
 
     Args:
         name: "cuda", "cuda:1", "cpu", or None for a GPU where there is one.
@@ -51,10 +67,10 @@ def choose(
     if device.type == "cpu":
         # More threads give other bits, and several trials side by side use the cores better.
         torch.set_num_threads(1)
-        precisions.require(precision, device)
+        precisions.check_supported(precision, device)
         return device
     if not torch.cuda.is_available():
-        raise MachineError("no CUDA GPU is visible", fix="use --device cpu, or mend the driver")
+        raise MachineError("no CUDA GPU is visible", fix="use --device cpu, or repair the driver")
     if (device.index or 0) >= torch.cuda.device_count():
         raise MachineError(
             f"there is no {device}", fix=f"use cuda:0 to cuda:{torch.cuda.device_count() - 1}"
@@ -62,15 +78,16 @@ def choose(
     if deterministic:
         # Read when cuBLAS starts, which is later than this.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    precisions.require(precision, device)
-    precisions.allow(precision)
+    precisions.check_supported(precision, device)
+    precisions.set_tf32(precision)
+    # The benchmark picks the fastest algorithm by timing, so another run may pick another.
     torch.backends.cudnn.benchmark = not deterministic
     return device
 
 
 @contextlib.contextmanager
-def alone(device: torch.device) -> Iterator[None]:
-    """What this thread does on a GPU within it waits for no other thread's work."""
+def own_stream(device: torch.device) -> Iterator[None]:
+    """Let what this thread does on a GPU within the context wait for no other thread's work."""
     if device.type == "cpu":
         yield
         return
@@ -83,9 +100,10 @@ def alone(device: torch.device) -> Iterator[None]:
 
 
 def name(device: torch.device) -> str:
-    """The GPU's or processor's name."""
+    """Return the GPU's or processor's name."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
+    # platform.processor() is empty or "x86_64" on most Linux systems.
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
@@ -93,9 +111,69 @@ def name(device: torch.device) -> str:
 
 
 def peak_memory(device: torch.device) -> int:
-    """Most bytes in use so far: of the GPU by this process, or resident in main memory."""
+    """Return the most bytes in use so far: of the GPU by this process, or resident in memory."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     # macOS counts in bytes, Linux and the BSDs in kibibytes.
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def provenance(device: torch.device) -> dict[str, Any]:
+    """Return the provenance columns of a row that do not change while a process lives."""
+    cudnn = torch.backends.cudnn.version() if torch.backends.cudnn.is_available() else None
+    return {
+        "host": socket.gethostname(),
+        "device": name(device),
+        "gpu": device.type == "cuda",
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "cuda": torch.version.cuda,
+        "cudnn": None if cudnn is None else str(cudnn),
+        # Only where a launch has loaded it: this package runs without Ray, and never imports it.
+        "ray": _version("ray") if "ray" in sys.modules else None,
+        **code_origin(),
+    }
+
+
+def code_origin() -> dict[str, Any]:
+    """Return this code's `release`, `commit`, and whether it is `dirty`, as columns of a row."""
+    # Code that was sent along has no git beside it, so the launch's answer travels with it.
+    shipped = _ROOT / SHIPPED
+    if shipped.exists():
+        return json.loads(shipped.read_bytes())
+    commit, dirty = checkout()
+    release = _version("nas-sweep") or "source tree"
+    return {"release": release, "commit": commit, "dirty": dirty}
+
+
+@cache
+def checkout() -> tuple[str | None, bool | None]:
+    """Return the commit of this code and whether files differ from it; None where unknown."""
+    # An installed package may lie within somebody else's repository, whose commit is not ours.
+    if not (_ROOT / "pyproject.toml").exists():
+        return None, None
+    commit = _git("rev-parse", "HEAD")
+    # Untracked files may be results or notes, which change nothing.
+    changes = _git("status", "--porcelain", "--untracked-files=no")
+    return commit, None if changes is None else changes != ""
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(_ROOT), *arguments], capture_output=True, text=True, timeout=20
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+@cache
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None

@@ -1,33 +1,57 @@
-"""The step engine: one epoch of SGD, one evaluation, and the state that a checkpoint keeps."""
+"""The training engine: epochs of SGD, evaluation, and the state that a checkpoint keeps.
+
+`Engine` takes the steps. Its parts are here too: the learning-rate schedule, the optimizer, and the
+generators that a network draws from.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.optim.sgd import sgd
 
 from results_schema.errors import CorruptData
 from results_schema.trial import Recipe
+from workers.draws import derive
+from workers.network.drop_path import DropPath
 from workers.network.network import Network
-from workers.training.chance import Chance
-from workers.training.descent import Descent
-from workers.training.form import (
+from workers.network.operations import Noise
+from workers.training.graphs import (
     RECORDER,
     Recording,
     Step,
+    StepMode,
     capture,
-    default_form,
+    default_mode,
     new_pool,
     repeat,
 )
-from workers.training.precision import Arithmetic
+from workers.training.precision import MixedPrecision
 
 Batch = tuple[Tensor, Tensor]
 Batches = Iterable[Batch]
+
+_MOMENTUM = "momentum."
+"""Begins the names of momenta in a state; the weight's own name follows."""
+
+
+def cosine_lr(lr: float, epoch: int, epochs: int) -> float:
+    """Return ½·lr·(1 + cos(π e / E)) for e = epoch − 1 (Section A.3): lr at first, never 0."""
+    return 0.5 * lr * (1 + math.cos(math.pi * (epoch - 1) / epochs))
+
+
+def scheduled_lr(recipe: Recipe, lr: float, epoch: int) -> float:
+    """Return the learning rate of an epoch, from 1, under the recipe's schedule."""
+    if recipe.schedule == "constant":
+        return lr
+    # The shifted schedule ends at 0, as if the rate fell before each epoch instead of after.
+    shift = 1 if recipe.schedule == "cosine_shifted" else 0
+    return cosine_lr(lr, epoch + shift, recipe.epochs)
 
 
 @dataclass(frozen=True)
@@ -49,10 +73,10 @@ class Engine:
         recipe: Momentum, weight decay, the clipping norm and the auxiliary loss's weight are taken
             from it.
         precision: Of the forward and backward pass; weights, momenta and statistics are float32.
-        form: One of `form.FORMS`; None takes graphs where there are any.
+        mode: How steps run; None takes graphs where there are any.
 
     Attributes:
-        form: Of its steps; but for "eager", `record` comes before the first.
+        mode: How steps run; in all but "eager", `record` comes before the first.
     """
 
     def __init__(
@@ -60,24 +84,26 @@ class Engine:
         network: Network,
         recipe: Recipe,
         precision: str = "fp32",
-        form: str | None = None,
+        mode: StepMode | None = None,
     ) -> None:
         self.network = network.to(memory_format=torch.channels_last)
         self._recipe = recipe
         self._device = next(network.parameters()).device
-        self._arithmetic = Arithmetic(network, precision)
+        # Moves the weights in memory, so it precedes whatever holds them.
+        self._precision = MixedPrecision(network, precision)
         self._weights = dict(network.named_parameters())
-        self._chance = Chance(network, recipe)
-        self._descent = Descent(self._weights, recipe)
-        self._marked: dict[str, Tensor] = {}
-        # Sums stay on the device and are read once: loss, hits; in training also norm, clipped.
+        self._rng = NetworkRNG(network, recipe)
+        self._optimizer = SGD(self._weights, recipe)
+        self._snapshot: dict[str, Tensor] = {}
+        # Sums stay on the device and are read once, as each read waits for all steps before it:
+        # loss and correct; in training also norm and clipped.
         self._trained = torch.zeros(4, dtype=torch.float64, device=self._device)
         self._evaluated = torch.zeros(2, dtype=torch.float64, device=self._device)
-        self.form = form or default_form(self._device)
+        self.mode = mode or default_mode(self._device)
         self._recorded: dict[tuple[bool, torch.Size], Recording] = {}
 
     def record(self, training: Sequence[Batch], evaluation: Sequence[Batch]) -> None:
-        """Warm up and record the steps of an epoch; training goes on from the state as it is.
+        """Warm up and record the steps of an epoch; the state stays as it is.
 
         An eager engine has nothing to record. Batches of other shapes are run kernel by kernel.
 
@@ -89,105 +115,125 @@ class Engine:
             CaptureFailed: The steps can't be captured.
             RuntimeError: The device is out of memory or broken.
         """
-        if self.form != "eager":
+        if self.mode != "eager":
             RECORDER.run(lambda: self._record(training, evaluation), self._device)
 
     def close(self) -> None:
         """Free the recordings and their memory; the engine takes no further step."""
-        with RECORDER.turns.step():  # a graph may not be freed while another is captured
+        with RECORDER.lock.step():  # a graph may not be freed while another is captured
             self._recorded.clear()
 
     def begin(self, seed: int, epoch: int) -> None:
-        """Begins an epoch, from 1: what the network draws in it comes from the two alone."""
-        self._chance.begin(seed, epoch)
+        """Begin an epoch, from 1: what the network draws in it comes from the two alone."""
+        self._rng.seed_epoch(seed, epoch)
 
-    def train_epoch(self, batches: Batches, rate: float) -> EpochTotals:
-        """Takes one step per batch at a learning rate.
+    def train_epoch(self, batches: Batches, lr: float) -> EpochTotals:
+        """Take one step per batch at a learning rate.
 
         The loss that is reported is the cross-entropy of the network's own head alone.
         """
         self.network.train()
-        self._descent.rate.fill_(rate)
+        self._optimizer.lr.fill_(lr)
         self._trained.zero_()
         images = steps = 0
         for pixels, labels in batches:
             self._take(self._train_batch, pixels, labels)
             images, steps = images + len(labels), steps + 1
-        loss, hits, norm, clipped = self._trained.tolist()
-        return EpochTotals(loss / images, hits / images, norm / steps, clipped / steps, images)
+        loss, correct, norm, clipped = self._trained.tolist()
+        return EpochTotals(loss / images, correct / images, norm / steps, clipped / steps, images)
 
     @torch.inference_mode()
     def evaluate(self, batches: Batches) -> tuple[float, float]:
-        """Mean loss and accuracy, with the running statistics of batch normalisation."""
+        """Return mean loss and accuracy, with the running statistics of batch normalisation."""
         self.network.eval()
         self._evaluated.zero_()
         images = 0
         for pixels, labels in batches:
             self._take(self._test_batch, pixels, labels)
             images += len(labels)
-        loss, hits = self._evaluated.tolist()
-        return loss / images, hits / images
+        loss, correct = self._evaluated.tolist()
+        return loss / images, correct / images
 
     def finite(self) -> bool:
-        """Whether every weight is a finite number."""
+        """Return whether every weight is a finite number."""
         with torch.no_grad():
+            # The largest magnitude is finite if all are: one number read instead of one a weight.
             largest = nn.utils.get_total_norm(self._weights.values(), math.inf)
             return bool(largest.isfinite())
 
-    def state(self) -> dict[str, Tensor]:
-        """Weights, buffers and momentum by name, contiguous, on the CPU.
+    def state(self, *, momenta: bool = True) -> dict[str, Tensor]:
+        """Return weights, buffers and momenta by name, contiguous, on the CPU.
 
         On a CPU they are the tensors that are trained, not copies.
+
+        Args:
+            momenta: Whether the momenta are included, which only further steps need.
         """
-        return _on_cpu(self._tensors())
+        return _on_cpu(self._tensors(momenta=momenta))
 
-    def mark(self) -> None:
-        """Notes the state as it is, for `marked` to tell whatever is trained afterwards."""
+    def take_snapshot(self) -> None:
+        """Copy the state, for `snapshot` to return whatever is trained afterwards."""
         tensors = self._tensors()
-        if not self._marked:
-            self._marked = {name: torch.empty_like(t) for name, t in tensors.items()}
-        _copy(list(tensors.values()), [self._marked[name] for name in tensors])
+        # Allocated once and kept on the device: an epoch's copy costs no transfer.
+        if not self._snapshot:
+            self._snapshot = {name: torch.empty_like(t) for name, t in tensors.items()}
+        _copy(list(tensors.values()), [self._snapshot[name] for name in tensors])
 
-    def marked(self) -> dict[str, Tensor]:
-        """The state at the last `mark`, like `state`."""
-        return _on_cpu(self._marked)
+    def snapshot(self) -> dict[str, Tensor]:
+        """Return the state at the last `take_snapshot`, like `state`."""
+        return _on_cpu(self._snapshot)
 
-    def restore(self, tensors: dict[str, Tensor]) -> None:
-        """The inverse of `state`, in place.
+    def restore(self, tensors: Mapping[str, Tensor], *, momenta: bool = True) -> None:
+        """Set the state, in place: the inverse of `state`.
+
+        Args:
+            tensors: By name.
+            momenta: Whether further steps are to be taken; without, momenta are neither needed nor
+                restored.
 
         Raises:
             CorruptData: They are another network's; nothing was changed.
         """
-        own = self._tensors()
-        if _forms(own) != _forms(tensors):
+        own = self._tensors(momenta=momenta)
+        if not momenta:
+            tensors = {n: t for n, t in tensors.items() if not n.startswith(_MOMENTUM)}
+        # Compared as a whole before the first copy, or a bad file would spoil half of the state.
+        if _shapes(own) != _shapes(tensors):
             raise CorruptData("its tensors are not those of this network")
+        # In place, because captured steps hold these very tensors.
         _copy([tensors[name] for name in own], list(own.values()))
 
-    def _tensors(self) -> dict[str, Tensor]:
-        momenta = {f"momentum.{name}": buffer for name, buffer in self._descent.momenta.items()}
-        return {**self.network.state_dict(), **momenta}
+    def _tensors(self, *, momenta: bool = True) -> dict[str, Tensor]:
+        own = self._optimizer.momenta if momenta else {}
+        return {
+            **self.network.state_dict(),
+            **{_MOMENTUM + name: buffer for name, buffer in own.items()},
+        }
 
     def _record(self, training: Sequence[Batch], evaluation: Sequence[Batch]) -> None:
         """Record on scratch state: what warm-up changes is put back afterwards."""
         state = [*self._tensors().values(), self._trained, self._evaluated]
         before = [tensor.clone() for tensor in state]
-        record = capture if self.form == "graphed" else repeat
-        generators, pool = self._chance.generators, new_pool(self.form)
+        record = capture if self.mode == "graphed" else repeat
+        generators, pool = self._rng.generators, new_pool(self.mode)
         recorded: dict[tuple[bool, torch.Size], Recording] = {}
         self.network.train()
         for batch in training:
             recording = Recording(self._train_batch, batch, record, generators, pool)
             recorded[True, batch[0].shape] = recording
         self.network.eval()
+        # Inference tensors and others don't mix, and `evaluate` replays in this mode.
         with torch.inference_mode():
             for batch in evaluation:
                 recording = Recording(self._test_batch, batch, record, generators, pool)
                 recorded[False, batch[0].shape] = recording
         _copy(before, state)
+        # Only now: an engine whose recording failed half-way has none.
         self._recorded = recorded
 
     def _take(self, step: Step, pixels: Tensor, labels: Tensor) -> None:
-        with RECORDER.turns.step():
+        # A neighbour's capture would fail if this thread used the device meanwhile.
+        with RECORDER.lock.step():
             recording = self._recorded.get((self.network.training, pixels.shape))
             if recording is None:
                 step(pixels, labels)
@@ -195,8 +241,8 @@ class Engine:
                 recording.take(step, pixels, labels)
 
     def _train_batch(self, pixels: Tensor, labels: Tensor) -> None:
-        drop_path = self._chance.drop_path
-        with self._arithmetic.passes():
+        drop_path = self._rng.drop_path
+        with self._precision.autocast():
             if self._recipe.auxiliary:
                 logits, others = self.network.forward_with_auxiliary(pixels, drop_path)
                 loss = functional.cross_entropy(logits, labels)
@@ -205,18 +251,130 @@ class Engine:
                 logits = self.network(pixels, drop_path)
                 whole = loss = functional.cross_entropy(logits, labels)
         whole.backward()
-        self._arithmetic.collect()
-        norm = self._descent.step()
+        self._precision.collect_gradients()
+        norm = self._optimizer.step()
+        # Nothing here reads a number on the CPU, which a graph could not capture.
         with torch.no_grad():
-            hits = (logits.argmax(1) == labels).sum()
+            correct = (logits.argmax(1) == labels).sum()
             clipped = norm > self._recipe.grad_clip
-            self._trained += torch.stack([loss.double() * len(labels), hits, norm, clipped])
+            self._trained += torch.stack([loss.double() * len(labels), correct, norm, clipped])
 
     def _test_batch(self, pixels: Tensor, labels: Tensor) -> None:
-        with self._arithmetic.passes():
+        with self._precision.autocast():
             logits = self.network(pixels)
             loss = functional.cross_entropy(logits, labels, reduction="sum")
         self._evaluated += torch.stack([loss, (logits.argmax(1) == labels).sum()])
+
+
+class SGD:
+    """Stochastic gradient descent with momentum, weight decay and clipping (Sections A.3, A.4).
+
+    Nothing in a step waits for the device or depends on a number that the CPU would have to know,
+    so that a step can be part of a CUDA graph.
+
+    Args:
+        weights: By name, on their device.
+        recipe: Momentum, weight decay, the clipping norm and what decays are taken from it.
+
+    Attributes:
+        momenta: One a weight, by the same names.
+        lr: The learning rate, a tensor that a captured step reads each time it is replayed.
+    """
+
+    def __init__(self, weights: Mapping[str, Tensor], recipe: Recipe) -> None:
+        self._weights, self._recipe = weights, recipe
+        self.momenta = {name: torch.zeros_like(weight) for name, weight in weights.items()}
+        device = next(iter(weights.values())).device
+        # The kernel reads one of float32 on a GPU; on a CPU a double is exact.
+        kind = torch.float64 if device.type == "cpu" else torch.float32
+        self.lr = torch.zeros((), dtype=kind, device=device)
+
+    @torch.no_grad()
+    def step(self) -> Tensor:
+        """Clip and decay the gradients, update the weights, and clear the gradients.
+
+        Returns:
+            The gradient's norm before clipping, a scalar on the device.
+        """
+        # Dead operations get no gradient: they neither move nor decay.
+        stepped = [
+            (weight, weight.grad, self.momenta[name])
+            for name, weight in self._weights.items()
+            if weight.grad is not None
+        ]
+        norm = nn.utils.get_total_norm([gradient for _, gradient, _ in stepped])
+        # A factor of 1 where nothing is clipped, as a branch would have to read the norm.
+        scale = (norm / self._recipe.grad_clip).clamp(min=1)
+        # Biases and batch normalisation have one dimension, and may be spared from decay.
+        bare = [part for part in stepped if self._recipe.decayed == "weights" and part[0].ndim == 1]
+        decaying = [part for part in stepped if not bare or part[0].ndim > 1]
+        for parts, decay in ((decaying, self._recipe.weight_decay), (bare, 0.0)):
+            if parts:
+                self._update(parts, decay, scale)
+        for weight in self._weights.values():
+            weight.grad = None
+        return norm
+
+    def _update(self, parts: Sequence[Sequence[Tensor]], decay: float, scale: Tensor) -> None:
+        """Take one step on triples of weight, gradient (divided by `scale`) and momentum."""
+        weights, gradients, momenta = (list(column) for column in zip(*parts, strict=True))
+        # The function, because importing what the class torch.optim.SGD needs takes seconds.
+        sgd(
+            weights,
+            gradients,
+            momenta,
+            fused=True,
+            grad_scale=scale,
+            lr=self.lr,
+            momentum=self._recipe.momentum,
+            weight_decay=decay,
+            dampening=0,
+            nesterov=False,
+            maximize=False,
+        )
+
+
+class NetworkRNG:
+    """The generators that a network draws from while it trains: for dropped paths, and for noise.
+
+    Each network has its own, so that several train side by side in one process, and each epoch is
+    seeded by (seed, epoch, purpose), so that a resumed trial draws what it would have drawn.
+
+    Args:
+        network: On its device; its noise is drawn from here afterwards.
+        recipe: Of drop path.
+
+    Attributes:
+        drop_path: To be given to the network in training, or None.
+    """
+
+    def __init__(self, network: Network, recipe: Recipe) -> None:
+        device = next(network.parameters()).device
+        self._recipe = recipe
+        self._noise = torch.Generator(device)
+        self.drop_path = DropPath(torch.Generator(device)) if recipe.drop_path else None
+        for module in network.modules():
+            if isinstance(module, Noise):
+                module.generator = self._noise
+
+    @property
+    def generators(self) -> list[torch.Generator]:
+        """All that a training step draws from."""
+        return [self._noise, *([self.drop_path.generator] if self.drop_path else [])]
+
+    def seed_epoch(self, seed: int, epoch: int) -> None:
+        """Seed the generators for an epoch, from 1.
+
+        Paths are dropped with a probability of p·e/E in epoch e = 0 … E − 1 (Section A.4), or of p
+        in all.
+        """
+        recipe = self._recipe
+        self._noise.manual_seed(derive(seed, "forward", epoch))
+        if self.drop_path:
+            self.drop_path.generator.manual_seed(derive(seed, "drop path", epoch))
+            grown = (epoch - 1) / recipe.epochs if recipe.drop_path_growth == "linear" else 1.0
+            # A tensor in place, as a captured step has no other way to see a new number.
+            self.drop_path.probability.fill_(recipe.drop_path * grown)
 
 
 @torch.no_grad()
@@ -230,9 +388,10 @@ def _copy(sources: Sequence[Tensor], targets: Sequence[Tensor]) -> None:
         )
 
 
-def _on_cpu(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def _on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    # Contiguous, as safetensors writes no strides.
     return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
 
 
-def _forms(tensors: dict[str, Tensor]) -> dict[str, tuple[torch.Size, torch.dtype]]:
+def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[torch.Size, torch.dtype]]:
     return {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()}

@@ -1,4 +1,4 @@
-"""The arithmetic of a trial: float32, TF32, or bfloat16 with weights and statistics in float32.
+"""The precision of a trial: float32, TF32, or bfloat16 with weights and statistics in float32.
 
 It is part of a trial's identity: a device that lacks it refuses, and nothing falls back.
 """
@@ -23,11 +23,11 @@ _ALIGNED = 64
 """Numbers to which each weight is aligned in a flat tensor, as kernels read whole words."""
 
 
-def require(precision: str, device: torch.device) -> None:
-    """Sees whether a device has a precision, one of `results_schema.trial.PRECISIONS`.
+def check_supported(precision: str, device: torch.device) -> None:
+    """Check that a device has a precision, one of `results_schema.trial.PRECISIONS`.
 
     Raises:
-        MachineError: It has not.
+        MachineError: It does not.
     """
     if precision == "tf32" and device.type == "cpu":
         raise MachineError(
@@ -37,6 +37,7 @@ def require(precision: str, device: torch.device) -> None:
         return
     capability = torch.cuda.get_device_capability(device)
     if capability < _AMPERE:
+        # torch would emulate bfloat16 there, and ignore TF32: other numbers under the same id.
         raise MachineError(
             f"{torch.cuda.get_device_name(device)} has no {precision}: its compute capability is "
             f"{capability[0]}.{capability[1]}",
@@ -44,20 +45,21 @@ def require(precision: str, device: torch.device) -> None:
         )
 
 
-def allow(precision: str) -> None:
-    """Lets a GPU's float32 convolutions and products round to TF32, or keeps them from it."""
+def set_tf32(precision: str) -> None:
+    """Let a GPU's float32 convolutions and products round to TF32, or keep them from it."""
+    # cuDNN's default is to round, so it is set for fp32 too.
     rounding = precision == "tf32"
     torch.backends.cuda.matmul.allow_tf32 = rounding
     torch.backends.cudnn.allow_tf32 = rounding
 
 
-class Arithmetic:
-    """What the passes of a network compute in.
+class MixedPrecision:
+    """The precision of a network's forward and backward passes.
 
     In bfloat16, autocast would cast each weight where it is used, and its gradient back: some 880
     kernels a step of the paper's network. Here the float32 weights are views of one flat tensor and
     their bfloat16 copies are views of another, so that one kernel casts them all. The copies are
-    the leaves of a step, and autocast leaves alone what has its precision already, so the numbers
+    the leaves of a step, and autocast does not touch what has its precision already, so the numbers
     are the same to the bit.
 
     Args:
@@ -70,8 +72,8 @@ class Arithmetic:
         self._weights = _CastWeights(network, torch.bfloat16) if precision == "bf16" else None
 
     @contextlib.contextmanager
-    def passes(self) -> Iterator[None]:
-        """The context of a forward pass."""
+    def autocast(self) -> Iterator[None]:
+        """Return the context of a forward pass."""
         if self._weights is None:
             yield
             return
@@ -80,10 +82,20 @@ class Arithmetic:
         with autocast, self._weights.cast():
             yield
 
-    def collect(self) -> None:
+    def collect_gradients(self) -> None:
         """Give the float32 weights the gradients that a backward pass left in their copies."""
         if self._weights is not None:
-            self._weights.collect()
+            self._weights.collect_gradients()
+
+
+class _Weight(NamedTuple):
+    """A weight, its place in its module, its copy, and space for its gradient in float32."""
+
+    place: dict[str, Any]
+    name: str
+    weight: nn.Parameter
+    leaf: Tensor
+    gradient: Tensor
 
 
 class _CastWeights:
@@ -107,11 +119,13 @@ class _CastWeights:
         flat_gradient = torch.zeros_like(self._flat)
         self._weights: list[_Weight] = []
         for (place, name, weight), start in zip(found, starts, strict=False):
+            # The strides are the weight's own, so that its memory format stays what it was.
             own, leaf, gradient = (
                 flat[start : start + weight.numel()].as_strided(weight.shape, weight.stride())
                 for flat in (self._flat, self._low, flat_gradient)
             )
             own.copy_(weight.detach())
+            # The parameter stays the same object, to which momenta and names belong.
             weight.data = own
             self._weights.append(
                 _Weight(place, name, weight, leaf.detach().requires_grad_(), gradient)
@@ -122,17 +136,19 @@ class _CastWeights:
         """Put fresh copies in the weights' places."""
         with torch.no_grad():
             self._low.copy_(self._flat)
+        # Past `Module.__setattr__`, which takes nothing but a Parameter here.
         for one in self._weights:
             one.place[one.name] = one.leaf
         try:
             yield
         finally:
+            # Also after an error: a network left in bfloat16 would be checkpointed so.
             for one in self._weights:
                 one.place[one.name] = one.weight
 
     @torch.no_grad()
-    def collect(self) -> None:
-        """See `Arithmetic.collect`."""
+    def collect_gradients(self) -> None:
+        """See `MixedPrecision.collect_gradients`."""
         # Dead operations get no gradient.
         reached = [(one, one.leaf.grad) for one in self._weights if one.leaf.grad is not None]
         if not reached:
@@ -142,13 +158,3 @@ class _CastWeights:
         )
         for one, _ in reached:
             one.weight.grad, one.leaf.grad = one.gradient, None
-
-
-class _Weight(NamedTuple):
-    """A weight, where its module keeps it, its copy, and room for its gradient in float32."""
-
-    place: dict[str, Any]
-    name: str
-    weight: nn.Parameter
-    leaf: Tensor
-    gradient: Tensor

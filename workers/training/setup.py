@@ -4,17 +4,43 @@ from __future__ import annotations
 
 import torch
 
-from results_schema.trial import TrialSpec
+from results_schema.errors import SpecError
+from results_schema.trial import RECIPE_VERSION, TrialSpec
 from workers.cells.cost import check_batches, check_image
 from workers.data.batches import evaluation_batches, training_batches
+from workers.data.catalog import describe
 from workers.data.images import Data, load
 from workers.network.network import Network, build_network
 from workers.training.engine import Batch, Engine
-from workers.training.form import RECORDER
+from workers.training.graphs import RECORDER, StepMode
 
 
-def set_up(spec: TrialSpec, device: torch.device, form: str | None = None) -> tuple[Data, Engine]:
-    """The images, shared with other trials on the device, and an engine with fresh weights.
+def check_versions(spec: TrialSpec) -> None:
+    """Check that this release trains what the trial's spec means.
+
+    Raises:
+        SpecError: It does not.
+    """
+    current, statistics = describe(spec.dataset).preprocessing, spec.recipe.statistics
+    versions = [
+        ("recipe version", spec.recipe.version, RECIPE_VERSION),
+        (f"preprocessing of {spec.dataset}", spec.preprocessing, current),
+    ]
+    if statistics != "own":
+        current = describe(statistics).preprocessing
+        versions.append((f"preprocessing of {statistics}", spec.statistics_preprocessing, current))
+    for name, asked, ours in versions:
+        if asked != ours:
+            raise SpecError(
+                f"the {name} is {asked}, and this release's is {ours}",
+                fix="train it with the release that named it, or plan it again with this one",
+            )
+
+
+def set_up(
+    spec: TrialSpec, device: torch.device, mode: StepMode | None = None
+) -> tuple[Data, Engine]:
+    """Return the images, shared with other trials on the device, and an engine of fresh weights.
 
     Whatever the trial will run is warmed up and recorded here, so that a resumed trial runs the
     same kernels from its first step.
@@ -22,22 +48,24 @@ def set_up(spec: TrialSpec, device: torch.device, form: str | None = None) -> tu
     Args:
         spec: The trial.
         device: From `device.choose`.
-        form: See `Engine`.
+        mode: See `Engine`.
 
     Raises:
-        SpecError: The trial names a data set that is none, a network that can't be, or a batch size
-            by which an epoch would fail at its end.
-        DataError: The images can't be had.
+        SpecError: The trial names an unknown data set, a network that can't be, or a batch size by
+            which an epoch would fail at its end.
+        DataError: The images can't be loaded.
         CaptureFailed: The steps can't be captured in a CUDA graph.
         RuntimeError: The GPU is out of memory or broken.
     """
-    with RECORDER.turns.step():  # what is copied to a GPU may not meet a capture
+    with RECORDER.lock.step():  # what is copied to a GPU may not meet a capture
         data = load(spec.dataset, device).normalised_by(spec.recipe.statistics)
         auxiliary = spec.recipe.auxiliary > 0
+        # Batch normalisation refuses a single value, perhaps only in an epoch's last batch.
         side = check_image(data.about.size, spec.network.stem_stride, auxiliary=auxiliary)
         check_batches(len(data.train), spec.recipe.batch_size, side, auxiliary=auxiliary)
+        # Built on the CPU, whose generator gives the same weights on every machine.
         network = fresh_network(spec, data).to(device)
-        engine = Engine(network, spec.recipe, spec.precision, form)
+        engine = Engine(network, spec.recipe, spec.precision, mode)
     record(engine, spec, data)
     return data, engine
 
@@ -54,7 +82,7 @@ def record(engine: Engine, spec: TrialSpec, data: Data) -> None:
         CaptureFailed: The steps can't be captured in a CUDA graph.
         RuntimeError: The GPU is out of memory or broken.
     """
-    if engine.form == "eager":
+    if engine.mode == "eager":
         return
     recipe = spec.recipe
     training = training_batches(data, recipe.batch_size, spec.seed, 1, recipe.cutout)
@@ -65,18 +93,18 @@ def record(engine: Engine, spec: TrialSpec, data: Data) -> None:
 
 
 def _shapes(batch: Batch, images: int) -> list[Batch]:
-    """A batch of each shape that so many images are split into, given the first."""
+    """Return a batch of each shape that so many images are split into, given the first."""
     pixels, labels = batch
     rest = images % len(labels)
     return [batch, (pixels[:rest], labels[:rest])] if rest else [batch]
 
 
 def fresh_network(spec: TrialSpec, data: Data) -> Network:
-    """A trial's network as it is before the first step, on the CPU.
+    """Return a trial's network as it is before the first step, on the CPU.
 
     Args:
         spec: The trial.
-        data: The trial's; tells the network's ends.
+        data: The trial's; decides the shapes of the network's first and last layer.
 
     Raises:
         SpecError: No network can be like that.

@@ -14,7 +14,7 @@ from results_schema.results import Results
 from results_schema.store import LocalStore, open_store
 from results_schema.tables import POINTS, SURFACES
 from workers.landscape.survey import survey
-from workers.training.loop import train
+from workers.training.trial import train
 
 pytestmark = pytest.mark.timeout(400)
 

@@ -19,7 +19,7 @@ from orchestrator.execution.shipping import pack_code
 from results_schema import layout
 from results_schema.results import Results
 from results_schema.store import LocalStore, open_store
-from workers.training import provenance
+from workers.training import device
 
 pytestmark = [pytest.mark.timeout(1200), pytest.mark.long]
 
@@ -67,7 +67,7 @@ def test_nodes_that_run_something_else_are_refused(cluster: Cluster, tmp_path: P
     assert code == 0, output
     trials = Results(store).trials()
     assert len(trials) == 3
-    assert set(trials["commit"].fillna("")) == {provenance.origin()["commit"] or ""}
+    assert set(trials["commit"].fillna("")) == {device.code_origin()["commit"] or ""}
     cluster.kill(node)
 
     fresh = open_store(tmp_path / "fresh")
@@ -137,7 +137,7 @@ def test_late_nodes_are_used_and_lost_ones_cost_an_interval(cluster: Cluster, tm
     resumed = 0
     for trial_id, epoch in before.items():
         text = store.get(layout.log(trial_id)).decode()
-        for found in re.findall(r"goes on after epoch (\d+)", text):
+        for found in re.findall(r"resumes after epoch (\d+)", text):
             lost = [seconds[trial_id, e] for e in range(int(found) + 1, epoch + 1)]
             # What was trained anew took less than an interval, but for the epoch that ended it.
             assert sum(lost[:-1]) <= float(OPTIONS[-1]), (trial_id, found, epoch)

@@ -18,15 +18,15 @@ from orchestrator.execution.packing import (
 )
 from results_schema.trial import NetworkSpec
 from workers.cells.bases import named
-from workers.training.ladder import FULL, Rung
+from workers.training.packing import MEMORY_LIMIT, PackSpeed
 
 MANY = 10_000
 
 counts = st.integers(1, 40)
 
 
-def rungs(*speeds: float, memory: float = 0.1) -> list[Rung]:
-    return [Rung(size, speed, memory * size) for size, speed in enumerate(speeds, 1)]
+def rungs(*speeds: float, memory: float = 0.1) -> list[PackSpeed]:
+    return [PackSpeed(size, speed, memory * size) for size, speed in enumerate(speeds, 1)]
 
 
 def offered(owed: int, slots: int, largest: int) -> list[int]:
@@ -46,14 +46,20 @@ def test_of_much_the_smallest_within_3_percent_of_the_fastest_is_taken():
 
 
 def test_a_pack_that_nearly_fills_the_memory_is_too_large():
-    measured = [Rung(1, 100, 0.3), Rung(2, 180, FULL), Rung(3, 300, FULL + 0.01)]
+    measured = [
+        PackSpeed(1, 100, 0.3),
+        PackSpeed(2, 180, MEMORY_LIMIT),
+        PackSpeed(3, 300, MEMORY_LIMIT + 0.01),
+    ]
     assert best_size(measured, MANY, 1) == 2
-    assert best_size([Rung(1, 100, 0.99)], MANY, 1) == 1, "even one trial is too much, or just fits"
+    assert best_size([PackSpeed(1, 100, 0.99)], MANY, 1) == 1, (
+        "even one trial is too much, or just fits"
+    )
     assert best_size([], MANY, 1) == 1
 
 
 def test_rungs_may_be_measured_in_any_order_and_with_gaps():
-    measured = [Rung(8, 500, 0.8), Rung(1, 100, 0.1), Rung(4, 300, 0.4)]
+    measured = [PackSpeed(8, 500, 0.8), PackSpeed(1, 100, 0.1), PackSpeed(4, 300, 0.4)]
     assert best_size(measured, MANY, 1) == 8
     assert interpolated(measured)(2) == pytest.approx(100 + 200 / 3)
 

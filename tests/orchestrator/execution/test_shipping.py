@@ -13,7 +13,7 @@ from orchestrator.config.experiment import load_experiment
 from orchestrator.execution import versions
 from orchestrator.execution.shipping import PACKAGES, Shipment, pack
 from results_schema.errors import ConfigError
-from workers.training import provenance
+from workers.training import device
 
 EXPERIMENT = """
 title: Cells of my own
@@ -78,7 +78,7 @@ def test_the_code_arrives_whole_and_runs_there(project: Path, tmp_path: Path):
     code = "import orchestrator.output.text; print(orchestrator.output.text.__file__)"
     ran = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)
     assert ran.stdout.startswith(str(folder)), ran.stderr
-    assert json.loads((folder / "shipped.json").read_bytes()) == provenance.origin()
+    assert json.loads((folder / "shipped.json").read_bytes()) == device.code_origin()
 
 
 def test_a_path_that_means_nothing_elsewhere_is_refused(project: Path, tmp_path: Path):

@@ -19,7 +19,7 @@ from orchestrator.housekeeping.cancel import cancel, forget
 from orchestrator.housekeeping.lookup import cancelled
 from results_schema import layout
 from results_schema.store import open_store
-from workers.training import checkpoint, loop
+from workers.training import checkpoint, trial
 
 
 def test_requests_are_left_for_what_has_not_ended(run, trained):
@@ -83,7 +83,7 @@ def test_a_worker_commits_its_epochs_says_who_stopped_it_and_the_queue_lets_go(
             reported = (result["item"], result["status"], result["reason"], result["kind"])
             queue.settle(item.token, *reported)
 
-    train_epoch = loop.train_epoch
+    train_epoch = trial.train_epoch
 
     def cancelled_in_the_fourth(*arguments: Any) -> Any:
         _, epoch, *_, stopping = arguments
@@ -93,7 +93,7 @@ def test_a_worker_commits_its_epochs_says_who_stopped_it_and_the_queue_lets_go(
         return train_epoch(*arguments)
 
     monkeypatch.setattr("orchestrator.execution.trainable.tune.report", report)
-    monkeypatch.setattr(loop, "train_epoch", cancelled_in_the_fourth)
+    monkeypatch.setattr(trial, "train_epoch", cancelled_in_the_fourth)
     with few_digits():
         train_item(sent(store.location, spec, token=item.token))
         queue.close(item.token)
@@ -109,7 +109,7 @@ def test_a_worker_commits_its_epochs_says_who_stopped_it_and_the_queue_lets_go(
 def test_the_log_says_which_signal_stopped_a_launch_and_who_runs_it(tmp_path: Path, monkeypatch):
     store, spec = open_store(tmp_path / "results"), small_spec()
     store.put(layout.launch("now"), b"")
-    train_epoch = loop.train_epoch
+    train_epoch = trial.train_epoch
 
     def stopped_in_the_second(*arguments: Any) -> Any:
         _, epoch, *_, stopping = arguments
@@ -119,7 +119,7 @@ def test_the_log_says_which_signal_stopped_a_launch_and_who_runs_it(tmp_path: Pa
         return train_epoch(*arguments)
 
     monkeypatch.setattr("orchestrator.execution.trainable.tune.report", lambda result: None)
-    monkeypatch.setattr(loop, "train_epoch", stopped_in_the_second)
+    monkeypatch.setattr(trial, "train_epoch", stopped_in_the_second)
     with few_digits():
         train_item(sent(store.location, spec))
     by = f"launched by {getpass.getuser()} on {socket.gethostname()}"

@@ -19,7 +19,7 @@ from results_schema.lease import Holder
 from results_schema.store import LocalStore
 from results_schema.tables import WANTED
 from workers.training import checkpoint
-from workers.training.loop import Checkpointing
+from workers.training.checkpoint import Checkpointing
 
 
 def age(path: Path, days: float = 2) -> None:

@@ -15,7 +15,7 @@ from orchestrator.config.record import record
 from orchestrator.execution.store_checks import check_place
 from results_schema.s3.bucket import Bucket
 from results_schema.store import open_store
-from workers.training.loop import train
+from workers.training.trial import train
 
 
 @pytest.fixture(scope="module")

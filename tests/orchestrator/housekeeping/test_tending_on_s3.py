@@ -22,7 +22,7 @@ from orchestrator.execution import checks
 from results_schema import layout, tables
 from results_schema.s3.store import S3Store
 from workers.landscape.survey import survey
-from workers.training.loop import train
+from workers.training.trial import train
 
 LANDSCAPE = """
 landscape:

@@ -19,7 +19,8 @@ from results_schema.store import LocalStore, open_store
 from results_schema.surface import SurfaceSpec
 from results_schema.trial import TrialSpec
 from workers.landscape.survey import survey
-from workers.training import loop
+from workers.training import setup
+from workers.training.trial import train
 
 
 @pytest.fixture
@@ -35,9 +36,9 @@ def earlier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[LocalStore
         named[member.spec.trial_id] = replace(member.spec, recipe=recipe)
     surfaces = [SurfaceSpec(s, 2, "contour", 1, 1, extent=0.5, seed=3) for s in named.values()]
     with pytest.MonkeyPatch.context() as patch, few_digits():
-        patch.setattr(loop, "RECIPE_VERSION", 1)
+        patch.setattr(setup, "RECIPE_VERSION", 1)
         for spec in named.values():
-            assert loop.train(spec, store, device="cpu").status == "done"
+            assert train(spec, store, device="cpu").status == "done"
         assert survey(surfaces[0], store, device="cpu").status == "done"
     record(experiment, store)
     key = layout.members(experiment.name)
@@ -101,6 +102,6 @@ def test_a_plan_counts_them_and_reuses_none(earlier, run):
 def test_a_trial_of_an_earlier_version_is_not_trained_on(earlier):
     store, _ = earlier
     spec = TrialSpec.from_json(str(Results(store).trials()["spec"][0]))
-    outcome = loop.train(replace(spec, seed=9), store, device="cpu")
+    outcome = train(replace(spec, seed=9), store, device="cpu")
     assert outcome.kind == "spec"
     assert "the recipe version is 1, and this release's is 2" in outcome.reason

@@ -20,6 +20,7 @@ from results_schema import layout
 from results_schema.errors import CorruptData, StoreError
 from results_schema.store import LocalStore
 from workers.training import checkpoint
+from workers.training.checkpoint import Checkpoint
 
 PLANTED = "planted"
 
@@ -127,8 +128,9 @@ def put_small(store: LocalStore) -> None:
             checkpoint.save(store, lease, ID, example(epoch))
 
 
-def fits(tensors: dict[str, torch.Tensor]) -> None:
+def fits(found: Checkpoint) -> None:
     """As the engine does."""
+    tensors = found.tensors
     if {n: (t.shape, t.dtype) for n, t in tensors.items()} != {
         "weight": ((80,), torch.float32),
         "one": ((), torch.float32),

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-PACED = "workers.training.epoch"
+PACED = "workers.training.trial"
 SECONDS = 0.1
 
 

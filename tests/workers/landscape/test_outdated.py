@@ -15,7 +15,7 @@ from results_schema.store import LocalStore, open_store
 from results_schema.tables import SURFACES
 from workers.landscape.outdated import outdated
 from workers.landscape.survey import survey
-from workers.training.loop import train
+from workers.training.trial import train
 
 LAST, FIRST = (small_surface(epoch=epoch, rows=1, columns=1) for epoch in (EPOCHS, 1))
 UNTRAINED = small_surface(epoch=0, rows=1, columns=1)

@@ -29,14 +29,13 @@ from results_schema import layout, tables
 from results_schema.store import LocalStore, open_store
 from results_schema.surface import SurfaceSpec
 from results_schema.tables import SURFACES
-from workers.attempt import Outcome
 from workers.data.images import load
 from workers.landscape.survey import survey
 from workers.landscape.trained import restore
 from workers.network.network import Network
 from workers.training import checkpoint
-from workers.training.loop import train
-from workers.training.stopping import StopRequest
+from workers.training.attempt import Outcome, StopRequest
+from workers.training.trial import train
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ from small_trials import COMMIT_LAST, few_digits, small_spec
 from results_schema.lease import Lease
 from results_schema.store import LocalStore, open_store
 from results_schema.trial import TrialSpec
-from workers.training.loop import train
+from workers.training.trial import train
 
 
 @pytest.fixture(autouse=True)

@@ -1,10 +1,11 @@
-"""Checkpoints: what was committed comes back to the last bit, and damage is always noticed."""
+"""Checkpoints: what was committed is restored to the last bit, damage is noticed, old ones go."""
 
 import json
 import math
 import os
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from results_schema.errors import CorruptData, MissingKey, Superseded
 from results_schema.lease import Lease
 from results_schema.store import LocalStore
 from workers.training import checkpoint
+from workers.training.checkpoint import Checkpoint
 
 
 def test_what_was_saved_is_loaded(store: LocalStore, lease: Lease):
@@ -45,8 +47,8 @@ def test_resuming_takes_the_newest_and_restores_its_tensors(store: LocalStore, l
     restored = []
     rows = checkpoint.resume(store, ID, restored.append, pytest.fail, last=11)
     assert len(rows) == 11
-    [tensors] = restored
-    assert tensors["weight"].shape == (440,)
+    [found] = restored
+    assert found.tensors["weight"].shape == (440,)
 
 
 def test_without_a_checkpoint_a_trial_starts_afresh(store: LocalStore):
@@ -160,8 +162,8 @@ def test_tensors_that_do_not_fit_the_network_are_passed_over(store: LocalStore, 
     for epoch in (4, 5):
         checkpoint.save(store, lease, ID, example(epoch))
 
-    def restore(tensors: dict[str, Any]) -> None:
-        if tensors["weight"].shape != (160,):
+    def restore(found: Checkpoint) -> None:
+        if found.tensors["weight"].shape != (160,):
             raise CorruptData("another network's")
 
     told: list[str] = []
@@ -243,3 +245,43 @@ def test_the_state_is_json_that_other_programs_read(store: LocalStore, lease: Le
     checkpoint.save(store, lease, ID, example(2))
     state = json.loads(store.get(layout.state(ID, 2)))
     assert [row["epoch"] for row in state["payload"]["rows"]] == [1, 2]
+
+
+def test_pruning_keeps_the_newest_and_the_named(store: LocalStore, lease: Lease):
+    for epoch in range(1, 8):
+        checkpoint.save(store, lease, ID, example(epoch))
+    checkpoint.prune(store, lease, ID, newest=7, keep={2, 99}, kept=2)
+    assert checkpoint.epochs(store, ID) == [2, 6, 7]
+    checkpoint.prune(store, lease, ID, newest=7, keep={2}, kept=1)
+    assert checkpoint.epochs(store, ID) == [2, 7]
+    folders = {path.name for path in (store.root / layout.checkpoints(ID)).iterdir()}
+    assert folders == {"epoch-00002", "epoch-00007"}
+
+
+def test_pruning_keeps_what_was_saved_to_be_kept(store: LocalStore, lease: Lease):
+    for epoch in range(1, 5):
+        checkpoint.save(store, lease, ID, replace(example(epoch), kept=epoch in (1, 2)))
+    key = layout.state(ID, 2)
+    store.put(key, store.get(key).replace(b'"kept": true', b'"kept": "yes"'))
+    for kept in (2, 1):
+        checkpoint.prune(store, lease, ID, newest=4, keep=(), kept=kept)
+    assert checkpoint.epochs(store, ID) == [1, 4], "2 is damaged"
+    assert checkpoint.load(store, ID, 1).kept
+    assert not checkpoint.load(store, ID, 4).kept
+
+
+def test_pruning_removes_damaged_checkpoints_ahead_and_not_the_one_just_made(
+    store: LocalStore, lease: Lease
+):
+    """A trial that had to start afresh must not lose its new checkpoints to old damaged ones."""
+    for epoch in (1, 8, 9):
+        checkpoint.save(store, lease, ID, example(epoch))
+    checkpoint.prune(store, lease, ID, newest=1, keep={9}, kept=2)
+    assert checkpoint.epochs(store, ID) == [1]
+
+
+def test_pruning_removes_what_was_never_committed(store: LocalStore, lease: Lease):
+    store.put(layout.tensors(ID, 2), b"cut off before its state")
+    checkpoint.save(store, lease, ID, example(3))
+    checkpoint.prune(store, lease, ID, newest=3, keep=(), kept=2)
+    assert not store.has(layout.tensors(ID, 2))

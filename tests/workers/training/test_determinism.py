@@ -7,7 +7,7 @@ from stops import after_epoch
 
 from results_schema.store import LocalStore, open_store
 from results_schema.trial import TrialSpec
-from workers.training.loop import train
+from workers.training.trial import train
 
 
 def test_a_processor_gives_the_same_bits_anyway_so_that_nothing_is_switched(

@@ -19,7 +19,7 @@ TRAIN = """
 import sys
 from results_schema.store import open_store
 from results_schema.trial import TrialSpec
-from workers.training.loop import train
+from workers.training.trial import train
 outcome = train(TrialSpec.from_json(sys.argv[1]), open_store(sys.argv[2]), device="cpu")
 print(outcome.status, *sys.modules)
 """

@@ -8,7 +8,8 @@ from small_trials import COMMIT_ALL, TRAIN, ending, rows, small_spec
 from results_schema import layout
 from results_schema.store import LocalStore
 from workers.training import checkpoint
-from workers.training.loop import Outcome, train
+from workers.training.attempt import Outcome
+from workers.training.trial import train
 
 
 def test_a_rate_at_which_it_diverges_is_a_result(store: LocalStore):

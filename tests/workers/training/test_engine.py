@@ -50,7 +50,7 @@ class Reference:
         self.velocity = [torch.zeros_like(w) for w in self.weights]
         self.norms: list[float] = []
         self.losses: list[float] = []
-        self.hits = 0
+        self.correct = 0
 
     def step(self, batch: Batch, rate: float) -> None:
         images, labels = batch[0].double(), batch[1]
@@ -69,7 +69,7 @@ class Reference:
                 self.weights[i] -= rate * self.velocity[i]
         self.norms.append(norm)
         self.losses += each.tolist()
-        self.hits += int((logits.argmax(1) == labels).sum())
+        self.correct += int((logits.argmax(1) == labels).sum())
 
 
 @pytest.mark.parametrize("name", ["DARTS", "AmoebaNet_ADAPT"])
@@ -93,7 +93,7 @@ def test_metrics_are_means_over_images_or_steps():
         reference.step(batch, 0.1)
     assert totals.images == len(reference.losses) == 63
     assert totals.loss == pytest.approx(sum(reference.losses) / 63, rel=1e-5)
-    assert totals.accuracy == reference.hits / 63
+    assert totals.accuracy == reference.correct / 63
     assert totals.grad_norm == pytest.approx(sum(reference.norms) / 4, rel=1e-4)
     clipped = sum(norm > RECIPE.grad_clip for norm in reference.norms)
     assert totals.clip_rate == clipped / 4
@@ -135,15 +135,15 @@ def test_evaluation_is_of_each_image_alone_and_changes_nothing():
     before, data = engine.state(), batches(9, 9, 4, seed=5)
     before = {name: tensor.clone() for name, tensor in before.items()}
     loss, accuracy = engine.evaluate(data)
-    losses, hits = [], []
+    losses, correct = [], []
     with torch.no_grad():
         for images, labels in data:
             for image, label in zip(images, labels, strict=True):
                 logits = net.eval()(image[None])[0].double()
                 losses.append(float(logits.exp().sum().log() - logits[label]))
-                hits.append(bool(logits.argmax() == label))
+                correct.append(bool(logits.argmax() == label))
     assert loss == pytest.approx(sum(losses) / 22, rel=1e-5)
-    assert accuracy == sum(hits) / 22
+    assert accuracy == sum(correct) / 22
     after = engine.state()
     assert all(torch.equal(before[name], after[name]) for name in before)
 
@@ -152,14 +152,14 @@ def test_what_was_marked_stays_whatever_is_trained_afterwards():
     engine = Engine(network(), RECIPE)
     for seed in (1, 2):
         engine.train_epoch(batches(16, seed=seed), 0.1)
-        engine.mark()
+        engine.take_snapshot()
         expected = {name: tensor.clone() for name, tensor in engine.state().items()}
         engine.train_epoch(batches(16, seed=3), 0.1)
-        marked = engine.marked()
-        assert marked.keys() == expected.keys()
-        assert all(torch.equal(tensor, expected[name]) for name, tensor in marked.items())
+        snapshot = engine.snapshot()
+        assert snapshot.keys() == expected.keys()
+        assert all(torch.equal(tensor, expected[name]) for name, tensor in snapshot.items())
         moved = engine.state()
-        assert not all(torch.equal(tensor, moved[name]) for name, tensor in marked.items())
+        assert not all(torch.equal(tensor, moved[name]) for name, tensor in snapshot.items())
 
 
 def test_training_after_an_evaluation_uses_batch_statistics_again():

@@ -13,7 +13,8 @@ from results_schema.errors import DataError, StoreError
 from results_schema.store import LocalStore
 from results_schema.trial import TrialSpec
 from workers.data import batches
-from workers.training.loop import Outcome, train
+from workers.training.attempt import Outcome
+from workers.training.trial import train
 
 
 def test_an_error_is_recorded_and_forgotten_once_the_trial_ends(

@@ -13,7 +13,8 @@ from results_schema.errors import (
     StoreFull,
 )
 from results_schema.store import LocalStore
-from workers.training.failures import CaptureFailed, Failure, classify
+from workers.training.attempt import Failure, classify
+from workers.training.graphs import CaptureFailed
 
 
 @pytest.mark.parametrize(

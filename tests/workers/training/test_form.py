@@ -1,4 +1,4 @@
-"""The form of a step: recorded on fixed tensors it gives the numbers that it gives as it is."""
+"""Recorded steps: on fixed tensors, or in a graph, they give the numbers of eager ones."""
 
 import dataclasses
 import gc
@@ -19,10 +19,10 @@ from workers.cells.bases import named
 from workers.data.batches import evaluation_batches, training_batches
 from workers.network.network import build_network
 from workers.training import engine as engines
-from workers.training import form as forms
+from workers.training import graphs
+from workers.training.attempt import classify
 from workers.training.engine import Engine
-from workers.training.failures import CaptureFailed, classify
-from workers.training.form import RECORDER, WARM_UP, Recorder, Recording
+from workers.training.graphs import RECORDER, WARM_UP, CaptureFailed, Recorder, Recording
 from workers.training.setup import set_up
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -42,7 +42,7 @@ def noisy() -> Genotype:
 
 
 def engine(
-    form: str,
+    mode: graphs.StepMode,
     *,
     genotype: Genotype = GENOTYPE,
     device: torch.device = CPU,
@@ -50,7 +50,7 @@ def engine(
 ) -> Engine:
     network = build_network(genotype, NetworkSpec(3, 2), in_channels=1, classes=10, seed=0)
     recipe = Recipe(epochs=4, drop_path=0.3, drop_path_growth="constant", grad_clip=1.5)
-    return Engine(network.to(device), recipe, precision, form)
+    return Engine(network.to(device), recipe, precision, mode)
 
 
 def batches(count: int, device: torch.device = CPU, seed: int = 0) -> list[tuple[Tensor, Tensor]]:
@@ -83,7 +83,7 @@ def epochs(trained: Engine, device: torch.device = CPU) -> list[float]:
 def fresh_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """As far as captures go."""
     recorder = Recorder()
-    for module in (forms, engines):
+    for module in (graphs, engines):
         monkeypatch.setattr(module, "RECORDER", recorder)
     yield
 
@@ -92,7 +92,7 @@ def fresh_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.parametrize("genotype", [GENOTYPE, noisy()], ids=["small", "noise"])
 def test_steps_on_fixed_tensors_give_the_same_bits(genotype: Genotype, precision: str):
     plain, fixed = (
-        engine(form, genotype=genotype, precision=precision) for form in ("eager", "fixed")
+        engine(mode, genotype=genotype, precision=precision) for mode in ("eager", "fixed")
     )
     for each in (plain, fixed):
         record(each)
@@ -142,7 +142,7 @@ def test_a_step_is_recorded_once_and_reads_what_each_batch_holds():
 def test_recordings_of_an_engine_share_their_memory(monkeypatch: pytest.MonkeyPatch):
     """Only one of them runs at a time, and each alone would take as much."""
     pools: list[object] = []
-    monkeypatch.setattr(engines, "new_pool", lambda form: object())
+    monkeypatch.setattr(engines, "new_pool", lambda mode: object())
     monkeypatch.setattr(engines, "repeat", lambda run, generators, pool: pools.append(pool))
     for each in (engine("fixed"), engine("fixed")):
         record(each)
@@ -215,14 +215,12 @@ class TestFailedCapture:
         with pytest.raises(CaptureFailed):
             record(spoiled)
         later = engine("eager")
-        shared = {id(g) for g in spoiled._chance.generators} & {
-            id(g) for g in later._chance.generators
-        }
+        shared = {id(g) for g in spoiled._rng.generators} & {id(g) for g in later._rng.generators}
         assert not shared
         assert epochs(later) == epochs(engine("eager"))
 
 
-class TestTurns:
+class TestStepLock:
     def test_a_recording_meets_no_step_of_another_thread(self):
         stepping, recording = threading.Event(), threading.Event()
         met: list[str] = []
@@ -294,7 +292,7 @@ class TestRegister:
     """torch 2.15 registers generators by itself and warns about whoever does."""
 
     def test_a_graph_that_takes_none_is_left_alone(self):
-        forms._register(object(), [torch.Generator()])  # type: ignore[arg-type]
+        graphs._register(object(), [torch.Generator()])  # type: ignore[arg-type]
 
     def test_a_warning_is_no_error(self):
         class Graph:
@@ -303,7 +301,7 @@ class TestRegister:
 
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            forms._register(Graph(), [torch.Generator()])  # type: ignore[arg-type]
+            graphs._register(Graph(), [torch.Generator()])  # type: ignore[arg-type]
 
     def test_each_generator_is_registered(self):
         class Graph:
@@ -314,17 +312,17 @@ class TestRegister:
                 self.given.append(generator)
 
         graph, generators = Graph(), [torch.Generator(), torch.Generator()]
-        forms._register(graph, generators)  # type: ignore[arg-type]
+        graphs._register(graph, generators)  # type: ignore[arg-type]
         assert graph.given == generators
 
 
-@pytest.mark.parametrize("form", ["eager", "fixed"])
-def test_an_engine_is_freed_as_soon_as_nobody_has_it(form: str):
+@pytest.mark.parametrize("mode", ["eager", "fixed"])
+def test_an_engine_is_freed_as_soon_as_nobody_has_it(mode: graphs.StepMode):
     """Its graphs hold gigabytes, which would stay until Python looks for cycles."""
     gc.collect()
     gc.disable()
     try:
-        trained = engine(form)
+        trained = engine(mode)
         record(trained)
         epochs(trained)
         left = weakref.ref(trained), weakref.ref(trained.network)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.training.ladder import FULL, Rung, climb
+from workers.training.packing import MEMORY_LIMIT, PackSpeed, search_pack_sizes
 
 
 def tried(
@@ -13,13 +13,13 @@ def tried(
     """The sizes tried on a device of these speeds, each trial of which takes such a share."""
     order: list[int] = []
 
-    def measure(trials: int) -> Rung | None:
+    def measure(trials: int) -> PackSpeed | None:
         order.append(trials)
         if trials > fits:
             return None
-        return Rung(trials, speeds.get(trials, max(speeds.values())), each * trials)
+        return PackSpeed(trials, speeds.get(trials, max(speeds.values())), each * trials)
 
-    climb(measure, most)
+    search_pack_sizes(measure, most)
     return order
 
 
@@ -34,11 +34,11 @@ def test_it_stops_where_it_gets_no_better_and_looks_half_way_beside_the_best():
 def test_memory_that_runs_out_ends_it():
     assert tried({1: 100, 2: 160, 4: 220}, fits=2) == [1, 2, 4, 3]
     assert tried({1: 100}, fits=0) == [1]
-    assert climb(lambda trials: None, 8) == []
+    assert search_pack_sizes(lambda trials: None, 8) == []
 
 
 def test_memory_that_is_nearly_full_ends_it():
-    each = (FULL + 0.01) / 4
+    each = (MEMORY_LIMIT + 0.01) / 4
     assert tried({1: 100, 2: 160, 4: 220, 3: 200}, each=each) == [1, 2, 4, 3]
     assert tried({1: 100}, each=0.9) == [1]
 

@@ -27,9 +27,10 @@ from results_schema.trial import NetworkSpec, TrialSpec
 from workers.cells.bases import named
 from workers.network.network import build_network
 from workers.training import checkpoint
-from workers.training.history import Checkpointing
-from workers.training.loop import Outcome, train
-from workers.training.schedule import cosine_rate
+from workers.training.attempt import Outcome
+from workers.training.checkpoint import Checkpointing
+from workers.training.engine import cosine_lr
+from workers.training.trial import train
 
 
 def test_a_finished_trial_leaves_its_results_and_nothing_else(store: LocalStore, spec: TrialSpec):
@@ -52,7 +53,7 @@ def test_every_epoch_has_one_full_row(store: LocalStore, spec: TrialSpec):
     assert list(table.columns) == tables.METRICS.names
     assert table["epoch"].tolist() == list(range(1, EPOCHS + 1))
     assert not table.isna().any().any()
-    assert table["rate"].tolist() == [cosine_rate(0.1, e, EPOCHS) for e in range(1, EPOCHS + 1)]
+    assert table["rate"].tolist() == [cosine_lr(0.1, e, EPOCHS) for e in range(1, EPOCHS + 1)]
     assert min(table["grad_norm"]) > 0
     assert 0 <= min(table["clip_rate"]) <= max(table["clip_rate"]) <= 1
     assert min(table["images_per_second"] * table["seconds"]) > TRAIN
@@ -148,7 +149,7 @@ def test_two_checkpoints_are_kept_while_it_trains(store: LocalStore):
 def test_checkpoints_are_spaced_by_seconds(store: LocalStore, monkeypatch: pytest.MonkeyPatch):
     clock = iter(range(0, 10_000, 10))
     timed = SimpleNamespace(monotonic=lambda: next(clock))
-    monkeypatch.setattr("workers.training.history.time", timed)
+    monkeypatch.setattr("workers.training.checkpoint.time", timed)
     seen: list[list[int]] = []
     spec = small_spec(epochs=6)
     train(
@@ -259,5 +260,5 @@ def test_the_log_tells_the_story(store: LocalStore, spec: TrialSpec):
     assert said[1].startswith("epoch 1: train loss ")
     assert said[2] == f"stopped after epoch 1 of {EPOCHS}: {REASON}"
     assert said[3].startswith(f"attempt 2 of {spec.trial_id} on ")
-    assert said[4] == "goes on after epoch 1"
+    assert said[4] == "resumes after epoch 1"
     assert [line.split(":")[0] for line in said[5:]] == ["epoch 2", "epoch 3", "done"]

@@ -19,11 +19,11 @@ from small_trials import (
 from results_schema import layout
 from results_schema.store import LocalStore, open_store
 from results_schema.trial import TrialSpec
-from workers.attempt import Outcome
 from workers.cells.bases import named
-from workers.training import checkpoint, loop
-from workers.training.loop import train
-from workers.training.pack import train_pack
+from workers.training import checkpoint, trial
+from workers.training.attempt import Outcome
+from workers.training.packing import train_pack
+from workers.training.trial import train
 
 SPECS = [
     small_spec(),
@@ -83,7 +83,7 @@ def test_what_befalls_one_is_nothing_to_its_neighbours(
     sound = SPECS[:2]
     pack = [sound[0], diverging, unknown, cancelled, lost, large, sound[1]]
 
-    train_epoch = loop.train_epoch
+    train_epoch = trial.train_epoch
 
     def disturbed(spec: TrialSpec, epoch: int, *arguments: Any) -> Any:
         if epoch == 2 and spec == large:
@@ -95,7 +95,7 @@ def test_what_befalls_one_is_nothing_to_its_neighbours(
             assert stopping.request.wait(60)
         return train_epoch(spec, epoch, *arguments)
 
-    monkeypatch.setattr(loop, "train_epoch", disturbed)
+    monkeypatch.setattr(trial, "train_epoch", disturbed)
     outcomes = train_pack(
         pack,
         store,

@@ -18,10 +18,9 @@ from results_schema.store import LocalStore
 from results_schema.trial import PRECISIONS, NetworkSpec, Recipe, TrialSpec
 from workers.cells.bases import named
 from workers.network.network import Network, build_network
-from workers.training.descent import Descent
-from workers.training.engine import Engine
-from workers.training.loop import train
-from workers.training.precision import Arithmetic, require
+from workers.training.engine import SGD, Engine
+from workers.training.precision import MixedPrecision, check_supported
+from workers.training.trial import train
 
 CPU = torch.device("cpu")
 
@@ -79,11 +78,11 @@ def test_a_device_that_lacks_a_precision_fails_the_trial_and_says_so(store: Loca
 
 
 def test_every_device_has_float32():
-    require("fp32", CPU)
+    check_supported("fp32", CPU)
     with pytest.raises(MachineError, match="tf32"):
-        require("tf32", CPU)
+        check_supported("tf32", CPU)
     network = build_network(named("DARTS"), small_spec().network, in_channels=1, classes=10, seed=0)
-    with Arithmetic(network, "fp32").passes():
+    with MixedPrecision(network, "fp32").autocast():
         assert not torch.is_autocast_enabled("cpu")
 
 
@@ -106,8 +105,8 @@ class TestCastAtOnce:
     def test_steps_and_evaluation_give_the_bits_of_autocast(self, auxiliary: bool):
         network, engine, recipe = self.trained(auxiliary)
         network.to(memory_format=torch.channels_last)
-        descent = Descent(dict(network.named_parameters()), recipe)
-        descent.rate.fill_(0.1)
+        optimizer = SGD(dict(network.named_parameters()), recipe)
+        optimizer.lr.fill_(0.1)
         batches = images_of(32 if auxiliary else 16, 3)
         autocast = partial(torch.autocast, "cpu", dtype=torch.bfloat16, cache_enabled=False)
         network.train()
@@ -119,7 +118,7 @@ class TestCastAtOnce:
                 else:
                     loss = cross_entropy(network(pixels), labels)
             loss.backward()
-            descent.step()
+            optimizer.step()
         engine.train_epoch(batches, 0.1)
         state = engine.state()
         for name, tensor in network.state_dict().items():

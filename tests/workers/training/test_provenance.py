@@ -13,8 +13,9 @@ import torch
 from results_schema import layout, tables
 from results_schema.lease import Lease
 from results_schema.store import LocalStore
-from workers.training import device, provenance
-from workers.training.provenance import checkout, count_attempt, gather
+from workers.training import device
+from workers.training.device import checkout
+from workers.training.trial import count_attempt
 
 CPU = torch.device("cpu")
 
@@ -35,7 +36,7 @@ def lease(store: LocalStore) -> Iterator[Lease]:
 
 
 def test_it_names_the_machine_and_the_versions():
-    found = gather(CPU)
+    found = device.provenance(CPU)
     assert found["torch"] == torch.__version__
     assert found["python"] == sys.version.split()[0]
     assert found["threads"] == torch.get_num_threads()
@@ -59,7 +60,7 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     root = tmp_path / "source"
     (root / "workers" / "training").mkdir(parents=True)
     (root / "pyproject.toml").write_text("")
-    monkeypatch.setattr(provenance, "__file__", str(root / "workers" / "training" / "x.py"))
+    monkeypatch.setattr(device, "_ROOT", root)
     return root
 
 
@@ -92,9 +93,9 @@ def test_without_a_checkout_or_git_the_commit_is_unknown(
 
 def test_code_that_was_sent_tells_where_it_came_from(source: Path):
     told = {"release": "7.0", "commit": "1234", "dirty": True}
-    (source / provenance.SHIPPED).write_text(json.dumps(told))
-    assert provenance.origin() == told
-    assert gather(CPU).items() >= told.items()
+    (source / device.SHIPPED).write_text(json.dumps(told))
+    assert device.code_origin() == told
+    assert device.provenance(CPU).items() >= told.items()
 
 
 def test_attempts_are_counted_from_the_first(store: LocalStore, lease: Lease):
@@ -117,4 +118,4 @@ def test_rays_version_is_told_if_ray_is_there(monkeypatch: pytest.MonkeyPatch, r
     else:
         monkeypatch.delitem(sys.modules, "ray", raising=False)
     installed = {package.name: package.version for package in metadata.distributions()}
-    assert gather(CPU)["ray"] == (installed.get("ray") if running else None)
+    assert device.provenance(CPU)["ray"] == (installed.get("ray") if running else None)

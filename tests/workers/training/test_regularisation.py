@@ -13,9 +13,8 @@ from results_schema.trial import NetworkSpec, Recipe, TrialSpec
 from workers.cells.bases import named
 from workers.data import catalog
 from workers.network.network import Network, build_network
-from workers.training import loop
-from workers.training.chance import Chance
-from workers.training.engine import Engine
+from workers.training.engine import Engine, NetworkRNG
+from workers.training.trial import train
 
 
 def network() -> Network:
@@ -94,15 +93,15 @@ def spec(**recipe) -> TrialSpec:
 def test_drop_path_grows_as_asked(store, monkeypatch, growth, expected):
     """Linearly, it is 0.2·e/E for e = 0 … E − 1."""
     seen: list[float] = []
-    begin = Chance.begin
+    begin = NetworkRNG.seed_epoch
 
     def watch(self, seed, epoch):
         begin(self, seed, epoch)
         seen.append(self.drop_path.probability.item())
 
-    monkeypatch.setattr(Chance, "begin", watch)
+    monkeypatch.setattr(NetworkRNG, "seed_epoch", watch)
     dropping = spec(drop_path=0.2, drop_path_growth=growth)
-    assert loop.train(dropping, store, device="cpu").status == "done"
+    assert train(dropping, store, device="cpu").status == "done"
     assert seen == pytest.approx(expected)
 
 
@@ -114,11 +113,11 @@ def test_each_regularisation_changes_the_numbers_and_resumes_to_the_same_ones(
 
     plain, whole = [], []
     with few_digits():
-        loop.train(spec(), store, device="cpu", on_epoch=plain.append)
-        loop.train(spec(**field), store, device="cpu", on_epoch=whole.append)
+        train(spec(), store, device="cpu", on_epoch=plain.append)
+        train(spec(**field), store, device="cpu", on_epoch=whole.append)
         other, halves = open_store(tmp_path / "other"), []
-        loop.train(spec(**field), other, device="cpu", **after_epoch(2, halves.append))
-        loop.train(spec(**field), other, device="cpu", on_epoch=halves.append)
+        train(spec(**field), other, device="cpu", **after_epoch(2, halves.append))
+        train(spec(**field), other, device="cpu", on_epoch=halves.append)
     losses = [[row["train_loss"] for row in rows] for rows in (plain, whole, halves)]
     assert losses[0] != losses[1]
     assert losses[1] == losses[2]
@@ -143,14 +142,11 @@ def test_a_step_of_one_image_is_refused_before_training_where_it_would_fail(
 ):
     recipe = Recipe(epochs=1, batch_size=batch_size, auxiliary=auxiliary)
     trial = TrialSpec(named("DARTS"), dataset, 1, NetworkSpec(4, 2), recipe, 0.05, 0)
-    outcome = loop.train(trial, store, device="cpu")
+    outcome = train(trial, store, device="cpu")
     assert outcome.status == ("failed" if refused else "done")
     if refused:
         assert outcome.kind == "spec"
         assert f"a batch_size of {batch_size} leaves one of" in outcome.reason
         assert "epoch 1" not in store.get(layout.log(trial.trial_id)).decode()
         monkeypatch.setattr("workers.training.setup.check_batches", lambda *_, **__: None)
-        assert (
-            "Expected more than 1 value per channel"
-            in loop.train(trial, store, device="cpu").reason
-        )
+        assert "Expected more than 1 value per channel" in train(trial, store, device="cpu").reason

@@ -31,10 +31,10 @@ from results_schema.errors import StoreError
 from results_schema.lease import Lease
 from results_schema.store import LocalStore, open_store
 from results_schema.trial import TrialSpec
-from workers.training import checkpoint, loop
-from workers.training.checkpoint import Row
-from workers.training.history import Checkpointing
-from workers.training.loop import Outcome, train
+from workers.training import checkpoint, trial
+from workers.training.attempt import Outcome
+from workers.training.checkpoint import Checkpointing, Row
+from workers.training.trial import train
 
 
 def train_until(store: LocalStore, spec: TrialSpec, epoch: int) -> None:
@@ -63,13 +63,13 @@ def test_rows_beyond_the_checkpoint_are_replaced(
         store.delete(part(spec.trial_id, 2))
     store.put(layout.metrics(spec.trial_id), provisional)
     seen: list[list[int]] = []
-    train_epoch = loop.train_epoch
+    train_epoch = trial.train_epoch
 
     def look(*arguments: Any) -> Row:
         seen.append(rows(store, spec)["epoch"].tolist())
         return train_epoch(*arguments)
 
-    monkeypatch.setattr(loop, "train_epoch", look)
+    monkeypatch.setattr(trial, "train_epoch", look)
     train(spec, store, device="cpu")
     assert seen == [[1], [1, 2]], "before each epoch"
     assert_same(store, undisturbed, spec)
@@ -217,7 +217,7 @@ def start(
     """A worker in a process of its own that has begun its attempt; see `train_endlessly`."""
     processes = multiprocessing.get_context("forkserver")
     # What takes long to import, so that each worker is forked within a fraction of a second.
-    processes.set_forkserver_preload(["pandas", "pytest", "workers.training.loop"])
+    processes.set_forkserver_preload(["pandas", "pytest", "workers.training.trial"])
     worker = processes.Process(target=train_endlessly, args=(spec, store, checkpointing, endless))
     before = attempts(store, spec)
     worker.start()

@@ -25,15 +25,13 @@ from small_trials import (
 from results_schema import layout
 from results_schema.store import LocalStore, open_store
 from results_schema.trial import TrialSpec
-from workers.attempt import Outcome
 from workers.training import engine as engines
-from workers.training import form as forms
-from workers.training import loop
+from workers.training import graphs, trial
+from workers.training.attempt import Outcome, StopRequest
 from workers.training.engine import Engine
-from workers.training.form import Recorder
-from workers.training.loop import train
-from workers.training.pack import train_pack
-from workers.training.stopping import StopRequest
+from workers.training.graphs import Recorder
+from workers.training.packing import train_pack
+from workers.training.trial import train
 
 SPECS = [
     small_spec(),
@@ -45,7 +43,7 @@ SPECS = [
 @pytest.fixture
 def recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trials on a CPU have their steps recorded, as those on a GPU."""
-    monkeypatch.setattr(engines, "default_form", lambda device: "fixed")
+    monkeypatch.setattr(engines, "default_mode", lambda device: "fixed")
 
 
 @pytest.mark.usefixtures("recorded")
@@ -74,14 +72,14 @@ class TestPack:
         self, store: LocalStore, monkeypatch: pytest.MonkeyPatch
     ):
         """Its neighbours go on, and may need its memory."""
-        real, made = loop.set_up, dict[str, list[Any]]()
+        real, made = trial.set_up, dict[str, list[Any]]()
 
         def set_up(spec: TrialSpec, *arguments: Any) -> Any:
             data, engine = real(spec, *arguments)
             made[spec.trial_id] = [weakref.ref(engine), weakref.ref(engine.network)]
             return data, engine
 
-        monkeypatch.setattr(loop, "set_up", set_up)
+        monkeypatch.setattr(trial, "set_up", set_up)
         left: list[object] = []
 
         def on_outcome(spec: TrialSpec, outcome: Outcome) -> None:
@@ -120,7 +118,7 @@ def test_a_resumed_trial_takes_recorded_steps_from_its_first(
             real(self, *batch)
 
         monkeypatch.setattr(Engine, name, watched)
-    warm_up = 3 * forms.WARM_UP
+    warm_up = 3 * graphs.WARM_UP
     assert train(spec, store, device="cpu", checkpointing=COMMIT_LAST).status == "done"
     assert not any(taken[:warm_up])
     assert all(taken[warm_up:])
@@ -131,7 +129,7 @@ def test_a_resumed_trial_takes_recorded_steps_from_its_first(
 def fresh_recorder(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Other tests of this process capture after one that fails."""
     recorder = Recorder()
-    for module in ("form", "engine", "setup"):
+    for module in ("graphs", "engine", "setup"):
         monkeypatch.setattr(f"workers.training.{module}.RECORDER", recorder)
     yield
 
@@ -143,7 +141,7 @@ def test_what_cannot_be_captured_is_trained_without_graphs_by_another_process(
 ):
     """As here, where a CPU captures nothing; the numbers are those of plain steps."""
     spec = small_spec()
-    monkeypatch.setattr(engines, "default_form", lambda device: "graphed")
+    monkeypatch.setattr(engines, "default_mode", lambda device: "graphed")
     failed = train(spec, store, device="cpu")
     assert (failed.status, failed.kind) == ("failed", "graph")
     assert json.loads(store.get(layout.failure(spec.trial_id)))["kind"] == "graph"
@@ -161,6 +159,6 @@ def test_what_cannot_be_captured_is_trained_without_graphs_by_another_process(
 
 def train_graphed(spec: str, location: str) -> None:
     """Another attempt, in a process that would capture again."""
-    engines.default_form = lambda device: "graphed"
+    engines.default_mode = lambda device: "graphed"
     with few_digits():
         train(TrialSpec.from_json(spec), open_store(location), device="cpu")

@@ -15,10 +15,10 @@ from results_schema import lease as leases_module
 from results_schema.errors import StoreError
 from results_schema.store import LocalStore
 from results_schema.trial import TrialSpec
-from workers.training import checkpoint, loop
-from workers.training.history import Checkpointing
-from workers.training.loop import train
-from workers.training.stopping import Stopped, Stopping
+from workers.training import checkpoint, trial
+from workers.training.attempt import Stopped, Stopping
+from workers.training.checkpoint import Checkpointing
+from workers.training.trial import train
 
 
 @pytest.mark.parametrize("checkpointing", [COMMIT_ALL, COMMIT_LAST])
@@ -64,7 +64,7 @@ class LongEpoch:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
         self.began = threading.Event()
-        train_epoch = loop.train_epoch
+        train_epoch = trial.train_epoch
 
         def train(*arguments: Any) -> Any:
             _, epoch, *_, stopping = arguments
@@ -74,7 +74,7 @@ class LongEpoch:
                     pass
             return train_epoch(*arguments)
 
-        monkeypatch.setattr(loop, "train_epoch", train)
+        monkeypatch.setattr(trial, "train_epoch", train)
 
 
 def test_a_stop_is_asked_for_by_the_thread_that_keeps_the_lease(
@@ -176,8 +176,8 @@ def test_lines_before_the_first_epoch_are_kept_though_the_worker_dies_in_it(
         seen.append(log(store, spec))
         raise SystemExit
 
-    monkeypatch.setattr(loop, "train_epoch", die)
+    monkeypatch.setattr(trial, "train_epoch", die)
     with pytest.raises(SystemExit):
         train(spec, store, device="cpu")
     assert "checkpoint of epoch 2 is damaged" in seen[0]
-    assert "goes on after epoch 1" in seen[0]
+    assert "resumes after epoch 1" in seen[0]

@@ -1,7 +1,7 @@
-"""The form of a step: run kernel by kernel, or recorded in a CUDA graph and replayed.
+"""CUDA graphs: a training or evaluation step is captured once and replayed for each batch.
 
-A network of many small cells is bound by its launches, some 3,000 a step; a graph is one. What
-changes from step to step is held in tensors that stay where they are.
+A network of many small cells is bound by its launches, some 3,000 a step; a graph is one. Tensors
+whose content changes from step to step stay where they are.
 
 Everything is recorded before the first step, by one thread of the process, while no other thread
 takes a step. cuDNN's benchmark waits for the whole device at each new shape, and a wait from any
@@ -16,32 +16,43 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor
 
 from workers.training import device as devices
-from workers.training.failures import CaptureFailed
-
-Step = Callable[[Tensor, Tensor], None]
-"""Takes pixels [B, C, H, W] and labels [B]; its results are left in tensors that it holds."""
 
 T = TypeVar("T")
 
-FORMS = ("eager", "graphed", "fixed")
-"""`fixed` is `graphed` without the graph, for devices that have none: recorded in the same way, on
-the same fixed tensors, and then run kernel by kernel. It exists to be compared with."""
+StepMode = Literal["eager", "graphed", "fixed"]
+"""How steps run: "eager" kernel by kernel, "graphed" by replaying a CUDA graph. "fixed" is
+"graphed" without the graph, for devices that have none: recorded in the same way, on the same fixed
+tensors, and then run kernel by kernel. It exists to compare with."""
+
+Step = Callable[[Tensor, Tensor], None]
+"""Takes pixels [B, C, H, W] and labels [B]; its results are in tensors that it holds."""
+
+Replay = Callable[[], object]
+
+Record = Callable[[Callable[[], None], Sequence[torch.Generator], Any], Replay | None]
+"""Takes a run to record, all generators that it draws from, and the pool of memory that the
+recordings of one engine share. Returns what repeats the run, or None to call the run itself."""
+
 WARM_UP = 3
 """Runs of a step before it is recorded: libraries choose their kernels and take their memory."""
 
 
-def default_form(device: torch.device) -> str:
-    """The form of steps on a device, where none is asked for."""
+class CaptureFailed(RuntimeError):
+    """A step could not be captured in a CUDA graph; another process trains without graphs."""
+
+
+def default_mode(device: torch.device) -> StepMode:
+    """Return how steps run on a device, where no mode is asked for."""
     return "graphed" if device.type == "cuda" else "eager"
 
 
-class Turns:
+class StepLock:
     """Lets any number of threads take steps at a time, or one thread record."""
 
     def __init__(self) -> None:
@@ -67,6 +78,7 @@ class Turns:
         """Let no further step begin, and wait for those that run."""
         with self._changed:
             self._changed.wait_for(lambda: not self._recording)
+            # Set before the wait: a stream of steps from many threads would never let go.
             self._recording = True
             self._changed.wait_for(lambda: self._stepping == 0)
         try:
@@ -81,11 +93,11 @@ class Recorder:
     """The one thread of a process that warms steps up and records them.
 
     Attributes:
-        turns: Taken by each step, and by this thread while it records.
+        lock: Taken by each step, and by this thread while it records.
     """
 
     def __init__(self) -> None:
-        self.turns = Turns()
+        self.lock = StepLock()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="recorder")
         self._failed = False
 
@@ -104,35 +116,21 @@ class Recorder:
             raise RuntimeError(
                 "no CUDA graph can be captured in this process, as an earlier capture has failed"
             )
-        with self.turns.record(), devices.alone(device):
-            _wait(device)
+        with self.lock.record(), devices.own_stream(device):
+            # Steps that were launched before the lock was taken may still run on the device.
+            _synchronize(device)
             try:
                 done = work()
             except CaptureFailed:
                 self._failed = True
                 raise
-            _wait(device)
+            # Other streams take the recordings over only once all that made them has run.
+            _synchronize(device)
             return done
 
 
 RECORDER = Recorder()
 """Of this process."""
-
-
-class Record(Protocol):
-    """Makes of a function what does the same, on the same tensors, each time it is called."""
-
-    def __call__(
-        self, run: Callable[[], None], generators: Sequence[torch.Generator], pool: Any
-    ) -> Callable[[], object] | None:
-        """Record a run; None if the function is to be called again instead.
-
-        Args:
-            run: What to record.
-            generators: All that it draws from.
-            pool: Memory that the recordings of one engine share, from `new_pool`.
-        """
-        ...
 
 
 class Recording:
@@ -142,6 +140,8 @@ class Recording:
         step: Run or recorded; not kept.
         batch: Pixels and labels of that shape.
         record: See `Record`; the other arguments are passed on.
+        generators: All that the step draws from.
+        pool: From `new_pool`.
     """
 
     def __init__(
@@ -162,18 +162,18 @@ class Recording:
         self._pixels.copy_(pixels)
         self._labels.copy_(labels)
         if self._replay is None:
+            # The step is given again: keeping it would tie the engine, which has it, in a cycle,
+            # and its memory would stay until Python looks for cycles.
             step(self._pixels, self._labels)
         else:
             self._replay()
 
 
 def repeat(run: Callable[[], None], generators: Sequence[torch.Generator], pool: Any) -> None:
-    """Record nothing, for the form `fixed`: the step is run again on the same tensors."""
+    """Record nothing, for the mode "fixed": the step is run again on the same tensors."""
 
 
-def capture(
-    run: Callable[[], None], generators: Sequence[torch.Generator], pool: Any
-) -> Callable[[], object]:
+def capture(run: Callable[[], None], generators: Sequence[torch.Generator], pool: Any) -> Replay:
     """Capture what a function does on a GPU, without doing it; return what replays it.
 
     Raises:
@@ -193,16 +193,14 @@ def capture(
     return graph.replay
 
 
-def new_pool(form: str) -> Any:
-    """Memory for all recordings of one engine: only one of them runs at a time."""
-    return torch.cuda.graph_pool_handle() if form == "graphed" else None
+def new_pool(mode: StepMode) -> Any:
+    """Return the memory for all recordings of one engine: only one of them runs at a time."""
+    return torch.cuda.graph_pool_handle() if mode == "graphed" else None
 
 
 def _register(graph: torch.cuda.CUDAGraph, generators: Sequence[torch.Generator]) -> None:
-    """Let replays go on in generators of our own, where torch does not see to it by itself.
-
-    torch 2.15 does; there the method only warns, and it is to be removed.
-    """
+    """Let replays continue generators of our own, where torch does not see to it by itself."""
+    # torch 2.15 does; there the method only warns, and it is to be removed.
     register = getattr(graph, "register_generator_state", None)
     if register is None:
         return
@@ -212,6 +210,6 @@ def _register(graph: torch.cuda.CUDAGraph, generators: Sequence[torch.Generator]
             register(generator)
 
 
-def _wait(device: torch.device) -> None:
+def _synchronize(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -1,0 +1,354 @@
+"""One worker's attempt at a trial or a surface: its lease, log, stop requests and failures.
+
+`attempt` takes the item's lease, runs the work under it, and turns whatever happens into an
+`Outcome`. What the work needs on its way is here too: the `ItemLog`, and the `Stopping` by which it
+notices that it should end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import threading
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal, Protocol, TypeVar
+
+import torch
+
+from results_schema import layout
+from results_schema.errors import (
+    DataError,
+    MachineError,
+    MissingKey,
+    NasSweepError,
+    SpecError,
+    StoreError,
+    StoreFull,
+    Superseded,
+)
+from results_schema.lease import Lease
+from results_schema.store import Failure, Store
+from workers.training.graphs import CaptureFailed
+
+Batch = TypeVar("Batch")
+
+Status = Literal["done", "diverged", "stopped", "held", "superseded", "failed"]
+
+Ask = Callable[[], str]
+"""Returns who asks the work to stop and why, or an empty string."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an attempt at a trial or a surface went.
+
+    Attributes:
+        status: "done" or "diverged", the item has ended; "stopped", it was asked to stop, and
+            committed what it had; "held", another worker has it; "superseded", another worker took
+            it over; "failed".
+        reason: In a few words.
+        epochs: Trained by this attempt, or points measured.
+        kind: Of the failure (`classify`), or empty.
+    """
+
+    status: Status
+    reason: str
+    epochs: int = 0
+    kind: str = ""
+
+
+class Work(Protocol):
+    """What is done under the lease.
+
+    Attributes:
+        done: Epochs or points so far.
+    """
+
+    done: int
+
+    def run(self) -> tuple[Status, str]:
+        """Work until the item ends or is asked to stop; return the status and the reason."""
+        ...
+
+
+def attempt(
+    store: Store,
+    item: str,
+    token: str | None,
+    begin: Callable[[Lease, ItemLog, Stopping], Work],
+    request: StopRequest,
+    ask: Ask,
+) -> Outcome:
+    """Take an item's lease and work on it.
+
+    Args:
+        store: Where the item's results go.
+        item: Its id.
+        token: Name of the lease, chosen by whoever may want to fence it.
+        begin: Makes the work, once the lease is held.
+        request: Asks the work to stop.
+        ask: Called before the work begins, and every second by the thread that keeps the lease;
+            the reason that it returns becomes the request's.
+
+    Returns:
+        How it went. An error is an outcome too: it is recorded in the store, as far as that can be
+        written, and its traceback is in the item's log.
+    """
+    try:
+        lease = store.leases.take(item, token)
+    except StoreError as error:
+        return Outcome("failed", str(error), kind=classify(error).kind)
+    if lease is None:
+        return Outcome("held", "another worker holds its lease")
+    log = ItemLog(store, lease, item)
+    # Both are called by the lease's own thread, so a request is noticed within a long epoch.
+    lease.warn, lease.duty = log.add, lambda: request.poll(ask)
+    with lease:
+        work = begin(lease, log, Stopping(request, lease, log))
+        try:
+            # Before the first beat, or an item cancelled long ago would count as an attempt.
+            request.poll(ask)
+            if lease.predecessor:
+                log.add(f"takes over from a worker that is gone: {lease.predecessor}")
+            status, reason = work.run()
+            # A worker that did nothing leaves no log behind, or each would create one.
+            if status == "stopped" and log.begun:
+                log.add(f"stopped {reason}: {request.reason}")
+                log.try_flush()
+        except Superseded as error:
+            # The successor owns the store's files now: not even the log may be written.
+            return Outcome("superseded", str(error), work.done)
+        except Exception as error:
+            failure = classify(error)
+            # The store may be what failed, and the first error is the one to report.
+            with contextlib.suppress(Exception):
+                log.add(traceback.format_exc())
+                log.flush()
+                # A full disk is no fault of the item's, and recording it would need space.
+                if failure.kind != "full":
+                    failure.record(store, item, lease)
+            return Outcome("failed", failure.message, work.done, failure.kind)
+        return Outcome(status, reason, work.done)
+
+
+def nobody() -> str:
+    """Return an empty string: nobody asks for a stop."""
+    return ""
+
+
+class Stopped(Exception):
+    """The running epoch or point is dropped, because someone asked for it."""
+
+
+class StopRequest:
+    """A request to stop, made by any thread; the first reason stays.
+
+    The work never reads the store for a request, as a read may take seconds. A signal handler, a
+    neighbour in the process, or the lease's thread makes it; the work checks it before each batch.
+
+    Attributes:
+        reason: Who asks for it and why; empty as long as nobody does.
+    """
+
+    def __init__(self) -> None:
+        self.reason = ""
+        self._made = threading.Event()
+
+    def make(self, reason: str) -> None:
+        """Ask the work to stop."""
+        # The reason comes first: whoever sees the event set may read it at once.
+        self.reason = self.reason or reason
+        self._made.set()
+
+    def poll(self, ask: Ask) -> bool:
+        """Make the request if `ask` returns a reason; return whether it is made."""
+        if not self.reason and (reason := ask()):
+            self.make(reason)
+        return bool(self.reason)
+
+    @property
+    def made(self) -> bool:
+        """Whether the work should stop."""
+        return self._made.is_set()
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Wait until the request is made; return whether it is."""
+        return self._made.wait(seconds)
+
+
+class Stopping:
+    """Where the work under a lease notices that it should end; without arguments it never should.
+
+    Args:
+        request: A request to stop.
+        lease: Held by the work.
+        log: Of the work; lines that another thread added are written at the next check.
+    """
+
+    def __init__(
+        self,
+        request: StopRequest | None = None,
+        lease: Lease | None = None,
+        log: ItemLog | None = None,
+    ) -> None:
+        self.request = request or StopRequest()
+        self._lease, self._log = lease, log
+
+    def check(self) -> None:
+        """Return if the work should continue; costs next to nothing.
+
+        Raises:
+            Stopped: It was asked to stop.
+            Superseded: The lease is lost.
+        """
+        # A lost lease comes before a request: a stopped worker commits, and this one may not.
+        if self._lease is not None and self._lease.lost.is_set():
+            raise Superseded(f"another worker has taken over {self._lease.item}")
+        if self.request.made:
+            raise Stopped
+        # While heartbeats fail, a write to the same store would only block the training.
+        if self._log is not None and self._log.pending and self._lease and self._lease.healthy:
+            self._log.try_flush()
+
+    def between(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        """Yield the same batches, with a check before each.
+
+        Raises:
+            Stopped: See `check`.
+            Superseded: See `check`.
+        """
+        for batch in batches:
+            self.check()
+            yield batch
+
+
+class ItemLog:
+    """The log of one attempt, appended to those of the attempts before it.
+
+    Any thread may add lines; the one that works under the lease writes them.
+    """
+
+    def __init__(self, store: Store, lease: Lease, item: str) -> None:
+        self._store, self._lease, self._key = store, lease, layout.log(item)
+        self._past: bytes | None = None
+        self._adding = threading.Lock()
+        self._text = ""
+        self._tried = 0
+
+    def add(self, line: str) -> None:
+        """Add a line with the time; it is kept from the next `flush` on."""
+        now = datetime.now(UTC).isoformat(sep=" ", timespec="seconds")
+        with self._adding:
+            self._text += f"{now[:19]} {line}\n"
+
+    @property
+    def begun(self) -> bool:
+        """Whether this attempt has a line."""
+        return bool(self._text)
+
+    @property
+    def pending(self) -> bool:
+        """Whether there are lines that no `flush` has tried to write."""
+        return len(self._text) > self._tried
+
+    def flush(self) -> None:
+        """Write all lines so far.
+
+        Raises:
+            Superseded: The lease is lost.
+            StoreError: The store can't be read or written.
+        """
+        # Counted as tried before it is written, or a store that fails would be tried each batch.
+        text = self._text
+        self._tried = len(text)
+        if self._past is None:
+            self._past = self._read()
+        # A bucket can't append, so the whole log is replaced.
+        self._store.put(self._key, self._past + text.encode(), lease=self._lease)
+
+    def try_flush(self) -> None:
+        """Write all lines so far if the store can be written; otherwise the next `flush` does.
+
+        Raises:
+            Superseded: The lease is lost.
+        """
+        with contextlib.suppress(StoreError):
+            self.flush()
+
+    def _read(self) -> bytes:
+        try:
+            return self._store.get(self._key)
+        except MissingKey:
+            return b""
+
+
+def append_to_log(store: Store, item: str, line: str) -> None:
+    """Append a line to the log of an item that no worker holds, such as why its worker is gone.
+
+    Does nothing if a worker holds the item, whose own log has more to report, or the store fails.
+    """
+    with contextlib.suppress(NasSweepError):
+        lease = store.leases.take(item)
+        if lease is not None:
+            with lease:
+                log = ItemLog(store, lease, item)
+                log.add(line)
+                log.flush()
+
+
+_MEMORY = "out of memory|can't allocate memory|(CUBLAS|CUDNN)_STATUS_ALLOC_FAILED"
+_CUDA = (
+    "CUDA|CUDNN|CUBLAS|StreamCapture|STREAM_CAPTURE|while capturing|"
+    # cuDNN finds no engine for any shape once its search has broken another thread's capture.
+    "(FIND|GET) was unable to find an engine"
+)
+_OWN_KINDS: tuple[tuple[str, type[NasSweepError]], ...] = (
+    # StoreFull is a StoreError, so it comes first.
+    ("full", StoreFull),
+    ("store", StoreError),
+    ("data", DataError),
+    ("spec", SpecError),
+    ("machine", MachineError),
+)
+
+
+def classify(error: BaseException) -> Failure:
+    """Return the kind of failure that an exception is, with its message."""
+    for kind, own in _OWN_KINDS:
+        if isinstance(error, own):
+            return Failure(kind, str(error))
+    message = f"{type(error).__name__}: {error}"
+    # Memory is looked for first: a capture that runs out of it fails as a capture, too.
+    if _ran_out_of_memory(error):
+        return Failure("memory", message)
+    if isinstance(error, CaptureFailed):
+        return Failure("graph", message)
+    if isinstance(error, RuntimeError) and re.search(_CUDA, str(error)):
+        return Failure("cuda", message)
+    return Failure("error", message)
+
+
+def _ran_out_of_memory(error: BaseException) -> bool:
+    """Return whether an exception is, or was raised while handling, one about memory."""
+    return any(
+        isinstance(one, torch.OutOfMemoryError | MemoryError)
+        # Libraries below torch report it in a RuntimeError's text alone.
+        or (isinstance(one, RuntimeError) and re.search(_MEMORY, str(one), re.IGNORECASE))
+        for one in _chain(error)
+    )
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """Yield the exception, its causes and its contexts."""
+    # Exceptions may be one another's causes, so those seen are not visited twice.
+    seen: set[int] = set()
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        one = waiting.pop()
+        if one is not None and id(one) not in seen:
+            seen.add(id(one))
+            yield one
+            waiting += [one.__cause__, one.__context__]

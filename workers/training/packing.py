@@ -1,0 +1,293 @@
+"""Packs: alike trials trained side by side on one device, each by a thread of one process.
+
+A network of many small cells leaves most of a GPU idle; several fill it. Each trial of a pack keeps
+what it has alone: lease, checkpoints, log and ending, and on a GPU a stream and CUDA graphs. They
+share the device, and the images on it. So one that fails, diverges, is cancelled or superseded does
+not affect its neighbours, whose results are those that they would have alone.
+
+`measure_pack_sizes` measures how many trials are worth a pack, by training for a hundred steps
+without a store.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import replace
+from functools import partial
+from math import ceil
+from queue import SimpleQueue
+from typing import Any, NamedTuple
+
+import torch
+
+from results_schema.store import Store
+from results_schema.trial import Recipe, TrialSpec
+from workers.data.images import Data, Images
+from workers.training import device as devices
+from workers.training.attempt import Outcome, Stopping, StopRequest, classify
+from workers.training.checkpoint import Row
+from workers.training.setup import set_up
+from workers.training.trial import train, train_epoch
+
+STEPS = 100
+"""Training steps of each trial that are timed, at least."""
+MEMORY_LIMIT = 0.85
+"""Share of a device's memory beyond which trials are too many: other cells may need some more."""
+_TEST_BATCHES = 5
+"""Evaluation batches after each epoch: enough for evaluation to take the memory that it takes."""
+_GAIN = 0.03
+"""Share of images a second that twice as many trials must add for more to be tried."""
+
+
+def train_pack(
+    specs: Sequence[TrialSpec],
+    store: Store,
+    *,
+    on_epoch: Callable[[TrialSpec, Row], None] = lambda spec, row: None,
+    on_outcome: Callable[[TrialSpec, Outcome], None] = lambda spec, outcome: None,
+    ask: Callable[[TrialSpec], str] = lambda spec: "",
+    **settings: Any,
+) -> list[Outcome]:
+    """Train some trials to their ends, side by side.
+
+    Args:
+        specs: The trials. What is set for a whole process, such as the precision of a GPU's
+            products, they must agree on.
+        store: Where their rows and checkpoints go.
+        on_epoch: Called with each published row of each, in the calling thread.
+        on_outcome: Called with the outcome of each as soon as it is known, in the calling thread.
+        ask: Called for each trial once a second, by the thread that keeps its lease, and before
+            it begins: returns who asks that trial to stop and why, or an empty string.
+        settings: What else `trial.train` takes, the same for all.
+
+    Returns:
+        The outcomes, in the trials' order.
+
+    Raises:
+        BaseException: Whatever a callback raises, or the signal that interrupts the caller, once
+            every trial has stopped.
+    """
+    outcomes: dict[int, Outcome] = {}
+    # One queue, so that callbacks run in the caller's thread: Ray Tune takes reports from no other.
+    news: SimpleQueue[tuple[int, Row | Outcome]] = SimpleQueue()
+    stops = [StopRequest() for _ in specs]
+
+    def work(number: int, spec: TrialSpec) -> None:
+        try:
+            outcome = train(
+                spec,
+                store,
+                on_epoch=lambda row: news.put((number, row)),
+                stop=stops[number],
+                ask=lambda: ask(spec),
+                pack_size=len(specs),
+                **settings,
+            )
+        except BaseException as error:  # or the caller would wait for it for ever
+            failure = classify(error)
+            outcome = Outcome("failed", failure.message, kind=failure.kind)
+        news.put((number, outcome))
+
+    threads = [
+        # A daemon, so that a caller who is interrupted a second time need not wait for it.
+        threading.Thread(target=work, args=(number, spec), name=spec.trial_id, daemon=True)
+        for number, spec in enumerate(specs)
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        while len(outcomes) < len(specs):
+            number, item = news.get()
+            if isinstance(item, Outcome):
+                outcomes[number] = item
+                on_outcome(specs[number], item)
+            else:
+                on_epoch(specs[number], item)
+    finally:
+        # After an error the others commit what they have, and their leases are released.
+        for stop in stops:
+            stop.make("the process that trains it ends")
+        for thread in threads:
+            thread.join()
+    return [outcomes[number] for number in range(len(specs))]
+
+
+class PackSpeed(NamedTuple):
+    """What a number of trials side by side came to.
+
+    Attributes:
+        trials: How many.
+        images_per_second: That they trained in all.
+        memory: Share of the device's memory that was in use at the peak.
+    """
+
+    trials: int
+    images_per_second: float
+    memory: float
+
+
+def measure_pack_sizes(
+    spec: TrialSpec,
+    *,
+    device: str | None = None,
+    deterministic: bool = False,
+    most: int,
+    steps: int = STEPS,
+) -> list[PackSpeed]:
+    """Measure ever more trials side by side, until that gains nothing or their memory runs out.
+
+    Args:
+        spec: The trial; the others differ from it in their seeds.
+        device: See `device.choose`, like the next.
+        deterministic: As the trials are to be trained.
+        most: Trials to try at most.
+        steps: See `measure_pack`.
+
+    Raises:
+        NasSweepError: As `trial.train` would meet it.
+    """
+
+    def attempt(trials: int) -> PackSpeed | None:
+        try:
+            return measure_pack(
+                spec, trials, device=device, deterministic=deterministic, steps=steps
+            )
+        except Exception as error:
+            if classify(error).kind != "memory":
+                raise
+            return None
+
+    return search_pack_sizes(attempt, most)
+
+
+def search_pack_sizes(measure: Callable[[int], PackSpeed | None], most: int) -> list[PackSpeed]:
+    """Measure 1, 2, 4, … trials until that gains nothing, then half-way beside the best.
+
+    Args:
+        measure: Measures a number of trials; returns None if they ran out of memory.
+        most: Trials to try at most, from 1.
+
+    Returns:
+        What was measured, in that order; nothing if even one trial ran out of memory.
+    """
+    tried: list[int] = []
+    measured: list[PackSpeed] = []
+
+    def attempt(trials: int) -> PackSpeed | None:
+        tried.append(trials)
+        speed = measure(trials)
+        measured.extend([speed] if speed else [])
+        return speed
+
+    fastest, trials = 0.0, 1
+    while trials not in tried and (speed := attempt(trials)) and speed.memory <= MEMORY_LIMIT:
+        if speed.images_per_second < fastest * (1 + _GAIN):
+            break
+        fastest, trials = speed.images_per_second, min(2 * trials, most)
+    fitting = [speed for speed in measured if speed.memory <= MEMORY_LIMIT]
+    if fitting:
+        # Speed rises and then falls with the size, so the best is near the best of the doublings.
+        best = max(fitting, key=lambda speed: speed.images_per_second).trials
+        below = max((size for size in tried if size < best), default=best)
+        above = min((size for size in tried if size > best), default=best)
+        for trials in ((below + best) // 2, (best + above) // 2):
+            if trials not in tried:
+                attempt(trials)
+    return measured
+
+
+def measure_pack(
+    spec: TrialSpec,
+    trials: int,
+    *,
+    device: str | None = None,
+    deterministic: bool = False,
+    steps: int = STEPS,
+    start: Callable[[], None] = lambda: None,
+) -> PackSpeed:
+    """Train some trials side by side, each in a thread: first to warm up, then timed.
+
+    Args:
+        spec: Of each, but for its seed.
+        trials: How many.
+        device: See `device.choose`, like the next.
+        deterministic: As the trials are to be trained.
+        steps: Each takes at least so many while it is timed.
+        start: Called once all are warm, before they are timed.
+
+    Raises:
+        Exception: What the first trial that failed raised; the others were stopped.
+    """
+    choose = partial(devices.choose, device, deterministic=deterministic, precision=spec.precision)
+    chosen = choose()
+    _reset_peak_memory(chosen)
+    warm = threading.Barrier(trials, start)
+    with ThreadPoolExecutor(trials) as pool:
+        running = [
+            pool.submit(_measure_trial, replace(spec, seed=seed), choose, steps, warm)
+            for seed in range(trials)
+        ]
+    # A broken barrier is what the others saw of the one that failed.
+    errors = [error for done in running if (error := done.exception())]
+    for error in errors:
+        if not isinstance(error, threading.BrokenBarrierError):
+            raise error
+    # All take as many steps, so that whoever is slowest sets the pace.
+    speed = trials * min(done.result() for done in running)
+    return PackSpeed(trials, speed, _memory_share(chosen))
+
+
+def _measure_trial(
+    spec: TrialSpec, choose: Callable[[], torch.device], steps: int, warm: threading.Barrier
+) -> float:
+    """Return images a second of one of the trials, while all are trained."""
+    try:
+        device = choose()  # for what holds for a thread alone, such as how many it may use itself
+        with devices.own_stream(device):
+            data, engine = set_up(spec, device)
+            with closing(engine):
+                data = _shortened(data, spec.recipe, steps)
+                epochs = ceil(steps * spec.recipe.batch_size / len(data.train))
+                stopping = Stopping()
+                train_epoch(spec, 1, engine, data, device, stopping)
+                # A trial's snapshot takes memory too.
+                engine.take_snapshot()
+                warm.wait()
+                rows = [train_epoch(spec, 1, engine, data, device, stopping) for _ in range(epochs)]
+    except BaseException:
+        warm.abort()  # or the others would wait for this one
+        raise
+    return len(rows) / sum(1 / row["images_per_second"] for row in rows)
+
+
+def _shortened(data: Data, recipe: Recipe, steps: int) -> Data:
+    """Return so many images that an epoch has these steps, if there are as many."""
+
+    def first(images: Images, count: int) -> Images:
+        return Images(images.pixels[:count], images.labels[:count])
+
+    train = first(data.train, steps * recipe.batch_size)
+    test = first(data.test, _TEST_BATCHES * recipe.evaluation_batch)
+    return replace(data, train=train, test=test)
+
+
+def _reset_peak_memory(device: torch.device) -> None:
+    if device.type == "cuda":
+        gc.collect()  # engines and graphs of the measurement before
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def _memory_share(device: torch.device) -> float:
+    """Return the share of the device's memory in use at the peak, graphs and libraries included."""
+    if device.type == "cpu":
+        whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        return devices.peak_memory(device) / whole
+    # What libraries and the driver keep is in no statistic of torch's allocator.
+    free, total = torch.cuda.mem_get_info(device)
+    return max(torch.cuda.max_memory_reserved(device), total - free) / total

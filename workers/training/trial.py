@@ -1,0 +1,361 @@
+"""Training one trial: take its lease, resume, train epoch by epoch, publish, end.
+
+Every epoch's row is published at once; a checkpoint commits the rows so far (`checkpoint`). A trial
+that is asked to stop drops the running epoch and commits those before it. A trial ends in this
+order: final checkpoint, metrics, trial row. The row comes last, so that a trial that is cut off is
+either still unfinished, or has ended with all of its files in place.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import torch
+
+from results_schema import layout, tables
+from results_schema.canonical import parse_json
+from results_schema.errors import CorruptData, MissingKey, StoreError
+from results_schema.lease import Lease
+from results_schema.store import Store, recorded_failure
+from results_schema.trial import TrialSpec
+from workers.data.batches import evaluation_batches, training_batches
+from workers.data.images import Data
+from workers.training import device as devices
+from workers.training.attempt import (
+    Ask,
+    ItemLog,
+    Outcome,
+    Status,
+    Stopped,
+    Stopping,
+    StopRequest,
+    attempt,
+    nobody,
+)
+from workers.training.checkpoint import Checkpoint, Checkpointing, History, Row
+from workers.training.engine import Engine, scheduled_lr
+from workers.training.graphs import StepMode
+from workers.training.setup import check_versions, set_up
+
+_ONCE_A_MINUTE = Checkpointing()
+
+_LATE = 10
+"""Epochs that the late test accuracy averages over."""
+
+_LARGEST_COUNTER = 10_000
+"""Bytes beyond which a counter of attempts is not read."""
+
+Ending = tuple[Literal["done", "diverged"], str]
+"""The status of an ended trial, and why it ended."""
+
+
+def train(
+    spec: TrialSpec,
+    store: Store,
+    *,
+    device: str | None = None,
+    deterministic: bool = False,
+    token: str | None = None,
+    checkpointing: Checkpointing = _ONCE_A_MINUTE,
+    pack_size: int = 1,
+    gpu_share: float = 1.0,
+    on_epoch: Callable[[Row], None] = lambda row: None,
+    stop: StopRequest | None = None,
+    ask: Ask = nobody,
+) -> Outcome:
+    """Train a trial to its end, from its newest sound checkpoint if it has one.
+
+    Args:
+        spec: The trial.
+        store: Where its rows and checkpoints go.
+        device: See `device.choose`, like the next.
+        deterministic: Whether a GPU must give the same bits again; no part of the identity.
+        token: Name of the lease, chosen by whoever may want to fence it.
+        checkpointing: When to commit.
+        pack_size: How many trials this process trains side by side (`packing`), for its row.
+        gpu_share: GPUs that this process has, below 1 a share of one; recorded in the row of a
+            trial on a GPU.
+        on_epoch: Called with each published row.
+        stop: Asks it to stop, before the next batch: the running epoch is then dropped, and all
+            before it are committed.
+        ask: Called before it begins and once a second by another thread, the one that keeps the
+            lease; the reason that it returns asks to stop likewise.
+
+    Returns:
+        How it went; an error is an outcome too, see `attempt`.
+    """
+
+    def choose() -> torch.device:
+        return devices.choose(device, deterministic=deterministic, precision=spec.precision)
+
+    def begin(lease: Lease, log: ItemLog, stopping: Stopping) -> _Training:
+        history = History(store, lease, spec.trial_id, checkpointing, epochs=spec.recipe.epochs)
+        return _Training(
+            spec, store, lease, log, history, choose, pack_size, gpu_share, on_epoch, stopping
+        )
+
+    return attempt(store, spec.trial_id, token, begin, stop or StopRequest(), ask)
+
+
+@dataclass
+class _Training:
+    """One worker's attempt at a trial whose lease it holds."""
+
+    spec: TrialSpec
+    store: Store
+    lease: Lease
+    log: ItemLog
+    history: History
+    choose_device: Callable[[], torch.device]
+    pack_size: int
+    gpu_share: float
+    on_epoch: Callable[[Row], None]
+    stopping: Stopping
+    done: int = 0
+
+    def run(self) -> tuple[Status, str]:
+        """Train until the trial ends or is asked to stop; return its status and the reason."""
+        spec = self.spec
+        # Checked under the lease: another worker may have ended it just before.
+        if ended := ended_status(self.store, spec.trial_id):
+            return ended, "it had ended before"
+        if self.stopping.request.made:
+            return "stopped", "before it began"
+        check_versions(spec)
+        device = self.choose_device()
+        with devices.own_stream(device):
+            return self._train(device)
+
+    def _train(self, device: torch.device) -> tuple[Status, str]:
+        spec = self.spec
+        attempts = count_attempt(self.store, self.lease, spec.trial_id, spec.recipe.epochs)
+        share = self.gpu_share if device.type == "cuda" else None
+        shared = {"pack_size": self.pack_size, "gpu_share": share}
+        provenance = devices.provenance(device) | attempts | shared
+        self.log.add(
+            f"attempt {provenance['attempts']} of {spec.trial_id} on {provenance['host']}, {device}"
+        )
+        # Written before anything may crash the process: the log then shows where it was.
+        self.log.flush()
+        data, engine = set_up(spec, device, self._mode())
+        # A neighbour in the process may need the memory as soon as this trial has ended.
+        with contextlib.closing(engine):
+            return self._train_epochs(device, data, engine, provenance)
+
+    def _mode(self) -> StepMode | None:
+        """Return how steps run: "eager" after an attempt that could not capture a graph."""
+        if recorded_failure(self.store, self.spec.trial_id)["kind"] != "graph":
+            return None
+        self.log.add(
+            "no CUDA graph could be captured before, so steps run kernel by kernel, slower"
+        )
+        return "eager"
+
+    def _train_epochs(
+        self, device: torch.device, data: Data, engine: Engine, provenance: dict[str, Any]
+    ) -> tuple[Status, str]:
+        spec, history = self.spec, self.history
+        last = spec.recipe.epochs
+
+        def restore(found: Checkpoint) -> None:
+            engine.restore(found.tensors, momenta=found.epoch < last)
+
+        history.resume(restore, self.log.add)
+        if history.rows:
+            self.log.add(f"resumes after epoch {len(history.rows)}")
+        self.log.flush()  # an epoch may take long, and this worker may die in it
+        while not (ending := self._ending(engine)):
+            # A stop commits the epochs before the running one, so their state is kept: in a
+            # checkpoint if one is due, otherwise in a copy on the device, which is cheap.
+            if history.due:
+                history.commit(engine.state)
+            elif history.rows:
+                engine.take_snapshot()
+            epoch = len(history.rows) + 1
+            try:
+                row = train_epoch(spec, epoch, engine, data, device, self.stopping)
+            except Stopped:
+                history.commit(engine.snapshot)
+                return "stopped", f"after epoch {epoch - 1} of {last}"
+            self._publish(row)
+            self.on_epoch(row)
+        # After the last epoch nobody takes a step from here, and momenta are half of the file. A
+        # trial that diverged earlier keeps them, so that the epoch alone decides what a file holds.
+        history.commit(lambda: engine.state(momenta=len(history.rows) < last))
+        self._end(
+            trial_row(
+                spec,
+                history.rows,
+                provenance | {"form": engine.mode},
+                parameters=sum(weight.numel() for weight in engine.network.parameters()),
+                ending=ending,
+            )
+        )
+        return ending
+
+    def _ending(self, engine: Engine) -> Ending | None:
+        """Return how the trial has ended, from its rows and weights alone; None if it has not."""
+        # A trial that is cut off after its final checkpoint must end alike when it is resumed.
+        rows, last = self.history.rows, self.spec.recipe.epochs
+        if not rows:
+            return None
+        if not math.isfinite(rows[-1]["train_loss"]):
+            return "diverged", f"the training loss of epoch {len(rows)} is not finite"
+        # The last step of an epoch may break the weights without a trace in its own loss.
+        if not engine.finite():
+            return "diverged", f"a weight is not finite after epoch {len(rows)}"
+        if len(rows) < last:
+            return None
+        # An earlier one may be infinite and recover: evaluation uses running statistics.
+        if not math.isfinite(rows[-1]["test_loss"]):
+            return "diverged", "the test loss of the last epoch is not finite"
+        return "done", f"trained {last} epochs"
+
+    def _publish(self, row: Row) -> None:
+        self.done += 1
+        self.history.add(row)
+        self.log.add(
+            f"epoch {row['epoch']}: train loss {row['train_loss']:.4f}, "
+            f"test loss {row['test_loss']:.4f}, test accuracy {row['test_accuracy']:.4f}, "
+            f"{row['seconds']:.2f} s"
+        )
+        self.log.flush()
+
+    def _end(self, row: Row) -> None:
+        store, trial_id = self.store, self.spec.trial_id
+        self.history.close()
+        # Before the row: whoever finds the row never looks for a failure to remove.
+        store.delete(layout.failure(trial_id), lease=self.lease)
+        self.log.add(f"{row['status']}: {row['exit_reason']}")
+        self.log.flush()
+        data = tables.to_parquet([row], tables.TRIALS)
+        store.put(layout.trial(trial_id), data, lease=self.lease, final=True)
+        # The trial has ended: a small file left over is no reason to call it failed.
+        with contextlib.suppress(StoreError):
+            store.delete(layout.attempts(trial_id), lease=self.lease)
+
+
+def train_epoch(
+    spec: TrialSpec,
+    epoch: int,
+    engine: Engine,
+    data: Data,
+    device: torch.device,
+    stopping: Stopping,
+) -> Row:
+    """Train one epoch, evaluate the test set, and return the row of `tables.METRICS`.
+
+    Raises:
+        Stopped: It was asked to stop; the engine is left half-trained.
+    """
+    # Also here: a batch would be computed in vain, and generators are cheap to seed again.
+    stopping.check()
+    recipe = spec.recipe
+    start = time.perf_counter()
+    lr = scheduled_lr(recipe, spec.learning_rate, epoch)
+    batches = training_batches(data, recipe.batch_size, spec.seed, epoch, recipe.cutout)
+    engine.begin(spec.seed, epoch)
+    totals = engine.train_epoch(stopping.between(batches), lr)
+    # The totals were read from the device, so all steps have run by now.
+    trained = time.perf_counter()
+    tests = evaluation_batches(data.test, data.about, recipe.evaluation_batch)
+    loss, accuracy = engine.evaluate(stopping.between(tests))
+    return {
+        "trial_id": spec.trial_id,
+        "epoch": epoch,
+        "rate": lr,
+        "train_loss": totals.loss,
+        "train_accuracy": totals.accuracy,
+        "test_loss": loss,
+        "test_accuracy": accuracy,
+        "grad_norm": totals.grad_norm,
+        "clip_rate": totals.clip_rate,
+        "seconds": time.perf_counter() - start,
+        "images_per_second": totals.images / (trained - start),
+        "peak_memory": devices.peak_memory(device),
+        "finished_at": datetime.now(UTC),
+    }
+
+
+def trial_row(
+    spec: TrialSpec,
+    rows: list[Row],
+    provenance: dict[str, Any],
+    *,
+    parameters: int,
+    ending: Ending,
+) -> Row:
+    """Return a row of `tables.TRIALS`.
+
+    Args:
+        spec: The trial.
+        rows: Its metrics, one per epoch, at least one.
+        provenance: The columns of `device.provenance` and `count_attempt`, and those on how the
+            attempt shared its device and ran its steps.
+        parameters: Of the network.
+        ending: How it ended.
+    """
+    last = rows[-1]
+    accuracies = [row["test_accuracy"] for row in rows]
+    late = accuracies[-_LATE:]
+    return {
+        "trial_id": spec.trial_id,
+        "status": ending[0],
+        "dataset": spec.dataset,
+        "learning_rate": spec.learning_rate,
+        "seed": spec.seed,
+        "precision": spec.precision,
+        "recipe_version": spec.recipe.version,
+        "width": spec.genotype.width,
+        "depth": spec.genotype.depth,
+        "parameters": parameters,
+        "epochs": len(rows),
+        "train_loss": last["train_loss"],
+        "test_loss": last["test_loss"],
+        "test_accuracy": last["test_accuracy"],
+        "best_test_accuracy": max(accuracies),
+        "late_test_accuracy": sum(late) / len(late),
+        "spec": spec.to_json(),
+        "exit_reason": ending[1],
+        "ended_at": datetime.now(UTC),
+        "train_seconds": sum(row["seconds"] for row in rows),
+        **provenance,
+    }
+
+
+def ended_status(store: Store, trial_id: str) -> Literal["done", "diverged"] | None:
+    """Return the status of an ended trial, None if it has not ended.
+
+    Raises:
+        CorruptData: Its row can't be read.
+    """
+    key = layout.trial(trial_id)
+    try:
+        data = store.get(key)
+    except MissingKey:
+        return None
+    return tables.from_parquet(data, tables.TRIALS, key)["status"][0].as_py()
+
+
+def count_attempt(store: Store, lease: Lease, trial_id: str, epochs: int) -> dict[str, Any]:
+    """Return which attempt at the trial this is and when the first began, as columns of its row.
+
+    The number of epochs that it is to train is stored beside, for `nas-sweep status`.
+    """
+    key = layout.attempts(trial_id)
+    try:
+        past = parse_json(store.get(key, most=_LARGEST_COUNTER))
+        count, started = past["attempts"] + 1, datetime.fromisoformat(past["started_at"])
+    except (MissingKey, CorruptData, ValueError, KeyError, TypeError):
+        # A damaged counter is no reason to refuse the trial: it explains, and decides nothing.
+        count, started = 1, datetime.now(UTC)
+    content = {"attempts": count, "started_at": started.isoformat(), "epochs": epochs}
+    store.put(key, json.dumps(content).encode(), lease=lease)
+    return {"attempts": count, "started_at": started}
