@@ -96,7 +96,7 @@ def check_clock() -> Check:
 
 def check_browser() -> Check:
     """A browser draws .png, .svg and .pdf; figures are written as .html without one."""
-    from orchestrator.figures.browser import find_browser
+    from orchestrator.figures.export import find_browser
 
     try:
         return Check("browser", "ok", find_browser())

@@ -126,7 +126,7 @@ def _add_base_lines(
         )  # fmt: skip
         width = 8 + style.LETTER * len(name)
         box = place_label(y * frame.y_pixels, width, 17, window, taken)
-        taken += box.spots(8)
+        taken += box.middle_points(8)
         figure.add_annotation(
             text=style.escape(name), font={"size": 13, "color": colour}, showarrow=False,
             x=box.left / frame.x_pixels, xanchor="left",

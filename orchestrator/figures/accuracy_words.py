@@ -7,8 +7,8 @@ from collections.abc import Iterable
 
 from orchestrator.figures.accuracy import AccuracyByIndex, Point, Run
 from orchestrator.figures.evidence import AS_ZERO, diverged_note
+from orchestrator.figures.members import name_datasets
 from orchestrator.figures.style import escape
-from orchestrator.figures.words import name_datasets
 
 
 def subtitle(data: AccuracyByIndex) -> str:

@@ -13,9 +13,8 @@ from orchestrator.figures import convergence_words, style
 from orchestrator.figures.convergence_curves import Convergence, Panel, convergence_data
 from orchestrator.figures.convergence_looks import looks
 from orchestrator.figures.convergence_marks import Frame, add_curve, add_ends
-from orchestrator.figures.end_labels import HEIGHT
 from orchestrator.figures.panels import Grid, add_annotations, axes_of, grid, make_panels
-from orchestrator.figures.scales import ticks
+from orchestrator.figures.scales import END_LABEL_HEIGHT, ticks
 
 __all__ = ["Convergence", "convergence_data", "plot_convergence"]
 
@@ -39,7 +38,7 @@ def plot_convergence(data: Convergence, title: str) -> go.Figure:
     raw = sum(len(track.epochs) for panel in panels for track in panel.tracks) <= MOST_RAW
     room = ROOM if shape.panel_width > 200 else NARROW_ROOM
     titles = convergence_words.panel_titles(panels)
-    unnamed = max(len(panel.curves) for panel in panels) > shape.panel_height // HEIGHT
+    unnamed = max(len(panel.curves) for panel in panels) > shape.panel_height // END_LABEL_HEIGHT
     said = convergence_words.note(data, raw=raw, unnamed=unnamed)
     figure = make_panels(shape, titles, title, convergence_words.subtitle(data), said, (0,))
     last, names = max(data.epochs, 1), []

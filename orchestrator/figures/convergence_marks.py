@@ -11,8 +11,8 @@ import plotly.graph_objects as go
 from orchestrator.figures import convergence_words, style
 from orchestrator.figures.convergence_curves import Curve, Panel
 from orchestrator.figures.convergence_looks import Look
-from orchestrator.figures.end_labels import choose, spread
 from orchestrator.figures.panels import axes_of
+from orchestrator.figures.scales import choose_end_labels, spread_end_labels
 from orchestrator.figures.tracks import Track
 
 MOST_POINTS = 400
@@ -82,8 +82,8 @@ def add_ends(
             found.append((curve, look, *end))
     first = next((i for i, (curve, *_) in enumerate(found) if curve.index == 0), 0)
     heights = [frame.pixels(y) for *_, y in found]
-    chosen = choose(heights, first, frame.height) if found else []
-    spots = spread([heights[i] for i in chosen], 6, frame.height - 6)
+    chosen = choose_end_labels(heights, first, frame.height) if found else []
+    spots = spread_end_labels([heights[i] for i in chosen], 6, frame.height - 6)
     xs: list[float | None] = []
     ys: list[float | None] = []
     names: list[dict[str, Any]] = []

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from orchestrator.figures.convergence_curves import Convergence, Curve, Panel
+from orchestrator.figures.members import name_datasets
 from orchestrator.figures.style import escape, escape_template
-from orchestrator.figures.words import name_datasets
 
 QUANTITIES = {
     "test_loss": "Test loss (nat)",

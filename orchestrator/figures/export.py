@@ -1,20 +1,35 @@
-"""Writes a figure as a page that needs no network, and as pictures where a browser is found."""
+"""Files of a figure: a page that needs no network, and pictures where a browser is found.
+
+Pictures come from one headless Chromium, which cannot make a launch wait for ever: kaleido's own
+server for synchronous use waits without end for a browser that fails to start or to answer. Here
+every wait has an end, and no process is left behind whatever happens.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+import asyncio
+import logging
+import os
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import CancelledError, Future
+from contextlib import nullcontext, suppress
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from threading import Thread
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
+import kaleido
 import plotly.io as pio
+import psutil
+from choreographer.browsers import Chromium
+from kaleido.errors import BrowserFailedError, JavascriptError, KaleidoError
 
-from orchestrator.figures.browser import Browser
 from results_schema.errors import ConfigError, MachineError
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
+
+T = TypeVar("T")
 
 FORMATS = ("html", "png", "svg", "pdf")
 
@@ -40,6 +55,18 @@ PAGE = """\
 </html>
 """
 
+SCALE = 2
+"""Pixels of a PNG to a pixel of the figure: 260 to the inch on a column of 5.5 inches."""
+
+CLOSING = 10.0
+"""Seconds that a browser gets to close by itself."""
+
+_INSTALL = "install one (Debian: apt-get install chromium) or set BROWSER_PATH"
+_REPLACE = "set BROWSER_PATH to a Chromium or Chrome that works"
+
+# It logs every browser that was killed or cut off; a `MachineError` has what matters.
+logging.getLogger("choreographer").setLevel(logging.CRITICAL)
+
 
 def write_figure(
     figure: go.Figure,
@@ -47,16 +74,16 @@ def write_figure(
     formats: Sequence[str] = ("html", "png"),
     browser: Browser | None = None,
 ) -> list[str]:
-    """Makes the figure's files in memory and hands each to `write`.
+    """Make the figure's files in memory and hand each to `write`.
 
     Args:
-        figure: What to write.
+        figure: The figure to write.
         write: Takes a suffix of `FORMATS` and the file's bytes.
         formats: Some of `FORMATS`.
         browser: Draws the pictures of several figures; without one, each call starts its own.
 
     Returns:
-        A line to show if pictures had to be left out, saying why and how to mend it.
+        A line to show if pictures had to be left out, with the reason and how to fix it.
 
     Raises:
         ConfigError: A format is unknown.
@@ -81,10 +108,10 @@ def write_figure(
 
 
 def check_suffix(path: Path) -> str:
-    """The suffix of a figure's file, without its dot.
+    """Return the suffix of a figure's file, without its dot.
 
     Raises:
-        ConfigError: It is none of `FORMATS`.
+        ConfigError: It is not one of `FORMATS`.
     """
     suffix = path.suffix.removeprefix(".").lower()
     if suffix not in FORMATS:
@@ -95,10 +122,10 @@ def check_suffix(path: Path) -> str:
 
 
 def save_figure(figure: go.Figure, path: Path) -> None:
-    """Writes a figure to a file; its suffix says how.
+    """Write a figure to a file in the format of its suffix.
 
     Raises:
-        ConfigError: The suffix is none of `FORMATS`, or the file cannot be written.
+        ConfigError: The suffix is not one of `FORMATS`, or the file cannot be written.
         MachineError: There is no browser for a picture.
     """
     if (suffix := check_suffix(path)) == "html":
@@ -113,10 +140,10 @@ def save_figure(figure: go.Figure, path: Path) -> None:
 
 
 def to_page(figure: go.Figure, plotly: Literal[True, "directory"] = True) -> str:
-    """One HTML file; the same figure gives the same bytes.
+    """Return one HTML file; the same figure gives the same bytes.
 
     Args:
-        figure: What it shows.
+        figure: The figure to show.
         plotly: True for plotly inside it, "directory" for `plotly.min.js` beside it.
     """
     title = figure.to_dict()["layout"].get("meta", "Figure")
@@ -128,3 +155,150 @@ def to_page(figure: go.Figure, plotly: Literal[True, "directory"] = True) -> str
         div_id="figure",
     )
     return PAGE.format(title=escape(str(title)), figure=body)
+
+
+def find_browser() -> str:
+    """Return the path of a Chromium or Chrome: BROWSER_PATH, else what is installed.
+
+    Raises:
+        MachineError: No browser is found, or BROWSER_PATH does not name a file.
+    """
+    named = os.environ.get("BROWSER_PATH")
+    path = named or Chromium.find_browser(skip_local=False)
+    if path and Path(path).is_file():
+        return path
+    what = f"BROWSER_PATH {named} is no file" if named else "no Chromium or Chrome found"
+    raise MachineError(what, fix=_INSTALL)
+
+
+class Browser:
+    """Turns figures into pictures; starts at the first one, stops with its `with` block.
+
+    Args:
+        timeout: Seconds for the start, and again for each picture.
+    """
+
+    def __init__(self, timeout: float = 120.0) -> None:
+        self._timeout = timeout
+        self._worker: _Worker | None = None
+        self._failure: MachineError | None = None
+
+    def __enter__(self) -> Browser:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def render(self, figure: go.Figure, suffix: str) -> bytes:
+        """Return the picture as a file's bytes.
+
+        Args:
+            figure: The figure to draw.
+            suffix: png, svg or pdf.
+
+        Raises:
+            MachineError: No browser is found, it does not start or answer, or it cannot draw
+                the figure. After all but the last, every further picture fails at once.
+        """
+        if self._failure:
+            raise self._failure
+        try:
+            if self._worker is None:
+                path = find_browser()
+                self._worker = _Worker()
+                self._worker.start(path, self._timeout)
+            return self._worker.render(figure, {"format": suffix, "scale": SCALE}, self._timeout)
+        except (JavascriptError, KaleidoError) as error:
+            what = f"the browser cannot draw the figure ({_first_line(error)})"
+            raise MachineError(what, fix="open the HTML in its place") from error
+        except TimeoutError as error:
+            what = f"the browser did not answer within {self._timeout:g} s"
+            raise self._give_up(what, _REPLACE) from error
+        except MachineError as error:
+            raise self._give_up(error.what, error.fix) from error
+        except BrowserFailedError as error:
+            raise self._give_up("the browser closed as soon as it started", _REPLACE) from error
+        except (Exception, CancelledError) as error:
+            what = f"the browser stopped working ({_first_line(error)})"
+            raise self._give_up(what, _REPLACE) from error
+
+    def close(self) -> None:
+        """End the browser and all its processes; may be called twice."""
+        worker, self._worker = self._worker, None
+        if worker:
+            worker.stop()
+
+    def _give_up(self, what: str, fix: str) -> MachineError:
+        # A browser that failed once would fail again, and cost its timeout each time.
+        if self._worker:
+            self._worker.kill()
+        self.close()
+        self._failure = MachineError(what, fix=fix)
+        return self._failure
+
+
+class _Worker:
+    """kaleido and its event loop on a thread, since the caller may have a running loop."""
+
+    def __init__(self) -> None:
+        self._kaleido: kaleido.Kaleido | None = None
+        self._processes: list[psutil.Process] = []
+        ready: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
+        self._thread = Thread(target=lambda: asyncio.run(_idle(ready)), daemon=True)
+        self._thread.start()
+        self._loop, self._ended = ready.result()
+
+    def start(self, path: str, timeout: float) -> None:
+        # Without `mathjax=False` every page would ask a server for it.
+        self._kaleido = kaleido.Kaleido(path=path, mathjax=False)
+        self._wait(self._kaleido.open(), timeout)
+
+    def render(self, figure: go.Figure, options: Any, timeout: float) -> bytes:
+        assert self._kaleido
+        return self._wait(self._kaleido.calc_fig(figure, options), timeout)
+
+    def stop(self) -> None:
+        """Ask the browser to close, and kill what is left of it."""
+        self._note_processes()
+        if self._kaleido:
+            with suppress(Exception, CancelledError):
+                self._wait(self._kaleido.close(), CLOSING)
+        self.kill()
+        self._loop.call_soon_threadsafe(self._ended.set)
+        self._thread.join(CLOSING)
+
+    def kill(self) -> None:
+        self._note_processes()
+        _, alive = psutil.wait_procs(self._processes, timeout=0.5)
+        for process in alive:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(alive, timeout=CLOSING)
+
+    def _note_processes(self) -> None:
+        # Children cannot be found once their parent is gone.
+        child = getattr(self._kaleido, "subprocess", None)
+        with suppress(psutil.NoSuchProcess):
+            if child is not None:
+                parent = psutil.Process(child.pid)
+                self._processes = [parent, *parent.children(recursive=True)]
+
+    def _wait(self, work: Coroutine[Any, Any, T], timeout: float) -> T:
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result(timeout)
+        finally:
+            future.cancel()
+
+
+async def _idle(ready: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]]) -> None:
+    # A failure reaches the caller as an error; what it leaves behind in kaleido is not reported.
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
+    ended = asyncio.Event()
+    ready.set_result((asyncio.get_running_loop(), ended))
+    await ended.wait()
+
+
+def _first_line(error: BaseException) -> str:
+    """Return the error's first line, or its name."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

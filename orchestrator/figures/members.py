@@ -1,74 +1,91 @@
-"""The members of an experiment as rows, checked and without repetition, and their groups."""
+"""Members of an experiment as rows, checked and without repetition, and how figures name them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from results_schema.errors import ConfigError
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 Member = dict[Any, Any]
-"""A row: column to value."""
+"""One row: values by column."""
 
 DATASETS = ("named_dataset", "dataset")
 
 COLUMNS = (
-    "base",
-    "variant",
-    "index",
-    *DATASETS,
-    "learning_rate",
-    "seed",
-    "width",
-    "depth",
-    "trial_id",
-)
-"""What is known of a member before it is trained."""
+    "base", "variant", "index", *DATASETS, "learning_rate", "seed", "width", "depth", "trial_id",
+)  # fmt: skip
+"""Columns that are known of a member before it is trained."""
 
 
 def read_members(
     figure: str, table: pd.DataFrame, columns: Sequence[str], results: Sequence[str] = ()
 ) -> list[Member]:
-    """The rows of a table; one that says again what another said of the same member counts once.
+    """Return the rows of a table; of rows that agree in `columns` the first counts.
 
     Args:
-        figure: The kind of figure, for messages.
+        figure: Kind of figure, for messages.
         table: One row per member.
-        columns: What is read of a member.
-        results: What is read beside them, empty before a trial has ended.
+        columns: Columns that identify a member; they have no missing value.
+        results: Further columns to read, which are empty before a trial has ended.
 
     Raises:
-        ConfigError: There are no rows, or a column is lacking or has empty places.
+        ConfigError: There are no rows, or a column is absent or has missing values.
     """
-    every = (*columns, *results)
-    if lacking := [name for name in every if name not in table.columns]:
-        raise ConfigError(
-            f"the trials of {figure} lack {', '.join(lacking)}",
-            fix="join the members of an experiment with its trials",
-        )
+    every = [*columns, *results]
+    require_columns(figure, "trials", table, every)
     if table.empty:
         raise ConfigError(
             f"{figure} has no trials to show",
             fix="name at least one base and one data set in the experiment",
         )
-    for name in columns:
-        if pd.isna(table[name]).to_numpy().any():
+    require_values(figure, "trials", table, columns)
+    unique = table[every].drop_duplicates(list(columns))
+    return [dict(zip(every, row, strict=True)) for row in unique.itertuples(index=False, name=None)]
+
+
+def require_columns(figure: str, name: str, table: pd.DataFrame, columns: Iterable[str]) -> None:
+    """Raise ConfigError if the table, called `name` in the message, lacks a column."""
+    if absent := [column for column in columns if column not in table.columns]:
+        raise ConfigError(
+            f"the {name} of {figure} lack {', '.join(absent)}",
+            fix=f"join the members of an experiment with its {name}",
+        )
+
+
+def require_values(figure: str, name: str, table: pd.DataFrame, columns: Iterable[str]) -> None:
+    """Raise ConfigError if one of the columns has a missing value."""
+    for column in columns:
+        if table[column].isna().to_numpy().any():
             raise ConfigError(
-                f"column {name} of the trials of {figure} has empty places",
-                fix="write the experiment's members again: launch it once more",
+                f"column {column} of the {name} of {figure} has missing values",
+                fix="launch the experiment once more, which rewrites its members",
             )
-    first: dict[tuple[Any, ...], Member] = {}
-    for row in table[list(every)].itertuples(index=False, name=None):
-        member = dict(zip(every, row, strict=True))
-        first.setdefault(tuple(member[name] for name in columns), member)
-    return list(first.values())
 
 
-def group(members: Iterable[Member], *names: str) -> dict[tuple[Any, ...], list[Member]]:
-    """The members by the values of these columns, in order of first appearance."""
+def group(members: Iterable[Member], *columns: str) -> dict[tuple[Any, ...], list[Member]]:
+    """Return the members by their values of these columns, in order of first appearance."""
     groups: dict[tuple[Any, ...], list[Member]] = {}
     for member in members:
-        groups.setdefault(tuple(member[name] for name in names), []).append(member)
+        groups.setdefault(tuple(member[column] for column in columns), []).append(member)
     return groups
+
+
+def name_cell(base: str, index: int, *, several_bases: bool) -> str:
+    """Return the base's name for index 0, else such as "C3", after its base if others appear."""
+    if not index:
+        return base
+    return f"{base} C{index}" if several_bases else f"C{index}"
+
+
+def name_datasets(pairs: Iterable[tuple[str, str]]) -> str:
+    """Return the names of datasets, those of substitutes as such.
+
+    Args:
+        pairs: The dataset that the experiment names and the one trained on, of each.
+    """
+    names = [used if used == named else f"{used} in place of {named}" for named, used in pairs]
+    return ", ".join(dict.fromkeys(names))

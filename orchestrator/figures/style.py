@@ -1,7 +1,7 @@
-"""The house style: one template, one width and one palette for every figure.
+"""The house style of figures: one template, one width, one palette, and text made safe to show.
 
-A figure is `PAGE_WIDTH` pixels wide. Printed over the 5.5 inch text of a page its 14 pixel
-letters come out at 7.7 points.
+A figure is `PAGE_WIDTH` pixels wide. Printed over the 5.5 inch text of a page, its 14 pixel
+letters measure 7.7 points.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ INK = "#222222"
 GREY = "#6b6b6b"
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
-"""Colours that the colour-blind tell apart (Okabe and Ito, "Color Universal Design", 2008)."""
+"""Colours that the colour-blind can distinguish (Okabe and Ito, "Color Universal Design", 2008)."""
 
 BAD = "#B00020"
-"""The colour of what went wrong."""
+"""Colour of what went wrong."""
 
 
 def template() -> go.layout.Template:
-    """plotly's `simple_white` with our fonts, our palette and a light horizontal grid."""
+    """Return plotly's `simple_white` with our fonts, our palette and a light horizontal grid."""
     font = {"family": "Arial, Liberation Sans, sans-serif", "size": FONT_SIZE, "color": INK}
-    words = {"standoff": 8, "font": {"size": FONT_SIZE}}
-    axis = {"linecolor": INK, "tickfont": {"size": 13}, "title": words, "ticklen": 4}
+    title = {"standoff": 8, "font": {"size": FONT_SIZE}}
+    axis = {"linecolor": INK, "tickfont": {"size": 13}, "title": title, "ticklen": 4}
     house = go.layout.Template(
         layout={
             "font": font,
@@ -47,22 +47,26 @@ def template() -> go.layout.Template:
     return pio.templates.merge_templates("simple_white", house)
 
 
+def palette_colour(rank: int) -> str:
+    """Return the palette's colour number `rank`, which may exceed its length."""
+    return PALETTE[rank % len(PALETTE)]
+
+
 def escape(text: object) -> str:
-    """Text that plotly shows as it stands: it would take `<b>` or `<a href>` for markup."""
+    """Return text that plotly shows literally, and does not take for markup such as `<b>`."""
     return _escape_html(str(text), quote=False)
 
 
 def escape_template(text: object) -> str:
-    """Text as it stands within one of plotly's templates: no field of these, and no markup."""
+    """Return text that plotly shows literally within a hover template: neither field nor markup."""
     return escape(text).replace("%{", "%&#123;")
 
 
 def shorten(name: str, letters: int) -> str:
-    """The name, cut to so many letters at most. Escape it afterwards, not before."""
+    """Return the name, cut to at most so many letters. Escape it afterwards, not before."""
     return name if len(name) <= letters else name[: letters - 1] + "…"
 
 
-def lines(text: str, size: float = FONT_SIZE, width: float = PAGE_WIDTH - 30) -> list[str]:
-    """The text broken into lines that fit the width at this font size, each escaped."""
-    letters = int(width / (LETTER * size / FONT_SIZE))
-    return [escape(line) for line in wrap(text, letters)]
+def wrap_text(text: str, size: float = FONT_SIZE, width: float = PAGE_WIDTH - 30) -> list[str]:
+    """Return the text as escaped lines that fit a width in pixels at a font size."""
+    return [escape(line) for line in wrap(text, int(width / (LETTER * size / FONT_SIZE)))]

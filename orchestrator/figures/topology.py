@@ -135,8 +135,8 @@ def plot_topology(
         labelled: Whether to write its operation on every edge; hovering tells it in any case.
         note: Stands below, as plain text; `note_of` the cells if none is given.
     """
-    heading = style.lines(title, 17)
-    said = style.lines(note_of(topologies) if note is None else note, style.SMALL)
+    heading = style.wrap_text(title, 17)
+    said = style.wrap_text(note_of(topologies) if note is None else note, style.SMALL)
     page = arrange(
         topologies, above=10 + 26 * len(heading), below=8 + 16 * len(said), labelled=labelled
     )

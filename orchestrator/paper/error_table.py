@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from orchestrator.figures.evidence import AS_FULL_ERROR, counted_accuracy, diverged_note
-from orchestrator.figures.words import name_datasets
+from orchestrator.figures.members import name_datasets
 from orchestrator.output.tables import TextTable
 from orchestrator.output.text import NO_NUMBER, fixed, signed
 from orchestrator.paper import printed

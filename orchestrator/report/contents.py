@@ -12,7 +12,7 @@ from urllib.parse import quote
 import pandas as pd
 
 from orchestrator.config.declared import Declared
-from orchestrator.figures.words import name_datasets
+from orchestrator.figures.members import name_datasets
 from orchestrator.housekeeping.status import STATES, Status
 from orchestrator.output.text import duration
 from results_schema import layout

@@ -16,7 +16,7 @@ from results_schema.errors import NasSweepError
 from results_schema.results import Results
 
 if TYPE_CHECKING:
-    from orchestrator.figures.browser import Browser
+    from orchestrator.figures.export import Browser
 
 FORMATS = ("html", "png")
 """What is made of a figure unless something else is asked for."""

@@ -48,7 +48,7 @@ def print_results(trials: pd.DataFrame, console: Console) -> None:
 
 def publish(results: Results, experiments: Sequence[str], console: Console) -> list[Exhibit]:
     """Writes the figures and tables of experiments into the store, and says where they lie."""
-    from orchestrator.figures.browser import Browser
+    from orchestrator.figures.export import Browser
 
     made: list[Exhibit] = []
     with Browser() as browser:

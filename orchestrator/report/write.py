@@ -50,7 +50,7 @@ def report(
         ConfigError: An experiment is not in the store, the store has none, the place is taken by
             something else, or a single file is to hold other pictures than PNG.
     """
-    from orchestrator.figures.browser import Browser
+    from orchestrator.figures.export import Browser
 
     if single and (others := [picture for picture in pictures if picture != "png"]):
         raise ConfigError(

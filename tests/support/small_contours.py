@@ -11,7 +11,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from orchestrator.figures import draw
-from orchestrator.figures.contours import Contours, contours_data
+from orchestrator.figures.landscapes import Landscapes, contours_data
 from results_schema import layout, tables
 from results_schema.results import Results
 from results_schema.store import LocalStore, open_store
@@ -92,7 +92,7 @@ class Surveyed:
         self.store.put(layout.wanted(NAME), tables.to_parquet(self.wanted, WANTED))
         return Results(self.store)
 
-    def data(self) -> Contours:
+    def data(self) -> Landscapes:
         """The figure's numbers."""
         results = self.results()
         return contours_data(results.surfaces(NAME), results.points(NAME))

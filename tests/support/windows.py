@@ -13,7 +13,7 @@ from typing import Any
 
 from choreographer import Browser
 
-from orchestrator.figures.browser import find_browser
+from orchestrator.figures.export import find_browser
 
 
 @dataclass

@@ -12,7 +12,7 @@ import torch
 from click.testing import CliRunner, Result
 
 from orchestrator.cli.main import cli
-from orchestrator.figures.browser import find_browser
+from orchestrator.figures.export import find_browser
 from results_schema.errors import MachineError, NasSweepError
 from workers.cells.bases import named, zoo
 from workers.cells.notation import parse_genotype

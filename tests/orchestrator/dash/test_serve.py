@@ -12,7 +12,7 @@ from sweeps import started
 from windows import window
 
 from orchestrator.dash import serve
-from orchestrator.figures.browser import find_browser
+from orchestrator.figures.export import find_browser
 from results_schema import layout, tables
 from results_schema.errors import MachineError
 

@@ -22,7 +22,7 @@ from sweeps import launch, trained_epochs, wait_for, write_experiment
 from windows import window
 
 from orchestrator.execution.readings import METRICS
-from orchestrator.figures.browser import find_browser
+from orchestrator.figures.export import find_browser
 from results_schema import layout
 from results_schema.errors import MachineError
 from results_schema.results import Results

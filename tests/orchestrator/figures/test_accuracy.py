@@ -149,5 +149,5 @@ def test_no_trials_at_all_is_an_error():
 
 def test_an_empty_place_in_a_member_is_an_error(join, make_member):
     trials = join([make_member("DARTS", 0), {**make_member("DARTS", 1), "base": None}], {})
-    with pytest.raises(ConfigError, match=r"column base .* empty places"):
+    with pytest.raises(ConfigError, match=r"column base .* missing values"):
         accuracy_by_index_data(trials)

@@ -9,8 +9,7 @@ import psutil
 import pytest
 
 from orchestrator.figures import draw
-from orchestrator.figures.browser import Browser, find_browser
-from orchestrator.figures.export import to_page, write_figure
+from orchestrator.figures.export import Browser, find_browser, to_page, write_figure
 from results_schema.errors import ConfigError, MachineError
 
 EVIL = "<script>document.title='taken'</script><img src=x onerror=\"document.title='taken'\">"
@@ -109,7 +108,7 @@ def test_without_a_browser_there_is_the_page_and_one_line(figure, monkeypatch, p
 
 def test_where_none_is_installed_the_line_says_what_to_install(figure, monkeypatch):
     monkeypatch.delenv("BROWSER_PATH", raising=False)
-    monkeypatch.setattr("orchestrator.figures.browser.Chromium.find_browser", lambda **_: None)
+    monkeypatch.setattr("orchestrator.figures.export.Chromium.find_browser", lambda **_: None)
     assert write_figure(figure, collect()[1], ("html", "png")) == [
         "PNG skipped: no Chromium or Chrome found; "
         "install one (Debian: apt-get install chromium) or set BROWSER_PATH"

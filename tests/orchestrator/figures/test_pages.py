@@ -11,8 +11,7 @@ from small_theory import measured_frames
 from small_variances import survey
 
 from orchestrator.figures import FIGURE_KINDS, draw
-from orchestrator.figures.browser import find_browser
-from orchestrator.figures.export import to_page
+from orchestrator.figures.export import find_browser, to_page
 from results_schema.errors import MachineError
 from workers.cells.bases import named
 

@@ -1,14 +1,12 @@
 """Smoothing and cutting of one trial's numbers."""
 
 import math
-from itertools import pairwise
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.figures.end_labels import HEIGHT, choose, spread
 from orchestrator.figures.tracks import make_track, mean_of, smooth
 
 numbers = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=40)
@@ -48,21 +46,3 @@ def test_seeds_that_end_early_count_as_far_as_they_reach():
     mean = mean_of([long, short])
     assert mean.mean.tolist() == [2, 2, 3]
     assert (mean.low.tolist(), mean.high.tolist()) == ([1, 2, 3], [3, 2, 3])
-
-
-@given(st.lists(st.floats(0, 200), min_size=1, max_size=12).map(sorted))
-def test_names_keep_their_order_and_never_overlap(wanted):
-    spots = spread(wanted, 0, 200)
-    gaps = [b - a for a, b in pairwise(spots)]
-    assert all(gap >= HEIGHT - 1e-6 for gap in gaps)
-    assert min(spots) >= 0
-    assert max(spots) <= 200 + 1e-6
-
-
-@given(st.lists(st.floats(0, 200), min_size=1, max_size=60), st.data())
-def test_where_room_is_short_the_first_is_named_still(heights, data):
-    first = data.draw(st.integers(0, len(heights) - 1))
-    chosen = choose(heights, first, 190)
-    assert first in chosen
-    assert len(chosen) <= 190 // HEIGHT
-    assert [heights[i] for i in chosen] == sorted(heights[i] for i in chosen)

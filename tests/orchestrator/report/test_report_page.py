@@ -8,7 +8,7 @@ from windows import window
 
 from orchestrator.config.experiment import load_experiment
 from orchestrator.config.record import record
-from orchestrator.figures.browser import find_browser
+from orchestrator.figures.export import find_browser
 from results_schema.errors import MachineError
 
 try:

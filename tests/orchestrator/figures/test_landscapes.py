@@ -1,14 +1,23 @@
-"""Contours of the loss: their numbers, and what is drawn, read from the figure itself."""
+"""Contours of the loss, maps and surfaces of the gradient's variance: numbers and drawings."""
 
 import math
 
+import numpy as np
 import pytest
+from small_variances import bowl, survey
 
-from orchestrator.figures.browser import find_browser
-from orchestrator.figures.contours import contours_data
-from orchestrator.figures.export import write_figure
+from orchestrator.figures import draw, read_choice
+from orchestrator.figures.export import find_browser, write_figure
+from orchestrator.figures.landscapes import (
+    contours_data,
+    variance_maps_data,
+    variance_surfaces_data,
+)
 from results_schema.errors import ConfigError, MachineError
 from workers.landscape.grid import Grid
+
+KINDS = ("variance_maps", "variance_surfaces")
+TRACES = {"variance_maps": "heatmap", "variance_surfaces": "surface"}
 
 
 def words(figure):
@@ -19,7 +28,7 @@ def traces(figure, kind):
     return [trace.to_plotly_json() for trace in figure.data if trace.type == kind]
 
 
-def fields(figure):
+def contour_fields(figure):
     """Contours that are no cover of the blank."""
     return [t for t in traces(figure, "contour") if t["contours"].get("type") != "constraint"]
 
@@ -40,7 +49,7 @@ def test_panels_keep_the_order_of_the_experiment_and_their_numbers(surveyed, mak
 
 def test_alpha_runs_to_the_right(surveyed, make_member):
     surveyed.add(make_member("DARTS", 0), loss=lambda a, b: 10**a, grid=Grid(3, 5))
-    (field,) = fields(surveyed.figure())
+    (field,) = contour_fields(surveyed.figure())
     assert list(field["x"]) == [-1, 0, 1]
     assert field["z"].shape == (5, 3)
     assert field["z"][0].tolist() == pytest.approx([-1, 0, 1])
@@ -50,7 +59,7 @@ def test_all_panels_share_lines_and_colours(surveyed, make_member):
     surveyed.add(make_member("DARTS", 0))
     surveyed.add(make_member("DARTS", 1), loss=lambda a, b: 5 + 95 * abs(a))
     figure = surveyed.figure()
-    one, two = fields(figure)
+    one, two = contour_fields(figure)
     for name in ("zmin", "zmax", "contours", "colorscale"):
         assert one[name] == two[name]
     assert one["zmin"] == pytest.approx(math.log10(0.2))
@@ -75,14 +84,14 @@ def test_what_is_extremely_large_or_not_finite_is_blank(surveyed, make_member):
     assert high == pytest.approx(math.log10(2000))
     assert (cover["z"] > high).sum() == 3
     assert "Blank: loss above 2,000 nat" in " ".join(words(figure))
-    assert "loss inf nat" in fields(figure)[1]["text"][4][4]
+    assert "loss inf nat" in contour_fields(figure)[1]["text"][4][4]
 
 
 def test_a_part_is_drawn_coarsely_and_counted(surveyed, make_member):
     surveyed.add(make_member("DARTS", 0), grid=Grid(9, 9), status=None, done=30)
     surveyed.add(make_member("DARTS", 1), status=None, done=0)
     figure = surveyed.figure()
-    (field,) = fields(figure)
+    (field,) = contour_fields(figure)
     assert field["z"].shape == (5, 5)
     assert {"30 of 81 points", "not measured"} <= set(words(figure))
     assert "Measured in full: 0 of 2 surfaces." in " ".join(words(figure))
@@ -98,13 +107,13 @@ def test_a_diverged_network_has_no_landscape(surveyed, make_member):
     assert surveyed.data().scale is None
 
 
-def test_a_surface_without_a_finite_loss_is_told(surveyed, make_member):
+def test_a_surface_without_a_finite_loss_is_reported(surveyed, make_member):
     surveyed.add(make_member("DARTS", 0))
     surveyed.add(make_member("DARTS", 1), loss=lambda a, b: math.nan)
     assert "blank: no loss<br>within the scale" in words(surveyed.figure())
 
 
-def test_each_panel_has_its_own_extent_which_is_said_and_is_square(surveyed, make_member):
+def test_each_panel_has_its_own_extent_which_is_noted_and_is_square(surveyed, make_member):
     surveyed.add(make_member("DARTS", 0))
     surveyed.add(make_member("DARTS", 1), grid=Grid(5, 5, 0.2, 0.2))
     surveyed.add(make_member("DARTS", 2))
@@ -139,19 +148,19 @@ def test_what_differs_is_in_the_titles_and_what_does_not_below_the_title(surveye
     for named, dataset in (("cifar10", "digits"), ("cifar100", "digit_pairs")):
         member = make_member("DARTS", 2, named_dataset=named, dataset=dataset)
         surveyed.add(member, instances=357, pair=len(surveyed.members))
-    said = words(surveyed.figure())
-    assert "<b>(b)</b> C2 3.5c,3, digit_pairs, pair 1" in said
+    shown = words(surveyed.figure())
+    assert "<b>(b)</b> C2 3.5c,3, digit_pairs, pair 1" in shown
     assert (
         "digits in place of cifar10, digit_pairs in place of cifar100; 357 test images; "
         "learning rate 0.025; after 600 epochs"
-    ) in " ".join(said)
+    ) in " ".join(shown)
 
 
 def test_markup_and_templates_in_names_are_shown_and_not_obeyed(surveyed, make_member):
     evil = "<a href='x'>%{x}</a>"
     surveyed.add(make_member(evil, 0, variant=evil, named_dataset=evil, trial_id="t"))
     figure = surveyed.figure(evil)
-    (field,) = fields(figure)
+    (field,) = contour_fields(figure)
     hovers = [t["hovertext"][0] for t in traces(figure, "scatter") if "hovertext" in t]
     for text in (*words(figure), field["hovertemplate"], *hovers):
         assert "<a" not in text
@@ -159,7 +168,7 @@ def test_markup_and_templates_in_names_are_shown_and_not_obeyed(surveyed, make_m
     assert "α %{x:.3g}, β %{y:.3g}" in field["hovertemplate"]
 
 
-def test_without_surfaces_the_error_says_how_to_mend_it(surveyed, make_member):
+def test_without_surfaces_the_error_says_how_to_fix_it(surveyed, make_member):
     surveyed.add(make_member("DARTS", 0))
     results = surveyed.results()
     surfaces, points = results.surfaces("fig6"), results.points("fig6")
@@ -178,3 +187,116 @@ def test_a_picture_comes_out(surveyed, make_member):
     files = {}
     assert write_figure(surveyed.figure(), files.__setitem__, ("png",)) == []
     assert files["png"].startswith(b"\x89PNG\r\n\x1a\n")
+
+
+@pytest.fixture
+def members(make_member):
+    return [make_member("DARTS", i, width=w) for i, w in enumerate((3.5, 2.0, 2.5, 2.0))]
+
+
+def plot(kind, tables, title="Variance", **options):
+    return draw(read_choice({"kind": kind, **options}), tables.__getitem__, title)
+
+
+def variance_fields(figure, kind):
+    return [t.to_plotly_json() for t in figure.data if t.type == TRACES[kind]]
+
+
+def test_the_root_or_the_scaled_variance_is_shown(members):
+    tables = survey(members)
+    surfaces, points = tables["surfaces"], tables["points"]
+    for read in (variance_maps_data, variance_surfaces_data):
+        data = read(surfaces, points)
+        assert data.panels[0].plane.values["shown"].min() == pytest.approx(2)
+        assert data.panels[0].plane.values["shown"].max() == pytest.approx(20)
+    data = variance_maps_data(surfaces, points, quantity="variance")
+    assert data.panels[0].plane.values["shown"].max() == pytest.approx(4e-3)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_panels_share_a_logarithmic_scale(members, kind):
+    found = variance_fields(plot(kind, survey(members)), kind)
+    assert len(found) == 4
+    low, high = ("zmin", "zmax") if kind == "variance_maps" else ("cmin", "cmax")
+    for field in found:
+        assert (field[low], field[high]) == pytest.approx((math.log10(2), math.log10(20)))
+    assert found[0]["z"].max() == pytest.approx(math.log10(20))
+    assert found[0]["z"][2, 2] == pytest.approx(math.log10(2))
+
+
+def test_alpha_of_variances_runs_to_the_right(members):
+    tables = survey(members[:1], lambda a, b: 10 ** (2 * a), grid=Grid(3, 5))
+    for kind in KINDS:
+        (field,) = variance_fields(plot(kind, tables), kind)
+        assert list(field["x"]) == [-1, 0, 1]
+        assert field["z"].shape == (5, 3)
+        assert field["z"][0].tolist() == pytest.approx([-1, 0, 1])
+
+
+def test_surfaces_share_the_range_of_their_vertical_axis(members):
+    layout = plot("variance_surfaces", survey(members)).to_dict()["layout"]
+    ranges = {tuple(layout[f"scene{n}"]["zaxis"]["range"]) for n in ("", 2, 3, 4)}
+    assert len(ranges) == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_papers_factor_is_reported_where_g_is_shown(members, kind):
+    figure = plot(kind, survey(members), quantity="variance")
+    assert "g × 10⁻⁵" in str(figure.to_dict())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_beyond_the_scale_or_no_number_is_blank_and_reported(members, kind):
+    wild = {(1.0, 1.0): math.inf, (-1.0, -1.0): math.nan, (1.0, -1.0): 5e51, (-1.0, 1.0): -1.0}
+    figure = plot(kind, survey(members, lambda a, b: wild.get((a, b), bowl(a, b))))
+    for field in variance_fields(figure, kind):
+        assert np.isnan(field["z"]).sum() == 4
+    assert any("Blank: above" in text for text in words(figure))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("shape", [(1, 1), (1, 5)])
+def test_a_plane_of_a_point_or_a_row_breaks_nothing(members, kind, shape):
+    assert plot(kind, survey(members, grid=Grid(*shape))).layout.height > 100
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("changes", "shown"),
+    [({"status": None, "done": 0}, "not measured"),
+     ({"status": "diverged", "done": 0}, "diverged:<br>no landscape"),
+     ({"status": None, "done": 9, "grid": Grid(9, 9)}, "9 of 81 points"),
+     ({"variance": lambda a, b: math.nan}, "blank: no variance<br>within the scale")],
+)  # fmt: skip
+def test_what_a_panel_lacks_is_reported_in_it(members, kind, changes, shown):
+    assert words(plot(kind, survey(members, **changes))).count(shown) == 4
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_hovering_shows_the_trial_and_names_are_not_obeyed(make_member, kind):
+    evil = "<img src=x>%{x}"
+    member = make_member(evil, 0, variant=evil, trial_id="the-trial")
+    figure = plot(kind, survey([member]), title=evil)
+    (field,) = variance_fields(figure, kind)
+    assert "the-trial" in field["hovertemplate"]
+    for text in (*words(figure), field["hovertemplate"]):
+        assert "<img" not in text
+    assert field["hovertemplate"].count("%{x}") == 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_without_variances_the_error_says_how_to_fix_it(members, kind):
+    tables = survey(members)
+    tables["surfaces"] = tables["surfaces"].assign(kind="contour")
+    with pytest.raises(ConfigError, match=r"landscape: {gradient_variance"):
+        plot(kind, tables)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_widths_stand_in_columns(members, kind):
+    figure = plot(kind, survey(members), columns="width")
+    titles = [text for text in words(figure) if text.startswith("<b>(")]
+    assert titles == [
+        "<b>(a)</b> C1 2c,3", "<b>(b)</b> C2 2.5c,3", "<b>(c)</b> DARTS 3.5c,3",
+        "<b>(d)</b> C3 2c,3",
+    ]  # fmt: skip

@@ -1,10 +1,10 @@
-"""Planes of numbers from measured points."""
+"""Planes of numbers from the measured points of surfaces."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from orchestrator.figures.planes import assemble
+from orchestrator.figures.surfaces import assemble
 from workers.landscape.grid import Grid
 
 COLUMNS = ["row", "column", "alpha", "beta", "loss"]
@@ -22,13 +22,13 @@ def test_rows_are_alphas_and_columns_are_betas_whatever_the_order_of_points():
     assert plane.values["loss"].tolist() == [[10 * r + c for c in range(5)] for r in range(3)]
 
 
-@pytest.mark.parametrize("told", [True, False])
+@pytest.mark.parametrize("given", [True, False])
 @pytest.mark.parametrize(
     ("done", "sides"), [(0, 0), (1, 1), (8, 1), (9, 3), (24, 3), (25, 5), (80, 5), (441, 21)]
 )
-def test_of_a_part_the_finest_full_level_is_kept(done, sides, told):
-    plane = assemble(frame(Grid(21, 21), done), ["loss"], (21, 21) if told else None)
-    expected = 0 if done == 1 and not told else sides
+def test_of_a_part_the_finest_full_level_is_kept(done, sides, given):
+    plane = assemble(frame(Grid(21, 21), done), ["loss"], (21, 21) if given else None)
+    expected = 0 if done == 1 and not given else sides
     assert plane.values["loss"].shape == (expected, expected)
     assert plane.empty == (expected == 0)
     if sides > 1:
@@ -37,19 +37,19 @@ def test_of_a_part_the_finest_full_level_is_kept(done, sides, told):
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 7), (7, 1), (5, 7)])
-def test_any_shape_is_told_by_its_points(shape):
+def test_any_shape_is_found_from_its_points(shape):
     plane = assemble(frame(Grid(*shape)), ["loss"])
     assert plane.values["loss"].shape == shape
     assert plane.flat == (1 in shape)
 
 
-@pytest.mark.parametrize("told", [True, False])
-def test_a_whole_grid_with_even_sides_of_an_earlier_release_is_shown(told):
+@pytest.mark.parametrize("given", [True, False])
+def test_a_whole_grid_with_even_sides_of_an_earlier_release_is_shown(given):
     rows = [(r, c, r - 1.5, c - 2.5, 10 * r + c) for r in range(4) for c in range(6)]
     whole = pd.DataFrame(rows, columns=COLUMNS)
-    plane = assemble(whole, ["loss"], (4, 6) if told else None)
+    plane = assemble(whole, ["loss"], (4, 6) if given else None)
     assert plane.values["loss"].tolist() == [[10 * r + c for c in range(6)] for r in range(4)]
-    part = assemble(whole.head(-1), ["loss"], (4, 6) if told else None)
+    part = assemble(whole.head(-1), ["loss"], (4, 6) if given else None)
     assert part.values["loss"].shape < (4, 6)
 
 

@@ -1,0 +1,335 @@
+"""Surfaces of an experiment as panels of a figure: their points on a plane, and texts about them.
+
+A surface holds numbers at the weights θ + α·w₁ + β·w₂ of one trained network.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from orchestrator.figures.members import (
+    COLUMNS,
+    name_cell,
+    name_datasets,
+    require_columns,
+    require_values,
+)
+from orchestrator.figures.style import escape, escape_template
+from results_schema.errors import ConfigError
+from workers.landscape.grid import Grid
+
+WANTED_COLUMNS = (*COLUMNS, "surface_id", "kind")
+"""Columns that are known of a surface before it is measured."""
+
+RESULT_COLUMNS = (
+    "status", "epoch", "rows", "columns", "extent", "surface_seed", "pair", "split", "instances",
+    "loss", "radius", "bounded", "convex", "roughness",
+)  # fmt: skip
+"""Columns that are known when it is finished."""
+
+POINT_COLUMNS = ("surface_id", "row", "column", "alpha", "beta")
+
+_WHOLE = ("index", "seed", "depth", "epoch", "surface_seed", "pair", "instances")
+
+
+@dataclass(frozen=True, eq=False)
+class Plane:
+    """Numbers over evenly ordered step sizes.
+
+    Attributes:
+        alphas: Rising steps in units of w₁, float64 [R].
+        betas: Rising steps in units of w₂, float64 [C].
+        values: Numbers by column of the table of points, float64 [R, C], NaN where null.
+    """
+
+    alphas: np.ndarray
+    betas: np.ndarray
+    values: dict[str, np.ndarray]
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is no point in it."""
+        return not self.alphas.size
+
+    @property
+    def flat(self) -> bool:
+        """Whether it has a single row or column, so that no contour can be drawn."""
+        return min(self.alphas.size, self.betas.size) == 1
+
+
+def assemble(
+    points: pd.DataFrame, names: Sequence[str], shape: tuple[int, int] | None = None
+) -> Plane:
+    """Return the plane of one surface: its finest level that is measured in full.
+
+    Points are measured from coarse to fine (`workers.landscape.grid`), so a surface that is not
+    finished has a coarse plane already; points of a level that is not complete are left out.
+
+    Args:
+        points: The surface's rows of the table of points, in any order; of a repeated point the
+            first row counts.
+        names: Columns whose numbers are wanted.
+        shape: Numbers of alphas and betas in full; by default taken from the points, whose level 1
+            holds the far ends of both axes.
+
+    Returns:
+        The plane, without points if not even the centre is measured.
+    """
+    points = points.drop_duplicates(["row", "column"])
+    measured = {(int(row), int(column)) for row, column in points[["row", "column"]].to_numpy()}
+    rows: set[int] = set()
+    columns: set[int] = set()
+    if measured:
+        high, wide = shape or (1 + max(side) for side in zip(*measured, strict=True))
+        if len(measured) == high * wide:
+            # An earlier release measured grids of even sides too, which have no levels.
+            rows, columns = set(range(high)), set(range(wide))
+        else:
+            order = Grid(high | 1, wide | 1).points()
+            for _, level in groupby(order, key=lambda point: point.level):
+                places = [(point.row, point.column) for point in level]
+                if not measured.issuperset(places):
+                    break
+                rows |= {row for row, _ in places}
+                columns |= {column for _, column in places}
+    kept: Any = points[points["row"].isin(list(rows)) & points["column"].isin(list(columns))]
+    kept = kept.sort_values(["row", "column"])
+    grids = {
+        name: kept[name].to_numpy(dtype=float, na_value=np.nan).reshape(len(rows), len(columns))
+        for name in ("alpha", "beta", *names)
+    }
+    return Plane(
+        grids["alpha"][:, :1].ravel(),
+        grids["beta"][:1].ravel(),
+        {name: grids[name] for name in names},
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class SurfacePanel:
+    """One surface of one member; what is known of a finished one is None before, or where null.
+
+    Attributes:
+        base: Published genotype.
+        variant: Name of the cell.
+        index: Index of the cell; 0 is the base.
+        named_dataset: Dataset that the experiment names.
+        dataset: Dataset trained on.
+        learning_rate: Rate at the first epoch.
+        seed: Seed of the training.
+        width: Width of the normal cell, in units of c.
+        depth: Depth of the normal cell, in edges.
+        trial_id: Trial whose network it is.
+        surface_id: The surface.
+        status: "done", "diverged", or "" if not finished.
+        measured: Number of points so far.
+        points: Number of points of the full grid; None if the table does not have it.
+        extent: Alpha and beta reach from minus this to this; 1 before anything is measured.
+        plane: Finest grid that is measured in full; see `assemble`.
+        epoch: Epoch of the checkpoint.
+        surface_seed: Seed of the directions.
+        pair: Number of the pair of directions among the seed's.
+        split: Images that were evaluated: "test" or "train".
+        instances: Number of these images.
+        loss: Loss at the centre, in nat.
+        radius: Distance from the centre to the nearest twofold loss.
+        bounded: Whether it is reached; else `radius` is that of the circle searched.
+        convex: Share of points in the near-convex region.
+        roughness: Mean |second derivative| of log₁₀ loss, in decades per unit².
+    """
+
+    base: str
+    variant: str
+    index: int
+    named_dataset: str
+    dataset: str
+    learning_rate: float
+    seed: int
+    width: float
+    depth: int
+    trial_id: str
+    surface_id: str
+    status: str
+    measured: int
+    points: int | None
+    extent: float
+    plane: Plane
+    epoch: int | None
+    surface_seed: int | None
+    pair: int | None
+    split: str | None
+    instances: int | None
+    loss: float | None
+    radius: float | None
+    bounded: bool | None
+    convex: float | None
+    roughness: float | None
+
+
+def read_panels(
+    figure: str, kind: str, surfaces: pd.DataFrame, points: pd.DataFrame, names: Sequence[str]
+) -> tuple[SurfacePanel, ...]:
+    """Return one panel per member and surface of a kind, in the order of the table.
+
+    Args:
+        figure: Kind of figure, for messages.
+        kind: Kind of the surfaces; others are passed over.
+        surfaces: Table as `Results.surfaces(experiment)` returns it.
+        points: Table as `Results.points(experiment)` returns it.
+        names: Columns of `points` whose planes are wanted.
+
+    Raises:
+        ConfigError: There is no such surface, or a column is absent or has missing values.
+    """
+    require_columns(figure, "surfaces", surfaces, (*WANTED_COLUMNS, *RESULT_COLUMNS))
+    require_columns(figure, "points", points, (*POINT_COLUMNS, *names))
+    wanted: Any = surfaces[surfaces["kind"] == kind]
+    wanted = wanted.drop_duplicates(list(WANTED_COLUMNS))
+    if wanted.empty:
+        raise ConfigError(
+            f"{figure} has no surface of kind {kind} to show",
+            fix=f"add landscape: {{{kind}: {{}}}} to the experiment and launch it",
+        )
+    require_values(figure, "surfaces", wanted, WANTED_COLUMNS)
+    # A trial that is several members has its points once for each.
+    points = points.drop_duplicates(["surface_id", "row", "column"])
+    measured: dict[Any, Any] = dict(list(points.groupby("surface_id")))
+    none = points.iloc[:0]
+    return tuple(
+        _panel(row, measured.get(row["surface_id"], none), names)
+        for row in wanted.to_dict("records")
+    )
+
+
+def _panel(row: dict[Any, Any], points: pd.DataFrame, names: Sequence[str]) -> SurfacePanel:
+    known: dict[str, Any] = {
+        name: None if pd.isna(row[name]) else row[name]
+        for name in (*WANTED_COLUMNS, *RESULT_COLUMNS)
+    }
+    # A column with missing values is one of floats.
+    known |= {name: int(known[name]) for name in _WHOLE if known[name] is not None}
+    shape: tuple[int, int] | None = None
+    total: Any = row.get("points")
+    if known["status"] is not None:
+        shape = int(known["rows"]), int(known["columns"])
+        total = shape[0] * shape[1]
+    reach = float(points[["alpha", "beta"]].abs().max().max()) if len(points) else 0.0
+    known |= {
+        "status": known["status"] or "",
+        "measured": len(points),
+        "points": None if pd.isna(total) else int(total),
+        "extent": known["extent"] or reach or 1.0,
+        "plane": assemble(points, names, shape),
+    }
+    return SurfacePanel(**{field.name: known[field.name] for field in fields(SurfacePanel)})
+
+
+def panel_titles(panels: Sequence[SurfacePanel]) -> list[str]:
+    """Return each panel's cell with its width and depth, and whatever else distinguishes it."""
+    texts = {
+        "dataset": lambda panel: panel.dataset,
+        "learning_rate": lambda panel: f"rate {panel.learning_rate:g}",
+        "seed": lambda panel: f"seed {panel.seed}",
+        "epoch": lambda panel: f"epoch {panel.epoch}",
+        "surface_seed": lambda panel: f"directions {panel.surface_seed}",
+        "pair": lambda panel: f"pair {panel.pair}",
+    }
+    differing = [name for name in texts if len(_distinct(panels, name)) > 1]
+    return [
+        ", ".join([
+            f"{cell} {panel.width:g}c,{panel.depth}",
+            *(texts[name](panel) for name in differing if getattr(panel, name) is not None),
+        ])
+        for panel, cell in zip(panels, _cells(panels), strict=True)
+    ]  # fmt: skip
+
+
+def subtitle(panels: Sequence[SurfacePanel]) -> str:
+    """Return the datasets, substitutes named as such, and what all panels have in common."""
+    parts = [name_datasets((panel.named_dataset, panel.dataset) for panel in panels)]
+    splits = [
+        f"{instances:,} {split} images"
+        for split, instances in dict.fromkeys((p.split, p.instances) for p in panels)
+        if instances is not None
+    ]
+    parts += [" and ".join(splits)] if splits else []
+    rates, epochs = _distinct(panels, "learning_rate"), _distinct(panels, "epoch")
+    parts += [f"learning rate {rates[0]:g}"] if len(rates) == 1 else []
+    parts += [f"after {epochs[0]} epoch{'s' * (epochs[0] != 1)}"] if len(epochs) == 1 else []
+    return "; ".join(parts)
+
+
+def warnings(panels: Sequence[SurfacePanel]) -> list[str]:
+    """Return why panels can't be compared at a glance: differing extents, missing points."""
+    found: list[str] = []
+    extents = Counter(panel.extent for panel in panels if panel.measured)
+    if len(extents) > 1:
+        usual = max(extents, key=extents.__getitem__)
+        odd = {
+            cell: panel.extent
+            for panel, cell in zip(panels, _cells(panels), strict=True)
+            if panel.measured and panel.extent != usual
+        }
+        named = ", ".join(f"{cell} ±{extent:g}" for cell, extent in odd.items())
+        found.append(f"Mind the axes: {named}, the others ±{usual:g}.")
+    finished = sum(panel.status == "done" for panel in panels)
+    if finished < len(panels):
+        found.append(f"Measured in full: {finished} of {len(panels)} surfaces.")
+    return found
+
+
+def describe_gap(panel: SurfacePanel, drawn: bool, quantity: str) -> str:
+    """Return what a panel lacks, in a line or two; empty for a complete one.
+
+    Args:
+        panel: The panel.
+        drawn: Whether it shows at least one point.
+        quantity: What it shows, in a word.
+    """
+    if panel.status == "diverged":
+        return "diverged:<br>no landscape"
+    if not panel.measured:
+        return "not measured"
+    if panel.status != "done" or panel.measured != panel.points:
+        total = "" if panel.points is None else f" of {panel.points:,}"
+        return f"{panel.measured:,}{total} points"
+    return "" if drawn else f"blank: no {quantity}<br>within the scale"
+
+
+def hover_centre(panel: SurfacePanel) -> str:
+    """Return what is known of the surface as a whole."""
+    lines = [f"<b>{escape(panel.variant)}</b>", escape(panel.trial_id)]
+    if panel.loss is not None:
+        lines.append(f"loss at the centre {panel.loss:.4g} nat")
+    if panel.radius is not None:
+        beyond = "" if panel.bounded else "beyond "
+        lines.append(f"twofold loss at radius {beyond}{panel.radius:.3g}")
+    if panel.convex is not None:
+        lines.append(f"near-convex region {100 * panel.convex:.1f} %")
+    if panel.roughness is not None:
+        lines.append(f"roughness {panel.roughness:.3g} decades per unit²")
+    return "<br>".join(lines)
+
+
+def hover_template(panel: SurfacePanel) -> str:
+    """Return plotly's template for a point, which shows its `text` below its place."""
+    variant, trial_id = (escape_template(name) for name in (panel.variant, panel.trial_id))
+    place = "α %{x:.3g}, β %{y:.3g}"
+    return f"<b>{variant}</b><br>{trial_id}<br>{place}<br>%{{text}}<extra></extra>"
+
+
+def _cells(panels: Sequence[SurfacePanel]) -> list[str]:
+    several = len({panel.base for panel in panels}) > 1
+    return [name_cell(panel.base, panel.index, several_bases=several) for panel in panels]
+
+
+def _distinct(panels: Sequence[SurfacePanel], name: str) -> list[Any]:
+    values = dict.fromkeys(getattr(panel, name) for panel in panels)
+    return [value for value in values if value is not None]
