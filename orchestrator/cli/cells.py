@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from orchestrator.cli.cell_sheets import bases_sheet, rows_sheet
-from orchestrator.config.cell_catalog import find
+from orchestrator.config.grid import find
 from orchestrator.output.tables import (
     TextTable,
     print_table,

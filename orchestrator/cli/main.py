@@ -261,8 +261,7 @@ def main() -> None:
 def _load(
     paths: tuple[str, ...], profile: str | None, overrides: tuple[str, ...]
 ) -> list[Experiment]:
-    from orchestrator.config.experiment import load_experiment
-    from orchestrator.config.experiment_files import find_files
+    from orchestrator.config.experiment import find_files, load_experiment
 
     files = find_files(paths)
     loaded = [load_experiment(path, profile=profile, overrides=overrides) for path in files]

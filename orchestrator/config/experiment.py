@@ -1,43 +1,96 @@
 """An experiment: a YAML file that names a grid of trials and the figures drawn from it.
 
-A profile and then `--set` options override values of the file before all is checked together;
-every error names the file and line, or the option, that the offending value came from.
+`load_experiment` applies a profile and then `--set` options before all is checked together; every
+error names the file and line, or the option, that the offending value came from.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, PlainValidator
+from pydantic_core import PydanticKnownError
 
-from orchestrator.config.documents import report
-from orchestrator.config.fields import (
+from orchestrator.config.documents import (
+    MAX_DEPTH,
+    Document,
+    KeyPath,
+    Place,
+    combine,
+    parse_value,
+    printable,
+    read_document,
+    show,
+    suggest,
+)
+from orchestrator.config.grid import Grid, check_product
+from orchestrator.config.landscape import Landscape, override_landscape
+from orchestrator.config.registry import TABLE_KINDS, Choice, check_members, read_choice
+from orchestrator.config.validation import (
     STRICT,
     DatasetName,
     FileName,
     Text,
+    bad_value,
     check_file_name,
+    mapping_of,
     one_of,
-    part,
+    refuse,
+    validate,
 )
-from orchestrator.config.grid import Grid, problems_of_product
-from orchestrator.config.landscape import Landscape
-from orchestrator.config.overrides import Profile, apply_option, apply_profile, find_profile
-from orchestrator.config.recipes import RecipeChoice, read_recipe
-from orchestrator.config.registry import TABLE_KINDS, Choice, find_absent_members, read_choice
-from orchestrator.config.validation import validate
-from orchestrator.config.yaml_reader import read_document
 from results_schema.errors import ConfigError, SpecError
 from results_schema.genotype import Genotype
+from results_schema.layout import natural
 from results_schema.surface import SurfaceSpec
-from results_schema.trial import PRECISIONS, NetworkSpec, TrialSpec
+from results_schema.trial import PRECISIONS, NetworkSpec, Recipe, TrialSpec
 from workers.cells.cost import check_batches, check_image
 from workers.data.catalog import describe
 from workers.identity import canonical_trial
+
+RECIPES: dict[str, dict[str, Any]] = {
+    # Both versions of the paper, Section 4 and Figure 9 (A.4): no regularisation.
+    "section4": {},
+    # Both versions of the paper, Table 1 (A.4).
+    "table1": {"cutout": 16, "auxiliary": 0.4, "drop_path": 0.2},
+    # Table 1 as the authors' scripts ran it for the adapted cells; the paper says 80.
+    "table1_scripts": {"cutout": 16, "auxiliary": 0.4, "drop_path": 0.2, "batch_size": 60},
+}
+"""Named recipes: the fields in which each differs from the defaults of `Recipe`, Section 4's."""
+
+
+@dataclass(frozen=True)
+class RecipeChoice:
+    """A named recipe and the fields that an experiment sets itself.
+
+    Attributes:
+        name: A key of `RECIPES`.
+        given: Fields of `Recipe` by name; they win.
+    """
+
+    name: str = "section4"
+    given: dict[str, Any] = field(default_factory=dict)
+
+    def of(self, dataset: str) -> Recipe:
+        """Return the recipe for a dataset; its number of epochs is the paper's unless given."""
+        return Recipe(**{"epochs": describe(dataset).epochs, **RECIPES[self.name], **self.given})
+
+
+def _read_recipe(value: Any) -> RecipeChoice:
+    if isinstance(value, RecipeChoice):
+        return value
+    if not isinstance(value, dict):
+        raise PydanticKnownError("dict_type")
+    name = value.get("name", "section4")
+    if name not in RECIPES:
+        unknown = SpecError(f"unknown recipe {show(name)}", fix=suggest(str(name), RECIPES))
+        raise refuse([bad_value("name", name, unknown)])
+    given = {key: setting for key, setting in value.items() if key != "name"}
+    mapping_of(Recipe)(given)
+    return RecipeChoice(name, given)
 
 
 @dataclass(frozen=True)
@@ -49,7 +102,7 @@ class Member:
         variant: How it was drawn, such as "CONN3", "seed 14" or "ops seed 7"; the base's name
             for itself.
         index: Its place on a figure's axis; 0 is the base.
-        named_dataset: The data set that the experiment names; the spec may hold a stand-in.
+        named_dataset: The dataset that the experiment names; the spec may hold a substitute.
         spec: The trial.
     """
 
@@ -61,15 +114,15 @@ class Member:
 
 
 class Declaration(BaseModel):
-    """What an experiment's file says."""
+    """The content of an experiment's file."""
 
     model_config = STRICT
 
     title: Text = Field(description="what is measured, in one line")
     claim: Text = Field(description="the statement of the paper that this tests")
     grid: Grid = Field(description="the axes, at least genotype and dataset")
-    network: Annotated[NetworkSpec, PlainValidator(part(NetworkSpec))] = NetworkSpec()
-    recipe: Annotated[RecipeChoice, PlainValidator(read_recipe)] = RecipeChoice()
+    network: Annotated[NetworkSpec, PlainValidator(mapping_of(NetworkSpec))] = NetworkSpec()
+    recipe: Annotated[RecipeChoice, PlainValidator(_read_recipe)] = RecipeChoice()
     precision: Annotated[str, one_of("precision", PRECISIONS)] = "fp32"
     landscape: Landscape = Landscape()
     tables: dict[FileName, Annotated[str, one_of("kind of table", tuple(TABLE_KINDS))]] = {}
@@ -83,19 +136,19 @@ class Experiment(Declaration):
         name: The file's name without its suffix.
         profile: Name of the profile that was applied.
         cpu: Whether the profile made it small enough for a CPU.
-        stand_ins: Data sets that take the place of others.
-        auxiliary_stand_ins: Those that do so under a recipe with an auxiliary head, which needs
-            larger images.
+        substitutes: Datasets that are trained on in place of others.
+        auxiliary_substitutes: Those that take precedence under a recipe with an auxiliary head,
+            which needs larger images.
     """
 
     name: FileName
     profile: str | None = None
     cpu: bool = False
-    stand_ins: dict[DatasetName, DatasetName] = {}
-    auxiliary_stand_ins: dict[DatasetName, DatasetName] = {}
+    substitutes: dict[DatasetName, DatasetName] = {}
+    auxiliary_substitutes: dict[DatasetName, DatasetName] = {}
 
     def members(self) -> list[Member]:
-        """The trials: by data set, learning rate, seed, genotype and index, in this order."""
+        """Return the trials: by dataset, learning rate, seed, genotype and index, in this order."""
         grid = self.grid
         cells = [(base.name, cell) for base in grid.genotype for cell in grid.cells(base)]
         axes = product(grid.dataset, grid.learning_rate, grid.seed, cells)
@@ -105,7 +158,7 @@ class Experiment(Declaration):
         ]
 
     def surfaces(self) -> list[SurfaceSpec]:
-        """The distinct surfaces of the trials.
+        """Return the distinct surfaces of the trials.
 
         Raises:
             SpecError: A trial can have no such surface.
@@ -114,28 +167,28 @@ class Experiment(Declaration):
             return []
         return self.landscape.of((member.index, member.spec) for member in self.members())
 
-    def stand_in(self, dataset: str) -> str:
-        """The data set that is trained on where the experiment names this one."""
-        larger = self.auxiliary_stand_ins if self.recipe.of(dataset).auxiliary else {}
-        return (self.stand_ins | larger).get(dataset, dataset)
+    def trained_dataset(self, dataset: str) -> str:
+        """Return the dataset that is trained on where the experiment names this one."""
+        larger = self.auxiliary_substitutes if self.recipe.of(dataset).auxiliary else {}
+        return (self.substitutes | larger).get(dataset, dataset)
 
     def _spec(self, genotype: Genotype, dataset: str, rate: float, seed: int) -> TrialSpec:
-        trained_on, recipe = describe(self.stand_in(dataset)), self.recipe.of(dataset)
+        trained, recipe = describe(self.trained_dataset(dataset)), self.recipe.of(dataset)
         auxiliary = recipe.auxiliary > 0
-        side = check_image(trained_on.size, trained_on.stem_stride, auxiliary=auxiliary)
-        check_batches(trained_on.train, recipe.batch_size, side, auxiliary=auxiliary)
+        side = check_image(trained.size, trained.stem_stride, auxiliary=auxiliary)
+        check_batches(trained.train, recipe.batch_size, side, auxiliary=auxiliary)
         version = 0
         if recipe.statistics != "own":
-            statistics = describe(self.stand_in(recipe.statistics))
-            trained_on.normalised_by(statistics.name)
+            statistics = describe(self.trained_dataset(recipe.statistics))
+            trained.normalised_by(statistics.name)
             recipe = replace(recipe, statistics=statistics.name)
             version = statistics.preprocessing
         return canonical_trial(
             TrialSpec(
                 genotype=genotype,
-                dataset=trained_on.name,
-                preprocessing=trained_on.preprocessing,
-                network=replace(self.network, stem_stride=trained_on.stem_stride),
+                dataset=trained.name,
+                preprocessing=trained.preprocessing,
+                network=replace(self.network, stem_stride=trained.stem_stride),
                 recipe=recipe,
                 learning_rate=rate,
                 seed=seed,
@@ -145,22 +198,80 @@ class Experiment(Declaration):
         )
 
 
+class Profile(BaseModel):
+    """The content of a profile's file: substitute datasets, and overrides by key path."""
+
+    model_config = STRICT
+
+    description: Text = Field(description="what this profile is for")
+    cpu: bool = False
+    datasets: dict[DatasetName, DatasetName] = {}
+    auxiliary_datasets: dict[DatasetName, DatasetName] = {}
+    overrides: dict[str, Any] = Field(default={}, alias="set")
+    landscape: Landscape = Landscape()
+
+
+def find_files(names: Iterable[str]) -> list[Path]:
+    """Return files in the order given, those of a folder by name (fig2 before fig10), each once.
+
+    Folders inside a folder are skipped.
+
+    Raises:
+        ConfigError: A folder has no such file.
+    """
+    found: dict[Path, None] = {}
+    for path in map(Path, names):
+        files = [path]
+        if path.is_dir():
+            inside = (file for file in path.iterdir() if file.suffix in (".yaml", ".yml"))
+            files = sorted(inside, key=lambda file: natural(file.stem))
+            if not files:
+                raise ConfigError(
+                    "the folder has no experiment", where=str(path), fix="name .yaml files"
+                )
+        found |= dict.fromkeys(files)
+    return list(found)
+
+
+def find_profile(profile: str, experiment: Path) -> Path:
+    """Return the file of a profile.
+
+    Args:
+        profile: A path to a `.yaml`; or a name, looked up as `profiles/<name>.yaml` beside the
+            experiment, then in `profiles` and `experiments/profiles` of each folder above.
+        experiment: The experiment's file.
+
+    Raises:
+        ConfigError: No profile has this name.
+    """
+    if profile.endswith(".yaml"):
+        return Path(profile)
+    known: dict[str, Path] = {}
+    for folder in experiment.resolve().parents:
+        for place in ("profiles", "experiments/profiles"):
+            for file in sorted((folder / place).glob("*.yaml")):
+                known.setdefault(file.stem, file)
+    if profile not in known:
+        fix = suggest(profile, known) if known else f"write one in {experiment.parent / 'profiles'}"
+        raise ConfigError(f"there is no profile {show(profile)}", where="--profile", fix=fix)
+    found, here = known[profile], Path.cwd()
+    return found.relative_to(here) if found.is_relative_to(here) else found
+
+
 def load_experiment(
     path: str | Path, *, profile: str | None = None, overrides: Sequence[str] = ()
 ) -> Experiment:
-    """Reads an experiment, applies a profile and overrides, and checks the whole.
+    """Read an experiment, apply a profile and overrides, and check the whole.
 
     Args:
         path: The YAML file; its name is the experiment's.
-        profile: A name, looked up as `profiles/<name>.yaml` beside the experiment, then in
-            `experiments/profiles` and `profiles` of each folder above; or a path to a `.yaml`.
+        profile: A name or a path, as `find_profile` takes it.
         overrides: Values such as `recipe.epochs=2`, in YAML, applied last and in order.
 
     Raises:
         ConfigError: Anything is wrong with the file, the profile or an override.
     """
-    path, stand_ins, cpu = Path(path), {}, False
-    larger: dict[str, str] = {}
+    path, settings = Path(path), None
     document = read_document(path)
     try:
         check_file_name(path.stem)
@@ -168,32 +279,32 @@ def load_experiment(
         raise ConfigError(error.what, where=str(path), fix=error.fix) from error
     if profile is not None:
         found = find_profile(profile, path)
-        settings = read_document(found)
-        checked = validate(Profile, settings)
-        stand_ins, larger = checked.datasets, checked.auxiliary_datasets
-        cpu = checked.cpu
-        document = apply_profile(settings, document)
-        profile = found.stem
+        written = read_document(found)
+        profile, settings = found.stem, validate(Profile, written)
+        document = _apply_profile(written, document)
     for option in overrides:
-        document = apply_option(option, document)
+        document = _apply_option(option, document)
     declaration = validate(Declaration, document, folder=path.parent)
-    grid = declaration.grid
-    axes = {
-        "bases": [base.name for base in grid.genotype],
-        "datasets": grid.dataset,
-        "learning_rates": grid.learning_rate,
-    }
-    problems = list(problems_of_product(grid, document, path))
-    if problems := [*problems, *find_absent_members(declaration.figures, axes, document)]:
-        raise report(problems)
-    parts = {name: getattr(declaration, name) for name in Declaration.model_fields}
+    grid, problems = declaration.grid, []
+    problems += check_product(grid, document, path)
+    problems += check_members(
+        declaration.figures,
+        {
+            "bases": [base.name for base in grid.genotype],
+            "datasets": grid.dataset,
+            "learning_rates": grid.learning_rate,
+        },
+        document,
+    )
+    if problems:
+        raise combine(problems)
     experiment = Experiment(
+        **{name: getattr(declaration, name) for name in Declaration.model_fields},
         name=path.stem,
         profile=profile,
-        cpu=cpu,
-        stand_ins=stand_ins,
-        auxiliary_stand_ins=larger,
-        **parts,
+        cpu=settings.cpu if settings else False,
+        substitutes=settings.datasets if settings else {},
+        auxiliary_substitutes=settings.auxiliary_datasets if settings else {},
     )
     try:
         experiment.surfaces()
@@ -201,3 +312,29 @@ def load_experiment(
         place = str(document.place(("landscape",)))
         raise ConfigError(f"landscape: {error.what}", where=place, fix=error.fix) from error
     return experiment
+
+
+def _apply_profile(settings: Document, document: Document) -> Document:
+    for key in settings.data.get("set", {}):
+        value = settings.part(("set", key))
+        document = document.override(_key_path(key, value.place(())), value)
+    if "landscape" in settings.data:
+        document = override_landscape(settings.part(("landscape",)), document)
+    return document
+
+
+def _apply_option(option: str, document: Document) -> Document:
+    key, equals, value = option.partition("=")
+    source = f"--set {printable(option)}"
+    if not equals:
+        raise ConfigError("no value is given", where=source, fix="write --set recipe.epochs=2")
+    return document.override(_key_path(key.strip(), Place(source)), parse_value(value, source))
+
+
+def _key_path(text: str, place: Place) -> KeyPath:
+    keys = tuple(text.split("."))
+    if not all(key and key.isprintable() for key in keys) or len(keys) > MAX_DEPTH:
+        raise ConfigError(
+            f"{show(text)} is no path of keys", where=str(place), fix="write it as recipe.epochs"
+        )
+    return keys

@@ -1,26 +1,308 @@
-"""The grid: the axes whose product is an experiment's trials."""
+"""The grid of an experiment: cells and their variants, datasets, learning rates and seeds.
+
+The product of the axes is the experiment's trials. `Bases` reads `grid.genotype`, `Variants` reads
+`grid.variants`, and `find` gives a cell by the name that a user writes on the command line.
+"""
 
 from __future__ import annotations
 
+import difflib
+import json
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, NamedTuple
 
-from pydantic import AfterValidator, BaseModel, Field, PlainValidator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    Field,
+    PlainValidator,
+    ValidationInfo,
+    model_validator,
+)
+from pydantic_core import PydanticKnownError
 
-from orchestrator.config.documents import Document, Problem
-from orchestrator.config.fields import STRICT, Axis, DatasetName, check_distinct
-from orchestrator.config.genotypes import Base, Bases
-from orchestrator.config.variants import Variants, read_variants
-from results_schema.errors import SpecError
+from orchestrator.config.documents import Document, Problem, show, suggest
+from orchestrator.config.validation import (
+    STRICT,
+    Axis,
+    DatasetName,
+    bad_value,
+    check_axis,
+    check_distinct,
+    mapping_of,
+    one_of,
+    refuse,
+    unknown_keys,
+)
+from results_schema.errors import ConfigError, SpecError
+from results_schema.genotype import Genotype
+from workers.cells.bases import NAMES, named, official_name, zoo, zoo_genotype
+from workers.cells.notation import FIELDS, load_genotype, parse_genotype, parse_text
+from workers.cells.sampling import Profile, Sampling, Stratified, Uniform
 from workers.cells.topology import reconcat
-from workers.cells.variants import Variant
+from workers.cells.variants import Variant, connection_variants, operation_variants
 
 MAX_MEMBERS = 100_000
+LONGEST_NAME = 60
+ZOO = "zoo:"
+"""Begins a name of the zoo where the paper has the name too, such as zoo:SNAS."""
 
-Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Seed = Annotated[int, Field(ge=0)]
+SUFFIXES = (".json", ".yaml", ".yml", ".txt")
+"""Suffixes of files with a genotype."""
+
+
+class Found(NamedTuple):
+    """A genotype and its name; `published` if the samplers know it by that name."""
+
+    name: str
+    genotype: Genotype
+    published: bool = False
+
+    @property
+    def origin(self) -> str | Genotype:
+        """What the samplers take: the name, since a base's own sets go by it, or the genotype."""
+        return self.name if self.published else self.genotype
+
+
+def find(what: str) -> Found:
+    """Return the cell of a name or file. The paper's names come before the zoo's.
+
+    Raises:
+        ConfigError: There is no such name.
+        SpecError: The file or the zoo's entry holds no sound genotype.
+        MachineError: The file is YAML and ruamel.yaml is not installed.
+    """
+    if Path(what).suffix.lower() in SUFFIXES:
+        return Found(Path(what).stem, load_genotype(what))
+    if what.startswith(ZOO):
+        return Found(what, zoo_genotype(what.removeprefix(ZOO)))
+    try:
+        name = official_name(what)
+    except SpecError as error:
+        if what in zoo():
+            return Found(what, zoo_genotype(what))
+        known = dict.fromkeys((*NAMES, *zoo()))
+        close = difflib.get_close_matches(what.casefold(), [n.casefold() for n in known], n=3)
+        near = [name for name in known if name.casefold() in close]
+        fix = f"`nas-sweep cells` lists the names; a file ends in {', '.join(SUFFIXES)}"
+        if near:
+            fix = f"did you mean {', '.join(near)}?"
+        raise ConfigError(f"no cell is called {what!r}", fix=fix) from error
+    return Found(name, named(name), published=True)
+
+
+@dataclass(frozen=True)
+class Base:
+    """A genotype that variants are drawn from.
+
+    Attributes:
+        name: Name of a published cell, or one that no published cell has.
+        genotype: Its two cells.
+        file: The file that they were read from, if any.
+    """
+
+    name: str
+    genotype: Genotype
+    file: Path | None = field(default=None, compare=False)
+
+
+_KEYS = {
+    "zoo": ("zoo", "name"),
+    "file": ("file", "name"),
+    "text": ("name", "text"),
+    "normal": ("name", *FIELDS),
+}
+"""The key that gives the source of a genotype, with all keys that may be used beside it."""
+
+
+def _read_base(value: Any, info: ValidationInfo) -> Base:
+    if isinstance(value, Base):
+        return value
+    if isinstance(value, str):
+        return _published(value)
+    if not isinstance(value, dict):
+        raise PydanticKnownError("string_type")
+    source = next((key for key in _KEYS if key in value), None)
+    if source is None:
+        raise SpecError(
+            f"{show(value)} is no genotype",
+            fix="name a published cell, or write {zoo: NAME}, {file: PATH}, "
+            "{name: NAME, text: Genotype(…)} or {name: NAME, " + ": …, ".join(FIELDS) + ": …}",
+        )
+    problems = unknown_keys(value, _KEYS[source])
+    for key in ("zoo", "file", "text", "name"):
+        if not isinstance(value.get(key, ""), str):
+            problems.append(bad_value(key, value[key], "string_type"))
+    if problems:
+        raise refuse(problems)
+    folder = (info.context or {}).get("folder", Path())
+    try:
+        default, genotype = _read_genotype(source, value, folder)
+    except SpecError as error:
+        cell = error.where.partition(" ")[0]  # "normal" or "reduce", if it is written out
+        key = cell if cell in value else source
+        raise refuse([bad_value(key, value[key], error)]) from error
+    try:
+        name = _check_name(value.get("name", default), genotype)
+    except SpecError as error:
+        if "name" not in value:
+            raise
+        raise refuse([bad_value("name", value["name"], error)]) from error
+    return Base(name, genotype, folder / value["file"] if source == "file" else None)
+
+
+def _published(name: str) -> Base:
+    try:
+        return Base(official_name(name), named(name))
+    except SpecError as error:
+        if name in zoo():
+            raise SpecError(error.what, fix=f"write {{zoo: {name}}}") from error
+        raise
+
+
+def _read_genotype(source: str, value: dict[str, Any], folder: Path) -> tuple[str | None, Genotype]:
+    """Return the genotype, and the name that its source gives it."""
+    if source == "zoo":
+        return value["zoo"], zoo_genotype(value["zoo"])
+    if source == "file":
+        path = folder / value["file"]
+        return path.stem, load_genotype(path)
+    if source == "text":
+        return None, parse_text(value["text"])
+    return None, parse_genotype({field: value[field] for field in FIELDS if field in value})
+
+
+def _check_name(name: str | None, genotype: Genotype) -> str:
+    fix = "add a name of its own, such as name: mine"
+    if name is None:
+        raise SpecError("the genotype has no name", fix=fix)
+    plain = name.isprintable() and name == " ".join(name.split())
+    if not plain or not 0 < len(name) <= LONGEST_NAME:
+        raise SpecError(
+            f"{show(name)} is no name", fix=f"use one line of at most {LONGEST_NAME} characters"
+        )
+    try:
+        official = official_name(name)
+    except SpecError:
+        return name
+    if named(official) != genotype:
+        raise SpecError(f"{name} is the name of a published cell, and this is another", fix=fix)
+    return official
+
+
+def _check_bases(bases: tuple[Base, ...]) -> tuple[Base, ...]:
+    check_axis(tuple(base.name for base in bases))
+    return bases
+
+
+Bases = Annotated[
+    tuple[Annotated[Base, PlainValidator(_read_base)], ...], AfterValidator(_check_bases)
+]
+"""The value of `grid.genotype`; paths of files start at the context's `folder`."""
+
+
+_SAMPLINGS = {"profile": Profile, "uniform": Uniform, "stratified": Stratified}
+
+CONNECTIONS = ("paper4", "paper10", "paper13", "main_text", *_SAMPLINGS)
+"""Sets of connection variants: the paper's own, and those drawn with options."""
+
+OPERATIONS = ("paper10", "legacy")
+"""Sets of operation variants."""
+
+REDUCTIONS = ("drawn", "kept")
+"""A variant's reduction cell: drawn like its normal cell, as published, or the base's."""
+
+
+def _read_connections(value: Any) -> str | Sampling:
+    if isinstance(value, Sampling):
+        return value
+    options = dict(value) if isinstance(value, dict) else {"mode": value}
+    if "mode" not in options:
+        raise SpecError("no mode is given", fix=f"add mode: {', '.join(CONNECTIONS)}")
+    mode = options.pop("mode")
+    if mode not in CONNECTIONS:
+        error = SpecError(
+            f"unknown set of connection variants {show(mode)}", fix=suggest(str(mode), CONNECTIONS)
+        )
+        raise refuse([bad_value("mode", mode, error)]) if isinstance(value, dict) else error
+    if mode in _SAMPLINGS:
+        return mapping_of(_SAMPLINGS[mode])(options)
+    if options:
+        raise refuse(unknown_keys(options, ["mode"]))
+    return mode
+
+
+class Variants(BaseModel):
+    """The variants of every base: a set of connection variants, one of operations, or none."""
+
+    model_config = STRICT
+
+    connections: Annotated[str | Sampling | None, PlainValidator(_read_connections)] = None
+    operations: Annotated[str | None, one_of("set of operation variants", OPERATIONS)] = None
+    indices: Axis[Annotated[int, Field(ge=1)]] = ()
+    reduction: Annotated[str, one_of("kind of reduction cell", REDUCTIONS)] = "drawn"
+
+    @model_validator(mode="after")
+    def _check_sets(self) -> Variants:
+        if self.connections and self.operations:
+            raise SpecError(
+                "connections and operations are both given",
+                fix="keep one; a second experiment shares the trials of the bases",
+            )
+        if not (self.connections or self.operations):
+            for key in sorted(self.model_fields_set & {"indices", "reduction"}):
+                raise SpecError(f"{key} of no variants", fix="add connections or operations")
+        return self
+
+    def of(self, base: Base) -> list[Variant]:
+        """Return the variants of a base, by index.
+
+        Raises:
+            SpecError: The base has no such set, its drawing fails, or an index is not in it.
+        """
+        drawn = _draw(base, self.connections, self.operations)
+        if missing := set(self.indices) - {variant.index for variant in drawn}:
+            raise SpecError(
+                f"there is no variant {min(missing)}", fix=f"use indices from 1 to {len(drawn)}"
+            )
+        chosen = [v for v in drawn if not self.indices or v.index in self.indices]
+        if self.reduction == "drawn":
+            return chosen
+        kept = base.genotype.reduce
+        return [replace(v, genotype=replace(v.genotype, reduce=kept)) for v in chosen]
+
+
+@cache
+def _draw(
+    base: Base, connections: str | Sampling | None, operations: str | None
+) -> tuple[Variant, ...]:
+    # The sets that the paper drew from a base go by the base's name.
+    origin = base.name if base.name in NAMES else base.genotype
+    if connections:
+        return tuple(connection_variants(origin, connections))
+    if not operations:
+        return ()
+    return tuple(
+        Variant(v.index, v.name if v.name.startswith("OPS") else f"ops {v.name}", v.genotype)
+        for v in operation_variants(origin, operations)
+    )
+
+
+def _read_variants(value: Any) -> Variants:
+    """Validate `grid.variants`: `none`, a set of connection variants, or keys and values."""
+    if isinstance(value, Variants):
+        return value
+    if not isinstance(value, dict):
+        known = ("none", *CONNECTIONS)
+        if value not in known:
+            raise SpecError(
+                f"unknown set of variants {show(value)}", fix=suggest(str(value), known)
+            )
+        value = {} if value == "none" else {"connections": value}
+    return Variants.model_validate_json(json.dumps(value))
 
 
 class Grid(BaseModel):
@@ -29,16 +311,16 @@ class Grid(BaseModel):
     model_config = STRICT
 
     genotype: Bases = Field(description="published cells, such as [DARTS, ENAS]")
-    variants: Annotated[Variants, PlainValidator(read_variants)] = Variants()
+    variants: Annotated[Variants, PlainValidator(_read_variants)] = Variants()
     reconcat: bool = False
     dataset: Annotated[tuple[DatasetName, ...], AfterValidator(check_distinct)] = Field(
         description="data sets, such as [cifar10]; [] if cells are only drawn"
     )
-    learning_rate: Axis[Rate] = (0.025,)
-    seed: Axis[Seed] = (0,)
+    learning_rate: Axis[Annotated[float, Field(gt=0, allow_inf_nan=False)]] = (0.025,)
+    seed: Axis[Annotated[int, Field(ge=0)]] = (0,)
 
     def cells(self, base: Base) -> list[Variant]:
-        """The base itself, as index 0, and its variants.
+        """Return the base itself, as index 0, and its variants.
 
         Raises:
             SpecError: The base has no such variants.
@@ -49,13 +331,14 @@ class Grid(BaseModel):
         return cells
 
 
-def problems_of_product(grid: Grid, document: Document, file: Path) -> Iterator[Problem]:
-    """What no axis can tell alone: a base without such variants, and too large a product.
+def check_product(grid: Grid, document: Document, file: Path) -> Iterator[Problem]:
+    """Yield the problems that no axis shows alone: a base without such variants, too many trials.
 
     Args:
-        grid: Its axes are sound.
-        document: That the grid was read from.
-        file: That a mismatch is blamed on only if nothing overrode it.
+        grid: A grid whose axes are sound.
+        document: The document that the grid was read from.
+        file: The experiment's file; a missing variant is reported at the base unless an override
+            set the variants.
     """
     cells = 0
     for position, base in enumerate(grid.genotype):

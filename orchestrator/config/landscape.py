@@ -1,7 +1,4 @@
-"""What an experiment says of landscapes, and the surfaces that it means.
-
-A surface is measured of every distinct trial of the experiment, or of those at some indices.
-"""
+"""The surfaces that an experiment asks for, of every distinct trial or of those at some indices."""
 
 from __future__ import annotations
 
@@ -12,28 +9,28 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field, PlainValidator
 
 from orchestrator.config.documents import Document, show
-from orchestrator.config.fields import STRICT, Axis, one_of
+from orchestrator.config.validation import STRICT, Axis, one_of
 from results_schema.errors import SpecError
 from results_schema.surface import KINDS, NORMALISATIONS, PRECISIONS, SPLITS, SurfaceSpec
 from results_schema.trial import TrialSpec
 from workers.identity import canonical_surface
 
 MAX_SURFACES = 100_000
+MAX_SIDE = 1001
 
-Count = Annotated[int, Field(ge=1, le=1001)]
 Whole = Annotated[int, Field(ge=0)]
 Extent = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 def _read_grid(value: Any) -> tuple[int, int]:
     sides = value if isinstance(value, list | tuple) else [value, value]
-    if len(sides) != 2 or not all(type(side) is int and 1 <= side <= 1001 for side in sides):
+    if len(sides) != 2 or not all(type(side) is int and 1 <= side <= MAX_SIDE for side in sides):
         raise SpecError(
             f"{show(value)} is no grid",
             fix="write an odd number of points a side, or [rows, columns]",
         )
     if any(side % 2 == 0 for side in sides):
-        odd = [min(side | 1, 1001) for side in sides]
+        odd = [min(side | 1, MAX_SIDE) for side in sides]
         raise SpecError(
             f"a grid of {show(value)} has no point at the centre, where the trained network is",
             fix=f"use odd sides, such as {odd if isinstance(value, list | tuple) else odd[0]}",
@@ -62,27 +59,27 @@ class Surfaces(BaseModel):
 
     @property
     def each(self) -> int:
-        """Surfaces of one trial, at most."""
+        """Return the largest number of surfaces of one trial."""
         return len(self.epochs)
 
     def settings(self, index: int) -> Iterable[dict[str, Any]]:
-        """The fields of `SurfaceSpec`, but trial, epoch and kind, for a member's surfaces."""
+        """Yield the fields of `SurfaceSpec` but trial, epoch and kind, for a member's surfaces."""
         common = self.model_dump(include={"subset", "subset_seed", "split", "precision", "seed"})
         yield common | {"rows": 1, "columns": 1}
 
     def epochs_of(self, trial: TrialSpec) -> list[int]:
-        """The checkpoints to look at."""
+        """Return the epochs whose checkpoints are measured."""
         last = trial.recipe.epochs
         return list(dict.fromkeys(last if epoch == "last" else epoch for epoch in self.epochs))
 
 
-class OnGrid(Surfaces):
-    """Surfaces over a grid of points: contours."""
+class Contours(Surfaces):
+    """Loss over a grid of points."""
 
     grid: Annotated[tuple[int, int], PlainValidator(_read_grid)] = (51, 51)
     extent: Extent = 1.0
     extents: dict[Annotated[str, PlainValidator(_read_cell)], Extent] = {}
-    pairs: Count = 1
+    pairs: Annotated[int, Field(ge=1, le=MAX_SIDE)] = 1
     normalisation: Annotated[str, one_of("normalisation", NORMALISATIONS)] = "filter"
 
     @property
@@ -103,8 +100,8 @@ class OnGrid(Surfaces):
                 }
 
 
-class Variances(OnGrid):
-    """Surfaces of gradient variance."""
+class Variances(Contours):
+    """Gradient variance over a grid of points."""
 
     grid: Annotated[tuple[int, int], PlainValidator(_read_grid)] = (21, 21)
     subset: Whole = 1000
@@ -124,19 +121,19 @@ class Curvatures(Surfaces):
 
 
 class Landscape(BaseModel):
-    """The kinds of surfaces that are wanted."""
+    """The kinds of surfaces that are measured."""
 
     model_config = STRICT
 
-    contour: OnGrid | None = None
+    contour: Contours | None = None
     gradient_variance: Variances | None = None
     curvature: Curvatures | None = None
 
     def of(self, members: Iterable[tuple[int, TrialSpec]]) -> list[SurfaceSpec]:
-        """Every distinct surface of some members, each an index and a trial.
+        """Return every distinct surface of some members, each an index and a trial.
 
         Raises:
-            SpecError: A trial has no such epoch, a kind can't be measured so, or there are more
+            SpecError: A trial has no such epoch, a kind cannot be measured so, or there are more
                 than `MAX_SURFACES`.
         """
         kinds: list[tuple[str, Surfaces]] = [
@@ -159,18 +156,18 @@ class Landscape(BaseModel):
         return list(found.values())
 
 
-def apply_profile(landscape: Document, document: Document) -> Document:
-    """The document with what a profile says of the kinds of surfaces that it names itself.
+def override_landscape(settings: Document, document: Document) -> Document:
+    """Return the document with a profile's options for the kinds that the document itself names.
 
-    A grid of 1, the centre alone, stays: it asks for a number, not for a picture of some size.
+    A grid of 1, the centre alone, stays: it asks for a number and not for a picture of some size.
     """
     named = document.data.get("landscape") if isinstance(document.data, dict) else None
-    for kind, options in landscape.data.items():
+    for kind, options in settings.data.items():
         if not isinstance(named, dict) or not isinstance(named.get(kind), dict):
             continue
         for key in options:
             if key == "grid" and named[kind].get("grid") == 1:
                 continue
             path = ("landscape", kind, key)
-            document = document.override(path, landscape.part((kind, key)))
+            document = document.override(path, settings.part((kind, key)))
     return document

@@ -1,18 +1,97 @@
-"""What a launch writes down of an experiment, so that all else can be read from the store alone."""
+"""What a launch records of an experiment, so that everything else can be read from the store alone.
+
+Tables list its trials, surfaces and cells; a file, read as `Declared`, has what they do not hold.
+"""
 
 from __future__ import annotations
 
 import json
-from typing import Any
+from dataclasses import asdict
+from typing import Annotated, Any
 
-from orchestrator.config.declared import Declared
+from pydantic import AfterValidator, BaseModel, PlainValidator
+
 from orchestrator.config.experiment import Experiment
+from orchestrator.config.registry import Choice, read_choice
+from orchestrator.config.validation import STRICT, FileName
 from results_schema import layout, tables
+from results_schema.canonical import parse_json
+from results_schema.errors import ConfigError, CorruptData, MissingKey
 from results_schema.store import Store
+
+LARGEST = 10_000_000
+"""Size in bytes beyond which an experiment's file in a store is refused unread."""
+
+
+def _check_network(network: dict[str, int]) -> dict[str, int]:
+    if lacking := {"cells", "channels"} - network.keys():
+        raise ValueError(f"its network lacks {', '.join(sorted(lacking))}")
+    return network
+
+
+def _check_recipe(recipe: dict[str, Any]) -> dict[str, Any]:
+    if type(recipe.get("epochs")) is not int:
+        raise ValueError("a recipe has no number of epochs")
+    return recipe
+
+
+class Declared(BaseModel):
+    """An experiment as it was last launched, after profile and overrides, but for its tables.
+
+    Anyone may have written the file in a store, hence every type that readers rely on is checked.
+
+    Attributes:
+        name: Name of the experiment.
+        title: What is measured, in one line.
+        claim: The statement of the paper that this tests.
+        profile: Name of the profile, or None.
+        datasets: Each dataset that the experiment names, with the one trained on.
+        network: Numbers of cells and channels.
+        recipes: Fields of the recipe, by the dataset that the experiment names.
+        precision: Precision of the arithmetic.
+        figures: Kind and options of each figure, by its name.
+        tables: Kind of each table, by its name.
+    """
+
+    model_config = STRICT
+
+    name: str
+    title: str
+    claim: str
+    profile: str | None
+    datasets: dict[str, str]
+    network: Annotated[dict[str, int], AfterValidator(_check_network)]
+    recipes: dict[str, Annotated[dict[str, Any], AfterValidator(_check_recipe)]]
+    precision: str
+    figures: dict[FileName, Annotated[Choice, PlainValidator(read_choice)]]
+    tables: dict[FileName, str]
+
+    @classmethod
+    def of(cls, experiment: Experiment) -> Declared:
+        """Return the declaration of an experiment."""
+        datasets = experiment.grid.dataset
+        return cls(
+            name=experiment.name,
+            title=experiment.title,
+            claim=experiment.claim,
+            profile=experiment.profile,
+            datasets={name: experiment.trained_dataset(name) for name in datasets},
+            network=asdict(experiment.network),
+            recipes={name: asdict(experiment.recipe.of(name)) for name in datasets},
+            precision=experiment.precision,
+            figures=experiment.figures,
+            tables=experiment.tables,
+        )
+
+    def to_json(self) -> bytes:
+        """Return the content of `layout.experiment(name)`."""
+        figures = {name: choice.to_json() for name, choice in self.figures.items()}
+        content = {**dict(self), "figures": figures}
+        return json.dumps(content, indent=1, ensure_ascii=False).encode()
 
 
 def record(experiment: Experiment, store: Store) -> None:
-    """Writes the experiment's names for trials, surfaces and cells, and what its file says."""
+    """Write the experiment's tables and its declaration."""
     name = experiment.name
     for key, rows, schema in (
         (layout.members(name), member_rows(experiment), tables.MEMBERS),
@@ -23,8 +102,30 @@ def record(experiment: Experiment, store: Store) -> None:
     store.put(layout.experiment(name), Declared.of(experiment).to_json())
 
 
+def read_declared(store: Store, experiment: str) -> Declared:
+    """Return an experiment of a store as it was last launched.
+
+    Raises:
+        ConfigError: The store has no such file.
+        CorruptData: The file is not what a launch writes.
+    """
+    key = layout.experiment(experiment)
+    again = "launch the experiment again: what has ended is not trained again"
+    try:
+        declared = Declared.model_validate(parse_json(store.get(key, most=LARGEST)))
+        if declared.name != experiment:
+            raise ValueError(f"it is of {declared.name!r}")
+    except MissingKey:
+        raise ConfigError(
+            f"the store has no declaration of {experiment!r}", where=key, fix=again
+        ) from None
+    except ValueError as error:
+        raise CorruptData(f"not what a launch wrote: {error}", where=key, fix=again) from error
+    return declared
+
+
 def member_rows(experiment: Experiment) -> list[dict[str, Any]]:
-    """Rows of `tables.MEMBERS`."""
+    """Return the rows of `tables.MEMBERS`."""
     return [
         {
             "experiment": experiment.name,
@@ -44,7 +145,7 @@ def member_rows(experiment: Experiment) -> list[dict[str, Any]]:
 
 
 def wanted_rows(experiment: Experiment) -> list[dict[str, Any]]:
-    """Rows of `tables.WANTED`."""
+    """Return the rows of `tables.WANTED`."""
     return [
         {
             "experiment": experiment.name,
@@ -58,7 +159,7 @@ def wanted_rows(experiment: Experiment) -> list[dict[str, Any]]:
 
 
 def cell_rows(experiment: Experiment) -> list[dict[str, Any]]:
-    """Rows of `tables.CELLS`."""
+    """Return the rows of `tables.CELLS`."""
     return [
         {
             "experiment": experiment.name,

@@ -7,19 +7,26 @@ that computes its data and one that draws them, then enter both in `FIGURE_KINDS
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
-from pydantic import AfterValidator, BaseModel, Field, ValidationError
-from pydantic_core import InitErrorDetails, PydanticKnownError
+from pydantic import AfterValidator, BaseModel, Field
+from pydantic_core import PydanticKnownError
 
 from orchestrator.config.documents import Document, Problem, show, suggest
-from orchestrator.config.fields import STRICT, Axis, DatasetName, Text, one_of
-from orchestrator.config.refusals import bad_value, refusal, unknown_keys
+from orchestrator.config.validation import (
+    STRICT,
+    Axis,
+    DatasetName,
+    Text,
+    bad_value,
+    mapping_of,
+    one_of,
+    refuse,
+)
 from results_schema.errors import ConfigError, SpecError
 
 if TYPE_CHECKING:
@@ -239,22 +246,13 @@ def read_choice(value: Any) -> Choice:
         missing = SpecError(
             "no kind of figure is named", fix=f"use one of {', '.join(FIGURE_KINDS)}"
         )
-        raise refusal([bad_value("kind", value, missing)])
+        raise refuse([bad_value("kind", value, missing)])
     try:
         model = _kind(value["kind"])
     except SpecError as error:
-        raise refusal([bad_value("kind", value["kind"], error)]) from error
+        raise refuse([bad_value("kind", value["kind"], error)]) from error
     given = {key: option for key, option in value.items() if key != "kind"}
-    problems = unknown_keys(given, model.model_fields)
-    known = {key: option for key, option in given.items() if key in model.model_fields}
-    try:
-        # Strict validation of JSON takes a list for a tuple and 1 for 1.0, and nothing looser.
-        options = model.model_validate_json(json.dumps(known))
-        if not problems:
-            return Choice(value["kind"], options)
-    except ValidationError as error:
-        problems += _details(error)
-    raise refusal(problems)
+    return Choice(value["kind"], mapping_of(model)(given))
 
 
 def _kind(name: Any) -> type[Options]:
@@ -263,14 +261,6 @@ def _kind(name: Any) -> type[Options]:
             f"unknown kind of figure {show(name)}", fix=suggest(str(name), FIGURE_KINDS)
         )
     return FIGURE_KINDS[name].options
-
-
-def _details(error: ValidationError) -> Iterator[InitErrorDetails]:
-    for detail in error.errors(include_url=False):
-        context: Mapping[str, Any] = detail.get("ctx", {})
-        yield InitErrorDetails(
-            type=detail["type"], loc=detail["loc"], input=detail["input"], ctx=dict(context)
-        )
 
 
 _COLUMNS = {
@@ -282,7 +272,7 @@ _COLUMNS = {
 """Options that choose members, with the column of the table of members that each filters."""
 
 
-def find_absent_members(
+def check_members(
     figures: Mapping[str, Choice], axes: Mapping[str, Iterable[Any]], document: Document
 ) -> Iterator[Problem]:
     """Yield a problem for each value that a figure asks for and the experiment does not have.

@@ -11,8 +11,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from orchestrator.config.experiment import Experiment
-from orchestrator.config.experiment_files import find_files
+from orchestrator.config.experiment import Experiment, find_files
 from orchestrator.execution import access, environment, shipping
 from results_schema.errors import ConfigError
 from results_schema.store import attach_store

@@ -9,8 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from orchestrator.config.experiment import Experiment, load_experiment
-from orchestrator.config.overrides import find_profile
+from orchestrator.config.experiment import Experiment, find_profile, load_experiment
 from results_schema.errors import ConfigError
 
 PACKAGES = ("results_schema", "workers", "orchestrator")

@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from orchestrator.config.recipes import RECIPES
+from orchestrator.config.experiment import RECIPES
 from results_schema.canonical import build
 from results_schema.errors import SpecError
 from results_schema.trial import NetworkSpec, Recipe, TrialSpec

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from orchestrator.config.cell_catalog import Found
+from orchestrator.config.grid import Found
 from results_schema.genotype import INPUTS, Cell, Genotype
 from results_schema.trial import NetworkSpec
 from workers.cells import cost

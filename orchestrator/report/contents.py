@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import pandas as pd
 
-from orchestrator.config.declared import Declared
+from orchestrator.config.record import Declared
 from orchestrator.figures.members import name_datasets
 from orchestrator.housekeeping.status import STATES, Status
 from orchestrator.output.text import duration

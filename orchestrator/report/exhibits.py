@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.config.declared import Declared
+from orchestrator.config.record import Declared
 from orchestrator.figures import Choice, draw
 from orchestrator.output.error_log import log_error
 from orchestrator.paper import tables

@@ -9,7 +9,7 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from orchestrator.config.declared import read_declared
+from orchestrator.config.record import read_declared
 from orchestrator.figures.evidence import AS_ZERO, counted_accuracies, diverged_note
 from orchestrator.report.exhibits import Exhibit, make_exhibits
 from results_schema import layout

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from rich.console import Console
 
-from orchestrator.config.declared import read_declared
+from orchestrator.config.record import read_declared
 from orchestrator.housekeeping import lookup
 from orchestrator.housekeeping.status import Observer
 from orchestrator.paper.claims import Finding, findings

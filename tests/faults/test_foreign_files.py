@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import pytest
 from small_stores import Trained
 
-from orchestrator.config.declared import read_declared
+from orchestrator.config.record import read_declared
 from orchestrator.dash.curves import Curves
 from orchestrator.housekeeping import status, surface_status
 from results_schema import layout, tables

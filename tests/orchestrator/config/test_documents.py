@@ -1,7 +1,22 @@
-import pytest
+"""Documents: every value has its place, and text that is not plain YAML is refused."""
 
-from orchestrator.config.documents import Document, Place, Problem, report
-from orchestrator.config.yaml_reader import parse_value, read_document
+import json
+import warnings
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.config.documents import (
+    MAX_BYTES,
+    Document,
+    Place,
+    Problem,
+    combine,
+    dotted,
+    parse_value,
+    read_document,
+)
 from results_schema.errors import ConfigError
 
 
@@ -38,7 +53,199 @@ def test_a_part_keeps_its_places(write):
 
 def test_a_report_tells_problems_in_the_order_of_their_lines_and_ends_somewhere():
     problems = [Problem(Place("x.yaml", line), "bad", "mend it") for line in (30, 4)]
-    assert str(report(problems)) == "x.yaml:4: bad\n  mend it\nx.yaml:30: bad\n  mend it"
-    many = str(report(Problem(Place("x.yaml", line), "bad") for line in range(1, 51)))
+    assert str(combine(problems)) == "x.yaml:4: bad\n  mend it\nx.yaml:30: bad\n  mend it"
+    many = str(combine(Problem(Place("x.yaml", line), "bad") for line in range(1, 51)))
     assert many.count("bad") == 20
     assert many.endswith("and 30 problems more")
+
+
+def test_every_value_knows_its_line(write):
+    document = read_document(
+        write("# note\na: 1\nb:\n  - x\n  - {c: 2}\n\nd: >-\n  long\n  text\n")
+    )
+    assert document.data == {"a": 1, "b": ["x", {"c": 2}], "d": "long text"}
+    assert {dotted(path): place.line for path, place in document.places.items()} == {
+        "": 1,
+        "a": 2,
+        "b": 3,
+        "b[0]": 4,
+        "b[1]": 5,
+        "b[1].c": 5,
+        "d": 7,
+    }
+    assert str(document.place(("b", 1, "c"))) == "x.yaml:5"
+    assert str(document.place(("b", 1, "missing", "too"))) == "x.yaml:5"
+    assert str(document.place(("missing",))) == "x.yaml:1"
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("600", 600),
+        ("-3", -3),
+        ("1_000", 1000),
+        ("0x10", 16),
+        ("2.5e-2", 0.025),
+        ("1e-3", 0.001),
+        (".inf", float("inf")),
+        ("'600'", "600"),
+        ("true", True),
+        ("null", None),
+        ("", None),
+        ("~", None),
+        # YAML 1.1 made these false, 90, a date and a merge.
+        ("no", "no"),
+        ("1:30", "1:30"),
+        ("2020-04-26", "2020-04-26"),
+        ("{<<: 1}", {"<<": 1}),
+        ("%YAML 1.1\n---\nno", "no"),
+        ("[&a x, *a]", ["x", "x"]),
+    ],
+)
+def test_scalars_are_those_of_yaml_1_2(text, value):
+    parsed = parse_value(text, "--set").data
+    assert parsed == value
+    assert type(parsed) is type(value)
+
+
+def test_all_repeated_keys_and_tags_are_told_at_once(write):
+    with pytest.raises(ConfigError) as caught:
+        read_document(write("a: 1\na: 2\nb: !x 1\nc: {d: 1, d: 2}\n"))
+    places = [line for line in str(caught.value).splitlines() if line.startswith("x.yaml")]
+    assert [place.split(":")[1] for place in places] == ["2", "3", "4"]
+
+
+def test_an_alias_bomb_is_refused_before_it_unfolds():
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 15)]
+    with pytest.raises(ConfigError, match="more than 10,000 keys and values"):
+        parse_value("\n".join(lines), "bomb")
+
+
+@pytest.mark.parametrize("each", ["1", "{k: 1}"])
+def test_keys_count_as_values_do(each: str):
+    nodes = 3 if "k" in each else 1
+    fit = (10_000 - 3) // nodes  # beside the document, its one key and the list
+    assert len(parse_value("a: [" + ", ".join([each] * fit) + "]", "x").data["a"]) == fit
+    with pytest.raises(ConfigError, match="more than 10,000 keys and values"):
+        parse_value("a: [" + ", ".join([each] * (fit + 1)) + "]", "x")
+
+
+def test_an_anchor_used_twice_is_no_warning():
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert parse_value("{a: &x 1, b: &x 2, c: *x}", "x").data == {"a": 1, "b": 2, "c": 2}
+    assert not caught
+
+
+words = st.text(st.characters(min_codepoint=32, max_codepoint=0x2FF, exclude_categories=["Cc"]))
+scalars = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | words
+)
+trees = st.recursive(
+    scalars,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(words, inner, max_size=4),
+    max_leaves=10,
+)
+
+
+@given(trees)
+def test_json_is_read_as_json(tree):
+    assert parse_value(json.dumps(tree, ensure_ascii=False), "--set").data == tree
+
+
+def refused(path: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        read_document(path)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "x.yaml:1: the file is empty"),
+        ("# only a comment\n", "x.yaml:1: the file is empty"),
+        ("- a\n- b\n", "x.yaml:1: the file holds ['a', 'b'], not keys and values"),
+        ("just text", "x.yaml:1: the file holds 'just text', not keys and values"),
+        ("a: 1\n\tb: 2\n", "x.yaml:2: not YAML"),
+        ("a:\n\tb: 2\n", "indent with spaces, not tabs"),
+        ("a: 1\nb: [1, 2\n\n", "x.yaml:4: not YAML: while parsing a flow sequence"),
+        ("a: 1\nb: 'x\n", "(it starts in line 2)"),
+        ("a: 1\n---\nb: 2\n", "x.yaml:2: not YAML: expected a single document in the stream"),
+        ("a: 1\nb: 2\n\na: 3\n", "x.yaml:4: a is given twice, first in line 1"),
+        ("g: {s: 1, s: 1}\n", "x.yaml:1: g.s is given twice, first in line 1"),
+        ("a: 1\n1: b\n", "x.yaml:2: a key is '1', not text"),
+        ("a: {null: b}\n", "x.yaml:1: a: a key is 'null', not text"),
+        ("? [a]\n: b\n", "a key is composite, not text"),
+        ('"\\ud800": b\n', r"a key is '\ud800', not text"),
+        ('a: "\\ud800"\n', r"x.yaml:1: a: '\ud800' cannot be read as str"),
+        (
+            "a: 1\nb: !!python/object/apply:os.system [ls]\n",
+            "x.yaml:2: b: tag tag:yaml.org,2002:py",
+        ),
+        ("a: !secret x\n", "x.yaml:1: a: tag !secret is not allowed"),
+        ("a: !!set {b}\n", "is not allowed"),
+        ("a: !!binary aGk=\n", "is not allowed"),
+        ("a: !!int two\n", "x.yaml:1: a: 'two' cannot be read as int"),
+        ("a: !!bool maybe\n", "cannot be read as bool"),
+        ("a: 010\n", "x.yaml:1: a: '010' cannot be read as int"),
+        (f"a: {10**30}\n", "cannot be read as int"),
+        ("a: 0x" + "f" * 10_000, "cannot be read as int"),
+        ("a: *nowhere\n", "x.yaml:1: not YAML: found undefined alias"),
+        ("a: &a [*a]\n", "nested more than 20 deep"),
+        ("a: " + "[" * 100_000, "nested more than 20 deep"),
+        ("%YAML 9.0\n---\na: 1\n", "x.yaml:1: not YAML: found incompatible YAML document"),
+        ("a: 1\nb: \x00\n", r"x.yaml:2: not YAML: character '\x00' is not allowed"),
+        (b"a: 1\nb: caf\xe9\n", "x.yaml:2: byte 0xe9 is not UTF-8"),
+        (bytes(range(256)), "x.yaml:2: byte 0x80 is not UTF-8"),
+        ("a: 1\n".encode("utf-16"), "is not UTF-8"),
+        (b"#" * (MAX_BYTES + 1), "x.yaml: the file is too large\n  stay within 500,000 bytes"),
+    ],
+)
+def test_what_is_no_plain_yaml_is_refused_with_its_place(write, content, message):
+    assert message in refused(write(content))
+
+
+def test_files_that_cannot_be_read_are_named(write, tmp_path):
+    write("a: 1\n", "fig9.yaml")
+    assert refused("fig8.yaml") == "fig8.yaml: there is no such file\n  did you mean fig9.yaml?"
+    assert refused(".") == ".: this is a folder\n  name a YAML file in it"
+    assert "there is no such file" in refused("no/such/folder/x.yaml")
+    assert "there is no such file" in refused("a\0b")
+    assert "cannot be read: File name too long" in refused("x" * 5000)
+    (tmp_path / "loop.yaml").symlink_to("loop.yaml")
+    assert refused("loop.yaml").startswith("loop.yaml: ")
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_key(write):
+    assert read_document(write(b"\xef\xbb\xbfa: 1\r\nb: 2\r\n")).data == {"a": 1, "b": 2}
+
+
+INDICATORS = [*"-?:,[]{}#&*!|>'\"%@`\\=~\t\n\r ", "- ", ": ", "? ", "\n  ", "|2", "<<: ", "!<"]
+TAGGED = [
+    "!!int ",
+    "!!float 1:2",
+    "!t ",
+    "&x ",
+    "*x",
+    "---\n",
+    "...\n",
+    "%YAML 1.1\n",
+    "%TAG ! x\n",
+]
+WORDS = ["a", "1", "0x", "1e5", ".nan", "-_", "null", "é", '"\\ud800"']
+UNPRINTABLE = ["\x00", "\x85", "\u2028", "\ufeff", "\ud800"]
+fragments = st.sampled_from([*INDICATORS, *TAGGED, *WORDS, *UNPRINTABLE])
+
+
+@given(st.lists(fragments, max_size=12).map("".join) | st.text(max_size=40))
+def test_junk_is_read_or_refused_and_nothing_else(text):
+    try:
+        parse_value(text, "junk")
+    except ConfigError as error:
+        assert error.where.startswith("junk")
+        str(error).encode()

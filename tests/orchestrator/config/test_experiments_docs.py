@@ -10,13 +10,11 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from orchestrator.config.experiment import Declaration, load_experiment
-from orchestrator.config.grid import Grid
+from orchestrator.config.documents import parse_value
+from orchestrator.config.experiment import Declaration, Profile, load_experiment
+from orchestrator.config.grid import CONNECTIONS, OPERATIONS, Grid, Variants
 from orchestrator.config.landscape import Landscape
-from orchestrator.config.overrides import Profile
 from orchestrator.config.registry import FIGURE_KINDS, Options
-from orchestrator.config.variants import MODES, OPERATIONS, Variants
-from orchestrator.config.yaml_reader import parse_value
 from results_schema.trial import NetworkSpec, Recipe
 from workers.cells.sampling import Profile as Slots
 from workers.cells.sampling import Stratified, Uniform
@@ -120,7 +118,7 @@ def test_every_key_is_told_with_its_default(key):
     assert [read(text) for text in re.findall("`(.*?)`", ROWS[f"`{key}`"])] == KEYS[key]
 
 
-@pytest.mark.parametrize("name", [*MODES, *OPERATIONS])
+@pytest.mark.parametrize("name", [*CONNECTIONS, *OPERATIONS])
 def test_every_set_of_variants_is_told(name):
     assert f"`{name}`" in ROWS
 

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.config.experiment import Experiment, load_experiment
-from orchestrator.config.experiment_files import find_files
+from orchestrator.config.experiment import Experiment, find_files, load_experiment
 from orchestrator.planning.plan import Plan, make_plan
 
 FOLDER = Path(__file__).parents[3] / "experiments"

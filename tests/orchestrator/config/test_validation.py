@@ -56,7 +56,7 @@ from experiment_files import edited, refused
         ("{accuracy: accuracy_by_index}", "[]", "x.yaml:12: figures is [], not keys and values"),
         ("{accuracy:", "{name: x, profile: y, a:", "figures.name: unknown kind of figure 'x'"),
         ("title: A", "name: y\ntitle: A", "x.yaml:1: unknown key name"),
-        ("title: A", "stand_ins: {}\ntitle: A", "x.yaml:1: unknown key stand_ins"),
+        ("title: A", "substitutes: {}\ntitle: A", "x.yaml:1: unknown key substitutes"),
         ("title: A", "title: B\ntitle: A", "x.yaml:2: title is given twice, first in line 1"),
         ("grid:", "grid: []\nnotgrid:", "x.yaml:3: grid is [], not keys and values"),
     ],

@@ -2,7 +2,7 @@
 
 import pytest
 
-from orchestrator.config.cell_catalog import Found, find
+from orchestrator.config.grid import Found, find
 from orchestrator.paper import printed
 from orchestrator.paper.cell_rows import Row, make_rows
 from results_schema.errors import SpecError
