@@ -138,7 +138,9 @@ def test_an_anchor_used_twice_is_no_warning():
     assert not caught
 
 
-words = st.text(st.characters(min_codepoint=32, max_codepoint=0x2FF, exclude_categories=["Cc", "Cf"]))
+words = st.text(
+    st.characters(min_codepoint=32, max_codepoint=0x2FF, exclude_categories=["Cc", "Cf"])
+)
 scalars = (
     st.none()
     | st.booleans()
