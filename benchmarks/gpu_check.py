@@ -33,7 +33,7 @@ from typing import Any, NamedTuple
 # A bare machine has nothing of this project installed.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.measures.tables import publish, table
+from benchmarks.measure import publish, table
 
 
 class Outcome(NamedTuple):
@@ -191,7 +191,7 @@ def _run(command: str, part: Part, scale: Scale) -> Result:
 
 def _child(command: str, part: Part, scale: Scale, result: Path) -> int:
     """Run a part in this process and leave what it found in a file, whole or not at all."""
-    from benchmarks.measures.machine import Machine
+    from benchmarks.measure import Machine
     from workers.training import device as devices
 
     machine = ""

@@ -21,10 +21,8 @@ import torch
 # Where `benchmarks` lies.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.measures.machine import Machine
-from benchmarks.measures.tables import publish, table
-from benchmarks.sweeps.drive import KINDS, Sweep
-from benchmarks.sweeps.trivial import own_seconds
+from benchmarks.measure import Machine, publish, table
+from benchmarks.sweeps import KINDS, Sweep, own_seconds
 from orchestrator.output.text import cores
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -71,7 +69,7 @@ def drive(kind: str, trials: int, epochs: int = 1) -> Sweep:
         RuntimeError: It failed, or a trial did.
     """
     print(f"{kind}: {trials} trials of {epochs} epoch(s)", file=sys.stderr, flush=True)
-    command = [sys.executable, "-m", "benchmarks.sweeps.drive", kind]
+    command = [sys.executable, "-m", "benchmarks.sweeps", kind]
     command += [f"--trials={trials}", f"--epochs={epochs}"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     if done.returncode:

@@ -2,7 +2,7 @@
 
     uv run python benchmarks/scale.py --write docs/scale.md
 
-Nodes are emulated on this machine (`benchmarks.sweeps.nodes`), and trials are trivial, as in
+Nodes are emulated on this machine (`benchmarks.sweeps`), and trials are trivial, as in
 `benchmarks/overhead.py`, so that what the driver takes for each shows.
 """
 
@@ -22,12 +22,9 @@ import torch
 # Where `benchmarks` lies.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.measures.machine import Machine
-from benchmarks.measures.tables import publish, table
+from benchmarks.measure import Machine, publish, table
 from benchmarks.overhead import ROOT, Growth, drive, growth_table
-from benchmarks.sweeps.drive import Sweep
-from benchmarks.sweeps.nodes import NODES
-from benchmarks.sweeps.trivial import own_seconds
+from benchmarks.sweeps import NODES, Sweep, own_seconds
 from orchestrator.output.text import cores
 
 BAR_TRIAL, BAR_PLAN = 0.15, 5.0
@@ -53,7 +50,7 @@ grid:
 
 PLAN = """
 import atexit, sys
-from benchmarks.measures.peak import peak_resident
+from benchmarks.measure import peak_resident
 from orchestrator.cli.main import main
 atexit.register(lambda: print(peak_resident(), file=sys.stderr))
 main()

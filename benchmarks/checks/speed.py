@@ -17,13 +17,9 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.gpu_check import Outcome, Scale
-from benchmarks.loops.kinds import builders
-from benchmarks.loops.ours import OwnLoop
-from benchmarks.loops.setting import Setting, as_torch_ships
-from benchmarks.measures.ceilings import measure_ceilings
-from benchmarks.measures.contest import Contest, described
-from benchmarks.measures.rounds import RATE
-from benchmarks.measures.tables import table
+from benchmarks.loops import OwnLoop, Setting, as_torch_ships, builders
+from benchmarks.measure import RATE, measure_ceilings, table
+from benchmarks.training import Contest, described
 from results_schema.trial import NetworkSpec, Recipe
 from workers.landscape.contour import Contour
 from workers.landscape.directions import Directions, draw_directions

@@ -1,4 +1,8 @@
-"""Does the GPU compute what it should: against eager steps, against itself, against float64."""
+"""Check that the GPU computes what it should: against eager steps, itself and float64.
+
+Rounding differs between kernels and grows from step to step, so two runs are compared with how far
+two runs of one and the same kind are apart, and with how far a wrong one would be.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +11,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,11 +21,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.gpu_check import Outcome, Scale
-from benchmarks.loops.ours import OwnLoop
-from benchmarks.loops.packed import PackedLoop
-from benchmarks.loops.setting import Setting
-from benchmarks.measures import graphs
-from benchmarks.measures.tables import table
+from benchmarks.loops import OwnLoop, PackedLoop, Setting
+from benchmarks.measure import table
 from results_schema import layout
 from results_schema.trial import PRECISIONS, NetworkSpec, Recipe
 from workers.landscape.contour import Contour
@@ -31,6 +32,127 @@ from workers.landscape.gradient_variance import GradientVariance
 from workers.landscape.hessian import Hessian
 from workers.network.network import Network
 from workers.training import device as devices
+from workers.training.graphs import StepMode
+
+STEPS = 20
+"""That are compared."""
+
+RATE, OTHER_RATE = 0.025, 0.1
+DROPPED = 0.4
+"""The probability of drop path in the second epoch; in the first it is 0."""
+
+BARS = {"fp32": 1e-2, "tf32": 5e-2, "bf16": 0.2}
+"""Largest distance by precision; twice what two equal runs differ by is allowed too."""
+
+
+@dataclass(frozen=True)
+class Apart:
+    """How far two runs ended from one another.
+
+    Attributes:
+        what: Was done.
+        precision: One of `results_schema.trial.PRECISIONS`.
+        distance: ‖a − b‖ / ‖b − start‖ over all weights.
+        again: The same of two runs of the way that is compared with.
+        effect: The same between the change that was made and none, if one was.
+    """
+
+    what: str
+    precision: str
+    distance: float
+    again: float
+    effect: float | None = None
+
+    @property
+    def sound(self) -> bool:
+        """Whether rounding explains it, and the change does not."""
+        allowed = max(BARS[self.precision], 2 * self.again)
+        seen = self.effect is None or self.distance < self.effect / 5
+        return self.distance <= allowed and seen
+
+
+def compare_modes(setting: Setting, precision: str, mode: StepMode) -> list[Apart]:
+    """Compare steps of the engine in a mode with eager ones: at one rate, then with other numbers.
+
+    Args:
+        setting: The job; its data set is replaced by one that makes `STEPS` steps.
+        precision: As for `Apart`.
+        mode: How the compared steps run.
+
+    Raises:
+        CaptureFailed: The steps can't be captured.
+    """
+    setting = _short(setting)
+    setting = replace(setting, recipe=replace(setting.recipe, epochs=2, drop_path=2 * DROPPED))
+    one, two, other = (OwnLoop(setting, precision, each) for each in ("eager", "eager", mode))
+    # On a CPU a state is the engine's own tensors.
+    start = {name: tensor.clone() for name, tensor in one.run(one.engine.state).items()}
+    found = []
+
+    def run(what: str, epoch: int, rate: float, unchanged: Tensor | None) -> Tensor:
+        """All three from one state; returns the weights that the first ends at."""
+        for loop in (one, two, other):
+            loop.run(loop.engine.restore, start)
+            loop.epoch(epoch, rate)
+        first, second, third = (weights(loop) for loop in (one, two, other))
+        began = _flat(one, start)
+        effect = None if unchanged is None else apart(first, unchanged, began)
+        found.append(
+            Apart(
+                what,
+                precision,
+                apart(third, first, began),
+                apart(second, first, began),
+                effect,
+            )
+        )
+        return first
+
+    plain = run(f"{STEPS} steps from one state", 1, RATE, None)
+    run(f"the same at a rate of {OTHER_RATE:g}", 1, OTHER_RATE, plain)
+    run(f"the same with {DROPPED:.0%} of the paths dropped", 2, RATE, plain)
+    return found
+
+
+def apart_rows(found: Sequence[Apart]) -> list[list[str]]:
+    """For a table whose header is `HEADER`."""
+    return [
+        [
+            f"{one.what}, {one.precision}",
+            f"{one.distance:.1e}",
+            f"{one.again:.1e}",
+            "–" if one.effect is None else f"{one.effect:.1e}",
+            "yes" if one.sound else "NO",
+        ]
+        for one in found
+    ]
+
+
+HEADER = ("what", "distance", "of two equal runs", "effect of the change", "sound")
+
+
+def _short(setting: Setting) -> Setting:
+    about = setting.data(torch.device("cpu")).about
+    images = STEPS * setting.recipe.batch_size
+    shape = f"{about.channels}x{about.size}_{about.classes}"
+    return replace(setting, dataset=f"synthetic_{images}x{shape}")
+
+
+def weights(loop: OwnLoop) -> Tensor:
+    """Return all weights of a loop's network as one vector in float64."""
+    return _flat(loop, loop.run(loop.engine.state))
+
+
+def _flat(loop: OwnLoop, state: dict[str, Tensor]) -> Tensor:
+    """All weights of a state as one vector in float64; no buffers, no momenta."""
+    names = [name for name, _ in loop.engine.network.named_parameters()]
+    return torch.cat([state[name].double().flatten() for name in names])
+
+
+def apart(one: Tensor, other: Tensor, start: Tensor) -> float:
+    """Return ‖one − other‖ / ‖other − start‖."""
+    return float((one - other).norm() / (other - start).norm())
+
 
 CELLS = ("DARTS", "NASNet", "AmoebaNet", "ENAS", "SNAS")
 """Together they have every operation and every number of intermediate nodes of the paper."""
@@ -48,16 +170,16 @@ def alone(scale: Scale) -> Outcome:
     device = devices.choose(scale.device)
     mode = "graphed" if device.type == "cuda" else "fixed"
     precisions = [each for each in PRECISIONS if each != "tf32" or device.type == "cuda"]
-    found: list[tuple[str, graphs.Apart]] = []
+    found: list[tuple[str, Apart]] = []
     for cell in CELLS[: 1 if scale.dry else None]:
         for precision in precisions:
             setting = _setting(device, scale, cell)
-            found += [(cell, apart) for apart in graphs.compare_modes(setting, precision, mode)]
-    rows = [[cell, *row] for cell, apart in found for row in graphs.rows([apart])]
+            found += [(cell, apart) for apart in compare_modes(setting, precision, mode)]
+    rows = [[cell, *row] for cell, apart in found for row in apart_rows([apart])]
     lead = "" if mode == "graphed" else "A CPU has no graphs: steps on fixed tensors instead.\n\n"
     passed = all(apart.sound for _, apart in found)
     numbers = [[cell, vars(apart)] for cell, apart in found]
-    return Outcome(passed, lead + table(("cell", *graphs.HEADER), rows), numbers)
+    return Outcome(passed, lead + table(("cell", *HEADER), rows), numbers)
 
 
 def packs(scale: Scale) -> Outcome:
@@ -68,16 +190,16 @@ def packs(scale: Scale) -> Outcome:
     for precision in ("bf16",) if scale.dry else ("fp32", "bf16"):
         for deterministic in (True, False):
             packed = PackedLoop(settings, precision, deterministic=deterministic)
-            starts = [graphs.weights(loop) for loop in packed.loops]
-            packed.epoch(1, graphs.RATE)
-            together = [graphs.weights(loop) for loop in packed.loops]
+            starts = [weights(loop) for loop in packed.loops]
+            packed.epoch(1, RATE)
+            together = [weights(loop) for loop in packed.loops]
             packed.close()
             for cell, setting, start, ended in zip(CELLS, settings, starts, together, strict=False):
                 single = OwnLoop(setting, precision, deterministic=deterministic)
-                single.epoch(1, graphs.RATE)
-                distance = graphs.distance(ended, graphs.weights(single), start)
+                single.epoch(1, RATE)
+                distance = apart(ended, weights(single), start)
                 single.close()
-                sound = distance == 0 if deterministic else distance <= graphs.BARS[precision]
+                sound = distance == 0 if deterministic else distance <= BARS[precision]
                 passed = passed and sound
                 kind = "deterministic" if deterministic else "free"
                 rows.append(
@@ -94,14 +216,14 @@ def resume(scale: Scale) -> Outcome:
         setting = _setting(device, scale, "DARTS")
         setting = replace(setting, recipe=replace(setting.recipe, epochs=2, drop_path=0.2))
         through = OwnLoop(setting, precision, deterministic=True)
-        through.epoch(1, graphs.RATE)
+        through.epoch(1, RATE)
         state = {name: each.clone() for name, each in through.run(through.engine.state).items()}
-        start = graphs.weights(through)
-        through.epoch(2, graphs.RATE)
+        start = weights(through)
+        through.epoch(2, RATE)
         resumed = OwnLoop(setting, precision, deterministic=True)
         resumed.run(resumed.engine.restore, state)
-        resumed.epoch(2, graphs.RATE)
-        distance = graphs.distance(graphs.weights(resumed), graphs.weights(through), start)
+        resumed.epoch(2, RATE)
+        distance = apart(weights(resumed), weights(through), start)
         through.close()
         resumed.close()
         passed = passed and distance == 0
@@ -206,5 +328,5 @@ def _setting(device: torch.device, scale: Scale, cell: str) -> Setting:
     size = NetworkSpec(cells=3, channels=2) if scale.dry else NetworkSpec(cells=8, channels=36)
     recipe = Recipe(batch_size=4 if scale.dry else 80)
     shape = "3x8_10" if scale.dry else "3x32_10"
-    images = graphs.STEPS * recipe.batch_size
+    images = STEPS * recipe.batch_size
     return Setting(device, f"synthetic_{images}x{shape}", cell, size, recipe)

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from benchmarks.loops.setting import Setting
-from benchmarks.measures.graphs import Apart, compare_modes
+from benchmarks.checks.works import Apart, compare_modes
+from benchmarks.loops import Setting
 from results_schema.trial import NetworkSpec, Recipe
 from workers.training.engine import Batches, Engine, EpochTotals
 

@@ -7,9 +7,7 @@ import weakref
 import pytest
 import torch
 
-from benchmarks.loops.ours import OwnLoop
-from benchmarks.loops.packed import PackedLoop, seeded
-from benchmarks.loops.setting import Setting
+from benchmarks.loops import OwnLoop, PackedLoop, Setting, seeded
 from results_schema.trial import NetworkSpec, Recipe
 
 SETTING = Setting(

@@ -3,8 +3,7 @@
 import pytest
 
 from benchmarks.overhead import Growth, drive, epochs_table, trials_table
-from benchmarks.sweeps.drive import Sweep
-from benchmarks.sweeps.trivial import experiment, own_seconds, trial
+from benchmarks.sweeps import Sweep, experiment, own_seconds, trial
 from orchestrator.config.experiment import load_experiment
 
 

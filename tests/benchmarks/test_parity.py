@@ -8,10 +8,7 @@ import pytest
 import torch
 from small_trials import TRAIN, few_digits
 
-from benchmarks.loops.fair import FairLoop
-from benchmarks.loops.ours import OwnLoop
-from benchmarks.loops.reference import ReferenceLoop
-from benchmarks.loops.setting import Loop, Setting
+from benchmarks.loops import FairLoop, Loop, OwnLoop, ReferenceLoop, Setting
 from results_schema.trial import NetworkSpec, Recipe
 from workers.data import catalog
 from workers.training.engine import scheduled_lr

@@ -6,9 +6,9 @@ import pytest
 import torch
 from clocks import Clock
 
-from benchmarks.loops.setting import Loop, Setting
-from benchmarks.measures import rounds
-from benchmarks.measures.rounds import in_turns
+from benchmarks import measure
+from benchmarks.loops import Loop, Setting
+from benchmarks.measure import in_turns
 
 SETTING = Setting(torch.device("cpu"), dataset="synthetic_10x1x8_2")
 
@@ -17,7 +17,7 @@ SETTING = Setting(torch.device("cpu"), dataset="synthetic_10x1x8_2")
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The clock that epochs are timed by."""
     clock = Clock()
-    monkeypatch.setattr(rounds, "time", SimpleNamespace(perf_counter=clock))
+    monkeypatch.setattr(measure, "time", SimpleNamespace(perf_counter=clock))
     return clock
 
 

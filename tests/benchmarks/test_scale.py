@@ -4,7 +4,7 @@ import pytest
 
 from benchmarks.overhead import drive
 from benchmarks.scale import Cost, grid, limits_table, plan, plans_table, sweeps_table
-from benchmarks.sweeps.drive import Sweep
+from benchmarks.sweeps import Sweep
 from orchestrator.config.experiment import load_experiment
 
 

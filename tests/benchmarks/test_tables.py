@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.measures.tables import table, write
+from benchmarks.measure import table, write
 from results_schema.errors import ConfigError
 
 DOCUMENT = "# Speed\n\nBefore.\n\n<!-- begin a b -->\nold | table\n<!-- end a b -->\n\nAfter.\n"

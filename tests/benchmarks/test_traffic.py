@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from benchmarks.loops.setting import Setting
-from benchmarks.measures.traffic import _Counting, count_traffic
+from benchmarks.loops import Setting
+from benchmarks.traffic import _Counting, count_traffic
 from results_schema.trial import NetworkSpec, Recipe
 
 SETTING = Setting(

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torchvision.transforms import functional
 
-from benchmarks.loops import transforms
-from benchmarks.loops.transforms import Augmented, transform_for
+from benchmarks import loops
+from benchmarks.loops import Augmented, transform_for
 from workers.data.catalog import describe
 from workers.data.images import Images
 
@@ -19,7 +19,7 @@ def without_torchvision(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(about: object) -> None:
         raise RuntimeError("operator torchvision::nms does not exist")
 
-    monkeypatch.setattr(transforms, "_by_torchvision", fail)
+    monkeypatch.setattr(loops, "_by_torchvision", fail)
 
 
 def check_every_image_is_a_window() -> None:

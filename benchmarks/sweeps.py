@@ -1,7 +1,7 @@
-"""One sweep of trivial trials in this process: `python -m benchmarks.sweeps.drive KIND …`.
+"""One sweep of trivial trials, ours or plain Ray Tune's: `python -m benchmarks.sweeps KIND ...`.
 
-Prints what it took as a line of JSON. A process drives one sweep alone, because what Ray takes of a
-process's memory and time it doesn't give back.
+Prints what it took as a line of JSON. A process drives one sweep alone, because it does not give
+back the memory and time that Ray takes of it.
 """
 
 from __future__ import annotations
@@ -12,20 +12,123 @@ import io
 import json
 import os
 import resource
+import secrets
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measures.peak import peak_resident
-from benchmarks.sweeps.nodes import NODES, emulated
-from benchmarks.sweeps.trivial import experiment, train_bare, trial
+from benchmarks.measure import peak_resident
 from orchestrator.execution import environment
+from orchestrator.execution.access import MODE, TOKEN
 from orchestrator.output.text import cores
+from results_schema.trial import NetworkSpec, Recipe, TrialSpec
+from workers.cells.bases import named
+from workers.data.catalog import describe
+from workers.training import device as devices
+from workers.training.attempt import Stopping
+from workers.training.setup import set_up
+from workers.training.trial import train_epoch
+
+NODES = 8
+"""Of one core each, whatever this machine has."""
+
+OBJECTS = 80_000_000
+"""Bytes of each node's object store, near the least that Ray takes."""
+
+
+@contextlib.contextmanager
+def emulated(nodes: int) -> Iterator[str]:
+    """So many nodes beside a head that does no work; all are gone at the end.
+
+    Call it before Ray is imported, which reads then that a token is asked for, and which.
+
+    Args:
+        nodes: Their number.
+
+    Yields:
+        The cluster's address.
+    """
+    os.environ |= {MODE: "token", TOKEN: secrets.token_hex(32)}
+    # Ray's sockets need a short path.
+    with tempfile.TemporaryDirectory(
+        prefix="nodes-", dir="/tmp", ignore_cleanup_errors=True
+    ) as folder:
+        # Where Ray notes the cluster's address; elsewhere it would be taken for the user's own.
+        os.environ["RAY_TMPDIR"] = folder
+        from ray.cluster_utils import Cluster
+
+        settings = {"object_store_memory": OBJECTS, "include_dashboard": False}
+        cluster = Cluster()
+        try:
+            cluster.add_node(num_cpus=0, **settings)
+            for _ in range(nodes):
+                cluster.add_node(num_cpus=1, **settings)
+            yield str(cluster.address)
+        finally:
+            cluster.shutdown()
+
+
+DATASET = "synthetic_8x1x8_2"
+"""Eight images of 8×8 pixels: one step an epoch."""
+
+EXPERIMENT = """\
+title: Trivial trials
+claim: None, this measures the sweep.
+grid: {{genotype: [DARTS], dataset: [{dataset}], learning_rate: [0.025], seed: {seeds}}}
+network: {{cells: 3, channels: 2}}
+recipe: {{epochs: {epochs}, batch_size: 8}}
+"""
+"""The same trials as `trial` makes, for the command line."""
+
+
+def experiment(trials: int, epochs: int) -> str:
+    """An experiment of so many trials, in YAML."""
+    return EXPERIMENT.format(dataset=DATASET, seeds=list(range(trials)), epochs=epochs)
+
+
+def trial(seed: int, epochs: int = 1) -> TrialSpec:
+    """Three cells of the DARTS cell, with two channels."""
+    return TrialSpec(
+        genotype=named("DARTS"),
+        dataset=DATASET,
+        preprocessing=describe(DATASET).preprocessing,
+        network=NetworkSpec(cells=3, channels=2),
+        recipe=Recipe(epochs=epochs, batch_size=8),
+        learning_rate=0.025,
+        seed=seed,
+    )
+
+
+def train_bare(spec: TrialSpec) -> tuple[float, float]:
+    """Trains a trial and keeps nothing.
+
+    Returns:
+        Seconds in all, and of them those inside its epochs.
+    """
+    start = time.perf_counter()
+    device = devices.choose("cpu")
+    data, engine = set_up(spec, device)
+    never = Stopping()
+    epochs = range(1, spec.recipe.epochs + 1)
+    inside = sum(train_epoch(spec, e, engine, data, device, never)["seconds"] for e in epochs)
+    return time.perf_counter() - start, inside
+
+
+def own_seconds(trials: int, epochs: int = 1) -> float:
+    """What a trial takes by itself: the mean over some, in one process that is warm.
+
+    Seconds of the processor, which other work on the machine stretches less than those of a clock.
+    """
+    train_bare(trial(0))
+    start = time.process_time()
+    for seed in range(trials):
+        train_bare(trial(seed, epochs))
+    return (time.process_time() - start) / trials
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,0 @@
-"""Training loops that differ in nothing but how they train: data, network and recipe are shared."""

@@ -1,1 +1,0 @@
-"""What is measured of a machine, of its kernels, and of a training loop."""
