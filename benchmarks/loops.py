@@ -2,8 +2,9 @@
 
 `ReferenceLoop` is the field's loop: transforms of one image at a time in two loader processes,
 float32 in NCHW, loss and accuracies read from the device in every step. `FairLoop` is what a
-careful hand makes of it: images on the device and augmented there, channels last, a fused optimizer,
-nothing read before the epoch ends. `OwnLoop`, `PackedLoop` and `SideBySideLoop` are this project's.
+careful hand makes of it: images on the device and augmented there, channels last, a fused
+optimizer, nothing read before the epoch ends. `OwnLoop`, `PackedLoop` and `SideBySideLoop` are this
+project's.
 """
 
 from __future__ import annotations

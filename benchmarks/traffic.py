@@ -2,8 +2,8 @@
 
 Counted, not measured, so that they are the same on every machine. A step is run on one image and
 on two, and the tensors that each kernel reads and writes are counted; what the second image adds,
-every further image of a batch adds. There are two floors. *Unfused*: every kernel of the eager step reads
-its inputs from memory and writes its outputs there, each once. *Fused*: normalisation, ReLU,
+every further image of a batch adds. There are two floors. *Unfused*: every kernel of the eager step
+reads its inputs from memory and writes its outputs there, each once. *Fused*: normalisation, ReLU,
 additions, casts and concatenation are part of the convolutions and pools around them and cost
 nothing; only those, the head and the optimizer touch memory.
 """
