@@ -22,6 +22,7 @@ from orchestrator.output.text import escape_control, one_line
 from orchestrator.paper.claims.claim import FAILED, Finding
 from orchestrator.paper.claims.registry import CLAIMS, find_claim, findings
 from results_schema.results import Results
+from results_schema.store import existing_store
 
 
 def show_claims(experiments: Sequence[str], location: str, claim: str | None, form: str) -> int:
@@ -41,7 +42,7 @@ def show_claims(experiments: Sequence[str], location: str, claim: str | None, fo
         StoreError: There is no store, or it can't be read.
     """
     wanted = find_claim(claim).id if claim else None
-    store = lookup.existing_store(location)
+    store = existing_store(location)
     names = lookup.find_experiments(store, experiments) if experiments else None
     # All claims are tested even if one is shown, since their p-values are corrected together.
     every = findings(Results(store), names)

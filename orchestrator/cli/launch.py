@@ -13,7 +13,7 @@ from orchestrator.config.experiment import Experiment
 from orchestrator.config.record import record
 from orchestrator.execution import access, environment, packing, preflight
 from orchestrator.execution.device import check_precision, choose_device, local_gpus
-from orchestrator.housekeeping.cancel import forget
+from orchestrator.housekeeping.cancel import withdraw
 from orchestrator.output.error_log import log_error
 from orchestrator.output.text import cores
 from orchestrator.planning.estimate import measured_speeds
@@ -130,7 +130,7 @@ def _work(
         _say_nothing_left(plan, console)
         return 0 if _show(experiments, store, console, figures=True) else 1
     names = [spec.trial_id for spec in work] + [one.surface_id for one in plan.unmeasured]
-    forget(store, names)
+    withdraw(store, names)
     environment.prepare()
     access.admit(settings["address"], allow_open=settings.get("allow_open_cluster", False))
     from orchestrator.execution.launch import Options, run

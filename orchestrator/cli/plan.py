@@ -9,8 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from orchestrator.config.experiment import Experiment
-from orchestrator.housekeeping.removal import amount
-from orchestrator.output.text import cores
+from orchestrator.output.text import byte_size, cores
 from orchestrator.planning.estimate import Speeds, format_duration, measured_speeds
 from orchestrator.planning.plan import Plan, make_plan
 from results_schema.errors import ConfigError
@@ -76,7 +75,7 @@ def describe(plan: Plan, console: Console, speeds: Speeds) -> None:
             told = f"{takes}: {shown} {unit} ({speeds.basis(work, device)})"
             console.print(("that takes " if device == "cuda" else "or ") + told, highlight=False)
         disk = plan.disk_bytes(kept=(), side_by_side=cores())
-        console.print(f"and up to {amount(disk)} of disk", highlight=False)
+        console.print(f"and up to {byte_size(disk)} of disk", highlight=False)
 
 
 def _one_trial(plan: Plan, start: str) -> str:

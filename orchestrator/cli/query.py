@@ -9,10 +9,10 @@ from contextlib import contextmanager
 
 import psutil
 
-from orchestrator.housekeeping.lookup import existing_store
 from orchestrator.output.tables import TextTable, to_csv, to_json, to_markdown
 from orchestrator.query.catalog import ROWS, TABLES, VIEWS
 from orchestrator.query.forms import to_sheet, write_csv, write_json
+from results_schema.store import existing_store
 
 SLACK = 500_000_000
 """Bytes that the libraries themselves and their threads may take."""

@@ -1,14 +1,23 @@
-"""The commands that look after a store: parse and call, like `orchestrator.cli.main`."""
+"""The commands that look after a store: they parse, ask and print, like `orchestrator.cli.main`."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
 from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from orchestrator.output.text import byte_size, escape_control, one_line
+
+if TYPE_CHECKING:
+    from results_schema.store import Store
+
 INTERRUPTED = 130
+_MOST_PATHS = 20
+"""Paths of each kind that the preview of `gc` prints; of more, the number."""
 
 store_option = click.option(
     "--store", default="results", show_default=True, help="Folder or s3:// of results."
@@ -43,13 +52,16 @@ def status(
 @click.command()
 @store_option
 @click.argument("name", metavar="TRIAL|SURFACE")
-@click.option("-f", "--follow", is_flag=True, help="Go on until it ends.")
+@click.option("-f", "--follow", is_flag=True, help="Continue until it ends.")
 def logs(name: str, store: str, follow: bool) -> None:
     """Print the log of the trial, or with an @ the surface, whose id begins so."""
-    from orchestrator.housekeeping.logs import show_log
+    from orchestrator.housekeeping.logs import find_log, read_log
 
+    opened = _open(store)
     with left_by_ctrl_c():
-        show_log(name, store, follow=follow)
+        item = find_log(opened, name, follow=follow)
+        for text in read_log(opened, item, follow=follow):
+            click.echo(escape_control(text), nl=False)
 
 
 @click.command()
@@ -58,20 +70,43 @@ def logs(name: str, store: str, follow: bool) -> None:
 @click.option("--diverged", is_flag=True, help="Put diverged trials of the experiments back too.")
 @yes_option
 def retry(names: tuple[str, ...], store: str, diverged: bool, yes: bool) -> None:
-    """Forget failures; put diverged trials, or any named ones, back to be trained anew."""
-    from orchestrator.housekeeping.retry import retry
+    """Forget failures; put diverged trials, or any named ones, back to be trained again."""
+    from orchestrator.housekeeping.removal import plan_retry, put_back
 
-    retry(names, store, diverged=diverged, yes=yes)
+    opened = _open(store)
+    plan = plan_retry(opened, names, diverged=diverged)
+    if not plan.failed and not plan.ended:
+        click.echo("nothing to put back: no such trial has failed" + " or diverged" * diverged)
+        return
+    if plan.ended:
+        for shown in plan.ended:
+            click.echo(f"  {shown.item}")
+        click.echo(
+            f"{len(plan.ended)} ended trials lose their results: {len(plan.files)} files, "
+            f"{byte_size(sum(stat.size for stat in plan.files))}. The same release on the same "
+            "machine would find the same again."
+        )
+        if not yes:
+            click.confirm("Remove them?", abort=True)
+    put_back(opened, plan)
+    if plan.failed:
+        click.echo(f"{len(plan.failed)} failures forgotten; checkpoints stay")
+    click.echo("the next launch trains them; one that runs now does not look again")
 
 
 @click.command()
 @store_option
 @click.argument("names", nargs=-1, required=True, metavar="EXPERIMENT|TRIAL|SURFACE...")
 def cancel(names: tuple[str, ...], store: str) -> None:
-    """Stop trials within seconds, wherever they run; the next launch goes on."""
+    """Stop trials within seconds, wherever they run; the next launch continues them."""
     from orchestrator.housekeeping.cancel import cancel
 
-    cancel(list(names), store)
+    cancelled = cancel(_open(store), names)
+    for item, host in cancelled.hosts:
+        click.echo(f"  {item} stops on {one_line(host)}")
+    trials, surfaces = len(cancelled.trials), len(cancelled.surfaces)
+    counts = [f"{trials} trials"] * bool(trials) + [f"{surfaces} surfaces"] * bool(surfaces)
+    click.echo(f"{' and '.join(counts)} cancelled; the next launch continues them")
 
 
 @click.command()
@@ -85,9 +120,34 @@ def cancel(names: tuple[str, ...], store: str) -> None:
 @yes_option
 def gc(store: str, unnamed: bool, checkpoints: bool, yes: bool) -> None:
     """Remove what cut-off workers left behind, after a preview."""
-    from orchestrator.housekeeping.gc import collect
+    from orchestrator.housekeeping import gc
 
-    collect(store, unnamed=unnamed, checkpoints=checkpoints, yes=yes)
+    opened = _open(store)
+    found = gc.find_garbage(opened, unnamed=unnamed, checkpoints=checkpoints)
+    if found.held:
+        click.echo(f"{found.held} trials are held and left alone")
+    if not found.garbage:
+        click.echo("nothing to remove")
+        return
+    for kind, alike in found.by_kind().items():
+        count, size = sum(one.count for one in alike), sum(one.size for one in alike)
+        trials = len({one.item for one in alike} - {""})
+        of_trials = f" of {trials} trials" if trials else ""
+        click.echo(f"{kind}: {count} files{of_trials}, {byte_size(size)}")
+        if alike[0].whole:
+            lines = [one.item for one in alike]  # each by its id: its results are lost
+        else:
+            lines = [path for one in alike for path in one.paths(opened)]
+            if more := len(lines[_MOST_PATHS:]):
+                lines[_MOST_PATHS:] = [f"… and {more} more"]
+        for line in lines:
+            click.echo(f"  {one_line(line)}")
+    if not yes:
+        click.confirm("Remove all of this?", abort=True)
+    size, kept = gc.collect(opened, found)
+    click.echo(f"removed {byte_size(size)}")
+    if kept:
+        click.echo(f"{kept} trials were taken up meanwhile and left alone")
 
 
 @click.command()
@@ -96,18 +156,21 @@ def gc(store: str, unnamed: bool, checkpoints: bool, yes: bool) -> None:
 @click.option("--to", required=True, metavar="FOLDER", help="Where to write; made if need be.")
 @click.option(
     "--format",
-    "form",
+    "file_format",
     type=click.Choice(["parquet", "csv", "numpy"]),
     default="parquet",
     show_default=True,
     help="Of the files.",
 )
 @click.option("--force", is_flag=True, help="Replace files that are there.")
-def export(experiment: str, store: str, to: str, form: str, force: bool) -> None:
+def export(experiment: str, store: str, to: str, file_format: str, force: bool) -> None:
     """Write an experiment's tables as single files, or its surfaces as NumPy arrays."""
     from orchestrator.housekeeping.export import export
 
-    export(experiment, store, to, form=form, force=force)
+    opened = _open(store)
+    written = export(opened, experiment, Path(to), file_format=file_format, force=force)
+    for path, rows in written.items():
+        click.echo(f"{path}: {rows} rows")
 
 
 @click.command()
@@ -118,6 +181,12 @@ def doctor(store: str, as_json: bool) -> None:
     from orchestrator.execution.doctor import examine
 
     sys.exit(examine(store, as_json=as_json))
+
+
+def _open(location: str) -> Store:
+    from results_schema.store import existing_store  # slow to import: not for --help
+
+    return existing_store(location)
 
 
 @contextlib.contextmanager

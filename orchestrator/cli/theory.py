@@ -20,6 +20,7 @@ from orchestrator.paper.theorems import (
     trials_sheet,
 )
 from results_schema.results import Results
+from results_schema.store import existing_store
 from workers.theory.checks import Comparison, Settings, check_cells
 from workers.theory.sgd import check_sgd
 from workers.theory.smoothness import counterexample
@@ -71,7 +72,7 @@ def show_theory(
 def _trials(experiments: Sequence[str], location: str) -> list[TrialBound]:
     if not experiments:
         return []
-    store = lookup.existing_store(location)
+    store = existing_store(location)
     names = lookup.find_experiments(store, experiments)
     results = Results(store)
     return [one for name in names for one in trial_bounds(results, name)]

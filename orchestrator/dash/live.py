@@ -14,7 +14,7 @@ import numpy as np
 
 from orchestrator.dash.curves import Curves
 from orchestrator.dash.stamps import folder_stamps, table_stamps
-from orchestrator.housekeeping.status import UNNAMED, Observer, Status
+from orchestrator.housekeeping.status import UNNAMED, Status, StatusReader
 from results_schema import layout
 from results_schema.errors import NasSweepError
 from results_schema.results import Results
@@ -58,8 +58,8 @@ class Live:
     trouble: str = ""
     name: str = field(default_factory=lambda: secrets.token_hex(4))
     turn: int = 0
-    _observer: Observer = field(init=False)
-    _status: Status = field(default_factory=lambda: Status({}, [], []))
+    _observer: StatusReader = field(init=False)
+    _status: Status = field(default_factory=lambda: Status())
     _members: dict[str, dict[str, Row]] = field(default_factory=dict)
     _named: dict[str, str] = field(default_factory=dict)
     _rows: dict[str, Row] = field(default_factory=dict)
@@ -71,7 +71,7 @@ class Live:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
-        self.curves, self._observer = Curves(self.store), Observer(self.store)
+        self.curves, self._observer = Curves(self.store), StatusReader(self.store)
 
     def look(self) -> int:
         """Looks again if a folder has changed or the last look is old.
@@ -99,7 +99,7 @@ class Live:
             return self.turn
 
     def _renew(self, *, states: bool) -> None:
-        before = self.curves.version, self._status.experiments, self.trouble, self._named
+        before = self.curves.version, self._status.trials.experiments, self.trouble, self._named
         self.trouble = ""
         try:
             self.curves.look()
@@ -107,12 +107,17 @@ class Live:
             if named != self._named:
                 self._members, self._named = _members(Results(self.store)), named
             if states:
-                self._status = self._observer.look([])
+                self._status = self._observer.read()
         except NasSweepError as error:
             self.trouble = str(error)
         except OSError as error:
             self.trouble = f"the store can't be read: {error}"
-        if (self.curves.version, self._status.experiments, self.trouble, self._named) != before:
+        if (
+            self.curves.version,
+            self._status.trials.experiments,
+            self.trouble,
+            self._named,
+        ) != before:
             self.turn += 1
             self._note(rearranged=self._named != before[3])
 
@@ -141,7 +146,7 @@ class Live:
 
     def experiments(self) -> list[str]:
         """Names of all experiments; "" stands for the trials that none names."""
-        return list(self._status.experiments)
+        return list(self._status.trials.experiments)
 
     def counts(self, experiment: str | None) -> dict[str, int]:
         """How many trials of an experiment, or of all, are in each state."""
@@ -179,7 +184,7 @@ class Live:
         return {t: row for members in self._members.values() for t, row in members.items()}
 
     def _states(self, experiment: str | None) -> dict[str, str]:
-        groups = self._status.experiments
+        groups = self._status.trials.experiments
         if experiment is not None:
             return groups.get(experiment, {})
         return {t: state for trials in groups.values() for t, state in trials.items()}

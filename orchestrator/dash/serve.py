@@ -10,8 +10,8 @@ from importlib.util import find_spec
 
 import click
 
-from orchestrator.housekeeping.lookup import existing_store
 from results_schema.errors import MachineError
+from results_schema.store import existing_store
 
 LOCAL = "127.0.0.1"
 

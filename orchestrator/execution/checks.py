@@ -17,8 +17,7 @@ from pathlib import Path
 import psutil
 from packaging.requirements import Requirement
 
-from orchestrator.housekeeping.removal import amount
-from orchestrator.output.text import cores
+from orchestrator.output.text import byte_size, cores
 from results_schema.errors import MachineError, NasSweepError
 from workers.data.folder import ready
 from workers.data.sources import SOURCES
@@ -79,9 +78,9 @@ def check_packages() -> Check:
 def check_memory() -> Check:
     """Cores that this process may use, and main memory."""
     free = psutil.virtual_memory().available
-    found = f"{cores()} cores, {amount(free)} of memory free"
+    found = f"{cores()} cores, {byte_size(free)} of memory free"
     if free < ROOM:
-        return Check("machine", "note", found, f"a trial needs about {amount(ROOM)}")
+        return Check("machine", "note", found, f"a trial needs about {byte_size(ROOM)}")
     return Check("machine", "ok", found)
 
 

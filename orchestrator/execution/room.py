@@ -6,7 +6,7 @@ import os
 import uuid
 from collections.abc import Callable
 
-from orchestrator.housekeeping.removal import amount
+from orchestrator.output.text import byte_size
 from results_schema import layout
 from results_schema.errors import StoreFull
 from results_schema.store import Store
@@ -42,8 +42,9 @@ class Room:
         if not self.full:
             self.full = reason
             self._say(
-                f"paused: {reason}\n  the sweep goes on by itself once {amount(self.size)} can be "
-                f"written (a look every {EVERY:.0f} s); Ctrl-C leaves, and the same command goes on"
+                f"paused: {reason}\n  the sweep goes on by itself once {byte_size(self.size)} can "
+                f"be written (a look every {EVERY:.0f} s); Ctrl-C leaves, and the same command goes "
+                "on"
             )
 
     def enough(self) -> bool:

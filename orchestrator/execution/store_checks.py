@@ -9,7 +9,7 @@ import uuid
 from pathlib import Path
 
 from orchestrator.execution.checks import ROOM, Check
-from orchestrator.housekeeping.removal import amount
+from orchestrator.output.text import byte_size
 from results_schema import layout
 from results_schema.errors import NasSweepError
 from results_schema.s3.bucket import Bucket
@@ -72,10 +72,10 @@ def check_store(store: Path, room: int = ROOM) -> Check:
         said = f"its clock is {skew:+.0f} s off this machine's"
         return Check("store", "bad", said, "set both by NTP")
     if free < room:
-        said = f"{place}: {amount(free)} free, and {amount(room)} may be needed"
+        said = f"{place}: {byte_size(free)} free, and {byte_size(room)} may be needed"
         fix = "make room there (nas-sweep gc finds what nobody needs), or use --store elsewhere"
         return Check("store", "bad", said, fix)
-    return Check("store", "ok", f"{place} can be written, {amount(free)} free")
+    return Check("store", "ok", f"{place} can be written, {byte_size(free)} free")
 
 
 def check_bucket(store: S3Store) -> Check:

@@ -1,7 +1,7 @@
-"""Cancels trials and surfaces from anywhere that sees the store, by requests.
+"""Cancel trials and surfaces from any machine that sees the store.
 
-A worker that finds one keeps what it has committed and leaves off; the queue of a launch that runs
-now offers the trial or surface no more. A request holds until what it names is launched anew.
+A worker that finds a request for its item keeps what it has committed and stops, and the queue of a
+running launch offers the item no more. A request holds until its item is launched again.
 """
 
 from __future__ import annotations
@@ -9,44 +9,67 @@ from __future__ import annotations
 import getpass
 import os
 import socket
-from collections.abc import Iterable
-
-import click
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from orchestrator.housekeeping import lookup
-from orchestrator.output.text import one_line
 from results_schema import layout
 from results_schema.errors import ConfigError
 from results_schema.store import Store
 
 
-def cancel(names: list[str], location: str) -> None:
-    """Leaves a request for each named trial and surface that has not ended.
+@dataclass(frozen=True)
+class Cancelled:
+    """Items that were cancelled.
+
+    Attributes:
+        trials: Ids of the trials.
+        surfaces: Ids of the surfaces.
+        hosts: Each item that a worker holds, with the worker's host.
+    """
+
+    trials: list[str]
+    surfaces: list[str]
+    hosts: list[tuple[str, str]]
+
+
+def cancel(store: Store, names: Sequence[str]) -> Cancelled:
+    """Write a request to cancel each named item that has not ended.
 
     Args:
-        names: Of experiments, trials or surfaces.
-        location: The store's folder.
+        store: The store.
+        names: Experiments, trials or surfaces.
 
     Raises:
-        ConfigError: A name fits nothing, or all that is named has ended.
+        ConfigError: A name fits nothing, or everything named has ended.
         StoreError: The store can't be read or written.
     """
-    store = lookup.existing_store(location)
     ended = layout.names(store.list(layout.TRIALS)) | layout.names(store.list(layout.SURFACES))
-    trials = [t for t in lookup.find_trials(store, names) if t not in ended]
-    surfaces = [s for s in lookup.find_surfaces(store, names) if s not in ended]
-    if not trials and not surfaces:
+    items = [item for item in lookup.find_items(store, names) if item not in ended]
+    if not items:
         raise ConfigError("all that is named has ended", fix="nas-sweep status shows what runs")
-    for item in [*trials, *surfaces]:
+    for item in items:
         store.put(layout.cancel(item), f"by {requester()}".encode(), durable=True)
-    for item in [*trials, *surfaces]:
-        for holder in store.leases.holders(item):
-            if not store.leases.expired(item, holder):
-                click.echo(f"  {item} leaves off on {one_line(holder.host)}")
-    counts = [f"{len(trials)} trials"] * bool(trials) + [f"{len(surfaces)} surfaces"] * bool(
-        surfaces
+    return Cancelled(
+        trials=[item for item in items if not layout.is_surface(item)],
+        surfaces=[item for item in items if layout.is_surface(item)],
+        hosts=[
+            (item, holder.host)
+            for item in items
+            for holder in store.leases.holders(item)
+            if not store.leases.expired(item, holder)
+        ],
     )
-    click.echo(f"{' and '.join(counts)} cancelled; the next launch that owes them goes on")
+
+
+def withdraw(store: Store, items: Iterable[str]) -> None:
+    """Remove the requests to cancel some items, which are launched again.
+
+    Raises:
+        StoreError: The store can't be read or written.
+    """
+    for item in lookup.cancelled(store).intersection(items):
+        store.delete(layout.cancel(item))
 
 
 def requester() -> str:
@@ -56,13 +79,3 @@ def requester() -> str:
     except (KeyError, OSError):  # a container may have no entry for its user
         user = f"user {os.getuid()}"
     return f"{user} on {socket.gethostname()}"
-
-
-def forget(store: Store, items: Iterable[str]) -> None:
-    """Takes the requests for some trials and surfaces back: they are wanted again.
-
-    Raises:
-        StoreError: The store can't be read or written.
-    """
-    for item in lookup.cancelled(store).intersection(items):
-        store.delete(layout.cancel(item))

@@ -1,86 +1,132 @@
-"""Writes an experiment's tables as single files elsewhere, for those who have no store."""
+"""Write an experiment's tables as single files elsewhere, for readers who have no store."""
 
 from __future__ import annotations
 
 import contextlib
 import io
 import uuid
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import click
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from orchestrator.housekeeping import lookup
-from orchestrator.housekeeping.arrays import to_npz
 from orchestrator.output.tables import escape_formula
 from results_schema import tables
 from results_schema.errors import ConfigError, StoreError
 from results_schema.results import Results
-from results_schema.store import LocalStore
-from results_schema.tables import POINTS, SURFACES
+from results_schema.store import LocalStore, Store
 
-FORMATS = ("parquet", "csv", "numpy")
+_ARRAYS = (
+    "loss",
+    "accuracy",
+    "variance",
+    "standard_error",
+    "weights_variance",
+    "weights_standard_error",
+    "gradient_norm",
+)
+"""Columns of points that become arrays."""
 
 
-def export(experiment: str, location: str, to: str, *, form: str, force: bool) -> None:
-    """Writes `<experiment>-metrics`, `-trials` and `-members`, each joined as `Results` does.
+def export(
+    store: Store, experiment: str, folder: Path, *, file_format: str, force: bool
+) -> dict[Path, int]:
+    """Write `<experiment>-metrics`, `-trials` and `-members`, each joined as `Results` does.
 
-    Of an experiment that wants surfaces, `-surfaces` and `-points` too. As NumPy, the surfaces
-    alone are written, into one `.npz` of arrays: see `orchestrator.housekeeping.arrays`.
+    For an experiment that wants surfaces, `-surfaces` and `-points` too. As NumPy, the surfaces
+    alone are written, into one `.npz`: see `surface_arrays`.
 
     Args:
-        experiment: Its name, or its file.
-        location: The store's folder.
-        to: The folder to write to, made if it is not there.
-        form: Of `FORMATS`.
-        force: Whether to replace files that are there.
+        store: The store.
+        experiment: The experiment's name, or its file.
+        folder: The folder to write to, made if it is missing.
+        file_format: "parquet", "csv" or "numpy".
+        force: Whether to replace existing files.
+
+    Returns:
+        The number of rows in each file.
 
     Raises:
-        ConfigError: The experiment is unknown, a file is there already, or the folder lies in the
-            store.
+        ConfigError: The experiment is unknown, a file exists already, the folder is in the store,
+            or arrays are wanted and the experiment wants no surfaces.
         StoreError: The store can't be read, or the folder can't be written.
     """
-    store = lookup.existing_store(location)
     [name] = lookup.find_experiments(store, [experiment])
-    folder = Path(to)
-    inside = isinstance(store, LocalStore) and folder.resolve().is_relative_to(store.root.resolve())
-    if inside:
+    if isinstance(store, LocalStore) and folder.resolve().is_relative_to(store.root.resolve()):
         raise ConfigError(
             "this folder lies in the store, whose tables must hold nothing else",
             where=str(folder),
             fix="name another folder after --to",
         )
-    frames = _frames(Results(store), name, wanted=bool(lookup.wanted(store, name)), form=form)
-    suffix = "npz" if form == "numpy" else form
-    targets = {part: folder / f"{name}-{part}.{suffix}" for part in frames}
-    there = [str(path) for path in targets.values() if path.exists()]
-    if there and not force:
-        raise ConfigError(f"there already: {', '.join(there)}", fix="add --force to replace them")
-    encode = {"parquet": _to_parquet, "csv": _to_csv, "numpy": to_npz}[form]
-    _write({targets[part]: encode(frame) for part, frame in frames.items()})
-    for part, path in targets.items():
-        click.echo(f"{path}: {len(frames[part])} rows")
-
-
-def _frames(results: Results, name: str, *, wanted: bool, form: str) -> dict[str, pd.DataFrame]:
-    if form == "numpy":
-        if not wanted:
+    results, has_surfaces = Results(store), bool(lookup.wanted(store, name))
+    if file_format == "numpy":
+        if not has_surfaces:
             raise ConfigError(f"{name} wants no surfaces", fix="use --format parquet or csv")
-        return {"surfaces": results.points(name)}
-    parts = ("metrics", "trials", "members") + ("surfaces", "points") * wanted
-    return {part: getattr(results, part)(name) for part in parts}
+        frames = {"surfaces": results.points(name)}
+    else:
+        parts = ("metrics", "trials", "members") + ("surfaces", "points") * has_surfaces
+        frames = {part: getattr(results, part)(name) for part in parts}
+    suffix = "npz" if file_format == "numpy" else file_format
+    targets = {part: folder / f"{name}-{part}.{suffix}" for part in frames}
+    existing = [str(path) for path in targets.values() if path.exists()]
+    if existing and not force:
+        raise ConfigError(
+            f"there already: {', '.join(existing)}", fix="add --force to replace them"
+        )
+    encoders: dict[str, Callable[[pd.DataFrame], bytes]] = {
+        "parquet": _to_parquet, "csv": _to_csv, "numpy": _to_npz
+    }  # fmt: skip
+    encode = encoders[file_format]
+    _write({targets[part]: encode(frame) for part, frame in frames.items()})
+    return {path: len(frames[part]) for part, path in targets.items()}
+
+
+def surface_arrays(points: pd.DataFrame) -> dict[str, np.ndarray]:
+    """Return the points of surfaces as arrays by name.
+
+    Args:
+        points: Points as `Results.points` returns them.
+
+    Returns:
+        For each surface `<surface id>/alpha` [n], `/beta` [m], and for each number that its kind
+        has, such as `/loss`, an array [n, m]; NaN where no point was measured yet.
+    """
+    found: dict[str, np.ndarray] = {}
+    distinct = points.drop_duplicates(["surface_id", "row", "column"])
+    for name, surface in distinct.groupby("surface_id", sort=False):
+        rows, columns = surface["row"].to_numpy(), surface["column"].to_numpy()
+        shape = int(rows.max()) + 1, int(columns.max()) + 1
+        for axis, index, size in (("alpha", rows, shape[0]), ("beta", columns, shape[1])):
+            line = np.full(size, np.nan)
+            line[index] = surface[axis]
+            found[f"{name}/{axis}"] = line
+        for column in _ARRAYS:
+            grid = np.full(shape, np.nan)
+            grid[rows, columns] = surface[column]
+            if not np.isnan(grid).all():
+                found[f"{name}/{column}"] = grid
+    return found
+
+
+def _to_npz(points: pd.DataFrame) -> bytes:
+    sink, named = io.BytesIO(), dict[str, Any](surface_arrays(points))
+    np.savez_compressed(sink, **named)
+    return sink.getvalue()
 
 
 def _to_parquet(frame: pd.DataFrame) -> bytes:
-    """With each column's unit and meaning, as the store's own tables have them."""
-    schemas = (POINTS, SURFACES, tables.TRIALS, tables.METRICS, tables.MEMBERS)
+    """Return a file whose columns have their unit and meaning, as in the store's own tables."""
+    schemas = (tables.POINTS, tables.SURFACES, tables.TRIALS, tables.METRICS, tables.MEMBERS)
     known = {field.name: field.metadata for schema in schemas for field in schema}
     table = pa.Table.from_pandas(frame, preserve_index=False)
-    told = [field.with_metadata(known.get(field.name)) for field in table.schema]
+    fields = [field.with_metadata(known.get(field.name)) for field in table.schema]
     sink = io.BytesIO()
-    schema = pa.schema(told, metadata=table.schema.metadata)
+    schema = pa.schema(fields, metadata=table.schema.metadata)
     pq.write_table(table.cast(schema), sink, compression="zstd")
     return sink.getvalue()
 
@@ -92,7 +138,7 @@ def _to_csv(frame: pd.DataFrame) -> bytes:
 
 
 def _write(files: dict[Path, bytes]) -> None:
-    """All files are written aside before the first one takes its name."""
+    """Write all files aside before the first one takes its name."""
     aside = {path: path.with_name(f".{uuid.uuid4().hex}.new") for path in files}
     try:
         for path, data in files.items():

@@ -1,136 +1,279 @@
-"""Removes what nobody needs from a store: previews, asks, and touches nothing that is held.
+"""Find and remove what nobody needs: leftovers of workers that were cut off, and old requests.
 
-Time passes at the prompt. What was shown is looked for again just before it is removed, under its
-leases where it has any, and only what is litter both times is removed.
+Time passes between `find_garbage` and `collect`, which then looks again, under the leases where an
+item has any, and removes only what is garbage both times.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import click
-
 from orchestrator.housekeeping import lookup
-from orchestrator.housekeeping.litter import Litter, find_litter, parts_of, requests_and_remains
-from orchestrator.housekeeping.lookup import Named
-from orchestrator.housekeeping.removal import amount, remove, remove_some
-from orchestrator.output.text import one_line
+from orchestrator.housekeeping.lookup import NamedItems
+from orchestrator.housekeeping.removal import ItemFiles, StoreListing, remove, remove_keys
 from results_schema import layout
-from results_schema.folder_files import remove_abandoned
-from results_schema.s3.store import S3Store
+from results_schema.errors import ConfigError, CorruptData, MissingKey
+from results_schema.folder_files import Abandoned, abandoned_files, remove_abandoned
+from results_schema.layout import Stat
+from results_schema.lease import Holder
+from results_schema.s3.bucket import Entry
+from results_schema.s3.store import S3Store, abandoned_objects
 from results_schema.store import LocalStore, Store
 
-LISTED = 20
-"""Paths of each kind that the preview prints; of more, the number."""
+OLD = 86400.0
+"""Seconds after which nobody is still writing a staged file or waiting for a request."""
+_LARGEST = 10_000
+"""Size in bytes beyond which a launch's file is not read."""
 
 
-def collect(location: str, *, unnamed: bool, checkpoints: bool, yes: bool) -> None:
-    """Shows the litter by kind, with files and bytes, and removes it after a yes.
+@dataclass(frozen=True)
+class Garbage:
+    """Something to be removed.
+
+    Attributes:
+        kind: What it is, in a few words.
+        item: The trial or surface whose lease is needed to remove it; empty if none is.
+        files: Its keys in the store.
+        whole: The trial or surface, if all of it is to be removed.
+        abandoned: Files and folders without a key: staged ones, and those of leases.
+        objects: The same in a bucket.
+    """
+
+    kind: str
+    item: str = ""
+    files: Mapping[str, Stat] = field(default_factory=dict)
+    whole: ItemFiles | None = None
+    abandoned: Sequence[Abandoned] = ()
+    objects: Sequence[Entry] = ()
+
+    @property
+    def leases(self) -> tuple[str, ...]:
+        """The items whose leases the removal needs."""
+        if self.whole:
+            return self.whole.leases
+        return (self.item,) if self.item else ()
+
+    @property
+    def count(self) -> int:
+        """The number of files or objects."""
+        return len(self.files) + len(self.abandoned) + len(self.objects)
+
+    @property
+    def size(self) -> int:
+        """The size of all of it, in bytes."""
+        return sum(one.size for one in (*self.files.values(), *self.abandoned, *self.objects))
+
+    def paths(self, store: Store) -> Iterator[str]:
+        """Yield where a person finds each file or object."""
+        for key in self.files:
+            yield store.locate(key)
+        if isinstance(store, LocalStore):
+            here = Path.cwd()
+            for abandoned in self.abandoned:
+                path = store.root / abandoned.path
+                yield str(path.relative_to(here) if path.is_relative_to(here) else path)
+        if isinstance(store, S3Store):
+            for entry in self.objects:
+                yield store.bucket.where(entry.name)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What may be removed.
+
+    Attributes:
+        garbage: What `collect` removes.
+        held: Number of trials and surfaces of which a worker has a lease; nothing of them is in it.
+        named: What the store's experiments name.
+    """
+
+    garbage: list[Garbage]
+    held: int
+    named: NamedItems
+
+    def by_kind(self) -> dict[str, list[Garbage]]:
+        """Return the garbage of each kind."""
+        found: dict[str, list[Garbage]] = {}
+        for one in self.garbage:
+            found.setdefault(one.kind, []).append(one)
+        return found
+
+
+def find_garbage(store: Store, *, unnamed: bool, checkpoints: bool) -> Found:
+    """Return what may be removed; nothing is changed.
 
     Args:
-        location: The store's folder.
-        unnamed: See `find_litter`.
-        checkpoints: See `find_litter`.
-        yes: Whether not to ask.
+        store: The store.
+        unnamed: Whether trials that no experiment names, and surfaces that none wants, are garbage.
+        checkpoints: Whether all checkpoints of an ended trial but its last are garbage. They were
+            kept by name (`--checkpoint-at`); an ending trial removes the others itself.
 
     Raises:
-        StoreError: The store can't be read or written.
+        CorruptData: An experiment's table can't be read, so that it is unknown what it names.
+        ConfigError: No experiment names anything, so that everything would be removed.
+        StoreError: The store can't be read.
     """
-    store = lookup.existing_store(location)
-    named = Named(store)
-    every = find_litter(store, named, unnamed=unnamed, checkpoints=checkpoints)
-    held = _held(store, every)
-    if held:
-        click.echo(f"{len(held)} trials are held and left alone")
-    found = [one for one in every if one.item not in held]
-    if not found:
-        click.echo("nothing to remove")
-        return
-    for kind in dict.fromkeys(one.kind for one in found):
-        _show(store, [one for one in found if one.kind == kind])
-    if not yes:
-        click.confirm("Remove all of this?", abort=True)
-    removed = [_remove(store, named, one) for one in found if one.item]
-    total = sum(size for size in removed if size is not None)
-    total += _remove_loose(store, [one for one in found if not one.item])
-    click.echo(f"removed {amount(total)}")
-    if left := removed.count(None):
-        click.echo(f"{left} trials were taken up meanwhile and left alone")
-
-
-def _held(store: Store, every: list[Litter]) -> set[str]:
-    """The trials and surfaces of which a worker has a lease that would be needed."""
+    named = NamedItems(store)
+    if unnamed and not named.trials():
+        raise ConfigError(
+            "no experiment names any trial, so that --unnamed would remove all of them",
+            where=store.location,
+            fix="delete the store itself if that is meant",
+        )
+    every = _find(store, named, unnamed=unnamed, checkpoints=checkpoints)
     holders = store.leases.held()
     alive = {item for item, holder in holders.items() if not store.leases.expired(item, holder)}
-    return {one.item for one in every if alive.intersection(one.leases)}
+    held = {one.item for one in every if alive.intersection(one.leases)}
+    return Found([one for one in every if one.item not in held], len(held), named)
 
 
-def _show(store: Store, alike: list[Litter]) -> None:
-    count, size = sum(one.count for one in alike), sum(one.size for one in alike)
-    trials = len({one.item for one in alike} - {""})
-    of = f" of {trials} trials" if trials else ""
-    click.echo(f"{alike[0].kind}: {count} files{of}, {amount(size)}")
-    if alike[0].whole:
-        lines = [one.item for one in alike]  # each by its id: results are lost with it
-    else:
-        paths = [path for one in alike for path in _paths(store, one)]
-        lines = paths[:LISTED]
-        if len(paths) > LISTED:
-            lines.append(f"… and {len(paths) - LISTED} more")
-    for line in lines:
-        click.echo(f"  {one_line(line)}")
+def collect(store: Store, found: Found) -> tuple[int, int]:
+    """Remove what was found, as far as it is still garbage.
+
+    Returns:
+        The number of bytes removed, and the number of trials and surfaces that were left because a
+        worker has taken them, or they have changed, in between.
+
+    Raises:
+        StoreError: A file can't be removed.
+    """
+    removed = [_remove(store, found.named, one) for one in found.garbage if one.item]
+    total = sum(size for size in removed if size is not None)
+    total += _remove_loose(store, [one for one in found.garbage if not one.item])
+    return total, removed.count(None)
 
 
-def _paths(store: Store, litter: Litter) -> Iterator[str]:
-    for key in litter.files:
-        yield store.locate(key)
-    if isinstance(store, LocalStore):
-        here = Path.cwd()
-        for leftover in litter.leftovers:
-            path = store.root / leftover.path
-            yield str(path.relative_to(here) if path.is_relative_to(here) else path)
+def _find(store: Store, named: NamedItems, *, unnamed: bool, checkpoints: bool) -> list[Garbage]:
+    listing = StoreListing(store, named)
+    ended = layout.names(store.list(layout.TRIALS))
+    trials, surfaces = set[str](), set[str]()
+    if unnamed:
+        trials = (lookup.trials(store) | set(listing.checkpoints)) - named.trials()
+        surfaces = listing.surfaces.difference(*named.surfaces().values())
+    found = _find_loose(store)
+    for trial_id, keys in listing.checkpoints.items():
+        if trial_id not in trials:
+            parts = _parts(trial_id, keys, ended=trial_id in ended, earlier=checkpoints)
+            for kind, some in parts.items():
+                found.append(Garbage(kind, trial_id, listing.files(some)))
+    for trial_id in sorted(trials):
+        whole = listing.item(trial_id, traces=True)
+        found.append(Garbage("trials that no experiment names", trial_id, whole.files, whole))
+    for surface in sorted(surfaces):
+        if layout.trial_of(surface) not in trials:
+            whole = listing.item(surface, traces=True)
+            found.append(Garbage("surfaces that no experiment wants", surface, whole.files, whole))
+    return [one for one in found if one.count]
+
+
+def _find_loose(store: Store) -> list[Garbage]:
+    """Return what belongs to no item: staged files, leases that nobody holds, old requests."""
+    found: list[Garbage] = []
     if isinstance(store, S3Store):
-        for entry in litter.objects:
-            yield store.bucket.where(entry.name)
+        objects = tuple(abandoned_objects(store.bucket, OLD))
+        found.append(Garbage("passed blocks", objects=objects))
+    if isinstance(store, LocalStore):
+        kinds: dict[str, list[Abandoned]] = {}
+        for one in abandoned_files(store.root, OLD):
+            kinds.setdefault(one.kind, []).append(one)
+        found += [Garbage(kind, abandoned=alike) for kind, alike in kinds.items()]
+    return [*found, *_old_requests(store)]
 
 
-def _remove(store: Store, named: Named, litter: Litter) -> int | None:
-    """Bytes removed of a trial or surface; None if it was taken up or changed meanwhile."""
-    item = litter.item
-    if litter.whole is None:
+def _old_requests(store: Store) -> Iterator[Garbage]:
+    ended = layout.names(store.list(layout.TRIALS)) | layout.names(store.list(layout.SURFACES))
+    requests = store.stats(layout.REQUESTS)
+    launches = [key for key in requests if key.startswith(layout.launch(""))]
+    killed = [key for key in launches if requests[key].age > OLD or _is_dead(store, key)]
+    starts = layout.stop(""), layout.room("")
+    old = [key for key, stat in requests.items() if key.startswith(starts) and stat.age > OLD]
+    old += [layout.cancel(item) for item in sorted(lookup.cancelled(store) & ended)]
+    for kind, keys in (
+        ("requests of the past", old),
+        ("files of launches that were killed", killed),
+    ):
+        yield Garbage(kind, files={key: requests[key] for key in keys if key in requests})
 
-        def choose() -> list[str]:
+
+def _is_dead(store: Store, key: str) -> bool:
+    """Whether a launch ran on this machine, and its process is gone."""
+    try:
+        return Holder.from_json(store.get(key, most=_LARGEST), key.rsplit("-", 1)[-1]).dead
+    except (MissingKey, CorruptData):
+        return False
+
+
+def _parts(
+    trial_id: str, keys: Sequence[str], *, ended: bool, earlier: bool
+) -> dict[str, list[str]]:
+    """Return the keys that may be removed of a trial that stays, by kind.
+
+    Args:
+        trial_id: Id of the trial.
+        keys: All keys below its folder of checkpoints.
+        ended: Whether it has ended.
+        earlier: Whether checkpoints before the last of an ended trial may be removed.
+    """
+    folders: dict[str, list[str]] = {}
+    for key in keys:
+        name = key.split("/")[2]
+        if name.startswith("epoch-"):
+            folders.setdefault(name, []).append(key)
+
+    def is_whole(name: str) -> bool:
+        files = {key.rsplit("/", 1)[-1] for key in folders[name]}
+        return {"state.json", "tensors.safetensors"} <= files
+
+    whole = sorted(filter(is_whole, folders), key=lambda name: (len(name), name))
+    found = {
+        "halves of checkpoints": [k for name in folders if name not in whole for k in folders[name]]
+    }
+    if ended:
+        counter = layout.attempts(trial_id)
+        found["counters of ended trials"] = [counter] if counter in keys else []
+    if ended and earlier:
+        found["earlier checkpoints of ended trials"] = [k for n in whole[:-1] for k in folders[n]]
+    return found
+
+
+def _remove(store: Store, named: NamedItems, garbage: Garbage) -> int | None:
+    """Remove garbage of a trial or surface; return its bytes, None if it is held or has changed."""
+    item = garbage.item
+    if garbage.whole is None:
+
+        def still_garbage() -> list[str]:
             keys, ended = store.list(layout.checkpoints(item)), store.has(layout.trial(item))
-            return parts_of(item, keys, ended=ended, earlier=True).get(litter.kind, [])
+            return _parts(item, keys, ended=ended, earlier=True).get(garbage.kind, [])
 
-        gone = remove_some(store, item, litter.files.keys(), choose)
-        return None if gone is None else sum(litter.files[key].size for key in gone)
+        removed = remove_keys(store, item, garbage.files.keys(), still_garbage)
+        return None if removed is None else sum(garbage.files[key].size for key in removed)
 
-    def still() -> bool:
+    def still_unnamed() -> bool:
         wanted = named.surfaces().get(layout.trial_of(item), ())
         return item not in wanted and item not in named.trials()
 
-    outcome = remove(store, litter.whole, named, traces=True, still=still)
-    return litter.size if outcome == "removed" else None
+    outcome = remove(store, garbage.whole, named, still=still_unnamed)
+    return garbage.size if outcome == "removed" else None
 
 
-def _remove_loose(store: Store, found: list[Litter]) -> int:
-    """Bytes removed of what belongs to no trial."""
-    total, now = 0, {one.kind: one for one in requests_and_remains(store)}
+def _remove_loose(store: Store, found: list[Garbage]) -> int:
+    """Remove garbage that belongs to no item; return its bytes."""
+    total, now = 0, {one.kind: one for one in _find_loose(store)}
     for shown in found:
-        again = now.get(shown.kind, Litter(shown.kind))
+        again = now.get(shown.kind, Garbage(shown.kind))
         keys = [key for key in shown.files if key in again.files]
-        remains = [one for one in shown.leftovers if one in again.leftovers]
+        abandoned = [one for one in shown.abandoned if one in again.abandoned]
         there = {(entry.name, entry.mark) for entry in again.objects}
         objects = [entry for entry in shown.objects if (entry.name, entry.mark) in there]
         for key in keys:
             store.delete(key)
         if isinstance(store, LocalStore):
-            for one in remains:
+            for one in abandoned:
                 remove_abandoned(store.root, one)
         if isinstance(store, S3Store):
             store.bucket.remove(entry.name for entry in objects)
         total += sum(shown.files[key].size for key in keys)
-        total += sum(one.size for one in (*remains, *objects))
+        total += sum(one.size for one in (*abandoned, *objects))
     return total

@@ -1,18 +1,24 @@
-"""Removing trials and surfaces: as a preview showed them, and never while a worker has one.
+"""Remove trials and surfaces, exactly as a preview showed them and never while a worker has one.
 
-A worker of a surface reads its trial's checkpoint and writes its row much later. So the leases of
+`plan_retry` and `put_back` are the two halves of `nas-sweep retry`, which forgets that trials or
+surfaces failed or ended, so that a launch runs them again; the rest serves `housekeeping.gc` too.
+
+The worker of a surface reads its trial's checkpoint and writes its row much later. So the leases of
 all surfaces of a trial are taken before anything of the trial is removed.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from orchestrator.housekeeping.lookup import Named
+from orchestrator.housekeeping import lookup
+from orchestrator.housekeeping.lookup import NamedItems
+from orchestrator.housekeeping.status import StatusReader
 from results_schema import layout
+from results_schema.errors import ConfigError
 from results_schema.layout import Stat
 from results_schema.lease import Lease
 from results_schema.store import Store
@@ -20,40 +26,31 @@ from results_schema.store import Store
 Outcome = Literal["removed", "held", "changed"]
 """How a removal ended: nothing was removed if a worker has a lease, or anything has changed."""
 
-_FOLDERS = (
-    layout.TRIALS,
-    layout.FAILURES,
-    layout.CHECKPOINTS,
-    layout.METRICS,
-    layout.LOGS,
-    layout.SURFACES,
-    layout.POINTS,
-    layout.REQUESTS,
-)
-
 
 @dataclass(frozen=True)
-class Shown:
-    """A trial with its surfaces, or a surface alone, as a preview shows it.
+class ItemFiles:
+    """The files of a trial with its surfaces, or of a surface alone, as a preview shows them.
 
     Attributes:
         item: Id of the trial or surface.
-        surfaces: Ids of the trial's surfaces, those of which the store has nothing among them.
-        files: Keys of all that is to be removed, in the order in which it is removed.
+        surfaces: Ids of the trial's surfaces, with those of which the store has nothing yet.
+        traces: Whether logs and requests to cancel are to be removed too.
+        files: Keys of all that is to be removed, in the order of removal.
     """
 
     item: str
     surfaces: tuple[str, ...]
+    traces: bool
     files: Mapping[str, Stat]
 
     @property
     def leases(self) -> tuple[str, ...]:
-        """The items whose leases its removal needs."""
+        """The items whose leases the removal needs."""
         return self.item, *self.surfaces
 
 
-class Contents:
-    """What a store holds of all trials and surfaces, listed once, so that each costs no listing.
+class StoreListing:
+    """What a store has of all trials and surfaces, listed once, so that an item costs no request.
 
     Args:
         store: The store.
@@ -61,51 +58,38 @@ class Contents:
 
     Attributes:
         checkpoints: The keys below each trial's folder of checkpoints.
+        surfaces: Every surface of which the store has anything, or which an experiment wants.
     """
 
-    def __init__(self, store: Store, named: Named) -> None:
-        self._files = {k: stat for folder in _FOLDERS for k, stat in store.stats(folder).items()}
+    def __init__(self, store: Store, named: NamedItems) -> None:
+        folders = (*layout.LEASED, layout.REQUESTS)
+        self._files = {k: stat for folder in folders for k, stat in store.stats(folder).items()}
         self.checkpoints: dict[str, list[str]] = {}
-        self._surfaces: dict[str, set[str]] = {t: set(s) for t, s in named.surfaces().items()}
-        found = set(store.leases.held())
+        found = set(store.leases.held()).union(*named.surfaces().values())
         for key in self._files:
             folder, name, *rest = key.split("/")
             if folder + "/" == layout.CHECKPOINTS and rest:
                 self.checkpoints.setdefault(name, []).append(key)
             elif key.startswith(layout.LEASED):
                 found |= layout.names([key])
-        for item in filter(layout.is_surface, found):
-            self._surfaces.setdefault(layout.trial_of(item), set()).add(item)
+        self.surfaces = {item for item in found if layout.is_surface(item)}
+        self._of_trial: dict[str, list[str]] = {}
+        for surface in sorted(self.surfaces):
+            self._of_trial.setdefault(layout.trial_of(surface), []).append(surface)
 
-    @property
-    def surfaces(self) -> set[str]:
-        """Every surface of which the store has anything, or which an experiment wants."""
-        return {surface for group in self._surfaces.values() for surface in group}
-
-    def shown(self, item: str, *, traces: bool) -> Shown:
-        """Return all of a trial and its surfaces, or of a surface.
-
-        Args:
-            item: Id of the trial or surface.
-            traces: Whether logs and requests to cancel are to be removed too.
-        """
-        surfaces = tuple(sorted(self._surfaces.get(item, ())))
+    def item(self, item: str, *, traces: bool) -> ItemFiles:
+        """Return all files of a trial and its surfaces, or of a surface; see `ItemFiles`."""
+        surfaces = self._of_trial.get(item, [])
         keys = _keys(item, surfaces, self.checkpoints.get(item, ()), traces=traces)
-        found = {key: self._files[key] for key in keys if key in self._files}
-        return Shown(item, surfaces, found)
+        return ItemFiles(item, tuple(surfaces), traces, self.files(keys))
 
     def files(self, keys: Iterable[str]) -> dict[str, Stat]:
-        """Return what is known of some keys."""
-        return {key: self._files[key] for key in keys}
+        """Return those of the keys that the store has."""
+        return {key: self._files[key] for key in keys if key in self._files}
 
 
 def remove(
-    store: Store,
-    shown: Shown,
-    named: Named,
-    *,
-    traces: bool,
-    still: Callable[[], bool] = lambda: True,
+    store: Store, shown: ItemFiles, named: NamedItems, *, still: Callable[[], bool] = lambda: True
 ) -> Outcome:
     """Remove a trial or surface, unless a worker has it or it is not as it was shown.
 
@@ -113,11 +97,10 @@ def remove(
         store: The store.
         shown: What was shown.
         named: What the experiments name; surfaces that have come to be wanted are leased too.
-        traces: As it was given to `Contents.shown`.
-        still: Called under the leases: whether it may still be removed.
+        still: Called under the leases; returns whether the item may still be removed.
 
     Raises:
-        StoreError: Something can't be removed.
+        StoreError: A file can't be removed.
     """
     surfaces = sorted({*shown.surfaces, *named.surfaces().get(shown.item, ())})
     with contextlib.ExitStack() as stack:
@@ -125,7 +108,7 @@ def remove(
         if leases is None:
             return "held"
         checkpoints = store.list(layout.checkpoints(shown.item))
-        keys = _keys(shown.item, surfaces, checkpoints, traces=traces)
+        keys = _keys(shown.item, surfaces, checkpoints, traces=shown.traces)
         now = {key: stat.mark for key in keys if (stat := store.stat(key))}
         if now != {key: stat.mark for key, stat in shown.files.items()} or not still():
             return "changed"
@@ -135,40 +118,141 @@ def remove(
     return "removed"
 
 
-def remove_some(
-    store: Store, item: str, keys: Collection[str], choose: Callable[[], Collection[str]]
+def remove_keys(
+    store: Store,
+    item: str,
+    keys: Collection[str],
+    choose: Callable[[], Collection[str]] | None = None,
 ) -> list[str] | None:
-    """Remove some keys of a trial or surface, and return which; None if a worker has it.
+    """Remove some files of a trial or surface, and return which; None if a worker has it.
 
     Args:
         store: The store.
         item: Id of the trial or surface.
         keys: What was shown.
-        choose: Called under the lease for what may be removed; the rest of the keys stays.
+        choose: Called under the lease; returns what may still be removed. By default, all.
 
     Raises:
-        StoreError: Something can't be removed.
+        StoreError: A file can't be removed.
     """
     with contextlib.ExitStack() as stack:
         leases = _take(store, [item], stack)
         if leases is None:
             return None
-        chosen = choose()
-        going = [key for key in keys if key in chosen]
-        for key in going:
+        allowed = keys if choose is None else choose()
+        removed = [key for key in keys if key in allowed]
+        for key in removed:
             store.delete(key, lease=leases[item])
-    return going
+    return removed
 
 
-def amount(count: int) -> str:
-    """Bytes in words: `12 bytes`, `3.4 kB`, `1.2 GB`."""
-    if count < 1000:
-        return f"{count} bytes"
-    value, units = count / 1000, ["kB", "MB", "GB", "TB"]
-    while value >= 999.95 and len(units) > 1:
-        value /= 1000
-        del units[0]
-    return f"{value:.1f} {units[0]}"
+@dataclass(frozen=True)
+class Retry:
+    """Trials and surfaces to be put back, as a preview shows them.
+
+    Attributes:
+        failed: Those whose failure is forgotten; their checkpoints stay.
+        ended: Those whose results and checkpoints are removed.
+        named: What the experiments name.
+    """
+
+    failed: list[str]
+    ended: list[ItemFiles]
+    named: NamedItems
+
+    @property
+    def files(self) -> list[Stat]:
+        """The files that are removed with results."""
+        return [stat for shown in self.ended for stat in shown.files.values()]
+
+
+def plan_retry(store: Store, names: Sequence[str], *, diverged: bool) -> Retry:
+    """Return what is to be put back; nothing is changed.
+
+    A launch tries failed trials again anyway: forgetting a failure only takes it off the list of
+    failures. A trial that has ended must be put back to be trained again.
+
+    Args:
+        store: The store.
+        names: Experiments, of which what has failed is meant, or single trials or surfaces; all
+            experiments and trials if there are none.
+        diverged: Whether diverged trials of the experiments are put back too.
+
+    Raises:
+        ConfigError: A name fits nothing, or a worker has one of the items or of their surfaces.
+        StoreError: The store can't be read.
+    """
+    failed, ended = _choose(store, names, diverged=diverged)
+    named = NamedItems(store)
+    listing = StoreListing(store, named) if ended else None
+    shown = [listing.item(item, traces=False) for item in ended] if listing else []
+    needed = dict.fromkeys([*failed, *(lease for one in shown for lease in one.leases)])
+    if held := [item for item in needed if not _is_free(store, item)]:
+        raise _held(store, held)
+    return Retry(failed, shown, named)
+
+
+def put_back(store: Store, retry: Retry) -> None:
+    """Forget the failures and remove the results that a preview showed.
+
+    Raises:
+        ConfigError: A worker has an item, or the item has changed since; earlier ones are put back.
+        StoreError: A file can't be removed.
+    """
+    for shown in retry.ended:
+        outcome = remove(store, shown, retry.named)
+        if outcome == "held":
+            raise _held(store, shown.leases)
+        if outcome == "changed":
+            raise ConfigError(
+                f"{shown.item} has changed since it was shown, and nothing of it was removed",
+                fix="look at it with nas-sweep status, then name it again",
+            )
+    for item in retry.failed:
+        if remove_keys(store, item, [layout.failure(item)]) is None:
+            raise _held(store, [item])
+
+
+def _choose(store: Store, names: Sequence[str], *, diverged: bool) -> tuple[list[str], list[str]]:
+    """Return the items whose failure is to be forgotten, and those whose results are to go."""
+    known = lookup.experiments(store)
+    groups = [name for name in names if lookup.experiment_name(name) in known]
+    failed: dict[str, None] = {}
+    ended: dict[str, None] = {}
+    if groups or not names:
+        status = StatusReader(store).read(groups)
+        failed |= dict.fromkeys(
+            [*status.trials.having("failed"), *status.surfaces.having("failed")]
+        )
+        if diverged:
+            ended |= dict.fromkeys(status.trials.having("diverged"))
+    for item in lookup.find_items(store, [name for name in names if name not in groups]):
+        ending = layout.surface(item) if layout.is_surface(item) else layout.trial(item)
+        if store.has(ending):
+            ended[item] = None
+        elif store.has(layout.failure(item)):
+            failed[item] = None
+        elif not _is_free(store, item):
+            raise _held(store, [item])
+        else:
+            raise ConfigError(
+                f"{item} has neither ended nor failed", fix="launch its experiment: it is owed"
+            )
+    return list(failed), list(ended)
+
+
+def _is_free(store: Store, item: str) -> bool:
+    """Whether no living worker has the item; the lease of a dead one is left for `remove`."""
+    leases = store.leases
+    return all(leases.expired(item, holder) for holder in leases.holders(item))
+
+
+def _held(store: Store, items: Sequence[str]) -> ConfigError:
+    by = [f"{i} by {holder.host}" for i in items for holder in store.leases.holders(i)]
+    return ConfigError(
+        f"held by a worker: {', '.join(by) or ', '.join(items)}",
+        fix="wait for its end, or stop it by nas-sweep cancel",
+    )
 
 
 def _take(
@@ -187,10 +271,13 @@ def _take(
 def _keys(
     item: str, surfaces: Iterable[str], checkpoints: Iterable[str], *, traces: bool
 ) -> list[str]:
-    """Every key of a trial or surface, its ending first: cut short, what is left goes on."""
+    """Return every key of a trial or surface, its ending first.
+
+    A removal that is cut short leaves an item that has not ended: a launch continues it.
+    """
     if layout.is_surface(item):
-        return _keys_of_surface(item, traces=traces)
-    # Each state.json sorts before its tensors, and without it they are no checkpoint.
+        return _surface_keys(item, traces=traces)
+    # Each state.json sorts before its tensors, which without it are no checkpoint.
     keys = [
         layout.trial(item),
         layout.failure(item),
@@ -198,9 +285,9 @@ def _keys(
         layout.metrics(item),
         *([layout.log(item), layout.cancel(item)] if traces else []),
     ]
-    return keys + [key for name in surfaces for key in _keys_of_surface(name, traces=traces)]
+    return keys + [key for name in surfaces for key in _surface_keys(name, traces=traces)]
 
 
-def _keys_of_surface(name: str, *, traces: bool) -> list[str]:
+def _surface_keys(name: str, *, traces: bool) -> list[str]:
     keys = [layout.surface(name), layout.failure(name), layout.points(name), layout.vectors(name)]
     return [*keys, layout.log(name), layout.cancel(name)] if traces else keys

@@ -1,8 +1,7 @@
-"""How the trials of a store stand, from the store alone: no driver need be alive or near.
+"""The state of every trial and surface of a store, read from the store alone.
 
-It reads and never fences: an expired lease is told of and left to the next taker. Ended trials are
-counted by name; of those only the column with the status is read, and only once by a user, whose
-cache folder keeps it. Of running ones the last row is read.
+No launch needs to be running, on this machine or anywhere. Nothing is fenced: an expired lease is
+reported, and left to the next worker that takes it.
 """
 
 from __future__ import annotations
@@ -13,45 +12,47 @@ import json
 import os
 import time
 import uuid
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Literal, TypeVar, get_args
 
 import pyarrow as pa
 
 from orchestrator.housekeeping import lookup
-from orchestrator.housekeeping.surface_status import (
-    SurfaceStatus,
-    look_at_surfaces,
-    surfaces_as_json,
-)
 from results_schema import layout, tables
 from results_schema.canonical import parse_json
 from results_schema.errors import NasSweepError
 from results_schema.lease import EXPIRY, Holder
 from results_schema.store import Store, recorded_failure
 
-STATES = ("done", "diverged", "damaged", "running", "failed", "cancelled", "owed")
-ENDED = ("done", "diverged")
-_LARGEST = 10_000
-"""Bytes beyond which a counter of attempts is not read."""
+State = Literal["done", "diverged", "damaged", "running", "failed", "cancelled", "owed"]
+"""State of a trial or surface; "owed" is one that the next launch runs."""
+STATES: tuple[State, ...] = get_args(State)
+SURFACE_STATES: tuple[State, ...] = ("done", "running", "failed", "cancelled", "owed")
 UNNAMED = ""
-"""Stands for the experiment of trials that none names, such as those of `workers.train`."""
+"""The experiment of trials that none names, such as those of `workers.train`."""
+
+_ENDED = ("done", "diverged")
+_LARGEST = 10_000
+"""Size in bytes beyond which a counter of attempts is not read."""
+_UNREADABLE = (NasSweepError, pa.ArrowException, OSError, ValueError, KeyError)
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Running:
-    """A trial that somebody holds.
+class RunningTrial:
+    """A trial that a worker holds.
 
     Attributes:
-        trial_id: Of the trial.
-        host: Of the holder.
-        epoch: Epochs trained.
-        epochs: To train; None where that is not known.
-        row_age: Seconds since the last row, None without any.
+        trial_id: Id of the trial.
+        host: Host of the worker.
+        epoch: Number of epochs trained.
+        epochs: Number of epochs to train; None if the store does not have it.
+        row_age: Seconds since the last row of metrics; None before the first.
         beat_age: Seconds since the last heartbeat, by the store's clock.
-        lost: Whether the holder is dead, or silent for so long that it may be replaced.
+        lost: Whether the worker is dead, or silent for so long that it may be replaced.
     """
 
     trial_id: str
@@ -64,37 +65,88 @@ class Running:
 
 
 @dataclass(frozen=True)
-class Status:
-    """How things stand.
+class RunningSurface:
+    """A surface that a worker holds.
 
     Attributes:
-        experiments: Of each experiment the state of each of its trials.
-        running: What is held, lost leases too.
-        failed: `trial_id`, `kind`, `message`, `at` and `log` of each failed trial.
-        surfaces: The same of surfaces.
+        surface_id: Id of the surface.
+        host: Host of the worker.
+        points: Number of points in the surface's file, which is rewritten every half minute.
+        of: Number of points of its grid.
+        left: Seconds that the other points take at the pace so far; None before the first.
+        lost: Whether the worker is dead, or silent for so long that it may be replaced.
     """
 
-    experiments: dict[str, dict[str, str]]
-    running: list[Running]
-    failed: list[dict[str, str]]
-    surfaces: SurfaceStatus = field(default_factory=SurfaceStatus)
+    surface_id: str
+    host: str
+    points: int
+    of: int
+    left: float | None
+    lost: bool
+
+
+@dataclass(frozen=True)
+class ItemStatus(Generic[T]):
+    """The states of all trials, or of all surfaces.
+
+    Attributes:
+        experiments: The state of each item, by experiment.
+        running: The items that are held, by id; with those whose worker is lost.
+        failed: `trial_id` or `surface_id`, `kind`, `message`, `at` and `log` of each failed item.
+    """
+
+    experiments: dict[str, dict[str, State]] = field(default_factory=dict)
+    running: list[T] = field(default_factory=list)
+    failed: list[dict[str, str]] = field(default_factory=list)
+
+    def having(self, state: State) -> list[str]:
+        """Return the items in a state, each once."""
+        every = [item for states in self.experiments.values() for item in states.items()]
+        return list(dict.fromkeys(item for item, its in every if its == state))
+
+    def counts(self, experiment: str, states: tuple[State, ...]) -> dict[State, int]:
+        """Return how many of an experiment's items are in each state."""
+        found = list(self.experiments[experiment].values())
+        return {state: found.count(state) for state in states}
+
+
+@dataclass(frozen=True)
+class Status:
+    """The state of a store.
+
+    Attributes:
+        trials: Trials; under `UNNAMED` those of no experiment.
+        surfaces: Surfaces of the experiments that want any.
+    """
+
+    trials: ItemStatus[RunningTrial] = field(default_factory=ItemStatus)
+    surfaces: ItemStatus[RunningSurface] = field(default_factory=ItemStatus)
 
     @property
     def over(self) -> bool:
-        """Whether nothing runs and nothing is owed."""
-        left = {state for trials in self.experiments.values() for state in trials.values()}
-        return not left & {"running", "owed"} and self.surfaces.over
+        """Whether nothing runs and nothing remains to be run."""
+        groups = (*self.trials.experiments.values(), *self.surfaces.experiments.values())
+        return not any(state in ("running", "owed") for g in groups for state in g.values())
 
-    def of(self, state: str) -> list[str]:
-        """Trials in a state, each once."""
-        every = [trials.items() for trials in self.experiments.values()]
-        return list(dict.fromkeys(t for items in every for t, s in items if s == state))
+    def as_json(self) -> dict[str, Any]:
+        """Return the status as `nas-sweep status --json` prints it."""
+
+        def part(items: ItemStatus[Any], states: tuple[State, ...]) -> dict[str, Any]:
+            return {
+                "experiments": {name: items.counts(name, states) for name in items.experiments},
+                "running": [vars(one) for one in items.running],
+                "failed": items.failed,
+            }
+
+        return {
+            **part(self.trials, STATES),
+            "diverged": self.trials.having("diverged"),
+            "surfaces": part(self.surfaces, SURFACE_STATES),
+        }
 
 
-class Endings:
-    """How trials of a store have ended, kept between commands in the user's cache folder.
-
-    A file is read again when its size or time has changed, or if it was damaged.
+class StatusReader:
+    """Reads the status of a store, as often as needed, and remembers how trials ended.
 
     Args:
         store: The store.
@@ -102,10 +154,133 @@ class Endings:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._known: dict[str, tuple[str, str]] | None = None
+        self._endings = _Endings(store)
 
-    def of(self, wanted: Set[str]) -> dict[str, str]:
-        """Return the status of each wanted trial that has ended: done, diverged or damaged.
+    def read(self, names: Sequence[str] = ()) -> Status:
+        """Return the states of the named experiments' items; without names, of the whole store's.
+
+        Raises:
+            ConfigError: An experiment is not in this store.
+            CorruptData: An experiment's table is damaged.
+            StoreError: The store can't be read.
+        """
+        store = self._store
+        found = lookup.find_experiments(store, names)
+        trials = {name: lookup.members(store, name) for name in found}
+        surfaces = {name: wanted for name in found if (wanted := lookup.wanted(store, name))}
+        if not names:
+            named = {trial_id for ids in trials.values() for trial_id in ids}
+            if others := sorted(lookup.trials(store) - named):
+                trials[UNNAMED] = others
+        trial_ids = {trial_id for ids in trials.values() for trial_id in ids}
+        points = {surface: n for wanted in surfaces.values() for surface, n in wanted.items()}
+        items = trial_ids | points.keys()
+
+        # In the order in which an item passes through these states, so that an item that moves on
+        # during the reads is seen in one of them.
+        held = {item: by for item, by in sorted(store.leases.held().items()) if item in items}
+        failures = layout.names(store.list(layout.FAILURES))
+        cancelled = lookup.cancelled(store)
+        ended = self._endings.read(trial_ids)
+        ended |= dict.fromkeys(layout.names(store.list(layout.SURFACES)) & points.keys(), "done")
+
+        held = {item: by for item, by in held.items() if item not in ended}
+        running = [_running_trial(store, i, by) for i, by in held.items() if i in trial_ids]
+        measured = [
+            _running_surface(store, i, by, points[i]) for i, by in held.items() if i in points
+        ]
+        alive = {one.trial_id for one in running if not one.lost}
+        alive |= {one.surface_id for one in measured if not one.lost}
+
+        def state(item: str) -> State:
+            if item in ended:
+                return ended[item]
+            if item in alive:
+                return "running"
+            if item in failures:
+                return "failed"
+            # A cancelled trial's surfaces are not measured either.
+            return "cancelled" if {item, layout.trial_of(item)} & cancelled else "owed"
+
+        def failed(kind: str, items: Set[str]) -> list[dict[str, str]]:
+            return [
+                {kind: i, **recorded_failure(store, i), "log": store.locate(layout.log(i))}
+                for i in sorted(items)
+                if state(i) == "failed"
+            ]
+
+        return Status(
+            ItemStatus(
+                {name: {i: state(i) for i in ids} for name, ids in trials.items()},
+                running,
+                failed("trial_id", trial_ids),
+            ),
+            ItemStatus(
+                {name: {i: state(i) for i in ids} for name, ids in surfaces.items()},
+                measured,
+                failed("surface_id", points.keys()),
+            ),
+        )
+
+
+def _running_trial(store: Store, trial_id: str, holder: Holder) -> RunningTrial:
+    epoch, row_age = 0, None
+    rows = _read_columns(store, layout.metrics(trial_id), trial_id, ["epoch", "finished_at"])
+    if rows:
+        last = rows.slice(len(rows) - 1).to_pylist()[0]
+        epoch = last["epoch"]
+        row_age = max(0.0, time.time() - last["finished_at"].timestamp())
+    try:
+        # As its worker noted when it began.
+        text = store.get(layout.attempts(trial_id), most=_LARGEST)
+        epochs = parse_json(text)["epochs"]
+    except (NasSweepError, ValueError, KeyError, TypeError):
+        epochs = None
+    epochs = epochs if isinstance(epochs, int) else None
+    beat_age = store.leases.age(trial_id, holder)
+    lost = _is_lost(store, trial_id, holder, beat_age)
+    return RunningTrial(trial_id, holder.host, epoch, epochs, row_age, beat_age, lost)
+
+
+def _running_surface(store: Store, surface: str, holder: Holder, of: int) -> RunningSurface:
+    left = None
+    rows = _read_columns(store, layout.points(surface), surface, ["seconds"])
+    points = len(rows) if rows else 0
+    if rows:
+        left = sum(rows["seconds"].to_pylist()) / points * (of - points)
+    lost = _is_lost(store, surface, holder, store.leases.age(surface, holder))
+    return RunningSurface(surface, holder.host, points, of, left, lost)
+
+
+def _read_columns(store: Store, key: str, item: str, columns: list[str]) -> pa.Table | None:
+    """Return columns of an item's table; None if it is missing, damaged or another item's.
+
+    The item's worker will write it again.
+    """
+    try:
+        file = tables.open_parquet(store.get(key))
+        return file.read(columns, use_threads=False) if tables.is_of(file, item) else None
+    except _UNREADABLE:
+        return None
+
+
+def _is_lost(store: Store, item: str, holder: Holder, beat_age: float | None) -> bool:
+    return store.leases.expired(item, holder) or (beat_age or 0.0) >= EXPIRY
+
+
+class _Endings:
+    """How the trials of a store ended, kept between commands in the user's cache folder.
+
+    Ended trials are found by the names of their files. Of each file only the column with the status
+    is read, once by a user, and again when its size or time has changed or if it was damaged.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._known: dict[str, tuple[str, State]] | None = None
+
+    def read(self, trial_ids: Set[str]) -> dict[str, State]:
+        """Return the state of each of the trials that has ended: done, diverged or damaged.
 
         Raises:
             StoreError: The store can't be read.
@@ -120,16 +295,15 @@ class Endings:
         found = {
             name: status
             for name, (mark, status) in self._known.items()
-            if name in wanted and marks.get(name) == mark
+            if name in trial_ids and marks.get(name) == mark
         }
-        unread = {layout.trial(name): name for name in (marks.keys() & wanted) - found.keys()}
+        unread = {layout.trial(name): name for name in (marks.keys() & trial_ids) - found.keys()}
         for key, data in self._store.several(sorted(unread)):
-            try:
-                found[unread[key]] = _status(data, unread[key])
-            except (pa.ArrowException, OSError, ValueError, IndexError, KeyError):
-                found[unread[key]] = "damaged"
+            found[unread[key]] = _ended_state(data, unread[key])
         read = {
-            name: (marks[name], found[name]) for name in unread.values() if found.get(name) in ENDED
+            name: (marks[name], found[name])
+            for name in unread.values()
+            if found.get(name) in _ENDED
         }
         if read:
             self._known |= read
@@ -142,19 +316,19 @@ class Endings:
         name = hashlib.sha256(self._store.location.encode()).hexdigest()[:16]
         return Path(cache).expanduser() / "nas-sweep" / "status" / f"{name}.json"
 
-    def _load(self) -> dict[str, tuple[str, str]]:
-        """Nothing if it can't be read: it saves time and is not needed."""
+    def _load(self) -> dict[str, tuple[str, State]]:
+        """Return what is kept; nothing if it can't be read, since it only saves time."""
         try:
             kept = parse_json(self._path.read_bytes())
             return {
                 str(name): (str(mark), status)
                 for name, (mark, status) in kept.items()
-                if status in ENDED
+                if status in _ENDED
             }
         except (OSError, RuntimeError, ValueError, TypeError, AttributeError):
             return {}
 
-    def _save(self, known: dict[str, tuple[str, str]]) -> None:
+    def _save(self, known: dict[str, tuple[str, State]]) -> None:
         with contextlib.suppress(OSError, RuntimeError):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             fresh = self._path.with_name(f"{self._path.name}.{uuid.uuid4().hex}")
@@ -162,117 +336,17 @@ class Endings:
             fresh.replace(self._path)
 
 
-@dataclass
-class Observer:
-    """Looks at a store, again and again; remembers how trials ended.
-
-    Attributes:
-        store: The store.
-    """
-
-    store: Store
-
-    def __post_init__(self) -> None:
-        self._endings = Endings(self.store)
-
-    def look(self, names: list[str]) -> Status:
-        """How the trials of some experiments stand; with none named, all trials of the store.
-
-        Raises:
-            ConfigError: An experiment is not in this store.
-            StoreError: The store can't be read.
-        """
-        store = self.store
-        groups = {
-            name: lookup.members(store, name) for name in lookup.find_experiments(store, names)
-        }
-        if not names:
-            named = {trial_id for ids in groups.values() for trial_id in ids}
-            if others := sorted(lookup.trials(store) - named):
-                groups[UNNAMED] = others
-        wanted = {trial_id for ids in groups.values() for trial_id in ids}
-        # In the order in which a trial passes through them, so that none is missed on its way.
-        held = {item: by for item, by in store.leases.held().items() if item in wanted}
-        failures = layout.names(store.list(layout.FAILURES)) & wanted
-        cancelled = lookup.cancelled(store)
-        ended = self._endings.of(wanted)
-        running = [self._running(t, by) for t, by in held.items() if t not in ended]
-        alive = {one.trial_id for one in running if not one.lost}
-
-        def state(trial_id: str) -> str:
-            if trial_id in ended:
-                return ended[trial_id]
-            if trial_id in alive:
-                return "running"
-            if trial_id in failures:
-                return "failed"
-            return "cancelled" if trial_id in cancelled else "owed"
-
-        states = {trial_id: state(trial_id) for trial_id in wanted}
-        return Status(
-            {name: {t: states[t] for t in ids} for name, ids in groups.items()},
-            sorted(running, key=lambda one: one.trial_id),
-            [self._failure(t) for t in sorted(wanted) if states[t] == "failed"],
-            look_at_surfaces(store, [name for name in groups if name != UNNAMED]),
-        )
-
-    def _running(self, trial_id: str, holder: Holder) -> Running:
-        epoch, row_age = 0, None
-        try:
-            file = tables.open_parquet(self.store.get(layout.metrics(trial_id)))
-            if not tables.is_of(file, trial_id):
-                raise ValueError("it has rows of another trial")
-            table = file.read(["epoch", "finished_at"], use_threads=False)
-            if len(table):
-                [last] = table.slice(len(table) - 1).to_pylist()
-                epoch = last["epoch"]
-                row_age = max(0.0, time.time() - last["finished_at"].timestamp())
-        except (NasSweepError, pa.ArrowException, OSError, ValueError, KeyError):
-            pass  # none yet, or damaged: its worker will write it anew
-        beat_age = self.store.leases.age(trial_id, holder)
-        lost = self.store.leases.expired(trial_id, holder) or (beat_age or 0.0) >= EXPIRY
-        epochs = self._epochs(trial_id)
-        return Running(trial_id, holder.host, epoch, epochs, row_age, beat_age, lost)
-
-    def _epochs(self, trial_id: str) -> int | None:
-        """As its worker noted when it began; None if that was lost, or of an older release."""
-        try:
-            text = self.store.get(layout.attempts(trial_id), most=_LARGEST)
-            noted = parse_json(text)["epochs"]
-        except (NasSweepError, ValueError, KeyError, TypeError):
-            return None
-        return noted if isinstance(noted, int) else None
-
-    def _failure(self, trial_id: str) -> dict[str, str]:
-        told = recorded_failure(self.store, trial_id)
-        return {"trial_id": trial_id, **told, "log": self.store.locate(layout.log(trial_id))}
-
-
-def as_json(status: Status) -> dict[str, Any]:
-    """The same for programs."""
-    return {
-        "experiments": {
-            name: {state: sum(s == state for s in trials.values()) for state in STATES}
-            for name, trials in status.experiments.items()
-        },
-        "running": [vars(one) for one in status.running],
-        "failed": status.failed,
-        "diverged": status.of("diverged"),
-        "surfaces": surfaces_as_json(status.surfaces),
-    }
-
-
-def _status(data: bytes, trial_id: str) -> str:
-    """Of an ended trial's row, from the footer's statistics: no column is decoded.
-
-    Raises:
-        ValueError: The row is another trial's.
-    """
-    file = tables.open_parquet(data)
-    if not tables.is_of(file, trial_id):
-        raise ValueError("it has the row of another trial")
-    column = file.schema_arrow.get_field_index("status")
-    statistics = file.metadata.row_group(0).column(column).statistics
-    if statistics is not None and statistics.has_min_max:
-        return str(statistics.max)
-    return str(file.read(["status"], use_threads=False)["status"][0].as_py())
+def _ended_state(data: bytes, trial_id: str) -> State:
+    """Return the status in an ended trial's row; "damaged" if there is none that can be read."""
+    try:
+        file = tables.open_parquet(data)
+        if not tables.is_of(file, trial_id):
+            return "damaged"
+        # The footer's statistics hold the one value: no column needs to be decoded.
+        column = file.schema_arrow.get_field_index("status")
+        statistics = file.metadata.row_group(0).column(column).statistics
+        if statistics is not None and statistics.has_min_max:
+            return statistics.max
+        return file.read(["status"], use_threads=False)["status"][0].as_py()
+    except (*_UNREADABLE, IndexError):
+        return "damaged"

@@ -36,6 +36,17 @@ def duration(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
+def byte_size(count: int) -> str:
+    """Return a number of bytes for people: `12 bytes`, `3.4 kB`, `1.2 GB`."""
+    if count < 1000:
+        return f"{count} bytes"
+    value, units = count / 1000, ["kB", "MB", "GB", "TB"]
+    while value >= 999.95 and len(units) > 1:
+        value /= 1000
+        del units[0]
+    return f"{value:.1f} {units[0]}"
+
+
 def escape_control(text: str) -> str:
     r"""Return the text with control characters written out, such as `\x1b`; newline and tab stay.
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from orchestrator.housekeeping.removal import amount
+from orchestrator.output.text import byte_size
 from orchestrator.query.catalog import TABLES, VIEWS, mentioned
 from orchestrator.query.snapshot import snapshot
 from results_schema.errors import ConfigError
@@ -101,7 +101,7 @@ def query(store: Store, sql: str, bounds: Bounds = BOUNDS) -> pa.Table:
                 fix="ask for less, or give it more time by --timeout",
             ) from error
         except (duckdb.OutOfMemoryException, MemoryError, pa.ArrowMemoryError) as error:
-            raise _too_large(f"the query needs more than {amount(bounds.memory)}") from error
+            raise _too_large(f"the query needs more than {byte_size(bounds.memory)}") from error
         except duckdb.Error as error:
             raise ConfigError(str(error).strip(), where="SQL", fix=HINT) from error
 
@@ -171,7 +171,7 @@ def _answer(connection: duckdb.DuckDBPyConnection, sql: str, bounds: Bounds) -> 
             pieces.append(piece)
             taken += piece.nbytes
             if taken > bounds.memory:
-                raise _too_large(f"the answer is larger than {amount(bounds.memory)}")
+                raise _too_large(f"the answer is larger than {byte_size(bounds.memory)}")
     return pa.Table.from_batches(pieces, reader.schema)
 
 

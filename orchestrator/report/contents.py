@@ -135,7 +135,7 @@ def environments(results: Results, names: Iterable[str]) -> list[Environment]:
 
 def failures(status: Status, folder: Path) -> list[dict[str, str]]:
     """Trials and surfaces that failed: `item`, `kind`, `message`, `at`, and `log` as a link."""
-    failed = [{**f, "item": f["trial_id"]} for f in status.failed]
+    failed = [{**f, "item": f["trial_id"]} for f in status.trials.failed]
     failed += [{**f, "item": f["surface_id"]} for f in status.surfaces.failed]
     return [f | {"log": link(Path(f["log"]), folder)} for f in failed]
 
@@ -161,7 +161,7 @@ def _text(value: Any) -> str:
 
 
 def _run(results: Results, declared: Declared, status: Status, folder: Path) -> Run:
-    states = status.experiments.get(declared.name, {})
+    states = status.trials.experiments.get(declared.name, {})
     surfaces = status.surfaces.experiments.get(declared.name, {})
     size = declared.network
     epochs = sorted({recipe["epochs"] for recipe in declared.recipes.values()})

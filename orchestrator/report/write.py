@@ -11,7 +11,7 @@ from rich.console import Console
 
 from orchestrator.config.record import read_declared
 from orchestrator.housekeeping import lookup
-from orchestrator.housekeeping.status import Observer
+from orchestrator.housekeeping.status import StatusReader
 from orchestrator.paper.claims import Finding, findings
 from orchestrator.paper.claims.claim import FAILED
 from orchestrator.report import contents, page
@@ -21,7 +21,7 @@ from orchestrator.report.page import INDEX
 from results_schema import layout
 from results_schema.errors import ConfigError
 from results_schema.results import Results
-from results_schema.store import Store
+from results_schema.store import Store, existing_store
 
 LONGEST_NAME = 60
 
@@ -58,7 +58,7 @@ def report(
             where="--picture",
             fix="leave out --single, or --picture",
         )
-    store = lookup.existing_store(location)
+    store = existing_store(location)
     found = lookup.find_experiments(store, names)
     if not found:
         raise ConfigError(
@@ -138,7 +138,7 @@ def _gather(
     folder: Path,
 ) -> page.Contents:
     declared = [read_declared(store, name) for name in names]
-    results, status = Results(store), Observer(store).look(list(names))
+    results, status = Results(store), StatusReader(store).read(names)
     return page.Contents(
         title=declared[0].title if len(declared) == 1 else f"Report of {len(declared)} experiments",
         runs=contents.runs(results, declared, status, folder),

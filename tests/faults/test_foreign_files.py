@@ -16,7 +16,7 @@ from small_stores import Trained
 
 from orchestrator.config.record import read_declared
 from orchestrator.dash.curves import Curves
-from orchestrator.housekeeping import status, surface_status
+from orchestrator.housekeeping import status
 from results_schema import layout, tables
 from results_schema.errors import CorruptData
 from results_schema.results import Results
@@ -159,7 +159,7 @@ def test_no_thread_of_arrow_calls_python(
     """
     key = layout.metrics(trained.ids[2])
     trained.store.put(key, trained.store.get(key)[:-100])
-    for module in (tables, status, surface_status):
+    for module in (tables, status):
         files = SimpleNamespace(BytesIO=Watched)
         monkeypatch.setattr(module, "io", files, raising=False)
     for words in (("export", "small", "--to", "out"), ("status",)):

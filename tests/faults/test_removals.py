@@ -84,14 +84,14 @@ def at_the_prompt(monkeypatch: pytest.MonkeyPatch, moment: str, act: Callable[[]
     if moment == "asked":
         monkeypatch.setattr(click, "confirm", lambda *_, **__: act())
         return ""
-    find = gc.find_litter
+    find = gc.find_garbage
 
     def find_then_act(*arguments: object, **options: object) -> object:
         found = find(*arguments, **options)  # pyright: ignore[reportArgumentType]
         act()
         return found
 
-    monkeypatch.setattr(gc, "find_litter", find_then_act)
+    monkeypatch.setattr(gc, "find_garbage", find_then_act)
     return "--yes"
 
 

@@ -117,7 +117,7 @@ def test_a_sweep_is_cancelled_from_elsewhere_and_goes_on(
         soon(lambda: trained_epochs(store) >= 2)
         with started("cancel", "small", "--store", store.location) as cancel:
             told, _ = cancel.communicate(timeout=120)
-        assert "leaves off on" in told
+        assert "stops on" in told
         output, _ = sweep.communicate(timeout=300)
     assert sweep.returncode == 1, output
     assert "cancelled; the same command goes on" in output

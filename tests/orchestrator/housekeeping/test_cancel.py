@@ -15,7 +15,7 @@ from orchestrator.config.experiment import load_experiment
 from orchestrator.execution.interrupt import ask_to_stop
 from orchestrator.execution.queue import Queue
 from orchestrator.execution.trainable import train_item
-from orchestrator.housekeeping.cancel import cancel, forget
+from orchestrator.housekeeping.cancel import cancel, withdraw
 from orchestrator.housekeeping.lookup import cancelled
 from results_schema import layout
 from results_schema.store import open_store
@@ -29,7 +29,7 @@ def test_requests_are_left_for_what_has_not_ended(run, trained):
     trained.held_elsewhere(two)
     code, output, _ = run("cancel", "small.yaml")
     assert code == 0
-    assert f"{two} leaves off on node7" in output
+    assert f"{two} stops on node7" in output
     assert "2 trials cancelled" in output
     assert cancelled(trained.store) == {one, two}
     output = run("status")[1]
@@ -63,7 +63,7 @@ def test_only_the_requests_for_what_is_launched_are_taken_back(trained):
     one, two, _ = trained.ids
     for key in (layout.cancel(one), layout.cancel(two), layout.stop("launch")):
         trained.store.put(key, b"")
-    forget(trained.store, [one, "unheard-of"])
+    withdraw(trained.store, [one, "unheard-of"])
     assert cancelled(trained.store) == {two}
     assert trained.store.has(layout.stop("launch"))
 
@@ -88,7 +88,7 @@ def test_a_worker_commits_its_epochs_says_who_stopped_it_and_the_queue_lets_go(
     def cancelled_in_the_fourth(*arguments: Any) -> Any:
         _, epoch, *_, stopping = arguments
         if epoch == 4:
-            cancel([spec.trial_id], store.location)
+            cancel(store, [spec.trial_id])
             assert stopping.request.wait(60)
         return train_epoch(*arguments)
 

@@ -6,7 +6,7 @@ import pytest
 from small_stores import empty_store
 from small_trials import COMMIT_LAST, small_spec, train_on_few_digits
 
-from orchestrator.housekeeping.logs import additions
+from orchestrator.housekeeping.logs import read_log
 from results_schema import layout
 
 
@@ -69,11 +69,11 @@ def test_nothing_in_a_log_is_obeyed_by_the_terminal(run, trained):
 
 
 def test_following_a_real_trial_shows_every_line_once_and_ends_with_it(tmp_path, monkeypatch):
-    monkeypatch.setattr("orchestrator.housekeeping.logs.EVERY", 0.02)
+    monkeypatch.setattr("orchestrator.housekeeping.logs.POLL_SECONDS", 0.02)
     store, spec = empty_store(tmp_path), small_spec(epochs=4)
     worker = threading.Thread(target=train_on_few_digits, args=(spec, store, COMMIT_LAST))
     worker.start()
-    text = "".join(additions(store, spec.trial_id, follow=True))
+    text = "".join(read_log(store, spec.trial_id, follow=True))
     worker.join()
     assert text == store.get(layout.log(spec.trial_id)).decode()
     assert "done: trained 4 epochs" in text.splitlines()[-1]
@@ -84,7 +84,7 @@ def test_following_ends_with_a_failure_once_nobody_tries_again(trained, monkeypa
     trained.fail(trial_id)
     lease = trained.store.leases.take(trial_id)
     monkeypatch.setattr("orchestrator.housekeeping.logs.time.sleep", lambda _: lease.release())
-    pieces = list(additions(trained.store, trial_id, follow=True))
+    pieces = list(read_log(trained.store, trial_id, follow=True))
     assert "".join(pieces) == trained.store.get(layout.log(trial_id)).decode()
     assert lease.folder.exists() is False
 
@@ -100,4 +100,4 @@ def test_a_half_written_character_and_a_half_written_line_wait(trained, monkeypa
         trained.fail(trial_id)
 
     monkeypatch.setattr("orchestrator.housekeeping.logs.time.sleep", go_on)
-    assert list(additions(store, trial_id, follow=True)) == ["one\n", "two é\n"]
+    assert list(read_log(store, trial_id, follow=True)) == ["one\n", "two é\n"]

@@ -7,7 +7,6 @@ import pytest
 from small_stores import contents
 from small_trials import COMMIT_LAST, assert_same, train_on_few_digits
 
-from orchestrator.housekeeping.removal import amount
 from results_schema import layout
 from workers.training.checkpoint import epochs
 
@@ -124,17 +123,3 @@ def test_a_name_that_fits_nothing_or_too_much_is_refused(run, trained, name):
     before = contents(trained.store)
     assert run("retry", name, "--yes")[0] == 2
     assert contents(trained.store) == before
-
-
-@pytest.mark.parametrize(
-    ("count", "words"),
-    [
-        (0, "0 bytes"),
-        (999, "999 bytes"),
-        (1000, "1.0 kB"),
-        (2_500_000, "2.5 MB"),
-        (10**16, "10000.0 TB"),
-    ],
-)
-def test_amounts_in_words(count, words):
-    assert amount(count) == words

@@ -7,7 +7,7 @@ import time
 import pytest
 from small_stores import contents, empty_store, renamed_members
 
-from orchestrator.housekeeping.status import Observer
+from orchestrator.housekeeping.status import StatusReader
 from results_schema import layout
 from results_schema.store import LocalStore
 
@@ -172,34 +172,34 @@ def test_an_ending_is_read_once_by_all_commands_of_a_user(trained):
     counts = []
     for _ in range(3):
         store = Counting(trained.store.root)
-        assert Observer(store).look([]).of("done") == trained.ids
+        assert StatusReader(store).read().trials.having("done") == trained.ids
         counts.append(store.read)
     assert counts == [3, 0, 0]
     trained.diverge(trained.ids[1])
     store = Counting(trained.store.root)
-    assert Observer(store).look([]).of("diverged") == [trained.ids[1]]
+    assert StatusReader(store).read().trials.having("diverged") == [trained.ids[1]]
     assert store.read == 1, "what has changed is read"
 
 
 @pytest.mark.parametrize("kept", [b"", b"[1]", b'{"a": 7}', b'{"a": ["b", "done\\u001b"]}', None])
 def test_without_a_usable_cache_folder_endings_are_read(trained, kept, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    Observer(trained.store).look([])
+    StatusReader(trained.store).read()
     [file] = (tmp_path / "cache/nas-sweep/status").iterdir()
     if kept is None:
         monkeypatch.setenv("XDG_CACHE_HOME", str(trained.store.root / layout.trial(trained.ids[0])))
     else:
         file.write_bytes(kept)
     store = Counting(trained.store.root)
-    assert Observer(store).look([]).of("done") == trained.ids
+    assert StatusReader(store).read().trials.having("done") == trained.ids
     assert store.read == 3
 
 
 def test_an_ending_is_read_once_and_a_trial_put_back_is_owed_again(trained):
-    observer = Observer(trained.store)
-    assert observer.look([]).over
+    reader = StatusReader(trained.store)
+    assert reader.read().over
     trained.cut_off(trained.ids[0])
-    assert observer.look([]).of("owed") == trained.ids[:1]
+    assert reader.read().trials.having("owed") == trained.ids[:1]
 
 
 @pytest.mark.parametrize(

@@ -169,7 +169,7 @@ def test_empty_blocks_and_halves_are_collected_and_the_rest_is_as_before(
     code, output, _ = run("gc", "--store", tended.url, "--yes")
     assert "halves of checkpoints: 1 files of 1 trials, 4 bytes" in output
     assert "passed blocks" not in output, "someone may still be in the middle of a write"
-    monkeypatch.setattr("orchestrator.housekeeping.litter.OLD", 0.0)
+    monkeypatch.setattr("orchestrator.housekeeping.gc.OLD", 0.0)
     code, output, _ = run("gc", "--store", tended.url, "--yes")
     assert code == 0
     assert re.search(r"passed blocks: \d+ files, ", output)

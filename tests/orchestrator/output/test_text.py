@@ -1,6 +1,8 @@
 """How numbers and text are written."""
 
-from orchestrator.output.text import cores, duration, escape_control
+import pytest
+
+from orchestrator.output.text import byte_size, cores, duration, escape_control
 
 
 def test_spans_read_well():
@@ -25,3 +27,17 @@ def test_what_a_terminal_would_obey_is_written_out():
 
 def test_there_is_a_core():
     assert cores() >= 1
+
+
+@pytest.mark.parametrize(
+    ("count", "shown"),
+    [
+        (0, "0 bytes"),
+        (999, "999 bytes"),
+        (1000, "1.0 kB"),
+        (2_500_000, "2.5 MB"),
+        (10**16, "10000.0 TB"),
+    ],
+)
+def test_byte_sizes_have_a_unit(count, shown):
+    assert byte_size(count) == shown
