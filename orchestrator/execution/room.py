@@ -43,8 +43,8 @@ class Room:
             self.full = reason
             self._say(
                 f"paused: {reason}\n  the sweep goes on by itself once {byte_size(self.size)} can "
-                f"be written (a look every {EVERY:.0f} s); Ctrl-C leaves, and the same command goes "
-                "on"
+                f"be written (a look every {EVERY:.0f} s); Ctrl-C leaves, and the same command "
+                "goes on"
             )
 
     def enough(self) -> bool:
