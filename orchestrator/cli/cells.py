@@ -1,80 +1,71 @@
-"""What `nas-sweep cells` does: describe cells, draw them, compare the paper's tables."""
+"""The command `cells`: cells and their variants, drawings, the paper's Tables 1 to 3."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
+import click
 
-from orchestrator.cli.cell_sheets import bases_sheet, rows_sheet
-from orchestrator.config.grid import find
-from orchestrator.output.tables import (
-    TextTable,
-    print_table,
-    to_csv,
-    to_json,
-    to_latex,
-    to_markdown,
-)
-from orchestrator.paper import printed
-from orchestrator.paper.cell_rows import Row, make_rows
-from orchestrator.paper.printed import compare, table_sheet
+from orchestrator.cli.options import format_option, print_result
+from orchestrator.output.tables import TextTable
 from results_schema.errors import ConfigError
-from results_schema.trial import NetworkSpec
-from workers.cells.bases import ADAPTED, BASES, DARTS_CONNECTIONS, DARTS_OPERATIONS, zoo
+
+if TYPE_CHECKING:
+    from orchestrator.paper.cell_rows import Row, Shape
 
 
-def show_table(table: int, form: str) -> None:
-    """Prints one of the paper's Tables 1 to 3 beside what the networks have.
-
-    Args:
-        table: 1 to 3.
-        form: text, json, csv, markdown or latex.
-
-    Raises:
-        ConfigError: There is no such table.
-    """
-    entries = compare(table)
-    records = [entry.record() for entry in entries]
-    _print(table_sheet(entries), form, records, records)
-
-
-def show_cells(
-    names: Sequence[str],
-    form: str,
-    *,
-    variants: str | None = None,
-    operations: str | None = None,
-    channels: int | None = None,
-    cells: int | None = None,
-    classes: int | None = None,
-    auxiliary: bool = False,
-    draw: str | None = None,
-    reduction: bool = False,
-    labelled: bool = False,
+@click.command()
+@click.argument("names", nargs=-1, metavar="[CELL|FILE]...")
+@click.option(
+    "--variants",
+    metavar="SET",
+    help="Set of connection variants to add: paper13, paper10, profile, …, or none.",
+)
+@click.option(
+    "--operations", metavar="SET", help="Set of operation variants to add: paper10 or legacy."
+)
+@click.option(
+    "--channels", type=int, help="Channels of a node before the first reduction. Default: 36."
+)
+@click.option("--cells", type=int, help="Cells of the network. Default: 20.")
+@click.option("--classes", type=click.IntRange(1), help="Classes of the data. Default: 10.")
+@click.option("--auxiliary", is_flag=True, help="Count the parameters of the auxiliary head.")
+@click.option("--draw", metavar="FILE", help="Draw the cells to a .html, .png, .svg or .pdf file.")
+@click.option("--reduction", is_flag=True, help="Draw reduction cells too.")
+@click.option("--label", "labelled", is_flag=True, help="Draw operations on the edges.")
+@click.option("--table", type=click.IntRange(1, 3), help="Compare this table of the paper.")
+@format_option("json", "csv", "md", "latex")
+def cells(
+    names: tuple[str, ...],
+    variants: str | None,
+    operations: str | None,
+    channels: int | None,
+    cells: int | None,
+    classes: int | None,
+    auxiliary: bool,
+    draw: str | None,
+    reduction: bool,
+    labelled: bool,
+    table: int | None,
+    output_format: str,
 ) -> None:
-    """Prints cells and their variants and draws them; the paper's five if none is named.
+    """Describe, compare and draw cells and their variants.
 
-    Args:
-        names: Of the paper, of the zoo, or of files.
-        form: text, json, csv, markdown or latex.
-        variants: As `make_rows` takes it.
-        operations: As `make_rows` takes it.
-        channels: Of a node before the first reduction; None for the paper's 36.
-        cells: Number of cells; None for the paper's 20.
-        classes: Number of logits; None for 10.
-        auxiliary: Whether to count the auxiliary head.
-        draw: The file to draw to: .html, .png, .svg or .pdf.
-        reduction: Whether to draw reduction cells too.
-        labelled: Whether to write operations on the edges.
-
-    Raises:
-        ConfigError: A name is unknown, or the file to draw to cannot be written.
-        SpecError: A cell, a set of variants or a size is no good.
-        MachineError: There is no browser for a picture.
+    Without a name, list all cells.
     """
+    if table is not None:
+        given = (variants, operations, channels, cells, classes, auxiliary, draw, reduction)
+        if names or labelled or any(given):
+            raise ConfigError("--table goes with a format alone", fix="drop the rest")
+        _print_paper_table(table, output_format)
+        return
+    from orchestrator.config.grid import find
+    from orchestrator.paper.cell_rows import make_rows
+    from results_schema.trial import NetworkSpec
+    from workers.cells.bases import BASES
+
     if not names and (variants or operations):
         raise ConfigError("variants of which cell?", fix="name one, such as DARTS")
     paper = NetworkSpec()
@@ -82,9 +73,8 @@ def show_cells(
         paper.cells if cells is None else cells,
         paper.channels if channels is None else channels,
     )
-    found = [find(name) for name in names or BASES]
     rows = make_rows(
-        found,
+        [find(name) for name in names or BASES],
         variants if names else "none",
         operations,
         size,
@@ -92,52 +82,48 @@ def show_cells(
         auxiliary=auxiliary,
     )
     if draw:
-        draw_rows(rows, Path(draw), reduction=reduction, labelled=labelled)
+        _draw_rows(rows, Path(draw), reduction=reduction, labelled=labelled)
     records = [row.record() for row in rows]
     if names:
         head = f"networks of {size.cells} cells, {size.channels} channels, {classes or 10} classes"
-        sheet = rows_sheet(rows, f"Cells, and {head}" + (", auxiliary head" if auxiliary else ""))
-        genotypes = [{"genotype": row.genotype.to_json()} for row in rows]
-        data: Any = [a | b for a, b in zip(records, genotypes, strict=True)]
+        shown = _rows_table(rows, f"Cells, and {head}" + ", auxiliary head" * auxiliary)
+        data: Any = [
+            record | {"genotype": row.genotype.to_json()}
+            for record, row in zip(records, rows, strict=True)
+        ]
     else:
-        sheet, data = bases_sheet(rows), _everything(records)
-    _print(sheet, form, records, data)
+        shown, data = _bases_table(rows), _bases_data(records)
+    print_result(output_format, [shown], records, data)
     if draw:
-        Console(stderr=form != "text", soft_wrap=True).print(
-            f"drawn: {draw}", markup=False, highlight=False
-        )
+        click.echo(f"drawn: {draw}", err=output_format != "text")
 
 
-def draw_rows(rows: Sequence[Row], path: Path, *, reduction: bool, labelled: bool) -> None:
-    """Draws the normal cells of rows to a file.
+def _print_paper_table(number: int, output_format: str) -> None:
+    from orchestrator.paper.printed import compare, table_sheet
 
-    Args:
-        rows: What to draw.
-        path: The file; its suffix says how.
-        reduction: As for `show_cells`.
-        labelled: As for `show_cells`.
+    entries = compare(number)
+    print_result(output_format, [table_sheet(entries)], [entry.record() for entry in entries])
 
-    Raises:
-        ConfigError: The suffix is unknown, the file cannot be written, or a cell is too large.
-        MachineError: There is no browser for a picture.
-    """
+
+def _draw_rows(rows: Sequence[Row], path: Path, *, reduction: bool, labelled: bool) -> None:
     from orchestrator.figures.export import check_suffix, save_figure
     from orchestrator.figures.topology import named_cells, plot_topology, topology_data
 
     check_suffix(path)
     members = [(row.base if row.index else row.name, row.index, row.genotype) for row in rows]
     cells = named_cells(members, reduction=reduction)
-    figure = plot_topology(topology_data(cells), labelled=labelled)
-    save_figure(figure, path)
+    save_figure(plot_topology(topology_data(cells), labelled=labelled), path)
 
 
-def _everything(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """What `bases_sheet` shows, as plain data."""
+def _bases_data(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return what `_bases_table` shows, as plain data."""
+    from orchestrator.paper import printed
+    from workers.cells.bases import ADAPTED, DARTS_CONNECTIONS, DARTS_OPERATIONS, zoo
+
     bases = []
     for record in records:
-        (width, depth), (early, _) = (
-            figure[record["name"]] for figure in (printed.FIGURE_1, printed.FIGURE_1_EARLIER)
-        )
+        width, depth = printed.FIGURE_1[record["name"]]
+        early, _ = printed.FIGURE_1_EARLIER[record["name"]]
         extra = {"printed_width": width, "printed_depth": depth, "printed_early_width": early}
         bases.append(record | extra)
     return {
@@ -148,15 +134,77 @@ def _everything(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _print(sheet: TextTable, form: str, records: Sequence[dict[str, Any]], data: Any) -> None:
-    match form:
-        case "json":
-            print(to_json(data))
-        case "csv":
-            print(to_csv(records))
-        case "markdown":
-            print(to_markdown(sheet))
-        case "latex":
-            print(to_latex(sheet))
-        case _:
-            print_table(sheet)
+def _bases_table(rows: Sequence[Row]) -> TextTable:
+    """Return Figure 1's widths and depths beside ours, for the five bases, and name other cells."""
+    from orchestrator.paper import printed
+    from orchestrator.paper.printed import shape_label
+    from workers.cells.bases import ADAPTED, DARTS_CONNECTIONS, DARTS_OPERATIONS, zoo
+
+    lines, highlights = [], {}
+    for number, row in enumerate(rows):
+        cell, reduction = row.normal, row.reduction
+        final = shape_label(*printed.FIGURE_1[row.name]), shape_label(cell.width, cell.depth)
+        early = (
+            shape_label(*printed.FIGURE_1_EARLIER[row.name]),
+            shape_label(cell.early_width, cell.depth),
+        )
+        highlights |= {(number, 3): 1} if final[0] != final[1] else {}
+        highlights |= {(number, 5): 1} if early[0] != early[1] else {}
+        nodes, reduced = (
+            len(row.genotype.normal.nodes),
+            shape_label(reduction.width, reduction.depth),
+        )
+        lines.append((row.name, str(nodes), *final, *early, reduced, f"{row.parameters:,}"))
+    return TextTable(
+        "Width and depth in Figure 1 of the paper's final and first version",
+        ("cell", "nodes", "final\nprinted", "\ncounted", "first\nprinted", "\ncounted",
+         "reduction\ncell", "\nparameters"),
+        lines,
+        highlights,
+        ("not as printed",) if highlights else (),
+        (
+            f"Adapted: {', '.join(ADAPTED)}.",
+            f"Variants of DARTS published as cells: {', '.join(DARTS_CONNECTIONS)} and"
+            f" {', '.join(DARTS_OPERATIONS)}. DARTS is its second-order cell; also DARTS_V1.",
+            f"Zoo of {len(zoo())} cells of other searches: {', '.join(zoo())}."
+            " Write zoo:NAME where the paper has the name too.",
+        ),
+    )  # fmt: skip
+
+
+def _rows_table(rows: Sequence[Row], title: str) -> TextTable:
+    """Return a line for each cell."""
+    from orchestrator.paper.printed import shape_label
+
+    columns = (
+        "cell", "index", "width,\ndepth", "all\nnodes", "early\nwidth", "\nparameters", "\n10⁶",
+        "live\nparameters", "unused\ninputs", "input\nshare", "dead\nnodes",
+    )  # fmt: skip
+    lines = [
+        (
+            f"{row.name}, operations" if row.kind == "operations" else row.name,
+            str(row.index),
+            shape_label(row.normal.width, row.normal.depth),
+            shape_label(row.normal.width_all_nodes, row.normal.depth_all_nodes),
+            f"{row.normal.early_width:g}c",
+            f"{row.parameters:,}",
+            f"{row.parameters / 1e6:.2f}",
+            f"{row.live_parameters:,}",
+            _list_nodes(row, lambda shape: shape.unused_inputs),
+            f"{row.normal.input_share:.0%}",
+            _list_nodes(row, lambda shape: shape.dead_nodes),
+        )
+        for row in rows
+    ]
+    remarks = (
+        "Width (in channels c of a node) and depth (in edges) are the normal cell's, over the nodes"
+        " that reach the output; all nodes: with the others too; early: by the definition of the"
+        " paper's first version.",
+        "Live parameters get a gradient. Nodes 0 and 1 are the inputs; r: of the reduction cell.",
+    )
+    return TextTable(title, columns, lines, remarks=remarks)
+
+
+def _list_nodes(row: Row, of: Callable[[Shape], tuple[int, ...]]) -> str:
+    names = [str(node) for node in of(row.normal)] + [f"r{node}" for node in of(row.reduction)]
+    return " ".join(names) or "–"

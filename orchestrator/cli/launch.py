@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import click
 from rich.console import Console
 
-from orchestrator.cli import plan as plan_view
+from orchestrator.cli.plan import describe_plan
 from orchestrator.config.experiment import Experiment
 from orchestrator.config.record import record
 from orchestrator.execution import access, environment, packing, preflight
@@ -94,7 +95,7 @@ def measure(
             raise ConfigError(
                 f"no trial of {', '.join(plan.members)} begins with {start!r}",
                 where="--trials",
-                fix="nas-sweep plan --json lists their ids",
+                fix="nas-sweep plan --format json lists their ids",
             )
     return _work(experiments, store, plan, settings)
 
@@ -104,7 +105,8 @@ def _work(
 ) -> int:
     _check_address(settings["address"], ship_code=settings.get("ship_code", False))
     console = Console(soft_wrap=True)
-    plan_view.describe(plan, console, measured_speeds(store))
+    for line in describe_plan(plan, measured_speeds(store)):
+        click.echo(line)
     small = all(experiment.cpu for experiment in experiments)
     work: list[TrialSpec] = [*plan.remaining, *(surface.trial for surface in plan.unmeasured)]
     if work:

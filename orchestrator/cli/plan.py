@@ -1,81 +1,94 @@
-"""A plan in words, as JSON, or one trial of it."""
+"""The command `plan`: what remains to be run, as text or as JSON, or the spec of one trial."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
+import click
 
-from orchestrator.config.experiment import Experiment
+from orchestrator.cli.options import experiment_options, format_option, load_experiments
 from orchestrator.output.text import byte_size, cores
-from orchestrator.planning.estimate import Speeds, format_duration, measured_speeds
-from orchestrator.planning.plan import Plan, make_plan
 from results_schema.errors import ConfigError
-from results_schema.store import find_store
+
+if TYPE_CHECKING:
+    from orchestrator.planning.estimate import Speeds
+    from orchestrator.planning.plan import Plan
 
 
-def show_plan(
-    experiments: Sequence[Experiment], store: str, *, as_json: bool, spec: str | None
+@click.command()
+@experiment_options
+@format_option("json")
+@click.option(
+    "--spec",
+    metavar="TRIAL",
+    help="Print the JSON of the trial whose id begins so, for python -m workers.train.",
+)
+def plan(
+    experiments: tuple[str, ...],
+    profile: str | None,
+    overrides: tuple[str, ...],
+    store: str,
+    output_format: str,
+    spec: str | None,
 ) -> None:
-    """Prints the plan, or the JSON of one of its trials; makes no store.
+    """Show what remains to be run, what is reused and what it takes."""
+    loaded = load_experiments(experiments, profile, overrides)
+    from orchestrator.planning.estimate import Speeds, measured_speeds
+    from orchestrator.planning.plan import make_plan
+    from results_schema.store import find_store
 
-    Raises:
-        ConfigError: No trial of the experiments begins with `spec`, or several do.
-    """
     found = find_store(store)
-    plan, speeds = make_plan(experiments, found), measured_speeds(found) if found else Speeds()
+    made = make_plan(loaded, found)
+    speeds = measured_speeds(found) if found else Speeds()
     if spec is not None:
-        print(_one_trial(plan, spec))
-    elif as_json:
-        print(json.dumps(_as_json(plan, speeds), indent=1))
+        click.echo(_one_trial(made, spec))
+    elif output_format == "json":
+        click.echo(json.dumps(_as_json(made, speeds), indent=1))
     else:
-        console = Console(soft_wrap=True)
-        describe(plan, console, speeds)
+        for line in describe_plan(made, speeds):
+            click.echo(line)
         if found is None:
-            console.print(f"there is no store {store} yet", highlight=False, markup=False)
+            click.echo(f"there is no store {store} yet")
 
 
-def describe(plan: Plan, console: Console, speeds: Speeds) -> None:
-    """Prints what each experiment names, what is reused, and how much there is to do."""
+def describe_plan(plan: Plan, speeds: Speeds) -> Iterator[str]:
+    """Yield lines: what each experiment names, what is reused, and how much there is to do."""
     trials, owed = len(plan.trials), len(plan.remaining)
     for name, members in plan.members.items():
         distinct = {member.spec.trial_id for member in members}
         done = sum(trial_id in plan.ended for trial_id in distinct)
-        console.print(f"{name}: {len(distinct)} trials, {done} ended", highlight=False)
+        yield f"{name}: {len(distinct)} trials, {done} ended"
     shared = sum(len({m.spec.trial_id for m in ms}) for ms in plan.members.values()) - trials
     if shared:
-        console.print(f"shared between experiments: {shared}", highlight=False)
+        yield f"shared between experiments: {shared}"
     if again := sum(spec.trial_id in plan.failed for spec in plan.remaining):
-        console.print(f"failed before, to be tried again: {again}", highlight=False)
-    console.print(
-        f"{trials - owed} of {trials} trials are reused, {owed} owed: {plan.epochs} epochs",
-        highlight=False,
-    )
+        yield f"failed before, to be tried again: {again}"
+    yield f"{trials - owed} of {trials} trials are reused, {owed} owed: {plan.epochs} epochs"
     if plan.earlier_ids:
-        console.print(
+        yield (
             f"{plan.earlier_ids} ended trials of the store have ids of an earlier format: "
-            "readable, but not reused",
-            highlight=False,
+            "readable, but not reused"
         )
     if plan.wanted:
         left = len(plan.unmeasured)
-        console.print(
+        yield (
             f"{len(plan.wanted) - left} of {len(plan.wanted)} surfaces are finished, {left} owed: "
-            f"{plan.points} points",
-            highlight=False,
+            f"{plan.points} points"
         )
     if work := plan.work:
+        from orchestrator.planning.estimate import format_duration
+
         for device, count in (("cuda", 1), ("cpu", cores())):
             total = speeds.total_seconds(work, device)
             takes, hours = format_duration(total, device, count), total / 3600
             unit = "GPU-hours" if device == "cuda" else "core-hours"
             shown = f"{hours:,.0f}" if hours >= 10 else f"{hours:.2g}"
-            told = f"{takes}: {shown} {unit} ({speeds.basis(work, device)})"
-            console.print(("that takes " if device == "cuda" else "or ") + told, highlight=False)
+            start = "that takes" if device == "cuda" else "or"
+            yield f"{start} {takes}: {shown} {unit} ({speeds.basis(work, device)})"
         disk = plan.disk_bytes(kept=(), side_by_side=cores())
-        console.print(f"and up to {byte_size(disk)} of disk", highlight=False)
+        yield f"and up to {byte_size(disk)} of disk"
 
 
 def _one_trial(plan: Plan, start: str) -> str:
@@ -84,7 +97,7 @@ def _one_trial(plan: Plan, start: str) -> str:
         raise ConfigError(
             f"{len(found) or 'no'} trials begin with {start!r}",
             where="--spec",
-            fix="nas-sweep plan --json lists their ids",
+            fix="nas-sweep plan --format json lists their ids",
         )
     return plan.trials[found[0]].to_json()
 

@@ -1,105 +1,118 @@
-"""Print the states of a store's trials and surfaces: once, as JSON, or again and again."""
+"""The commands that show how a store stands: `status` and `logs`."""
 
 from __future__ import annotations
 
 import json
 import time
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
-from rich.console import Console, Group
-from rich.live import Live
-from rich.text import Text
+import click
 
-from orchestrator.housekeeping.status import (
-    STATES,
-    SURFACE_STATES,
-    UNNAMED,
-    RunningSurface,
-    RunningTrial,
-    Status,
-    StatusReader,
+from orchestrator.cli.options import (
+    exit_on_ctrl_c,
+    format_option,
+    names_argument,
+    open_store,
+    store_option,
 )
-from orchestrator.output.text import duration, one_line
-from results_schema import layout
-from results_schema.store import Store, existing_store
+from orchestrator.output.text import duration, escape_control, one_line
+
+if TYPE_CHECKING:
+    from orchestrator.housekeeping.status import RunningSurface, RunningTrial, Status
+    from results_schema.store import Store
 
 POLL_SECONDS = 2.0
 """Seconds between two reads of the store when watching."""
-STYLES = {"failed": "red", "diverged": "yellow", "damaged": "red"}
+
+_STYLES = {"failed": "red", "diverged": "yellow", "damaged": "red"}
 
 
-def show_status(
-    names: Sequence[str],
-    location: str,
-    *,
-    as_json_lines: bool,
+@click.command()
+@store_option
+@names_argument
+@format_option("json")
+@click.option("--watch", is_flag=True, help="Repeat every two seconds until all has ended.")
+@click.option("--failed", is_flag=True, help="List failed trials only.")
+@click.option("--diverged", is_flag=True, help="List diverged trials.")
+def status(
+    experiments: tuple[str, ...],
+    store: str,
+    output_format: str,
     watch: bool,
-    only: Sequence[str],
+    failed: bool,
+    diverged: bool,
 ) -> None:
-    """Print the states of trials and surfaces; when watching, until nothing runs or remains.
+    """Show what is done, running, failed and remaining in a store.
 
-    Args:
-        names: Names of experiments; all trials of the store if there are none.
-        location: The store's folder.
-        as_json_lines: Whether to print JSON, an object a line.
-        watch: Whether to read the store again and again.
-        only: States, of "failed" and "diverged", whose trials alone are listed.
+    JSON is one object a line.
     """
-    store = existing_store(location)
+    from rich.console import Console, Group
+    from rich.live import Live
+    from rich.text import Text
+
+    opened, only = open_store(store), ["failed"] * failed + ["diverged"] * diverged
     console = Console(soft_wrap=True, highlight=False)
-    read = _read_repeatedly(StatusReader(store), names, watch)
-    if as_json_lines:
-        for status in read:
-            print(json.dumps(status.as_json()), flush=True)
-    elif watch and console.is_terminal:
-        with Live(console=console, auto_refresh=False) as live:
-            for status in read:
-                live.update(Group(*lines(status, store, only)), refresh=True)
-    else:
-        for status in read:
-            for line in lines(status, store, only):
-                console.print(line)
+    with exit_on_ctrl_c():
+        if output_format == "json":
+            for one in _read(opened, experiments, watch):
+                print(json.dumps(one.as_json()), flush=True)
+        elif watch and console.is_terminal:
+            with Live(console=console, auto_refresh=False) as live:
+                for one in _read(opened, experiments, watch):
+                    texts = [Text(text, style) for text, style in _describe(one, opened, only)]
+                    live.update(Group(*texts), refresh=True)
+        else:
+            for one in _read(opened, experiments, watch):
+                for text, style in _describe(one, opened, only):
+                    console.print(Text(text, style))
 
 
-def lines(status: Status, store: Store, only: Sequence[str] = ()) -> Iterator[Text]:
-    """Yield a line for each experiment and each trial that is running, failed or asked for."""
-    if not status.trials.experiments:
-        yield Text("nothing yet: no experiment was launched into this store")
-    for name, trials in status.trials.experiments.items():
-        title = "in no experiment" if name == UNNAMED else name
-        counts = status.trials.counts(name, STATES)
-        usual = ("done", "diverged", "running", "failed", "owed")
-        shown = [f"{n} {state}" for state, n in counts.items() if n or state in usual]
-        yield Text(f"{title}: {len(trials)} trials: {', '.join(shown)}", style="bold")
-        if surfaces := status.surfaces.experiments.get(name):
-            counts = status.surfaces.counts(name, SURFACE_STATES)
-            shown = [f"{n} {state}" for state, n in counts.items() if n or state != "cancelled"]
-            yield Text(f"{title}: {len(surfaces)} surfaces: {', '.join(shown)}", style="bold")
-    if not only:
-        for trial in status.trials.running:
-            yield Text(f"  {_trial_progress(trial)}", style="dim" if trial.lost else "")
-        for surface in status.surfaces.running:
-            yield Text(f"  {_surface_progress(surface)}", style="dim" if surface.lost else "")
-    if not only or "failed" in only:
-        for failure in [*status.trials.failed, *status.surfaces.failed]:
-            item = failure.get("trial_id") or failure["surface_id"]
-            text = f"  failed {item}: {failure['kind']}: {one_line(failure['message'])}"
-            yield Text(text, style=STYLES["failed"])
-            yield Text(f"    log: {failure['log']}")
-    for state, key in (("diverged", layout.log), ("damaged", layout.trial)):
-        if state in only or state == "damaged":
-            for trial_id in status.trials.having(state):
-                text = f"  {state} {trial_id}: {store.locate(key(trial_id))}"
-                yield Text(text, style=STYLES[state])
+def _read(store: Store, names: Sequence[str], watch: bool) -> Iterator[Status]:
+    """Yield the status once or, when watching, until nothing runs or remains."""
+    from orchestrator.housekeeping.status import StatusReader
 
-
-def _read_repeatedly(reader: StatusReader, names: Sequence[str], watch: bool) -> Iterator[Status]:
+    reader = StatusReader(store)
     while True:
         status = reader.read(names)
         yield status
         if not watch or status.over:
             return
         time.sleep(POLL_SECONDS)
+
+
+def _describe(status: Status, store: Store, only: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yield lines, each with its style: experiments, then trials running, failed or asked for."""
+    from orchestrator.housekeeping.status import STATES, SURFACE_STATES, UNNAMED
+    from results_schema import layout
+
+    if not status.trials.experiments:
+        yield "nothing yet: no experiment was launched into this store", ""
+    for name, trials in status.trials.experiments.items():
+        title = "in no experiment" if name == UNNAMED else name
+        counts = status.trials.counts(name, STATES)
+        usual = ("done", "diverged", "running", "failed", "owed")
+        shown = [f"{n} {state}" for state, n in counts.items() if n or state in usual]
+        yield f"{title}: {len(trials)} trials: {', '.join(shown)}", "bold"
+        if surfaces := status.surfaces.experiments.get(name):
+            counts = status.surfaces.counts(name, SURFACE_STATES)
+            shown = [f"{n} {state}" for state, n in counts.items() if n or state != "cancelled"]
+            yield f"{title}: {len(surfaces)} surfaces: {', '.join(shown)}", "bold"
+    if not only:
+        for trial in status.trials.running:
+            yield f"  {_trial_progress(trial)}", "dim" if trial.lost else ""
+        for surface in status.surfaces.running:
+            yield f"  {_surface_progress(surface)}", "dim" if surface.lost else ""
+    if not only or "failed" in only:
+        for failure in [*status.trials.failed, *status.surfaces.failed]:
+            item = failure.get("trial_id") or failure["surface_id"]
+            message = one_line(failure["message"])
+            yield f"  failed {item}: {failure['kind']}: {message}", _STYLES["failed"]
+            yield f"    log: {failure['log']}", ""
+    for state, key in (("diverged", layout.log), ("damaged", layout.trial)):
+        if state in only or state == "damaged":
+            for trial_id in status.trials.having(state):
+                yield f"  {state} {trial_id}: {store.locate(key(trial_id))}", _STYLES[state]
 
 
 def _trial_progress(one: RunningTrial) -> str:
@@ -116,3 +129,24 @@ def _surface_progress(one: RunningSurface) -> str:
     left = f", {duration(one.left)} left" if one.left is not None and not one.lost else ""
     text = f"{one.surface_id}: {one.points} of {one.of} points{left}, on {one_line(one.host)}"
     return f"{text}; cut off: the next launch resumes from its points" if one.lost else text
+
+
+@click.command()
+@store_option
+@click.argument("name", metavar="TRIAL|SURFACE")
+@click.option("-f", "--follow", is_flag=True, help="Print new lines until the trial ends.")
+def logs(name: str, store: str, follow: bool) -> None:
+    """Print the log of the trial or surface whose id begins so.
+
+    The id of a surface has an @.
+    """
+    from orchestrator.housekeeping.logs import find_log, read_log
+
+    opened = open_store(store)
+    with exit_on_ctrl_c():
+        item = find_log(opened, name, follow=follow)
+        for text in read_log(opened, item, follow=follow):
+            click.echo(escape_control(text), nl=False)
+
+
+COMMANDS = (status, logs)

@@ -188,7 +188,7 @@ def test_the_commands_of_nodes_are_there(image: Image, compose: dict[str, Any]):
 
 
 def test_the_machine_is_fit(image: Image):
-    found = json.loads(image.run("nas-sweep", "doctor", "--json", check=False).stdout)
+    found = json.loads(image.run("nas-sweep", "doctor", "--format", "json", check=False).stdout)
     verdicts = {check["name"]: check["verdict"] for check in found}
     assert (verdicts["packages"], verdicts["ray"], verdicts["store"]) == ("ok", "ok", "ok")
 

@@ -30,7 +30,7 @@ def test_without_a_name_it_lists_what_there_is():
     assert "3.5c,3" in text
     assert "NASNet_ADAPT" in text
     assert f"Zoo of {len(zoo())} cells" in text
-    data = json.loads(run("--json").stdout)
+    data = json.loads(run("--format", "json").stdout)
     assert [base["name"] for base in data["bases"]] == [
         "NASNet",
         "AmoebaNet",
@@ -43,18 +43,18 @@ def test_without_a_name_it_lists_what_there_is():
 
 
 def test_json_holds_the_genotypes_themselves(tmp_path: Path):
-    records = json.loads(run("DARTS", "--json").stdout)
+    records = json.loads(run("DARTS", "--format", "json").stdout)
     assert [record["index"] for record in records] == list(range(14))
     conn3 = records[1]
     genotype = parse_genotype(conn3["genotype"])
     assert (genotype.width, genotype.depth) == (conn3["width"], conn3["depth"]) == (2.0, 4)
     own = tmp_path / "own.json"
     own.write_text(json.dumps(conn3["genotype"]))
-    again = json.loads(run(str(own), "--json").stdout)
+    again = json.loads(run(str(own), "--format", "json").stdout)
     assert again[0]["live_parameters"] == conn3["live_parameters"] == 2_773_918
 
 
-@pytest.mark.parametrize("form", ["csv", "markdown", "latex", "json"])
+@pytest.mark.parametrize("form", ["csv", "md", "latex", "json"])
 @pytest.mark.parametrize(
     ("words", "told"),
     [(["SNAS", "PDARTS"], "PDARTS"), (["--table", "2"], "3.5c,5"), ([], "AmoebaNet")],
@@ -72,7 +72,7 @@ def test_csv_of_a_table_is_one_line_for_each_number():
 
 def test_the_size_of_the_network_can_be_chosen():
     words = ("--channels", "16", "--cells", "8", "--classes", "7", "--auxiliary")
-    (row,) = json.loads(run("DARTS", "--variants", "none", *words, "--json").stdout)
+    (row,) = json.loads(run("DARTS", "--variants", "none", *words, "--format", "json").stdout)
     with torch.device("meta"):
         network = Network(named("DARTS"), channels=16, cells=8, classes=7, auxiliary=True)
     assert row["parameters"] == sum(parameter.numel() for parameter in network.parameters())
@@ -110,7 +110,7 @@ def test_without_a_browser_a_picture_fails_and_the_page_does_not(
         run("DARTS", "--draw", str(tmp_path / "cells.png"))
     assert caught.value.exit_code == 3
     page = tmp_path / "cells.html"
-    result = run("DARTS", "--variants", "none", "--draw", str(page), "--json")
+    result = run("DARTS", "--variants", "none", "--draw", str(page), "--format", "json")
     assert json.loads(result.stdout)
     assert "Plotly.newPlot" in page.read_text()
 

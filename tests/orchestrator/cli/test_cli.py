@@ -8,6 +8,7 @@ import torch
 from sweeps import write_experiment
 
 from orchestrator.cli import main as cli
+from orchestrator.cli.options import GpuShare
 from results_schema import layout, tables
 from results_schema.store import open_store
 from results_schema.trial import TrialSpec
@@ -20,6 +21,28 @@ def test_every_command_has_help(run, command):
     code, output, _ = run(*command, "--help")
     assert code == 0
     assert output.startswith(f"Usage: nas-sweep {' '.join(command)}".rstrip())
+
+
+def test_help_has_a_whole_line_for_every_command_in_its_family(run):
+    _, output, _ = run("--help")
+    found, family = {}, ""
+    for line in output.splitlines():
+        if line.endswith(":") and not line.startswith(" "):
+            family = line[:-1]
+        elif family in cli.FAMILIES and line.strip():
+            found.setdefault(family, []).append(line.split()[0])
+            assert len(line) <= 80
+            assert not line.endswith("...")
+    assert found == {title: [c.name for c in commands] for title, commands in cli.FAMILIES.items()}
+
+
+@pytest.mark.parametrize(
+    "command", ["plan", "doctor", "status", "query", "cells", "claims", "theory"]
+)
+def test_what_prints_data_prints_it_as_json_too(command):
+    [option] = [p for p in cli.cli.commands[command].params if "--format" in p.opts]
+    assert option.type.choices[:2] == ["text", "json"]
+    assert set(option.type.choices) <= {"text", "json", "csv", "md", "latex"}
 
 
 @pytest.mark.parametrize(
@@ -60,7 +83,7 @@ def test_more_than_a_gpu_is_a_whole_number_of_them(run, option):
 
 @pytest.mark.parametrize(("text", "share"), [("0.5", 0.5), ("1", 1), ("2", 2), ("auto", "auto")])
 def test_shares_of_a_gpu(text, share):
-    assert cli._Share(auto=True).convert(text, None, None) == share
+    assert GpuShare(auto=True).convert(text, None, None) == share
 
 
 @pytest.mark.parametrize("store", ["s3://bucket/results", "a-file/results"])
@@ -111,11 +134,11 @@ def test_plan_counts_trials_and_makes_no_store(run, tmp_path: Path):
 def test_plan_as_json_names_every_trial(run, tmp_path: Path):
     store = open_store(tmp_path / "results")
     experiment = write_experiment(tmp_path, epochs=1)
-    _, output, _ = run("plan", experiment, "--json", "--store", store.root)
+    _, output, _ = run("plan", experiment, "--format", "json", "--store", store.root)
     owed = json.loads(output)["owed"]
     assert len(owed) == 3
     store.put(layout.trial(owed[0]), tables.to_parquet([], tables.TRIALS))
-    _, output, _ = run("plan", experiment, "--json", "--store", store.root)
+    _, output, _ = run("plan", experiment, "--format", "json", "--store", store.root)
     plan = json.loads(output)
     assert (plan["owed"], plan["ended"]) == (owed[1:], owed[:1])
     assert plan["experiments"] == {"small": owed}

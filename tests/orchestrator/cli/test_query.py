@@ -24,10 +24,10 @@ def test_forms(run, trained):
     ask = ("query", "SELECT count(*) AS n FROM metrics", "--store", trained.store.root, "--format")
     assert run(*ask, "csv")[1] == "n\n6\n"
     assert json.loads(run(*ask, "json")[1]) == [{"n": 6}]
-    assert run(*ask, "markdown")[1].startswith("| n |\n| ---")
+    assert run(*ask, "md")[1].startswith("| n |\n| ---")
 
 
-@pytest.mark.parametrize("form", ["table", "csv", "json", "markdown"])
+@pytest.mark.parametrize("form", ["text", "csv", "json", "md"])
 def test_the_schema_tells_every_column_without_a_store(run, tmp_path, form):
     code, output, _ = run("query", "--schema", "--format", form, "--store", tmp_path / "none")
     assert code == 0
@@ -77,9 +77,9 @@ def test_a_query_comes_from_standard_input_too(trained):
 @pytest.mark.parametrize("package", ["torch", "ray", "plotly", "pandas"])
 def test_a_query_loads_nothing_slow(trained, package):
     script = (
-        "import sys\nfrom orchestrator.cli.query import show_query\n"
-        f"show_query('SELECT max(epoch) FROM member_metrics', {str(trained.store.root)!r}, 'csv',"
-        "timeout=60, memory=1)\n"
+        "import sys\nfrom orchestrator.cli.main import cli\n"
+        "cli(['query', 'SELECT max(epoch) FROM member_metrics', '--format', 'csv', '--memory', '1',"
+        f"'--store', {str(trained.store.root)!r}], standalone_mode=False)\n"
         f"assert {package!r} not in sys.modules"
     )
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)

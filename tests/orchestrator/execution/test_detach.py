@@ -7,7 +7,7 @@ from threading import Thread
 
 import pytest
 
-from orchestrator.cli import main as cli
+from orchestrator.cli import run as cli
 from orchestrator.execution.detach import OWN, words
 from orchestrator.execution.shipping import Shipment
 

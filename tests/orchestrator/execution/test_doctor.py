@@ -42,7 +42,7 @@ def test_a_sound_machine_passes_and_the_store_stays_as_it_was(run, trained, loca
 def test_what_is_bad_exits_3_and_says_how_to_mend_it(run, tmp_path, local, monkeypatch):
     monkeypatch.setattr(checks, "check_ray", lambda: checks.Check("ray", "ok", ""))
     (tmp_path / "file").write_text("in the way")
-    code, output, _ = run("doctor", "--store", tmp_path / "file/below", "--json")
+    code, output, _ = run("doctor", "--store", tmp_path / "file/below", "--format", "json")
     assert code == 3
     [bad] = [check for check in json.loads(output) if check["verdict"] == "bad"]
     assert bad["name"] == "store"

@@ -35,7 +35,7 @@ def test_json_says_the_same(run, trained):
     trained.fail(one)
     trained.cut_off(two, rows=0)
     trained.held_elsewhere(two)
-    _, output, _ = run("status", "small.yaml", "--json")
+    _, output, _ = run("status", "small.yaml", "--format", "json")
     told = json.loads(output)
     counts = told["experiments"]["small"]
     assert {state: n for state, n in counts.items() if n} == {"done": 1, "failed": 1, "running": 1}
@@ -210,5 +210,5 @@ def test_a_running_trial_tells_how_many_epochs_it_is_to_train(run, trained, note
     trained.cut_off(trained.ids[0])
     trained.held_elsewhere(trained.ids[0])
     trained.store.put(layout.attempts(trained.ids[0]), noted)
-    [running] = json.loads(run("status", "--json")[1])["running"]
+    [running] = json.loads(run("status", "--format", "json")[1])["running"]
     assert (running["epoch"], running["epochs"]) == (2, epochs)

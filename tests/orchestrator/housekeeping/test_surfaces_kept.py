@@ -48,7 +48,7 @@ def test_status_counts_surfaces_and_tells_how_far_they_are(run, trained, ids):
     assert f"{ids[1]}: 15 of 15 points" in output
     assert "node7" in output
     assert f"failed {ids[2]}: memory: no room" in output
-    told = json.loads(run("status", "--json")[1])["surfaces"]
+    told = json.loads(run("status", "--format", "json")[1])["surfaces"]
     assert told["experiments"]["small"]["done"] == 1
     assert told["running"][0]["surface_id"] == ids[1]
     assert told["failed"][0]["surface_id"] == ids[2]

@@ -74,7 +74,7 @@ def test_every_command_reads_a_store_with_earlier_ids(earlier, run):
 
     assert [bound.trial_id for bound in trial_bounds(results, "small")] == [*trials["trial_id"]]
 
-    code, output, _ = run("status", "--json")
+    code, output, _ = run("status", "--format", "json")
     assert (code, json.loads(output)["experiments"]["small"]["done"]) == (0, 3)
     first = members["trial_id"][0]
     for words in (
@@ -96,7 +96,7 @@ def test_a_plan_counts_them_and_reuses_none(earlier, run):
     assert code == 0
     assert "0 of 3 trials are reused, 3 owed" in output
     assert "3 ended trials of the store have ids of an earlier format: readable, but not" in output
-    assert json.loads(run("plan", path, "--json")[1])["earlier_ids"] == 3
+    assert json.loads(run("plan", path, "--format", "json")[1])["earlier_ids"] == 3
 
 
 def test_a_trial_of_an_earlier_version_is_not_trained_on(earlier):

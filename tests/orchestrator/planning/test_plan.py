@@ -1,16 +1,14 @@
 """What is owed, what is shared and what is reused."""
 
-import io
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from calls import calls
-from rich.console import Console
 from small_surfaces import other_network
 from small_trials import few_digits
 
-from orchestrator.cli.plan import describe
+from orchestrator.cli.plan import describe_plan
 from orchestrator.config.experiment import Experiment, load_experiment
 from orchestrator.config.record import member_rows
 from orchestrator.planning.estimate import Speeds
@@ -66,9 +64,7 @@ def test_a_plan_counts_trials_with_ids_of_an_earlier_format_by_their_names(tmp_p
 
 def said(plan: Plan) -> str:
     """What a user is shown of a plan."""
-    shown = io.StringIO()
-    describe(plan, Console(file=shown, width=200), Speeds())
-    return shown.getvalue()
+    return "\n".join(describe_plan(plan, Speeds()))
 
 
 def test_a_launch_without_landscapes_keeps_the_checkpoints_that_they_need(tmp_path: Path):
@@ -112,8 +108,7 @@ def written(folder: Path, cells: int, seeds: int) -> Path:
 
 def planned(path: Path) -> int:
     """Calls that it takes to load an experiment, to plan it and to say so."""
-    console = Console(file=io.StringIO())
-    return calls(lambda: describe(make_plan([load_experiment(path)], None), console, Speeds()))
+    return calls(lambda: list(describe_plan(make_plan([load_experiment(path)], None), Speeds())))
 
 
 def test_ten_thousand_trials_cost_a_plan_as_many_times_one(tmp_path: Path):

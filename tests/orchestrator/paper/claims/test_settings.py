@@ -136,7 +136,7 @@ def test_a_learning_rate_that_is_not_the_papers_is_named(say):
     assert "epochs (not 600), learning rate 0.1:" in main.reading
 
 
-@pytest.mark.parametrize("form", ["text", "markdown", "latex", "csv", "json"])
+@pytest.mark.parametrize("form", ["text", "md", "latex", "csv", "json"])
 def test_every_form_names_the_data(run, tmp_path, form):
     trials = synthetic_trials(bases=("DARTS",), datasets=["digits"])
     synthetic_store(tmp_path / "s", trials, wide_is_fast, **LAPTOP)

@@ -1,0 +1,207 @@
+"""The commands that show and export what a store has: `query`, `report`, `dash` and `export`.
+
+`status` and `cells`, of the same family, have modules of their own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from orchestrator.cli import cells, status
+from orchestrator.cli.options import (
+    exit_on_ctrl_c,
+    format_option,
+    names_argument,
+    open_store,
+    print_result,
+    store_option,
+)
+from orchestrator.output.tables import TextTable
+from results_schema.errors import ConfigError
+
+_LIBRARIES = 500_000_000
+"""Bytes that the libraries of a query and their threads may take."""
+
+
+@click.command()
+@store_option
+@click.argument("sql", required=False)
+@click.option("--schema", is_flag=True, help="List tables and columns, with units and meaning.")
+@format_option("json", "csv", "md")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0, min_open=True),
+    default=300.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Longest time that the query may take.",
+)
+@click.option(
+    "--memory",
+    type=click.FloatRange(0.1, 10_000),
+    default=4.0,
+    show_default=True,
+    metavar="GB",
+    help="Most memory that the query may take, and again its answer.",
+)
+def query(
+    sql: str | None, store: str, schema: bool, output_format: str, timeout: float, memory: float
+) -> None:
+    """Query the tables of a store in DuckDB's SQL.
+
+    "-" reads the query from standard input.
+    """
+    if schema == (sql is not None):
+        raise ConfigError("give a query or --schema", fix='nas-sweep query "FROM trials"')
+    if schema:
+        _print_schema(output_format)
+    elif sql is not None:
+        text = sys.stdin.read() if sql == "-" else sql
+        _print_answer(text, store, output_format, timeout=timeout, memory=memory)
+
+
+def _print_answer(
+    sql: str, location: str, output_format: str, *, timeout: float, memory: float
+) -> None:
+    from orchestrator.query.engine import Bounds, query
+    from orchestrator.query.forms import to_sheet, write_csv, write_json
+
+    bounds = Bounds(timeout, int(memory * 1e9))
+    with _limit_memory(2 * bounds.memory + _LIBRARIES):
+        answer = query(open_store(location), sql, bounds)
+    if output_format == "csv":
+        write_csv(answer, sys.stdout)
+    elif output_format == "json":
+        write_json(answer, sys.stdout)
+    else:
+        table = to_sheet(answer) if output_format == "text" else to_sheet(answer, most=None)
+        print_result(output_format, [table], ())
+
+
+@contextlib.contextmanager
+def _limit_memory(more: int) -> Iterator[None]:
+    """Let this process take so many bytes more than it has, where the system can limit that.
+
+    DuckDB's own limit does not count what single functions take, such as `repeat`.
+    """
+    import resource
+
+    import psutil
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    memory = psutil.Process().memory_info()
+    bound = getattr(memory, "data", memory.vms) + more
+    known = [limit for limit in (bound, soft, hard) if limit != resource.RLIM_INFINITY]
+    resource.setrlimit(resource.RLIMIT_DATA, (min(known), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+
+
+def _print_schema(output_format: str) -> None:
+    from orchestrator.query.catalog import ROWS, TABLES, VIEWS
+
+    records = [
+        {
+            "table": table,
+            "column": field.name,
+            "type": str(field.type),
+            "unit": (field.metadata.get(b"unit") or b"").decode(),
+            "doc": field.metadata[b"doc"].decode(),
+        }
+        for table, (_, schema) in TABLES.items()
+        for field in schema
+    ]
+    views = [{"view": name, "doc": view.doc, "tables": view.reads} for name, view in VIEWS.items()]
+    heads = ("column", "type", "unit", "meaning")
+    tables = [
+        TextTable(
+            f"{table}: {doc}",
+            heads,
+            [tuple(r.values())[1:] for r in records if r["table"] == table],
+            left=(1, 2, 3),
+        )
+        for table, doc in ROWS.items()
+    ]
+    rows = [(name, view.doc) for name, view in VIEWS.items()]
+    tables.append(TextTable("Views", ("view", "what it is"), rows, left=(1,)))
+    print_result(output_format, tables, records, {"columns": records, "views": views})
+
+
+@click.command()
+@store_option
+@names_argument
+@click.option(
+    "--to",
+    metavar="PLACE",
+    help="Folder for the page, or with --single its file. Default: in the store.",
+)
+@click.option("--single", is_flag=True, help="Write one file that holds everything.")
+@click.option(
+    "--picture",
+    "pictures",
+    multiple=True,
+    type=click.Choice(["png", "svg", "pdf"]),
+    default=["png"],
+    show_default=True,
+    help="Format of a picture of each figure; repeatable.",
+)
+def report(
+    experiments: tuple[str, ...], store: str, to: str | None, single: bool, pictures: list[str]
+) -> None:
+    """Write a page of figures, tables, claims, failures, provenance."""
+    from orchestrator.report.write import report
+
+    sys.exit(report(experiments, store, to=to, single=single, pictures=pictures))
+
+
+@click.command()
+@store_option
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8050,
+    show_default=True,
+    help="Port to listen on; 0 for any free one.",
+)
+@click.option("--open", "show", is_flag=True, help="Open the page in a browser.")
+def dash(store: str, port: int, show: bool) -> None:
+    """Serve a live page of the store on this machine."""
+    from orchestrator.dash.serve import serve
+
+    with exit_on_ctrl_c():
+        serve(store, port, show=show)
+
+
+@click.command()
+@store_option
+@click.argument("experiment")
+@click.option(
+    "--to", required=True, metavar="FOLDER", help="Folder for the files; made if need be."
+)
+@click.option(
+    "--format",
+    "file_format",
+    type=click.Choice(["parquet", "csv", "numpy"]),
+    default="parquet",
+    show_default=True,
+    help="Format of the files; numpy is for surfaces.",
+)
+@click.option("--force", is_flag=True, help="Replace files that exist.")
+def export(experiment: str, store: str, to: str, file_format: str, force: bool) -> None:
+    """Write tables as single files, or surfaces as NumPy arrays."""
+    from orchestrator.housekeeping.export import export
+
+    opened = open_store(store)
+    written = export(opened, experiment, Path(to), file_format=file_format, force=force)
+    for path, rows in written.items():
+        click.echo(f"{path}: {rows} rows")
+
+
+COMMANDS = (*status.COMMANDS, query, cells.cells, report, dash, export)

@@ -1,0 +1,107 @@
+"""The commands that change what a store keeps: `retry`, `cancel` and `gc`."""
+
+from __future__ import annotations
+
+import click
+
+from orchestrator.cli.options import open_store, store_option, yes_option
+from orchestrator.output.text import byte_size, one_line
+
+_MOST_PATHS = 20
+"""Paths of each kind that the preview of `gc` prints; of more, the number."""
+
+
+@click.command()
+@store_option
+@click.argument("names", nargs=-1, metavar="[EXPERIMENT|TRIAL|SURFACE]...")
+@click.option("--diverged", is_flag=True, help="Put diverged trials of the experiments back too.")
+@yes_option
+def retry(names: tuple[str, ...], store: str, diverged: bool, yes: bool) -> None:
+    """Put failed, diverged or named trials back, to be run again.
+
+    Failures are forgotten and checkpoints stay. Trials that have ended, diverged ones included,
+    lose their results.
+    """
+    from orchestrator.housekeeping.removal import plan_retry, put_back
+
+    opened = open_store(store)
+    plan = plan_retry(opened, names, diverged=diverged)
+    if not plan.failed and not plan.ended:
+        click.echo("nothing to put back: no such trial has failed" + " or diverged" * diverged)
+        return
+    if plan.ended:
+        for shown in plan.ended:
+            click.echo(f"  {shown.item}")
+        click.echo(
+            f"{len(plan.ended)} ended trials lose their results: {len(plan.files)} files, "
+            f"{byte_size(sum(stat.size for stat in plan.files))}. The same release on the same "
+            "machine would find the same again."
+        )
+        if not yes:
+            click.confirm("Remove them?", abort=True)
+    put_back(opened, plan)
+    if plan.failed:
+        click.echo(f"{len(plan.failed)} failures forgotten; checkpoints stay")
+    click.echo("the next launch trains them; one that runs now does not look again")
+
+
+@click.command()
+@store_option
+@click.argument("names", nargs=-1, required=True, metavar="EXPERIMENT|TRIAL|SURFACE...")
+def cancel(names: tuple[str, ...], store: str) -> None:
+    """Stop trials and surfaces within seconds, wherever they run.
+
+    The next launch continues them.
+    """
+    from orchestrator.housekeeping.cancel import cancel
+
+    cancelled = cancel(open_store(store), names)
+    for item, host in cancelled.hosts:
+        click.echo(f"  {item} stops on {one_line(host)}")
+    trials, surfaces = len(cancelled.trials), len(cancelled.surfaces)
+    counts = [f"{trials} trials"] * bool(trials) + [f"{surfaces} surfaces"] * bool(surfaces)
+    click.echo(f"{' and '.join(counts)} cancelled; the next launch continues them")
+
+
+@click.command()
+@store_option
+@click.option("--unnamed", is_flag=True, help="Remove trials that no experiment names, too.")
+@click.option(
+    "--checkpoints",
+    is_flag=True,
+    help="Remove all checkpoints of ended trials but the last, too.",
+)
+@yes_option
+def gc(store: str, unnamed: bool, checkpoints: bool, yes: bool) -> None:
+    """Remove what stopped workers left behind, after a preview."""
+    from orchestrator.housekeeping import gc
+
+    opened = open_store(store)
+    found = gc.find_garbage(opened, unnamed=unnamed, checkpoints=checkpoints)
+    if found.held:
+        click.echo(f"{found.held} trials are held and left alone")
+    if not found.garbage:
+        click.echo("nothing to remove")
+        return
+    for kind, alike in found.by_kind().items():
+        count, size = sum(one.count for one in alike), sum(one.size for one in alike)
+        trials = len({one.item for one in alike} - {""})
+        of_trials = f" of {trials} trials" if trials else ""
+        click.echo(f"{kind}: {count} files{of_trials}, {byte_size(size)}")
+        if alike[0].whole:
+            lines = [one.item for one in alike]  # each by its id: its results are lost
+        else:
+            lines = [path for one in alike for path in one.paths(opened)]
+            if more := len(lines[_MOST_PATHS:]):
+                lines[_MOST_PATHS:] = [f"… and {more} more"]
+        for line in lines:
+            click.echo(f"  {one_line(line)}")
+    if not yes:
+        click.confirm("Remove all of this?", abort=True)
+    size, kept = gc.collect(opened, found)
+    click.echo(f"removed {byte_size(size)}")
+    if kept:
+        click.echo(f"{kept} trials were taken up meanwhile and left alone")
+
+
+COMMANDS = (retry, cancel, gc)
