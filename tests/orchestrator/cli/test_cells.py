@@ -56,11 +56,11 @@ def test_json_holds_the_genotypes_themselves(tmp_path: Path):
 
 @pytest.mark.parametrize("form", ["csv", "md", "latex", "json"])
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "reported"),
     [(["SNAS", "PDARTS"], "PDARTS"), (["--table", "2"], "3.5c,5"), ([], "AmoebaNet")],
 )
-def test_every_form_prints_every_table(form: str, words: list[str], told: str):
-    assert told in run(*words, "--format", form).stdout
+def test_every_form_prints_every_table(form: str, words: list[str], reported: str):
+    assert reported in run(*words, "--format", form).stdout
 
 
 def test_csv_of_a_table_is_one_line_for_each_number():
@@ -79,7 +79,7 @@ def test_the_size_of_the_network_can_be_chosen():
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "reported"),
     [
         (["--table", "1", "DARTS"], "--table goes with a format alone"),
         (["--table", "1", "--draw", "x.html"], "--table goes with a format alone"),
@@ -93,10 +93,10 @@ def test_the_size_of_the_network_can_be_chosen():
     ],
 )
 def test_what_cannot_be_done_is_refused(
-    words: list[str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    words: list[str], reported: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(NasSweepError, match=told) as caught:
+    with pytest.raises(NasSweepError, match=reported) as caught:
         run(*words)
     assert caught.value.exit_code == 2
     assert not list(tmp_path.iterdir())

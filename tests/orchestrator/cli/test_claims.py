@@ -27,14 +27,14 @@ def store(tmp_path):
 
 
 @pytest.mark.parametrize("form", ["text", "md", "csv", "latex", "json"])
-def test_every_form_tells_every_claim(run, store, form):
+def test_every_form_lists_every_claim(run, store, form):
     code, output, errors = run("claims", "--store", store, "--format", form)
     assert (code, errors) == (0, "")
     assert all(claim.id in output for claim in CLAIMS)
     assert "supported" in output
 
 
-def test_one_claim_is_told_in_full_with_the_same_corrected_p(run, store):
+def test_one_claim_is_reported_in_full_with_the_same_corrected_p(run, store):
     ask = ("claims", "experiments/fig9.yaml", "--store", store)
     code, output, _ = run(*ask, "--claim", "wider-faster")
     assert code == 0
@@ -67,7 +67,7 @@ def test_the_list_needs_no_store(run, tmp_path, form):
         (("--store", "nowhere"), 3, "there is no store here"),
     ],
 )
-def test_mistakes_are_told(run, store, arguments, code, words):
+def test_mistakes_are_reported(run, store, arguments, code, words):
     found, output, errors = run("claims", "--store", store, *arguments)
     assert (found, output) == (code, "")
     assert words in errors
@@ -76,8 +76,8 @@ def test_mistakes_are_told(run, store, arguments, code, words):
 def test_an_empty_store_has_no_data_but_no_error_either(run, tmp_path):
     code, output, _ = run("claims", "--store", tmp_path, "--format", "json")
     assert code == 0
-    told = {one["claim"]: one["verdict"] for one in json.loads(output)}
-    assert told["wider-faster"] == "no data"
+    reported = {one["claim"]: one["verdict"] for one in json.loads(output)}
+    assert reported["wider-faster"] == "no data"
 
 
 def test_a_corrupt_table_is_an_error_without_a_traceback(run, store):

@@ -28,7 +28,7 @@ def test_forms(run, trained):
 
 
 @pytest.mark.parametrize("form", ["text", "csv", "json", "md"])
-def test_the_schema_tells_every_column_without_a_store(run, tmp_path, form):
+def test_the_schema_lists_every_column_without_a_store(run, tmp_path, form):
     code, output, _ = run("query", "--schema", "--format", form, "--store", tmp_path / "none")
     assert code == 0
     for _, schema in TABLES.values():
@@ -60,7 +60,7 @@ def test_the_schema_tells_every_column_without_a_store(run, tmp_path, form):
         (("SELECT 1", "--memory", "0"), 2, "--memory"),
     ],
 )
-def test_mistakes_are_told(run, trained, arguments, code, words):
+def test_mistakes_are_reported(run, trained, arguments, code, words):
     found, output, errors = run("query", *arguments)
     assert (found, output) == (code, "")
     assert words in errors

@@ -22,7 +22,7 @@ def store(studied):
     return studied.root
 
 
-def test_every_statement_has_its_row_and_the_counterexample_is_told(run, tmp_path):
+def test_every_statement_has_its_row_and_the_counterexample_is_reported(run, tmp_path):
     code, output, _ = run("theory", "--draws", 5, "--store", tmp_path / "none")
     assert code == 0
     for words in (
@@ -32,14 +32,14 @@ def test_every_statement_has_its_row_and_the_counterexample_is_told(run, tmp_pat
         assert words in output
 
 
-def test_json_tells_trials_too(run, store):
+def test_json_lists_trials_too(run, store):
     with few_digits():
         code, output, _ = run("theory", "small", "--store", store, "--draws", 2, "--format", "json")
     assert code == 0
-    told = json.loads(output)
-    assert told["counterexample"] == {"wide": 1.0, "printed": 2.0, "true": 4.0}
-    assert all(one["violations"] == 0 for one in told["statements"] if one["must_hold"])
-    assert [bool(one["lacking"]) for one in told["trials"]] == [False, True]
+    reported = json.loads(output)
+    assert reported["counterexample"] == {"wide": 1.0, "printed": 2.0, "true": 4.0}
+    assert all(one["violations"] == 0 for one in reported["statements"] if one["must_hold"])
+    assert [bool(one["lacking"]) for one in reported["trials"]] == [False, True]
 
 
 def test_csv_is_the_trials_table_if_there_are_trials(run, store):
@@ -81,7 +81,7 @@ def test_a_violation_of_what_must_hold_exits_1(run, monkeypatch):
         (("--draws", "0"), 2, "--draws"),
     ],
 )
-def test_a_users_mistake_is_told(run, store, monkeypatch, tmp_path, arguments, code, words):
+def test_a_users_mistake_is_reported(run, store, monkeypatch, tmp_path, arguments, code, words):
     monkeypatch.chdir(tmp_path)
     found, _, errors = run("theory", *arguments, "--store", store)
     assert found == code
@@ -89,7 +89,7 @@ def test_a_users_mistake_is_told(run, store, monkeypatch, tmp_path, arguments, c
     assert "Traceback" not in errors
 
 
-def test_no_store_is_told(run, tmp_path):
+def test_no_store_is_reported(run, tmp_path):
     code, _, errors = run("theory", "x", "--store", tmp_path / "none")
     assert code == 3
     assert "there is no store here" in errors

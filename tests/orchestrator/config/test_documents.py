@@ -51,9 +51,9 @@ def test_a_part_keeps_its_places(write):
     assert part == Document([1], {(): Place("x.yaml", 2), (0,): Place("x.yaml", 3)})
 
 
-def test_a_report_tells_problems_in_the_order_of_their_lines_and_ends_somewhere():
-    problems = [Problem(Place("x.yaml", line), "bad", "mend it") for line in (30, 4)]
-    assert str(combine(problems)) == "x.yaml:4: bad\n  mend it\nx.yaml:30: bad\n  mend it"
+def test_a_report_lists_problems_in_the_order_of_their_lines_and_ends_somewhere():
+    problems = [Problem(Place("x.yaml", line), "bad", "fix it") for line in (30, 4)]
+    assert str(combine(problems)) == "x.yaml:4: bad\n  fix it\nx.yaml:30: bad\n  fix it"
     many = str(combine(Problem(Place("x.yaml", line), "bad") for line in range(1, 51)))
     assert many.count("bad") == 20
     assert many.endswith("and 30 problems more")
@@ -108,7 +108,7 @@ def test_scalars_are_those_of_yaml_1_2(text, value):
     assert type(parsed) is type(value)
 
 
-def test_all_repeated_keys_and_tags_are_told_at_once(write):
+def test_all_repeated_keys_and_tags_are_reported_at_once(write):
     with pytest.raises(ConfigError) as caught:
         read_document(write("a: 1\na: 2\nb: !x 1\nc: {d: 1, d: 2}\n"))
     places = [line for line in str(caught.value).splitlines() if line.startswith("x.yaml")]

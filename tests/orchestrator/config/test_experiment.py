@@ -71,7 +71,7 @@ def test_a_name_that_the_store_cannot_use_is_refused(folder):
     assert "cannot name a file" in refused("-x.yaml")
 
 
-def test_a_file_that_is_not_there_is_told_with_the_one_that_is(folder):
+def test_a_file_that_is_not_there_is_reported_with_the_one_that_is(folder):
     assert refused("y.yaml") == "y.yaml: there is no such file\n  did you mean x.yaml?"
 
 
@@ -157,8 +157,10 @@ def test_a_profile_changes_sizes_and_data_sets_but_not_their_names(folder):
     assert experiment.profile == "small"
     assert experiment.network == NetworkSpec(cells=5, channels=16)
     assert experiment.recipe.of("cifar10") == Recipe(epochs=2, weight_decay=0.0)
-    told = {(m.named_dataset, m.spec.dataset, m.spec.preprocessing) for m in experiment.members()}
-    assert told == {
+    reported = {
+        (m.named_dataset, m.spec.dataset, m.spec.preprocessing) for m in experiment.members()
+    }
+    assert reported == {
         ("cifar10", "digits", DATASETS["digits"].preprocessing),
         ("cifar100", "cifar100", DATASETS["cifar100"].preprocessing),
     }
@@ -184,7 +186,7 @@ def test_the_nearest_profile_of_a_name_wins(folder):
     assert (by_path.recipe.of("cifar10").epochs, by_path.profile) == (2, "small")
 
 
-def test_an_unknown_profile_is_told_with_those_that_exist(folder):
+def test_an_unknown_profile_is_reported_with_those_that_exist(folder):
     (folder / "profiles/other.yaml").write_text(PROFILE)
     assert refused(profile="smal") == (
         "--profile: there is no profile 'smal'\n  did you mean small? use one of other, small"
@@ -213,9 +215,9 @@ def test_an_unknown_profile_is_told_with_those_that_exist(folder):
 )
 def test_a_bad_value_of_a_profile_is_blamed_on_the_profile(folder, old, new, message):
     (folder / "profiles/small.yaml").write_text(edited(old, new, PROFILE))
-    told = refused(profile="small")
-    assert f"profiles/{message}" in told
-    assert "x.yaml" not in told
+    reported = refused(profile="small")
+    assert f"profiles/{message}" in reported
+    assert "x.yaml" not in reported
 
 
 @pytest.mark.parametrize(
@@ -246,10 +248,10 @@ def test_a_bad_value_of_a_profile_is_blamed_on_the_profile(folder, old, new, mes
     ],
 )
 def test_a_bad_override_is_blamed_on_the_command_line(folder, override, message):
-    told = refused(overrides=[override])
-    assert message in told
-    assert "x.yaml" not in told
-    told.encode()
+    reported = refused(overrides=[override])
+    assert message in reported
+    assert "x.yaml" not in reported
+    reported.encode()
 
 
 def test_overrides_come_last_and_the_last_one_wins(folder):
@@ -336,7 +338,7 @@ def test_the_auxiliary_head_is_refused_where_it_would_train_on_one_image(tmp_pat
     )
 
 
-def test_statistics_of_another_data_set_follow_its_stand_in(tmp_path):
+def test_statistics_of_another_data_set_follow_its_substitute(tmp_path):
     laptop = str(EXPERIMENTS / "profiles/laptop.yaml")
     asked = "{statistics: cifar10}"
     assert spec(with_recipe(tmp_path, asked, "cifar100")).recipe.statistics == "cifar10"
@@ -378,7 +380,7 @@ def test_statistics_of_other_channels_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("recipe", "told"),
+    ("recipe", "reported"),
     [
         ("{name: table2}", "x.yaml:4: recipe.name: unknown recipe 'table2'"),
         ("{cutout: -1}", "x.yaml:4: recipe.cutout is -1"),
@@ -389,10 +391,10 @@ def test_statistics_of_other_channels_are_refused(tmp_path):
         ("table1", "recipe"),
     ],
 )
-def test_a_bad_choice_is_told_with_its_place(tmp_path, recipe, told):
+def test_a_bad_choice_is_reported_with_its_place(tmp_path, recipe, reported):
     with pytest.raises(ConfigError) as refused:
         with_recipe(tmp_path, recipe)
-    assert told in str(refused.value)
+    assert reported in str(refused.value)
 
 
 def test_a_folder_stands_for_its_files_by_number_without_those_below(tmp_path):
@@ -408,10 +410,10 @@ def test_a_file_named_twice_is_one(tmp_path):
     assert len(find_files([str(tmp_path / "one.yaml"), str(tmp_path)])) == 1
 
 
-def test_a_missing_file_is_left_for_its_reader_to_tell(tmp_path):
+def test_a_missing_file_is_left_for_its_reader_to_report(tmp_path):
     assert find_files([str(tmp_path / "none.yaml")]) == [tmp_path / "none.yaml"]
 
 
-def test_an_empty_folder_is_told(tmp_path):
+def test_an_empty_folder_is_reported(tmp_path):
     with pytest.raises(ConfigError, match="no experiment"):
         find_files([str(tmp_path)])

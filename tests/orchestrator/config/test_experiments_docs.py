@@ -114,25 +114,25 @@ KEYS = {
 
 
 @pytest.mark.parametrize("key", sorted(KEYS.keys() - {"grid", "network", "recipe"}))
-def test_every_key_is_told_with_its_default(key):
+def test_every_key_is_reported_with_its_default(key):
     assert [read(text) for text in re.findall("`(.*?)`", ROWS[f"`{key}`"])] == KEYS[key]
 
 
 @pytest.mark.parametrize("name", [*CONNECTIONS, *OPERATIONS])
-def test_every_set_of_variants_is_told(name):
+def test_every_set_of_variants_is_reported(name):
     assert f"`{name}`" in ROWS
 
 
 @pytest.mark.parametrize("name", DATASETS)
-def test_every_data_set_is_told(name):
+def test_every_data_set_is_reported(name):
     assert f"`{name}`" in TEXT
 
 
 @pytest.mark.parametrize("name", FIGURE_KINDS)
-def test_every_kind_of_figure_is_told(name):
+def test_every_kind_of_figure_is_reported(name):
     assert f"`{name}`" in ROWS
 
 
 @pytest.mark.parametrize("name", SHARED)
-def test_every_option_of_all_kinds_is_told(name):
+def test_every_option_of_all_kinds_is_reported(name):
     assert f"`{name}`" in TEXT

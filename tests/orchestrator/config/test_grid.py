@@ -16,7 +16,7 @@ from workers.cells.sampling import Profile, Stratified, Uniform
 from workers.cells.topology import dead_nodes, reconcat
 from workers.cells.variants import connection_variants, operation_variants
 
-MEND = "grid.reconcat=true"
+RECONCAT = "grid.reconcat=true"
 
 
 def test_a_grid_too_large_to_list_is_refused(folder):
@@ -27,21 +27,21 @@ def test_a_grid_too_large_to_list_is_refused(folder):
 
 def test_a_base_without_the_variants_is_blamed_on_whoever_named_it(folder):
     (folder / "x.yaml").write_text(edited("[DARTS, SNAS]", "\n  - DARTS\n  - ENAS"))
-    told = refused(overrides=["grid.genotype=[DARTS, SNAS_ADAPT]", "grid.variants=paper10"])
-    assert told.startswith("--set grid.variants=paper10: grid.variants: SNAS_ADAPT has no conn")
+    reported = refused(overrides=["grid.genotype=[DARTS, SNAS_ADAPT]", "grid.variants=paper10"])
+    assert reported.startswith("--set grid.variants=paper10: grid.variants: SNAS_ADAPT has no conn")
     (folder / "x.yaml").write_text(edited("paper4", "paper10"))
     assert refused().startswith("x.yaml:4: grid.variants: SNAS has no")
 
 
-def plain_and_mended(*overrides: str) -> tuple[list[Member], list[Member]]:
+def with_and_without_reconcat(*overrides: str) -> tuple[list[Member], list[Member]]:
     plain = load_experiment("x.yaml", overrides=overrides)
-    return plain.members(), load_experiment("x.yaml", overrides=[*overrides, MEND]).members()
+    return plain.members(), load_experiment("x.yaml", overrides=[*overrides, RECONCAT]).members()
 
 
-def test_reconcat_mends_every_cell_after_its_variants_are_drawn(folder):
-    plain, mended = plain_and_mended("grid.genotype=[AmoebaNet, AmoebaNet_ADAPT]")
+def test_reconcat_repairs_every_cell_after_its_variants_are_drawn(folder):
+    plain, repaired = with_and_without_reconcat("grid.genotype=[AmoebaNet, AmoebaNet_ADAPT]")
     assert any(dead_nodes(member.spec.genotype.normal) for member in plain)
-    for before, after in zip(plain, mended, strict=True):
+    for before, after in zip(plain, repaired, strict=True):
         assert replace(after, spec=before.spec) == before
         assert after.spec.genotype == reconcat(before.spec.genotype)
         for cell in (after.spec.genotype.normal, after.spec.genotype.reduce):
@@ -49,8 +49,8 @@ def test_reconcat_mends_every_cell_after_its_variants_are_drawn(folder):
 
 
 def test_reconcat_keeps_the_trials_of_cells_without_dead_nodes(folder):
-    plain, mended = plain_and_mended("grid.genotype=[DARTS]", "grid.variants=paper13")
-    assert mended == plain
+    plain, repaired = with_and_without_reconcat("grid.genotype=[DARTS]", "grid.variants=paper13")
+    assert repaired == plain
 
 
 def test_reconcat_is_yes_or_no(folder):
@@ -177,14 +177,14 @@ def test_a_published_cell_by_another_way_is_that_cell(folder):
         ("{name: a, normal: []}", "no genotype with the keys ['normal']\n  use the keys normal"),
     ],
 )
-def test_a_bad_entry_is_told_with_its_line_and_how_to_mend_it(folder, entry, message):
+def test_a_bad_entry_is_reported_with_its_line_and_a_fix(folder, entry, message):
     (folder / "x.yaml").write_text(edited("[DARTS, SNAS]", f"[{entry}]"))
-    told = refused()
-    assert told.startswith("x.yaml:4: ")
-    assert message in told
+    reported = refused()
+    assert reported.startswith("x.yaml:4: ")
+    assert message in reported
 
 
-def test_a_bad_edge_is_told_by_cell_node_and_edge_and_what_is_allowed(folder):
+def test_a_bad_edge_is_reported_by_cell_node_and_edge_and_what_is_allowed(folder):
     lines = DARTS_FORM.replace("reduce: [[sep_conv_3x3", "reduce: [[conv").splitlines()
     entry = "\n      ".join(["\n    - DARTS\n    - name: mine", *lines])
     (folder / "x.yaml").write_text(edited(" [DARTS, SNAS]", entry))
@@ -202,10 +202,10 @@ def test_a_bad_edge_is_told_by_cell_node_and_edge_and_what_is_allowed(folder):
     )
 
 
-def test_all_bad_entries_are_told_at_once(folder):
+def test_all_bad_entries_are_reported_at_once(folder):
     (folder / "x.yaml").write_text(edited("[DARTS, SNAS]", "[A, {zoo: B}, {file: c.json}, DARTS]"))
-    told = [line.split(": ")[1] for line in refused().splitlines() if line.startswith("x.yaml")]
-    assert told == ["grid.genotype[0]", "grid.genotype[1].zoo", "grid.genotype[2].file"]
+    reported = [line.split(": ")[1] for line in refused().splitlines() if line.startswith("x.yaml")]
+    assert reported == ["grid.genotype[0]", "grid.genotype[1].zoo", "grid.genotype[2].file"]
 
 
 def load_variants(variants: str, genotype: str = "[DARTS]") -> Experiment:
@@ -239,7 +239,7 @@ def test_every_set_of_operation_variants_is_the_workers(folder, mode):
     assert [(m.index, m.spec.genotype) for m in found] == [(v.index, v.genotype) for v in drawn]
 
 
-def test_operation_variants_are_told_from_connection_variants_by_name(folder):
+def test_operation_variants_are_reported_from_connection_variants_by_name(folder):
     operations = [m.variant for m in members("{operations: paper10}")]
     assert operations == [
         "DARTS", *(f"OPS{i}" for i in range(1, 6)), *(f"ops seed {i}" for i in range(6, 11))
@@ -344,11 +344,11 @@ def test_variants_of_the_file_can_be_changed_one_key_at_a_time(folder):
         ("{operations: legacy, indices: [2, 2]}", ".indices: 2 given more than once"),
     ],
 )
-def test_bad_variants_are_told_with_their_line_and_how_to_mend_them(folder, variants, message):
+def test_bad_variants_are_reported_with_their_line_and_a_fix(folder, variants, message):
     (folder / "x.yaml").write_text(edited("paper4", variants))
-    told = refused()
-    assert told.startswith(("x.yaml:5: grid.variants", "x.yaml:5: unknown key grid.variants"))
-    assert message in told
+    reported = refused()
+    assert reported.startswith(("x.yaml:5: grid.variants", "x.yaml:5: unknown key grid.variants"))
+    assert message in reported
 
 
 @pytest.mark.parametrize(
@@ -360,30 +360,32 @@ def test_bad_variants_are_told_with_their_line_and_how_to_mend_them(folder, vari
         ("{operations: legacy, indices: [1, 12]}", "SNAS: there is no variant 12\n  use indices"),
     ],
 )
-def test_variants_that_a_base_lacks_are_told_at_the_base(folder, variants, message):
+def test_variants_that_a_base_lacks_are_reported_at_the_base(folder, variants, message):
     (folder / "x.yaml").write_text(
         edited("[DARTS, SNAS]", "\n  - SNAS").replace("paper4", variants)
     )
     assert refused().startswith(f"x.yaml:5: grid.variants: {message}")
 
 
-def test_a_draw_that_finds_too_few_cells_is_told_with_the_base(folder):
+def test_a_draw_that_finds_too_few_cells_is_reported_with_the_base(folder):
     written = [["sep_conv_3x3", 0], ["sep_conv_3x3", 1]]
     cells = {"normal": written, "normal_concat": [2], "reduce": written, "reduce_concat": [2]}
     (folder / "small.json").write_text(json.dumps(cells))
     (folder / "x.yaml").write_text(edited("[DARTS, SNAS]", "[DARTS, {file: small.json}]"))
-    told = refused(overrides=["grid.variants={connections: {mode: uniform, n: 4}}"])
+    reported = refused(overrides=["grid.variants={connections: {mode: uniform, n: 4}}"])
     why = "stays empty: of this shape there are 2 cells"
-    assert f"grid.variants: small: slot 3 of 4 (any shape) {why}" in told
-    assert "DARTS" not in told
+    assert f"grid.variants: small: slot 3 of 4 (any shape) {why}" in reported
+    assert "DARTS" not in reported
 
 
-def test_all_bad_options_are_told_at_once_each_with_its_line(folder):
+def test_all_bad_options_are_reported_at_once_each_with_its_line(folder):
     lines = ["connections:", "  mode: uniform", "  n: 0", "  seed: x", "  m: 1"]
     block = "".join(f"\n    {line}" for line in lines)
     (folder / "x.yaml").write_text(edited(" paper4", block))
-    told = [line.split(": ")[:2] for line in refused().splitlines() if line.startswith("x.yaml")]
-    assert told == [
+    reported = [
+        line.split(": ")[:2] for line in refused().splitlines() if line.startswith("x.yaml")
+    ]
+    assert reported == [
         ["x.yaml:8", "grid.variants.connections.n is 0"],
         ["x.yaml:9", "grid.variants.connections.seed is 'x', not a whole number"],
         ["x.yaml:10", "unknown key grid.variants.connections.m"],
@@ -420,7 +422,7 @@ def test_a_file_holds_ones_own(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("what", "told"),
+    ("what", "reported"),
     [
         ("darts", "did you mean DARTS"),
         ("p-darts", "did you mean .*PDARTS"),
@@ -430,7 +432,7 @@ def test_a_file_holds_ones_own(tmp_path: Path):
         ("missing.yaml", "missing.yaml: cannot read"),
     ],
 )
-def test_what_cannot_be_found_is_refused_with_a_hint(what: str, told: str):
-    with pytest.raises(NasSweepError, match=told) as caught:
+def test_what_cannot_be_found_is_refused_with_a_hint(what: str, reported: str):
+    with pytest.raises(NasSweepError, match=reported) as caught:
         find(what)
     assert caught.value.exit_code == 2

@@ -40,7 +40,7 @@ def test_a_contour_of_every_trial_as_it_ended_on_the_papers_grid(load):
     }
 
 
-def test_variance_and_curvature_take_a_subset_unless_told(load):
+def test_variance_and_curvature_take_a_subset_by_default(load):
     surfaces = load("{gradient_variance: {}, curvature: {}}").surfaces()
     assert {(s.kind, s.rows, s.subset) for s in surfaces} == {
         ("gradient_variance", 21, 1000),
@@ -91,15 +91,15 @@ def test_a_profile_changes_kinds_that_the_experiment_wants_alone(load):
 
 
 def test_an_even_grid_is_refused_wherever_it_comes_from(load):
-    told = "landscape.contour.grid: a grid of 8 has no point at the centre"
-    with pytest.raises(ConfigError, match=f"^small.yaml:2: {told}"):
+    reported = "landscape.contour.grid: a grid of 8 has no point at the centre"
+    with pytest.raises(ConfigError, match=f"^small.yaml:2: {reported}"):
         load("{contour: {}}", "{contour: {grid: 8}}")
-    with pytest.raises(ConfigError, match=f"^--set landscape.contour.grid=8: {told}"):
+    with pytest.raises(ConfigError, match=f"^--set landscape.contour.grid=8: {reported}"):
         load("{contour: {}}", overrides=["landscape.contour.grid=8"])
 
 
 @pytest.mark.parametrize(
-    ("landscape", "told"),
+    ("landscape", "reported"),
     [
         ("{contours: {}}", "did you mean contour"),
         ("{contour: {grid: 0}}", "x.yaml:5: landscape.contour.grid: 0 is no grid"),
@@ -120,8 +120,8 @@ def test_an_even_grid_is_refused_wherever_it_comes_from(load):
         ("{contour: 5}", "landscape.contour is 5"),
     ],
 )
-def test_a_mistake_is_told_with_its_place(load, landscape, told):
+def test_a_mistake_is_reported_with_its_place(load, landscape, reported):
     with pytest.raises(ConfigError) as refused:
         load(landscape)
-    assert told in str(refused.value)
+    assert reported in str(refused.value)
     assert "x.yaml:5" in str(refused.value)

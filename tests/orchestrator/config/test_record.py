@@ -24,7 +24,7 @@ def recorded(tmp_path, text: str) -> Results:
     return Results(store)
 
 
-def test_cells_are_told_whole_each_once_whatever_the_grid_trains(tmp_path):
+def test_cells_are_reported_whole_each_once_whatever_the_grid_trains(tmp_path):
     cells = recorded(tmp_path, GOOD).cells("odd")
     assert len(cells) == 2 * 5
     assert list(cells["index"]) == [0, 1, 2, 3, 4] * 2

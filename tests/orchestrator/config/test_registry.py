@@ -51,12 +51,12 @@ def test_options_are_read_and_can_be_set_from_outside(write):
         ("{a: {kind: contours, learning_rates: [1.5]}}", "has no 1.5\n  use one of 0.025, 0.25"),
     ],
 )
-def test_a_bad_option_is_told_with_its_line_and_how_to_mend_it(write, figures, message):
+def test_a_bad_option_is_reported_with_its_line_and_a_fix(write, figures, message):
     write(figures)
     assert message in refused()
 
 
-def test_every_problem_of_a_figure_is_told_at_once(write):
+def test_every_problem_of_a_figure_is_reported_at_once(write):
     write("{a: {kind: contours, colour: red, title: 1, indices: [0, 0]}}")
     said = refused()
     assert all(f"figures.a.{key}" in said for key in ("colour", "title", "indices"))
@@ -89,7 +89,7 @@ def test_options_choose_together_and_keep_the_order(table):
     assert list(chosen.index) == [0, 1]
 
 
-def test_an_option_that_fits_no_member_is_an_error_that_tells_the_members(table):
+def test_an_option_that_fits_no_member_is_an_error_that_lists_the_members(table):
     choice = read_choice({"kind": "contours", "indices": [7]})
     with pytest.raises(ConfigError, match=r"index is one of \[7\](?s:.*)indices: use one of 0, 1"):
         select(choice, table)

@@ -61,12 +61,12 @@ from experiment_files import edited, refused
         ("grid:", "grid: []\nnotgrid:", "x.yaml:3: grid is [], not keys and values"),
     ],
 )
-def test_a_bad_value_is_told_with_its_line_and_how_to_mend_it(folder, old, new, message):
+def test_a_bad_value_is_reported_with_its_line_and_a_fix(folder, old, new, message):
     (folder / "x.yaml").write_text(edited(old, new))
     assert message in refused()
 
 
-def test_all_problems_of_a_file_are_told_at_once_in_their_order(folder):
+def test_all_problems_of_a_file_are_reported_at_once_in_their_order(folder):
     text = edited("[DARTS, SNAS]", "[DART]")
     text = edited("[0, 1]", "[]", text)
     text = edited("{cells: 8, channels: 16}", "{cells: 1, channels: 3, depth: 4}", text)

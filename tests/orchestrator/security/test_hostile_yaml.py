@@ -1,4 +1,4 @@
-"""Experiments that mean harm: none runs anything, and each is told in a line or two, in no time."""
+"""Hostile experiments: none runs anything, and each is refused in a line or two, within seconds."""
 
 import os
 import time
@@ -42,7 +42,7 @@ def check(folder: Path, seeds: range) -> None:
         seconds, said = tried(hostile(seed))
         assert seconds <= 2, f"seed {seed} took {seconds:.1f} s"
         assert len(said) < 5000, f"seed {seed}: {len(said)} characters were said of it"
-        assert "x.yaml" in said or not said, f"seed {seed}: it is not told where: {said}"
+        assert "x.yaml" in said or not said, f"seed {seed}: it is not reported where: {said}"
         assert said.isprintable() or "\n" in said
         refused += bool(said)
     assert sorted(path.name for path in folder.iterdir()) == ["pipe.json", "x.yaml"], (
@@ -77,10 +77,12 @@ BASES = "[NASNet, AmoebaNet, ENAS, DARTS, SNAS]"
         ("{mode: stratified, n: 9999}", "stays empty"),
     ],
 )
-def test_cells_that_can_not_be_had_are_told_in_no_time(folder: Path, connections: str, said: str):
+def test_cells_that_can_not_be_had_are_reported_in_no_time(
+    folder: Path, connections: str, said: str
+):
     text = GOOD.replace("[DARTS, SNAS]", BASES).replace("paper4", f"{{connections: {connections}}}")
-    seconds, told = tried(text)
-    assert said in told
+    seconds, reported = tried(text)
+    assert said in reported
     assert seconds <= 2
 
 
@@ -89,8 +91,8 @@ def test_a_search_in_vain_takes_no_longer(folder: Path):
     vain = GOOD.replace("[DARTS, SNAS]", "[DARTS]").replace(
         "paper4", "{connections: {mode: uniform, n: 2699}}"
     )
-    seconds, told = tried(vain)
-    assert "none of 50000 seeds has a further cell for it" in told
+    seconds, reported = tried(vain)
+    assert "none of 50000 seeds has a further cell for it" in reported
     assert seconds <= 2
 
 
