@@ -314,7 +314,7 @@ class Grid(BaseModel):
     variants: Annotated[Variants, PlainValidator(_read_variants)] = Variants()
     reconcat: bool = False
     dataset: Annotated[tuple[DatasetName, ...], AfterValidator(check_distinct)] = Field(
-        description="data sets, such as [cifar10]; [] if cells are only drawn"
+        description="datasets, such as [cifar10]; [] if cells are only drawn"
     )
     learning_rate: Axis[Annotated[float, Field(gt=0, allow_inf_nan=False)]] = (0.025,)
     seed: Axis[Annotated[int, Field(ge=0)]] = (0,)

@@ -11,7 +11,7 @@ from experiment_files import edited, refused
         ("claim: A claim.", 'claim: "a \\e[2J b"', r"claim: 'a \x1b[2J b' is no readable text"),
         ("claim:", "clam:", "x.yaml:2: unknown key clam\n  did you mean claim? use one of title,"),
         ("  dataset:", "  data:", "x.yaml:6: unknown key grid.data\n  did you mean dataset?"),
-        ("  dataset:", "  data:", "x.yaml:3: grid.dataset is missing\n  add dataset: data sets"),
+        ("  dataset:", "  data:", "x.yaml:3: grid.dataset is missing\n  add dataset: datasets"),
         ("[DARTS, SNAS]", "[DARTS, SNAZ]", "x.yaml:4: grid.genotype[1]: unknown genotype 'SNAZ'"),
         ("[DARTS, SNAS]", "[darts]", "did you mean DARTS"),
         ("[DARTS, SNAS]", "[1]", "x.yaml:4: grid.genotype[0] is 1, not text"),
