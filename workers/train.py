@@ -19,12 +19,13 @@ from workers import signals
 from workers.training.checkpoint import Checkpointing
 from workers.training.trial import train
 
+# The same codes as the commands', so that a script need not know which one has run.
 _EXIT_CODES = {"spec": 2, "data": 3, "machine": 3, "store": 3, "full": 3}
 """By the kind of a failure; 1 for any other."""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Trains the trial and prints each epoch.
+    """Train the trial and print each epoch.
 
     Returns:
         The exit code: 0 when the trial has ended, 1 when it failed or another worker has it, 2 for
@@ -32,19 +33,22 @@ def main(arguments: list[str] | None = None) -> int:
         stopped it.
     """
     parser = argparse.ArgumentParser(prog="python -m workers.train", description=__doc__)
-    parser.add_argument("spec", type=Path, help="the trial's JSON")
-    parser.add_argument(
+    add = parser.add_argument
+    add("spec", type=Path, help="the trial's JSON")
+    add(
         "--store",
         default="results",
         help="folder or s3://bucket/prefix of results (default: results)",
     )
-    parser.add_argument("--device", help="cuda, cuda:N or cpu (default: a GPU if there is one)")
-    parser.add_argument(
-        "--checkpoint-every", type=float, default=60.0, metavar="S", help="seconds (default: 60)"
+    add("--device", help="cuda, cuda:N or cpu (default: a GPU if there is one)")
+    add(
+        "--checkpoint-every",
+        type=float,
+        default=60.0,
+        metavar="S",
+        help="least seconds between checkpoints (default: 60)",
     )
-    parser.add_argument(
-        "--deterministic", action="store_true", help="the same bits again on a GPU too; slower"
-    )
+    add("--deterministic", action="store_true", help="the same bits again on a GPU too; slower")
     options = parser.parse_args(arguments)
     try:
         spec = _read(options.spec)
@@ -63,14 +67,16 @@ def main(arguments: list[str] | None = None) -> int:
     except NasSweepError as error:
         return _fail(str(error), error.exit_code)
     except KeyboardInterrupt:
-        return _fail("interrupted; run it again to go on from its newest checkpoint", 130)
+        return _fail("interrupted; run it again to resume from its newest checkpoint", 130)
     if outcome.status == "stopped":
-        return _fail(f"interrupted {outcome.reason}; run it again to go on from there", 130)
+        return _fail(f"interrupted {outcome.reason}; run it again to resume from there", 130)
     if outcome.status == "failed":
+        # A message that says how to fix it needs no traceback beside it.
         log = store.locate(layout.log(spec.trial_id))
         hint = "" if outcome.kind in _EXIT_CODES else f"\n  see {log}"
         return _fail(outcome.reason + hint, _EXIT_CODES.get(outcome.kind, 1))
     print(f"{outcome.status}: {outcome.reason}")
+    # Divergence is a result.
     return 0 if outcome.status in ("done", "diverged") else 1
 
 
@@ -80,12 +86,12 @@ def _read(path: Path) -> TrialSpec:
     except OSError as error:
         raise ConfigError(error.strerror or str(error), where=str(path)) from error
     except NasSweepError as error:
-        raise ConfigError(
-            error.what, where=f"{path} {error.where}".strip(), fix=error.fix
-        ) from error
+        where = f"{path} {error.where}".strip()
+        raise ConfigError(error.what, where=where, fix=error.fix) from error
 
 
 def _print(row: dict[str, Any], epochs: int) -> None:
+    # Flushed, as whoever reads a pipe would wait for many epochs.
     print(
         f"epoch {row['epoch']}/{epochs}: train loss {row['train_loss']:.4f}, "
         f"test accuracy {row['test_accuracy']:.4f}, {row['seconds']:.2f} s",

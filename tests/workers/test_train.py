@@ -102,7 +102,7 @@ def test_interrupted_and_killed_on_a_bare_machine_it_ends_as_if_nothing_had_happ
         if sent == signal.SIGINT:
             assert command.returncode == 130, complaint
             assert "interrupted after epoch 1 of 4" in complaint
-            assert "; run it again to go on from there" in complaint
+            assert "; run it again to resume from there" in complaint
         else:
             assert command.returncode == -signal.SIGKILL, complaint
     with start(path, store) as command:
@@ -143,7 +143,7 @@ def test_a_second_signal_stops_at_once(path: Path, store: LocalStore, spec: Tria
         os.kill(command.pid, signal.SIGCONT)
         _, complaint = command.communicate()
     assert command.returncode == 130, complaint
-    assert "error: interrupted; run it again to go on from its newest checkpoint" in complaint
+    assert "error: interrupted; run it again to resume from its newest checkpoint" in complaint
     assert "Traceback" not in complaint
     assert store.leases.held() == {}
 

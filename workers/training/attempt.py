@@ -51,7 +51,7 @@ class Outcome:
             it over; "failed".
         reason: In a few words.
         epochs: Trained by this attempt, or points measured.
-        kind: Of the failure (`classify`), or empty.
+        kind: Kind of the failure (`classify`), or empty.
     """
 
     status: Status
@@ -61,11 +61,7 @@ class Outcome:
 
 
 class Work(Protocol):
-    """What is done under the lease.
-
-    Attributes:
-        done: Epochs or points so far.
-    """
+    """What is done under the lease; `done` counts its epochs or points so far."""
 
     done: int
 
@@ -198,7 +194,7 @@ class Stopping:
         self._lease, self._log = lease, log
 
     def check(self) -> None:
-        """Return if the work should continue; costs next to nothing.
+        """Return if the work should continue; takes no noticeable time.
 
         Raises:
             Stopped: It was asked to stop.
@@ -214,12 +210,7 @@ class Stopping:
             self._log.try_flush()
 
     def between(self, batches: Iterable[Batch]) -> Iterator[Batch]:
-        """Yield the same batches, with a check before each.
-
-        Raises:
-            Stopped: See `check`.
-            Superseded: See `check`.
-        """
+        """Yield the same batches, with a `check` before each, which may raise."""
         for batch in batches:
             self.check()
             yield batch
@@ -265,7 +256,10 @@ class ItemLog:
         text = self._text
         self._tried = len(text)
         if self._past is None:
-            self._past = self._read()
+            try:
+                self._past = self._store.get(self._key)
+            except MissingKey:
+                self._past = b""
         # A bucket can't append, so the whole log is replaced.
         self._store.put(self._key, self._past + text.encode(), lease=self._lease)
 
@@ -277,12 +271,6 @@ class ItemLog:
         """
         with contextlib.suppress(StoreError):
             self.flush()
-
-    def _read(self) -> bytes:
-        try:
-            return self._store.get(self._key)
-        except MissingKey:
-            return b""
 
 
 def append_to_log(store: Store, item: str, line: str) -> None:

@@ -91,35 +91,27 @@ class History:
     A resumed trial republishes the rows of its checkpoint and trains on, so that rows beyond it are
     replaced by the same rows again.
 
-    Args:
-        store: Where they are.
-        lease: On the trial.
-        trial_id: Of the trial.
-        checkpointing: When checkpoints are committed.
-        epochs: How many the trial is to train.
-
     Attributes:
-        rows: Of all epochs so far.
+        rows: One for each epoch so far.
     """
 
     def __init__(
-        self,
-        store: Store,
-        lease: Lease,
-        trial_id: str,
-        checkpointing: Checkpointing,
-        *,
-        epochs: int,
+        self, store: Store, lease: Lease, trial_id: str, checkpointing: Checkpointing
     ) -> None:
         self._store, self._lease, self._trial_id = store, lease, trial_id
-        self._epochs = epochs
         self._checkpointing = checkpointing
         self.rows: list[Row] = []
         self._note_commit()
 
-    def resume(self, restore: Callable[[Checkpoint], None], warn: Callable[[str], None]) -> None:
+    def resume(
+        self,
+        restore: Callable[[Checkpoint], None],
+        warn: Callable[[str], None],
+        *,
+        last: int,
+    ) -> None:
         """Return to the newest sound checkpoint, or to nothing; see the function `resume`."""
-        self.rows = resume(self._store, self._trial_id, restore, warn, last=self._epochs)
+        self.rows = resume(self._store, self._trial_id, restore, warn, last=last)
         self._note_commit()
         # Rows beyond the checkpoint are provisional until they are trained again.
         self._publish()
@@ -207,7 +199,7 @@ def resume(
 
     Args:
         store: Where checkpoints are looked for.
-        trial_id: Of the trial.
+        trial_id: The trial.
         restore: Takes a checkpoint, or raises `CorruptData` if its tensors do not fit.
         warn: Called with a message for each damaged checkpoint that is passed over.
         last: The trial's last epoch: a checkpoint of a later one is not read.
@@ -272,13 +264,8 @@ def prune(
 ) -> None:
     """Delete all checkpoints but some and those saved as kept, and what was never committed.
 
-    Args:
-        store: Where they are.
-        lease: On the trial.
-        trial_id: Of the trial.
-        newest: The epoch just committed; those of later epochs were found damaged, and go.
-        keep: Epochs whose checkpoints stay.
-        kept: How many of the newest stay besides.
+    Checkpoints stay of the epochs to `keep`, and of the last `kept` ones up to the `newest`, which
+    was just committed; those of later epochs were found damaged, and go.
 
     Raises:
         Superseded: The lease is lost; nothing of a successor's was deleted.

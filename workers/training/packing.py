@@ -141,15 +141,14 @@ def measure_pack_sizes(
 ) -> list[PackSpeed]:
     """Measure ever more trials side by side, until that gains nothing or their memory runs out.
 
+    Raises what `measure_pack` does, but for memory that runs out.
+
     Args:
         spec: The trial; the others differ from it in their seeds.
         device: See `device.choose`, like the next.
         deterministic: As the trials are to be trained.
         most: Trials to try at most.
         steps: See `measure_pack`.
-
-    Raises:
-        NasSweepError: As `trial.train` would meet it.
     """
 
     def attempt(trials: int) -> PackSpeed | None:

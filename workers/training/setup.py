@@ -73,14 +73,7 @@ def set_up(
 def record(engine: Engine, spec: TrialSpec, data: Data) -> None:
     """Record an engine's steps, unless eager, for all shapes of batches that the trial has.
 
-    Args:
-        engine: On the data's device.
-        spec: The trial.
-        data: The trial's.
-
-    Raises:
-        CaptureFailed: The steps can't be captured in a CUDA graph.
-        RuntimeError: The GPU is out of memory or broken.
+    Raises what `Engine.record` does.
     """
     if engine.mode == "eager":
         return
@@ -102,13 +95,10 @@ def _shapes(batch: Batch, images: int) -> list[Batch]:
 def fresh_network(spec: TrialSpec, data: Data) -> Network:
     """Return a trial's network as it is before the first step, on the CPU.
 
-    Args:
-        spec: The trial.
-        data: The trial's; decides the shapes of the network's first and last layer.
-
     Raises:
         SpecError: No network can be like that.
     """
+    # The data set decides the shapes of the first and the last layer.
     return build_network(
         spec.genotype,
         spec.network,

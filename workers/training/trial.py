@@ -96,7 +96,7 @@ def train(
         return devices.choose(device, deterministic=deterministic, precision=spec.precision)
 
     def begin(lease: Lease, log: ItemLog, stopping: Stopping) -> _Training:
-        history = History(store, lease, spec.trial_id, checkpointing, epochs=spec.recipe.epochs)
+        history = History(store, lease, spec.trial_id, checkpointing)
         return _Training(
             spec, store, lease, log, history, choose, pack_size, gpu_share, on_epoch, stopping
         )
@@ -167,7 +167,7 @@ class _Training:
         def restore(found: Checkpoint) -> None:
             engine.restore(found.tensors, momenta=found.epoch < last)
 
-        history.resume(restore, self.log.add)
+        history.resume(restore, self.log.add, last=last)
         if history.rows:
             self.log.add(f"resumes after epoch {len(history.rows)}")
         self.log.flush()  # an epoch may take long, and this worker may die in it
@@ -297,9 +297,8 @@ def trial_row(
     Args:
         spec: The trial.
         rows: Its metrics, one per epoch, at least one.
-        provenance: The columns of `device.provenance` and `count_attempt`, and those on how the
-            attempt shared its device and ran its steps.
-        parameters: Of the network.
+        provenance: The columns on where, when and with what it was trained.
+        parameters: Number of the network's parameters.
         ending: How it ended.
     """
     last = rows[-1]
