@@ -1,4 +1,4 @@
-"""The step engine against SGD's formulas written out in float64."""
+"""The engine against SGD's formulas written out in float64."""
 
 import copy
 import importlib
@@ -19,7 +19,7 @@ from results_schema.genotype import Genotype
 from results_schema.trial import NetworkSpec, Recipe
 from workers.cells.bases import BASES, named
 from workers.network.network import Network, build_network
-from workers.training.engine import Engine
+from workers.training.engine import Engine, cosine_lr, scheduled_lr
 
 # Unlike the recipe's own values, each of these moves the weights by more than rounding does.
 RECIPE = Recipe(momentum=0.6, weight_decay=0.05, grad_clip=1.5)
@@ -237,6 +237,20 @@ def test_another_networks_state_is_refused_and_nothing_changed(damage: str):
     assert all(torch.equal(before[name], tensor) for name, tensor in engine.state().items())
 
 
+def test_without_momenta_the_rest_of_a_state_is_restored():
+    engine, other = Engine(network(), RECIPE), Engine(network(seed=1), RECIPE)
+    other.train_epoch(batches(8), 0.1)
+    bare = other.state(momenta=False)
+    assert bare.keys() == other.network.state_dict().keys()
+    with pytest.raises(CorruptData, match="not those of this network"):
+        engine.restore(bare)
+    for given in (bare, other.state()):
+        engine.restore(given, momenta=False)
+        assert engine.evaluate(batches(5)) == other.evaluate(batches(5))
+    with pytest.raises(CorruptData, match="not those of this network"):
+        engine.restore({}, momenta=False)
+
+
 def test_batch_normalisation_and_biases_may_be_spared_from_decay():
     """Without a gradient and with much decay, what decays is what has moved."""
     net = network()
@@ -314,3 +328,20 @@ def test_a_step_that_reads_a_number_is_found(monkeypatch: pytest.MonkeyPatch):
     with OnlyOnMeta() as watched:
         torch.add(torch.empty(3, device=META), torch.ones(()))
     assert watched.seen
+
+
+def test_the_rate_falls_as_half_a_cosine():
+    rates = [cosine_lr(0.025, epoch, 600) for epoch in range(1, 601)]
+    assert rates[0] == 0.025
+    assert rates[300] == pytest.approx(0.0125)
+    assert rates[150] == pytest.approx(0.0125 * (1 + math.sqrt(0.5)))
+    assert rates == sorted(rates, reverse=True)
+    assert 0 < rates[-1] < 0.025 * 1e-5
+    assert cosine_lr(0.3, 1, 1) == 0.3
+
+
+def test_other_schedules_end_at_nothing_or_never_fall():
+    shifted = [scheduled_lr(Recipe(epochs=4, schedule="cosine_shifted"), 0.2, e) for e in (1, 4)]
+    assert shifted == [cosine_lr(0.2, 2, 4), 0.0]
+    steady = Recipe(epochs=4, schedule="constant")
+    assert [scheduled_lr(steady, 0.2, epoch) for epoch in (1, 4)] == [0.2, 0.2]

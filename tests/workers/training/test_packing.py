@@ -1,4 +1,4 @@
-"""Trials side by side in one process: each as it would be alone, whatever befalls the others."""
+"""Trials side by side in one process, each as it would be alone, and how many are worth it."""
 
 import threading
 from dataclasses import replace
@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from small_trials import (
     COMMIT_ALL,
     EPOCHS,
@@ -17,12 +19,21 @@ from small_trials import (
 )
 
 from results_schema import layout
+from results_schema.errors import SpecError
 from results_schema.store import LocalStore, open_store
 from results_schema.trial import TrialSpec
 from workers.cells.bases import named
 from workers.training import checkpoint, trial
+from workers.training import packing as packing
 from workers.training.attempt import Outcome
-from workers.training.packing import train_pack
+from workers.training.packing import (
+    MEMORY_LIMIT,
+    PackSpeed,
+    measure_pack,
+    measure_pack_sizes,
+    search_pack_sizes,
+    train_pack,
+)
 from workers.training.trial import train
 
 SPECS = [
@@ -155,3 +166,103 @@ def test_a_trial_named_twice_is_trained_once(store: LocalStore):
     assert "done" in {outcome.status for outcome in outcomes} <= {"done", "held"}
     assert ending(store, SPECS[0])["attempts"] == 1
     assert len(rows(store, SPECS[0])) == EPOCHS
+
+
+def test_a_ladder_is_measured_on_a_cpu():
+    rungs = measure_pack_sizes(small_spec(), device="cpu", most=2, steps=4)
+    assert [rung.trials for rung in rungs] == [1, 2]
+    for rung in rungs:
+        assert rung.images_per_second > 0
+        assert 0 < rung.memory < 1
+
+
+def test_all_are_warm_before_they_are_timed(monkeypatch: pytest.MonkeyPatch):
+    """Each trains an epoch of all its shapes, evaluation too, before one begins the timed ones."""
+    real, told = packing.train_epoch, []
+
+    def train_epoch(*arguments):
+        row = real(*arguments)
+        told.append(row["epoch"])
+        return row
+
+    monkeypatch.setattr(packing, "train_epoch", train_epoch)
+    warm: list[int] = []
+    measure_pack(small_spec(), 3, device="cpu", steps=7, start=lambda: warm.append(len(told)))
+    assert warm == [3]
+    assert len(told) == 3 + 3 * 3, "an epoch has 160 images, and a step 48 of them"
+
+
+def test_memory_that_runs_out_ends_the_ladder(monkeypatch: pytest.MonkeyPatch):
+    real, there = packing.set_up, threading.Semaphore(3)
+
+    def set_up(*arguments):
+        if not there.acquire(blocking=False):
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return real(*arguments)
+
+    monkeypatch.setattr(packing, "set_up", set_up)
+    before = set(threading.enumerate())
+    assert [
+        rung.trials for rung in measure_pack_sizes(small_spec(), device="cpu", most=8, steps=1)
+    ][:1] == [1]
+    assert len(set(threading.enumerate()) - before) < 8, "nobody waits for whoever gave up"
+
+
+def test_what_no_trial_could_be_trained_with_is_told():
+    odd = replace(small_spec(), dataset="mnist")
+    with pytest.raises(SpecError, match="unknown data set 'mnist'"):
+        measure_pack_sizes(odd, device="cpu", most=4, steps=1)
+
+
+def tried(
+    speeds: dict[int, float], most: int = 64, *, each: float = 0.01, fits: int = 99
+) -> list[int]:
+    """The sizes tried on a device of these speeds, each trial of which takes such a share."""
+    order: list[int] = []
+
+    def measure(trials: int) -> PackSpeed | None:
+        order.append(trials)
+        if trials > fits:
+            return None
+        return PackSpeed(trials, speeds.get(trials, max(speeds.values())), each * trials)
+
+    search_pack_sizes(measure, most)
+    return order
+
+
+def test_it_stops_where_it_gets_no_better_and_looks_half_way_beside_the_best():
+    assert tried({1: 100, 2: 160, 4: 150}) == [1, 2, 4, 3]
+    assert tried({1: 100, 2: 160, 4: 220, 8: 222}) == [1, 2, 4, 8, 6]
+    assert tried({1: 100, 2: 160, 4: 220, 8: 200}) == [1, 2, 4, 8, 3, 6]
+    assert tried({1: 100, 2: 101}) == [1, 2]
+    assert tried({1: 100, 2: 70}) == [1, 2]
+
+
+def test_memory_that_runs_out_ends_it():
+    assert tried({1: 100, 2: 160, 4: 220}, fits=2) == [1, 2, 4, 3]
+    assert tried({1: 100}, fits=0) == [1]
+    assert search_pack_sizes(lambda trials: None, 8) == []
+
+
+def test_memory_that_is_nearly_full_ends_it():
+    each = (MEMORY_LIMIT + 0.01) / 4
+    assert tried({1: 100, 2: 160, 4: 220, 3: 200}, each=each) == [1, 2, 4, 3]
+    assert tried({1: 100}, each=0.9) == [1]
+
+
+@pytest.mark.parametrize(("most", "expected"), [(1, [1]), (2, [1, 2]), (3, [1, 2, 3])])
+def test_no_more_are_tried_than_are_wanted(most, expected):
+    assert tried({1: 100, 2: 200, 3: 300, 4: 400}, most) == expected
+
+
+@given(
+    speeds=st.lists(st.floats(1, 1e6), min_size=64, max_size=64),
+    most=st.integers(1, 64),
+    fits=st.integers(0, 64),
+    each=st.floats(0.005, 0.5),
+)
+def test_it_always_ends_and_tries_nothing_twice(speeds, most, fits, each):
+    order = tried(dict(enumerate(speeds, 1)), most, each=each, fits=fits)
+    assert len(order) == len(set(order)) <= 9
+    assert order[0] == 1
+    assert max(order) <= most

@@ -1,11 +1,14 @@
-"""One trial from its lease to its row, and what becomes of it when something is wrong."""
+"""One trial from its lease to its row, diverged or done, and what happens if something is wrong."""
 
+import math
 from dataclasses import replace
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from small_checkpoints import ID
 from small_trials import (
     COMMIT_ALL,
     COMMIT_LAST,
@@ -22,7 +25,8 @@ from small_trials import (
 from stops import REASON, StopAtLook, after_epoch
 
 from results_schema import layout, tables
-from results_schema.store import LocalStore
+from results_schema.lease import Lease
+from results_schema.store import LocalStore, open_store
 from results_schema.trial import NetworkSpec, TrialSpec
 from workers.cells.bases import named
 from workers.network.network import build_network
@@ -30,7 +34,7 @@ from workers.training import checkpoint
 from workers.training.attempt import Outcome
 from workers.training.checkpoint import Checkpointing
 from workers.training.engine import cosine_lr
-from workers.training.trial import train
+from workers.training.trial import count_attempt, train
 
 
 def test_a_finished_trial_leaves_its_results_and_nothing_else(store: LocalStore, spec: TrialSpec):
@@ -262,3 +266,155 @@ def test_the_log_tells_the_story(store: LocalStore, spec: TrialSpec):
     assert said[3].startswith(f"attempt 2 of {spec.trial_id} on ")
     assert said[4] == "resumes after epoch 1"
     assert [line.split(":")[0] for line in said[5:]] == ["epoch 2", "epoch 3", "done"]
+
+
+def test_a_rate_at_which_it_diverges_is_a_result(store: LocalStore):
+    spec = small_spec(rate=1e30, epochs=6)
+    outcome = train(spec, store, device="cpu", checkpointing=COMMIT_ALL)
+    assert outcome.status == "diverged"
+    assert "is not finite" in outcome.reason
+    row, table = ending(store, spec), rows(store, spec)
+    assert (row["status"], row["epochs"], len(table)) == ("diverged", outcome.epochs, row["epochs"])
+    assert row["epochs"] < 6
+    assert math.isnan(table["test_loss"].iloc[-1])
+    assert not store.has(layout.failure(spec.trial_id))
+    assert checkpoint.epochs(store, spec.trial_id) == [row["epochs"]]
+    assert train(spec, store, device="cpu") == Outcome("diverged", "it had ended before")
+
+
+def test_a_diverged_trial_cut_off_before_its_row_ends_alike(store: LocalStore):
+    """Its checkpoint holds NaN, in rows and in tensors."""
+    spec = small_spec(rate=1e30, epochs=6)
+    train(spec, store, device="cpu")
+    before = ending(store, spec)
+    store.delete(layout.trial(spec.trial_id))
+    outcome = train(spec, store, device="cpu")
+    assert (outcome.status, outcome.epochs) == ("diverged", 0)
+    after = ending(store, spec)
+    for name in ("status", "epochs", "exit_reason", "spec"):
+        assert before[name] == after[name]
+    assert math.isnan(after["test_loss"])
+
+
+@pytest.mark.parametrize(
+    ("rate", "reason"),
+    [
+        (1e39, "a weight is not finite after epoch 1"),
+        (1e30, "the test loss of the last epoch is not finite"),
+    ],
+)
+def test_what_breaks_in_the_last_epoch_is_divergence_though_its_training_loss_was_finite(
+    store: LocalStore, rate: float, reason: str
+):
+    spec = small_spec(rate=rate, epochs=1, batch_size=TRAIN)
+    outcome = train(spec, store, device="cpu")
+    assert math.isfinite(rows(store, spec)["train_loss"].iloc[-1])
+    assert outcome == Outcome("diverged", reason, 1)
+
+
+def test_a_processor_gives_the_same_bits_anyway_so_that_nothing_is_switched(
+    store: LocalStore, undisturbed: LocalStore, spec: TrialSpec
+):
+    torch.use_deterministic_algorithms(True)  # as an earlier trial on a GPU may have left it
+    train(spec, store, device="cpu", deterministic=True)
+    assert_same(store, undisturbed, spec)
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert not ending(store, spec)["deterministic"]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_on_a_gpu_a_trial_that_was_stopped_goes_on_bit_by_bit(
+    store: LocalStore, spec: TrialSpec, tmp_path_factory: pytest.TempPathFactory
+):
+    undisturbed = open_store(tmp_path_factory.mktemp("whole") / "results")
+    train(spec, undisturbed, device="cuda", deterministic=True, checkpointing=COMMIT_LAST)
+    train(
+        spec,
+        store,
+        device="cuda",
+        deterministic=True,
+        checkpointing=COMMIT_ALL,
+        **after_epoch(1),
+    )
+    outcome = train(spec, store, device="cuda", deterministic=True, gpu_share=0.5)
+    assert (outcome.status, outcome.epochs) == ("done", EPOCHS - 1)
+    assert_same(store, undisturbed, spec)
+    assert ending(store, spec)["deterministic"]
+    assert ending(store, spec)["gpu_share"] == 0.5
+    assert torch.are_deterministic_algorithms_enabled()
+
+
+def test_attempts_are_counted_from_the_first(store: LocalStore, lease: Lease):
+    before = datetime.now(UTC)
+    first, second = (count_attempt(store, lease, ID, 9) for _ in range(2))
+    assert (first["attempts"], second["attempts"]) == (1, 2)
+    assert before <= first["started_at"] == second["started_at"] <= datetime.now(UTC)
+
+
+@pytest.mark.parametrize("text", [b"", b"{}", b'{"attempts": 3}', b"[]", b'{"attempts": "x"}'])
+def test_a_damaged_count_begins_again(store: LocalStore, lease: Lease, text: bytes):
+    store.put(layout.attempts(ID), text)
+    assert count_attempt(store, lease, ID, 9)["attempts"] == 1
+
+
+class TestMomenta:
+    """They are half of a checkpoint, and kept as long as a step may follow."""
+
+    def test_a_trial_of_all_epochs_ends_without(self, store: LocalStore, spec: TrialSpec):
+        at = Checkpointing(every=1e9, at=frozenset({1, EPOCHS}))
+        train(spec, store, device="cpu", checkpointing=at)
+        assert momenta(store, spec, 1)
+        assert not momenta(store, spec, EPOCHS)
+        assert checkpoint.load(store, spec.trial_id, EPOCHS).kept
+
+    def test_it_ends_again_from_a_final_checkpoint_with_them_or_without(
+        self, store: LocalStore, undisturbed: LocalStore, spec: TrialSpec
+    ):
+        train(spec, store, device="cpu")
+        final = checkpoint.load(store, spec.trial_id, EPOCHS)
+        weights = dict(build_network(spec.genotype, spec.network, **FEW).named_parameters())
+        full = final.tensors | {
+            f"momentum.{name}": torch.zeros_like(weights[name]) for name in weights
+        }
+        for tensors in (final.tensors, full):
+            store.delete(layout.trial(spec.trial_id))
+            with store.leases.take(spec.trial_id) as lease:  # type: ignore[union-attr]
+                checkpoint.save(store, lease, spec.trial_id, replace(final, tensors=tensors))
+            outcome = train(spec, store, device="cpu")
+            assert outcome == Outcome("done", f"trained {EPOCHS} epochs", 0)
+        store.delete(layout.tensors(spec.trial_id, EPOCHS))
+        with store.leases.take(spec.trial_id) as lease:  # type: ignore[union-attr]
+            checkpoint.save(store, lease, spec.trial_id, final)
+        assert_same(store, undisturbed, spec)
+
+    def test_a_stopped_or_diverged_trial_keeps_them(self, store: LocalStore, spec: TrialSpec):
+        train(spec, store, device="cpu", **after_epoch(2))
+        assert momenta(store, spec, 2)
+        diverging = small_spec(rate=1e30, epochs=6)
+        train(diverging, store, device="cpu")
+        assert momenta(store, diverging, ending(store, diverging)["epochs"])
+
+    def test_a_trial_is_not_resumed_without_them(
+        self, store: LocalStore, undisturbed: LocalStore, spec: TrialSpec
+    ):
+        train(spec, store, device="cpu", checkpointing=COMMIT_ALL, **after_epoch(2))
+        found = checkpoint.load(store, spec.trial_id, 2)
+        bare = {name: t for name, t in found.tensors.items() if "momentum" not in name}
+        with store.leases.take(spec.trial_id) as lease:  # type: ignore[union-attr]
+            checkpoint.save(store, lease, spec.trial_id, replace(found, tensors=bare))
+        outcome = train(spec, store, device="cpu")
+        assert (outcome.status, outcome.epochs) == ("done", EPOCHS - 1), "from the one before"
+        assert "its tensors are not those of this network" in log(store, spec)
+        assert_same(store, undisturbed, spec)
+
+
+FEW = {"in_channels": 1, "classes": 10, "seed": 0}
+
+
+def momenta(store: LocalStore, spec: TrialSpec, epoch: int) -> bool:
+    """Whether a checkpoint has the momentum of each weight."""
+    names = checkpoint.load(store, spec.trial_id, epoch).tensors
+    found = {name.removeprefix("momentum.") for name in names if name.startswith("momentum.")}
+    net = build_network(spec.genotype, spec.network, **FEW)
+    assert found in (set(), {name for name, _ in net.named_parameters()})
+    return bool(found)
