@@ -159,11 +159,10 @@ class StopRequest:
         self.reason = self.reason or reason
         self._made.set()
 
-    def poll(self, ask: Ask) -> bool:
-        """Make the request if `ask` returns a reason; return whether it is made."""
+    def poll(self, ask: Ask) -> None:
+        """Make the request if `ask` returns a reason."""
         if not self.reason and (reason := ask()):
             self.make(reason)
-        return bool(self.reason)
 
     @property
     def made(self) -> bool:
@@ -178,10 +177,7 @@ class StopRequest:
 class Stopping:
     """Where the work under a lease notices that it should end; without arguments it never should.
 
-    Args:
-        request: A request to stop.
-        lease: Held by the work.
-        log: Of the work; lines that another thread added are written at the next check.
+    Lines that another thread added to the log are written at the next check.
     """
 
     def __init__(
@@ -279,8 +275,7 @@ def append_to_log(store: Store, item: str, line: str) -> None:
     Does nothing if a worker holds the item, whose own log has more to report, or the store fails.
     """
     with contextlib.suppress(NasSweepError):
-        lease = store.leases.take(item)
-        if lease is not None:
+        if lease := store.leases.take(item):
             with lease:
                 log = ItemLog(store, lease, item)
                 log.add(line)

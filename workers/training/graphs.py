@@ -139,7 +139,7 @@ class Recording:
     Args:
         step: Run or recorded; not kept.
         batch: Pixels and labels of that shape.
-        record: See `Record`; the other arguments are passed on.
+        record: Makes the replay, see `Record`.
         generators: All that the step draws from.
         pool: From `new_pool`.
     """

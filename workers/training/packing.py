@@ -141,14 +141,8 @@ def measure_pack_sizes(
 ) -> list[PackSpeed]:
     """Measure ever more trials side by side, until that gains nothing or their memory runs out.
 
-    Raises what `measure_pack` does, but for memory that runs out.
-
-    Args:
-        spec: The trial; the others differ from it in their seeds.
-        device: See `device.choose`, like the next.
-        deterministic: As the trials are to be trained.
-        most: Trials to try at most.
-        steps: See `measure_pack`.
+    At most `most` trials are tried; the other arguments, and what else is raised, are those of
+    `measure_pack`.
     """
 
     def attempt(trials: int) -> PackSpeed | None:
@@ -157,6 +151,7 @@ def measure_pack_sizes(
                 spec, trials, device=device, deterministic=deterministic, steps=steps
             )
         except Exception as error:
+            # Any other error would meet the trials too, so they should not be packed blindly.
             if classify(error).kind != "memory":
                 raise
             return None
@@ -212,7 +207,7 @@ def measure_pack(
     """Train some trials side by side, each in a thread: first to warm up, then timed.
 
     Args:
-        spec: Of each, but for its seed.
+        spec: The trial; the others differ from it in their seeds.
         trials: How many.
         device: See `device.choose`, like the next.
         deterministic: As the trials are to be trained.

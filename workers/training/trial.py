@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -91,9 +92,7 @@ def train(
     Returns:
         How it went; an error is an outcome too, see `attempt`.
     """
-
-    def choose() -> torch.device:
-        return devices.choose(device, deterministic=deterministic, precision=spec.precision)
+    choose = partial(devices.choose, device, deterministic=deterministic, precision=spec.precision)
 
     def begin(lease: Lease, log: ItemLog, stopping: Stopping) -> _Training:
         history = History(store, lease, spec.trial_id, checkpointing)
@@ -151,6 +150,7 @@ class _Training:
 
     def _mode(self) -> StepMode | None:
         """Return how steps run: "eager" after an attempt that could not capture a graph."""
+        # The failure is in the store, as another process on another node may try next.
         if recorded_failure(self.store, self.spec.trial_id)["kind"] != "graph":
             return None
         self.log.add(
