@@ -149,7 +149,7 @@ def attempts(trial_id: str) -> str:
 
 
 def tensors(trial_id: str, epoch: int) -> str:
-    """Weights, buffers and momentum after an epoch, as safetensors."""
+    """Weights, buffers and, before the last epoch, momenta after an epoch, as safetensors."""
     return f"{checkpoints(trial_id)}epoch-{epoch:05d}/tensors.safetensors"
 
 
