@@ -26,10 +26,9 @@ from benchmarks.measure import table
 from results_schema import layout
 from results_schema.trial import PRECISIONS, NetworkSpec, Recipe
 from workers.landscape.contour import Contour
-from workers.landscape.curvature import eigenvalues
+from workers.landscape.curvature import Hessian, Lanczos
 from workers.landscape.directions import draw_directions
 from workers.landscape.gradient_variance import GradientVariance
-from workers.landscape.hessian import Hessian
 from workers.network.network import Network
 from workers.training import device as devices
 from workers.training.graphs import StepMode
@@ -302,7 +301,7 @@ def _landscape(
     found = {"loss at (0.1, −0.1)": contour.loss, "variance there": variance.whole.value}
     if cell == CELLS[0]:
         hessian = Hessian(network, images, labels, dtype=dtype, batch=16)
-        found["top eigenvalue"] = eigenvalues(hessian).largest
+        found["top eigenvalue"] = Lanczos(hessian).run().largest
     return found
 
 

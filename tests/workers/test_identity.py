@@ -23,7 +23,7 @@ from results_schema.surface import SurfaceSpec
 from results_schema.trial import RECIPE_VERSION, NetworkSpec, Recipe, TrialSpec
 from workers.identity import canonical_surface, canonical_trial
 from workers.landscape.measures import measure
-from workers.landscape.survey import _instances
+from workers.landscape.survey import select_instances
 from workers.training.attempt import Stopping
 from workers.training.setup import set_up
 from workers.training.trial import train_epoch
@@ -202,7 +202,7 @@ def _measured(surface: SurfaceSpec) -> tuple[Any, ...]:
     """What a surface comes to: its points and its summary."""
     data, engine = set_up(surface.trial, CPU)
     measuring = measure(
-        surface, engine.network, *_instances(surface, data), trained_on=len(data.train)
+        surface, engine.network, *select_instances(surface, data), trained_on=len(data.train)
     )
     measuring.resume([], {})
     found = list(measuring.missing())

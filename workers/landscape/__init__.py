@@ -1,4 +1,5 @@
-"""Landscapes of a trained network (Section 4.2): loss, gradient variance and curvature around it.
+"""How does the loss look around a trained network (Section 4.2)? Contours, variance, curvature.
 
-Pure numerics on tensors: nothing here reads or writes a store.
+Read `survey.py` first: it measures one surface under its lease. `measures.py` has a measure for
+each kind. `contour.py`, `gradient_variance.py` and `curvature.py` compute on tensors alone.
 """

@@ -2,7 +2,7 @@
 
 They are those of Li et al., *Visualizing the Loss Landscape of Neural Nets* (2018): Gaussian, each
 filter scaled to the norm of the weights' own filter, parameters of one dimension (batch
-normalisation, biases) left where they are. A direction is stored as its seed alone.
+normalisation, biases) not moved. A direction is stored as its seed alone.
 """
 
 from __future__ import annotations
@@ -13,12 +13,10 @@ import torch
 from torch import Tensor
 
 from results_schema.errors import SpecError
+from results_schema.surface import NORMALISATIONS
 from workers.draws import derive
 from workers.landscape.layers import live_parameters
 from workers.network.network import Network
-
-NORMALISATIONS = ("filter", "layer", "none")
-"""How a direction is scaled: filter by filter, parameter by parameter, or not at all."""
 
 Direction = dict[str, Tensor]
 
@@ -30,7 +28,8 @@ class Directions:
     Attributes:
         first: w₁, a float64 tensor on the CPU for each parameter that an evaluation reads, by name.
         second: w₂, likewise.
-        cosine: Of the angle between them over all parameters; near 0, as the draws are independent.
+        cosine: Cosine of the angle between them over all parameters; near 0, as the draws are
+            independent.
     """
 
     first: Direction
@@ -41,18 +40,14 @@ class Directions:
 def draw_directions(
     network: Network, seed: int, *, pair: int = 0, normalisation: str = "filter"
 ) -> Directions:
-    """A pair of directions for a network.
-
-    Each parameter has a stream of its own, named by (seed, pair, axis, parameter), drawn in float32
-    on the CPU. So the draws are the same on every device and in every precision, and neither the
-    auxiliary head, which an evaluation drops, nor a dead operation, whose weights change nothing
-    and get no direction, alters those of the rest.
+    """Return a pair of directions for a network.
 
     Args:
-        network: With its trained weights.
-        seed: Of the draws.
+        network: Network with its trained weights.
+        seed: Seed of the draws.
         pair: Which pair of the seed's, from 0.
-        normalisation: One of `NORMALISATIONS`. The rows of a linear layer's weight are its filters.
+        normalisation: How a direction is scaled: by "filter", by "layer", each parameter as a
+            whole, or "none". The rows of a linear layer's weight are its filters.
 
     Raises:
         SpecError: There is no such normalisation.
@@ -63,6 +58,8 @@ def draw_directions(
             fix=f"use one of {', '.join(NORMALISATIONS)}",
         )
     weights = {name: w.detach().cpu().double() for name, w in live_parameters(network).items()}
+    # Each parameter has a stream of its own, so that neither the auxiliary head, which an
+    # evaluation drops, nor a dead operation changes the draws of the others.
     first, second = (
         {
             name: _scaled(
@@ -78,6 +75,7 @@ def draw_directions(
 def _gaussian(weights: Tensor, seed: int) -> Tensor:
     if weights.dim() <= 1:
         return torch.zeros_like(weights)
+    # In float32 on the CPU, whatever the network's device and precision: they share the draws.
     draws = torch.Generator().manual_seed(seed)
     return torch.randn(weights.shape, generator=draws, dtype=torch.float32).double()
 
@@ -88,7 +86,8 @@ def _scaled(direction: Tensor, weights: Tensor, normalisation: str) -> Tensor:
     if normalisation == "layer":
         return direction * (weights.norm() / direction.norm())
     filters = (len(weights), *[1] * (weights.dim() - 1))
-    ours, wanted = (tensor.flatten(1).norm(dim=1) for tensor in (direction, weights))
+    ours, wanted = (tensor.flatten(1).norm(dim=1) for tensor in (direction, weights))  # [out]
+    # Li et al. add the same constant, against filters that are all zero.
     return direction * (wanted / (ours + 1e-10)).view(filters)
 
 

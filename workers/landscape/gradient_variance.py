@@ -5,11 +5,14 @@ instances' losses: the mean over instances of ‖∇f_i − ∇f‖², f the mea
 forward and backward pass of a batch yields every instance's gradient, layer by layer.
 
 Batch normalisation keeps its running statistics and is folded into the convolutions
-(`workers.landscape.folding`); the gradients are still those of the network's own parameters.
+(`workers.landscape.contour`). The gradients are still those of the network's own parameters
+(`workers.landscape.instance_gradients`).
 """
 
 from __future__ import annotations
 
+import math
+from collections import defaultdict
 from dataclasses import dataclass
 
 import torch
@@ -17,45 +20,21 @@ from torch import Tensor
 from torch.nn import functional
 
 from results_schema.errors import SpecError
+from workers.landscape.contour import FoldedNetwork, Instances, exact
 from workers.landscape.directions import Directions
-from workers.landscape.folding import FoldedNetwork
-from workers.landscape.instances import Instances
-from workers.landscape.precision import exact
-from workers.landscape.probes import Probes
-from workers.landscape.scatter import Distances, Gatherer, Scatter, Variance
+from workers.landscape.instance_gradients import Gatherer, InstanceGradients
 from workers.network.network import Network
-
-
-@dataclass(frozen=True)
-class VariancePoint:
-    """One point of a surface of gradient variance.
-
-    Attributes:
-        loss: Mean cross-entropy of the network's own head, in nats.
-        accuracy: Share of images whose largest logit is their label's.
-        instances: N.
-        whole: Over all parameters that take part in the loss.
-        weights: Without parameters of one dimension (batch normalisation's, biases).
-        parameters: The variance of each parameter tensor, by name; empty unless asked for.
-    """
-
-    loss: float
-    accuracy: float
-    instances: int
-    whole: Variance
-    weights: Variance
-    parameters: dict[str, float]
 
 
 def minibatch_variance(variance: float, batch: int, instances: int) -> float:
     """Return the variance of the mean gradient of a batch drawn without replacement.
 
-    Var/b · (N − b)/(N − 1). Of the batches that training draws, each step's gradient is that mean,
-    so it is the σ² of Theorem 4.1 for the recipe's steps; `variance` itself is that of steps of
-    one instance. Both are of one point, where the theorem asks for a bound along the whole way.
+    Var/b · (N − b)/(N − 1). A training step's gradient is such a mean, so this is the σ² of
+    Theorem 4.1 for the recipe's steps; `variance` itself is that of steps of one instance. Both are
+    of one point, where the theorem requires a bound along the whole path.
 
     Args:
-        variance: Over single instances; a subset of those that batches are drawn from will do.
+        variance: Variance over single instances, or over a subset of them.
         batch: b, from 1 to N.
         instances: N, the number of instances that batches are drawn from.
 
@@ -67,22 +46,59 @@ def minibatch_variance(variance: float, batch: int, instances: int) -> float:
             f"a batch of {batch} out of {instances} instances",
             fix=f"use a number from 1 to {instances}",
         )
-    left = (instances - batch) / (instances - 1) if instances > 1 else 0.0
-    return variance / batch * left
+    remaining = (instances - batch) / (instances - 1) if instances > 1 else 0.0
+    return variance / batch * remaining
+
+
+@dataclass(frozen=True)
+class Variance:
+    """The trace of a covariance over instances.
+
+    Attributes:
+        value: (1/N) Σ_i ‖g_i − ḡ‖², with g_i instance i's gradient and ḡ their mean.
+        standard_error: Standard error of `value` as an estimate for the population that the
+            instances were drawn from: the deviation of ‖g_i − ḡ‖² over instances, divided by √N.
+            NaN without the second pass that it takes, or of a single instance.
+        mean_norm: ‖ḡ‖, the norm of the mean loss's gradient.
+        parameters: Number of entries of a gradient.
+    """
+
+    value: float
+    standard_error: float
+    mean_norm: float
+    parameters: int
+
+
+@dataclass(frozen=True)
+class VariancePoint:
+    """One point of a surface of gradient variance.
+
+    Attributes:
+        loss: Mean cross-entropy of the network's own head, in nats.
+        accuracy: Share of images whose largest logit is their label's.
+        instances: N.
+        whole: Variance over all parameters that take part in the loss.
+        weights: Variance without parameters of one dimension (batch normalisation's, biases).
+        parameters: Variance of each parameter tensor, by name; empty unless requested.
+    """
+
+    loss: float
+    accuracy: float
+    instances: int
+    whole: Variance
+    weights: Variance
+    parameters: dict[str, float]
 
 
 class GradientVariance:
-    """Measures the gradient variance at any point.
-
-    Weights at a point are computed in float64 and rounded to `dtype`; sums over instances are
-    taken in float64.
+    """Measures the gradient variance at any point of a plane.
 
     Args:
-        network: With its trained weights, on its device.
+        network: Network with its trained weights, on its device.
         directions: The plane's axes.
         images: [N, C, H, W], normalised: the same instances for every point of a surface.
         labels: int64 [N].
-        dtype: float32 or float64.
+        dtype: float32 or float64, of the passes; sums over instances are float64.
         batch: Most images run at once; memory grows with it.
         auxiliary: Weight of the auxiliary head's loss, as in training by the recipe of Table 1,
             which is then part of each instance's loss; the head itself stays as trained at every
@@ -108,55 +124,186 @@ class GradientVariance:
             raise SpecError("the network has no auxiliary head", fix="use an auxiliary weight of 0")
         self._instances = Instances(images, labels, dtype=dtype, batch=batch)
         self._folded = FoldedNetwork(network, directions, dtype=dtype, auxiliary=auxiliary > 0)
-        self._probes = Probes(self._folded, directions, dtype=dtype)
+        self._gradients = InstanceGradients(self._folded, directions, dtype=dtype)
         self._auxiliary = auxiliary
 
     def at(
         self, alpha: float, beta: float, *, by_parameter: bool = False, error: bool = False
     ) -> VariancePoint:
-        """Measure the point w* + alpha w₁ + beta w₂.
+        """Return the point w* + alpha w₁ + beta w₂.
 
         Args:
-            alpha: Along w₁.
-            beta: Along w₂.
-            by_parameter: Whether the variance of each parameter tensor is returned too.
-            error: Whether standard errors are, which take a second pass over the instances.
+            alpha: Coordinate along w₁.
+            beta: Coordinate along w₂.
+            by_parameter: Whether to return the variance of each parameter tensor too.
+            error: Whether to return standard errors, which take a second pass over the instances.
         """
         network = self._folded.move(alpha, beta)
-        self._probes.move(alpha, beta)
-        scatter = Scatter()
+        self._gradients.move(alpha, beta)
+        scatter = _Scatter()
         sums = self._run(network, scatter)
-        distances = None
+        errors = [math.nan, math.nan]
         if error:
-            distances = Distances(scatter)
+            distances = _Distances(scatter)
             self._run(network, distances)
+            errors = distances.standard_errors()
         count = len(self._instances)
         loss, accuracy = (sums / count).tolist()
         parameters = scatter.by_parameter() if by_parameter else {}
-        return VariancePoint(loss, accuracy, count, *scatter.variances(distances), parameters)
+        return VariancePoint(loss, accuracy, count, *scatter.variances(errors), parameters)
 
     def _run(self, network: Network, gatherer: Gatherer) -> Tensor:
         """Run all instances forward and backward; return the summed loss and correct answers."""
         device = self._instances.labels.device
         sums = torch.zeros(2, dtype=torch.float64, device=device)
+        # Both passes over a point enter it anew, so that noise is drawn alike in both.
         with exact(device):
             for images, labels in self._instances:
-                with self._probes.listen(gatherer):
-                    logits, auxiliary = self._logits(network, images)
-                    loss = _cross_entropy(logits, labels)
-                    whole = loss
-                    if auxiliary is not None:
-                        whole = loss + self._auxiliary * _cross_entropy(auxiliary, labels)
+                with self._gradients.collect(gatherer):
+                    if self._auxiliary:
+                        logits, others = network.forward_with_auxiliary(images)
+                        loss = _cross_entropy(logits, labels)
+                        whole = loss + self._auxiliary * _cross_entropy(others, labels)
+                    else:
+                        logits = network(images)
+                        whole = loss = _cross_entropy(logits, labels)
                     whole.backward()
                 sums += torch.stack([loss.detach(), (logits.argmax(1) == labels).sum()])
         return sums
 
-    def _logits(self, network: Network, images: Tensor) -> tuple[Tensor, Tensor | None]:
-        if self._auxiliary:
-            return network.forward_with_auxiliary(images)
-        return network(images), None
-
 
 def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Summed over instances, so that the gradient at each is its own loss's."""
+    # Summed, not averaged: the gradient at each instance is then that of its own loss.
     return functional.cross_entropy(logits.double(), labels, reduction="sum")
+
+
+def squared_norms(vectors: Tensor, dim: int) -> Tensor:
+    """Return the squared norms of a matrix along a dimension, in float64; overwrites the matrix."""
+    # In units of the largest entry, so that no square overflows float32.
+    unit = torch.maximum(-vectors.amin(), vectors.amax())
+    unit = torch.where(unit > 0, unit, 1)
+    norms = torch.linalg.vector_norm(vectors.div_(unit), dim=dim)
+    return norms.double().mul_(unit.double()).square_()
+
+
+class Moments:
+    """Mean and scatter of vectors that come in batches, merged in float64 without cancellation.
+
+    Chan, Golub and LeVeque (1983): of two groups with n and n_b members, means m and m_b and
+    scatters M and M_b (sums of squared distances from the mean), the union's scatter is
+    M + M_b + ‖m_b − m‖² n n_b / (n + n_b).
+
+    Args:
+        by_entry: Whether each entry has a scatter of its own.
+
+    Attributes:
+        count: Number of vectors.
+        mean: float64 [P].
+        scatter: Σ (x − mean)², float64 scalar; [P] with `by_entry`.
+    """
+
+    def __init__(self, *, by_entry: bool = False) -> None:
+        self.count = 0
+        self.mean = self.scatter = torch.zeros(())
+        self._by_entry = by_entry
+
+    def add(self, vectors: Tensor) -> None:
+        """Add a batch [n, P] with n ≥ 1, which is overwritten."""
+        number = len(vectors)
+        mean = vectors.mean(0)
+        # Distances from the batch's own mean are small, where x² − mean² would cancel.
+        scatter = squared_norms(vectors.sub_(mean), 0 if self._by_entry else 1)
+        if not self._by_entry:
+            scatter = scatter.sum()
+        mean = mean.double()
+        if not self.count:
+            self.mean, self.scatter = mean, scatter
+        else:
+            step = mean - self.mean
+            between = step.square() if self._by_entry else step.dot(step)
+            whole = self.count + number
+            self.scatter = self.scatter + scatter + between * (self.count * number / whole)
+            self.mean.add_(step, alpha=number / whole)
+        self.count += number
+
+
+class _Scatter:
+    """Gathers the gradients of one point for their mean and variance.
+
+    Nothing is read from the device before the end, which would make it wait.
+    """
+
+    def __init__(self) -> None:
+        self.weights: defaultdict[str, Moments] = defaultdict(Moments)
+        self.all_vectors = Moments(by_entry=True)
+        self._entries: list[tuple[str, int]] = []
+
+    def weight(self, name: str, gradients: Tensor) -> None:
+        self.weights[name].add(gradients)
+
+    def vectors(self, entries: list[tuple[str, int]], gradients: Tensor) -> None:
+        self._entries = entries
+        self.all_vectors.add(gradients)
+
+    def variances(self, errors: list[float]) -> tuple[Variance, Variance]:
+        """Return the variance over all parameters, and over those of several dimensions.
+
+        Args:
+            errors: Their standard errors, in the order of `_Distances.standard_errors`.
+        """
+        count = self.all_vectors.count
+        moments = [*self.weights.values(), self.all_vectors]
+        sums = torch.stack([torch.stack([m.scatter.sum(), m.mean.square().sum()]) for m in moments])
+        scatters, squares = torch.stack([sums[:-1].sum(0), sums.sum(0)]).T.tolist()
+        sizes = [sum(m.mean.numel() for m in group) for group in (moments[:-1], moments)]
+        weights, whole = (
+            Variance(scatter / count, error, square**0.5, size)
+            for scatter, square, error, size in zip(scatters, squares, errors, sizes, strict=True)
+        )
+        return whole, weights
+
+    def by_parameter(self) -> dict[str, float]:
+        """Return the variance of each parameter."""
+        count = self.all_vectors.count
+        scatters = torch.stack([m.scatter for m in self.weights.values()]).tolist()
+        found = defaultdict(float, zip(self.weights, scatters, strict=True))
+        parts = self.all_vectors.scatter.split([size for _, size in self._entries])
+        sums = torch.stack([part.sum() for part in parts]).tolist()
+        # Two convolutions that share a normalisation contribute a part of it each.
+        for (name, _), scatter in zip(self._entries, sums, strict=True):
+            found[name] += scatter
+        return {name: scatter / count for name, scatter in found.items()}
+
+
+class _Distances:
+    """Gathers ‖g_i − ḡ‖² of each instance, in a second pass over the same batches.
+
+    The distances are known once the mean is, and the gradients of all instances do not fit into
+    memory. With distances from each batch's mean the standard error would depend on the batch size.
+
+    Args:
+        scatter: Gradients of the first pass.
+    """
+
+    def __init__(self, scatter: _Scatter) -> None:
+        self._means = {name: moments.mean for name, moments in scatter.weights.items()}
+        self._vectors_mean = scatter.all_vectors.mean
+        self._weights: list[Tensor] = []  # [n] each: one for each weight of the running batch
+        self._batches: list[Tensor] = []  # [2, n] each: over weights, over all
+
+    def weight(self, name: str, gradients: Tensor) -> None:
+        self._weights.append(squared_norms(gradients.sub_(self._means[name]), 1))
+
+    def vectors(self, entries: list[tuple[str, int]], gradients: Tensor) -> None:
+        vectors = squared_norms(gradients.sub_(self._vectors_mean), 1)
+        weights = torch.stack(self._weights).sum(0)
+        self._batches.append(torch.stack([weights, weights + vectors]))
+        self._weights = []
+
+    def standard_errors(self) -> list[float]:
+        """Return the standard errors of both variances: over weights, and over all."""
+        found = torch.cat(self._batches, dim=1)  # [2, N]
+        count = found.shape[1]
+        if count < 2:
+            return [math.nan, math.nan]
+        return (found.std(1) / count**0.5).tolist()

@@ -1,6 +1,6 @@
 """The points of a surface, and the order in which they are measured: from coarse to fine.
 
-Whatever part of a surface is done, in this order, is a rougher picture of the whole plane.
+A part of a surface, in this order, is a coarser picture of the whole plane.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ class GridPoint:
     Attributes:
         row: Index of its alpha, from 0.
         column: Index of its beta, from 0.
-        alpha: In units of w₁.
-        beta: In units of w₂.
-        level: Of its first appearance, from 0; see `Grid.points`.
+        alpha: Coordinate in units of w₁.
+        beta: Coordinate in units of w₂.
+        level: Level of its first appearance, from 0; see `Grid.points`.
     """
 
     row: int
@@ -37,7 +37,7 @@ class Grid:
 
     Attributes:
         rows: Number of alphas, odd, so that the middle one is 0.
-        columns: Number of betas, likewise.
+        columns: Number of betas, odd.
         alpha_extent: x.
         beta_extent: y.
 
@@ -51,7 +51,8 @@ class Grid:
     beta_extent: float = 1.0
 
     def __post_init__(self) -> None:
-        for name, number in (("rows", self.rows), ("columns", self.columns)):
+        for name in ("rows", "columns"):
+            number = getattr(self, name)
             if number < 1:
                 raise SpecError(f"a grid with {name} = {number}", fix="use at least 1")
             if number % 2 == 0:
@@ -66,16 +67,16 @@ class Grid:
 
     @property
     def alphas(self) -> list[float]:
-        """One a row, rising."""
+        """The alpha of each row, rising."""
         return _coordinates(self.rows, self.alpha_extent)
 
     @property
     def betas(self) -> list[float]:
-        """One a column, rising."""
+        """The beta of each column, rising."""
         return _coordinates(self.columns, self.beta_extent)
 
     def points(self) -> list[GridPoint]:
-        """Every point once, in the order of measuring.
+        """Return every point once, in the order of measuring.
 
         Level 0 is the centre. Level 1 adds the ends of both axes, and each level then halves the
         gaps of the one before, so that it holds all earlier ones and covers the plane. Within a
@@ -94,21 +95,17 @@ class Grid:
 def _coordinates(count: int, extent: float) -> list[float]:
     if count == 1:
         return [0.0]
+    # Integers first, so that the centre is 0 exactly and both halves mirror each other.
     return [extent * (2 * index - count + 1) / (count - 1) for index in range(count)]
 
 
 def _levels(count: int) -> list[int]:
     """Return the level of each index along an axis."""
-    half = _half_levels(count // 2)
-    return [*reversed(half[1:]), *half]
-
-
-def _half_levels(length: int) -> list[int]:
-    """The level of each distance 0 … length from the centre."""
-    levels = {0: 0, length: 1 if length else 0}
+    length = count // 2
+    levels = {0: 0, length: 1 if length else 0}  # by distance from the centre
     level = 2
     while len(levels) <= length:
         gaps = pairwise(sorted(levels))
         levels |= {(near + far) // 2: level for near, far in gaps if far - near > 1}
         level += 1
-    return [levels[distance] for distance in range(length + 1)]
+    return [levels[abs(index - length)] for index in range(count)]

@@ -1,29 +1,173 @@
-"""The gradient of a layer's weight for each instance of a batch, from one backward pass.
+"""The gradients of single instances, from one backward pass of a folded network.
 
-For instance n, with input A_n and gradient B_n of the summed loss with respect to the output, the
-weight's gradient is the correlation of A_n with B_n. For a linear layer that is an outer product;
-for a dense convolution one product of matrices for each place in its window; for a depthwise one a
-convolution of A_n by the kernel B_n, in which stride and dilation have changed places.
+`InstanceGradients` hooks the layers of the network and hands the gradients of a batch to a
+`Gatherer`, parameter by parameter; `weight_gradients` computes those of one layer's weight.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from workers.landscape.contour import FoldedNetwork, Plane, norm_scales
+from workers.landscape.directions import Directions
+from workers.landscape.layers import Layer
+
+
+class Gatherer(Protocol):
+    """Takes the gradients of single instances, batch by batch."""
+
+    def weight(self, name: str, gradients: Tensor) -> None:
+        """Take a batch's gradients of a parameter of several dimensions, [n, P]; overwritten."""
+        ...
+
+    def vectors(self, entries: list[tuple[str, int]], gradients: Tensor) -> None:
+        """Take those of all parameters of one dimension, [n, Σ P]; ends the batch.
+
+        Args:
+            entries: Name and number of columns of each parameter, or of each part of one.
+            gradients: [n, Σ P]; overwritten.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class _Unfolding:
+    """What the gradients of a normalised convolution need.
+
+    Attributes:
+        weight: w at the point, [out, …] in the order of `filters_first`.
+        scale: s, [out].
+        sigma: σ, [out].
+        mean: μ, [out].
+    """
+
+    weight: Tensor
+    scale: Tensor
+    sigma: Tensor
+    mean: Tensor
+
+
+class InstanceGradients:
+    """Takes each instance's gradients from the backward passes of a folded network.
+
+    A backward pass of the summed loss meets, at each layer, its input A and the gradient B of its
+    output. Where batch normalisation is folded in, with G the gradient of the folded weight s w,
+    the network's own are dw = s G, dβ = ΣB over the pixels and dγ = (⟨w, G⟩ − μ dβ)/σ.
+
+    Args:
+        folded: The network; its layers get hooks that stay.
+        directions: The plane's axes.
+        dtype: Type of the arithmetic.
+    """
+
+    def __init__(
+        self, folded: FoldedNetwork, directions: Directions, *, dtype: torch.dtype
+    ) -> None:
+        self._gatherer: Gatherer | None = None
+        self._inputs: dict[str, Tensor] = {}
+        self._vectors: list[tuple[str, Tensor]] = []
+        # dγ needs w itself, which the folded network has only as s w.
+        normed = [layer for layer in folded.layers if layer.norm is not None]
+        self._weights = _unfolded_plane(normed, directions, dtype)
+        weights = iter(self._weights.tensors)
+        for layer, twin in zip(folded.layers, folded.folded, strict=True):
+            unfolding = None
+            if layer.norm is not None:
+                parts = (part.to(dtype) for part in norm_scales(layer.norm))
+                unfolding = _Unfolding(filters_first(next(weights)), *parts)
+            twin.module.register_forward_hook(self._hook(layer, unfolding))
+
+    def move(self, alpha: float, beta: float) -> None:
+        """Move to a point; the folded network has to be moved there too."""
+        self._weights.move(alpha, beta)
+
+    @contextmanager
+    def collect(self, gatherer: Gatherer) -> Iterator[None]:
+        """Give the gradients of the batch that runs forward and backward within to a gatherer."""
+        self._gatherer = gatherer
+        try:
+            yield
+            # Vectors are small and many: one operation for all of them.
+            entries = [(name, part.shape[1]) for name, part in self._vectors]
+            gatherer.vectors(entries, torch.cat([part for _, part in self._vectors], dim=1))
+        finally:
+            self._gatherer = None
+            self._vectors = []
+            # Inputs remain of layers whose output the loss does not depend on, as noise follows.
+            self._inputs.clear()
+
+    def _hook(
+        self, layer: Layer, unfolding: _Unfolding | None
+    ) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:
+        def capture(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+            if not output.requires_grad:
+                # The stem, or a layer that reads nothing but noise. As no weight is a leaf of the
+                # graph, its output becomes one; the network may change a clone of it in place.
+                output = output.requires_grad_().clone()
+            self._inputs[layer.name] = inputs[0]
+            output.register_hook(partial(self._take, layer, unfolding))
+            return output
+
+        return capture
+
+    def _take(self, layer: Layer, unfolding: _Unfolding | None, gradients: Tensor) -> None:
+        gatherer = self._gatherer
+        if gatherer is None:
+            raise RuntimeError("a backward pass outside of InstanceGradients.collect")
+        # The input is released here, layer by layer, not when the whole pass has ended.
+        inputs = self._inputs.pop(layer.name)
+        found = weight_gradients(layer.module, inputs, gradients)  # [n, out, …]
+        if unfolding is not None and layer.norm is not None:
+            shift = gradients.sum((2, 3))  # [n, out]
+            product = (found * unfolding.weight).sum(2)
+            scale = (product - unfolding.mean * shift) / unfolding.sigma
+            self._vectors += [
+                (f"{layer.norm.name}.weight", scale),
+                (f"{layer.norm.name}.bias", shift),
+            ]
+            found *= unfolding.scale[:, None]
+        elif layer.module.bias is not None:
+            self._vectors.append((f"{layer.name}.bias", gradients))
+        # Weights are gathered at once: the gradients of all layers would not fit into memory.
+        gatherer.weight(f"{layer.name}.weight", found.flatten(1))
+
+
+def _unfolded_plane(normed: list[Layer], directions: Directions, dtype: torch.dtype) -> Plane:
+    weights = [layer.module.weight for layer in normed]
+    axes = [
+        [
+            axis.get(f"{layer.name}.weight", torch.zeros_like(w)).to(w.device)
+            for layer, w in zip(normed, weights, strict=True)
+        ]
+        for axis in (directions.first, directions.second)
+    ]
+    return Plane(weights, *axes, dtype=dtype)
+
 
 def weight_gradients(layer: nn.Conv2d | nn.Linear, inputs: Tensor, gradients: Tensor) -> Tensor:
-    """Each instance's gradient of the layer's weight.
+    """Return each instance's gradient of a layer's weight.
+
+    It is the correlation of the instance's input A_n with the gradient B_n of its output: for a
+    linear layer an outer product; for a dense convolution one product of matrices for each place in
+    its window; for a depthwise one a convolution of A_n by the kernel B_n, in which stride and
+    dilation have changed places.
 
     Args:
         layer: A linear layer or a convolution with zero padding, dense or depthwise.
-        inputs: A, [N, in, H, W] or [N, in].
-        gradients: B, [N, out, H', W'] or [N, out].
+        inputs: A, [n, in, H, W] or [n, in].
+        gradients: B, [n, out, H', W'] or [n, out].
 
     Returns:
-        [N, out, …]: behind `out`, for a convolution, [kernel places · in channels of a group], for
-        a linear layer [in].
+        [n, out, …]: after `out`, for a convolution, [kernel places · in channels of a group], for a
+        linear layer [in].
 
     Raises:
         TypeError: The convolution has groups of several channels.
@@ -37,31 +181,36 @@ def weight_gradients(layer: nn.Conv2d | nn.Linear, inputs: Tensor, gradients: Te
     raise TypeError(f"{layer} is neither dense nor depthwise")
 
 
-def in_order(weight: Tensor) -> Tensor:
-    """A convolution's weight [out, in, kernel] as `weight_gradients` has it, [out, …].
+def filters_first(weight: Tensor) -> Tensor:
+    """Return a convolution's weight [out, in, h, w] as `weight_gradients` has it, [out, h·w·in].
 
-    It is a view of a weight that lies channels last in memory.
+    It is a view of a weight that is channels last in memory.
     """
     return weight.permute(0, 2, 3, 1).flatten(1)
 
 
 def _dense(layer: nn.Conv2d, inputs: Tensor, gradients: Tensor) -> Tensor:
-    rows, columns = _padding(layer)
+    if isinstance(layer.padding, str):
+        raise TypeError(f"{layer} has no numbers as its padding")
+    rows, columns = layer.padding
     if rows or columns:
         inputs = functional.pad(inputs, (columns, columns, rows, rows))
-    outputs = _by_pixel(gradients).mT  # [N, out, H'·W']
+    outputs = _by_pixel(gradients).mT  # [n, out, H'·W']
     height, width = gradients.shape[2:]
     places = []
+    # A matrix product for each place: unfolding the input would copy it as often as the kernel has
+    # places.
     for i in range(layer.kernel_size[0]):
         for j in range(layer.kernel_size[1]):
             below = _window(i * layer.dilation[0], height, layer.stride[0])
             right = _window(j * layer.dilation[1], width, layer.stride[1])
-            places.append(outputs @ _by_pixel(inputs[:, :, below, right]))
+            places.append(outputs @ _by_pixel(inputs[:, :, below, right]))  # [n, out, in]
     return places[0] if len(places) == 1 else torch.cat(places, dim=2)
 
 
 def _depthwise(layer: nn.Conv2d, inputs: Tensor, gradients: Tensor) -> Tensor:
     number, channels = inputs.shape[:2]
+    # All instances' channels as the groups of one convolution.
     found = functional.conv2d(
         inputs.reshape(1, -1, *inputs.shape[2:]),
         gradients.reshape(number * channels, 1, *gradients.shape[2:]),
@@ -70,23 +219,16 @@ def _depthwise(layer: nn.Conv2d, inputs: Tensor, gradients: Tensor) -> Tensor:
         dilation=layer.stride,
         groups=number * channels,
     )
-    # With a stride there can be room for more places than the kernel has.
+    # With a stride the result may have more places than the kernel.
     rows, columns = layer.kernel_size
     return found[0, :, :rows, :columns].reshape(number, channels, rows * columns)
 
 
-def _padding(layer: nn.Conv2d) -> tuple[int, int]:
-    if isinstance(layer.padding, str):
-        raise TypeError(f"{layer} has its padding as a word")
-    rows, columns = layer.padding
-    return rows, columns
-
-
 def _window(start: int, length: int, stride: int) -> slice:
-    """Where a place of the window falls, for each of `length` outputs."""
+    """Return where a place of the window is, for each of `length` outputs."""
     return slice(start, start + (length - 1) * stride + 1, stride)
 
 
 def _by_pixel(maps: Tensor) -> Tensor:
-    """[N, C, H, W] as [N, H·W, C], without a copy if it is channels last in memory."""
+    """Return [n, C, H, W] as [n, H·W, C], without a copy if it is channels last in memory."""
     return maps.permute(0, 2, 3, 1).flatten(1, 2)

@@ -18,21 +18,14 @@ class Norm:
     """The part of a batch normalisation that one convolution feeds.
 
     Attributes:
-        name: Of the normalisation in the network.
+        name: Name of the normalisation in the network.
         module: The whole normalisation.
-        start: The first of its channels that are the convolution's.
-        stop: The first one behind them.
+        channels: The convolution's channels in the normalisation's tensors.
     """
 
     name: str
     module: BatchNorm
-    start: int
-    stop: int
-
-    @property
-    def channels(self) -> slice:
-        """The convolution's channels in the normalisation's tensors."""
-        return slice(self.start, self.stop)
+    channels: slice
 
 
 @dataclass(frozen=True)
@@ -40,9 +33,9 @@ class Layer:
     """A convolution or linear layer of a network.
 
     Attributes:
-        name: In the network.
-        module: Itself.
-        norm: The normalisation that its output goes straight into, if any.
+        name: Name in the network.
+        module: The layer itself.
+        norm: The normalisation that reads its output directly, if any.
     """
 
     name: str
@@ -50,58 +43,64 @@ class Layer:
     norm: Norm | None = None
 
     def parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """Its own parameters and its normalisation's, by their names in the network."""
+        """Yield its parameters and its normalisation's, by their names in the network."""
         yield from self.module.named_parameters(self.name)
-        if self.norm is not None and self.norm.start == 0:
+        # Two convolutions may share a normalisation; the first one yields it.
+        if self.norm is not None and self.norm.channels.start == 0:
             yield from self.norm.module.named_parameters(self.norm.name)
 
 
 def layers(network: Network, *, auxiliary: bool = False) -> list[Layer]:
-    """The layers that a forward pass runs, in the network's order.
+    """Return the layers that a forward pass runs, in the network's order.
 
-    Dead operations and dead cells are left out.
+    Dead operations and dead cells are left out: their weights change nothing.
 
     Args:
-        network: Of any cell.
+        network: Network of any cell.
         auxiliary: Whether the auxiliary head counts.
     """
-    found = list(_layers("stem", network.stem))
+    parts: list[tuple[str, nn.Module]] = [("stem", network.stem)]
     for index, (cell, live) in enumerate(zip(network.cells, network.live_cells, strict=True)):
         if live and isinstance(cell, Cell):
-            for name, part in _live_parts(cell):
-                found += _layers(f"cells.{index}.{name}", part)
-    found.append(Layer("classifier", network.classifier))
-    if auxiliary and network.auxiliary_head is not None:
-        found += _layers("auxiliary_head.features", network.auxiliary_head.features)
-        found.append(Layer("auxiliary_head.classifier", network.auxiliary_head.classifier))
-    return found
+            parts += [(f"cells.{index}.{name}", part) for name, part in _live_parts(cell)]
+    parts.append(("classifier", network.classifier))
+    if auxiliary and (head := network.auxiliary_head) is not None:
+        parts.append(("auxiliary_head.features", head.features))
+        parts.append(("auxiliary_head.classifier", head.classifier))
+    return [layer for name, part in parts for layer in _layers(name, part)]
 
 
 def live_parameters(network: Network) -> dict[str, nn.Parameter]:
-    """The parameters that an evaluation reads, by name; those of the auxiliary head are not."""
+    """Return the parameters that an evaluation reads, by name, without the auxiliary head's."""
     return {name: weight for layer in layers(network) for name, weight in layer.parameters()}
 
 
 def _live_parts(cell: Cell) -> Iterator[tuple[str, nn.Module]]:
-    if 0 in cell.live:
-        yield "preprocess0", cell.preprocess0
-    if 1 in cell.live:
-        yield "preprocess1", cell.preprocess1
+    for node, part in enumerate((cell.preprocess0, cell.preprocess1)):
+        if node in cell.live:
+            yield f"preprocess{node}", part
     for index, (operation, (_, node)) in enumerate(zip(cell.operations, cell.ends, strict=True)):
         if node in cell.live:
             yield f"operations.{index}", operation
 
 
 def _layers(name: str, part: nn.Module) -> Iterator[Layer]:
-    if isinstance(part, FactorizedReduce):
-        half, whole = part.conv_1.out_channels, part.bn.num_features
-        yield Layer(f"{name}.conv_1", part.conv_1, Norm(f"{name}.bn", part.bn, 0, half))
-        yield Layer(f"{name}.conv_2", part.conv_2, Norm(f"{name}.bn", part.bn, half, whole))
+    if isinstance(part, nn.Linear):
+        yield Layer(name, part)
+    elif isinstance(part, FactorizedReduce):
+        # Each convolution feeds its own half of the concatenated channels.
+        half = part.conv_1.out_channels
+        first, second = (
+            Norm(f"{name}.bn", part.bn, channels)
+            for channels in (slice(0, half), slice(half, part.bn.num_features))
+        )
+        yield Layer(f"{name}.conv_1", part.conv_1, first)
+        yield Layer(f"{name}.conv_2", part.conv_2, second)
     elif isinstance(part, nn.Sequential):
         steps = [*part.named_children(), ("", nn.Identity())]
         for (index, step), (following, norm) in pairwise(steps):
             if isinstance(step, nn.Conv2d) and isinstance(norm, BatchNorm):
-                reach = Norm(f"{name}.{following}", norm, 0, norm.num_features)
-                yield Layer(f"{name}.{index}", step, reach)
+                whole = Norm(f"{name}.{following}", norm, slice(0, norm.num_features))
+                yield Layer(f"{name}.{index}", step, whole)
             elif isinstance(step, nn.Conv2d):
                 yield Layer(f"{name}.{index}", step)

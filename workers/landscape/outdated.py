@@ -1,7 +1,8 @@
-"""Which finished surfaces are of networks that their trials no longer have.
+"""Finished surfaces of networks that their trials no longer have.
 
 A surface's row names the checkpoint that was measured by the hash of its tensors. A trial that was
-put back, or whose checkpoints were deleted, may be trained to another network under the same id.
+retried, or whose checkpoints were deleted, may be trained to another network under the same id.
+Planning asks this for every finished surface, so no module here loads torch unless one is in doubt.
 """
 
 from __future__ import annotations
@@ -17,26 +18,28 @@ from results_schema.tables import SURFACES
 
 
 def outdated(store: Store, surface_ids: Iterable[str]) -> set[str]:
-    """Return those of some finished surfaces that are of a network that is gone.
+    """Return those of some finished surfaces whose network is gone.
 
-    Names and ages are listed, and only what they leave in doubt is read: a row is of the network
-    that the store has if its checkpoint has been there since before the row.
+    Names and ages are listed, and only rows in doubt are read: a row is of the network that the
+    store has if its checkpoint is older than the row.
 
     Args:
-        store: Where the surfaces and the checkpoints of their trials are.
-        surface_ids: Of surfaces that have a row.
+        store: Store of the surfaces and of the checkpoints of their trials.
+        surface_ids: Ids of surfaces that have a row.
     """
-    # The checkpoints' ages are taken first, so that in doubt they seem the younger ones.
+    # Checkpoints are listed first: one that is written in between then seems younger than its row,
+    # and the row is read rather than trusted.
     newest, states = _states(store.stats(layout.CHECKPOINTS))
     rows, ended = store.stats(layout.SURFACES), layout.names(store.list(layout.TRIALS))
     found = set()
     for surface_id in surface_ids:
         row, trial_id = rows.get(layout.surface(surface_id)), layout.trial_of(surface_id)
         epoch = layout.epoch_of(surface_id)
-        if row is None or not epoch:
+        if row is None or not epoch:  # epoch 0 is the untrained network, which the seed determines
             continue
         # A diverged trial was measured after the last epoch that it was trained for.
         state = states.get(layout.state(trial_id, epoch)) or newest.get(trial_id)
+        # `gc --checkpoints` removes checkpoints of ended trials, which does not outdate a surface.
         if state is None and trial_id in ended:
             continue
         if (state is None or state.age <= row.age) and _read(store, surface_id):
@@ -47,13 +50,13 @@ def outdated(store: Store, surface_ids: Iterable[str]) -> set[str]:
 def is_outdated(store: Store, row: Mapping[str, Any]) -> bool:
     """Return whether a surface's row is of another network than the store has.
 
-    Rows of earlier releases, which do not name the network, are taken for right.
+    A row without a checkpoint is of the untrained network, which the seed determines.
 
     Args:
-        store: Where the trial's checkpoints are.
-        row: Of `tables.SURFACES`.
+        store: Store of the trial's checkpoints.
+        row: Row of `tables.SURFACES`.
     """
-    # It brings in torch, which planning does without unless a row is in doubt.
+    # Imported here because it brings in torch, which planning does without.
     from workers.training import checkpoint
 
     trial_id = row["trial_id"]
@@ -65,7 +68,7 @@ def is_outdated(store: Store, row: Mapping[str, Any]) -> bool:
         # Of an ended trial, `gc --checkpoints` removes all checkpoints but the last.
         return not store.has(layout.trial(trial_id))
     except CorruptData:
-        return False  # damaged, which says nothing about the network that was measured
+        return False  # a damaged checkpoint does not show which network was measured
 
 
 def _states(stats: Mapping[str, Stat]) -> tuple[dict[str, Stat], dict[str, Stat]]:

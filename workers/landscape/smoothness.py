@@ -7,37 +7,38 @@ widest near-convex region". The definitions here are ours.
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from results_schema.errors import SpecError
-from workers.landscape.convexity import convex_share
-from workers.landscape.radius import radius
+
+RAYS = 360
+"""Directions in which a radius is searched, equally spaced from the first axis on."""
+
+_BEYOND = 1e300  # replaces losses that are not finite: larger than any other
 
 
 @dataclass(frozen=True)
 class Smoothness:
-    """Numbers of one contour. One that cannot be had is NaN.
+    """Numbers of one contour, NaN where one has no value.
 
     Attributes:
         centre: Loss at (0, 0).
-        smallest: Of the finite losses.
-        largest: Of the finite losses.
+        smallest: Smallest finite loss.
+        largest: Largest finite loss.
         decades: log₁₀ of largest / smallest.
         nonfinite: Share of the points whose loss is infinite or NaN.
         radius: Distance in the (α, β) plane from the centre to the nearest place where the loss
-            reaches `multiple` times the centre's, over 360 rays and interpolated bilinearly;
-            what is not finite counts as reached.
-            A cell that fits better reaches it sooner on the same surface, as its loss at the
-            centre is smaller: `rise_radius` does not depend on that.
-        bounded: Whether it is reached at all; if not, `radius` is that of the circle searched.
-        rise_radius: Likewise to where the loss is `rise` above the centre's.
-        rise_bounded: Whether that is reached.
-        convex: Share of the inner points that belong to the near-convex region: those connected
-            to the centre, side by side, where the smaller eigenvalue of the loss's Hessian by
-            central differences is at least −tolerance times the larger one's magnitude.
+            reaches `multiple` times the centre's; see `_radius`. Of two equal surfaces the one with
+            the smaller loss at its centre has the smaller radius, unlike `rise_radius`.
+        bounded: Whether that loss is reached; if not, `radius` is that of the circle searched.
+        rise_radius: Distance to where the loss is `rise` above the centre's.
+        rise_bounded: Whether that loss is reached.
+        convex: Share of the inner points that belong to the near-convex region; see
+            `_convex_share`.
         roughness: Mean magnitude of the second derivative of log₁₀ loss by central differences
             along both axes, in decades per unit².
         reasons: Why a number is NaN, by its name.
@@ -66,15 +67,15 @@ def smoothness(
     rise: float = 1.0,
     tolerance: float = 0.05,
 ) -> Smoothness:
-    """Measures a finished contour.
+    """Return the numbers of a finished contour.
 
     Args:
         alphas: Rising, evenly spaced, [n]; n is odd, and the middle one is the centre's.
-        betas: Likewise, [m].
+        betas: Rising, evenly spaced, [m]; m is odd.
         losses: [n, m]; may hold infinities and NaN.
-        multiple: Of the centre's loss, that bounds `radius`; above 1.
-        rise: Above the centre's loss, in nats, that bounds `rise_radius`; above 0.
-        tolerance: Of the near-convex region.
+        multiple: Multiple of the centre's loss that bounds `radius`; above 1.
+        rise: Nats above the centre's loss that bound `rise_radius`; above 0.
+        tolerance: Share of the larger eigenvalue that may be negative in the near-convex region.
 
     Raises:
         SpecError: The shapes do not fit, or there is no point at the centre.
@@ -99,6 +100,7 @@ def smoothness(
     else:
         reasons |= dict.fromkeys(("smallest", "largest"), "no loss is finite")
     if found.get("smallest", 0) > 0:
+        # A difference of logarithms: the quotient of a huge and a tiny loss may overflow.
         found["decades"] = math.log10(found["largest"]) - math.log10(found["smallest"])
     else:
         reasons["decades"] = "no loss is finite, or one is 0"
@@ -109,12 +111,12 @@ def smoothness(
         reasons |= dict.fromkeys(("radius", "rise_radius"), "the loss at the centre is not finite")
     else:
         centre = float(z[i, j])
-        found["radius"], bounded = radius(x, y, z, (i, j), multiple * centre)
-        found["rise_radius"], rise_bounded = radius(x, y, z, (i, j), centre + rise)
+        found["radius"], bounded = _radius(x, y, z, (i, j), multiple * centre)
+        found["rise_radius"], rise_bounded = _radius(x, y, z, (i, j), centre + rise)
     if min(z.shape) < 3:
         reasons["convex"] = "the grid has fewer than 3 points along an axis"
     else:
-        found["convex"] = convex_share(x, y, z, (i, j), tolerance)
+        found["convex"] = _convex_share(x, y, z, (i, j), tolerance)
     bends = np.concatenate([_bends(x, z), _bends(y, z.T)])
     if bends.size:
         found["roughness"] = float(bends.mean())
@@ -124,10 +126,119 @@ def smoothness(
 
 
 def _bends(axis: np.ndarray, z: np.ndarray) -> np.ndarray:
-    """|d² log₁₀ z| along the first axis, wherever three neighbours are positive and finite."""
+    """Return |d² log₁₀ z| along the first axis where three neighbours are positive and finite."""
     if len(axis) < 3:
         return np.empty(0)
     usable = np.isfinite(z) & (z > 0)
     logs = np.log10(np.where(usable, z, 1.0))
     second = np.abs(logs[2:] - 2 * logs[1:-1] + logs[:-2]) / (axis[1] - axis[0]) ** 2
     return second[usable[2:] & usable[1:-1] & usable[:-2]]
+
+
+def _radius(
+    x: np.ndarray, y: np.ndarray, z: np.ndarray, centre: tuple[int, int], level: float
+) -> tuple[float, bool]:
+    """Return the distance from the centre to the nearest place where the loss reaches a level.
+
+    The loss is interpolated bilinearly along `RAYS` rays, or along the line that the grid is, and
+    linearly between steps of a quarter of the spacing.
+
+    Args:
+        x: Evenly spaced, [n].
+        y: Evenly spaced, [m]; not both have length 1.
+        z: Losses [n, m]; what is not finite counts as reached.
+        centre: Indices of the centre, where the loss is finite.
+        level: Loss above the centre's.
+
+    Returns:
+        The radius, and whether the level is reached within the largest circle that fits on the
+        grid; if not, the radius is the circle's.
+    """
+    i, j = centre
+    axes = [(axis, k) for axis, k in ((x, i), (y, j)) if len(axis) > 1]
+    spacing = min(float(axis[1] - axis[0]) for axis, _ in axes)
+    reach = min(float(min(axis[k] - axis[0], axis[-1] - axis[k])) for axis, k in axes)
+    if min(z.shape) == 1:
+        angles = np.array([0.0, np.pi]) if len(x) > 1 else np.array([0.5, 1.5]) * np.pi
+    else:
+        angles = np.arange(RAYS) * (2 * np.pi / RAYS)
+    # A quarter of the spacing, so that no cell of the grid is stepped over.
+    steps = np.linspace(0, reach, max(2, 1 + math.ceil(4 * reach / spacing)))
+    values = np.where(np.isfinite(z), z, _BEYOND)
+    along = _bilinear(  # [rays, steps]
+        x, y, values, x[i] + np.outer(np.cos(angles), steps), y[j] + np.outer(np.sin(angles), steps)
+    )
+    reached = along[:, 1:] >= level
+    nearest = math.inf
+    for ray in np.flatnonzero(reached.any(axis=1)):
+        k = int(reached[ray].argmax())  # between steps k and k + 1
+        before, after = along[ray, k], along[ray, k + 1]
+        # The level may be reached at the centre already: a loss of 0 is its own multiple.
+        share = max(0.0, (level - before) / (after - before)) if after > before else 0.0
+        nearest = min(nearest, steps[k] + share * (steps[k + 1] - steps[k]))
+    return (float(nearest), True) if math.isfinite(nearest) else (reach, False)
+
+
+def _bilinear(
+    x: np.ndarray, y: np.ndarray, z: np.ndarray, at_x: np.ndarray, at_y: np.ndarray
+) -> np.ndarray:
+    def locate(axis: np.ndarray, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        if len(axis) == 1:
+            return np.zeros(at.shape, dtype=int), np.zeros(at.shape)
+        # The end of a ray may round to a place just beyond the grid.
+        scaled = np.clip((at - axis[0]) / (axis[1] - axis[0]), 0, len(axis) - 1)
+        low = np.minimum(scaled.astype(int), len(axis) - 2)
+        return low, scaled - low
+
+    (row, down), (column, right) = locate(x, at_x), locate(y, at_y)
+    row_after = np.minimum(row + 1, len(x) - 1)
+    column_after = np.minimum(column + 1, len(y) - 1)
+    above = z[row, column] * (1 - right) + z[row, column_after] * right
+    below = z[row_after, column] * (1 - right) + z[row_after, column_after] * right
+    return above * (1 - down) + below * down
+
+
+def _convex_share(
+    x: np.ndarray, y: np.ndarray, z: np.ndarray, centre: tuple[int, int], tolerance: float
+) -> float:
+    """Return the share of the inner points that are nearly convex and connected to the centre.
+
+    At such a point the smaller eigenvalue of the loss's Hessian by central differences is at least
+    −tolerance times the larger magnitude of the two. Points are connected side by side.
+
+    Args:
+        x: Evenly spaced, [n ≥ 3].
+        y: Evenly spaced, [m ≥ 3].
+        z: Losses [n, m]; a point next to what is not finite is not convex.
+        centre: Indices of the centre.
+        tolerance: From 0.
+    """
+    dx, dy = x[1] - x[0], y[1] - y[0]
+    with np.errstate(invalid="ignore", over="ignore"):
+        xx = (z[2:, 1:-1] - 2 * z[1:-1, 1:-1] + z[:-2, 1:-1]) / dx**2
+        yy = (z[1:-1, 2:] - 2 * z[1:-1, 1:-1] + z[1:-1, :-2]) / dy**2
+        xy = (z[2:, 2:] - z[2:, :-2] - z[:-2, 2:] + z[:-2, :-2]) / (4 * dx * dy)
+        # Eigenvalues of the symmetric 2×2 matrix in closed form.
+        middle, spread = (xx + yy) / 2, np.hypot((xx - yy) / 2, xy)
+        low, high = middle - spread, middle + spread
+        # Comparisons with NaN are false, so what is not finite is not convex.
+        convex = low >= -tolerance * np.maximum(np.abs(low), np.abs(high))
+    # An inner point's index is one less than in the grid: the differences drop the border.
+    i, j = (int(np.clip(k - 1, 0, n - 1)) for k, n in zip(centre, convex.shape, strict=True))
+    return _connected(convex, (i, j)) / convex.size
+
+
+def _connected(inside: np.ndarray, start: tuple[int, int]) -> int:
+    """Return the number of true entries that can be reached from `start` side by side."""
+    if not inside[start]:
+        return 0
+    seen, queue = {start}, deque([start])
+    while queue:
+        i, j = queue.popleft()
+        for near in ((i - 1, j), (i + 1, j), (i, j - 1), (i, j + 1)):
+            # Checked first: a negative index would wrap around to the other border.
+            within = all(0 <= k < n for k, n in zip(near, inside.shape, strict=True))
+            if within and near not in seen and inside[near]:
+                seen.add(near)
+                queue.append(near)
+    return len(seen)

@@ -1,8 +1,8 @@
 """The life of one surface: take its lease, restore the network, measure row by row, end.
 
 The points file is the ledger. It is rewritten every half minute with all rows so far, and whoever
-resumes measures what it lacks. Rows name the checkpoint that was measured; those of a network that
-the trial no longer has are dropped. A surface ends in this order: its points, then its row.
+resumes measures what is missing. Rows name the checkpoint that was measured; those of a network
+that the trial no longer has are dropped. A surface ends in this order: its points, then its row.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
 
 import safetensors.torch
 import torch
@@ -26,10 +25,11 @@ from results_schema.surface import LANDSCAPE_VERSION, SurfaceSpec
 from results_schema.tables import POINTS, SURFACES
 from workers.data.batches import normalise
 from workers.data.images import Data, load
-from workers.landscape.instances import subset
+from workers.draws import derive
 from workers.landscape.measures import Measure, Row, measure
 from workers.landscape.outdated import is_outdated
-from workers.landscape.trained import Trained, restore
+from workers.network.network import Network
+from workers.training import checkpoint
 from workers.training import device as devices
 from workers.training.attempt import (
     Ask,
@@ -41,15 +41,16 @@ from workers.training.attempt import (
     attempt,
     nobody,
 )
-from workers.training.checkpoint import LARGEST_TENSORS
-from workers.training.setup import check_versions
+from workers.training.setup import check_versions, fresh_network
 
 PUBLISH_EVERY = 30.0
 """Seconds between two rewritings of the points: what a killed worker loses at most."""
 
-
 _SEAL = hashlib.sha256().digest_size
-"""Bytes that stand before vectors (`layout.vectors`), to know damage by."""
+"""Bytes in front of vectors (`layout.vectors`) that reveal damage."""
+
+_NO_POINT: Row = {column.name: None for column in POINTS if column.nullable}
+_NO_SURFACE: Row = {column.name: None for column in SURFACES if column.nullable}
 
 
 def survey(
@@ -65,24 +66,24 @@ def survey(
     stop: StopRequest | None = None,
     ask: Ask = nobody,
 ) -> Outcome:
-    """Measures a surface to its end, from the points it has.
+    """Measure a surface to its end, from the points it has.
 
     Args:
         spec: The surface.
-        store: Holds the trial's checkpoint, and where points and row go.
+        store: Store of the trial's checkpoint, of the points and of the row.
         device: See `device.choose`.
         deterministic: Whether a GPU must give the same bits again; no part of the identity.
         token: Name of the lease, chosen by whoever may want to fence it.
         every: Seconds between two rewritings of the points.
         gpu_share: GPUs that this process has, below 1 a share of one; recorded in the row of a
             surface measured on a GPU.
-        on_points: Told after each point how many there are, and of how many.
-        stop: Asks it to stop, before the next batch; what was measured is kept.
-        ask: Called before it begins and once a second by another thread, the one that keeps the
-            lease; the reason that it returns asks to stop likewise.
+        on_points: Called after each point with the number of points so far, and of all.
+        stop: Request to stop before the next batch; what was measured is kept.
+        ask: Called before the first point and once a second by the thread that keeps the lease; a
+            reason that it returns is a request to stop.
 
     Returns:
-        How it went; an error is an outcome too, see `attempt`.
+        The outcome, of errors too; see `attempt`.
     """
 
     def begin(lease: Lease, log: ItemLog, stopping: Stopping) -> _Survey:
@@ -111,7 +112,7 @@ class _Survey:
     rows: list[Row] = field(default_factory=list)
 
     def run(self) -> tuple[str, str]:
-        """Measures until the surface is finished or it is asked to stop."""
+        """Measure until the surface is finished or a stop is requested."""
         spec, started = self.spec, datetime.now(UTC)
         if status := self._finished():
             return status, "it was finished before"
@@ -122,27 +123,30 @@ class _Survey:
         share = self.gpu_share if device.type == "cuda" else None
         provenance = devices.provenance(device) | {"started_at": started, "gpu_share": share}
         self.log.add(f"{spec.surface_id} on {provenance['host']}, {device}")
+        # Flushed before the data set is loaded, which may take long or fail.
         self.log.flush()
         data = load(spec.trial.dataset, device).normalised_by(spec.trial.recipe.statistics)
         trained = restore(spec, self.store, data, device)
-        images, labels = _instances(spec, data)
+        images, labels = select_instances(spec, data)
+        row = _row(spec, trained, len(labels)) | provenance
         if not trained.finite:
             reason = f"a weight is not finite after epoch {trained.epoch}"
-            return self._end("diverged", reason, {}, trained, len(labels), provenance)
-        # Every pass of a batch goes through the classifier: a point may take minutes.
+            return self._end(row | {"status": "diverged", "exit_reason": reason})
+        # Every pass of a batch goes through the classifier. A check once a point would come too
+        # rarely: a point may take minutes.
         trained.network.classifier.register_forward_pre_hook(lambda *_: self.stopping.check())
         measuring = measure(
             spec, trained.network, images, labels, trained_on=len(data.train.labels)
         )
         try:
             self._measure(measuring, trained.checkpoint)
-            found = measuring.summary(self.rows)
+            summary = measuring.summary(self.rows)
         except Stopped:
             self._publish(measuring, trained.checkpoint)
             return "stopped", f"after {len(self.rows)} of {spec.points} points"
         self._publish(measuring, trained.checkpoint, final=True)
         reason = f"measured {len(self.rows)} points"
-        return self._end("done", reason, found, trained, len(labels), provenance)
+        return self._end(row | summary | {"status": "done", "exit_reason": reason})
 
     def _finished(self) -> str | None:
         """Return the status of the surface's row, and remove one of a network that is gone."""
@@ -153,37 +157,38 @@ class _Survey:
             return None
         if not is_outdated(self.store, row):
             return row["status"]
+        # Removed first: with it a reader would take the old row for that of the new points.
         self.store.delete(key, lease=self.lease)
         self.log.add("its row is of a checkpoint that the trial no longer has: measuring again")
         return None
 
-    def _measure(self, measuring: Measure, checkpoint: str | None) -> None:
-        state = self._vectors(checkpoint)
-        self.rows = measuring.resume(self._ledger(checkpoint), state)
+    def _measure(self, measuring: Measure, digest: str | None) -> None:
+        state = self._vectors(digest)
+        self.rows = measuring.resume(self._ledger(digest), state)
         if self.rows:
             self.log.add(f"resumes from {len(self.rows)} of {self.spec.points} points")
         published, start = time.monotonic(), time.perf_counter()
         for found in measuring.missing():
-            self.rows.append(self._row(found, checkpoint, time.perf_counter() - start))
+            row = _NO_POINT | {
+                "surface_id": self.spec.surface_id,
+                "trial_id": self.spec.trial.trial_id,
+                "kind": self.spec.kind,
+                "checkpoint": digest,
+                "seconds": time.perf_counter() - start,
+                "finished_at": datetime.now(UTC),
+            }
+            self.rows.append(row | found)
             self.done += 1
             self.on_points(len(self.rows), self.spec.points)
+            # All rows are rewritten at once, so by time, not by row: a small point takes a
+            # millisecond and a large one minutes.
             if time.monotonic() - published >= self.every:
-                self._publish(measuring, checkpoint)
+                self._publish(measuring, digest)
                 published = time.monotonic()
+            # The next point's time begins after the publication, which is no part of it.
             start = time.perf_counter()
 
-    def _row(self, found: Row, checkpoint: str | None, seconds: float) -> Row:
-        return {
-            "surface_id": self.spec.surface_id,
-            "trial_id": self.spec.trial.trial_id,
-            "kind": self.spec.kind,
-            **found,
-            "checkpoint": checkpoint,
-            "seconds": seconds,
-            "finished_at": datetime.now(UTC),
-        }
-
-    def _ledger(self, checkpoint: str | None) -> list[Row]:
+    def _ledger(self, digest: str | None) -> list[Row]:
         """Return the rows so far; none if their file is damaged, or of another checkpoint."""
         key = layout.points(self.spec.surface_id)
         try:
@@ -193,97 +198,60 @@ class _Survey:
         except CorruptData as error:
             self.log.add(f"the points are damaged and measured again: {error}")
             return []
-        if any(row["checkpoint"] != checkpoint for row in rows):
+        if any(row["checkpoint"] != digest for row in rows):
             self.log.add("the points are of another checkpoint and measured again")
             return []
         return rows
 
-    def _vectors(self, checkpoint: str | None) -> dict[str, Tensor]:
+    def _vectors(self, digest: str | None) -> dict[str, Tensor]:
         """Return the measure's state besides the rows; none if it is damaged or another's."""
+        key = layout.vectors(self.spec.surface_id)
         try:
-            found = self.store.get(layout.vectors(self.spec.surface_id), most=LARGEST_TENSORS)
+            found = self.store.get(key, most=checkpoint.LARGEST_TENSORS)
         except MissingKey:
             return {}
         except CorruptData:
             found = b""
         seal, data = found[:_SEAL], found[_SEAL:]
-        if seal != _seal(data, checkpoint):
+        # Damaged vectors cost steps, not a failure: they follow from the rows.
+        if seal != _seal(data, digest):
             self.log.add("the vectors are damaged, or of another checkpoint: they are not used")
             return {}
         return safetensors.torch.load(data)
 
-    def _publish(self, measuring: Measure, checkpoint: str | None, *, final: bool = False) -> None:
+    def _publish(self, measuring: Measure, digest: str | None, *, final: bool = False) -> None:
         key, data = layout.points(self.spec.surface_id), tables.to_parquet(self.rows, POINTS)
         self.store.put(key, data, lease=self.lease, durable=True, final=final)
-        # Behind the rows: what is cut off in between has rows too many, which are measured again.
+        # After the rows: a worker killed in between has rows too many, whose steps are made again.
+        # In the other order the vectors would be ahead of the rows, and the run could not continue.
         if state := measuring.state():
             data = safetensors.torch.save(state)
-            key, data = layout.vectors(self.spec.surface_id), _seal(data, checkpoint) + data
+            key, data = layout.vectors(self.spec.surface_id), _seal(data, digest) + data
             self.store.put(key, data, lease=self.lease, durable=True)
         self.log.add(f"{len(self.rows)} of {self.spec.points} points")
         self.log.flush()
 
-    def _end(
-        self,
-        status: str,
-        reason: str,
-        found: Row,
-        trained: Trained,
-        instances: int,
-        provenance: dict[str, Any],
-    ) -> tuple[str, str]:
-        spec, store = self.spec, self.store
-        empty = {f.name: None for f in SURFACES if f.nullable}
-        row = empty | {
-            "surface_id": spec.surface_id,
-            "trial_id": spec.trial.trial_id,
-            "kind": spec.kind,
-            "status": status,
-            "epoch": trained.epoch,
-            "rows": spec.rows,
-            "columns": spec.columns,
-            "extent": spec.extent,
-            "seed": spec.seed,
-            "pair": spec.pair,
-            "normalisation": spec.normalisation,
-            "split": spec.split,
-            "instances": instances,
-            "precision": spec.precision,
-            "notes": "{}",
-            "checkpoint": trained.checkpoint,
-            "spec": spec.to_json(),
-            "exit_reason": reason,
+    def _end(self, row: Row) -> tuple[str, str]:
+        """Write the surface's row, its last file, and remove what only a running surface needs."""
+        spec, store, epoch = self.spec, self.store, row["epoch"]
+        row |= {
             "ended_at": datetime.now(UTC),
-            "measure_seconds": float(sum(row["seconds"] for row in self.rows)),
-            **provenance,
-            **found,
+            "measure_seconds": float(sum(point["seconds"] for point in self.rows)),
         }
+        # A measurement may take hours, in which the trial may have been retried.
         if is_outdated(store, row):
             raise DataError(
-                f"the checkpoint of epoch {trained.epoch} was removed or replaced while it was "
-                "measured",
-                where=store.locate(layout.tensors(spec.trial.trial_id, trained.epoch)),
+                f"the checkpoint of epoch {epoch} was removed or replaced while it was measured",
+                where=store.locate(layout.tensors(spec.trial.trial_id, epoch)),
                 fix="launch again: the trial is trained and its surface measured again",
             )
         store.delete(layout.vectors(spec.surface_id), lease=self.lease)
         store.delete(layout.failure(spec.surface_id), lease=self.lease)
-        self.log.add(f"{status}: {reason}")
+        self.log.add(f"{row['status']}: {row['exit_reason']}")
         self.log.flush()
         data = tables.to_parquet([row], SURFACES)
         store.put(layout.surface(spec.surface_id), data, lease=self.lease, final=True)
-        return status, reason
-
-
-def _seal(data: bytes, checkpoint: str | None) -> bytes:
-    """Return a hash of vectors and of the checkpoint that they belong to."""
-    return hashlib.sha256((checkpoint or "").encode() + data).digest()
-
-
-def _instances(spec: SurfaceSpec, data: Data) -> tuple[Any, Any]:
-    images = data.test if spec.split == "test" else data.train
-    chosen = subset(spec.subset_seed, spec.subset or len(images), len(images))
-    chosen = chosen.to(images.labels.device)
-    return normalise(images.pixels[chosen], data.about), images.labels[chosen]
+        return row["status"], row["exit_reason"]
 
 
 def _check(spec: SurfaceSpec) -> None:
@@ -292,5 +260,148 @@ def _check(spec: SurfaceSpec) -> None:
         raise SpecError(
             f"the version of the landscape is {spec.version}, and this release's is "
             f"{LANDSCAPE_VERSION}",
-            fix="measure it with the release that named it, or name it anew with this one",
+            fix="measure it with the release that named it, or name it again with this one",
         )
+
+
+def _row(spec: SurfaceSpec, trained: Trained, instances: int) -> Row:
+    """Return what a surface's row has before any point is measured."""
+    return _NO_SURFACE | {
+        "surface_id": spec.surface_id,
+        "trial_id": spec.trial.trial_id,
+        "kind": spec.kind,
+        "epoch": trained.epoch,
+        "rows": spec.rows,
+        "columns": spec.columns,
+        "extent": spec.extent,
+        "seed": spec.seed,
+        "pair": spec.pair,
+        "normalisation": spec.normalisation,
+        "split": spec.split,
+        "instances": instances,
+        "precision": spec.precision,
+        "notes": "{}",
+        "checkpoint": trained.checkpoint,
+        "spec": spec.to_json(),
+    }
+
+
+def _seal(data: bytes, digest: str | None) -> bytes:
+    """Return a hash of vectors and of the checkpoint that they belong to."""
+    return hashlib.sha256((digest or "").encode() + data).digest()
+
+
+def select_instances(spec: SurfaceSpec, data: Data) -> tuple[Tensor, Tensor]:
+    """Return the images that a surface is measured on, normalised [N, C, H, W], and labels [N]."""
+    images = data.test if spec.split == "test" else data.train
+    chosen = subset(spec.subset_seed, spec.subset or len(images), len(images))
+    chosen = chosen.to(images.labels.device)
+    return normalise(images.pixels[chosen], data.about), images.labels[chosen]
+
+
+def subset(seed: int, size: int, total: int) -> Tensor:
+    """Return the indices of a random subset, int64 on the CPU, rising; at most all of them.
+
+    The paper does not state over how many instances it took a variance; one subset for all points
+    of a surface makes them comparable.
+
+    Args:
+        seed: Seed of the draw.
+        size: Number of indices wanted.
+        total: Number of instances to choose from.
+
+    Raises:
+        SpecError: The size is below 1.
+    """
+    if size < 1:
+        raise SpecError(f"a subset of {size} instances", fix="use at least 1")
+    if size >= total:
+        return torch.arange(total)
+    draws = torch.Generator().manual_seed(derive(seed, "subset"))
+    return torch.randperm(total, generator=draws)[:size].sort().values
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network to be measured.
+
+    Attributes:
+        network: The network on its device.
+        epoch: The last epoch that it was trained for; earlier than the spec's if the trial
+            diverged.
+        finite: Whether every weight and running statistic is a finite number.
+        checkpoint: SHA-256 of the checkpoint's tensors; None for the untrained network.
+    """
+
+    network: Network
+    epoch: int
+    finite: bool
+    checkpoint: str | None
+
+
+def restore(spec: SurfaceSpec, store: Store, data: Data, device: torch.device) -> Trained:
+    """Return the network that a surface is measured on.
+
+    Args:
+        spec: Surface that names the trial and the epoch.
+        store: Store of its checkpoints.
+        data: The trial's data set, which determines the shapes of the first and last layer.
+        device: Device of the returned network.
+
+    Raises:
+        DataError: The checkpoint is missing or damaged.
+    """
+    trial = spec.trial
+    network = fresh_network(trial, data)
+    epoch, digest = _epoch(spec, store), None
+    if epoch:
+        try:
+            found = checkpoint.load(store, trial.trial_id, epoch)
+            tensors, digest = found.tensors, found.digest
+            # A checkpoint has momenta too. The names are taken once: a state dict of the paper's
+            # network takes longer to build than to look up all of its tensors.
+            own = network.state_dict().keys()
+            network.load_state_dict({name: t for name, t in tensors.items() if name in own})
+        except (CorruptData, MissingKey, RuntimeError) as error:
+            raise DataError(
+                f"the checkpoint of epoch {epoch} can't be used: {error}",
+                where=store.locate(layout.tensors(trial.trial_id, epoch)),
+                fix=f"train the trial again: nas-sweep retry {trial.trial_id}, then launch",
+            ) from error
+    network.to(device)
+    finite = all(bool(t.isfinite().all()) for t in network.state_dict().values())
+    return Trained(network, epoch, finite, digest)
+
+
+def _epoch(spec: SurfaceSpec, store: Store) -> int:
+    """Return the epoch of the checkpoint to measure.
+
+    It is the spec's own, except where the spec names the end of a trial that diverged before its
+    last epoch: then it is the epoch at which the trial ended.
+    """
+    trial_id = spec.trial.trial_id
+    kept = checkpoint.epochs(store, trial_id)
+    if spec.epoch == 0 or spec.epoch in kept:
+        return spec.epoch
+    if spec.epoch == spec.trial.recipe.epochs:
+        ended = _diverged_after(store, trial_id)
+        if ended in kept:
+            return ended
+    names = ", ".join(map(str, kept)) or "none"
+    raise DataError(
+        f"{trial_id} has no checkpoint of epoch {spec.epoch}; kept are: {names}",
+        where=store.locate(layout.checkpoints(trial_id) + "state"),
+        fix="name a kept epoch, or launch the trial again with --checkpoint-at "
+        f"{spec.epoch} after nas-sweep retry {trial_id}",
+    )
+
+
+def _diverged_after(store: Store, trial_id: str) -> int:
+    """Return the epochs that a diverged trial was trained for; 0 for any other trial."""
+    key = layout.trial(trial_id)
+    try:
+        rows = tables.from_parquet(store.get(key), tables.TRIALS, key).to_pylist()
+    except MissingKey:
+        return 0
+    # A trial that still trains has no row: its newest checkpoint is not its end.
+    return rows[0]["epochs"] if rows and rows[0]["status"] == "diverged" else 0

@@ -141,10 +141,12 @@ def check_sgd(seed: int = 0) -> list[Comparison]:
             limit = bound(float(f0), problem.infimum, problem.smoothness, problem.variance, rates)
             sides = run_sgd(problem, rates, generator), limit.value
             found.setdefault(problem.name, []).append(sides)
-    return [
-        Comparison("Theorem 4.1", name, True, *np.array(sides).T, np.zeros(len(sides), np.int64))
-        for name, sides in found.items()
-    ]
+    comparisons = []
+    for name, sides in found.items():
+        measured, limits = np.array(sides).T
+        no_block = np.zeros(len(sides), np.int64)
+        comparisons.append(Comparison("Theorem 4.1", name, True, measured, limits, no_block))
+    return comparisons
 
 
 def run_sgd(problem: Problem, rates: Numbers, generator: Generator, runs: int = RUNS) -> float:

@@ -1,17 +1,21 @@
-"""A contour's values are those of setting the weights and evaluating, image by image."""
+"""A contour is the loss of setting the weights and evaluating; its parts, one by one."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
 from small_landscapes import GENOTYPES, NOISY, instances, moved, network
 from torch import nn
 
 from results_schema.errors import DataError, SpecError
 from workers.cells.bases import named
-from workers.landscape.contour import Contour
+from workers.landscape.contour import Contour, FoldedNetwork, Instances, exact
 from workers.landscape.directions import draw_directions
+from workers.network.network import Network
 
 F64 = torch.float64
 POINTS = [(0.0, 0.0), (1.0, -0.5), (-0.25, 0.75)]
@@ -92,7 +96,7 @@ def test_noise_is_the_same_at_every_point():
     assert 0 < near < 1e-4
 
 
-def test_a_loss_that_overflows_is_told_as_it_is():
+def test_a_loss_that_overflows_is_returned_as_it_is():
     images, labels = instances(4, 8)
     trained = network(named("DARTS"))
     contour = Contour(trained, draw_directions(trained, 0), images, labels)
@@ -118,3 +122,83 @@ def test_no_images_and_no_batch_are_refused():
         Contour(trained, directions, images[:0], labels[:0])
     with pytest.raises(SpecError, match="batch of 0"):
         Contour(trained, directions, images, labels, batch=0)
+
+
+def _folded(trained: Network, **options: Any) -> Network:
+    return FoldedNetwork(trained, draw_directions(trained, 0), **options).move(0, 0)
+
+
+def test_no_normalisation_is_left_to_run():
+    folded = _folded(network(GENOTYPES["all"]))
+    ran: list[nn.Module] = []
+    for module in folded.modules():
+        module.register_forward_hook(lambda module, _, __: ran.append(module))
+    with torch.inference_mode():
+        folded(torch.randn(1, 3, 8, 8))
+    assert sum(isinstance(module, nn.Conv2d) for module in ran) > 30
+    assert not [module for module in ran if isinstance(module, nn.BatchNorm2d)]
+
+
+def test_both_heads_answer_as_the_trained_network_does():
+    images, _ = instances(2, 32)
+    trained = network(named("DARTS"), auxiliary=True)
+    folded = _folded(trained, dtype=F64, auxiliary=True)
+    with torch.no_grad():
+        for ours, theirs in zip(
+            folded.forward_with_auxiliary(images),
+            trained.forward_with_auxiliary(images),
+            strict=True,
+        ):
+            torch.testing.assert_close(ours, theirs, rtol=1e-11, atol=1e-11)
+
+
+def test_feature_maps_stay_channels_last():
+    folded = _folded(network(named("NASNet"), channels=4))
+    strided: list[bool] = []
+    for module in folded.modules():
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_hook(
+                lambda _, __, output: strided.append(
+                    output.is_contiguous(memory_format=torch.channels_last)
+                )
+            )
+    with torch.inference_mode():
+        folded(torch.randn(2, 3, 16, 16).contiguous(memory_format=torch.channels_last))
+    assert strided
+    assert all(strided)
+
+
+@given(st.integers(1, 60), st.integers(2, 20))
+def test_batches_are_in_order_small_enough_and_never_of_one_among_several(count, batch):
+    images = torch.arange(count).float().view(-1, 1, 1, 1)
+    batches = Instances(images, torch.arange(count), dtype=F64, batch=batch)
+    sizes = [len(labels) for _, labels in batches]
+    assert torch.cat([labels for _, labels in batches]).tolist() == list(range(count))
+    assert max(sizes) <= batch
+    assert min(sizes) > 1 or count == 1 or batch == 2
+
+
+CPU = torch.device("cpu")
+
+
+def test_tf32_is_off_within_and_as_before_afterwards():
+    before = (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32)
+    others = (torch.backends.cudnn.enabled, torch.backends.cudnn.deterministic)
+    torch.backends.cudnn.allow_tf32 = True
+    try:
+        with pytest.raises(ZeroDivisionError), exact(CPU):
+            assert not torch.backends.cuda.matmul.allow_tf32
+            assert not torch.backends.cudnn.allow_tf32
+            assert (torch.backends.cudnn.enabled, torch.backends.cudnn.deterministic) == others
+            raise ZeroDivisionError
+        assert torch.backends.cudnn.allow_tf32
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+
+
+def test_draws_within_are_the_same_each_time():
+    with exact(CPU):
+        first = torch.randn(3)
+    with exact(CPU):
+        assert torch.equal(torch.randn(3), first)
+    assert not torch.equal(torch.randn(3), first)

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from workers.landscape.instance_gradients import in_order, weight_gradients
+from workers.landscape.instance_gradients import filters_first, weight_gradients
 
 LAYERS = [
     nn.Conv2d(4, 6, 1),
@@ -37,7 +37,7 @@ def test_each_instance_has_its_own_gradient(
         [wanted] = torch.autograd.grad(
             layer(inputs[index : index + 1]), layer.weight, gradients[index : index + 1]
         )
-        torch.testing.assert_close(found[index], in_order(wanted), rtol=1e-11, atol=1e-11)
+        torch.testing.assert_close(found[index], filters_first(wanted), rtol=1e-11, atol=1e-11)
 
 
 def test_groups_of_several_channels_are_refused():

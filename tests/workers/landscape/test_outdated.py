@@ -1,4 +1,4 @@
-"""Finished surfaces are told from those of networks that their trials no longer have."""
+"""Finished surfaces of networks that their trials still have, and of those that are gone."""
 
 import os
 import shutil
@@ -7,12 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from small_surfaces import other_network, small_surface, summary
+from small_surfaces import other_network, small_surface
 from small_trials import EPOCHS, Checkpointing, few_digits, small_spec
 
-from results_schema import layout, tables
+from results_schema import layout
 from results_schema.store import LocalStore, open_store
-from results_schema.tables import SURFACES
 from workers.landscape.outdated import outdated
 from workers.landscape.survey import survey
 from workers.training.trial import train
@@ -61,7 +60,7 @@ def test_a_surface_of_a_replaced_network_is_outdated(store: LocalStore):
     assert outdated(store, IDS) == {LAST.surface_id}
 
 
-def test_a_trial_that_was_put_back_leaves_outdated_surfaces(store: LocalStore):
+def test_a_retried_trial_leaves_outdated_surfaces(store: LocalStore):
     store.delete(layout.trial(TRIAL))
     assert outdated(store, IDS) == set(), "its checkpoints are what was measured"
     for key in store.list(layout.checkpoints(TRIAL)):
@@ -80,13 +79,6 @@ def test_a_checkpoint_that_was_collected_leaves_its_surface(store: LocalStore):
     touched = store.root / layout.state(TRIAL, EPOCHS)
     touched.touch()
     assert outdated(store, IDS) == set(), "nor where the last checkpoint is younger than the row"
-
-
-def test_a_row_of_an_earlier_release_is_taken_for_right(store: LocalStore):
-    row = summary(store, LAST) | {"checkpoint": None}
-    store.put(layout.surface(LAST.surface_id), tables.to_parquet([row], SURFACES))
-    other_network(store, LAST)
-    assert outdated(store, IDS) == set()
 
 
 @pytest.mark.parametrize("damaged", [layout.state(TRIAL, EPOCHS), layout.surface(LAST.surface_id)])

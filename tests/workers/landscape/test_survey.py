@@ -1,4 +1,4 @@
-"""The life of a surface: measured, cut off, gone on with, refused."""
+"""The life of a surface: measured, interrupted, resumed, refused."""
 
 import hashlib
 import json
@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from small_surfaces import (
     assert_same_surface,
     measure_on_few_digits,
@@ -26,12 +28,11 @@ from small_trials import COMMIT_LAST, EPOCHS, Checkpointing, ending, few_digits,
 from stops import REASON, StopAtLook, after_epoch
 
 from results_schema import layout, tables
+from results_schema.errors import SpecError
 from results_schema.store import LocalStore, open_store
 from results_schema.surface import SurfaceSpec
-from results_schema.tables import SURFACES
 from workers.data.images import load
-from workers.landscape.survey import survey
-from workers.landscape.trained import restore
+from workers.landscape.survey import restore, subset, survey
 from workers.network.network import Network
 from workers.training import checkpoint
 from workers.training.attempt import Outcome, StopRequest
@@ -72,12 +73,12 @@ def survey_log(store: LocalStore, spec: SurfaceSpec) -> str:
 
 
 def test_a_contour_has_a_row_for_each_point_and_one_for_the_whole(store: LocalStore):
-    spec, told = small_surface(), []
+    spec, progress = small_surface(), []
     outcome = survey(
-        spec, store, device="cpu", on_points=lambda done, total: told.append((done, total))
+        spec, store, device="cpu", on_points=lambda done, total: progress.append((done, total))
     )
     assert outcome == Outcome("done", "measured 25 points", 25)
-    assert told == [(done, 25) for done in range(1, 26)]
+    assert progress == [(done, 25) for done in range(1, 26)]
     table = points(store, spec)
     assert len(table) == 25
     assert len(set(zip(table["row"], table["column"], strict=True))) == 25
@@ -106,7 +107,7 @@ def test_the_centre_is_the_trials_last_test_loss(store: LocalStore):
     assert json.loads(row["notes"])["radius"] == "the grid has one point"
 
 
-def test_gradient_variance_takes_a_subset_and_tells_it_by_parameter(store: LocalStore):
+def test_gradient_variance_takes_a_subset_and_is_kept_by_parameter(store: LocalStore):
     spec = small_surface("gradient_variance", rows=3, columns=3, subset=20, by_parameter=True)
     assert survey(spec, store, device="cpu").status == "done"
     table, row = points(store, spec), summary(store, spec)
@@ -131,13 +132,13 @@ def test_a_subset_larger_than_the_set_is_the_whole_set(store: LocalStore):
     assert summary(store, spec)["instances"] == 80
 
 
-def test_training_images_may_be_looked_at(store: LocalStore):
+def test_a_surface_may_be_measured_on_training_images(store: LocalStore):
     spec = small_surface(rows=1, columns=1, split="train")
     assert survey(spec, store, device="cpu").status == "done"
     assert summary(store, spec)["instances"] == 160
 
 
-def test_curvature_tells_both_ends_of_the_spectrum_and_the_trace(store: LocalStore):
+def test_curvature_has_both_ends_of_the_spectrum_and_the_trace(store: LocalStore):
     spec = small_surface("curvature", subset=20)
     assert survey(spec, store, device="cpu").status == "done"
     row = summary(store, spec)
@@ -181,16 +182,16 @@ def test_a_stopped_curvature_resumes_from_its_products(
 ):
     steps = summary(bent, CURVATURE)["eigen_iterations"]
     done = {"centre": 1, "eigenvalues": 1 + steps // 2, "trace": 1 + steps + 3}[moment]
-    request, told = StopRequest(), []
+    request, progress = StopRequest(), []
 
     def stop(number: int, of: int) -> None:
-        told.append((number, of))
+        progress.append((number, of))
         if number == done:
             request.make("the test")
 
     outcome = survey(CURVATURE, store, device="cpu", on_points=stop, stop=request)
     assert (outcome.status, outcome.epochs) == ("stopped", done)
-    assert told == [(number, CURVATURE.points) for number in range(1, done + 1)]
+    assert progress == [(number, CURVATURE.points) for number in range(1, done + 1)]
     assert len(points(store, CURVATURE)) == done
     whole = len(points(bent, CURVATURE))
     again = survey(CURVATURE, store, device="cpu")
@@ -266,20 +267,11 @@ def test_a_finished_surface_of_a_network_that_was_replaced_is_measured_again(
     assert_same_surface(store, undisturbed, spec)
 
 
-def test_a_finished_surface_of_an_earlier_release_stays_finished(
-    store: LocalStore, undisturbed: LocalStore
-):
-    spec = small_surface()
-    row = summary(undisturbed, spec) | {"checkpoint": None}
-    store.put(layout.surface(spec.surface_id), tables.to_parquet([row], SURFACES))
-    other_network(store, spec)
-    assert survey(spec, store, device="cpu") == Outcome("done", "it was finished before")
-
-
 def test_the_untrained_network_needs_no_checkpoint(tmp_path: Path):
     store, spec = open_store(tmp_path / "empty"), small_surface(epoch=0, rows=1, columns=1)
     assert survey(spec, store, device="cpu").status == "done"
     assert summary(store, spec)["loss"] == pytest.approx(math.log(10), abs=0.5)
+    assert survey(spec, store, device="cpu") == Outcome("done", "it was finished before")
 
 
 def test_a_diverged_network_has_no_landscape_and_that_is_a_result(tmp_path: Path):
@@ -296,7 +288,7 @@ def test_a_diverged_network_has_no_landscape_and_that_is_a_result(tmp_path: Path
     assert survey(spec, store, device="cpu").status == "diverged"
 
 
-def test_a_missing_checkpoint_is_told_with_those_that_are_there(store: LocalStore):
+def test_a_missing_checkpoint_is_reported_with_those_that_are_kept(store: LocalStore):
     spec = small_surface(epoch=1)
     outcome = survey(spec, store, device="cpu")
     assert (outcome.status, outcome.kind) == ("failed", "data")
@@ -358,7 +350,7 @@ def test_a_damaged_checkpoint_is_no_network(store: LocalStore):
 
 
 @pytest.mark.parametrize("looks", [7, 12, 17])
-def test_a_stopped_surface_goes_on_where_it_was(
+def test_a_stopped_surface_resumes_where_it_was(
     store: LocalStore, undisturbed: LocalStore, looks: int
 ):
     spec = small_surface()
@@ -373,7 +365,7 @@ def test_a_stopped_surface_goes_on_where_it_was(
     assert f"resumes from {there} of 25 points" in survey_log(store, spec)
 
 
-def test_damaged_points_are_measured_anew_and_told_of(store: LocalStore, undisturbed: LocalStore):
+def test_damaged_points_are_logged_and_measured_again(store: LocalStore, undisturbed: LocalStore):
     spec = small_surface()
     survey(spec, store, device="cpu", stop=StopAtLook(7))
     key = layout.points(spec.surface_id)
@@ -474,3 +466,25 @@ def test_the_last_checkpoint_must_be_that_of_an_ended_trial(tmp_path: Path):
     train(small_spec(), store, device="cpu", checkpointing=COMMIT_LAST, **after_epoch(1))
     outcome = survey(small_surface(), store, device="cpu")
     assert (outcome.status, outcome.kind) == ("failed", "data")
+
+
+@given(st.integers(0, 1000), st.integers(1, 300), st.integers(1, 300))
+def test_a_subset_is_rising_distinct_and_no_larger_than_the_whole(seed, size, total):
+    indices = subset(seed, size, total)
+    assert len(indices) == min(size, total)
+    assert torch.equal(indices, subset(seed, size, total))
+    assert indices.unique().tolist() == indices.tolist()
+    assert indices[0] >= 0
+    assert indices[-1] < total
+
+
+def test_subsets_differ_by_seed_and_take_any_index():
+    drawn = [subset(seed, 10, 100) for seed in range(60)]
+    assert not torch.equal(drawn[0], drawn[1])
+    assert len(torch.cat(drawn).unique()) > 90
+
+
+def test_the_whole_is_taken_where_it_is_no_larger():
+    assert subset(3, 10, 4).tolist() == [0, 1, 2, 3]
+    with pytest.raises(SpecError, match="subset of 0"):
+        subset(3, 0, 4)
