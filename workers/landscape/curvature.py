@@ -111,6 +111,8 @@ class Hessian:
 class Eigenvalues:
     """The two ends of the Hessian's spectrum, NaN where the Hessian is not finite.
 
+    The larger of their magnitudes is the L of the loss at this point.
+
     Attributes:
         largest: The largest eigenvalue by value.
         residual: ‖H v − largest · v‖ of its unit eigenvector v, which bounds the distance to some
@@ -130,11 +132,6 @@ class Eigenvalues:
     iterations: int = 0
     converged: bool = False
     smallest_converged: bool = False
-
-    @property
-    def magnitude(self) -> float:
-        """The larger of both magnitudes: the L of the loss at this point."""
-        return max(abs(self.largest), abs(self.smallest))
 
 
 class Lanczos:

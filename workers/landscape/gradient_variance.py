@@ -60,13 +60,11 @@ class Variance:
             instances were drawn from: the deviation of ‖g_i − ḡ‖² over instances, divided by √N.
             NaN without the second pass that it takes, or of a single instance.
         mean_norm: ‖ḡ‖, the norm of the mean loss's gradient.
-        parameters: Number of entries of a gradient.
     """
 
     value: float
     standard_error: float
     mean_norm: float
-    parameters: int
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,6 @@ class VariancePoint:
     Attributes:
         loss: Mean cross-entropy of the network's own head, in nats.
         accuracy: Share of images whose largest logit is their label's.
-        instances: N.
         whole: Variance over all parameters that take part in the loss.
         weights: Variance without parameters of one dimension (batch normalisation's, biases).
         parameters: Variance of each parameter tensor, by name; empty unless requested.
@@ -84,7 +81,6 @@ class VariancePoint:
 
     loss: float
     accuracy: float
-    instances: int
     whole: Variance
     weights: Variance
     parameters: dict[str, float]
@@ -147,10 +143,9 @@ class GradientVariance:
             distances = _Distances(scatter)
             self._run(network, distances)
             errors = distances.standard_errors()
-        count = len(self._instances)
-        loss, accuracy = (sums / count).tolist()
+        loss, accuracy = (sums / len(self._instances)).tolist()
         parameters = scatter.by_parameter() if by_parameter else {}
-        return VariancePoint(loss, accuracy, count, *scatter.variances(errors), parameters)
+        return VariancePoint(loss, accuracy, *scatter.variances(errors), parameters)
 
     def _run(self, network: Network, gatherer: Gatherer) -> Tensor:
         """Run all instances forward and backward; return the summed loss and correct answers."""
@@ -255,10 +250,9 @@ class _Scatter:
         moments = [*self.weights.values(), self.all_vectors]
         sums = torch.stack([torch.stack([m.scatter.sum(), m.mean.square().sum()]) for m in moments])
         scatters, squares = torch.stack([sums[:-1].sum(0), sums.sum(0)]).T.tolist()
-        sizes = [sum(m.mean.numel() for m in group) for group in (moments[:-1], moments)]
         weights, whole = (
-            Variance(scatter / count, error, square**0.5, size)
-            for scatter, square, error, size in zip(scatters, squares, errors, sizes, strict=True)
+            Variance(scatter / count, error, square**0.5)
+            for scatter, square, error in zip(scatters, squares, errors, strict=True)
         )
         return whole, weights
 

@@ -10,7 +10,7 @@ in the paper.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -76,14 +76,6 @@ def matched(weights: Tensor) -> Tensor:
     return torch.stack([product(weights, 0, node) for node in range(weights.shape[1])], 1)
 
 
-class Objective(Protocol):
-    """f of D cells at once."""
-
-    def losses(self, outputs: Tensor) -> Tensor:
-        """Return f of each instance, [D, B], for outputs [D, B, n, d]."""
-        ...
-
-
 class Linear:
     """f = ⟨c, z⟩ with one Gaussian c: its gradient is the same at every z."""
 
@@ -91,7 +83,7 @@ class Linear:
         self._slope = _normal(draws, nodes, width, generator=generator)
 
     def losses(self, outputs: Tensor) -> Tensor:
-        """See `Objective.losses`."""
+        """Return f of each instance, [D, B], for outputs [D, B, n, d]."""
         return torch.einsum("tbni,tni->tb", outputs, self._slope)
 
 
@@ -102,7 +94,7 @@ class Quadratic:
         self._targets = _normal(draws, batch, nodes, width, generator=generator)
 
     def losses(self, outputs: Tensor) -> Tensor:
-        """See `Objective.losses`."""
+        """See `Linear.losses`."""
         return 0.5 * (outputs - self._targets).square().sum((2, 3))
 
     def lipschitz(self) -> tuple[Tensor, Tensor]:
@@ -131,7 +123,7 @@ class CrossEntropy:
         self._labels = torch.randint(CLASSES, (draws, batch), generator=generator)
 
     def losses(self, outputs: Tensor) -> Tensor:
-        """See `Objective.losses`."""
+        """See `Linear.losses`."""
         logits = self._logits(outputs)
         return functional.cross_entropy(logits.mT, self._labels, reduction="none")
 
@@ -162,10 +154,12 @@ class Rectified:
         self._last = CrossEntropy(draws, batch, 1, HIDDEN, generator)
 
     def losses(self, outputs: Tensor) -> Tensor:
-        """See `Objective.losses`."""
+        """See `Linear.losses`."""
         hidden = torch.einsum("thni,tbni->tbh", self._first, outputs).relu()
         return self._last.losses(hidden[:, :, None])
 
+
+Objective = Linear | Quadratic | CrossEntropy | Rectified
 
 OBJECTIVES = {
     "linear": Linear,
