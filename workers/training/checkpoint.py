@@ -147,14 +147,14 @@ class History:
     def _note_commit(self) -> None:
         self._committed, self._clock = len(self.rows), time.monotonic()
 
-    def _prune(self, running: int) -> None:
+    def _prune(self, keep_last: int) -> None:
         prune(
             self._store,
             self._lease,
             self._trial_id,
             newest=len(self.rows),
             keep=self._checkpointing.at,
-            kept=running,
+            keep_last=keep_last,
         )
 
     def _publish(self, *, final: bool = False) -> None:
@@ -260,18 +260,18 @@ def epochs(store: Store, trial_id: str) -> list[int]:
 
 
 def prune(
-    store: Store, lease: Lease, trial_id: str, *, newest: int, keep: Collection[int], kept: int
+    store: Store, lease: Lease, trial_id: str, *, newest: int, keep: Collection[int], keep_last: int
 ) -> None:
-    """Delete all checkpoints but some and those saved as kept, and what was never committed.
+    """Delete old checkpoints, and files that were never committed.
 
-    Checkpoints stay of the epochs to `keep`, and of the last `kept` ones up to the `newest`, which
-    was just committed; those of later epochs were found damaged, and go.
+    Those of the epochs in `keep`, those saved as kept, and the newest `keep_last` stay. Checkpoints
+    after `newest`, the epoch just committed, were found damaged and are deleted.
 
     Raises:
         Superseded: The lease is lost; nothing of a successor's was deleted.
     """
     sound = [epoch for epoch in epochs(store, trial_id) if epoch <= newest]
-    staying = {*sound[-kept:], *(set(sound) & set(keep))}
+    staying = {*sound[-keep_last:], *(set(sound) & set(keep))}
     # Read only where it decides: each costs a request in a bucket.
     staying |= {e for e in sound if e not in staying and _is_kept(store, trial_id, e)}
     for epoch, key in _parts(store, trial_id):

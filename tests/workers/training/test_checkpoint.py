@@ -250,9 +250,9 @@ def test_the_state_is_json_that_other_programs_read(store: LocalStore, lease: Le
 def test_pruning_keeps_the_newest_and_the_named(store: LocalStore, lease: Lease):
     for epoch in range(1, 8):
         checkpoint.save(store, lease, ID, example(epoch))
-    checkpoint.prune(store, lease, ID, newest=7, keep={2, 99}, kept=2)
+    checkpoint.prune(store, lease, ID, newest=7, keep={2, 99}, keep_last=2)
     assert checkpoint.epochs(store, ID) == [2, 6, 7]
-    checkpoint.prune(store, lease, ID, newest=7, keep={2}, kept=1)
+    checkpoint.prune(store, lease, ID, newest=7, keep={2}, keep_last=1)
     assert checkpoint.epochs(store, ID) == [2, 7]
     folders = {path.name for path in (store.root / layout.checkpoints(ID)).iterdir()}
     assert folders == {"epoch-00002", "epoch-00007"}
@@ -264,7 +264,7 @@ def test_pruning_keeps_what_was_saved_to_be_kept(store: LocalStore, lease: Lease
     key = layout.state(ID, 2)
     store.put(key, store.get(key).replace(b'"kept": true', b'"kept": "yes"'))
     for kept in (2, 1):
-        checkpoint.prune(store, lease, ID, newest=4, keep=(), kept=kept)
+        checkpoint.prune(store, lease, ID, newest=4, keep=(), keep_last=kept)
     assert checkpoint.epochs(store, ID) == [1, 4], "2 is damaged"
     assert checkpoint.load(store, ID, 1).kept
     assert not checkpoint.load(store, ID, 4).kept
@@ -276,12 +276,12 @@ def test_pruning_removes_damaged_checkpoints_ahead_and_not_the_one_just_made(
     """A trial that had to start afresh must not lose its new checkpoints to old damaged ones."""
     for epoch in (1, 8, 9):
         checkpoint.save(store, lease, ID, example(epoch))
-    checkpoint.prune(store, lease, ID, newest=1, keep={9}, kept=2)
+    checkpoint.prune(store, lease, ID, newest=1, keep={9}, keep_last=2)
     assert checkpoint.epochs(store, ID) == [1]
 
 
 def test_pruning_removes_what_was_never_committed(store: LocalStore, lease: Lease):
     store.put(layout.tensors(ID, 2), b"cut off before its state")
     checkpoint.save(store, lease, ID, example(3))
-    checkpoint.prune(store, lease, ID, newest=3, keep=(), kept=2)
+    checkpoint.prune(store, lease, ID, newest=3, keep=(), keep_last=2)
     assert not store.has(layout.tensors(ID, 2))
