@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import webbrowser
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import click
 
 from orchestrator.cli import cells, status
 from orchestrator.cli.options import (
+    INTERRUPTED,
     exit_on_ctrl_c,
     format_option,
     names_argument,
@@ -68,18 +70,18 @@ def query(
 def _print_answer(
     sql: str, location: str, output_format: str, *, timeout: float, memory: float
 ) -> None:
-    from orchestrator.query.engine import Bounds, query
-    from orchestrator.query.forms import to_sheet, write_csv, write_json
+    from orchestrator.query.engine import Limits, query
+    from orchestrator.query.formats import to_text_table, write_csv, write_json
 
-    bounds = Bounds(timeout, int(memory * 1e9))
-    with _limit_memory(2 * bounds.memory + _LIBRARIES):
-        answer = query(open_store(location), sql, bounds)
+    limits = Limits(timeout, int(memory * 1e9))
+    with _limit_memory(2 * limits.memory + _LIBRARIES):
+        answer = query(open_store(location), sql, limits)
     if output_format == "csv":
         write_csv(answer, sys.stdout)
     elif output_format == "json":
         write_json(answer, sys.stdout)
     else:
-        table = to_sheet(answer) if output_format == "text" else to_sheet(answer, most=None)
+        table = to_text_table(answer, whole=output_format != "text")
         print_result(output_format, [table], ())
 
 
@@ -105,29 +107,29 @@ def _limit_memory(more: int) -> Iterator[None]:
 
 
 def _print_schema(output_format: str) -> None:
-    from orchestrator.query.catalog import ROWS, TABLES, VIEWS
+    from orchestrator.query.catalog import TABLES, VIEWS
 
     records = [
         {
-            "table": table,
+            "table": name,
             "column": field.name,
             "type": str(field.type),
             "unit": (field.metadata.get(b"unit") or b"").decode(),
             "doc": field.metadata[b"doc"].decode(),
         }
-        for table, (_, schema) in TABLES.items()
-        for field in schema
+        for name, table in TABLES.items()
+        for field in table.schema
     ]
     views = [{"view": name, "doc": view.doc, "tables": view.reads} for name, view in VIEWS.items()]
     heads = ("column", "type", "unit", "meaning")
     tables = [
         TextTable(
-            f"{table}: {doc}",
+            f"{name}: {table.doc}",
             heads,
-            [tuple(r.values())[1:] for r in records if r["table"] == table],
+            [tuple(r.values())[1:] for r in records if r["table"] == name],
             left=(1, 2, 3),
         )
-        for table, doc in ROWS.items()
+        for name, table in TABLES.items()
     ]
     rows = [(name, view.doc) for name, view in VIEWS.items()]
     tables.append(TextTable("Views", ("view", "what it is"), rows, left=(1,)))
@@ -156,9 +158,17 @@ def report(
     experiments: tuple[str, ...], store: str, to: str | None, single: bool, pictures: list[str]
 ) -> None:
     """Write a page of figures, tables, claims, failures, provenance."""
-    from orchestrator.report.write import report
+    from rich.console import Console
 
-    sys.exit(report(experiments, store, to=to, single=single, pictures=pictures))
+    from orchestrator.report.write import make_report
+
+    opened, place = open_store(store), None if to is None else Path(to)
+    written = make_report(opened, experiments, to=place, single=single, pictures=pictures)
+    console = Console(soft_wrap=True)
+    for failure in written.failures:
+        console.print(f"failed: {failure}", style="red", markup=False, highlight=False)
+    console.print(f"report: {written.place}", markup=False, highlight=False)
+    sys.exit(1 if written.failures else 0)
 
 
 @click.command()
@@ -173,10 +183,16 @@ def report(
 @click.option("--open", "show", is_flag=True, help="Open the page in a browser.")
 def dash(store: str, port: int, show: bool) -> None:
     """Serve a live page of the store on this machine."""
-    from orchestrator.dash.serve import serve
+    from orchestrator.dash.server import LOCAL, make_server
 
-    with exit_on_ctrl_c():
-        serve(store, port, show=show)
+    opened = open_store(store)
+    with exit_on_ctrl_c(), make_server(opened, port) as server:
+        address = f"http://{LOCAL}:{server.port}"
+        click.echo(f"{address} shows {opened.location}; Ctrl-C ends it")
+        if show:
+            webbrowser.open(address)
+        server.serve_forever()
+        sys.exit(INTERRUPTED)  # it ends by Ctrl-C alone, and keeps that to itself
 
 
 @click.command()

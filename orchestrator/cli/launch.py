@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
+from rich.table import Table
 
 from orchestrator.cli.plan import describe_plan
 from orchestrator.config.experiment import Experiment
@@ -25,7 +26,11 @@ from results_schema.store import Store, open_store
 from results_schema.trial import TrialSpec
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from orchestrator.execution.launch import Report
+    from orchestrator.report.exhibits import Exhibit
+    from results_schema.results import Results
 
 
 def launch(
@@ -200,7 +205,6 @@ def _show(
     experiments: Sequence[Experiment], store: Store, console: Console, *, figures: bool
 ) -> bool:
     """Print the results and write the report; return False if an unexpected error came of it."""
-    from orchestrator.report.summary import print_results, publish
     from orchestrator.report.write import write_report
     from results_schema.results import Results
 
@@ -208,7 +212,7 @@ def _show(
     failures: list[str] = []
     for name in names:
         try:
-            print_results(results.trials(name), console)
+            _print_accuracies(results.trials(name), console)
         except NasSweepError:
             raise
         except Exception as error:
@@ -216,7 +220,7 @@ def _show(
     if figures:
         # Without a report the launch still says what was trained.
         try:
-            written = write_report(store, names, publish(results, names, console))
+            written = write_report(store, names, _publish(results, names, console))
             failures += written.failures
             console.print(f"report: {written.place}", markup=False, highlight=False)
         except NasSweepError as error:
@@ -226,3 +230,30 @@ def _show(
     for failure in failures:
         console.print(f"failed: {failure}", style="red", markup=False, highlight=False)
     return not failures
+
+
+def _print_accuracies(trials: pd.DataFrame, console: Console) -> None:
+    from orchestrator.report.exhibits import accuracy_tables
+
+    for table in accuracy_tables(trials):
+        shown = Table(*table.columns, title=table.title, title_justify="left")
+        for row in table.rows:
+            shown.add_row(*row)
+        console.print(shown)
+        for remark in table.remarks:
+            console.print(remark, markup=False, highlight=False)
+
+
+def _publish(results: Results, experiments: Sequence[str], console: Console) -> list[Exhibit]:
+    """Write figures and tables into the store, and print where they are and what is missing."""
+    from orchestrator.report.exhibits import expected_problems, publish
+
+    exhibits: list[Exhibit] = []
+    for exhibit, places in publish(results, experiments):
+        exhibits.append(exhibit)
+        if places:
+            text = f"{exhibit.name}: {', '.join(places)}"
+            console.print(text, highlight=False, markup=False)
+    for problem in expected_problems(exhibits):
+        console.print(problem, style="yellow", highlight=False, markup=False)
+    return exhibits

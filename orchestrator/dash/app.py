@@ -1,4 +1,9 @@
-"""The page's answers: what is drawn when something is chosen, or has changed in the store."""
+"""The live page: what is on it, and what its callbacks answer when a choice or the store changes.
+
+The page keeps what it shows in `dcc.Store` elements: `version`, the newest version of the store
+that it was sent; `table-state`, the session, version and choice of the table; `curves-state` and
+`surface-state`, what the charts show. A callback compares them, and sends only what is new.
+"""
 
 from __future__ import annotations
 
@@ -7,181 +12,392 @@ import json
 from pathlib import Path
 from typing import Any
 
-from dash import Dash, Input, Output, Patch, State, no_update
+import dash_ag_grid
+from dash import Dash, Input, Output, Patch, State, dcc, html, no_update
 
-from orchestrator.dash.claims_panel import claims_table
-from orchestrator.dash.curve_chart import plot_curves, renewed_traces
-from orchestrator.dash.curves import COLUMNS
-from orchestrator.dash.guard import guard
-from orchestrator.dash.live import Live, title
-from orchestrator.dash.page import ALL, INDEX, Filled, page
-from orchestrator.dash.surface_chart import plot_surface, surface_ids, surface_stamp
-from orchestrator.dash.turns import LISTEN, add_turns
+from orchestrator.dash.charts import (
+    COLUMN_TITLES,
+    changed_traces,
+    plot_curves,
+    plot_surface,
+    surface_fingerprint,
+    surface_ids,
+)
+from orchestrator.dash.live import COLUMNS, Live, experiment_title
+from orchestrator.dash.server import EVENTS, add_events, guard
+from orchestrator.figures import export
 from results_schema.errors import NasSweepError
+from results_schema.results import Results
+from results_schema.store import Store
 
-IDS_OF_ROWS = """
+ALL = "all"
+"""The choice of all experiments; a single one's is its name after a colon."""
+CLAIM_COLUMNS = {
+    "claim": "claim",
+    "statement": "the paper says",
+    "measure": "measured",
+    "data": "data",
+    "verdict": "verdict",
+    "reading": "reading",
+    "p_holm": "p",
+    "cells": "cells",
+    "trials": "trials",
+}
+"""Entries of a finding's record, with their headings."""
+
+_CONFIG: Any = export.CONFIG
+_TRIAL_COLUMNS = (
+    ("state", "state", "text", 92),
+    ("base", "base", "text", 110),
+    ("variant", "variant", "text", 110),
+    ("index", "index", "number", 84),
+    ("dataset", "data set", "text", 110),
+    ("learning_rate", "rate", "number", 84),
+    ("seed", "seed", "number", 80),
+    ("width", "width", "number", 84),
+    ("depth", "depth", "number", 84),
+    ("epoch", "epoch", "number", 88),
+    ("test_accuracy", "test accuracy", "number", 132),
+    ("best_test_accuracy", "best", "number", 92),
+    ("test_loss", "test loss", "number", 104),
+    ("train_loss", "train loss", "number", 106),
+    ("trial_id", "trial", "text", 330),
+)
+"""Field, heading, kind and width in pixels of each column of the table of trials."""
+
+_INDEX = """\
+<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{%title%}</title>
+{%metas%}{%favicon%}{%css%}
+<style>
+body { margin: 0 auto; max-width: 1440px; padding: 12px 20px; color: #222222;
+  font: 14px Arial, "Liberation Sans", sans-serif; }
+h1 { font-size: 20px; margin: 4px 0; } h2 { font-size: 15px; margin: 18px 0 6px; }
+.counts { color: #6b6b6b; margin: 2px 0 10px; }
+.problems { color: #B00020; white-space: pre-wrap; }
+.choices { display: flex; flex-wrap: wrap; gap: 10px; align-items: center; margin: 8px 0; }
+.choices > .wide { flex: 0 1 420px; width: 420px; }
+.choices input { padding: 7px; font: inherit; }
+.pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(520px, 1fr)); gap: 16px; }
+.claims { border-collapse: collapse; } .claims td, .claims th { text-align: left;
+  padding: 3px 12px 3px 0; border-bottom: 1px solid #e9e9e9; vertical-align: top; }
+button { font: inherit; padding: 6px 12px; }
+</style>
+</head>
+<body>{%app_entry%}<footer>{%config%}{%scripts%}{%renderer%}</footer></body>
+</html>
+"""
+
+_LISTEN = f"""
+() => {{
+  // A page that is drawn slowly, or of a store that changes often, skips versions.
+  const pause = 300, patience = 10000;
+  const news = window.news ??= {{latest: null, shown: null, busy: false}};
+  const free = () => {{ news.busy = false; news.next(); }};
+  if (!news.next) {{
+    news.next = () => {{
+      if (news.busy || news.latest === news.shown) return;
+      news.busy = true;
+      news.shown = news.latest;
+      dash_clientside.set_props('version', {{data: news.shown}});
+      news.timer = setTimeout(free, patience);
+    }};
+    let source = null;
+    const listen = () => {{
+      source?.close();
+      source = document.hidden ? null : new EventSource('{EVENTS}');
+      if (source) source.onmessage = event => {{ news.latest = event.data; news.next(); }};
+    }};
+    document.addEventListener('visibilitychange', listen);
+    listen();
+  }} else if (news.busy) {{
+    clearTimeout(news.timer);
+    news.timer = setTimeout(free, pause);
+  }}
+  return dash_clientside.no_update;
+}}
+"""
+"""Sets the page's version to the newest that the server has sent, once the one before is drawn.
+
+It is called when the page is there, and whenever a version has been drawn. A page that is hidden
+stops listening, and costs nothing.
+"""
+
+_IDS_OF_ROWS = """
 (rows, before) => {
   const ids = (rows || []).map(row => row.trial_id);
   const same = before && before.length === ids.length && ids.every((id, i) => id === before[i]);
   return same ? dash_clientside.no_update : ids;
 }
 """
-"""Rows with new numbers are the same rows: nothing is asked for them."""
+"""The ids of rows; no update if only numbers in the rows have changed."""
 
-SET_FILTER = "(text, options) => ({...options, quickFilterText: text || ''})"
+_SET_FILTER = "(text, options) => ({...options, quickFilterText: text || ''})"
 
 
 def build_app(live: Live) -> Dash:
-    """The page of a store, for a server of one's own.
+    """Return the page of a store, for a server of its own.
 
     Args:
         live: The store.
     """
-    name = f"nas-sweep: {live.store.location.rpartition('/')[2]}"
+    title = f"nas-sweep: {live.store.location.rpartition('/')[2]}"
     app = Dash(
         "nas-sweep",
-        title=name,
+        title=title,
         update_title="",
         serve_locally=True,
         include_assets_files=False,
-        # Whatever lies in this folder would be served: it is not there.
+        # Dash would serve every file of this folder: it does not exist.
         assets_folder=str(Path(__file__).parent / "no-assets"),
-        index_string=INDEX,
+        index_string=_INDEX,
         enable_mcp=False,
         add_log_handler=False,
     )
     guard(app.server)
-    add_turns(app.server, live)
-    app.layout = lambda: page(name, _fill(live))
-    _add_table(app, live)
-    _add_charts(app, live)
+    add_events(app.server, live)
+    app.layout = lambda: _page(title, live)
+    _answer_table(app, live)
+    _answer_charts(app, live)
     return app
 
 
-def _fill(live: Live) -> Filled:
-    """The trials and their curves as they are when the page is opened."""
-    had = _turn(live, ALL)
+def claims_table(store: Store, experiment: str | None) -> Any:
+    """Return a table with a row for each finding; a text if nothing can be tested.
+
+    Args:
+        store: The store.
+        experiment: The experiment, or None for all.
+    """
+    from orchestrator.paper.claims import findings  # slow to import, and seldom needed
+
+    try:
+        found = findings(Results(store), [experiment] if experiment else None)
+    except NasSweepError as error:
+        return html.P(str(error))
+    if not found:
+        return html.P("There is nothing to test yet.")
+
+    def text(value: Any) -> str:
+        if value is None:
+            return ""
+        return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+    head = html.Tr([html.Th(heading) for heading in CLAIM_COLUMNS.values()])
+    records = [one.record() for one in found]
+    rows = [html.Tr([html.Td(text(record[name])) for name in CLAIM_COLUMNS]) for record in records]
+    return html.Table([html.Thead(head), html.Tbody(rows)], className="claims")
+
+
+def _page(title: str, live: Live) -> html.Div:
+    """Return the page, filled with the store's trials and their curves as it is opened."""
+    table_state = _table_state(live, ALL)
     rows = live.rows(None)
     shown = [row["trial_id"] for row in rows]
-    drawn = [_mark(shown, [], COLUMNS[0], []), live.curves.version, had]
-    figure = plot_curves(dict(live.curves.of), shown, [], COLUMNS[0], live.label)
-    return Filled(rows, had, drawn, figure)
+    curves_state = [_digest(shown, [], COLUMNS[0], []), live.curves.version, table_state]
+    figure = plot_curves(dict(live.curves.by_trial), shown, [], COLUMNS[0], live.label)
+    grid = dash_ag_grid.AgGrid(
+        id="trials",
+        columnDefs=[
+            {
+                "field": field,
+                "headerName": heading,
+                "filter": f"ag{kind.title()}ColumnFilter",
+                "width": width,
+            }
+            for field, heading, kind, width in _TRIAL_COLUMNS
+        ],
+        rowData=rows,
+        getRowId="params.data.trial_id",
+        defaultColDef={"sortable": True, "resizable": True},
+        dashGridOptions={
+            "rowSelection": {"mode": "multiRow"},
+            "animateRows": False,
+            "rowHeight": 28,
+            "headerHeight": 32,
+            # A dot in a field's name is part of the name.
+            "suppressFieldDotNotation": True,
+        },
+        style={"height": "330px"},
+    )
+    find = dcc.Input(id="find", type="text", placeholder="filter the table", debounce=0.3)
+    experiments = [{"label": "all experiments", "value": ALL}]
+    log = [{"label": " logarithmic", "value": "log"}]
+    return html.Div(
+        [
+            html.H1(title),
+            html.P(id="counts", className="counts"),
+            html.P(id="problems", className="problems"),
+            dcc.Store(id="version"),
+            dcc.Store(id="table-state", data=table_state),
+            dcc.Store(id="curves-state", data=curves_state),
+            dcc.Store(id="surface-state"),
+            dcc.Store(id="shown"),
+            dcc.Store(id="chosen"),
+            _choices(
+                dcc.Dropdown(experiments, ALL, id="experiment", clearable=False, className="wide"),
+                html.Div(find, className="wide"),
+            ),
+            grid,
+            html.Div(
+                [
+                    html.Div(
+                        [
+                            html.H2("Curves"),
+                            _choices(
+                                dcc.Dropdown(
+                                    COLUMN_TITLES, COLUMNS[0], id="column", clearable=False,
+                                    className="wide",
+                                ),
+                                dcc.Checklist(log, [], id="log"),
+                            ),
+                            dcc.Graph(id="curves", figure=figure, config=_CONFIG),
+                        ]
+                    ),
+                    html.Div(
+                        [
+                            html.H2("Surfaces as they fill"),
+                            _choices(dcc.Dropdown([], None, id="surface", className="wide")),
+                            dcc.Graph(id="plane", config=_CONFIG),
+                        ]
+                    ),
+                ],
+                className="pair",
+            ),
+            html.H2("Claims so far"),
+            html.Button("Test the claims", id="test"),
+            dcc.Loading(html.Div(id="claims")),
+        ]
+    )  # fmt: skip
 
 
-def _turn(live: Live, choice: str) -> list[Any]:
-    """What a table shows: of which process, as of which turn, of which experiment."""
-    return [live.name, live.look(), choice]
+def _choices(*children: Any) -> html.Div:
+    return html.Div(list(children), className="choices")
 
 
-def _mark(*what: Any) -> str:
-    """Short for what a chart shows: the same gives the same."""
-    return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]
+def _table_state(live: Live, choice: str) -> list[Any]:
+    return [live.session, live.refresh(), choice]
 
 
-def _add_table(app: Dash, live: Live) -> None:
-    app.clientside_callback(LISTEN, Input("drawn", "data"))
+def _digest(*shown: Any) -> str:
+    """Return a short text that is the same for the same content of a chart."""
+    return hashlib.sha256(json.dumps(shown).encode()).hexdigest()[:16]
+
+
+def _experiment(choice: str) -> str | None:
+    return None if choice == ALL else choice.removeprefix(":")
+
+
+def _answer_table(app: Dash, live: Live) -> None:
+    app.clientside_callback(_LISTEN, Input("curves-state", "data"))
 
     @app.callback(
         Output("trials", "rowData"),
         Output("trials", "rowTransaction"),
-        Output("told", "children"),
-        Output("trouble", "children"),
+        Output("counts", "children"),
+        Output("problems", "children"),
         Output("experiment", "options"),
-        Output("had", "data"),
-        Input("turn", "data"),
+        Output("table-state", "data"),
+        Input("version", "data"),
         Input("experiment", "value"),
-        State("had", "data"),
+        State("table-state", "data"),
     )
-    def look(_: str | None, choice: str, had: list[Any]) -> tuple[Any, ...]:
-        now = _turn(live, choice)
+    def update_table(_: str | None, choice: str, before: list[Any]) -> tuple[Any, ...]:
+        now = _table_state(live, choice)
         experiment = _experiment(choice)
         counts = live.counts(experiment)
-        told = f"{sum(counts.values())} trials: " + (
-            ", ".join(f"{number} {state}" for state, number in counts.items()) or "none yet"
-        )
+        states = ", ".join(f"{number} {state}" for state, number in counts.items()) or "none yet"
+        text = f"{sum(counts.values())} trials: {states}"
         damaged = [f"{t}: {why}" for t, why in sorted(live.curves.damaged.items())]
+        problems = "\n".join([*filter(None, [live.problem]), *damaged[:5]])
         options = [
             {"label": "all experiments", "value": ALL},
-            *({"label": title(name), "value": f":{name}"} for name in live.experiments()),
+            *({"label": experiment_title(e), "value": f":{e}"} for e in live.experiments()),
         ]
-        trouble = "\n".join([*filter(None, [live.trouble]), *damaged[:5]])
-        # A page has no rows of another process, nor of another experiment.
-        known = had[0] == live.name and had[2] == choice
-        news = live.news(experiment, had[1]) if known else None
-        if news is None:
-            return live.rows(experiment), no_update, told, trouble, options, now
-        update = {"update": news, "async": False} if news else no_update
-        return no_update, update, told, trouble, options, now
+        # The page may have rows of an earlier process, or of another experiment.
+        known = before[0] == live.session and before[2] == choice
+        changed = live.changed_rows(experiment, before[1]) if known else None
+        if changed is None:
+            return live.rows(experiment), no_update, text, problems, options, now
+        update = {"update": changed, "async": False} if changed else no_update
+        return no_update, update, text, problems, options, now
 
     for output, rows in (("shown", "virtualRowData"), ("chosen", "selectedRows")):
         app.clientside_callback(
-            IDS_OF_ROWS, Output(output, "data"), Input("trials", rows), State(output, "data")
+            _IDS_OF_ROWS, Output(output, "data"), Input("trials", rows), State(output, "data")
         )
     app.clientside_callback(
-        SET_FILTER,
+        _SET_FILTER,
         Output("trials", "dashGridOptions"),
         Input("find", "value"),
         State("trials", "dashGridOptions"),
     )
 
 
-def _add_charts(app: Dash, live: Live) -> None:
+def _answer_charts(app: Dash, live: Live) -> None:
     @app.callback(
         Output("curves", "figure"),
-        Output("drawn", "data"),
-        Input("had", "data"),
+        Output("curves-state", "data"),
+        Input("table-state", "data"),
         Input("shown", "data"),
         Input("chosen", "data"),
         Input("column", "value"),
         Input("log", "value"),
-        State("drawn", "data"),
+        State("curves-state", "data"),
         prevent_initial_call=True,
     )
-    def curves(
-        had: list[Any],
+    def update_curves(
+        table_state: list[Any],
         shown: list[str] | None,
         chosen: list[str] | None,
         column: str,
         log: list[str],
-        drawn: list[Any],
+        before: list[Any],
     ) -> tuple[Any, Any]:
         if column not in COLUMNS or shown is None:
             return no_update, no_update
         # Read before the curves, which may grow meanwhile: then they are drawn once more.
         version = live.curves.version
-        now, chosen = dict(live.curves.of), chosen or []
-        after = [_mark(shown, chosen, column, log), version, had]
-        mark, since, (name, *_) = drawn
-        if (mark, name) != (after[0], live.name) or since < live.curves.gathered:
-            return plot_curves(now, shown, chosen, column, live.label, log=bool(log)), after
-        renewed = {t for t, number in dict(live.curves.renewed).items() if number > since}
+        curves, chosen = dict(live.curves.by_trial), chosen or []
+        now = [_digest(shown, chosen, column, log), version, table_state]
+        digest, since, (session, *_) = before
+        same = (digest, session) == (now[0], live.session)
+        if not same or since < live.curves.trials_changed_at:
+            return plot_curves(curves, shown, chosen, column, live.label, log=bool(log)), now
+        changed = {t for t, at in dict(live.curves.changed_at).items() if at > since}
+        if not changed:
+            return no_update, now
         patch = Patch()
-        for number, trace in renewed_traces(now, shown, chosen, column, renewed).items():
+        for number, trace in changed_traces(curves, shown, chosen, column, changed).items():
             for key, value in trace.items():
                 patch["data"][number][key] = value
-        return (patch if renewed else no_update), after
+        return patch, now
 
     @app.callback(
         Output("surface", "options"),
         Output("surface", "value"),
         Output("plane", "figure"),
-        Output("seen", "data"),
-        Input("turn", "data"),
+        Output("surface-state", "data"),
+        Input("version", "data"),
         Input("surface", "value"),
         State("surface", "options"),
-        State("seen", "data"),
+        State("surface-state", "data"),
     )
-    def surface(
-        _: str | None, chosen: str | None, before: list[str] | None, seen: list[Any] | None
+    def update_surface(
+        _: str | None, chosen: str | None, before: list[str] | None, state: list[Any] | None
     ) -> tuple[Any, ...]:
         try:
-            names = surface_ids(live.store)
-            chosen = chosen if chosen in names else next(iter(names), None)
-            now = [chosen, surface_stamp(live.store, chosen)]
-        except NasSweepError:  # it is told above the table
+            ids = surface_ids(live.store)
+            chosen = chosen if chosen in ids else next(iter(ids), None)
+            now = [chosen, surface_fingerprint(live.store, chosen)]
+        except NasSweepError:  # shown above the table
             return no_update, no_update, no_update, no_update
-        options = names if names != before else no_update
-        if now == seen:
+        options = ids if ids != before else no_update
+        if now == state:
             return options, no_update, no_update, no_update
         try:
             figure: Any = plot_surface(live.store, chosen)
@@ -195,9 +411,5 @@ def _add_charts(app: Dash, live: Live) -> None:
         State("experiment", "value"),
         prevent_initial_call=True,
     )
-    def claims(_: int | None, choice: str) -> Any:
+    def test_claims(_: int | None, choice: str) -> Any:
         return claims_table(live.store, _experiment(choice) or None)
-
-
-def _experiment(choice: str) -> str | None:
-    return None if choice == ALL else choice.removeprefix(":")

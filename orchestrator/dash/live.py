@@ -1,7 +1,13 @@
-"""What the page shows, looked up anew when the store tells that something may have changed."""
+"""The rows, curves and counts that the live page shows, read again only when the store changes.
+
+Changes are noticed by fingerprints of folders, which need no listing in a local store, and then of
+the files in them; only files with another fingerprint are read.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import math
 import secrets
 import threading
@@ -11,208 +17,312 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
 
-from orchestrator.dash.curves import Curves
-from orchestrator.dash.stamps import folder_stamps, table_stamps
-from orchestrator.housekeeping.status import UNNAMED, Status, StatusReader
-from results_schema import layout
-from results_schema.errors import NasSweepError
+from orchestrator.housekeeping.status import UNNAMED, State, Status, StatusReader
+from results_schema import layout, tables
+from results_schema.errors import CorruptData, NasSweepError, StoreError
 from results_schema.results import Results
 from results_schema.store import LocalStore, Store
 
-AGAIN = 5.0
-"""Seconds after which to look although no folder has changed: leases expire unseen."""
+RECHECK_SECONDS = 5.0
+"""Seconds after which states are read again although no folder has changed: leases expire."""
+BUCKET_SECONDS = 2.0
+"""Seconds between two checks of a store in a bucket, each of which takes some requests."""
 
-FAR = 2.0
-"""Seconds between two glances at a store in a bucket, each of which takes some requests."""
+COLUMNS = (
+    "test_accuracy",
+    "test_loss",
+    "train_accuracy",
+    "train_loss",
+    "rate",
+    "grad_norm",
+    "clip_rate",
+)
+"""Columns of metrics that can be drawn over epochs."""
+WATCHED = (
+    layout.METRICS,
+    layout.POINTS,
+    layout.TRIALS,
+    layout.MEMBERS,
+    layout.FAILURES,
+    layout.REQUESTS,
+    layout.LEASES,
+)
+_NAMES = ("base", "variant", "index", "dataset", "learning_rate", "seed", "width", "depth")
+"""Columns of members that a trial's row shows."""
 
+Numbers = NDArray[np.float64]
+Curve = dict[str, Numbers]
+"""`COLUMNS` and `epoch` of one trial, each [epochs]; NaN where a number is missing."""
 Row = dict[str, Any]
 
-NAMES = (
-    "base",
-    "variant",
-    "index",
-    "dataset",
-    "learning_rate",
-    "seed",
-    "width",
-    "depth",
-)
-"""What the members' table says of a trial."""
+
+def folder_fingerprints(store: Store) -> dict[str, Hashable]:
+    """Return a value for each watched folder that changes when a file is put or removed in it.
+
+    A local store puts a file by renaming it into place, which changes the time of its folder, so
+    that a few system calls cover thousands of files. Files that other programs write in place are
+    not noticed, nor are two files within one tick of the file system's clock. A bucket has no such
+    times: there all names are listed.
+    """
+    found: dict[str, Hashable] = dict.fromkeys(WATCHED, 0)
+    for folder in WATCHED:
+        # The folder may not exist yet; one that can't be read is reported when it is read.
+        with contextlib.suppress(OSError, StoreError):
+            if isinstance(store, LocalStore):
+                found[folder] = (store.root / folder).stat().st_mtime_ns
+            elif stats := store.stats(folder):
+                marks = "\n".join(f"{key} {stat.mark}" for key, stat in stats.items())
+                found[folder] = hashlib.sha256(marks.encode()).digest()
+    return found
+
+
+def table_fingerprints(store: Store, folder: str) -> dict[str, str]:
+    """Return a value for each table in a folder that changes with the table, by its item's id."""
+    return {
+        name: stat.mark
+        for key, stat in store.stats(folder).items()
+        if key.endswith(".parquet")
+        for name in layout.names([key])
+    }
+
+
+@dataclass
+class Curves:
+    """The metrics of every trial, as they were at the last refresh.
+
+    Attributes:
+        store: The store.
+        by_trial: Each trial's curve.
+        damaged: Trials whose file can't be read, with the reason; what was read before stays.
+        version: Number of refreshes that found something new.
+        changed_at: The version at which each trial's curve last changed.
+        trials_changed_at: The version at which trials were last added or removed.
+    """
+
+    store: Store
+    by_trial: dict[str, Curve] = field(default_factory=dict)
+    damaged: dict[str, str] = field(default_factory=dict)
+    version: int = 0
+    changed_at: dict[str, int] = field(default_factory=dict)
+    trials_changed_at: int = 0
+    _seen: dict[str, str] = field(default_factory=dict)
+
+    def refresh(self) -> None:
+        """Read the tables that have changed.
+
+        Raises:
+            StoreError: The store can't be read.
+        """
+        # Taken before the tables are read, so that a change in between is noticed next time.
+        found = table_fingerprints(self.store, layout.METRICS)
+        changed = [trial_id for trial_id, mark in found.items() if self._seen.get(trial_id) != mark]
+        removed = self._seen.keys() - found.keys()
+        before = self.by_trial.keys() - removed
+        keys = {layout.metrics(trial_id): trial_id for trial_id in changed}
+        for key, data in self.store.several(keys):
+            trial_id = keys[key]
+            try:
+                self.by_trial[trial_id] = _read_curve(data, key)
+                self.damaged.pop(trial_id, None)
+            except NasSweepError as error:
+                self.damaged[trial_id] = error.what
+        for trial_id in removed:
+            self.by_trial.pop(trial_id, None)
+            self.damaged.pop(trial_id, None)
+        self._seen = found
+        if changed or removed:
+            self.version += 1
+            self.changed_at |= dict.fromkeys(changed, self.version)
+            if removed or self.by_trial.keys() != before:
+                self.trials_changed_at = self.version
 
 
 @dataclass
 class Live:
-    """A store that is looked at while it fills.
+    """A store that is watched while it fills.
 
     Attributes:
         store: The store.
         curves: Its metrics.
-        trouble: What kept the last look from being whole; empty if nothing did.
-        name: Tells this process's turns from those of one before it.
-        turn: Grows whenever something is new.
+        problem: Why the last refresh was incomplete; empty if it was not.
+        session: Distinguishes this process's versions from those of an earlier one.
+        version: Grows whenever something is new.
     """
 
     store: Store
     curves: Curves = field(init=False)
-    trouble: str = ""
-    name: str = field(default_factory=lambda: secrets.token_hex(4))
-    turn: int = 0
-    _observer: StatusReader = field(init=False)
-    _status: Status = field(default_factory=lambda: Status())
+    problem: str = ""
+    session: str = field(default_factory=lambda: secrets.token_hex(4))
+    version: int = 0
+    _reader: StatusReader = field(init=False)
+    _status: Status = field(default_factory=Status)
     _members: dict[str, dict[str, Row]] = field(default_factory=dict)
-    _named: dict[str, str] = field(default_factory=dict)
+    _member_tables: dict[str, str] = field(default_factory=dict)
     _rows: dict[str, Row] = field(default_factory=dict)
-    _renewed: dict[str, int] = field(default_factory=dict)
-    _arranged: int = 0
+    _changed_at: dict[str, int] = field(default_factory=dict)
+    _order_changed_at: int = 0
     _folders: dict[str, Hashable] = field(default_factory=dict)
-    _glanced: float = -math.inf
-    _looked: float = -math.inf
+    _checked: float = -math.inf
+    _states_read: float = -math.inf
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
-        self.curves, self._observer = Curves(self.store), StatusReader(self.store)
+        self.curves, self._reader = Curves(self.store), StatusReader(self.store)
 
-    def look(self) -> int:
-        """Looks again if a folder has changed or the last look is old.
-
-        Returns:
-            The turn.
-        """
+    def refresh(self) -> int:
+        """Read what has changed, and states also when the last read is old; return the version."""
         with self._lock:
-            far = not isinstance(self.store, LocalStore)
-            if far and time.monotonic() - self._glanced < FAR:
-                return self.turn
-            folders = folder_stamps(self.store)
-            self._glanced = time.monotonic()
-            old = time.monotonic() - self._looked >= AGAIN
+            now = time.monotonic()
+            in_bucket = not isinstance(self.store, LocalStore)
+            if in_bucket and now - self._checked < BUCKET_SECONDS:
+                return self.version
+            folders = folder_fingerprints(self.store)
+            self._checked = time.monotonic()
+            old = self._checked - self._states_read >= RECHECK_SECONDS
             if old or folders != self._folders:
-                changed = {f for f, at in folders.items() if at != self._folders.get(f)}
+                changed = {f for f, mark in folders.items() if mark != self._folders.get(f)}
                 # New epochs and points alone change no trial's state.
-                lesser = changed <= {layout.METRICS, layout.POINTS}
-                self._renew(states=old or bool(self.trouble) or not lesser)
+                states = old or bool(self.problem) or not changed <= {layout.METRICS, layout.POINTS}
+                self._read(states=states)
                 self._folders = folders
                 if old:
-                    self._looked = time.monotonic()
+                    self._states_read = time.monotonic()
                 if layout.POINTS in changed:
-                    self.turn += 1
-            return self.turn
-
-    def _renew(self, *, states: bool) -> None:
-        before = self.curves.version, self._status.trials.experiments, self.trouble, self._named
-        self.trouble = ""
-        try:
-            self.curves.look()
-            named = table_stamps(self.store, layout.MEMBERS)
-            if named != self._named:
-                self._members, self._named = _members(Results(self.store)), named
-            if states:
-                self._status = self._observer.read()
-        except NasSweepError as error:
-            self.trouble = str(error)
-        except OSError as error:
-            self.trouble = f"the store can't be read: {error}"
-        if (
-            self.curves.version,
-            self._status.trials.experiments,
-            self.trouble,
-            self._named,
-        ) != before:
-            self.turn += 1
-            self._note(rearranged=self._named != before[3])
-
-    def _note(self, *, rearranged: bool) -> None:
-        """Notes which rows are new this turn."""
-        rows = {row["trial_id"]: row for row in self.rows(None)}
-        if rearranged or list(rows) != list(self._rows):
-            self._arranged = self.turn
-        for trial_id, row in rows.items():
-            if row != self._rows.get(trial_id):
-                self._renewed[trial_id] = self.turn
-        self._rows = rows
-
-    def news(self, experiment: str | None, since: int) -> list[Row] | None:
-        """The rows that have changed since a turn; None if they are others, or in another order.
-
-        Args:
-            experiment: Whose, or None for all.
-            since: The turn.
-        """
-        with self._lock:
-            if since < self._arranged:
-                return None
-            new = {trial_id for trial_id, turn in self._renewed.items() if turn > since}
-            return self.rows(experiment, new) if new else []
+                    self.version += 1
+            return self.version
 
     def experiments(self) -> list[str]:
-        """Names of all experiments; "" stands for the trials that none names."""
+        """Return the names of all experiments, with `UNNAMED` for trials that none names."""
         return list(self._status.trials.experiments)
 
-    def counts(self, experiment: str | None) -> dict[str, int]:
-        """How many trials of an experiment, or of all, are in each state."""
+    def counts(self, experiment: str | None) -> dict[State, int]:
+        """Return how many trials of an experiment, or of all, are in each state."""
         states = list(self._states(experiment).values())
         return {state: states.count(state) for state in dict.fromkeys(states)}
 
     def rows(self, experiment: str | None, only: set[str] | None = None) -> list[Row]:
-        """A row for each trial of an experiment, or of all: names, state and last numbers.
+        """Return a row for each trial of an experiment: names, state and last numbers.
 
         Args:
-            experiment: Whose, or None for all.
-            only: Of these trials alone, if given.
+            experiment: The experiment, or None for all.
+            only: If given, the trials to return.
         """
-        named = self._names(experiment)
+        if experiment is None:
+            members = {t: row for rows in self._members.values() for t, row in rows.items()}
+        else:
+            members = self._members.get(experiment, {})
         return [
             {"trial_id": trial_id, "state": state}
-            | named.get(trial_id, {})
-            | _last(self.curves.of.get(trial_id))
+            | members.get(trial_id, {})
+            | _last_numbers(self.curves.by_trial.get(trial_id))
             for trial_id, state in self._states(experiment).items()
             if only is None or trial_id in only
         ]
 
+    def changed_rows(self, experiment: str | None, since: int) -> list[Row] | None:
+        """Return the rows that have changed since a version; None if others came, went or moved.
+
+        Args:
+            experiment: The experiment, or None for all.
+            since: The version.
+        """
+        with self._lock:
+            if since < self._order_changed_at:
+                return None
+            changed = {t for t, version in self._changed_at.items() if version > since}
+            return self.rows(experiment, changed) if changed else []
+
     def label(self, trial_id: str) -> str:
-        """A short name for a trial."""
+        """Return a short name for a trial."""
         for members in self._members.values():
-            if trial_id in members:
-                row = members[trial_id]
+            if row := members.get(trial_id):
                 name = row["base"] if row["index"] == 0 else f"{row['base']} {row['variant']}"
                 return f"{name}, {row['dataset']}, {row['learning_rate']:g}, seed {row['seed']}"
         return trial_id
 
-    def _names(self, experiment: str | None) -> dict[str, Row]:
-        if experiment is not None:
-            return self._members.get(experiment, {})
-        return {t: row for members in self._members.values() for t, row in members.items()}
+    def _read(self, *, states: bool) -> None:
+        def shown() -> tuple[Any, ...]:
+            status = self._status.trials.experiments
+            return self.curves.version, status, self.problem, self._member_tables
 
-    def _states(self, experiment: str | None) -> dict[str, str]:
+        before, self.problem = shown(), ""
+        try:
+            self.curves.refresh()
+            found = table_fingerprints(self.store, layout.MEMBERS)
+            if found != self._member_tables:
+                self._members, self._member_tables = _read_members(Results(self.store)), found
+            if states:
+                self._status = self._reader.read()
+        except NasSweepError as error:
+            self.problem = str(error)
+        except OSError as error:
+            self.problem = f"the store can't be read: {error}"
+        if shown() != before:
+            self.version += 1
+            self._compare_rows(renamed=self._member_tables != before[3])
+
+    def _compare_rows(self, *, renamed: bool) -> None:
+        """Note which rows changed in this version."""
+        rows = {row["trial_id"]: row for row in self.rows(None)}
+        if renamed or list(rows) != list(self._rows):
+            self._order_changed_at = self.version
+        for trial_id, row in rows.items():
+            if row != self._rows.get(trial_id):
+                self._changed_at[trial_id] = self.version
+        self._rows = rows
+
+    def _states(self, experiment: str | None) -> dict[str, State]:
         groups = self._status.trials.experiments
         if experiment is not None:
             return groups.get(experiment, {})
         return {t: state for trials in groups.values() for t, state in trials.items()}
 
 
-def title(experiment: str) -> str:
-    """An experiment's name to show."""
+def experiment_title(experiment: str) -> str:
+    """Return an experiment's name for people."""
     return "in no experiment" if experiment == UNNAMED else experiment
 
 
-def _members(results: Results) -> dict[str, dict[str, Row]]:
+def _read_curve(data: bytes, key: str) -> Curve:
+    wanted = ("epoch", *COLUMNS)
+    if not (tables.is_sealed(data) and tables.is_sound(data)):
+        table = tables.from_parquet(data, tables.METRICS, key)
+    else:
+        file = tables.open_parquet(data)
+        owner = layout.owner(key)
+        if owner is not None and not tables.is_of(file, owner):
+            raise CorruptData("it has rows of another trial", where=key)
+        there = set(file.schema_arrow.names)
+        table = file.read([name for name in wanted if name in there], use_threads=False)
+    return {name: _column(table, name) for name in wanted}
+
+
+def _column(table: pa.Table, name: str) -> Numbers:
+    if name not in table.column_names:
+        return np.full(len(table), np.nan)
+    return table[name].to_numpy().astype(float)
+
+
+def _read_members(results: Results) -> dict[str, dict[str, Row]]:
     found: dict[str, dict[str, Row]] = {}
-    members: Any = results.members()[["experiment", "trial_id", *NAMES]]
+    members: Any = results.members()[["experiment", "trial_id", *_NAMES]]
     for row in members.to_dict("records"):
-        named = {str(k): v for k, v in row.items() if k not in ("experiment", "trial_id")}
-        found.setdefault(row["experiment"], {}).setdefault(row["trial_id"], named)
+        experiment, trial_id = row.pop("experiment"), row.pop("trial_id")
+        found.setdefault(experiment, {}).setdefault(trial_id, row)
     return found
 
 
-def _last(curve: dict[str, Any] | None) -> Row:
-    """Numbers of the last epoch, and the best; None stands for what JSON can't say."""
+def _last_numbers(curve: Curve | None) -> Row:
+    """Return the numbers of the last epoch, and the best; None for what JSON lacks."""
     if curve is None or not len(curve["epoch"]):
         return {"epoch": 0}
-    accuracy = curve["test_accuracy"]
-    best: Callable[..., Any] = np.fmax.reduce
+    best: Callable[..., Any] = np.fmax.reduce  # leaves NaN out
     numbers = {
-        "test_accuracy": accuracy[-1],
-        "best_test_accuracy": best(accuracy),
+        "test_accuracy": curve["test_accuracy"][-1],
+        "best_test_accuracy": best(curve["test_accuracy"]),
         "test_loss": curve["test_loss"][-1],
         "train_loss": curve["train_loss"][-1],
     }

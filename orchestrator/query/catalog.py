@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import pyarrow as pa
 
 from results_schema import layout, tables
-from results_schema.tables import POINTS, SURFACES, WANTED
+
+
+class Table(NamedTuple):
+    """A table of the store.
+
+    Attributes:
+        folder: The folder of its files, of `layout`.
+        schema: Its columns.
+        doc: What a row is.
+    """
+
+    folder: str
+    schema: pa.Schema
+    doc: str
 
 
 class View(NamedTuple):
-    """Two or three tables joined, as `Results` joins them.
+    """Two or three tables joined as `Results` joins them.
 
     Attributes:
-        reads: The tables it is made of.
-        sql: What it selects.
+        reads: Names of the tables.
+        sql: The query.
         doc: What a row is.
     """
 
@@ -26,83 +39,76 @@ class View(NamedTuple):
     doc: str
 
 
-TABLES: dict[str, tuple[str, pa.Schema]] = {
-    "metrics": (layout.METRICS, tables.METRICS),
-    "trials": (layout.TRIALS, tables.TRIALS),
-    "members": (layout.MEMBERS, tables.MEMBERS),
-    "surfaces": (layout.SURFACES, SURFACES),
-    "points": (layout.POINTS, POINTS),
-    "wanted": (layout.WANTED, WANTED),
+TABLES = {
+    "metrics": Table(layout.METRICS, tables.METRICS, "one row per trained epoch"),
+    "trials": Table(layout.TRIALS, tables.TRIALS, "one row per ended trial"),
+    "members": Table(layout.MEMBERS, tables.MEMBERS, "one row per trial that an experiment shows"),
+    "surfaces": Table(layout.SURFACES, tables.SURFACES, "one row per finished surface"),
+    "points": Table(layout.POINTS, tables.POINTS, "one row per measured point of a surface"),
+    "wanted": Table(layout.WANTED, tables.WANTED, "one row per surface that an experiment wants"),
 }
-"""Folder and columns of each table, by name."""
-
-ROWS = {
-    "metrics": "one row per trained epoch",
-    "trials": "one row per ended trial",
-    "members": "one row per trial that an experiment shows",
-    "surfaces": "one row per finished surface",
-    "points": "one row per measured point of a surface",
-    "wanted": "one row per surface that an experiment wants",
-}
-"""What a row of each table is."""
 
 
-def _of_trials(table: str, join: str) -> str:
-    """Members beside a table of trials; of two columns of one name the members' stays."""
-    schema = TABLES[table][1]
-    fresh = [name for name in schema.names if name not in tables.MEMBERS.names]
+def mentioned_tables(sql: str) -> set[str]:
+    """Return the tables that a query may read.
+
+    They are those whose own name, or the name of a view that reads them, is a word of the query.
+    """
+    words = set(re.findall(r"\w+", sql.lower()))
+    found = words & TABLES.keys()
+    return found.union(*(VIEWS[name].reads for name in words & VIEWS.keys()))
+
+
+def _join_trials(table: str, join: str) -> str:
+    """Join members with a table of trials; of two columns of one name the members' stays."""
+    known = tables.MEMBERS.names
+    fresh = {name: name for name in TABLES[table].schema.names if name not in known}
     return (
         f"SELECT members.*, {_columns(table, fresh)} FROM members {join} JOIN {table} "
         "USING (trial_id)"
     )
 
 
-def _of_surfaces(table: str, join: str) -> str:
-    """Members and the surfaces wanted of them beside a table of surfaces.
+def _join_surfaces(table: str, join: str) -> str:
+    """Join members and the surfaces wanted of them with a table of surfaces.
 
     Of two columns of one name the surface's is called `surface_…`.
     """
-    schema = TABLES[table][1]
-    wanted = ["surface_id", "kind", "points"]
-    named = [*tables.MEMBERS.names, *wanted]
-    fresh = [name for name in schema.names if name not in ("surface_id", "trial_id", "kind")]
-    renamed = {name: f"surface_{name}" for name in fresh if name in named}
+    wanted = {name: name for name in ("surface_id", "kind", "points")}
+    known = {*tables.MEMBERS.names, *wanted}
+    fresh = {
+        name: f"surface_{name}" if name in known else name
+        for name in TABLES[table].schema.names
+        if name not in ("surface_id", "trial_id", "kind")
+    }
     return (
-        f"SELECT members.*, {_columns('wanted', wanted)}, {_columns(table, fresh, renamed)} "
+        f"SELECT members.*, {_columns('wanted', wanted)}, {_columns(table, fresh)} "
         "FROM members JOIN wanted USING (experiment, trial_id) "
         f"{join} JOIN {table} ON wanted.surface_id = {table}.surface_id"
     )
 
 
-def _columns(table: str, names: Sequence[str], renamed: dict[str, str] | None = None) -> str:
-    as_ = renamed or {}
-    return ", ".join(f'{table}."{name}" AS "{as_.get(name, name)}"' for name in names)
+def _columns(table: str, names: Mapping[str, str]) -> str:
+    return ", ".join(f'{table}."{name}" AS "{shown}"' for name, shown in names.items())
 
 
 VIEWS = {
     "member_metrics": View(
-        ("members", "metrics"), _of_trials("metrics", "INNER"), "members joined with metrics"
+        ("members", "metrics"), _join_trials("metrics", "INNER"), "members joined with metrics"
     ),
     "member_trials": View(
         ("members", "trials"),
-        _of_trials("trials", "LEFT"),
+        _join_trials("trials", "LEFT"),
         "members joined with trials; one row per member, trained or not",
     ),
     "member_surfaces": View(
         ("members", "wanted", "surfaces"),
-        _of_surfaces("surfaces", "LEFT"),
+        _join_surfaces("surfaces", "LEFT"),
         "members joined with the surfaces wanted of them, finished or not",
     ),
     "member_points": View(
         ("members", "wanted", "points"),
-        _of_surfaces("points", "INNER"),
+        _join_surfaces("points", "INNER"),
         "members joined with the points of their surfaces",
     ),
 }
-
-
-def mentioned(sql: str) -> set[str]:
-    """The tables that a query may read: those whose name, or a view's of them, is a word of it."""
-    words = set(re.findall(r"\w+", sql.lower()))
-    found = words & TABLES.keys()
-    return found.union(*(VIEWS[name].reads for name in words & VIEWS.keys()))

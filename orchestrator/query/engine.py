@@ -1,6 +1,9 @@
-"""SQL over a store's tables, by DuckDB in memory: it can reach no file but copies of them.
+"""SQL over a store's tables, by DuckDB in memory; it can reach no file but private copies of them.
 
-A query has bounds on time and memory, as a line of SQL can ask for more of either than there is.
+A live sweep replaces files at any time, and DuckDB may read a file in several parts, of two
+versions. So each file of a table is read once, whole, checked against its seal and copied to a
+private folder. A query's time and memory are limited, since a line of SQL can ask for more of
+either than there is.
 """
 
 from __future__ import annotations
@@ -15,120 +18,101 @@ from pathlib import Path
 
 import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from orchestrator.output.text import byte_size
-from orchestrator.query.catalog import TABLES, VIEWS, mentioned
-from orchestrator.query.snapshot import snapshot
-from results_schema.errors import ConfigError
+from orchestrator.query.catalog import TABLES, VIEWS, Table, mentioned_tables
+from results_schema import layout, tables
+from results_schema.errors import ConfigError, MachineError
 from results_schema.store import Store
-from results_schema.tables import FLAG, INT, LONG, REAL, TEXT, TIME
 
-SAFE = {
+_CONFIG = {
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
-    # Else a name that is no table would be looked for among this program's variables.
+    # Otherwise a name that is no table is looked for among this program's variables.
     "python_enable_replacements": "false",
 }
-
-# A PIVOT is MULTI: it looks for the columns first.
 _READING = {"SELECT", "MULTI"}
-
+"""Kinds of statements that read; PIVOT, which first looks for the columns, is MULTI."""
 _SPACE = r"(?:\s|--[^\n]*(?:\n|$)|/\*.*?\*/)*"
 _EXPLAIN = re.compile(
     rf"{_SPACE}EXPLAIN\b{_SPACE}(?:ANALYZE\b|\([^()]*\))?", re.IGNORECASE | re.DOTALL
 )
-
-_TYPES = {
-    TEXT: "VARCHAR",
-    INT: "INTEGER",
-    LONG: "BIGINT",
-    REAL: "DOUBLE",
-    FLAG: "BOOLEAN",
-    TIME: "TIMESTAMPTZ",
+_SQL_TYPES = {
+    tables.TEXT: "VARCHAR",
+    tables.INT: "INTEGER",
+    tables.LONG: "BIGINT",
+    tables.REAL: "DOUBLE",
+    tables.FLAG: "BOOLEAN",
+    tables.TIME: "TIMESTAMPTZ",
 }
-
-_PIECE = 50_000
+_BATCH = 50_000
 """Rows of an answer that are fetched at once."""
-
-HINT = "nas-sweep query --schema lists tables and columns"
+_HINT = "nas-sweep query --schema lists tables and columns"
 
 
 @dataclass(frozen=True)
-class Bounds:
+class Limits:
     """What a query may take.
 
     Attributes:
-        seconds: From its start to the last row of its answer.
+        seconds: Time from its start to the last row of its answer.
         memory: Bytes, once for DuckDB's work and once for the answer.
     """
 
-    seconds: float
-    memory: int
+    seconds: float = 300.0
+    memory: int = 4 * 10**9
 
 
-BOUNDS = Bounds(300.0, 4 * 10**9)
-
-
-def query(store: Store, sql: str, bounds: Bounds = BOUNDS) -> pa.Table:
+def query(store: Store, sql: str, limits: Limits | None = None) -> pa.Table:
     """Return the answer to one query.
 
     Args:
-        store: Whose tables; only those that the query names are read.
+        store: The store whose tables are read, of which only those that the query names.
         sql: A SELECT, or what DuckDB takes for one, such as `FROM metrics` or `SUMMARIZE trials`.
-        bounds: On time and memory.
+        limits: Limits on time and memory.
 
     Raises:
-        ConfigError: The query is wrong, is none, would write, or went beyond a bound.
+        ConfigError: The query is wrong, is not a query, would write, or exceeded a limit.
         CorruptData: A file of a table is damaged.
+        MachineError: The tables can't be copied.
     """
-    names = mentioned(sql) or set(TABLES)
+    limits = limits or Limits()
+    names = mentioned_tables(sql) or set(TABLES)
     with tempfile.TemporaryDirectory(prefix="nas-sweep-query-") as folder:
         try:
-            with duckdb.connect(config=dict(SAFE)) as connection:
+            with duckdb.connect(config=dict(_CONFIG)) as connection:
                 _check(connection, sql)
-                _lock(connection, folder, bounds)
-                _add(connection, store, names, Path(folder))
+                _lock(connection, folder, limits)
+                _add_tables(connection, store, names, Path(folder))
                 try:
-                    return _answer(connection, sql, bounds)
+                    return _answer(connection, sql, limits)
                 except duckdb.CatalogException:
-                    # No word of it is one of our names: let it see all, or tell the nearest.
-                    _add(connection, store, TABLES.keys() - names, Path(folder))
-                    return _answer(connection, sql, bounds)
+                    # It names a table in another way: with all of them it is answered, or DuckDB's
+                    # message names the nearest one.
+                    _add_tables(connection, store, TABLES.keys() - names, Path(folder))
+                    return _answer(connection, sql, limits)
         except duckdb.InterruptException as error:
             raise ConfigError(
-                f"the query took longer than {bounds.seconds:g} s",
+                f"the query took longer than {limits.seconds:g} s",
                 where="SQL",
                 fix="ask for less, or give it more time by --timeout",
             ) from error
         except (duckdb.OutOfMemoryException, MemoryError, pa.ArrowMemoryError) as error:
-            raise _too_large(f"the query needs more than {byte_size(bounds.memory)}") from error
+            raise _too_large(f"the query needs more than {byte_size(limits.memory)}") from error
         except duckdb.Error as error:
-            raise ConfigError(str(error).strip(), where="SQL", fix=HINT) from error
-
-
-def _lock(connection: duckdb.DuckDBPyConnection, folder: str, bounds: Bounds) -> None:
-    """Leave it nothing to reach but the copies, and no way to change that or its memory."""
-    # Without a folder to spill to, which by default is .tmp in the working folder, for any query
-    # to read and write.
-    connection.execute("SET temp_directory = ''")
-    connection.execute(f"SET memory_limit = '{bounds.memory} bytes'")
-    # Times are told alike on every machine.
-    connection.execute("SET TimeZone = 'UTC'")
-    quoted = folder.replace("'", "''")
-    connection.execute(f"SET allowed_directories = ['{quoted}/']")
-    connection.execute("SET enable_external_access = false")
-    connection.execute("SET lock_configuration = true")
+            raise ConfigError(str(error).strip(), where="SQL", fix=_HINT) from error
 
 
 def _check(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
     statements = connection.extract_statements(sql)
     if len(statements) != 1:
         raise ConfigError(
-            f"{len(statements)} statements where there should be one", where="SQL", fix=HINT
+            f"{len(statements)} statements where there should be one", where="SQL", fix=_HINT
         )
     kind = statements[0].type.name
     if kind == "EXPLAIN":
-        # EXPLAIN ANALYZE does what it explains.
+        # EXPLAIN ANALYZE runs what it explains.
         explained = _EXPLAIN.sub("", sql, count=1)
         [statement, *_] = [*connection.extract_statements(explained), statements[0]]
         kind = statement.type.name
@@ -140,39 +124,85 @@ def _check(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
         )
 
 
-def _add(
+def _lock(connection: duckdb.DuckDBPyConnection, folder: str, limits: Limits) -> None:
+    """Let the connection reach nothing but a folder, for good."""
+    # By default it spills to .tmp in the working folder, which any query may read and write.
+    connection.execute("SET temp_directory = ''")
+    connection.execute(f"SET memory_limit = '{limits.memory} bytes'")
+    # So that times are written alike on every machine.
+    connection.execute("SET TimeZone = 'UTC'")
+    connection.execute(f"SET allowed_directories = [{_quoted(f'{folder}/')}]")
+    connection.execute("SET enable_external_access = false")
+    connection.execute("SET lock_configuration = true")
+
+
+def _add_tables(
     connection: duckdb.DuckDBPyConnection, store: Store, names: set[str], folder: Path
 ) -> None:
-    """Adds tables, and the views that can be made by now."""
+    """Copy tables and add them, with the views for which all tables are there by now."""
     for name in sorted(names):
-        key, schema = TABLES[name]
-        copies = folder / name
+        table, copies = TABLES[name], folder / name
         copies.mkdir()
-        select = _no_rows(schema)
-        if snapshot(store, key, schema, copies):
-            quoted = str(copies).replace("'", "''")
-            select = f"SELECT * FROM read_parquet('{quoted}/*.parquet')"
+        if _copy(store, table, copies):
+            select = f"SELECT * FROM read_parquet({_quoted(f'{copies}/*.parquet')})"
+        else:
+            # Registering an empty Arrow table instead would import pandas.
+            columns = [f'CAST(NULL AS {_SQL_TYPES[f.type]}) AS "{f.name}"' for f in table.schema]
+            select = f"SELECT {', '.join(columns)} WHERE false"
         connection.execute(f"CREATE VIEW {name} AS {select}")
-    there = {
-        row[0] for row in connection.execute("SELECT view_name FROM duckdb_views()").fetchall()
-    }
+    rows = connection.execute("SELECT view_name FROM duckdb_views()").fetchall()
+    there = {row[0] for row in rows}
     for name, view in VIEWS.items():
         if name not in there and there.issuperset(view.reads):
             connection.execute(f"CREATE VIEW {name} AS {view.sql}")
 
 
-def _answer(connection: duckdb.DuckDBPyConnection, sql: str, bounds: Bounds) -> pa.Table:
-    """Return the answer, which is read in pieces so that its size is noticed before it is there."""
-    with _interrupted_after(connection, bounds.seconds):
-        reader = connection.sql(sql).to_arrow_reader(_PIECE)
-        pieces: list[pa.RecordBatch] = []
-        taken = 0
-        for piece in reader:
-            pieces.append(piece)
-            taken += piece.nbytes
-            if taken > bounds.memory:
-                raise _too_large(f"the answer is larger than {byte_size(bounds.memory)}")
-    return pa.Table.from_batches(pieces, reader.schema)
+def _copy(store: Store, table: Table, to: Path) -> bool:
+    """Copy the files of a table into an empty folder; return whether there is any."""
+    keys = [key for key in store.list(table.folder) if key.endswith(".parquet")]
+    for number, (key, data) in enumerate(store.several(keys)):
+        sound = _sound(data, key, table.schema)
+        try:
+            (to / f"{number:08d}.parquet").write_bytes(sound)
+        except OSError as error:
+            raise MachineError(
+                f"no copy of the table can be made: {error.strerror}",
+                where=str(to),
+                fix="make room there, or name another folder in TMPDIR",
+            ) from error
+    return any(to.iterdir())
+
+
+def _sound(data: bytes, key: str, schema: pa.Schema) -> bytes:
+    """Return a file with all of the schema's columns, in their order.
+
+    When all files have one schema, DuckDB need not open each of them before it reads the first.
+
+    Raises:
+        CorruptData: The file is damaged, or has another item's rows.
+    """
+    owner = layout.owner(key)
+    whole = tables.mark(schema) in data and tables.is_sealed(data) and tables.is_sound(data)
+    if whole and (owner is None or tables.is_of(tables.open_parquet(data), owner)):
+        return data
+    # Damaged, which raises; or another writer's, with other columns.
+    sink = pa.BufferOutputStream()
+    pq.write_table(tables.from_parquet(data, schema, key), sink)
+    return sink.getvalue().to_pybytes()
+
+
+def _answer(connection: duckdb.DuckDBPyConnection, sql: str, limits: Limits) -> pa.Table:
+    """Return the answer, fetched in batches so that its size is noticed before all of it exists."""
+    with _interrupted_after(connection, limits.seconds):
+        reader = connection.sql(sql).to_arrow_reader(_BATCH)
+        batches: list[pa.RecordBatch] = []
+        size = 0
+        for batch in reader:
+            batches.append(batch)
+            size += batch.nbytes
+            if size > limits.memory:
+                raise _too_large(f"the answer is larger than {byte_size(limits.memory)}")
+    return pa.Table.from_batches(batches, reader.schema)
 
 
 @contextmanager
@@ -181,18 +211,18 @@ def _interrupted_after(connection: duckdb.DuckDBPyConnection, seconds: float) ->
 
     def watch() -> None:
         if not done.wait(seconds):
-            # An interrupt between two of the answer's pieces is lost.
+            # Repeated, since an interrupt between two batches is lost.
             while not done.is_set():
                 connection.interrupt()
                 done.wait(0.05)
 
-    watching = threading.Thread(target=watch, daemon=True)
-    watching.start()
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
     try:
         yield
     finally:
         done.set()
-        watching.join()
+        watcher.join()
 
 
 def _too_large(what: str) -> ConfigError:
@@ -203,7 +233,5 @@ def _too_large(what: str) -> ConfigError:
     )
 
 
-def _no_rows(schema: pa.Schema) -> str:
-    """A SELECT of all columns and no row. Registering a table of Arrow's would import pandas."""
-    columns = [f'CAST(NULL AS {_TYPES[field.type]}) AS "{field.name}"' for field in schema]
-    return f"SELECT {', '.join(columns)} WHERE false"
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

@@ -1,1 +1,5 @@
-"""The report: what was run, its figures, tables, claims, failures and provenance on one page."""
+"""The report of experiments: what was run, figures, tables, claims, failures and provenance.
+
+Read `write` first: `write_report` gathers everything and writes the page. `exhibits` makes the
+figures and tables, also for a launch, which publishes them in the store.
+"""

@@ -1,9 +1,9 @@
-"""What a report tells of experiments, gathered from the store alone."""
+"""The contents of a report, gathered from the store alone."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,43 +11,17 @@ from urllib.parse import quote
 
 import pandas as pd
 
-from orchestrator.config.record import Declared
+from orchestrator.config.record import Declared, read_declared
 from orchestrator.figures.members import name_datasets
-from orchestrator.housekeeping.status import STATES, Status
-from orchestrator.output.text import duration
+from orchestrator.housekeeping.status import STATES, Status, StatusReader
+from orchestrator.paper.claims.claim import NO_DATA, VERDICTS, Finding
+from orchestrator.report.exhibits import Exhibit
 from results_schema import layout
 from results_schema.results import Results
+from results_schema.store import Store
 from results_schema.tables import WHERE
 
-NUMBERS = ("test_accuracy", "test_loss", "train_seconds")
-"""Columns of a trial's row that are numbers and may be missing."""
-
-ENVIRONMENT = tuple(column.name for column in WHERE)
-
-
-@dataclass(frozen=True)
-class Trial:
-    """A line of an experiment's list of members.
-
-    Attributes:
-        trial_id: The trial.
-        cell: Base, index and variant.
-        setting: Data set, learning rate and seed.
-        state: As `status` has it.
-        accuracy: After the last epoch, in %; empty while there is none.
-        loss: After the last epoch, in nat; empty while there is none.
-        seconds: Of training; empty while there is none.
-        log: The address of its log, as seen from the report; empty if it has none.
-    """
-
-    trial_id: str
-    cell: str
-    setting: str
-    state: str
-    accuracy: str
-    loss: str
-    seconds: str
-    log: str
+_ENVIRONMENT = [column.name for column in WHERE]
 
 
 @dataclass(frozen=True)
@@ -55,14 +29,15 @@ class Run:
     """What was run of one experiment.
 
     Attributes:
-        declared: What its file says.
-        datasets: Those trained on, stand-ins named as such.
-        substitutes: Those of them that are stand-ins; empty if there is none.
-        network: Its size in words.
-        epochs: Of its recipes.
+        declared: What the experiment's file held.
+        datasets: Names of the datasets trained on; substitute datasets are named as such.
+        substitutes: Names of the substitute datasets among them; may be empty.
+        network: Size of the network, as text.
+        epochs: Numbers of epochs of its recipes.
         trials: Counts by state, such as "5 done, 1 diverged".
-        surfaces: The same of surfaces; empty if it wants none.
-        members: Its trials.
+        surfaces: Counts of surfaces by state; empty if it wants none.
+        members: Texts of each of its trials: `trial_id`, `cell`, `setting`, `state`, `accuracy` in
+            %, `loss` in nat, `seconds` of training, and `log`, a link. Any may be empty.
     """
 
     declared: Declared
@@ -72,130 +47,190 @@ class Run:
     epochs: str
     trials: str
     surfaces: str
-    members: Sequence[Trial]
+    members: Sequence[Mapping[str, str]]
 
 
 @dataclass(frozen=True)
 class Environment:
-    """A machine and its software.
+    """A machine with its software.
 
     Attributes:
-        values: By name, such as torch; what is unknown is left out.
-        trials: How many trials were ended there.
-        surfaces: How many surfaces.
-        took: Wall time of both, one after the other, in words.
+        values: Known values by name, such as torch.
+        trials: Number of trials that ended there.
+        surfaces: Number of surfaces that ended there.
+        seconds: Sum of the wall times of both.
     """
 
     values: dict[str, str]
     trials: int
     surfaces: int
-    took: str
+    seconds: float
 
 
-def runs(results: Results, declared: Iterable[Declared], status: Status, folder: Path) -> list[Run]:
-    """What was run of each experiment.
+@dataclass(frozen=True)
+class Contents:
+    """All that a report shows.
+
+    Attributes:
+        title: Title of the page.
+        runs: What was run, by experiment.
+        exhibits: Figures and tables, in the experiments' order.
+        failures: `item`, `kind`, `message`, `at` and `log`, a link, of what failed.
+        environments: Where it was run, by the time that was spent there.
+        findings: Main measures of the paper's claims.
+        store: Location of the store.
+    """
+
+    title: str
+    runs: Sequence[Run]
+    exhibits: Sequence[Exhibit]
+    failures: Sequence[Mapping[str, str]]
+    environments: Sequence[Environment]
+    findings: Sequence[Finding]
+    store: str
+
+    @property
+    def reuse(self) -> str:
+        """How many trials the experiments share, in a sentence."""
+        ids = [{trial["trial_id"] for trial in run.members} for run in self.runs]
+        distinct, named = len(set[str]().union(*ids)), sum(map(len, ids))
+        if named == distinct:
+            return f"{distinct} distinct trials."
+        return f"{distinct} distinct trials, which the experiments name {named} times in all."
+
+    @property
+    def verdicts(self) -> str:
+        """How many claims have which verdict, in a sentence."""
+        found = [one.verdict for one in self.findings]
+        return ", ".join(f"{n} {v}" for v in VERDICTS if (n := found.count(v))) + "."
+
+    @property
+    def tested(self) -> list[Finding]:
+        """Findings for which there are data."""
+        return [one for one in self.findings if one.verdict != NO_DATA]
+
+    @property
+    def untested(self) -> list[Finding]:
+        """Findings for which there are none."""
+        return [one for one in self.findings if one.verdict == NO_DATA]
+
+
+def gather(
+    store: Store,
+    names: Sequence[str],
+    exhibits: Sequence[Exhibit],
+    found: Sequence[Finding],
+    folder: Path,
+) -> Contents:
+    """Return the contents of the report of some experiments.
 
     Args:
-        results: The store.
-        declared: The experiments.
-        status: How they stand.
-        folder: Where the report will lie.
+        store: The experiments' store.
+        names: Names of the experiments.
+        exhibits: Their figures and tables.
+        found: What the claims' tests found.
+        folder: The folder of the report, from which it links to logs.
     """
-    return [_run(results, one, status, folder) for one in declared]
-
-
-def environments(results: Results, names: Iterable[str]) -> list[Environment]:
-    """Where the trials and surfaces of experiments were ended, by how much was done there."""
-    trials, surfaces = [], []
-    for name in names:
-        trials.append(results.trials(name).drop_duplicates("trial_id"))
-        surfaces.append(results.surfaces(name).drop_duplicates("surface_id"))
-    ended = (
-        _ended(trials, "trial_id", "train_seconds"),
-        _ended(surfaces, "surface_id", "measure_seconds"),
+    declared = [read_declared(store, name) for name in names]
+    results, status = Results(store), StatusReader(store).read(names)
+    failed = [*status.trials.failed, *status.surfaces.failed]
+    return Contents(
+        title=declared[0].title if len(declared) == 1 else f"Report of {len(declared)} experiments",
+        runs=[_run(results, one, status, folder) for one in declared],
+        exhibits=exhibits,
+        failures=[
+            one
+            | {"item": one.get("trial_id") or one["surface_id"]}
+            | {"log": _link(Path(one["log"]), folder)}
+            for one in failed
+        ],
+        environments=_environments(results, names),
+        findings=[one for one in found if one.primary],
+        store=store.location,
     )
-    found: dict[tuple[str, ...], list[float]] = {}
-    for place, frame in enumerate(ended):
-        for row in frame.to_dict("records"):
-            key = tuple(_text(row[name]) for name in ENVIRONMENT)
-            counts = found.setdefault(key, [0, 0, 0.0])
-            counts[place] += 1
-            counts[2] += float(row["took"])
-    order = sorted(found.items(), key=lambda item: -item[1][2])
-    return [
-        Environment(
-            {n: v for n, v in zip(ENVIRONMENT, key, strict=True) if v},
-            int(trials),
-            int(surfaces),
-            duration(seconds),
-        )
-        for key, (trials, surfaces, seconds) in order
-    ]
-
-
-def failures(status: Status, folder: Path) -> list[dict[str, str]]:
-    """Trials and surfaces that failed: `item`, `kind`, `message`, `at`, and `log` as a link."""
-    failed = [{**f, "item": f["trial_id"]} for f in status.trials.failed]
-    failed += [{**f, "item": f["surface_id"]} for f in status.surfaces.failed]
-    return [f | {"log": link(Path(f["log"]), folder)} for f in failed]
-
-
-def link(path: Path, folder: Path) -> str:
-    """The address of a file as seen from a folder; empty if the file is not there."""
-    if not path.exists():
-        return ""
-    return quote(Path(os.path.relpath(path.absolute(), folder.absolute())).as_posix())
-
-
-def _ended(frames: Sequence[pd.DataFrame], key: str, seconds: str) -> pd.DataFrame:
-    every = pd.concat(frames) if frames else pd.DataFrame(columns=[key, "status", seconds])
-    every = every.dropna(subset=["status"]).drop_duplicates(key)
-    return every.assign(took=every[seconds].fillna(0.0))
-
-
-def _text(value: Any) -> str:
-    if pd.isna(value):
-        return ""
-    # A column with gaps is one of floats.
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def _run(results: Results, declared: Declared, status: Status, folder: Path) -> Run:
     states = status.trials.experiments.get(declared.name, {})
     surfaces = status.surfaces.experiments.get(declared.name, {})
-    size = declared.network
     epochs = sorted({recipe["epochs"] for recipe in declared.recipes.values()})
-    members: Any = results.trials(declared.name).to_dict("records")
+    rows: Any = results.trials(declared.name).to_dict("records")
+    members = []
+    for row in rows:
+        trial_id = row["trial_id"]
+        index = f"C{row['index']}" if row["index"] else "base"
+        variant = "" if row["variant"] == row["base"] else f" ({row['variant']})"
+        log = Path(results.store.locate(layout.log(trial_id)))
+        members.append(
+            {
+                "trial_id": trial_id,
+                "cell": f"{row['base']} {index}{variant}",
+                "setting": f"{row['dataset']}, {row['learning_rate']:g}, seed {row['seed']}",
+                "state": states.get(trial_id, ""),
+                "accuracy": _number(row["test_accuracy"], "{:.2f}", scale=100),
+                "loss": _number(row["test_loss"], "{:.4g}"),
+                "seconds": _number(row["train_seconds"], "{:.1f}"),
+                "log": _link(log, folder),
+            }
+        )
+    size = declared.network
     return Run(
         declared=declared,
         datasets=name_datasets(declared.datasets.items()),
         substitutes=name_datasets((n, used) for n, used in declared.datasets.items() if n != used),
         network=f"{size['cells']} cells, {size['channels']} channels, {declared.precision}",
         epochs=", ".join(map(str, epochs)),
-        trials=_count(states.values()),
-        surfaces=_count(surfaces.values()),
-        members=[_trial(results, row, states, folder) for row in members],
+        trials=_counts(states.values()),
+        surfaces=_counts(surfaces.values()),
+        members=members,
     )
 
 
-def _count(states: Iterable[str]) -> str:
+def _environments(results: Results, names: Sequence[str]) -> list[Environment]:
+    """Return where the trials and surfaces of experiments ended, longest work first."""
+    rows = pd.concat(
+        [
+            _ended([results.trials(name) for name in names], "trial_id", "train_seconds"),
+            _ended([results.surfaces(name) for name in names], "surface_id", "measure_seconds"),
+        ]
+    )
+    found = [
+        Environment(
+            {name: value for name, value in zip(_ENVIRONMENT, values, strict=True) if value},
+            int((group["kind"] == "trial_id").sum()),
+            int((group["kind"] == "surface_id").sum()),
+            float(group["seconds"].sum()),
+        )
+        for values, group in rows.groupby(_ENVIRONMENT, sort=False)
+    ]
+    return sorted(found, key=lambda one: -one.seconds)
+
+
+def _ended(frames: Sequence[pd.DataFrame], kind: str, seconds: str) -> pd.DataFrame:
+    """Return the environment of each ended item, as text, with its kind and wall time."""
+    ended = pd.concat(frames).dropna(subset=["status"]).drop_duplicates(kind)
+    texts = ended[_ENVIRONMENT].map(_text).astype(object)
+    return texts.assign(kind=kind, seconds=ended[seconds].astype(float).fillna(0.0))
+
+
+def _text(value: Any) -> str:
+    if pd.isna(value):
+        return ""
+    # A column of integers with gaps is one of floats.
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def _number(value: Any, template: str, scale: float = 1.0) -> str:
+    return "" if pd.isna(value) else template.format(scale * float(value))
+
+
+def _counts(states: Iterable[str]) -> str:
     every = list(states)
     return ", ".join(f"{n} {s}" for s in STATES if (n := every.count(s)))
 
 
-def _trial(results: Results, row: dict[str, Any], states: dict[str, str], folder: Path) -> Trial:
-    trial_id = row["trial_id"]
-    accuracy, loss, seconds = (None if pd.isna(row[name]) else float(row[name]) for name in NUMBERS)
-    index = f"C{row['index']}" if row["index"] else "base"
-    variant = "" if row["variant"] == row["base"] else f" ({row['variant']})"
-    log = Path(results.store.locate(layout.log(trial_id)))
-    return Trial(
-        trial_id=trial_id,
-        cell=f"{row['base']} {index}{variant}",
-        setting=f"{row['dataset']}, {row['learning_rate']:g}, seed {row['seed']}",
-        state=states.get(trial_id, ""),
-        accuracy="" if accuracy is None else f"{100 * accuracy:.2f}",
-        loss="" if loss is None else f"{loss:.4g}",
-        seconds="" if seconds is None else f"{seconds:.1f}",
-        log=link(log, folder),
-    )
+def _link(path: Path, folder: Path) -> str:
+    """Return the address of a file as seen from a folder; empty if the file does not exist."""
+    if not path.exists():
+        return ""
+    return quote(Path(os.path.relpath(path.absolute(), folder.absolute())).as_posix())

@@ -1,25 +1,28 @@
-"""Figures and tables of an experiment, made from the store alone."""
+"""Figures and tables of an experiment, and its results in brief, made from the store alone."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from orchestrator.config.record import Declared
+import pandas as pd
+
+from orchestrator.config.record import Declared, read_declared
 from orchestrator.figures import Choice, draw
+from orchestrator.figures.evidence import AS_ZERO, counted_accuracies, diverged_note
 from orchestrator.output.error_log import log_error
+from orchestrator.output.tables import TextTable
+from orchestrator.output.text import NO_NUMBER
 from orchestrator.paper import tables
 from orchestrator.paper.tables import Table
+from results_schema import layout
 from results_schema.errors import NasSweepError
 from results_schema.results import Results
 
 if TYPE_CHECKING:
     from orchestrator.figures.export import Browser
-
-FORMATS = ("html", "png")
-"""What is made of a figure unless something else is asked for."""
 
 
 @dataclass(frozen=True)
@@ -27,14 +30,14 @@ class Exhibit:
     """A figure or a table.
 
     Attributes:
-        experiment: Whose.
-        name: Of its files.
-        title: The figure's own, or the experiment's.
-        files: By suffix; pages hold all that they need.
-        figure: Of plotly; None if this is a table, or nothing could be drawn.
-        table: None if this is a figure, or nothing could be made.
+        experiment: Name of the experiment.
+        name: Name of the exhibit and its files.
+        title: The figure's own title, or the experiment's.
+        files: Contents of its files, by suffix; an HTML page holds all that it needs.
+        figure: The Plotly figure; None if this is a table, or the figure could not be drawn.
+        table: The table; None if this is a figure, or the table could not be made.
         problem: Why nothing, or not everything, could be made; else empty.
-        failed: Whether that is an unexpected error.
+        failed: Whether the problem is an unexpected error.
     """
 
     experiment: str
@@ -51,48 +54,113 @@ def make_exhibits(
     results: Results,
     declared: Declared,
     browser: Browser,
-    formats: Sequence[str] = FORMATS,
+    formats: Sequence[str] = ("html", "png"),
 ) -> Iterator[Exhibit]:
-    """Yield the figures, then the tables, in the experiment's order; what can't be made says why.
+    """Yield the figures, then the tables, in the experiment's order; `problem` names what failed.
 
     Args:
-        results: The store.
+        results: The store's results.
         declared: What the experiment asks for.
-        browser: Draws pictures.
-        formats: Of the figures' files, some of `figures.export.FORMATS`.
+        browser: The browser that draws pictures.
+        formats: Formats of the figures' files, of `figures.export.FORMATS`.
     """
     from orchestrator.figures.export import write_figure
 
-    table = cache(partial(_table, results, declared.name))
+    read = cache(lambda name: getattr(results, name)(declared.name))
 
     def draw_figure(exhibit: Exhibit, choice: Choice) -> Exhibit:
-        figure = draw(choice, table, declared.title)
+        figure = draw(choice, read, declared.title)
         files: dict[str, bytes] = {}
         notes = write_figure(figure, files.__setitem__, formats, browser)
         return replace(exhibit, files=files, figure=figure, problem="; ".join(notes))
 
     def make_table(exhibit: Exhibit, kind: str) -> Exhibit:
-        made = tables.make(kind, table)
-        texts = {suffix: made.text(suffix).encode() for suffix in tables.FORMATS}
-        return replace(exhibit, files=texts, table=made)
+        table = tables.make(kind, read)
+        files = {suffix: table.text(suffix).encode() for suffix in tables.FORMATS}
+        return replace(exhibit, files=files, table=table)
+
+    def attempt(kind: str, exhibit: Exhibit, make: Callable[[Exhibit], Exhibit]) -> Exhibit:
+        try:
+            return make(exhibit)
+        except NasSweepError as error:
+            return replace(exhibit, problem=str(error))
+        except Exception as error:  # one exhibit must not lose the others
+            problem = log_error(results.store, f"{kind}-{exhibit.name}", error)
+            return replace(exhibit, problem=problem, failed=True)
 
     for name, choice in declared.figures.items():
-        plain = Exhibit(declared.name, name, choice.options.title or declared.title)
-        yield _isolated(results, f"figure-{name}", plain, partial(draw_figure, plain, choice))
+        exhibit = Exhibit(declared.name, name, choice.options.title or declared.title)
+        yield attempt("figure", exhibit, partial(draw_figure, choice=choice))
     for name, kind in declared.tables.items():
-        plain = Exhibit(declared.name, name, declared.title)
-        yield _isolated(results, f"table-{name}", plain, partial(make_table, plain, kind))
+        exhibit = Exhibit(declared.name, name, declared.title)
+        yield attempt("table", exhibit, partial(make_table, kind=kind))
 
 
-def _isolated(results: Results, log: str, plain: Exhibit, make: Callable[[], Exhibit]) -> Exhibit:
-    """Return what is made, or in its place why it can't be."""
-    try:
-        return make()
-    except NasSweepError as error:
-        return replace(plain, problem=str(error))
-    except Exception as error:
-        return replace(plain, problem=log_error(results.store, log, error), failed=True)
+def publish(results: Results, experiments: Iterable[str]) -> Iterator[tuple[Exhibit, list[str]]]:
+    """Make the figures and tables of experiments and write them into the store, one by one.
+
+    Yields:
+        Each exhibit, and where its files are.
+    """
+    from orchestrator.figures.export import Browser
+
+    with Browser() as browser:
+        for experiment in experiments:
+            declared = read_declared(results.store, experiment)
+            for exhibit in make_exhibits(results, declared, browser):
+                to_key = layout.table if exhibit.table else layout.figure
+                keys = [to_key(exhibit.name, suffix) for suffix in exhibit.files]
+                for key, data in zip(keys, exhibit.files.values(), strict=True):
+                    results.store.put(key, data)
+                yield exhibit, [results.store.locate(key) for key in keys]
 
 
-def _table(results: Results, experiment: str, name: str) -> Any:
-    return getattr(results, name)(experiment)
+def expected_problems(exhibits: Iterable[Exhibit]) -> list[str]:
+    """Return why exhibits could not be made, each reason once; unexpected errors are left out."""
+    found = [one for one in exhibits if one.problem and not one.failed]
+    # An exhibit with files lacks a picture only, for a reason that it shares with the others.
+    return list(
+        dict.fromkeys(one.problem if one.files else f"{one.name}: {one.problem}" for one in found)
+    )
+
+
+def accuracy_tables(trials: pd.DataFrame) -> list[TextTable]:
+    """Return the mean final test accuracy in % over seeds: a row per index, a column per base.
+
+    Diverged trials count in the means as `orchestrator.figures.evidence` describes.
+
+    Args:
+        trials: Members with their results, as `Results.trials(experiment)` returns them.
+
+    Returns:
+        A table for each dataset and learning rate.
+    """
+    found = []
+    for key, group in trials.groupby(["dataset", "learning_rate"], sort=False):
+        dataset, lr = cast("tuple[str, float]", key)
+        cells = group.groupby(["index", "base"], sort=False)
+        means = cells.apply(lambda some: counted_accuracies(some).mean()).unstack().sort_index()
+        diverged = cells["status"].apply(lambda s: (s == "diverged").sum()).unstack()
+        rows = [
+            [
+                "base" if index == 0 else f"C{index}",
+                *(_accuracy(*pair) for pair in zip(row, diverged.loc[index], strict=True)),
+            ]
+            for index, row in means.iterrows()
+        ]
+        ended = int(counted_accuracies(group).notna().sum())
+        note = diverged_note(int(diverged.sum().sum()), ended, AS_ZERO)
+        found.append(
+            TextTable(
+                f"test accuracy in % on {dataset}, learning rate {lr:g}",
+                ["index", *map(str, means.columns)],
+                rows,
+                remarks=[note] if ended else [],
+            )
+        )
+    return found
+
+
+def _accuracy(accuracy: float, diverged: float) -> str:
+    shown = NO_NUMBER if pd.isna(accuracy) else f"{100 * accuracy:.1f}"
+    return f"{shown} ({diverged:.0f} diverged)" if diverged > 0 else shown

@@ -4,65 +4,34 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
 from orchestrator.output.tables import TextTable
-from orchestrator.report.claims import Claims
-from orchestrator.report.contents import Environment, Run
+from orchestrator.output.text import duration
+from orchestrator.paper.claims.claim import Finding
+from orchestrator.report.contents import Contents
 from orchestrator.report.exhibits import Exhibit
 
-HERE = Path(__file__).parent
 PLOTLY, INDEX = "plotly.min.js", "index.html"
+_HERE = Path(__file__).parent
 
 
 @dataclass(frozen=True)
-class Contents:
-    """All that a report tells.
-
-    Attributes:
-        title: Stands above everything.
-        runs: What was run, by experiment.
-        exhibits: Figures and tables, in the experiments' order.
-        failures: As `contents.failures` returns them.
-        environments: Where it was run.
-        claims: What the results say of the paper's claims.
-        store: Where the results lie.
-    """
-
-    title: str
-    runs: Sequence[Run]
-    exhibits: Sequence[Exhibit]
-    failures: Sequence[Mapping[str, str]]
-    environments: Sequence[Environment]
-    claims: Claims
-    store: str
-
-    @property
-    def reuse(self) -> str:
-        """How many trials the experiments share, in a sentence."""
-        every = [trial.trial_id for run in self.runs for trial in run.members]
-        ids = {run.declared.name: {t.trial_id for t in run.members} for run in self.runs}
-        distinct, named = len(set(every)), sum(map(len, ids.values()))
-        if named == distinct:
-            return f"{distinct} distinct trials."
-        return f"{distinct} distinct trials, which the experiments name {named} times in all."
-
-
-@dataclass(frozen=True)
-class _Shown:
-    """An exhibit as the template takes it.
+class _Placed:
+    """An exhibit with its place in a report.
 
     Attributes:
         exhibit: The exhibit.
-        name: Of its files and anchors, which no other exhibit has.
+        name: Name of its files and anchors, which no other exhibit of the report has.
         picture: Address of the picture; empty if there is none.
         page: Address of the interactive page; empty if `json` holds the figure.
-        json: The figure.
-        links: Kind of file, to its address.
+        json: The figure as JSON.
+        links: Address of each file, by suffix.
     """
 
     exhibit: Exhibit
@@ -73,18 +42,18 @@ class _Shown:
     links: dict[str, str] = field(default_factory=dict)
 
     @property
-    def sheet(self) -> TextTable | None:
+    def table(self) -> TextTable | None:
         """The table; None if it is a figure, or could not be made."""
         return self.exhibit.table and self.exhibit.table.sheet
 
     @property
     def heads(self) -> list[list[tuple[str, int]]]:
-        """Of the table."""
-        return heads(self.sheet.columns) if self.sheet else []
+        """Rows of the table's head; see `head_rows`."""
+        return head_rows(self.table.columns) if self.table else []
 
     @property
     def drawn(self) -> bool:
-        """Whether it is a figure."""
+        """Whether it is a figure that could be drawn."""
         return self.exhibit.figure is not None
 
     @property
@@ -95,15 +64,15 @@ class _Shown:
 
 
 def to_files(contents: Contents) -> dict[str, bytes]:
-    """The folder: `index.html`, and beside it the figures' and tables' files and plotly."""
+    """Return the files of a report's folder: `index.html`, figures, tables and Plotly."""
     from plotly.offline import get_plotlyjs
 
     from orchestrator.figures.export import to_page
 
     files: dict[str, bytes] = {}
-    shown = []
+    placed = []
     for exhibit, name in zip(contents.exhibits, _names(contents.exhibits), strict=True):
-        # A page that holds plotly is for those who take it elsewhere.
+        # The exhibit's own page holds Plotly too; here all pages share one copy.
         own = {suffix: data for suffix, data in exhibit.files.items() if suffix != "html"}
         if exhibit.figure is not None:
             own["html"] = to_page(exhibit.figure, plotly="directory").encode()
@@ -111,39 +80,32 @@ def to_files(contents: Contents) -> dict[str, bytes]:
         links = {suffix: f"{name}.{suffix}" for suffix in own}
         files |= {links[suffix]: data for suffix, data in own.items()}
         page = links.get("html", "")
-        shown.append(_Shown(exhibit, name, links.get("png", ""), page, links=links))
-    return files | {INDEX: _render(contents, shown, script="")}
+        placed.append(_Placed(exhibit, name, links.get("png", ""), page, links=links))
+    return files | {INDEX: _render(contents, placed, script="")}
 
 
 def to_one_file(contents: Contents) -> bytes:
-    """The page with pictures, figures and plotly inside it."""
+    """Return a page with pictures, figures and Plotly inside it."""
     from markupsafe import Markup
     from plotly.offline import get_plotlyjs
 
-    shown = []
+    placed = []
     for exhibit, name in zip(contents.exhibits, _names(contents.exhibits), strict=True):
-        picture, figure = exhibit.files.get("png"), ""
+        png, figure = exhibit.files.get("png"), ""
         if exhibit.figure is not None:
-            # No text in it can end the script element that it stands in.
+            # Escaped so that no text in it ends the script element around it.
             figure = Markup(exhibit.figure.to_json().replace("<", "\\u003c"))
-        data = f"data:image/png;base64,{base64.b64encode(picture).decode()}" if picture else ""
-        shown.append(_Shown(exhibit, name, data, json=figure))
-    script = get_plotlyjs() if any(one.drawn for one in shown) else ""
-    return _render(contents, shown, script)
+        picture = f"data:image/png;base64,{base64.b64encode(png).decode()}" if png else ""
+        placed.append(_Placed(exhibit, name, picture, json=figure))
+    script = get_plotlyjs() if any(one.drawn for one in placed) else ""
+    return _render(contents, placed, script)
 
 
-def _names(exhibits: Sequence[Exhibit]) -> list[str]:
-    """Their own names, behind their experiment's where another exhibit or the page has it."""
-    names = [exhibit.name for exhibit in exhibits]
-    taken = {name for name in names if names.count(name) > 1} | {Path(INDEX).stem}
-    return [f"{e.experiment}-{e.name}" if e.name in taken else e.name for e in exhibits]
-
-
-def heads(columns: Sequence[str]) -> list[list[tuple[str, int]]]:
-    """The rows of a table's head, each a list of texts and the columns that they stand over.
+def head_rows(columns: Sequence[str]) -> list[list[tuple[str, int]]]:
+    """Return the rows of a table's head, each a list of texts and the columns that they span.
 
     Args:
-        columns: Texts of one or two lines; neighbours with the same first line share it.
+        columns: Headings of one or two lines; neighbours with the same first line share it.
     """
     pairs = [column.partition("\n") for column in columns]
     if not any(below for _, _, below in pairs):
@@ -157,28 +119,56 @@ def heads(columns: Sequence[str]) -> list[list[tuple[str, int]]]:
     return [above, [(below or text, 1) for text, _, below in pairs]]
 
 
-def _render(contents: Contents, shown: Sequence[_Shown], script: str) -> bytes:
-    from jinja2 import Environment as Templates
-    from jinja2 import FileSystemLoader, StrictUndefined
+def _names(exhibits: Sequence[Exhibit]) -> list[str]:
+    """Return the exhibits' names, each after its experiment's where another exhibit has it too."""
+    names = [exhibit.name for exhibit in exhibits]
+    taken = {name for name in names if names.count(name) > 1} | {Path(INDEX).stem}
+    return [f"{e.experiment}-{e.name}" if e.name in taken else e.name for e in exhibits]
+
+
+def _render(contents: Contents, placed: Sequence[_Placed], script: str) -> bytes:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
     from orchestrator.figures.export import CONFIG
 
-    templates = Templates(
-        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    templates = Environment(
+        loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    of = {run.declared.name: [] for run in contents.runs}
-    for one in shown:
-        of[one.exhibit.experiment].append(one)
+    templates.filters |= {
+        "effect": _effect, "p": _p, "power": _power, "duration": duration
+    }  # fmt: skip
+    exhibits: dict[str, list[_Placed]] = {run.declared.name: [] for run in contents.runs}
+    for one in placed:
+        exhibits[one.exhibit.experiment].append(one)
     text = templates.get_template("page.html.jinja").render(
         contents=contents,
-        sections=[run for run in contents.runs if run.members or of[run.declared.name]],
-        exhibits=of,
-        style=Markup((HERE / "style.css").read_text("utf-8")),
-        behaviour=Markup((HERE / "behaviour.js").read_text("utf-8")),
+        sections=[run for run in contents.runs if run.members or exhibits[run.declared.name]],
+        exhibits=exhibits,
+        style=Markup((_HERE / "style.css").read_text("utf-8")),
+        behaviour=Markup((_HERE / "behaviour.js").read_text("utf-8")),
         config=Markup(json.dumps(CONFIG)),
         script=Markup(script),
         made=datetime.now(UTC).strftime("on %Y-%m-%d at %H:%M UTC"),
         release=version("nas-sweep"),
     )
     return text.encode()
+
+
+def _effect(one: Finding) -> str:
+    if math.isnan(one.size):
+        return one.effect
+    interval = "" if math.isnan(one.low) else f" ({one.low:.2g} to {one.high:.2g})"
+    return f"{one.effect} {one.size:.2g}{interval}".replace("-", "−")
+
+
+def _p(one: Finding) -> str:
+    """Return the adjusted p-value, or the plain one of a claim that is not adjusted."""
+    p = one.p if math.isnan(one.p_holm) else one.p_holm
+    if math.isnan(p):
+        return ""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _power(one: Finding) -> str:
+    return "" if math.isnan(one.power) else f"{100 * one.power:.0f} %"

@@ -1,4 +1,4 @@
-"""`nas-sweep report`, and what a launch ends with: gathers everything and writes the page."""
+"""Write the report of some experiments, into their store or elsewhere."""
 
 from __future__ import annotations
 
@@ -7,48 +7,48 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from rich.console import Console
-
 from orchestrator.config.record import read_declared
 from orchestrator.housekeeping import lookup
-from orchestrator.housekeeping.status import StatusReader
-from orchestrator.paper.claims import Finding, findings
+from orchestrator.paper.claims import findings
 from orchestrator.paper.claims.claim import FAILED
-from orchestrator.report import contents, page
-from orchestrator.report.claims import told
+from orchestrator.report.contents import gather
 from orchestrator.report.exhibits import Exhibit, make_exhibits
-from orchestrator.report.page import INDEX
+from orchestrator.report.page import INDEX, to_files, to_one_file
 from results_schema import layout
 from results_schema.errors import ConfigError
 from results_schema.results import Results
-from results_schema.store import Store, existing_store
+from results_schema.store import Store
 
-LONGEST_NAME = 60
+_LONGEST_NAME = 60
 
 
-def report(
-    names: Sequence[str],
-    location: str,
-    *,
-    to: str | None,
-    single: bool,
-    pictures: Sequence[str],
-) -> int:
-    """Draws experiments anew from a store and writes their report.
+class Written(NamedTuple):
+    """A report that was written.
+
+    Attributes:
+        place: Where its page is.
+        failures: The figures, tables and claims that ended in an unexpected error, with the error.
+    """
+
+    place: str
+    failures: list[str]
+
+
+def make_report(
+    store: Store, names: Sequence[str], *, to: Path | None, single: bool, pictures: Sequence[str]
+) -> Written:
+    """Draw the figures and tables of experiments again and write their report.
 
     Args:
-        names: Of experiments, or their files; all of the store if there are none.
-        location: The store's folder.
-        to: A folder, or with `single` a file; None for a place in the store.
-        single: Whether to write one file that holds everything.
-        pictures: Of each figure: png, svg, pdf.
-
-    Returns:
-        The exit code: 1 if a figure, table or claim ended in an unexpected error.
+        store: The store.
+        names: Names of experiments, or their files; all of the store if there are none.
+        to: See `write_report`.
+        single: See `write_report`.
+        pictures: Formats of each figure's pictures: png, svg, pdf.
 
     Raises:
-        ConfigError: An experiment is not in the store, the store has none, the place is taken by
-            something else, or a single file is to hold other pictures than PNG.
+        ConfigError: An experiment is not in the store, the store has none, the place can't be
+            written, or a single file is to hold other pictures than PNG.
     """
     from orchestrator.figures.export import Browser
 
@@ -58,35 +58,17 @@ def report(
             where="--picture",
             fix="leave out --single, or --picture",
         )
-    store = existing_store(location)
     found = lookup.find_experiments(store, names)
     if not found:
         raise ConfigError(
-            "the store has no experiment to report", where=location, fix="launch one first"
+            "the store has no experiment to report", where=store.location, fix="launch one first"
         )
     results = Results(store)
     exhibits: list[Exhibit] = []
     with Browser() as browser:
         for name in found:
             exhibits += make_exhibits(results, read_declared(store, name), browser, pictures)
-    written = write_report(store, found, exhibits, to=to, single=single)
-    console = Console(soft_wrap=True)
-    for failure in written.failures:
-        console.print(f"failed: {failure}", style="red", markup=False, highlight=False)
-    console.print(f"report: {written.place}", markup=False, highlight=False)
-    return 1 if written.failures else 0
-
-
-class Written(NamedTuple):
-    """A report.
-
-    Attributes:
-        place: Of its page.
-        failures: The figures, tables and claims in it that ended in an unexpected error.
-    """
-
-    place: str
-    failures: list[str]
+    return write_report(store, found, exhibits, to=to, single=single)
 
 
 def write_report(
@@ -94,60 +76,43 @@ def write_report(
     names: Sequence[str],
     exhibits: Sequence[Exhibit],
     *,
-    to: str | None = None,
+    to: Path | None = None,
     single: bool = False,
 ) -> Written:
     """Write the report of some experiments.
 
     Args:
-        store: Their store.
-        names: Of the experiments.
-        exhibits: Their figures and tables, already made.
-        to: As for `report`.
-        single: As for `report`.
+        store: The experiments' store.
+        names: Names of the experiments.
+        exhibits: Their figures and tables.
+        to: A folder, or with `single` a file; None for a place in the store.
+        single: Whether to write one file that holds everything.
+
+    Raises:
+        ConfigError: The place can't be written.
     """
     inside = store.locate(layout.report(report_name(names), INDEX))
-    target = Path(inside) if to is None else Path(to) if single else Path(to) / INDEX
+    target = Path(inside) if to is None else to if single else to / INDEX
     found = findings(Results(store), names)
     failures = [f"{one.name}: {one.problem}" for one in exhibits if one.failed]
     failures += [f"{one.claim}: {one.reading}" for one in found if one.verdict == FAILED]
-    gathered = _gather(store, names, exhibits, found, target.parent)
-    files = {target.name: page.to_one_file(gathered)} if single else page.to_files(gathered)
-    if to is None:
-        for name, data in files.items():
-            store.put(layout.report(report_name(names), name), data)
-        return Written(inside, failures)
-    _write(target.parent, files)
-    return Written(str(target), failures)
+    contents = gather(store, names, exhibits, found, target.parent)
+    files = {target.name: to_one_file(contents)} if single else to_files(contents)
+    if to is not None:
+        _write(target.parent, files)
+        return Written(str(target), failures)
+    for name, data in files.items():
+        store.put(layout.report(report_name(names), name), data)
+    return Written(inside, failures)
 
 
 def report_name(names: Sequence[str]) -> str:
-    """The experiments' names; of many the first, and what tells them from others that begin so."""
+    """Return the experiments' names joined; of many, the first and a digest of all."""
     joined = "+".join(names)
-    if len(joined) <= LONGEST_NAME or len(names) == 1:
+    if len(joined) <= _LONGEST_NAME or len(names) == 1:
         return joined
     digest = hashlib.sha256(joined.encode()).hexdigest()[:8]
     return f"{names[0]}+{len(names) - 1}-more-{digest}"
-
-
-def _gather(
-    store: Store,
-    names: Sequence[str],
-    exhibits: Sequence[Exhibit],
-    found: Sequence[Finding],
-    folder: Path,
-) -> page.Contents:
-    declared = [read_declared(store, name) for name in names]
-    results, status = Results(store), StatusReader(store).read(names)
-    return page.Contents(
-        title=declared[0].title if len(declared) == 1 else f"Report of {len(declared)} experiments",
-        runs=contents.runs(results, declared, status, folder),
-        exhibits=exhibits,
-        failures=contents.failures(status, folder),
-        environments=contents.environments(results, names),
-        claims=told(found),
-        store=store.location,
-    )
 
 
 def _write(folder: Path, files: Mapping[str, bytes]) -> None:

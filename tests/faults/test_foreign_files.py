@@ -15,7 +15,7 @@ import pytest
 from small_stores import Trained
 
 from orchestrator.config.record import read_declared
-from orchestrator.dash.curves import Curves
+from orchestrator.dash.live import Curves
 from orchestrator.housekeeping import status
 from results_schema import layout, tables
 from results_schema.errors import CorruptData
@@ -54,7 +54,7 @@ def test_a_sound_file_under_another_trials_name_is_noticed_by_every_reader(
         trained.held_elsewhere(two)
         assert f"{two}: epoch 0" in run("status")[1]
         curves = Curves(store)
-        curves.look()
+        curves.refresh()
         assert set(curves.damaged) == {two}
 
 

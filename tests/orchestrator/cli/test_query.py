@@ -31,8 +31,8 @@ def test_forms(run, trained):
 def test_the_schema_lists_every_column_without_a_store(run, tmp_path, form):
     code, output, _ = run("query", "--schema", "--format", form, "--store", tmp_path / "none")
     assert code == 0
-    for _, schema in TABLES.values():
-        for field in schema:
+    for table in TABLES.values():
+        for field in table.schema:
             assert field.name in output
             assert field.metadata[b"doc"].decode().split("|")[0][:20].replace('"', "") in output
     if form != "csv":

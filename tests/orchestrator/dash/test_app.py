@@ -1,11 +1,17 @@
-"""The page over HTTP: who is let in, what it serves, what its callbacks answer."""
+"""The page over HTTP: who is let in, what it serves, what it says of the claims."""
 
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from orchestrator.dash.app import build_app
+from orchestrator.dash.app import CLAIM_COLUMNS, build_app, claims_table
 from orchestrator.dash.live import Live
+from orchestrator.paper.claims import findings
+from results_schema import layout
+from results_schema.results import Results
+from results_schema.store import open_store
 
 
 @pytest.fixture
@@ -55,3 +61,28 @@ def test_an_opened_page_has_its_rows_and_its_curves(client, trained):
     assert "DARTS, digits, 0.025, seed 2" in text
     # Of any folder, Dash would serve the files that lie in the folder of its assets.
     assert "no-assets" not in text
+
+
+def rows(table: Any) -> list[list[str]]:
+    head, body = table.children
+    assert [cell.children for cell in head.children.children] == list(CLAIM_COLUMNS.values())
+    return [[cell.children for cell in row.children] for row in body.children]
+
+
+def test_every_finding_is_a_row(trained):
+    found = findings(Results(trained.store), ["small"])
+    shown = rows(claims_table(trained.store, "small"))
+    assert [row[0] for row in shown] == [one.claim for one in found]
+    assert [row[4] for row in shown] == [one.verdict for one in found]
+    assert all(isinstance(text, str) for row in shown for text in row)
+
+
+def test_a_store_without_results_has_no_data_and_no_error(tmp_path: Path):
+    shown = rows(claims_table(open_store(tmp_path / "empty"), None))
+    assert "no data" in {row[4] for row in shown}
+
+
+def test_damage_is_shown(trained):
+    path = trained.store.root / layout.metrics(trained.ids[0])
+    path.write_bytes(path.read_bytes()[:-9])
+    assert trained.ids[0] in claims_table(trained.store, None).children

@@ -211,22 +211,22 @@ def test_the_doctor_looks_at_a_bucket(run, finished: Tended, monkeypatch: pytest
 
 
 def test_a_live_page_follows_a_bucket(tended: Tended, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(live_module, "FAR", 0.0)
+    monkeypatch.setattr(live_module, "BUCKET_SECONDS", 0.0)
     live = Live(tended.store)
-    first = live.look()
+    first = live.refresh()
     assert live.counts("small") == {"done": 3}
     assert [row["epoch"] for row in live.rows("small")] == [EPOCHS] * 3
-    assert live.look() == first
+    assert live.refresh() == first
     key = layout.metrics(tended.ids[0])
     rows = tables.from_parquet(tended.store.get(key), tables.METRICS, key).to_pylist()
     more = [*rows, rows[-1] | {"epoch": EPOCHS + 1, "test_accuracy": 0.4321}]
     tended.store.put(key, tables.to_parquet(more, tables.METRICS))
-    assert live.look() == first + 1
-    [news] = live.news("small", first) or []
+    assert live.refresh() == first + 1
+    [news] = live.changed_rows("small", first) or []
     assert (news["trial_id"], news["test_accuracy"]) == (tended.ids[0], 0.4321)
-    monkeypatch.setattr(live_module, "FAR", 3600.0)
+    monkeypatch.setattr(live_module, "BUCKET_SECONDS", 3600.0)
     tended.fail(tended.ids[1])
-    assert live.look() == first + 1, "it is not asked at every glance"
+    assert live.refresh() == first + 1, "it is not asked at every glance"
 
 
 def test_a_page_of_a_bucket_is_served(finished: Tended):

@@ -78,7 +78,7 @@ def test_a_launch_ends_with_its_report_and_code_1(
 
 
 def test_a_launch_whose_results_or_report_fail_says_the_rest(run, store, monkeypatch, tmp_path):
-    monkeypatch.setattr("orchestrator.report.summary.print_results", broken)
+    monkeypatch.setattr("orchestrator.report.exhibits.accuracy_tables", broken)
     monkeypatch.setattr("orchestrator.report.write.write_report", broken)
     code, output, _ = run("launch", tmp_path / "small.yaml", "--device", "cpu")
     assert code == 1

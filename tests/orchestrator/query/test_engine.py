@@ -1,9 +1,8 @@
-"""SQL over a store: the same rows as `Results`, nothing else in reach, damage told by name."""
+"""SQL over a store: the same rows as `Results`, nothing else in reach, damage named."""
 
 from __future__ import annotations
 
 import threading
-from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -12,7 +11,7 @@ import pytest
 from small_contours import NAME, Surveyed
 
 from orchestrator.query.catalog import TABLES, VIEWS
-from orchestrator.query.engine import BOUNDS, query
+from orchestrator.query.engine import Limits, query
 from results_schema import layout, tables
 from results_schema.errors import ConfigError, CorruptData
 from results_schema.results import Results
@@ -62,9 +61,9 @@ def test_every_table_of_an_empty_store_is_empty_with_its_columns(tmp_path):
         found = query(store, f"SELECT * FROM {name}")
         assert len(found) == 0
         if name in TABLES:
-            assert found.schema.names == TABLES[name][1].names
+            assert found.schema.names == TABLES[name].schema.names
             assert [str(t).replace("Etc/", "") for t in found.schema.types] == [
-                str(t) for t in TABLES[name][1].types
+                str(t) for t in TABLES[name].schema.types
             ]
 
 
@@ -134,14 +133,14 @@ def test_a_query_writes_no_file_when_memory_is_short(trained, tmp_path, monkeypa
     before = sorted(tmp_path.rglob("*"))
     sql = "SELECT * FROM range(20_000_000) t(x) ORDER BY hash(x)"
     with pytest.raises(ConfigError, match=r"needs more than 100.0 MB of memory\n.*--memory"):
-        query(trained.store, sql, replace(BOUNDS, memory=10**8))
+        query(trained.store, sql, Limits(memory=10**8))
     assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_an_answer_is_bounded_too(trained):
     sql = "SELECT * FROM range(1_000_000_000_000)"
     with pytest.raises(ConfigError, match=r"the answer is larger than 100.0 MB"):
-        query(trained.store, sql, replace(BOUNDS, memory=10**8))
+        query(trained.store, sql, Limits(memory=10**8))
 
 
 @pytest.mark.parametrize(
@@ -154,7 +153,7 @@ def test_an_answer_is_bounded_too(trained):
 )
 def test_a_query_ends_after_its_time(trained, sql):
     with pytest.raises(ConfigError, match=r"took longer than 0.5 s\n.*--timeout"):
-        query(trained.store, sql, replace(BOUNDS, seconds=0.5))
+        query(trained.store, sql, Limits(seconds=0.5))
 
 
 @pytest.mark.parametrize(
@@ -168,7 +167,7 @@ def test_a_query_ends_after_its_time(trained, sql):
         ("SELECT 1; SELECT 2", "2 statements"),
     ],
 )
-def test_an_error_in_sql_is_told_in_duckdbs_words(trained, sql, words):
+def test_an_error_in_sql_has_duckdbs_message(trained, sql, words):
     with pytest.raises(ConfigError, match=words) as error:
         query(trained.store, sql)
     assert error.value.exit_code == 2
@@ -190,7 +189,7 @@ def test_whatever_duckdb_takes_for_a_query_is_answered(trained, sql):
 
 
 @pytest.mark.parametrize("how", ["flipped", "cut", "emptied"])
-def test_a_damaged_file_is_told_by_name(trained, how):
+def test_a_damaged_file_is_named(trained, how):
     path = trained.store.root / layout.metrics(trained.ids[1])
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1

@@ -1,4 +1,4 @@
-"""Answers as text, CSV, JSON and Markdown: nothing is lost that a form can hold."""
+"""Answers as text, CSV, JSON and Markdown: nothing is lost that a format can hold."""
 
 import csv
 import io
@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.output.tables import escape_formula
-from orchestrator.query.forms import to_sheet, write_csv, write_json
+from orchestrator.query.formats import to_text_table, write_csv, write_json
 
 NOW = datetime(2020, 4, 26, 12, tzinfo=UTC)
 
@@ -43,7 +43,7 @@ def test_csv_of_an_answer_holds_no_formula():
     assert written(write_csv, answer) == "'=a,n\n'=1+1,-1.0\n'-x,-inf\n,\n"
 
 
-def test_every_type_has_a_form():
+def test_every_type_can_be_written():
     answer = pa.table({
         "when": pa.array([NOW]), "sum": pa.array([Decimal(12)]),
         "share": pa.array([Decimal("1.5")]),
@@ -55,7 +55,7 @@ def test_every_type_has_a_form():
         "when": "2020-04-26T12:00:00+00:00", "sum": 12, "share": 1.5, "raw": "01", "flag": True,
         "list": [1, None], "part": {"a": None},
     }  # fmt: skip
-    assert to_sheet(answer).rows[0][:3] == ["2020-04-26 12:00:00", "12", "1.5"]
+    assert to_text_table(answer).rows[0][:3] == ["2020-04-26 12:00:00", "12", "1.5"]
 
 
 def test_two_columns_of_one_name_are_two_keys():
@@ -66,18 +66,18 @@ def test_two_columns_of_one_name_are_two_keys():
 def test_an_empty_answer_is_an_empty_list():
     answer = pa.table({"a": pa.array([], pa.int64())})
     assert json.loads(written(write_json, answer)) == []
-    assert to_sheet(answer).remarks == ("0 rows",)
+    assert to_text_table(answer).remarks == ("0 rows",)
 
 
 def test_a_long_table_is_cut_and_says_so():
-    sheet = to_sheet(pa.table({"a": range(1000)}))
+    sheet = to_text_table(pa.table({"a": range(1000)}))
     assert len(sheet.rows) == 100
     assert "1,000 rows, of which the first 100 are shown" in sheet.remarks[0]
-    assert len(to_sheet(pa.table({"a": range(1000)}), most=None).rows) == 1000
+    assert len(to_text_table(pa.table({"a": range(1000)}), whole=True).rows) == 1000
 
 
 @pytest.mark.parametrize("evil", ["\x1b[2J", "a\nb", "\x07"])
 def test_a_terminal_is_not_sent_control_characters(evil):
-    sheet = to_sheet(pa.table({evil: [evil + "x" * 100]}))
+    sheet = to_text_table(pa.table({evil: [evil + "x" * 100]}))
     assert all(text.isprintable() for text in (*sheet.columns, *sheet.rows[0]))
     assert len(sheet.rows[0][0]) == 60

@@ -1,4 +1,8 @@
-"""An answer as text, CSV, JSON or Markdown."""
+"""Write an answer as a table of text, CSV or JSON.
+
+DuckDB's own CSV and JSON are not used: NaN in its JSON is not JSON, its lists in CSV are neither
+JSON nor Python, its times are not ISO 8601, and texts that spreadsheets compute are not escaped.
+"""
 
 from __future__ import annotations
 
@@ -15,22 +19,14 @@ import pyarrow as pa
 from orchestrator.output.tables import TextTable, escape_formula
 from orchestrator.output.text import one_line
 
-MOST = 100
-"""Rows of a table to read."""
-
-LONGEST = 60
-"""Letters of an entry of a table to read."""
+_MOST_ROWS = 100
+_LONGEST = 60
+"""Most characters of an entry of a table."""
 
 
-def to_sheet(answer: pa.Table, most: int | None = MOST) -> TextTable:
-    """A table to read.
-
-    Args:
-        answer: What a query gave.
-        most: Rows; None for all of them.
-    """
-    shown = answer if most is None else answer.slice(0, most)
-    rows = [[_read(value) for value in row] for row in _rows(shown)]
+def to_text_table(answer: pa.Table, *, whole: bool = False) -> TextTable:
+    """Return an answer as a table for people, or its first rows unless the whole is asked for."""
+    shown = answer if whole else answer.slice(0, _MOST_ROWS)
     total = f"{len(answer):,} row" + "s" * (len(answer) != 1)
     if len(shown) < len(answer):
         total += f", of which the first {len(shown)} are shown; --format csv or json gives all"
@@ -38,29 +34,34 @@ def to_sheet(answer: pa.Table, most: int | None = MOST) -> TextTable:
     return TextTable(
         "",
         [one_line(name) for name in answer.column_names],
-        rows,
+        [[_readable(value) for value in row] for row in _rows(shown)],
         remarks=(total,),
         left=[number for number, found in enumerate(numeric) if not found],
     )
 
 
 def write_csv(answer: pa.Table, to: TextIO) -> None:
-    """Write numbers in full, an empty place for null, times in ISO 8601, and no formula."""
+    """Write numbers in full, nothing for null, times in ISO 8601, and no spreadsheet formula."""
     writer = csv.writer(to, lineterminator="\n")
     writer.writerow(map(escape_formula, answer.column_names))
     for row in _rows(answer):
         writer.writerow(
-            escape_formula(value) if isinstance(value, str) else _plain(value, text=True)
-            for value in ("" if value is None else value for value in row)
+            escape_formula(value) if isinstance(value, str) else _as_text(value) for value in row
         )
 
 
 def write_json(answer: pa.Table, to: TextIO) -> None:
-    """A list of objects; NaN and infinity, which JSON lacks, are null."""
-    names = _distinct(answer.column_names)
+    """Write a list of objects; NaN and infinity, which JSON lacks, are null."""
+    names: list[str] = []
+    for name in answer.column_names:  # two columns of one name would be one key
+        number, free = 1, name
+        while free in names:
+            number += 1
+            free = f"{name}_{number}"
+        names.append(free)
     to.write("[")
     for number, row in enumerate(_rows(answer)):
-        record = dict(zip(names, map(_plain, row), strict=True))
+        record = dict(zip(names, map(_as_json, row), strict=True))
         to.write(",\n " if number else "\n ")
         to.write(json.dumps(record, ensure_ascii=False, allow_nan=False))
     to.write("\n]\n" if len(answer) else "]\n")
@@ -71,23 +72,12 @@ def _rows(answer: pa.Table) -> Iterator[tuple[Any, ...]]:
         yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
 
 
-def _distinct(names: list[str]) -> list[str]:
-    """Two columns of one name would be one key."""
-    found: dict[str, None] = {}
-    for name in names:
-        number, free = 1, name
-        while free in found:
-            number += 1
-            free = f"{name}_{number}"
-        found[free] = None
-    return list(found)
-
-
-def _plain(value: Any, text: bool = False) -> Any:
-    """As JSON can say it; as text a number that JSON lacks has its name."""
+def _as_json(value: Any) -> Any:
     match value:
-        case float() if not math.isfinite(value):
-            return str(value) if text else None
+        case None | bool() | int() | str():
+            return value
+        case float():
+            return value if math.isfinite(value) else None
         case Decimal():
             return int(value) if value == value.to_integral_value() else float(value)
         case datetime() | date() | time():
@@ -97,23 +87,27 @@ def _plain(value: Any, text: bool = False) -> Any:
         case bytes():
             return value.hex()
         case dict():
-            found = {str(key): _plain(part) for key, part in value.items()}
-            return json.dumps(found, ensure_ascii=False) if text else found
+            return {str(key): _as_json(part) for key, part in value.items()}
         case list() | tuple():
-            listed = [_plain(part) for part in value]
-            return json.dumps(listed, ensure_ascii=False) if text else listed
-        case None | bool() | int() | float() | str():
-            return value
+            return [_as_json(part) for part in value]
         case _:  # a UUID, an interval
             return str(value)
 
 
-def _read(value: Any) -> str:
+def _as_text(value: Any) -> Any:
+    """Return a value as CSV has it: also NaN and infinity, and lists and structures as JSON."""
     if value is None:
         return ""
+    if isinstance(value, float):
+        return value
+    plain = _as_json(value)
+    return json.dumps(plain, ensure_ascii=False) if isinstance(plain, dict | list) else plain
+
+
+def _readable(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, datetime):
         return value.strftime("%Y-%m-%d %H:%M:%S")
-    text = one_line(str(_plain(value, text=True)))
-    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+    text = one_line(str(_as_text(value)))
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"

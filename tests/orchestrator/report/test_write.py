@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.config.experiment import load_experiment
 from orchestrator.config.record import record
-from orchestrator.report.page import heads
+from orchestrator.report.page import head_rows
 from orchestrator.report.write import report_name
 from results_schema import layout
 
@@ -153,11 +153,11 @@ def test_many_experiments_make_a_name_that_a_file_can_have():
 
 
 def test_neighbours_share_the_first_line_of_a_tables_head():
-    assert heads(["cell", "A\npaper", "A\nours", "B\npaper"]) == [
+    assert head_rows(["cell", "A\npaper", "A\nours", "B\npaper"]) == [
         [("", 1), ("A", 2), ("B", 1)],
         [("cell", 1), ("paper", 1), ("ours", 1), ("paper", 1)],
     ]
-    assert heads(["a", "b"]) == [[("a", 1), ("b", 1)]]
+    assert head_rows(["a", "b"]) == [[("a", 1), ("b", 1)]]
 
 
 def test_where_all_was_run_is_told_once(run, store):

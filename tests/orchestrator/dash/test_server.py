@@ -1,4 +1,4 @@
-"""`nas-sweep dash` as its user meets it, and the page in a real browser."""
+"""`nas-sweep dash` as its user meets it, the page in a real browser, and its events."""
 
 import asyncio
 import contextlib
@@ -11,7 +11,10 @@ import pytest
 from sweeps import started
 from windows import window
 
-from orchestrator.dash import serve
+from orchestrator.dash import server
+from orchestrator.dash.app import build_app
+from orchestrator.dash.live import Live
+from orchestrator.dash.server import events
 from orchestrator.figures.export import find_browser
 from results_schema import layout, tables
 from results_schema.errors import MachineError
@@ -19,7 +22,7 @@ from results_schema.errors import MachineError
 ROWS = "document.querySelectorAll('.ag-center-cols-container .ag-row').length"
 LINES = "document.querySelectorAll('#curves .scatterlayer .trace').length"
 TITLE = "document.querySelector('#curves .gtitle').textContent"
-TOLD = "document.querySelector('#told').textContent"
+COUNTS = "document.querySelector('#counts').textContent"
 
 
 @contextlib.contextmanager
@@ -48,7 +51,7 @@ def test_the_page_in_a_browser(trained):
     async def visit(address: str) -> None:
         async with window(address) as opened:
             assert await opened.until(f"{ROWS} === 3 && {LINES} === 3")
-            assert await opened.until(f"{TOLD} === '3 trials: 3 done'")
+            assert await opened.until(f"{COUNTS} === '3 trials: 3 done'")
             await opened.write("#find", "onerror")
             await opened.until(f"{ROWS} === 1 && {LINES} === 1")
             assert await opened.call(TITLE) == "1 trial"
@@ -85,7 +88,7 @@ def test_it_listens_on_this_machine_alone(trained):
         socket.create_connection(("127.0.0.1", port), timeout=10).close()
 
 
-def test_a_port_in_use_is_told(run, trained):
+def test_a_port_in_use_is_refused(run, trained):
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         code, _, errors = run("dash", "--store", trained.store.root, "--port", port)
@@ -94,7 +97,7 @@ def test_a_port_in_use_is_told(run, trained):
     assert "--port 0" in errors
 
 
-def test_no_store_is_told(run, tmp_path):
+def test_a_missing_store_is_refused(run, tmp_path):
     code, _, errors = run("dash", "--store", tmp_path / "none")
     assert code == 3
     assert "there is no store here" in errors
@@ -102,8 +105,33 @@ def test_no_store_is_told(run, tmp_path):
 
 def test_without_dash_it_says_what_to_install(run, trained, monkeypatch):
     monkeypatch.setattr(
-        serve, "find_spec", lambda name: None if name == "dash" else util.find_spec(name)
+        server, "find_spec", lambda name: None if name == "dash" else util.find_spec(name)
     )
     code, _, errors = run("dash", "--store", trained.store.root)
     assert code == 3
     assert "nas-sweep[dash]" in errors
+
+
+@pytest.fixture
+def hurried(monkeypatch):
+    monkeypatch.setattr(server, "POLL_SECONDS", 0.001)
+
+
+def test_the_version_is_sent_at_once_and_again_when_something_is_new(trained, hurried):
+    live = Live(trained.store)
+    sent = events(live)
+    first = next(sent)
+    assert first == f"data: {live.session} {live.version}\n\n"
+    trained.cut_off(trained.ids[1], rows=1)
+    assert next(sent) == f"data: {live.session} {live.version}\n\n" != first
+
+
+def test_an_empty_event_is_sent_so_that_a_page_that_went_is_noticed(trained, hurried, monkeypatch):
+    monkeypatch.setattr(server, "KEEP_ALIVE_SECONDS", 0.0)
+    sent = events(Live(trained.store))
+    assert [next(sent).startswith("data") for _ in range(3)] == [True, False, False]
+
+
+def test_no_other_site_gets_events(trained):
+    client = build_app(Live(trained.store)).server.test_client()
+    assert client.get("/events", headers={"Host": "evil.example"}).status_code == 403

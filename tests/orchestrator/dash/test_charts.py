@@ -1,20 +1,28 @@
-"""The chart of curves: at most 50 lines, quantiles as NumPy's, names that stay text."""
+"""The charts: at most 50 lines, quantiles as NumPy's, names that stay text, filling surfaces."""
 
+import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from small_contours import Surveyed, bowl
 
-from orchestrator.dash.curve_chart import (
+from orchestrator.dash.charts import (
     MOST_LINES,
     MOST_POINTS,
+    changed_traces,
     plot_curves,
+    plot_surface,
     quantiles,
-    renewed_traces,
+    surface_ids,
 )
-from orchestrator.dash.curves import COLUMNS, Curve
+from orchestrator.dash.live import COLUMNS, Curve
+from results_schema import layout
+from results_schema.errors import CorruptData
+from results_schema.store import open_store
 
 VALUES = st.floats(-10, 10) | st.just(float("nan")) | st.just(float("inf"))
 
@@ -87,11 +95,11 @@ def test_nothing_to_draw_is_no_error(curves):
 
 
 @pytest.mark.parametrize("trials", [3, 80])
-def test_a_renewed_chart_is_the_chart_drawn_anew(trials):
+def test_a_changed_chart_is_the_chart_drawn_again(trials):
     before = {f"t{i}": curve([i]) for i in range(trials)}
     after = before | {"t1": curve([5, 6]), "t2": curve([])}
     old, new = chart(before), chart(after)
-    found = renewed_traces(after, list(after), [], "test_loss", {"t1", "t2"})
+    found = changed_traces(after, list(after), [], "test_loss", {"t1", "t2"})
     assert len(found) == 2 + 3 * (trials > MOST_LINES)
     for number, trace in enumerate(old.data):
         trace.update(found.get(number, {}))
@@ -99,6 +107,48 @@ def test_a_renewed_chart_is_the_chart_drawn_anew(trials):
         assert (one.mode, list(one.x), list(one.y)) == (other.mode, list(other.x), list(other.y))
 
 
-def test_trials_that_are_not_shown_renew_nothing():
+def test_trials_that_are_not_shown_change_nothing():
     curves = {"a": curve([1]), "b": curve([2])}
-    assert renewed_traces(curves, ["a"], [], "test_loss", {"b"}) == {}
+    assert changed_traces(curves, ["a"], [], "test_loss", {"b"}) == {}
+
+
+MEMBER = {
+    "profile": None, "base": "DARTS", "variant": "DARTS", "index": 0, "named_dataset": "cifar10",
+    "dataset": "cifar10", "learning_rate": 0.025, "seed": 0, "width": 3.5, "depth": 3,
+    "width_all_nodes": 3.5, "depth_all_nodes": 3,
+    "trial_id": "cifar10-0",
+}  # fmt: skip
+
+
+def test_a_point_stands_at_its_place(tmp_path: Path):
+    surveyed = Surveyed(tmp_path / "s")
+    name = surveyed.add(MEMBER, lambda a, b: bowl(a, 2 * b))
+    figure: Any = plot_surface(surveyed.store, name)
+    [heat] = figure.data
+    for x, column in zip(heat.x, np.array(heat.z).T, strict=True):
+        for y, z in zip(heat.y, column, strict=True):
+            assert z == pytest.approx(math.log10(bowl(x, 2 * y)))
+
+
+def test_what_is_not_measured_or_not_finite_is_blank(tmp_path: Path):
+    surveyed = Surveyed(tmp_path / "s")
+    name = surveyed.add(MEMBER, lambda a, b: math.inf if a == b == 0 else 1.0, done=9, status=None)
+    figure: Any = plot_surface(surveyed.store, name)
+    assert figure.layout.title.text.startswith("9 points")
+    assert np.isnan(np.array(figure.data[0].z)).sum() == 1
+
+
+@pytest.mark.parametrize("name", [None, "unknown@e1-contour-0", "../../secret"])
+def test_no_surface_is_an_empty_chart(tmp_path: Path, name):
+    store = open_store(tmp_path / "empty")
+    assert surface_ids(store) == []
+    assert not plot_surface(store, name).data
+
+
+def test_damage_raises(tmp_path: Path):
+    surveyed = Surveyed(tmp_path / "s")
+    name = surveyed.add(MEMBER)
+    path = surveyed.store.root / layout.points(name)
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(CorruptData, match="contour"):
+        plot_surface(surveyed.store, name)
