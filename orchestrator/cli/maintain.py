@@ -42,7 +42,7 @@ def retry(names: tuple[str, ...], store: str, diverged: bool, yes: bool) -> None
     put_back(opened, plan)
     if plan.failed:
         click.echo(f"{len(plan.failed)} failures forgotten; checkpoints stay")
-    click.echo("the next launch trains them; one that runs now does not look again")
+    click.echo("the next launch trains them; a launch that runs now does not")
 
 
 @click.command()
@@ -54,11 +54,14 @@ def cancel(names: tuple[str, ...], store: str) -> None:
     The next launch continues them.
     """
     from orchestrator.housekeeping.cancel import cancel
+    from results_schema.layout import is_surface
 
     cancelled = cancel(open_store(store), names)
-    for item, host in cancelled.hosts:
-        click.echo(f"  {item} stops on {one_line(host)}")
-    trials, surfaces = len(cancelled.trials), len(cancelled.surfaces)
+    for item, host in cancelled.items():
+        if host:
+            click.echo(f"  {item} stops on {one_line(host)}")
+    surfaces = sum(map(is_surface, cancelled))
+    trials = len(cancelled) - surfaces
     counts = [f"{trials} trials"] * bool(trials) + [f"{surfaces} surfaces"] * bool(surfaces)
     click.echo(f"{' and '.join(counts)} cancelled; the next launch continues them")
 

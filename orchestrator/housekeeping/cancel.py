@@ -10,7 +10,6 @@ import getpass
 import os
 import socket
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from orchestrator.housekeeping import lookup
 from results_schema import layout
@@ -18,27 +17,11 @@ from results_schema.errors import ConfigError
 from results_schema.store import Store
 
 
-@dataclass(frozen=True)
-class Cancelled:
-    """Items that were cancelled.
+def cancel(store: Store, names: Sequence[str]) -> dict[str, str]:
+    """Write a request to cancel each named item, or item of an experiment, that has not ended.
 
-    Attributes:
-        trials: Ids of the trials.
-        surfaces: Ids of the surfaces.
-        hosts: Each item that a worker holds, with the worker's host.
-    """
-
-    trials: list[str]
-    surfaces: list[str]
-    hosts: list[tuple[str, str]]
-
-
-def cancel(store: Store, names: Sequence[str]) -> Cancelled:
-    """Write a request to cancel each named item that has not ended.
-
-    Args:
-        store: The store.
-        names: Experiments, trials or surfaces.
+    Returns:
+        The cancelled trials and surfaces, each with the host of its worker; empty without one.
 
     Raises:
         ConfigError: A name fits nothing, or everything named has ended.
@@ -50,16 +33,12 @@ def cancel(store: Store, names: Sequence[str]) -> Cancelled:
         raise ConfigError("all that is named has ended", fix="nas-sweep status shows what runs")
     for item in items:
         store.put(layout.cancel(item), f"by {requester()}".encode(), durable=True)
-    return Cancelled(
-        trials=[item for item in items if not layout.is_surface(item)],
-        surfaces=[item for item in items if layout.is_surface(item)],
-        hosts=[
-            (item, holder.host)
-            for item in items
-            for holder in store.leases.holders(item)
-            if not store.leases.expired(item, holder)
-        ],
-    )
+    hosts = dict.fromkeys(items, "")
+    for item in items:
+        for holder in store.leases.holders(item):
+            if not store.leases.expired(item, holder):
+                hosts[item] = holder.host
+    return hosts
 
 
 def withdraw(store: Store, items: Iterable[str]) -> None:

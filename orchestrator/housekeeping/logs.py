@@ -15,16 +15,11 @@ POLL_SECONDS = 0.5
 
 
 def find_log(store: Store, start: str, *, follow: bool) -> str:
-    """Return the one item whose id begins with `start`.
-
-    Args:
-        store: The store.
-        start: Start of a trial's id, or with an `@` in it of a surface's.
-        follow: Whether the log will be followed, so that it may appear later.
+    """Return the one trial or surface whose id begins with `start`.
 
     Raises:
         ConfigError: No id begins so, or several do.
-        StoreError: There is no log, and it is not followed.
+        StoreError: There is no log yet, and it will not be followed.
     """
     item = lookup.find_item(store, start)
     if not follow and not store.has(layout.log(item)):

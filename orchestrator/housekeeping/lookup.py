@@ -71,9 +71,6 @@ class NamedItems:
 
     A table is read again only when it has changed, so that checking each of many removed items
     costs no reads.
-
-    Args:
-        store: The store.
     """
 
     def __init__(self, store: Store) -> None:

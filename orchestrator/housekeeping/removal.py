@@ -52,10 +52,6 @@ class ItemFiles:
 class StoreListing:
     """What a store has of all trials and surfaces, listed once, so that an item costs no request.
 
-    Args:
-        store: The store.
-        named: What its experiments name.
-
     Attributes:
         checkpoints: The keys below each trial's folder of checkpoints.
         surfaces: Every surface of which the store has anything, or which an experiment wants.

@@ -146,11 +146,7 @@ class Status:
 
 
 class StatusReader:
-    """Reads the status of a store, as often as needed, and remembers how trials ended.
-
-    Args:
-        store: The store.
-    """
+    """Reads the status of a store, as often as needed, and remembers how trials ended."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
