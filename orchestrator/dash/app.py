@@ -24,7 +24,7 @@ from orchestrator.dash.charts import (
     surface_ids,
 )
 from orchestrator.dash.live import COLUMNS, Live, experiment_title
-from orchestrator.dash.server import EVENTS, add_events, guard
+from orchestrator.dash.server import add_events, guard
 from orchestrator.figures import export
 from results_schema.errors import NasSweepError
 from results_schema.results import Results
@@ -46,6 +46,7 @@ CLAIM_COLUMNS = {
 """Entries of a finding's record, with their headings."""
 
 _CONFIG: Any = export.CONFIG
+_HERE = Path(__file__).parent
 _TRIAL_COLUMNS = (
     ("state", "state", "text", 92),
     ("base", "base", "text", 110),
@@ -65,68 +66,6 @@ _TRIAL_COLUMNS = (
 )
 """Field, heading, kind and width in pixels of each column of the table of trials."""
 
-_INDEX = """\
-<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{%title%}</title>
-{%metas%}{%favicon%}{%css%}
-<style>
-body { margin: 0 auto; max-width: 1440px; padding: 12px 20px; color: #222222;
-  font: 14px Arial, "Liberation Sans", sans-serif; }
-h1 { font-size: 20px; margin: 4px 0; } h2 { font-size: 15px; margin: 18px 0 6px; }
-.counts { color: #6b6b6b; margin: 2px 0 10px; }
-.problems { color: #B00020; white-space: pre-wrap; }
-.choices { display: flex; flex-wrap: wrap; gap: 10px; align-items: center; margin: 8px 0; }
-.choices > .wide { flex: 0 1 420px; width: 420px; }
-.choices input { padding: 7px; font: inherit; }
-.pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(520px, 1fr)); gap: 16px; }
-.claims { border-collapse: collapse; } .claims td, .claims th { text-align: left;
-  padding: 3px 12px 3px 0; border-bottom: 1px solid #e9e9e9; vertical-align: top; }
-button { font: inherit; padding: 6px 12px; }
-</style>
-</head>
-<body>{%app_entry%}<footer>{%config%}{%scripts%}{%renderer%}</footer></body>
-</html>
-"""
-
-_LISTEN = f"""
-() => {{
-  // A page that is drawn slowly, or of a store that changes often, skips versions.
-  const pause = 300, patience = 10000;
-  const news = window.news ??= {{latest: null, shown: null, busy: false}};
-  const free = () => {{ news.busy = false; news.next(); }};
-  if (!news.next) {{
-    news.next = () => {{
-      if (news.busy || news.latest === news.shown) return;
-      news.busy = true;
-      news.shown = news.latest;
-      dash_clientside.set_props('version', {{data: news.shown}});
-      news.timer = setTimeout(free, patience);
-    }};
-    let source = null;
-    const listen = () => {{
-      source?.close();
-      source = document.hidden ? null : new EventSource('{EVENTS}');
-      if (source) source.onmessage = event => {{ news.latest = event.data; news.next(); }};
-    }};
-    document.addEventListener('visibilitychange', listen);
-    listen();
-  }} else if (news.busy) {{
-    clearTimeout(news.timer);
-    news.timer = setTimeout(free, pause);
-  }}
-  return dash_clientside.no_update;
-}}
-"""
-"""Sets the page's version to the newest that the server has sent, once the one before is drawn.
-
-It is called when the page is there, and whenever a version has been drawn. A page that is hidden
-stops listening, and costs nothing.
-"""
-
 _IDS_OF_ROWS = """
 (rows, before) => {
   const ids = (rows || []).map(row => row.trial_id);
@@ -140,11 +79,7 @@ _SET_FILTER = "(text, options) => ({...options, quickFilterText: text || ''})"
 
 
 def build_app(live: Live) -> Dash:
-    """Return the page of a store, for a server of its own.
-
-    Args:
-        live: The store.
-    """
+    """Return the page of a store, for a server of its own."""
     title = f"nas-sweep: {live.store.location.rpartition('/')[2]}"
     app = Dash(
         "nas-sweep",
@@ -153,8 +88,8 @@ def build_app(live: Live) -> Dash:
         serve_locally=True,
         include_assets_files=False,
         # Dash would serve every file of this folder: it does not exist.
-        assets_folder=str(Path(__file__).parent / "no-assets"),
-        index_string=_INDEX,
+        assets_folder=str(_HERE / "no-assets"),
+        index_string=(_HERE / "page.html").read_text("utf-8"),
         enable_mcp=False,
         add_log_handler=False,
     )
@@ -167,11 +102,9 @@ def build_app(live: Live) -> Dash:
 
 
 def claims_table(store: Store, experiment: str | None) -> Any:
-    """Return a table with a row for each finding; a text if nothing can be tested.
+    """Return a table with a row for each finding on an experiment, or on all if it is None.
 
-    Args:
-        store: The store.
-        experiment: The experiment, or None for all.
+    If nothing can be tested, return a text.
     """
     from orchestrator.paper.claims import findings  # slow to import, and seldom needed
 
@@ -293,7 +226,8 @@ def _experiment(choice: str) -> str | None:
 
 
 def _answer_table(app: Dash, live: Live) -> None:
-    app.clientside_callback(_LISTEN, Input("curves-state", "data"))
+    listen = (_HERE / "listen.js").read_text("utf-8")
+    app.clientside_callback(listen, Input("curves-state", "data"))
 
     @app.callback(
         Output("trials", "rowData"),

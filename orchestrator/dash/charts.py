@@ -79,12 +79,7 @@ def changed_traces(
 ) -> dict[int, dict[str, Any]]:
     """Return what has changed in a chart of the same trials: new properties by number of the trace.
 
-    Args:
-        curves: See `plot_curves`.
-        shown: See `plot_curves`.
-        chosen: See `plot_curves`.
-        column: See `plot_curves`.
-        changed: The trials whose curves have changed.
+    `changed` are the trials whose curves have changed; for the others see `plot_curves`.
     """
     drawn, lines = _select(curves, shown, chosen)
     if changed.isdisjoint(drawn):
@@ -100,15 +95,9 @@ def changed_traces(
 
 
 def quantiles(curves: Sequence[Curve], column: str, shares: Sequence[float]) -> tuple[Numbers, ...]:
-    """Return epochs, and quantiles of a column over the trials that have reached each epoch.
+    """Return epochs, then a column's quantile over the trials at each epoch for each share.
 
-    Args:
-        curves: Curves of several trials.
-        column: The column.
-        shares: Shares from 0 to 1, one for each quantile.
-
-    Returns:
-        Epochs, then an array for each share; epochs for which no trial has a number are left out.
+    Shares are from 0 to 1; epochs for which no trial has a number are left out.
     """
     last = max((int(c["epoch"][-1]) for c in curves if len(c["epoch"])), default=0)
     values = np.full((len(curves), last), np.nan)
@@ -149,9 +138,7 @@ def surface_fingerprint(store: Store, surface_id: str | None) -> str:
 def plot_surface(store: Store, surface_id: str | None) -> go.Figure:
     """Return the heat map of log₁₀ of a contour's loss, or of a gradient variance's √variance.
 
-    Args:
-        store: The store.
-        surface_id: Id of the surface; None for an empty chart.
+    Without a surface, return an empty chart.
 
     Raises:
         CorruptData: The file of its points is damaged.

@@ -204,11 +204,9 @@ class Live:
         return {state: states.count(state) for state in dict.fromkeys(states)}
 
     def rows(self, experiment: str | None, only: set[str] | None = None) -> list[Row]:
-        """Return a row for each trial of an experiment: names, state and last numbers.
+        """Return a row for each trial of an experiment, or of all: names, state, last numbers.
 
-        Args:
-            experiment: The experiment, or None for all.
-            only: If given, the trials to return.
+        If `only` is given, return the rows of these trials alone.
         """
         if experiment is None:
             members = {t: row for rows in self._members.values() for t, row in rows.items()}
@@ -223,12 +221,7 @@ class Live:
         ]
 
     def changed_rows(self, experiment: str | None, since: int) -> list[Row] | None:
-        """Return the rows that have changed since a version; None if others came, went or moved.
-
-        Args:
-            experiment: The experiment, or None for all.
-            since: The version.
-        """
+        """Return the rows changed since a version; None if rows were added, removed or moved."""
         with self._lock:
             if since < self._order_changed_at:
                 return None

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from orchestrator.dash.live import Live
 
 LOCAL = "127.0.0.1"
-EVENTS = "events"
-"""The address of `events`."""
 POLL_SECONDS = 0.15
 """Seconds between two checks of the store, for each page that listens."""
 KEEP_ALIVE_SECONDS = 5.0
@@ -47,11 +45,9 @@ _HEADERS = {
 
 
 def make_server(store: Store, port: int) -> BaseWSGIServer:
-    """Return a server of the page, which listens already; `serve_forever` ends by Ctrl-C alone.
+    """Return a server of a store's page, which listens already.
 
-    Args:
-        store: The store to show.
-        port: The port to listen on; 0 for any that is free.
+    Its `serve_forever` ends by Ctrl-C alone. Port 0 stands for any that is free.
 
     Raises:
         MachineError: Dash is not installed, or the port is in use.
@@ -103,7 +99,7 @@ def add_events(server: Flask, live: Live) -> None:
         headers = {"Cache-Control": "no-store"}
         return Response(events(live), mimetype="text/event-stream", headers=headers)
 
-    server.add_url_rule(f"/{EVENTS}", EVENTS, answer)
+    server.add_url_rule("/events", "events", answer)
 
 
 def events(live: Live) -> Iterator[str]:

@@ -210,11 +210,8 @@ def _parts(
 ) -> dict[str, list[str]]:
     """Return the keys that may be removed of a trial that stays, by kind.
 
-    Args:
-        trial_id: Id of the trial.
-        keys: All keys below its folder of checkpoints.
-        ended: Whether it has ended.
-        earlier: Whether checkpoints before the last of an ended trial may be removed.
+    `keys` are all below its folder of checkpoints; with `earlier`, those of an ended trial's
+    checkpoints before the last may be removed too.
     """
     folders: dict[str, list[str]] = {}
     for key in keys:

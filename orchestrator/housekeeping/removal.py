@@ -89,15 +89,12 @@ def remove(
 ) -> Outcome:
     """Remove a trial or surface, unless a worker has it or it is not as it was shown.
 
-    Args:
-        store: The store.
-        shown: What was shown.
-        named: What the experiments name; surfaces that have come to be wanted are leased too.
-        still: Called under the leases; returns whether the item may still be removed.
+    Under the leases, `still` is called for whether the item may still be removed.
 
     Raises:
         StoreError: A file can't be removed.
     """
+    # Surfaces that have come to be wanted since are leased too.
     surfaces = sorted({*shown.surfaces, *named.surfaces().get(shown.item, ())})
     with contextlib.ExitStack() as stack:
         leases = _take(store, [shown.item, *surfaces], stack)
@@ -122,11 +119,7 @@ def remove_keys(
 ) -> list[str] | None:
     """Remove some files of a trial or surface, and return which; None if a worker has it.
 
-    Args:
-        store: The store.
-        item: Id of the trial or surface.
-        keys: What was shown.
-        choose: Called under the lease; returns what may still be removed. By default, all.
+    Under the lease, `choose` is called for the keys that may still be removed; by default, all.
 
     Raises:
         StoreError: A file can't be removed.

@@ -122,15 +122,7 @@ def gather(
     found: Sequence[Finding],
     folder: Path,
 ) -> Contents:
-    """Return the contents of the report of some experiments.
-
-    Args:
-        store: The experiments' store.
-        names: Names of the experiments.
-        exhibits: Their figures and tables.
-        found: What the claims' tests found.
-        folder: The folder of the report, from which it links to logs.
-    """
+    """Return the contents of the report of some experiments, with links as seen from `folder`."""
     declared = [read_declared(store, name) for name in names]
     results, status = Results(store), StatusReader(store).read(names)
     failed = [*status.trials.failed, *status.surfaces.failed]

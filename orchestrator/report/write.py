@@ -37,14 +37,10 @@ class Written(NamedTuple):
 def make_report(
     store: Store, names: Sequence[str], *, to: Path | None, single: bool, pictures: Sequence[str]
 ) -> Written:
-    """Draw the figures and tables of experiments again and write their report.
+    """Draw the figures and tables of experiments again and write their report; see `write_report`.
 
-    Args:
-        store: The store.
-        names: Names of experiments, or their files; all of the store if there are none.
-        to: See `write_report`.
-        single: See `write_report`.
-        pictures: Formats of each figure's pictures: png, svg, pdf.
+    Experiments are given by name or file; without any, all of the store are reported. `pictures`
+    are formats of each figure's pictures: png, svg, pdf.
 
     Raises:
         ConfigError: An experiment is not in the store, the store has none, the place can't be
