@@ -59,7 +59,7 @@ def export(
     [name] = lookup.find_experiments(store, [experiment])
     if isinstance(store, LocalStore) and folder.resolve().is_relative_to(store.root.resolve()):
         raise ConfigError(
-            "this folder lies in the store, whose tables must hold nothing else",
+            "this folder is in the store, whose tables must hold nothing else",
             where=str(folder),
             fix="name another folder after --to",
         )

@@ -225,7 +225,7 @@ def _choose(store: Store, names: Sequence[str], *, diverged: bool) -> tuple[list
             raise _held(store, [item])
         else:
             raise ConfigError(
-                f"{item} has neither ended nor failed", fix="launch its experiment: it is owed"
+                f"{item} has neither ended nor failed", fix="launch its experiment, which runs it"
             )
     return list(failed), list(ended)
 

@@ -85,7 +85,7 @@ def test_the_store_itself_is_no_place_for_it(run, trained, to):
     before = contents(trained.store)
     code, _, errors = run("export", "small", "--to", to)
     assert code == 2
-    assert "lies in the store" in errors
+    assert "is in the store" in errors
     assert contents(trained.store) == before
 
 

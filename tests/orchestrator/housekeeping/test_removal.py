@@ -115,7 +115,7 @@ def test_an_owed_trial_needs_no_retry(run, trained):
     trained.cut_off(trained.ids[0])
     code, _, errors = run("retry", trained.ids[0])
     assert code == 2
-    assert "it is owed" in errors
+    assert "launch its experiment" in errors
 
 
 @pytest.mark.parametrize("name", ["nowhere.yaml", "digits", "../members", "smal"])
