@@ -83,13 +83,13 @@ def _read(store: Store, names: Sequence[str], watch: bool) -> Iterator[Status]:
 
 def _describe(status: Status, store: Store, only: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Yield lines, each with its style: experiments, then trials running, failed or asked for."""
-    from orchestrator.housekeeping.status import STATES, SURFACE_STATES, UNNAMED
+    from orchestrator.housekeeping.status import STATES, SURFACE_STATES, experiment_title
     from results_schema import layout
 
     if not status.trials.experiments:
         yield "nothing yet: no experiment was launched into this store", ""
     for name, trials in status.trials.experiments.items():
-        title = "in no experiment" if name == UNNAMED else name
+        title = experiment_title(name)
         counts = status.trials.counts(name, STATES)
         usual = ("done", "diverged", "running", "failed", "owed")
         shown = [f"{n} {state}" for state, n in counts.items() if n or state in usual]

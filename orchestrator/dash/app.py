@@ -23,9 +23,10 @@ from orchestrator.dash.charts import (
     surface_fingerprint,
     surface_ids,
 )
-from orchestrator.dash.live import COLUMNS, Live, experiment_title
+from orchestrator.dash.live import COLUMNS, Live
 from orchestrator.dash.server import add_events, guard
 from orchestrator.figures import export
+from orchestrator.housekeeping.status import experiment_title
 from results_schema.errors import NasSweepError
 from results_schema.results import Results
 from results_schema.store import Store

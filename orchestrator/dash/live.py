@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from orchestrator.housekeeping.status import UNNAMED, State, Status, StatusReader
+from orchestrator.housekeeping.status import State, Status, StatusReader
 from results_schema import layout, tables
 from results_schema.errors import CorruptData, NasSweepError, StoreError
 from results_schema.results import Results
@@ -272,11 +272,6 @@ class Live:
         if experiment is not None:
             return groups.get(experiment, {})
         return {t: state for trials in groups.values() for t, state in trials.items()}
-
-
-def experiment_title(experiment: str) -> str:
-    """Return an experiment's name for people."""
-    return "in no experiment" if experiment == UNNAMED else experiment
 
 
 def _read_curve(data: bytes, key: str) -> Curve:

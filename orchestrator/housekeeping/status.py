@@ -219,6 +219,11 @@ class StatusReader:
         )
 
 
+def experiment_title(experiment: str) -> str:
+    """Return an experiment's name for people."""
+    return "in no experiment" if experiment == UNNAMED else experiment
+
+
 def _running_trial(store: Store, trial_id: str, holder: Holder) -> RunningTrial:
     epoch, row_age = 0, None
     rows = _read_columns(store, layout.metrics(trial_id), trial_id, ["epoch", "finished_at"])

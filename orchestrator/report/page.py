@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from orchestrator.output.tables import TextTable
 from orchestrator.output.text import duration
 from orchestrator.paper.claims.claim import Finding
 from orchestrator.report.contents import Contents
@@ -40,27 +39,6 @@ class _Placed:
     page: str = ""
     json: str = ""
     links: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def table(self) -> TextTable | None:
-        """The table; None if it is a figure, or could not be made."""
-        return self.exhibit.table and self.exhibit.table.sheet
-
-    @property
-    def heads(self) -> list[list[tuple[str, int]]]:
-        """Rows of the table's head; see `head_rows`."""
-        return head_rows(self.table.columns) if self.table else []
-
-    @property
-    def drawn(self) -> bool:
-        """Whether it is a figure that could be drawn."""
-        return self.exhibit.figure is not None
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Width and height of the figure, in pixels."""
-        layout = self.exhibit.figure.layout
-        return layout.width or 720, layout.height or 450
 
 
 def to_files(contents: Contents) -> dict[str, bytes]:
@@ -97,7 +75,7 @@ def to_one_file(contents: Contents) -> bytes:
             figure = Markup(exhibit.figure.to_json().replace("<", "\\u003c"))
         picture = f"data:image/png;base64,{base64.b64encode(png).decode()}" if png else ""
         placed.append(_Placed(exhibit, name, picture, json=figure))
-    script = get_plotlyjs() if any(one.drawn for one in placed) else ""
+    script = get_plotlyjs() if any(one.exhibit.figure is not None for one in placed) else ""
     return _render(contents, placed, script)
 
 
@@ -136,7 +114,7 @@ def _render(contents: Contents, placed: Sequence[_Placed], script: str) -> bytes
         loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     templates.filters |= {
-        "effect": _effect, "p": _p, "power": _power, "duration": duration
+        "head_rows": head_rows, "effect": _effect, "p": _p, "power": _power, "duration": duration
     }  # fmt: skip
     exhibits: dict[str, list[_Placed]] = {run.declared.name: [] for run in contents.runs}
     for one in placed:
