@@ -35,6 +35,7 @@ from workers.training.attempt import (
     Ask,
     ItemLog,
     Outcome,
+    Status,
     Stopped,
     Stopping,
     StopRequest,
@@ -111,7 +112,7 @@ class _Survey:
     done: int = 0
     rows: list[Row] = field(default_factory=list)
 
-    def run(self) -> tuple[str, str]:
+    def run(self) -> tuple[Status, str]:
         """Measure until the surface is finished or a stop is requested."""
         spec, started = self.spec, datetime.now(UTC)
         if status := self._finished():
@@ -148,7 +149,7 @@ class _Survey:
         reason = f"measured {len(self.rows)} points"
         return self._end(row | summary | {"status": "done", "exit_reason": reason})
 
-    def _finished(self) -> str | None:
+    def _finished(self) -> Status | None:
         """Return the status of the surface's row, and remove one of a network that is gone."""
         key = layout.surface(self.spec.surface_id)
         try:
@@ -231,7 +232,7 @@ class _Survey:
         self.log.add(f"{len(self.rows)} of {self.spec.points} points")
         self.log.flush()
 
-    def _end(self, row: Row) -> tuple[str, str]:
+    def _end(self, row: Row) -> tuple[Status, str]:
         """Write the surface's row, its last file, and remove what only a running surface needs."""
         spec, store, epoch = self.spec, self.store, row["epoch"]
         row |= {
