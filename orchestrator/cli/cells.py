@@ -107,12 +107,13 @@ def _print_paper_table(number: int, output_format: str) -> None:
 
 def _draw_rows(rows: Sequence[Row], path: Path, *, reduction: bool, labelled: bool) -> None:
     from orchestrator.figures.export import check_suffix, save_figure
-    from orchestrator.figures.topology import named_cells, plot_topology, topology_data
+    from orchestrator.figures.topology import lay_out_cells, named_cells
+    from orchestrator.figures.topology_drawing import plot_cells
 
     check_suffix(path)
     members = [(row.base if row.index else row.name, row.index, row.genotype) for row in rows]
     cells = named_cells(members, reduction=reduction)
-    save_figure(plot_topology(topology_data(cells), labelled=labelled), path)
+    save_figure(plot_cells(lay_out_cells(cells), labels=labelled), path)
 
 
 def _bases_data(records: Sequence[dict[str, Any]]) -> dict[str, Any]:

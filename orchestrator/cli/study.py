@@ -293,7 +293,7 @@ def _compare_trials(trials: Sequence[TrialBound]) -> list[Comparison]:
 
 def _draw_bounds(comparisons: Sequence[Comparison], path: Path) -> None:
     from orchestrator.figures.export import save_figure
-    from orchestrator.paper.bounds import bounds_data, plot_bounds
+    from orchestrator.paper.theorem_figures import bounds_data, plot_bounds
 
     drawn = bounds_data([one for one in comparisons if one.statement in DRAWN])
     save_figure(plot_bounds(drawn, "Bounds of the theory against what was computed"), path)

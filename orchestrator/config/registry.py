@@ -112,13 +112,13 @@ class FigureKind(NamedTuple):
 
 FIGURE_KINDS: dict[str, FigureKind] = {
     "accuracy_by_index": FigureKind(
-        "orchestrator.figures.accuracy_by_index:accuracy_by_index_data",
-        "orchestrator.figures.accuracy_by_index:plot_accuracy_by_index",
+        "orchestrator.figures.accuracy:accuracy_by_index_data",
+        "orchestrator.figures.accuracy:plot_accuracy_by_index",
         ("trials",),
     ),
     "convergence": FigureKind(
         "orchestrator.figures.convergence:convergence_data",
-        "orchestrator.figures.convergence:plot_convergence",
+        "orchestrator.figures.convergence_drawing:plot_convergence",
         ("trials", "metrics"),
         ConvergenceOptions,
     ),
@@ -144,19 +144,19 @@ FIGURE_KINDS: dict[str, FigureKind] = {
         ("columns",),
     ),
     "theorem_bounds": FigureKind(
-        "orchestrator.paper.theorem_bounds:theorem_bounds_data",
-        "orchestrator.paper.theorem_bounds:plot_theorem_bounds",
+        "orchestrator.paper.theorem_figures:theorem_bounds_data",
+        "orchestrator.paper.theorem_figures:plot_theorem_bounds",
         ("trials", "surfaces", "points", "metrics"),
     ),
     "theory_cells": FigureKind(
-        "orchestrator.paper.theory_cells:theory_cells_data",
-        "orchestrator.paper.theory_cells:plot_theory_cells",
+        "orchestrator.paper.theorem_figures:theory_cells_data",
+        "orchestrator.paper.theorem_figures:plot_theory_cells",
         (),
         TheoryCellsOptions,
     ),
     "topologies": FigureKind(
-        "orchestrator.figures.topologies:topologies_data",
-        "orchestrator.figures.topologies:plot_topologies",
+        "orchestrator.figures.topology:topologies_data",
+        "orchestrator.figures.topology_drawing:plot_topologies",
         ("cells",),
         TopologyOptions,
         ("labels",),

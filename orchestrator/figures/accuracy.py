@@ -1,19 +1,50 @@
-"""The numbers of Figure 9: test accuracy at convergence of each base and its variants."""
+"""Figure 9: test accuracy at convergence by the index of the cell, one panel to a base.
+
+The paper reads off that bases beat most, but not all, of their variants (Section 5). A dashed line
+marks the base's own accuracy, so that what beats the base stands above it.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import pandas as pd
+import plotly.graph_objects as go
 
-from orchestrator.figures.evidence import counted_accuracy
-from orchestrator.figures.members import COLUMNS, DATASETS, Member, group, read_members
-from orchestrator.figures.scales import focus_range
+from orchestrator.figures import style
+from orchestrator.figures.evidence import AS_ZERO, counted_accuracy, diverged_note
+from orchestrator.figures.members import (
+    COLUMNS,
+    DATASETS,
+    Member,
+    group,
+    name_datasets,
+    read_members,
+)
+from orchestrator.figures.panels import Grid, Place, grid, make_panels
+from orchestrator.figures.scales import Box, focus_range, place_label, ticks
 
 RESULTS = ("status", "test_accuracy", "parameters")
-"""What is read of a trial."""
+"""Columns that are read of a trial."""
+
+STRIP = 42
+"""Height of a strip for what is beyond a panel's range, in pixels."""
+
+NAME_HEIGHT = 8
+"""What the margin of a panel's range lacks for a name above its topmost line, in pixels."""
+
+MARKERS = {
+    "one seed": {"symbol": "circle", "size": 5, "opacity": 0.4},
+    "variant": {"symbol": "circle", "size": 8},
+    "base": {"symbol": "diamond", "size": 11},
+    "diverged": {"symbol": "x", "size": 8},
+    "below range": {"symbol": "triangle-down", "size": 10},
+    "above range": {"symbol": "triangle-up", "size": 10},
+}
+"""Plotly's markers by kind of symbol, in the order of drawing."""
 
 
 class Run(NamedTuple):
@@ -21,9 +52,9 @@ class Run(NamedTuple):
 
     Attributes:
         trial_id: The trial.
-        seed: Of the training.
-        accuracy: As it counts (`orchestrator.figures.evidence`), in percent.
-        last: After the last epoch, in percent; NaN if a diverged trial has none.
+        seed: Seed of the training.
+        accuracy: Accuracy that it counts with (`orchestrator.figures.evidence`), in percent.
+        last: Accuracy after the last epoch, in percent; NaN if a diverged trial has none.
     """
 
     trial_id: str
@@ -33,18 +64,18 @@ class Run(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Point:
+class CellPoint:
     """One cell at one learning rate: its trials over all seeds.
 
     Attributes:
-        index: Place on the axis; 0 is the base.
-        variant: The cell's name.
-        width: Of the normal cell, in units of c.
-        depth: Of the normal cell, in edges.
-        parameters: Trainable numbers of the network; None before any trial has ended.
-        done: The trials that ended well, by seed.
-        diverged: The trials that diverged, by seed.
-        missing: The ids of the trials without a result, by seed.
+        index: Position on the axis; 0 is the base.
+        variant: Name of the cell.
+        width: Width of the normal cell, in units of c.
+        depth: Depth of the normal cell, in edges.
+        parameters: Number of the network's parameters; None before any trial has ended.
+        done: Trials that ended well, by seed.
+        diverged: Trials that diverged, by seed.
+        missing: Ids of the trials without a result, by seed.
     """
 
     index: int
@@ -58,7 +89,7 @@ class Point:
 
     @property
     def ended(self) -> tuple[Run, ...]:
-        """The trials that have a result."""
+        """Trials that have a result."""
         return *self.done, *self.diverged
 
     @property
@@ -69,7 +100,7 @@ class Point:
 
     @property
     def deviation(self) -> float:
-        """Standard deviation over seeds (n - 1), in points of a percent; NaN for n < 2."""
+        """Standard deviation over seeds (n - 1), in percentage points; NaN for n < 2."""
         ended = self.ended
         if len(ended) < 2:
             return math.nan
@@ -77,14 +108,14 @@ class Point:
         return math.sqrt(squares / (len(ended) - 1))
 
 
-class Series(NamedTuple):
+class RateSeries(NamedTuple):
     """The cells of one panel at one learning rate, by index."""
 
     learning_rate: float
-    points: tuple[Point, ...]
+    points: tuple[CellPoint, ...]
 
     @property
-    def base(self) -> Point | None:
+    def base(self) -> CellPoint | None:
         """The cell of index 0."""
         return next((point for point in self.points if point.index == 0), None)
 
@@ -94,33 +125,33 @@ class Series(NamedTuple):
         return self.base.mean if self.base else math.nan
 
 
-class Panel(NamedTuple):
-    """One base on one data set.
+class AccuracyPanel(NamedTuple):
+    """One base on one dataset.
 
     Attributes:
-        base: The published genotype.
-        named_dataset: The data set that the experiment names.
-        dataset: The one trained on.
+        base: Published genotype.
+        named_dataset: Dataset that the experiment names.
+        dataset: Dataset trained on.
         series: One per learning rate, ascending.
         low: Lower end of the range that shows the differences, in percent.
-        high: Its upper end.
+        high: Upper end of the range.
     """
 
     base: str
     named_dataset: str
     dataset: str
-    series: tuple[Series, ...]
+    series: tuple[RateSeries, ...]
     low: float
     high: float
 
     @property
     def has_below(self) -> bool:
-        """Whether a trial, or the mean of a cell, lies below the range."""
+        """Whether a trial, or the mean of a cell, is below the range."""
         return any(accuracy < self.low for accuracy in self._accuracies)
 
     @property
     def has_above(self) -> bool:
-        """Whether a trial lies above the range."""
+        """Whether a trial is above the range."""
         return any(accuracy > self.high for accuracy in self._accuracies)
 
     @property
@@ -130,18 +161,18 @@ class Panel(NamedTuple):
 
 
 class AccuracyByIndex(NamedTuple):
-    """Panels by base, then data set, both in order of first appearance."""
+    """Panels by base, then dataset, both in order of first appearance."""
 
-    panels: tuple[Panel, ...]
+    panels: tuple[AccuracyPanel, ...]
 
     @property
-    def points(self) -> list[Point]:
+    def points(self) -> list[CellPoint]:
         """The cells of all panels and learning rates."""
         return [point for panel in self.panels for line in panel.series for point in line.points]
 
     @property
     def learning_rates(self) -> list[float]:
-        """All of them, ascending."""
+        """The learning rates of all panels, ascending."""
         return sorted({line.learning_rate for panel in self.panels for line in panel.series})
 
     @property
@@ -151,17 +182,16 @@ class AccuracyByIndex(NamedTuple):
 
 
 def accuracy_by_index_data(trials: pd.DataFrame) -> AccuracyByIndex:
-    """Accuracies by base and data set, learning rate and cell.
+    """Return accuracies by base and dataset, learning rate and cell.
 
     A trial counts as done or diverged by its status, and else as missing: it has failed, is not
-    trained yet, or is done without an accuracy. A row that says again what another said of the
-    same member counts once.
+    trained yet, or is done without an accuracy. A repeated row of the same member counts once.
 
     Args:
         trials: One row per member with `members.COLUMNS` and `RESULTS`; accuracies from 0 to 1.
 
     Raises:
-        ConfigError: There are no trials, or a column is lacking or has empty places.
+        ConfigError: There are no trials, or a column is absent or has missing values.
     """
     members = read_members("accuracy_by_index", trials, COLUMNS, RESULTS)
     # First appearances, not the alphabet: the experiment's order is the reader's.
@@ -171,46 +201,330 @@ def accuracy_by_index_data(trials: pd.DataFrame) -> AccuracyByIndex:
     return AccuracyByIndex(tuple(_panel(groups[key]) for key in order if key in groups))
 
 
-def _panel(members: list[Member]) -> Panel:
-    lines = sorted(group(members, "learning_rate").items())
-    series = tuple(Series(float(rate), _points(line)) for (rate,), line in lines)
+def _panel(members: list[Member]) -> AccuracyPanel:
+    series = []
+    for (rate,), line in sorted(group(members, "learning_rate").items()):
+        cells = [cell for _, cell in sorted(group(line, "index", "variant").items())]
+        series.append(RateSeries(float(rate), tuple(_point(cell) for cell in cells)))
     done = [run.accuracy for line in series for point in line.points for run in point.done]
     # A base that diverged would stretch the range down to where no difference can be seen.
     bases = [line.base_accuracy for line in series if line.base and not line.base.diverged]
     low, high = focus_range(done, always=bases) if done else (0.0, 100.0)
     first = members[0]
-    return Panel(first["base"], first["named_dataset"], first["dataset"], series, low, high)
+    return AccuracyPanel(
+        first["base"], first["named_dataset"], first["dataset"], tuple(series), low, high
+    )
 
 
-def _points(members: list[Member]) -> tuple[Point, ...]:
-    cells = sorted(group(members, "index", "variant").items())
-    return tuple(_point(sorted(cell, key=lambda member: member["seed"])) for _, cell in cells)
-
-
-def _point(members: list[Member]) -> Point:
+def _point(members: list[Member]) -> CellPoint:
+    members = sorted(members, key=lambda member: member["seed"])
     done = [m for m in members if m["status"] == "done" and not pd.isna(m["test_accuracy"])]
     diverged = [m for m in members if m["status"] == "diverged"]
     sizes = [m["parameters"] for m in (*done, *diverged) if not pd.isna(m["parameters"])]
     first = members[0]
-    return Point(
+    return CellPoint(
         index=int(first["index"]),
         variant=str(first["variant"]),
         width=float(first["width"]),
         depth=int(first["depth"]),
         parameters=int(sizes[0]) if sizes else None,
-        done=_runs(done),
-        diverged=_runs(diverged),
+        done=tuple(map(_run, done)),
+        diverged=tuple(map(_run, diverged)),
         missing=tuple(m["trial_id"] for m in members if m not in done and m not in diverged),
     )
 
 
-def _runs(members: list[Member]) -> tuple[Run, ...]:
-    return tuple(
-        Run(
-            str(member["trial_id"]),
-            int(member["seed"]),
-            100 * counted_accuracy(member["status"], member["test_accuracy"]),
-            math.nan if pd.isna(member["test_accuracy"]) else 100 * float(member["test_accuracy"]),
-        )
-        for member in members
+def _run(member: Member) -> Run:
+    accuracy = member["test_accuracy"]
+    return Run(
+        str(member["trial_id"]),
+        int(member["seed"]),
+        100 * counted_accuracy(member["status"], accuracy),
+        math.nan if pd.isna(accuracy) else 100 * float(accuracy),
     )
+
+
+def plot_accuracy_by_index(data: AccuracyByIndex, title: str) -> go.Figure:
+    """Return the figure, `PAGE_WIDTH` wide; every name in it is escaped.
+
+    Args:
+        data: The numbers.
+        title: Plain text.
+    """
+    datasets = {(panel.named_dataset, panel.dataset): panel.dataset for panel in data.panels}
+    several = len(datasets) > 1
+    shape = grid(len(data.panels), len(datasets) if several else 0)
+    titles = [f"{panel.base}, {panel.dataset}" if several else panel.base for panel in data.panels]
+    rates = data.learning_rates
+    subtitle = name_datasets(datasets)
+    subtitle += f"; learning rate {rates[0]:g}" if len(rates) == 1 else ""
+    legends = [1, math.ceil(len(rates) / 3)] if len(rates) > 1 else [1]
+    figure = make_panels(shape, titles, title, subtitle, _note(data), legends)
+    last = max([1, *(point.index for point in data.points)])
+    kinds: set[str] = set()
+    for number, panel in enumerate(data.panels):
+        frame = _frame(panel, last, shape)
+        place = shape.place(number)
+        drawn: list[_Symbol] = []
+        for line in panel.series:
+            rank = rates.index(line.learning_rate) if len(rates) > 1 else None
+            # Symbols of several rates stand side by side at an index.
+            shift = 0.8 / max(len(rates), 4) * ((rank or 0) - (len(rates) - 1) / 2)
+            symbols = [s for point in line.points for s in _symbols(point, shift, frame)]
+            _add_symbols(figure, symbols, rank, frame, place)
+            drawn += symbols
+        kinds |= {symbol.kind for symbol in drawn}
+        _add_base_lines(figure, panel, rates, frame, drawn, place)
+        _set_axes(figure, frame, shape, number)
+    _add_legend(figure, kinds, rates)
+    return figure
+
+
+class _Frame(NamedTuple):
+    """What one panel shows: index -0.6 to `last` + 0.6, `bottom` to `top` percent.
+
+    From `low` to `high` a symbol stands at its accuracy. What is beyond stands in a grey strip
+    along the border, from `bottom` to `low` or from `high` to `top`.
+    """
+
+    last: int
+    bottom: float
+    low: float
+    high: float
+    top: float
+    x_pixels: float
+    y_pixels: float
+
+
+def _frame(panel: AccuracyPanel, last: int, shape: Grid) -> _Frame:
+    below, above = panel.has_below * STRIP, panel.has_above * STRIP
+    name = 0 if above else NAME_HEIGHT
+    y_pixels = (shape.panel_height - below - above - name) / (panel.high - panel.low)
+    high = panel.high + name / y_pixels
+    return _Frame(
+        last,
+        bottom=panel.low - below / y_pixels,
+        low=panel.low,
+        high=high,
+        top=high + above / y_pixels,
+        x_pixels=shape.panel_width / (last + 1.2),
+        y_pixels=y_pixels,
+    )
+
+
+class _Symbol(NamedTuple):
+    """One symbol of a panel; `whisker` is half its length, NaN for a symbol without one."""
+
+    kind: str
+    x: float
+    y: float
+    hover: str
+    whisker: float = math.nan
+    label: str = ""
+
+
+def _symbols(point: CellPoint, shift: float, frame: _Frame) -> Iterator[_Symbol]:
+    """Yield the symbols of one cell at one learning rate."""
+    x = point.index + shift
+    if len(point.ended) > 1:
+        for run in point.done:
+            kind, y, _ = _place(run.accuracy, "one seed", frame)
+            yield _Symbol(kind, x, y, _hover_run(point, run))
+    if point.done:
+        usual = "variant" if point.index else "base"
+        kind, y, label = _place(point.mean, usual, frame)
+        whisker = point.deviation if kind == usual else math.nan
+        yield _Symbol(kind, x, y, _hover_point(point), whisker, label)
+    for run in point.diverged:
+        _, y, label = _place(run.accuracy, "diverged", frame)
+        # Beside the cell's mean, which diverged trials may bring into the same strip.
+        beside, label = (x + 0.3, "") if point.done else (x, label)
+        yield _Symbol("diverged", beside, y, _hover_run(point, run), label=label)
+
+
+def _place(accuracy: float, kind: str, frame: _Frame) -> tuple[str, float, str]:
+    """Return kind, height and label of a symbol; in a strip it or its label is an arrow."""
+    if frame.low <= accuracy <= frame.high:
+        return kind, accuracy, ""
+    number = f"{accuracy:.0f}" if accuracy >= 0 else ""
+    if accuracy > frame.high:
+        label = f"↑<br>{number}" if kind == "diverged" else number
+        return "above range", frame.top - 9 / frame.y_pixels, label
+    label = f"{number}<br>↓" if kind == "diverged" else number
+    return "below range", frame.bottom + 9 / frame.y_pixels, label
+
+
+def _add_symbols(
+    figure: go.Figure, symbols: list[_Symbol], rank: int | None, frame: _Frame, place: Place
+) -> None:
+    for kind, marker in MARKERS.items():
+        chosen = [symbol for symbol in symbols if symbol.kind == kind]
+        if not chosen:
+            continue
+        whiskers = [0.0 if math.isnan(symbol.whisker) else symbol.whisker for symbol in chosen]
+        figure.add_scatter(
+            name=kind,
+            # Labels of several learning rates would cover one another; hovering shows them.
+            mode="markers+text" if rank is None else "markers",
+            x=[symbol.x for symbol in chosen],
+            y=[symbol.y for symbol in chosen],
+            text=_labels(chosen, frame) if rank is None else None,
+            textposition=["bottom center" if s.y > frame.high else "top center" for s in chosen],
+            textfont={"size": 11 if frame.x_pixels > 18 else 10, "color": style.GREY},
+            hovertext=[symbol.hover for symbol in chosen],
+            hoverinfo="text",
+            marker={"color": _colour(kind, rank), **marker},
+            error_y={"array": whiskers, "width": 0, "thickness": 1.3} if any(whiskers) else None,
+            showlegend=False,
+            row=place[0],
+            col=place[1],
+        )
+
+
+def _labels(symbols: list[_Symbol], frame: _Frame) -> list[str]:
+    """Return the symbols' labels; where they are too close, equal neighbours share one."""
+    labels = {symbol.x: symbol.label for symbol in symbols} if frame.x_pixels < 18 else {}
+    return ["" if labels.get(s.x - 1) == s.label else s.label for s in symbols]
+
+
+def _add_base_lines(
+    figure: go.Figure,
+    panel: AccuracyPanel,
+    rates: list[float],
+    frame: _Frame,
+    symbols: list[_Symbol],
+    place: Place,
+) -> None:
+    """Add the dashed line of each learning rate, its name where it covers the fewest symbols."""
+    row, column = place
+    name = style.shorten(panel.base, 20)
+    taken = [(symbol.x * frame.x_pixels, symbol.y * frame.y_pixels) for symbol in symbols]
+    window = Box(
+        -0.5 * frame.x_pixels,
+        frame.bottom * frame.y_pixels,
+        (frame.last + 0.5) * frame.x_pixels,
+        frame.top * frame.y_pixels,
+    )
+    for line in panel.series:
+        y = line.base_accuracy
+        if not frame.low <= y <= frame.high:
+            continue
+        colour = _colour("base", rates.index(line.learning_rate) if len(rates) > 1 else None)
+        figure.add_shape(
+            type="line", xref="x domain", x0=0, x1=1, y0=y, y1=y, layer="below", opacity=1,
+            line={"color": colour, "width": 1.3, "dash": "dash"}, row=row, col=column,
+        )  # fmt: skip
+        width = 8 + style.LETTER * len(name)
+        box = place_label(y * frame.y_pixels, width, 17, window, taken)
+        taken += box.middle_points(8)
+        figure.add_annotation(
+            text=style.escape(name), font={"size": 13, "color": colour}, showarrow=False,
+            x=box.left / frame.x_pixels, xanchor="left",
+            y=y, yanchor="bottom" if box.bottom >= y * frame.y_pixels else "top",
+            row=row, col=column,
+        )  # fmt: skip
+
+
+def _set_axes(figure: go.Figure, frame: _Frame, shape: Grid, number: int) -> None:
+    row, column = shape.place(number)
+    step = next(s for s in (1, 2, 5, 10, 20, 50, 100, frame.last) if s * frame.x_pixels >= 20)
+    title = "Index of the cell (0 = base)" if shape.panel_width > 240 else "Index of the cell"
+    figure.update_xaxes(
+        range=[-0.6, frame.last + 0.6], tick0=0, dtick=step, tickangle=0,
+        title_text=title if shape.is_lowest(number) else None, row=row, col=column,
+    )  # fmt: skip
+    numbers, decimals = ticks(frame.low, min(frame.high, 100.0))
+    figure.update_yaxes(
+        range=[frame.bottom, frame.top], tickvals=numbers, tickformat=f".{decimals}f",
+        title_text="Test accuracy (%)" if column == 1 else None, row=row, col=column,
+    )  # fmt: skip
+    for low, high in ((frame.bottom, frame.low), (frame.high, frame.top)):
+        if low < high:
+            figure.add_shape(
+                type="rect", xref="x domain", x0=0, x1=1, y0=low, y1=high, layer="below",
+                fillcolor="#f1f1f1", opacity=1, line_width=0, row=row, col=column,
+            )  # fmt: skip
+
+
+def _add_legend(figure: go.Figure, kinds: set[str], rates: list[float]) -> None:
+    """Add keys without data: one to a kind of symbol, one to a learning rate."""
+    several = len(rates) > 1
+    keys = []
+    for kind, marker in MARKERS.items():
+        if kind in kinds:
+            colour = _colour(kind, None) if kind == "diverged" or not several else style.GREY
+            keys.append((kind, {**marker, "color": colour}, "legend"))
+    for rank, rate in enumerate(rates if several else ()):
+        square = {"symbol": "square", "size": 10, "color": _colour("variant", rank)}
+        keys.append((f"learning rate {rate:g}", square, "legend2"))
+    for name, marker, legend in keys:
+        figure.add_scatter(
+            name=name, mode="markers", x=[None], y=[None], marker=marker, legend=legend,
+            hoverinfo="skip",
+        )  # fmt: skip
+
+
+def _colour(kind: str, rank: int | None) -> str:
+    """Return a colour by the rank of the learning rate where there are several, else by kind."""
+    if kind == "diverged":
+        return style.BAD
+    if rank is None:
+        return style.PALETTE[1] if kind == "base" else style.PALETTE[0]
+    return style.palette_colour(rank)
+
+
+def _note(data: AccuracyByIndex) -> str:
+    """Return what a reader must know to trust the picture."""
+    done = {run.trial_id for point in data.points for run in point.done}
+    diverged = {run.trial_id for point in data.points for run in point.diverged}
+    missing = {trial_id for point in data.points for trial_id in point.missing}
+    several = data.most_seeds > 1
+    notes = []
+    if several:
+        notes.append(
+            f"Large marks are means over up to {data.most_seeds} seeds (small marks); "
+            "whiskers: ± one standard deviation."
+        )
+    if missing:
+        place = "left out" if several else "gaps"
+        total = len(done | diverged | missing)
+        notes.append(f"No result ({place}): {len(missing)} of {total} trials.")
+    if ended := len(done | diverged):
+        notes.append(diverged_note(len(diverged), ended, AS_ZERO))
+    for reason, applies in (
+        ("has no result", lambda panel, accuracy: math.isnan(accuracy)),
+        ("is below the panel's range", lambda panel, accuracy: accuracy < panel.low),
+    ):
+        bases = dict.fromkeys(
+            panel.base
+            for panel in data.panels
+            if any(applies(panel, line.base_accuracy) for line in panel.series)
+        )
+        if bases:
+            notes.append(f"No dashed line where the base {reason}: {', '.join(bases)}.")
+    if any(panel.has_below or panel.has_above for panel in data.panels):
+        notes.append("Grey strips: beyond the panel's range.")
+    return " ".join(notes)
+
+
+def _hover_point(point: CellPoint) -> str:
+    """Return all about one cell; its trial id if it has one seed, else the spread of its seeds."""
+    if len(point.ended) == 1:
+        return _hover(point, f"accuracy {point.mean:.2f} %", point.ended[0].trial_id)
+    spread = f"mean accuracy {point.mean:.2f} ± {point.deviation:.2f} %"
+    each = ", ".join(f"{run.accuracy:.2f}" for run in point.ended)
+    return _hover(point, spread, f"{len(point.ended)} seeds: {each}")
+
+
+def _hover_run(point: CellPoint, run: Run) -> str:
+    """Return all about one trial of a cell."""
+    accuracy = f"accuracy {run.last:.2f} %" if run.last >= 0 else "no accuracy"
+    if run in point.diverged:
+        accuracy = f"diverged, {AS_ZERO} ({accuracy} after its last epoch)"
+    return _hover(point, f"{accuracy}, seed {run.seed}", run.trial_id)
+
+
+def _hover(point: CellPoint, accuracy: str, last: str) -> str:
+    size = [] if point.parameters is None else [f"{point.parameters:,} parameters"]
+    lines = [f"index {point.index}, width {point.width:g}c, depth {point.depth}", accuracy, *size]
+    return "<br>".join([f"<b>{style.escape(point.variant)}</b>", *lines, style.escape(last)])

@@ -1,97 +1,307 @@
-"""Figures 3 to 5 and 12 to 16: loss and accuracy over the epochs of training.
+"""Numbers of Figures 3 to 5 and 12 to 16: losses and accuracies over epochs, by panel and cell.
 
-The paper reads off that the base converges fastest and most stably, and that variants approach it
-as they get wider and shallower (Section 4.1, Appendix B.2). Names at the ends of the curves, their
-dashes and a colour that darkens with the width tell them apart; the base is black.
+`orchestrator.figures.convergence_drawing` draws them.
 """
 
 from __future__ import annotations
 
-import plotly.graph_objects as go
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise, product
+from typing import Any, NamedTuple
 
-from orchestrator.figures import convergence_words, style
-from orchestrator.figures.convergence_curves import Convergence, Panel, convergence_data
-from orchestrator.figures.convergence_looks import looks
-from orchestrator.figures.convergence_marks import Frame, add_curve, add_ends
-from orchestrator.figures.panels import Grid, add_annotations, axes_of, grid, make_panels
-from orchestrator.figures.scales import END_LABEL_HEIGHT, ticks
+import numpy as np
+import pandas as pd
 
-__all__ = ["Convergence", "convergence_data", "plot_convergence"]
+from orchestrator.figures.members import (
+    COLUMNS,
+    DATASETS,
+    Member,
+    group,
+    read_members,
+    require_columns,
+)
+from orchestrator.figures.scales import focus_range
 
-MOST_RAW = 60_000
-"""Epochs of all panels up to which each is drawn, and not the smoothed curves alone."""
-
-ROOM, NARROW_ROOM = 76, 46
-"""For names beside the curves, in pixels; the second where panels are narrow."""
+SPANS = 50
+"""By default a curve is smoothed over this part of the epochs."""
 
 
-def plot_convergence(data: Convergence, title: str) -> go.Figure:
-    """The figure, `PAGE_WIDTH` wide; every name in it is escaped.
+@dataclass(frozen=True, eq=False)
+class Track:
+    """One trial's numbers, from the first epoch to the last that is finite.
+
+    Attributes:
+        trial_id: The trial.
+        seed: Seed of the training.
+        status: "done", "diverged", or "" if not ended.
+        last: Last epoch that was trained; 0 without any.
+        epochs: Rising epochs, int64 [E].
+        values: The numbers, float64 [E]; NaN where not finite.
+        smoothed: The smoothed numbers, float64 [E]; see `smooth`.
+    """
+
+    trial_id: str
+    seed: int
+    status: str
+    last: int
+    epochs: np.ndarray
+    values: np.ndarray
+    smoothed: np.ndarray
+
+
+class SeedMean(NamedTuple):
+    """Mean, least and largest of the smoothed values over seeds at each epoch, float64 [E]."""
+
+    epochs: np.ndarray
+    mean: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """One cell in one panel: its trials over all seeds.
+
+    Attributes:
+        index: Index of the cell; 0 is the base.
+        variant: Name of the cell.
+        width: Width of the normal cell, in units of c.
+        depth: Depth of the normal cell, in edges.
+        tracks: One per trial, by seed; empty ones too.
+    """
+
+    index: int
+    variant: str
+    width: float
+    depth: int
+    tracks: tuple[Track, ...]
+
+    @cached_property
+    def mean(self) -> SeedMean:
+        """Mean over the trials that did not diverge."""
+        return mean_of([t for t in self.tracks if t.status != "diverged" and len(t.epochs)])
+
+
+class CurvePanel(NamedTuple):
+    """One quantity of one base, dataset and rate, or of a group of its cells.
+
+    Attributes:
+        quantity: Column of the metrics.
+        learning_rate: Rate at the first epoch.
+        base: Published genotype.
+        named_dataset: Dataset that the experiment names.
+        dataset: Dataset trained on.
+        group: Indices of the first and last variant; None without groups.
+        curves: Curves by index.
+    """
+
+    quantity: str
+    learning_rate: float
+    base: str
+    named_dataset: str
+    dataset: str
+    group: tuple[int, int] | None
+    curves: tuple[Curve, ...]
+
+    @property
+    def scale(self) -> tuple[str, str]:
+        """Panels that agree in this share the range of their y axis."""
+        return self.quantity, self.dataset
+
+    @property
+    def tracks(self) -> list[Track]:
+        """Tracks of all curves."""
+        return [track for curve in self.curves for track in curve.tracks]
+
+
+@dataclass(frozen=True, eq=False)
+class Convergence:
+    """All panels.
+
+    Attributes:
+        panels: Panels by quantity, learning rate, base, dataset and group.
+        span: Span of the smoothing, in epochs.
+        ranges: Ends of the y axis by `CurvePanel.scale`; losses in nat, accuracies in percent.
+    """
+
+    panels: tuple[CurvePanel, ...]
+    span: float
+    ranges: Mapping[tuple[str, str], tuple[float, float]]
+
+    @property
+    def tracks(self) -> list[Track]:
+        """Tracks of the first quantity, each trial once."""
+        first = [panel for panel in self.panels if panel.quantity == self.panels[0].quantity]
+        return list({t.trial_id: t for panel in first for t in panel.tracks}.values())
+
+    @property
+    def epochs(self) -> int:
+        """Largest number of epochs trained; 0 before any."""
+        return max(track.last for track in self.tracks)
+
+    @property
+    def most_seeds(self) -> int:
+        """Largest number of trials that one curve stands for."""
+        return max(len(curve.tracks) for panel in self.panels for curve in panel.curves)
+
+
+def convergence_data(
+    trials: pd.DataFrame,
+    metrics: pd.DataFrame,
+    *,
+    show: Sequence[str] = ("test_loss",),
+    groups: int | None = None,
+    smoothing: float | None = None,
+    range: Mapping[str, tuple[float, float]] | None = None,
+) -> Convergence:
+    """Return the curves of all panels, which are the product of what differs.
 
     Args:
-        data: The numbers.
-        title: Plain text.
+        trials: Table as `Results.trials(experiment)` returns it, trained or not.
+        metrics: Table as `Results.metrics(experiment)` returns it.
+        show: Columns of the metrics; accuracies are converted to percent.
+        groups: Number of variants beside the base in one panel, by index; a single one left over
+            joins the last panel. None for all variants.
+        smoothing: Span in epochs (see `smooth`); None for a fiftieth of the epochs.
+        range: Ends of the y axis by quantity; by default, what shows most of the smoothed values.
+
+    Raises:
+        ConfigError: There are no trials, or a column is absent or has missing values.
     """
-    panels = data.panels
-    shape = grid(len(panels), _columns(panels))
-    seen = looks(data)
-    raw = sum(len(track.epochs) for panel in panels for track in panel.tracks) <= MOST_RAW
-    room = ROOM if shape.panel_width > 200 else NARROW_ROOM
-    titles = convergence_words.panel_titles(panels)
-    unnamed = max(len(panel.curves) for panel in panels) > shape.panel_height // END_LABEL_HEIGHT
-    said = convergence_words.note(data, raw=raw, unnamed=unnamed)
-    figure = make_panels(shape, titles, title, convergence_words.subtitle(data), said, (0,))
-    last, names = max(data.epochs, 1), []
-    for number, panel in enumerate(panels):
-        place = shape.place(number)
-        low, high = data.ranges[panel.scale]
-        frame = Frame(last, low, high, shape.panel_width, shape.panel_height, room)
-        own = [seen[panel.base, curve.index, curve.variant] for curve in panel.curves]
-        # Bases last, so that none of their variants covers them.
-        for curve, look in sorted(
-            zip(panel.curves, own, strict=True), key=lambda pair: -pair[0].index
-        ):
-            add_curve(figure, panel, curve, look, place, raw=raw)
-        names += add_ends(figure, panel, own, frame, place)
-        if not any(len(track.epochs) for track in panel.tracks):
-            x, y = axes_of(figure, *place)
-            names.append({
-                "text": "no epoch yet", "x": 0.5, "xref": f"{x} domain", "y": 0.5,
-                "yref": f"{y} domain", "showarrow": False,
-                "font": {"size": style.SMALL, "color": style.GREY},
-            })  # fmt: skip
-        _set_axes(figure, panels, frame, shape, number)
-    add_annotations(figure, names)
-    return figure
+    members = read_members("convergence", trials, COLUMNS, ("status",))
+    columns = ["trial_id", "epoch", *show]
+    require_columns("convergence", "metrics", metrics, columns)
+    wanted: Any = metrics[columns]
+    rows = {str(trial): frame for trial, frame in wanted.groupby("trial_id", sort=False)}
+    span = smoothing or max(1, round(max(metrics["epoch"].tolist(), default=0) / SPANS))
+    facets = [
+        [(quantity,) for quantity in show],
+        sorted(group(members, "learning_rate")),
+        list(group(members, "base")),
+        list(group(members, *DATASETS)),
+    ]
+    cells = group(members, "learning_rate", "base", *DATASETS)
+    panels: list[CurvePanel] = []
+    for (quantity,), *rest in product(*facets):
+        rate, base, named, dataset = key = tuple(value for part in rest for value in part)
+        by_cell = sorted(group(cells.get(key, []), "index", "variant").items())
+        curves = [_curve(cell, rows, quantity, span) for _, cell in by_cell]
+        for ends, some in _grouped(curves, groups):
+            panels.append(CurvePanel(quantity, rate, base, named, dataset, ends, tuple(some)))
+    return Convergence(tuple(panels), span, _ranges(panels, range or {}))
 
 
-def _columns(panels: tuple[Panel, ...]) -> int:
-    """Of the last facet that varies where others do too, so that rows and columns mean something.
+def _curve(
+    members: Sequence[Member], rows: Mapping[str, pd.DataFrame], quantity: str, span: float
+) -> Curve:
+    unit = 100 if quantity.endswith("accuracy") else 1
+    members = sorted(members, key=lambda member: member["seed"])
+    tracks = []
+    for member in members:
+        frame = rows.get(member["trial_id"])
+        epochs = np.zeros(0) if frame is None else frame["epoch"].to_numpy()
+        values = np.zeros(0) if frame is None else unit * frame[quantity].to_numpy(float)
+        status = "" if pd.isna(member["status"]) else str(member["status"])
+        tracks.append(
+            make_track(member["trial_id"], int(member["seed"]), status, epochs, values, span)
+        )
+    first = members[0]
+    return Curve(
+        int(first["index"]),
+        str(first["variant"]),
+        float(first["width"]),
+        int(first["depth"]),
+        tuple(tracks),
+    )
 
-    0 where a single facet or none varies, and any arrangement will do.
+
+def _grouped(
+    curves: Sequence[Curve], size: int | None
+) -> Iterator[tuple[tuple[int, int] | None, Sequence[Curve]]]:
+    """Yield the base with each group of its variants; all together without groups."""
+    bases = [curve for curve in curves if curve.index == 0]
+    variants = [curve for curve in curves if curve.index]
+    if size is None or not variants:
+        if curves:
+            yield None, curves
+        return
+    starts = list(range(0, len(variants), size))
+    # One left over would have a panel to itself, with little to be compared to.
+    if size > 1 and len(starts) > 1 and len(variants) - starts[-1] == 1:
+        starts.pop()
+    for start, end in pairwise([*starts, len(variants)]):
+        some = variants[start:end]
+        yield (some[0].index, some[-1].index), [*bases, *some]
+
+
+def _ranges(
+    panels: Sequence[CurvePanel], given: Mapping[str, tuple[float, float]]
+) -> dict[tuple[str, str], tuple[float, float]]:
+    ranges: dict[tuple[str, str], tuple[float, float]] = {}
+    for scale in dict.fromkeys(panel.scale for panel in panels):
+        alike = [track for panel in panels if panel.scale == scale for track in panel.tracks]
+        values = np.concatenate([track.smoothed for track in alike] or [np.zeros(0)])
+        accuracy = scale[0].endswith("accuracy")
+        # A span that is lost in the rounding of huge losses would be no span.
+        least = 1.0 if accuracy else max(0.05, 1e-6 * float(np.nanmax(values, initial=0.0)))
+        low, high = focus_range(values.tolist(), least=least)
+        if accuracy:
+            high = min(high, 100.0)
+        ranges[scale] = given.get(scale[0], (max(low, 0.0), high))
+    return ranges
+
+
+def make_track(
+    trial_id: str, seed: int, status: str, epochs: np.ndarray, values: np.ndarray, span: float
+) -> Track:
+    """Return a track of rows in any order, without what follows the last finite value.
+
+    Args:
+        trial_id: The trial.
+        seed: Seed of the training.
+        status: "done", "diverged", or "" if not ended.
+        epochs: Epoch of each row; of a repeated epoch the first row counts.
+        values: Number of each row.
+        span: Span of `smooth`.
     """
-    facets = ("quantity", "learning_rate", "base", "dataset", "group")
-    counts = [len({getattr(panel, facet) for panel in panels}) for facet in facets]
-    varied = [count for count in counts if count > 1]
-    if len(varied) < 2:
-        return 0
-    return varied[-1] if varied[-1] <= 3 else 3 if varied[-1] % 3 == 0 else 2
+    epochs, places = np.unique(np.asarray(epochs, np.int64), return_index=True)
+    values = np.asarray(values, float)[places]
+    values = np.where(np.isfinite(values), values, np.nan)
+    last = int(epochs[-1]) if len(epochs) else 0
+    finite = np.flatnonzero(np.isfinite(values))
+    kept = slice(0, int(finite[-1]) + 1 if len(finite) else 0)
+    return Track(
+        trial_id, seed, status, last, epochs[kept], values[kept], smooth(values[kept], span)
+    )
 
 
-def _set_axes(
-    figure: go.Figure, panels: tuple[Panel, ...], frame: Frame, shape: Grid, number: int
-) -> None:
-    row, column = shape.place(number)
-    epochs, _ = ticks(0, frame.last, 5)
-    figure.update_xaxes(
-        range=[0, frame.right], tickvals=[epoch for epoch in epochs if epoch == int(epoch)],
-        title_text="Epoch" if shape.is_lowest(number) else None, row=row, col=column,
-    )  # fmt: skip
-    quantity = panels[number].quantity
-    told = column == 1 or panels[number - 1].quantity != quantity
-    numbers, decimals = ticks(frame.low, frame.high, 6)
-    figure.update_yaxes(
-        range=[frame.low, frame.high], tickvals=numbers, tickformat=f".{decimals}f",
-        title_text=convergence_words.QUANTITIES[quantity] if told else None,
-        row=row, col=column,
-    )  # fmt: skip
+def smooth(values: np.ndarray, span: float) -> np.ndarray:
+    """Return the exponentially weighted mean of each value and those before it; NaN stays NaN.
+
+    A value k epochs back weighs (1 − 2 / (span + 1))ᵏ, and the weights are divided by their sum,
+    so that the first values are not drawn towards 0. A span of 1 changes nothing.
+
+    Args:
+        values: Values by epoch, float64 [E].
+        span: Span in epochs, at least 1.
+    """
+    if not len(values):
+        return values
+    means = pd.Series(values).ewm(span=span, adjust=True).mean().to_numpy()
+    return np.where(np.isnan(values), np.nan, means)
+
+
+def mean_of(tracks: Sequence[Track]) -> SeedMean:
+    """Return the mean over the tracks that reach an epoch, at every epoch that one reaches."""
+    if not tracks:
+        return SeedMean(*(np.zeros(0) for _ in range(4)))
+    parts = [pd.Series(track.smoothed, index=track.epochs) for track in tracks]
+    table = pd.concat(parts, axis=1).sort_index()
+    return SeedMean(
+        table.index.to_numpy(),
+        table.mean(axis=1).to_numpy(),
+        table.min(axis=1).to_numpy(),
+        table.max(axis=1).to_numpy(),
+    )

@@ -1,23 +1,45 @@
-"""Figures 1, 2, 10, 11 and 25: cells as graphs, inputs on the left, the output on the right."""
+"""Cells as graphs in layers from left to right: the data of Figures 1, 2, 10, 11, 25 and 26.
+
+`orchestrator.figures.topology_drawing` draws them. Layers follow Sugiyama: an edge that spans
+several layers gets a bend in each layer between, barycentres and swaps improve the order within the
+layers, then least squares set the heights.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations, pairwise
+from statistics import fmean
+from typing import TYPE_CHECKING, NamedTuple
 
-import plotly.graph_objects as go
-
-from orchestrator.figures import style
-from orchestrator.figures.curves import Point
-from orchestrator.figures.layers import lay_out
-from orchestrator.figures.topology_labels import add_labels
-from orchestrator.figures.topology_marks import add_arrows, add_nodes, stroke_of
-from orchestrator.figures.topology_page import MARGIN, arrange
-from results_schema.errors import ConfigError
+from orchestrator.figures.members import name_cell, read_members
+from results_schema.canonical import parse_json
+from results_schema.errors import ConfigError, SpecError
 from results_schema.genotype import INPUTS, Cell, Genotype
+from workers.cells.topology import early_width
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MOST_NODES = 16
 """Intermediate nodes of a cell that a drawing can show."""
+
+SWEEPS = 16
+"""Rounds of ordering and of straightening; cells settle within a few."""
+
+DISTANCES = (1.0, 0.66, 0.36)
+"""Least distance of two neighbours in a layer, by how many of them are bends."""
+
+FIXED_DISTANCE = 1.6
+"""Least distance of nodes with a fixed order, from which most edges fan out."""
+
+PULL = (1.0, 2.0, 6.0)
+"""How strongly a piece of an edge is pulled straight, by how many of its ends are bends."""
+
+Point = tuple[float, float]
+Pieces = Sequence[tuple[int, int]]
 
 
 @dataclass(frozen=True)
@@ -25,10 +47,10 @@ class Node:
     """One node; x is its layer, y its height in units of the distance of two nodes.
 
     Attributes:
-        label: Its number; an input's or the output's is that of the cell it comes from.
-        kind: input, node or output.
-        x: Edges on the longest path to it; 0 for a node without edges.
-        y: Grows upwards.
+        label: Its number; for inputs and the output, the cell that they come from.
+        kind: "input", "node" or "output".
+        x: Number of edges on the longest path to it; 0 for a node without edges.
+        y: Height, growing upwards.
         live: Whether it reaches the output.
     """
 
@@ -44,11 +66,11 @@ class Edge:
     """One edge.
 
     Attributes:
-        source: Place of its source in `Topology.nodes`.
-        target: Place of its target.
-        op: The operation; empty for an edge into the output.
+        source: Position of its source in `Topology.nodes`.
+        target: Position of its target.
+        op: Operation; empty for an edge into the output.
         path: (x, y) of its ends and bends.
-        lane: 0, or where it lies among edges of the same two nodes: -1 and 1, or -2, 0 and 2.
+        lane: 0, or its position among edges of the same two nodes: -1 and 1, or -2, 0 and 2.
         live: Whether it reaches the output.
     """
 
@@ -62,15 +84,15 @@ class Edge:
 
 @dataclass(frozen=True)
 class Topology:
-    """A cell's graph with its place on paper.
+    """A cell's graph, laid out.
 
     Attributes:
-        name: The cell's.
-        width: In units of c, over the nodes that reach the output (Section 3.2).
-        depth: In edges.
+        name: Name of the cell.
+        width: Width in units of c, over the nodes that reach the output (Section 3.2).
+        depth: Depth in edges.
         width_all_nodes: Width with dead nodes.
         nodes: Inputs, intermediate nodes in their order, the output.
-        edges: Those into each node in their order, then those into the output.
+        edges: Edges into each node in their order, then those into the output.
     """
 
     name: str
@@ -81,10 +103,62 @@ class Topology:
     edges: tuple[Edge, ...]
 
 
+class Topologies(NamedTuple):
+    """Cells in the experiment's order.
+
+    Attributes:
+        cells: The cells, laid out.
+        early: Whether their width is that of the paper's earlier version.
+    """
+
+    cells: tuple[Topology, ...]
+    early: bool
+
+
+def topologies_data(
+    cells: pd.DataFrame, *, reduction: bool = False, width: str = "final"
+) -> Topologies:
+    """Return the cells that an experiment names, trained or not, laid out.
+
+    Args:
+        cells: Table as `Results.cells(experiment)` returns it.
+        reduction: Whether each normal cell is followed by its reduction cell.
+        width: "final" for the definition of Section 3.2, which gives each node the share of its
+            edges that come from inputs; "early" for that of the earlier version, which counts the
+            nodes fed by inputs alone.
+
+    Raises:
+        ConfigError: There is no cell, a column is absent, a genotype cannot be read, or a cell
+            is too large to be drawn.
+    """
+    rows = read_members("topologies", cells, ("base", "variant", "index", "genotype"))
+    named = named_cells(
+        [(row["base"], row["index"], _read(row["genotype"], row["variant"])) for row in rows],
+        reduction=reduction,
+    )
+    found = lay_out_cells(named)
+    if width == "early":
+        found = [
+            replace(topology, width=early_width(cell), width_all_nodes=early_width(cell))
+            for topology, (_, cell) in zip(found, named, strict=True)
+        ]
+    return Topologies(tuple(found), width == "early")
+
+
+def _read(text: str, variant: str) -> Genotype:
+    try:
+        return Genotype.from_json(parse_json(text))
+    except (ValueError, SpecError) as error:
+        raise ConfigError(
+            f"the genotype of {variant} cannot be read: {error}",
+            fix="launch the experiment once more, which rewrites its cells",
+        ) from error
+
+
 def named_cells(
     members: Sequence[tuple[str, int, Genotype]], *, reduction: bool
 ) -> list[tuple[str, Cell]]:
-    """The cells to draw, each by its shortest name: of a variant C1, with its base if others vary.
+    """Return the cells to draw with their shortest names, such as C1 or "DARTS C1".
 
     Args:
         members: Base, index and genotype of each; index 0 is the base.
@@ -93,19 +167,15 @@ def named_cells(
     several = len({base for base, *_ in members}) > 1
     found = []
     for base, index, genotype in members:
-        name = f"C{index}" if index else base
-        name = f"{base} {name}" if index and several else name
+        name = name_cell(base, index, several_bases=several)
         found.append((name, genotype.normal))
         if reduction:
             found.append((f"{name}, reduction", genotype.reduce))
     return found
 
 
-def topology_data(cells: Sequence[tuple[str, Cell]]) -> list[Topology]:
-    """Lays out cells, each node in the layer of its longest path from an input.
-
-    Args:
-        cells: Names and cells.
+def lay_out_cells(cells: Sequence[tuple[str, Cell]]) -> list[Topology]:
+    """Return named cells laid out, each node in the layer of its longest path from an input.
 
     Raises:
         ConfigError: There is no cell, or one is too large to be drawn.
@@ -120,110 +190,172 @@ def topology_data(cells: Sequence[tuple[str, Cell]]) -> list[Topology]:
     return [_topology(name, cell) for name, cell in cells]
 
 
-def plot_topology(
-    topologies: Sequence[Topology],
-    title: str = "",
-    *,
-    labelled: bool = False,
-    note: str | None = None,
-) -> go.Figure:
-    """Draws cells side by side, in as many rows as they need.
-
-    Args:
-        topologies: What `topology_data` returns.
-        title: Stands above the figure, as plain text.
-        labelled: Whether to write its operation on every edge; hovering tells it in any case.
-        note: Stands below, as plain text; `note_of` the cells if none is given.
-    """
-    heading = style.wrap_text(title, 17)
-    said = style.wrap_text(note_of(topologies) if note is None else note, style.SMALL)
-    page = arrange(
-        topologies, above=10 + 26 * len(heading), below=8 + 16 * len(said), labelled=labelled
-    )
-    figure = go.Figure()
-    arrows = [
-        (panel, edge, arrow)
-        for panel in page.panels
-        for edge, arrow in zip(panel.topology.edges, panel.arrows(), strict=True)
-    ]
-    for stroke in dict.fromkeys(stroke_of(edge, labelled) for _, edge, _ in arrows):
-        alike = [arrow for arrow in arrows if stroke_of(arrow[1], labelled) == stroke]
-        add_arrows(figure, alike, stroke)
-    add_nodes(figure, page.panels)
-    if labelled:
-        for panel in page.panels:
-            add_labels(figure, [arrow for arrow in arrows if arrow[0] is panel])
-    for number, line in enumerate(heading):
-        _write(figure, f"<b>{line}</b>", MARGIN, page.height - 8 - 26 * number, size=17)
-    for panel in page.panels:
-        middle = panel.left + panel.layer * panel.topology.nodes[-1].x / 2
-        _write(figure, style.escape(panel.title), middle, panel.top, anchor="center")
-    for number, line in enumerate(reversed(said)):
-        _write(figure, line, MARGIN, 24 + 16 * number, size=style.SMALL)
-    axis = {"visible": False, "fixedrange": True}
-    figure.update_layout(
-        template=style.template(),
-        meta=title or "Cells",
-        width=style.PAGE_WIDTH,
-        height=page.height,
-        margin={"l": 0, "r": 0, "t": 0, "b": 0, "autoexpand": False},
-        showlegend=False,
-        hovermode="closest",
-        xaxis={**axis, "range": [0, style.PAGE_WIDTH]},
-        yaxis={**axis, "range": [0, page.height]},
-    )
-    return figure
-
-
-def _write(
-    figure: go.Figure, text: str, x: float, top: float, *, size: int = 14, anchor: str = "left"
-) -> None:
-    color = style.GREY if size == style.SMALL else style.INK
-    figure.add_annotation(
-        text=text, x=x, xanchor=anchor, y=top, yanchor="top", showarrow=False,
-        font={"size": size, "color": color},
-    )  # fmt: skip
-
-
-def note_of(topologies: Sequence[Topology]) -> str:
-    """What the marks of cells mean."""
-    note = "Squares: outputs of the two cells before and of this one. Grey arrows: concatenated."
-    dead = any(not node.live for topology in topologies for node in topology.nodes)
-    return note + (" Pale, dotted: without effect." if dead else "")
-
-
 def _topology(name: str, cell: Cell) -> Topology:
-    live = cell.live_nodes
     layers = [0] * INPUTS
     for edges in cell.nodes:
         layers.append(max((layers[edge.source] + 1 for edge in edges), default=0))
     output = len(layers)
     layers.append(1 + max(layers))
-    live |= {output}
+    live = cell.live_nodes | {output}
     ends = [
         (edge.source, node, edge.op)
         for node, edges in enumerate(cell.nodes, start=INPUTS)
         for edge in edges
     ] + [(node, output, "") for node in sorted(cell.concat)]
-    layout = lay_out(layers, [end[:2] for end in ends], fixed=range(INPUTS))
-    nodes = [
-        Node(label, kind, layers[i], layout.heights[i], i in live)
-        for i, (label, kind) in enumerate(
-            [
-                ("c<sub>k−2</sub>", "input"),
-                ("c<sub>k−1</sub>", "input"),
-                *((str(node), "node") for node in range(INPUTS, output)),
-                ("c<sub>k</sub>", "output"),
-            ]
-        )
-    ]
-    edges = [
-        Edge(source, target, op, path, lane, target in live)
-        for (source, target, op), path, lane in zip(ends, layout.paths, _lanes(ends), strict=True)
-    ]
-    return Topology(name, cell.width, cell.depth, cell.width_all_nodes, tuple(nodes), tuple(edges))
-
-
-def _lanes(ends: Sequence[tuple[int, int, str]]) -> list[int]:
     pairs = [end[:2] for end in ends]
-    return [2 * pairs[:i].count(pair) - (pairs.count(pair) - 1) for i, pair in enumerate(pairs)]
+    layout = lay_out(layers, pairs, fixed=range(INPUTS))
+    inputs = ["c<sub>k−2</sub>", "c<sub>k−1</sub>"]
+    labels = [*inputs, *map(str, range(INPUTS, output)), "c<sub>k</sub>"]
+    kinds = ["input"] * INPUTS + ["node"] * len(cell.nodes) + ["output"]
+    nodes = tuple(
+        Node(label, kind, layers[i], layout.heights[i], i in live)
+        for i, (label, kind) in enumerate(zip(labels, kinds, strict=True))
+    )
+    lanes = [2 * pairs[:i].count(pair) - (pairs.count(pair) - 1) for i, pair in enumerate(pairs)]
+    edges = tuple(
+        Edge(source, target, op, path, lane, target in live)
+        for (source, target, op), path, lane in zip(ends, layout.paths, lanes, strict=True)
+    )
+    return Topology(name, cell.width, cell.depth, cell.width_all_nodes, nodes, edges)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Heights grow upwards, in units of the distance between two nodes; x is the layer.
+
+    Attributes:
+        heights: Height of each node.
+        paths: Points (layer, height) of each edge, both ends included.
+    """
+
+    heights: tuple[float, ...]
+    paths: tuple[tuple[tuple[int, float], ...], ...]
+
+
+def lay_out(
+    layers: Sequence[int], edges: Sequence[tuple[int, int]], fixed: Sequence[int] = ()
+) -> Layout:
+    """Return places for nodes and for the bends of edges, with few crossings.
+
+    Args:
+        layers: Layer of each node, from 0.
+        edges: (source, target), each from a lower layer to a higher one; may repeat.
+        fixed: Nodes of layer 0 that stand uppermost in this order; then all of it keeps its order.
+    """
+    layer, nodes = list(layers), len(layers)
+    chains = []
+    for source, target in edges:
+        bends = range(layers[source] + 1, layers[target])
+        chains.append([source, *range(len(layer), len(layer) + len(bends)), target])
+        layer += bends
+    pieces = [piece for chain in chains for piece in pairwise(chain)]
+    rows: list[list[int]] = [[] for _ in range(max(layers) + 1)]
+    for item, number in enumerate(layer):
+        rows[number].append(item)
+    rows[0] = [*fixed, *(item for item in rows[0] if item not in fixed)]
+    rows = _ordered(rows, pieces, bool(fixed))
+    offsets = {item: offset for row in rows for item, offset in _offsets(row, nodes, fixed)}
+    heights = _straighten(rows, pieces, offsets, nodes)
+    return Layout(
+        tuple(heights[node] for node in range(nodes)),
+        tuple(tuple((layer[item], heights[item]) for item in chain) for chain in chains),
+    )
+
+
+def _ordered(rows: list[list[int]], pieces: Pieces, fixed: bool) -> list[list[int]]:
+    """Return the order of each layer, from above to below, that has the fewest crossings found."""
+    before, after = defaultdict[int, list[int]](list), defaultdict[int, list[int]](list)
+    for source, target in pieces:
+        before[target].append(source)
+        after[source].append(target)
+    best = rows
+    for sweep in range(SWEEPS):
+        rows = [list(row) for row in rows]
+        numbers = range(1, len(rows)) if sweep % 2 == 0 else range(len(rows) - 2, fixed - 1, -1)
+        near = before if sweep % 2 == 0 else after
+        for number in numbers:
+            place = {item: i for row in rows for i, item in enumerate(row)}
+            rows[number].sort(
+                key=lambda item: fmean([place[n] for n in near[item]] or [place[item]])
+            )
+        _swap_neighbours(rows, (before, after), fixed)
+        best = min(best, rows, key=lambda order: _crossings(order, pieces))
+    return best
+
+
+def _swap_neighbours(
+    rows: Sequence[list[int]], near: Sequence[Mapping[int, Sequence[int]]], fixed: bool
+) -> None:
+    """Swap neighbours in a layer as long as that reduces the number of crossings."""
+    place = {item: i for row in rows for i, item in enumerate(row)}
+    better = True
+    while better:
+        better = False
+        for row in rows[fixed:]:
+            for i in range(len(row) - 1):
+                a, b = row[i], row[i + 1]
+                fewer = sum(
+                    (place[m] > place[n]) - (place[m] < place[n])
+                    for side in near
+                    for m in side.get(a, ())
+                    for n in side.get(b, ())
+                )
+                if fewer > 0:
+                    row[i], row[i + 1] = b, a
+                    place[a], place[b] = i + 1, i
+                    better = True
+
+
+def _crossings(rows: Sequence[Sequence[int]], pieces: Pieces) -> int:
+    place = {item: (number, i) for number, row in enumerate(rows) for i, item in enumerate(row)}
+    gaps: dict[int, list[tuple[int, int]]] = defaultdict(list)
+    for source, target in pieces:
+        gaps[place[source][0]].append((place[source][1], place[target][1]))
+    return sum(
+        (a[0] - b[0]) * (a[1] - b[1]) < 0 for gap in gaps.values() for a, b in combinations(gap, 2)
+    )
+
+
+def _offsets(row: Sequence[int], nodes: int, fixed: Sequence[int]) -> list[tuple[int, float]]:
+    """Return how far each item of a layer is at least below the first."""
+    depth, offsets = 0.0, []
+    for i, item in enumerate(row):
+        if i:
+            bends = (row[i - 1] >= nodes) + (item >= nodes)
+            depth += FIXED_DISTANCE if item in fixed else DISTANCES[bends]
+        offsets.append((item, depth))
+    return offsets
+
+
+def _straighten(
+    rows: Sequence[Sequence[int]], pieces: Pieces, offsets: Mapping[int, float], nodes: int
+) -> dict[int, float]:
+    """Return heights that keep order and distances, with every piece as level as they allow."""
+    pulls: dict[int, list[tuple[int, float]]] = defaultdict(list)
+    for source, target in pieces:
+        pull = PULL[(source >= nodes) + (target >= nodes)]
+        pulls[source].append((target, pull))
+        pulls[target].append((source, pull))
+    heights = {item: offsets[row[-1]] / 2 - offsets[item] for row in rows for item in row}
+    for sweep in range(4 * SWEEPS):
+        for row in rows if sweep % 2 else rows[::-1]:
+            wanted, weights = [], []
+            for item in row:
+                weight = sum(pull for _, pull in pulls[item])
+                level = sum(pull * heights[other] for other, pull in pulls[item])
+                wanted.append((level / weight if weight else heights[item]) + offsets[item])
+                weights.append(weight or 1e-3)
+            for item, height in zip(row, _falling(wanted, weights), strict=True):
+                heights[item] = height - offsets[item]
+    return heights
+
+
+def _falling(values: Sequence[float], weights: Sequence[float]) -> list[float]:
+    """Return the nearest sequence that never rises, by weighted squares (pooling violators)."""
+    pools: list[tuple[float, float, int]] = []
+    for value, weight in zip(values, weights, strict=True):
+        pools.append((value, weight, 1))
+        while len(pools) > 1 and pools[-2][0] < pools[-1][0]:
+            (a, u, m), (b, w, n) = pools[-2:]
+            pools[-2:] = [((a * u + b * w) / (u + w), u + w, m + n)]
+    return [value for value, _, count in pools for _ in range(count)]

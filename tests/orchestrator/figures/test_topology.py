@@ -1,48 +1,89 @@
-"""Cells drawn as graphs."""
+"""Cells as graphs: nodes in layers, few crossings, the cells of an experiment."""
 
-import math
-from itertools import combinations
-from typing import Any
+import json
+from itertools import combinations, pairwise
 
+import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from orchestrator.figures.topology import Topology, plot_topology, topology_data
-from orchestrator.figures.topology_labels import short_name
-from orchestrator.figures.topology_page import NODE, SQUARE, Panel, arrange
+from orchestrator.figures import draw, read_choice
+from orchestrator.figures.topology import (
+    FIXED_DISTANCE,
+    Layout,
+    Topology,
+    lay_out,
+    lay_out_cells,
+    topologies_data,
+)
 from results_schema.errors import ConfigError
-from results_schema.genotype import OPERATIONS, Cell
+from results_schema.genotype import Cell
 from workers.cells.bases import NAMES, named, zoo, zoo_genotype
-from workers.cells.variants import connection_variants
-
-CELLS = [
-    (f"{name} {kind}", getattr(named(name), kind))
-    for name in NAMES
-    for kind in ("normal", "reduce")
-]
-CELLS += [(v.name, v.genotype.normal) for v in connection_variants("AmoebaNet", "paper13")]
-CELLS += [(name, zoo_genotype(name).normal) for name in zoo()]
 
 
-def panels(cells: list[tuple[str, Cell]], *, labelled: bool = False) -> tuple[Panel, ...]:
-    return arrange(topology_data(cells), above=0, below=0, labelled=labelled).panels
+def crossings(layout: Layout) -> int:
+    pieces = [piece for path in layout.paths for piece in pairwise(path)]
+    return sum(
+        a[0][0] == b[0][0] and (a[0][1] - b[0][1]) * (a[1][1] - b[1][1]) < -1e-9
+        for a, b in combinations(pieces, 2)
+    )
+
+
+@st.composite
+def graphs(draw: st.DrawFn) -> tuple[list[int], list[tuple[int, int]]]:
+    """Cells' graphs: two inputs, nodes of two edges each, an output of some of the nodes."""
+    layers, edges = [0, 0], []
+    for node in range(2, 2 + draw(st.integers(1, 8))):
+        sources = draw(st.lists(st.integers(0, node - 1), min_size=0, max_size=3))
+        edges += [(source, node) for source in sources]
+        layers.append(max((layers[source] + 1 for source in sources), default=0))
+    output = len(layers)
+    layers.append(max(layers) + 1)
+    edges += [(n, output) for n in draw(st.sets(st.integers(2, output - 1), min_size=1))]
+    return layers, edges
+
+
+@given(graphs())
+def test_nodes_keep_apart_and_edges_run_from_layer_to_layer(
+    graph: tuple[list[int], list[tuple[int, int]]],
+):
+    layers, edges = graph
+    layout = lay_out(layers, edges, fixed=(0, 1))
+    assert layout.heights[0] - layout.heights[1] >= FIXED_DISTANCE - 1e-9
+    for a, b in combinations(range(len(layers)), 2):
+        if layers[a] == layers[b]:
+            assert abs(layout.heights[a] - layout.heights[b]) > 1 - 1e-9
+    for (source, target), path in zip(edges, layout.paths, strict=True):
+        assert [x for x, _ in path] == list(range(layers[source], layers[target] + 1))
+        assert (path[0][1], path[-1][1]) == (layout.heights[source], layout.heights[target])
+        for x, y in path[1:-1]:
+            beside = [layout.heights[n] for n, layer in enumerate(layers) if layer == x]
+            assert all(abs(y - height) > 0.5 for height in beside)
+
+
+@pytest.mark.parametrize(
+    ("layers", "edges", "fewest"),
+    [
+        ([0, 0, 1, 1], [(0, 3), (1, 2)], 0),
+        ([0, 0, 1, 1], [(0, 2), (0, 3), (1, 2), (1, 3)], 1),
+        ([0, 0, 1, 1, 1, 2], [(0, 4), (0, 2), (1, 3), (2, 5), (3, 5), (4, 5)], 0),
+        ([0, 0, 1, 2, 3, 4], [(0, 2), (1, 2), (2, 3), (0, 4), (3, 4), (1, 5), (4, 5)], 0),
+    ],
+)
+def test_no_more_edges_cross_than_must(
+    layers: list[int], edges: list[tuple[int, int]], fewest: int
+):
+    assert crossings(lay_out(layers, edges, fixed=(0, 1))) == fewest
+
+
+def test_a_path_is_level_where_nothing_stands_in_the_way():
+    layout = lay_out([0, 1, 2, 3], [(0, 1), (1, 2), (2, 3)])
+    assert max(layout.heights) - min(layout.heights) < 1e-6
 
 
 def one(name: str) -> Topology:
-    return topology_data([(name, named(name).normal)])[0]
-
-
-def lines(topologies: list[Topology]) -> list[dict[str, Any]]:
-    """The traces of edges without their heads."""
-    data = plot_topology(topologies).to_dict()["data"]
-    return [trace for trace in data if "dash" in trace.get("line", {})]
-
-
-def distance(panel: Panel, node: int, point: tuple[float, float]) -> float:
-    """From a node's rim, in pixels."""
-    shown = panel.topology.nodes[node]
-    x, y = panel.at((shown.x, shown.y))
-    x, y = abs(point[0] - x), abs(point[1] - y)
-    return math.hypot(x, y) - NODE / 2 if shown.kind == "node" else max(x, y) - SQUARE / 2
+    return lay_out_cells([(name, named(name).normal)])[0]
 
 
 def test_a_node_stands_in_the_layer_of_its_longest_path():
@@ -53,7 +94,7 @@ def test_a_node_stands_in_the_layer_of_its_longest_path():
 
 
 def test_nodes_without_edges_leave_the_output_as_far_right_as_the_cell_is_deep():
-    for topology in topology_data([cell for cell in CELLS if cell[0] in zoo()]):
+    for topology in lay_out_cells([(name, zoo_genotype(name).normal) for name in zoo()]):
         assert topology.nodes[-1].x == topology.depth, topology.name
 
 
@@ -68,87 +109,65 @@ def test_the_output_stands_as_far_right_as_the_cell_is_deep(name: str):
     assert concat == sorted(cell.concat)
 
 
-def test_what_does_not_reach_the_output_is_told_apart():
-    topology = one("AmoebaNet_ADAPT")
-    assert [node.label for node in topology.nodes if not node.live] == ["2", "3"]
-    assert {edge.target for edge in topology.edges if not edge.live} == {2, 3}
-    assert (topology.width, topology.width_all_nodes) == (3, 5)
-    assert [line["line"]["dash"] for line in lines([topology])].count("dot") == 1
-    assert "dot" not in [line["line"]["dash"] for line in lines([one("DARTS")])]
-
-
-@pytest.mark.parametrize("labelled", [False, True])
-def test_arrows_run_from_rim_to_rim(labelled: bool):
-    for panel in panels(CELLS, labelled=labelled):
-        for edge, arrow in zip(panel.topology.edges, panel.arrows(), strict=True):
-            assert -0.1 < distance(panel, edge.source, arrow.line[0]) < 2
-            assert 0.8 < distance(panel, edge.target, arrow.head[0]) < 1.2
-            assert distance(panel, edge.target, arrow.line[-1]) > 2
-            others = set(range(len(panel.topology.nodes))) - {edge.source, edge.target}
-            assert all(distance(panel, n, p) > 0 for n in others for p in arrow.line)
-
-
-def test_parallel_edges_can_be_told_apart():
-    apart = []
-    for panel in panels(CELLS):
-        drawn = list(zip(panel.topology.edges, panel.arrows(), strict=True))
-        for (a, one), (b, two) in combinations(drawn, 2):
-            if (a.source, a.target) == (b.source, b.target):
-                middle = one.line[len(one.line) // 2]
-                apart.append(min(math.dist(middle, point) for point in two.line))
-    assert len(apart) > 20
-    assert min(apart) > 5
-
-
-@pytest.mark.parametrize("labelled", [False, True])
-def test_everything_stays_on_the_page_and_apart(labelled: bool):
-    topologies = topology_data(CELLS)
-    page = arrange(topologies, above=40, below=20, labelled=labelled)
-    boxes = []
-    for panel in page.panels:
-        points = [p for arrow in panel.arrows() for p in (*arrow.line, *arrow.head)]
-        points += [panel.at((node.x, node.y)) for node in panel.topology.nodes]
-        xs, ys = zip(*points, strict=True)
-        boxes.append((min(xs), max(xs), min(ys), max(ys), panel.top))
-        assert min(xs) > 10
-        assert max(xs) < 710
-        assert 20 < min(ys) < max(ys) < panel.top - 20 < page.height - 40
-    for a, b in combinations(boxes, 2):
-        assert a[1] < b[0] or b[1] < a[0] or a[4] < b[2] or b[4] < a[2]
-
-
-def test_a_title_has_width_depth_and_the_width_over_all_nodes():
-    cells = [("DARTS", named("DARTS").normal), ("<b>mine</b>", named("ENAS_ADAPT").reduce)]
-    figure = plot_topology(topology_data(cells), title="A < B")
-    texts = [annotation.text for annotation in figure.layout.annotations]
-    assert texts[:3] == [
-        "<b>A &lt; B</b>",
-        "DARTS (3.5c, 3)",
-        "&lt;b&gt;mine&lt;/b&gt; (3c, 2; all nodes 5c)",
-    ]
-
-
-def test_operations_are_told_by_hovering_and_written_if_asked_for():
-    topologies = topology_data([("DARTS", named("DARTS").normal)])
-    plain, labelled = (plot_topology(topologies, labelled=on) for on in (False, True))
-    hovers = {text for line in lines(topologies) for text in line["text"]}
-    assert "2 → 5: dil_conv_3x3" in hovers
-    assert "5 → c<sub>k</sub>: concatenated" in hovers
-    written = [a.text for a in labelled.layout.annotations]
-    assert [written.count(text) for text in ("sep 3×3", "skip", "dil 3×3")] == [5, 2, 1]
-    assert "sep 3×3" not in [a.text for a in plain.layout.annotations]
-
-
-def test_short_names_tell_operations_apart():
-    names = [short_name(op) for op in OPERATIONS]
-    assert names[:4] == ["max 3×3", "avg 3×3", "skip", "sep 3×3"]
-    assert short_name("conv_7x1_1x7") == "7×1, 1×7"
-    assert len(set(names)) == len(OPERATIONS)
-
-
 def test_what_cannot_be_drawn_is_refused():
     with pytest.raises(ConfigError, match="no cell to draw"):
-        topology_data([])
+        lay_out_cells([])
     long = Cell.from_pairs([("skip_connect", 0)] * 34, [2])
     with pytest.raises(ConfigError, match="giant has 17 nodes"):
-        topology_data([("giant", long)])
+        lay_out_cells([("giant", long)])
+
+
+def table(*names):
+    return pd.DataFrame(
+        [{"experiment": "fig1", "base": base, "variant": name, "index": index,
+          "genotype": json.dumps(named(name).to_json())} for base, name, index in names]
+    )  # fmt: skip
+
+
+BASES = table(*((n, n, 0) for n in ("NASNet", "AmoebaNet", "ENAS", "DARTS", "SNAS")))
+
+
+@pytest.mark.parametrize(
+    ("width", "printed"),
+    [("final", [(5, 2), (4, 4), (5, 2), (3.5, 3), (4, 2)]),
+     ("early", [(5, 2), (3, 4), (5, 2), (3, 3), (4, 2)])],
+)  # fmt: skip
+def test_figure_1_has_the_widths_and_depths_that_both_versions_print(width, printed):
+    data = topologies_data(BASES, width=width)
+    assert [(cell.width, cell.depth) for cell in data.cells] == printed
+
+
+def test_reduction_cells_follow_and_variants_are_named_by_index():
+    cells = table(("DARTS", "DARTS", 0), ("DARTS", "DARTS_CONN1", 1))
+    names = [cell.name for cell in topologies_data(cells, reduction=True).cells]
+    assert names == ["DARTS", "DARTS, reduction", "C1", "C1, reduction"]
+    both = pd.concat([cells, BASES.iloc[:1]])
+    assert [cell.name for cell in topologies_data(both).cells] == ["DARTS", "DARTS C1", "NASNet"]
+
+
+@pytest.mark.parametrize("genotype", ["", "{}", '{"normal": 1, "reduce": 2}'])
+def test_a_broken_genotype_is_an_error(genotype):
+    with pytest.raises(ConfigError, match="the genotype of NASNet cannot be read"):
+        topologies_data(BASES.iloc[:1].assign(genotype=genotype))
+
+
+def test_without_cells_it_is_an_error():
+    with pytest.raises(ConfigError, match="topologies"):
+        topologies_data(BASES.iloc[:0])
+
+
+def texts(figure):
+    return [note["text"] for note in figure.to_dict()["layout"]["annotations"]]
+
+
+def test_options_reach_the_drawing():
+    plain, full = (
+        texts(draw(read_choice({"kind": "topologies", **options}), lambda _: BASES, "Cells"))
+        for options in ({}, {"labels": True, "width": "early", "bases": ["SNAS"]})
+    )
+    assert "sep 3×3" not in plain
+    assert "sep 3×3" in full
+    assert "SNAS (4c, 2)" in full
+    assert not any("DARTS" in text for text in full)
+    assert any("earlier version" in text or "fed by inputs alone" in text for text in full)
+    assert not any("fed by inputs alone" in text for text in plain)

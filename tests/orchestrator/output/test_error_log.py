@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from synthetic_stores import curve, synthetic_store, synthetic_trials
 
-import orchestrator.figures.accuracy_by_index
+import orchestrator.figures.accuracy
 import orchestrator.paper.tables
 from orchestrator.config.experiment import load_experiment
 from orchestrator.config.record import record
@@ -42,7 +42,7 @@ def broken(*_, **__):
 
 
 FAULTS = [
-    (orchestrator.figures.accuracy_by_index, "plot_accuracy_by_index", "figure-small"),
+    (orchestrator.figures.accuracy, "plot_accuracy_by_index", "figure-small"),
     (orchestrator.paper.tables, "parameters_sheet", "table-sizes"),
     (accuracy, "scores", "claim-peak-at-middle"),
 ]

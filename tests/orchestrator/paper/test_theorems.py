@@ -5,7 +5,7 @@ import math
 import pytest
 from small_trials import TRAIN, few_digits
 
-from orchestrator.paper.theorem_bounds import theorem_bounds_data
+from orchestrator.paper.theorem_figures import theorem_bounds_data
 from orchestrator.paper.theorems import TrialBound, trial_bounds
 from results_schema.results import Results
 

@@ -1,0 +1,512 @@
+"""Drawing of Figures 1, 2, 10, 11, 25 and 26: cells as graphs, inputs left, the output right.
+
+The paper reads off that cells of popular searches are wide and shallow (Section 3.2). Everything is
+placed in pixels, upwards from the lower edge of the page.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import plotly.graph_objects as go
+
+from orchestrator.figures import style
+from orchestrator.figures.panels import add_annotations
+from orchestrator.figures.topology import Edge, Node, Point, Topologies, Topology
+
+NODE, SQUARE = 24, 28
+"""Diameter of an intermediate node; side of an input or output."""
+
+NODE_SPAN, SQUARE_SPAN = 12, 20
+"""From the lowest to the highest point at which edges aim within a node."""
+
+LAYERS = (76, 68, 60, 52)
+"""From one layer to the next: the widest that needs no more rows than the narrowest."""
+
+LABELLED_LAYERS = (144, 128, 112)
+"""The same with operations on the edges."""
+
+STEP, LABELLED_STEP = 40, 54
+"""From one node to the next above it, without and with operations on the edges."""
+
+BULGE = 5
+"""Height of the arc of the outer of two parallel edges."""
+
+TITLE, MARGIN, GAP = 30, 8, 18
+"""Height of a cell's title; distance from the page's edge; least distance of two cells."""
+
+AVAILABLE = style.PAGE_WIDTH - 2 * MARGIN
+"""Width that cells may take."""
+
+PIECES = 24
+"""Straight pieces of a curve between two of its points."""
+
+HEAD, HALF_HEAD = 8.0, 3.2
+"""Length of an arrowhead; half its width."""
+
+ARRIVE = 0.75
+"""Slope of a curve at a node, as a share of the straight line's: 1 is straight, 0 is level."""
+
+LABEL_SIZE, LABEL_HEIGHT = 11, 14
+"""Size of the letters; height of a label."""
+
+LABEL_ROUNDS = 3
+"""How often every label looks for a better place among the others."""
+
+FILLS = {"input": "#cfe8f7", "node": "white", "output": "#fbe3b5"}
+
+EARLY = "Width as in the paper's earlier version: nodes fed by inputs alone, in units of c."
+
+
+class Stroke(NamedTuple):
+    """Line of an edge."""
+
+    color: str
+    dash: str = "solid"
+
+
+CONCATENATED = Stroke("#8f8f8f")
+DEAD = Stroke("#9a9a9a", "dot")
+PLAIN = Stroke(style.INK)
+COLOURS = {
+    "sep": Stroke(style.PALETTE[0]),
+    "dil": Stroke(style.PALETTE[2]),
+    "max": Stroke(style.PALETTE[1]),
+    "avg": Stroke(style.PALETTE[1]),
+    "skip": Stroke("#8f4a72"),
+}
+"""Lines by the first word of an operation, where edges are labelled."""
+
+
+@dataclass(frozen=True)
+class Arrow:
+    """A curve and the triangle at its end, as points.
+
+    Attributes:
+        line: Points from the source's rim to the base of the head.
+        head: Its tip, at the target's rim, and its two other corners.
+    """
+
+    line: tuple[Point, ...]
+    head: tuple[Point, Point, Point]
+
+
+@dataclass(frozen=True)
+class PlacedCell:
+    """One cell on the page.
+
+    Attributes:
+        topology: The cell.
+        title: Text above it.
+        left: Centre of its first layer.
+        zero: Height of the topology's zero.
+        top: Upper edge of its title.
+        layer: Distance from one layer to the next.
+        step: Distance from one node to the next above it.
+    """
+
+    topology: Topology
+    title: str
+    left: float
+    zero: float
+    top: float
+    layer: float
+    step: float
+
+    def at(self, point: Point) -> Point:
+        """Return where on the page a point of the topology is."""
+        return self.left + self.layer * point[0], self.zero + self.step * point[1]
+
+    def arrows(self) -> list[Arrow]:
+        """Return the edges from rim to rim, in their order."""
+        nodes, edges = self.topology.nodes, self.topology.edges
+        leave = _ports(edges, [edge.source for edge in edges], nodes, near=1)
+        arrive = _ports(edges, [edge.target for edge in edges], nodes, near=-2)
+        arrows = []
+        for edge, up, down in zip(edges, leave, arrive, strict=True):
+            path = [self.at(point) for point in edge.path]
+            start, end = path[0], path[-1]
+            path[0], path[-1] = (start[0], start[1] + up), (end[0], end[1] + down)
+            source = partial(_covers, centre=start, kind=nodes[edge.source].kind)
+            target = partial(_covers, centre=end, kind=nodes[edge.target].kind)
+            arrows.append(_arrow(path, source, target, bulge=BULGE * edge.lane))
+        return arrows
+
+
+class Page(NamedTuple):
+    """All cells, and the page's height."""
+
+    cells: tuple[PlacedCell, ...]
+    height: float
+
+
+class DrawnEdge(NamedTuple):
+    """An edge with its cell and its arrow."""
+
+    cell: PlacedCell
+    edge: Edge
+    arrow: Arrow
+
+
+def plot_topologies(data: Topologies, title: str, *, labels: bool = False) -> go.Figure:
+    """Return the figure, `PAGE_WIDTH` wide; every name in it is escaped.
+
+    Args:
+        data: The cells.
+        title: Plain text.
+        labels: Whether every edge shows its operation; hovering shows it in any case.
+    """
+    note = _default_note(data.cells)
+    return plot_cells(
+        data.cells, title, labels=labels, note=f"{note} {EARLY}" if data.early else note
+    )
+
+
+def plot_cells(
+    topologies: Sequence[Topology],
+    title: str = "",
+    *,
+    labels: bool = False,
+    note: str | None = None,
+) -> go.Figure:
+    """Return cells drawn side by side, in as many rows as they need.
+
+    Args:
+        topologies: The cells.
+        title: Plain text above the figure.
+        labels: Whether every edge shows its operation; hovering shows it in any case.
+        note: Plain text below; by default the meaning of the symbols.
+    """
+    heading = style.wrap_text(title, 17)
+    below = style.wrap_text(_default_note(topologies) if note is None else note, style.SMALL)
+    page = arrange_cells(
+        topologies, above=10 + 26 * len(heading), below=8 + 16 * len(below), labels=labels
+    )
+    drawn = [
+        DrawnEdge(cell, edge, arrow)
+        for cell in page.cells
+        for edge, arrow in zip(cell.topology.edges, cell.arrows(), strict=True)
+    ]
+    figure = go.Figure()
+    for stroke in dict.fromkeys(_stroke(one.edge, labels) for one in drawn):
+        _add_arrows(figure, [one for one in drawn if _stroke(one.edge, labels) == stroke], stroke)
+    _add_nodes(figure, page.cells)
+    texts: list[dict[str, Any]] = []
+    for cell in page.cells if labels else ():
+        texts += _operation_labels(cell, [one for one in drawn if one.cell is cell])
+    for number, line in enumerate(heading):
+        texts.append(_text(f"<b>{line}</b>", MARGIN, page.height - 8 - 26 * number, size=17))
+    for cell in page.cells:
+        middle = cell.left + cell.layer * cell.topology.nodes[-1].x / 2
+        texts.append(_text(style.escape(cell.title), middle, cell.top, anchor="center"))
+    for number, line in enumerate(reversed(below)):
+        texts.append(_text(line, MARGIN, 24 + 16 * number, size=style.SMALL))
+    axis = {"visible": False, "fixedrange": True}
+    figure.update_layout(
+        template=style.template(),
+        meta=title or "Cells",
+        width=style.PAGE_WIDTH,
+        height=page.height,
+        margin={"l": 0, "r": 0, "t": 0, "b": 0, "autoexpand": False},
+        showlegend=False,
+        hovermode="closest",
+        xaxis={**axis, "range": [0, style.PAGE_WIDTH]},
+        yaxis={**axis, "range": [0, page.height]},
+    )
+    add_annotations(figure, texts)
+    return figure
+
+
+def _default_note(topologies: Sequence[Topology]) -> str:
+    note = "Squares: outputs of the two cells before and of this one. Grey arrows: concatenated."
+    dead = any(not node.live for topology in topologies for node in topology.nodes)
+    return note + (" Pale, dotted: without effect." if dead else "")
+
+
+def _text(
+    text: str, x: float, top: float, *, size: int = 14, anchor: str = "left"
+) -> dict[str, Any]:
+    color = style.GREY if size == style.SMALL else style.INK
+    return {
+        "text": text, "x": x, "xanchor": anchor, "y": top, "yanchor": "top", "showarrow": False,
+        "font": {"size": size, "color": color},
+    }  # fmt: skip
+
+
+def arrange_cells(
+    topologies: Sequence[Topology], *, above: float, below: float, labels: bool
+) -> Page:
+    """Return cells in rows of the page's width; a cell is as wide as it is deep.
+
+    Args:
+        topologies: The cells.
+        above: Height of what stands above them.
+        below: Height of what stands below them.
+        labels: Whether edges show their operations.
+    """
+    titles = [_cell_title(topology) for topology in topologies]
+    deepest = max(topology.nodes[-1].x for topology in topologies)
+    layers, step = (LABELLED_LAYERS, LABELLED_STEP) if labels else (LAYERS, STEP)
+    layouts = []
+    for layer in (min(layer, (AVAILABLE - SQUARE) / deepest) for layer in layers):
+        widths = [
+            max(topology.nodes[-1].x * layer + SQUARE, style.LETTER * len(title))
+            for topology, title in zip(topologies, titles, strict=True)
+        ]
+        layouts.append((_rows(widths), layer, widths))
+    rows, layer, widths = min(layouts, key=lambda layout: len(layout[0]))
+    spans = [_span(topology, step) for topology in topologies]
+    heights = [max(high - low for low, high in (spans[i] for i in row)) for row in rows]
+    height = above + sum(heights) + len(rows) * (TITLE + GAP) + below
+    cells, top = [], height - above
+    for row, row_height in zip(rows, heights, strict=True):
+        space = (AVAILABLE - sum(widths[i] for i in row)) / len(row)
+        left = MARGIN + space / 2
+        for i in row:
+            graph = topologies[i].nodes[-1].x * layer
+            zero = top - TITLE - row_height / 2 - sum(spans[i]) / 2
+            start = left + (widths[i] - graph) / 2
+            cells.append(PlacedCell(topologies[i], titles[i], start, zero, top, layer, step))
+            left += widths[i] + space
+        top -= TITLE + row_height + GAP
+    return Page(tuple(cells), height)
+
+
+def _rows(widths: Sequence[float]) -> list[list[int]]:
+    rows: list[list[int]] = [[]]
+    for number, width in enumerate(widths):
+        if rows[-1] and sum(widths[i] + GAP for i in rows[-1]) + width > AVAILABLE:
+            rows.append([])
+        rows[-1].append(number)
+    return rows
+
+
+def _cell_title(topology: Topology) -> str:
+    """Return name, width and depth, and the width over all nodes if that differs; plain text."""
+    every = topology.width_all_nodes
+    more = f"; all nodes {every:g}c" if every != topology.width else ""
+    name = style.shorten(topology.name, 32)
+    return f"{name} ({topology.width:g}c, {topology.depth}{more})"
+
+
+def _span(topology: Topology, step: float) -> tuple[float, float]:
+    """Return the lowest and highest pixel of a cell, from its zero."""
+    heights = [y for edge in topology.edges for _, y in edge.path]
+    heights += [node.y for node in topology.nodes]
+    return step * min(heights) - SQUARE / 2, step * max(heights) + SQUARE / 2
+
+
+def _ports(
+    edges: Sequence[Edge], ends: Sequence[int], nodes: Sequence[Node], *, near: int
+) -> list[float]:
+    """Return how far above its node's centre each edge starts or ends, so that edges keep apart.
+
+    Args:
+        edges: Edges of the cell.
+        ends: Node of each edge that is meant, its source or its target.
+        nodes: Nodes of the cell.
+        near: Position of the point next to that node in an edge's path.
+    """
+    ports = [0.0] * len(edges)
+    for node in set(ends):
+        fan = [i for i, end in enumerate(ends) if end == node]
+        fan.sort(key=lambda i: (edges[i].path[near][1], edges[i].lane))
+        span = NODE_SPAN if nodes[node].kind == "node" else SQUARE_SPAN
+        step = min(8.0, span / max(len(fan) - 1, 1))
+        for place, i in enumerate(fan):
+            ports[i] = step * (place - (len(fan) - 1) / 2)
+    return ports
+
+
+def _covers(point: Point, centre: Point, kind: str) -> bool:
+    """Return whether a node or its rim covers a point."""
+    x, y = abs(point[0] - centre[0]), abs(point[1] - centre[1])
+    if kind == "node":
+        return x * x + y * y < (NODE / 2 + 1) ** 2
+    return max(x, y) < SQUARE / 2 + 1
+
+
+def _arrow(
+    path: Sequence[Point],
+    source: Callable[[Point], bool],
+    target: Callable[[Point], bool],
+    bulge: float,
+) -> Arrow:
+    """Return a smooth arrow through points.
+
+    Args:
+        path: Points from the source's centre to the target's, ever further right.
+        source: Returns whether the source covers a point.
+        target: Returns whether the target covers a point.
+        bulge: How far the middle is pushed upwards, to keep parallel edges apart.
+    """
+    curve = _smooth_curve(path, bulge)
+    start = next((i for i, point in enumerate(curve) if not source(point)), 1)
+    end = next((i for i, point in enumerate(curve) if i > start and target(point)), len(curve) - 1)
+    begin = _rim(curve[start - 1], curve[start], source)
+    tip = _rim(curve[end], curve[end - 1], target)
+    base = end - 1
+    while base > start and math.dist(curve[base], tip) < HEAD:
+        base -= 1
+    foot = curve[base]
+    length = math.dist(tip, foot) or 1.0
+    along = ((tip[0] - foot[0]) / length, (tip[1] - foot[1]) / length)
+    back = (tip[0] - HEAD * along[0], tip[1] - HEAD * along[1])
+    side = (-HALF_HEAD * along[1], HALF_HEAD * along[0])
+    corners = tuple((back[0] + s * side[0], back[1] + s * side[1]) for s in (1, -1))
+    return Arrow((begin, *curve[start : base + 1], back), (tip, corners[0], corners[1]))
+
+
+def _rim(within: Point, beyond: Point, covers: Callable[[Point], bool]) -> Point:
+    """Return where a straight piece of a curve leaves a node, by bisection."""
+    for _ in range(8):
+        half = ((within[0] + beyond[0]) / 2, (within[1] + beyond[1]) / 2)
+        within, beyond = (half, beyond) if covers(half) else (within, half)
+    return beyond
+
+
+def _smooth_curve(path: Sequence[Point], bulge: float) -> list[Point]:
+    """Return cubic pieces between points, each passed in the mean direction of its two chords."""
+    chords = [(b[1] - a[1]) / (b[0] - a[0]) for a, b in pairwise(path)]
+    slopes = [
+        ARRIVE * chords[0],
+        *((a + b) / 2 for a, b in pairwise(chords)),
+        ARRIVE * chords[-1],
+    ]
+    points: list[Point] = []
+    for ((x, y), (u, v)), (m, n) in zip(pairwise(path), pairwise(slopes), strict=True):
+        third = (u - x) / 3
+        controls = (y, y + m * third, v - n * third, v)
+        # The last point of a piece is the first of the next.
+        steps = [i / PIECES for i in range(1 if points else 0, PIECES + 1)]
+        points += [(x + t * (u - x), _bezier(controls, t)) for t in steps]
+    left, width = path[0][0], path[-1][0] - path[0][0]
+    return [(x, y + bulge * 4 * (s := (x - left) / width) * (1 - s)) for x, y in points]
+
+
+def _bezier(controls: tuple[float, float, float, float], t: float) -> float:
+    a, b, c, d = controls
+    return (1 - t) ** 3 * a + 3 * (1 - t) ** 2 * t * b + 3 * (1 - t) * t**2 * c + t**3 * d
+
+
+def _stroke(edge: Edge, labels: bool) -> Stroke:
+    """Return how to draw an edge; colours distinguish operations only where they are written."""
+    if not edge.live:
+        return DEAD
+    if not edge.op:
+        return CONCATENATED
+    return COLOURS.get(edge.op.partition("_")[0], PLAIN) if labels else PLAIN
+
+
+def _add_arrows(figure: go.Figure, drawn: Sequence[DrawnEdge], stroke: Stroke) -> None:
+    """Add edges of one stroke; hovering shows an edge's ends and its operation."""
+    lines: list[tuple[float | None, float | None, str]] = []
+    heads: list[tuple[float | None, float | None]] = []
+    for cell, edge, arrow in drawn:
+        source, target = (cell.topology.nodes[end].label for end in (edge.source, edge.target))
+        text = f"{source} → {target}: {edge.op or 'concatenated'}"
+        lines += [*((x, y, text) for x, y in arrow.line), (None, None, "")]
+        heads += [*arrow.head, (None, None)]
+    figure.add_scatter(
+        x=[x for x, _, _ in lines],
+        y=[y for _, y, _ in lines],
+        text=[text for _, _, text in lines],
+        hoverinfo="text",
+        mode="lines",
+        line={"color": stroke.color, "dash": stroke.dash, "width": 1.3, "simplify": False},
+    )
+    figure.add_scatter(
+        x=[x for x, _ in heads],
+        y=[y for _, y in heads],
+        hoverinfo="skip",
+        mode="lines",
+        fill="toself",
+        fillcolor=stroke.color,
+        line={"color": stroke.color, "width": 0.5},
+    )
+
+
+def _add_nodes(figure: go.Figure, cells: Sequence[PlacedCell]) -> None:
+    """Add every node with its label: circles, and squares for inputs and outputs."""
+    nodes = [node for cell in cells for node in cell.topology.nodes]
+    spots = [cell.at((node.x, node.y)) for cell in cells for node in cell.topology.nodes]
+    inks = [style.INK if node.live else style.GREY for node in nodes]
+    figure.add_scatter(
+        x=[x for x, _ in spots],
+        y=[y for _, y in spots],
+        text=[node.label for node in nodes],
+        hoverinfo="skip",
+        mode="markers+text",
+        textfont={"size": 13, "color": inks},
+        marker={
+            "symbol": ["circle" if node.kind == "node" else "square" for node in nodes],
+            "size": [NODE if node.kind == "node" else SQUARE for node in nodes],
+            "color": [FILLS[node.kind] if node.live else "white" for node in nodes],
+            "line": {
+                "width": 1.3,
+                "color": [style.INK if node.live else DEAD.color for node in nodes],
+            },
+            "opacity": 1,
+        },
+    )
+
+
+def _operation_labels(cell: PlacedCell, drawn: Sequence[DrawnEdge]) -> list[dict[str, Any]]:
+    """Return the operation on each edge of a cell as an annotation, where it covers the least."""
+    labelled = [one for one in drawn if one.edge.op]
+    names = [short_name(one.edge.op) for one in labelled]
+    widths = [style.LETTER * LABEL_SIZE / style.FONT_SIZE * len(name) + 4 for name in names]
+    nodes = [(*cell.at((n.x, n.y)), NODE + 2 * HEAD, NODE) for n in cell.topology.nodes]
+    spots = [one.arrow.line[len(one.arrow.line) // 2] for one in labelled]
+    for i in [*range(len(labelled))] * LABEL_ROUNDS:
+        others = [(*spots[j], widths[j], LABEL_HEIGHT) for j in range(len(labelled)) if j != i]
+        points = [p for one in drawn if one is not labelled[i] for p in one.arrow.line]
+        spots[i] = _label_spot(labelled[i].arrow.line, widths[i], [*nodes, *others], points)
+    return [
+        {
+            "text": name, "x": x, "y": y, "bgcolor": "white", "borderpad": 0, "showarrow": False,
+            "font": {"size": LABEL_SIZE, "color": _stroke(one.edge, labels=True).color},
+        }
+        for one, name, (x, y) in zip(labelled, names, spots, strict=True)
+    ]  # fmt: skip
+
+
+def short_name(op: str) -> str:
+    """Return an operation in few letters: "sep 3×3", "skip", "7×1, 1×7"."""
+    if op == "skip_connect":
+        return "skip"
+    kind, *sizes = op.replace("_conv_", "_").replace("_pool_", "_").split("_")
+    sizes = [size.replace("x", "×") for size in sizes]
+    return ", ".join(sizes) if len(sizes) > 1 else " ".join([kind, *sizes])
+
+
+def _label_spot(
+    line: Sequence[Point],
+    width: float,
+    taken: Sequence[tuple[float, float, float, float]],
+    points: Sequence[Point],
+) -> Point:
+    """Return the point of a line at which a label covers least, preferably in the middle.
+
+    Args:
+        line: Points to choose from.
+        width: Width of the label.
+        taken: Centre, width and height of nodes and of other labels.
+        points: Points of the other edges.
+    """
+
+    def cost(i: int) -> float:
+        x, y = line[i]
+        overlaps = sum(
+            abs(x - u) < (width + w) / 2 and abs(y - v) < (LABEL_HEIGHT + h) / 2
+            for u, v, w, h in taken
+        )
+        crossed = sum(abs(x - u) < width / 2 and abs(y - v) < LABEL_HEIGHT / 2 for u, v in points)
+        return 100 * overlaps + 3 * crossed + 10 * abs(i / len(line) - 0.5)
+
+    return line[min(range(1, len(line) - 1), key=cost)]

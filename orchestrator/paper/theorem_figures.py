@@ -1,0 +1,366 @@
+"""Figures of the theory (Section 4.3): bounds of its statements, Theorem 4.1, its cells."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from numpy.typing import NDArray
+
+from orchestrator.figures import style
+from orchestrator.figures.members import name_cell
+from orchestrator.figures.panels import Grid, Place, grid, make_panels, square_grid
+from orchestrator.figures.topology import Edge, Node, Topology, lay_out
+from orchestrator.figures.topology_drawing import plot_cells
+from orchestrator.paper.theorems import TrialBound, bounds_of
+from results_schema.errors import ConfigError
+from workers.theory.checks import Comparison
+
+MOST = 300
+"""Points of a series that are drawn; half of them at most violate."""
+
+FEW = 20
+"""A series of fewer points has them drawn large."""
+
+VIOLATED = "violated"
+
+MOST_NAMES = 6
+"""Cells whose names fit below a panel that has others beside it."""
+
+CELLS_NOTE = (
+    "x: input. y, ŷ: nodes, each with its matrix W on the edge into it. z: all nodes, concatenated "
+    "(grey). f: any objective, of value l. In brackets: width in units of c, and depth in edges."
+)
+
+
+class StatementSeries(NamedTuple):
+    """The drawn cases of one setting; only sides above 0, which a logarithm has.
+
+    Attributes:
+        setting: The objective, or the problem.
+        bound: Right side of each case.
+        measured: Left side of each case.
+        violated: Whether each case violates the statement.
+    """
+
+    setting: str
+    bound: NDArray[np.float64]
+    measured: NDArray[np.float64]
+    violated: NDArray[np.bool_]
+
+
+class StatementPanel(NamedTuple):
+    """One statement.
+
+    Attributes:
+        statement: Its name.
+        series: Series by setting, in order of first appearance.
+        cases: Number of cases in all.
+        violations: Number of cases that violate it.
+    """
+
+    statement: str
+    series: tuple[StatementSeries, ...]
+    cases: int
+    violations: int
+
+
+class Bounds(NamedTuple):
+    """Panels in order of first appearance."""
+
+    panels: tuple[StatementPanel, ...]
+
+    @property
+    def settings(self) -> list[str]:
+        """All settings, in order of first appearance."""
+        return list(dict.fromkeys(line.setting for p in self.panels for line in p.series))
+
+
+def bounds_data(comparisons: Sequence[Comparison]) -> Bounds:
+    """Return the points of each statement, evenly thinned to `MOST` a series.
+
+    Args:
+        comparisons: Measured sides and bounds; those of one statement make a panel.
+
+    Raises:
+        ConfigError: There is nothing to draw.
+    """
+    groups: dict[str, list[Comparison]] = {}
+    for one in comparisons:
+        groups.setdefault(one.statement, []).append(one)
+    panels = tuple(
+        StatementPanel(
+            statement,
+            tuple(line for line in map(_thinned, parts) if len(line.bound)),
+            sum(len(part.measured) for part in parts),
+            sum(int(part.violated.sum()) for part in parts),
+        )
+        for statement, parts in groups.items()
+    )
+    panels = tuple(panel for panel in panels if panel.series)
+    if not panels:
+        raise ConfigError(
+            "no bound has both its sides above 0", fix="draw more cells, or other trials"
+        )
+    return Bounds(panels)
+
+
+def _thinned(part: Comparison) -> StatementSeries:
+    shown = (part.measured > 0) & (part.bound > 0)
+    shown &= np.isfinite(part.measured) & np.isfinite(part.bound)
+    bad, good = (np.flatnonzero(shown & wanted) for wanted in (part.violated, ~part.violated))
+    bad = _evenly(bad, MOST // 2)
+    kept = np.concatenate([_evenly(good, MOST - len(bad)), bad])
+    return StatementSeries(part.setting, part.bound[kept], part.measured[kept], part.violated[kept])
+
+
+def _evenly(places: NDArray[np.intp], most: int) -> NDArray[np.intp]:
+    if len(places) <= most:
+        return places
+    return places[np.linspace(0, len(places) - 1, most).astype(int)]
+
+
+def plot_bounds(data: Bounds, title: str) -> go.Figure:
+    """Return the bounds against what was computed: one panel to a statement, y = x dashed.
+
+    A point above the line violates its statement. Both axes are logarithmic, since the numbers of
+    a cell's first block and its last are orders of magnitude apart. Every name is escaped.
+
+    Args:
+        data: The numbers.
+        title: Plain text.
+    """
+    titles = [panel.statement for panel in data.panels]
+    shape = square_grid(titles)
+    settings = data.settings
+    subtitle = (
+        "Each point is one case: what was measured against its bound. Above the dashed line "
+        "the bound is violated."
+    )
+    counts = "; ".join(
+        f"({chr(ord('a') + number % 26)}) {panel.violations:,} of {panel.cases:,}"
+        for number, panel in enumerate(data.panels)
+    )
+    note = (
+        f"At most {MOST} points of each kind are drawn, half of them violations at most. "
+        f"Violated: {counts}."
+    )
+    legend_lines = math.ceil((len(settings) + 1) / 4)
+    figure = make_panels(shape, titles, title, subtitle, note, [legend_lines])
+    for number, panel in enumerate(data.panels):
+        _add_statement(figure, panel, settings, shape, number)
+    keys = [
+        (setting, {"color": style.palette_colour(rank), "symbol": "circle", "size": 8})
+        for rank, setting in enumerate(settings)
+    ]
+    if any(panel.violations for panel in data.panels):
+        keys.append((VIOLATED, {"color": style.BAD, "symbol": "x", "size": 8}))
+    for name, marker in keys:
+        figure.add_scatter(
+            name=style.escape(name), mode="markers", x=[None], y=[None], marker=marker,
+            hoverinfo="skip",
+        )  # fmt: skip
+    return figure
+
+
+def _add_statement(
+    figure: go.Figure, panel: StatementPanel, settings: Sequence[str], shape: Grid, number: int
+) -> None:
+    row, column = shape.place(number)
+    sides = [side for line in panel.series for side in (line.bound, line.measured)]
+    low = math.log10(min(float(side.min()) for side in sides)) - 0.3
+    high = math.log10(max(float(side.max()) for side in sides)) + 0.3
+    figure.add_scatter(
+        x=[10**low, 10**high], y=[10**low, 10**high], mode="lines", hoverinfo="skip",
+        showlegend=False, line={"color": style.INK, "width": 1, "dash": "dash"},
+        row=row, col=column,
+    )  # fmt: skip
+    few = all(len(line.bound) < FEW for line in panel.series)
+    for line in panel.series:
+        markers: dict[bool, dict[str, object]] = {
+            False: {"size": 8, "opacity": 0.8} if few else {"size": 4, "opacity": 0.35},
+            True: {"size": 5, "opacity": 0.6, "symbol": "x", "color": style.BAD},
+        }
+        markers[False]["color"] = style.palette_colour(settings.index(line.setting))
+        for violated, marker in markers.items():
+            kept = line.violated == violated
+            if kept.any():
+                figure.add_scatter(
+                    x=line.bound[kept], y=line.measured[kept], mode="markers", marker=marker,
+                    name=style.escape(line.setting), showlegend=False, row=row, col=column,
+                    hovertemplate="bound %{x:.3g}<br>measured %{y:.3g}",
+                )  # fmt: skip
+    axis = {
+        "type": "log", "range": [low, high], "dtick": max(1, math.ceil((high - low) / 5)),
+        "exponentformat": "power", "tickangle": 0,
+    }  # fmt: skip
+    lowest = shape.is_lowest(number)
+    figure.update_xaxes(**axis, title_text="bound" if lowest else None, row=row, col=column)
+    figure.update_yaxes(**axis, title_text="measured" if column == 1 else None, row=row, col=column)
+
+
+class TrialSeries(NamedTuple):
+    """One number of every trial."""
+
+    name: str
+    symbol: str
+    colour: str
+    value: Callable[[TrialBound], float]
+
+
+TRIAL_PANELS = {
+    "Smoothness L": (
+        TrialSeries("local L", "circle", style.PALETTE[0], lambda one: one.smoothness),
+    ),
+    "Variance σ²": (
+        TrialSeries("σ² of a batch", "circle", style.PALETTE[0], lambda one: one.variance),
+    ),
+    "Bound, measured": (
+        TrialSeries("bound", "triangle-down", style.PALETTE[1], lambda one: one.bound),
+        TrialSeries("measured", "circle", style.PALETTE[0], lambda one: one.measured),
+    ),
+}
+"""Series by the title of their panel."""
+
+
+def theorem_bounds_data(
+    trials: pd.DataFrame, surfaces: pd.DataFrame, points: pd.DataFrame, metrics: pd.DataFrame
+) -> list[TrialBound]:
+    """Return the bound of Theorem 4.1 for every ended trial.
+
+    Args:
+        trials: Table as `Results.trials(experiment)` returns it; so the others.
+        surfaces: Curvatures and gradient variances of the training images.
+        points: Points of the surfaces.
+        metrics: Epochs of the trials.
+
+    Raises:
+        ConfigError: No trial has anything that can be drawn.
+    """
+    found = bounds_of(trials, surfaces, points, metrics)
+    every = [series for panel in TRIAL_PANELS.values() for series in panel]
+    drawn = [one for one in found if any(_has_logarithm(series.value(one)) for series in every)]
+    if not drawn:
+        raise ConfigError(
+            "no trial of theorem_bounds has ended with its curvature or gradient variance measured",
+            fix="add landscape: {gradient_variance: {split: train}, curvature: {split: train}}"
+            " to the experiment and launch it",
+        )
+    return drawn
+
+
+def plot_theorem_bounds(data: Sequence[TrialBound], title: str) -> go.Figure:
+    """Return Theorem 4.1 trial by trial: L, σ², and the bound beside what it bounds.
+
+    The paper argues that all of them are smaller for wide and shallow cells. L and σ² are local
+    and the training is not the theorem's, so a bound compares cells
+    (`orchestrator.paper.theorems`). Every name in the figure is escaped.
+
+    Args:
+        data: The numbers.
+        title: Plain text.
+    """
+    several = len({one.base for one in data}) > 1
+    names = {
+        one.trial_id: style.escape(name_cell(one.base, one.index, several_bases=several))
+        for one in data
+    }
+    cells = list(dict.fromkeys(names.values()))
+    shape = grid(len(TRIAL_PANELS), 1 if len(cells) > MOST_NAMES else 0)
+    within = [one.within for one in data if math.isfinite(one.within)]
+    small = sum(share == 1 for share in within)
+    note = (
+        "L and σ²: the largest over measured checkpoints, of training images. Measured: mean of "
+        "the squared gradient norm over steps, weighted by their rates. Rates stayed below 1/L as "
+        f"the theorem asks: {small} of {len(data)} trials."
+    )
+    figure = make_panels(shape, list(TRIAL_PANELS), title, "Theorem 4.1, trial by trial", note)
+    for number, panel in enumerate(TRIAL_PANELS.values()):
+        row, column = place = shape.place(number)
+        for series in panel:
+            _add_trials(figure, series, data, names, place, legend=len(panel) > 1)
+        figure.update_xaxes(
+            type="category", categoryorder="array", categoryarray=cells, tickangle=0,
+            range=[-0.5, len(cells) - 0.5], row=row, col=column,
+        )  # fmt: skip
+        figure.update_yaxes(type="log", exponentformat="power", dtick=1, row=row, col=column)
+    return figure
+
+
+def _add_trials(
+    figure: go.Figure, series: TrialSeries, data: Sequence[TrialBound], names: dict[str, str],
+    place: Place, *, legend: bool,
+) -> None:  # fmt: skip
+    kept = [one for one in data if _has_logarithm(series.value(one))]
+    figure.add_scatter(
+        x=[names[one.trial_id] for one in kept] or [None],
+        y=[series.value(one) for one in kept] or [None],
+        mode="markers", name=series.name, showlegend=legend,
+        marker={"symbol": series.symbol, "size": 9, "color": series.colour},
+        hovertext=[f"{style.escape(one.variant)}<br>{style.escape(one.trial_id)}" for one in kept],
+        hovertemplate=f"%{{hovertext}}<br>{series.name} %{{y:.4g}}<extra></extra>",
+        row=place[0], col=place[1],
+    )  # fmt: skip
+
+
+def _has_logarithm(value: float) -> bool:
+    return math.isfinite(value) and value > 0
+
+
+def theory_cells_data(*, nodes: int = 3) -> list[Topology]:
+    """Return the widest and the narrowest cell of the theory (Figure 26, Appendix C).
+
+    All operations are linear. In case I every node has the input x as its source, y⁽ⁱ⁾ = W⁽ⁱ⁾x; in
+    case II the node before it, ŷ⁽ⁱ⁾ = W⁽ⁱ⁾ŷ⁽ⁱ⁻¹⁾. Both concatenate all nodes to z; f maps z to l.
+
+    Args:
+        nodes: n, the number of intermediate nodes.
+    """
+    return [
+        _linear_cell("Case I, widest", "", [0] * nodes),
+        _linear_cell("Case II, narrowest", "\u0302", list(range(nodes))),
+    ]
+
+
+def plot_theory_cells(data: list[Topology], title: str) -> go.Figure:
+    """Return both cells drawn side by side, `PAGE_WIDTH` wide.
+
+    Args:
+        data: Both cells.
+        title: Plain text.
+    """
+    return plot_cells(data, title, labels=True, note=CELLS_NOTE)
+
+
+def _linear_cell(name: str, hat: str, sources: list[int]) -> Topology:
+    """Return a cell of one input, node 0; `sources[i]` is that of node i + 1, outputs have hats."""
+    count = len(sources)
+    layers = [0]
+    for source in sources:
+        layers.append(layers[source] + 1)
+    layers += [max(layers) + 1, max(layers) + 2]
+    z, end = count + 1, count + 2
+    ends = [(source, i, f"W{_raised(i)}") for i, source in enumerate(sources, start=1)]
+    ends += [(i, z, "") for i in range(1, z)]
+    ends.append((z, end, f"f{hat}"))
+    layout = lay_out(layers, [pair[:2] for pair in ends], fixed=[0])
+    labels = ["x", *(f"y{hat}{_raised(i)}" for i in range(1, z)), f"z{hat}", f"l{hat}"]
+    kinds = ["input", *["node"] * count, "output", "output"]
+    nodes = tuple(
+        Node(label, kind, layers[i], layout.heights[i], live=True)
+        for i, (label, kind) in enumerate(zip(labels, kinds, strict=True))
+    )
+    edges = tuple(
+        Edge(source, target, op, path, 0, live=True)
+        for (source, target, op), path in zip(ends, layout.paths, strict=True)
+    )
+    width = float(sources.count(0))
+    return Topology(name, width, layers[z], width, nodes, edges)
+
+
+def _raised(number: int) -> str:
+    return f"⁽{str(number).translate(str.maketrans('0123456789', '⁰¹²³⁴⁵⁶⁷⁸⁹'))}⁾"
