@@ -130,14 +130,14 @@ FIGURE_KINDS: dict[str, FigureKind] = {
         ("columns",),
     ),
     "variance_maps": FigureKind(
-        "orchestrator.figures.landscapes:variance_maps_data",
+        "orchestrator.figures.landscapes:variances_data",
         "orchestrator.figures.landscapes:plot_variance_maps",
         ("surfaces", "points"),
         VarianceOptions,
         ("columns",),
     ),
     "variance_surfaces": FigureKind(
-        "orchestrator.figures.landscapes:variance_surfaces_data",
+        "orchestrator.figures.landscapes:variances_data",
         "orchestrator.figures.landscapes:plot_variance_surfaces",
         ("surfaces", "points"),
         VarianceOptions,

@@ -1,7 +1,9 @@
-"""The paper's figures: `*_data()` computes the numbers, `plot_*()` draws them.
+"""The paper's figures: how a kind of figure looks, and which numbers of an experiment it shows.
 
-Nothing here imports plotly or pandas before a figure is drawn, so that the command line and the
-checks of an experiment can name the kinds of figures at no cost.
+Start with `draw`, then `accuracy`, the simplest kind. A kind has two functions, which
+`orchestrator.config.registry` names: `*_data` computes numbers from tables as `Results` returns
+them for an experiment, and `plot_*` draws them, `PAGE_WIDTH` wide, with every name escaped. Modules
+that import plotly or pandas are not imported before a figure is drawn.
 """
 
 from __future__ import annotations
@@ -19,12 +21,12 @@ __all__ = ["FIGURE_KINDS", "Choice", "draw", "read_choice"]
 
 
 def draw(choice: Choice | str, table: Callable[[str], pd.DataFrame], title: str) -> go.Figure:
-    """The figure that an experiment asks for.
+    """Return the figure that an experiment asks for.
 
     Args:
-        choice: Its kind and options, or a kind alone.
-        table: Gives a table by its name, a row per member of the experiment and whatever it has.
-        title: Stands above the figure, as plain text, unless the choice has a title of its own.
+        choice: Kind and options, or a kind alone.
+        table: Returns a table of the experiment by its name, with a row per member and result.
+        title: Plain text above the figure, unless the choice has a title of its own.
 
     Raises:
         SpecError: The kind is unknown.

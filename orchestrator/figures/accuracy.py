@@ -48,44 +48,26 @@ MARKERS = {
 
 
 class Run(NamedTuple):
-    """One trained trial.
-
-    Attributes:
-        trial_id: The trial.
-        seed: Seed of the training.
-        accuracy: Accuracy that it counts with (`orchestrator.figures.evidence`), in percent.
-        last: Accuracy after the last epoch, in percent; NaN if a diverged trial has none.
-    """
+    """One trained trial; accuracies in percent."""
 
     trial_id: str
     seed: int
-    accuracy: float
-    last: float
+    accuracy: float  # that it counts with, see `orchestrator.figures.evidence`
+    last: float  # after the last epoch; NaN if a diverged trial has none
 
 
 @dataclass(frozen=True)
 class CellPoint:
-    """One cell at one learning rate: its trials over all seeds.
+    """One cell at one learning rate: its trials over all seeds, by seed."""
 
-    Attributes:
-        index: Position on the axis; 0 is the base.
-        variant: Name of the cell.
-        width: Width of the normal cell, in units of c.
-        depth: Depth of the normal cell, in edges.
-        parameters: Number of the network's parameters; None before any trial has ended.
-        done: Trials that ended well, by seed.
-        diverged: Trials that diverged, by seed.
-        missing: Ids of the trials without a result, by seed.
-    """
-
-    index: int
+    index: int  # 0 is the base
     variant: str
-    width: float
-    depth: int
-    parameters: int | None
+    width: float  # of the normal cell, in units of c
+    depth: int  # of the normal cell, in edges
+    parameters: int | None  # None before any trial has ended
     done: tuple[Run, ...]
     diverged: tuple[Run, ...]
-    missing: tuple[str, ...]
+    missing: tuple[str, ...]  # ids of trials without a result
 
     @property
     def ended(self) -> tuple[Run, ...]:
@@ -126,21 +108,12 @@ class RateSeries(NamedTuple):
 
 
 class AccuracyPanel(NamedTuple):
-    """One base on one dataset.
-
-    Attributes:
-        base: Published genotype.
-        named_dataset: Dataset that the experiment names.
-        dataset: Dataset trained on.
-        series: One per learning rate, ascending.
-        low: Lower end of the range that shows the differences, in percent.
-        high: Upper end of the range.
-    """
+    """One base on one dataset; `low` to `high` percent is the range that shows the differences."""
 
     base: str
-    named_dataset: str
-    dataset: str
-    series: tuple[RateSeries, ...]
+    named_dataset: str  # that the experiment names
+    dataset: str  # trained on
+    series: tuple[RateSeries, ...]  # by learning rate
     low: float
     high: float
 
@@ -245,12 +218,7 @@ def _run(member: Member) -> Run:
 
 
 def plot_accuracy_by_index(data: AccuracyByIndex, title: str) -> go.Figure:
-    """Return the figure, `PAGE_WIDTH` wide; every name in it is escaped.
-
-    Args:
-        data: The numbers.
-        title: Plain text.
-    """
+    """Return the figure."""
     datasets = {(panel.named_dataset, panel.dataset): panel.dataset for panel in data.panels}
     several = len(datasets) > 1
     shape = grid(len(data.panels), len(datasets) if several else 0)
@@ -328,21 +296,21 @@ def _symbols(point: CellPoint, shift: float, frame: _Frame) -> Iterator[_Symbol]
     x = point.index + shift
     if len(point.ended) > 1:
         for run in point.done:
-            kind, y, _ = _place(run.accuracy, "one seed", frame)
+            kind, y, _ = _positioned(run.accuracy, "one seed", frame)
             yield _Symbol(kind, x, y, _hover_run(point, run))
     if point.done:
         usual = "variant" if point.index else "base"
-        kind, y, label = _place(point.mean, usual, frame)
+        kind, y, label = _positioned(point.mean, usual, frame)
         whisker = point.deviation if kind == usual else math.nan
         yield _Symbol(kind, x, y, _hover_point(point), whisker, label)
     for run in point.diverged:
-        _, y, label = _place(run.accuracy, "diverged", frame)
+        _, y, label = _positioned(run.accuracy, "diverged", frame)
         # Beside the cell's mean, which diverged trials may bring into the same strip.
         beside, label = (x + 0.3, "") if point.done else (x, label)
         yield _Symbol("diverged", beside, y, _hover_run(point, run), label=label)
 
 
-def _place(accuracy: float, kind: str, frame: _Frame) -> tuple[str, float, str]:
+def _positioned(accuracy: float, kind: str, frame: _Frame) -> tuple[str, float, str]:
     """Return kind, height and label of a symbol; in a strip it or its label is an arrow."""
     if frame.low <= accuracy <= frame.high:
         return kind, accuracy, ""

@@ -30,25 +30,14 @@ SPANS = 50
 
 @dataclass(frozen=True, eq=False)
 class Track:
-    """One trial's numbers, from the first epoch to the last that is finite.
-
-    Attributes:
-        trial_id: The trial.
-        seed: Seed of the training.
-        status: "done", "diverged", or "" if not ended.
-        last: Last epoch that was trained; 0 without any.
-        epochs: Rising epochs, int64 [E].
-        values: The numbers, float64 [E]; NaN where not finite.
-        smoothed: The smoothed numbers, float64 [E]; see `smooth`.
-    """
+    """One trial's numbers, from the first epoch to the last that is finite."""
 
     trial_id: str
-    seed: int
-    status: str
-    last: int
-    epochs: np.ndarray
-    values: np.ndarray
-    smoothed: np.ndarray
+    status: str  # "done", "diverged", or "" if not ended
+    last: int  # epoch that was trained; 0 without any
+    epochs: np.ndarray  # int64 [E], rising
+    values: np.ndarray  # float64 [E]; NaN where not finite
+    smoothed: np.ndarray  # float64 [E]; see `smooth`
 
 
 class SeedMean(NamedTuple):
@@ -62,20 +51,12 @@ class SeedMean(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """One cell in one panel: its trials over all seeds.
+    """One cell in one panel: its trials over all seeds, by seed, and empty ones too."""
 
-    Attributes:
-        index: Index of the cell; 0 is the base.
-        variant: Name of the cell.
-        width: Width of the normal cell, in units of c.
-        depth: Depth of the normal cell, in edges.
-        tracks: One per trial, by seed; empty ones too.
-    """
-
-    index: int
+    index: int  # 0 is the base
     variant: str
-    width: float
-    depth: int
+    width: float  # of the normal cell, in units of c
+    depth: int  # of the normal cell, in edges
     tracks: tuple[Track, ...]
 
     @cached_property
@@ -85,25 +66,15 @@ class Curve:
 
 
 class CurvePanel(NamedTuple):
-    """One quantity of one base, dataset and rate, or of a group of its cells.
+    """One quantity of one base, dataset and rate, or of a group of its cells."""
 
-    Attributes:
-        quantity: Column of the metrics.
-        learning_rate: Rate at the first epoch.
-        base: Published genotype.
-        named_dataset: Dataset that the experiment names.
-        dataset: Dataset trained on.
-        group: Indices of the first and last variant; None without groups.
-        curves: Curves by index.
-    """
-
-    quantity: str
+    quantity: str  # column of the metrics
     learning_rate: float
     base: str
-    named_dataset: str
-    dataset: str
-    group: tuple[int, int] | None
-    curves: tuple[Curve, ...]
+    named_dataset: str  # that the experiment names
+    dataset: str  # trained on
+    group: tuple[int, int] | None  # indices of the first and last variant; None without groups
+    curves: tuple[Curve, ...]  # by index
 
     @property
     def scale(self) -> tuple[str, str]:
@@ -118,12 +89,10 @@ class CurvePanel(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Convergence:
-    """All panels.
+    """Panels by quantity, learning rate, base, dataset and group.
 
-    Attributes:
-        panels: Panels by quantity, learning rate, base, dataset and group.
-        span: Span of the smoothing, in epochs.
-        ranges: Ends of the y axis by `CurvePanel.scale`; losses in nat, accuracies in percent.
+    `span` is that of the smoothing, in epochs, and `ranges` holds the ends of the y axis by
+    `CurvePanel.scale`; losses in nat, accuracies in percent.
     """
 
     panels: tuple[CurvePanel, ...]
@@ -159,8 +128,8 @@ def convergence_data(
     """Return the curves of all panels, which are the product of what differs.
 
     Args:
-        trials: Table as `Results.trials(experiment)` returns it, trained or not.
-        metrics: Table as `Results.metrics(experiment)` returns it.
+        trials: The experiment's trials, trained or not.
+        metrics: Their epochs.
         show: Columns of the metrics; accuracies are converted to percent.
         groups: Number of variants beside the base in one panel, by index; a single one left over
             joins the last panel. None for all variants.
@@ -204,9 +173,7 @@ def _curve(
         epochs = np.zeros(0) if frame is None else frame["epoch"].to_numpy()
         values = np.zeros(0) if frame is None else unit * frame[quantity].to_numpy(float)
         status = "" if pd.isna(member["status"]) else str(member["status"])
-        tracks.append(
-            make_track(member["trial_id"], int(member["seed"]), status, epochs, values, span)
-        )
+        tracks.append(make_track(member["trial_id"], status, epochs, values, span))
     first = members[0]
     return Curve(
         int(first["index"]),
@@ -254,17 +221,11 @@ def _ranges(
 
 
 def make_track(
-    trial_id: str, seed: int, status: str, epochs: np.ndarray, values: np.ndarray, span: float
+    trial_id: str, status: str, epochs: np.ndarray, values: np.ndarray, span: float
 ) -> Track:
     """Return a track of rows in any order, without what follows the last finite value.
 
-    Args:
-        trial_id: The trial.
-        seed: Seed of the training.
-        status: "done", "diverged", or "" if not ended.
-        epochs: Epoch of each row; of a repeated epoch the first row counts.
-        values: Number of each row.
-        span: Span of `smooth`.
+    Of rows of the same epoch the first counts.
     """
     epochs, places = np.unique(np.asarray(epochs, np.int64), return_index=True)
     values = np.asarray(values, float)[places]
@@ -272,9 +233,8 @@ def make_track(
     last = int(epochs[-1]) if len(epochs) else 0
     finite = np.flatnonzero(np.isfinite(values))
     kept = slice(0, int(finite[-1]) + 1 if len(finite) else 0)
-    return Track(
-        trial_id, seed, status, last, epochs[kept], values[kept], smooth(values[kept], span)
-    )
+    values = values[kept]
+    return Track(trial_id, status, last, epochs[kept], values, smooth(values, span))
 
 
 def smooth(values: np.ndarray, span: float) -> np.ndarray:

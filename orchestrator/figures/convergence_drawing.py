@@ -92,12 +92,7 @@ class Frame(NamedTuple):
 
 
 def plot_convergence(data: Convergence, title: str) -> go.Figure:
-    """Return the figure, `PAGE_WIDTH` wide; every name in it is escaped.
-
-    Args:
-        data: The numbers.
-        title: Plain text.
-    """
+    """Return the figure."""
     panels = data.panels
     shape = grid(len(panels), _columns(panels))
     styles = line_styles(data)
@@ -118,6 +113,7 @@ def plot_convergence(data: Convergence, title: str) -> go.Figure:
         for curve, line in pairs:
             _add_curve(figure, panel, curve, line, place, raw=raw)
         names += _add_ends(figure, panel, lines, frame, place)
+        _add_crosses(figure, panel, frame, place)
         if not any(len(track.epochs) for track in panel.tracks):
             x, y = axes_of(figure, *place)
             names.append({
@@ -278,11 +274,7 @@ def _small(epochs: np.ndarray) -> np.ndarray:
 def _add_ends(
     figure: go.Figure, panel: CurvePanel, lines: Sequence[LineStyle], frame: Frame, place: Place
 ) -> list[dict[str, Any]]:
-    """Add a line from each curve's end to its name, and a cross where a trial diverged.
-
-    Returns:
-        The names, as annotations that are still to be added.
-    """
+    """Add a line from each curve's end to its name, and return the names as annotations."""
     ends: list[tuple[Curve, LineStyle, float, float]] = []
     for curve, line in zip(panel.curves, lines, strict=True):
         if end := _end(curve):
@@ -312,7 +304,6 @@ def _add_ends(
         x=xs or [None], y=ys or [None], mode="lines", hoverinfo="skip", showlegend=False,
         line={"color": "#b5b5b5", "width": 0.6}, row=place[0], col=place[1],
     )  # fmt: skip
-    _add_crosses(figure, panel, frame, place)
     return names
 
 
@@ -385,13 +376,7 @@ def _subtitle(data: Convergence) -> str:
 
 
 def _note(data: Convergence, *, raw: bool, unnamed: bool) -> str:
-    """Return what a reader must know to trust the picture.
-
-    Args:
-        data: The numbers.
-        raw: Whether thin curves of single epochs are drawn.
-        unnamed: Whether there are curves without a name, for want of space.
-    """
+    """Return what a reader must know to trust the picture."""
     notes = []
     kind = f"exponential mean over {data.span:g} epochs" if data.span > 1 else "every epoch"
     if data.most_seeds > 1:

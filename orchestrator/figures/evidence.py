@@ -6,15 +6,15 @@ Settings. Trials that differ in dataset, network size, recipe or precision are o
 settings. A finding is about one setting, or lists those that it combines with their weights. It
 combines only settings that differ in the dataset alone, which together are called a scope.
 
-Substitutes. A dataset is a substitute if it is none of those that the paper's claim names, whether
-a profile put it in place of one of them or the experiment itself names it. Trials on substitutes
+Substitutes. A dataset is a substitute unless the paper's claim names it, whether a profile put it
+in place of one that the claim names or the experiment itself names it. Trials on substitutes
 are never combined with trials on the paper's datasets, and bear no verdict on the paper's claim.
 Trials on the paper's datasets with another network or recipe bear one that names the difference.
 
 Diverged trials. A diverged trial is a result, and the worst there is. In a mean of accuracies it
 counts as accuracy 0, an error of 100 %; in a ranking it is last. A quantity that has no worst value
 (a loss, a measure of the landscape, a curve over epochs) is averaged without it. Each number that
-diverged trials could change says how many there are.
+diverged trials could change comes with their number.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ DIVERGED_ACCURACY = 0.0
 
 RANKED_LAST, AS_ZERO = "ranked last", "counted as accuracy 0"
 AS_FULL_ERROR, LEFT_OUT = "counted as an error of 100 %", "left out of the means"
-"""How diverged trials enter a number, in words."""
+"""Texts about how diverged trials enter a number."""
 
 NETWORK = NetworkSpec()
-"""The paper's."""
+"""Size of the paper's network."""
 
 STANDARD_RATE = 0.025
 """The paper's learning rate (Section A.3)."""
@@ -56,44 +56,28 @@ _UNIMPORTANT = ("epochs", "version", "evaluation_batch")
 
 
 def counted_accuracy(status: Any, accuracy: Any) -> float:
-    """Return the accuracy that a trial counts with; NaN if it has no result.
-
-    Args:
-        status: Of the trial's row; null before it has ended.
-        accuracy: Of the test set after the last epoch.
-    """
+    """Return what a trial of this status and test accuracy counts with; NaN without a result."""
     if status == "diverged":
         return DIVERGED_ACCURACY
     return float(accuracy) if status == "done" and not pd.isna(accuracy) else math.nan
 
 
 def counted_accuracies(trials: pd.DataFrame, column: str = "test_accuracy") -> pd.Series:
-    """Return the accuracy that each trial counts with, as `counted_accuracy` does.
-
-    Args:
-        trials: Rows with `status` and the column.
-        column: The accuracy's.
-    """
+    """Return what each trial counts with by its `status` and its accuracy, which `column` holds."""
     pairs = zip(trials["status"], trials[column], strict=True)
     return pd.Series([counted_accuracy(*pair) for pair in pairs], index=trials.index, dtype=float)
 
 
 def worst(*, rises: bool) -> float:
-    """Return the value by which a diverged trial ranks last.
-
-    Args:
-        rises: Whether more of the measure is better.
-    """
+    """Return the value by which a diverged trial ranks last; `rises` if more is better."""
     return -math.inf if rises else math.inf
 
 
 def diverged_note(diverged: int, total: int, counts_as: str) -> str:
     """Return the sentence under a number, table or figure about its diverged trials.
 
-    Args:
-        diverged: How many of the trials diverged.
-        total: How many trials have a result; at least 1.
-        counts_as: How they enter what is shown.
+    `total` is the number of trials with a result, at least 1, and `counts_as` is one of the texts
+    above.
     """
     if not diverged:
         return "No trial diverged."
@@ -102,21 +86,13 @@ def diverged_note(diverged: int, total: int, counts_as: str) -> str:
 
 @dataclass(frozen=True)
 class Setting:
-    """What trials that may be compared have in common.
+    """What trials that may be compared have in common."""
 
-    Attributes:
-        dataset: The one trained on.
-        network: None if the store does not record it.
-        recipe: None if the store does not record it.
-        precision: Of the arithmetic.
-        preprocessing: The dataset's version; 0 if the store does not record it.
-    """
-
-    dataset: str
-    network: NetworkSpec | None = None
+    dataset: str  # trained on
+    network: NetworkSpec | None = None  # None if the store does not record it, as the recipe
     recipe: Recipe | None = None
     precision: str = "fp32"
-    preprocessing: int = 0
+    preprocessing: int = 0  # version of the dataset; 0 if the store does not record it
 
     @property
     def design(self) -> tuple[Any, ...]:
@@ -128,11 +104,7 @@ class Setting:
         return self.network.cells, self.network.channels, epochs, self.precision, recipe
 
     def departures(self, recipe: str) -> list[str]:
-        """Return what differs from the paper's training of a claim, such as "5 cells (not 20)".
-
-        Args:
-            recipe: Name of the claim's recipe in `RECIPES`.
-        """
+        """Return what differs from a recipe of `RECIPES`, such as "5 cells (not 20)"."""
         if self.network is None or self.recipe is None:
             return ["network and recipe not recorded"]
         paper = Recipe(epochs=_described(self.dataset), **RECIPES[recipe])
@@ -185,7 +157,7 @@ def scopes(trials: pd.DataFrame, datasets: Sequence[str]) -> list[pd.DataFrame]:
 
     Args:
         trials: Rows with `setting`, `named_dataset` and `profile`.
-        datasets: Those that the paper's claim names.
+        datasets: Datasets that the paper's claim names.
     """
     columns = ["setting", "named_dataset", "profile"]
     rows: Any = trials[columns].fillna("")
@@ -213,7 +185,7 @@ def weights(
 
     Args:
         rows: Trials with `setting`.
-        each: Columns that tell one averaged value from another within a setting.
+        each: Columns that identify an averaged value within a setting.
         within: Columns by which values are averaged first, such as the cell: a setting's share is
             its mean share in these averages.
     """
@@ -268,7 +240,7 @@ def _scope(
 
 
 def _described(dataset: str) -> int:
-    """Epochs that the paper trains on a dataset, or on the one that it stands in for."""
+    """Return the epochs that the paper trains on a dataset, or on the one that it replaces."""
     try:
         return describe(dataset).epochs
     except SpecError:

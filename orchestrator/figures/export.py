@@ -74,13 +74,13 @@ def write_figure(
     formats: Sequence[str] = ("html", "png"),
     browser: Browser | None = None,
 ) -> list[str]:
-    """Make the figure's files in memory and hand each to `write`.
+    """Make the figure's files in memory and hand each to `write`, with its suffix.
 
     Args:
         figure: The figure to write.
         write: Takes a suffix of `FORMATS` and the file's bytes.
         formats: Some of `FORMATS`.
-        browser: Draws the pictures of several figures; without one, each call starts its own.
+        browser: Draws the pictures of several figures; without one, the call starts its own.
 
     Returns:
         A line to show if pictures had to be left out, with the reason and how to fix it.
@@ -140,11 +140,9 @@ def save_figure(figure: go.Figure, path: Path) -> None:
 
 
 def to_page(figure: go.Figure, plotly: Literal[True, "directory"] = True) -> str:
-    """Return one HTML file; the same figure gives the same bytes.
+    """Return one HTML file with plotly inside it, or `plotly.min.js` beside it ("directory").
 
-    Args:
-        figure: The figure to show.
-        plotly: True for plotly inside it, "directory" for `plotly.min.js` beside it.
+    The same figure gives the same bytes.
     """
     title = figure.to_dict()["layout"].get("meta", "Figure")
     body = pio.to_html(
@@ -190,11 +188,7 @@ class Browser:
         self.close()
 
     def render(self, figure: go.Figure, suffix: str) -> bytes:
-        """Return the picture as a file's bytes.
-
-        Args:
-            figure: The figure to draw.
-            suffix: png, svg or pdf.
+        """Return the picture as the bytes of a png, svg or pdf.
 
         Raises:
             MachineError: No browser is found, it does not start or answer, or it cannot draw

@@ -41,7 +41,6 @@ from orchestrator.figures.scales import (
     shared_scale,
 )
 from orchestrator.figures.surfaces import (
-    Plane,
     SurfacePanel,
     describe_gap,
     hover_centre,
@@ -61,9 +60,6 @@ SYMBOLS = {"std": "√g", "variance": "g × 10⁻⁵"}
 AXES = {"std": "Root of gradient variance √g", "variance": "Gradient variance g × 10⁻⁵"}
 """What is shown, in short and with its name, by quantity."""
 
-FACTORS = {"std": 1.0, "variance": 1e-5}
-"""What the numbers are multiplied by, by quantity."""
-
 FAR_EYE = {"x": -1.7, "y": -2.1, "z": 1.0}
 EYE, CENTRE = {"x": -1.5, "y": -1.87, "z": 0.87}, {"x": -0.05, "y": 0.04, "z": -0.17}
 """Position of the eye and the point it looks at: far enough, and low enough, that no label is cut;
@@ -72,25 +68,15 @@ further off for a small panel, whose labels do not shrink with it."""
 
 @dataclass(frozen=True)
 class Landscapes:
-    """Panels in the experiment's order.
-
-    Attributes:
-        panels: One per member and surface; their planes hold `shown`, and what hovering shows.
-        scale: Scale of all that is shown; None while there is nothing finite.
-        quantity: "loss" in nat, "std" for √g or "variance" for g × 10⁻⁵.
-    """
+    """Panels of all members and surfaces, in the experiment's order."""
 
     panels: tuple[SurfacePanel, ...]
-    scale: LogScale | None
-    quantity: str
+    scale: LogScale | None  # of all that is shown; None while there is nothing finite
+    quantity: str  # "loss" in nat, "std" for √g or "variance" for g × 10⁻⁵
 
 
 def contours_data(surfaces: pd.DataFrame, points: pd.DataFrame) -> Landscapes:
     """Return the losses of an experiment's contours.
-
-    Args:
-        surfaces: Table as `Results.surfaces(experiment)` returns it.
-        points: Table as `Results.points(experiment)` returns it.
 
     Raises:
         ConfigError: There is no contour, or a column is absent or has missing values.
@@ -99,48 +85,24 @@ def contours_data(surfaces: pd.DataFrame, points: pd.DataFrame) -> Landscapes:
     return Landscapes(panels, shared_scale(panel.plane.values["loss"] for panel in panels), "loss")
 
 
-def variance_maps_data(
+def variances_data(
     surfaces: pd.DataFrame, points: pd.DataFrame, *, quantity: str = "std"
 ) -> Landscapes:
-    """Return the numbers of Figure 7: √g for the quantity "std", g × 10⁻⁵ for "variance".
-
-    The tables are those of `contours_data`, and so are the errors.
-    """
-    return _variances("variance_maps", surfaces, points, quantity)
-
-
-def variance_surfaces_data(
-    surfaces: pd.DataFrame, points: pd.DataFrame, *, quantity: str = "std"
-) -> Landscapes:
-    """Return the numbers of Figures 8 and 21 to 24, as `variance_maps_data` does."""
-    return _variances("variance_surfaces", surfaces, points, quantity)
-
-
-def _variances(
-    figure: str, surfaces: pd.DataFrame, points: pd.DataFrame, quantity: str
-) -> Landscapes:
-    panels = read_panels(figure, "gradient_variance", surfaces, points, ("variance",))
-    panels = tuple(replace(panel, plane=_shown(panel.plane, quantity)) for panel in panels)
+    """Return √g for the quantity "std", g × 10⁻⁵ for "variance"; raise as `contours_data` does."""
+    panels = []
+    for panel in read_panels("variances", "gradient_variance", surfaces, points, ("variance",)):
+        variance = panel.plane.values["variance"]
+        # A variance is never below 0; one that is stored as such is no number to draw.
+        variance = np.where(variance >= 0, variance, np.nan)
+        shown = np.sqrt(variance) if quantity == "std" else 1e-5 * variance
+        plane = replace(panel.plane, values={"variance": variance, "shown": shown})
+        panels.append(replace(panel, plane=plane))
     scale = shared_scale(panel.plane.values["shown"] for panel in panels)
-    return Landscapes(panels, scale, quantity)
-
-
-def _shown(plane: Plane, quantity: str) -> Plane:
-    variance = plane.values["variance"]
-    # A variance is never below 0; one that is stored as such is no number to draw.
-    sound = np.where(variance >= 0, variance, np.nan)
-    shown = np.sqrt(sound) if quantity == "std" else FACTORS[quantity] * sound
-    return Plane(plane.alphas, plane.betas, {"variance": sound, "shown": shown})
+    return Landscapes(tuple(panels), scale, quantity)
 
 
 def plot_contours(data: Landscapes, title: str, *, columns: str = "auto") -> go.Figure:
-    """Return the figure of contours, `PAGE_WIDTH` wide; every name in it is escaped.
-
-    Args:
-        data: The numbers.
-        title: Plain text.
-        columns: "auto", or "width" for a column to each width of cells, as in Figures 17 to 20.
-    """
+    """Return the figure of contours, with a column to each width of cells for columns="width"."""
     notes: list[str] = []
     if scale := data.scale:
         cross = "White cross: the trained network."
@@ -152,27 +114,13 @@ def plot_contours(data: Landscapes, title: str, *, columns: str = "auto") -> go.
 
 
 def plot_variance_maps(data: Landscapes, title: str, *, columns: str = "auto") -> go.Figure:
-    """Return the figure of heat maps, `PAGE_WIDTH` wide; every name in it is escaped.
-
-    Args:
-        data: The numbers.
-        title: Plain text.
-        columns: "auto", or "width" for a column to each width of cells.
-    """
+    """Return the figure of heat maps, with a column to each width of cells for columns="width"."""
     notes, axis = _variance_notes(data), AXES[data.quantity]
     return _plot_flat(data, title, columns, notes, axis, "variance", _add_map)
 
 
 def plot_variance_surfaces(data: Landscapes, title: str, *, columns: str = "auto") -> go.Figure:
-    """Return the figure of surfaces, `PAGE_WIDTH` wide; every name in it is escaped.
-
-    All panels share the range of their vertical axis.
-
-    Args:
-        data: The numbers.
-        title: Plain text.
-        columns: "auto", or "width" for a column to each width of cells.
-    """
+    """Return the figure of surfaces, with a column to each width of cells for columns="width"."""
     scale = data.scale
     panels, flat, _ = _arrange(data.panels, columns)
     shape = replace(flat, scenes=True, between=0)
@@ -210,16 +158,10 @@ def _plot_flat(
     quantity: str,
     add_field: Callable[[go.Figure, SurfacePanel, LogScale, Place], bool],
 ) -> go.Figure:
-    """Return a figure of square panels.
+    """Return a figure of square panels with a colour bar.
 
-    Args:
-        data: The numbers.
-        title: Plain text.
-        columns: "auto" or "width".
-        notes: Sentences below the panels.
-        bar_title: Title of the colour bar.
-        quantity: What is shown, in a word.
-        add_field: Draws the numbers of a panel, and returns whether any is within the scale.
+    `notes` are sentences below the panels, and `quantity` names in a word what is shown.
+    `add_field` draws the numbers of a panel, and returns whether any is within the scale.
     """
     scale = data.scale
     panels, shape, alike = _arrange(data.panels, columns)

@@ -43,23 +43,17 @@ Place = tuple[int, int]
 
 @dataclass(frozen=True)
 class Grid:
-    """Panels in reading order, `columns` to a row.
+    """Panels in reading order.
 
-    Attributes:
-        count: Number of panels.
-        columns: Number of panels in a row.
-        between: Distance of two panels of a row, in pixels.
-        square: Whether a panel is as high as it is wide, up to the height of one alone.
-        scenes: Whether panels are three-dimensional, and so have their axes within them.
-        places: Place of each panel in reading order, where a column has a meaning and may end
-            before others; without it, rows are filled one after another.
+    With `places`, of each panel, a column has a meaning and may end before others; without, rows
+    are filled one after another.
     """
 
     count: int
     columns: int
-    between: float = LEFT + RIGHT
-    square: bool = False
-    scenes: bool = False
+    between: float = LEFT + RIGHT  # distance of two panels of a row, in pixels
+    square: bool = False  # whether a panel is as high as it is wide, up to the height of one alone
+    scenes: bool = False  # whether panels are three-dimensional, and so have their axes within them
     places: tuple[Place, ...] = ()
 
     @property
@@ -171,13 +165,8 @@ def make_panels(
 ) -> go.Figure:
     """Return an empty figure with its panels lettered (a), (b), … and its texts in place.
 
-    Args:
-        shape: Arrangement of the panels.
-        titles: Titles of the panels, plain text; so are the other texts.
-        title: Text above the figure.
-        subtitle: Text below the title.
-        note: Text below the legends.
-        legends: Number of lines of each legend: the layout's `legend`, `legend2`, …
+    All texts are plain. `legends` holds the number of lines of each legend, which are the layout's
+    `legend`, `legend2`, …; the note stands below them.
     """
     figure = make_subplots(
         shape.rows,

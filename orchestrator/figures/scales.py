@@ -59,17 +59,11 @@ def ticks(low: float, high: float, most: int = 7) -> tuple[list[float], int]:
 
 
 class LogScale(NamedTuple):
-    """Ends of a logarithmic scale, as numbers and not as their logarithms.
+    """Ends of a logarithmic scale, as numbers and not as their logarithms."""
 
-    Attributes:
-        low: Lower end, above 0.
-        high: Upper end, above `low`.
-        cut: Whether larger finite numbers are left out.
-    """
-
-    low: float
-    high: float
-    cut: bool
+    low: float  # above 0
+    high: float  # above `low`
+    cut: bool  # whether larger finite numbers are left out
 
     @property
     def range(self) -> tuple[float, float]:
@@ -98,11 +92,7 @@ def shared_scale(panels: Iterable[np.ndarray]) -> LogScale | None:
     smallest, rounded up likewise. A minority of wild panels thus moves neither end by much; the
     low end is at least about a millionth of the high one.
 
-    Args:
-        panels: Numbers of any shape. What is not finite or not above 0 is ignored.
-
-    Returns:
-        The scale; None if there is no number to show.
+    Numbers that are not finite or not above 0 are ignored; None if no other is left.
     """
     shown = [p[np.isfinite(p) & (p > 0)] for p in (np.asarray(p, float) for p in panels)]
     shown = [panel for panel in shown if panel.size]
@@ -197,15 +187,10 @@ def place_label(
 
 
 def choose_end_labels(heights: Sequence[float], first: int, available: float) -> list[int]:
-    """Return which curves get a label at their end: evenly chosen by height if space is short.
+    """Return positions of curves with a label at their end: all, or evenly chosen by height.
 
-    Args:
-        heights: Heights of the curves' ends.
-        first: Position of the curve that is labelled in any case.
-        available: Height of the panel.
-
-    Returns:
-        Positions in `heights`, by height.
+    `heights` are those of the curves' ends, `first` is the position of a curve that is labelled in
+    any case, and `available` is the height of the panel.
     """
     order = sorted(range(len(heights)), key=heights.__getitem__)
     most = max(1, int(available // END_LABEL_HEIGHT))
@@ -217,12 +202,9 @@ def choose_end_labels(heights: Sequence[float], first: int, available: float) ->
 
 
 def spread_end_labels(wanted: Sequence[float], low: float, high: float) -> list[float]:
-    """Return the heights nearest to the wanted ones, in their order, that do not overlap.
+    """Return heights nearest to the wanted ones, which rise, such that labels do not overlap.
 
-    Args:
-        wanted: Rising heights.
-        low: Least height.
-        high: Largest height; labels that do not fit reach beyond it.
+    Labels that do not fit between `low` and `high` reach beyond `high`.
     """
     # Without their distances the heights need only rise: pools of equal heights, each the mean.
     pools: list[tuple[float, int]] = []

@@ -41,17 +41,11 @@ _WHOLE = ("index", "seed", "depth", "epoch", "surface_seed", "pair", "instances"
 
 @dataclass(frozen=True, eq=False)
 class Plane:
-    """Numbers over evenly ordered step sizes.
+    """Numbers over evenly ordered step sizes."""
 
-    Attributes:
-        alphas: Rising steps in units of w₁, float64 [R].
-        betas: Rising steps in units of w₂, float64 [C].
-        values: Numbers by column of the table of points, float64 [R, C], NaN where null.
-    """
-
-    alphas: np.ndarray
-    betas: np.ndarray
-    values: dict[str, np.ndarray]
+    alphas: np.ndarray  # float64 [R], rising, in units of w₁
+    betas: np.ndarray  # float64 [C], rising, in units of w₂
+    values: dict[str, np.ndarray]  # column of the points to float64 [R, C], NaN where null
 
     @property
     def empty(self) -> bool:
@@ -114,63 +108,34 @@ def assemble(
 
 @dataclass(frozen=True, eq=False)
 class SurfacePanel:
-    """One surface of one member; what is known of a finished one is None before, or where null.
-
-    Attributes:
-        base: Published genotype.
-        variant: Name of the cell.
-        index: Index of the cell; 0 is the base.
-        named_dataset: Dataset that the experiment names.
-        dataset: Dataset trained on.
-        learning_rate: Rate at the first epoch.
-        seed: Seed of the training.
-        width: Width of the normal cell, in units of c.
-        depth: Depth of the normal cell, in edges.
-        trial_id: Trial whose network it is.
-        surface_id: The surface.
-        status: "done", "diverged", or "" if not finished.
-        measured: Number of points so far.
-        points: Number of points of the full grid; None if the table does not have it.
-        extent: Alpha and beta reach from minus this to this; 1 before anything is measured.
-        plane: Finest grid that is measured in full; see `assemble`.
-        epoch: Epoch of the checkpoint.
-        surface_seed: Seed of the directions.
-        pair: Number of the pair of directions among the seed's.
-        split: Images that were evaluated: "test" or "train".
-        instances: Number of these images.
-        loss: Loss at the centre, in nat.
-        radius: Distance from the centre to the nearest twofold loss.
-        bounded: Whether it is reached; else `radius` is that of the circle searched.
-        convex: Share of points in the near-convex region.
-        roughness: Mean |second derivative| of log₁₀ loss, in decades per unit².
-    """
+    """One surface of one member; what is known of a finished one is None before, or where null."""
 
     base: str
     variant: str
-    index: int
-    named_dataset: str
-    dataset: str
+    index: int  # 0 is the base
+    named_dataset: str  # that the experiment names
+    dataset: str  # trained on
     learning_rate: float
-    seed: int
-    width: float
-    depth: int
+    seed: int  # of the training
+    width: float  # of the normal cell, in units of c
+    depth: int  # of the normal cell, in edges
     trial_id: str
     surface_id: str
-    status: str
-    measured: int
-    points: int | None
-    extent: float
-    plane: Plane
-    epoch: int | None
-    surface_seed: int | None
-    pair: int | None
-    split: str | None
-    instances: int | None
-    loss: float | None
-    radius: float | None
-    bounded: bool | None
-    convex: float | None
-    roughness: float | None
+    status: str  # "done", "diverged", or "" if not finished
+    measured: int  # points so far
+    points: int | None  # of the full grid; None if the table does not have it
+    extent: float  # of alpha and beta, from minus this to this; 1 before anything is measured
+    plane: Plane  # finest grid that is measured in full; see `assemble`
+    epoch: int | None  # of the checkpoint
+    surface_seed: int | None  # of the directions
+    pair: int | None  # of directions, among those of the seed
+    split: str | None  # whose images were evaluated: "test" or "train"
+    instances: int | None  # number of these images
+    loss: float | None  # at the centre, in nat
+    radius: float | None  # from the centre to the nearest twofold loss
+    bounded: bool | None  # whether it is reached; else `radius` is that of the circle searched
+    convex: float | None  # share of points in the near-convex region
+    roughness: float | None  # mean |second derivative| of log₁₀ loss, in decades per unit²
 
 
 def read_panels(
@@ -181,8 +146,8 @@ def read_panels(
     Args:
         figure: Kind of figure, for messages.
         kind: Kind of the surfaces; others are passed over.
-        surfaces: Table as `Results.surfaces(experiment)` returns it.
-        points: Table as `Results.points(experiment)` returns it.
+        surfaces: The experiment's surfaces, measured or not.
+        points: Their points.
         names: Columns of `points` whose planes are wanted.
 
     Raises:
@@ -288,10 +253,7 @@ def warnings(panels: Sequence[SurfacePanel]) -> list[str]:
 def describe_gap(panel: SurfacePanel, drawn: bool, quantity: str) -> str:
     """Return what a panel lacks, in a line or two; empty for a complete one.
 
-    Args:
-        panel: The panel.
-        drawn: Whether it shows at least one point.
-        quantity: What it shows, in a word.
+    `drawn` states whether it shows at least one point, `quantity` what it shows, in a word.
     """
     if panel.status == "diverged":
         return "diverged:<br>no landscape"

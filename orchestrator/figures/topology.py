@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, pairwise
 from statistics import fmean
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from orchestrator.figures.members import name_cell, read_members
 from results_schema.canonical import parse_json
@@ -44,72 +44,41 @@ Pieces = Sequence[tuple[int, int]]
 
 @dataclass(frozen=True)
 class Node:
-    """One node; x is its layer, y its height in units of the distance of two nodes.
+    """One node; heights are in units of the distance of two nodes."""
 
-    Attributes:
-        label: Its number; for inputs and the output, the cell that they come from.
-        kind: "input", "node" or "output".
-        x: Number of edges on the longest path to it; 0 for a node without edges.
-        y: Height, growing upwards.
-        live: Whether it reaches the output.
-    """
-
-    label: str
-    kind: str
-    x: int
-    y: float
-    live: bool
+    label: str  # its number; for inputs and the output, the cell that they come from
+    kind: Literal["input", "node", "output"]
+    x: int  # layer: edges on the longest path to it; 0 for a node without edges
+    live: bool = True  # whether it reaches the output
+    y: float = 0.0  # height, growing upwards
 
 
 @dataclass(frozen=True)
 class Edge:
-    """One edge.
-
-    Attributes:
-        source: Position of its source in `Topology.nodes`.
-        target: Position of its target.
-        op: Operation; empty for an edge into the output.
-        path: (x, y) of its ends and bends.
-        lane: 0, or its position among edges of the same two nodes: -1 and 1, or -2, 0 and 2.
-        live: Whether it reaches the output.
-    """
+    """One edge; `source` and `target` are positions in `Topology.nodes`."""
 
     source: int
     target: int
-    op: str
-    path: tuple[Point, ...]
-    lane: int
-    live: bool
+    op: str  # empty for an edge into the output
+    path: tuple[Point, ...]  # (x, y) of its ends and bends
+    lane: int  # 0, or its position among edges of the same two nodes: -1 and 1, or -2, 0 and 2
+    live: bool  # whether it reaches the output
 
 
 @dataclass(frozen=True)
 class Topology:
-    """A cell's graph, laid out.
-
-    Attributes:
-        name: Name of the cell.
-        width: Width in units of c, over the nodes that reach the output (Section 3.2).
-        depth: Depth in edges.
-        width_all_nodes: Width with dead nodes.
-        nodes: Inputs, intermediate nodes in their order, the output.
-        edges: Edges into each node in their order, then those into the output.
-    """
+    """A cell's graph, laid out."""
 
     name: str
-    width: float
-    depth: int
-    width_all_nodes: float
-    nodes: tuple[Node, ...]
-    edges: tuple[Edge, ...]
+    width: float  # in units of c, over the nodes that reach the output (Section 3.2)
+    depth: int  # in edges
+    width_all_nodes: float  # with dead nodes
+    nodes: tuple[Node, ...]  # inputs, intermediate nodes in their order, the output
+    edges: tuple[Edge, ...]  # those into each node in their order, then those into the output
 
 
 class Topologies(NamedTuple):
-    """Cells in the experiment's order.
-
-    Attributes:
-        cells: The cells, laid out.
-        early: Whether their width is that of the paper's earlier version.
-    """
+    """Cells in the experiment's order; `early` if their width is that of the earlier version."""
 
     cells: tuple[Topology, ...]
     early: bool
@@ -121,7 +90,7 @@ def topologies_data(
     """Return the cells that an experiment names, trained or not, laid out.
 
     Args:
-        cells: Table as `Results.cells(experiment)` returns it.
+        cells: The experiment's cells.
         reduction: Whether each normal cell is followed by its reduction cell.
         width: "final" for the definition of Section 3.2, which gives each node the share of its
             edges that come from inputs; "early" for that of the earlier version, which counts the
@@ -195,41 +164,51 @@ def _topology(name: str, cell: Cell) -> Topology:
     for edges in cell.nodes:
         layers.append(max((layers[edge.source] + 1 for edge in edges), default=0))
     output = len(layers)
-    layers.append(1 + max(layers))
-    live = cell.live_nodes | {output}
+    inputs = ["c<sub>k−2</sub>", "c<sub>k−1</sub>"]
+    nodes = [Node(label, "input", 0, i in cell.live_nodes) for i, label in enumerate(inputs)]
+    for i in range(INPUTS, output):
+        nodes.append(Node(str(i), "node", layers[i], i in cell.live_nodes))
+    nodes.append(Node("c<sub>k</sub>", "output", 1 + max(layers)))
     ends = [
         (edge.source, node, edge.op)
         for node, edges in enumerate(cell.nodes, start=INPUTS)
         for edge in edges
     ] + [(node, output, "") for node in sorted(cell.concat)]
+    return build_topology(name, nodes, ends, (cell.width, cell.depth, cell.width_all_nodes))
+
+
+def build_topology(
+    name: str,
+    nodes: Sequence[Node],
+    ends: Sequence[tuple[int, int, str]],
+    shape: tuple[float, int, float],
+) -> Topology:
+    """Return a graph laid out.
+
+    Args:
+        name: Name of the cell.
+        nodes: Nodes, whose heights are not known yet.
+        ends: Source, target and operation of each edge.
+        shape: Width, depth and width over all nodes.
+    """
     pairs = [end[:2] for end in ends]
-    layout = lay_out(layers, pairs, fixed=range(INPUTS))
-    inputs = ["c<sub>k−2</sub>", "c<sub>k−1</sub>"]
-    labels = [*inputs, *map(str, range(INPUTS, output)), "c<sub>k</sub>"]
-    kinds = ["input"] * INPUTS + ["node"] * len(cell.nodes) + ["output"]
-    nodes = tuple(
-        Node(label, kind, layers[i], layout.heights[i], i in live)
-        for i, (label, kind) in enumerate(zip(labels, kinds, strict=True))
-    )
+    inputs = [i for i, node in enumerate(nodes) if node.kind == "input"]
+    layout = lay_out([node.x for node in nodes], pairs, inputs)
     lanes = [2 * pairs[:i].count(pair) - (pairs.count(pair) - 1) for i, pair in enumerate(pairs)]
-    edges = tuple(
-        Edge(source, target, op, path, lane, target in live)
+    placed = [replace(node, y=y) for node, y in zip(nodes, layout.heights, strict=True)]
+    edges = [
+        Edge(source, target, op, path, lane, nodes[target].live)
         for (source, target, op), path, lane in zip(ends, layout.paths, lanes, strict=True)
-    )
-    return Topology(name, cell.width, cell.depth, cell.width_all_nodes, nodes, edges)
+    ]
+    return Topology(name, *shape, tuple(placed), tuple(edges))
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Heights grow upwards, in units of the distance between two nodes; x is the layer.
+    """Places of nodes and edges; heights are in units of the distance of two nodes."""
 
-    Attributes:
-        heights: Height of each node.
-        paths: Points (layer, height) of each edge, both ends included.
-    """
-
-    heights: tuple[float, ...]
-    paths: tuple[tuple[tuple[int, float], ...], ...]
+    heights: tuple[float, ...]  # of each node, growing upwards
+    paths: tuple[tuple[tuple[int, float], ...], ...]  # (layer, height) of each edge's ends, bends
 
 
 def lay_out(

@@ -85,38 +85,23 @@ COLOURS = {
 
 @dataclass(frozen=True)
 class Arrow:
-    """A curve and the triangle at its end, as points.
+    """A curve and the triangle at its end, as points."""
 
-    Attributes:
-        line: Points from the source's rim to the base of the head.
-        head: Its tip, at the target's rim, and its two other corners.
-    """
-
-    line: tuple[Point, ...]
-    head: tuple[Point, Point, Point]
+    line: tuple[Point, ...]  # from the source's rim to the base of the head
+    head: tuple[Point, Point, Point]  # its tip, at the target's rim, and its two other corners
 
 
 @dataclass(frozen=True)
 class PlacedCell:
-    """One cell on the page.
-
-    Attributes:
-        topology: The cell.
-        title: Text above it.
-        left: Centre of its first layer.
-        zero: Height of the topology's zero.
-        top: Upper edge of its title.
-        layer: Distance from one layer to the next.
-        step: Distance from one node to the next above it.
-    """
+    """One cell on the page."""
 
     topology: Topology
     title: str
-    left: float
-    zero: float
-    top: float
-    layer: float
-    step: float
+    left: float  # centre of its first layer
+    zero: float  # height of the topology's zero
+    top: float  # upper edge of its title
+    layer: float  # distance from one layer to the next
+    step: float  # distance from one node to the next above it
 
     def at(self, point: Point) -> Point:
         """Return where on the page a point of the topology is."""
@@ -154,13 +139,7 @@ class DrawnEdge(NamedTuple):
 
 
 def plot_topologies(data: Topologies, title: str, *, labels: bool = False) -> go.Figure:
-    """Return the figure, `PAGE_WIDTH` wide; every name in it is escaped.
-
-    Args:
-        data: The cells.
-        title: Plain text.
-        labels: Whether every edge shows its operation; hovering shows it in any case.
-    """
+    """Return the figure, the operations written on the edges if `labels`."""
     note = _default_note(data.cells)
     return plot_cells(
         data.cells, title, labels=labels, note=f"{note} {EARLY}" if data.early else note
@@ -241,13 +220,9 @@ def _text(
 def arrange_cells(
     topologies: Sequence[Topology], *, above: float, below: float, labels: bool
 ) -> Page:
-    """Return cells in rows of the page's width; a cell is as wide as it is deep.
+    """Return cells in rows of the page's width, with space `above` and `below` them for text.
 
-    Args:
-        topologies: The cells.
-        above: Height of what stands above them.
-        below: Height of what stands below them.
-        labels: Whether edges show their operations.
+    A cell is as wide as it is deep, and wider with `labels` on its edges.
     """
     titles = [_cell_title(topology) for topology in topologies]
     deepest = max(topology.nodes[-1].x for topology in topologies)
@@ -306,11 +281,8 @@ def _ports(
 ) -> list[float]:
     """Return how far above its node's centre each edge starts or ends, so that edges keep apart.
 
-    Args:
-        edges: Edges of the cell.
-        ends: Node of each edge that is meant, its source or its target.
-        nodes: Nodes of the cell.
-        near: Position of the point next to that node in an edge's path.
+    `ends` holds the node that is meant of each edge, its source or its target, and `near` the
+    position of the point next to that node in an edge's path.
     """
     ports = [0.0] * len(edges)
     for node in set(ends):
@@ -337,13 +309,10 @@ def _arrow(
     target: Callable[[Point], bool],
     bulge: float,
 ) -> Arrow:
-    """Return a smooth arrow through points.
+    """Return a smooth arrow along a path from the source's centre to the target's.
 
-    Args:
-        path: Points from the source's centre to the target's, ever further right.
-        source: Returns whether the source covers a point.
-        target: Returns whether the target covers a point.
-        bulge: How far the middle is pushed upwards, to keep parallel edges apart.
+    `source` and `target` return whether these nodes cover a point. The middle is pushed upwards by
+    `bulge`, to keep parallel edges apart.
     """
     curve = _smooth_curve(path, bulge)
     start = next((i for i, point in enumerate(curve) if not source(point)), 1)
@@ -493,11 +462,8 @@ def _label_spot(
 ) -> Point:
     """Return the point of a line at which a label covers least, preferably in the middle.
 
-    Args:
-        line: Points to choose from.
-        width: Width of the label.
-        taken: Centre, width and height of nodes and of other labels.
-        points: Points of the other edges.
+    `taken` holds centre, width and height of nodes and of other labels, `points` are of other
+    edges.
     """
 
     def cost(i: int) -> float:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from orchestrator.figures import style
 from orchestrator.figures.members import name_cell
 from orchestrator.figures.panels import Grid, Place, grid, make_panels, square_grid
-from orchestrator.figures.topology import Edge, Node, Topology, lay_out
+from orchestrator.figures.topology import Node, Topology, build_topology
 from orchestrator.figures.topology_drawing import plot_cells
 from orchestrator.paper.theorems import TrialBound, bounds_of
 from results_schema.errors import ConfigError
@@ -38,30 +38,16 @@ CELLS_NOTE = (
 
 
 class StatementSeries(NamedTuple):
-    """The drawn cases of one setting; only sides above 0, which a logarithm has.
+    """The drawn cases of one setting: those whose sides are above 0, and so have a logarithm."""
 
-    Attributes:
-        setting: The objective, or the problem.
-        bound: Right side of each case.
-        measured: Left side of each case.
-        violated: Whether each case violates the statement.
-    """
-
-    setting: str
+    setting: str  # the objective, or the problem
     bound: NDArray[np.float64]
     measured: NDArray[np.float64]
     violated: NDArray[np.bool_]
 
 
 class StatementPanel(NamedTuple):
-    """One statement.
-
-    Attributes:
-        statement: Its name.
-        series: Series by setting, in order of first appearance.
-        cases: Number of cases in all.
-        violations: Number of cases that violate it.
-    """
+    """One statement, with the number of its cases and of those that violate it."""
 
     statement: str
     series: tuple[StatementSeries, ...]
@@ -82,9 +68,6 @@ class Bounds(NamedTuple):
 
 def bounds_data(comparisons: Sequence[Comparison]) -> Bounds:
     """Return the points of each statement, evenly thinned to `MOST` a series.
-
-    Args:
-        comparisons: Measured sides and bounds; those of one statement make a panel.
 
     Raises:
         ConfigError: There is nothing to draw.
@@ -128,11 +111,7 @@ def plot_bounds(data: Bounds, title: str) -> go.Figure:
     """Return the bounds against what was computed: one panel to a statement, y = x dashed.
 
     A point above the line violates its statement. Both axes are logarithmic, since the numbers of
-    a cell's first block and its last are orders of magnitude apart. Every name is escaped.
-
-    Args:
-        data: The numbers.
-        title: Plain text.
+    a cell's first block and its last are orders of magnitude apart.
     """
     titles = [panel.statement for panel in data.panels]
     shape = square_grid(titles)
@@ -232,11 +211,7 @@ def theorem_bounds_data(
 ) -> list[TrialBound]:
     """Return the bound of Theorem 4.1 for every ended trial.
 
-    Args:
-        trials: Table as `Results.trials(experiment)` returns it; so the others.
-        surfaces: Curvatures and gradient variances of the training images.
-        points: Points of the surfaces.
-        metrics: Epochs of the trials.
+    Surfaces are curvatures and gradient variances of the training images.
 
     Raises:
         ConfigError: No trial has anything that can be drawn.
@@ -258,11 +233,7 @@ def plot_theorem_bounds(data: Sequence[TrialBound], title: str) -> go.Figure:
 
     The paper argues that all of them are smaller for wide and shallow cells. L and σ² are local
     and the training is not the theorem's, so a bound compares cells
-    (`orchestrator.paper.theorems`). Every name in the figure is escaped.
-
-    Args:
-        data: The numbers.
-        title: Plain text.
+    (`orchestrator.paper.theorems`).
     """
     several = len({one.base for one in data}) > 1
     names = {
@@ -316,9 +287,6 @@ def theory_cells_data(*, nodes: int = 3) -> list[Topology]:
 
     All operations are linear. In case I every node has the input x as its source, y⁽ⁱ⁾ = W⁽ⁱ⁾x; in
     case II the node before it, ŷ⁽ⁱ⁾ = W⁽ⁱ⁾ŷ⁽ⁱ⁻¹⁾. Both concatenate all nodes to z; f maps z to l.
-
-    Args:
-        nodes: n, the number of intermediate nodes.
     """
     return [
         _linear_cell("Case I, widest", "", [0] * nodes),
@@ -327,12 +295,7 @@ def theory_cells_data(*, nodes: int = 3) -> list[Topology]:
 
 
 def plot_theory_cells(data: list[Topology], title: str) -> go.Figure:
-    """Return both cells drawn side by side, `PAGE_WIDTH` wide.
-
-    Args:
-        data: Both cells.
-        title: Plain text.
-    """
+    """Return both cells drawn side by side."""
     return plot_cells(data, title, labels=True, note=CELLS_NOTE)
 
 
@@ -347,19 +310,11 @@ def _linear_cell(name: str, hat: str, sources: list[int]) -> Topology:
     ends = [(source, i, f"W{_raised(i)}") for i, source in enumerate(sources, start=1)]
     ends += [(i, z, "") for i in range(1, z)]
     ends.append((z, end, f"f{hat}"))
-    layout = lay_out(layers, [pair[:2] for pair in ends], fixed=[0])
-    labels = ["x", *(f"y{hat}{_raised(i)}" for i in range(1, z)), f"z{hat}", f"l{hat}"]
-    kinds = ["input", *["node"] * count, "output", "output"]
-    nodes = tuple(
-        Node(label, kind, layers[i], layout.heights[i], live=True)
-        for i, (label, kind) in enumerate(zip(labels, kinds, strict=True))
-    )
-    edges = tuple(
-        Edge(source, target, op, path, 0, live=True)
-        for (source, target, op), path in zip(ends, layout.paths, strict=True)
-    )
+    nodes = [Node("x", "input", 0)]
+    nodes += [Node(f"y{hat}{_raised(i)}", "node", layers[i]) for i in range(1, z)]
+    nodes += [Node(f"z{hat}", "output", layers[z]), Node(f"l{hat}", "output", layers[end])]
     width = float(sources.count(0))
-    return Topology(name, width, layers[z], width, nodes, edges)
+    return build_topology(name, nodes, ends, (width, layers[z], width))
 
 
 def _raised(number: int) -> str:

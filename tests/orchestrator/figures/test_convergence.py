@@ -229,7 +229,7 @@ def test_a_span_of_one_changes_nothing():
 
 
 def test_a_track_is_ordered_without_repetition_and_ends_with_a_number():
-    track = make_track("t", 0, "diverged", np.array([3, 1, 2, 2, 4]),
+    track = make_track("t", "diverged", np.array([3, 1, 2, 2, 4]),
                        np.array([math.inf, 5, 6, 9, math.nan]), 1)  # fmt: skip
     assert track.epochs.tolist() == [1, 2]
     assert track.values.tolist() == [5, 6]
@@ -237,14 +237,14 @@ def test_a_track_is_ordered_without_repetition_and_ends_with_a_number():
 
 
 def test_a_track_of_nothing_is_empty():
-    track = make_track("t", 0, "", np.zeros(0), np.zeros(0), 5)
+    track = make_track("t", "", np.zeros(0), np.zeros(0), 5)
     assert (track.last, len(track.values)) == (0, 0)
     assert len(mean_of([]).epochs) == 0
 
 
 def test_seeds_that_end_early_count_as_far_as_they_reach():
-    long = make_track("a", 0, "done", np.array([1, 2, 3]), np.array([1.0, 2, 3]), 1)
-    short = make_track("b", 1, "", np.array([1]), np.array([3.0]), 1)
+    long = make_track("a", "done", np.array([1, 2, 3]), np.array([1.0, 2, 3]), 1)
+    short = make_track("b", "", np.array([1]), np.array([3.0]), 1)
     mean = mean_of([long, short])
     assert mean.mean.tolist() == [2, 2, 3]
     assert (mean.low.tolist(), mean.high.tolist()) == ([1, 2, 3], [3, 2, 3])

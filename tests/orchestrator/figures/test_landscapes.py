@@ -10,8 +10,7 @@ from orchestrator.figures import draw, read_choice
 from orchestrator.figures.export import find_browser, write_figure
 from orchestrator.figures.landscapes import (
     contours_data,
-    variance_maps_data,
-    variance_surfaces_data,
+    variances_data,
 )
 from results_schema.errors import ConfigError, MachineError
 from workers.landscape.grid import Grid
@@ -204,12 +203,10 @@ def variance_fields(figure, kind):
 
 def test_the_root_or_the_scaled_variance_is_shown(members):
     tables = survey(members)
-    surfaces, points = tables["surfaces"], tables["points"]
-    for read in (variance_maps_data, variance_surfaces_data):
-        data = read(surfaces, points)
-        assert data.panels[0].plane.values["shown"].min() == pytest.approx(2)
-        assert data.panels[0].plane.values["shown"].max() == pytest.approx(20)
-    data = variance_maps_data(surfaces, points, quantity="variance")
+    data = variances_data(**tables)
+    assert data.panels[0].plane.values["shown"].min() == pytest.approx(2)
+    assert data.panels[0].plane.values["shown"].max() == pytest.approx(20)
+    data = variances_data(**tables, quantity="variance")
     assert data.panels[0].plane.values["shown"].max() == pytest.approx(4e-3)
 
 
