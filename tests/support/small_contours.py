@@ -37,7 +37,7 @@ class Surveyed:
 
     @property
     def store(self) -> LocalStore:
-        """Where they lie."""
+        """The store that holds them."""
         return open_store(self.folder)
 
     def add(
@@ -48,7 +48,7 @@ class Surveyed:
         status: str | None = "done",
         grid: Grid | None = None,
         done: int | None = None,
-        **told: Any,
+        **result: Any,
     ) -> str:
         """A member with a contour of which `done` points, by default all, are measured."""
         grid = grid or Grid(5, 5)
@@ -79,7 +79,7 @@ class Surveyed:
                 "spec": "{}", "exit_reason": "", "started_at": NOW, "ended_at": NOW,
                 "measure_seconds": 1.0, "host": "h", "device": "d", "threads": 1, "python": "3",
                 "torch": "2", "cuda": "", "cudnn": "", "ray": "2", "release": "0", "commit": "",
-                "dirty": False, "deterministic": False, **told,
+                "dirty": False, "deterministic": False, **result,
             }  # fmt: skip
             row |= {f.name: None for f in SURFACES if f.name not in row}
             self.store.put(layout.surface(surface_id), tables.to_parquet([row], SURFACES))

@@ -40,9 +40,9 @@ def measured_frames(members: Sequence[dict[str, Any]]) -> dict[str, pd.DataFrame
             found = {"top_eigenvalue": 10.0 * 2**number, "bottom_eigenvalue": -1.0}
             if kind == "gradient_variance":
                 found = {"variance": 4.0 * 2**number, "loss": 2.3}
-            told = {"surface_id": f"{one['trial_id']}@e{epoch}-{kind}", "kind": kind}
+            name = {"surface_id": f"{one['trial_id']}@e{epoch}-{kind}", "kind": kind}
             surfaces.append(
-                one | told | found | {"epoch": epoch, "status": "done", "split": "train"}
+                one | name | found | {"epoch": epoch, "status": "done", "split": "train"}
             )
     points = [
         {"surface_id": one["surface_id"], "alpha": 0.0, "beta": 0.0, "gradient_norm": 1.5}

@@ -30,12 +30,12 @@ def survey(
     for member in members:
         name = f"{member['trial_id']}@e600-gradient_variance"
         common = {**member, "surface_id": name, "kind": "gradient_variance"}
-        told = dict.fromkeys(RESULT_COLUMNS) | {
+        result = dict.fromkeys(RESULT_COLUMNS) | {
             "status": status, "epoch": 600, "rows": grid.rows, "columns": grid.columns,
             "extent": grid.alpha_extent, "surface_seed": 0, "pair": 0, "split": "test",
             "instances": 1000,
         }  # fmt: skip
-        known = told if status else dict.fromkeys(RESULT_COLUMNS)
+        known = result if status else dict.fromkeys(RESULT_COLUMNS)
         surfaces.append(common | {"points": grid.rows * grid.columns} | known)
         points += [
             common | {"row": p.row, "column": p.column, "alpha": p.alpha, "beta": p.beta,

@@ -117,12 +117,12 @@ def test_weights_are_shares_of_trials_or_mean_shares_within_cells():
 
 
 @pytest.mark.parametrize(
-    ("diverged", "total", "said"),
+    ("diverged", "total", "note"),
     [
         (0, 3, "No trial diverged."),
         (1, 1, "Diverged: 1 of 1 trial, counted as accuracy 0."),
         (2, 30, "Diverged: 2 of 30 trials, counted as accuracy 0."),
     ],
 )
-def test_what_is_said_of_diverged_trials(diverged, total, said):
-    assert evidence.diverged_note(diverged, total, evidence.AS_ZERO) == said
+def test_the_note_about_diverged_trials(diverged, total, note):
+    assert evidence.diverged_note(diverged, total, evidence.AS_ZERO) == note

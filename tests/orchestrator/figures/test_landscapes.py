@@ -19,7 +19,7 @@ KINDS = ("variance_maps", "variance_surfaces")
 TRACES = {"variance_maps": "heatmap", "variance_surfaces": "surface"}
 
 
-def words(figure):
+def texts(figure):
     return [note["text"] for note in figure.to_dict()["layout"]["annotations"]]
 
 
@@ -42,7 +42,7 @@ def test_panels_keep_the_order_of_the_experiment_and_their_numbers(surveyed, mak
     assert (first.status, first.measured, first.points, first.epoch) == ("done", 25, 25, 600)
     assert (first.radius, first.convex, first.roughness, first.loss) == (0.1, 0.5, 2.0, None)
     assert first.plane.values["loss"][:, 0].tolist() == [0.0, 0.5, 1.0, 1.5, 2.0]
-    titles = [text for text in words(surveyed.figure()) if text.startswith("<b>(")]
+    titles = [text for text in texts(surveyed.figure()) if text.startswith("<b>(")]
     assert titles == ["<b>(a)</b> DARTS 3.5c,3", "<b>(b)</b> C3 2c,3", "<b>(c)</b> C1 3c,3"]
 
 
@@ -82,7 +82,7 @@ def test_what_is_extremely_large_or_not_finite_is_blank(surveyed, make_member):
     high = cover["contours"]["value"]
     assert high == pytest.approx(math.log10(2000))
     assert (cover["z"] > high).sum() == 3
-    assert "Blank: loss above 2,000 nat" in " ".join(words(figure))
+    assert "Blank: loss above 2,000 nat" in " ".join(texts(figure))
     assert "loss inf nat" in contour_fields(figure)[1]["text"][4][4]
 
 
@@ -92,14 +92,14 @@ def test_a_part_is_drawn_coarsely_and_counted(surveyed, make_member):
     figure = surveyed.figure()
     (field,) = contour_fields(figure)
     assert field["z"].shape == (5, 5)
-    assert {"30 of 81 points", "not measured"} <= set(words(figure))
-    assert "Measured in full: 0 of 2 surfaces." in " ".join(words(figure))
+    assert {"30 of 81 points", "not measured"} <= set(texts(figure))
+    assert "Measured in full: 0 of 2 surfaces." in " ".join(texts(figure))
 
 
 def test_a_diverged_network_has_no_landscape(surveyed, make_member):
     surveyed.add(make_member("DARTS", 0), status="diverged", done=0)
     figure = surveyed.figure()
-    assert "diverged:<br>no landscape" in words(figure)
+    assert "diverged:<br>no landscape" in texts(figure)
     # A panel without a trace would not be drawn at all.
     assert [t["xaxis"] for t in traces(figure, "scatter")] == ["x"]
     assert not traces(figure, "contour")
@@ -109,7 +109,7 @@ def test_a_diverged_network_has_no_landscape(surveyed, make_member):
 def test_a_surface_without_a_finite_loss_is_reported(surveyed, make_member):
     surveyed.add(make_member("DARTS", 0))
     surveyed.add(make_member("DARTS", 1), loss=lambda a, b: math.nan)
-    assert "blank: no loss<br>within the scale" in words(surveyed.figure())
+    assert "blank: no loss<br>within the scale" in texts(surveyed.figure())
 
 
 def test_each_panel_has_its_own_extent_which_is_noted_and_is_square(surveyed, make_member):
@@ -117,7 +117,7 @@ def test_each_panel_has_its_own_extent_which_is_noted_and_is_square(surveyed, ma
     surveyed.add(make_member("DARTS", 1), grid=Grid(5, 5, 0.2, 0.2))
     surveyed.add(make_member("DARTS", 2))
     figure = surveyed.figure()
-    assert "Mind the axes: C1 ±0.2, the others ±1." in " ".join(words(figure))
+    assert "Mind the axes: C1 ±0.2, the others ±1." in " ".join(texts(figure))
     layout = figure.to_dict()["layout"]
     assert layout["xaxis"]["range"] == layout["yaxis"]["range"] == [-1, 1]
     assert layout["xaxis2"]["range"] == layout["yaxis2"]["range"] == [-0.2, 0.2]
@@ -147,7 +147,7 @@ def test_what_differs_is_in_the_titles_and_what_does_not_below_the_title(surveye
     for named, dataset in (("cifar10", "digits"), ("cifar100", "digit_pairs")):
         member = make_member("DARTS", 2, named_dataset=named, dataset=dataset)
         surveyed.add(member, instances=357, pair=len(surveyed.members))
-    shown = words(surveyed.figure())
+    shown = texts(surveyed.figure())
     assert "<b>(b)</b> C2 3.5c,3, digit_pairs, pair 1" in shown
     assert (
         "digits in place of cifar10, digit_pairs in place of cifar100; 357 test images; "
@@ -161,7 +161,7 @@ def test_markup_and_templates_in_names_are_shown_and_not_obeyed(surveyed, make_m
     figure = surveyed.figure(evil)
     (field,) = contour_fields(figure)
     hovers = [t["hovertext"][0] for t in traces(figure, "scatter") if "hovertext" in t]
-    for text in (*words(figure), field["hovertemplate"], *hovers):
+    for text in (*texts(figure), field["hovertemplate"], *hovers):
         assert "<a" not in text
     assert field["hovertemplate"].count("%{x}") == 0
     assert "α %{x:.3g}, β %{y:.3g}" in field["hovertemplate"]
@@ -248,7 +248,7 @@ def test_what_is_beyond_the_scale_or_no_number_is_blank_and_reported(members, ki
     figure = plot(kind, survey(members, lambda a, b: wild.get((a, b), bowl(a, b))))
     for field in variance_fields(figure, kind):
         assert np.isnan(field["z"]).sum() == 4
-    assert any("Blank: above" in text for text in words(figure))
+    assert any("Blank: above" in text for text in texts(figure))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -266,7 +266,7 @@ def test_a_plane_of_a_point_or_a_row_breaks_nothing(members, kind, shape):
      ({"variance": lambda a, b: math.nan}, "blank: no variance<br>within the scale")],
 )  # fmt: skip
 def test_what_a_panel_lacks_is_reported_in_it(members, kind, changes, shown):
-    assert words(plot(kind, survey(members, **changes))).count(shown) == 4
+    assert texts(plot(kind, survey(members, **changes))).count(shown) == 4
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -276,7 +276,7 @@ def test_hovering_shows_the_trial_and_names_are_not_obeyed(make_member, kind):
     figure = plot(kind, survey([member]), title=evil)
     (field,) = variance_fields(figure, kind)
     assert "the-trial" in field["hovertemplate"]
-    for text in (*words(figure), field["hovertemplate"]):
+    for text in (*texts(figure), field["hovertemplate"]):
         assert "<img" not in text
     assert field["hovertemplate"].count("%{x}") == 0
 
@@ -292,7 +292,7 @@ def test_without_variances_the_error_says_how_to_fix_it(members, kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_widths_stand_in_columns(members, kind):
     figure = plot(kind, survey(members), columns="width")
-    titles = [text for text in words(figure) if text.startswith("<b>(")]
+    titles = [text for text in texts(figure) if text.startswith("<b>(")]
     assert titles == [
         "<b>(a)</b> C1 2c,3", "<b>(b)</b> C2 2.5c,3", "<b>(c)</b> DARTS 3.5c,3",
         "<b>(d)</b> C3 2c,3",

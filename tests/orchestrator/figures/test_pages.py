@@ -1,4 +1,4 @@
-"""The page of each kind in a browser: drawn, silent, and the mouse tells whose number it is."""
+"""The page of each kind in a browser: drawn, silent, and hovering shows whose number it is."""
 
 import asyncio
 import json
@@ -30,18 +30,18 @@ LOOK = """
   for (let i = 0; i < 100 && !(figure && figure._fullData); i++)
     await new Promise(done => setTimeout(done, 50));
   await new Promise(done => setTimeout(done, 300));
-  const said = [];
+  const shown = [];
   figure._fullData.forEach((trace, number) => {
-    if (trace.type === "surface" || said.length > 5) return;
+    if (trace.type === "surface" || shown.length > 5) return;
     const at = trace.type === "scatter"
       ? [{curveNumber: number, pointNumber: 0}] : {xval: 0.5, yval: 0.5};
     try { Plotly.Fx.hover(figure, at, trace.xaxis + trace.yaxis); } catch (error) { return; }
-    said.push(document.querySelector(".hoverlayer").textContent);
+    shown.push(document.querySelector(".hoverlayer").textContent);
   });
   return JSON.stringify({
-    problems, said, title: document.title,
+    problems, shown, title: document.title,
     text: document.querySelector(".infolayer").textContent,
-    marks: document.querySelectorAll(".trace path, .contour path, .hm image, .gl-container canvas")
+    drawn: document.querySelectorAll(".trace path, .contour path, .hm image, .gl-container canvas")
       .length,
   });
 })()
@@ -64,7 +64,7 @@ def tables(make_member):
 
 @pytest.mark.long
 @pytest.mark.timeout(400)
-def test_every_kind_is_drawn_without_an_error_and_answers_the_mouse(tables, tmp_path):
+def test_every_kind_is_drawn_without_an_error_and_shows_it_by_hovering(tables, tmp_path):
     try:
         path = find_browser()
     except MachineError as error:
@@ -79,10 +79,10 @@ def test_every_kind_is_drawn_without_an_error_and_answers_the_mouse(tables, tmp_
         assert page["problems"] == [], kind
         assert page["title"] == TITLE
         assert TITLE in page["text"]
-        assert page["marks"] > 0, kind
+        assert page["drawn"] > 0, kind
         # A drawn cell belongs to no trial; the mouse on a surface needs a real pointer.
         if kind not in ("topologies", "theory_cells", "variance_surfaces"):
-            assert TRIAL in " ".join(page["said"]), kind
+            assert TRIAL in " ".join(page["shown"]), kind
 
 
 async def look(path, folder):

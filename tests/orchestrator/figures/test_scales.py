@@ -54,20 +54,20 @@ def test_ticks_are_round_within_the_range_and_not_too_many(low, span):
     assert [float(number) for number in written] == pytest.approx(numbers, abs=1e-12)
 
 
-def test_a_name_goes_where_no_mark_is():
+def test_a_name_goes_where_no_point_is():
     panel = Box(0, 0, 300, 200)
-    marks = [(float(x), 110.0) for x in range(0, 300, 20)]
-    box = place_label(100, 60, 17, panel, marks)
+    points = [(float(x), 110.0) for x in range(0, 300, 20)]
+    box = place_label(100, 60, 17, panel, points)
     assert box.top == 100
-    free = [mark for mark in marks if mark[0] < 150]
-    box = place_label(100, 60, 17, panel, [*free, *((x, y - 20) for x, y in marks)])
+    free = [point for point in points if point[0] < 150]
+    box = place_label(100, 60, 17, panel, [*free, *((x, y - 20) for x, y in points)])
     assert (box.bottom, box.right) == (100, 300)
 
 
 @given(st.floats(0, 200), st.lists(st.tuples(st.floats(0, 300), st.floats(0, 200))))
-def test_a_name_stays_in_its_panel_and_beside_its_line(line, marks):
+def test_a_name_stays_in_its_panel_and_beside_its_line(line, points):
     assume(17 <= line <= 183)
-    box = place_label(line, 60, 17, Box(0, 0, 300, 200), marks)
+    box = place_label(line, 60, 17, Box(0, 0, 300, 200), points)
     assert line in (box.bottom, box.top)
     assert box.left >= 0
     assert box.right <= 300
