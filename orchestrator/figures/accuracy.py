@@ -24,7 +24,7 @@ from orchestrator.figures.members import (
     name_datasets,
     read_members,
 )
-from orchestrator.figures.panels import Grid, Place, grid, make_panels
+from orchestrator.figures.panels import Grid, Place, add_key, grid, make_panels
 from orchestrator.figures.scales import Box, focus_range, place_label, ticks
 
 RESULTS = ("status", "test_accuracy", "parameters")
@@ -415,21 +415,15 @@ def _set_axes(figure: go.Figure, frame: _Frame, shape: Grid, number: int) -> Non
 
 
 def _add_legend(figure: go.Figure, kinds: set[str], rates: list[float]) -> None:
-    """Add keys without data: one to a kind of symbol, one to a learning rate."""
+    """Add a key to a kind of symbol, and one to a learning rate where there are several."""
     several = len(rates) > 1
-    keys = []
     for kind, marker in MARKERS.items():
         if kind in kinds:
             colour = _colour(kind, None) if kind == "diverged" or not several else style.GREY
-            keys.append((kind, {**marker, "color": colour}, "legend"))
+            add_key(figure, kind, {**marker, "color": colour}, "legend")
     for rank, rate in enumerate(rates if several else ()):
         square = {"symbol": "square", "size": 10, "color": _colour("variant", rank)}
-        keys.append((f"learning rate {rate:g}", square, "legend2"))
-    for name, marker, legend in keys:
-        figure.add_scatter(
-            name=name, mode="markers", x=[None], y=[None], marker=marker, legend=legend,
-            hoverinfo="skip",
-        )  # fmt: skip
+        add_key(figure, f"learning rate {rate:g}", square, "legend2")
 
 
 def _colour(kind: str, rank: int | None) -> str:

@@ -35,7 +35,7 @@ class Track:
     trial_id: str
     status: str  # "done", "diverged", or "" if not ended
     last: int  # epoch that was trained; 0 without any
-    epochs: np.ndarray  # int64 [E], rising
+    epochs: np.ndarray  # int32 [E], rising; a page is smaller than with int64
     values: np.ndarray  # float64 [E]; NaN where not finite
     smoothed: np.ndarray  # float64 [E]; see `smooth`
 
@@ -227,7 +227,7 @@ def make_track(
 
     Of rows of the same epoch the first counts.
     """
-    epochs, places = np.unique(np.asarray(epochs, np.int64), return_index=True)
+    epochs, places = np.unique(np.asarray(epochs, np.int32), return_index=True)
     values = np.asarray(values, float)[places]
     values = np.where(np.isfinite(values), values, np.nan)
     last = int(epochs[-1]) if len(epochs) else 0

@@ -224,7 +224,7 @@ def _add_track(
     template = _hover(panel, curve, [track.trial_id], _hover_value(panel.quantity))
     if raw and not np.array_equal(track.values, track.smoothed, equal_nan=True):
         figure.add_scatter(
-            x=_small(track.epochs), y=track.values, mode="lines", hoverinfo="skip",
+            x=track.epochs, y=track.values, mode="lines", hoverinfo="skip",
             opacity=0.3 if len(panel.curves) < 7 else 0.15,
             line={"color": line.colour, "width": 0.7}, showlegend=False,
             row=place[0], col=place[1],
@@ -238,7 +238,7 @@ def _add_line(
 ) -> None:  # fmt: skip
     kept = _thinned(len(epochs))
     figure.add_scatter(
-        x=_small(epochs[kept]), y=values[kept],
+        x=epochs[kept], y=values[kept],
         mode="lines+markers" if len(epochs) <= FEW_EPOCHS else "lines",
         line={"color": line.colour, "width": line.width, "dash": line.dash},
         marker={"size": 4, "color": line.colour},
@@ -254,7 +254,7 @@ def _add_band(figure: go.Figure, curve: Curve, line: LineStyle, place: Place) ->
     if not len(kept):
         return
     figure.add_scatter(
-        x=_small(np.concatenate([mean.epochs[kept], mean.epochs[kept][::-1]])),
+        x=np.concatenate([mean.epochs[kept], mean.epochs[kept][::-1]]),
         y=np.concatenate([mean.high[kept], mean.low[kept][::-1]]),
         mode="lines", line={"width": 0}, fill="toself", opacity=0.2, fillcolor=line.colour,
         hoverinfo="skip", showlegend=False, row=place[0], col=place[1],
@@ -264,11 +264,6 @@ def _add_band(figure: go.Figure, curve: Curve, line: LineStyle, place: Place) ->
 def _thinned(count: int) -> np.ndarray:
     """Return the positions of the points that are drawn, the first and the last among them."""
     return np.unique(np.linspace(0, count - 1, min(count, MOST_POINTS)).astype(int))
-
-
-def _small(epochs: np.ndarray) -> np.ndarray:
-    """Return epochs in half the bytes, so that a page is smaller."""
-    return epochs.astype(np.int32)
 
 
 def _add_ends(

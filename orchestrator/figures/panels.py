@@ -214,6 +214,16 @@ def add_annotations(figure: go.Figure, annotations: Iterable[dict[str, Any]]) ->
     figure.layout.annotations = (*figure.layout.annotations, *annotations)
 
 
+def add_key(
+    figure: go.Figure, name: str, marker: dict[str, Any], legend: str | None = None
+) -> None:
+    """Add a key to a legend that stands for no data."""
+    figure.add_scatter(
+        name=name, mode="markers", x=[None], y=[None], marker=marker, legend=legend,
+        hoverinfo="skip",
+    )  # fmt: skip
+
+
 def axes_of(figure: go.Figure, row: int, column: int) -> tuple[str, str]:
     """Return the names that annotations use for the axes of a flat panel, such as x2 and y2."""
     panel: Any = figure.get_subplot(row, column)

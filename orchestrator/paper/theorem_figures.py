@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from orchestrator.figures import style
 from orchestrator.figures.members import name_cell
-from orchestrator.figures.panels import Grid, Place, grid, make_panels, square_grid
+from orchestrator.figures.panels import Grid, Place, add_key, grid, make_panels, square_grid
 from orchestrator.figures.topology import Node, Topology, build_topology
 from orchestrator.figures.topology_drawing import plot_cells
 from orchestrator.paper.theorems import TrialBound, bounds_of
@@ -132,17 +132,11 @@ def plot_bounds(data: Bounds, title: str) -> go.Figure:
     figure = make_panels(shape, titles, title, subtitle, note, [legend_lines])
     for number, panel in enumerate(data.panels):
         _add_statement(figure, panel, settings, shape, number)
-    keys = [
-        (setting, {"color": style.palette_colour(rank), "symbol": "circle", "size": 8})
-        for rank, setting in enumerate(settings)
-    ]
+    for rank, setting in enumerate(settings):
+        marker = {"color": style.palette_colour(rank), "symbol": "circle", "size": 8}
+        add_key(figure, style.escape(setting), marker)
     if any(panel.violations for panel in data.panels):
-        keys.append((VIOLATED, {"color": style.BAD, "symbol": "x", "size": 8}))
-    for name, marker in keys:
-        figure.add_scatter(
-            name=style.escape(name), mode="markers", x=[None], y=[None], marker=marker,
-            hoverinfo="skip",
-        )  # fmt: skip
+        add_key(figure, VIOLATED, {"color": style.BAD, "symbol": "x", "size": 8})
     return figure
 
 
