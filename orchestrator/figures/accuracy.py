@@ -219,7 +219,7 @@ def _run(member: Member) -> Run:
 
 def plot_accuracy_by_index(data: AccuracyByIndex, title: str) -> go.Figure:
     """Return the figure."""
-    datasets = {(panel.named_dataset, panel.dataset): panel.dataset for panel in data.panels}
+    datasets = dict.fromkeys((panel.named_dataset, panel.dataset) for panel in data.panels)
     several = len(datasets) > 1
     shape = grid(len(data.panels), len(datasets) if several else 0)
     titles = [f"{panel.base}, {panel.dataset}" if several else panel.base for panel in data.panels]
