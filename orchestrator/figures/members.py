@@ -43,8 +43,9 @@ def read_members(
             fix="name at least one base and one data set in the experiment",
         )
     require_values(figure, "trials", table, columns)
-    unique = table[every].drop_duplicates(list(columns))
-    return [dict(zip(every, row, strict=True)) for row in unique.itertuples(index=False, name=None)]
+    rows: Any = table[every]
+    unique = rows.drop_duplicates(list(columns)).itertuples(index=False, name=None)
+    return [dict(zip(every, row, strict=True)) for row in unique]
 
 
 def require_columns(figure: str, name: str, table: pd.DataFrame, columns: Iterable[str]) -> None:

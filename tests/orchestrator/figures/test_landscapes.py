@@ -203,10 +203,11 @@ def variance_fields(figure, kind):
 
 def test_the_root_or_the_scaled_variance_is_shown(members):
     tables = survey(members)
-    data = variances_data(**tables)
+    surfaces, points = tables["surfaces"], tables["points"]
+    data = variances_data(surfaces, points)
     assert data.panels[0].plane.values["shown"].min() == pytest.approx(2)
     assert data.panels[0].plane.values["shown"].max() == pytest.approx(20)
-    data = variances_data(**tables, quantity="variance")
+    data = variances_data(surfaces, points, quantity="variance")
     assert data.panels[0].plane.values["shown"].max() == pytest.approx(4e-3)
 
 
