@@ -1,4 +1,4 @@
-"""What several commands share: options, the formats they print in, loading, interruption."""
+"""What several commands share: options, the formats they print in, interruption."""
 
 from __future__ import annotations
 
@@ -17,10 +17,8 @@ from orchestrator.output.tables import (
     to_latex,
     to_markdown,
 )
-from results_schema.errors import ConfigError
 
 if TYPE_CHECKING:
-    from orchestrator.config.experiment import Experiment
     from results_schema.store import Store
 
 INTERRUPTED = 130
@@ -124,27 +122,6 @@ def cluster_options(command: Any) -> Any:
     ):
         command = option(command)
     return command
-
-
-def load_experiments(
-    paths: Sequence[str], profile: str | None, overrides: Sequence[str]
-) -> list[Experiment]:
-    """Return the experiments of files and folders.
-
-    Raises:
-        ConfigError: One cannot be loaded, or two experiments, figures or tables share a name.
-    """
-    from orchestrator.config.experiment import find_files, load_experiment
-
-    loaded = [load_experiment(p, profile=profile, overrides=overrides) for p in find_files(paths)]
-    names = [experiment.name for experiment in loaded]
-    if twice := {name for name in names if names.count(name) > 1}:
-        raise ConfigError(f"two experiments are called {sorted(twice)}", fix="rename one file")
-    for kind in ("figures", "tables"):
-        every = [name for experiment in loaded for name in getattr(experiment, kind)]
-        if twice := {name for name in every if every.count(name) > 1}:
-            raise ConfigError(f"two {kind} are called {sorted(twice)}", fix="rename one of them")
-    return loaded
 
 
 def open_store(location: str) -> Store:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrator.cli.options import experiment_options, format_option, load_experiments
+from orchestrator.cli.options import experiment_options, format_option
 from orchestrator.output.text import byte_size, cores
 from results_schema.errors import ConfigError
 
@@ -34,12 +34,12 @@ def plan(
     spec: str | None,
 ) -> None:
     """Show what remains to be run, what is reused and what it takes."""
-    loaded = load_experiments(experiments, profile, overrides)
+    from orchestrator.config.experiment import load_experiments
     from orchestrator.planning.estimate import Speeds, measured_speeds
     from orchestrator.planning.plan import make_plan
     from results_schema.store import find_store
 
-    found = find_store(store)
+    loaded, found = load_experiments(experiments, profile, overrides), find_store(store)
     made = make_plan(loaded, found)
     speeds = measured_speeds(found) if found else Speeds()
     if spec is not None:

@@ -15,7 +15,6 @@ from orchestrator.cli.options import (
     cluster_options,
     experiment_options,
     format_option,
-    load_experiments,
     store_option,
 )
 from results_schema.errors import StoreError
@@ -81,6 +80,7 @@ def launch(
 ) -> None:
     """Train and measure what remains, print results and draw figures."""
     from orchestrator.cli import launch as commands
+    from orchestrator.config.experiment import load_experiments
 
     loaded = load_experiments(experiments, profile, overrides)
     if detached:
@@ -110,6 +110,7 @@ def landscape(
 ) -> None:
     """Measure remaining surfaces of ended trials; train nothing."""
     from orchestrator.cli import launch as commands
+    from orchestrator.config.experiment import load_experiments
 
     loaded = load_experiments(experiments, profile, overrides)
     sys.exit(commands.measure(loaded, store, trials, **options))

@@ -314,6 +314,27 @@ def load_experiment(
     return experiment
 
 
+def load_experiments(
+    names: Iterable[str], profile: str | None, overrides: Sequence[str]
+) -> list[Experiment]:
+    """Return the experiments of files and folders.
+
+    Raises:
+        ConfigError: One cannot be loaded, or two experiments, figures or tables share a name.
+    """
+    loaded = [load_experiment(p, profile=profile, overrides=overrides) for p in find_files(names)]
+    _check_unique("experiments", [experiment.name for experiment in loaded], "rename one file")
+    for kind in ("figures", "tables"):
+        every = [name for experiment in loaded for name in getattr(experiment, kind)]
+        _check_unique(kind, every, "rename one of them")
+    return loaded
+
+
+def _check_unique(kind: str, names: Sequence[str], fix: str) -> None:
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise ConfigError(f"two {kind} are called {sorted(twice)}", fix=fix)
+
+
 def _apply_profile(settings: Document, document: Document) -> Document:
     for key in settings.data.get("set", {}):
         value = settings.part(("set", key))
