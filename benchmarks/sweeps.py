@@ -23,8 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import peak_resident
-from orchestrator.execution import environment
-from orchestrator.execution.access import MODE, TOKEN
+from orchestrator.execution.access import MODE, TOKEN, apply_ray_settings
 from orchestrator.output.text import cores
 from results_schema.trial import NetworkSpec, Recipe, TrialSpec
 from workers.cells.bases import named
@@ -166,7 +165,7 @@ def ours(trials: int, epochs: int, *, nodes: int = 0) -> Sweep:
         nodes: Of an emulated cluster, up before the clock starts, that the launch joins, and whose
             workers report each epoch, however short; 0 lets it start Ray on this machine.
     """
-    environment.prepare()
+    apply_ray_settings()
     with emulated(nodes) if nodes else contextlib.nullcontext() as address:
         return _ours(trials, epochs, address)
 
@@ -176,8 +175,8 @@ def _ours(trials: int, epochs: int, address: str | None) -> Sweep:
 
     from orchestrator.config.experiment import load_experiment
     from orchestrator.config.record import record
-    from orchestrator.execution.launch import Options, run
-    from orchestrator.execution.trainable import REPORT_EVERY
+    from orchestrator.execution.launch import run
+    from orchestrator.execution.preflight import Options
     from orchestrator.planning.plan import make_plan
     from results_schema import layout
     from results_schema.results import Results
@@ -190,8 +189,9 @@ def _ours(trials: int, epochs: int, address: str | None) -> Sweep:
         start = time.perf_counter()
         record(loaded, store)
         console = Console(file=io.StringIO())
-        every = 0.0 if address else REPORT_EVERY
-        options = Options(device="cpu", address=address, report_every=every)
+        options = Options(device="cpu", address=address)
+        if address:
+            options = replace(options, report_every=0.0)
         run(make_plan([loaded], store), store, options, console)
         wall, usage = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF)
         ended = len(layout.names(store.list(layout.TRIALS)))

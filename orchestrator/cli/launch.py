@@ -13,17 +13,15 @@ from rich.table import Table
 from orchestrator.cli.plan import describe_plan
 from orchestrator.config.experiment import Experiment
 from orchestrator.config.record import record
-from orchestrator.execution import access, environment, packing, preflight
-from orchestrator.execution.device import check_precision, choose_device, local_gpus
+from orchestrator.execution import access, preflight
+from orchestrator.execution.preflight import Options
 from orchestrator.housekeeping.cancel import withdraw
 from orchestrator.output.error_log import log_error
-from orchestrator.output.text import cores
 from orchestrator.planning.estimate import measured_speeds
 from orchestrator.planning.plan import Plan, finished_surfaces, make_plan
 from results_schema import layout
 from results_schema.errors import ConfigError, NasSweepError
 from results_schema.store import Store, open_store
-from results_schema.trial import TrialSpec
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,10 +45,10 @@ def launch(
     Args:
         experiments: With distinct names.
         location: The store's folder.
-        device: See `launch.Options`.
-        address: See `launch.Options`.
+        device: See `preflight.Options`.
+        address: See `preflight.Options`.
         landscape: When surfaces are measured: "first", "last", or "none" for not at all.
-        settings: The rest of `launch.Options`.
+        settings: The rest of `preflight.Options`.
 
     Returns:
         The exit code: 0 all ended, 1 some trials or surfaces failed or were cancelled, or a figure,
@@ -65,8 +63,8 @@ def launch(
     store = open_store(location)
     plan = make_plan(experiments, store)
     plan = replace(plan, measure=landscape != "none")
-    settings |= {"device": device, "address": address, "landscape": landscape}
-    return _work(experiments, store, plan, settings)
+    options = Options(device=device, address=address, landscape=landscape, **settings)
+    return _work(experiments, store, plan, options)
 
 
 def measure(
@@ -78,7 +76,7 @@ def measure(
         experiments: With distinct names.
         location: The store's folder.
         trials: Beginnings of the ids of trials; all if there are none.
-        settings: See `launch.Options`.
+        settings: See `preflight.Options`.
 
     Returns:
         The exit code, as of `launch`.
@@ -102,47 +100,30 @@ def measure(
                 where="--trials",
                 fix="nas-sweep plan --format json lists their ids",
             )
-    return _work(experiments, store, plan, settings)
+    return _work(experiments, store, plan, Options(**settings))
 
 
-def _work(
-    experiments: Sequence[Experiment], store: Store, plan: Plan, settings: dict[str, Any]
-) -> int:
-    _check_address(settings["address"], ship_code=settings.get("ship_code", False))
+def _work(experiments: Sequence[Experiment], store: Store, plan: Plan, options: Options) -> int:
+    _check_address(options.address, ship_code=options.ship_code)
     console = Console(soft_wrap=True)
     for line in describe_plan(plan, measured_speeds(store)):
         click.echo(line)
     small = all(experiment.cpu for experiment in experiments)
-    work: list[TrialSpec] = [*plan.remaining, *(surface.trial for surface in plan.unmeasured)]
-    if work:
-        if settings["address"] is None:
-            settings["device"] = settings["device"] or choose_device(plan, local_gpus() > 0, small)
-            check_precision(plan, settings["device"])
-        preflight.check(
-            plan,
-            store,
-            device=settings["device"],
-            address=settings["address"],
-            kept=settings.get("checkpoint_at", ()),
-            side_by_side=packing.at_once(
-                settings.get("gpus_per_trial", 1.0),
-                settings.get("pack"),
-                local_gpus() if settings["device"] == "cuda" else 0,
-                cores(),
-            ),
-        )
+    if plan.work:
+        options = preflight.prepare(plan, store, replace(options, cpu_suffices=small))
     for experiment in experiments:
         record(experiment, store)
-    if not work:
+    if not plan.work:
         _say_nothing_left(plan, console)
         return 0 if _show(experiments, store, console, figures=True) else 1
-    names = [spec.trial_id for spec in work] + [one.surface_id for one in plan.unmeasured]
+    trials = [*plan.remaining, *(surface.trial for surface in plan.unmeasured)]
+    names = [spec.trial_id for spec in trials] + [one.surface_id for one in plan.unmeasured]
     withdraw(store, names)
-    environment.prepare()
-    access.admit(settings["address"], allow_open=settings.get("allow_open_cluster", False))
-    from orchestrator.execution.launch import Options, run
+    access.apply_ray_settings()
+    access.admit(options.address, allow_open=options.allow_open_cluster)
+    from orchestrator.execution.launch import run
 
-    report = run(plan, store, Options(cpu_will_do=small, **settings), console)
+    report = run(plan, store, options, console)
     if report.unfit:
         console.print(f"stopped: {report.unfit}", style="red", markup=False)
         return 3

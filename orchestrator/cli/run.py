@@ -84,9 +84,10 @@ def launch(
 
     loaded = load_experiments(experiments, profile, overrides)
     if detached:
-        from orchestrator.execution.detach import detach
+        from orchestrator.execution.jobs import detach
 
-        detach(loaded, click.get_current_context())
+        for line in detach(loaded, click.get_current_context()):
+            click.echo(line)
         return
     sys.exit(commands.launch(loaded, store, **options))
 
@@ -121,7 +122,7 @@ def landscape(
 @format_option("json")
 def doctor(store: str, output_format: str) -> None:
     """Check this machine and the store, with a fix for each problem."""
-    from orchestrator.execution.doctor import run_checks
+    from orchestrator.execution.preflight import run_checks
 
     checks = []
     for check in run_checks(store):

@@ -1,7 +1,6 @@
-"""Who may reach a Ray cluster: the token that it asks for, and whether it asks at all.
+"""What must be settled before Ray is imported: its settings, and the token of a cluster.
 
-Whoever reaches a Ray cluster that asks for no token runs code on all of its nodes. Call `admit`
-before Ray is imported: it decides on settings that Ray reads then.
+Whoever reaches a Ray cluster that asks for no token can run code on all of its nodes.
 """
 
 from __future__ import annotations
@@ -20,26 +19,57 @@ from urllib.parse import urlsplit
 from results_schema.errors import MachineError
 
 TOKEN, TOKEN_PATH, MODE = "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_AUTH_MODE"
-DEFAULT = "~/.ray/auth_token"
-
-PATIENCE = 5.0
+DEFAULT_PATH = "~/.ray/auth_token"
+TIMEOUT = 5.0
 """Seconds that a head may take to answer."""
+
+RAY_SETTINGS = {
+    # Tables, tips and logs that would hide our own progress.
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_DEDUP_LOGS_SKIP_REGEX": "Traceback",
+    "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    # Files that nobody reads: what counts is in the store.
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "3600",
+    # A busy machine takes longer than Ray's minute to start the dashboard.
+    "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "180",
+    # After Ray has ended, a thread that still calls it must not start another one.
+    "RAY_ENABLE_AUTO_CONNECT": "0",
+    # Under `uv run`, Ray would upload the current folder and start every worker by `uv run` again.
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    # Relative paths stay valid, and signals are ours (`orchestrator.execution.interrupt`).
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+}
+"""Variables of the environment that Ray and Tune read when they are imported or started."""
 
 _WHICH = "give HOST:PORT of the cluster's head (port 6379 by default), or auto on a node"
 _JOBS = "/api/jobs/"
-_ALIVE = "/ray.rpc.NodeInfoGcsService/CheckAlive"
-"""A question to Ray's head that changes nothing; an empty message asks about no node."""
+_CHECK_ALIVE = "/ray.rpc.NodeInfoGcsService/CheckAlive"
+"""A request to Ray's head that changes nothing; an empty message asks about no node."""
 
 
 class Token(NamedTuple):
-    """A token, and where it was found: never print the value."""
+    """A token, and where it was found. The value is never printed."""
 
     value: str
     source: str
 
 
-def token() -> Token | None:
-    """The token that Ray would take: of the environment, of the named file, or of its own."""
+def apply_ray_settings() -> None:
+    """Put the settings of Ray in force, but for variables that the user has set."""
+    for name, value in RAY_SETTINGS.items():
+        os.environ.setdefault(name, value)
+
+
+def find_token() -> Token | None:
+    """Return the token that Ray would use, None if there is none."""
+    # In Ray's own order: the environment's, the named file's, that of the default file.
     if value := os.environ.get(TOKEN, "").strip():
         return Token(value, f"the value of {TOKEN}")
     path = token_path()
@@ -51,17 +81,17 @@ def token() -> Token | None:
 
 
 def token_path() -> Path:
-    """The file in which Ray looks for a token."""
-    return Path(os.environ.get(TOKEN_PATH) or DEFAULT).expanduser()
+    """Return the file in which Ray looks for a token."""
+    return Path(os.environ.get(TOKEN_PATH) or DEFAULT_PATH).expanduser()
 
 
 def disabled() -> bool:
-    """Whether the user has said that Ray is to ask for no token."""
+    """Return whether the user has set that Ray asks for no token."""
     return os.environ.get(MODE, "").lower() == "disabled"
 
 
 def admit(address: str | None, *, allow_open: bool = False) -> None:
-    """Makes ready for Ray: a token for one that is started here, or that of a running cluster.
+    """Get ready for Ray: create a token for one that is started here, or check a cluster's.
 
     Args:
         address: "auto" or HOST:PORT of a running cluster, or its dashboard's URL; None if Ray is
@@ -69,45 +99,48 @@ def admit(address: str | None, *, allow_open: bool = False) -> None:
         allow_open: Whether to join a cluster that asks for no token.
 
     Raises:
-        MachineError: No token can be made; nothing answers at the address; or the cluster asks for
-            a token that is not here, refuses the one that is, or asks for none.
+        MachineError: No token can be created; nothing answers at the address; or the cluster asks
+            for a token that is not here, refuses the one that is, or asks for none.
     """
     if address is None:
         if not disabled():
-            _keep()
+            _ensure_token()
         return
-    told, found = f"--address {address}", token()
+    option, found = f"--address {address}", find_token()
     if head := _head(address):
-        check_listening(head, told)
-        asked = asks(head)
+        check_listening(head, option)
+        asked = asks_for_token(head)
     else:
-        asked = not allow_open  # Ray looks for it among this machine's processes
+        # Ray itself finds the cluster of `auto`, among this machine's processes. `cluster` checks
+        # again once it is joined.
+        asked = not allow_open
     if not asked:
-        refuse_open(told, allow_open=allow_open)
-        os.environ[MODE] = "disabled"  # a token must not be told to whoever asks for none
+        refuse_open(option, allow_open=allow_open)
+        # Ray would send the token, unencrypted, to a head that has no use for it.
+        os.environ[MODE] = "disabled"
         return
     if found is None:
         raise MachineError(
             "joining a cluster takes its token, and there is none here",
-            where=told,
-            fix=f"copy the head's {DEFAULT} to {token_path()}, or set {TOKEN}; "
+            where=option,
+            fix=f"copy the head's {DEFAULT_PATH} to {token_path()}, or set {TOKEN}; "
             "--allow-open-cluster joins one that asks for none",
         )
-    if head and asks(head, found.value):
+    if head and asks_for_token(head, found.value):
         raise MachineError(
             f"the cluster refuses the token ({found.source})",
-            where=told,
-            fix=f"copy the head's {DEFAULT} to {token_path()}, or set {TOKEN}",
+            where=option,
+            fix=f"copy the head's {DEFAULT_PATH} to {token_path()}, or set {TOKEN}",
         )
     os.environ[MODE] = "token"
 
 
-def check_listening(head: str, told: str) -> None:
-    """Spares the user the two minutes that Ray tries an address where nothing answers.
+def check_listening(head: str, option: str) -> None:
+    """Return if something listens at an address, which Ray would try for two minutes.
 
     Args:
         head: HOST:PORT, or a URL.
-        told: How the user named it.
+        option: The option that names it, for the error.
 
     Raises:
         MachineError: Nothing answers there.
@@ -118,26 +151,26 @@ def check_listening(head: str, told: str) -> None:
             host, port = url.hostname or "", url.port or (443 if url.scheme == "https" else 80)
         else:
             host, _, port = head.removeprefix("ray://").rpartition(":")
-        socket.create_connection((host, int(port)), timeout=PATIENCE).close()
+        socket.create_connection((host, int(port)), timeout=TIMEOUT).close()
     except (OSError, ValueError, OverflowError) as error:
         raise MachineError(
             f"nothing answers there: {error}",
-            where=told,
+            where=option,
             fix=_WHICH,
         ) from error
 
 
 def is_dashboard(address: str) -> bool:
-    """Whether an address is the URL of a cluster's dashboard, which takes jobs."""
+    """Return whether an address is the URL of a cluster's dashboard, which takes jobs."""
     return address.startswith(("http://", "https://"))
 
 
-def asks(head: str, token: str = "") -> bool:
-    """Whether the head of a cluster asks for a token, or for another one than is given.
+def asks_for_token(head: str, token: str = "") -> bool:
+    """Return whether the head of a cluster asks for a token, or for another one than is given.
 
     Args:
         head: HOST:PORT, or the URL of its dashboard.
-        token: To try.
+        token: The token to try.
 
     Raises:
         MachineError: What answers is no head of a Ray cluster.
@@ -146,10 +179,11 @@ def asks(head: str, token: str = "") -> bool:
         return _dashboard_asks(head, token)
     import grpc
 
+    # Ray has no call to ask this before it is joined; one of its services does without it.
     metadata = (("authorization", f"Bearer {token}"),) if token else ()
     with grpc.insecure_channel(head) as channel:
         try:
-            channel.unary_unary(_ALIVE)(b"", timeout=PATIENCE, metadata=metadata)
+            channel.unary_unary(_CHECK_ALIVE)(b"", timeout=TIMEOUT, metadata=metadata)
         except grpc.RpcError as error:
             code = error.code()
             if code is grpc.StatusCode.UNAUTHENTICATED:
@@ -164,9 +198,10 @@ def asks(head: str, token: str = "") -> bool:
 
 def _dashboard_asks(url: str, token: str) -> bool:
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    question = urllib.request.Request(f"{url.rstrip('/')}{_JOBS}", headers=headers)
+    request = urllib.request.Request(f"{url.rstrip('/')}{_JOBS}", headers=headers)
     try:
-        with urllib.request.urlopen(question, timeout=PATIENCE) as answer:
+        with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
+            # Any web server answers something: only Ray's answers JSON here.
             is_ray = answer.headers.get_content_type() == "application/json"
         what = "what answers there is no Ray dashboard"
     except urllib.error.HTTPError as error:
@@ -180,8 +215,12 @@ def _dashboard_asks(url: str, token: str) -> bool:
     return False
 
 
-def refuse_open(told: str, *, allow_open: bool) -> None:
-    """Returns if a cluster that asks for no token may be joined.
+def refuse_open(option: str, *, allow_open: bool) -> None:
+    """Return if a cluster that asks for no token may be joined.
+
+    Args:
+        option: The option that names the cluster, for the error.
+        allow_open: Whether the user allows it.
 
     Raises:
         MachineError: It may not.
@@ -189,26 +228,31 @@ def refuse_open(told: str, *, allow_open: bool) -> None:
     if not allow_open:
         raise MachineError(
             "the cluster asks for no token: whoever reaches it can run code on every node",
-            where=told,
+            where=option,
             fix=f"start all of its nodes with {MODE}=token (docs: SECURITY.md), "
             "or add --allow-open-cluster on a network that you trust",
         )
 
 
 def _head(address: str) -> str:
-    """HOST:PORT, empty if it is Ray that finds the cluster of this machine."""
+    """Return HOST:PORT, empty if Ray is to find the cluster of this machine."""
     if address != "auto":
         return address.removeprefix("ray://")
     return os.environ.get("RAY_ADDRESS", "").removeprefix("ray://")
 
 
-def _keep() -> None:
-    """Makes a token if there is none, which no other user of this machine can read."""
+def _ensure_token() -> None:
+    """Create a token if there is none, which no other user of this machine can read.
+
+    Raises:
+        MachineError: It can't be written.
+    """
     path = token_path()
-    if token() is not None:
+    if find_token() is not None:
         if TOKEN_PATH not in os.environ and TOKEN not in os.environ:
+            # Ray leaves a token that it created readable by every user of the machine.
             with contextlib.suppress(OSError):
-                path.chmod(0o600)  # Ray leaves its own readable by every user of the machine
+                path.chmod(0o600)
         return
     staged = path.with_name(f".{secrets.token_hex(8)}")
     try:
@@ -217,7 +261,8 @@ def _keep() -> None:
         with os.fdopen(handle, "w") as file:
             file.write(secrets.token_hex(32))
         try:
-            # A link, so that of two launches the second takes the first one's.
+            # A link, which fails if the name is taken: of two launches the second uses the first
+            # one's, and never half a file.
             with contextlib.suppress(FileExistsError):
                 os.link(staged, path)
         finally:

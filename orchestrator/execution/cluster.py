@@ -1,12 +1,22 @@
-"""Ray, started on this machine or joined elsewhere, and how to open its dashboard."""
+"""Ray, started on this machine or joined elsewhere, and the private folder of a launch.
+
+Nothing that was started here outlives the launch, neither processes nor files. Where the driver
+itself is killed, Ray's processes end by themselves, and the next launch removes the folder.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import itertools
 import logging
 import os
+import shutil
 import signal
+import socket
+import stat
+import sys
+import tempfile
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -19,21 +29,29 @@ from ray.autoscaler.sdk import request_resources
 from ray.exceptions import RayError
 from rich.console import Console
 
-from orchestrator.execution import access, scratch, shipping
+from orchestrator.execution import access, shipping
 from orchestrator.output.text import cores
 from results_schema.errors import MachineError
 
 VITAL = ("gcs_server", "raylet")
-"""Processes without which a Ray that was started here can do nothing more."""
-ROUNDS = 10
+"""Processes without which a Ray that was started here can't continue."""
+KILL_ROUNDS = 10
 """How often processes to be killed are looked for."""
-ASK_EVERY = 5.0
+DEMAND_INTERVAL = 5.0
 """Seconds between two requests to an autoscaler."""
-MOST = 1000
-"""Items that an autoscaler is asked to find room for at once: it packs them one by one."""
+MAX_BUNDLES = 1000
+"""Items that an autoscaler is asked to place at once: it places them one by one."""
+
+PREFIX = "nas-sweep-"
+LOCK = "launch.lock"
+"""Holds the host's name: hosts may share a folder for temporary files, but not its locks."""
+FALLBACK = "/tmp"
 _TEMPORARY = "tmp"
-"""Folder of the temporary files of Ray's processes; by its path in their environment they are
-found."""
+"""Folder for temporary files of Ray's processes; its path in their environment identifies them."""
+_DEEPEST = "/nas-sweep-12345678/1/session_2026-11-29_07-53-12_235402_1234567/sockets/plasma_store"
+"""Ray's longest path in such a folder; a Unix socket's is bounded by 107 or 103 bytes."""
+LONGEST = (107 if sys.platform == "linux" else 103) - len(_DEEPEST)
+"""Length of the path of a folder that is short enough for it."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +59,7 @@ class Joined:
     """A Ray that this process has joined.
 
     Attributes:
-        folder: For temporary files of this launch; no other user can enter it.
+        folder: Folder for temporary files of this launch; no other user can enter it.
         vital: Processes of a Ray that was started here, by name.
     """
 
@@ -60,24 +78,30 @@ def cluster(
     """Join Ray inside this context; what was started here leaves no process behind.
 
     Args:
-        address: "auto" or HOST:PORT of a running cluster, which `access.admit` has looked at; None
-            starts Ray on this machine.
+        address: "auto" or HOST:PORT of a running cluster, checked by `access.admit`; None starts
+            Ray on this machine.
         console: Where to print the dashboard's address.
-        allow_open: Whether a cluster that asks for no token will do.
+        allow_open: Whether to join a cluster that asks for no token.
         ship_code: Whether nodes are to run this very code, whatever they have.
 
     Raises:
         MachineError: Ray can't be started or reached, or asks for no token.
     """
-    with scratch.scratch() as folder, contextlib.ExitStack() as stack:
+    with private_folder() as folder, contextlib.ExitStack() as stack:
         if address is None:
             url, joined = stack.enter_context(_own_ray(folder))
         else:
             stack.callback(ray.shutdown)
             url, joined = _join(address, folder, ship_code=ship_code), Joined(folder)
-            if not access.asks(ray.get_runtime_context().gcs_address):
+            # Only now the head of `auto` is known.
+            if not access.asks_for_token(ray.get_runtime_context().gcs_address):
                 access.refuse_open(f"--address {address}", allow_open=allow_open)
-        _introduce(url, console)
+        if url:
+            console.print(f"Ray dashboard: http://{url}", highlight=False, markup=False)
+            if not access.disabled() and (token := access.find_token()):
+                console.print(
+                    f"  it asks for a token: {token.source}", highlight=False, markup=False
+                )
         yield joined
 
 
@@ -105,9 +129,6 @@ def _join(address: str, folder: Path, *, ship_code: bool) -> str | None:
 def _own_ray(folder: Path) -> Iterator[tuple[str | None, Joined]]:
     """Run Ray on this machine, in a private folder; yield its dashboard's address too.
 
-    Ray gives its folder mode 0777, so that any user could replace its sockets: it is put inside a
-    folder that nobody else can enter.
-
     Raises:
         MachineError: It could not be started.
     """
@@ -115,7 +136,7 @@ def _own_ray(folder: Path) -> Iterator[tuple[str | None, Joined]]:
     try:
         url = _start(folder, "1")
     except MachineError:
-        url = _start(folder, "2")  # once more: what was slow may have passed
+        url = _start(folder, "2")  # once more: a moment of overload may have passed
     started = _processes(folder)
     joined = Joined(folder, {name: one for one in started if (name := one.name()) in VITAL})
     try:
@@ -143,6 +164,8 @@ def _start(folder: Path, name: str) -> str | None:
                 num_cpus=cores(),
                 include_dashboard=True,
                 object_store_memory=200_000_000,  # items and rows are small
+                # Ray gives this folder mode 0777, so that any user could replace its sockets; the
+                # folder around it is closed to them.
                 _temp_dir=str(folder / name),
             )
         return context.dashboard_url
@@ -160,119 +183,29 @@ def _start(folder: Path, name: str) -> str | None:
         logging.disable(before)
 
 
-def has_gpus() -> bool:
-    """Whether any node of the cluster has a GPU."""
-    return ray.cluster_resources().get("GPU", 0) > 0
-
-
-def slots(device: str, gpus: float, cores: int = 1) -> int:
-    """How many items run side by side on the nodes that are there now; none if none has room.
-
-    Args:
-        device: "cuda" or "cpu".
-        gpus: Share of a GPU that each takes; below 1 several share one.
-        cores: That each takes.
-    """
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    room = 0
-    for node in nodes:
-        fit = int(node.get("CPU", 0)) // cores
-        if device == "cuda":
-            own = node.get("GPU", 0)
-            fit = min(fit, int(own // gpus if gpus >= 1 else own * int(1 / gpus)))
-        room += fit
-    return room
-
-
-class Demand:
-    """Asks the cluster's autoscaler, if it has one, for nodes on which all that is left fits.
-
-    A waiting item alone makes it add one node at a time, as no more are offered than fit. What is
-    asked for stays asked for until it is asked for less: `end` takes it back.
-
-    Args:
-        count: Returns how many items of each kind are left, by what one of the kind takes.
-    """
-
-    def __init__(self, count: Callable[[], Iterable[tuple[Mapping[str, float], int]]]) -> None:
-        self._count = count
-        self._asked: list[dict[str, float]] = []
-        self._again = 0.0
-
-    def refresh(self) -> None:
-        """Ask for less as items end, so that nodes that are no longer needed may go."""
-        now = time.monotonic()
-        if now >= self._again:
-            self._again = now + ASK_EVERY
-            each = ([dict(takes)] * number for takes, number in self._count())
-            self._ask([*itertools.islice(itertools.chain(*each), MOST)])
-
-    def end(self) -> None:
-        """Need nothing any more."""
-        self._ask([])
-
-    def _ask(self, bundles: list[dict[str, float]]) -> None:
-        if bundles != self._asked:
-            with contextlib.suppress(RayError):  # a lost head is noticed elsewhere
-                request_resources(bundles=bundles)
-                self._asked = bundles
-
-
-def check_room(room: int, device: str, cores: int) -> None:
-    """Returns if at least one item can run.
-
-    Args:
-        room: What `slots` found.
-        device: "cuda" or "cpu".
-        cores: That each takes.
-
-    Raises:
-        MachineError: There is no room for even one.
-    """
-    if room < 1:
-        resources = ray.cluster_resources()
-        what = "a trial" if cores == 1 else f"{cores} trials side by side"
-        raise MachineError(
-            f"Ray has {resources.get('CPU', 0):g} CPUs and {resources.get('GPU', 0):g} GPUs, "
-            f"no room for {what} on {device}",
-            fix="use --device cpu, lower --gpus-per-trial or --pack, or add nodes to the cluster",
-        )
-
-
-def _introduce(url: str | None, console: Console) -> None:
-    if not url:
-        return
-    console.print(f"Ray dashboard: http://{url}", highlight=False, markup=False)
-    if not access.disabled() and (token := access.token()):
-        console.print(f"  it asks for a token: {token.source}", highlight=False, markup=False)
-
-
 @contextlib.contextmanager
 def _unwound_by_signals() -> Iterator[None]:
-    """Make SIGTERM and SIGHUP raise KeyboardInterrupt here, so that nothing is left behind.
-
-    Ray puts a SIGTERM handler of its own in force once it has started. Processes that are started
-    in this context never get SIGHUP: where a terminal is closed, workers are to commit first.
-    """
+    """Make SIGTERM and SIGHUP raise KeyboardInterrupt here, so that nothing is left behind."""
     taken = [signal.SIGTERM, signal.SIGHUP]
     taken = [each for each in taken if signal.getsignal(each) is not signal.SIG_IGN]
     before = {each: signal.signal(each, signal.default_int_handler) for each in taken}
+    # Processes that are started here inherit the mask and never get SIGHUP: where a terminal is
+    # closed, workers are to commit first.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         for signum, handler in before.items():
+            # Ray puts a SIGTERM handler of its own in force once it has started.
             if signal.getsignal(signum) is signal.default_int_handler:
                 signal.signal(signum, handler)
 
 
 @contextlib.contextmanager
 def _temporary_files_in(folder: Path) -> Iterator[None]:
-    """Make processes that are started in this context put their temporary files there.
-
-    Ray's dashboard makes folders that stay behind when Ray ends it.
-    """
+    """Make processes that are started in this context put their temporary files there."""
+    # Ray's dashboard makes folders that stay behind when Ray ends it.
     before = os.environ.get("TMPDIR")
     os.environ["TMPDIR"] = str(folder)
     try:
@@ -294,11 +227,11 @@ def _end_processes(folder: Path, known: Collection[psutil.Process] = ()) -> None
     """Kill every process of the Ray that was started in this folder, orphans among them.
 
     Args:
-        folder: Of this launch.
+        folder: Private folder of this launch.
         known: Processes that belong to it.
     """
     found = {*known, *_processes(folder)}
-    for _ in range(ROUNDS):  # a process may start another one meanwhile
+    for _ in range(KILL_ROUNDS):  # a process may start another one meanwhile
         for process in found:
             with contextlib.suppress(psutil.Error):
                 process.kill()
@@ -308,13 +241,163 @@ def _end_processes(folder: Path, known: Collection[psutil.Process] = ()) -> None
 
 
 def _processes(folder: Path) -> set[psutil.Process]:
-    """Return the processes of the Ray that was started in this folder, whoever their parent is.
-
-    Agents that Ray starts on a node overwrite their environment, but are children of the raylet.
-    """
+    """Return the processes of the Ray that was started in this folder, whoever their parent is."""
     found, named = set[psutil.Process](), str(folder / _TEMPORARY)
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
             if process.pid != os.getpid() and process.environ().get("TMPDIR") == named:
+                # Agents that Ray starts overwrite their environment, but are the raylet's children.
                 found |= {process, *process.children(recursive=True)}
     return {process for process in found if _alive(process)}
+
+
+def has_gpus() -> bool:
+    """Return whether any node of the cluster has a GPU."""
+    return ray.cluster_resources().get("GPU", 0) > 0
+
+
+def count_slots(takes: Mapping[str, float]) -> int:
+    """Return how many items run side by side on the nodes that are there now.
+
+    Args:
+        takes: What each takes: "CPU", and on a GPU "GPU", the share; below 1 several share one.
+    """
+    share, slots = takes.get("GPU"), 0
+    for node in (node["Resources"] for node in ray.nodes() if node["Alive"]):
+        fit = int(node.get("CPU", 0) // takes["CPU"])
+        if share:
+            # Ray never splits a share over two GPUs: each holds a whole number of items.
+            own = node.get("GPU", 0)
+            fit = min(fit, int(own // share if share >= 1 else own * int(1 / share)))
+        slots += fit
+    return slots
+
+
+def check_slots(slots: int, takes: Mapping[str, float]) -> None:
+    """Return if at least one item can run.
+
+    Args:
+        slots: What `count_slots` returned.
+        takes: What each item takes.
+
+    Raises:
+        MachineError: No node is large enough for even one.
+    """
+    if slots < 1:
+        resources = ray.cluster_resources()
+        what = "a trial" if takes["CPU"] == 1 else f"{takes['CPU']:g} trials side by side"
+        raise MachineError(
+            f"Ray has {resources.get('CPU', 0):g} CPUs and {resources.get('GPU', 0):g} GPUs, "
+            f"no room for {what} on {'cuda' if 'GPU' in takes else 'cpu'}",
+            fix="use --device cpu, lower --gpus-per-trial or --pack, or add nodes to the cluster",
+        )
+
+
+class Demand:
+    """Asks the cluster's autoscaler, if it has one, for nodes on which all remaining items fit.
+
+    What is asked for stays asked for until it is asked for less: `end` withdraws it.
+
+    Args:
+        count: Returns how many items of each kind remain, by what one of the kind takes.
+    """
+
+    # Without it, as no more items are offered than fit, the one that waits would make an
+    # autoscaler add one node at a time.
+
+    def __init__(self, count: Callable[[], Iterable[tuple[Mapping[str, float], int]]]) -> None:
+        self._count = count
+        self._asked: list[dict[str, float]] = []
+        self._next = 0.0
+
+    def refresh(self) -> None:
+        """Ask for less as items end, so that nodes that are no longer needed may go."""
+        now = time.monotonic()
+        if now >= self._next:
+            self._next = now + DEMAND_INTERVAL
+            each = ([dict(takes)] * number for takes, number in self._count())
+            self._ask([*itertools.islice(itertools.chain(*each), MAX_BUNDLES)])
+
+    def end(self) -> None:
+        """Ask for nothing any more."""
+        self._ask([])
+
+    def _ask(self, bundles: list[dict[str, float]]) -> None:
+        if bundles != self._asked:
+            with contextlib.suppress(RayError):  # `interrupt` notices a lost head
+                request_resources(bundles=bundles)
+                self._asked = bundles
+
+
+@contextlib.contextmanager
+def private_folder() -> Iterator[Path]:
+    """Make a folder for temporary files with mode 0700, and remove it when the context is left.
+
+    It is made in the folder for temporary files, or in `/tmp` if that one's path is too long for
+    the sockets of Ray. Folders of dead launches are removed from both.
+    """
+    usual = tempfile.gettempdir()
+    for place in {usual, FALLBACK}:
+        remove_dead_folders(Path(place))
+    fits = len(os.fsencode(usual)) <= LONGEST
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=usual if fits else FALLBACK))
+    try:
+        with _locked(folder):
+            try:
+                yield folder
+            finally:
+                _empty(folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_dead_folders(place: Path) -> None:
+    """Remove the folders that dead launches of this user on this host have left in a place."""
+    with contextlib.suppress(OSError), os.scandir(place) as entries:
+        for entry in entries:
+            if entry.name.startswith(PREFIX):
+                with contextlib.suppress(OSError):
+                    _remove_if_dead(Path(entry.path))
+
+
+def _remove_if_dead(folder: Path) -> None:
+    """Remove a folder with a lock file of this host that no process keeps locked."""
+    # The system releases a lock with its process, so that neither a reused process id nor a folder
+    # of another program can be mistaken for a dead launch's.
+    about = folder.lstat()
+    # A folder that others may write could have been filled by them.
+    if not _is_ours(about, stat.S_IFDIR) or about.st_mode & 0o077:
+        return
+    with os.fdopen(os.open(folder / LOCK, os.O_RDWR | os.O_NOFOLLOW)) as lock:
+        ours = _is_ours(os.fstat(lock.fileno()), stat.S_IFREG)
+        if not ours or lock.read() != socket.gethostname():
+            return
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # raises OSError while its launch lives
+        _empty(folder)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_ours(about: os.stat_result, kind: int) -> bool:
+    return stat.S_IFMT(about.st_mode) == kind and about.st_uid == os.getuid()
+
+
+def _empty(folder: Path) -> None:
+    """Remove everything but the lock, so that a removal that is cut off can be repeated."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    staged = folder / f".{LOCK}"
+    with staged.open("x") as lock:
+        lock.write(socket.gethostname())
+        lock.flush()
+        # A file system without locks leaves the folder without a lock file: it is never removed by
+        # another launch.
+        with contextlib.suppress(OSError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            staged.rename(folder / LOCK)  # only now, when it is locked
+        yield

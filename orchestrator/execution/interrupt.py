@@ -1,7 +1,7 @@
 """What ends a launch from outside: Ctrl-C, SIGTERM, a closed terminal, the loss of its Ray.
 
-Tune runs in a thread of its own, as its calls into Ray may block for a minute without looking at
-signals. The main thread waits for whatever comes first.
+Tune runs in a thread of its own, as its calls into Ray may block for a minute without letting
+Python handle signals. The main thread waits for whatever comes first.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ from workers.signals import GRACE, leave_terminal
 T = TypeVar("T")
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-LOOK_EVERY = 0.5
-"""Seconds between two looks at the processes of a Ray that this launch has started."""
+LOSS_INTERVAL = 0.5
+"""Seconds between two checks of the processes of a Ray that this launch has started."""
 
 
 class Supervision:
     """Runs the work of a launch in a thread and stops it in an orderly way.
 
     Args:
-        queue: Offers nothing more once the launch is stopped.
+        queue: The queue, which offers nothing more once the launch is stopped.
         store: Where workers look for the request to stop.
-        launch: Its id.
+        launch: Id of the launch.
         console: Where to print that it stops.
         lost: Returns the name of the process of Ray that has died, or an empty string.
         insist: Makes Tune end without waiting for workers.
@@ -65,36 +65,36 @@ class Supervision:
         self._events: SimpleQueue[int | None] = SimpleQueue()
 
     def handle(self, signum: int, frame: FrameType | None) -> None:
-        """Take note of a signal; nothing else is safe at any point of the main thread.
-
-        `SimpleQueue.put` may interrupt itself, which setting a `threading.Event` may not.
-        """
+        """Note a signal; nothing else is safe at any point of the main thread."""
         self.interrupted = True
+        # Unlike `threading.Event.set`, `SimpleQueue.put` is reentrant: a second signal may
+        # interrupt it.
         self._events.put(signum)
 
     def run(self, work: Callable[[], T]) -> T:
         """Run a part of the launch's work in a thread; return what it returns.
 
         At the first signal the queue stops and workers are asked to commit the epochs they have
-        ended, which they look for every second. At the second one, or `GRACE` seconds after the
-        first, Tune is told to end at once.
+        completed, which they look for every second. At the second one, or `GRACE` seconds after
+        the first, Tune is made to end at once.
 
         Raises:
             MachineError: Ray has died. The thread is left behind, as it may be blocked.
         """
         result: Future[T] = Future()
 
-        def go() -> None:
+        def run_work() -> None:
             try:
                 result.set_result(work())
             except BaseException as error:
                 result.set_exception(error)
+            # Wakes the main thread, which would else wait for the rest of its interval.
             self._events.put(None)
 
-        threading.Thread(target=go, name="work", daemon=True).start()
+        threading.Thread(target=run_work, name="work", daemon=True).start()
         while not result.done():
             with contextlib.suppress(Empty):
-                event = self._events.get(timeout=LOOK_EVERY)
+                event = self._events.get(timeout=LOSS_INTERVAL)
                 if event is not None:
                     self._stop(event)
             if name := self._lost():
@@ -102,13 +102,14 @@ class Supervision:
         return result.result()
 
     def end(self) -> None:
-        """Take the request to stop away again."""
+        """Withdraw the request to stop."""
         self._timer.cancel()
         with contextlib.suppress(StoreError):
             self._store.delete(layout.stop(self._launch))
 
     def _stop(self, signum: int) -> None:
         if signum == signal.SIGHUP:
+            # The terminal is gone: the next line printed there would end this process.
             leave_terminal()
         if self._stopping:
             self._insist()
@@ -130,6 +131,8 @@ class Supervision:
         self._queue.stop()
         ask_to_stop(self._store, self._launch, f"{name} of its Ray has died")
         end = time.monotonic() + GRACE
+        # Ray can't report which workers still run, but their leases show it. A store that fails
+        # meanwhile ends the wait, not the error below.
         with contextlib.suppress(StoreError):
             while time.monotonic() < end and any(
                 not self._store.leases.free(one) for one in self._queue.working(self._queue.items)
@@ -144,11 +147,9 @@ class Supervision:
 
 @contextlib.contextmanager
 def supervised(supervision: Supervision) -> Iterator[None]:
-    """Send SIGINT, SIGTERM and SIGHUP to it inside this context.
-
-    SIGHUP stays ignored if it was before, as `nohup` asks for. SIGINT does not: a shell ignores it
-    for what it runs in the background, where `kill -INT` is to stop a launch all the same.
-    """
+    """Send SIGINT, SIGTERM and SIGHUP to a supervision inside this context."""
+    # SIGHUP stays ignored if it was before, as `nohup` asks for. SIGINT does not: a shell ignores
+    # it for what it runs in the background, where `kill -INT` is to stop a launch all the same.
     under_nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     taken = [each for each in SIGNALS if each != signal.SIGHUP or not under_nohup]
     before = {each: signal.signal(each, supervision.handle) for each in taken}
@@ -161,11 +162,11 @@ def supervised(supervision: Supervision) -> Iterator[None]:
 
 
 def ask_to_stop(store: Store, launch: str, why: str) -> None:
-    """Leave a request to stop for a launch's workers, as far as the store can be written.
+    """Ask a launch's workers to stop, as far as the store can be written.
 
     Args:
-        store: Where workers look for it.
-        launch: The launch's id.
+        store: Where workers look for the request.
+        launch: Id of the launch.
         why: The reason, which workers log with who runs the launch.
     """
     with contextlib.suppress(StoreError):

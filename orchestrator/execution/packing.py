@@ -1,106 +1,123 @@
-"""How many trials share a GPU: from what was measured and what is owed, and nothing else."""
+"""How many trials share a GPU: measured on one, and balanced against what remains to be trained."""
 
 from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Sequence
 from math import ceil
+from typing import Any
 
 import numpy as np
+from rich.console import Console
 
-from orchestrator.execution.items import alike
 from orchestrator.planning import estimate
+from orchestrator.planning.plan import Work
 from results_schema.trial import TrialSpec
-from workers.training.packing import MEMORY_LIMIT, PackSpeed
+from workers.training.packing import MEMORY_LIMIT, PackSpeed, measure_pack_sizes
 
 SLACK = 0.03
-"""What more time a smaller pack may take: with fewer trials a failure costs less."""
-MOST = 16
-"""Trials that are tried side by side at most."""
+"""Share by which a smaller pack may take longer: with fewer trials a failure costs less."""
+MAX_PACK = 16
+"""Trials that are measured side by side at most."""
 
 
-def best_size(rungs: Sequence[PackSpeed], owed: int, slots: int) -> int:
-    """The smallest pack that fits and ends the plan within 3 % of the soonest.
+def alike(one: Work, other: Work) -> bool:
+    """Return whether two can run side by side in one process: trials that use a device alike.
 
-    With much owed that is the smallest whose images a second are within 3 % of the most; near a
-    plan's tail, packs that would leave devices idle lose.
+    Cells, learning rates and seeds may differ. All else is equal, so that steps of one shape and
+    one arithmetic run side by side, as they were measured, and end at about the same time.
+    """
+    if not (isinstance(one, TrialSpec) and isinstance(other, TrialSpec)):
+        return False
+    return (
+        one.dataset == other.dataset
+        and one.preprocessing == other.preprocessing
+        and one.precision == other.precision
+        and one.network == other.network
+        and one.recipe == other.recipe
+    )
+
+
+def next_pack_size(waiting: int, free: int, slots: int, largest: int) -> int:
+    """Return how many trials the next pack takes, so that the last packs are of about one size.
 
     Args:
-        rungs: What was measured.
-        owed: Number of trials.
+        waiting: Number of trials not yet offered.
+        free: Number of packs that can start at once, the next among them; 0 if it has to wait.
         slots: Number of packs that run side by side.
-
-    Returns:
-        A size that was measured; 1 if none fits.
+        largest: Number of trials of a pack at most.
     """
-    fitting = sorted(rung.trials for rung in rungs if rung.memory <= MEMORY_LIMIT)
-    speed = interpolated(rungs)
-    takes = {size: makespan(owed, slots, size, speed) for size in fitting}
-    soonest = min(takes.values(), default=0.0)
-    return next((size for size in fitting if takes[size] * (1 - SLACK) <= soonest), 1)
-
-
-def share(waiting: int, free: int, slots: int, largest: int) -> int:
-    """How many trials the next pack takes, so that the last packs are of about one size.
-
-    Args:
-        waiting: Trials not yet offered.
-        free: Packs that can start at once, the next among them; none if it has to wait.
-        slots: Packs that run side by side.
-        largest: Trials of a pack at most.
-    """
+    # Packs that can't start now are spread over all slots, in as few rounds as hold everything.
     places = free if free > 0 else slots
     beyond = max(0, waiting - largest * places)
     places += slots * ceil(beyond / (largest * slots))
     return max(1, ceil(waiting / places))
 
 
-def at_once(share: float | str, pack: int | None, gpus: int, cores: int) -> int:
-    """How many trials of a launch run side by side on one machine, at most.
+def trials_at_once(share: float | str, pack: int | None, gpus: int, cores: int) -> int:
+    """Return how many trials of a launch run side by side on one machine, at most.
 
     Args:
-        share: Of a GPU for each process, or "auto".
-        pack: Trials of a process, as asked for.
-        gpus: Of the machine, or 0 to train on its CPU.
-        cores: Of the machine.
+        share: Share of a GPU for each process, or "auto".
+        pack: Trials per process, as asked for.
+        gpus: Number of the machine's GPUs, or 0 to train on its CPU.
+        cores: Number of the machine's cores.
     """
     if not gpus:
         return cores
     if isinstance(share, str):
-        return gpus * (pack or MOST)
+        return gpus * (pack or MAX_PACK)
     return min(cores, max(1, int(gpus / share))) * (pack or 1)
 
 
-def makespan(owed: int, slots: int, largest: int, speed: Callable[[int], float]) -> float:
-    """When the last of some equal trials ends, if packs are offered by `share`.
+def best_size(measured: Sequence[PackSpeed], count: int, slots: int) -> int:
+    """Return the smallest pack that fits and ends the plan within 3 % of the soonest.
+
+    With many trials that is the smallest whose images a second are within 3 % of the most; near
+    a plan's end, packs that would leave devices idle lose.
 
     Args:
-        owed: Number of trials.
-        slots: Packs that run side by side.
-        largest: Trials of a pack at most.
-        speed: Trials a unit of time that a pack of a size gets done.
+        measured: Measured sizes; 1 is returned if none fits.
+        count: Number of trials to train.
+        slots: Number of packs that run side by side.
+    """
+    fitting = sorted(one.trials for one in measured if one.memory <= MEMORY_LIMIT)
+    speed = interpolate_speeds(measured)
+    durations = {size: makespan(count, slots, size, speed) for size in fitting}
+    soonest = min(durations.values(), default=0.0)
+    return next((size for size in fitting if durations[size] * (1 - SLACK) <= soonest), 1)
+
+
+def makespan(count: int, slots: int, largest: int, speed: Callable[[int], float]) -> float:
+    """Return when the last of some equal trials ends, if `next_pack_size` sizes their packs.
+
+    Args:
+        count: Number of trials.
+        slots: Number of packs that run side by side.
+        largest: Number of trials of a pack at most.
+        speed: Returns how many trials a pack of a size completes per unit of time.
     """
     ends = [0.0] * slots
-    while owed > 0:
+    while count > 0:
         now = heapq.heappop(ends)
-        size = share(owed, 1 + sum(end <= now for end in ends), slots, largest)
+        size = next_pack_size(count, 1 + sum(end <= now for end in ends), slots, largest)
         heapq.heappush(ends, now + size / speed(size))
-        owed -= size
+        count -= size
     return max(ends)
 
 
-def interpolated(rungs: Sequence[PackSpeed]) -> Callable[[int], float]:
-    """Images a second by the size of a pack, straight between the sizes that were measured."""
-    known = sorted((rung.trials, rung.images_per_second) for rung in rungs)
+def interpolate_speeds(measured: Sequence[PackSpeed]) -> Callable[[int], float]:
+    """Return images a second by the size of a pack, linear between the sizes measured."""
+    known = sorted((one.trials, one.images_per_second) for one in measured)
     sizes, speeds = zip(*known, strict=True) if known else ((1,), (1.0,))
     return lambda size: float(np.interp(size, sizes, speeds))
 
 
-def typical(specs: Sequence[TrialSpec]) -> TrialSpec:
-    """The trial to measure packs with: the largest of those alike that take the most time.
+def typical_trial(specs: Sequence[TrialSpec]) -> TrialSpec:
+    """Return the trial to measure packs with: the largest of those alike that take the most time.
 
     Args:
-        specs: What is owed, at least one.
+        specs: Trials to train, at least one.
     """
     groups: list[list[TrialSpec]] = []
     for spec in specs:
@@ -111,3 +128,59 @@ def typical(specs: Sequence[TrialSpec]) -> TrialSpec:
             group.append(spec)
     most = max(groups, key=lambda group: sum(estimate.seconds(spec, "cuda") for spec in group))
     return max(most, key=estimate.multiply_adds)
+
+
+def measure_pack_size(
+    specs: Sequence[TrialSpec],
+    gpus: int,
+    deterministic: bool,
+    stopping: Callable[[], bool],
+    console: Console,
+    device: str = "cuda",
+) -> int:
+    """Return how many trials a GPU of the cluster is to train side by side, measured on one.
+
+    A failure of the measurement is printed, and then each trial gets a GPU: the trials themselves
+    will report what is wrong.
+
+    Args:
+        specs: Trials to train, at least one.
+        gpus: Number of packs that run side by side.
+        deterministic: Whether the trials are to be trained deterministically.
+        stopping: Returns whether the launch stops, which ends the wait for the measurement.
+        console: Where to print the measurements.
+        device: Device to measure on, beside nothing else that Ray starts there.
+    """
+    if len(specs) <= gpus:
+        return 1
+    # The queue imports this module, and its tests have no use for the seconds that Ray takes.
+    import ray
+    from ray.exceptions import RayError
+
+    spec = typical_trial(specs)
+    console.print(f"measuring how many trials share a GPU, with {spec.trial_id}", markup=False)
+    most = min(MAX_PACK, -(-len(specs) // gpus))
+    # A process of its own per measurement: memory that runs out there must not reach a trial.
+    remote: Any = ray.remote(num_cpus=1, num_gpus=1, max_calls=1, max_retries=0)
+    running = remote(measure_pack_sizes).remote(
+        spec, device=device, deterministic=deterministic, most=most
+    )
+    while not ray.wait([running], timeout=0.5)[0]:
+        if stopping():
+            ray.cancel(running, force=True)
+            return 1
+    try:
+        measured = ray.get(running)
+    except RayError as error:
+        reason = str(error).strip().splitlines()[-1]
+        console.print(f"  that failed, so each has a GPU: {reason}", markup=False, style="yellow")
+        return 1
+    for one in measured:
+        console.print(
+            f"  {one.trials}: {one.images_per_second:,.0f} images/s in all, "
+            f"{one.memory:.0%} of the memory",
+            highlight=False,
+        )
+    size = best_size(measured, len(specs), gpus)
+    console.print(f"  {size} side by side" if size > 1 else "  one at a time", highlight=False)
+    return size

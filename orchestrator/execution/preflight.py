@@ -1,60 +1,423 @@
-"""What is looked at before the first trial: the store, its room, the clock, the GPU, the data."""
+"""What is checked and decided before a launch starts Ray, and what `doctor` checks.
+
+Each check looks at one thing that a launch needs of a machine or a store; what is missing comes
+with a way to fix it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import NoReturn
+import os
+import platform
+import re
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+import warnings
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from importlib import metadata
+from pathlib import Path
+from typing import Literal
 
-from orchestrator.execution.checks import Check, check_clock
-from orchestrator.execution.device import local_gpus
-from orchestrator.execution.store_checks import check_place
+import psutil
+from packaging.requirements import Requirement
+
+from orchestrator.execution.packing import trials_at_once
+from orchestrator.output.text import byte_size, cores
+from orchestrator.planning.estimate import Speeds, format_duration
 from orchestrator.planning.plan import Plan
-from results_schema.errors import MachineError, StoreError
-from results_schema.store import Store
+from results_schema import layout
+from results_schema.errors import MachineError, NasSweepError, StoreError
+from results_schema.s3.bucket import Bucket
+from results_schema.s3.store import S3Store
+from results_schema.store import LocalStore, Store, attach_store
+from workers.data.catalog import DATASETS
 from workers.data.folder import ready
+from workers.data.sources import SOURCES
+
+FREE = 10**9
+"""Bytes that a store and main memory should have free at least."""
+YEARS = 2026, 2100
+"""Years between which a clock may stand: nothing is run before it was released."""
+SKEW = 30.0
+"""Seconds by which the store's clock may differ: `status` calls workers lost by it after 60."""
+DRIVER = Path("/proc/driver/nvidia/version")
+"""File in which NVIDIA's kernel module gives its version."""
+_INSTALL_RAY = "pip install 'ray[default,tune]>=2.55'"
 
 
-def check(
-    plan: Plan,
-    store: Store,
-    *,
-    device: str | None,
-    address: str | None,
-    kept: Collection[int] = (),
-    side_by_side: int = 1,
-) -> None:
-    """Returns if a plan can be carried out, as far as can be seen in a moment.
+@dataclass(frozen=True)
+class Options:
+    """How to launch; none of it is part of a trial's identity.
+
+    Attributes:
+        device: "cuda", "cpu", or None to choose by what the cluster has.
+        address: Address of a Ray cluster: "auto" or HOST:PORT; None starts Ray on this machine.
+        allow_open_cluster: Whether to join a cluster that asks for no token.
+        ship_code: Whether its nodes are sent this very code.
+        gpus_per_trial: Share of a GPU that each process takes; below 1 several share one. "auto"
+            is a process a GPU that trains as many trials side by side as is measured to be best.
+        pack: Number of trials that a process trains side by side, whatever was measured; None for
+            one, or for what "auto" finds.
+        gpus_per_surface: Share of a GPU that each surface takes.
+        landscape: "first" measures a surface as soon as its checkpoint has landed, "last" when no
+            trial waits, "none" not at all.
+        checkpoint_every: Seconds between checkpoints.
+        checkpoint_at: Epochs whose checkpoints are kept for good.
+        deterministic: Whether trials on a GPU must give the same bits in every run.
+        report_every: Seconds between two reports of a trial or surface to the driver, which takes
+            some hundred reports a second. The store has every epoch at once.
+        cpu_suffices: Whether a CPU may be chosen: a profile made the experiments small enough.
+    """
+
+    device: str | None = None
+    address: str | None = None
+    allow_open_cluster: bool = False
+    ship_code: bool = False
+    gpus_per_trial: float | Literal["auto"] = 1.0
+    pack: int | None = None
+    gpus_per_surface: float = 1.0
+    landscape: str = "first"
+    checkpoint_every: float = 60.0
+    checkpoint_at: tuple[int, ...] = ()
+    deterministic: bool = False
+    report_every: float = 1.0
+    cpu_suffices: bool = False
+
+    @property
+    def share(self) -> float:
+        """Share of a GPU that each process takes which trains."""
+        return 1.0 if self.gpus_per_trial == "auto" else self.gpus_per_trial
+
+
+def prepare(plan: Plan, store: Store, options: Options) -> Options:
+    """Check that a plan can be carried out, as far as can be seen in a moment.
 
     Args:
-        plan: What is owed.
-        store: Where it goes.
-        device: "cuda", "cpu", or None if the cluster decides.
-        address: Of a cluster, whose nodes have GPUs and data folders of their own; or None.
-        kept: Epochs whose checkpoints stay.
-        side_by_side: Trials that run at once.
+        plan: What remains to be run, at least one trial or surface.
+        store: Where results go.
+        options: How to launch. The nodes of a cluster have GPUs and data folders of their own, so
+            that those of this machine do not count with an address.
+
+    Returns:
+        The options with the device chosen, unless a cluster decides it.
 
     Raises:
-        StoreError: The store can't be written durably and by one worker alone, or lacks room.
-        MachineError: The clock is wrong, or there is no GPU and one is asked for.
-        DataError: A data set is damaged, or neither here nor to be had.
+        StoreError: The store can't be written durably and by one worker alone, or lacks space.
+        MachineError: The clock is wrong; there is no GPU and one is needed; or the device lacks
+            the arithmetic of a trial.
+        DataError: A data set is damaged, or neither here nor available.
     """
+    gpus, local = 0, options.address is None
+    if options.device == "cuda" or (options.device is None and local):
+        gpus = local_gpus()
+    device = options.device
+    if device or local:
+        device = choose_device(plan, options, has_gpu=gpus > 0)
     if (clock := check_clock()).verdict == "bad":
         raise MachineError(clock.found, where="clock", fix=clock.fix)
-    if address is None and device == "cuda" and not local_gpus():
+    if local and device == "cuda" and not gpus:
         raise MachineError(
             "no CUDA GPU is visible on this machine",
             where="--device cuda",
-            fix="nas-sweep doctor says why; or use --device cpu, or --address for a cluster",
+            fix="nas-sweep doctor shows why; or use --device cpu, or --address for a cluster",
         )
-    need = plan.disk_bytes(kept=kept, side_by_side=side_by_side)
-    if (found := check_place(store.location, room=need)).verdict == "bad":
-        _refuse(found, store)
-    if address is None:
-        work = [*plan.remaining, *(surface.trial for surface in plan.unmeasured)]
-        for dataset in dict.fromkeys(spec.dataset for spec in work):
+    at_once = trials_at_once(
+        options.gpus_per_trial, options.pack, gpus if device == "cuda" else 0, cores()
+    )
+    needed = plan.disk_bytes(kept=options.checkpoint_at, side_by_side=at_once)
+    if (found := check_place(store.location, needed)).verdict == "bad":
+        where = store.location
+        raise StoreError(found.found.removeprefix(f"{where}: "), where=where, fix=found.fix)
+    if local:
+        specs = [*plan.remaining, *(surface.trial for surface in plan.unmeasured)]
+        for dataset in dict.fromkeys(spec.dataset for spec in specs):
             ready(dataset)
+    return replace(options, device=device)
 
 
-def _refuse(found: Check, store: Store) -> NoReturn:
-    where = store.location
-    raise StoreError(found.found.removeprefix(f"{where}: "), where=where, fix=found.fix)
+def choose_device(plan: Plan, options: Options, *, has_gpu: bool) -> str:
+    """Return "cuda" or "cpu": what the user asked for, or else by what is there.
+
+    Args:
+        plan: What remains to be run.
+        options: How to launch.
+        has_gpu: Whether there is a GPU.
+
+    Raises:
+        MachineError: There is no GPU, and the experiments are meant for one; or the device has not
+            the arithmetic of a trial. Some GPUs lack it too, which their workers report.
+    """
+    device = options.device or ("cuda" if has_gpu else "cpu")
+    if not (options.device or has_gpu or options.cpu_suffices):
+        raise MachineError(
+            "there is no GPU, and on this machine's CPU this would take "
+            + format_duration(Speeds().total_seconds(plan.work, "cpu"), "cpu", cores()),
+            fix="add --profile laptop for a small version, --device cpu to do it all the same, or "
+            "--address to use a Ray cluster that has GPUs",
+        )
+    if device == "cpu" and any(spec.precision == "tf32" for spec in plan.remaining):
+        raise MachineError(
+            "some trials are of precision tf32, which a CPU does not have",
+            fix="train them on a GPU, or use --set precision=fp32",
+        )
+    return device
+
+
+def local_gpus() -> int:
+    """Return the number of GPUs that torch sees on this machine."""
+    import torch
+
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
+@dataclass(frozen=True)
+class Check:
+    """What a check found.
+
+    Attributes:
+        name: What was checked.
+        verdict: "ok"; "note", something is missing that not everyone needs; or "bad".
+        found: The finding in a few words.
+        fix: How to fix it, empty if there is nothing to fix.
+    """
+
+    name: str
+    verdict: Literal["ok", "note", "bad"]
+    found: str
+    fix: str = ""
+
+
+def run_checks(location: str) -> Iterator[Check]:
+    """Yield what each check found, of the quick ones first.
+
+    Args:
+        location: The store's location, which need not exist yet.
+    """
+    yield Check("python", "ok", f"{platform.python_version()} on {platform.platform()}")
+    yield check_packages()
+    yield check_memory()
+    yield check_clock()
+    yield check_place(location)
+    yield check_browser()
+    yield check_ray()
+    yield check_ray_folder()
+    yield check_gpu()
+    with ThreadPoolExecutor() as pool:  # asking a server over the network takes its time
+        yield from pool.map(check_data, DATASETS)
+
+
+def check_packages() -> Check:
+    """Check that every direct dependency has a version that can be used."""
+    try:
+        asked = [Requirement(line) for line in metadata.requires("nas-sweep") or []]
+    except metadata.PackageNotFoundError:
+        return Check("packages", "note", "nas-sweep is not installed", "uv sync, in its checkout")
+    wrong, found = [], []
+    for requirement in asked:
+        if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
+            continue
+        try:
+            version = metadata.version(requirement.name)
+        except metadata.PackageNotFoundError:
+            wrong.append(f"{requirement.name} is missing")
+            continue
+        found.append(f"{requirement.name} {version}")
+        if not requirement.specifier.contains(version, prereleases=True):
+            wrong.append(f"{requirement.name} is {version}, not {requirement.specifier}")
+    if wrong:
+        return Check("packages", "bad", ", ".join(wrong), "pip install --upgrade nas-sweep")
+    return Check("packages", "ok", ", ".join(found))
+
+
+def check_memory() -> Check:
+    """Check the cores that this process may use, and main memory."""
+    free = psutil.virtual_memory().available
+    found = f"{cores()} cores, {byte_size(free)} of memory free"
+    if free < FREE:
+        return Check("machine", "note", found, f"a trial needs about {byte_size(FREE)}")
+    return Check("machine", "ok", found)
+
+
+def check_clock() -> Check:
+    """Check that the clock was ever set, as it dates rows and heartbeats."""
+    now = time.gmtime()
+    found = time.strftime("%Y-%m-%d %H:%M UTC", now)
+    if not YEARS[0] <= now.tm_year <= YEARS[1]:
+        return Check("clock", "bad", f"it shows {found}", "set this machine's clock, by NTP")
+    return Check("clock", "ok", found)
+
+
+def check_browser() -> Check:
+    """Check for a browser, which draws .png, .svg and .pdf; figures are .html without one."""
+    from orchestrator.figures.export import find_browser
+
+    try:
+        return Check("browser", "ok", find_browser())
+    except MachineError as error:
+        return Check("browser", "note", f"{error.what}: figures are .html alone", error.fix)
+
+
+def check_ray() -> Check:
+    """Check that Ray can be imported, in a process of its own, since the import may crash."""
+    command = [sys.executable, "-c", "import ray.tune; print(ray.__version__)"]
+    try:
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Check("ray", "bad", str(error), _INSTALL_RAY)
+    if ran.returncode:
+        last = (ran.stderr.strip().splitlines() or [f"exit code {ran.returncode}"])[-1]
+        return Check("ray", "bad", last, _INSTALL_RAY)
+    version = ran.stdout.split()[-1]
+    recent = [int(n) for n in re.findall(r"\d+", version)[:2]] >= [2, 55]
+    return Check("ray", "ok", version) if recent else Check("ray", "bad", version, _INSTALL_RAY)
+
+
+def check_ray_folder() -> Check:
+    """Check who may write where nodes of `ray start` keep sockets; a launch's Ray is private."""
+    folder = Path(os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp") / "ray"
+    try:
+        about = [one.stat() for one in (folder, *folder.resolve().parents)]
+    except OSError:
+        return Check("ray folder", "ok", f"no node has used {folder}")
+    closed = any(not one.st_mode & stat.S_IXOTH for one in about)
+    sticky = about[0].st_mode & stat.S_ISVTX
+    if closed or sticky or not about[0].st_mode & stat.S_IWOTH:
+        return Check("ray folder", "ok", f"{folder} is closed to other users")
+    return Check(
+        "ray folder",
+        "note",
+        f"every user of this machine can replace the sockets in {folder} of nodes that were "
+        "started by ray start",
+        "start nodes with RAY_TMPDIR set to a folder of mode 0700 (docs/cluster.md)",
+    )
+
+
+def check_gpu() -> Check:
+    """Check for a GPU: a machine without one trains on its CPU, one that torch can't use is bad."""
+    try:
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            import torch
+
+            names = [torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())]
+            usable = torch.cuda.is_available()
+    except (ImportError, OSError, RuntimeError) as error:
+        return Check("gpu", "bad", f"torch: {error}", "pip install --force-reinstall torch")
+    version = f"torch {torch.__version__}, CUDA {torch.version.cuda or 'none'}"
+    if usable:
+        return Check("gpu", "ok", f"{', '.join(names)}; {version}; driver {_driver()}")
+    # Where GPUs were hidden on purpose, a driver without one is as it should be.
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
+    if (driver := _driver()) and not hidden:
+        found = f"driver {driver} is there, and {version} sees no GPU: "
+        found += "; ".join(str(one.message).split("(")[0].strip() for one in warned)
+        return Check(
+            "gpu", "bad", found, "install a driver for this CUDA, or a torch for the driver"
+        )
+    return Check(
+        "gpu", "note", f"none; {version}", "use --profile laptop, --device cpu or --address"
+    )
+
+
+def _driver() -> str:
+    """Return the version of NVIDIA's kernel module, empty without one."""
+    text = DRIVER.read_text() if DRIVER.exists() else ""
+    found = re.search(r"\s(\d+\.\d[\d.]*)\s", text)
+    return found[1] if found else ""
+
+
+def check_data(name: str) -> Check:
+    """Check that a data set is here or available; one to download is needed by some alone."""
+    try:
+        ready(name)
+    except NasSweepError as error:
+        return Check(f"data {name}", "note" if name in SOURCES else "bad", error.what, error.fix)
+    return Check(f"data {name}", "ok", "ready, or available")
+
+
+def check_place(location: str, needed: int = FREE) -> Check:
+    """Check a store's location; nothing need exist there yet.
+
+    Args:
+        location: The value of `--store`.
+        needed: Bytes that should be free; how much a bucket has free is not known.
+    """
+    try:
+        store = attach_store(location)
+    except NasSweepError as error:
+        return _bad_store(error)
+    if isinstance(store, S3Store):
+        return _check_bucket(store)
+    return _check_folder(Path(location), needed)
+
+
+def _check_folder(store: Path, needed: int) -> Check:
+    """Check that a folder can be written durably and by one worker alone, and has space."""
+    place = store.absolute()
+    while not place.exists():
+        place = place.parent
+    if not place.is_dir():
+        return Check("store", "bad", f"{place} is no folder", "use --store with another folder")
+    try:
+        # In a folder of its own beside the store's files: what is there stays as it is, and the
+        # file system is the same.
+        with tempfile.TemporaryDirectory(prefix=".nas-sweep-doctor-", dir=place) as folder:
+            trial = LocalStore(folder)
+            lease, other = trial.leases.take("doctor"), trial.leases.take("doctor")
+            if lease is None or other is not None:
+                found = "two workers can hold one lease: its renames are not exclusive"
+                return Check("store", "bad", found, "use --store on another file system")
+            trial.put("doctor/file", b"old", lease=lease, durable=True)
+            trial.put("doctor/file", b"new", lease=lease, durable=True)
+            sound = trial.get("doctor/file") == b"new"
+            skew = (Path(folder) / "doctor/file").stat().st_mtime - time.time()
+            lease.release()
+        free = shutil.disk_usage(place).free
+    except NasSweepError as error:
+        return _bad_store(error)
+    except OSError as error:
+        fix = "correct its permissions, or use --store with a folder of your own"
+        return Check("store", "bad", f"{place}: {error.strerror or error}", fix)
+    if not sound:
+        return Check("store", "bad", f"{place} does not give back what was written", "replace it")
+    if abs(skew) > SKEW:
+        found = f"its clock is {skew:+.0f} s off this machine's"
+        return Check("store", "bad", found, "set both by NTP")
+    if free < needed:
+        found = f"{place}: {byte_size(free)} free, and {byte_size(needed)} may be needed"
+        fix = (
+            "free some space there (nas-sweep gc finds what nobody needs), or use --store elsewhere"
+        )
+        return Check("store", "bad", found, fix)
+    return Check("store", "ok", f"{place} can be written, {byte_size(free)} free")
+
+
+def _check_bucket(store: S3Store) -> Check:
+    """Check that a bucket exists, can be written, and creates each name for one writer alone."""
+    name = layout.room(f"check-{uuid.uuid4().hex}")
+    bucket: Bucket = store.bucket
+    try:
+        list(bucket.list(name))
+        first, second = bucket.create(name, b"first"), bucket.create(name, b"second")
+        found = bucket.get(name)
+        bucket.remove([name])
+    except NasSweepError as error:
+        return _bad_store(error)
+    if not first or second:
+        wrong = f"{store.location}: its server ignores If-None-Match"
+        wrong += ": two workers can hold one lease"
+        return Check("store", "bad", wrong, "use a server that supports conditional PUTs")
+    if not found or found[0] != b"first":
+        wrong = f"{store.location} does not give back what was written"
+        return Check("store", "bad", wrong, "use --store with another bucket")
+    return Check("store", "ok", f"{store.location} can be written, by one worker alone")
+
+
+def _bad_store(error: NasSweepError) -> Check:
+    return Check("store", "bad", f"{error.where}: {error.what}", error.fix)

@@ -12,33 +12,31 @@ from rich.progress import BarColumn, ProgressColumn, Task, TaskID, TextColumn
 from rich.progress import Progress as Bar
 from rich.text import Text
 
-from orchestrator.execution.items import Work
 from orchestrator.execution.queue import Queue
 from orchestrator.output.text import duration
+from orchestrator.planning.plan import Work
 from results_schema import layout
 from results_schema.trial import TrialSpec
 
-LEFT = ("failed", "cancelled", "untrained")
-"""Endings that leave a trial or surface owed."""
+UNFINISHED = ("failed", "cancelled", "untrained")
+"""Endings after which a trial or surface remains to be run."""
 
 
 @dataclass
 class Part:
     """Progress of the launch's trials, or of its surfaces.
 
-    All is counted as it comes, so that news of one trial costs the same among ten thousand.
-
     Attributes:
         noun: "trials" or "surfaces".
-        unit: What they are made of: epochs or points.
-        sizes: How many of those each has, by id.
-        before: How many had ended before this launch.
-        steps: How many of those each has so far.
-        taken: Steps since the launch began.
+        unit: The steps that they consist of: epochs or points.
+        sizes: Number of steps of each, by id.
+        before: Number of those that had ended before this launch.
+        steps: Number of steps done of each so far.
+        taken: Number of steps done since the launch began.
         ended: Those that have left the queue.
-        size: Steps of all of them.
-        left: Steps still to do.
-        done: How many have ended, those before the launch among them.
+        size: Number of steps of all of them.
+        left: Number of steps still to do.
+        done: Number of those that have ended, here or before this launch.
     """
 
     noun: str
@@ -58,11 +56,15 @@ class Part:
 
     @property
     def total(self) -> int:
-        """How many there are, ended or not."""
+        """Number of trials or surfaces, ended or not."""
         return len(self.sizes) + self.before
 
+    # Both methods count as news comes, so that an epoch costs the same among ten thousand trials.
+
     def step(self, name: str, number: int) -> None:
-        """One of them has come to this step; whatever it had before this launch is not counted."""
+        """Note that one of them has reached this step."""
+        # The first report of a resumed trial covers epochs of earlier launches: `taken`, which
+        # gives the speed, counts one step of them.
         known = self.steps.get(name, number - 1)
         self.taken += max(0, number - known)
         if name not in self.ended:
@@ -70,28 +72,29 @@ class Part:
         self.steps[name] = number
 
     def end(self, name: str, status: str) -> None:
-        """One of them has left the queue, for the first time."""
+        """Note that one of them has left the queue, for the first time."""
         self.ended.add(name)
+        # A trial that diverged or failed takes its untrained epochs along.
         self.left -= self.sizes[name] - self.steps.get(name, 0)
-        self.done += status not in LEFT
+        self.done += status not in UNFINISHED
 
     def share(self, name: str) -> float:
-        """How much of one of them is done, from 0 to 1; 0 if it is none of them."""
+        """Return the share of one that is done, from 0 to 1; 0 for an unknown id."""
         return self.steps.get(name, 0) / self.sizes.get(name, 1)
 
 
 class Progress:
-    """Watches the queue. As a context it shows the bars, which grow with every epoch and point.
+    """Progress of all that a queue holds. As a context it shows the bars.
 
     Args:
-        queue: Whose endings are counted.
+        queue: The queue whose endings are counted.
         work: All trials and surfaces of the launch by id.
         ended: How many trials and how many surfaces had ended before.
-        slots: How many items run side by side; what else was offered is waiting for room.
-        console: Where to show it.
+        slots: Number of items that run side by side; what else was offered waits for a slot.
+        console: Where to show the progress.
 
     Attributes:
-        slots: The same, which changes as nodes come and go.
+        slots: The same, updated as nodes come and go.
     """
 
     def __init__(
@@ -114,7 +117,7 @@ class Progress:
             TextColumn("[bold]{task.description}"),
             BarColumn(bar_width=None),
             TextColumn("{task.fields[done]}/{task.fields[of]} done"),
-            _Status(self),
+            _StatusColumn(self),
             console=console,
             refresh_per_second=4,
             expand=True,
@@ -142,25 +145,25 @@ class Progress:
         return self._trials, self._surfaces
 
     def epoch(self, trial_id: str, epoch: int) -> None:
-        """An epoch of a trial was trained."""
+        """Note that an epoch of a trial was trained."""
         self._trials.step(trial_id, epoch)
 
     def points(self, surface_id: str, done: int) -> None:
-        """Points of a surface were measured."""
+        """Note that points of a surface were measured."""
         self._surfaces.step(surface_id, done)
 
     def refresh(self) -> None:
-        """Shows what has changed in the queue."""
-        for name, status in self._news():
+        """Show what has changed in the queue."""
+        for name, status in self._new_endings():
             part = self._part(name)
             part.end(name, status)
             self._failed += status == "failed"
-            self._tell(name, status, part)
+            self._print_ending(name, status, part)
         for task, part in self._tasks.items():
             self._bar.update(task, completed=part.size - part.left, done=part.done)
 
-    def _news(self) -> list[tuple[str, str]]:
-        """Endings that were not told yet: the last of all."""
+    def _new_endings(self) -> list[tuple[str, str]]:
+        # New endings are the last ones of the dict: older ones need not be compared again.
         endings = self._queue.endings
         new = takewhile(lambda name: name not in self._part(name).ended, reversed(endings))
         return [(name, endings[name]) for name in new][::-1]
@@ -168,7 +171,7 @@ class Progress:
     def _part(self, name: str) -> Part:
         return self._surfaces if layout.is_surface(name) else self._trials
 
-    def _tell(self, name: str, status: str, part: Part) -> None:
+    def _print_ending(self, name: str, status: str, part: Part) -> None:
         reason = self._queue.reasons.get(name, "")
         if status == "failed":
             self._console.print(
@@ -179,29 +182,28 @@ class Progress:
                 f"{part.done}/{part.total} {name} {status}; {self.status(part)}", markup=False
             )
 
-    def status(self, part: Part | None = None) -> str:
-        """Such as `2 running, 0 failed, 3.1 epochs/s, 4 min left`.
+    def status(self, part: Part) -> str:
+        """Return a status such as `2 running, 0 failed, 3.1 epochs/s, 4 min left`.
 
         Args:
-            part: Of which the speed is told; the trials if there are any, else the surfaces.
+            part: The trials or surfaces whose speed and remaining time are shown.
         """
-        part = part or (self._trials if self._trials.sizes else self._surfaces)
         speed = part.taken / max(time.monotonic() - self._start, 1e-9)
-        parts = [
-            f"{self._queue.at_work(self.slots)} running",
+        shown = [
+            f"{len(self._queue.working(self.slots))} running",
             f"{self._failed} failed",
             f"{speed:.2g} {part.unit}/s",
         ]
         if speed > 0:
-            parts.append(f"{duration(part.left / speed)} left")
-        return ", ".join(parts)
+            shown.append(f"{duration(part.left / speed)} left")
+        return ", ".join(shown)
 
-    def status_of(self, task: TaskID) -> str:
-        """The status that stands behind one bar."""
+    def task_status(self, task: TaskID) -> str:
+        """Return the status beside one bar."""
         return self.status(self._tasks[task])
 
 
-class _Status(ProgressColumn):
+class _StatusColumn(ProgressColumn):
     """The status, computed when it is drawn."""
 
     def __init__(self, progress: Progress) -> None:
@@ -209,4 +211,4 @@ class _Status(ProgressColumn):
         self._progress = progress
 
     def render(self, task: Task) -> Text:
-        return Text(self._progress.status_of(task.id), style="dim")
+        return Text(self._progress.task_status(task.id), style="dim")

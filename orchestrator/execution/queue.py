@@ -1,22 +1,24 @@
-"""The queue: which item a free worker does next, and what becomes of it afterwards.
+"""The queue: which item a free worker runs next, and what becomes of it afterwards.
 
-It knows nothing of Ray. It offers what is owed and held by no one, takes back what a dead worker
-leaves, retries what may pass and gives up on what will not. While the store is full it pauses.
+It does not import Ray. It offers what remains to be run and nobody holds, requeues what a dead
+worker leaves, retries failures that may pass, and records the others. While the store is full it
+pauses.
 """
 
 from __future__ import annotations
 
 import math
+import os
 import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
-from orchestrator.execution import packing
-from orchestrator.execution.items import Item, Owed, alike
-from orchestrator.execution.room import Room
-from orchestrator.execution.waiting import Waiting
+from orchestrator.execution.packing import alike, next_pack_size
+from orchestrator.output.text import byte_size
+from orchestrator.planning.plan import Work, work_id
 from results_schema import layout
 from results_schema.errors import StoreError, StoreFull
 from results_schema.store import Failure, Store
@@ -24,46 +26,227 @@ from results_schema.surface import SurfaceSpec
 from results_schema.trial import TrialSpec
 from workers.training.attempt import append_to_log
 
-_ENDED = "its launch ended before it did"
+Ending = Literal["done", "diverged", "failed", "cancelled", "ended by another launch", "untrained"]
+"""How a trial or surface left the queue; a surface is untrained if its trial did not end."""
+
 ATTEMPTS = 3
 """Attempts at an item whose failure may pass, such as a killed worker."""
 BACKOFF = 2.0
 """Seconds before the second attempt; twice as many before each further one."""
-LOOK_EVERY = 5.0
-"""Seconds between two looks at the lease of an item that another worker holds: as many as between
+LEASE_INTERVAL = 5.0
+"""Seconds between two checks of the lease of an item that another worker holds: as many as between
 its heartbeats. Tune asks for the next item a hundred times a second."""
-SLOTS_EVERY = 1.0
-"""Seconds for which the number of slots is taken to be the same; each look asks Ray's head."""
-PASSING = frozenset({"killed", "evicted", "node", "cuda", "graph"})
+SLOTS_INTERVAL = 1.0
+"""Seconds for which the number of slots is taken to be the same; each count asks Ray's head."""
+SPACE_INTERVAL = 10.0
+"""Seconds between two checks whether a full store has space again."""
+RETRIED = frozenset({"killed", "evicted", "node", "cuda", "graph"})
 """Kinds of failure that another attempt may not meet."""
 
 
+@dataclass(frozen=True)
+class Item:
+    """What a worker runs next: a pack of alike trials, often of one, or a surface.
+
+    Attributes:
+        token: Name of the leases of this offer, by which the queue can fence them.
+        pack: The trials, or the surface alone.
+    """
+
+    token: str
+    pack: tuple[Work, ...]
+
+    @property
+    def names(self) -> list[str]:
+        """Ids of the trials, or of the surface."""
+        return [work_id(work) for work in self.pack]
+
+
+@dataclass(eq=False)
+class _Pending:
+    """A trial or surface that has not ended.
+
+    Attributes:
+        work: The trial or surface.
+        attempts: Number of attempts that failed.
+        not_before: Time of the queue's clock before which it is not offered again.
+        contested: Whether another launch has or had it, and may have ended it.
+        furthest: Epoch or number of points that it has reached in this launch.
+        progressed: Whether it has come further than ever since its last failure.
+    """
+
+    work: Work
+    attempts: int = 0
+    not_before: float = 0.0
+    contested: bool = False
+    furthest: int = 0
+    progressed: bool = False
+
+    @property
+    def id(self) -> str:
+        return work_id(self.work)
+
+    @property
+    def packable(self) -> bool:
+        """Whether it may share a process: not a surface, nor a trial's last attempt.
+
+        A trial that crashes its worker takes its pack along; its neighbours' last attempts, each
+        alone, can't fail because of it.
+        """
+        return isinstance(self.work, TrialSpec) and self.attempts < ATTEMPTS - 1
+
+
+class StoreSpace:
+    """Whether a store has space to write; checks only after a write found none.
+
+    Args:
+        store: The store.
+        clock: Returns the time in seconds.
+        notify: Called with a line when space runs out, and when there is some again.
+
+    Attributes:
+        full: Why nothing can be written, or empty.
+        needed: Bytes to test with: what a trial writes at once, which is a checkpoint.
+    """
+
+    def __init__(
+        self, store: Store, clock: Callable[[], float], notify: Callable[[str], None]
+    ) -> None:
+        self._store, self._clock, self._notify = store, clock, notify
+        self._next_check = 0.0
+        self.full = ""
+        self.needed = 1_000_000
+
+    def ran_out(self, reason: str) -> None:
+        """Note that a write found no space, and report it once."""
+        self._next_check = self._clock() + SPACE_INTERVAL
+        if not self.full:
+            self.full = reason
+            self._notify(
+                f"paused: {reason}\n  the sweep continues by itself once {byte_size(self.needed)} can "
+                f"be written (checked every {SPACE_INTERVAL:.0f} s); Ctrl-C ends it, and the same "
+                "command resumes it"
+            )
+
+    def available(self) -> bool:
+        """Return whether there is space, as far as is known; check again when it is time to.
+
+        Raises:
+            StoreError: The store has become unfit in another way.
+        """
+        if not self.full:
+            return True
+        if self._clock() < self._next_check:
+            return False
+        key = layout.room(uuid.uuid4().hex)
+        try:
+            # Random bytes: a file system that compresses may keep zeros in no space at all.
+            self._store.put(key, os.urandom(self.needed), durable=True)
+            self._store.delete(key)
+        except StoreFull:
+            self._next_check = self._clock() + SPACE_INTERVAL
+            return False
+        self.full = ""
+        self._notify("there is space again: the sweep continues")
+        return True
+
+
+class _Waiting:
+    """Trials and surfaces not yet offered, or to be offered again, in the order of offering.
+
+    A surface is not ready until its trial has ended, or has left the checkpoint that is to be
+    measured.
+
+    Args:
+        surfaces_last: Whether trials go before surfaces whose checkpoint has landed.
+
+    Attributes:
+        ready: What may be offered.
+    """
+
+    def __init__(self, surfaces_last: bool) -> None:
+        self._surfaces_last = surfaces_last
+        self.ready: list[_Pending] = []
+        self._blocked: dict[str, list[_Pending]] = {}  # surfaces by the id of their trial
+
+    def __len__(self) -> int:
+        return len(self.ready) + sum(map(len, self._blocked.values()))
+
+    @property
+    def trials(self) -> int:
+        """Number of trials that are ready."""
+        return sum(isinstance(one.work, TrialSpec) for one in self.ready)
+
+    def add_surfaces(self, surfaces: Sequence[SurfaceSpec]) -> None:
+        """Add surfaces; those of trials that are ready wait for them."""
+        # Surfaces of untrained networks wait too, or a grid would be measured before it is trained.
+        training, landed = {one.id for one in self.ready}, []
+        for surface in surfaces:
+            trial_id = surface.trial.trial_id
+            if trial_id in training:
+                self._blocked.setdefault(trial_id, []).append(_Pending(surface))
+            else:
+                landed.append(_Pending(surface))
+        self._release(landed)
+
+    def reached(self, trial_id: str, epoch: int) -> None:
+        """Release the surfaces of earlier epochs: a trial trains this epoch, so they are there."""
+        blocked = self._blocked.get(trial_id)
+        if not blocked:
+            return
+        landed = [o for o in blocked if isinstance(o.work, SurfaceSpec) and o.work.epoch < epoch]
+        self._blocked[trial_id] = [one for one in blocked if one not in landed]
+        self._release(landed)
+
+    def trial_left(self, trial_id: str, *, trained: bool) -> list[_Pending]:
+        """Release the surfaces of a trial that has left the queue.
+
+        Returns:
+            Those that it can't have any more, which are dropped: an untrained trial has no
+            checkpoint of an epoch after the start.
+        """
+        surfaces, lost = self._blocked.pop(trial_id, []), []
+        if not trained:
+            lost = [o for o in surfaces if isinstance(o.work, SurfaceSpec) and o.work.epoch]
+        self._release([one for one in surfaces if one not in lost])
+        return lost
+
+    def _release(self, surfaces: list[_Pending]) -> None:
+        """Make surfaces ready, in their order: next, or when no trial is left to offer."""
+        if self._surfaces_last or not surfaces:
+            self.ready += surfaces
+            return
+        ahead = [o for o in self.ready if isinstance(o.work, SurfaceSpec)]
+        behind = [o for o in self.ready if isinstance(o.work, TrialSpec)]
+        self.ready = [*ahead, *surfaces, *behind]
+
+
 @dataclass
-class _Offered:
+class _Offer:
     """An item that some worker has, and what of it is not settled."""
 
     item: Item
-    left: list[Owed]
+    unsettled: list[_Pending]
 
 
 @dataclass
 class Queue:
-    """Items owed by a plan, offered one at a time.
+    """The remaining work of a plan, offered one item at a time.
 
     Attributes:
-        store: Tells what others hold and what has ended meanwhile.
+        store: Where leases show what others hold, and rows what has ended meanwhile.
+        clock: Returns the time in seconds.
         surfaces_last: Whether trials go before surfaces whose checkpoint has landed.
-        pack: How many alike trials an item has at most; goes down when their memory runs out.
-        slots: Tells how many such items fit side by side; it decides how large the last ones are.
-        endings: How each trial or surface that is off the queue ended: done, diverged, failed,
-            cancelled, ended by another launch, or untrained, if its trial did not end.
+        pack: Number of alike trials in an item at most; decreases when their memory runs out.
+        slots: Returns how many such items fit side by side, by which the last ones are sized.
+        endings: How each trial or surface that left the queue did.
         reasons: Why each failed one failed.
-        retries: How often an attempt failed that was tried again, by the kind of failure.
+        retries: Number of failed attempts that were tried again, by kind of failure.
         unfit: Why no more is offered: the store can't be written, or a node is unfit.
-        stopping: Set by `stop`.
-        halt: Asks workers to leave off what they are at.
-        say: Told of what a user should know besides: memory or room that ran out.
-        room: Whether the store has room; none is offered without.
+        stopping: Whether nothing more is offered, whatever remains.
+        stop_workers: Asks all workers to stop.
+        notify: Called with a line that the user should see: memory or space that ran out.
+        space: Whether the store has space; nothing is offered without.
     """
 
     store: Store
@@ -71,200 +254,221 @@ class Queue:
     surfaces_last: bool = False
     pack: int = 1
     slots: Callable[[], int] = lambda: 1
-    endings: dict[str, str] = field(default_factory=dict)
+    endings: dict[str, Ending] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
     retries: Counter[str] = field(default_factory=Counter)
     unfit: str = ""
     stopping: bool = False
-    halt: Callable[[], None] = lambda: None
-    say: Callable[[str], None] = lambda text: None
-    _offered: dict[str, _Offered] = field(default_factory=dict)
+    stop_workers: Callable[[], None] = lambda: None
+    notify: Callable[[str], None] = lambda line: None
+    _offers: dict[str, _Offer] = field(default_factory=dict)
     _slots: int = 1
     _slots_until: float = -math.inf
 
     def __post_init__(self) -> None:
-        self.room = Room(self.store, self.clock, lambda text: self.say(text))
-        self._line = Waiting(self.surfaces_last)
+        # `notify` may be set later, so that it is looked up at each call.
+        self.space = StoreSpace(self.store, self.clock, lambda line: self.notify(line))
+        self._waiting = _Waiting(self.surfaces_last)
 
     def add(self, specs: Sequence[TrialSpec]) -> None:
-        """Queues trials behind those already there."""
-        self._line.add(specs)
+        """Add trials behind those already there."""
+        self._waiting.ready += map(_Pending, specs)
 
     def add_surfaces(self, surfaces: Sequence[SurfaceSpec]) -> None:
-        """Queues surfaces; those of trials that are queued wait for them (`Waiting`)."""
-        self._line.add_surfaces(surfaces)
+        """Add surfaces; those of trials in the queue wait until their checkpoint has landed."""
+        self._waiting.add_surfaces(surfaces)
 
     def reached(self, trial_id: str, epoch: int) -> None:
-        """A trial trains this epoch: what it left after earlier ones can be looked at."""
+        """Note that a trial trains this epoch, so that earlier checkpoints can be measured."""
         self.stepped(trial_id, epoch)
-        self._line.reached(trial_id, epoch)
+        self._waiting.reached(trial_id, epoch)
 
     def stepped(self, name: str, step: int) -> None:
-        """A trial has come to this epoch, or a surface has so many points."""
-        for offered in self._offered.values():
-            for owed in offered.left:
-                if owed.id == name and step > owed.furthest:
-                    owed.furthest, owed.progressed = step, True
+        """Note that a trial has come to this epoch, or a surface has so many points."""
+        for offer in self._offers.values():
+            for pending in offer.unsettled:
+                if pending.id == name and step > pending.furthest:
+                    pending.furthest, pending.progressed = step, True
 
     @property
     def items(self) -> int:
         """Number of items that were offered and not closed."""
-        return len(self._offered)
-
-    def at_work(self, slots: int) -> int:
-        """Number of trials and surfaces that workers have (`working`)."""
-        return len(self.working(slots))
-
-    def working(self, slots: int) -> list[str]:
-        """Ids of trials and surfaces that workers have when so many items fit: the first.
-
-        An item of which all is settled makes room for the next before Tune has closed it. Threads
-        that show progress ask, while the queue goes on.
-        """
-        left = [[*offered.left] for offered in list(self._offered.values()) if offered.left]
-        return [owed.id for pack in left[:slots] for owed in pack]
+        return len(self._offers)
 
     @property
     def waiting(self) -> int:
         """Number of trials and surfaces not yet offered, or to be offered again."""
-        return len(self._line)
+        return len(self._waiting)
+
+    def working(self, slots: int) -> list[str]:
+        """Return ids of the trials and surfaces that workers have when so many items fit.
+
+        An item of which all is settled makes way for the next before Tune has closed it.
+        """
+        # Threads that show progress call this while the queue changes: only copies are iterated.
+        unsettled = [[*offer.unsettled] for offer in list(self._offers.values()) if offer.unsettled]
+        return [pending.id for pack in unsettled[:slots] for pending in pack]
 
     @property
     def over(self) -> bool:
         """Whether nothing will be offered any more, whatever becomes of what is running."""
-        return self.stopping or not (self._line.ready or self._offered)
+        return self.stopping or not (self._waiting.ready or self._offers)
 
     def stop(self) -> None:
-        """Offers nothing more; what is left stays owed."""
+        """Offer nothing more; what has not ended remains for another launch."""
         self.stopping = True
 
     def offer(self) -> Item | None:
-        """The next item, or None if there is none just now."""
+        """Return the next item, or None if there is none just now."""
         try:
-            return None if self.stopping or not self.room.enough() else self._next()
+            return None if self.stopping or not self.space.available() else self._next()
         except StoreError as error:
-            self._unfit(error)
+            self._store_failed(error)
             return None
 
     def _next(self) -> Item | None:
-        pack: list[Owed] = []
+        pack: list[_Pending] = []
         size = 1
         if self.pack > 1:
-            slots = self._slots_now()
-            size = packing.share(self._line.trials, slots - self.items, slots, self.pack)
-        for owed in [*self._line.ready]:
-            if pack and not (alike(pack[0].work, owed.work) and _sociable(owed)):
+            slots = self._current_slots()
+            size = next_pack_size(self._waiting.trials, slots - self.items, slots, self.pack)
+        for pending in [*self._waiting.ready]:
+            if pack and not (alike(pack[0].work, pending.work) and pending.packable):
                 continue
-            if not self._is_due(owed):
+            if not self._is_due(pending):
                 continue
-            self._line.ready.remove(owed)
-            if owed.id in self.endings:
-                self._follow(owed.id)
+            self._waiting.ready.remove(pending)
+            # `_is_due` may have found that it was cancelled, or ended by another launch.
+            if pending.id in self.endings:
+                self._release_surfaces(pending.id)
                 continue
-            pack.append(owed)
-            if len(pack) >= size or not _sociable(owed):
+            pack.append(pending)
+            if len(pack) >= size or not pending.packable:
                 break
         if not pack:
             return None
-        item = Item(uuid.uuid4().hex, tuple(owed.work for owed in pack))
-        self._offered[item.token] = _Offered(item, pack)
+        # A new token per offer: a worker of an earlier one that still lives can't write any more.
+        item = Item(uuid.uuid4().hex, tuple(pending.work for pending in pack))
+        self._offers[item.token] = _Offer(item, pack)
         return item
 
     def settle(self, token: str, name: str, status: str, reason: str, kind: str = "") -> None:
-        """Takes note of how one trial of an item, or its surface, went.
+        """Record how one trial of an item, or its surface, went.
 
         Args:
-            token: Of the item.
+            token: Token of the item.
             name: Id of the trial or surface.
-            status: As in `workers.training.attempt.Outcome`, like the rest.
-            reason: In a few words.
-            kind: Of a failure.
+            status: Status of its `workers.training.attempt.Outcome`, like the rest.
+            reason: The reason in a few words.
+            kind: Kind of failure.
         """
-        offered = self._offered.get(token)
-        owed = next((o for o in offered.left if o.id == name), None) if offered else None
-        if offered is None or owed is None:
+        offer = self._offers.get(token)
+        pending = next((o for o in offer.unsettled if o.id == name), None) if offer else None
+        # Tune repeats an item's last report, and may deliver one after the item was closed.
+        if offer is None or pending is None:
             return
-        offered.left.remove(owed)
-        if status in ("done", "diverged"):
+        offer.unsettled.remove(pending)
+        if status == "done" or status == "diverged":
             self.endings[name] = status
-            self._follow(name)
-        elif kind == "memory" and len(offered.item.pack) > 1:
-            self._pack_less(len(offered.item.pack))
-            self._line.ready.append(owed)
+            self._release_surfaces(name)
+        elif kind == "memory" and len(offer.item.pack) > 1:
+            # The pack was too large, which is no fault of the trial: it costs no attempt.
+            self._shrink_packs(len(offer.item.pack))
+            self._requeue(pending)
         elif status == "failed":
-            self._fail(owed, kind, reason)
-        else:  # held, superseded, stopped: still owed, by us or by whoever has it now
-            owed.contested = True
-            self._line.ready.append(owed)
+            self._fail(pending, kind, reason)
+        else:  # held, superseded or stopped: it remains, here or with whoever has it now
+            pending.contested = True
+            self._requeue(pending)
 
     def close(self, token: str, died: Failure | None = None) -> None:
-        """Ends an item; what its worker did not settle was cut off, and is fenced at once.
+        """End an item; what its worker did not settle was cut off, and is fenced at once.
 
         Args:
-            token: Of the item.
-            died: Why its worker could not say how it went, if so.
+            token: Token of the item.
+            died: Why its worker ended without reporting an outcome, if it did.
         """
-        offered = self._offered.pop(token, None)
-        for owed in offered.left if offered else ():
+        offer = self._offers.pop(token, None)
+        for pending in offer.unsettled if offer else ():
             try:
-                gone = self.store.leases.ended.pop(owed.id, "")  # whoever asked may have fenced it
-                if self.store.leases.fence(owed.id, token) or gone:
-                    why = died.message if died else gone or _ENDED
-                    append_to_log(self.store, owed.id, f"cut off: {why}")
+                # A check of the lease meanwhile may have found its holder dead, and fenced it.
+                gone = self.store.leases.ended.pop(pending.id, "")
+                # Without a lease of this token no worker has begun it: nothing was cut off.
+                if self.store.leases.fence(pending.id, token) or gone:
+                    why = died.message if died else gone or "its launch ended before it did"
+                    append_to_log(self.store, pending.id, f"cut off: {why}")
                 if died:
-                    self._fail(owed, died.kind, died.message, silent=True)
+                    self._fail(pending, died.kind, died.message, record=True)
                     continue
             except StoreError as error:
-                self._unfit(error)
-            self._line.ready.append(owed)
+                self._store_failed(error)
+            self._requeue(pending)
 
     def close_all(self) -> None:
-        """Ends every running item, when all workers are gone."""
-        for token in list(self._offered):
+        """End every running item, when all workers are gone."""
+        for token in list(self._offers):
             self.close(token)
 
-    def _fail(self, owed: Owed, kind: str, reason: str, *, silent: bool = False) -> None:
-        if kind == "full":  # no fault of the trial's
-            self.room.ran_out(reason)
-            self._line.ready.append(owed)
-            return
-        if kind == "unfit":  # its node's fault, which all that is offered would meet
-            self._give_up(reason)
-            self.halt()
-            self._line.ready.append(owed)
-            return
-        if kind == "node" and owed.progressed:
-            owed.attempts = 0  # nodes that come and go are no fault of a trial that gets on
-        owed.progressed = False
-        owed.attempts += 1
-        if kind == "store":
-            self._give_up(reason)
-        elif kind in PASSING and owed.attempts < ATTEMPTS:
-            self.retries[kind] += 1
-            owed.not_before = self.clock() + BACKOFF * 2 ** (owed.attempts - 1)
-            self._line.ready.append(owed)
-            return
-        if silent:  # nobody else is left to say so
-            Failure(kind, reason).record(self.store, owed.id)
-        self.endings[owed.id], self.reasons[owed.id] = "failed", reason
-        self._follow(owed.id)
+    def _fail(self, pending: _Pending, kind: str, reason: str, *, record: bool = False) -> None:
+        """Retry, requeue or give up an attempt that failed.
 
-    def _pack_less(self, size: int) -> None:
-        """The memory that trials side by side share was too small for a pack of this size."""
+        Args:
+            pending: The trial or surface.
+            kind: Kind of failure.
+            reason: The reason in a few words.
+            record: Whether its worker could not record the failure itself.
+        """
+        if kind == "full":  # no fault of the trial
+            self.space.ran_out(reason)
+            self._requeue(pending)
+            return
+        if kind == "unfit":  # the fault of its node, which all that is offered there would meet
+            self._give_up(reason)
+            self.stop_workers()
+            self._requeue(pending)
+            return
+        # Preemptible nodes come and go: a trial that advances between two losses never runs out of
+        # attempts, and one that kills its node each time does.
+        if kind == "node" and pending.progressed:
+            pending.attempts = 0
+        pending.progressed = False
+        pending.attempts += 1
+        if kind == "store":
+            # Every other item would fail in the same way.
+            self._give_up(reason)
+        elif kind in RETRIED and pending.attempts < ATTEMPTS:
+            self.retries[kind] += 1
+            # What failed it, such as a full GPU, may need a moment to pass.
+            pending.not_before = self.clock() + BACKOFF * 2 ** (pending.attempts - 1)
+            self._requeue(pending)
+            return
+        if record:
+            Failure(kind, reason).record(self.store, pending.id)
+        self.endings[pending.id], self.reasons[pending.id] = "failed", reason
+        self._release_surfaces(pending.id)
+
+    def _requeue(self, pending: _Pending) -> None:
+        self._waiting.ready.append(pending)
+
+    def _shrink_packs(self, size: int) -> None:
+        """Offer smaller packs: the memory that trials share was too small for one of this size."""
+        # Two trials of one pack may both report it: the second finds packs smaller already.
         if size <= self.pack:
             self.pack = size - 1
             fewer = f"{self.pack} share" if self.pack > 1 else "each has"
-            self.say(f"memory ran out for {size} trials side by side: from now on {fewer} a device")
+            self.notify(
+                f"memory ran out for {size} trials side by side: from now on {fewer} a device"
+            )
 
-    def _follow(self, name: str) -> None:
-        """What becomes of a trial's surfaces once it is off the queue."""
+    def _release_surfaces(self, name: str) -> None:
+        """Let the surfaces of a trial that left the queue be offered, or end them with it."""
         trained = self.endings[name] not in ("failed", "cancelled")
-        lost = self._line.follow(name, trained=trained)
-        self.endings |= {owed.id: "untrained" for owed in lost}
+        for lost in self._waiting.trial_left(name, trained=trained):
+            self.endings[lost.id] = "untrained"
 
-    def _unfit(self, error: StoreError) -> None:
+    def _store_failed(self, error: StoreError) -> None:
         if isinstance(error, StoreFull):
-            self.room.ran_out(str(error))
+            self.space.ran_out(str(error))
         else:
             self._give_up(str(error))
 
@@ -272,41 +476,31 @@ class Queue:
         self.unfit = self.unfit or reason
         self.stop()
 
-    def _is_due(self, owed: Owed) -> bool:
-        """Whether one can leave the waiting: to a worker, or because it has ended by now."""
-        if self.clock() < owed.not_before:
+    def _is_due(self, pending: _Pending) -> bool:
+        """Return whether it stops waiting: for a worker, or because it has ended by now."""
+        if self.clock() < pending.not_before:
             return False
-        if not self.store.leases.free(owed.id):
-            owed.contested = True
-            owed.not_before = self.clock() + LOOK_EVERY
+        if not self.store.leases.free(pending.id):
+            pending.contested = True
+            pending.not_before = self.clock() + LEASE_INTERVAL
             return False
-        if gone := self.store.leases.ended.pop(owed.id, ""):
-            append_to_log(self.store, owed.id, f"cut off: {gone}")
-        if not (owed.contested and self._ended_elsewhere(owed)) and any(
-            self.store.has(layout.cancel(name)) for name in {owed.id, layout.trial_of(owed.id)}
+        if gone := self.store.leases.ended.pop(pending.id, ""):
+            append_to_log(self.store, pending.id, f"cut off: {gone}")
+        # An ending is looked for only where another launch had it: a GET per trial adds up in a
+        # bucket. It comes before the request to cancel, as what has ended can't be cancelled.
+        ended = layout.trial if isinstance(pending.work, TrialSpec) else layout.surface
+        if pending.contested and self.store.has(ended(pending.id)):
+            self.endings[pending.id] = "ended by another launch"
+        elif any(
+            self.store.has(layout.cancel(name))
+            for name in {pending.id, layout.trial_of(pending.id)}
         ):
-            self.endings[owed.id] = "cancelled"
+            self.endings[pending.id] = "cancelled"
         return True
 
-    def _slots_now(self) -> int:
-        """The number of slots, counted now and then; 1 without nodes, as if one were to come."""
+    def _current_slots(self) -> int:
+        """Return the number of slots, counted now and then; 1 without nodes, as one may come."""
         now = self.clock()
         if now >= self._slots_until:
-            self._slots, self._slots_until = max(1, self.slots()), now + SLOTS_EVERY
+            self._slots, self._slots_until = max(1, self.slots()), now + SLOTS_INTERVAL
         return self._slots
-
-    def _ended_elsewhere(self, owed: Owed) -> bool:
-        key = layout.trial if isinstance(owed.work, TrialSpec) else layout.surface
-        ended = self.store.has(key(owed.id))
-        if ended:
-            self.endings[owed.id] = "ended by another launch"
-        return ended
-
-
-def _sociable(owed: Owed) -> bool:
-    """Whether one may have neighbours: not a surface, nor a trial's last attempt.
-
-    A trial that crashes its worker takes its pack along; its neighbours' last attempts, each
-    alone, can't fail by it.
-    """
-    return isinstance(owed.work, TrialSpec) and owed.attempts < ATTEMPTS - 1

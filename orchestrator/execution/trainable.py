@@ -1,39 +1,147 @@
-"""The one bridge from Tune to workers: does what a Tune trial's config lists."""
+"""What a worker process of Ray Tune runs: one item, after a check that it runs the launch's code.
+
+It is the only module of `orchestrator` that workers import, so that `code_digest` covers all that
+they run, and a node can refuse a launch whose code differs.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import math
+import platform
 import socket
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from ray import tune
 from ray.tune.trainable import wrap_function
 
-from orchestrator.execution import versions
 from results_schema import layout
 from results_schema.errors import CorruptData, MachineError, MissingKey
 from results_schema.store import Store, attach_store
 from results_schema.surface import SurfaceSpec
 from results_schema.trial import TrialSpec
 from workers.landscape.survey import survey
+from workers.training import device
 from workers.training.attempt import Outcome
 from workers.training.checkpoint import Checkpointing, Row
 from workers.training.packing import train_pack
 
-SPEED = ("images_per_second", "peak_memory")
-"""What else of an epoch's row is reported while a trial goes on."""
+REPORTED = ("images_per_second", "peak_memory")
+"""What is reported of an epoch's row while a trial runs, besides the epoch."""
+WORKER_MODULES = ("orchestrator/execution/trainable.py",)
+"""Modules above `workers` that a worker runs; below them it runs all of `WORKER_PACKAGES`."""
+WORKER_PACKAGES = ("results_schema", "workers")
+_DIGITS = 10
 
-REPORT_EVERY = 1.0
-"""Seconds between two reports of a trial's epochs or a surface's points: each waits for the driver,
-which takes some hundred a second. The store has every epoch at once."""
+
+@dataclass(frozen=True)
+class Versions:
+    """What a process runs.
+
+    Attributes:
+        python: Such as "3.12"; a patch release changes nothing that is sent or trained.
+        ray: Ray's release.
+        torch: torch's release, without the kind of its build, such as "+cpu".
+        code: Beginning of the SHA-256 of the code that workers run. A release's number does not
+            identify a checkout, nor a commit an image, so bytes are compared.
+        release: Release of nas-sweep.
+        commit: Beginning of the checkout's commit, or empty; with a "+" if files differ from it.
+    """
+
+    python: str
+    ray: str
+    torch: str
+    code: str
+    release: str
+    commit: str
+
+    def __str__(self) -> str:
+        commit = f"commit {self.commit}, " if self.commit else ""
+        return f"nas-sweep {self.release} ({commit}code {self.code})"
+
+
+@lru_cache
+def own_versions() -> Versions:
+    """Return the versions of this process, read once, within some hundredths of a second."""
+    about = device.code_origin()
+    commit = (about["commit"] or "")[:_DIGITS]
+    return Versions(
+        python=".".join(platform.python_version_tuple()[:2]),
+        ray=_release("ray"),
+        torch=_release("torch").partition("+")[0],
+        code=code_digest(Path(__file__).parents[2]),
+        release=about["release"],
+        commit=commit + "+" * bool(commit and about["dirty"]),
+    )
+
+
+def versions_to_send() -> dict[str, str]:
+    """Return the versions of this process in plain types, which any release can read."""
+    return asdict(own_versions())
+
+
+def version_mismatch(launch: dict[str, str]) -> str:
+    """Return why this worker can't work for a launch that runs other code, empty if it can.
+
+    Args:
+        launch: What `versions_to_send` returned in the launch's own process.
+    """
+    here, there = own_versions(), Versions(**launch)
+    pairs = [
+        (f"{label} {getattr(here, name)}", f"{label} {getattr(there, name)}")
+        for name, label in (("python", "Python"), ("ray", "Ray"), ("torch", "torch"))
+        if getattr(here, name) != getattr(there, name)
+    ]
+    fix = "install the same on every node, or launch from an environment like the nodes'"
+    if here.code != there.code:
+        # Shipped code can't help where an installed package differs too.
+        if not pairs:
+            fix = "install the same nas-sweep there, or add --ship-code, which sends this one along"
+        pairs.append((str(here), str(there)))
+    if not pairs:
+        return ""
+    found, expected = (" and ".join(side) for side in zip(*pairs, strict=True))
+    what = f"it has {found}, and this launch has {expected}"
+    where = f"node {socket.gethostname()}"
+    return str(MachineError(what, where=where, fix=f"{fix} (docs/cluster.md)"))
+
+
+def code_digest(root: Path) -> str:
+    """Return a digest of the code that workers run.
+
+    Args:
+        root: Folder that holds the packages.
+    """
+    files = [root / module for module in WORKER_MODULES]
+    for package in WORKER_PACKAGES:
+        files += (p for p in (root / package).rglob("*") if p.suffix in (".py", ".json"))
+    named = {path.relative_to(root).as_posix(): path for path in files}
+    found = hashlib.sha256()
+    for name in sorted(named):
+        if "/." in name:  # temporary files of editors, which are not shipped
+            continue
+        content = named[name].read_bytes()
+        # With its length, so that moving a line from one file's end to the next one's start counts.
+        found.update(f"{name} {len(content)}\n".encode() + content)
+    return found.hexdigest()[:_DIGITS]
+
+
+def _release(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "of unknown release"
 
 
 def train_item(config: dict[str, Any]) -> None:
-    """Runs one item, reporting epochs or points as they come, and how each of it went.
+    """Run one item, reporting epochs or points as they come, and how each part of it went.
 
     Args:
         config: "token" of the item, "names" and "specs" of its trials or its surface, the latter
@@ -43,9 +151,10 @@ def train_item(config: dict[str, Any]) -> None:
             process of either kind has.
     """
     settings = config["settings"]
-    if unfit := versions.refusal(settings["versions"]) or _blind(settings):
+    # Versions first: an unlike worker may not even be able to open the store.
+    if unfit := version_mismatch(settings["versions"]) or _store_missing(settings):
         for name in config["names"]:
-            _tell(name, Outcome("failed", unfit, kind="unfit"))
+            _report_outcome(name, Outcome("failed", unfit, kind="unfit"))
         return
     store = attach_store(settings["store"])
     if layout.is_surface(config["names"][0]):
@@ -55,14 +164,16 @@ def train_item(config: dict[str, Any]) -> None:
 
 
 class NamedItem(wrap_function(train_item)):
-    """The same, named in Ray's dashboard by what it does; for processes that do one item alone."""
+    """The same, named in Ray's dashboard by its item; for processes that run one item alone."""
 
     def __repr__(self) -> str:
         return ", ".join(self.config["names"])
 
 
-def _blind(settings: dict[str, Any]) -> str:
-    """Why this worker can't use the store, empty if it can."""
+def _store_missing(settings: dict[str, Any]) -> str:
+    """Return why this worker can't use the store, empty if it can."""
+    # A node that does not share the store would create another one at the same path. The launch's
+    # own file is there from before the first worker starts.
     store = attach_store(settings["store"])
     if store.has(layout.launch(settings["launch"])):
         return ""
@@ -76,19 +187,19 @@ def _blind(settings: dict[str, Any]) -> str:
 
 
 def _train(config: dict[str, Any], store: Store) -> None:
-    """Trains a pack; Tune takes reports from the thread that it has started alone."""
-    settings, untold = config["settings"], defaultdict[str, list[Row]](list)
-    due = _Due(settings["report_every"])
+    """Train a pack; `on_epoch` and `on_outcome` run in the one thread from which Tune reports."""
+    settings, unreported = config["settings"], defaultdict[str, list[Row]](list)
+    due = _Throttle(settings["report_every"])
 
     def on_epoch(spec: TrialSpec, row: Row) -> None:
         name = spec.trial_id
-        untold[name].append(row)
-        # The last one goes with the outcome that follows at once.
+        unreported[name].append(row)
+        # The last epoch goes with the outcome, which follows at once: one report fewer a trial.
         if row["epoch"] < spec.recipe.epochs and due(name):
-            tune.report({"item": name, **_trained(untold.pop(name))})
+            tune.report({"item": name, **_epochs(unreported.pop(name))})
 
     def on_outcome(spec: TrialSpec, outcome: Outcome) -> None:
-        _tell(spec.trial_id, outcome, **_trained(untold.pop(spec.trial_id, [])))
+        _report_outcome(spec.trial_id, outcome, **_epochs(unreported.pop(spec.trial_id, [])))
 
     train_pack(
         [TrialSpec.from_json(text) for text in config["specs"]],
@@ -115,47 +226,47 @@ def _measure(config: dict[str, Any], store: Store) -> None:
         deterministic=settings["deterministic"],
         token=config["token"],
         gpu_share=settings["gpus_per_surface"],
-        on_points=_now_and_then(name, _Due(settings["report_every"])),
+        on_points=_points_reporter(name, _Throttle(settings["report_every"])),
         ask=lambda: _stop_reason(name, store, settings),
     )
-    _tell(name, outcome)
+    _report_outcome(name, outcome)
 
 
-def _tell(name: str, outcome: Outcome, **more: Any) -> None:
+def _report_outcome(name: str, outcome: Outcome, **more: Any) -> None:
     tune.report({"item": name, **more, **asdict(outcome)})
 
 
 def _stop_reason(name: str, store: Store, settings: dict[str, Any]) -> str:
-    """Who asks a trial or surface to stop and why; empty if nobody does.
-
-    Asked again and again: one GET a request, which in a bucket costs a tenth of a list.
-    """
-    asked = [(layout.stop(settings["launch"]), "its launch stops")]
-    asked += [(layout.cancel(one), f"{one} is cancelled") for one in {name, layout.trial_of(name)}]
-    for key, what in asked:
+    """Return who asks a trial or surface to stop and why; empty if nobody does."""
+    # It runs every second in each worker. In a bucket one GET per request costs a tenth of a list.
+    requests = [(layout.stop(settings["launch"]), "its launch stops")]
+    requests += [
+        (layout.cancel(one), f"{one} is cancelled") for one in {name, layout.trial_of(name)}
+    ]
+    for key, what in requests:
         try:
-            said = store.hasty.get(key, most=500).decode(errors="replace")
+            content = store.hasty.get(key, most=500).decode(errors="replace")
         except MissingKey:
             continue
-        except CorruptData:  # too long for a name
-            said = ""
-        by = "".join(filter(str.isprintable, said))
+        except CorruptData:  # longer than any requester's name: the request counts all the same
+            content = ""
+        by = "".join(filter(str.isprintable, content))
         return f"{what} ({by})" if by else what
     return ""
 
 
-def _trained(rows: list[Row]) -> dict[str, Any]:
-    """What is reported of epochs that were trained since the last report."""
+def _epochs(rows: list[Row]) -> dict[str, Any]:
+    """Return what is reported of epochs that were trained since the last report."""
     if not rows:
         return {}
-    return {"trained": len(rows), **{key: rows[-1][key] for key in ("epoch", *SPEED)}}
+    return {"trained": len(rows), **{key: rows[-1][key] for key in ("epoch", *REPORTED)}}
 
 
-class _Due:
-    """Whether it is time for another report of a trial or surface; for the first it always is.
+class _Throttle:
+    """Whether another report of a trial or surface is due; the first always is.
 
     Args:
-        every: Seconds between two reports of the same.
+        every: Seconds between two reports of the same trial or surface.
     """
 
     def __init__(self, every: float) -> None:
@@ -169,15 +280,16 @@ class _Due:
         return True
 
 
-def _now_and_then(name: str, due: _Due) -> Callable[[int, int], None]:
-    """Reports the first point at once, so that all after it count as measured by this launch."""
+def _points_reporter(name: str, due: _Throttle) -> Callable[[int, int], None]:
+    """Return a callback that reports a surface's points when a report is due."""
+    # The first point is reported at once: the driver counts what follows it as this launch's.
     measured = 0
 
-    def tell(done: int, total: int) -> None:
+    def report(done: int, total: int) -> None:
         nonlocal measured
         measured += 1
         if done == total or due(name):
             tune.report({"item": name, "points": done, "measured": measured})
             measured = 0
 
-    return tell
+    return report

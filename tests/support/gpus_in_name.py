@@ -33,7 +33,6 @@ def main() -> None:
     gpus = int(sys.argv.pop(1))
     import ray
 
-    from orchestrator.cli import launch as commands
     from orchestrator.cli import main as cli
     from orchestrator.execution import preflight
 
@@ -46,7 +45,7 @@ def main() -> None:
         )
 
     ray.init = init
-    commands.local_gpus = preflight.local_gpus = lambda: gpus
+    preflight.local_gpus = lambda: gpus
     cli.main()
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from clocks import Clock
 
-from orchestrator.execution.items import Item
-from orchestrator.execution.queue import Queue
+from orchestrator.execution.queue import Item, Queue
 from results_schema.store import LocalStore
 from results_schema.trial import NetworkSpec, Recipe, TrialSpec
 from workers.cells.bases import named

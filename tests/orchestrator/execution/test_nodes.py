@@ -14,8 +14,11 @@ from disturbing import OPTIONS, foreign, held_open
 from ray_nodes import Cluster, cluster_of_nodes
 from sweeps import finish, launch, started, trained_epochs, wait_for, write_experiment
 
-from orchestrator.execution import versions
 from orchestrator.execution.shipping import pack_code
+from orchestrator.execution.trainable import (
+    code_digest,
+    own_versions,
+)
 from results_schema import layout
 from results_schema.results import Results
 from results_schema.store import LocalStore, open_store
@@ -51,14 +54,14 @@ def untouched(store: LocalStore) -> bool:
 def test_nodes_that_run_something_else_are_refused(cluster: Cluster, tmp_path: Path):
     experiment, store = write_experiment(tmp_path, epochs=2), open_store(tmp_path / "results")
     command = (experiment, "--address", cluster.address, "--store", store.root)
-    here, other = versions.here(), altered(tmp_path / "other")
+    here, other = own_versions(), altered(tmp_path / "other")
 
     node = cluster.join(cpus=2, PYTHONPATH=str(other))
     code, output = launch(*command, **cluster.environment)
     assert code == 3, output
     [line] = [line for line in output.splitlines() if line.startswith("stopped: node ")]
     assert here.code in line
-    assert versions.digest(other) in line
+    assert code_digest(other) in line
     assert "--ship-code" in output
     assert not re.search("Traceback|failed", output)
     assert untouched(store)
@@ -158,15 +161,16 @@ PLACED = """
 import json, sys
 import ray
 from ray.util.placement_group import placement_group
-from orchestrator.execution.cluster import slots
-from orchestrator.execution.launch import Options, resources
+from orchestrator.execution.cluster import count_slots
+from orchestrator.execution.launch import item_takes
+from orchestrator.execution.preflight import Options
 
 ray.init(sys.argv[1], log_to_driver=False)
 found = {}
 for share in (2, 1, 0.5, 0.3, 0.125):
-    room = slots("cuda", share)
-    takes = resources(Options(gpus_per_trial=share), {"names": ["trial"]})
-    groups = [placement_group(takes.bundles, strategy="PACK") for _ in range(room + 1)]
+    takes = item_takes(Options(gpus_per_trial=share), surface=False)
+    room = count_slots(takes)
+    groups = [placement_group([takes], strategy="PACK") for _ in range(room + 1)]
     placed = sum(group.wait(20 if number < room else 2) for number, group in enumerate(groups))
     for group in groups:
         ray.util.remove_placement_group(group)

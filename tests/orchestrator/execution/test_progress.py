@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from orchestrator.execution.progress import LEFT, Part, Progress
+from orchestrator.execution.progress import UNFINISHED, Part, Progress
 from orchestrator.execution.queue import Queue
 from results_schema.store import open_store
 from results_schema.trial import NetworkSpec, Recipe, TrialSpec
@@ -44,7 +44,9 @@ def test_trials_epochs_and_failures_are_counted(tmp_path, terminal):
         queue.close(failed.token)
         progress.epoch(running.names[0], 5)
         progress.refresh()
-        assert re.match(r"1 running, 1 failed, \S+ epochs/s, .* left", progress.status())
+        assert re.match(
+            r"1 running, 1 failed, \S+ epochs/s, .* left", progress.status(progress.parts[0])
+        )
     text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown.getvalue())
     assert f"failed {failed.names[0]}: {failure}" in text, "markup in it is no markup"
     if terminal:
@@ -55,7 +57,7 @@ def test_trials_epochs_and_failures_are_counted(tmp_path, terminal):
 
 
 SIZES = {"a": 10, "b": 10, "c": 4}
-NEWS = st.integers(1, 10) | st.sampled_from(["done", "diverged", *LEFT])
+NEWS = st.integers(1, 10) | st.sampled_from(["done", "diverged", *UNFINISHED])
 
 
 @given(st.lists(st.tuples(st.sampled_from(sorted(SIZES)), NEWS)))
@@ -70,7 +72,7 @@ def test_what_is_counted_as_it_comes_is_what_there_is(events: list[tuple[str, in
             endings[name] = news
         running = SIZES.keys() - endings.keys()
         assert part.left == sum(SIZES[n] - steps.get(n, 0) for n in running)
-        assert part.done == 2 + sum(status not in LEFT for status in endings.values())
+        assert part.done == 2 + sum(status not in UNFINISHED for status in endings.values())
 
 
 def test_news_of_one_trial_cost_the_same_among_many(tmp_path):

@@ -1,4 +1,4 @@
-"""What the queue offers, retries and gives up on."""
+"""What the queue offers, retries and gives up on, with unfit nodes and a full store."""
 
 import json
 import os
@@ -7,9 +7,9 @@ import socket
 import pytest
 from small_queues import make, offer, spec
 
-from orchestrator.execution.queue import ATTEMPTS, LOOK_EVERY
+from orchestrator.execution.queue import ATTEMPTS, LEASE_INTERVAL, SPACE_INTERVAL, Queue
 from results_schema import layout, tables
-from results_schema.errors import StoreError
+from results_schema.errors import StoreError, StoreFull
 from results_schema.folder import FolderLeases
 from results_schema.lease import EXPIRY
 from results_schema.store import Failure, open_store
@@ -156,7 +156,7 @@ def test_what_another_launch_holds_is_waited_for_and_counted_when_it_has_ended(s
     assert not queue.over, "the other launch may yet die"
     store.put(layout.trial(spec(0).trial_id), tables.to_parquet([], tables.TRIALS))
     other.release()
-    clock.now += LOOK_EVERY
+    clock.now += LEASE_INTERVAL
     assert queue.offer() is None
     assert queue.over
     assert queue.endings == {
@@ -174,7 +174,7 @@ def test_what_others_hold_is_looked_at_again_after_seconds(store, monkeypatch):
     for _ in range(100):  # as often as Tune asks in a second
         assert queue.offer() is None
     assert len(looks) == 64, "one look at each"
-    clock.now += LOOK_EVERY
+    clock.now += LEASE_INTERVAL
     assert queue.offer() is None
     assert len(looks) == 128
 
@@ -185,7 +185,7 @@ def test_what_another_launch_left_unfinished_is_taken_up(store):
     assert other is not None
     assert queue.offer() is None
     other.release()
-    clock.now += LOOK_EVERY
+    clock.now += LEASE_INTERVAL
     assert offer(queue)[1] == spec(0).trial_id
 
 
@@ -275,3 +275,125 @@ def test_a_store_that_fails_under_the_queue_stops_it_and_says_why(store, monkeyp
     assert queue.waiting == 2, "nothing is forgotten"
     assert trial_id not in queue.endings
     assert item.token
+
+
+LOST = Failure("node", "its node was lost")
+
+
+def test_an_unfit_node_ends_the_launch_and_no_trial_is_to_blame(store):
+    queue, _ = make(store, 3)
+    halted = []
+    queue.stop_workers = lambda: halted.append(True)
+    (one, first), (two, second) = offer(queue), offer(queue)
+    queue.settle(one.token, first, "failed", "node a: it has torch 1", "unfit")
+    queue.close(one.token)
+    assert halted, "workers of fit nodes are asked to leave off"
+    queue.settle(two.token, second, "failed", "node b: it has torch 2", "unfit")
+    queue.close(two.token)
+    assert queue.over
+    assert queue.offer() is None
+    assert queue.unfit == "node a: it has torch 1"
+    assert (queue.endings, queue.reasons, queue.waiting) == ({}, {}, 3)
+    assert store.list(layout.FAILURES) == []
+
+
+def test_a_worker_that_could_not_even_be_loaded_is_no_trials_failure(store):
+    queue, _ = make(store, 1)
+    item, _ = offer(queue)
+    queue.close(item.token, died=Failure("unfit", "a node can't load nas-sweep"))
+    assert (queue.unfit, queue.endings) == ("a node can't load nas-sweep", {})
+    assert store.list(layout.FAILURES) == []
+
+
+def test_nodes_that_come_and_go_never_fail_a_trial_that_gets_on(store):
+    queue, clock = make(store, 1)
+    trial_id = spec(0).trial_id
+    for epoch in range(1, 3 * ATTEMPTS):
+        item, _ = offer(queue)
+        queue.reached(trial_id, epoch)
+        queue.close(item.token, died=LOST)
+        clock.now += 60
+    item, _ = offer(queue)
+    queue.settle(item.token, trial_id, "done", "trained")
+    assert queue.endings == {trial_id: "done"}
+
+
+@pytest.mark.parametrize(("kind", "epoch"), [("node", 5), ("killed", 9)])
+def test_a_trial_that_gets_no_further_or_kills_its_worker_fails(store, kind: str, epoch: int):
+    queue, clock = make(store, 1)
+    trial_id = spec(0).trial_id
+    item, _ = offer(queue)
+    queue.reached(trial_id, 5)
+    for attempt in range(ATTEMPTS):
+        queue.close(item.token, died=Failure(kind, "gone"))
+        clock.now += 60
+        if attempt < ATTEMPTS - 1:
+            item, _ = offer(queue)
+            queue.reached(trial_id, epoch)
+    assert queue.endings == {trial_id: "failed"}
+
+
+def test_a_pack_is_offered_while_no_node_is_left(store):
+    queue: Queue
+    queue, _ = make(store, 3)
+    queue.pack, queue.slots = 2, lambda: 0
+    item, _ = offer(queue)
+    assert len(item.pack) == 2
+
+
+def test_a_full_store_pauses_the_queue_until_there_is_space_and_is_no_attempt(store, monkeypatch):
+    queue, clock = make(store, 2)
+    told: list[str] = []
+    queue.notify = told.append
+    queue.space.needed = 5000
+    real, written = store.put, []
+
+    def put(key, data, **options):
+        if len(data) >= 5000 and not written:
+            raise StoreFull("No space left on device", where=key, fix="free some space")
+        real(key, data, **options)
+
+    monkeypatch.setattr(store, "put", put)
+    for _ in range(2 * ATTEMPTS):
+        item, trial_id = offer(queue)
+        queue.settle(item.token, trial_id, "failed", "results: No space left on device", "full")
+        queue.close(item.token)
+        for _ in range(3):
+            assert queue.offer() is None
+            assert not queue.over
+            clock.now += SPACE_INTERVAL
+        assert "No space left on device" in queue.space.full
+        written.append(True)
+        assert queue.offer() is not None, "there is space"
+        queue.close_all()
+        written.clear()
+    assert len(told) == 4 * ATTEMPTS, "once each time that it ran out, and once that it is over"
+    assert "paused: results: No space left on device" in told[0]
+    assert "5.0 kB" in told[0]
+    assert queue.endings == {}
+    assert not store.list(layout.REQUESTS), "what it tried with is gone"
+
+
+def test_a_pause_that_is_interrupted_keeps_its_reason(store):
+    queue, _ = make(store, 1)
+    item, trial_id = offer(queue)
+    queue.settle(item.token, trial_id, "failed", "No space left on device", "full")
+    queue.close(item.token)
+    queue.stop()
+    assert queue.over
+    assert (queue.space.full, queue.waiting) == ("No space left on device", 1)
+
+
+def test_a_store_that_is_full_for_the_queue_itself_pauses_it_too(store, monkeypatch):
+    queue, clock = make(store, 1)
+
+    def fail(*_):
+        raise StoreFull("Disk quota exceeded", where="leases")
+
+    monkeypatch.setattr(store.leases, "free", fail)
+    assert queue.offer() is None
+    assert not queue.over
+    assert "Disk quota exceeded" in queue.space.full
+    monkeypatch.undo()
+    clock.now += SPACE_INTERVAL
+    assert queue.offer() is not None

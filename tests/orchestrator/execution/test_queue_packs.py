@@ -6,8 +6,8 @@ import pytest
 from clocks import Clock
 from small_queues import spec
 
-from orchestrator.execution.items import Item, alike
-from orchestrator.execution.queue import ATTEMPTS, LOOK_EVERY, SLOTS_EVERY, Queue
+from orchestrator.execution.packing import alike
+from orchestrator.execution.queue import ATTEMPTS, LEASE_INTERVAL, SLOTS_INTERVAL, Item, Queue
 from results_schema import layout
 from results_schema.store import Failure, LocalStore, open_store
 from results_schema.surface import SurfaceSpec
@@ -43,9 +43,9 @@ def ids(specs: list[TrialSpec]) -> list[str]:
 def test_an_item_whose_trials_are_settled_makes_room_before_it_is_closed(store):
     queue = make(store, seeds(3), pack=1, slots=2)
     first, *_ = [offer(queue) for _ in range(3)]
-    assert queue.at_work(2) == 2
+    assert len(queue.working(2)) == 2
     queue.settle(first.token, first.names[0], "done", "")
-    assert queue.at_work(2) == 2, "the one that was offered ahead begins"
+    assert len(queue.working(2)) == 2, "the one that was offered ahead begins"
 
 
 def end(queue: Queue, item: Item) -> None:
@@ -61,7 +61,7 @@ def test_alike_trials_are_offered_together_in_their_order(store):
     assert second.names == ids(seeds(8))[4:]
     assert first.token != second.token
     assert queue.offer() is None
-    assert (queue.items, queue.at_work(1), queue.at_work(2)) == (2, 4, 8)
+    assert (queue.items, len(queue.working(1)), len(queue.working(2))) == (2, 4, 8)
     end(queue, first)
     end(queue, second)
     assert queue.over
@@ -121,7 +121,7 @@ def test_what_is_held_or_cancelled_is_left_out_of_a_pack(store):
     assert offer(queue).names == ids([spec(0), spec(3), spec(4)])
     assert queue.endings == {spec(2).trial_id: "cancelled"}
     lease.release()
-    queue.clock = lambda: LOOK_EVERY
+    queue.clock = lambda: LEASE_INTERVAL
     assert offer(queue).names == ids([spec(1)])
 
 
@@ -132,9 +132,9 @@ def test_slots_are_counted_once_a_second(store):
     for _ in range(20):
         offer(queue)
     assert counted == [0.0]
-    clock.now += SLOTS_EVERY
+    clock.now += SLOTS_INTERVAL
     offer(queue)
-    assert counted == [0.0, SLOTS_EVERY]
+    assert counted == [0.0, SLOTS_INTERVAL]
 
 
 def test_each_trial_of_a_pack_is_settled_by_itself(store):
@@ -144,7 +144,7 @@ def test_each_trial_of_a_pack_is_settled_by_itself(store):
     queue.settle(item.token, diverged, "diverged", "")
     queue.settle(item.token, failed, "failed", "no such file", "data")
     queue.settle(item.token, stopped, "stopped", "")
-    assert queue.at_work(1) == 1
+    assert len(queue.working(1)) == 1
     assert queue.items == 1, "its worker is not free yet"
     queue.settle(item.token, done, "done", "")
     queue.close(item.token)
@@ -155,7 +155,7 @@ def test_each_trial_of_a_pack_is_settled_by_itself(store):
 @pytest.mark.parametrize("size", [4, 2])
 def test_memory_that_runs_out_in_a_pack_makes_packs_smaller_and_is_no_attempt(store, size):
     queue, told = make(store, seeds(4), size), []
-    queue.say = told.append
+    queue.notify = told.append
     item = offer(queue)
     large, *others = item.names
     queue.settle(item.token, large, "failed", "CUDA out of memory", "memory")

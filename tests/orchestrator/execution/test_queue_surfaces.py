@@ -4,7 +4,7 @@ import pytest
 
 from orchestrator.execution.queue import Queue
 from results_schema import layout, tables
-from results_schema.store import LocalStore, open_store
+from results_schema.store import Failure, LocalStore, open_store
 from results_schema.surface import SurfaceSpec
 from results_schema.trial import NetworkSpec, Recipe, TrialSpec
 from workers.cells.bases import named
@@ -144,8 +144,6 @@ def test_a_surface_is_cancelled_by_its_own_name_or_its_trials(store, name):
 
 
 def test_a_surface_whose_worker_died_is_offered_again_under_a_new_token(store):
-    from results_schema.store import Failure
-
     queue = make(store, 0, [surface(0)])
     token, name = take(queue)
     lease = store.leases.take(name, token)

@@ -10,8 +10,11 @@ from pathlib import Path
 import pytest
 
 from orchestrator.config.experiment import load_experiment
-from orchestrator.execution import versions
 from orchestrator.execution.shipping import PACKAGES, Shipment, pack
+from orchestrator.execution.trainable import (
+    code_digest,
+    own_versions,
+)
 from results_schema.errors import ConfigError
 from workers.training import device
 
@@ -73,7 +76,7 @@ def test_the_code_arrives_whole_and_runs_there(project: Path, tmp_path: Path):
     folder = tmp_path / "job"
     packed(folder, ["experiments/one.yaml"], profile=None)
     assert {path.name for path in folder.iterdir()} == {*PACKAGES, "files", "shipped.json"}
-    assert versions.digest(folder) == versions.here().code
+    assert code_digest(folder) == own_versions().code
     assert not list(folder.rglob("__pycache__"))
     code = "import orchestrator.output.text; print(orchestrator.output.text.__file__)"
     ran = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)

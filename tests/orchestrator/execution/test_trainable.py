@@ -1,5 +1,7 @@
-"""The bridge from Tune to workers."""
+"""What a worker runs: an item of a launch, if it runs the same code as the launch."""
 
+import ast
+import os
 from pathlib import Path
 from typing import Any
 
@@ -7,8 +9,18 @@ import pytest
 from items import sent
 from small_trials import EPOCHS, few_digits, small_spec
 
-from orchestrator.execution import versions
-from orchestrator.execution.trainable import NamedItem, _Due, _now_and_then, train_item
+from orchestrator.execution.shipping import pack_code
+from orchestrator.execution.trainable import (
+    WORKER_MODULES,
+    NamedItem,
+    _points_reporter,
+    _Throttle,
+    code_digest,
+    own_versions,
+    train_item,
+    version_mismatch,
+    versions_to_send,
+)
 from results_schema import layout
 from results_schema.store import open_store
 
@@ -36,7 +48,7 @@ def test_a_node_that_does_not_share_the_store_trains_nothing_and_says_so(offered
 
 
 def test_a_node_that_runs_something_else_does_not_even_look_for_the_store(offered):
-    result = offered(versions=versions.told() | {"torch": "0.1"}, store="gone://away")
+    result = offered(versions=versions_to_send() | {"torch": "0.1"}, store="gone://away")
     assert result["kind"] == "unfit"
     assert "and this launch has torch 0.1" in result["reason"]
 
@@ -83,7 +95,7 @@ def test_points_are_reported_by_how_many_are_new(monkeypatch):
     now = iter([0.0, 0.5])
     monkeypatch.setattr("orchestrator.execution.trainable.tune.report", told.append)
     monkeypatch.setattr("orchestrator.execution.trainable.time.monotonic", lambda: next(now))
-    tell = _now_and_then("s", _Due(1.0))
+    tell = _points_reporter("s", _Throttle(1.0))
     for done in (11, 12, 13):
         tell(done, 13)
     assert [(result["points"], result["measured"]) for result in told] == [(11, 1), (13, 2)]
@@ -94,3 +106,84 @@ def test_a_process_that_does_one_item_is_named_by_it():
     named.config = {"names": ["a", "b"]}
     # Ray's dashboard shows an actor's repr; `test_monitoring` looks there.
     assert repr(named) == "a, b"
+
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def copied(tmp_path: Path) -> Path:
+    """This code in another place."""
+    pack_code(tmp_path)
+    return tmp_path
+
+
+def test_a_process_fits_itself():
+    assert version_mismatch(versions_to_send()) == ""
+
+
+def test_no_file_is_read_but_the_code_that_workers_run(copied: Path):
+    before = code_digest(copied)
+    for place in ("orchestrator/other.py", "results/data.py", "workers/.hidden.py"):
+        (copied / place).parent.mkdir(exist_ok=True)
+        os.mkfifo(copied / place)  # to read it would wait for ever
+    assert code_digest(copied) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "word"), [("python", "Python"), ("ray", "Ray"), ("torch", "torch")]
+)
+def test_what_differs_is_told_of_both_with_a_way_to_mend_it(name: str, word: str):
+    here = versions_to_send()
+    told = version_mismatch(here | {name: "0.1"})
+    assert f"it has {word} {here[name]}, and this launch has {word} 0.1" in told
+    assert told.startswith("node ")
+    assert "\n  install the same on every node" in told
+    assert "--ship-code" not in told, "which would not help"
+
+
+def test_other_code_of_the_same_release_is_told_and_can_be_shipped():
+    here = own_versions()
+    told = version_mismatch(versions_to_send() | {"code": "5e" * 5, "commit": "1234567890"})
+    assert str(here) in told
+    assert f"nas-sweep {here.release} (commit 1234567890, code 5e5e5e5e5e)" in told
+    assert "--ship-code" in told
+
+
+def test_the_same_code_of_another_commit_or_release_fits():
+    assert version_mismatch(versions_to_send() | {"commit": "1234567890", "release": "7.0"}) == ""
+
+
+def test_code_is_the_same_wherever_it_lies(copied: Path):
+    assert code_digest(copied) == own_versions().code
+
+
+@pytest.mark.parametrize("file", ["workers/draws.py", "orchestrator/execution/trainable.py"])
+def test_a_change_of_what_workers_run_is_another_code(copied: Path, file: str):
+    with (copied / file).open("a") as code:
+        code.write("# another\n")
+    assert code_digest(copied) != own_versions().code
+
+
+def test_a_change_of_what_is_drawn_is_not(copied: Path):
+    with (copied / "orchestrator/report/write.py").open("a") as code:
+        code.write("# another\n")
+    assert code_digest(copied) == own_versions().code
+
+
+def test_a_worker_imports_nothing_else_of_the_orchestrator():
+    found, waiting = set(), ["orchestrator.execution.trainable"]
+    while waiting:
+        file = waiting.pop().replace(".", "/") + ".py"
+        found.add(file)
+        for node in ast.walk(ast.parse((ROOT / file).read_text())):
+            if isinstance(node, ast.ImportFrom):
+                named = {node.module or "", *(f"{node.module}.{a.name}" for a in node.names)}
+                waiting += [
+                    one
+                    for one in named
+                    if one.startswith("orchestrator.")
+                    and (path := one.replace(".", "/") + ".py") not in found
+                    and (ROOT / path).exists()
+                ]
+    assert found == set(WORKER_MODULES)

@@ -13,7 +13,7 @@ import pytest
 from small_stores import contents, empty_store, renamed_members
 from small_trials import COMMIT_ALL, assert_same, train_on_few_digits
 
-from orchestrator.execution.presence import present
+from orchestrator.execution.launch import present
 from results_schema import layout, tables
 from results_schema.lease import Holder
 from results_schema.store import LocalStore

@@ -12,7 +12,7 @@ from sweeps import write_experiment
 from orchestrator.cli.main import cli
 from orchestrator.config.experiment import load_experiment
 from orchestrator.config.record import record
-from orchestrator.execution.store_checks import check_place
+from orchestrator.execution.preflight import check_place
 from results_schema.s3.bucket import Bucket
 from results_schema.store import open_store
 from workers.training.trial import train

@@ -18,7 +18,7 @@ from orchestrator.config.experiment import load_experiment
 from orchestrator.config.record import record
 from orchestrator.dash import live as live_module
 from orchestrator.dash.live import Live
-from orchestrator.execution import checks
+from orchestrator.execution import preflight
 from results_schema import layout, tables
 from results_schema.s3.store import S3Store
 from workers.landscape.survey import survey
@@ -197,10 +197,10 @@ def test_trials_that_no_experiment_names_go_with_their_surfaces(run, tended: Ten
 
 
 def test_the_doctor_looks_at_a_bucket(run, finished: Tended, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("orchestrator.execution.doctor.DATASETS", ["digits"])
+    monkeypatch.setattr("orchestrator.execution.preflight.DATASETS", ["digits"])
     for slow in ("ray", "browser", "gpu"):
-        sound = checks.Check(slow, "ok", "")
-        monkeypatch.setattr(checks, f"check_{slow}", lambda sound=sound: sound)
+        sound = preflight.Check(slow, "ok", "")
+        monkeypatch.setattr(preflight, f"check_{slow}", lambda sound=sound: sound)
     code, output, _ = run("doctor", "--store", finished.url)
     assert code == 0, output
     assert f"store: {finished.url} can be written, by one worker alone" in output

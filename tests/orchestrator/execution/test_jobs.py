@@ -8,7 +8,7 @@ from threading import Thread
 import pytest
 
 from orchestrator.cli import run as cli
-from orchestrator.execution.detach import OWN, words
+from orchestrator.execution.jobs import REPLACED, job_command
 from orchestrator.execution.shipping import Shipment
 
 SHIPMENT = Shipment(["files/a/x.yaml", "files/y.yaml"], "files/a/profiles/laptop.yaml")
@@ -25,7 +25,7 @@ def test_a_job_is_told_what_the_user_said_and_nothing_else():
         "--device", "cpu", "--gpus-per-trial", "auto", "--checkpoint-at", "3", "--deterministic",
         "--allow-open-cluster",
     )  # fmt: skip
-    command = shlex.split(shlex.join(words(SHIPMENT, "s3://bucket/my results", given)))
+    command = shlex.split(shlex.join(job_command(SHIPMENT, "s3://bucket/my results", given)))
     assert command[:6] == [
         "python", "-m", "orchestrator.cli", "launch", "files/a/x.yaml", "files/y.yaml",
     ]  # fmt: skip
@@ -42,11 +42,11 @@ def test_a_job_is_told_what_the_user_said_and_nothing_else():
         "--allow-open-cluster",
     }
     again = context(*command[4:])
-    assert all(again.params[n] == v for n, v in given.params.items() if n not in OWN)
+    assert all(again.params[n] == v for n, v in given.params.items() if n not in REPLACED)
 
 
 def test_what_the_user_left_open_is_left_to_the_cluster():
-    command = words(SHIPMENT._replace(profile=None), "/r", context("x.yaml", "--detach"))
+    command = job_command(SHIPMENT._replace(profile=None), "/r", context("x.yaml", "--detach"))
     assert command[6:] == ["--store=/r", "--address=auto"]
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from rich.console import Console
 from small_queues import make, offer, spec
 
-from orchestrator.execution.items import Work
+from orchestrator.execution.metrics import METRICS, STATES, Collector, launch_labels
 from orchestrator.execution.progress import Progress
 from orchestrator.execution.queue import Queue
-from orchestrator.execution.readings import METRICS, STATES, Watch, launch_labels
+from orchestrator.planning.plan import Work
 from results_schema.store import LocalStore
 from results_schema.surface import SurfaceSpec
 
@@ -21,23 +21,23 @@ HERE = {"hostname": "h", "pid": 7}
 EPOCH = {"epoch": 1, "trained": 1, "images_per_second": 250.0, "peak_memory": 1e9} | HERE
 
 
-def watch(queue: Queue, *work: Work, ended: tuple[int, int] = (0, 0)) -> tuple[Watch, Progress]:
+def watch(queue: Queue, *work: Work, ended: tuple[int, int] = (0, 0)) -> tuple[Collector, Progress]:
     names = {getattr(w, "surface_id", getattr(w, "trial_id", "")): w for w in work}
     console = Console(file=io.StringIO())
     progress = Progress(queue, names, ended=ended, slots=SLOTS, console=console)
-    return Watch(queue, names, progress), progress
+    return Collector(queue, names, progress), progress
 
 
-def values(told: Watch, name: str) -> dict[tuple[str, ...], float]:
+def values(told: Collector, name: str) -> dict[tuple[str, ...], float]:
     """Of one metric, by its labels' values."""
     return {
         tuple(reading.labels.values()): reading.value
-        for reading in told.standing()
+        for reading in told.collect()
         if reading.metric.name == f"nas_sweep_{name}"
     }
 
 
-def states(told: Watch, name: str = "trials") -> dict[str, float]:
+def states(told: Collector, name: str = "trials") -> dict[str, float]:
     """How many trials are in each state that some are in."""
     return {state: count for (state,), count in values(told, name).items() if count}
 
@@ -77,7 +77,7 @@ def test_a_running_trial_is_told_under_its_own_name_and_no_longer(tmp_path):
     item, name = offer(queue)
     assert values(told, "item_progress") == {}
     progress.epoch(name, 1)
-    [grown] = told.heard({"item": name} | EPOCH)
+    [grown] = told.on_report({"item": name} | EPOCH)
     assert (grown.metric.name, grown.labels, grown.value) == (
         "nas_sweep_epochs_total", {"host": "h"}, 1,
     )  # fmt: skip
@@ -89,11 +89,11 @@ def test_a_running_trial_is_told_under_its_own_name_and_no_longer(tmp_path):
     assert values(told, "images_per_second") == {}
     offer(queue)
     assert values(told, "images_per_second") == {}, "what the last worker said is of no worth"
-    told.heard({"item": name} | EPOCH)
+    told.on_report({"item": name} | EPOCH)
     # The last epochs come with the outcome.
-    [grown] = told.heard({"item": name, "epoch": 4, "trained": 3, "status": "done"} | HERE)
+    [grown] = told.on_report({"item": name, "epoch": 4, "trained": 3, "status": "done"} | HERE)
     assert (grown.labels, grown.value) == ({"host": "h"}, 3)
-    assert told.heard({"item": name, "status": "failed"} | HERE) == []
+    assert told.on_report({"item": name, "status": "failed"} | HERE) == []
     assert values(told, "images_per_second") == {}
 
 
@@ -106,7 +106,7 @@ def test_points_are_counted_by_kind_and_a_surface_without_its_trial_is_untrained
     item, name = offer(queue)
     assert name == surfaces[0].surface_id
     progress.points(name, 15)
-    [grown] = told.heard({"item": name, "points": 15, "measured": 10} | HERE)
+    [grown] = told.on_report({"item": name, "points": 15, "measured": 10} | HERE)
     assert (grown.labels, grown.value) == ({"host": "h", "kind": "contour"}, 10)
     assert values(told, "item_progress") == {("h", "7", "contour", name): 0.6}
     assert values(told, "images_per_second") == {}

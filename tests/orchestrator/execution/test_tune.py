@@ -1,4 +1,4 @@
-"""The queue as Tune sees it."""
+"""The queue as Tune sees it, and why workers died, by the errors that Ray raises."""
 
 import io
 import os
@@ -7,16 +7,26 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from local_ray import local_ray
 from ray import tune
+from ray.exceptions import (
+    ActorDiedError,
+    NodeDiedError,
+    OutOfMemoryError,
+    RayActorError,
+    RayTaskError,
+    WorkerCrashedError,
+)
 from rich.console import Console
 from small_queues import make, spec
 
-from orchestrator.execution import search
-from orchestrator.execution.metrics import Meter
+from orchestrator.execution import tune as bridge
+from orchestrator.execution.metrics import Collector, Exporter
 from orchestrator.execution.progress import Progress
-from orchestrator.execution.readings import Watch
-from orchestrator.execution.search import ProcessesKept, QueueSearcher
+from orchestrator.execution.queue import ATTEMPTS, RETRIED
+from orchestrator.execution.tune import KeepProcesses, QueueSearcher, worker_failure
+from results_schema.errors import MachineError, StoreError, StoreFull
 from results_schema.store import LocalStore, recorded_failure
 
 FIRST = {"epoch": 1, "trained": 1, "hostname": "h", "pid": 7}
@@ -32,8 +42,8 @@ class Sweep:
         self.progress = Progress(
             self.queue, work, ended=(0, 0), slots=1, console=Console(file=io.StringIO())
         )
-        meter = Meter(Watch(self.queue, work, self.progress), "now", ["small"])
-        self.searcher = QueueSearcher(self.queue, {}, self.progress, meter, self.slots)
+        exporter = Exporter(Collector(self.queue, work, self.progress), "now", ["small"])
+        self.searcher = QueueSearcher(self.queue, {}, self.progress, exporter, self.slots)
 
     def slots(self) -> int:
         self.looks += 1
@@ -50,8 +60,8 @@ def test_no_more_is_offered_than_fits_and_the_head_is_asked_now_and_then(sweep, 
     assert sum(item is not None for item in offered) == 1
     assert sweep.looks <= 3, "not once a question"
     sweep.room = 3  # nodes have joined
-    monkeypatch.setattr(search, "LOOK_EVERY", 0.0)
-    sweep.searcher._look_again = 0.0
+    monkeypatch.setattr(bridge, "SLOTS_INTERVAL", 0.0)
+    sweep.searcher._next_count = 0.0
     offered = [sweep.searcher.suggest(f"u{number}") for number in range(50)]
     assert sum(item is not None for item in offered) == 2
 
@@ -126,7 +136,7 @@ def test_a_process_that_is_starting_is_not_ended_because_another_was_quicker(tmp
             tune.with_resources(quick_trainable(), {"cpu": 1}),
             tune_config=tune.TuneConfig(
                 search_alg=sweep.searcher,
-                scheduler=ProcessesKept(),
+                scheduler=KeepProcesses(),
                 num_samples=-1,
                 reuse_actors=True,
             ),
@@ -164,12 +174,12 @@ def reasons(sweep: Sweep, folder: Path, how: list[str]) -> dict[str, tuple[str, 
         tune.Tuner(
             tune.with_resources(dying_trainable(), {"cpu": 1}),
             tune_config=tune.TuneConfig(
-                search_alg=sweep.searcher, scheduler=ProcessesKept(), num_samples=-1
+                search_alg=sweep.searcher, scheduler=KeepProcesses(), num_samples=-1
             ),
             run_config=tune.RunConfig(
                 storage_path=str(folder / "tune"),
                 verbose=0,
-                callbacks=[search.Deaths(sweep.searcher)],
+                callbacks=[bridge.ErrorReader(sweep.searcher)],
                 failure_config=tune.FailureConfig(max_failures=0),
             ),
         ).fit()
@@ -201,3 +211,78 @@ def test_a_worker_that_ray_killed_for_its_memory_is_told_apart(tmp_path: Path, m
     assert kind == "evicted", message
     assert "low on memory" in message
     assert len(message.splitlines()) == 1
+
+
+def raised(cause: Exception) -> RayTaskError:
+    """What Ray makes of an exception in a worker."""
+    told = f"{type(cause).__module__}.{type(cause).__name__}".removeprefix("builtins.")
+    text = f"\x1b[36mray::x()\x1b[39m (pid=7, ip=10.0.0.1)\n  File x\n{told}: {cause}"
+    return RayTaskError("train", text, cause, "ray::x", 1, "10.0.0.1")
+
+
+NOT_IMPORTED = (
+    "The actor with name ImplicitFunc failed to import on the worker. This may be because …:\n\n"
+    "Traceback (most recent call last):\n  …\nModuleNotFoundError: No module named 'orchestrator'"
+)
+UNLOADED = RayTaskError(
+    "train",
+    f"ray::x() (pid=7, ip=10.0.0.1)\n{NOT_IMPORTED}",
+    RuntimeError(NOT_IMPORTED),
+    "ray::x",
+    1,
+)
+CRASHED = f"{NOT_IMPORTED}\n\nAn unexpected internal error occurred while the worker was …"
+LOST = "The actor died because its node has died. Node Id: 8f2c"
+LOW = "1 worker(s) were killed due to the node running low on memory. Memory\nOOM kill reason: x"
+
+
+def kept(error: Exception | None) -> str:
+    """The text that Tune keeps of an error of Ray's."""
+    return f"Failure # 1 (occurred at 2020-04-26_12-00-00)\n{error}\n" if error else ""
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "says"),
+    [
+        (OutOfMemoryError(LOW), "evicted", "running low on memory. Memory"),
+        (NodeDiedError(LOST), "node", "its node was lost"),
+        (RayActorError(error_msg=LOST), "node", "its node was lost"),
+        (ActorDiedError(), "killed", "killed by a signal"),
+        (WorkerCrashedError(), "killed", "or it crashed"),
+        (None, "killed", "killed by a signal"),
+        (raised(ValueError("odd")), "error", "ValueError: odd"),
+        (UNLOADED, "unfit", "node 10.0.0.1: it can't load nas-sweep: ModuleNotFoundError: No"),
+        (ActorDiedError(UNLOADED), "unfit", "10.0.0.1: it can't load nas-sweep: ModuleNotFound"),
+        (
+            RayActorError(error_msg=CRASHED),
+            "unfit",
+            "a node: it can't load nas-sweep: ModuleNotFound",
+        ),
+        (raised(MemoryError("no more")), "memory", "no more"),
+        (raised(RuntimeError("CUDA error: an illegal access")), "cuda", "an illegal access"),
+        (raised(torch.cuda.OutOfMemoryError("CUDA out of memory")), "memory", "out of memory"),
+        (raised(StoreError("read-only", where="results")), "store", "results: read-only"),
+        (raised(UnicodeDecodeError("utf-8", b"x", 0, 1, "odd")), "error", "UnicodeDecodeError: "),
+        (raised(MachineError("no GPU", fix="add one")), "machine", "no GPU\n  add one"),
+        (raised(StoreFull("no room", where="results")), "full", "results: no room"),
+        (
+            ActorDiedError(raised(ImportError("No module named 'workers'"))),
+            "error",
+            "its worker could not begin: ImportError: No module named 'workers'",
+        ),
+    ],
+)
+def test_failures_of_workers_are_distinguished(error: Exception | None, kind: str, says: str):
+    failure = worker_failure(kept(error))
+    assert failure.kind == kind
+    assert says in failure.message
+    assert "Traceback" not in failure.message
+
+
+def test_only_what_may_pass_is_tried_again():
+    passing = {
+        worker_failure(kept(e)).kind for e in (OutOfMemoryError(LOW), NodeDiedError(LOST), None)
+    }
+    assert passing <= RETRIED
+    assert worker_failure(kept(raised(ValueError("odd")))).kind not in RETRIED
+    assert ATTEMPTS > 1

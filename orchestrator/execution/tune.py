@@ -1,0 +1,325 @@
+"""The bridge to Ray Tune: the queue is its searcher, and its errors become failures of items.
+
+Tune's own state is disposable: it is kept in the private folder of the launch, never restored, and
+removed with it. What counts is in the store.
+"""
+
+from __future__ import annotations
+
+import builtins
+import re
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+from ray.tune.execution import class_cache
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler
+from ray.tune.search import Searcher
+
+from orchestrator.execution.access import RAY_SETTINGS
+from orchestrator.execution.metrics import Exporter
+from orchestrator.execution.progress import Progress
+from orchestrator.execution.queue import Queue
+from orchestrator.execution.trainable import NamedItem, train_item
+from results_schema import errors, layout
+from results_schema.errors import MachineError
+from results_schema.store import Failure
+from workers.training import attempt
+
+SLOTS_INTERVAL = 1.0
+"""Seconds between two counts of the cluster's slots: Tune asks a hundred times a second."""
+AHEAD = 1
+"""Items offered beyond those that fit, once all of those are running: Tune would take more, but
+what comes next is best decided late, when a checkpoint may have landed."""
+
+LOST_NODE = "its node has died"
+"""In the error for an actor on a node that was lost."""
+NOT_IMPORTED = "failed to import on the worker"
+"""In the error that takes the place of a worker which could not be loaded."""
+LOW_MEMORY = "due to the node running low on memory"
+"""In the error for a worker that Ray has killed to free main memory."""
+NOT_CREATED = "error raised in its creation task"
+"""In the error for an actor that could not begin."""
+_INSTALL = (
+    "install nas-sweep on every node, or add --ship-code, which sends it along (docs/cluster.md)"
+)
+_HEADER = re.compile(r"\AFailure # \d+ \(occurred at [^)]*\)\n")
+"""What Tune puts before the text."""
+_COLOR = re.compile(r"\x1b\[\d+m")
+_NODE = re.compile(r"\(pid=\d+, ip=([^,)]+)")
+_OWN_ERRORS = {name: kind for name, kind in vars(errors).items() if isinstance(kind, type)}
+_RAISED = re.compile(
+    rf"^(?:\w+\.)*(?P<name>\w*(?:Error|Exception)|{'|'.join(_OWN_ERRORS)}): "
+    r"(?P<message>.*(?:\n  .*)*)$",
+    re.MULTILINE,
+)
+"""The end of a traceback; an error of this package continues with an indented line on its fix."""
+_TORCH_ERRORS = {"OutOfMemoryError": MemoryError, "AcceleratorError": RuntimeError}
+
+
+def run_tune(
+    searcher: QueueSearcher,
+    trial_takes: Mapping[str, float],
+    surface_takes: Mapping[str, float],
+    stopper: tune.Stopper,
+    folder: Path,
+    *,
+    process_per_item: bool,
+) -> None:
+    """Run all that a searcher offers; return when it has finished or the stopper stopped it.
+
+    Args:
+        searcher: Offers items.
+        trial_takes: Ray's resources that a process takes which trains.
+        surface_takes: Ray's resources that a process takes which measures a surface.
+        stopper: Stops all trials when it is asked to.
+        folder: Where Tune keeps its state.
+        process_per_item: Whether each item gets a new process. On a GPU it gives memory back, and
+            can't spoil the next item; on a CPU importing torch would cost more than it is worth.
+    """
+    trial = tune.PlacementGroupFactory([dict(trial_takes)])
+    surface = tune.PlacementGroupFactory([dict(surface_takes)])
+
+    # Tune sends it to workers by value: it must refer to nothing that they don't import.
+    def by_kind(config: dict[str, Any]) -> tune.PlacementGroupFactory:
+        return surface if layout.is_surface(config["names"][0]) else trial
+
+    # Tune reuses processes only if all items take the same.
+    trainable: Any = (
+        tune.with_resources(NamedItem, by_kind)
+        if process_per_item
+        else tune.with_resources(train_item, trial)
+    )
+    _withhold_credentials()
+    tune.Tuner(
+        trainable,
+        tune_config=tune.TuneConfig(
+            search_alg=searcher,
+            scheduler=KeepProcesses(),
+            num_samples=-1,
+            reuse_actors=not process_per_item,
+            trial_dirname_creator=lambda trial: trial.trial_id,
+        ),
+        run_config=tune.RunConfig(
+            name="sweep",
+            storage_path=str(folder),
+            verbose=0,
+            stop=stopper,
+            callbacks=[ErrorReader(searcher)],
+            failure_config=tune.FailureConfig(max_failures=0),
+        ),
+    ).fit()
+
+
+def _withhold_credentials() -> None:
+    """Keep Tune from copying more of the environment to its workers than our settings of Ray."""
+    # It copies AWS credentials of the driver into the description of each worker, which nodes
+    # write to a log that every user of the machine can read.
+    class_cache.ENV_VARS_TO_PROPAGATE = class_cache.ENV_VARS_TO_PROPAGATE & RAY_SETTINGS.keys()
+
+
+class KeepProcesses(FIFOScheduler):
+    """A scheduler that never ends a process which is starting."""
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
+        """Return None: Tune gives a free process to an item for which none is starting."""
+        # Tune's own schedulers name the first item that waits, and Tune then ends the process that
+        # is starting for it. Where trials are shorter than imports, none but the first process
+        # would ever run. Besides, they go through all trials a hundred times a second.
+        return None
+
+
+class StopAll(tune.Stopper):
+    """Makes Tune stop all trials as soon as it is asked to."""
+
+    def __init__(self) -> None:
+        self._asked = False
+
+    def ask(self) -> None:
+        """Stop all trials, however long they would take to stop by themselves."""
+        self._asked = True
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Return False: no single trial is stopped by its result."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Return whether all trials are to be stopped."""
+        return self._asked
+
+
+class ErrorReader(tune.Callback):
+    """Passes on why a worker died: Tune informs a searcher only that there was an error.
+
+    Args:
+        searcher: The searcher that offered the item.
+    """
+
+    def __init__(self, searcher: QueueSearcher) -> None:
+        self._searcher = searcher
+
+    def on_trial_error(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+    ) -> None:
+        """Read the error that Tune has just written to a file."""
+        # Tune also pickles some errors, in Ray's folder, where other users of a cluster's machine
+        # may be able to put a file of their own: those are never read.
+        text = Path(trial.error_file).read_text() if trial.error_file else ""
+        self._searcher.died(trial.trial_id, worker_failure(text))
+
+
+class QueueSearcher(Searcher):
+    """Passes between Tune and the queue; keeps no state that Tune could restore.
+
+    Args:
+        queue: Offers items.
+        settings: What is the same for every item (`trainable.train_item`).
+        progress: Counts epochs, points and endings.
+        exporter: Exports what workers report.
+        slots: Returns how many items the cluster runs side by side just now.
+        on_count: Called whenever slots are counted.
+    """
+
+    def __init__(
+        self,
+        queue: Queue,
+        settings: dict[str, Any],
+        progress: Progress,
+        exporter: Exporter,
+        slots: Callable[[], int],
+        on_count: Callable[[], None] = lambda: None,
+    ) -> None:
+        super().__init__()
+        self._slots, self._on_count, self._exporter = slots, on_count, exporter
+        self._queue, self._settings, self._progress = queue, settings, progress
+        self._tokens: dict[str, str] = {}
+        self._starting = set[str]()
+        self._next_count = 0.0
+
+    def suggest(self, trial_id: str) -> Any:
+        """Return the config of the next item, None to be asked again, or FINISHED at the end."""
+        # While a process starts, an item ahead would wait for it, and so be decided too early.
+        ahead = 0 if self._starting else AHEAD
+        item = self._queue.offer() if self._queue.items < self._current_slots() + ahead else None
+        if item is None:
+            return self.FINISHED if self._queue.over else None
+        self._tokens[trial_id] = item.token
+        self._starting.add(trial_id)
+        return {
+            "token": item.token,
+            "names": item.names,
+            "specs": [work.to_json() for work in item.pack],
+            "settings": self._settings,
+        }
+
+    def _current_slots(self) -> int:
+        """Return how many items fit as of a moment ago, as each count asks the cluster's head."""
+        now = time.monotonic()
+        if now >= self._next_count:
+            self._progress.slots, self._next_count = self._slots(), now + SLOTS_INTERVAL
+            self._on_count()
+        return self._progress.slots
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Take a report: epochs trained, points measured, or the outcome of a part of the item."""
+        self._exporter.on_report(result)
+        self._starting.discard(trial_id)
+        self._take(trial_id, result)
+
+    def _take(self, trial_id: str, result: dict[str, Any]) -> None:
+        if "epoch" in result:
+            self._progress.epoch(result["item"], result["epoch"])
+            self._queue.reached(result["item"], result["epoch"])
+        elif "points" in result:
+            self._progress.points(result["item"], result["points"])
+            self._queue.stepped(result["item"], result["points"])
+        if "status" in result:
+            self._queue.settle(
+                self._tokens[trial_id],
+                result["item"],
+                result["status"],
+                result["reason"],
+                result["kind"],
+            )
+        self._progress.refresh()
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Close an item whose worker has returned, or failed."""
+        if error:
+            return  # `died` follows, with the reason
+        # Tune repeats the last report here; metrics, which add up, must not see it again.
+        if result is not None:
+            self._take(trial_id, result)
+        self._close(trial_id, None)
+
+    def died(self, trial_id: str, why: Failure) -> None:
+        """Close an item whose worker ended without reporting an outcome."""
+        self._close(trial_id, why)
+
+    def _close(self, trial_id: str, died: Failure | None) -> None:
+        self._starting.discard(trial_id)
+        if (token := self._tokens.pop(trial_id, None)) is not None:
+            self._queue.close(token, died=died)
+        self._progress.refresh()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return nothing: Tune pickles its searcher for a restore that never comes."""
+        return {}
+
+    def save(self, checkpoint_path: str) -> None:
+        """Save nothing: what remains to be run is read from the store."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Restore nothing: see `save`."""
+
+
+def worker_failure(error: str) -> Failure:
+    """Return why a worker ended without an outcome, by the text of the error that Ray raises.
+
+    Args:
+        error: The text that Tune keeps, empty if it is unknown.
+    """
+    text = _COLOR.sub("", _HEADER.sub("", error)).strip()
+    # Ray's own statements come first: their texts may quote a traceback of the worker's too.
+    if LOW_MEMORY in text:
+        low = " ".join(text.split("OOM kill reason")[0].split())
+        return Failure("evicted", f"Ray ended its worker, as main memory ran out: {low}")
+    if LOST_NODE in text:
+        return Failure("node", "its node was lost: shut down, preempted, or cut off from the head")
+    # Of chained exceptions the last one was raised to the caller.
+    raised = next(reversed([*_RAISED.finditer(text)]), None)
+    if NOT_IMPORTED in text:
+        node = _NODE.search(text)
+        missing = raised[0].strip() if raised else text.splitlines()[-1].strip()
+        where = f"node {node[1]}" if node else "a node"
+        problem = MachineError(f"it can't load nas-sweep: {missing}", where=where, fix=_INSTALL)
+        return Failure("unfit", str(problem))
+    if raised:
+        failure = _failure_of(raised["name"], raised["message"])
+        if NOT_CREATED in text:
+            return Failure(failure.kind, f"its worker could not begin: {failure.message}")
+        return failure
+    return Failure(
+        "killed",
+        "its worker was killed by a signal (as the system does when main memory runs out), or "
+        "it crashed",
+    )
+
+
+def _failure_of(name: str, message: str) -> Failure:
+    """Return the failure by an error of this type; one of an unknown type is just an error."""
+    if name in _OWN_ERRORS:
+        return attempt.classify(_OWN_ERRORS[name](message))
+    kind = getattr(builtins, name, None) or _TORCH_ERRORS.get(name)
+    if not (isinstance(kind, type) and issubclass(kind, Exception)):
+        kind = Exception
+    try:
+        failure = attempt.classify(kind(message))
+    except TypeError:  # such as UnicodeDecodeError, which takes more arguments
+        failure = attempt.classify(Exception(message))
+    return Failure(failure.kind, f"{name}: {message}")
