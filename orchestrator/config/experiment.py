@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
@@ -149,6 +150,11 @@ class Experiment(Declaration):
 
     def members(self) -> list[Member]:
         """Return the trials: by dataset, learning rate, seed, genotype and index, in this order."""
+        return self._members
+
+    @cached_property
+    def _members(self) -> list[Member]:
+        # Kept, as a launch names them three times: when it is checked, planned and recorded.
         grid = self.grid
         cells = [(base.name, cell) for base in grid.genotype for cell in grid.cells(base)]
         axes = product(grid.dataset, grid.learning_rate, grid.seed, cells)
@@ -163,6 +169,10 @@ class Experiment(Declaration):
         Raises:
             SpecError: A trial can have no such surface.
         """
+        return self._surfaces
+
+    @cached_property
+    def _surfaces(self) -> list[SurfaceSpec]:
         if self.landscape == Landscape():
             return []
         return self.landscape.of((member.index, member.spec) for member in self.members())

@@ -110,7 +110,7 @@ def test_without_a_gpu_or_a_profile_nothing_is_launched(run, tmp_path: Path, mon
     ("options", "said"),
     [
         (("--profile", "fast"), "no GPU"),
-        (("--device", "cpu", "--set", "precision=tf32"), "tf32 are owed, which a CPU has not"),
+        (("--device", "cpu", "--set", "precision=tf32"), "tf32, which a CPU does not have"),
     ],
 )
 def test_a_precision_for_gpus_is_not_launched_on_a_cpu_unasked(
