@@ -136,15 +136,8 @@ def admit(address: str | None, *, allow_open: bool = False) -> None:
 
 
 def check_listening(head: str, option: str) -> None:
-    """Return if something listens at an address, which Ray would try for two minutes.
-
-    Args:
-        head: HOST:PORT, or a URL.
-        option: The option that names it, for the error.
-
-    Raises:
-        MachineError: Nothing answers there.
-    """
+    """Raise MachineError if nothing listens at HOST:PORT or a URL, which an option names."""
+    # Ray would try for two minutes.
     try:
         if is_dashboard(head):
             url = urlsplit(head)
@@ -153,11 +146,7 @@ def check_listening(head: str, option: str) -> None:
             host, _, port = head.removeprefix("ray://").rpartition(":")
         socket.create_connection((host, int(port)), timeout=TIMEOUT).close()
     except (OSError, ValueError, OverflowError) as error:
-        raise MachineError(
-            f"nothing answers there: {error}",
-            where=option,
-            fix=_WHICH,
-        ) from error
+        raise MachineError(f"nothing answers there: {error}", where=option, fix=_WHICH) from error
 
 
 def is_dashboard(address: str) -> bool:
@@ -216,15 +205,7 @@ def _dashboard_asks(url: str, token: str) -> bool:
 
 
 def refuse_open(option: str, *, allow_open: bool) -> None:
-    """Return if a cluster that asks for no token may be joined.
-
-    Args:
-        option: The option that names the cluster, for the error.
-        allow_open: Whether the user allows it.
-
-    Raises:
-        MachineError: It may not.
-    """
+    """Raise MachineError for a cluster that asks for no token, unless the user allows it."""
     if not allow_open:
         raise MachineError(
             "the cluster asks for no token: whoever reaches it can run code on every node",
@@ -242,11 +223,7 @@ def _head(address: str) -> str:
 
 
 def _ensure_token() -> None:
-    """Create a token if there is none, which no other user of this machine can read.
-
-    Raises:
-        MachineError: It can't be written.
-    """
+    """Create a token if there is none, which no other user of this machine can read."""
     path = token_path()
     if find_token() is not None:
         if TOKEN_PATH not in os.environ and TOKEN not in os.environ:

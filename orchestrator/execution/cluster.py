@@ -127,11 +127,7 @@ def _join(address: str, folder: Path, *, ship_code: bool) -> str | None:
 
 @contextlib.contextmanager
 def _own_ray(folder: Path) -> Iterator[tuple[str | None, Joined]]:
-    """Run Ray on this machine, in a private folder; yield its dashboard's address too.
-
-    Raises:
-        MachineError: It could not be started.
-    """
+    """Run Ray on this machine, in a private folder; yield its dashboard's address too."""
     (folder / _TEMPORARY).mkdir(mode=0o700)
     try:
         url = _start(folder, "1")
@@ -148,11 +144,7 @@ def _own_ray(folder: Path) -> Iterator[tuple[str | None, Joined]]:
 
 
 def _start(folder: Path, name: str) -> str | None:
-    """Start Ray in a folder of this name; return its dashboard's address.
-
-    Raises:
-        MachineError: It could not be started. Nothing of it is left running.
-    """
+    """Start Ray in a folder of this name, or leave nothing of it running and raise MachineError."""
     before = logging.root.manager.disable
     try:
         with _unwound_by_signals(), _temporary_files_in(folder / _TEMPORARY):
@@ -224,12 +216,7 @@ def _alive(process: psutil.Process) -> bool:
 
 
 def _end_processes(folder: Path, known: Collection[psutil.Process] = ()) -> None:
-    """Kill every process of the Ray that was started in this folder, orphans among them.
-
-    Args:
-        folder: Private folder of this launch.
-        known: Processes that belong to it.
-    """
+    """Kill every process of the Ray that was started in this folder, orphans among them."""
     found = {*known, *_processes(folder)}
     for _ in range(KILL_ROUNDS):  # a process may start another one meanwhile
         for process in found:
@@ -274,15 +261,7 @@ def count_slots(takes: Mapping[str, float]) -> int:
 
 
 def check_slots(slots: int, takes: Mapping[str, float]) -> None:
-    """Return if at least one item can run.
-
-    Args:
-        slots: What `count_slots` returned.
-        takes: What each item takes.
-
-    Raises:
-        MachineError: No node is large enough for even one.
-    """
+    """Raise MachineError if no node is large enough for even one item."""
     if slots < 1:
         resources = ray.cluster_resources()
         what = "a trial" if takes["CPU"] == 1 else f"{takes['CPU']:g} trials side by side"

@@ -123,11 +123,7 @@ class Supervision:
         ask_to_stop(self._store, self._launch, signal.Signals(signum).name)
 
     def _give_up(self, name: str) -> None:
-        """Let workers commit while they live, and end the launch.
-
-        Raises:
-            MachineError: Always.
-        """
+        """Let workers commit while they live, and end the launch by raising MachineError."""
         self._queue.stop()
         ask_to_stop(self._store, self._launch, f"{name} of its Ray has died")
         end = time.monotonic() + GRACE
@@ -162,12 +158,6 @@ def supervised(supervision: Supervision) -> Iterator[None]:
 
 
 def ask_to_stop(store: Store, launch: str, why: str) -> None:
-    """Ask a launch's workers to stop, as far as the store can be written.
-
-    Args:
-        store: Where workers look for the request.
-        launch: Id of the launch.
-        why: The reason, which workers log with who runs the launch.
-    """
+    """Ask a launch's workers to stop, as far as the store can be written; they log the reason."""
     with contextlib.suppress(StoreError):
         store.put(layout.stop(launch), f"{why}, launched by {requester()}".encode())

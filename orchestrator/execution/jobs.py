@@ -12,7 +12,7 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 from click.core import ParameterSource
@@ -42,19 +42,7 @@ _CLOSED = (
     "and give --address http://localhost:8265"
 )
 
-
-class Job(NamedTuple):
-    """A job that was submitted.
-
-    Attributes:
-        name: Ray's name of the job.
-        dashboard: URL of the cluster's dashboard, which takes jobs.
-        state: How far the cluster got with it.
-    """
-
-    name: str
-    dashboard: str
-    state: Literal["runs", "waits to be started", "has ended"]
+State = Literal["runs", "waits to be started", "has ended"]
 
 
 def detach(experiments: Sequence[Experiment], context: click.Context) -> list[str]:
@@ -88,14 +76,16 @@ def detach(experiments: Sequence[Experiment], context: click.Context) -> list[st
             overrides=given["overrides"],
         )
         command = shlex.join(job_command(shipment, location, context))
-        job = _submit(command, folder, experiments[0].name, address, allow_open=allow_open)
+        name, dashboard, state = _submit(
+            command, folder, experiments[0].name, address, allow_open=allow_open
+        )
     mode = "" if access.disabled() else f"{access.MODE}=token "
-    name, dashboard, store = map(shlex.quote, (job.name, job.dashboard, location))
+    store, at = shlex.quote(location), shlex.quote(dashboard)
     return [
-        f"job {job.name} {job.state} on {job.dashboard}; it does not need this process any more",
+        f"job {name} {state} on {dashboard}; it does not need this process any more",
         f"  nas-sweep status --store {store} --watch",
-        f"  {mode}ray job logs --follow --address {dashboard} {name}",
-        f"to end it, with all ended epochs kept: {mode}ray job stop --address {dashboard} {name}",
+        f"  {mode}ray job logs --follow --address {at} {name}",
+        f"to end it, with all ended epochs kept: {mode}ray job stop --address {at} {name}",
         f"or nas-sweep cancel --store {store} {' '.join(one.name for one in experiments)}",
     ]
 
@@ -122,16 +112,14 @@ def _as_given(option: click.Option, value: Any) -> list[str]:
     return [f"{name}={one}" for one in (value if option.multiple else [value])]
 
 
-def _submit(command: str, folder: str, experiment: str, address: str, *, allow_open: bool) -> Job:
+def _submit(
+    command: str, folder: str, experiment: str, address: str, *, allow_open: bool
+) -> tuple[str, str, State]:
     """Make the head of a cluster run a command in a copy of a folder.
 
-    Args:
-        command: Command for a shell.
-        folder: Folder to send to the head, and to every worker that the command starts.
-        experiment: Name of an experiment, for the job's name.
-        address: "auto" or HOST:PORT of a cluster, checked by `access.admit`, or the URL of its
-            dashboard.
-        allow_open: Whether to use a cluster that asks for no token.
+    Returns:
+        Ray's name of the job, made of the experiment's, the URL of the dashboard that took it, and
+        how far the cluster got with it.
 
     Raises:
         MachineError: The dashboard can't be reached or refuses the job, or the job failed at once.
@@ -157,17 +145,11 @@ def _submit(command: str, folder: str, experiment: str, address: str, *, allow_o
                 "env_vars": {_STOP_WAIT: str(int(4 * GRACE))},
             },
         )
-        return Job(name, url, _wait_for_start(client, name))
+        return name, url, _wait_for_start(client, name)
 
 
-def _wait_for_start(
-    client: JobSubmissionClient, name: str
-) -> Literal["runs", "waits to be started", "has ended"]:
-    """Wait until a job runs, or for a while.
-
-    Raises:
-        MachineError: It failed.
-    """
+def _wait_for_start(client: JobSubmissionClient, name: str) -> State:
+    """Wait until a job runs, or for a while; raise MachineError if it failed."""
     from ray.job_submission import JobStatus
 
     end = time.monotonic() + START
@@ -191,11 +173,7 @@ def _wait_for_start(
 
 @contextlib.contextmanager
 def _errors_translated(address: str) -> Iterator[None]:
-    """Raise what Ray's client raises, which has no errors of its own, as an error of the user's.
-
-    Raises:
-        MachineError: The client raised an error.
-    """
+    """Turn errors of Ray's client, which has no types of its own for them, into MachineError."""
     from ray.exceptions import RayError
 
     try:

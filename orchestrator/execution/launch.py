@@ -110,11 +110,7 @@ def _run_on(
     stop_all: StopAll,
     console: Console,
 ) -> None:
-    """Run the queue's work on a cluster, under supervision.
-
-    Raises:
-        MachineError: The cluster is too small for even one trial or surface, or was lost.
-    """
+    """Run the queue's work on a cluster, under supervision."""
     trial_takes = item_takes(options, surface=False)
     surface_takes = item_takes(options, surface=True)
     takes = [trial_takes] * bool(plan.remaining) + [surface_takes] * bool(plan.unmeasured)

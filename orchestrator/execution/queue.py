@@ -129,11 +129,7 @@ class StoreSpace:
             )
 
     def available(self) -> bool:
-        """Return whether there is space, as far as is known; check again when it is time to.
-
-        Raises:
-            StoreError: The store has become unfit in another way.
-        """
+        """Return whether there is space, as far as is known; check again when it is time to."""
         if not self.full:
             return True
         if self._clock() < self._next_check:
@@ -199,11 +195,9 @@ class _Waiting:
         self._release(landed)
 
     def trial_left(self, trial_id: str, *, trained: bool) -> list[_Pending]:
-        """Release the surfaces of a trial that has left the queue.
+        """Release the surfaces of a trial that left the queue; return those it can't have any more.
 
-        Returns:
-            Those that it can't have any more, which are dropped: an untrained trial has no
-            checkpoint of an epoch after the start.
+        These are dropped: an untrained trial has no checkpoint of an epoch after the start.
         """
         surfaces, lost = self._blocked.pop(trial_id, []), []
         if not trained:
@@ -410,14 +404,7 @@ class Queue:
             self.close(token)
 
     def _fail(self, pending: _Pending, kind: str, reason: str, *, record: bool = False) -> None:
-        """Retry, requeue or give up an attempt that failed.
-
-        Args:
-            pending: The trial or surface.
-            kind: Kind of failure.
-            reason: The reason in a few words.
-            record: Whether its worker could not record the failure itself.
-        """
+        """Retry, requeue or give up a failed attempt; record it where its worker could not."""
         if kind == "full":  # no fault of the trial
             self.space.ran_out(reason)
             self._requeue(pending)

@@ -52,7 +52,9 @@ def test_a_launch_pauses_on_a_full_disk_and_goes_on_by_itself(tmp_path: Path, di
         filler.unlink()
         code, output = finish(sweep)
     assert code == 0, output
-    assert output.count("paused: ") == output.count("there is space again: the sweep continues") >= 1, output
+    assert (
+        output.count("paused: ") == output.count("there is space again: the sweep continues") >= 1
+    ), output
     assert "No space left on device" in output
     assert "Traceback" not in output
     expected = canonical(undisturbed(experiment, tmp_path / "undisturbed"))
