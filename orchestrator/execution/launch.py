@@ -116,6 +116,8 @@ def _run_on(
     takes = [trial_takes] * bool(plan.remaining) + [surface_takes] * bool(plan.unmeasured)
     fitting = [count_slots(one) for one in takes]
     check_slots(min(fitting), takes[fitting.index(min(fitting))])
+    # With both kinds, the searcher may offer as many items as the smaller kind has slots: Ray
+    # places what it can, and a larger item waits.
     smallest = min(takes, key=lambda one: one.get("GPU", 0))
     queue.slots = partial(count_slots, trial_takes)
     automatic = options.gpus_per_trial == "auto" and options.pack is None

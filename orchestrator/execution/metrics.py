@@ -229,6 +229,7 @@ class Exporter:
     def __exit__(self, *_: object) -> None:
         self._over.set()
         self._thread.join()
+        # Once more: the last endings came since the thread's last export.
         self._export(self._collector.collect())
 
     def on_report(self, result: Mapping[str, Any]) -> None:
@@ -241,6 +242,7 @@ class Exporter:
 
     def _export(self, samples: Iterable[Sample]) -> None:
         for metric, labels, value in samples:
+            # Ray refuses to add 0 to a counter.
             exported = self._exported[metric]
             if isinstance(exported, ray_metrics.Gauge):
                 exported.set(value, labels)

@@ -98,6 +98,7 @@ def makespan(count: int, slots: int, largest: int, speed: Callable[[int], float]
         speed: Returns how many trials a pack of a size completes per unit of time.
     """
     ends = [0.0] * slots
+    # The slot that is free first takes the next pack, as the queue offers it.
     while count > 0:
         now = heapq.heappop(ends)
         size = next_pack_size(count, 1 + sum(end <= now for end in ends), slots, largest)

@@ -114,6 +114,7 @@ def prepare(plan: Plan, store: Store, options: Options) -> Options:
         DataError: A data set is damaged, or neither here nor available.
     """
     gpus, local = 0, options.address is None
+    # Counting GPUs imports torch, which a launch on a cluster can do without here.
     if options.device == "cuda" or (options.device is None and local):
         gpus = local_gpus()
     device = options.device
@@ -134,6 +135,7 @@ def prepare(plan: Plan, store: Store, options: Options) -> Options:
     if (found := check_place(store.location, needed)).verdict == "bad":
         where = store.location
         raise StoreError(found.found.removeprefix(f"{where}: "), where=where, fix=found.fix)
+    # Last, as it may ask a server over the network. Nodes of a cluster have data of their own.
     if local:
         specs = [*plan.remaining, *(surface.trial for surface in plan.unmeasured)]
         for dataset in dict.fromkeys(spec.dataset for spec in specs):
@@ -280,6 +282,7 @@ def check_ray() -> Check:
 
 def check_ray_folder() -> Check:
     """Check who may write where nodes of `ray start` keep sockets; a launch's Ray is private."""
+    # Ray itself gives the folder mode 0777, so that only a closed or sticky folder is safe.
     folder = Path(os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp") / "ray"
     try:
         about = [one.stat() for one in (folder, *folder.resolve().parents)]
@@ -359,6 +362,7 @@ def check_place(location: str, needed: int = FREE) -> Check:
 
 def _check_folder(store: Path, needed: int) -> Check:
     """Check that a folder can be written durably and by one worker alone, and has space."""
+    # A store that does not exist yet is made in the nearest folder that does.
     place = store.absolute()
     while not place.exists():
         place = place.parent

@@ -14,15 +14,15 @@ from results_schema.errors import ConfigError
 
 PACKAGES = ("results_schema", "workers", "orchestrator")
 FILES = "files"
-"""Folder of a shipment that holds the experiments' files, as they lie to each other here."""
+"""Folder of a shipment for the experiments' files, with the same paths between them as here."""
 
 
 class Shipment(NamedTuple):
-    """Files of experiments in a folder of their own.
+    """Experiments' files in a folder of their own.
 
     Attributes:
-        experiments: Their paths in the folder.
-        profile: Of its file, or None.
+        experiments: Paths of their files in the folder.
+        profile: Path of the profile's file in the folder, or None.
     """
 
     experiments: list[str]
@@ -30,7 +30,7 @@ class Shipment(NamedTuple):
 
 
 def pack_code(folder: Path) -> None:
-    """Copies this code into an empty folder, with a note of its release and commit."""
+    """Copy this code into an empty folder, with a note of its release and commit."""
     from workers.training.device import SHIPPED, code_origin
 
     root, ignore = Path(__file__).parents[2], shutil.ignore_patterns("__pycache__", ".*")
@@ -47,14 +47,14 @@ def pack(
     profile: str | None,
     overrides: Sequence[str],
 ) -> Shipment:
-    """Copies this code, and all that is read for some experiments, into a folder.
+    """Copy this code, and all that is read for some experiments, into an empty folder.
 
     Args:
-        folder: Empty.
+        folder: The folder.
         paths: The experiments' files.
         experiments: What was read from them.
-        profile: As `load_experiment` takes it, like the next.
-        overrides: Which may name cells' files too.
+        profile: A profile as `load_experiment` takes it.
+        overrides: Values as `load_experiment` takes them.
 
     Raises:
         ConfigError: A cell's file is named by a path that means nothing on another machine.
@@ -62,6 +62,7 @@ def pack(
     pack_code(folder)
     chosen = [find_profile(profile, path) for path in paths] if profile else []
     cells = [base.file for one in experiments for base in one.grid.genotype if base.file]
+    # Files name each other by relative paths, which stay right below a common root.
     root = Path(os.path.commonpath([_plain(path).parent for path in (*paths, *chosen, *cells)]))
 
     def place(path: Path) -> str:
@@ -80,7 +81,8 @@ def pack(
 def _check(
     path: Path, folder: Path, name: str, profile: str | None, overrides: Sequence[str]
 ) -> None:
-    """Reads what was packed: it must lack nothing of what lies here."""
+    """Raise ConfigError unless what was packed names nothing outside of the folder."""
+    # Overrides may name files too, so the whole is read again, from where it will be read.
     moved = str(folder / profile) if profile else None
     packed = load_experiment(folder / name, profile=moved, overrides=overrides)
     for base in packed.grid.genotype:
@@ -93,11 +95,7 @@ def _check(
 
 
 def _only(profiles: Iterable[str]) -> str | None:
-    """The profile of all experiments.
-
-    Raises:
-        ConfigError: Experiments in several folders have each their own of that name.
-    """
+    """Return the profile of all experiments; raise ConfigError if their folders have several."""
     found = sorted(set(profiles))
     if len(found) > 1:
         names = " and ".join(name.removeprefix(f"{FILES}/") for name in found)
@@ -110,5 +108,5 @@ def _only(profiles: Iterable[str]) -> str | None:
 
 
 def _plain(path: Path) -> Path:
-    """The absolute path without `..` in it."""
+    """Return the absolute path without `..` in it."""
     return Path(os.path.normpath(path.absolute()))
