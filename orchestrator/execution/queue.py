@@ -123,9 +123,9 @@ class StoreSpace:
         if not self.full:
             self.full = reason
             self._notify(
-                f"paused: {reason}\n  the sweep continues by itself once {byte_size(self.needed)} can "
-                f"be written (checked every {SPACE_INTERVAL:.0f} s); Ctrl-C ends it, and the same "
-                "command resumes it"
+                f"paused: {reason}\n  the sweep continues by itself once "
+                f"{byte_size(self.needed)} can be written (checked every {SPACE_INTERVAL:.0f} s); "
+                "Ctrl-C ends it, and the same command resumes it"
             )
 
     def available(self) -> bool:
