@@ -1,7 +1,7 @@
-"""Specs as canonical JSON, and the checks of their fields.
+"""Specs as canonical JSON, from which ids are hashed, and the checks of their fields.
 
-What is hashed into an id has sorted keys and no spaces. A field whose metadata has `absent` is left
-out at that value, so that a field added later keeps all older ids.
+Canonical JSON has sorted keys and no spaces. A field whose metadata has `absent` is omitted at that
+value, so that a field added later keeps all older ids.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import field, fields, is_dataclass
 from typing import Any
 
 from results_schema.errors import SpecError
@@ -18,10 +18,10 @@ from results_schema.genotype import Genotype
 
 
 def parse_json(text: str | bytes) -> Any:
-    """What the text says.
+    """Return the content of JSON that anyone may have written.
 
     Raises:
-        ValueError: It is no JSON, no UTF-8, or nested deeper than Python's stack.
+        ValueError: It is not JSON, not UTF-8, or nested deeper than Python's stack.
     """
     try:
         return json.loads(text)
@@ -29,16 +29,11 @@ def parse_json(text: str | bytes) -> Any:
         raise ValueError("it is nested too deep") from error
 
 
-def dump(spec: Any) -> str:
-    """A dataclass as canonical JSON."""
-    return json.dumps(_plain(spec), sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
 def parse_spec(text: str | bytes, what: str) -> dict[str, Any]:
-    """The JSON object of a spec.
+    """Return the JSON object of a spec.
 
     Raises:
-        SpecError: The text is none.
+        SpecError: The text is not a JSON object.
     """
     try:
         data = parse_json(text)
@@ -49,8 +44,13 @@ def parse_spec(text: str | bytes, what: str) -> dict[str, Any]:
     return data
 
 
+def dump(spec: Any) -> str:
+    """Return a dataclass as canonical JSON."""
+    return json.dumps(_plain(spec), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
 def build(kind: type[Any], data: Any) -> Any:
-    """A dataclass from what `dump` made of it.
+    """Return a dataclass from what `dump` made of it.
 
     Raises:
         SpecError: A field is missing or unknown, or has a bad value.
@@ -72,15 +72,20 @@ def build(kind: type[Any], data: Any) -> Any:
     return kind(**given)
 
 
+def optional(default: Any) -> Any:
+    """Return a dataclass field that is omitted from the JSON at its default."""
+    return field(default=default, metadata={"absent": default})
+
+
 def check_choice(owner: Any, name: str, known: tuple[str, ...]) -> None:
-    """Checks that a field is one of some names."""
+    """Raise `SpecError` unless a field is one of some names."""
     value = getattr(owner, name)
     if value not in known:
         raise SpecError(f"unknown {name} {value!r}", fix=f"use one of {', '.join(known)}")
 
 
 def check_dataset(what: str, name: Any) -> None:
-    """Checks that something may name a data set."""
+    """Raise `SpecError` unless something may name a data set."""
     if type(name) is not str or not re.fullmatch(r"[a-z0-9_]+", name):
         raise SpecError(
             f"{what} {name!r} is no name", fix="use lower-case letters, digits and underscores"
@@ -88,7 +93,7 @@ def check_dataset(what: str, name: Any) -> None:
 
 
 def check_int(owner: Any, name: str, least: int, most: int = 2**31 - 1) -> None:
-    """Checks that a field is a whole number within bounds."""
+    """Raise `SpecError` unless a field is an integer within bounds."""
     value = getattr(owner, name)
     if type(value) is not int or not least <= value <= most:
         raise SpecError(f"{name} is {value!r}", fix=f"use a whole number from {least} to {most}")
@@ -97,7 +102,15 @@ def check_int(owner: Any, name: str, least: int, most: int = 2**31 - 1) -> None:
 def check_float(
     owner: Any, name: str, *, above: float, zero: bool = False, below: float = math.inf
 ) -> None:
-    """Checks a finite number and stores it as a float, so that 1 and 1.0 are one trial."""
+    """Raise `SpecError` unless a field is a finite number within bounds; store it as a float.
+
+    Args:
+        owner: The dataclass.
+        name: Name of the field.
+        above: Exclusive lower bound.
+        zero: Whether the lower bound itself is valid.
+        below: Exclusive upper bound.
+    """
     value = getattr(owner, name)
     try:
         number = float(value) if type(value) in (int, float) else math.nan
@@ -108,12 +121,11 @@ def check_float(
         bounds = f"{'from' if zero else 'above'} {above:g}"
         bounds += f" and below {below:g}" if math.isfinite(below) else ""
         raise SpecError(f"{name} is {value!r}", fix=f"use a finite number {bounds}")
-    # Adding zero turns -0.0, which JSON spells apart, into 0.0.
+    # 1 and 1.0 must be one trial, and -0.0 and 0.0, which JSON spells differently.
     object.__setattr__(owner, name, number + 0.0)
 
 
 def _plain(value: Any) -> Any:
-    """Dataclasses to what JSON can say, without fields at their absent value."""
     if isinstance(value, Genotype):
         return value.to_json()
     if not is_dataclass(value):

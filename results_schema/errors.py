@@ -1,4 +1,4 @@
-"""The errors of nas-sweep: what is wrong, where, and how to mend it.
+"""The errors of nas-sweep: what is wrong, where, and how to fix it.
 
 Every error that a user can cause derives from `NasSweepError`, so that the command line prints
 it without a traceback and exits with the class's `exit_code`.
@@ -10,6 +10,22 @@ import errno
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+_DISK_FULL = {
+    errno.ENOSPC: "free some space there: nothing written so far is lost",
+    errno.EDQUOT: "free some of your quota: nothing written so far is lost",
+}
+_FIXES = {
+    errno.EROFS: "the file system is read-only; use --store with a folder that can be written",
+    errno.EACCES: "you may not write there; use --store with a folder of your own",
+    errno.EPERM: "you may not write there; use --store with a folder of your own",
+    errno.ENOTDIR: "a file is in the way; move it, or use --store with another folder",
+    errno.EISDIR: "a folder is in the place of this file; move it out of the store",
+    errno.ENAMETOOLONG: "use --store with a shorter path",
+    errno.EXDEV: "keep all of a store on one file system",
+    errno.ENOTEMPTY: "stop the worker that keeps writing there, then launch again",
+    errno.EBUSY: "stop the worker that keeps writing there, then launch again",
+}
 
 
 class NasSweepError(Exception):
@@ -28,7 +44,7 @@ class NasSweepError(Exception):
         self.what, self.where, self.fix = what, where, fix
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """So that it comes whole out of a process of another machine."""
+        # Without it, unpickling in another process would pass `where` and `fix` by position.
         return partial(type(self), where=self.where, fix=self.fix), (self.what,)
 
     def __str__(self) -> str:
@@ -37,13 +53,13 @@ class NasSweepError(Exception):
 
 
 class SpecError(NasSweepError, ValueError):
-    """A genotype, recipe or other part of a trial that cannot be."""
+    """A genotype, recipe or other part of a trial is not valid."""
 
     exit_code = 2
 
 
 class ConfigError(NasSweepError):
-    """An experiment, profile or command line that does not say what to do."""
+    """An experiment, profile or command line is not valid."""
 
     exit_code = 2
 
@@ -55,7 +71,7 @@ class StoreError(NasSweepError):
 
 
 class StoreFull(StoreError):
-    """The store has no room left, on its disk or in a quota; it can be written again with more."""
+    """The store's disk or a quota is full; the store can be written again once there is space."""
 
 
 class LinkRefused(StoreError):
@@ -88,27 +104,21 @@ class Superseded(NasSweepError):
     """Another worker has taken over this worker's item; it must write nothing more."""
 
 
-_FULL = {
-    errno.ENOSPC: "free some space there: nothing written so far is lost",
-    errno.EDQUOT: "free some of your quota: nothing written so far is lost",
-}
-_CURES = {
-    errno.EROFS: "the file system is read-only; use --store with a folder that can be written",
-    errno.EACCES: "you may not write there; use --store with a folder of your own",
-    errno.EPERM: "you may not write there; use --store with a folder of your own",
-    errno.ENOTDIR: "a file is in the way; move it, or use --store with another folder",
-    errno.EISDIR: "a folder is in the place of this file; move it out of the store",
-    errno.ENAMETOOLONG: "use --store with a shorter path",
-    errno.EXDEV: "keep all of a store on one file system",
-    errno.ENOTEMPTY: "stop the worker that keeps writing there, then launch again",
-    errno.EBUSY: "stop the worker that keeps writing there, then launch again",
-}
-
-
 def store_error(error: OSError, path: Path) -> StoreError:
-    """The error to raise when something of the store could not be read or written."""
+    """Return the error to raise when the operating system refuses to read or write a store.
+
+    Args:
+        error: What it raised.
+        path: The file or folder.
+    """
     number, what = error.errno or 0, error.strerror or str(error)
-    if number in _FULL:
-        return StoreFull(what, where=str(path), fix=_FULL[number])
-    fix = _CURES.get(number, "mend the store's file system, then launch again")
+    if number in _DISK_FULL:
+        return StoreFull(what, where=str(path), fix=_DISK_FULL[number])
+    fix = _FIXES.get(number, "repair the store's file system, then launch again")
     return StoreError(what, where=str(path), fix=fix)
+
+
+def check_size(size: int, most: int | None, where: str) -> None:
+    """Raise `CorruptData` if something has more bytes than it may have."""
+    if most is not None and size > most:
+        raise CorruptData(f"it has {size} bytes, not {most} at most", where=where)

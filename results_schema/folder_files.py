@@ -1,4 +1,4 @@
-"""Access to what is below a store's folder, step by step and without following a link.
+"""Files below a store's folder: reached without following a link, and found when abandoned.
 
 Whoever can write a store could put a link into it that leads another user's commands to any folder.
 Looking for links before a path is used leaves time to put one there in between. So each folder is
@@ -11,26 +11,32 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import re
 import shutil
 import stat
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 from results_schema import layout
-from results_schema.errors import CorruptData, LinkRefused, StoreError, store_error
+from results_schema.errors import LinkRefused, StoreError, check_size, store_error
+
+STAGING = ".staging"
+"""Where files are written that no lease covers, before they are renamed into place."""
+NEW_LEASE = ".new-"
+"""How the name of a folder begins that is renamed to an item's to take its lease."""
+
+GONE = {errno.ENOENT, errno.ESTALE, errno.ENOTDIR}
+"""Errors of a path of which a part no longer exists."""
+FILLED = {errno.ENOTEMPTY, errno.EEXIST}
+"""Errors of a folder that is not empty."""
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY
 # Without O_NONBLOCK, opening a named pipe that somebody put there would wait for its writer.
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
-GONE = {errno.ENOENT, errno.ESTALE, errno.ENOTDIR}
-"""What a system answers when something on the path is no more."""
-FILLED = {errno.ENOTEMPTY, errno.EEXIST}
-"""What it answers when a folder is not empty."""
-_NO_FOLDER = {errno.ELOOP, errno.EMLINK, errno.ENOTDIR}
-"""What it answers to O_NOFOLLOW on a link."""
+_IS_LINK = {errno.ELOOP, errno.EMLINK, errno.ENOTDIR}
+"""Errors of O_NOFOLLOW on a link, some of which have other causes too."""
 _PATIENCE = 5.0
 """Seconds for which to keep emptying a folder into which another process writes."""
 
@@ -82,7 +88,7 @@ def make_folders(root: Path, folder: str) -> list[Path]:
         LinkRefused: A link is on the path.
         OSError: A folder can't be made, or another process removes it again and again.
     """
-    grown = [] if root.is_dir() else _make_root(root)
+    changed = [] if root.is_dir() else _make_root(root)
     handle, where = os.open(root, _FOLDER), root
     try:
         for name in folder.split("/"):
@@ -91,13 +97,13 @@ def make_folders(root: Path, folder: str) -> list[Path]:
             except FileNotFoundError:
                 with contextlib.suppress(FileExistsError):
                     os.mkdir(name, dir_fd=handle)
-                    grown.append(where)
+                    changed.append(where)
                 inner = _open_folder(handle, name, where / name)
             os.close(handle)
             handle, where = inner, where / name
     finally:
         os.close(handle)
-    return grown
+    return changed
 
 
 def sync_folder(root: Path, path: Path) -> None:
@@ -106,12 +112,9 @@ def sync_folder(root: Path, path: Path) -> None:
         inside = "" if path == root else path.relative_to(root).as_posix()
         with opened(root, inside) as at:
             os.fsync(at)
-        return
-    handle = os.open(path, _FOLDER)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    else:
+        with opened(path) as at:
+            os.fsync(at)
 
 
 def read_file(at: int, name: str, where: Path, *, most: int | None = None) -> bytes:
@@ -125,13 +128,12 @@ def read_file(at: int, name: str, where: Path, *, most: int | None = None) -> by
     try:
         handle = os.open(name, _FILE, dir_fd=at)
     except OSError as error:
-        if error.errno in _NO_FOLDER:
+        if error.errno in _IS_LINK:
             refuse_link(at, name, where)
         raise
     try:
         found = check_file(os.fstat(handle), where)
-        if most is not None and found.st_size > most:
-            raise CorruptData(f"it has {found.st_size} bytes, not {most} at most", where=str(where))
+        check_size(found.st_size, most, str(where))
         with os.fdopen(handle, "rb", closefd=False) as file:
             return file.read()
     finally:
@@ -159,8 +161,8 @@ def write_file(at: int, name: str, data: bytes, *, durable: bool = False, new: b
             os.fsync(file.fileno())
 
 
-def look(at: int, name: str) -> os.stat_result:
-    """Return the status of an entry of an opened folder, of a link that of the link itself.
+def status(at: int, name: str) -> os.stat_result:
+    """Return the status of an entry of an opened folder, for a link that of the link itself.
 
     Raises:
         OSError: There is no such entry, or the status can't be read.
@@ -171,7 +173,7 @@ def look(at: int, name: str) -> os.stat_result:
 def exists(at: int, name: str) -> bool:
     """Return whether an opened folder has an entry, be it a link; False if that can't be seen."""
     try:
-        look(at, name)
+        status(at, name)
     except OSError:
         return False
     return True
@@ -188,21 +190,18 @@ def check_file(found: os.stat_result, where: Path) -> os.stat_result:
         return found
     if stat.S_ISLNK(found.st_mode):
         raise _link(where)
-    kind = "a folder is in the place of this file" if stat.S_ISDIR(found.st_mode) else _SPECIAL
-    raise StoreError(kind, where=str(where), fix="move it out of the store, then launch again")
-
-
-_SPECIAL = "a device, pipe or socket is in the place of this file"
+    kind = "a folder" if stat.S_ISDIR(found.st_mode) else "a device, pipe or socket"
+    raise StoreError(
+        f"{kind} is in the place of this file",
+        where=str(where),
+        fix="move it out of the store, then launch again",
+    )
 
 
 def refuse_link(at: int, name: str, where: Path) -> None:
-    """Return if an entry of an opened folder is no link, or there is no such entry.
-
-    Raises:
-        LinkRefused: It is one.
-    """
+    """Raise `LinkRefused` if an entry of an opened folder is a link."""
     with contextlib.suppress(FileNotFoundError):
-        if stat.S_ISLNK(look(at, name).st_mode):
+        if stat.S_ISLNK(status(at, name).st_mode):
             raise _link(where)
 
 
@@ -230,7 +229,7 @@ def remove_tree(at: int, name: str) -> None:
 
 
 def path_below(root: Path, key: str) -> Path:
-    """Return the path of a key, for people and other programs: they open it on their own.
+    """Return the path of a key, for people and other programs, which open it on their own.
 
     Raises:
         LinkRefused: A link is on it.
@@ -243,18 +242,136 @@ def path_below(root: Path, key: str) -> Path:
     return path
 
 
+class AbandonedKind(StrEnum):
+    """Kinds of abandoned files, in the order of a listing."""
+
+    STAGED = "staged files"
+    NEVER_TAKEN = "leases never taken"
+    EMPTY = "empty folders of leases"
+    LINKS = "links among the leases"
+
+
+@dataclass(frozen=True)
+class Abandoned:
+    """A file, link or folder that a process left when it was cut off, and that nobody needs.
+
+    Attributes:
+        kind: What it is.
+        path: Path below the store's folder.
+        size: Bytes of the files in it.
+    """
+
+    kind: AbandonedKind
+    path: str
+    size: int
+
+
+def abandoned_files(root: Path, old: float) -> list[Abandoned]:
+    """Return what may be removed from a store's folder beside the files that have keys.
+
+    Args:
+        root: The store's folder.
+        old: Seconds after which nobody is still writing a staged file or taking a lease.
+
+    Raises:
+        StoreError: It can't be read, or a link is in the place of one of the two folders.
+    """
+    found = [*_staged(root, old), *_among_leases(root, old)]
+    order = list(AbandonedKind)
+    return sorted(found, key=lambda one: (order.index(one.kind), one.path))
+
+
+def remove_abandoned(root: Path, abandoned: Abandoned) -> None:
+    """Remove what was just found; what can't be removed is found again later."""
+    folder, _, name = abandoned.path.rpartition("/")
+    with contextlib.suppress(OSError, LinkRefused), opened(root, folder) as at:
+        if abandoned.kind is AbandonedKind.EMPTY:
+            os.rmdir(name, dir_fd=at)  # fails if the lease has been taken
+        elif abandoned.kind is not AbandonedKind.LINKS or stat.S_ISLNK(status(at, name).st_mode):
+            remove_tree(at, name)
+
+
+def _staged(root: Path, old: float) -> Iterator[Abandoned]:
+    for at, name in _entries(root, STAGING):
+        size, age = _measure(at, name)
+        if age > old:
+            yield Abandoned(AbandonedKind.STAGED, f"{STAGING}/{name}", size)
+
+
+def _among_leases(root: Path, old: float) -> Iterator[Abandoned]:
+    for at, name in _entries(root, layout.LEASES.rstrip("/")):
+        path = f"{layout.LEASES}{name}"
+        if name.startswith(NEW_LEASE):
+            size, age = _measure(at, name)
+            if age > old:
+                yield Abandoned(AbandonedKind.NEVER_TAKEN, path, size)
+        elif layout.is_name(name):
+            yield from _in_lease(at, name, root, path)
+
+
+def _in_lease(at: int, item: str, root: Path, path: str) -> Iterator[Abandoned]:
+    try:
+        with entered(at, item, root / path) as inner, os.scandir(inner) as entries:
+            links = {entry.name: entry.is_symlink() for entry in entries}
+    except LinkRefused:
+        yield Abandoned(AbandonedKind.LINKS, path, 0)
+    except OSError as error:
+        if error.errno not in GONE:  # else given back meanwhile, or a file
+            raise store_error(error, root / path) from error
+    else:
+        if not links:
+            yield Abandoned(AbandonedKind.EMPTY, path, 0)
+        for token, is_link in links.items():
+            if is_link:
+                yield Abandoned(AbandonedKind.LINKS, f"{path}/{token}", 0)
+
+
+def _entries(root: Path, folder: str) -> Iterator[tuple[int, str]]:
+    """Yield the names in a folder, if there is one, each with the folder's descriptor."""
+    try:
+        with opened(root, folder) as at:
+            with os.scandir(at) as entries:
+                names = sorted(entry.name for entry in entries)
+            for name in names:
+                yield at, name
+    except OSError as error:
+        if error.errno not in GONE:
+            raise store_error(error, root / folder) from error
+
+
+def _measure(at: int, name: str) -> tuple[int, float]:
+    """Return an entry's bytes, and seconds since anything in it changed; 0 if it changes now."""
+    try:
+        own = status(at, name)
+        size, newest = 0 if stat.S_ISDIR(own.st_mode) else own.st_size, own.st_mtime
+        if stat.S_ISDIR(own.st_mode):
+            # The time of a folder itself changes only when an entry comes or goes.
+            for _, folders, files, inner in os.fwalk(name, onerror=_raise, dir_fd=at):
+                for one in (*folders, *files):
+                    found = status(inner, one)
+                    newest = max(newest, found.st_mtime)
+                    size += 0 if stat.S_ISDIR(found.st_mode) else found.st_size
+    except OSError:
+        return 0, 0.0
+    return size, time.time() - newest
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
 def _open_folder(at: int, name: str, where: Path) -> int:
     try:
         return os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=at)
     except OSError as error:
-        if error.errno in _NO_FOLDER:
+        if error.errno in _IS_LINK:
             refuse_link(at, name, where)
         raise
 
 
 def _mode(at: int, name: str) -> int | None:
     try:
-        return look(at, name).st_mode
+        return status(at, name).st_mode
     except OSError as error:
         if error.errno in GONE:
             return None
@@ -278,125 +395,3 @@ def _link(where: Path) -> LinkRefused:
         where=str(where),
         fix="put there what it leads to; --store itself may be a link",
     )
-
-
-STAGING = ".staging"
-"""Where files are written that no lease covers, before they are renamed into place."""
-STAGED = "staged files"
-NEVER_TAKEN = "leases never taken"
-EMPTY = "empty folders of leases"
-LINKS = "links among the leases"
-
-_LEASES = layout.LEASES.rstrip("/")
-_ITEM = re.compile(layout.NAME)
-
-
-@dataclass(frozen=True)
-class Abandoned:
-    """A file, link or folder that nobody needs.
-
-    Attributes:
-        kind: One of this module's constants.
-        path: Path below the store's folder.
-        size: Bytes of the files in it.
-    """
-
-    kind: str
-    path: str
-    size: int
-
-
-def abandoned_files(root: Path, old: float) -> list[Abandoned]:
-    """Return what may be removed.
-
-    Args:
-        root: The store's folder.
-        old: Seconds after which nobody is still writing a staged file or taking a lease.
-
-    Raises:
-        StoreError: It can't be read, or a link is in the place of one of the two folders.
-    """
-    found = [*_staged(root, old), *_among_leases(root, old)]
-    order = [STAGED, NEVER_TAKEN, EMPTY, LINKS]
-    return sorted(found, key=lambda one: (order.index(one.kind), one.path))
-
-
-def remove_abandoned(root: Path, leftover: Abandoned) -> None:
-    """Remove what `leftovers` has just returned; what can't be removed is found again later."""
-    folder, _, name = leftover.path.rpartition("/")
-    with contextlib.suppress(OSError, LinkRefused), opened(root, folder) as at:
-        if leftover.kind == EMPTY:
-            os.rmdir(name, dir_fd=at)  # fails if the lease has been taken
-        elif leftover.kind != LINKS or stat.S_ISLNK(look(at, name).st_mode):
-            remove_tree(at, name)
-
-
-def _staged(root: Path, old: float) -> Iterator[Abandoned]:
-    for at, name in _entries(root, STAGING):
-        size, age = _measure(at, name)
-        if age > old:
-            yield Abandoned(STAGED, f"{STAGING}/{name}", size)
-
-
-def _among_leases(root: Path, old: float) -> Iterator[Abandoned]:
-    for at, name in _entries(root, _LEASES):
-        path = f"{_LEASES}/{name}"
-        if name.startswith(".new-"):
-            size, age = _measure(at, name)
-            if age > old:
-                yield Abandoned(NEVER_TAKEN, path, size)
-        elif _ITEM.fullmatch(name):
-            tokens = _tokens(at, name, root / path)
-            if tokens == []:
-                yield Abandoned(EMPTY, path, 0)
-            links = [path] if tokens is None else [f"{path}/{t}" for t, link in tokens if link]
-            yield from (Abandoned(LINKS, link, 0) for link in links)
-
-
-def _tokens(at: int, item: str, where: Path) -> list[tuple[str, bool]] | None:
-    """The entries of an item's folder, and which are links; None if the item itself is a link."""
-    try:
-        with entered(at, item, where) as inner, os.scandir(inner) as entries:
-            return [(entry.name, entry.is_symlink()) for entry in entries]
-    except LinkRefused:
-        return None
-    except OSError as error:
-        if error.errno in GONE:
-            return [("", False)]  # given back meanwhile, or a file
-        raise store_error(error, where) from error
-
-
-def _entries(root: Path, folder: str) -> Iterator[tuple[int, str]]:
-    """The names in a folder, each with the folder's descriptor; none if there is no folder."""
-    try:
-        with opened(root, folder) as at:
-            with os.scandir(at) as entries:
-                names = sorted(entry.name for entry in entries)
-            for name in names:
-                yield at, name
-    except OSError as error:
-        if error.errno not in GONE:
-            raise store_error(error, root / folder) from error
-
-
-def _measure(at: int, name: str) -> tuple[int, float]:
-    """Bytes of an entry, and seconds since anything in it changed; 0 if it changes just now.
-
-    The time of a folder itself changes only when something is put into it.
-    """
-    try:
-        own = look(at, name)
-        size, newest = 0 if stat.S_ISDIR(own.st_mode) else own.st_size, own.st_mtime
-        if stat.S_ISDIR(own.st_mode):
-            for _, folders, files, inner in os.fwalk(name, onerror=_raise, dir_fd=at):
-                for one in (*folders, *files):
-                    found = look(inner, one)
-                    newest = max(newest, found.st_mtime)
-                    size += 0 if stat.S_ISDIR(found.st_mode) else found.st_size
-    except OSError:
-        return 0, 0.0
-    return size, time.time() - newest
-
-
-def _raise(error: OSError) -> None:
-    raise error

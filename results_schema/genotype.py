@@ -83,23 +83,27 @@ class Cell:
 
     @classmethod
     def from_pairs(cls, pairs: Sequence[Sequence[Any]], concat: Sequence[int]) -> Cell:
-        """A cell in the DARTS notation: a flat list of (operation, source), two to a node."""
+        """Return a cell in the DARTS notation: a list of (operation, source), two to a node."""
         if len(pairs) % 2:
             raise SpecError(f"{len(pairs)} edges do not make two to a node")
         nodes = [pairs[i : i + 2] for i in range(0, len(pairs), 2)]
         return cls.from_json({"nodes": nodes, "concat": concat})
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Cell:
-        """The inverse of `to_json`; an error names the node and the edge."""
+    def from_json(cls, data: Any) -> Cell:
+        """Return the cell that `to_json` describes.
+
+        Raises:
+            SpecError: It describes none; the error names the node and the edge.
+        """
         if not isinstance(data, Mapping) or set(data) != {"nodes", "concat"}:
             raise SpecError(f"a cell is a mapping of nodes and concat, not {reprlib.repr(data)}")
         nodes, concat = _items(data["nodes"], "nodes"), _items(data["concat"], "concat")
-        edges = (_edges(node, number) for number, node in enumerate(nodes, start=INPUTS))
+        edges = (_read_edges(node, number) for number, node in enumerate(nodes, start=INPUTS))
         return cls(tuple(edges), tuple(concat))
 
     def to_json(self) -> dict[str, Any]:
-        """`{"nodes": [[[op, source], …], …], "concat": […]}`."""
+        """Return `{"nodes": [[[op, source], …], …], "concat": […]}`."""
         nodes = [[[edge.op, edge.source] for edge in node] for node in self.nodes]
         return {"nodes": nodes, "concat": list(self.concat)}
 
@@ -121,7 +125,7 @@ class Cell:
         """Width in units of c: the sum of the live nodes' shares of edges from inputs.
 
         This is the definition of Section 3.2 over the nodes that reach the output, which is what
-        Table 2 prints of AmoebaNet, whose `concat` leaves nodes out.
+        Table 2 prints for AmoebaNet, whose `concat` omits nodes.
         """
         return self._width_of(self.live_nodes)
 
@@ -136,20 +140,21 @@ class Cell:
 
         The edge into the output counts.
         """
-        longest: list[int | None] = [0] * INPUTS
-        for edges in self.nodes:
-            reached = [before for edge in edges if (before := longest[edge.source]) is not None]
-            longest.append(max(reached) + 1 if reached else None)
-        ends = [end + 1 for node in self.concat if (end := longest[node]) is not None]
-        return max(ends, default=0)
+        return self._depth_from(None)
 
     @cached_property
     def depth_all_nodes(self) -> int:
         """`depth` with paths counted too that begin at a node without edges."""
-        longest = [0] * INPUTS
-        for node in self.nodes:
-            longest.append(max((longest[edge.source] + 1 for edge in node), default=0))
-        return max(longest[node] for node in self.concat) + 1
+        return self._depth_from(0)
+
+    def _depth_from(self, unreached: int | None) -> int:
+        """Return the longest path; a node that no input reaches has a path of this length."""
+        longest: list[int | None] = [0] * INPUTS
+        for edges in self.nodes:
+            reached = [before for edge in edges if (before := longest[edge.source]) is not None]
+            longest.append(max(reached) + 1 if reached else unreached)
+        ends = [end + 1 for node in self.concat if (end := longest[node]) is not None]
+        return max(ends, default=0)
 
     def _width_of(self, counted: Collection[int]) -> float:
         # Widths are grouped by equality. A sum of rounded thirds depends on its order, so shares
@@ -171,17 +176,17 @@ class Genotype:
 
     @property
     def width(self) -> float:
-        """The normal cell's width, in units of c."""
+        """Width of the normal cell, in units of c."""
         return self.normal.width
 
     @property
     def depth(self) -> int:
-        """The normal cell's depth, in edges."""
+        """Depth of the normal cell, in edges."""
         return self.normal.depth
 
     @property
     def shape(self) -> dict[str, Any]:
-        """The columns by which tables describe the normal cell: width and depth, both ways."""
+        """Columns by which tables describe the normal cell: width and depth, both ways."""
         cell = self.normal
         return {
             "width": cell.width,
@@ -191,20 +196,24 @@ class Genotype:
         }
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Genotype:
-        """The inverse of `to_json`."""
+    def from_json(cls, data: Any) -> Genotype:
+        """Return the genotype that `to_json` describes.
+
+        Raises:
+            SpecError: It describes none; the error names the cell, the node and the edge.
+        """
         if not isinstance(data, Mapping) or set(data) != {"normal", "reduce"}:
             raise SpecError(
                 f"a genotype is a mapping of normal and reduce, not {reprlib.repr(data)}"
             )
-        return cls(_cell(data, "normal"), _cell(data, "reduce"))
+        return cls(_read_cell(data, "normal"), _read_cell(data, "reduce"))
 
     def to_json(self) -> dict[str, Any]:
-        """`{"normal": cell, "reduce": cell}`."""
+        """Return `{"normal": cell, "reduce": cell}`."""
         return {"normal": self.normal.to_json(), "reduce": self.reduce.to_json()}
 
 
-def _cell(data: Mapping[str, Any], name: str) -> Cell:
+def _read_cell(data: Mapping[str, Any], name: str) -> Cell:
     try:
         return Cell.from_json(data[name])
     except SpecError as error:
@@ -218,7 +227,7 @@ def _items(value: Any, name: str) -> Sequence[Any]:
     return value
 
 
-def _edges(value: Any, node: int) -> tuple[Edge, ...]:
+def _read_edges(value: Any, node: int) -> tuple[Edge, ...]:
     edges = []
     for position, pair in enumerate(_items(value, f"node {node}")):
         if isinstance(pair, str) or not isinstance(pair, Sequence) or len(pair) != 2:

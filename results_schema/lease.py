@@ -1,15 +1,14 @@
-"""A lease: a worker's sole right to an item, and the fence that stops a worker that lost it.
+"""Leases: a worker's exclusive right to an item, and the fence that stops a worker that lost it.
 
-A worker whose node was declared dead may train on; its writes must not mix with its successor's.
-How a lease is kept, and how it fences, is the store's affair: `results_schema.folder` for a
-folder, `results_schema.s3.leases` for a bucket. When it is expired is the same in all.
+A worker whose node was declared dead may still run; its writes must not mix with its successor's.
+Here is what all stores share: who holds a lease, how a held lease is kept alive, and when it has
+expired. How a store keeps and fences leases: `results_schema.folder`, `results_schema.s3.leases`.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import re
 import socket
 import threading
 import time
@@ -20,22 +19,32 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from results_schema import layout
 from results_schema.canonical import parse_json
 from results_schema.errors import StoreError
+from results_schema.layout import is_name
+
+BEAT = 5.0
+"""Seconds between heartbeats."""
+ASK = 1.0
+"""Seconds between two calls of a lease's duty."""
+SLOW = 5.0
+"""Seconds after which it is reported that the store took long to answer."""
+RELEASE_TIMEOUT = 2.0
+"""Seconds for which leaving a lease waits for its release: a store may not answer for minutes."""
+EXPIRY = 60.0
+"""Seconds without a heartbeat after which a lease may be taken over."""
 
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds a lease.
+    """The process that holds a lease, described so that others can see whether it is alive.
 
     Attributes:
-        token: The lease's own name.
+        token: Name of the lease.
         host: Name of the machine.
-        machine: Identifies the machine's boot and its space of process ids.
-        pid: The process; 0 if it is unknown.
-        born: When the process started, in clock ticks since boot; tells reused pids apart. 0 if
-            that is unknown.
+        machine: Identifies the machine's boot and its PID namespace.
+        pid: ID of the process; 0 if unknown.
+        born: When the process started, in clock ticks since boot; 0 if unknown.
         beat: Changes with each heartbeat.
     """
 
@@ -48,15 +57,17 @@ class Holder:
 
     @classmethod
     def here(cls, token: str) -> Holder:
-        """This very process."""
+        """Return this process as the holder of a lease."""
         pid = os.getpid()
         return cls(token, socket.gethostname(), _machine(), pid, _process_stat(pid)[1], 0)
 
     @classmethod
     def from_json(cls, text: bytes, token: str) -> Holder:
-        """What `to_json` wrote; known by its token alone if it is damaged."""
+        """Return what `to_json` wrote, or a holder known by its token alone if it is damaged."""
         try:
+            # The token names a folder that may be removed, so it never comes from the content.
             holder = cls(**parse_json(text) | {"token": token})
+            # A negative PID, or an enormous one, would make `os.kill` signal a group or overflow.
             if not 0 <= holder.pid < 2**31:
                 raise ValueError(f"no process id: {holder.pid}")
             return holder
@@ -64,74 +75,25 @@ class Holder:
             return cls(token, "unknown", "", 0, 0, 0)
 
     def to_json(self) -> str:
-        """All of it."""
+        """Return all attributes as JSON."""
         return json.dumps(asdict(self))
 
     @property
     def dead(self) -> bool:
-        """Whether the holder is known to be gone: it ran here, and its process is no more."""
-        return self.pid > 0 and self.machine == _machine() and _gone(self.pid, self.born)
-
-
-def _machine() -> str:
-    """This boot of this machine and its space of process ids, which containers do not share."""
-    boot = Path("/proc/sys/kernel/random/boot_id")
-    space = Path("/proc/self/ns/pid")
-    if not boot.exists():
-        return socket.gethostname()
-    return f"{boot.read_text().strip()}-{space.readlink()}"
-
-
-def _gone(pid: int, born: int) -> bool:
-    """Whether no process has the id, or another one, or there are only its unreaped remains."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        pass  # another user's
-    state, now = _process_stat(pid)
-    return state == "Z" or (0 not in (born, now) and born != now)
-
-
-def _process_stat(pid: int) -> tuple[str, int]:
-    """A process's state and when it started; "" and 0 where that can't be seen.
-
-    There may be no /proc, or one mounted with `hidepid`, which hides other users' processes.
-    """
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    except OSError:
-        return "", 0
-    return stat[0], int(stat[19])
-
-
-BEAT = 5.0
-"""Seconds between heartbeats."""
-ASK = 1.0
-"""Seconds between two calls of a lease's duty."""
-SLOW = 5.0
-"""Seconds after which it is reported that the store took long to answer."""
-LEAVE = 2.0
-"""Seconds for which leaving a lease waits for its release: a store may not answer for minutes."""
-EXPIRY = 60.0
-"""Seconds without a heartbeat after which a lease may be taken over."""
-
-_NAME = re.compile(layout.NAME)
+        """Whether the holder is known to be gone: it ran here, and its process has ended."""
+        return self.pid > 0 and self.machine == _machine() and _has_ended(self.pid, self.born)
 
 
 class Lease(ABC):
-    """A held lease. As a context it keeps beating and is released at the end.
-
-    One thread of its own makes all requests that keep it: heartbeats, the duty, the release. A
-    request that hangs delays the next ones, and neither the work under the lease nor its end.
+    """A held lease. As a context manager it sends heartbeats, and is released at the end.
 
     Attributes:
-        item: The item's id.
+        item: ID of the item.
         lost: Set once a heartbeat finds that another worker has taken over.
         healthy: Whether the last heartbeat succeeded.
-        predecessor: Whose expired lease was ended for this one, as a clause; empty if none was.
-        duty: Called every `ASK` s by the thread that beats, such as to look for a stop request.
+        predecessor: Which holder's expired lease was ended for this one, and why; else empty.
+        duty: Called every `ASK` s by the thread that sends heartbeats, such as to look for a stop
+            request.
         warn: Called by that thread with a line when heartbeats or the duty begin to fail, when
             they succeed again, and when one took longer than `SLOW` s.
     """
@@ -148,17 +110,19 @@ class Lease(ABC):
         self._failing: dict[str, float] = {}
 
     def __enter__(self) -> Lease:
+        # One thread makes all requests that keep the lease. One that hangs delays the next ones,
+        # but neither the work under the lease nor, as the thread is a daemon, its end.
         self._thread = threading.Thread(target=self._keep, name=f"lease {self.item}", daemon=True)
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._left.set()
-        self._thread.join(LEAVE)
+        self._thread.join(RELEASE_TIMEOUT)
 
     @property
     def token(self) -> str:
-        """The lease's own name."""
+        """Name of the lease."""
         return self._holder.token
 
     @abstractmethod
@@ -171,13 +135,13 @@ class Lease(ABC):
 
     @abstractmethod
     def release(self) -> None:
-        """Gives the item back. Does nothing if the lease is lost."""
+        """Give the item back; do nothing if the lease is lost."""
 
     def _keep(self) -> None:
-        """Beat and do the duty until the lease is left, then release it."""
         due = time.monotonic() + BEAT
         while not self._left.wait(min(ASK, BEAT)):
             if time.monotonic() >= due:
+                # Set before the request, so that a slow store does not stretch the interval.
                 due = time.monotonic() + BEAT
                 self._try("heartbeats", self._beat)
                 self.healthy = "heartbeats" not in self._failing
@@ -191,11 +155,11 @@ class Lease(ABC):
             self.lost.set()
 
     def _try(self, what: str, act: Callable[[], object]) -> None:
-        """Call a function that may fail and is called again; warn when that changes."""
         start = time.monotonic()
         try:
             act()
         except Exception as error:  # one that ended the thread would lose the lease
+            # A store that is away for an hour fails hundreds of times, which is one event.
             if what not in self._failing:
                 self._failing[what] = start
                 self.warn(f"{what} fail: {str(error) or type(error).__name__}")
@@ -209,17 +173,18 @@ class Lease(ABC):
 
 
 L = TypeVar("L", bound=Lease, covariant=True)
+T = TypeVar("T", bound=Lease)
 
 
 class Leases(ABC, Generic[L]):
     """All leases of a store.
 
     Args:
-        clock: Gives the observer's time, in seconds.
+        clock: Returns the observer's time, in seconds.
 
     Attributes:
-        ended: By item, whose expired lease `free` has ended, as a clause, until someone takes it
-            from here to log it.
+        ended: Which holder's expired lease `free` has ended, and why, by item, until someone takes
+            it from here to log it.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -228,22 +193,22 @@ class Leases(ABC, Generic[L]):
         self.ended: dict[str, str] = {}
 
     def take(self, item: str, token: str | None = None) -> L | None:
-        """Takes a free or expired item; None if someone else holds it.
+        """Take a free or expired item; return None if someone else holds it.
 
-        The caller must check again that the item is still owed: its last holder may have
+        The caller must check again that work on the item remains: its last holder may have
         finished it.
 
         Args:
-            item: The item's id.
-            token: The lease's own name, by which whoever chose it can fence it (`fence`).
+            item: ID of the item.
+            token: Name of the lease, by which whoever chose it can fence it.
 
         Raises:
-            StoreError: The leases can't be written, or a name is none.
+            StoreError: The leases can't be written, or a name is not valid.
         """
         if not self.free(item):
             return None
         token = token or uuid.uuid4().hex
-        if not _NAME.fullmatch(token):
+        if not is_name(token):
             raise StoreError(f"{token!r} can't name a lease")
         lease = self._place(item, Holder.here(token))
         if lease is not None:
@@ -251,10 +216,10 @@ class Leases(ABC, Generic[L]):
         return lease
 
     def free(self, item: str) -> bool:
-        """Whether nobody holds the item, or none but a holder that is expired, and fenced now.
+        """Return whether nobody holds the item, after fencing a holder that has expired.
 
-        To know that a holder on another machine is expired takes an observer who has watched it
-        for `EXPIRY` s; it frees the item for takers who have not.
+        Only an observer who has watched a holder on another machine for `EXPIRY` s knows that it
+        has expired; by fencing it, it frees the item for takers who have not watched.
 
         Raises:
             StoreError: The leases can't be read or written.
@@ -269,7 +234,9 @@ class Leases(ABC, Generic[L]):
         return True
 
     def expired(self, item: str, holder: Holder) -> bool:
-        """Whether the holder is dead, or has not beaten for `EXPIRY` s while we watched."""
+        """Return whether the holder is dead, or has sent no heartbeat for `EXPIRY` s."""
+        # Clocks of two machines may differ by more than the expiry. So no time stamp is compared:
+        # the observer counts, by its own clock, since when it has seen no change.
         now = self._clock()
         beat, since = self._seen.get((item, holder.token), (-1, now))
         if beat != holder.beat:
@@ -277,31 +244,79 @@ class Leases(ABC, Generic[L]):
         self._seen[item, holder.token] = (holder.beat, since)
         return holder.dead or now - since >= EXPIRY
 
-    @abstractmethod
-    def holders(self, item: str) -> list[Holder]:
-        """Who holds the item: nobody, or one, known by its token alone while it can't be read."""
-
-    @abstractmethod
-    def held(self) -> dict[str, Holder]:
-        """Every held item with its holder."""
-
-    @abstractmethod
-    def age(self, item: str, holder: Holder) -> float | None:
-        """Seconds since the last heartbeat, by the store's clock; None if there is none."""
-
-    @abstractmethod
     def fence(self, item: str, token: str) -> bool:
-        """Ends a holder's right at once: whatever it still tries to write will fail.
+        """End a holder's right at once: whatever it still tries to write fails.
 
-        A successor who came first is left alone.
+        A successor's lease on the item is not touched.
 
         Returns:
             Whether such a lease was held.
 
         Raises:
-            StoreError: It can't be done, or a name is none.
+            StoreError: It can't be done, or a name is not valid.
         """
+        # A token of another program's file among the leases need not be a name of ours.
+        if token in ("", ".", "..") or "/" in token:
+            raise StoreError(f"{token!r} names no lease")
+        held = self._end(item, token)
+        self._seen.pop((item, token), None)
+        return held
+
+    @abstractmethod
+    def holders(self, item: str) -> list[Holder]:
+        """Return who holds the item: nobody, or one, known by its token alone if unreadable."""
+
+    @abstractmethod
+    def held(self) -> dict[str, Holder]:
+        """Return every held item with its holder."""
+
+    @abstractmethod
+    def age(self, item: str, holder: Holder) -> float | None:
+        """Return the seconds since the last heartbeat by the store's clock, or None."""
 
     @abstractmethod
     def _place(self, item: str, holder: Holder) -> L | None:
-        """Takes the item, unless someone else was first."""
+        """Take the item, unless someone else was first."""
+
+    @abstractmethod
+    def _end(self, item: str, token: str) -> bool:
+        """End the lease of a token; return whether it was held."""
+
+
+def checked_lease(lease: Lease | None, kind: type[T]) -> T | None:
+    """Return the lease, or raise `TypeError` if it is on an item of another kind of store."""
+    if not (lease is None or isinstance(lease, kind)):
+        raise TypeError(f"the lease on {lease.item} is another store's")
+    return lease
+
+
+def _machine() -> str:
+    # Containers on one machine have PID namespaces of their own, in which an ID means another
+    # process; a reboot starts the IDs from the beginning.
+    boot = Path("/proc/sys/kernel/random/boot_id")
+    if not boot.exists():
+        return socket.gethostname()
+    return f"{boot.read_text().strip()}-{Path('/proc/self/ns/pid').readlink()}"
+
+
+def _has_ended(pid: int, born: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        pass  # another user's process, which is there
+    state, now = _process_stat(pid)
+    # A zombie can't write any more, and an ID that was reused belongs to another process.
+    return state == "Z" or (0 not in (born, now) and born != now)
+
+
+def _process_stat(pid: int) -> tuple[str, int]:
+    """Return a process's state and start time, or "" and 0 where they can't be seen."""
+    try:
+        # The command's name, in parentheses before the state, may itself have spaces and more.
+        stat = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    except OSError:
+        # There is no /proc here, or `hidepid` hides other users' processes.
+        return "", 0
+    return stat[0], int(stat[19])

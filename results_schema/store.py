@@ -1,7 +1,7 @@
-"""The store: put, get, list and delete behind everything that is kept.
+"""The store: put, get, list and delete behind everything that is kept, and how one is opened.
 
-A put is atomic, and one under a lease is done only while the lease holds. There is a store in a
-folder (`results_schema.folder`) and one in a bucket (`results_schema.s3.store`).
+A put is atomic, and one under a lease is done only while the lease holds. A store is in a folder
+(`results_schema.folder`) or in a bucket (`results_schema.s3.store`).
 """
 
 from __future__ import annotations
@@ -20,28 +20,39 @@ from results_schema.folder import LocalStore
 from results_schema.layout import Stat
 from results_schema.lease import Lease, Leases
 
-__all__ = ["LocalStore", "Store", "attach_store", "existing_store", "find_store", "open_store"]
+__all__ = [
+    "Failure",
+    "LocalStore",
+    "Store",
+    "attach_store",
+    "existing_store",
+    "find_store",
+    "open_store",
+    "recorded_failure",
+]
 
 _S3 = "s3://"
+_LARGEST_FAILURE = 1_000_000
+"""Bytes beyond which a failure is not read."""
 
 
 class Store(Protocol):
     """What every store can do. Keys are relative paths with forward slashes (`layout`).
 
     Attributes:
-        location: What opens it again, here or on another machine: a folder or a URL.
+        location: Opens the store again, here or on another machine: a folder or a URL.
     """
 
     location: str
 
     @property
     def leases(self) -> Leases[Lease]:
-        """Who works on what."""
+        """The leases on the store's items."""
         ...
 
     @property
     def hasty(self) -> Store:
-        """The same store for questions that are asked again soon: given up after a few seconds."""
+        """The same store for requests that are repeated soon: given up after a few seconds."""
         ...
 
     def put(
@@ -53,14 +64,14 @@ class Store(Protocol):
         durable: bool = False,
         final: bool = False,
     ) -> None:
-        """Replaces what lies under the key, atomically.
+        """Replace what is stored under the key, atomically.
 
         Args:
-            key: Where.
-            data: What.
+            key: The key.
+            data: The bytes.
             lease: If given, write only while this lease holds.
             durable: Whether the bytes must survive a power cut from here on.
-            final: Whether they are the item's last under this key; a store that keeps live bytes
+            final: Whether they are the item's last under this key; a store that hides live bytes
                 from other programs shows them these.
 
         Raises:
@@ -70,21 +81,21 @@ class Store(Protocol):
         ...
 
     def get(self, key: str, *, most: int | None = None) -> bytes:
-        """The bytes under the key.
+        """Return the bytes under the key.
 
         Args:
-            key: Where.
-            most: How many there may be: of more, none is read, lest they fill the memory.
+            key: The key.
+            most: How many there may be; if there are more, none is read, lest they fill the memory.
 
         Raises:
-            MissingKey: There are none.
-            CorruptData: There are more than there may be.
+            MissingKey: Nothing is stored under it.
+            CorruptData: There are more bytes than `most`.
             StoreError: They could not be read.
         """
         ...
 
     def several(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes]]:
-        """Each key with its bytes, in order, as quickly as the store can; missing ones left out.
+        """Yield each key with its bytes, in order, as quickly as the store can; omit missing ones.
 
         Raises:
             StoreError: Some could not be read.
@@ -92,30 +103,29 @@ class Store(Protocol):
         ...
 
     def has(self, key: str) -> bool:
-        """Whether anything lies under the key."""
+        """Return whether anything is stored under the key."""
         ...
 
     def list(self, prefix: str) -> list[str]:
-        """All keys below a folder's key, which ends in a slash; sorted; empty if there is none.
+        """Return all keys below a folder's key, which ends in a slash, sorted.
 
-        What other programs leave there under a name that is no key, such as `.DS_Store`, is
-        left out.
+        Files of other programs whose names are not keys, such as `.DS_Store`, are omitted.
         """
         ...
 
     def stats(self, prefix: str) -> dict[str, Stat]:
-        """The keys that `list` names, each with what can be told of it unread."""
+        """Return the keys that `list` returns, each with its size, version and age."""
         ...
 
     def stat(self, key: str) -> Stat | None:
-        """What can be told of one key unread; None if nothing lies under it."""
+        """Return size, version and age of one key; None if nothing is stored under it."""
         ...
 
     def delete(self, key: str, *, lease: Lease | None = None) -> None:
-        """Removes what lies under the key, if anything does.
+        """Remove what is stored under the key, if anything is.
 
         Args:
-            key: Where.
+            key: The key.
             lease: If given, remove only while this lease holds.
 
         Raises:
@@ -125,7 +135,7 @@ class Store(Protocol):
         ...
 
     def locate(self, key: str) -> str:
-        """Where a person finds what lies under the key."""
+        """Return where a person finds what is stored under the key."""
         ...
 
 
@@ -134,13 +144,13 @@ def open_store(location: Path) -> LocalStore: ...
 @overload
 def open_store(location: str | Path) -> Store: ...
 def open_store(location: str | Path) -> Store:
-    """The store at a location, made ready: its tables exist, if only without rows.
+    """Return the store at a location, ready for use: its tables exist, if only without rows.
 
     Args:
         location: A folder, made if it is not there, or `s3://bucket/prefix`.
 
     Raises:
-        StoreError: It can't be made, read or written, or is no place for a store.
+        StoreError: It can't be made, read or written, or is not a place for a store.
         MachineError: It is in a bucket, and this machine lacks the package for it.
     """
     store = attach_store(location)
@@ -167,11 +177,11 @@ def existing_store(location: Path) -> LocalStore: ...
 @overload
 def existing_store(location: str | Path) -> Store: ...
 def existing_store(location: str | Path) -> Store:
-    """The store that is at a location; makes and writes nothing.
+    """Return the store that is at a location, without making or writing anything.
 
     Raises:
         StoreError: There is none, or it can't be read.
-        MachineError: As of `open_store`.
+        MachineError: As for `open_store`.
     """
     if found := find_store(location):
         return found
@@ -183,18 +193,18 @@ def existing_store(location: str | Path) -> Store:
 
 
 def find_store(location: str | Path) -> Store | None:
-    """The same, but None if there is none."""
+    """Return the store that is at a location, or None; see `existing_store`."""
     store = attach_store(location)
     there = store.root.is_dir() if isinstance(store, LocalStore) else store.list(layout.METRICS)
     return store if there else None
 
 
 def attach_store(location: str | Path) -> Store:
-    """The store at a location, whether or not anything is there yet.
+    """Return the store at a location, whether or not anything is there yet.
 
     Raises:
-        StoreError: It is no place for a store.
-        MachineError: As of `open_store`.
+        StoreError: It is not a place for a store.
+        MachineError: As for `open_store`.
     """
     where = str(location)
     if where.startswith(_S3):
@@ -210,19 +220,15 @@ def attach_store(location: str | Path) -> Store:
     return LocalStore(location)
 
 
-_LARGEST = 1_000_000
-"""Bytes beyond which a failure is not read."""
-
-
 @dataclass(frozen=True)
 class Failure:
-    """One failed attempt.
+    """Why an attempt at an item failed, kept in the store until the item ends after all.
 
     Attributes:
         kind: "memory", "cuda", "graph" (no CUDA graph could be captured; the next attempt does
             without), "full", "store", "data", "spec", "machine" or "error", as
-            `workers.training.attempt` tells them apart; or, where the worker could say nothing
-            more, "killed", "evicted" (this node's main memory ran out) or "node" (it was lost).
+            `workers.training.failures` classifies them; or, if the worker could not report more,
+            "killed", "evicted" (this node's main memory ran out) or "node" (it was lost).
             "unfit", of a node that can do nothing for its launch, is no trial's and never kept.
         message: What went wrong.
     """
@@ -230,17 +236,17 @@ class Failure:
     kind: str
     message: str
 
-    def record(self, store: Store, trial_id: str, lease: Lease | None = None) -> None:
-        """Writes `failures/<id>.json`, in place of an earlier failure's."""
+    def record(self, store: Store, item: str, lease: Lease | None = None) -> None:
+        """Write `failures/<id>.json`, in place of an earlier failure's."""
         at = datetime.now(UTC).isoformat(timespec="seconds")
-        content = asdict(self) | {"at": at, "log": layout.log(trial_id)}
-        store.put(layout.failure(trial_id), json.dumps(content, indent=1).encode(), lease=lease)
+        content = asdict(self) | {"at": at, "log": layout.log(item)}
+        store.put(layout.failure(item), json.dumps(content, indent=1).encode(), lease=lease)
 
 
 def recorded_failure(store: Store, item: str) -> dict[str, str]:
-    """`kind`, `message` and `at` of an item's failure, each "unknown" while it can't be read."""
+    """Return `kind`, `message` and `at` of an item's failure, "unknown" where it can't be read."""
     try:
-        read = parse_json(store.get(layout.failure(item), most=_LARGEST))
+        read = parse_json(store.get(layout.failure(item), most=_LARGEST_FAILURE))
     except (NasSweepError, ValueError):
         read = {}
     read = read if isinstance(read, dict) else {}

@@ -1,13 +1,13 @@
 """What a surface is: one landscape of one trained network, named by its content (Section 4.2).
 
-As with a trial, the id hashes every choice that changes the numbers and nothing else, a field at
-its `absent` value is left out of the hashed JSON, and a field without effect is set to its default.
+As with a trial, the id hashes every choice that changes the numbers and nothing else, an `optional`
+field is omitted from the hashed JSON at its default, and a field without effect is set to it.
 """
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
@@ -17,13 +17,14 @@ from results_schema.canonical import (
     check_float,
     check_int,
     dump,
+    optional,
     parse_spec,
 )
 from results_schema.errors import SpecError
 from results_schema.trial import CANONICAL_SINCE, TrialSpec
 
 LANDSCAPE_VERSION = 1
-"""Counts changes of the measurements that no field of `SurfaceSpec` expresses."""
+"""Number of the measurements: counts changes that no field of `SurfaceSpec` expresses."""
 
 LANCZOS_STEPS = 100
 """Most products with the Hessian for the ends of its spectrum."""
@@ -41,24 +42,24 @@ class SurfaceSpec:
     """Everything that decides a surface's numbers by choice.
 
     Attributes:
-        trial: Whose network it is.
-        epoch: Of its checkpoint: 0 is the network as initialised, the recipe's last epoch is the
-            network as the trial ended, also where it diverged before.
+        trial: The trial whose network is measured.
+        epoch: Epoch of its checkpoint: 0 is the network as initialised, the recipe's last epoch is
+            the network as the trial ended, also where it diverged before.
         kind: "contour", mean loss and accuracy; "gradient_variance", these and the variance of the
             gradient over instances; "curvature", ends of the Hessian's spectrum and its trace at
             the centre.
         rows: Number of alphas, odd, so that one is 0; 1 for curvature.
         columns: Number of betas, odd; 1 for curvature.
         extent: The grid covers [−extent, extent] in alpha and in beta.
-        seed: Of the directions, or of curvature's random vectors.
+        seed: Seed of the directions, or of curvature's random vectors.
         pair: Which pair of the seed's directions, from 0.
-        normalisation: Of the directions: filter by filter, layer by layer, or none.
-        split: Whose images: "test" or "train".
+        normalisation: How the directions are normalised: by "filter", by "layer", or "none".
+        split: Which images: "test" or "train".
         subset: How many of them, drawn once for all points; 0 for all.
-        subset_seed: Of that draw.
+        subset_seed: Seed of that draw.
         precision: "fp32", "fp64", or for contours "bf16", a preview.
-        auxiliary: Whether the auxiliary head's loss counts, as in training; in a gradient variance.
-        by_parameter: Whether each parameter's variance is kept too; of a gradient variance.
+        auxiliary: Whether the auxiliary head's loss counts, as in training, in a gradient variance.
+        by_parameter: Whether a gradient variance keeps each parameter's variance too.
         version: `LANDSCAPE_VERSION` when the surface was named.
 
     Fields without effect are set to their defaults: the seed of a subset of all images; extent,
@@ -78,8 +79,8 @@ class SurfaceSpec:
     subset: int = 0
     subset_seed: int = 0
     precision: str = "fp32"
-    auxiliary: bool = field(default=False, metadata={"absent": False})
-    by_parameter: bool = field(default=False, metadata={"absent": False})
+    auxiliary: bool = optional(False)
+    by_parameter: bool = optional(False)
     version: int = LANDSCAPE_VERSION
 
     def __post_init__(self) -> None:
@@ -114,19 +115,21 @@ class SurfaceSpec:
         ):
             raise SpecError(
                 "auxiliary counts in a gradient variance of a trial with an auxiliary head alone",
-                fix="leave auxiliary out",
+                fix="omit auxiliary",
             )
         if self.by_parameter and self.kind != "gradient_variance":
-            raise SpecError("only a gradient variance is told by parameter", fix="leave it out")
+            raise SpecError(
+                "only a gradient variance is kept by parameter", fix="omit by_parameter"
+            )
         if self.kind == "curvature" and (self.rows, self.columns) != (1, 1):
-            raise SpecError("curvature is measured at the centre alone", fix="leave the grid out")
+            raise SpecError("curvature is measured at the centre alone", fix="omit the grid")
         if self.trial.recipe.version >= CANONICAL_SINCE:
             self._drop_inert_fields()
 
     def _drop_inert_fields(self) -> None:
         inert = [] if self.subset else ["subset_seed"]
         if (self.rows, self.columns) == (1, 1):
-            # No point lies along the directions; curvature draws its own vectors from the seed.
+            # No point is along the directions; curvature draws its own vectors from the seed.
             inert += ["extent", "pair", "normalisation"]
             inert += [] if self.kind == "curvature" else ["seed"]
         for known in fields(self):
@@ -137,7 +140,7 @@ class SurfaceSpec:
     def points(self) -> int:
         """Most rows that the surface has in the table of points.
 
-        They are the grid's points; of a curvature also its products with the Hessian, of which
+        They are the grid's points, and for a curvature its products with the Hessian, of which
         fewer are made where they converge early.
         """
         products = LANCZOS_STEPS + TRACE_PROBES if self.kind == "curvature" else 0
@@ -150,15 +153,15 @@ class SurfaceSpec:
         return f"{self.trial.trial_id}@e{self.epoch}-{self.kind}-{digest}"
 
     def to_json(self) -> str:
-        """Canonical JSON, the trial's in it."""
+        """Return the surface as canonical JSON, the trial's in it."""
         return dump(self)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> SurfaceSpec:
-        """The inverse of `to_json`.
+        """Return the surface that `to_json` wrote.
 
         Raises:
-            SpecError: The text is no JSON, lacks a field, has an unknown one or a bad value.
+            SpecError: The text is not JSON, lacks a field, has an unknown one or a bad value.
         """
         parts: dict[str, Any] = parse_spec(text, "surface")
         if "trial" in parts:

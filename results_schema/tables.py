@@ -1,8 +1,12 @@
-"""The store's tables: Arrow schemas whose fields carry their unit and meaning, and row checks.
+"""The store's tables: Arrow schemas whose fields carry their unit and meaning, and Parquet files.
 
 A column's metadata has `doc`, `unit` where it has one, and `kind`: `result` for what the spec
-decides, `provenance` for what the machine and the moment decide. Two stores hold the same
-results when their `result` columns are equal (`canonical`).
+decides, `provenance` for what the machine and the moment decide. Two stores hold the same results
+when their `result` columns are equal.
+
+Each file carries its own SHA-256. Parquet's page checksums omit the footer, where one flipped bit
+renames a column or drops rows. So a seal is in the footer's metadata, taken with zeros in its own
+place. A file that another program wrote has none, and is read as it is.
 """
 
 from __future__ import annotations
@@ -12,7 +16,6 @@ import hashlib
 import io
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -24,168 +27,279 @@ from results_schema import layout
 from results_schema.errors import CorruptData, SpecError
 
 SCHEMA_VERSION = "1"
+SEAL_KEY = "nas-sweep-sha256"
+SEAL_BLANK = f"{SEAL_KEY}:{'0' * 64}"
+"""What a writer puts into the metadata, under `SEAL_KEY`, for `seal` to fill in."""
 
 TEXT, INT, LONG, REAL, FLAG = pa.string(), pa.int32(), pa.int64(), pa.float64(), pa.bool_()
 TIME = pa.timestamp("us", tz="UTC")
 
-
-def result(name: str, kind: pa.DataType, doc: str, *, unit: str = "", null: bool = False):
-    """A column that the spec decides."""
-    return _column(name, kind, doc, unit, null, "result")
+_SEAL = re.compile(rb"%b:[0-9a-f]{64}" % SEAL_KEY.encode())
 
 
-def noted(name: str, kind: pa.DataType, doc: str, *, unit: str = "", null: bool = False):
-    """A column that the machine and the moment decide: provenance."""
-    return _column(name, kind, doc, unit, null, "provenance")
+def _result(name: str, type_: pa.DataType, doc: str, *, unit: str = "", null: bool = False):
+    return _column("result", name, type_, doc, unit, null)
+
+
+def _provenance(name: str, type_: pa.DataType, doc: str, *, unit: str = "", null: bool = False):
+    return _column("provenance", name, type_, doc, unit, null)
+
+
+def _column(kind: str, name: str, type_: pa.DataType, doc: str, unit: str, null: bool) -> pa.Field:
+    metadata = {"doc": doc, "kind": kind} | ({"unit": unit} if unit else {})
+    return pa.field(name, type_, nullable=null, metadata=metadata)
 
 
 def _table(name: str, *columns: pa.Field) -> pa.Schema:
-    """A table's columns."""
     return pa.schema(columns, metadata={"table": name, "schema_version": SCHEMA_VERSION})
 
 
-def _column(name: str, kind: pa.DataType, doc: str, unit: str, null: bool, of: str) -> pa.Field:
-    metadata = {"doc": doc, "kind": of} | ({"unit": unit} if unit else {})
-    return pa.field(name, kind, nullable=null, metadata=metadata)
-
-
-GPU_SHARE = noted(
+GPU_SHARE = _provenance(
     "gpu_share",
     REAL,
-    "GPUs that its last worker had to itself, below 1 a share of one; null on a CPU and in rows of "
-    "older releases",
+    "GPUs that its last worker had to itself, below 1 a share of one; null on a CPU",
     null=True,
 )
 WHERE = (
-    noted("host", TEXT, "of the last attempt"),
-    noted("device", TEXT, "the GPU's or processor's name"),
-    noted("gpu", FLAG, "whether that is a GPU; null in rows of older releases", null=True),
-    noted("deterministic", FLAG, "whether a GPU had to give the same bits again"),
-    noted("threads", INT, "CPU threads of the arithmetic"),
-    noted("python", TEXT, "version"),
-    noted("torch", TEXT, "version"),
-    noted("cuda", TEXT, "version that torch was built with", null=True),
-    noted("cudnn", TEXT, "version", null=True),
-    noted("ray", TEXT, "version, null without Ray", null=True),
-    noted("release", TEXT, "version of nas-sweep"),
-    noted("commit", TEXT, "of the code, null outside a checkout", null=True),
-    noted("dirty", FLAG, "whether the checkout had changes", null=True),
+    _provenance("host", TEXT, "of the last attempt"),
+    _provenance("device", TEXT, "the GPU's or processor's name"),
+    _provenance("gpu", FLAG, "whether that is a GPU"),
+    _provenance("deterministic", FLAG, "whether a GPU had to give the same bits again"),
+    _provenance("threads", INT, "CPU threads of the arithmetic"),
+    _provenance("python", TEXT, "version"),
+    _provenance("torch", TEXT, "version"),
+    _provenance("cuda", TEXT, "version that torch was built with", null=True),
+    _provenance("cudnn", TEXT, "version", null=True),
+    _provenance("ray", TEXT, "version, null without Ray", null=True),
+    _provenance("release", TEXT, "version of nas-sweep"),
+    _provenance("commit", TEXT, "of the code, null outside a checkout", null=True),
+    _provenance("dirty", FLAG, "whether the checkout had changes", null=True),
 )
-"""Where and with what something was computed (`workers.training.device.provenance`)."""
-
+"""Where and with what something was computed (`workers.training.provenance`)."""
 
 _NAME = (
-    result("base", TEXT, "the published genotype"),
-    result("variant", TEXT, "name of the cell: the base's own, or how it was drawn from it"),
-    result("index", INT, "place on a figure's axis; 0 is the base"),
+    _result("base", TEXT, "the published genotype"),
+    _result("variant", TEXT, "name of the cell: the base's own, or how it was drawn from it"),
+    _result("index", INT, "place on a figure's axis; 0 is the base"),
 )
 _SHAPE = (
-    result("width", REAL, "of the normal cell's live nodes (Section 3.2)", unit="c"),
-    result("depth", INT, "of the normal cell's paths from an input to the output", unit="edges"),
+    _result("width", REAL, "of the normal cell's live nodes (Section 3.2)", unit="c"),
+    _result("depth", INT, "of the normal cell's paths from an input to the output", unit="edges"),
 )
 _ALL_NODES = (
-    result(
-        "width_all_nodes",
-        REAL,
-        "width with dead nodes; null in files of older releases, whose width is this one",
-        unit="c",
-        null=True,
-    ),
-    result(
-        "depth_all_nodes",
-        INT,
-        "depth with paths from nodes without edges; null in files of older releases",
-        unit="edges",
-        null=True,
-    ),
+    _result("width_all_nodes", REAL, "width with dead nodes", unit="c"),
+    _result("depth_all_nodes", INT, "depth with paths from nodes without edges", unit="edges"),
 )
 
 METRICS = _table(
     "metrics",
-    result("trial_id", TEXT, "the trial"),
-    result("epoch", INT, "1 to E; the row says how things stood after this epoch"),
-    result("rate", REAL, "the learning rate during this epoch"),
-    result("train_loss", REAL, "mean cross-entropy over the epoch's training images", unit="nat"),
-    result("train_accuracy", REAL, "share of training images classified rightly", unit="1"),
-    result("test_loss", REAL, "mean cross-entropy over the test set", unit="nat"),
-    result("test_accuracy", REAL, "share of test images classified rightly", unit="1"),
-    result("grad_norm", REAL, "mean over the steps of the global gradient norm before clipping"),
-    result("clip_rate", REAL, "share of steps whose gradient was clipped", unit="1"),
-    noted("seconds", REAL, "wall time of the epoch, training and evaluation", unit="s"),
-    noted("images_per_second", REAL, "training images a second, without evaluation", unit="1/s"),
-    noted("peak_memory", LONG, "most memory in use so far, of the device or process", unit="B"),
-    noted("finished_at", TIME, "when the epoch ended"),
+    _result("trial_id", TEXT, "the trial"),
+    _result("epoch", INT, "1 to E; the row is the state after this epoch"),
+    _result("rate", REAL, "the learning rate during this epoch"),
+    _result("train_loss", REAL, "mean cross-entropy over the epoch's training images", unit="nat"),
+    _result("train_accuracy", REAL, "share of training images classified correctly", unit="1"),
+    _result("test_loss", REAL, "mean cross-entropy over the test set", unit="nat"),
+    _result("test_accuracy", REAL, "share of test images classified correctly", unit="1"),
+    _result("grad_norm", REAL, "mean over the steps of the global gradient norm before clipping"),
+    _result("clip_rate", REAL, "share of steps whose gradient was clipped", unit="1"),
+    _provenance("seconds", REAL, "wall time of the epoch, training and evaluation", unit="s"),
+    _provenance(
+        "images_per_second", REAL, "training images a second, without evaluation", unit="1/s"
+    ),
+    _provenance(
+        "peak_memory", LONG, "most memory in use so far, of the device or process", unit="B"
+    ),
+    _provenance("finished_at", TIME, "when the epoch ended"),
 )
 
 TRIALS = _table(
     "trials",
-    result("trial_id", TEXT, "the trial"),
-    result("status", TEXT, "done, or diverged: the loss or a weight became NaN or infinite"),
-    result("dataset", TEXT, "name of the data set"),
-    result("learning_rate", REAL, "at the first epoch"),
-    result("seed", LONG, "of every draw"),
-    result("precision", TEXT, "of the arithmetic"),
-    result("recipe_version", INT, "of the training algorithm"),
+    _result("trial_id", TEXT, "the trial"),
+    _result("status", TEXT, "done, or diverged: the loss or a weight became NaN or infinite"),
+    _result("dataset", TEXT, "name of the data set"),
+    _result("learning_rate", REAL, "at the first epoch"),
+    _result("seed", LONG, "of every draw"),
+    _result("precision", TEXT, "of the arithmetic"),
+    _result("recipe_version", INT, "of the training algorithm"),
     *_SHAPE,
-    result("parameters", LONG, "trainable numbers of the network"),
-    result("epochs", INT, "epochs trained; fewer than the recipe's if the trial diverged"),
-    result("train_loss", REAL, "after the last epoch", unit="nat"),
-    result("test_loss", REAL, "after the last epoch", unit="nat"),
-    result("test_accuracy", REAL, "after the last epoch, the paper's 'at convergence'", unit="1"),
-    result("best_test_accuracy", REAL, "largest of all epochs", unit="1"),
-    result("late_test_accuracy", REAL, "mean of the last ten epochs", unit="1"),
-    result("spec", TEXT, "the trial's canonical JSON"),
-    noted("exit_reason", TEXT, "why the trial ended"),
-    noted("started_at", TIME, "when the first attempt began"),
-    noted("ended_at", TIME, "when the trial ended"),
-    noted("train_seconds", REAL, "sum of the epochs' wall times", unit="s"),
-    noted("attempts", INT, "how many workers trained it"),
-    noted(
-        "form",
-        TEXT,
-        "of the training steps: eager, or graphed in a CUDA graph; null in rows of older releases",
-        null=True,
-    ),
-    noted("pack_size", INT, "trials of its last worker's pack; null in older rows", null=True),
+    _result("parameters", LONG, "trainable numbers of the network"),
+    _result("epochs", INT, "epochs trained; fewer than the recipe's if the trial diverged"),
+    _result("train_loss", REAL, "after the last epoch", unit="nat"),
+    _result("test_loss", REAL, "after the last epoch", unit="nat"),
+    _result("test_accuracy", REAL, "after the last epoch, the paper's 'at convergence'", unit="1"),
+    _result("best_test_accuracy", REAL, "largest of all epochs", unit="1"),
+    _result("late_test_accuracy", REAL, "mean of the last ten epochs", unit="1"),
+    _result("spec", TEXT, "the trial's canonical JSON"),
+    _provenance("exit_reason", TEXT, "why the trial ended"),
+    _provenance("started_at", TIME, "when the first attempt began"),
+    _provenance("ended_at", TIME, "when the trial ended"),
+    _provenance("train_seconds", REAL, "sum of the epochs' wall times", unit="s"),
+    _provenance("attempts", INT, "how many workers trained it"),
+    _provenance("form", TEXT, "of the training steps: eager, or graphed in a CUDA graph"),
+    _provenance("pack_size", INT, "trials of its last worker's pack"),
     GPU_SHARE,
     *WHERE,
 )
 
 MEMBERS = _table(
     "members",
-    result("experiment", TEXT, "name of the experiment"),
-    result("profile", TEXT, "the profile it was launched with, or null", null=True),
+    _result("experiment", TEXT, "name of the experiment"),
+    _result("profile", TEXT, "the profile it was launched with, or null", null=True),
     *_NAME,
-    result("named_dataset", TEXT, "the data set that the experiment names"),
-    result("dataset", TEXT, "the one trained on; a profile may put a stand-in"),
-    result("learning_rate", REAL, "at the first epoch"),
-    result("seed", LONG, "of every draw"),
+    _result("named_dataset", TEXT, "the data set that the experiment names"),
+    _result("dataset", TEXT, "the one trained on; a profile may substitute it"),
+    _result("learning_rate", REAL, "at the first epoch"),
+    _result("seed", LONG, "of every draw"),
     *_SHAPE,
     *_ALL_NODES,
-    result("trial_id", TEXT, "the trial"),
+    _result("trial_id", TEXT, "the trial"),
 )
 
 CELLS = _table(
     "cells",
-    result("experiment", TEXT, "name of the experiment"),
+    _result("experiment", TEXT, "name of the experiment"),
     *_NAME,
     *_SHAPE,
     *_ALL_NODES,
-    result("genotype", TEXT, "both cells, as JSON"),
+    _result("genotype", TEXT, "both cells, as JSON"),
 )
 """The cells that an experiment names: those of its members, and those that it only draws."""
 
+_SURFACE = (
+    _result("surface_id", TEXT, "the surface"),
+    _result("trial_id", TEXT, "the trial whose network it is"),
+    _result("kind", TEXT, "contour, gradient_variance or curvature"),
+)
+_CHECKPOINT = _provenance(
+    "checkpoint",
+    TEXT,
+    "SHA-256 of the tensors that were measured; null for the untrained network",
+    null=True,
+)
+
+WANTED = _table(
+    "wanted",
+    _result("experiment", TEXT, "name of the experiment"),
+    *_SURFACE,
+    _result("points", INT, "of its grid, or most products of a curvature"),
+)
+
+POINTS = _table(
+    "points",
+    *_SURFACE,
+    _result("row", INT, "index of alpha, from 0"),
+    _result("column", INT, "index of beta, from 0"),
+    _result("alpha", REAL, "along the first direction"),
+    _result("beta", REAL, "along the second direction"),
+    _result("loss", REAL, "mean cross-entropy; infinite or NaN where it overflows", unit="nat"),
+    _result("accuracy", REAL, "share of images classified correctly", unit="1"),
+    _result("variance", REAL, "E‖g_i − E g‖² over instances; null in a contour", null=True),
+    _result("standard_error", REAL, "of the variance, over instances; at the centre", null=True),
+    _result("weights_variance", REAL, "the same without one-dimensional parameters", null=True),
+    _result("weights_standard_error", REAL, "of that", null=True),
+    _result("gradient_norm", REAL, "norm of the mean gradient", null=True),
+    _result("by_parameter", TEXT, "JSON: each parameter's variance, where asked for", null=True),
+    _result(
+        "probe",
+        TEXT,
+        "what a curvature's product with the Hessian is for, eigenvalues or trace; else null",
+        null=True,
+    ),
+    _result("step", INT, "number of that product, from 0", null=True),
+    _result("product", REAL, "vᵀHv of its vector v", null=True),
+    _result("rest", REAL, "of eigenvalues: norm of what Lanczos's step left of Hv", null=True),
+    _CHECKPOINT,
+    _provenance("seconds", REAL, "wall time of the point", unit="s"),
+    _provenance("finished_at", TIME, "when it was measured"),
+)
+
+SURFACES = _table(
+    "surfaces",
+    *_SURFACE,
+    _result("status", TEXT, "done, or diverged: a weight of the network is NaN or infinite"),
+    _result("epoch", INT, "of the checkpoint that was measured; 0 is the untrained network"),
+    _result("rows", INT, "number of alphas"),
+    _result("columns", INT, "number of betas"),
+    _result("extent", REAL, "alpha and beta reach from minus this to this"),
+    _result("seed", LONG, "of the directions, or of curvature's random vectors"),
+    _result("pair", INT, "which of the seed's pairs of directions"),
+    _result("normalisation", TEXT, "of the directions: filter, layer or none"),
+    _result("split", TEXT, "test or train"),
+    _result("instances", LONG, "how many images it was measured on"),
+    _result("precision", TEXT, "of the arithmetic"),
+    _result("cosine", REAL, "of the angle between the directions", null=True),
+    _result("loss", REAL, "at the centre", unit="nat", null=True),
+    _result("smallest_loss", REAL, "of the finite ones", unit="nat", null=True),
+    _result("largest_loss", REAL, "of the finite ones", unit="nat", null=True),
+    _result(
+        "nonfinite", REAL, "share of points whose loss is infinite or NaN", unit="1", null=True
+    ),
+    _result("radius", REAL, "from the centre to the nearest twofold loss", null=True),
+    _result(
+        "bounded",
+        FLAG,
+        "whether twofold loss is reached; else radius is the circle's searched",
+        null=True,
+    ),
+    _result(
+        "rise_radius",
+        REAL,
+        "from the centre to the nearest loss 1 nat above the centre's",
+        null=True,
+    ),
+    _result("rise_bounded", FLAG, "whether that is reached, like bounded", null=True),
+    _result("convex", REAL, "share of points in the near-convex region", unit="1", null=True),
+    _result("roughness", REAL, "mean |second derivative| of log₁₀ loss", null=True),
+    _result("variance", REAL, "of the gradient over instances, at the centre", null=True),
+    _result("standard_error", REAL, "of the variance", null=True),
+    _result("weights_variance", REAL, "without one-dimensional parameters", null=True),
+    _result(
+        "batch_variance",
+        REAL,
+        "of the mean gradient of a batch of the recipe's size, drawn from all training images",
+        null=True,
+    ),
+    _result("parameters", LONG, "entries of the gradient", null=True),
+    _result("top_eigenvalue", REAL, "the Hessian's largest, at the centre", null=True),
+    _result(
+        "top_residual", REAL, "of its eigenvector: bounds the distance to an eigenvalue", null=True
+    ),
+    _result("bottom_eigenvalue", REAL, "the Hessian's smallest", null=True),
+    _result("bottom_residual", REAL, "of its eigenvector", null=True),
+    _result(
+        "bottom_converged",
+        FLAG,
+        "whether the bottom residual came within tolerance",
+        null=True,
+    ),
+    _result("eigen_iterations", INT, "products with the Hessian", null=True),
+    _result("eigen_converged", FLAG, "whether the top residual came within tolerance", null=True),
+    _result("trace", REAL, "of the Hessian (Hutchinson)", null=True),
+    _result("trace_standard_error", REAL, "of the trace over probes", null=True),
+    _result("trace_probes", INT, "random vectors drawn", null=True),
+    _result("trace_converged", FLAG, "whether that error came within tolerance", null=True),
+    _result("notes", TEXT, "JSON: why a number could not be had, by its name"),
+    _result("spec", TEXT, "the surface's canonical JSON"),
+    _CHECKPOINT,
+    _provenance("exit_reason", TEXT, "why it ended"),
+    _provenance("started_at", TIME, "when the last attempt began"),
+    _provenance("ended_at", TIME, "when it was finished"),
+    _provenance("measure_seconds", REAL, "sum of the points' wall times", unit="s"),
+    GPU_SHARE,
+    *WHERE,
+)
+
 
 def to_parquet(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> bytes:
-    """One Parquet file with page checksums and a seal over all of it.
+    """Return one Parquet file with page checksums and a seal over all of it.
 
     Raises:
         SpecError: A row's keys are not the schema's, a value has another type than its column or
             is too large for it, a time lacks its zone, or a column that must be filled is null.
     """
-    rows, kinds = list(rows), _kinds(schema)
+    rows, types = list(rows), _types(schema)
     for row in rows:
-        _check_row(row, kinds, schema)
+        _check_row(row, types, schema)
     try:
         table = pa.Table.from_pylist(rows, schema=schema)
     except (pa.ArrowInvalid, OverflowError) as error:
@@ -197,29 +311,12 @@ def to_parquet(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> bytes:
     return seal(sink.getvalue())
 
 
-def mark(schema: pa.Schema) -> bytes:
-    """Bytes that are in a file of `to_parquet` if its columns, with all said of them, are these."""
-    return base64.b64encode(schema.serialize().to_pybytes())
-
-
-def open_parquet(data: bytes) -> pq.ParquetFile:
-    """Open the bytes of a file, each page of which is checked when it is read.
-
-    Arrow's threads never see a Python object: one that drops such a file while the interpreter
-    exits ends the process with "terminate called without an active exception".
-
-    Raises:
-        ArrowException: It is no Parquet file, or its footer is damaged.
-    """
-    return pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
-
-
 def from_parquet(data: bytes, schema: pa.Schema, where: str) -> pa.Table:
-    """The table of one file, its bytes checked against their seal before they are parsed.
+    """Return the table of one file, whose bytes are checked against their seal before parsing.
 
     Args:
-        data: The file's bytes; those of another writer, such as pandas, lack the seal.
-        schema: What the table must have; columns that an older release lacked come out as nulls.
+        data: The file's bytes; those of another writer, such as pandas, have no seal.
+        schema: What the table must have; columns that the file lacks come out as nulls.
         where: The file's key, after whose item every row must be named in its first column.
 
     Raises:
@@ -227,12 +324,16 @@ def from_parquet(data: bytes, schema: pa.Schema, where: str) -> pa.Table:
             are those of another item than the file is named after.
     """
     try:
-        if is_sealed(data) and not is_sound(data):
+        if SEAL_KEY.encode() in data and not is_sealed(data):
             raise ValueError("its bytes do not match their SHA-256")
         table = open_parquet(data).read(use_threads=False)
-        if schema.names[0] not in table.column_names:
-            raise ValueError(f"it has no column {schema.names[0]!r}")
-        _check_owner(table[schema.names[0]], where)
+        first = schema.names[0]
+        if first not in table.column_names:
+            raise ValueError(f"it has no column {first!r}")
+        owner = layout.owner(where)
+        others = [value for value in table[first].unique().to_pylist() if value != owner]
+        if owner is not None and others:
+            raise ValueError(f"it has rows of {others[0]!r}")
         columns = [
             table[name].cast(schema.field(name).type)
             if name in table.column_names
@@ -248,67 +349,84 @@ def from_parquet(data: bytes, schema: pa.Schema, where: str) -> pa.Table:
         ) from error
 
 
-def is_of(file: pq.ParquetFile, item: str) -> bool:
-    """Return whether every row of a file is an item's by its first column; no column is decoded.
+def open_parquet(data: bytes) -> pq.ParquetFile:
+    """Open the bytes of a file, each page of which is checked when it is read.
 
-    The footer's statistics say so; False where they are lacking.
+    Raises:
+        ArrowException: It is not a Parquet file, or its footer is damaged.
+    """
+    # Arrow's threads must not hold a Python object: one that drops such a file while the
+    # interpreter exits ends the process with "terminate called without an active exception".
+    return pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
+
+
+def holds_only(file: pq.ParquetFile, item: str) -> bool:
+    """Return whether the first column of every row names one item; no column is decoded.
+
+    The footer's statistics decide; False where they are missing.
     """
     groups = (file.metadata.row_group(n).column(0) for n in range(file.metadata.num_row_groups))
     found = [one.statistics for one in groups if one.num_values]
     return all(one is not None and one.has_min_max and one.min == one.max == item for one in found)
 
 
-def _check_owner(column: pa.ChunkedArray, where: str) -> None:
-    """Return if all values are the item that a file is named after, or its name is no item's.
+def embedded_schema(schema: pa.Schema) -> bytes:
+    """Return bytes that a file of `to_parquet` contains if its columns are exactly these."""
+    return base64.b64encode(schema.serialize().to_pybytes())
+
+
+def seal(data: bytes) -> bytes:
+    """Return the file with its last `SEAL_BLANK` replaced by its digest.
 
     Raises:
-        ValueError: A value is another.
+        ValueError: There is no `SEAL_BLANK`.
     """
-    owner = layout.owner(where)
-    others = [value for value in column.unique().to_pylist() if value != owner]
-    if owner is not None and others:
-        raise ValueError(f"it has rows of {others[0]!r}")
+    head, blank, tail = data.rpartition(SEAL_BLANK.encode())
+    if not blank:
+        raise ValueError(f"nothing to seal: the file lacks {SEAL_BLANK!r}")
+    return head + f"{SEAL_KEY}:{hashlib.sha256(data).hexdigest()}".encode() + tail
 
 
-def canonical(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """The `result` columns alone, ordered: the same for the same results, wherever made.
+def is_sealed(data: bytes) -> bool:
+    """Return whether a file has a seal and is as it was when it was sealed.
 
-    A diverged trial's rows hold NaN, which Arrow takes for unequal to itself: compare two tables
-    by `canonical(a, schema).to_pandas().equals(canonical(b, schema).to_pandas())`.
+    `SEAL_KEY` is in a sealed file twice, as the metadata's key and before the digest, so that a
+    file is not taken for one without a seal because a bit of its seal was flipped.
     """
-    names = [f.name for f in schema if f.metadata[b"kind"] == b"result"]
-    keys = [name for name in ("experiment", "trial_id", "epoch", "index") if name in names]
-    # Sorting is not stable, so rows alike in their keys need the other columns to settle it.
-    order = [*keys, *(name for name in names if name not in keys)]
-    return table.select(names).sort_by([(name, "ascending") for name in order])
-
-
-@dataclass(frozen=True)
-class _Kind:
-    """What a column takes, as Python's types: rows are checked each time they are published."""
-
-    types: type | tuple[type, ...]
-    nullable: bool
-    truth: bool
+    seals = list(_SEAL.finditer(data))
+    if not seals:
+        return False
+    start, end = seals[-1].span()
+    return seal(data[:start] + SEAL_BLANK.encode() + data[end:]) == data
 
 
 @cache
-def _kinds(schema: pa.Schema) -> dict[str, _Kind]:
-    """By column."""
-    return {
-        field.name: _Kind(_python_type(field.type), field.nullable, pa.types.is_boolean(field.type))
-        for field in schema
-    }
+def _types(schema: pa.Schema) -> dict[str, tuple[type, bool]]:
+    """Return the Python type of each column, and whether it may be null."""
+    return {field.name: (_python_type(field.type), field.nullable) for field in schema}
 
 
-def _check_row(row: Mapping[str, Any], kinds: Mapping[str, _Kind], schema: pa.Schema) -> None:
-    if row.keys() != kinds.keys():
-        raise SpecError(f"a row of {_name(schema)} lacks or adds {sorted({*row} ^ {*kinds})}")
-    for name, kind in kinds.items():
+def _python_type(kind: pa.DataType) -> type:
+    if pa.types.is_floating(kind):
+        return float
+    if pa.types.is_integer(kind):
+        return int
+    if pa.types.is_boolean(kind):
+        return bool
+    return datetime if pa.types.is_timestamp(kind) else str
+
+
+def _check_row(
+    row: Mapping[str, Any], types: Mapping[str, tuple[type, bool]], schema: pa.Schema
+) -> None:
+    if row.keys() != types.keys():
+        raise SpecError(f"a row of {_name(schema)} lacks or adds {sorted({*row} ^ {*types})}")
+    for name, (kind, nullable) in types.items():
         value = row[name]
-        if value is None and kind.nullable:
+        if value is None and nullable:
             continue
-        if not isinstance(value, kind.types) or (isinstance(value, bool) and not kind.truth):
+        # True is an int to Python, and Arrow would store it as 1.
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
             raise SpecError(
                 f"{_name(schema)}.{name} is {value!r}, not of type {schema.field(name).type}"
             )
@@ -321,177 +439,3 @@ def _check_row(row: Mapping[str, Any], kinds: Mapping[str, _Kind], schema: pa.Sc
 
 def _name(schema: pa.Schema) -> str:
     return schema.metadata[b"table"].decode()
-
-
-def _python_type(kind: pa.DataType) -> type | tuple[type, ...]:
-    if pa.types.is_floating(kind):
-        return float
-    if pa.types.is_integer(kind):
-        return int
-    if pa.types.is_boolean(kind):
-        return bool
-    return datetime if pa.types.is_timestamp(kind) else str
-
-
-WANTED = _table(
-    "wanted",
-    result("experiment", TEXT, "name of the experiment"),
-    result("surface_id", TEXT, "the surface"),
-    result("trial_id", TEXT, "the trial whose network it is of"),
-    result("kind", TEXT, "contour, gradient_variance or curvature"),
-    result("points", INT, "of its grid, or most products of a curvature"),
-)
-
-POINTS = _table(
-    "points",
-    result("surface_id", TEXT, "the surface"),
-    result("trial_id", TEXT, "the trial whose network it is"),
-    result("kind", TEXT, "contour, gradient_variance or curvature"),
-    result("row", INT, "index of alpha, from 0"),
-    result("column", INT, "index of beta, from 0"),
-    result("alpha", REAL, "along the first direction"),
-    result("beta", REAL, "along the second direction"),
-    result("loss", REAL, "mean cross-entropy; infinite or NaN where it overflows", unit="nat"),
-    result("accuracy", REAL, "share of images classified rightly", unit="1"),
-    result("variance", REAL, "E‖g_i − E g‖² over instances; null in a contour", null=True),
-    result("standard_error", REAL, "of the variance, over instances; at the centre", null=True),
-    result("weights_variance", REAL, "the same without one-dimensional parameters", null=True),
-    result("weights_standard_error", REAL, "of that", null=True),
-    result("gradient_norm", REAL, "norm of the mean gradient", null=True),
-    result("by_parameter", TEXT, "JSON: each parameter's variance, where asked for", null=True),
-    result(
-        "probe",
-        TEXT,
-        "what a curvature's product with the Hessian is for, eigenvalues or trace; else null",
-        null=True,
-    ),
-    result("step", INT, "number of that product, from 0", null=True),
-    result("product", REAL, "vᵀHv of its vector v", null=True),
-    result("rest", REAL, "of eigenvalues: norm of what Lanczos's step left of Hv", null=True),
-    noted(
-        "checkpoint",
-        TEXT,
-        "SHA-256 of the tensors that were measured; null of the untrained network, in older rows",
-        null=True,
-    ),
-    noted("seconds", REAL, "wall time of the point", unit="s"),
-    noted("finished_at", TIME, "when it was measured"),
-)
-
-SURFACES = _table(
-    "surfaces",
-    result("surface_id", TEXT, "the surface"),
-    result("trial_id", TEXT, "the trial whose network it is"),
-    result("kind", TEXT, "contour, gradient_variance or curvature"),
-    result("status", TEXT, "done, or diverged: a weight of the network is NaN or infinite"),
-    result("epoch", INT, "of the checkpoint that was measured; 0 is the untrained network"),
-    result("rows", INT, "number of alphas"),
-    result("columns", INT, "number of betas"),
-    result("extent", REAL, "alpha and beta reach from minus this to this"),
-    result("seed", LONG, "of the directions, or of curvature's random vectors"),
-    result("pair", INT, "which of the seed's pairs of directions"),
-    result("normalisation", TEXT, "of the directions: filter, layer or none"),
-    result("split", TEXT, "test or train"),
-    result("instances", LONG, "how many images it was measured on"),
-    result("precision", TEXT, "of the arithmetic"),
-    result("cosine", REAL, "of the angle between the directions", null=True),
-    result("loss", REAL, "at the centre", unit="nat", null=True),
-    result("smallest_loss", REAL, "of the finite ones", unit="nat", null=True),
-    result("largest_loss", REAL, "of the finite ones", unit="nat", null=True),
-    result("nonfinite", REAL, "share of points whose loss is infinite or NaN", unit="1", null=True),
-    result("radius", REAL, "from the centre to the nearest twofold loss", null=True),
-    result(
-        "bounded",
-        FLAG,
-        "whether twofold loss is reached; else radius is the circle's searched",
-        null=True,
-    ),
-    result(
-        "rise_radius",
-        REAL,
-        "from the centre to the nearest loss 1 nat above the centre's; null in older rows",
-        null=True,
-    ),
-    result("rise_bounded", FLAG, "whether that is reached, like bounded", null=True),
-    result("convex", REAL, "share of points in the near-convex region", unit="1", null=True),
-    result("roughness", REAL, "mean |second derivative| of log₁₀ loss", null=True),
-    result("variance", REAL, "of the gradient over instances, at the centre", null=True),
-    result("standard_error", REAL, "of the variance", null=True),
-    result("weights_variance", REAL, "without one-dimensional parameters", null=True),
-    result(
-        "batch_variance",
-        REAL,
-        "of the mean gradient of a batch of the recipe's size, drawn from all training images",
-        null=True,
-    ),
-    result("parameters", LONG, "entries of the gradient", null=True),
-    result("top_eigenvalue", REAL, "the Hessian's largest, at the centre", null=True),
-    result(
-        "top_residual", REAL, "of its eigenvector: bounds the distance to an eigenvalue", null=True
-    ),
-    result("bottom_eigenvalue", REAL, "the Hessian's smallest", null=True),
-    result("bottom_residual", REAL, "of its eigenvector", null=True),
-    result(
-        "bottom_converged",
-        FLAG,
-        "whether the bottom residual came within tolerance; null in older rows",
-        null=True,
-    ),
-    result("eigen_iterations", INT, "products with the Hessian", null=True),
-    result("eigen_converged", FLAG, "whether the top residual came within tolerance", null=True),
-    result("trace", REAL, "of the Hessian (Hutchinson)", null=True),
-    result("trace_standard_error", REAL, "of the trace over probes", null=True),
-    result("trace_probes", INT, "random vectors drawn", null=True),
-    result("trace_converged", FLAG, "whether that error came within tolerance", null=True),
-    result("notes", TEXT, "JSON: why a number could not be had, by its name"),
-    result("spec", TEXT, "the surface's canonical JSON"),
-    noted(
-        "checkpoint",
-        TEXT,
-        "SHA-256 of the tensors that were measured; null of the untrained network, in older rows",
-        null=True,
-    ),
-    noted("exit_reason", TEXT, "why it ended"),
-    noted("started_at", TIME, "when the last attempt began"),
-    noted("ended_at", TIME, "when it was finished"),
-    noted("measure_seconds", REAL, "sum of the points' wall times", unit="s"),
-    GPU_SHARE,
-    *WHERE,
-)
-
-
-SEAL_KEY = "nas-sweep-sha256"
-SEAL_BLANK = f"{SEAL_KEY}:{'0' * 64}"
-"""What a writer puts into the metadata, under `SEAL_KEY`, for `seal` to fill in."""
-
-_SEAL = re.compile(rb"%b:[0-9a-f]{64}" % SEAL_KEY.encode())
-
-
-def seal(data: bytes) -> bytes:
-    """The file with its last `SEAL_BLANK` replaced by its digest.
-
-    Raises:
-        ValueError: There is no `SEAL_BLANK`.
-    """
-    head, blank, tail = data.rpartition(SEAL_BLANK.encode())
-    if not blank:
-        raise ValueError(f"nothing to seal: the file lacks {SEAL_BLANK!r}")
-    return head + f"{SEAL_KEY}:{hashlib.sha256(data).hexdigest()}".encode() + tail
-
-
-def is_sealed(data: bytes) -> bool:
-    """Whether the file has, or had, a seal.
-
-    `SEAL_KEY` is there twice, as the metadata's key and before the digest, so that a file does not
-    pass for unsealed because a bit of its seal was flipped.
-    """
-    return SEAL_KEY.encode() in data
-
-
-def is_sound(data: bytes) -> bool:
-    """Whether a sealed file is as it was when it was sealed."""
-    seals = list(_SEAL.finditer(data))
-    if not seals:
-        return False
-    start, end = seals[-1].span()
-    return seal(data[:start] + SEAL_BLANK.encode() + data[end:]) == data

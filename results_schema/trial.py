@@ -1,10 +1,10 @@
 """What a trial is: one training run, named by its content.
 
 `trial_id` hashes every choice that changes the numbers and nothing else: no label, no device, no
-time. Two experiments that name the same trial share it. A field whose metadata has `absent` is
-left out of the hashed JSON at that value, so that a field added later keeps all older ids. A field
-that has no effect under the others is set to its default when the spec is made, so that equal
-numbers have equal ids; `workers.identity` does so where the data set or the cells decide.
+time. Two experiments that name the same trial share it. An `optional` field is omitted from the
+hashed JSON at its default, so that a field added later keeps all older ids. A field that has no
+effect under the others is set to its default when the spec is made, so that equal numbers have
+equal ids; `workers.identity` does so where the data set or the cells decide.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -23,20 +23,21 @@ from results_schema.canonical import (
     check_float,
     check_int,
     dump,
+    optional,
     parse_spec,
 )
 from results_schema.errors import SpecError
 from results_schema.genotype import Genotype
 
 RECIPE_VERSION = 2
-"""Counts changes of the training algorithm that no field of `Recipe` expresses."""
+"""Number of the training algorithm: counts changes that no field of `Recipe` expresses."""
 CANONICAL_SINCE = 2
 """Recipe version from which specs are canonical and ids name their version: older specs are kept
 as they were written, so that they give the ids under which their results are stored."""
 
 PRECISIONS = ("fp32", "tf32", "bf16")
 MOST_CELLS = 1000
-"""Of a network: the deepest that were ever trained have about so many blocks."""
+"""Most cells of a network: the deepest that were ever trained have about as many blocks."""
 SCHEDULES = ("cosine", "cosine_shifted", "constant")
 DECAYED = ("all", "weights")
 GROWTHS = ("linear", "constant")
@@ -49,14 +50,14 @@ class NetworkSpec:
     Attributes:
         cells: L, the number of cells; cells L/3 and 2L/3 are reduction cells.
         channels: C, channels of a node before the first reduction.
-        stem_stride: Of the stem's convolution: 1 on CIFAR, 2 on Tiny-ImageNet's 64×64 images.
+        stem_stride: Stride of the first convolution: 1 on CIFAR, 2 on Tiny-ImageNet's 64×64 images.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid", "strict": True}
 
     cells: int = 20
     channels: int = 36
-    stem_stride: int = field(default=1, metadata={"absent": 1})
+    stem_stride: int = optional(1)
 
     def __post_init__(self) -> None:
         check_int(self, "cells", 3, MOST_CELLS)
@@ -76,15 +77,15 @@ class Recipe:
     SGD with momentum on the cross-entropy; the gradient's global norm is clipped.
 
     Attributes:
-        epochs: E.
+        epochs: E, the number of epochs.
         batch_size: Images a step; the last step of an epoch takes what is left.
-        momentum: Of SGD, without Nesterov's correction.
-        weight_decay: Times the weights, added to the gradient.
+        momentum: Momentum of SGD, without Nesterov's correction.
+        weight_decay: Factor of the weights that is added to the gradient.
         decayed: What decays: "all" parameters, as in the published code, or "weights" alone, so
             that batch normalisation's parameters and biases do not.
-        schedule: Of the learning rate. "cosine": ½·lr·(1 + cos(π e / E)) for e = 0 … E − 1, from lr
-            on; "cosine_shifted": the same for e = 1 … E, which ends at 0 and is what the published
-            code does under torch 1.1 or newer; "constant": lr.
+        schedule: Learning-rate schedule. "cosine": ½·lr·(1 + cos(π e / E)) for e = 0 … E − 1, from
+            lr on; "cosine_shifted": the same for e = 1 … E, which ends at 0 and is what the
+            published code does under torch 1.1 or newer; "constant": lr.
         grad_clip: Largest global gradient norm; from the published code, not in the paper.
         cutout: Side in pixels of the square that is blanked in each training image after it was
             normalised, centred anywhere in the image and cut at its border; 0 for none. The
@@ -93,9 +94,9 @@ class Recipe:
         drop_path: Probability p of dropping an edge's output, per sample; the identity is never
             dropped.
         drop_path_growth: "linear": p·e/E in epoch e = 0 … E − 1; "constant": p from the first on.
-        statistics: Mean and deviation that normalise the images: the data set's "own", or those of
-            the named one. The published code used CIFAR-10's for CIFAR-100 until February 2020.
-        evaluation_batch: Test images at a time; moves the test loss by rounding alone.
+        statistics: Whose mean and deviation normalise the images: the data set's "own", or a named
+            one's. The published code used CIFAR-10's for CIFAR-100 until February 2020.
+        evaluation_batch: Test images at a time; changes the test loss by rounding alone.
         version: `RECIPE_VERSION` when the trial was named.
 
     Fields without effect are set to their defaults: the growth of a drop path of 0, a drop path
@@ -109,14 +110,14 @@ class Recipe:
     momentum: float = 0.9
     weight_decay: float = 3e-4
     grad_clip: float = 5.0
-    cutout: int = field(default=0, metadata={"absent": 0})
-    auxiliary: float = field(default=0.0, metadata={"absent": 0.0})
-    drop_path: float = field(default=0.0, metadata={"absent": 0.0})
-    schedule: str = field(default="cosine", metadata={"absent": "cosine"})
-    decayed: str = field(default="all", metadata={"absent": "all"})
-    drop_path_growth: str = field(default="linear", metadata={"absent": "linear"})
-    statistics: str = field(default="own", metadata={"absent": "own"})
-    evaluation_batch: int = field(default=500, metadata={"absent": 500})
+    cutout: int = optional(0)
+    auxiliary: float = optional(0.0)
+    drop_path: float = optional(0.0)
+    schedule: str = optional("cosine")
+    decayed: str = optional("all")
+    drop_path_growth: str = optional("linear")
+    statistics: str = optional("own")
+    evaluation_batch: int = optional(500)
     version: int = RECIPE_VERSION
 
     def __post_init__(self) -> None:
@@ -156,11 +157,11 @@ class TrialSpec:
         genotype: The two cells.
         dataset: Name of the data set trained on, as `workers.data` knows it.
         preprocessing: Version of that data set's split, scaling and augmentation.
-        network: Its size.
+        network: Size of the network.
         recipe: How it is trained.
-        learning_rate: At the first epoch.
-        seed: Of every draw: initial weights, order of images, augmentation.
-        precision: Of the arithmetic; a worker that lacks it fails.
+        learning_rate: Learning rate at the first epoch.
+        seed: Seed of every draw: initial weights, order of images, augmentation.
+        precision: Precision of the arithmetic; a worker that lacks it fails.
         statistics_preprocessing: Version of the data set whose statistics normalise the images, if
             the recipe names one; 0 where they are the data set's own.
 
@@ -175,7 +176,7 @@ class TrialSpec:
     learning_rate: float
     seed: int
     precision: str = "fp32"
-    statistics_preprocessing: int = field(default=0, metadata={"absent": 0})
+    statistics_preprocessing: int = optional(0)
 
     def __post_init__(self) -> None:
         check_dataset("data set", self.dataset)
@@ -198,12 +199,12 @@ class TrialSpec:
                 f"{self.recipe.statistics!r}",
                 fix="give the preprocessing version of the data set that statistics names"
                 if named
-                else "leave it out",
+                else "omit it",
             )
 
     @cached_property
     def trial_id(self) -> str:
-        """The trial's name, by which the store's files are called.
+        """Name of the trial, and of its files in the store.
 
         `<dataset>-w<width>d<depth>-lr<lr>-s<seed>-r<recipe version>-<digest>`, the digest being the
         first 10 hexadecimal digits of the SHA-256 of `to_json`. Ids of recipe version 1 lack the
@@ -218,21 +219,21 @@ class TrialSpec:
         return f"{start}{version}-{digest}"
 
     def to_json(self) -> str:
-        """Canonical JSON: sorted keys, no spaces, fields at their absent value left out."""
+        """Return the trial as canonical JSON (`results_schema.canonical`)."""
         return dump(self)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> TrialSpec:
-        """The inverse of `to_json`.
+        """Return the trial that `to_json` wrote.
 
         Raises:
-            SpecError: The text is no JSON, lacks a field, has an unknown one or a bad value.
+            SpecError: The text is not JSON, lacks a field, has an unknown one or a bad value.
         """
         return cls.from_parts(parse_spec(text, "trial"))
 
     @classmethod
     def from_parts(cls, data: Any) -> TrialSpec:
-        """A trial from its parsed JSON.
+        """Return a trial from its parsed JSON.
 
         Raises:
             SpecError: As for `from_json`.

@@ -132,7 +132,7 @@ def surface_ids(store: Store) -> list[str]:
 def surface_fingerprint(store: Store, surface_id: str | None) -> str:
     """Return a value that changes with the table of a surface's points; empty without a table."""
     stat = store.stat(layout.points(surface_id)) if surface_id else None
-    return stat.mark if stat else ""
+    return stat.version if stat else ""
 
 
 def plot_surface(store: Store, surface_id: str | None) -> go.Figure:

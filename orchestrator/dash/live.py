@@ -74,7 +74,7 @@ def folder_fingerprints(store: Store) -> dict[str, Hashable]:
             if isinstance(store, LocalStore):
                 found[folder] = (store.root / folder).stat().st_mtime_ns
             elif stats := store.stats(folder):
-                marks = "\n".join(f"{key} {stat.mark}" for key, stat in stats.items())
+                marks = "\n".join(f"{key} {stat.version}" for key, stat in stats.items())
                 found[folder] = hashlib.sha256(marks.encode()).digest()
     return found
 
@@ -82,7 +82,7 @@ def folder_fingerprints(store: Store) -> dict[str, Hashable]:
 def table_fingerprints(store: Store, folder: str) -> dict[str, str]:
     """Return a value for each table in a folder that changes with the table, by its item's id."""
     return {
-        name: stat.mark
+        name: stat.version
         for key, stat in store.stats(folder).items()
         if key.endswith(".parquet")
         for name in layout.names([key])
@@ -276,12 +276,12 @@ class Live:
 
 def _read_curve(data: bytes, key: str) -> Curve:
     wanted = ("epoch", *COLUMNS)
-    if not (tables.is_sealed(data) and tables.is_sound(data)):
+    if not tables.is_sealed(data):
         table = tables.from_parquet(data, tables.METRICS, key)
     else:
         file = tables.open_parquet(data)
         owner = layout.owner(key)
-        if owner is not None and not tables.is_of(file, owner):
+        if owner is not None and not tables.holds_only(file, owner):
             raise CorruptData("it has rows of another trial", where=key)
         there = set(file.schema_arrow.names)
         table = file.read([name for name in wanted if name in there], use_threads=False)

@@ -404,7 +404,7 @@ def _check_folder(store: Path, needed: int) -> Check:
 
 def _check_bucket(store: S3Store) -> Check:
     """Check that a bucket exists, can be written, and creates each name for one writer alone."""
-    name = layout.room(f"check-{uuid.uuid4().hex}")
+    name = layout.probe(f"check-{uuid.uuid4().hex}")
     bucket: Bucket = store.bucket
     try:
         list(bucket.list(name))

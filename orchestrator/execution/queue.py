@@ -134,7 +134,7 @@ class StoreSpace:
             return True
         if self._clock() < self._next_check:
             return False
-        key = layout.room(uuid.uuid4().hex)
+        key = layout.probe(uuid.uuid4().hex)
         try:
             # Random bytes: a file system that compresses may keep zeros in no space at all.
             self._store.put(key, os.urandom(self.needed), durable=True)

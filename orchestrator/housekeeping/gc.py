@@ -187,7 +187,7 @@ def _old_requests(store: Store) -> Iterator[Garbage]:
     requests = store.stats(layout.REQUESTS)
     launches = [key for key in requests if key.startswith(layout.launch(""))]
     killed = [key for key in launches if requests[key].age > OLD or _is_dead(store, key)]
-    starts = layout.stop(""), layout.room("")
+    starts = layout.stop(""), layout.probe("")
     old = [key for key, stat in requests.items() if key.startswith(starts) and stat.age > OLD]
     old += [layout.cancel(item) for item in sorted(lookup.cancelled(store) & ended)]
     for kind, keys in (
@@ -262,8 +262,8 @@ def _remove_loose(store: Store, found: list[Garbage]) -> int:
         again = now.get(shown.kind, Garbage(shown.kind))
         keys = [key for key in shown.files if key in again.files]
         abandoned = [one for one in shown.abandoned if one in again.abandoned]
-        there = {(entry.name, entry.mark) for entry in again.objects}
-        objects = [entry for entry in shown.objects if (entry.name, entry.mark) in there]
+        there = {(entry.name, entry.version) for entry in again.objects}
+        objects = [entry for entry in shown.objects if (entry.name, entry.version) in there]
         for key in keys:
             store.delete(key)
         if isinstance(store, LocalStore):

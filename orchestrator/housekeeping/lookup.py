@@ -105,7 +105,7 @@ class NamedItems:
 
     def _changed(self, folder: str) -> bool:
         """Whether a folder's tables differ from those at the last call."""
-        now = {key: stat.mark for key, stat in self._store.stats(folder).items()}
+        now = {key: stat.version for key, stat in self._store.stats(folder).items()}
         before, self._seen[folder] = self._seen.get(folder), now
         return before != now
 

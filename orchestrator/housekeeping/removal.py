@@ -102,8 +102,8 @@ def remove(
             return "held"
         checkpoints = store.list(layout.checkpoints(shown.item))
         keys = _keys(shown.item, surfaces, checkpoints, traces=shown.traces)
-        now = {key: stat.mark for key in keys if (stat := store.stat(key))}
-        if now != {key: stat.mark for key, stat in shown.files.items()} or not still():
+        now = {key: stat.version for key in keys if (stat := store.stat(key))}
+        if now != {key: stat.version for key, stat in shown.files.items()} or not still():
             return "changed"
         for key in shown.files:
             [name] = layout.names([key])

@@ -260,7 +260,7 @@ def _read_columns(store: Store, key: str, item: str, columns: list[str]) -> pa.T
     """
     try:
         file = tables.open_parquet(store.get(key))
-        return file.read(columns, use_threads=False) if tables.is_of(file, item) else None
+        return file.read(columns, use_threads=False) if tables.holds_only(file, item) else None
     except _UNREADABLE:
         return None
 
@@ -289,7 +289,7 @@ class _Endings:
         if self._known is None:
             self._known = self._load()
         marks = {
-            name: stat.mark
+            name: stat.version
             for key, stat in self._store.stats(layout.TRIALS).items()
             for name in layout.names([key])
         }
@@ -341,7 +341,7 @@ def _ended_state(data: bytes, trial_id: str) -> State:
     """Return the status in an ended trial's row; "damaged" if there is none that can be read."""
     try:
         file = tables.open_parquet(data)
-        if not tables.is_of(file, trial_id):
+        if not tables.holds_only(file, trial_id):
             return "damaged"
         # The footer's statistics hold the one value: no column needs to be decoded.
         column = file.schema_arrow.get_field_index("status")

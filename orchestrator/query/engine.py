@@ -182,8 +182,8 @@ def _sound(data: bytes, key: str, schema: pa.Schema) -> bytes:
         CorruptData: The file is damaged, or has another item's rows.
     """
     owner = layout.owner(key)
-    whole = tables.mark(schema) in data and tables.is_sealed(data) and tables.is_sound(data)
-    if whole and (owner is None or tables.is_of(tables.open_parquet(data), owner)):
+    whole = tables.embedded_schema(schema) in data and tables.is_sealed(data)
+    if whole and (owner is None or tables.holds_only(tables.open_parquet(data), owner)):
         return data
     # Damaged, which raises; or another writer's, with other columns.
     sink = pa.BufferOutputStream()

@@ -1,1 +1,4 @@
-"""A store in an S3 bucket (docs/s3.md)."""
+"""A store in an S3 bucket: how its guarantees hold without renames (docs/s3.md).
+
+Read `leases` first: numbered blocks that are never overwritten, and leases made of them.
+"""

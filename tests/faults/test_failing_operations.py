@@ -84,7 +84,7 @@ def goes_on(root: Path, spec: TrialSpec) -> Outcome:
     """
     now = itertools.count(0, EXPIRY)
     store = open_store(root)
-    store.leases = FolderLeases(root / "leases", lambda: next(now))
+    store.leases = FolderLeases(root, lambda: next(now))
     store.leases.free(spec.trial_id)
     return train(spec, store, device="cpu", checkpointing=COMMIT_ALL)
 

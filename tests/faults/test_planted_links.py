@@ -63,7 +63,7 @@ def outside(tmp_path: Path) -> Path:
 def impatient(root: Path) -> FolderLeases:
     """Leases seen by an observer for whom every look comes `EXPIRY` s after the one before."""
     now = itertools.count(0, EXPIRY)
-    return FolderLeases(root / "leases", lambda: next(now))
+    return FolderLeases(root, lambda: next(now))
 
 
 @pytest.mark.parametrize("place", ["", "{item}", "{item}/token"])
@@ -153,7 +153,7 @@ def test_a_link_put_there_at_any_moment_leads_nowhere(
     before, done = tree(outside), 0
     for number in itertools.count(1, step):
         store = LocalStore(tmp_path / str(number) / "results")
-        store.leases = FolderLeases(store.root / "leases", Clock())
+        store.leases = FolderLeases(store.root, Clock())
         swap = Swap(store.root / folder, outside, number)
         with watched(store.root, swap):
             try:

@@ -19,7 +19,10 @@ def keys_of(item: str) -> list[str]:
         return {"epoch": 600, "suffix": "html"}.get(parameter.name, item)
 
     makers = dict(inspect.getmembers(layout, inspect.isfunction))
-    for other in ("schema", "names", "natural", "is_surface", "trial_of", "epoch_of", "owner"):
+    for other in (
+        *("schema", "names", "natural", "is_surface", "trial_of", "epoch_of", "owner", "dataclass"),
+        *("is_name", "is_key", "checked_item", "checked_key", "folder_key"),
+    ):
         del makers[other]
     return [
         maker(*map(value, inspect.signature(maker).parameters.values()))

@@ -1,258 +1,226 @@
-"""Leases among real processes: one holder at a time, and none that writes after it was replaced."""
+"""Leases: who holds one, and the thread that keeps it."""
 
 import os
-import signal
+import subprocess
+import sys
 import threading
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from clocks import Clock
-from contenders import contender, contenders
+from os_calls import Call, watched
 
-from results_schema import folder_files
 from results_schema import lease as holder_module
 from results_schema import lease as leases_module
-from results_schema.errors import Superseded
-from results_schema.folder import FolderLease, FolderLeases
-from results_schema.lease import EXPIRY
+from results_schema.folder import FolderLease
+from results_schema.lease import Holder
 from results_schema.store import LocalStore
 
+
+@pytest.fixture
+def holder() -> Holder:
+    return Holder.here("token")
+
+
+def test_this_process_lives(holder: Holder):
+    assert holder.pid == os.getpid()
+    assert holder.host
+    assert not holder.dead
+
+
+def test_a_holder_comes_back_from_its_heartbeat(holder: Holder):
+    beating = replace(holder, beat=7)
+    assert Holder.from_json(beating.to_json().encode(), "token") == beating
+
+
+def test_another_process_lives_until_it_is_reaped_or_only_its_remains_are_left():
+    tell = (
+        "from results_schema.lease import Holder; import sys;"
+        "print(Holder.here('token').to_json(), flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", tell]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        other = Holder.from_json(process.stdout.readline(), "token")
+        assert (other.pid, other.dead) == (process.pid, False)
+        process.kill()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        assert other.dead
+    assert other.dead
+
+
+def test_a_process_of_another_machine_is_never_known_to_be_dead(holder: Holder):
+    gone = replace(holder, pid=2**22 + 1, born=1)
+    assert gone.dead
+    assert not replace(gone, machine="another machine").dead
+
+
+def test_a_process_id_that_is_used_again_is_told_apart(holder: Holder):
+    assert replace(holder, born=holder.born - 1).dead
+
+
+def test_a_process_that_cannot_be_looked_at_is_dead_only_when_its_id_is_free(
+    holder: Holder, monkeypatch: pytest.MonkeyPatch
+):
+    """As another user's is where /proc is mounted with `hidepid`."""
+    monkeypatch.setattr(holder_module, "_process_stat", lambda pid: ("", 0))
+    assert not holder.dead
+    assert not Holder.here("token").dead
+    assert replace(holder, pid=2**22 + 1).dead
+
+
+def test_another_users_process_lives(holder: Holder, monkeypatch: pytest.MonkeyPatch):
+    def refuse(pid: int, number: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "kill", refuse)
+    assert not holder.dead
+    assert replace(holder, born=holder.born - 1).dead
+
+
+@pytest.mark.parametrize("born", [0, 1])
+def test_an_unknown_process_is_not_dead_and_never_signalled(
+    holder: Holder, monkeypatch: pytest.MonkeyPatch, born: int
+):
+    monkeypatch.setattr(os, "kill", lambda pid, number: pytest.fail("it was signalled"))
+    assert not replace(holder, pid=0, born=born).dead
+
+
+HEARTBEATS = [
+    b"",
+    b"\xff\xfe",
+    b"[]",
+    b"null",
+    b'"beat"',
+    b'{"token": "t"}',
+    b'{"token": "t", "host": "h", "machine": "m", "pid": 1, "born": 1, "beat": 1, "more": 1}',
+    *(
+        b'{"token": "t", "host": "h", "machine": "m", "pid": %s, "born": 1, "beat": 1}' % pid
+        for pid in (b'"1"', b"null", b"-1", b"1e99", b"1%080d" % 0)
+    ),
+]
+
+
+@pytest.mark.parametrize("heartbeat", HEARTBEATS)
+def test_who_cannot_be_read_is_known_by_the_token_and_not_dead(heartbeat: bytes):
+    unknown = Holder.from_json(heartbeat, "token")
+    assert unknown == Holder("token", "unknown", "", 0, 0, 0)
+    assert not unknown.dead
+
+
+def test_the_folder_decides_the_token(holder: Holder):
+    text = replace(holder, token="../../metrics").to_json().encode()
+    assert Holder.from_json(text, "token") == holder
+
+
 ITEM = "cifar10-w2.5d3-lr0.025-s0-0123456789"
-KEY = "logs/counter"
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def store(tmp_path: Path) -> LocalStore:
+    return LocalStore(tmp_path)
 
 
 @pytest.fixture
-def store(tmp_path: Path, clock: Clock) -> LocalStore:
-    store = LocalStore(tmp_path)
-    store.leases = FolderLeases(tmp_path / "leases", clock)
-    return store
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Heartbeats without pause, none of which is slow, however busy the machine is."""
+    monkeypatch.setattr(leases_module, "BEAT", 0.01)
+    monkeypatch.setattr(leases_module, "SLOW", 1e9)
 
 
-def take(store: LocalStore, item: str = ITEM, token: str | None = None) -> FolderLease:
-    lease = store.leases.take(item, token)
+def take(store: LocalStore) -> FolderLease:
+    lease = store.leases.take(ITEM, "mine")
     assert lease is not None
     return lease
 
 
-def take_elsewhere(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> FolderLease:
-    """A lease whose holder runs on another machine, where nobody here can see it."""
-    with monkeypatch.context() as patch:
-        patch.setattr(holder_module, "_machine", lambda: "another machine")
-        return take(store)
+def soon(condition: Callable[[], object]) -> None:
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.005)
 
 
-def contents(folder: Path) -> list[str]:
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
+def test_a_holder_that_is_fenced_notices_at_its_next_heartbeat(store: LocalStore, quick: None):
+    with take(store) as lease:
+        assert not lease.lost.is_set()
+        store.leases.fence(ITEM, "mine")
+        assert lease.lost.wait(30)
+        assert store.leases.take(ITEM) is not None
+    assert len(store.leases.held()) == 1, "the successor's lease is left alone"
 
 
-def test_an_item_is_held_by_one_and_free_again_after_release(store: LocalStore):
+def test_heartbeats_that_fail_are_reported_once_and_so_is_their_success(
+    store: LocalStore, quick: None
+):
+    said: list[str] = []
     lease = take(store)
-    assert store.leases.take(ITEM) is None
-    assert LocalStore(store.root).leases.take(ITEM) is None
-    assert not store.leases.free(ITEM)
-    [holder] = store.leases.holders(ITEM)
-    assert store.leases.held() == {ITEM: holder}
-    assert (holder.pid, holder.dead, holder.token) == (os.getpid(), False, lease.token)
-    lease.release()
-    assert store.leases.held() == {}
-    assert store.leases.free(ITEM)
-    take(store).release()
-    assert contents(store.root) == ["leases"]
+    lease.warn = said.append
+    obstacle = lease.folder / "heartbeat.new"
+    obstacle.mkdir()
+    with lease:
+        soon(lambda: said)
+        assert not lease.healthy
+        obstacle.rmdir()
+        soon(lambda: lease.healthy)
+        beaten = (lease.folder / "heartbeat").stat().st_mtime_ns
+        soon(lambda: (lease.folder / "heartbeat").stat().st_mtime_ns > beaten)
+    assert len(said) == 2
+    assert said[0].startswith(f"heartbeats fail: {obstacle}: Is a directory")
+    assert said[1].startswith("heartbeats succeed again after ")
+    assert not lease.lost.is_set()
 
 
-def test_items_are_held_apart(store: LocalStore):
-    take(store, "a")
-    take(store, "b")
-    assert set(store.leases.held()) == {"a", "b"}
-
-
-def test_a_lease_is_released_at_the_end_of_its_context_even_after_an_error(store: LocalStore):
-    with pytest.raises(ZeroDivisionError), take(store) as lease:
-        assert lease.item == ITEM
-        raise ZeroDivisionError
-    assert contents(store.root) == ["leases"]
-
-
-def test_of_many_processes_each_item_goes_to_exactly_one(store: LocalStore):
-    items = [f"item-{number}" for number in range(200)]
-    with contenders(store, 4) as started:
-        start = time.time() + 0.1
-        for one in started:
-            one.tell("race", start, *items)
-        taken = [one.hear().split() for one in started]
-        assert sorted(item for items_of_one in taken for item in items_of_one) == sorted(items)
-        assert not any(holder.dead for holder in store.leases.held().values())
-
-
-@pytest.mark.parametrize("reaped", [False, True])
-def test_a_killed_process_is_replaced_at_once(store: LocalStore, reaped: bool):
-    with contender(store) as one:
-        assert one.ask("take", ITEM) == "taken"
-        assert store.leases.take(ITEM) is None
-        one.process.send_signal(signal.SIGKILL)
-        if reaped:
-            one.process.wait()
-        else:  # its remains stay in the process table
-            os.waitid(os.P_PID, one.process.pid, os.WEXITED | os.WNOWAIT)
-        assert [holder.dead for holder in store.leases.holders(ITEM)] == [True]
-        take(store)
-
-
-def test_a_silent_process_is_replaced_after_expiry_and_may_not_write(
-    store: LocalStore, clock: Clock
+def test_a_heartbeat_that_took_long_is_reported(
+    store: LocalStore, quick: None, monkeypatch: pytest.MonkeyPatch
 ):
-    with contender(store, 0.05) as one:
-        assert one.ask("take", ITEM) == "taken"
-        assert one.ask("keep") == ITEM
-        assert one.ask("put", KEY, "old") == "written"
-        one.process.send_signal(signal.SIGSTOP)
-        os.waitid(os.P_PID, one.process.pid, os.WSTOPPED | os.WNOWAIT)
-        assert store.leases.take(ITEM) is None
-        clock.now += EXPIRY - 1
-        assert store.leases.take(ITEM) is None, "it may yet come back"
-        clock.now += 1
-        new = take(store)
-        one.process.send_signal(signal.SIGCONT)
-        assert one.ask("put", KEY, "late") == "superseded"
-        assert store.get(KEY) == b"old"
-        store.put(KEY, b"new", lease=new)
-        assert one.ask("leave") == "None"
-        assert store.get(KEY) == b"new"
-        assert [holder.pid for holder in store.leases.holders(ITEM)] == [os.getpid()]
-
-
-def test_a_process_that_beats_is_never_replaced(store: LocalStore, clock: Clock):
-    with contender(store, 0.05) as one:
-        assert one.ask("take", ITEM) == "taken"
-        assert one.ask("keep") == ITEM
-        for _ in range(5):
-            [before] = store.leases.holders(ITEM)
-            assert store.leases.take(ITEM) is None
-            end = time.monotonic() + 30
-            while store.leases.holders(ITEM) == [before] and time.monotonic() < end:
-                time.sleep(0.01)
-            clock.now += 10 * EXPIRY
-        assert one.ask("put", KEY, "mine") == "written"
-
-
-def test_expiry_counts_from_the_last_beat_that_the_observer_saw(store: LocalStore, clock: Clock):
+    monkeypatch.setattr(leases_module, "SLOW", 0.0)
+    said: list[str] = []
     lease = take(store)
-    for _ in range(4):
-        assert store.leases.take(ITEM) is None
-        clock.now += EXPIRY - 1
-        assert lease.beat()
-    assert store.leases.take(ITEM) is None
-    clock.now += EXPIRY
-    take(store)
+    lease.warn = said.append
+    with lease:
+        soon(lambda: "the store took 0 s to answer heartbeats" in said)
 
 
-def test_who_has_watched_a_silent_holder_frees_its_item_for_who_has_not(
-    store: LocalStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("error", [OSError("no answer"), ValueError("nonsense")])
+def test_a_duty_that_fails_is_reported_and_ends_no_heartbeat(
+    store: LocalStore, quick: None, error: Exception
 ):
-    old = take_elsewhere(store, monkeypatch)
-    assert not store.leases.free(ITEM)
-    clock.now += EXPIRY
-    newcomer = LocalStore(store.root)
-    assert newcomer.leases.take(ITEM) is None, "it has not watched"
-    assert store.leases.free(ITEM)
-    assert take(newcomer).folder.exists()
-    assert not old.folder.exists()
-    assert not store.leases.free(ITEM), "the newcomer's lease has not expired"
+    said: list[str] = []
+    calls = threading.Semaphore(0)
+
+    def fail() -> None:
+        calls.release()
+        raise error
+
+    lease = take(store)
+    lease.warn, lease.duty = said.append, fail
+    with lease:
+        for _ in range(3):
+            assert calls.acquire(timeout=30)
+        store.leases.fence(ITEM, "mine")
+        assert lease.lost.wait(30)
+    assert said == [f"stop requests fail: {error}"]
 
 
-def test_fencing_spares_the_successor(store: LocalStore):
-    old = take(store, token="old")
-    store.leases.fence(ITEM, "old")
-    new = take(store, token="new")
-    store.leases.fence(ITEM, "old")
-    store.leases.fence("never-held", "old")
-    old.release()
-    assert not old.beat()
-    store.put(KEY, b"new", lease=new)
-    assert new.beat()
-    assert [holder.token for holder in store.leases.holders(ITEM)] == ["new"]
-
-
-@pytest.mark.parametrize("moment", ["taken over", "being taken over"])
-def test_a_holder_replaced_between_staging_and_renaming_writes_nothing(
-    store: LocalStore, monkeypatch: pytest.MonkeyPatch, moment: str
+def test_leaving_a_lease_does_not_wait_for_a_heartbeat_that_hangs(
+    store: LocalStore, quick: None, monkeypatch: pytest.MonkeyPatch
 ):
-    old = take(store, token="old")
-    store.put(KEY, b"before", lease=old)
-    write = folder_files.write_file
+    monkeypatch.setattr(leases_module, "RELEASE_TIMEOUT", 0.05)
+    lease, hung = take(store), threading.Event()
+    pipe = lease.folder / "heartbeat.new"
+    os.mkfifo(pipe)  # opening it for writing waits for a reader
 
-    def write_late(at: int, name: str, data: bytes, *, durable: bool) -> None:
-        write(at, name, data, durable=durable)
-        if moment == "taken over":
-            store.leases.fence(ITEM, "old")
-            take(store, token="new")
-        else:  # the successor has emptied the folder, and removes it next
-            os.unlink(name, dir_fd=at)
+    def look(call: Call) -> None:
+        if call.path.endswith(pipe.name):
+            hung.set()
 
-    monkeypatch.setattr(folder_files, "write_file", write_late)
-    with pytest.raises(Superseded, match=f"another worker has taken over {ITEM}"):
-        store.put(KEY, b"late", lease=old)
-    assert store.get(KEY) == b"before"
-    assert contents(store.root / "logs") == ["counter"]
-
-
-def test_fencing_stops_a_holder_that_writes_and_beats_without_pause(store: LocalStore):
-    for number in range(50):
-        lease = take(store)
-        ended: list[str] = []
-
-        def write(lease: FolderLease = lease, ended: list[str] = ended) -> None:
-            try:
-                while True:
-                    store.put(KEY, b"x", lease=lease)
-            except Superseded:
-                ended.append("writer")
-
-        def beat(lease: FolderLease = lease, ended: list[str] = ended) -> None:
-            while lease.beat():
-                pass
-            ended.append("heart")
-
-        threads = [threading.Thread(target=write), threading.Thread(target=beat)]
-        for thread in threads:
-            thread.start()
-        time.sleep(number / 5000)
-        store.leases.fence(ITEM, lease.token)
-        assert store.leases.free(ITEM)
-        for thread in threads:
-            thread.join(60)
-        assert sorted(ended) == ["heart", "writer"]
-        assert contents(store.root / "leases") == []
-
-
-def test_no_update_is_lost_among_processes_that_take_over_from_each_other(store: LocalStore):
-    rounds, number = 60, 4
-    with contenders(store, number, leases_module.BEAT, 0.002) as started:
-        for one in started:
-            one.tell("count", ITEM, KEY, rounds)
-        answers = [one.hear().split() for one in started]
-    assert all(answers), "a contender failed"
-    assert sum(int(added) for added, _ in answers) == rounds * number
-    assert int(store.get(KEY)) == rounds * number
-    assert sum(int(lost) for _, lost in answers) > 10, "nobody was superseded: nothing was tested"
-    assert not list((store.root / "leases").glob(".new-*"))
-
-
-def test_an_observer_remembers_the_clock_of_each_item_apart(
-    store: LocalStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
-):
-    with monkeypatch.context() as patch:
-        patch.setattr(holder_module, "_machine", lambda: "another machine")
-        elsewhere = FolderLeases(store.root / "leases")
-        assert elsewhere.take("a")
-        assert not store.leases.free("a")
-        clock.now += EXPIRY
-        assert elsewhere.take("b")
-    assert not store.leases.free("b")
-    assert store.leases.free("a")
+    with watched(store.root, look), lease:
+        assert hung.wait(30)
+    assert lease._thread.is_alive()
+    assert set(store.leases.held()) == {ITEM}
+    with pipe.open("rb"):
+        lease._thread.join(30)
+    assert store.leases.held() == {}, "it is released once the store answers"

@@ -128,7 +128,7 @@ def test_a_surface_of_an_earlier_trial_keeps_its_fields_and_its_id():
         ({"extent": math.inf}, "extent is inf"),
         ({"precision": "fp8"}, "use one of fp32, fp64, bf16"),
         ({"kind": "gradient_variance", "precision": "bf16"}, "only a contour"),
-        ({"kind": "gradient_variance", "auxiliary": True}, "leave auxiliary out"),
+        ({"kind": "gradient_variance", "auxiliary": True}, "omit auxiliary"),
         ({"by_parameter": True}, "only a gradient variance"),
         ({"kind": "curvature"}, "at the centre alone"),
     ],

@@ -1,6 +1,8 @@
 """Tables: rows that do not fit are refused, altered files are noticed, pandas reads them well."""
 
+import io
 import random
+import struct
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -8,7 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from same_results import result_columns
 
 from results_schema import layout, tables
 from results_schema.errors import CorruptData, SpecError
@@ -16,13 +20,14 @@ from results_schema.tables import (
     MEMBERS,
     METRICS,
     TRIALS,
-    canonical,
+    embedded_schema,
     from_parquet,
-    mark,
     to_parquet,
 )
 
 NOON = datetime(2020, 4, 26, 12, tzinfo=UTC)
+
+
 Row = dict[str, Any]
 
 
@@ -55,14 +60,14 @@ def test_no_rows_make_a_file_with_all_columns(schema: pa.Schema):
 
 
 @pytest.mark.parametrize("schema", [METRICS, TRIALS, MEMBERS])
-def test_a_file_bears_the_mark_of_its_own_schema_alone(schema: pa.Schema):
+def test_a_file_contains_its_own_schema_alone(schema: pa.Schema):
     written = to_parquet([row(schema)], schema)
-    assert mark(schema) in written
-    assert mark(older(schema, schema.names[-1])) not in written
+    assert embedded_schema(schema) in written
+    assert embedded_schema(older(schema, schema.names[-1])) not in written
 
 
 @pytest.mark.parametrize("schema", [METRICS, TRIALS, MEMBERS])
-def test_every_column_tells_what_it_means(schema: pa.Schema):
+def test_every_column_has_its_meaning(schema: pa.Schema):
     for field in schema:
         assert field.metadata[b"doc"]
         assert field.metadata[b"kind"] in (b"result", b"provenance")
@@ -203,10 +208,10 @@ def test_a_column_of_another_type_is_corrupt():
 
 def results(schema: pa.Schema, *rows: Row) -> pd.DataFrame:
     table = from_parquet(to_parquet(rows, schema), schema, "here")
-    return canonical(table, schema).to_pandas()
+    return result_columns(table, schema).to_pandas()
 
 
-def test_canonical_tables_are_equal_wherever_and_in_whatever_order_they_were_made():
+def test_results_are_equal_wherever_and_in_whatever_order_they_were_made():
     here = [row(METRICS, epoch, train_loss=float("nan")) for epoch in (1, 2, 3)]
     moved = {"seconds": 9.0, "peak_memory": 1, "finished_at": NOON + timedelta(days=1)}
     there = [r | moved for r in reversed(here)]
@@ -219,7 +224,7 @@ def test_members_that_share_a_trial_have_one_order():
 
 
 @pytest.mark.parametrize("column", ["test_loss", "epoch", "trial_id"])
-def test_canonical_tables_differ_where_results_differ(column: str):
+def test_results_differ_where_results_differ(column: str):
     other = row(METRICS) | {column: row(METRICS, 7)[column]}
     assert not results(METRICS, row(METRICS)).equals(results(METRICS, other))
 
@@ -243,3 +248,87 @@ def test_pandas_reads_the_folder_of_a_live_run(tmp_path: Path):
     assert frame["test_loss"].tolist() == [0.125, 0.25, 0.375]
     assert frame["grad_norm"].isna().tolist() == [False, False, True]
     assert frame["finished_at"].tolist() == [pd.Timestamp(NOON)] * 3
+
+
+ROW = {f.name: 0.5 if pa.types.is_floating(f.type) else 3 for f in MEMBERS} | {
+    f.name: "x" for f in MEMBERS if pa.types.is_string(f.type)
+}
+
+
+@pytest.fixture
+def sealed() -> bytes:
+    return to_parquet([ROW], MEMBERS)
+
+
+def unsealed(table: pa.Table, write_page_checksum: bool = False) -> bytes:
+    """The table as somebody else would write it."""
+    sink = io.BytesIO()
+    pq.write_table(table, sink, write_page_checksum=write_page_checksum)
+    return sink.getvalue()
+
+
+def test_a_flipped_bit_of_the_seal_does_not_make_a_file_pass_for_unsealed(sealed: bytes):
+    start = sealed.index(tables.SEAL_KEY.encode())
+    end = sealed.index(f"{tables.SEAL_KEY}:".encode()) + len(tables.SEAL_BLANK)
+    for place in range(start, end):
+        for bit in range(8):
+            altered = bytearray(sealed)
+            altered[place] ^= 1 << bit
+            with pytest.raises(CorruptData, match="do not match their SHA-256"):
+                from_parquet(bytes(altered), MEMBERS, "here")
+
+
+def test_the_seal_depends_on_every_byte(sealed: bytes):
+    assert tables.is_sealed(sealed)
+    for place in range(len(sealed)):
+        altered = bytearray(sealed)
+        altered[place] ^= 1
+        assert not tables.is_sealed(bytes(altered))
+
+
+def test_a_sealed_file_that_got_longer_is_noticed(sealed: bytes):
+    for altered in (sealed + b"\0", b"\0" + sealed, sealed + sealed):
+        with pytest.raises(CorruptData):
+            from_parquet(altered, MEMBERS, "here")
+
+
+def test_a_file_without_a_seal_is_read(sealed: bytes):
+    table = from_parquet(sealed, MEMBERS, "here")
+    copied = unsealed(pq.read_table(io.BytesIO(sealed)))
+    assert tables.SEAL_KEY.encode() not in copied
+    assert from_parquet(copied, MEMBERS, "here").equals(table)
+
+
+def test_page_checksums_are_checked_where_a_file_without_a_seal_has_them(sealed: bytes):
+    table = pa.table({"experiment": ["x"], "learning_rate": [1234.5]})
+    for checksum in (False, True):
+        data = bytearray(unsealed(table, write_page_checksum=checksum))
+        place = data.index(struct.pack("<d", 1234.5))
+        data[place] ^= 1
+        if checksum:
+            with pytest.raises(CorruptData, match=r"CRC|checksum"):
+                from_parquet(bytes(data), MEMBERS, "here")
+        else:
+            altered = from_parquet(bytes(data), MEMBERS, "here")
+            assert altered["learning_rate"][0].as_py() != 1234.5
+
+
+@pytest.mark.parametrize(
+    ("columns", "complaint"),
+    [
+        ({"epoch": [1], "loss": [0.5]}, "it has no column 'experiment'"),
+        ({"experiment": ["figure-9"], "index": ["first"]}, "first"),
+        ({"experiment": ["figure-9"], "index": [2**31]}, "2147483648"),
+    ],
+)
+def test_a_file_without_a_seal_has_to_fit(columns: dict[str, list], complaint: str):
+    with pytest.raises(CorruptData, match=complaint):
+        from_parquet(unsealed(pa.table(columns)), MEMBERS, "here")
+
+
+def test_a_column_that_is_there_twice_does_not_fit():
+    table = pa.table(
+        [pa.array(["figure-9"]), pa.array([1]), pa.array([2])], ["experiment", "index", "index"]
+    )
+    with pytest.raises(CorruptData):
+        from_parquet(unsealed(table), MEMBERS, "here")

@@ -79,7 +79,7 @@ class Surveyed:
                 "spec": "{}", "exit_reason": "", "started_at": NOW, "ended_at": NOW,
                 "measure_seconds": 1.0, "host": "h", "device": "d", "threads": 1, "python": "3",
                 "torch": "2", "cuda": "", "cudnn": "", "ray": "2", "release": "0", "commit": "",
-                "dirty": False, "deterministic": False, **result,
+                "dirty": False, "deterministic": False, "gpu": False, **result,
             }  # fmt: skip
             row |= {f.name: None for f in SURFACES if f.name not in row}
             self.store.put(layout.surface(surface_id), tables.to_parquet([row], SURFACES))

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pandas as pd
+from same_results import result_columns
 from small_trials import EPOCHS, few_digits, small_spec
 
 from results_schema import layout, tables
@@ -55,7 +56,7 @@ def assert_same_surface(store: LocalStore, other: LocalStore, spec: SurfaceSpec)
         (layout.surface(spec.surface_id), SURFACES),
     ):
         one, two = (
-            tables.canonical(tables.from_parquet(s.get(key), schema, key), schema).to_pandas()
+            result_columns(tables.from_parquet(s.get(key), schema, key), schema).to_pandas()
             for s in (store, other)
         )
         pd.testing.assert_frame_equal(one, two, check_exact=True)

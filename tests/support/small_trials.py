@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 import torch
+from same_results import result_columns
 from torch import Tensor
 
 from results_schema import layout, tables
@@ -104,7 +105,7 @@ def assert_same(store: Store, other: Store, spec: TrialSpec) -> None:
         (layout.metrics(spec.trial_id), tables.METRICS),
         (layout.trial(spec.trial_id), tables.TRIALS),
     ):
-        one, two = (tables.canonical(table(s, key, schema), schema) for s in (store, other))
+        one, two = (result_columns(table(s, key, schema), schema) for s in (store, other))
         pd.testing.assert_frame_equal(one.to_pandas(), two.to_pandas(), check_exact=True)
     one, two = tensors(store, spec), tensors(other, spec)
     assert one.keys() == two.keys()

@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from same_results import result_columns
 from small_trials import bits
 
 from results_schema import layout, tables
@@ -35,7 +36,7 @@ def digest(store: Store, what: Sequence[tuple[str, pa.Schema]] = TABLES) -> str:
     found = hashlib.sha256()
     for folder, schema in what:
         parts = [tables.from_parquet(store.get(key), schema, key) for key in store.list(folder)]
-        table = tables.canonical(pa.concat_tables(parts), schema)
+        table = result_columns(pa.concat_tables(parts), schema)
         bare = pa.schema([field.remove_metadata() for field in table.schema])
         sink = io.BytesIO()
         pq.write_table(pa.Table.from_pylist(table.to_pylist(), schema=bare), sink)

@@ -15,6 +15,7 @@ from typing import TypeVar
 
 import pandas as pd
 import pyarrow as pa
+from same_results import result_columns
 
 from orchestrator.config.experiment import load_experiment
 from orchestrator.config.record import member_rows
@@ -109,7 +110,7 @@ def canonical(store: LocalStore) -> list[pd.DataFrame]:
     found = []
     for folder, schema in ((layout.METRICS, tables.METRICS), (layout.TRIALS, tables.TRIALS)):
         parts = [tables.from_parquet(store.get(key), schema, key) for key in store.list(folder)]
-        found.append(tables.canonical(pa.concat_tables(parts), schema).to_pandas())
+        found.append(result_columns(pa.concat_tables(parts), schema).to_pandas())
     return found
 
 

@@ -115,7 +115,7 @@ def test_an_even_grid_is_refused_wherever_it_comes_from(load):
         ("{contour: {epochs: [first]}}", "landscape.contour.epochs"),
         ("{contour: {by_parameter: true}}", "unknown key landscape.contour.by_parameter"),
         ("{gradient_variance: {precision: bf16}}", "only a contour can be measured in bf16"),
-        ("{gradient_variance: {auxiliary: true}}", "leave auxiliary out"),
+        ("{gradient_variance: {auxiliary: true}}", "omit auxiliary"),
         ("{contour: {normalisation: weight}}", "use one of filter, layer, none"),
         ("{contour: 5}", "landscape.contour is 5"),
     ],

@@ -1,16 +1,13 @@
 """What a launch writes down of an experiment, so that all else reads the store alone."""
 
-import io
 import json
 
-import pandas as pd
-import pyarrow.parquet as pq
 import pytest
 from experiment_files import GOOD, edited
 
 from orchestrator.config.experiment import load_experiment
 from orchestrator.config.record import record
-from results_schema import layout, tables
+from results_schema import layout
 from results_schema.errors import ConfigError
 from results_schema.genotype import Genotype
 from results_schema.results import Results
@@ -41,48 +38,6 @@ def test_dead_nodes_count_only_in_the_columns_that_say_so(tmp_path):
         assert (fourth["width"], fourth["depth"]) == (1.5, 3), "as Table 2 prints C4"
         assert (fourth["width_all_nodes"], fourth["depth_all_nodes"]) == (3.5, 3)
     assert "-w1.5d3-" in dict(zip(members["index"], members["trial_id"], strict=True))[4]
-
-
-def older(results: Results) -> None:
-    """Rewrites tables of an experiment as an earlier release wrote them."""
-    for key, schema in (
-        (layout.members("odd"), tables.MEMBERS),
-        (layout.cells("odd"), tables.CELLS),
-    ):
-        rows = tables.from_parquet(results.store.get(key), schema, key)
-        for name in ("width", "depth"):
-            rows = rows.set_column(
-                rows.schema.get_field_index(name), name, rows[f"{name}_all_nodes"]
-            )
-        sink = io.BytesIO()
-        pq.write_table(rows.drop_columns(["width_all_nodes", "depth_all_nodes"]), sink)
-        results.store.put(key, sink.getvalue())
-
-
-def test_rows_of_an_earlier_release_get_the_widths_of_their_cells(tmp_path):
-    amoebanet = edited("genotype: [DARTS, SNAS]", "genotype: [AmoebaNet]")
-    results = recorded(tmp_path, edited("variants: paper4", "variants: paper13", amoebanet))
-    expected = [results.members("odd"), results.cells("odd"), results.trials("odd")]
-    older(results)
-    key = layout.members("odd")
-    written = tables.from_parquet(results.store.get(key), tables.MEMBERS, key).to_pylist()
-    assert (written[4 * 8]["variant"], written[4 * 8]["width"]) == ("seed 4", 3.5)
-    found = [results.members("odd"), results.cells("odd"), results.trials("odd")]
-    for before, after in zip(expected, found, strict=True):
-        pd.testing.assert_frame_equal(before, after)
-
-
-@pytest.mark.parametrize("cells", [None, b"damaged"])
-def test_without_cells_rows_of_an_earlier_release_stay_as_they_are(tmp_path, cells):
-    results = recorded(tmp_path, GOOD)
-    older(results)
-    if cells is None:
-        results.store.delete(layout.cells("odd"))
-    else:
-        results.store.put(layout.cells("odd"), cells)
-    members = results.members("odd")
-    assert members["width"].notna().to_numpy().all()
-    assert members["width_all_nodes"].isna().to_numpy().all()
 
 
 def test_an_experiment_may_name_cells_and_train_none_of_them(tmp_path):

@@ -78,12 +78,12 @@ def test_a_launch_into_a_bucket(tmp_path: Path, store: S3Store, reference: str):
     for folder, _ in EVERY:
         for key in store.list(folder):
             assert store.bucket.get(key) is not None, key
-    before = {entry.name: entry.mark for entry in store.bucket.list("blocks/")}
+    before = {entry.name: entry.version for entry in store.bucket.list("blocks/")}
     code, output = launch(experiment, "--store", store.location)
     assert code == 0, output
     assert "nothing to measure: every surface is finished" in output
     assert "Ray" not in output
-    assert {entry.name: entry.mark for entry in store.bucket.list("blocks/")} == before
+    assert {entry.name: entry.version for entry in store.bucket.list("blocks/")} == before
 
 
 def measuring(store: S3Store) -> int:

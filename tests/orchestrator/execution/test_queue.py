@@ -243,7 +243,7 @@ def test_a_stopped_queue_offers_nothing_and_forgets_nothing(store):
 
 def test_a_worker_lost_on_another_machine_is_replaced_when_its_lease_expires(store):
     queue, clock = make(store, 1)
-    store.leases = FolderLeases(store.root / layout.LEASES, clock)
+    store.leases = FolderLeases(store.root, clock)
     lease = store.leases.take(spec(0).trial_id)
     assert lease is not None
     beat = lease.folder / "heartbeat"

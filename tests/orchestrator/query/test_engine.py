@@ -240,6 +240,6 @@ def _member(index: int) -> dict[str, Any]:
     return {
         "experiment": NAME, "profile": None, "base": "DARTS", "variant": f"C{index}",
         "index": index, "named_dataset": "cifar10", "dataset": "cifar10", "learning_rate": 0.025,
-        "seed": 0, "width": 3.5, "depth": 3, "width_all_nodes": None, "depth_all_nodes": None,
+        "seed": 0, "width": 3.5, "depth": 3, "width_all_nodes": 3.5, "depth_all_nodes": 3,
         "trial_id": f"cifar10-{index}",
     }  # fmt: skip

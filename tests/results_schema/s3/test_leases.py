@@ -80,7 +80,7 @@ def test_a_taker_who_comes_late_with_an_old_number_gets_nothing(store: S3Store):
             yield from listed if listed else super().list(start, **how)
             listed.clear()
 
-    late = BucketLeases(Late(store.bucket.address))
+    late = BucketLeases(Late(store.location))
     assert late._place(ITEM, holder_module.Holder.here("late")) is None
     assert [holder.token for holder in store.leases.holders(ITEM)] == ["three"]
 

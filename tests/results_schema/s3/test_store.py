@@ -104,7 +104,7 @@ def test_a_holder_whose_number_an_orphan_took_writes_the_next(store: S3Store):
 
 def test_a_block_that_vanishes_under_its_reader_is_looked_up_again(store: S3Store):
     store.put(SAMPLE, b"one")
-    block = store._blocks.newest(ROW)
+    block = store._newest(SAMPLE)
     for data in (b"two", b"three", b"four"):
         store.put(SAMPLE, data)
     assert store._read(SAMPLE, block) == b"four"
@@ -143,10 +143,10 @@ def test_size_mark_and_age_are_told_unread(store: S3Store):
         after = store.stat(key)
         assert before and after
         assert (before.size, after.size) == (5, 6)
-        assert before.mark != after.mark
+        assert before.version != after.version
         assert 0 <= after.age < 60
         [(found, again)] = store.stats(key.rpartition("/")[0] + "/").items()
-        assert (found, again.size, again.mark) == (key, after.size, after.mark)
+        assert (found, again.size, again.version) == (key, after.size, after.version)
 
 
 def test_other_programs_see_the_last_tables_of_ended_trials_alone(url: str):

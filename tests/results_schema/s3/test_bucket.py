@@ -1,4 +1,4 @@
-"""A bucket behind a network that refuses and cuts off: nothing is lost and nothing done twice."""
+"""A bucket: its URL, and a network that refuses and cuts off without any loss."""
 
 import pytest
 from rough_network import Roughness, rough_network
@@ -6,10 +6,50 @@ from rough_network import Roughness, rough_network
 from results_schema import lease as lease_module
 from results_schema.errors import StoreError, Superseded
 from results_schema.s3 import bucket as bucket_module
-from results_schema.s3.bucket import Patience
+from results_schema.s3.bucket import Patience, parse_url
 from results_schema.s3.leases import block_name
 from results_schema.s3.store import BLOCKS, S3Store
+from results_schema.store import attach_store
 from tests.results_schema.store_contract import SAMPLE, TRIAL
+
+
+@pytest.mark.parametrize(
+    ("url", "bucket", "prefix"),
+    [
+        ("s3://bucket", "bucket", ""),
+        ("s3://bucket/", "bucket", ""),
+        ("s3://my.bucket-1/results", "my.bucket-1", "results/"),
+        ("s3://bucket/group/sweep.1/", "bucket", "group/sweep.1/"),
+    ],
+)
+def test_an_address_is_a_bucket_and_a_prefix(url: str, bucket: str, prefix: str):
+    assert parse_url(url) == (bucket, prefix)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "s3://",
+        "s3:///results",
+        "s3://x",
+        "s3://Bucket/results",
+        "s3://bucket/../other",
+        "s3://bucket/a//b",
+        "s3://bucket/.hidden",
+        "s3://bucket/two words",
+        "s3://bucket/größe",
+        "s3://bucket/<script>",
+        "s3://bucket/a\n",
+        "s3://key:hunter2@bucket/results",
+        "s3://bucket/results?secret=hunter2",
+    ],
+)
+def test_what_names_no_place_is_refused_and_not_repeated(url: str):
+    with pytest.raises(StoreError, match="names no place in a bucket") as caught:
+        attach_store(url)
+    assert "hunter2" not in str(caught.value)
+    assert "s3://bucket/results" in caught.value.fix
+
 
 ROUGH = [
     Roughness(refused=0.2, seed=1),
@@ -76,7 +116,7 @@ def test_a_heartbeat_gives_up_on_a_server_that_does_not_answer_and_leaving_waits
     server: str, url: str, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(bucket_module, "HASTY", Patience(tries=2, connect=0.2, read=0.2))
-    monkeypatch.setattr(lease_module, "LEAVE", 0.2)
+    monkeypatch.setattr(lease_module, "RELEASE_TIMEOUT", 0.2)
     roughness = Roughness()
     with rough_network(server, roughness):
         store = S3Store.at(url)
