@@ -27,7 +27,7 @@ class Directions:
 
     Attributes:
         first: w₁, a float64 tensor on the CPU for each parameter that an evaluation reads, by name.
-        second: w₂, likewise.
+        second: w₂, in the same form.
         cosine: Cosine of the angle between them over all parameters; near 0, as the draws are
             independent.
     """

@@ -151,7 +151,7 @@ class GradientVariance:
         """Run all instances forward and backward; return the summed loss and correct answers."""
         device = self._instances.labels.device
         sums = torch.zeros(2, dtype=torch.float64, device=device)
-        # Both passes over a point enter it anew, so that noise is drawn alike in both.
+        # Entered for each pass over a point, so that both passes draw the same noise.
         with exact(device):
             for images, labels in self._instances:
                 with self._gradients.collect(gatherer):

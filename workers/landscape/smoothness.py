@@ -141,18 +141,9 @@ def _radius(
     """Return the distance from the centre to the nearest place where the loss reaches a level.
 
     The loss is interpolated bilinearly along `RAYS` rays, or along the line that the grid is, and
-    linearly between steps of a quarter of the spacing.
-
-    Args:
-        x: Evenly spaced, [n].
-        y: Evenly spaced, [m]; not both have length 1.
-        z: Losses [n, m]; what is not finite counts as reached.
-        centre: Indices of the centre, where the loss is finite.
-        level: Loss above the centre's.
-
-    Returns:
-        The radius, and whether the level is reached within the largest circle that fits on the
-        grid; if not, the radius is the circle's.
+    linearly between steps of a quarter of the spacing. A loss that is not finite counts as reached.
+    Where the level is not reached within the largest circle that fits on the grid, the radius is
+    the circle's, and False is returned with it.
     """
     i, j = centre
     axes = [(axis, k) for axis, k in ((x, i), (y, j)) if len(axis) > 1]
@@ -204,14 +195,8 @@ def _convex_share(
     """Return the share of the inner points that are nearly convex and connected to the centre.
 
     At such a point the smaller eigenvalue of the loss's Hessian by central differences is at least
-    −tolerance times the larger magnitude of the two. Points are connected side by side.
-
-    Args:
-        x: Evenly spaced, [n ≥ 3].
-        y: Evenly spaced, [m ≥ 3].
-        z: Losses [n, m]; a point next to what is not finite is not convex.
-        centre: Indices of the centre.
-        tolerance: From 0.
+    −tolerance times the larger magnitude of the two. Points are connected side by side; one next to
+    a loss that is not finite is not convex.
     """
     dx, dy = x[1] - x[0], y[1] - y[0]
     with np.errstate(invalid="ignore", over="ignore"):

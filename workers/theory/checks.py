@@ -105,7 +105,7 @@ def join(parts: Sequence[Comparison]) -> Comparison:
 
 @dataclass(frozen=True)
 class Settings:
-    """What is drawn.
+    """Settings of the draws.
 
     Attributes:
         draws: Cells for each objective and gain.

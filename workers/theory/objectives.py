@@ -146,7 +146,7 @@ class CrossEntropy:
 
 
 class Rectified:
-    """Softmax cross-entropy behind a hidden layer of ReLUs; its gradient jumps, so it has no L."""
+    """Softmax cross-entropy after a hidden layer of ReLUs; its gradient jumps, so it has no L."""
 
     def __init__(self, draws: int, batch: int, nodes: int, width: int, generator: torch.Generator):
         scale = (nodes * width) ** -0.5

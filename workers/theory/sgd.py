@@ -23,7 +23,7 @@ from workers.theory.checks import Comparison
 Numbers = NDArray[np.float64]
 
 RUNS = 200
-"""Runs of SGD whose mean stands for the expectation."""
+"""Runs of SGD whose mean estimates the expectation."""
 
 STEPS = (10, 100, 1000)
 SHARES = (0.1, 0.99)
