@@ -119,8 +119,8 @@ class GradientVariance:
         if auxiliary and network.auxiliary_head is None:
             raise SpecError("the network has no auxiliary head", fix="use an auxiliary weight of 0")
         self._instances = Instances(images, labels, dtype=dtype, batch=batch)
-        self._folded = FoldedNetwork(network, directions, dtype=dtype, auxiliary=auxiliary > 0)
-        self._gradients = InstanceGradients(self._folded, directions, dtype=dtype)
+        folded = FoldedNetwork(network, directions, dtype=dtype, auxiliary=auxiliary > 0)
+        self._gradients = InstanceGradients(folded, directions, dtype=dtype)
         self._auxiliary = auxiliary
 
     def at(
@@ -134,8 +134,7 @@ class GradientVariance:
             by_parameter: Whether to return the variance of each parameter tensor too.
             error: Whether to return standard errors, which take a second pass over the instances.
         """
-        network = self._folded.move(alpha, beta)
-        self._gradients.move(alpha, beta)
+        network = self._gradients.move(alpha, beta)
         scatter = _Scatter()
         sums = self._run(network, scatter)
         errors = [math.nan, math.nan]

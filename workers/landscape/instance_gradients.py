@@ -19,6 +19,7 @@ from torch.nn import functional
 from workers.landscape.contour import FoldedNetwork, Plane, norm_scales
 from workers.landscape.directions import Directions
 from workers.landscape.layers import Layer
+from workers.network.network import Network
 
 
 class Gatherer(Protocol):
@@ -63,7 +64,7 @@ class InstanceGradients:
     the network's own are dw = s G, dβ = ΣB over the pixels and dγ = (⟨w, G⟩ − μ dβ)/σ.
 
     Args:
-        folded: The network; its layers get hooks that stay.
+        folded: The network; its layers get hooks that stay, so it runs within `collect` alone.
         directions: The plane's axes.
         dtype: Type of the arithmetic.
     """
@@ -71,6 +72,7 @@ class InstanceGradients:
     def __init__(
         self, folded: FoldedNetwork, directions: Directions, *, dtype: torch.dtype
     ) -> None:
+        self._folded = folded
         self._gatherer: Gatherer | None = None
         self._inputs: dict[str, Tensor] = {}
         self._vectors: list[tuple[str, Tensor]] = []
@@ -85,13 +87,14 @@ class InstanceGradients:
                 unfolding = _Unfolding(filters_first(next(weights)), *parts)
             twin.module.register_forward_hook(self._hook(layer, unfolding))
 
-    def move(self, alpha: float, beta: float) -> None:
-        """Move to a point; the folded network has to be moved there too."""
+    def move(self, alpha: float, beta: float) -> Network:
+        """Return the folded network at (alpha, beta), to be run within `collect`."""
         self._weights.move(alpha, beta)
+        return self._folded.move(alpha, beta)
 
     @contextmanager
     def collect(self, gatherer: Gatherer) -> Iterator[None]:
-        """Give the gradients of the batch that runs forward and backward within to a gatherer."""
+        """Give a gatherer the gradients of the batch that runs forward and backward within."""
         self._gatherer = gatherer
         try:
             yield
