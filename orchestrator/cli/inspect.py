@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import webbrowser
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -190,6 +189,8 @@ def dash(store: str, port: int, show: bool) -> None:
         address = f"http://{LOCAL}:{server.port}"
         click.echo(f"{address} shows {opened.location}; Ctrl-C ends it")
         if show:
+            import webbrowser
+
             webbrowser.open(address)
         server.serve_forever()
         sys.exit(INTERRUPTED)  # it ends by Ctrl-C alone, and keeps that to itself
