@@ -30,9 +30,8 @@ from torch.utils.data import Dataset as TorchDataset
 
 from results_schema.trial import NetworkSpec, Recipe, TrialSpec
 from workers.cells.bases import named
-from workers.data.batches import training_batches
+from workers.data.batches import Data, Images, load, training_batches
 from workers.data.catalog import Dataset, describe
-from workers.data.images import Data, Images, load
 from workers.network.network import Network, build_network
 from workers.training import device as devices
 from workers.training.engine import Engine

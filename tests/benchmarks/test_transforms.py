@@ -8,8 +8,8 @@ from torchvision.transforms import functional
 
 from benchmarks import loops
 from benchmarks.loops import Augmented, transform_for
+from workers.data.batches import Images
 from workers.data.catalog import describe
-from workers.data.images import Images
 
 ABOUT = describe("synthetic_4x3x16_10")
 

@@ -17,11 +17,8 @@ import numpy as np
 from PIL import Image
 
 from workers.data.archives import Archive
-from workers.data.catalog import DATASETS
-from workers.data.cifar import decode_cifar10, decode_cifar100
-from workers.data.decoded import Split
-from workers.data.sources import Source
-from workers.data.tiny_imagenet import decode_tiny_imagenet
+from workers.data.catalog import DATASETS, Split
+from workers.data.sources import Source, decode_cifar10, decode_cifar100, decode_tiny_imagenet
 
 NOWHERE = "http://127.0.0.1:9"
 """Nothing listens there."""
@@ -72,7 +69,7 @@ def draw(name: str) -> Split:
         (stream.randint(256, size=(count, *shape)).astype(np.uint8), stream.randint(10, size=count))
         for count in (about.train, about.test)
     ]
-    return *parts[0], *parts[1]
+    return Split(*parts[0], *parts[1])
 
 
 def cifar10_members(split: Split) -> dict[str, bytes]:

@@ -19,7 +19,7 @@ from results_schema.genotype import Cell, Edge, Genotype
 from results_schema.store import LocalStore, Store
 from results_schema.trial import NetworkSpec, Recipe, TrialSpec
 from workers import identity
-from workers.data import catalog, embedded, images
+from workers.data import batches, catalog, embedded
 from workers.training import checkpoint
 from workers.training.attempt import Outcome
 from workers.training.checkpoint import Checkpointing
@@ -61,9 +61,9 @@ def few_digits() -> Iterator[None]:
         patch.setattr(identity, "describe", lambda name: whole.get(name) or catalog.describe(name))
         patch.setitem(catalog.DATASETS, "digits", about)
         patch.setattr(embedded, "_sources", lambda: few)
-        images._loaded.cache_clear()
+        batches._loaded.cache_clear()
         yield
-        images._loaded.cache_clear()
+        batches._loaded.cache_clear()
 
 
 def train_on_few_digits(spec: TrialSpec, store: Store, checkpointing: Checkpointing) -> Outcome:

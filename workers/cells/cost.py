@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
 from results_schema.errors import SpecError
-from results_schema.genotype import INPUTS, Genotype
+from results_schema.genotype import Genotype
 from results_schema.trial import NetworkSpec
-from workers.cells.stack import STEM, Place, auxiliary_index, stack
+from workers.cells.stack import (
+    AUXILIARY_MAP,
+    LAYERS,
+    STEM,
+    Conv,
+    Place,
+    auxiliary_index,
+    stack,
+)
 from workers.data.catalog import describe
-
-AUXILIARY_MAP = 8
-"""Height and width in pixels of the map that the auxiliary head takes."""
 
 
 @dataclass(frozen=True)
@@ -21,10 +25,11 @@ class Cost:
     """Sums of what layers cost.
 
     Attributes:
-        parameters: Of all layers, as Tables 1 and 3 count them (there divided by 10⁶).
-        live_parameters: Of the layers on a path to the logits; only these get a gradient, unless
+        parameters: Parameters of all layers, as Tables 1 and 3 count them (there divided by 10⁶).
+        live_parameters: Those of layers on a path to the logits; only these get a gradient, unless
             every path of theirs leads through `noise`.
-        multiply_adds: Of the live convolutions and linear layers, forward, for one image.
+        multiply_adds: Multiply-adds of a forward pass of one image through the live convolutions
+            and linear layers.
     """
 
     parameters: int = 0
@@ -39,7 +44,7 @@ class Cost:
         )
 
     def dead(self) -> Cost:
-        """The same layers with no path to the logits."""
+        """Return the cost of the same layers without a path to the logits."""
         return Cost(self.parameters)
 
 
@@ -54,12 +59,12 @@ def count(
     stem_stride: int = 1,
     auxiliary: bool = False,
 ) -> Cost:
-    """The cost of a network, equal to that of `workers.network.network.Network`.
+    """Return the cost of a network, equal to that of `workers.network.network.Network`.
 
     Args:
         genotype: The two cells.
-        size: Of the network.
-        in_channels: Of an image.
+        size: Size of the network.
+        in_channels: Channels of an image.
         classes: Number of logits.
         image: Height and width of an image, in pixels.
         stem_stride: 2 where the stem halves the image (Tiny-ImageNet).
@@ -71,8 +76,9 @@ def count(
     """
     side = check_image(image, stem_stride, auxiliary=auxiliary)
     places = stack(genotype, size, auxiliary=auxiliary)
-    total = _layer(9 * in_channels * STEM * size.channels, side**2, norm=STEM * size.channels)
+    # Most places of a stack are alike, and a plan counts thousands of stacks.
     alike: dict[tuple[int, ...], Cost] = {}
+    total = _layer(9 * in_channels * STEM * size.channels, side**2, norm=STEM * size.channels)
     for index, place in enumerate(places):
         side //= 2 if place.reduction else 1
         shape = (place.reduction, place.channels, place.before_last, place.last, side)
@@ -87,7 +93,7 @@ def count(
 def count_on(
     genotype: Genotype, size: NetworkSpec, dataset: str, *, auxiliary: bool = False
 ) -> Cost:
-    """The cost of a network on a data set, by its name.
+    """Return the cost of a network on the data set of a name.
 
     Raises:
         SpecError: As for `count`, or there is no such data set.
@@ -105,7 +111,7 @@ def count_on(
 
 
 def check_image(image: int, stem_stride: int, *, auxiliary: bool) -> int:
-    """Height and width in pixels of the stem's output for an image that fits the network.
+    """Return height and width in pixels of the stem's output for an image that fits the network.
 
     Raises:
         SpecError: As for `count`.
@@ -133,7 +139,7 @@ def check_batches(images: int, batch_size: int, stem_side: int, *, auxiliary: bo
     in such maps, and so does a network whose stem gives 4×4, halved twice.
 
     Args:
-        images: Of the training set.
+        images: Number of training images.
         batch_size: Images a step; the last step of an epoch takes what is left.
         stem_side: Height and width of the stem's output, from `check_image`.
         auxiliary: Whether the network is trained with its auxiliary head.
@@ -153,7 +159,13 @@ def check_batches(images: int, batch_size: int, stem_side: int, *, auxiliary: bo
 
 
 def _layer(weights: int, pixels: int, *, norm: int = 0) -> Cost:
-    """A convolution without bias, and batch normalisation of `norm` channels after it."""
+    """Return the cost of a convolution of so many weights and output pixels, without bias.
+
+    Args:
+        weights: Number of weights.
+        pixels: Pixels of its output map, at each of which every weight is used once.
+        norm: Channels of the batch normalisation after it, which has two parameters for each.
+    """
     return Cost(weights + 2 * norm, weights + 2 * norm, weights * pixels)
 
 
@@ -163,23 +175,36 @@ def _linear(features: int, classes: int) -> Cost:
 
 
 def _cell(place: Place, pixels: int) -> Cost:
-    """`pixels` are those of a map of the cell's output."""
+    """Return the cost of a cell; `pixels` are those of a map of its output."""
     live, c, total = place.cell.live_nodes, place.channels, Cost()
     for node, channels in enumerate((place.before_last, place.last)):
-        # FactorizedReduce is two convolutions to half the channels: as much as the one to all.
+        # FactorizedReduce is two convolutions to half the channels: as much as the one to all. It
+        # brings a map from before a reduction to the size of the other input's.
         cost = _layer(channels * c, pixels * (4 if place.reduction else 1), norm=c)
         total += cost if node in live else cost.dead()
-    for node, edges in enumerate(place.cell.nodes, start=INPUTS):
-        for edge in edges:
-            stride = 2 if place.reduction and edge.source < INPUTS else 1
-            cost = _operation(edge.op, c, stride, pixels)
-            total += cost if node in live else cost.dead()
+    for edge in place.edges:
+        cost = _operation(edge.op, c, edge.stride, pixels)
+        total += cost if edge.live else cost.dead()
     return total
 
 
 @lru_cache(maxsize=10_000)  # a stack's cells have a few shapes, and edges a few operations
 def _operation(name: str, c: int, stride: int, pixels: int) -> Cost:
-    return _OPERATIONS[name](c, stride, pixels)
+    """Return the cost of an operation on c channels with an output map of so many pixels."""
+    if name == "skip_connect" and stride == 2:
+        return _layer(c * c, pixels, norm=c)
+    total = Cost()
+    # Until both directions are strided, a map has `stride` times the pixels for each that is not.
+    rows = columns = stride
+    for layer in LAYERS.get(name, ()):
+        if isinstance(layer, Conv):
+            rows, columns = (1 if layer.strided[0] else rows), (1 if layer.strided[1] else columns)
+            height, width = layer.kernel
+            weights = height * width * c * (1 if layer.depthwise else c)
+            total += _layer(weights, rows * columns * pixels)
+        elif layer == "norm":
+            total += _layer(0, 0, norm=c)
+    return total
 
 
 def _auxiliary_head(channels: int, classes: int) -> Cost:
@@ -189,54 +214,3 @@ def _auxiliary_head(channels: int, classes: int) -> Cost:
         + _layer(4 * 128 * 768, 1, norm=768)
         + _linear(768, classes)
     )
-
-
-def _pool(c: int, stride: int, pixels: int) -> Cost:
-    return Cost()
-
-
-def _skip_connect(c: int, stride: int, pixels: int) -> Cost:
-    return _layer(c * c, pixels, norm=c) if stride == 2 else Cost()
-
-
-def _separable(area: int) -> Callable[[int, int, int], Cost]:
-    return lambda c, stride, pixels: _layer(area * c + c * c, pixels, norm=c)
-
-
-def _twice_separable(area: int) -> Callable[[int, int, int], Cost]:
-    return lambda c, stride, pixels: _layer(2 * (area * c + c * c), pixels, norm=2 * c)
-
-
-def _full(area: int) -> Callable[[int, int, int], Cost]:
-    return lambda c, stride, pixels: _layer(area * c * c, pixels, norm=c)
-
-
-def _factorized(length: int, *, norms: int) -> Callable[[int, int, int], Cost]:
-    # The first convolution strides over columns only, so its map has `stride` times the pixels.
-    return lambda c, stride, pixels: (
-        _layer(length * c * c, stride * pixels, norm=(norms - 1) * c)
-        + _layer(length * c * c, pixels, norm=c)
-    )
-
-
-_OPERATIONS: dict[str, Callable[[int, int, int], Cost]] = {
-    "max_pool_3x3": _pool,
-    "avg_pool_3x3": _pool,
-    "skip_connect": _skip_connect,
-    "sep_conv_3x3": _twice_separable(9),
-    "sep_conv_5x5": _twice_separable(25),
-    "sep_conv_7x7": _twice_separable(49),
-    "dil_conv_3x3": _separable(9),
-    "dil_conv_5x5": _separable(25),
-    "conv_7x1_1x7": _factorized(7, norms=1),
-    "conv_1x1": _full(1),
-    "conv_3x3": _full(9),
-    "conv_3x1_1x3": _factorized(3, norms=1),
-    "conv_1x3_3x1": _factorized(3, norms=2),
-    "conv_1x7_7x1": _factorized(7, norms=2),
-    "avg_pool_2x2": _pool,
-    "avg_pool_5x5": _pool,
-    "max_pool_2x2": _pool,
-    "noise": _pool,
-}
-"""By name: the cost at c channels and a stride, for an output map of so many pixels."""

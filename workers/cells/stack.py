@@ -1,14 +1,99 @@
-"""How a network's cells lie on one another (Section A.3), for all that build or count it."""
+"""What a network consists of (Section A.3): the layers of each operation, and the stack of cells.
+
+This is the one description that `workers.network` builds modules from and `workers.cells.cost`
+counts, so that a new operation with weights is described here once.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, NamedTuple
 
 from results_schema.genotype import INPUTS, Cell, Genotype
 from results_schema.trial import NetworkSpec
 
 STEM = 3
 """The stem has this many times the channels of the first cell's nodes."""
+
+AUXILIARY_MAP = 8
+"""Height and width in pixels of the map that the auxiliary head takes."""
+
+
+class Conv(NamedTuple):
+    """A convolution of c to c channels without bias, padded so that stride 1 keeps the map.
+
+    Attributes:
+        kernel: Height and width in pixels.
+        strided: Whether rows, and whether columns, are strided where the operation is.
+        dilation: Dilation of the kernel.
+        depthwise: Whether each channel has a kernel of its own.
+    """
+
+    kernel: tuple[int, int]
+    strided: tuple[bool, bool] = (True, True)
+    dilation: int = 1
+    depthwise: bool = False
+
+
+Layer = Conv | Literal["norm", "relu"]
+"""A convolution, batch normalisation of c channels, or a ReLU."""
+
+
+def _separable(size: int, *, dilation: int = 1, strided: bool = True) -> tuple[Layer, ...]:
+    depthwise = Conv((size, size), (strided, strided), dilation, depthwise=True)
+    return depthwise, Conv((1, 1), (False, False)), "norm"
+
+
+def _twice_separable(size: int) -> tuple[Layer, ...]:
+    return *_separable(size), "relu", *_separable(size, strided=False)
+
+
+def _factorized(size: int, *between: Layer) -> tuple[Layer, ...]:
+    row, column = Conv((1, size), (False, True)), Conv((size, 1), (True, False))
+    return row, *between, column, "norm"
+
+
+LAYERS: dict[str, tuple[Layer, ...]] = {
+    "sep_conv_3x3": _twice_separable(3),
+    "sep_conv_5x5": _twice_separable(5),
+    "sep_conv_7x7": _twice_separable(7),
+    "dil_conv_3x3": _separable(3, dilation=2),
+    "dil_conv_5x5": _separable(5, dilation=2),
+    "conv_7x1_1x7": _factorized(7),
+    "conv_1x1": (Conv((1, 1)), "norm"),
+    "conv_3x3": (Conv((3, 3)), "norm"),
+    "conv_3x1_1x3": _factorized(3),
+    "conv_1x3_3x1": _factorized(3, "norm", "relu"),
+    "conv_1x7_7x1": _factorized(7, "norm", "relu"),
+}
+"""The layers of each operation with weights but `skip_connect`, on a map that is rectified already.
+
+Those of the paper are as in its published code; `conv_3x1_1x3` is as in D-X-Y/AutoDL-Projects and
+the others as in renqianluo/NAO_pytorch (NAO_V1)."""
+
+
+class PlacedEdge(NamedTuple):
+    """An edge of a cell in its place in the network.
+
+    Attributes:
+        op: The operation.
+        source: The node it reads.
+        node: The node it is added to.
+        stride: 2 on an edge from an input of a reduction cell, else 1.
+        live: Whether a path leads from its node to the cell's output.
+    """
+
+    op: str
+    source: int
+    node: int
+    stride: int
+    live: bool
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether it hands its source on unchanged: drop path never drops such an edge."""
+        return self.op == "skip_connect" and self.stride == 1
 
 
 @dataclass(frozen=True)
@@ -17,7 +102,7 @@ class Place:
 
     Attributes:
         cell: Its graph.
-        channels: Of each of its nodes.
+        channels: Channels of each of its nodes.
         before_last: Channels of the output of the cell before the last.
         last: Channels of the output of the last cell.
         reduction: Whether edges from its inputs have stride 2.
@@ -39,18 +124,34 @@ class Place:
         """Channels of its output."""
         return self.channels * len(self.cell.concat)
 
+    @cached_property
+    def edges(self) -> tuple[PlacedEdge, ...]:
+        """Its edges, node by node."""
+        live = self.cell.live_nodes
+        return tuple(
+            PlacedEdge(
+                edge.op,
+                edge.source,
+                node,
+                2 if self.reduction and edge.source < INPUTS else 1,
+                node in live,
+            )
+            for node, edges in enumerate(self.cell.nodes, start=INPUTS)
+            for edge in edges
+        )
+
 
 def auxiliary_index(cells: int) -> int:
-    """The cell whose output the auxiliary head takes: the second reduction cell."""
+    """Return the cell whose output the auxiliary head takes: the second reduction cell."""
     return 2 * cells // 3
 
 
 def stack(genotype: Genotype, size: NetworkSpec, *, auxiliary: bool = False) -> tuple[Place, ...]:
-    """The places of all cells, from the stem upwards.
+    """Return the places of all cells, from the stem upwards.
 
     Args:
         genotype: The two cells.
-        size: Of the network.
+        size: Size of the network.
         auxiliary: Whether an auxiliary head keeps the second reduction cell live.
     """
     reductions = {size.cells // 3, 2 * size.cells // 3}
@@ -73,7 +174,7 @@ def stack(genotype: Genotype, size: NetworkSpec, *, auxiliary: bool = False) -> 
 
 
 def empty_nodes(cell: Cell) -> tuple[int, ...]:
-    """Live nodes without edges: zero maps, as large as the last cell's output makes them."""
+    """Return the live nodes without edges: zero maps, of the size of the last cell's output."""
     live = cell.live_nodes
     return tuple(
         node for node, edges in enumerate(cell.nodes, start=INPUTS) if node in live and not edges
@@ -81,10 +182,13 @@ def empty_nodes(cell: Cell) -> tuple[int, ...]:
 
 
 def _live_cells(cells: list[Cell], read: set[int]) -> frozenset[int]:
+    """Return the cells with a path to the logits, given those that the auxiliary head reads."""
     live = {len(cells) - 1, *read}
+    # From the top down: a cell is read by the next two, so both are settled before it.
     for index in reversed(range(len(cells))):
         if index in live:
             nodes = cells[index].live_nodes
             live |= {index - 2} if 0 in nodes else set()
+            # A zero map takes its size from the last cell's output, which must exist for that.
             live |= {index - 1} if 1 in nodes or empty_nodes(cells[index]) else set()
     return frozenset(index for index in live if index >= 0)

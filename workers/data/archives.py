@@ -1,4 +1,8 @@
-"""Archives as their authors publish them: verified whole, read member by member, never extracted.
+"""Archives as their authors publish them: downloaded, verified whole, read without extraction.
+
+A download resumes after a break and is kept only if its MD5 is the published one.
+`torchvision.datasets.utils` starts each download from nothing, waits forever on a silent server and
+turns to plain HTTP when the disk is full, so the standard library is used here.
 
 A member's name, kind and size are checked before its bytes are read, although a verified archive
 is the published one, so that a mistaken checksum cannot fill a disk or a memory.
@@ -8,8 +12,12 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import http.client
+import ssl
 import stat
 import tarfile
+import urllib.error
+import urllib.request
 import zipfile
 import zlib
 from collections.abc import Collection, Iterator
@@ -21,10 +29,26 @@ from typing import IO, BinaryIO, cast
 
 from results_schema.errors import DataError
 
+TIMEOUT = 60.0
+"""Seconds without a byte after which a connection counts as broken."""
+
+_TRIES = 3
+_BLOCK = 1 << 20
+
 _SLACK = 1 << 20
 """Bytes allowed beside the images: readmes, names of classes, headers."""
 
-_BROKEN = (
+_REPLACE = "this is not the published archive: delete it, and the next run downloads it"
+_LINKS = {tarfile.SYMTYPE: "a symbolic link", tarfile.LNKTYPE: "a hard link"}
+
+_NETWORK_ERRORS = (
+    urllib.error.URLError,
+    http.client.HTTPException,
+    ConnectionError,
+    TimeoutError,
+    ssl.SSLError,
+)
+_READ_ERRORS = (
     EOFError,
     NotImplementedError,
     OSError,
@@ -33,8 +57,6 @@ _BROKEN = (
     zipfile.BadZipFile,
     zlib.error,
 )
-_LINKS = {tarfile.SYMTYPE: "a symbolic link", tarfile.LNKTYPE: "a hard link"}
-_REPLACE = "this is not the published archive: delete it, and the next run downloads it"
 
 
 @dataclass(frozen=True)
@@ -44,8 +66,8 @@ class Archive:
     Attributes:
         file: Its name.
         url: Where it is published.
-        size: In bytes.
-        md5: In hexadecimal.
+        size: Its size in bytes.
+        md5: Its MD5 in hexadecimal.
         pickled: Name of the same data published as Python pickles, which are not read.
     """
 
@@ -56,20 +78,16 @@ class Archive:
     pickled: str = ""
 
     def by_hand(self, folder: Path) -> str:
-        """How to get it without this program."""
+        """Return how to get it without this program."""
         advice = (
             f"put {self.file} ({self.size:,} bytes, MD5 {self.md5}) from {self.url} into {folder}"
         )
         if self.pickled and (folder / self.pickled).exists():
-            advice += f"; {self.pickled} won't do, for reading a pickle runs what it says"
+            advice += f"; {self.pickled} is not read, as unpickling runs the code in a file"
         return advice
 
-    def again(self, path: Path) -> str:
-        """How to replace a damaged copy."""
-        return f"delete it, and the next run downloads it, or {self.by_hand(path.parent)}"
-
     def check_size(self, path: Path) -> None:
-        """Compares a file's size with the published one.
+        """Compare a file's size with the published one.
 
         Raises:
             DataError: It differs, or the file can't be read.
@@ -83,53 +101,128 @@ class Archive:
             raise DataError(
                 f"{what}: it has {size:,} bytes, not {self.size:,}",
                 where=str(path),
-                fix=self.again(path),
+                fix=self._replace(path),
             )
 
+    @contextmanager
+    def open(self, path: Path) -> Iterator[BufferedReader]:
+        """Open the archive at a path after comparing its size and MD5 with the published ones.
 
-@contextmanager
-def open_verified(path: Path, archive: Archive) -> Iterator[BufferedReader]:
-    """Opens an archive after comparing its size and MD5 with the published ones.
+        Raises:
+            DataError: One of them differs, or the file can't be read.
+        """
+        self.check_size(path)
+        try:
+            file = path.open("rb")
+        except OSError as error:
+            raise DataError(f"can't be read: {error.strerror}", where=str(path)) from error
+        with file:
+            # Hashing and reading the same open file leaves no moment to swap it in between.
+            found = _md5(file)
+            if found != self.md5:
+                raise DataError(
+                    f"is damaged: its MD5 is {found}", where=str(path), fix=self._replace(path)
+                )
+            file.seek(0)
+            yield file
 
-    Raises:
-        DataError: One of them differs, or the file can't be read.
-    """
-    archive.check_size(path)
-    try:
-        file = path.open("rb")
-    except OSError as error:
-        raise DataError(f"can't be read: {error.strerror}", where=str(path)) from error
-    with file:
-        # Hashing and reading the same open file leaves no moment to swap it in between.
-        found = md5(file)
-        if found != archive.md5:
+    def download(self, folder: Path) -> None:
+        """Put the archive into a folder; a broken download leaves its part for the next call.
+
+        Raises:
+            DataError: The server can't be reached or offers something else.
+            OSError: The folder can't be written.
+        """
+        part = folder / f"{self.file}.part"
+        for left in reversed(range(_TRIES)):
+            try:
+                with self._network_errors(folder):
+                    self._resume(part)
+                break
+            except DataError:
+                if not left:
+                    raise
+        with part.open("rb") as file:
+            found = _md5(file)
+        if found != self.md5:
+            # Every further try would resume from these bytes, so they are not kept.
+            part.unlink()
             raise DataError(
-                f"is damaged: its MD5 is {found}", where=str(path), fix=archive.again(path)
+                f"the download has MD5 {found}, not {self.md5}",
+                where=self.url,
+                fix=self.by_hand(folder),
             )
-        file.seek(0)
-        yield file
+        part.rename(folder / self.file)
 
+    def check_offer(self, folder: Path) -> None:
+        """Ask the server for the archive's size, not for the archive.
 
-def md5(file: BufferedReader) -> str:
-    """MD5 of an open file, from where it stands to its end, in hexadecimal."""
-    return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+        Raises:
+            DataError: The server can't be reached or offers something else.
+        """
+        request = urllib.request.Request(self.url, method="HEAD")
+        with (
+            self._network_errors(folder),
+            urllib.request.urlopen(request, timeout=10) as answer,
+        ):
+            size = answer.headers.get("Content-Length")
+            if size != str(self.size):
+                raise DataError(
+                    f"the server offers {size} bytes, not {self.size}",
+                    where=self.url,
+                    fix=self.by_hand(folder),
+                )
+
+    def _resume(self, part: Path) -> None:
+        with part.open("ab") as file:
+            if file.tell() > self.size:
+                _empty(file)
+            # Asking for a range behind the end is an error to a server, so a full part is not sent.
+            if file.tell() == self.size:
+                return
+            request = urllib.request.Request(self.url)
+            request.add_header("Range", f"bytes={file.tell()}-")
+            with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
+                if answer.status != http.HTTPStatus.PARTIAL_CONTENT:
+                    _empty(file)  # the server can only begin at the first byte
+                # A server that sends more than was published cannot fill the disk.
+                while block := answer.read(min(_BLOCK, self.size - file.tell())):
+                    file.write(block)
+            if file.tell() < self.size:
+                raise http.client.HTTPException(f"broke off after {file.tell():,} bytes")
+
+    @contextmanager
+    def _network_errors(self, folder: Path) -> Iterator[None]:
+        try:
+            yield
+        except _NETWORK_ERRORS as error:
+            raise DataError(
+                f"can't be downloaded: {getattr(error, 'reason', error)}",
+                where=self.url,
+                fix=self.by_hand(folder),
+            ) from error
+
+    def _replace(self, path: Path) -> str:
+        """Return how to replace a damaged copy."""
+        return f"delete it, and the next run downloads it, or {self.by_hand(path.parent)}"
 
 
 def read_tar(file: BinaryIO, wanted: Collection[str], most: int) -> dict[str, bytes]:
-    """The members of a gzipped tar that are wanted.
+    """Return the wanted members of a gzipped tar.
 
     Args:
         file: Open at its start.
         wanted: Names of members.
-        most: Bytes that they have together; little more may lie beside them.
+        most: Bytes that they have together; little more may be in the archive.
 
     Raises:
-        DataError: A member is missing, comes twice, is no plain file, lies outside the archive,
+        DataError: A member is missing, comes twice, is no plain file, is outside the archive,
             or makes it too large; or the archive can't be read.
     """
     where, found = file.name, {}
     members = _Members(where, most + _SLACK)
-    with _reading(where), gzip.open(file) as unpacked:
+    with _archive_errors(where), gzip.open(file) as unpacked:
+        # tarfile itself reads names and sparse maps of any length, so the stream is bounded too.
         stream = cast("IO[bytes]", _Bounded(unpacked, most + 2 * _SLACK, where))
         with tarfile.open(fileobj=stream, mode="r|") as archive:
             for member in archive:
@@ -147,22 +240,22 @@ def read_tar(file: BinaryIO, wanted: Collection[str], most: int) -> dict[str, by
 
 @contextmanager
 def open_zip(file: BinaryIO, most: int) -> Iterator[zipfile.ZipFile]:
-    """Opens a zip whose members are all checked; errors in reading them become `DataError`.
+    """Open a zip whose members are all checked; errors in reading them become `DataError`.
 
     Args:
         file: Open at its start.
         most: Bytes that its members may have together.
 
     Raises:
-        DataError: A member comes twice, is no plain file, is encrypted, lies outside the
+        DataError: A member comes twice, is no plain file, is encrypted, is outside the
             archive, or makes it too large; or the archive can't be read.
     """
     members = _Members(file.name, most + _SLACK)
-    with _reading(file.name), zipfile.ZipFile(file) as archive:
+    with _archive_errors(file.name), zipfile.ZipFile(file) as archive:
         for member in archive.infolist():
             if member.is_dir():
                 continue
-            # Only archives made on Unix say what kind of file a member is.
+            # Only archives made on Unix record what kind of file a member is.
             mode = stat.S_IFMT(member.external_attr >> 16)
             kind = "a symbolic link" if mode == stat.S_IFLNK else "no plain file"
             if mode in (0, stat.S_IFREG):
@@ -180,12 +273,13 @@ class _Members:
         self.bytes = 0
 
     def admit(self, member: str, kind: str, size: int) -> str:
-        """Its name in the plainest form; `kind` says what it is if it may not be that."""
+        """Return a member's name in its plainest spelling; `kind` is "" for a plain file."""
+        # Windows' separators too, as a zip made there has them and a path is joined there.
         path = PurePosixPath(member.replace("\\", "/"))
         name = str(path)
         self.bytes += size
         if path.is_absolute() or PureWindowsPath(member).drive or ".." in path.parts:
-            what = "lies outside the archive"
+            what = "is outside the archive"
         elif kind:
             what = f"is {kind}"
         elif name in self.names:
@@ -213,8 +307,17 @@ class _Bounded:
 
 
 @contextmanager
-def _reading(where: str) -> Iterator[None]:
+def _archive_errors(where: str) -> Iterator[None]:
     try:
         yield
-    except _BROKEN as error:
+    except _READ_ERRORS as error:
         raise DataError(f"can't be read: {error}", where=where, fix=_REPLACE) from error
+
+
+def _md5(file: BufferedReader) -> str:
+    return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def _empty(file: BinaryIO) -> None:
+    file.seek(0)
+    file.truncate()

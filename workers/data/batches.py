@@ -1,26 +1,131 @@
-"""Batches of an epoch: a fresh order, and augmentation drawn for each image (Section A.1).
+"""A data set as tensors on the device, and the batches of an epoch made of it (Section A.1).
 
-All draws come from (seed, epoch, purpose) on the CPU, so that every device trains on the same
-images and a resumed trial goes on as an undisturbed one.
+Pixels are held as bytes and normalised when a batch is made. The order of an epoch and each image's
+augmentation come from (seed, epoch, purpose) and are drawn on the CPU, so that every device trains
+on the same images and a resumed trial continues as an undisturbed one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import lru_cache
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from workers.data.catalog import Dataset
-from workers.data.images import Data, Images
+from results_schema.errors import DataError
+from workers.data import embedded
+from workers.data.catalog import Dataset, Split, describe, is_synthetic
+from workers.data.folder import arrays
+from workers.data.sources import SOURCES
 from workers.draws import generator
+
+_EMBEDDED: dict[str, Callable[[], Split]] = {
+    "digits": embedded.digits,
+    "digits_32": partial(embedded.digits, 32),
+    "digit_pairs": embedded.digit_pairs,
+    "digit_pairs_32": partial(embedded.digit_pairs, 32),
+    "digit_scenes": embedded.digit_scenes,
+}
+
+_LOADING = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Images:
+    """A split of a data set.
+
+    Attributes:
+        pixels: uint8 [N, channels, size, size].
+        labels: int64 [N], from 0.
+    """
+
+    pixels: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class Data:
+    """A data set on a device.
+
+    Attributes:
+        about: Its entry in the catalog.
+        train: Its training images.
+        test: Its test images.
+    """
+
+    about: Dataset
+    train: Images
+    test: Images
+
+    def normalised_by(self, statistics: str) -> Data:
+        """Return the same images, to be normalised as by `Dataset.normalised_by`."""
+        return replace(self, about=self.about.normalised_by(statistics))
+
+
+def load(name: str, device: torch.device, folder: str | Path | None = None) -> Data:
+    """Return a data set on a device, kept for the next trial that needs it.
+
+    Args:
+        name: As the catalog has it.
+        device: Where to hold it.
+        folder: Where data sets are, see `workers.data.folder.locate`.
+
+    Raises:
+        SpecError: The catalog has no such data set.
+        DataError: It is not on this machine and can't be had, or is not as in the catalog.
+    """
+    # Trials side by side want the same images; without the lock each would load them.
+    with _LOADING:
+        return _loaded(name, device, folder)
+
+
+@lru_cache(maxsize=2)
+def _loaded(name: str, device: torch.device, folder: str | Path | None) -> Data:
+    about = describe(name)
+    if name in SOURCES:
+        split = arrays(SOURCES[name], folder)
+    elif is_synthetic(name):
+        split = embedded.synthetic(about)
+    else:
+        split = _EMBEDDED[name]()
+    return on_device(about, split, device)
+
+
+def on_device(about: Dataset, split: Split, device: torch.device) -> Data:
+    """Return a data set's arrays on a device; on a CPU they are shared and not copied.
+
+    Raises:
+        DataError: Their shapes are not as in the catalog.
+    """
+
+    def images(pixels: np.ndarray, labels: np.ndarray, count: int) -> Images:
+        expected = (count, about.channels, about.size, about.size)
+        if pixels.shape != expected or len(labels) != count:
+            raise DataError(
+                f"{about.name} has images of shape {pixels.shape}, not {expected}",
+                fix="get the data set again",
+            )
+        return Images(
+            torch.as_tensor(pixels, dtype=torch.uint8).to(device),
+            torch.as_tensor(labels, dtype=torch.int64).to(device),
+        )
+
+    train = images(split.train_pixels, split.train_labels, about.train)
+    return Data(about, train, images(split.test_pixels, split.test_labels, about.test))
 
 
 def training_batches(
     data: Data, batch_size: int, seed: int, epoch: int, cutout: int = 0
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """The epoch's training images in a fresh order, shifted, mirrored and normalised.
+    """Yield the epoch's training images in a fresh order, shifted, mirrored and normalised.
 
     Args:
         data: On the device.
@@ -35,6 +140,8 @@ def training_batches(
     about, images = data.about, data.train
     device = images.pixels.device
     count = len(images)
+    # All draws of the epoch at once: an image's augmentation depends on its number and not on the
+    # batch it falls into, so that the batch size changes no draw.
     order = torch.randperm(count, generator=generator(seed, epoch, "order")).to(device)
     draws = generator(seed, epoch, "augmentation")
     shifts = torch.randint(2 * about.padding + 1, (count, 2), generator=draws).to(device)
@@ -45,11 +152,13 @@ def training_batches(
         centres = torch.randint(about.size, (count, 2), generator=draws).to(device)
     padding = [about.padding] * 4
     for chosen in order.split(batch_size):
-        pixels = torch.nn.functional.pad(images.pixels[chosen], padding)
+        # Bytes until the last step: a quarter of the memory to move, and zeros pad to black.
+        pixels = torch.nn.functional.pad(images.pixels[chosen], padding)  # [B, C, P, P]
         pixels = _crop(pixels, shifts[chosen], about.size)
         if flips is not None:
             pixels = torch.where(flips[chosen, None, None, None], pixels.flip(3), pixels)
         pixels = normalise(pixels, about)
+        # After normalising, as the square has the mean colour then.
         if centres is not None:
             pixels = cut_out(pixels, centres[chosen], cutout)
         yield pixels, images.labels[chosen]
@@ -58,22 +167,25 @@ def training_batches(
 def evaluation_batches(
     images: Images, about: Dataset, batch_size: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """All images of a split in their order, normalised; shapes as in `training_batches`."""
+    """Yield all images of a split in their order, normalised; shapes as in `training_batches`."""
     for start in range(0, len(images), batch_size):
         chosen = slice(start, start + batch_size)
         yield normalise(images.pixels[chosen], about), images.labels[chosen]
 
 
 def normalise(pixels: Tensor, about: Dataset) -> Tensor:
-    """Bytes [N, C, H, W] to floats of mean 0 and deviation 1, channels last in memory."""
-    mean, std = (_of_bytes(statistic, pixels.device) for statistic in (about.mean, about.std))
+    """Map bytes [N, C, H, W] to floats of mean 0 and deviation 1, channels last in memory."""
+    mean, std = (_in_bytes(statistic, pixels.device) for statistic in (about.mean, about.std))
     return ((pixels - mean) / std).contiguous(memory_format=torch.channels_last)
 
 
 @lru_cache
-@torch.inference_mode(False)
-def _of_bytes(statistic: tuple[float, ...], device: torch.device) -> Tensor:
-    """A statistic of each channel in bytes, [C, 1, 1]; kept, as a GPU would wait for each copy."""
+@torch.inference_mode(False)  # a tensor made in inference mode could not be used in training later
+def _in_bytes(statistic: tuple[float, ...], device: torch.device) -> Tensor:
+    """Return a statistic of each channel in bytes, [C, 1, 1].
+
+    It is kept, as a GPU would wait for each copy.
+    """
     return torch.tensor(statistic).mul_(255).view(-1, 1, 1).to(device)
 
 
@@ -97,11 +209,11 @@ def cut_out(images: Tensor, centres: Tensor, side: int) -> Tensor:
 
 
 def _crop(padded: Tensor, shifts: Tensor, size: int) -> Tensor:
-    """Cuts a window of `size` out of each image [N, C, P, P] at its own shift [N, 2]."""
+    """Cut a window of `size` out of each image [N, C, P, P] at its own shift [N, 2]."""
     number, channels = padded.shape[:2]
     along = torch.arange(size, device=padded.device)
     rows = (shifts[:, 0, None] + along)[:, None, :, None]  # [N, 1, size, 1]
     columns = (shifts[:, 1, None] + along)[:, None, None, :]  # [N, 1, 1, size]
     image = torch.arange(number, device=padded.device)[:, None, None, None]
     channel = torch.arange(channels, device=padded.device)[None, :, None, None]
-    return padded[image, channel, rows, columns]
+    return padded[image, channel, rows, columns]  # [N, C, size, size]

@@ -9,11 +9,30 @@ from __future__ import annotations
 import difflib
 import re
 from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
 
 from results_schema.errors import SpecError
 
 
-@dataclass(frozen=True)
+class Split(NamedTuple):
+    """The arrays of a data set.
+
+    Attributes:
+        train_pixels: uint8 [N, C, H, W].
+        train_labels: int64 [N], from 0.
+        test_pixels: The test set's, as the training set's.
+        test_labels: The test set's, as the training set's.
+    """
+
+    train_pixels: np.ndarray
+    train_labels: np.ndarray
+    test_pixels: np.ndarray
+    test_labels: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True)
 class Dataset:
     """What is fixed about a data set.
 
@@ -22,27 +41,27 @@ class Dataset:
         description: What it is, in one line.
         preprocessing: Version of everything below and of the split.
         classes: Number of classes.
-        channels: Of an image.
+        channels: Channels of an image.
         size: Height and width of an image, in pixels.
         train: Number of training images.
         test: Number of test images.
         padding: Zeros on each side before a random crop back to `size`, in pixels.
         flip: Whether training images are mirrored at random.
-        mean: Per channel, of pixels in [0, 1]; subtracted.
-        std: Per channel; divided by.
-        epochs: Of training, unless an experiment says otherwise (Section A.3).
-        stem_stride: Of the network's first convolution (Section A.3).
+        mean: Mean of each channel, of pixels in [0, 1]; subtracted.
+        std: Standard deviation of each channel; divided by.
+        epochs: Epochs of training, unless an experiment names them (Section A.3).
+        stem_stride: Stride of the network's first convolution (Section A.3).
     """
 
     name: str
     description: str
-    preprocessing: int
+    preprocessing: int = 1
     classes: int
     channels: int
     size: int
     train: int
     test: int
-    padding: int
+    padding: int = 4
     flip: bool
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -50,7 +69,7 @@ class Dataset:
     stem_stride: int = 1
 
     def normalised_by(self, statistics: str) -> Dataset:
-        """The same with the "own" statistics, or with another data set's.
+        """Return the same with the "own" statistics, or with another data set's.
 
         Raises:
             SpecError: There is no such data set, or its images have another number of channels.
@@ -65,134 +84,101 @@ class Dataset:
         return replace(self, mean=other.mean, std=other.std)
 
 
+_DIGITS = Dataset(
+    name="digits",
+    description="scikit-learn's 1,797 handwritten digits, 8×8 scaled to 16×16",
+    classes=10,
+    channels=1,
+    size=16,
+    train=1440,
+    test=357,
+    padding=2,
+    flip=False,  # a mirrored 2 is no digit
+    mean=(0.3054,),
+    std=(0.3184,),
+)
+_DIGIT_PAIRS = replace(
+    _DIGITS,
+    name="digit_pairs",
+    description="two handwritten digits side by side, 00 to 99, in 16×16",
+    classes=100,
+    train=4000,
+    test=1000,
+    mean=(0.3055,),
+    std=(0.3565,),
+)
+_CIFAR10 = Dataset(
+    name="cifar10",
+    description="CIFAR-10, photographs of ten kinds of thing",
+    classes=10,
+    channels=3,
+    size=32,
+    train=50_000,
+    test=10_000,
+    flip=True,
+    mean=(0.4914, 0.4822, 0.4465),
+    std=(0.2470, 0.2435, 0.2616),
+)
+
 DATASETS = {
     dataset.name: dataset
     for dataset in (
-        Dataset(
-            name="digits",
-            description="scikit-learn's 1,797 handwritten digits, 8×8 scaled to 16×16",
-            preprocessing=1,
-            classes=10,
-            channels=1,
-            size=16,
-            train=1440,
-            test=357,
-            padding=2,
-            flip=False,  # a mirrored 2 is no digit
-            mean=(0.3054,),
-            std=(0.3184,),
-        ),
-        Dataset(
-            name="digit_pairs",
-            description="two handwritten digits side by side, 00 to 99, in 16×16",
-            preprocessing=1,
-            classes=100,
-            channels=1,
-            size=16,
-            train=4000,
-            test=1000,
-            padding=2,
-            flip=False,
-            mean=(0.3055,),
-            std=(0.3565,),
-        ),
-        Dataset(
+        _DIGITS,
+        _DIGIT_PAIRS,
+        replace(
+            _DIGITS,
             name="digits_32",
             description="the handwritten digits of `digits`, 8×8 scaled to 32×32",
-            preprocessing=1,
-            classes=10,
-            channels=1,
             size=32,
-            train=1440,
-            test=357,
             padding=4,
-            flip=False,
-            mean=(0.3054,),
             std=(0.3234,),
         ),
-        Dataset(
+        replace(
+            _DIGIT_PAIRS,
             name="digit_pairs_32",
             description="the pairs of `digit_pairs`, 00 to 99, in 32×32",
-            preprocessing=1,
-            classes=100,
-            channels=1,
             size=32,
-            train=4000,
-            test=1000,
             padding=4,
-            flip=False,
             mean=(0.3054,),
             std=(0.3205,),
         ),
-        Dataset(
+        replace(
+            _DIGITS,
             name="digit_scenes",
             description="a crowd of one handwritten digit beside another's, dark or light, 64×64",
-            preprocessing=1,
             classes=200,
-            channels=1,
             size=64,
             train=2000,
             test=600,
             padding=4,
-            flip=False,
             mean=(0.4999,),
             std=(0.3710,),
             epochs=300,
             stem_stride=2,
         ),
-        Dataset(
+        replace(
+            _CIFAR10,
             name="synthetic",
             description="seeded blobs and noise of CIFAR-10's shape, for measuring speed",
-            preprocessing=1,
-            classes=10,
-            channels=3,
-            size=32,
-            train=50_000,
-            test=10_000,
-            padding=4,
-            flip=True,
             mean=(0.3206, 0.3184, 0.3184),
             std=(0.1893, 0.1874, 0.1874),
         ),
-        Dataset(
-            name="cifar10",
-            description="CIFAR-10, photographs of ten kinds of thing",
-            preprocessing=1,
-            classes=10,
-            channels=3,
-            size=32,
-            train=50_000,
-            test=10_000,
-            padding=4,
-            flip=True,
-            mean=(0.4914, 0.4822, 0.4465),
-            std=(0.2470, 0.2435, 0.2616),
-        ),
-        Dataset(
+        _CIFAR10,
+        replace(
+            _CIFAR10,
             name="cifar100",
             description="CIFAR-100, photographs of a hundred kinds of thing",
-            preprocessing=1,
             classes=100,
-            channels=3,
-            size=32,
-            train=50_000,
-            test=10_000,
-            padding=4,
-            flip=True,
             mean=(0.5071, 0.4865, 0.4409),
             std=(0.2673, 0.2564, 0.2762),
         ),
-        Dataset(
+        replace(
+            _CIFAR10,
             name="tiny_imagenet",
             description="Tiny-ImageNet-200, photographs of two hundred kinds of thing",
-            preprocessing=1,
             classes=200,
-            channels=3,
             size=64,
             train=100_000,
-            test=10_000,
-            padding=4,
-            flip=True,
             mean=(0.4802, 0.4481, 0.3975),
             std=(0.2302, 0.2265, 0.2262),
             epochs=300,
@@ -201,24 +187,23 @@ DATASETS = {
     )
 }
 
-
 _SHAPED = re.compile(r"synthetic_([1-9]\d{0,6})x([1-9]\d?)x([1-9]\d{0,2})_([1-9]\d{0,3})")
 
 
 def is_synthetic(name: str) -> bool:
-    """Whether the data set is made up, and so has no file anywhere."""
+    """Return whether the data set is generated, and so has no file anywhere."""
     return name == "synthetic" or _SHAPED.fullmatch(name) is not None
 
 
 def describe(name: str) -> Dataset:
-    """The data set of that name.
+    """Return the data set of a name.
 
     Args:
         name: A key of `DATASETS`, or `synthetic_<N>x<C>x<S>_<classes>` for N training images and a
             fifth as many test images of C channels and S×S pixels.
 
     Raises:
-        SpecError: There is none.
+        SpecError: No data set has this name.
     """
     if shape := _SHAPED.fullmatch(name):
         return _synthetic(name, *map(int, shape.groups()))

@@ -15,58 +15,47 @@ import torch
 from torch.nn import functional
 
 from results_schema.errors import DataError
-from workers.data.catalog import Dataset
-from workers.data.decoded import Split
+from workers.data.catalog import Dataset, Split
 
 _TRAIN = 1440
 
 
 def digits(size: int = 16) -> Split:
-    """1,440 training and 357 test images of handwritten digits, [N, 1, size, size]."""
+    """Return 1,440 training and 357 test images of handwritten digits, [N, 1, size, size]."""
     (train, labels), (test, test_labels) = _sources()
-    return _scale(train, size), labels, _scale(test, size), test_labels
-
-
-def digits_32() -> Split:
-    """`digits` at 32×32, where the auxiliary head finds the 8×8 map that it needs."""
-    return digits(32)
+    return Split(_scale(train, size), labels, _scale(test, size), test_labels)
 
 
 def digit_pairs(size: int = 16) -> Split:
-    """4,000 training and 1,000 test pairs of digits side by side, labels 00 to 99.
+    """Return 4,000 training and 1,000 test pairs of digits side by side, labels 00 to 99.
 
     A test pair is made of digits that no training pair has.
     """
     stream = np.random.RandomState(1)
     train, test = _sources()
-    return *_pair(*train, 4000, stream, size), *_pair(*test, 1000, stream, size)
-
-
-def digit_pairs_32() -> Split:
-    """`digit_pairs` at 32×32, where the auxiliary head finds the 8×8 map that it needs."""
-    return digit_pairs(32)
+    return Split(*_pair(*train, 4000, stream, size), *_pair(*test, 1000, stream, size))
 
 
 def digit_scenes() -> Split:
-    """2,000 training and 600 test scenes [N, 1, 64, 64]: a crowd of one digit beside another's.
+    """Return 2,000 training and 600 test scenes: a crowd of one digit beside another's.
 
-    A crowd is eight handwritten samples in four rows. Labels are 10 · left + right, and 100 more
-    where the scene is dark on light; all 200 are equally frequent. Test scenes are made of digits
-    that no training scene has.
+    Scenes are [N, 1, 64, 64]. A crowd is eight handwritten samples in four rows. Labels are
+    10 · left + right, and 100 more where the scene is dark on light; all 200 are equally frequent.
+    Test scenes are made of digits that no training scene has.
     """
     stream = np.random.RandomState(2)
     train, test = _sources()
-    return *_scenes(*train, 2000, stream), *_scenes(*test, 600, stream)
+    return Split(*_scenes(*train, 2000, stream), *_scenes(*test, 600, stream))
 
 
 def synthetic(about: Dataset) -> Split:
-    """Seeded noise with a blob placed by class, in the shape that the catalog says."""
+    """Return seeded noise with a blob placed by class, in the shape of the catalog's entry."""
     stream = np.random.RandomState(0)
-    return *_blobs(about, about.train, stream), *_blobs(about, about.test, stream)
+    return Split(*_blobs(about, about.train, stream), *_blobs(about, about.test, stream))
 
 
 def _sources() -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
-    """The digits, [N, 8, 8] with values 0 to 16, split by a frozen permutation."""
+    """Return the digits, [N, 8, 8] with values 0 to 16, split by a frozen permutation."""
     table = _read_table()
     images, labels = table[:, :64].reshape(-1, 8, 8), table[:, 64].astype(np.int64)
     order = np.random.RandomState(0).permutation(len(images))
@@ -75,7 +64,7 @@ def _sources() -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndar
 
 
 def _read_table() -> np.ndarray:
-    """scikit-learn's table of digits, uint8 [1797, 65]: 64 pixels and a label.
+    """Return scikit-learn's table of digits, uint8 [1797, 65]: 64 pixels and a label.
 
     `sklearn.datasets.load_digits` reads the same file, but importing it takes longer than a
     trial's first epochs.
@@ -103,18 +92,21 @@ def _scenes(
 ) -> tuple[np.ndarray, np.ndarray]:
     classes = stream.permutation(np.arange(count) % 200)
     left, right, inverted = classes // 10 % 10, classes % 10, classes // 100
-    shown = np.stack([left, left, right, right], axis=1)[:, None]  # the digit of each column
+    shown = np.stack([left, left, right, right], axis=1)[:, None]  # [count, 1, 4]
+    # A sample of a digit is its first place among the images sorted by label, plus a random offset.
     by_digit = images[np.argsort(labels, kind="stable")]
     samples = np.bincount(labels, minlength=10)
     first = np.cumsum(samples) - samples
     chosen = first[shown] + stream.random_sample((count, 4, 4)) * samples[shown]
+    # [count, row, column, 8, 8] to [count, 4 · 8, 4 · 8].
     crowds = by_digit[chosen.astype(int)].swapaxes(2, 3).reshape(count, 32, 32)
     scenes = _scale(crowds, 64)
     return np.where(inverted[:, None, None, None], 255 - scenes, scenes), classes
 
 
 def _scale(images: np.ndarray, size: int) -> np.ndarray:
-    """Images [N, h, w] of values 0 to 16, scaled bilinearly to uint8 [N, 1, size, size]."""
+    """Return images [N, h, w] of values 0 to 16 scaled bilinearly to uint8 [N, 1, size, size]."""
+    # In float64, whose rounding never changes a byte from one machine to another.
     scaled = functional.interpolate(
         torch.from_numpy(images).double()[:, None],
         size=(size, size),

@@ -1,27 +1,37 @@
-"""Where data sets lie on this machine, and how they come there: found, decoded or downloaded.
+"""Where data sets are on this machine, and how they get there: cached, decoded or downloaded.
 
-Decoded arrays are used as they lie. Else one process of the machine decodes the archive that lies
-there, or downloads it first, while the others wait for it.
+Each published data set has one file of decoded arrays, `<name>-v<preprocessing>.safetensors`, which
+is written aside and renamed, so that it is whole or missing; its content is verified whenever it
+is read, and a damaged file counts as a missing one. Every process of a machine maps the same pages.
+
+Where the file is missing, one process of the machine decodes the archive in the folder, or
+downloads it first, while the others wait for it.
 """
 
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import importlib.util
+import json
+import math
 import os
+import platform
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from results_schema.errors import DataError
-from workers.data import archives, decoded, download
-from workers.data.catalog import describe, is_synthetic
-from workers.data.decoded import Split
+from workers.data.catalog import Dataset, Split, describe, is_synthetic
 from workers.data.sources import SOURCES, Source
 
 VARIABLE = "NAS_SWEEP_DATA"
 """Environment variable that names the folder."""
+
 DEFAULT = "~/.cache/nas-sweep/data"
 
 _PACKAGES = {"PIL": "pillow", "sklearn": "scikit-learn"}
@@ -29,34 +39,42 @@ _ELSEWHERE = f"set {VARIABLE} to a folder that can hold the data sets"
 
 
 def locate(folder: str | Path | None = None) -> Path:
-    """The data folder: the one given, else what NAS_SWEEP_DATA names, else the default."""
+    """Return the data folder: the one given, else what NAS_SWEEP_DATA names, else the default."""
     return Path(folder or os.environ.get(VARIABLE) or DEFAULT).expanduser().absolute()
 
 
 def arrays(source: Source, folder: str | Path | None = None) -> Split:
-    """The data set's arrays, verified and mapped into memory.
+    """Return the data set's arrays, verified and mapped into memory; writes change no file.
 
     Args:
         source: Where it comes from.
         folder: See `locate`.
 
     Raises:
-        DataError: It is damaged, or neither there nor to be had.
+        DataError: The archive is damaged, or neither there nor to be had; or the cached file can't
+            be read.
     """
-    root, about = locate(folder), source.about
-    if not decoded.place(root, about).exists():
-        _require(source.package, about.name)
-        with _alone(root, about.name):
-            if not decoded.place(root, about).exists():
+    root = locate(folder)
+    split = _read(root, source.about)
+    if split is None:
+        _require(source.package, source.about.name)
+        with _locked(root, source.about.name):
+            # Another process may have built it while this one waited.
+            split = _read(root, source.about)
+            if split is None:
                 _decode(source, root)
-    return decoded.read(root, about)
+                split = _read(root, source.about)
+    if split is None:
+        path = cached(root, source.about)
+        raise DataError("is damaged as soon as it is written", where=str(path), fix=_ELSEWHERE)
+    return split
 
 
 def ready(name: str, folder: str | Path | None = None) -> None:
-    """Checks in a moment that a data set is there or can be had; reads and downloads nothing.
+    """Check in a moment that a data set is there or can be had; read and download nothing.
 
     Args:
-        name: Of any data set in the catalog.
+        name: Name of any data set in the catalog.
         folder: See `locate`.
 
     Raises:
@@ -71,43 +89,141 @@ def ready(name: str, folder: str | Path | None = None) -> None:
 
 
 def check(source: Source, folder: str | Path | None = None) -> None:
-    """`ready` for a source that the catalog need not know."""
+    """Check as `ready` does, for a source that the catalog need not have."""
     root, about = locate(folder), source.about
-    if decoded.place(root, about).exists():
+    if cached(root, about).exists():
         return
     _require(source.package, about.name)
-    with _alone(root, about.name, wait=False):
+    # Taking the lock shows that the folder can be written; a decoding process may hold it for long.
+    with _locked(root, about.name, wait=False):
         pass
     path = root / source.archive.file
-    needed = decoded.size(about)
+    needed = sum(math.prod(shape) * dtype.itemsize for dtype, shape in _layout(about).values())
     if path.exists():
         source.archive.check_size(path)
     else:
         needed += source.archive.size
-        download.check_offer(source.archive, root)
+        source.archive.check_offer(root)
     free = shutil.disk_usage(root).free
     if free < needed:
         raise DataError(
             f"{about.name} needs {needed:,} bytes, and {free:,} are free",
             where=str(root),
-            fix=f"make room, or {_ELSEWHERE}",
+            fix=f"free some disk space, or {_ELSEWHERE}",
         )
+
+
+def cached(root: Path, about: Dataset) -> Path:
+    """Return the path of a data set's decoded arrays."""
+    return root / f"{about.name}-v{about.preprocessing}.safetensors"
+
+
+def _layout(about: Dataset) -> dict[str, tuple[np.dtype, tuple[int, ...]]]:
+    """Return type and shape of each array, in the order of the file.
+
+    Labels come first: eight divides the header's length, and so the place of each of them.
+    """
+    image = (about.channels, about.size, about.size)
+    return {
+        "train_labels": (np.dtype(np.int64), (about.train,)),
+        "test_labels": (np.dtype(np.int64), (about.test,)),
+        "train_pixels": (np.dtype(np.uint8), (about.train, *image)),
+        "test_pixels": (np.dtype(np.uint8), (about.test, *image)),
+    }
+
+
+def _header(about: Dataset, digest: str) -> tuple[bytes, dict[str, slice]]:
+    """Return the header of a safetensors file, and the bytes of each array behind it.
+
+    The header follows from the catalog and the digest alone, so that a reader compares all of it.
+    """
+    places, start = {}, 0
+    metadata = {"name": about.name, "preprocessing": str(about.preprocessing), "sha256": digest}
+    header: dict[str, Any] = {"__metadata__": metadata}
+    for name, (dtype, shape) in _layout(about).items():
+        stop = start + math.prod(shape) * dtype.itemsize
+        kind = {"int64": "I64", "uint8": "U8"}[dtype.name]
+        header[name] = {"dtype": kind, "shape": shape, "data_offsets": [start, stop]}
+        places[name] = slice(start, stop)
+        start = stop
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text, places
+
+
+def _write(root: Path, about: Dataset, split: Split) -> None:
+    """Write the cached file; the caller holds the data set's lock.
+
+    Raises:
+        OSError: It could not be written; nothing is left that `_read` would take.
+    """
+    target = cached(root, about)
+    # A lock may not reach other machines that share the folder, so each writes a file of its own
+    # and the last rename wins: both hold the same bytes, and a mapped file outlives its name.
+    aside = root / f".{target.name}-{platform.node()}"
+    digest = hashlib.sha256()
+    try:
+        # "wb" also empties what a killed process left here.
+        with aside.open("wb") as file:
+            # A file cut off here has no digest yet, so it could not be taken for a whole one.
+            file.write(_header(about, "0" * 64)[0])
+            for name, (dtype, _) in _layout(about).items():
+                data = np.ascontiguousarray(getattr(split, name), dtype).data.cast("B")
+                digest.update(data)
+                file.write(data)
+            file.seek(0)
+            file.write(_header(about, digest.hexdigest())[0])
+            # Some file systems report a full disk only here, and a rename may outrun the data.
+            file.flush()
+            os.fsync(file.fileno())
+        aside.rename(target)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _read(root: Path, about: Dataset) -> Split | None:
+    """Return the cached arrays; None where there are none, or where one bit of them differs.
+
+    Raises:
+        DataError: The file can't be read.
+    """
+    path = cached(root, about)
+    try:
+        # Copy on write: a process that writes to an array gets a page of its own.
+        content = np.memmap(path, np.uint8, mode="c")
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # an empty file can't be mapped
+        return None
+    except OSError as error:
+        raise DataError(f"can't be read: {error.strerror}", where=str(path)) from error
+    # A digest is 64 bytes wherever it stands, so any gives the header's length.
+    size = len(_header(about, "0" * 64)[0])
+    header, places = _header(about, hashlib.sha256(content[size:].data).hexdigest())
+    last = max(place.stop for place in places.values())
+    if content[:size].tobytes() != header or len(content) != size + last:
+        return None
+    return Split(
+        **{
+            name: content[size:][places[name]].view(dtype).reshape(shape)
+            for name, (dtype, shape) in _layout(about).items()
+        }
+    )
 
 
 def _decode(source: Source, root: Path) -> None:
     path = root / source.archive.file
     try:
         if not path.exists():
-            download.download(source.archive, root)
-        with archives.open_verified(path, source.archive) as file:
-            decoded.write(root, source.about, source.decode(file, source.about))
+            source.archive.download(root)
+        with source.archive.open(path) as file:
+            split = source.decode(file, source.about)
+        _write(root, source.about, split)
     except OSError as error:
         raise _unwritable(root, error) from error
 
 
 @contextmanager
-def _alone(root: Path, name: str, *, wait: bool = True) -> Iterator[None]:
-    """Makes the folder and holds the data set's lock, which ends with the process at the latest."""
+def _locked(root: Path, name: str, *, wait: bool = True) -> Iterator[None]:
+    """Make the folder and hold the data set's lock, which ends with the process at the latest."""
     try:
         root.mkdir(parents=True, exist_ok=True)
         file = (root / f".{name}.lock").open("w")
@@ -123,7 +239,7 @@ def _unwritable(root: Path, error: OSError) -> DataError:
     return DataError(
         f"can't be written: {error.strerror or error}",
         where=str(root),
-        fix=f"make room or mend its permissions, or {_ELSEWHERE}",
+        fix=f"free some disk space or fix its permissions, or {_ELSEWHERE}",
     )
 
 

@@ -8,7 +8,6 @@ from itertools import pairwise
 
 from torch import nn
 
-from workers.network.cell import Cell
 from workers.network.network import Network
 from workers.network.operations import BatchNorm, FactorizedReduce
 
@@ -61,7 +60,7 @@ def layers(network: Network, *, auxiliary: bool = False) -> list[Layer]:
     """
     parts: list[tuple[str, nn.Module]] = [("stem", network.stem)]
     for index, (cell, live) in enumerate(zip(network.cells, network.live_cells, strict=True)):
-        if live and isinstance(cell, Cell):
+        if live and isinstance(cell, CellModule):
             parts += [(f"cells.{index}.{name}", part) for name, part in _live_parts(cell)]
     parts.append(("classifier", network.classifier))
     if auxiliary and (head := network.auxiliary_head) is not None:
@@ -75,12 +74,12 @@ def live_parameters(network: Network) -> dict[str, nn.Parameter]:
     return {name: weight for layer in layers(network) for name, weight in layer.parameters()}
 
 
-def _live_parts(cell: Cell) -> Iterator[tuple[str, nn.Module]]:
+def _live_parts(cell: CellModule) -> Iterator[tuple[str, nn.Module]]:
     for node, part in enumerate((cell.preprocess0, cell.preprocess1)):
         if node in cell.live:
             yield f"preprocess{node}", part
-    for index, (operation, (_, node)) in enumerate(zip(cell.operations, cell.ends, strict=True)):
-        if node in cell.live:
+    for index, (operation, edge) in enumerate(zip(cell.operations, cell.edges, strict=True)):
+        if edge.live:
             yield f"operations.{index}", operation
 
 

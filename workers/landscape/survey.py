@@ -23,8 +23,7 @@ from results_schema.lease import Lease
 from results_schema.store import Store
 from results_schema.surface import LANDSCAPE_VERSION, SurfaceSpec
 from results_schema.tables import POINTS, SURFACES
-from workers.data.batches import normalise
-from workers.data.images import Data, load
+from workers.data.batches import Data, load, normalise
 from workers.draws import derive
 from workers.landscape.measures import Measure, Row, measure
 from workers.landscape.outdated import is_outdated

@@ -1,8 +1,13 @@
-"""The network that the paper trains: a stem, a stack of cells and a linear head (Section A.3)."""
+"""The network that the paper trains: a stem, a stack of cells and a linear head (Section A.3).
+
+`Network` is the whole; `CellModule` runs one cell of a genotype (Section 3.1), `DropPath` draws the
+edges that are dropped in training, and `AuxiliaryHead` is the second classifier of Table 1.
+"""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -10,15 +15,142 @@ from torch import Tensor, nn
 from results_schema.errors import SpecError
 from results_schema.genotype import Genotype
 from results_schema.trial import NetworkSpec
-from workers.cells.stack import STEM, auxiliary_index, stack
+from workers.cells.stack import AUXILIARY_MAP, STEM, Place, auxiliary_index, empty_nodes, stack
 from workers.draws import derive
-from workers.network.auxiliary import AuxiliaryHead
-from workers.network.cell import Cell
-from workers.network.drop_path import DropPath
-from workers.network.operations import BatchNorm
+from workers.network.operations import (
+    BatchNorm,
+    FactorizedReduce,
+    build_operation,
+    conv_bn,
+    reads_rectified,
+)
 
-_BORROWING = threading.Lock()
-"""PyTorch initialises from the process's own generator, which one thread at a time borrows."""
+_DEFAULT_GENERATOR = threading.Lock()
+"""PyTorch initialises from the process's own generator, which one thread at a time may reseed."""
+
+
+class DropPath:
+    """Draws which samples pass through which edges (Section A.4).
+
+    `probability` is a tensor on the generator's device, so that a captured CUDA graph reads what
+    `probability.fill_(…)` has put there since; register `generator` with the graph.
+
+    Args:
+        generator: The source of every draw, on the network's device.
+    """
+
+    def __init__(self, generator: torch.Generator) -> None:
+        self.generator = generator
+        self.probability = torch.zeros((), device=generator.device)
+
+    def masks(self, edges: int, batch: int, dtype: torch.dtype) -> tuple[Tensor, ...]:
+        """Return one mask [batch, 1, 1, 1] an edge: 0 where dropped, else 1 / (1 − probability)."""
+        keep = 1 - self.probability
+        # One draw for all edges: a kernel for each would cost more than the numbers.
+        shape = (edges, batch, 1, 1, 1)
+        draws = torch.rand(shape, generator=self.generator, device=self.generator.device)
+        return ((draws < keep) / keep).to(dtype).unbind()
+
+
+class CellModule(nn.Module):
+    """Maps the rectified outputs of the two cells before it to its own.
+
+    Each node is rectified once, however many operations read it so. Dead operations have their
+    parameters, as published, but are never run: they change nothing.
+
+    Args:
+        place: The graph and its place in the network.
+
+    Attributes:
+        edges: The edges, node by node.
+        operations: The operation of each edge.
+        live: Nodes, inputs among them, from which a path leads to the output.
+        empty: Live nodes without edges, which are zero maps.
+        droppable: Number of live edges that drop path may drop: all but identities.
+    """
+
+    def __init__(self, place: Place) -> None:
+        super().__init__()
+        cell, self.channels = place.cell, place.channels
+        self.concat, self.live, self.empty = cell.concat, cell.live_nodes, empty_nodes(cell)
+        self.edges = place.edges
+        self.stride = 2 if place.reduction else 1
+        preprocess0 = FactorizedReduce if place.after_reduction else conv_bn
+        self.preprocess0 = preprocess0(place.before_last, self.channels)
+        self.preprocess1 = conv_bn(place.last, self.channels)
+        self.operations = nn.ModuleList(
+            build_operation(edge.op, self.channels, edge.stride) for edge in self.edges
+        )
+        self.droppable = sum(edge.live and not edge.is_identity for edge in self.edges)
+
+    def forward(
+        self, before_last: Tensor, last: Tensor, masks: Iterator[Tensor] | None = None
+    ) -> Tensor:
+        """Maps [N, before_last, …] and [N, last, H, W] to [N, C · concatenated nodes, …].
+
+        Args:
+            before_last: Output of the cell before the last, rectified; twice as high and wide after
+                a reduction cell.
+            last: Output of the last cell, rectified.
+            masks: `droppable` masks [N, 1, 1, 1] of drop path.
+        """
+        nodes: dict[int, Tensor] = {}  # [N, C, H / stride, W / stride], the inputs [N, C, H, W]
+        rectified: dict[int, Tensor] = {}
+        if 0 in self.live:
+            nodes[0] = self.preprocess0(before_last)
+        if 1 in self.live:
+            nodes[1] = self.preprocess1(last)
+        for node in self.empty:
+            height, width = (side // self.stride for side in last.shape[2:])
+            nodes[node] = last.new_zeros(last.shape[0], self.channels, height, width)
+        for operation, edge in zip(self.operations, self.edges, strict=True):
+            if not edge.live:
+                continue
+            if reads_rectified(operation):
+                # Out of place: pools, identities and the sum read the node as it is.
+                if edge.source not in rectified:
+                    rectified[edge.source] = nodes[edge.source].relu()
+                result = operation(rectified[edge.source])
+            else:
+                result = operation(nodes[edge.source])
+            if masks is not None and not edge.is_identity:
+                result = result * next(masks)
+            if edge.node not in nodes:
+                nodes[edge.node] = result
+            elif edge.is_identity:
+                # An identity's result is another node, which must keep its value.
+                nodes[edge.node] = nodes[edge.node] + result
+            else:
+                # Nothing else reads what an operation has just made, so no map is allocated.
+                nodes[edge.node] = result.add_(nodes[edge.node])
+        return torch.cat([nodes[node] for node in self.concat], dim=1)
+
+
+class AuxiliaryHead(nn.Module):
+    """Maps [N, channels, 8, 8] to logits [N, classes] (details from the published code)."""
+
+    def __init__(self, channels: int, classes: int) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.ReLU(),
+            nn.AvgPool2d(5, stride=3),
+            nn.Conv2d(channels, 128, 1, bias=False),
+            BatchNorm(128),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(128, 768, 2, bias=False),
+            BatchNorm(768),
+            nn.ReLU(inplace=True),
+        )
+        self.classifier = nn.Linear(768, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[2:] != (AUXILIARY_MAP, AUXILIARY_MAP):
+            raise SpecError(
+                f"the auxiliary head takes maps of {AUXILIARY_MAP}×{AUXILIARY_MAP}, "
+                f"not {x.shape[2]}×{x.shape[3]}",
+                fix="use images of 32×32, or 64×64 with a stem of stride 2, or no auxiliary head",
+            )
+        return self.classifier(self.features(x).flatten(1))
 
 
 class Network(nn.Module):
@@ -26,16 +158,17 @@ class Network(nn.Module):
 
     Args:
         genotype: The two cells.
-        channels: C, of a node before the first reduction.
+        channels: C, channels of a node before the first reduction.
         cells: L, the number of cells.
         classes: Number of logits.
-        in_channels: Of an image.
+        in_channels: Channels of an image.
         stem_stride: 2 where the stem halves the image (Tiny-ImageNet).
         auxiliary: Whether the network has an auxiliary head, on the second reduction cell.
 
     Attributes:
-        live_cells: Of each cell, whether a path leads from it to the logits; others never run.
+        live_cells: Whether a path leads from each cell to the logits; others never run.
         droppable: Number of edges that drop path may drop: live ones, but no identities.
+        tapped: Index of the cell whose output the auxiliary head takes.
 
     Raises:
         SpecError: No network can have that many channels or cells.
@@ -58,14 +191,15 @@ class Network(nn.Module):
         self.stem = nn.Sequential(
             nn.Conv2d(in_channels, width, 3, stem_stride, padding=1, bias=False), BatchNorm(width)
         )
-        stacked = [Cell(place) for place in places]
+        stacked = [CellModule(place) for place in places]
         self.cells = nn.ModuleList(stacked)
         self.live_cells = tuple(place.live for place in places)
         self.droppable = sum(
-            cell.droppable for cell, place in zip(stacked, places, strict=True) if place.live
+            cell.droppable for cell, live in zip(stacked, self.live_cells, strict=True) if live
         )
         self.tapped = auxiliary_index(cells)
         self.classifier = nn.Linear(places[-1].output, classes)
+        # Built last, so that it leaves the draws of the other initial weights alone.
         self.auxiliary_head = (
             AuxiliaryHead(places[self.tapped].output, classes) if auxiliary else None
         )
@@ -88,7 +222,7 @@ class Network(nn.Module):
     def forward_with_auxiliary(
         self, x: Tensor, drop_path: DropPath | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Logits [N, classes] as `forward` gives them, and the auxiliary head's.
+        """Logits [N, classes] as `forward` returns them, and the auxiliary head's.
 
         Raises:
             SpecError: As for `forward`; the network has no auxiliary head, or its map is not 8×8.
@@ -99,6 +233,7 @@ class Network(nn.Module):
         return logits, self.auxiliary_head(tapped)
 
     def _run(self, x: Tensor, drop_path: DropPath | None) -> tuple[Tensor, Tensor]:
+        """Return the logits, and the map [N, channels, H, W] that an auxiliary head takes."""
         # Every operation that reads the stem's or a cell's output rectifies it; only the classifier
         # reads the last cell's as it is.
         before_last = last = tapped = self.stem(x).relu_()
@@ -112,7 +247,7 @@ class Network(nn.Module):
             masks = iter(drop_path.masks(self.droppable, len(x), last.dtype))
         final = len(self.cells) - 1
         for index, (cell, live) in enumerate(zip(self.cells, self.live_cells, strict=True)):
-            # Nobody reads what stands in for the output of a dead cell.
+            # No live cell reads a dead cell's output, so any map may take its place.
             before_last, last = last, cell(before_last, last, masks) if live else last
             if live and index < final:
                 last = last.relu_()
@@ -121,8 +256,11 @@ class Network(nn.Module):
         return self._classify(last), tapped
 
     def _classify(self, last: Tensor) -> Tensor:
-        """The head, in the precision of its weights: it is small, and few digits tell little."""
-        pooled = last.mean((2, 3), dtype=self.classifier.weight.dtype)
+        """Map [N, channels, H, W] to logits, in the precision of the head's weights.
+
+        The head is small, and logits of few digits would distinguish little.
+        """
+        pooled = last.mean((2, 3), dtype=self.classifier.weight.dtype)  # [N, channels]
         with torch.autocast(last.device.type, enabled=False):
             return self.classifier(pooled)
 
@@ -137,21 +275,21 @@ def build_network(
     stem_stride: int = 1,
     auxiliary: bool = False,
 ) -> Network:
-    """A network on the CPU, initialised as PyTorch does by default.
+    """Return a network on the CPU, initialised as PyTorch does by default.
 
-    The same seed gives the same weights wherever the network is moved to afterwards, and the
-    process's own random state is left alone.
+    The same seed gives the same weights on every device the network is moved to afterwards, and
+    the process's own random state is left alone.
 
     Args:
         genotype: The two cells.
-        size: Of the network.
-        in_channels: Of an image.
+        size: Size of the network.
+        in_channels: Channels of an image.
         classes: Number of logits.
         seed: The trial's.
         stem_stride: As for `Network`.
         auxiliary: As for `Network`.
     """
-    with _BORROWING, torch.random.fork_rng(devices=[]), torch.device("cpu"):
+    with _DEFAULT_GENERATOR, torch.random.fork_rng(devices=[]), torch.device("cpu"):
         # torch.manual_seed would also reseed every GPU, which the fork does not restore.
         torch.default_generator.manual_seed(derive(seed, "init"))
         return Network(

@@ -1,23 +1,29 @@
 """What an edge of a cell does to a feature map (Section A.3; details from the published code).
 
 Each operation maps [N, C, H, W] to [N, C, ⌈H/stride⌉, ⌈W/stride⌉]. Batch normalisation is affine
-and convolutions have no bias. `skip_connect` at stride 2 needs even C, H and W.
+and convolutions have no bias. `skip_connect` at stride 2 needs even C, H and W. Layers with weights
+are those of `workers.cells.stack.LAYERS`.
 
 Published operations with weights begin with a ReLU. Several of them read one map, so here the ReLU
-is applied to the map once, by the cell: `reads_rectified` says which operations take it so. A ReLU
-within an operation works in place, as nothing else reads what normalisation has just made.
+is applied to the map once, by the cell: `reads_rectified` returns which operations take it so. A
+ReLU within an operation works in place, as nothing else reads what normalisation has just made.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache, partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from results_schema.errors import SpecError
-from workers.network.average_pool import AvgPool
+from results_schema.genotype import OPERATIONS
+from workers.cells.stack import LAYERS, Conv
+
+_CHECKED_IMAGES = 4
+"""Images that a check of average pooling pools."""
 
 
 class BatchNorm(nn.BatchNorm2d):
@@ -62,9 +68,9 @@ class FactorizedReduce(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         # Negative padding cuts as x[:, :, 1:, 1:] does, but its gradient stays channels last.
-        shifted = F.pad(x, (-1, 0, -1, 0))
+        shifted = F.pad(x, (-1, 0, -1, 0))  # [N, C, H - 1, W - 1]
         halves = self.conv_1(self.every_second(x)), self.conv_2(self.every_second(shifted))
-        return self.bn(torch.cat(halves, dim=1))
+        return self.bn(torch.cat(halves, dim=1))  # [N, C_out, H / 2, W / 2]
 
 
 class Noise(nn.Module):
@@ -80,12 +86,118 @@ class Noise(nn.Module):
         self.generator: torch.Generator | None = None
 
     def forward(self, x: Tensor) -> Tensor:
+        # Strided slicing gives the output's shape, and empty_like keeps channels last.
         noise = torch.empty_like(x[:, :, :: self.stride, :: self.stride].detach())
         return noise.normal_(generator=self.generator)
 
 
+class AvgPool(nn.Module):
+    """Average over the pixels under a square window; padding is left out of the count.
+
+    The gradient of a padded avg_pool2d is wrong on CUDA for channels_last maps in torch before
+    mid-2026 (pytorch/pytorch#188344). So on a GPU torch's own padding is used only where a check
+    of its gradient passes.
+    """
+
+    def __init__(self, kernel: int, stride: int) -> None:
+        super().__init__()
+        self.kernel, self.stride = kernel, stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        # The first call for a shape waits for the device, so it must not be one that is captured.
+        if x.is_cuda and not trust(self, tuple(x.shape), x.dtype, str(x.device)):
+            return self.pad_and_pool(x)
+        return self.native(x)
+
+    def native(self, x: Tensor) -> Tensor:
+        """Pool by torch's own padding."""
+        padding = self.kernel // 2
+        return F.avg_pool2d(x, self.kernel, self.stride, padding, count_include_pad=False)
+
+    def pad_and_pool(self, x: Tensor) -> Tensor:
+        """Compute the same average by explicit padding."""
+        border = [self.kernel // 2] * 4
+        # Both averages divide by the window's area, which cancels: what remains is a sum over the
+        # pixels of the image, divided by their number.
+        inside = F.pad(x.new_ones(1, 1, *x.shape[2:]), border)
+        total = F.avg_pool2d(F.pad(x, border), self.kernel, self.stride)
+        return total / F.avg_pool2d(inside, self.kernel, self.stride)
+
+    def extra_repr(self) -> str:
+        return f"kernel={self.kernel}, stride={self.stride}"
+
+
+def trust(pool: AvgPool, shape: tuple[int, ...], dtype: torch.dtype, device: str) -> bool:
+    """Return whether torch's own pooling of such maps is right; checked once a process.
+
+    Args:
+        pool: Window and stride.
+        shape: Shape of the maps, [N, C, H, W]; few of N are tried.
+        dtype: Type of the maps.
+        device: Where they are.
+    """
+    images = min(shape[0], _CHECKED_IMAGES)
+    return _is_trusted((pool.kernel, pool.stride), (images, *shape[1:]), dtype, device)
+
+
+@cache
+@torch.inference_mode(False)  # a surface pools within inference mode, where nothing has a gradient
+def _is_trusted(
+    window: tuple[int, int], shape: tuple[int, ...], dtype: torch.dtype, device: str
+) -> bool:
+    pool = AvgPool(*window)
+    maps = torch.empty(shape, dtype=dtype, device=device)
+    layouts = torch.channels_last, torch.contiguous_format
+    return all(native_is_right(pool, maps.contiguous(memory_format=layout)) for layout in layouts)
+
+
+def native_is_right(
+    pool: AvgPool, like: Tensor, native: Callable[[Tensor], Tensor] | None = None
+) -> bool:
+    """Return whether torch's own padded pooling and its gradient are right on a device.
+
+    They are compared with explicit padding in float64 on the CPU, for fresh normal draws of the
+    given shape.
+
+    Args:
+        pool: Window and stride.
+        like: Its shape [N, C, H, W], dtype, device and memory format are checked.
+        native: What to check, in place of `pool.native`.
+    """
+    stream = torch.Generator().manual_seed(0)
+    exact = torch.randn(like.shape, generator=stream, dtype=torch.float64)
+    # Rounded as the device will see it, so that what is compared starts from equal numbers.
+    maps = exact.to(like.dtype).to(like.device).contiguous(memory_format=_memory_format(like))
+    ours = _pooled_with_gradient(native or pool.native, maps)
+    theirs = _pooled_with_gradient(pool.pad_and_pool, maps.cpu().double())
+    # Sums of at most 25 terms: some ten roundings.
+    tolerance = 10 * torch.finfo(like.dtype).eps
+    return all(
+        torch.allclose(one.cpu().double(), other, rtol=tolerance, atol=tolerance)
+        for one, other in zip(ours, theirs, strict=True)
+    )
+
+
+def _pooled_with_gradient(pool: Callable[[Tensor], Tensor], maps: Tensor) -> tuple[Tensor, Tensor]:
+    """Return pooled maps, and the gradient of a sum of them under weights that differ by pixel."""
+    with torch.enable_grad():
+        leaf = maps.detach().requires_grad_()
+        pooled = pool(leaf)
+        # 61 is prime, so that no row or column repeats the weights of another.
+        weights = (torch.arange(pooled.numel()) % 61 / 32 - 1).view(pooled.shape)
+        (gradient,) = torch.autograd.grad(
+            pooled, leaf, weights.to(pooled).contiguous(memory_format=_memory_format(maps))
+        )
+    return pooled.detach(), gradient
+
+
+def _memory_format(maps: Tensor) -> torch.memory_format:
+    last = maps.is_contiguous(memory_format=torch.channels_last) and not maps.is_contiguous()
+    return torch.channels_last if last else torch.contiguous_format
+
+
 def _every(stride: int) -> nn.Module:
-    """Takes every stride-th pixel of every stride-th row, for a 1×1 convolution to follow.
+    """Return what takes every stride-th pixel of every stride-th row, before a 1×1 convolution.
 
     A strided 1×1 convolution would do both, but its gradient writes past the end of oneDNN's
     memory where a channels_last map has few channels (uxlfoundation/oneDNN#6035). A pool over one
@@ -95,91 +207,11 @@ def _every(stride: int) -> nn.Module:
 
 
 def conv_bn(channels_in: int, channels_out: int) -> Rectified:
-    """1×1 convolution and batch normalisation of a rectified map."""
+    """Return a 1×1 convolution and batch normalisation of a rectified map."""
     return Rectified(
         nn.Conv2d(channels_in, channels_out, 1, bias=False),
         BatchNorm(channels_out),
     )
-
-
-def _separable(channels: int, kernel: int, stride: int, dilation: int = 1) -> list[nn.Module]:
-    padding = dilation * (kernel // 2)
-    return [
-        nn.Conv2d(
-            channels, channels, kernel, stride, padding, dilation, groups=channels, bias=False
-        ),
-        nn.Conv2d(channels, channels, 1, bias=False),
-        BatchNorm(channels),
-    ]
-
-
-def _sep_conv(kernel: int) -> Callable[[int, int], nn.Module]:
-    return lambda channels, stride: Rectified(
-        *_separable(channels, kernel, stride),
-        nn.ReLU(inplace=True),
-        *_separable(channels, kernel, 1),
-    )
-
-
-def _dil_conv(kernel: int) -> Callable[[int, int], nn.Module]:
-    return lambda channels, stride: Rectified(*_separable(channels, kernel, stride, dilation=2))
-
-
-def _skip_connect(channels: int, stride: int) -> nn.Module:
-    return nn.Identity() if stride == 1 else FactorizedReduce(channels, channels)
-
-
-def _conv(kernel: int) -> Callable[[int, int], nn.Module]:
-    return lambda channels, stride: Rectified(
-        nn.Conv2d(channels, channels, kernel, stride, kernel // 2, bias=False),
-        BatchNorm(channels),
-    )
-
-
-def _conv_1x1(channels: int, stride: int) -> nn.Module:
-    operation = Rectified(nn.Conv2d(channels, channels, 1, bias=False), BatchNorm(channels))
-    operation[0] = _every(stride)
-    return operation
-
-
-def _factorized_conv(length: int, *, norm_between: bool) -> Callable[[int, int], nn.Module]:
-    def build(channels: int, stride: int) -> nn.Module:
-        half = length // 2
-        row = nn.Conv2d(channels, channels, (1, length), (1, stride), (0, half), bias=False)
-        column = nn.Conv2d(channels, channels, (length, 1), (stride, 1), (half, 0), bias=False)
-        between = [BatchNorm(channels), nn.ReLU(inplace=True)] if norm_between else []
-        return Rectified(row, *between, column, BatchNorm(channels))
-
-    return build
-
-
-def _pool_2x2(pool: type[nn.MaxPool2d | nn.AvgPool2d]) -> Callable[[int, int], nn.Module]:
-    return lambda channels, stride: nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), pool(2, stride))
-
-
-_BUILDERS: dict[str, Callable[[int, int], nn.Module]] = {
-    "max_pool_3x3": lambda channels, stride: nn.MaxPool2d(3, stride, padding=1),
-    "avg_pool_3x3": lambda channels, stride: AvgPool(3, stride),
-    "skip_connect": _skip_connect,
-    "sep_conv_3x3": _sep_conv(3),
-    "sep_conv_5x5": _sep_conv(5),
-    "sep_conv_7x7": _sep_conv(7),
-    "dil_conv_3x3": _dil_conv(3),
-    "dil_conv_5x5": _dil_conv(5),
-    "conv_7x1_1x7": _factorized_conv(7, norm_between=False),
-    "conv_1x1": _conv_1x1,
-    "conv_3x3": _conv(3),
-    "conv_3x1_1x3": _factorized_conv(3, norm_between=False),
-    "conv_1x3_3x1": _factorized_conv(3, norm_between=True),
-    "conv_1x7_7x1": _factorized_conv(7, norm_between=True),
-    "avg_pool_2x2": _pool_2x2(nn.AvgPool2d),
-    "avg_pool_5x5": lambda channels, stride: AvgPool(5, stride),
-    "max_pool_2x2": _pool_2x2(nn.MaxPool2d),
-    "noise": lambda channels, stride: Noise(stride),
-}
-"""The paper's nine; then `conv_3x1_1x3` as in D-X-Y/AutoDL-Projects and the others as in
-renqianluo/NAO_pytorch (NAO_V1), whose 2×2 pools add a row and a column of zeros at the end; `noise`
-as in automl/RobustDARTS."""
 
 
 def reads_rectified(operation: nn.Module) -> bool:
@@ -188,16 +220,67 @@ def reads_rectified(operation: nn.Module) -> bool:
 
 
 def build_operation(name: str, channels: int, stride: int) -> nn.Module:
-    """The operation of that name, one of `results_schema.genotype.OPERATIONS`.
+    """Return the operation of a name, one of `results_schema.genotype.OPERATIONS`.
 
     Args:
         name: What the edge carries.
-        channels: C, of its input and its output.
+        channels: C, channels of its input and its output.
         stride: 1, or 2 on an edge from an input of a reduction cell.
 
     Raises:
         SpecError: No operation has this name.
     """
-    if name not in _BUILDERS:
-        raise SpecError(f"unknown operation {name!r}", fix=f"use one of {', '.join(_BUILDERS)}")
-    return _BUILDERS[name](channels, stride)
+    if name in LAYERS:
+        return _layers(name, channels, stride)
+    if name not in _WITHOUT_LAYERS:
+        raise SpecError(f"unknown operation {name!r}", fix=f"use one of {', '.join(OPERATIONS)}")
+    return _WITHOUT_LAYERS[name](channels, stride)
+
+
+def _layers(name: str, channels: int, stride: int) -> Rectified:
+    operation = Rectified()
+    for layer in LAYERS[name]:
+        match layer:
+            case "norm":
+                operation.append(BatchNorm(channels))
+            case "relu":
+                operation.append(nn.ReLU(inplace=True))
+            case Conv(kernel=(1, 1), strided=(True, True)):
+                # In the empty first place, so that the convolution keeps its published name.
+                operation[0] = _every(stride)
+                operation.append(nn.Conv2d(channels, channels, 1, bias=False))
+            case Conv(kernel, strided, dilation, depthwise):
+                operation.append(
+                    nn.Conv2d(
+                        channels,
+                        channels,
+                        kernel,
+                        (stride if strided[0] else 1, stride if strided[1] else 1),
+                        (dilation * (kernel[0] // 2), dilation * (kernel[1] // 2)),
+                        dilation,
+                        groups=channels if depthwise else 1,
+                        bias=False,
+                    )
+                )
+    return operation
+
+
+def _skip_connect(channels: int, stride: int) -> nn.Module:
+    return nn.Identity() if stride == 1 else FactorizedReduce(channels, channels)
+
+
+def _pool_2x2(pool: type[nn.MaxPool2d | nn.AvgPool2d], channels: int, stride: int) -> nn.Module:
+    # A row and a column of zeros at the end, as in renqianluo/NAO_pytorch.
+    return nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), pool(2, stride))
+
+
+_WITHOUT_LAYERS: dict[str, Callable[[int, int], nn.Module]] = {
+    "skip_connect": _skip_connect,
+    "max_pool_3x3": lambda channels, stride: nn.MaxPool2d(3, stride, padding=1),
+    "avg_pool_3x3": lambda channels, stride: AvgPool(3, stride),
+    "avg_pool_5x5": lambda channels, stride: AvgPool(5, stride),
+    "max_pool_2x2": partial(_pool_2x2, nn.MaxPool2d),
+    "avg_pool_2x2": partial(_pool_2x2, nn.AvgPool2d),
+    "noise": lambda channels, stride: Noise(stride),
+}
+"""Operations that `LAYERS` does not describe; `noise` is as in automl/RobustDARTS."""

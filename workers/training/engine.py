@@ -18,8 +18,7 @@ from torch.optim.sgd import sgd
 from results_schema.errors import CorruptData
 from results_schema.trial import Recipe
 from workers.draws import derive
-from workers.network.drop_path import DropPath
-from workers.network.network import Network
+from workers.network.network import DropPath, Network
 from workers.network.operations import Noise
 from workers.training.graphs import (
     RECORDER,

@@ -27,7 +27,7 @@ import torch
 
 from results_schema.store import Store
 from results_schema.trial import Recipe, TrialSpec
-from workers.data.images import Data, Images
+from workers.data.batches import Data, Images
 from workers.training import device as devices
 from workers.training.attempt import Outcome, Stopping, StopRequest, classify
 from workers.training.checkpoint import Row

@@ -7,9 +7,8 @@ import torch
 from results_schema.errors import SpecError
 from results_schema.trial import RECIPE_VERSION, TrialSpec
 from workers.cells.cost import check_batches, check_image
-from workers.data.batches import evaluation_batches, training_batches
+from workers.data.batches import Data, evaluation_batches, load, training_batches
 from workers.data.catalog import describe
-from workers.data.images import Data, load
 from workers.network.network import Network, build_network
 from workers.training.engine import Batch, Engine
 from workers.training.graphs import RECORDER, StepMode

@@ -26,8 +26,7 @@ from results_schema.errors import CorruptData, MissingKey, StoreError
 from results_schema.lease import Lease
 from results_schema.store import Store, recorded_failure
 from results_schema.trial import TrialSpec
-from workers.data.batches import evaluation_batches, training_batches
-from workers.data.images import Data
+from workers.data.batches import Data, evaluation_batches, training_batches
 from workers.training import device as devices
 from workers.training.attempt import (
     Ask,

@@ -1,19 +1,21 @@
-"""Only the published archive is read, no member leaves it, and nothing is written."""
+"""Only the published archive is downloaded and read, and no member leaves it."""
 
 import gzip
 import io
 import struct
 import tarfile
 import zipfile
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from small_archives import archive_of, write_tar, write_zip
+from small_archives import Server, archive_of, serve, write_tar, write_zip
 
 from results_schema.errors import DataError
-from workers.data.archives import open_verified, open_zip, read_tar
+from workers.data.archives import Archive, open_zip, read_tar
 
 OUTSIDE = ["../evil", "a/../../evil", "/etc/evil", "C:\\evil", "C:evil", "a\\..\\..\\evil"]
 
@@ -58,9 +60,9 @@ def test_a_member_outside_the_archive_is_refused(tmp_path: Path, name: str):
     tar = write_tar(tmp_path / "a.tgz", [("x", b""), (name, b"evil")])
     with pytest.raises(DataError) as error:
         read(tar, "x")
-    assert f"member {name!r} lies outside the archive" in str(error.value)
+    assert f"member {name!r} is outside the archive" in str(error.value)
     packed = write_zip(tmp_path / "a.zip", [("x", b""), (name, b"evil")])
-    with pytest.raises(DataError, match="lies outside the archive"):
+    with pytest.raises(DataError, match="is outside the archive"):
         unzip(packed)
 
 
@@ -164,7 +166,7 @@ def test_a_torn_archive_cannot_be_read(tmp_path: Path, keep: int):
 
 def test_a_published_archive_is_opened_at_its_start(tmp_path: Path):
     path = write_tar(tmp_path / "a.tgz", [("a/x", b"one")])
-    with open_verified(path, archive_of(path)) as file:
+    with archive_of(path).open(path) as file:
         assert read_tar(file, ["a/x"], 3) == {"a/x": b"one"}
 
 
@@ -174,7 +176,7 @@ def test_one_flipped_bit_is_caught(tmp_path_factory: pytest.TempPathFactory, bit
     path.write_bytes(bytes(100))
     archive = archive_of(path)
     path.write_bytes((1 << bit).to_bytes(100, "little"))
-    with pytest.raises(DataError, match="is damaged: its MD5 is"), open_verified(path, archive):
+    with pytest.raises(DataError, match="is damaged: its MD5 is"), archive.open(path):
         pass
 
 
@@ -187,12 +189,12 @@ def test_one_flipped_bit_is_caught(tmp_path_factory: pytest.TempPathFactory, bit
         (lambda path: (path.unlink(), path.mkdir()), "is another file|is incomplete|can't be"),
     ],
 )
-def test_a_wrong_file_is_told_with_how_to_replace_it(tmp_path: Path, change, what: str):
+def test_a_wrong_file_is_refused_with_how_to_replace_it(tmp_path: Path, change, what: str):
     path = tmp_path / "a.tgz"
     path.write_bytes(bytes(100))
     archive = archive_of(path)
     change(path)
-    with pytest.raises(DataError, match=rf"a\.tgz: ({what})"), open_verified(path, archive):
+    with pytest.raises(DataError, match=rf"a\.tgz: ({what})"), archive.open(path):
         pass
     if path.is_file():
         with pytest.raises(DataError, match=r"delete it.*or put a\.tgz \(100 bytes, MD5 .*into "):
@@ -205,3 +207,102 @@ def test_bytes_that_are_no_archive_cannot_be_read():
 
     with pytest.raises(DataError, match="some bytes: can't be read: Not a gzipped file"):
         read_tar(Named(b"<html>not found</html>"), ["a"], 10)
+
+
+CONTENT = bytes(range(250)) * 4
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "a.tgz").write_bytes(CONTENT)
+    with serve(tmp_path / "there") as server:
+        yield server
+
+
+@pytest.fixture
+def archive(server: Server) -> Archive:
+    return archive_of(server.folder / "a.tgz", server.url)
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Path:
+    folder = tmp_path / "here"
+    folder.mkdir()
+    return folder
+
+
+def names(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
+def test_an_archive_is_downloaded(archive: Archive, here: Path):
+    archive.download(here)
+    assert (here / "a.tgz").read_bytes() == CONTENT
+    assert names(here) == ["a.tgz"]
+
+
+def test_a_broken_download_resumes_where_it_stopped(server: Server, archive: Archive, here: Path):
+    server.cut = 400
+    archive.download(here)
+    assert (here / "a.tgz").read_bytes() == CONTENT
+    assert server.asked == ["GET bytes=0-", "GET bytes=400-", "GET bytes=800-"]
+
+
+def test_the_next_call_resumes_what_an_earlier_one_began(
+    server: Server, archive: Archive, here: Path
+):
+    server.cut = 100
+    with pytest.raises(DataError, match=r"can't be downloaded: broke off after 300 bytes\n  put a"):
+        archive.download(here)
+    assert names(here) == ["a.tgz.part"]
+    server.cut = 1000
+    archive.download(here)
+    assert server.asked[-1] == "GET bytes=300-"
+    assert (here / "a.tgz").read_bytes() == CONTENT
+
+
+def test_a_server_that_cannot_resume_begins_again(server: Server, archive: Archive, here: Path):
+    (here / "a.tgz.part").write_bytes(CONTENT[:300])
+    server.ranges = False
+    archive.download(here)
+    assert (here / "a.tgz").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("part", [CONTENT, CONTENT + b"too long"])
+def test_a_part_of_full_length_is_used_if_it_is_sound(archive: Archive, here: Path, part: bytes):
+    (here / "a.tgz.part").write_bytes(part)
+    archive.download(here)
+    assert (here / "a.tgz").read_bytes() == CONTENT
+
+
+def test_other_bytes_than_the_published_are_not_kept(server: Server, archive: Archive, here: Path):
+    (server.folder / "a.tgz").write_bytes(bytes(len(CONTENT)))
+    with pytest.raises(DataError, match=f"the download has MD5 .*, not {archive.md5}"):
+        archive.download(here)
+    assert names(here) == []
+
+
+def test_no_more_is_written_than_was_published(server: Server, archive: Archive, here: Path):
+    (server.folder / "a.tgz").write_bytes(CONTENT + bytes(1 << 16))
+    archive.download(here)
+    assert (here / "a.tgz").read_bytes() == CONTENT
+
+
+def test_a_missing_file_and_a_missing_server_say_what_to_do(archive: Archive, here: Path):
+    gone = replace(archive, url=archive.url.replace("a.tgz", "b.tgz"))
+    with pytest.raises(DataError, match=r"b\.tgz: can't be downloaded: Not Found\n  put a\.tgz \("):
+        gone.download(here)
+    with pytest.raises(DataError, match=r"refused\n  put a\.tgz \(1,000 bytes, MD5 .* into .*here"):
+        replace(archive, url="http://127.0.0.1:9/a.tgz").download(here)
+    assert not (here / "a.tgz").exists()
+
+
+def test_an_offer_is_checked_without_a_download(server: Server, archive: Archive, here: Path):
+    archive.check_offer(here)
+    assert server.asked == ["HEAD -"]
+    with pytest.raises(DataError, match="the server offers 1000 bytes, not 1001"):
+        replace(archive, size=1001).check_offer(here)
+    with pytest.raises(DataError, match="Not Found"):
+        replace(archive, url=f"{server.url}/b.tgz").check_offer(here)
+    assert names(here) == []

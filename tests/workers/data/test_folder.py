@@ -1,36 +1,41 @@
-"""Data sets are found, decoded once or downloaded; what is wrong is said before a sweep starts."""
+"""Data sets are found, decoded once into one verified file, or downloaded; a check comes first."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import safetensors.numpy
 import torch
-from small_archives import Server, draw, publish, serve
+from hypothesis import given
+from hypothesis import strategies as st
+from small_archives import SMALL, Server, draw, publish, serve
 
 from results_schema.errors import DataError, SpecError
 from workers.data import folder
-from workers.data.batches import training_batches
-from workers.data.catalog import DATASETS
-from workers.data.decoded import Split
+from workers.data.batches import load, on_device, training_batches
+from workers.data.catalog import DATASETS, Split
 from workers.data.folder import arrays, check, locate, ready
-from workers.data.images import load, on_device
 from workers.data.sources import SOURCES, Source
 
 ROOT = Path(__file__).parents[3]
+CACHED = "cifar10-v1.safetensors"
 
-# Reads the small CIFAR-10 that lies in a folder, or is offered, and tells when it decodes it.
+# Reads the small CIFAR-10 in a folder, or that is offered, and prints when it decodes it.
 READER = """
 import sys, time
 from pathlib import Path
 from small_archives import SMALL, archive_of
-from workers.data.cifar import decode_cifar10
+from workers.data.catalog import Split
 from workers.data.folder import arrays
-from workers.data.sources import Source
+from workers.data.sources import Source, decode_cifar10
 
 root, waits, published, url = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), sys.argv[4]
 
@@ -43,7 +48,7 @@ def decode(file, about):
     print("decoding", flush=True)
     train, labels, test, test_labels = decode_cifar10(file, about)
     time.sleep(0.3)
-    return train, labels, Slow() if waits else test, test_labels
+    return Split(train, labels, Slow() if waits else test, test_labels)
 
 split = arrays(Source(SMALL["cifar10"], archive_of(published / "c10.tgz", url), decode), root)
 print("read", sum(int(part.sum()) for part in split), flush=True)
@@ -118,7 +123,7 @@ def test_a_missing_archive_without_a_network_says_which_file_to_put_where(tmp_pa
         with pytest.raises(DataError, match=expected):
             ask(source, tmp_path)
     (tmp_path / source.archive.pickled).write_bytes(b"cos\nsystem\n(S'true'\ntR.")
-    with pytest.raises(DataError, match=r"small-python\.tar won't do, for reading a pickle runs"):
+    with pytest.raises(DataError, match=r"small-python\.tar is not read, as unpickling runs"):
         arrays(source, tmp_path)
 
 
@@ -134,25 +139,110 @@ def test_a_damaged_archive_is_refused_and_left_alone(tmp_path: Path):
     assert not list(tmp_path.glob("*cifar10-v1*"))
 
 
-def test_damaged_arrays_are_refused_until_they_are_deleted(tmp_path: Path):
+FLIPPED_SIZE = len(folder._header(SMALL["cifar10"], "0" * 64)[0]) + 26 * (8 + 3 * 8 * 8)
+"""Bytes of the cached file of 26 images."""
+
+
+@given(bit=st.integers(0, 8 * FLIPPED_SIZE - 1))
+def test_one_flipped_bit_is_found_and_the_archive_decoded_again(
+    tmp_path_factory: pytest.TempPathFactory, bit: int
+):
+    root = tmp_path_factory.getbasetemp() / "flipped"
+    root.mkdir(exist_ok=True)
+    source = publish("cifar10", root)
+    arrays(source, root)
+    path = root / CACHED
+    sound = path.read_bytes()
+    assert len(sound) == FLIPPED_SIZE
+    data = bytearray(sound)
+    data[bit // 8] ^= 1 << bit % 8
+    path.write_bytes(data)
+    assert folder._read(root, source.about) is None
+    assert equal(arrays(source, root))
+    assert path.read_bytes() == sound
+
+
+@pytest.mark.parametrize("keep", [0, 7, 100, 1000, FLIPPED_SIZE - 1])
+def test_a_file_cut_off_anywhere_is_decoded_again(tmp_path: Path, keep: int):
     source = publish("cifar10", tmp_path)
     arrays(source, tmp_path)
-    path = tmp_path / "cifar10-v1" / "train_labels.npy"
-    path.write_bytes(path.read_bytes()[:-1] + b"\1")
-    with pytest.raises(DataError, match=r"train_labels\.npy: is damaged.*\n  delete"):
-        arrays(source, tmp_path)
-    for file in (tmp_path / "cifar10-v1").iterdir():
-        file.unlink()
-    (tmp_path / "cifar10-v1").rmdir()
+    path = tmp_path / CACHED
+    path.write_bytes(path.read_bytes()[:keep])
     assert equal(arrays(source, tmp_path))
 
 
-def test_a_new_preprocessing_is_decoded_anew(tmp_path: Path):
+def test_arrays_of_another_set_or_shape_are_not_taken(tmp_path: Path):
+    source = publish("cifar10", tmp_path)
+    arrays(source, tmp_path)
+    (tmp_path / CACHED).rename(tmp_path / "cifar10-v2.safetensors")
+    assert folder._read(tmp_path, replace(source.about, preprocessing=2)) is None
+    (tmp_path / "cifar10-v2.safetensors").rename(tmp_path / CACHED)
+    assert folder._read(tmp_path, replace(source.about, train=21)) is None
+
+
+def test_damaged_arrays_without_their_archive_say_what_to_get(tmp_path: Path):
+    source = publish("cifar10", tmp_path)
+    arrays(source, tmp_path)
+    (tmp_path / source.archive.file).unlink()
+    path = tmp_path / CACHED
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(DataError, match=r"can't be downloaded.*\n  put c10\.tgz"):
+        arrays(source, tmp_path)
+
+
+def test_the_file_is_one_that_safetensors_reads(tmp_path: Path):
+    arrays(publish("cifar10", tmp_path), tmp_path)
+    read = safetensors.numpy.load_file(tmp_path / CACHED)
+    assert equal(Split(**read))
+    with safetensors.safe_open(tmp_path / CACHED, "numpy") as file:
+        assert (file.metadata()["name"], file.metadata()["preprocessing"]) == ("cifar10", "1")
+
+
+def test_writing_to_the_arrays_changes_no_file(tmp_path: Path):
+    source = publish("cifar10", tmp_path)
+    pixels = arrays(source, tmp_path).train_pixels
+    assert isinstance(pixels, np.memmap)
+    pixels[:] = 0
+    assert equal(arrays(source, tmp_path))
+
+
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """Lets no file of this process grow beyond so many bytes, as a full disk would."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("size", [0, 200, FLIPPED_SIZE - 1])
+def test_a_full_disk_leaves_nothing(tmp_path: Path, size: int):
+    with largest_file(size), pytest.raises(OSError, match="File too large"):
+        folder._write(tmp_path, SMALL["cifar10"], draw("cifar10"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_two_machines_without_a_common_lock_leave_one_whole_file(tmp_path: Path):
+    about = SMALL["cifar10"]
+    folder._write(tmp_path, about, draw("cifar10"))
+    first = folder._read(tmp_path, about)
+    folder._write(tmp_path, about, draw("cifar10"))
+    second = folder._read(tmp_path, about)
+    assert first is not None and second is not None
+    assert equal(first) and equal(second)
+    assert [path.name for path in tmp_path.iterdir()] == [CACHED]
+
+
+def test_a_new_preprocessing_is_decoded_beside_the_old(tmp_path: Path):
     source = publish("cifar10", tmp_path)
     arrays(source, tmp_path)
     newer = replace(source, about=replace(source.about, preprocessing=2))
     assert equal(arrays(newer, tmp_path))
-    assert (tmp_path / "cifar10-v2").is_dir()
+    assert {path.name for path in tmp_path.glob("*.safetensors")} == {
+        f"cifar10-v{version}.safetensors" for version in (1, 2)
+    }
 
 
 def test_of_several_processes_one_decodes_and_all_read(tmp_path: Path):
@@ -180,11 +270,11 @@ def test_a_process_killed_half_way_leaves_the_work_to_the_next(tmp_path: Path):
     process = reader(tmp_path, "half")
     assert process.stdout is not None
     assert [process.stdout.readline() for _ in range(2)] == ["decoding\n", "half\n"]
-    assert list(tmp_path.glob(".cifar10-v1-*/train_pixels.npy"))
+    [half] = tmp_path.glob(".cifar10-v1*")
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=60)
     assert equal(arrays(source, tmp_path))
-    assert not list(tmp_path.glob(".cifar10-v1-*"))
+    assert not half.exists()
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path):
@@ -221,10 +311,12 @@ def test_a_truncated_archive_is_not_ready(tmp_path: Path):
         check(source, tmp_path)
 
 
-def test_a_data_set_for_which_there_is_no_room_is_not_ready(tmp_path: Path):
+def test_a_data_set_larger_than_the_free_disk_is_not_ready(tmp_path: Path):
     source = publish("cifar10", tmp_path)
     vast = replace(source, about=replace(source.about, train=10**15))
-    with pytest.raises(DataError, match=r"cifar10 needs 200,\d+,.* bytes, and .* are free\n  make"):
+    with pytest.raises(
+        DataError, match=r"cifar10 needs 200,\d+,.* bytes, and .* are free\n  free some"
+    ):
         check(vast, tmp_path)
 
 

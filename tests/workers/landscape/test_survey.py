@@ -31,7 +31,7 @@ from results_schema import layout, tables
 from results_schema.errors import SpecError
 from results_schema.store import LocalStore, open_store
 from results_schema.surface import SurfaceSpec
-from workers.data.images import load
+from workers.data.batches import load
 from workers.landscape.survey import restore, subset, survey
 from workers.network.network import Network
 from workers.training import checkpoint

@@ -1,13 +1,19 @@
+"""The network is the published one in size, heads, dead parts, dropped paths and first weights."""
+
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from results_schema.errors import SpecError
 from results_schema.genotype import Cell, Edge, Genotype
-from results_schema.trial import NetworkSpec
-from workers.cells.bases import named
-from workers.network.cell import Cell as CellModule
-from workers.network.network import Network, build_network
+from results_schema.trial import NetworkSpec, Recipe, TrialSpec
+from workers.cells.bases import BASES, named, zoo, zoo_genotype
+from workers.cells.sampling import sample_connections, sample_operations
+from workers.cells.topology import reconcat
+from workers.draws import generator
+from workers.network.network import AuxiliaryHead, CellModule, DropPath, Network, build_network
 from workers.network.operations import FactorizedReduce
 
 SMALL = NetworkSpec(cells=5, channels=4)
@@ -87,7 +93,7 @@ def test_gradients_reach_live_parameters_and_no_dead_one(name: str):
     for index, cell in enumerate(network.cells):
         assert isinstance(cell, CellModule)
         dead = {f"preprocess{node}" for node in (0, 1) if node not in cell.live}
-        dead |= {f"operations.{i}" for i, (_, to) in enumerate(cell.ends) if to not in cell.live}
+        dead |= {f"operations.{i}" for i, edge in enumerate(cell.edges) if not edge.live}
         for key, parameter in cell.named_parameters():
             is_dead = any(key.startswith(f"{prefix}.") for prefix in dead)
             assert (parameter.grad is None) == is_dead, f"cells.{index}.{key}"
@@ -118,3 +124,199 @@ def test_nodes_of_any_in_degree():
 def test_images_that_cannot_be_halved_twice_are_refused():
     with pytest.raises(SpecError, match="14×16"):
         small()(torch.randn(2, 1, 14, 16))
+
+
+def with_head(stem_stride: int = 1) -> Network:
+    return build_network(
+        named("DARTS"),
+        SMALL,
+        in_channels=3,
+        classes=10,
+        seed=0,
+        stem_stride=stem_stride,
+        auxiliary=True,
+    )
+
+
+@pytest.mark.parametrize(("image", "stem_stride"), [(32, 1), (64, 2)])
+def test_both_heads_answer_and_train(image: int, stem_stride: int):
+    network = with_head(stem_stride)
+    x = torch.randn(4, 3, image, image)
+    logits, auxiliary = network.forward_with_auxiliary(x)
+    assert logits.shape == auxiliary.shape == (4, 10)
+    (0.4 * F.cross_entropy(auxiliary, torch.arange(4))).backward()
+    reached = {name for name, p in network.named_parameters() if p.grad is not None}
+    assert any(name.startswith("cells.3.") for name in reached), "the second reduction cell"
+    assert not any(name.startswith(("cells.4.", "classifier.")) for name in reached)
+
+
+def test_forward_gives_the_first_logits_alone():
+    network, x = with_head().eval(), torch.randn(2, 3, 32, 32)
+    logits, _ = network.forward_with_auxiliary(x)
+    assert torch.equal(network(x), logits)
+
+
+def test_the_head_is_the_published_one():
+    head = AuxiliaryHead(6, 10).eval()
+    x = torch.randn(2, 6, 8, 8)
+    means = torch.stack(
+        [
+            torch.stack([F.relu(x)[:, :, i : i + 5, j : j + 5].mean((2, 3)) for j in (0, 3)], -1)
+            for i in (0, 3)
+        ],
+        -2,
+    )
+    hidden = F.relu(head.features[3](head.features[2](means)))
+    wide = F.relu(head.features[6](head.features[5](hidden))).flatten(1)
+    assert hidden.shape[1:] == (128, 2, 2)
+    assert wide.shape[1:] == (768,)
+    torch.testing.assert_close(head(x), head.classifier(wide))
+
+
+def test_an_image_that_gives_no_8x8_map_is_refused():
+    with pytest.raises(SpecError, match="8×8, not 4×4") as caught:
+        with_head().forward_with_auxiliary(torch.randn(2, 3, 16, 16))
+    assert "32×32" in caught.value.fix
+
+
+def test_asking_a_network_without_head_is_refused():
+    network = build_network(named("DARTS"), SMALL, in_channels=3, classes=10, seed=0)
+    with pytest.raises(SpecError, match="no auxiliary head"):
+        network.forward_with_auxiliary(torch.randn(2, 3, 32, 32))
+
+
+def test_a_head_leaves_the_other_initial_weights_alone():
+    plain = build_network(named("DARTS"), SMALL, in_channels=3, classes=10, seed=0)
+    ours = dict(with_head().named_parameters())
+    assert all(torch.equal(weight, ours[name]) for name, weight in plain.named_parameters())
+
+
+def drop_path(probability: float, seed: int = 0) -> DropPath:
+    drop = DropPath(generator(seed, 0, "drop path"))
+    drop.probability.fill_(probability)
+    return drop
+
+
+def test_survivors_are_scaled_so_that_the_mean_stays():
+    masks = torch.stack(drop_path(0.2).masks(edges=40, batch=500, dtype=torch.float32))
+    assert masks.shape == (40, 500, 1, 1, 1)
+    torch.testing.assert_close(masks.unique(), torch.tensor([0.0, 1.25]))
+    # Six standard errors of 20,000 draws; a standard error of one edge's 500 is 0.018.
+    assert abs((masks == 0).double().mean() - 0.2) < 0.017
+    by_edge = (masks == 0).double().mean(1).flatten()
+    assert 0.008 < by_edge.std() < 0.03
+
+
+def test_edges_and_samples_are_dropped_independently():
+    kept = (
+        (torch.stack(drop_path(0.5).masks(edges=2, batch=4000, dtype=torch.float32)) > 0)
+        .double()
+        .flatten(1)
+    )
+    assert abs(torch.corrcoef(kept)[0, 1]) < 0.1
+    assert abs(torch.corrcoef(torch.stack([kept[0, 1:], kept[0, :-1]]))[0, 1]) < 0.1
+
+
+def test_probability_zero_changes_nothing():
+    x = torch.randn(4, 1, 16, 16)
+    for name in ("DARTS", "ENAS_ADAPT"):
+        trained, plain = small(name), small(name)
+        assert torch.equal(trained(x, drop_path(0.0)), plain(x))
+
+
+def test_the_same_generator_state_gives_the_same_logits_and_global_state_is_left_alone():
+    x = torch.randn(4, 1, 16, 16)
+    before = torch.get_rng_state()
+    first, again, other = (small()(x, drop_path(0.5, seed)) for seed in (1, 1, 2))
+    assert torch.equal(before, torch.get_rng_state())
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_probability_can_change_between_steps():
+    net, drop, x = small(), drop_path(0.0), torch.randn(4, 1, 16, 16)
+    plain = net(x, drop)
+    drop.probability.fill_(0.5)
+    assert not torch.equal(net(x, drop), plain)
+
+
+class Recorded(DropPath):
+    """Drop path that records how many masks it was asked for and drops every edge."""
+
+    def masks(self, edges: int, batch: int, dtype: torch.dtype):
+        self.asked = edges
+        return tuple(torch.zeros(batch, 1, 1, 1) for _ in range(edges))
+
+
+@pytest.mark.parametrize(
+    ("name", "edges"),
+    [
+        # Three normal cells of 8 edges with 2 identities; two reduction cells of 8 with 3.
+        ("DARTS", 3 * 6 + 2 * 5),
+        # Three normal cells of 10 with 2; of two reduction cells' 10, 2 nodes of 2 are dead.
+        ("ENAS_ADAPT", 3 * 8 + 2 * 6),
+    ],
+)
+def test_every_live_edge_but_the_identity_is_dropped(name: str, edges: int):
+    net, drop = small(name), Recorded(generator(0, 0, "drop path"))
+    net(torch.randn(2, 1, 16, 16), drop)
+    assert drop.asked == net.droppable == edges
+
+
+def test_identities_survive():
+    net, drop = small(), Recorded(generator(0, 0, "drop path"))
+    maps = []
+    first = net.cells[0]
+    assert isinstance(first, CellModule)
+    first.preprocess0.register_forward_hook(lambda *call: maps.append(call[2].clone()))
+    first.register_forward_hook(lambda *call: maps.append(call[2].clone()))
+    net(torch.randn(2, 1, 16, 16), drop)
+    # DARTS's nodes 4 and 5 take input 0 by an identity and all else by droppable operations.
+    preprocessed, output = maps
+    two, three, four, five = output.chunk(4, dim=1)
+    assert (two == 0).all()
+    assert (three == 0).all()
+    assert torch.equal(four, preprocessed)
+    assert torch.equal(five, preprocessed)
+
+
+def test_masks_keep_channels_last():
+    net = small().to(memory_format=torch.channels_last)
+    x = torch.randn(4, 1, 16, 16).contiguous(memory_format=torch.channels_last)
+    layouts = []
+    for cell in net.cells:
+        cell.register_forward_hook(
+            lambda *call: layouts.append(call[2].is_contiguous(memory_format=torch.channels_last))
+        )
+    net(x, drop_path(0.3))
+    assert all(layouts)
+
+
+SEEDS = st.integers(0, 2**32 - 1)
+
+
+def check_logits(genotype: Genotype, image: int) -> None:
+    """Finite logits of the right shape in training and in evaluation."""
+    net = build_network(genotype, NetworkSpec(3, 2), in_channels=3, classes=7, seed=0)
+    for train in (True, False):
+        logits = net.train(train)(torch.randn(2, 3, image, image))
+        assert logits.shape == (2, 7)
+        assert torch.isfinite(logits).all()
+
+
+@settings(max_examples=15)
+@given(st.sampled_from(BASES), SEEDS, SEEDS, st.booleans(), st.sampled_from([32, 64]))
+def test_any_sampled_genotype_is_built_and_named_by_its_content(base, one, other, reconnect, image):
+    genotype = sample_operations(sample_connections(named(base), one), other)
+    if reconnect:
+        genotype = reconcat(genotype)
+    check_logits(genotype, image)
+    spec = TrialSpec(genotype, "cifar10", 1, NetworkSpec(), Recipe(), 0.025, 0)
+    again = TrialSpec.from_json(spec.to_json())
+    assert again == spec
+    assert again.trial_id == spec.trial_id
+
+
+@pytest.mark.parametrize("name", zoo())
+def test_every_cell_of_the_zoo_is_built(name):
+    check_logits(zoo_genotype(name), 32)

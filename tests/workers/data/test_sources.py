@@ -1,0 +1,190 @@
+"""Published bytes become the images and labels that were written into them."""
+
+import io
+import struct
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from small_archives import (
+    Members,
+    cifar10_members,
+    cifar100_members,
+    draw,
+    jpeg,
+    publish,
+    tiny_imagenet_members,
+)
+from torchvision.datasets import ImageFolder
+from torchvision.transforms.functional import pil_to_tensor
+
+from results_schema.errors import DataError
+from workers.data.catalog import Split
+from workers.data.sources import CIFAR10, CIFAR100, Source
+
+BATCH = "cifar-10-batches-bin/data_batch_3.bin"
+
+
+def decode(source: Source, folder: Path) -> Split:
+    with source.archive.open(folder / source.archive.file) as file:
+        return source.decode(file, source.about)
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100"])
+def test_images_and_labels_come_back(tmp_path: Path, name: str):
+    split = decode(publish(name, tmp_path), tmp_path)
+    assert [part.dtype for part in split] == [np.uint8, np.int64, np.uint8, np.int64]
+    assert all((a == b).all() for a, b in zip(split, draw(name), strict=True))
+    assert [path.suffix for path in tmp_path.iterdir()] == [".tgz"], "nothing is extracted"
+
+
+def test_planes_are_red_green_blue_and_rows_run_across(tmp_path: Path):
+    """One record spelled out byte by byte, as the format's description has it."""
+    members = cifar10_members(draw("cifar10"))
+    record = bytes([7]) + bytes([1]) * 8 + bytes([2]) * 56 + bytes([3]) * 64 + bytes([4]) * 64
+    members["cifar-10-batches-bin/data_batch_1.bin"] = record * 4
+    train, labels, _, _ = decode(publish("cifar10", tmp_path, members), tmp_path)
+    assert labels[0] == 7
+    assert (train[0, 0, 0] == 1).all() and (train[0, 0, 1:] == 2).all()
+    assert (train[0, 1] == 3).all() and (train[0, 2] == 4).all()
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (None, f"lacks {BATCH}"),
+        (b"\0" * 193 * 3, "have 19 images, not 20"),
+        (b"\0" * 193 * 5, "have 21 images, not 20"),
+        (b"\0" * (193 * 4 - 1), rf"{BATCH} has 771 bytes, no multiple of 193"),
+        ((b"\0" * 193) * 3 + b"\x0a" + b"\0" * 192, r"image 11 of .* has label 10, not one below"),
+    ],
+)
+def test_other_records_than_the_catalogs_are_refused(
+    tmp_path: Path, content: bytes | None, what: str
+):
+    members = {key: data for key, data in cifar10_members(draw("cifar10")).items() if key != BATCH}
+    if content is not None:
+        members[BATCH] = content
+    with pytest.raises(DataError, match=what):
+        decode(publish("cifar10", tmp_path, members), tmp_path)
+
+
+def test_an_empty_test_set_is_refused(tmp_path: Path):
+    members = {**cifar100_members(draw("cifar100")), "cifar-100-binary/test.bin": b""}
+    with pytest.raises(DataError, match=r"test\.bin have 0 images, not 6"):
+        decode(publish("cifar100", tmp_path, members), tmp_path)
+
+
+def test_the_archives_of_cifar_are_the_binary_ones():
+    for archive in (CIFAR10.archive, CIFAR100.archive):
+        assert archive.url.endswith("/" + archive.file)
+        assert "binary" in archive.file and "python" in archive.pickled
+        assert len(bytes.fromhex(archive.md5)) == 16
+
+
+ROOT = "tiny-imagenet-200"
+IMAGE = f"{ROOT}/train/n02/images/n02_1.JPEG"
+ANNOTATIONS = f"{ROOT}/val/val_annotations.txt"
+
+
+def decode_tiny(folder: Path, members: Members | None = None) -> Split:
+    return decode(publish("tiny_imagenet", folder, members), folder)
+
+
+@pytest.fixture(scope="module")
+def split(tmp_path_factory: pytest.TempPathFactory) -> Split:
+    return decode_tiny(tmp_path_factory.mktemp("tiny"))
+
+
+def test_labels_follow_the_sorted_names_of_the_classes(split: Split):
+    train, labels, _, test_labels = split
+    assert labels.tolist() == [0, 0, 1, 1, 2, 2]
+    assert test_labels.tolist() == [2, 0, 2, 1]
+    assert train.shape == (6, 3, 64, 64)
+    # Red is the class of all but the grey image, green its number in the class.
+    assert np.allclose(train[1:, 0].mean((1, 2)), [80, 160, 160, 240, 240], atol=3)
+    assert np.allclose(train[1:, 1].mean((1, 2)), [40, 0, 40, 0, 40], atol=3)
+
+
+def test_the_validation_set_is_the_test_set_in_its_own_order(split: Split):
+    assert split[2].shape == (4, 3, 64, 64)
+    assert np.allclose(split[2][:, 2].mean((1, 2)), [0, 60, 120, 180], atol=3)
+
+
+def test_a_grey_image_has_three_equal_planes(split: Split):
+    grey = split[0][0].astype(int)
+    assert (grey[0] == grey[1]).all() and (grey[0] == grey[2]).all()
+    assert abs(grey.mean() - 90) < 2
+
+
+def test_tiny_imagenets_arrays_are_bytes_and_whole_numbers_in_one_piece(split: Split):
+    assert [part.dtype for part in split] == [np.uint8, np.int64, np.uint8, np.int64]
+    assert all(part.flags["C_CONTIGUOUS"] for part in split)
+
+
+def bomb(side: int) -> bytes:
+    """A JPEG that says it is far larger than its bytes."""
+    data = bytearray(jpeg((1, 2, 3)))
+    frame = data.index(b"\xff\xc0")
+    data[frame + 5 : frame + 9] = struct.pack(">HH", side, side)
+    return bytes(data)
+
+
+def test_pixels_and_labels_are_those_of_an_image_folder(split: Split, tmp_path: Path):
+    """torchvision reads the extracted training images by class and name, as the decoder does."""
+    noise = np.random.default_rng(0).integers(256, size=(6, 64, 64, 3), dtype=np.uint8)
+    members, images = dict(tiny_imagenet_members()), iter(noise)
+    for member in sorted(member for member in members if "/train/" in member):
+        if member.endswith(".JPEG"):
+            data = io.BytesIO()
+            Image.fromarray(next(images)).save(data, "JPEG")
+            members[member] = data.getvalue()
+        else:
+            del members[member]
+    train, labels, _, _ = decode_tiny(tmp_path, members)
+    with zipfile.ZipFile(tmp_path / "tiny.zip") as archive:
+        archive.extractall(tmp_path)
+    folder = ImageFolder(str(tmp_path / ROOT / "train"), pil_to_tensor)
+    expected = list(folder)
+    assert [label for _, label in expected] == labels.tolist()
+    assert all(
+        (image.numpy() == ours).all() for (image, _), ours in zip(expected, train, strict=True)
+    )
+
+
+@pytest.mark.parametrize(
+    ("member", "content", "what"),
+    [
+        (IMAGE, None, "class n02 has 1 training images, not 2"),
+        (f"{ROOT}/train/n02/images/n02_2.JPEG", jpeg(9), "n02 has 3 training images, not 2"),
+        (f"{ROOT}/train/n09/images/n09_0.JPEG", jpeg(9), "n09 has 1 .* not none, for wnids.txt"),
+        (IMAGE, b"", r"train/n02/images/n02_1\.JPEG is no valid JPEG"),
+        (IMAGE, b"GIF89a" + bytes(50), "is no valid JPEG"),
+        (IMAGE, jpeg((1, 2, 3), format="PNG"), "is no valid JPEG"),
+        (IMAGE, jpeg((1, 2, 3))[:400], "is no valid JPEG"),
+        (IMAGE, jpeg((1, 2, 3), size=32), "is 32×32, not 64×64"),
+        (IMAGE, bomb(8000), "is 8000×8000, not 64×64"),
+        (IMAGE, bomb(12_000), "is no valid JPEG: Image size"),
+        (IMAGE, bomb(65_500), "is no valid JPEG: Image size"),
+        (f"{ROOT}/wnids.txt", None, f"lacks {ROOT}/wnids.txt"),
+        (f"{ROOT}/wnids.txt", b"n01\nn02\n", "names 2 classes in 2 words, not 3"),
+        (f"{ROOT}/wnids.txt", b"n01\nn02\nn03\nn02\n", "names 3 classes in 4 words, not 3"),
+        (f"{ROOT}/wnids.txt", b"\xff\xfe", "can't be read: 'utf-8'"),
+        (f"{ROOT}/val/images/val_2.JPEG", None, f"lacks {ROOT}/val/images/val_2.JPEG"),
+        (ANNOTATIONS, None, f"lacks {ANNOTATIONS}"),
+        (ANNOTATIONS, b"val_0.JPEG\tn01\n", "names 1 images, not 4"),
+        (ANNOTATIONS, b"val_0.JPEG\tn09\t0\n", "line 1 .* names no class of wnids.txt: 'val_0"),
+        (ANNOTATIONS, b"val_0.JPEG\tn01\nval_0.JPEG\tn02\n", "line 2 .* an image that came before"),
+        (ANNOTATIONS, b"val_0.JPEG\tn01\n\n", "line 2 .* names no class"),
+        (ANNOTATIONS, b"val_0.JPEG\n", "line 1 .* names no class"),
+    ],
+)
+def test_another_content_is_refused(tmp_path: Path, member: str, content: bytes | None, what: str):
+    members = {k: v for k, v in tiny_imagenet_members().items() if k != member}
+    if content is not None:
+        members[member] = content
+    with pytest.raises(DataError, match=what) as error:
+        decode_tiny(tmp_path, members)
+    assert str(tmp_path / "tiny.zip") in str(error.value)
