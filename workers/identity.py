@@ -1,8 +1,8 @@
-"""Canonical specs: equal numbers, equal ids, where the data set or the cells decide.
+"""Canonical specs: what trains to equal numbers gets one id.
 
-A spec sets a field without effect to its default by itself where its other fields show that
-(`results_schema.trial`, `results_schema.surface`). Here are the cases that need more: how many
-images a data set has, its statistics, and the operations of the cells.
+A spec itself sets a field without effect to its default where its other fields show that
+(`results_schema.trial`, `results_schema.surface`). The cases here need more: how many images a data
+set has, its statistics, and the operations of the cells.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from results_schema.genotype import INPUTS
 from results_schema.surface import SurfaceSpec
 from results_schema.trial import Recipe, TrialSpec
 from workers.cells.stack import stack
@@ -60,10 +59,5 @@ def _drops_paths(spec: TrialSpec) -> bool:
     """Return whether drop path can drop an edge: a live one whose operation is not the identity."""
     places = stack(spec.genotype, spec.network, auxiliary=spec.recipe.auxiliary > 0)
     return any(
-        edge.op != "skip_connect" or (place.reduction and edge.source < INPUTS)
-        for place in places
-        if place.live
-        for node, edges in enumerate(place.cell.nodes, start=INPUTS)
-        if node in place.cell.live_nodes
-        for edge in edges
+        edge.live and not edge.is_identity for place in places if place.live for edge in place.edges
     )

@@ -68,7 +68,7 @@ def count(
         classes: Number of logits.
         image: Height and width of an image, in pixels.
         stem_stride: 2 where the stem halves the image (Tiny-ImageNet).
-        auxiliary: Whether to count the auxiliary head.
+        auxiliary: Whether the auxiliary head counts.
 
     Raises:
         SpecError: The image cannot be halved twice after the stem, or it gives the auxiliary head
@@ -159,13 +159,9 @@ def check_batches(images: int, batch_size: int, stem_side: int, *, auxiliary: bo
 
 
 def _layer(weights: int, pixels: int, *, norm: int = 0) -> Cost:
-    """Return the cost of a convolution of so many weights and output pixels, without bias.
-
-    Args:
-        weights: Number of weights.
-        pixels: Pixels of its output map, at each of which every weight is used once.
-        norm: Channels of the batch normalisation after it, which has two parameters for each.
-    """
+    """Return the cost of a convolution and batch normalisation of `norm` channels after it."""
+    # Every weight is used once for each pixel of the output map; normalisation has two parameters
+    # for each channel, and its multiply-adds are not counted.
     return Cost(weights + 2 * norm, weights + 2 * norm, weights * pixels)
 
 

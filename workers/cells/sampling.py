@@ -46,12 +46,8 @@ def sample_connections(base: Genotype, seed: int) -> Genotype:
     The stream is the published code's: one NumPy `RandomState`, one draw per edge for the normal
     cell and then one for the reduction cell. Operations and concat lists stay.
 
-    Args:
-        base: The genotype whose operations are kept.
-        seed: Seed of the stream, from 0 to 2**32 - 1.
-
     Raises:
-        SpecError: `RandomState` does not accept the seed.
+        SpecError: The seed is not a whole number from 0 to 2**32 - 1.
     """
     normal, reduce = draw_sources(base, [seed])
     return with_sources(base, normal[0].tolist(), reduce[0].tolist())
@@ -63,12 +59,8 @@ def sample_operations(base: Genotype, seed: int) -> Genotype:
     The stream is the published code's: one NumPy `RandomState`, one call for all edges of the
     normal cell and then one for the reduction cell. Sources and concat lists stay.
 
-    Args:
-        base: The genotype whose connections are kept.
-        seed: Seed of the stream, from 0 to 2**32 - 1.
-
     Raises:
-        SpecError: `RandomState` does not accept the seed.
+        SpecError: The seed is not a whole number from 0 to 2**32 - 1.
     """
     _check_seed(seed)
     stream = np.random.RandomState(seed)
@@ -85,13 +77,9 @@ def sample_operations(base: Genotype, seed: int) -> Genotype:
 
 
 def draw_sources(base: Genotype, seeds: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Return what `sample_connections` draws for each seed, in much less time than it.
+    """Return the sources that `sample_connections` draws for each seed, in much less time.
 
-    Returns:
-        The source of each edge of the normal and of the reduction cell; int64 [seed, edge].
-
-    Raises:
-        SpecError: `RandomState` does not accept a seed.
+    Those of the normal and of the reduction cell; int64 [seed, edge].
     """
     for seed in seeds:
         _check_seed(seed)

@@ -172,32 +172,14 @@ class Census:
     Attributes:
         patterns: Number of patterns.
         shapes: Number of patterns of each (width in units of c, depth in edges), over live nodes.
-        with_dead_nodes: Number of patterns with a node that does not reach the output.
-        with_unused_input: Number of patterns with an input that does not reach the output.
     """
 
     patterns: int
     shapes: Mapping[tuple[float, int], int]
-    with_dead_nodes: int
-    with_unused_input: int
-
-    def share(self, width: float, depth: int) -> float:
-        """Return the share of the patterns that have this width and depth."""
-        return self.shapes.get((width, depth), 0) / self.patterns
 
     def tail(self, width: float) -> float:
         """Return P(a uniform pattern is at least this wide), the test of Observation 3.1."""
         return sum(n for (w, _), n in self.shapes.items() if w >= width) / self.patterns
-
-    @property
-    def mean_width(self) -> float:
-        """Mean over the patterns, in units of c."""
-        return sum(w * n for (w, _), n in self.shapes.items()) / self.patterns
-
-    @property
-    def mean_depth(self) -> float:
-        """Mean over the patterns, in edges."""
-        return sum(d * n for (_, d), n in self.shapes.items()) / self.patterns
 
 
 def census(nodes: int, concat: tuple[int, ...] | None = None, pairs: str = "ordered") -> Census:
@@ -236,7 +218,7 @@ def _census(nodes: int, outputs: frozenset[int], pairs: str) -> Census:
     # Unordered pairs are enumerated and weighted by their orders, which halves the work per node.
     choices = [np.column_stack(np.triu_indices(k)) for k in range(INPUTS, INPUTS + nodes)]
     sizes = [len(choice) for choice in choices]
-    shapes, dead, unused = Counter[tuple[float, int]](), 0, 0
+    shapes = Counter[tuple[float, int]]()
     for start in range(0, prod(sizes), _BLOCK):
         # The patterns are numbered in mixed radix, so that a block needs no memory for the others.
         picks = np.unravel_index(np.arange(start, min(start + _BLOCK, prod(sizes))), sizes)
@@ -252,7 +234,5 @@ def _census(nodes: int, outputs: frozenset[int], pairs: str) -> Census:
         np.add.at(counts, place.ravel(), weights)
         for (width, depth), count in zip(found.tolist(), counts.tolist(), strict=True):
             shapes[width, int(depth)] += count
-        dead += int(weights @ ~batch.live[:, INPUTS:].all(axis=1))
-        unused += int(weights @ ~batch.live[:, :INPUTS].all(axis=1))
     seen = {shape: count for shape, count in sorted(shapes.items()) if count}
-    return Census(sum(seen.values()), seen, dead, unused)
+    return Census(sum(seen.values()), seen)

@@ -75,10 +75,6 @@ def connection_variants(base: str | Genotype, mode: str | Sampling) -> list[Vari
     rising width, falling depth and the order of drawing; or one of their names in lower case for
     their defaults.
 
-    Args:
-        base: A published genotype's name, or any genotype.
-        mode: One of the above.
-
     Raises:
         SpecError: No genotype has this name, the base has no such set, or too few cells are as
             the mode wants them.
@@ -103,10 +99,6 @@ def operation_variants(base: str | Genotype, mode: str) -> list[Variant]:
 
     Modes: `paper10` is the columns of Table 3, of which C1 to C5 of DARTS are published cells
     that no seed yields; `legacy` the seeds 1 to 10 of any base.
-
-    Args:
-        base: A published genotype's name, or any genotype with mode `legacy`.
-        mode: One of the above.
 
     Raises:
         SpecError: No genotype has this name, or Table 3 does not have the base.

@@ -1,1 +1,4 @@
-"""Data sets, held as tensors on the device, and their augmentation."""
+"""Which images does a trial see? Data sets as tensors on the device, and their augmentation.
+
+Read `catalog` and `batches` first; `folder` is how published data sets get to a machine.
+"""

@@ -13,6 +13,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import http.client
+import os
 import ssl
 import stat
 import tarfile
@@ -92,17 +93,11 @@ class Archive:
         Raises:
             DataError: It differs, or the file can't be read.
         """
-        try:
-            size = path.stat().st_size
-        except OSError as error:
-            raise DataError(f"can't be read: {error.strerror}", where=str(path)) from error
+        with _open(path) as file:
+            size = file.seek(0, os.SEEK_END)
         if size != self.size:
             what = "is incomplete" if size < self.size else "is another file"
-            raise DataError(
-                f"{what}: it has {size:,} bytes, not {self.size:,}",
-                where=str(path),
-                fix=self._replace(path),
-            )
+            raise self._unpublished(f"{what}: it has {size:,} bytes, not {self.size:,}", path)
 
     @contextmanager
     def open(self, path: Path) -> Iterator[BufferedReader]:
@@ -112,17 +107,11 @@ class Archive:
             DataError: One of them differs, or the file can't be read.
         """
         self.check_size(path)
-        try:
-            file = path.open("rb")
-        except OSError as error:
-            raise DataError(f"can't be read: {error.strerror}", where=str(path)) from error
-        with file:
+        with _open(path) as file:
             # Hashing and reading the same open file leaves no moment to swap it in between.
             found = _md5(file)
             if found != self.md5:
-                raise DataError(
-                    f"is damaged: its MD5 is {found}", where=str(path), fix=self._replace(path)
-                )
+                raise self._unpublished(f"is damaged: its MD5 is {found}", path)
             file.seek(0)
             yield file
 
@@ -136,7 +125,7 @@ class Archive:
         part = folder / f"{self.file}.part"
         for left in reversed(range(_TRIES)):
             try:
-                with self._network_errors(folder):
+                with self._errors(folder):
                     self._resume(part)
                 break
             except DataError:
@@ -147,11 +136,7 @@ class Archive:
         if found != self.md5:
             # Every further try would resume from these bytes, so they are not kept.
             part.unlink()
-            raise DataError(
-                f"the download has MD5 {found}, not {self.md5}",
-                where=self.url,
-                fix=self.by_hand(folder),
-            )
+            raise self._refused(f"the download has MD5 {found}, not {self.md5}", folder)
         part.rename(folder / self.file)
 
     def check_offer(self, folder: Path) -> None:
@@ -161,17 +146,10 @@ class Archive:
             DataError: The server can't be reached or offers something else.
         """
         request = urllib.request.Request(self.url, method="HEAD")
-        with (
-            self._network_errors(folder),
-            urllib.request.urlopen(request, timeout=10) as answer,
-        ):
+        with self._errors(folder), urllib.request.urlopen(request, timeout=10) as answer:
             size = answer.headers.get("Content-Length")
             if size != str(self.size):
-                raise DataError(
-                    f"the server offers {size} bytes, not {self.size}",
-                    where=self.url,
-                    fix=self.by_hand(folder),
-                )
+                raise self._refused(f"the server offers {size} bytes, not {self.size}", folder)
 
     def _resume(self, part: Path) -> None:
         with part.open("ab") as file:
@@ -192,28 +170,23 @@ class Archive:
                 raise http.client.HTTPException(f"broke off after {file.tell():,} bytes")
 
     @contextmanager
-    def _network_errors(self, folder: Path) -> Iterator[None]:
+    def _errors(self, folder: Path) -> Iterator[None]:
         try:
             yield
         except _NETWORK_ERRORS as error:
-            raise DataError(
-                f"can't be downloaded: {getattr(error, 'reason', error)}",
-                where=self.url,
-                fix=self.by_hand(folder),
-            ) from error
+            what = f"can't be downloaded: {getattr(error, 'reason', error)}"
+            raise self._refused(what, folder) from error
 
-    def _replace(self, path: Path) -> str:
-        """Return how to replace a damaged copy."""
-        return f"delete it, and the next run downloads it, or {self.by_hand(path.parent)}"
+    def _refused(self, what: str, folder: Path) -> DataError:
+        return DataError(what, where=self.url, fix=self.by_hand(folder))
+
+    def _unpublished(self, what: str, path: Path) -> DataError:
+        fix = f"delete it, and the next run downloads it, or {self.by_hand(path.parent)}"
+        return DataError(what, where=str(path), fix=fix)
 
 
 def read_tar(file: BinaryIO, wanted: Collection[str], most: int) -> dict[str, bytes]:
-    """Return the wanted members of a gzipped tar.
-
-    Args:
-        file: Open at its start.
-        wanted: Names of members.
-        most: Bytes that they have together; little more may be in the archive.
+    """Return the wanted members of a gzipped tar of at most about `most` bytes unpacked.
 
     Raises:
         DataError: A member is missing, comes twice, is no plain file, is outside the archive,
@@ -240,11 +213,7 @@ def read_tar(file: BinaryIO, wanted: Collection[str], most: int) -> dict[str, by
 
 @contextmanager
 def open_zip(file: BinaryIO, most: int) -> Iterator[zipfile.ZipFile]:
-    """Open a zip whose members are all checked; errors in reading them become `DataError`.
-
-    Args:
-        file: Open at its start.
-        most: Bytes that its members may have together.
+    """Open a zip of at most about `most` bytes unpacked; errors in reading become `DataError`.
 
     Raises:
         DataError: A member comes twice, is no plain file, is encrypted, is outside the
@@ -312,6 +281,13 @@ def _archive_errors(where: str) -> Iterator[None]:
         yield
     except _READ_ERRORS as error:
         raise DataError(f"can't be read: {error}", where=where, fix=_REPLACE) from error
+
+
+def _open(path: Path) -> BufferedReader:
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise DataError(f"can't be read: {error.strerror}", where=str(path)) from error
 
 
 def _md5(file: BufferedReader) -> str:

@@ -53,13 +53,7 @@ class Images:
 
 @dataclass(frozen=True)
 class Data:
-    """A data set on a device.
-
-    Attributes:
-        about: Its entry in the catalog.
-        train: Its training images.
-        test: Its test images.
-    """
+    """A data set on a device: its entry in the catalog, its training and its test images."""
 
     about: Dataset
     train: Images
@@ -71,12 +65,9 @@ class Data:
 
 
 def load(name: str, device: torch.device, folder: str | Path | None = None) -> Data:
-    """Return a data set on a device, kept for the next trial that needs it.
+    """Return a data set of the catalog on a device, kept for the next trial that needs it.
 
-    Args:
-        name: As the catalog has it.
-        device: Where to hold it.
-        folder: Where data sets are, see `workers.data.folder.locate`.
+    `folder` is where data sets are, see `workers.data.folder.locate`.
 
     Raises:
         SpecError: The catalog has no such data set.

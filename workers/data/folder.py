@@ -214,9 +214,7 @@ def _decode(source: Source, root: Path) -> None:
     try:
         if not path.exists():
             source.archive.download(root)
-        with source.archive.open(path) as file:
-            split = source.decode(file, source.about)
-        _write(root, source.about, split)
+        _write(root, source.about, source.read(path))
     except OSError as error:
         raise _unwritable(root, error) from error
 

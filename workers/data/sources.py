@@ -11,6 +11,7 @@ import re
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
@@ -29,7 +30,7 @@ class Source:
     Attributes:
         about: Its entry in the catalog.
         archive: The file it is published as.
-        decode: From the open archive to arrays; raises `DataError` if it holds something else.
+        decode: Turns the archive, open at its start, into what the entry describes.
         package: What decoding needs beside NumPy: the name it is imported by, or "".
     """
 
@@ -38,24 +39,28 @@ class Source:
     decode: Callable[[BinaryIO, Dataset], Split]
     package: str = ""
 
+    def read(self, path: Path) -> Split:
+        """Return the arrays of the archive at a path, once it is verified.
+
+        Raises:
+            DataError: It is not the published file, or holds something else; the error names it.
+        """
+        with self.archive.open(path) as file:
+            try:
+                return self.decode(file, self.about)
+            except DataError as error:
+                raise DataError(error.what, where=str(path), fix=error.fix) from error
+
 
 def decode_cifar10(file: BinaryIO, about: Dataset) -> Split:
-    """Return the images of CIFAR-10's binary archive.
-
-    Args:
-        file: The archive, open at its start.
-        about: What it must hold.
-
-    Raises:
-        DataError: It holds something else.
-    """
+    """Return the images of CIFAR-10's binary archive, which must hold what `about` describes."""
     folder = "cifar-10-batches-bin"
     train = [f"{folder}/data_batch_{number}.bin" for number in range(1, 6)]
     return _decode_cifar(file, about, train, f"{folder}/test_batch.bin", label_bytes=1)
 
 
 def decode_cifar100(file: BinaryIO, about: Dataset) -> Split:
-    """Return the images of CIFAR-100's binary archive, with fine labels; as `decode_cifar10`."""
+    """Return the images of CIFAR-100's binary archive with their fine labels."""
     folder = "cifar-100-binary"
     return _decode_cifar(file, about, [f"{folder}/train.bin"], f"{folder}/test.bin", label_bytes=2)
 
@@ -76,23 +81,17 @@ def _decode_cifar(
         # Checked by member: two wrong lengths could add up to a right one, every record shifted.
         for name in names:
             if len(members[name]) % record:
-                raise DataError(
-                    f"{name} has {len(members[name]):,} bytes, no multiple of {record}",
-                    where=file.name,
-                )
+                raise DataError(f"{name} has {len(members[name]):,} bytes, no multiple of {record}")
         rows = np.concatenate([np.frombuffer(members[name], np.uint8) for name in names])
         rows = rows.reshape(-1, record)  # [N, label_bytes + C · H · W]
         labels = rows[:, label_bytes - 1].astype(np.int64)
         if len(rows) != count:
-            raise DataError(
-                f"{' and '.join(names)} have {len(rows)} images, not {count}", where=file.name
-            )
+            raise DataError(f"{' and '.join(names)} have {len(rows)} images, not {count}")
         if labels.max() >= about.classes:
             image = int(labels.argmax())
             raise DataError(
                 f"image {image} of {names[0]} has label {labels[image]}, "
                 f"not one below {about.classes}",
-                where=file.name,
             )
         return np.ascontiguousarray(rows[:, label_bytes:]).reshape(-1, *shape), labels
 
@@ -105,13 +104,6 @@ def decode_tiny_imagenet(file: BinaryIO, about: Dataset) -> Split:
     `wnids.txt` names the classes, whose sorted order gives their labels. Training images are at
     `train/<class>/images/*.JPEG`, and `val/val_annotations.txt` gives each validation image's
     class; the validation set serves as test set. Grey images get three equal planes.
-
-    Args:
-        file: The archive, open at its start.
-        about: What it must hold.
-
-    Raises:
-        DataError: It holds something else.
     """
     size = (about.train + about.test) * about.channels * about.size**2
     with open_zip(file, size) as archive:
@@ -120,15 +112,12 @@ def decode_tiny_imagenet(file: BinaryIO, about: Dataset) -> Split:
             raise DataError(
                 f"wnids.txt names {len(set(classes))} classes in {len(classes)} words, "
                 f"not {about.classes}",
-                where=file.name,
             )
         labels = {name: label for label, name in enumerate(sorted(classes))}
         train = _training_members(archive, labels, about.train // about.classes)
         test = _validation_members(archive, labels)
         if len(test) != about.test:
-            raise DataError(
-                f"val_annotations.txt names {len(test)} images, not {about.test}", where=file.name
-            )
+            raise DataError(f"val_annotations.txt names {len(test)} images, not {about.test}")
         return Split(*_images(archive, train, about), *_images(archive, test, about))
 
 
@@ -143,10 +132,7 @@ def _training_members(
     for name, members in found.items():
         if name not in labels or len(members) != count:
             expected = count if name in labels else "none, for wnids.txt doesn't name it"
-            raise DataError(
-                f"class {name} has {len(members)} training images, not {expected}",
-                where=str(archive.filename),
-            )
+            raise DataError(f"class {name} has {len(members)} training images, not {expected}")
     return [(member, labels[name]) for name in labels for member in sorted(found[name])]
 
 
@@ -159,10 +145,7 @@ def _validation_members(archive: zipfile.ZipFile, labels: dict[str, int]) -> lis
         member = f"val/images/{image}"
         if name not in labels or member in found:
             why = "an image that came before" if member in found else "no class of wnids.txt"
-            raise DataError(
-                f"line {number} of val_annotations.txt names {why}: {line[:80]!r}",
-                where=str(archive.filename),
-            )
+            raise DataError(f"line {number} of val_annotations.txt names {why}: {line[:80]!r}")
         found[member] = labels[name]
     return list(found.items())
 
@@ -174,20 +157,12 @@ def _images(
     # Filled in place: a list of images would hold the data set twice.
     pixels = np.empty((len(members), about.channels, about.size, about.size), np.uint8)
     for image, (member, _) in zip(pixels, members, strict=True):
-        data = _read(archive, member)
-        try:
-            image[:] = _decode_jpeg(data, about.size)
-        except ValueError as error:
-            raise DataError(f"{member} {error}", where=str(archive.filename)) from error
+        image[:] = _decode_jpeg(member, _read(archive, member), about.size)
     return pixels, np.array([label for _, label in members], np.int64)
 
 
-def _decode_jpeg(data: bytes, size: int) -> np.ndarray:
-    """Return the pixels of a JPEG, [3, size, size].
-
-    Raises:
-        ValueError: It is not a JPEG, or has another size.
-    """
+def _decode_jpeg(member: str, data: bytes, size: int) -> np.ndarray:
+    """Return the pixels of a JPEG, [3, size, size]."""
     from PIL import Image
 
     bomb = (Image.DecompressionBombError, Image.DecompressionBombWarning)
@@ -199,14 +174,14 @@ def _decode_jpeg(data: bytes, size: int) -> np.ndarray:
             what = f"is {image.width}×{image.height}, not {size}×{size}"
     except (OSError, SyntaxError, *bomb) as error:
         what = f"is no valid JPEG: {error}"
-    raise ValueError(what)
+    raise DataError(f"{member} {what}")
 
 
 def _read(archive: zipfile.ZipFile, member: str) -> bytes:
     try:
         return archive.read(f"{_ROOT}/{member}")
     except KeyError as error:
-        raise DataError(f"lacks {_ROOT}/{member}", where=str(archive.filename)) from error
+        raise DataError(f"lacks {_ROOT}/{member}") from error
 
 
 CIFAR10 = Source(

@@ -1,1 +1,1 @@
-"""From a genotype to a network that can be trained: operations, cells and the stack of them."""
+"""How does a genotype become a network that can be trained? Read `network` first."""

@@ -205,14 +205,9 @@ class Network(nn.Module):
         )
 
     def forward(self, x: Tensor, drop_path: DropPath | None = None) -> Tensor:
-        """Logits of a batch, without the auxiliary head.
+        """Return logits [N, classes] of images [N, in_channels, H, W], without the auxiliary head.
 
-        Args:
-            x: Images [N, in_channels, H, W]; 4 divides the stem's height and width.
-            drop_path: Given in training with drop path.
-
-        Returns:
-            Logits [N, classes].
+        `drop_path` is given in training with drop path.
 
         Raises:
             SpecError: The images cannot be halved twice after the stem.
@@ -222,7 +217,7 @@ class Network(nn.Module):
     def forward_with_auxiliary(
         self, x: Tensor, drop_path: DropPath | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Logits [N, classes] as `forward` returns them, and the auxiliary head's.
+        """Return logits [N, classes] as `forward` does, and the auxiliary head's.
 
         Raises:
             SpecError: As for `forward`; the network has no auxiliary head, or its map is not 8×8.
@@ -275,19 +270,10 @@ def build_network(
     stem_stride: int = 1,
     auxiliary: bool = False,
 ) -> Network:
-    """Return a network on the CPU, initialised as PyTorch does by default.
+    """Return a network on the CPU, initialised as PyTorch does by default from the trial's seed.
 
     The same seed gives the same weights on every device the network is moved to afterwards, and
-    the process's own random state is left alone.
-
-    Args:
-        genotype: The two cells.
-        size: Size of the network.
-        in_channels: Channels of an image.
-        classes: Number of logits.
-        seed: The trial's.
-        stem_stride: As for `Network`.
-        auxiliary: As for `Network`.
+    the process's own random state is left alone. The arguments are those of `Network`.
     """
     with _DEFAULT_GENERATOR, torch.random.fork_rng(devices=[]), torch.device("cpu"):
         # torch.manual_seed would also reseed every GPU, which the fork does not restore.

@@ -128,13 +128,9 @@ class AvgPool(nn.Module):
 
 
 def trust(pool: AvgPool, shape: tuple[int, ...], dtype: torch.dtype, device: str) -> bool:
-    """Return whether torch's own pooling of such maps is right; checked once a process.
+    """Return whether torch's own pooling of maps of a shape [N, C, H, W] is right on a device.
 
-    Args:
-        pool: Window and stride.
-        shape: Shape of the maps, [N, C, H, W]; few of N are tried.
-        dtype: Type of the maps.
-        device: Where they are.
+    It is checked once a process, with a few of N.
     """
     images = min(shape[0], _CHECKED_IMAGES)
     return _is_trusted((pool.kernel, pool.stride), (images, *shape[1:]), dtype, device)
@@ -156,13 +152,8 @@ def native_is_right(
 ) -> bool:
     """Return whether torch's own padded pooling and its gradient are right on a device.
 
-    They are compared with explicit padding in float64 on the CPU, for fresh normal draws of the
-    given shape.
-
-    Args:
-        pool: Window and stride.
-        like: Its shape [N, C, H, W], dtype, device and memory format are checked.
-        native: What to check, in place of `pool.native`.
+    They are compared with explicit padding in float64 on the CPU, for normal draws of the shape
+    [N, C, H, W], dtype, device and memory format of `like`; `native` replaces `pool.native`.
     """
     stream = torch.Generator().manual_seed(0)
     exact = torch.randn(like.shape, generator=stream, dtype=torch.float64)
@@ -220,12 +211,7 @@ def reads_rectified(operation: nn.Module) -> bool:
 
 
 def build_operation(name: str, channels: int, stride: int) -> nn.Module:
-    """Return the operation of a name, one of `results_schema.genotype.OPERATIONS`.
-
-    Args:
-        name: What the edge carries.
-        channels: C, channels of its input and its output.
-        stride: 1, or 2 on an edge from an input of a reduction cell.
+    """Return an operation from C to C channels, one of `results_schema.genotype.OPERATIONS`.
 
     Raises:
         SpecError: No operation has this name.

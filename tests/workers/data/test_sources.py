@@ -28,8 +28,7 @@ BATCH = "cifar-10-batches-bin/data_batch_3.bin"
 
 
 def decode(source: Source, folder: Path) -> Split:
-    with source.archive.open(folder / source.archive.file) as file:
-        return source.decode(file, source.about)
+    return source.read(folder / source.archive.file)
 
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100"])
