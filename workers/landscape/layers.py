@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from torch import nn
 
-from workers.network.network import Network
+from workers.network.network import CellModule, Network
 from workers.network.operations import BatchNorm, FactorizedReduce
 
 
