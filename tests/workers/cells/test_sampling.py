@@ -170,7 +170,7 @@ def test_a_rare_slot_is_found_far_out():
 
 
 @pytest.mark.parametrize("how", SAMPLES)
-def test_a_variant_is_told_by_its_seed_and_repeats_nothing(how: Sampling):
+def test_a_variant_is_identified_by_its_seed_and_repeats_nothing(how: Sampling):
     variants = connection_variants("DARTS", how)
     assert [v.index for v in variants] == list(range(1, len(variants) + 1))
     for variant, seed in zip(variants, seeds(variants), strict=True):

@@ -26,7 +26,7 @@ from workers.data.catalog import DATASETS, Dataset, describe
 
 ABOUT = Dataset(
     name="numbered",
-    description="every pixel tells which image, row and column it comes from",
+    description="every pixel encodes its image, row and column",
     preprocessing=1,
     classes=7,
     channels=3,
@@ -41,7 +41,7 @@ ABOUT = Dataset(
 
 
 def numbered(count: int) -> Images:
-    """Channel 0 tells the image, 1 the row, 2 the column, each from 1: 0 is padding alone."""
+    """Channel 0 is the image, 1 the row, 2 the column, each from 1: 0 is padding alone."""
     pixels = torch.zeros(count, 3, 6, 6, dtype=torch.uint8)
     pixels[:, 0] = torch.arange(1, count + 1)[:, None, None]
     pixels[:, 1] = torch.arange(1, 7)[:, None]

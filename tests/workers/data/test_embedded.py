@@ -114,7 +114,7 @@ def test_no_training_pair_holds_a_digit_of_the_test_set(splits: dict[str, Split]
         for pairs in (train, test)
     ]
     assert not halves[0] & halves[1]
-    # Nearly all digits are used, or the pairs would not be a fair stand-in for a hundred classes.
+    # Nearly all digits are used, or the pairs would not be a fair substitute for a hundred classes.
     assert len(halves[0]) > 1300
     assert len(halves[1]) > 300
 
@@ -214,7 +214,7 @@ def test_any_shape_is_made_as_it_is_named(name, shape, classes):
 def test_the_class_can_be_seen_in_the_image():
     data = load("synthetic_500x1x16_4", CPU)
     means = data.train.pixels.double().unfold(2, 8, 8).unfold(3, 8, 8).mean((-1, -2)).flatten(1)
-    assert torch.equal(means.argmax(1), data.train.labels), "the brightest quarter tells the class"
+    assert torch.equal(means.argmax(1), data.train.labels), "the brightest quarter is the class"
 
 
 def test_the_first_one_is_the_same_as_ever():
