@@ -1,0 +1,1 @@
+"""Decides what runs where, and what is made of the results. Start with `orchestrator.cli.main`."""

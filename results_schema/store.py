@@ -180,7 +180,7 @@ def existing_store(location: str | Path) -> Store:
     """Return the store that is at a location, without making or writing anything.
 
     Raises:
-        StoreError: There is none, or it can't be read.
+        StoreError: The store does not exist, or it can't be read.
         MachineError: As for `open_store`.
     """
     if found := find_store(location):

@@ -40,7 +40,7 @@ def launch(
     landscape: str = "first",
     **settings: Any,
 ) -> int:
-    """Trains and measures what is owed, prints results and draws figures.
+    """Train and measure what remains, print results and draw figures.
 
     Args:
         experiments: With distinct names.
@@ -57,7 +57,7 @@ def launch(
 
     Raises:
         MachineError: There is no GPU, and nothing says that a CPU will do; or the clock is wrong.
-        StoreError: The store can't be written, or lacks room for what is owed.
+        StoreError: The store can't be written, or lacks room for what remains.
         DataError: A data set can't be had on this machine.
     """
     store = open_store(location)
@@ -132,7 +132,7 @@ def _work(experiments: Sequence[Experiment], store: Store, plan: Plan, options: 
 
 
 def _check_address(address: str | None, *, ship_code: bool) -> None:
-    """Sees whether a launch can be told to use it.
+    """Check that a launch can use it.
 
     Raises:
         ConfigError: It is a dashboard's, which takes jobs alone; or code would be sent nowhere.
@@ -169,7 +169,7 @@ def _sum_up(plan: Plan, store: Store, report: Report, console: Console) -> int:
     if not left:
         return 0
     if report.interrupted:
-        console.print(f"interrupted with {' and '.join(left)} left; the same command goes on")
+        console.print(f"interrupted with {' and '.join(left)} left; the same command resumes")
         return 130
     for name, reason in report.reasons.items():
         console.print(f"failed: {name}: {reason}", style="red", markup=False, highlight=False)
@@ -178,7 +178,7 @@ def _sum_up(plan: Plan, store: Store, report: Report, console: Console) -> int:
     if untrained := endings.count("untrained"):
         console.print(f"{untrained} surfaces wait for trials that did not end")
     if cancelled := endings.count("cancelled"):
-        console.print(f"{cancelled} trials or surfaces were cancelled; the same command goes on")
+        console.print(f"{cancelled} trials or surfaces were cancelled; the same command resumes")
     return 1
 
 

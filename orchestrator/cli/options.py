@@ -128,7 +128,7 @@ def open_store(location: str) -> Store:
     """Return a store that exists.
 
     Raises:
-        StoreError: There is none.
+        StoreError: The store does not exist.
     """
     from results_schema.store import existing_store  # slow to import: not for --help
 

@@ -68,7 +68,7 @@ def apply_ray_settings() -> None:
 
 
 def find_token() -> Token | None:
-    """Return the token that Ray would use, None if there is none."""
+    """Return the token that Ray would use, or None."""
     # In Ray's own order: the environment's, the named file's, that of the default file.
     if value := os.environ.get(TOKEN, "").strip():
         return Token(value, f"the value of {TOKEN}")
@@ -121,7 +121,7 @@ def admit(address: str | None, *, allow_open: bool = False) -> None:
         return
     if found is None:
         raise MachineError(
-            "joining a cluster takes its token, and there is none here",
+            "joining a cluster takes its token, and this machine has no token",
             where=option,
             fix=f"copy the head's {DEFAULT_PATH} to {token_path()}, or set {TOKEN}; "
             "--allow-open-cluster joins one that asks for none",
@@ -223,7 +223,7 @@ def _head(address: str) -> str:
 
 
 def _ensure_token() -> None:
-    """Create a token if there is none, which no other user of this machine can read."""
+    """Create a token unless one exists, which no other user of this machine can read."""
     path = token_path()
     if find_token() is not None:
         if TOKEN_PATH not in os.environ and TOKEN not in os.environ:

@@ -313,7 +313,7 @@ class Queue:
         self.stopping = True
 
     def offer(self) -> Item | None:
-        """Return the next item, or None if there is none just now."""
+        """Return the next item, or None if nothing can be run now."""
         try:
             return None if self.stopping or not self.space.available() else self._next()
         except StoreError as error:

@@ -338,7 +338,7 @@ class _Endings:
 
 
 def _ended_state(data: bytes, trial_id: str) -> State:
-    """Return the status in an ended trial's row; "damaged" if there is none that can be read."""
+    """Return the status in an ended trial's row; "damaged" if it can not be read."""
     try:
         file = tables.open_parquet(data)
         if not tables.holds_only(file, trial_id):

@@ -34,7 +34,7 @@ class Entry:
         dataset: The one trained on.
         printed_error: The paper's, in %; None if it has none.
         error: Mean over the seeds that ended, in %, diverged ones as
-            `orchestrator.figures.evidence` counts them; None while there is none.
+            `orchestrator.figures.evidence` counts them; None while no seed has ended.
         deviation: Standard deviation over the same (n − 1), in points of a percent; None for n < 2.
         done: How many seeds ended well.
         diverged: How many diverged.

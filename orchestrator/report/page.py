@@ -27,7 +27,7 @@ class _Placed:
     Attributes:
         exhibit: The exhibit.
         name: Name of its files and anchors, which no other exhibit of the report has.
-        picture: Address of the picture; empty if there is none.
+        picture: Address of the picture; empty without one.
         page: Address of the interactive page; empty if `json` holds the figure.
         json: The figure as JSON.
         links: Address of each file, by suffix.

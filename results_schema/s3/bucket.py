@@ -103,7 +103,7 @@ class Bucket:
             self._client.put_object(**self._at(name), Body=data)
 
     def create(self, name: str, data: bytes, writer: str = "") -> bool:
-        """Put an object where there is none; return False if there is another writer's."""
+        """Create an object; return False if there is another writer's."""
         about = {"writer": writer or uuid.uuid4().hex}
         new = {**self._at(name), "Body": data, "Metadata": about, "IfNoneMatch": "*"}
         try:

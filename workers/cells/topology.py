@@ -195,7 +195,7 @@ def census(nodes: int, concat: tuple[int, ...] | None = None, pairs: str = "orde
             without replacement).
 
     Raises:
-        SpecError: An argument is none of the above.
+        SpecError: An argument has another value.
     """
     if type(nodes) is not int or not 1 <= nodes <= CENSUS_NODES:
         raise SpecError(

@@ -195,7 +195,7 @@ def resume(
     *,
     last: int,
 ) -> list[Row]:
-    """Restore the newest sound checkpoint and return its rows; no rows if there is none.
+    """Restore the newest sound checkpoint and return its rows; no rows without one.
 
     Args:
         store: Where checkpoints are looked for.

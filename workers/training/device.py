@@ -45,7 +45,7 @@ def choose(
         precision: One of `results_schema.trial.PRECISIONS`.
 
     Raises:
-        MachineError: A GPU was asked for and there is none, the name means nothing, or the device
+        MachineError: A GPU was asked for and there is no GPU, the name means nothing, or the device
             lacks the precision.
     """
     # Read when CUDA starts: with the default of 8, streams of a pack wait for one another.

@@ -1,4 +1,7 @@
-"""The paper's claims as statistics."""
+"""Does a store bear out what the paper claims? Each claim as a test, with its finding.
+
+Read `claim` first, then `population` (the trials that claims are about) and `registry`.
+"""
 
 from orchestrator.paper.claims.claim import Claim, Finding
 from orchestrator.paper.claims.registry import CLAIMS, findings

@@ -126,7 +126,7 @@ def test_the_document_is_followed_as_it_stands(following: Following):
         code, output = following.run(following.command("nas-sweep cancel"))
         assert (code, "cancelled" in output) == (0, True), output
     code, output = following.run(told["logs"])
-    assert "were cancelled; the same command goes on" in output
+    assert "were cancelled; the same command resumes" in output
     assert following.state(told["logs"]) == "FAILED"  # as the exit code is 1
 
     # Submitted by the dashboard's address, and stopped as it says.

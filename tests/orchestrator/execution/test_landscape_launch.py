@@ -116,7 +116,7 @@ def test_an_interrupted_surface_keeps_its_points(tmp_path: Path, reference):
         sweep.send_signal(signal.SIGTERM)
         code, output = finish(sweep, seconds=60)
     assert code == 130, output
-    assert "surfaces left; the same command goes on" in output
+    assert "surfaces left; the same command resumes" in output
     assert "Traceback" not in output
     code, output = launch(*options)
     assert code == 0, output

@@ -157,7 +157,7 @@ def test_a_signal_stops_cleanly_and_says_how_to_go_on(tmp_path: Path, reference,
             sweep.send_signal(signum)
             code, output = finish(sweep)
         assert code == 130, output
-        assert "the same command goes on" in output
+        assert "the same command resumes" in output
         assert "Traceback" not in output
         assert len(store.leases.held()) == 1, "the sweep's own leases are given back"
         wait_for(lambda: all(holder.dead for holder in own))

@@ -120,7 +120,7 @@ def test_a_sweep_is_cancelled_from_elsewhere_and_goes_on(
         assert "stops on" in told
         output, _ = sweep.communicate(timeout=300)
     assert sweep.returncode == 1, output
-    assert "cancelled; the same command goes on" in output
+    assert "cancelled; the same command resumes" in output
     assert "Traceback" not in output
     code, output = launch(*options)
     assert code == 0, output

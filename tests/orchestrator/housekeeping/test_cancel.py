@@ -139,7 +139,7 @@ def test_a_running_launch_ends_at_once_and_the_next_one_goes_on(run, tmp_path: P
         assert run("cancel", "small", "--store", store.root)[0] == 0
         code, output = finish(sweep)
     assert code == 1, output
-    assert "2 trials or surfaces were cancelled; the same command goes on" in output
+    assert "2 trials or surfaces were cancelled; the same command resumes" in output
     assert store.leases.held() == {}
     trained = trained_epochs(store)
     assert 2 <= trained < 40
