@@ -135,7 +135,7 @@ class Plane:
 def _flat(tensors: Sequence[Tensor]) -> Tensor:
     # Filters are written channels last, so that the views of the buffer are so without a copy.
     ordered = [t.permute(0, 2, 3, 1) if t.dim() == 4 else t for t in tensors]
-    return torch.cat([t.detach().double().reshape(-1) for t in ordered])
+    return torch.cat([t.detach().double().reshape(-1) for t in ordered])  # [Σ P]
 
 
 def _view(piece: Tensor, shape: torch.Size) -> Tensor:
@@ -209,7 +209,7 @@ def _folded(layer: Layer) -> list[Tensor]:
     if norm is not None:
         s, _, mean = norm_scales(norm)
         beta = norm.module.bias.detach()[norm.channels].double()
-        return [weight * s.view(-1, 1, 1, 1), beta - mean * s]
+        return [weight * s.view(-1, 1, 1, 1), beta - mean * s]  # [out, in, h, w], [out]
     return [weight] if layer.module.bias is None else [weight, layer.module.bias.detach().double()]
 
 

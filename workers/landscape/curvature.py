@@ -78,7 +78,7 @@ class Hessian:
                 logits = self._network(images).double()
                 loss = functional.cross_entropy(logits, labels, reduction="sum")
                 slopes = self._gradients(loss, create_graph=True)
-                slope = torch.stack(
+                slope = torch.stack(  # ⟨∇f, v⟩, scalar
                     [(s * p).sum() for s, p in zip(slopes, pieces, strict=True)]
                 ).sum()
                 # With noise in front of every weight the gradient is 0 and has no graph; so is H.

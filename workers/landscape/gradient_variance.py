@@ -204,7 +204,7 @@ class Moments:
     def add(self, vectors: Tensor) -> None:
         """Add a batch [n, P] with n ≥ 1, which is overwritten."""
         number = len(vectors)
-        mean = vectors.mean(0)
+        mean = vectors.mean(0)  # [P]
         # Distances from the batch's own mean are small, where x² − mean² would cancel.
         scatter = squared_norms(vectors.sub_(mean), 0 if self._by_entry else 1)
         if not self._by_entry:
@@ -248,6 +248,7 @@ class _Scatter:
         count = self.all_vectors.count
         moments = [*self.weights.values(), self.all_vectors]
         sums = torch.stack([torch.stack([m.scatter.sum(), m.mean.square().sum()]) for m in moments])
+        # Weights alone, then all: the vectors are the last row of sums, [parameters, 2].
         scatters, squares = torch.stack([sums[:-1].sum(0), sums.sum(0)]).T.tolist()
         weights, whole = (
             Variance(scatter / count, error, square**0.5)

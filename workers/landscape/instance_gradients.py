@@ -130,7 +130,7 @@ class InstanceGradients:
         found = weight_gradients(layer.module, inputs, gradients)  # [n, out, …]
         if unfolding is not None and layer.norm is not None:
             shift = gradients.sum((2, 3))  # [n, out]
-            product = (found * unfolding.weight).sum(2)
+            product = (found * unfolding.weight).sum(2)  # ⟨w, G⟩, [n, out]
             scale = (product - unfolding.mean * shift) / unfolding.sigma
             self._vectors += [
                 (f"{layer.norm.name}.weight", scale),
