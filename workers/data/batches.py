@@ -67,8 +67,6 @@ class Data:
 def load(name: str, device: torch.device, folder: str | Path | None = None) -> Data:
     """Return a data set of the catalog on a device, kept for the next trial that needs it.
 
-    `folder` is where data sets are, see `workers.data.folder.locate`.
-
     Raises:
         SpecError: The catalog has no such data set.
         DataError: It is not on this machine and can't be had, or is not as in the catalog.

@@ -44,11 +44,7 @@ def locate(folder: str | Path | None = None) -> Path:
 
 
 def arrays(source: Source, folder: str | Path | None = None) -> Split:
-    """Return the data set's arrays, verified and mapped into memory; writes change no file.
-
-    Args:
-        source: Where it comes from.
-        folder: See `locate`.
+    """Return a data set's arrays, verified and mapped into memory; writing to them changes no file.
 
     Raises:
         DataError: The archive is damaged, or neither there nor to be had; or the cached file can't
@@ -71,11 +67,7 @@ def arrays(source: Source, folder: str | Path | None = None) -> Split:
 
 
 def ready(name: str, folder: str | Path | None = None) -> None:
-    """Check in a moment that a data set is there or can be had; read and download nothing.
-
-    Args:
-        name: Name of any data set in the catalog.
-        folder: See `locate`.
+    """Check in a moment that a data set of the catalog is there or can be had; download nothing.
 
     Raises:
         SpecError: The catalog has no such data set.
@@ -94,7 +86,7 @@ def check(source: Source, folder: str | Path | None = None) -> None:
     if cached(root, about).exists():
         return
     _require(source.package, about.name)
-    # Taking the lock shows that the folder can be written; a decoding process may hold it for long.
+    # Opening the lock shows that the folder can be written; a decoding process may hold it long.
     with _locked(root, about.name, wait=False):
         pass
     path = root / source.archive.file
