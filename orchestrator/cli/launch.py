@@ -1,4 +1,4 @@
-"""The main job in order: plan, check, train and measure, print, draw."""
+"""A launch in order: plan, check, record, train and measure, print, draw."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from orchestrator.cli.options import INTERRUPTED
 from orchestrator.cli.plan import describe_plan
 from orchestrator.config.experiment import Experiment
 from orchestrator.config.record import record
@@ -17,10 +18,11 @@ from orchestrator.execution import access, preflight
 from orchestrator.execution.preflight import Options
 from orchestrator.housekeeping.cancel import withdraw
 from orchestrator.output.error_log import log_error
+from orchestrator.output.text import escape_control
 from orchestrator.planning.estimate import measured_speeds
 from orchestrator.planning.plan import Plan, finished_surfaces, make_plan
 from results_schema import layout
-from results_schema.errors import ConfigError, NasSweepError
+from results_schema.errors import ConfigError, NasSweepError, StoreError
 from results_schema.store import Store, open_store
 
 if TYPE_CHECKING:
@@ -31,24 +33,13 @@ if TYPE_CHECKING:
     from results_schema.results import Results
 
 
-def launch(
-    experiments: Sequence[Experiment],
-    location: str,
-    *,
-    device: str | None,
-    address: str | None,
-    landscape: str = "first",
-    **settings: Any,
-) -> int:
+def launch(experiments: Sequence[Experiment], location: str, **settings: Any) -> int:
     """Train and measure what remains, print results and draw figures.
 
     Args:
-        experiments: With distinct names.
-        location: The store's folder.
-        device: See `preflight.Options`.
-        address: See `preflight.Options`.
-        landscape: When surfaces are measured: "first", "last", or "none" for not at all.
-        settings: The rest of `preflight.Options`.
+        experiments: Experiments with distinct names.
+        location: The store's folder or bucket.
+        settings: Fields of `preflight.Options`.
 
     Returns:
         The exit code: 0 all ended, 1 some trials or surfaces failed or were cancelled, or a figure,
@@ -56,35 +47,33 @@ def launch(
         was interrupted, 130 interrupted.
 
     Raises:
-        MachineError: There is no GPU, and nothing says that a CPU will do; or the clock is wrong.
-        StoreError: The store can't be written, or lacks room for what remains.
-        DataError: A data set can't be had on this machine.
+        MachineError: There is no GPU and nothing allows a CPU, or the clock is wrong.
+        StoreError: The store cannot be written to, or lacks space for what remains.
+        DataError: A dataset is not available on this machine.
     """
-    store = open_store(location)
-    plan = make_plan(experiments, store)
-    plan = replace(plan, measure=landscape != "none")
-    options = Options(device=device, address=address, landscape=landscape, **settings)
+    store, options = open_store(location), Options(**settings)
+    plan = replace(make_plan(experiments, store), measure=options.landscape != "none")
     return _work(experiments, store, plan, options)
 
 
 def measure(
     experiments: Sequence[Experiment], location: str, trials: Sequence[str], **settings: Any
 ) -> int:
-    """Measures the surfaces of trials that have ended, and draws figures.
+    """Measure the surfaces of trials that have ended, and draw figures.
 
     Args:
-        experiments: With distinct names.
-        location: The store's folder.
-        trials: Beginnings of the ids of trials; all if there are none.
-        settings: See `preflight.Options`.
+        experiments: Experiments with distinct names.
+        location: The store's folder or bucket.
+        trials: Beginnings of the ids of trials; all trials if there are none.
+        settings: Fields of `preflight.Options`.
 
     Returns:
-        The exit code, as of `launch`.
+        The exit code, as for `launch`.
 
     Raises:
         ConfigError: The experiments name no surfaces, or none of the named trials.
-        MachineError: As of `launch`.
-        DataError: As of `launch`.
+        MachineError: As for `launch`.
+        DataError: As for `launch`.
     """
     store = open_store(location)
     plan = replace(make_plan(experiments, store), measure_only=True, prefixes=tuple(trials))
@@ -105,7 +94,6 @@ def measure(
 
 def _work(experiments: Sequence[Experiment], store: Store, plan: Plan, options: Options) -> int:
     _check_address(options.address, ship_code=options.ship_code)
-    console = Console(soft_wrap=True)
     for line in describe_plan(plan, measured_speeds(store)):
         click.echo(line)
     small = all(experiment.cpu for experiment in experiments)
@@ -114,28 +102,28 @@ def _work(experiments: Sequence[Experiment], store: Store, plan: Plan, options: 
     for experiment in experiments:
         record(experiment, store)
     if not plan.work:
-        _say_nothing_left(plan, console)
-        return 0 if _show(experiments, store, console, figures=True) else 1
+        _print_nothing_remains(plan)
+        return 0 if _show_results(experiments, store, figures=True) else 1
     trials = [*plan.remaining, *(surface.trial for surface in plan.unmeasured)]
-    names = [spec.trial_id for spec in trials] + [one.surface_id for one in plan.unmeasured]
-    withdraw(store, names)
+    # A launch overrules earlier requests to cancel what it is about to do.
+    withdraw(store, [s.trial_id for s in trials] + [one.surface_id for one in plan.unmeasured])
     access.apply_ray_settings()
     access.admit(options.address, allow_open=options.allow_open_cluster)
     from orchestrator.execution.launch import run
 
-    report = run(plan, store, options, console)
+    report = run(plan, store, options, Console(soft_wrap=True))
     if report.unfit:
-        console.print(f"stopped: {report.unfit}", style="red", markup=False)
-        return 3
-    shown = _show(experiments, store, console, figures=not report.interrupted)
-    return _sum_up(plan, store, report, console) or (0 if shown else 1)
+        _print_failure(f"stopped: {report.unfit}")
+        return StoreError.exit_code
+    shown = _show_results(experiments, store, figures=not report.interrupted)
+    return _print_remains(plan, store, report) or (0 if shown else 1)
 
 
 def _check_address(address: str | None, *, ship_code: bool) -> None:
-    """Check that a launch can use it.
+    """Check the address of the cluster before anything else is done.
 
     Raises:
-        ConfigError: It is a dashboard's, which takes jobs alone; or code would be sent nowhere.
+        ConfigError: It is a dashboard's, which takes only jobs; or code would be sent nowhere.
     """
     if address and access.is_dashboard(address):
         raise ConfigError(
@@ -150,18 +138,18 @@ def _check_address(address: str | None, *, ship_code: bool) -> None:
         )
 
 
-def _say_nothing_left(plan: Plan, console: Console) -> None:
+def _print_nothing_remains(plan: Plan) -> None:
     if not plan.measure_only:
         ended = "every trial has ended" if plan.trials else "no trial is named"
-        console.print(f"nothing to train: {ended}")
+        click.echo(f"nothing to train: {ended}")
     if untrained := len({s.trial.trial_id for s in plan.wanted.values()} - set(plan.ended)):
-        console.print(f"{untrained} trials have not ended: nas-sweep launch trains them")
+        click.echo(f"{untrained} trials have not ended: nas-sweep launch trains them")
     elif plan.wanted:
-        console.print("nothing to measure: every surface is finished")
+        click.echo("nothing to measure: every surface is finished")
 
 
-def _sum_up(plan: Plan, store: Store, report: Report, console: Console) -> int:
-    """Says what is left and why; returns the exit code."""
+def _print_remains(plan: Plan, store: Store, report: Report) -> int:
+    """Print what remains and why; return the exit code."""
     trials = {spec.trial_id for spec in plan.remaining} - layout.names(store.list(layout.TRIALS))
     surfaces = {one.surface_id for one in plan.unmeasured}
     surfaces -= finished_surfaces(store, surfaces)
@@ -169,23 +157,21 @@ def _sum_up(plan: Plan, store: Store, report: Report, console: Console) -> int:
     if not left:
         return 0
     if report.interrupted:
-        console.print(f"interrupted with {' and '.join(left)} left; the same command resumes")
-        return 130
+        click.echo(f"interrupted with {' and '.join(left)} left; the same command resumes")
+        return INTERRUPTED
     for name, reason in report.reasons.items():
-        console.print(f"failed: {name}: {reason}", style="red", markup=False, highlight=False)
-        console.print(f"  log: {store.locate(layout.log(name))}", markup=False, highlight=False)
+        _print_failure(f"failed: {name}: {reason}")
+        click.echo(f"  log: {store.locate(layout.log(name))}")
     endings = list(report.endings.values())
     if untrained := endings.count("untrained"):
-        console.print(f"{untrained} surfaces wait for trials that did not end")
+        click.echo(f"{untrained} surfaces wait for trials that did not end")
     if cancelled := endings.count("cancelled"):
-        console.print(f"{cancelled} trials or surfaces were cancelled; the same command resumes")
+        click.echo(f"{cancelled} trials or surfaces were cancelled; the same command resumes")
     return 1
 
 
-def _show(
-    experiments: Sequence[Experiment], store: Store, console: Console, *, figures: bool
-) -> bool:
-    """Print the results and write the report; return False if an unexpected error came of it."""
+def _show_results(experiments: Sequence[Experiment], store: Store, *, figures: bool) -> bool:
+    """Print the results and write the report; return False if an unexpected error occurred."""
     from orchestrator.report.write import write_report
     from results_schema.results import Results
 
@@ -193,39 +179,44 @@ def _show(
     failures: list[str] = []
     for name in names:
         try:
-            _print_accuracies(results.trials(name), console)
+            _print_accuracies(results.trials(name))
         except NasSweepError:
             raise
         except Exception as error:
             failures.append(f"results of {name}: {log_error(store, f'results-{name}', error)}")
     if figures:
-        # Without a report the launch still says what was trained.
+        # What was trained is reported even if the report cannot be made.
         try:
-            written = write_report(store, names, _publish(results, names, console))
+            written = write_report(store, names, _publish(results, names))
             failures += written.failures
-            console.print(f"report: {written.place}", markup=False, highlight=False)
+            click.echo(f"report: {written.place}")
         except NasSweepError as error:
-            console.print(f"no report: {error}", style="red", markup=False, highlight=False)
+            _print_failure(f"no report: {error}")
         except Exception as error:
             failures.append(f"report: {log_error(store, 'report', error)}")
     for failure in failures:
-        console.print(f"failed: {failure}", style="red", markup=False, highlight=False)
+        _print_failure(f"failed: {failure}")
     return not failures
 
 
-def _print_accuracies(trials: pd.DataFrame, console: Console) -> None:
+def _print_failure(text: str) -> None:
+    click.secho(escape_control(text), fg="red")  # it may quote what another machine sent
+
+
+def _print_accuracies(trials: pd.DataFrame) -> None:
     from orchestrator.report.exhibits import accuracy_tables
 
+    console = Console(soft_wrap=True)
     for table in accuracy_tables(trials):
         shown = Table(*table.columns, title=table.title, title_justify="left")
         for row in table.rows:
             shown.add_row(*row)
         console.print(shown)
         for remark in table.remarks:
-            console.print(remark, markup=False, highlight=False)
+            click.echo(remark)
 
 
-def _publish(results: Results, experiments: Sequence[str], console: Console) -> list[Exhibit]:
+def _publish(results: Results, experiments: Sequence[str]) -> list[Exhibit]:
     """Write figures and tables into the store, and print where they are and what is missing."""
     from orchestrator.report.exhibits import expected_problems, publish
 
@@ -233,8 +224,7 @@ def _publish(results: Results, experiments: Sequence[str], console: Console) -> 
     for exhibit, places in publish(results, experiments):
         exhibits.append(exhibit)
         if places:
-            text = f"{exhibit.name}: {', '.join(places)}"
-            console.print(text, highlight=False, markup=False)
+            click.echo(f"{exhibit.name}: {', '.join(places)}")
     for problem in expected_problems(exhibits):
-        console.print(problem, style="yellow", highlight=False, markup=False)
+        click.secho(problem, fg="yellow")
     return exhibits
