@@ -139,6 +139,7 @@ def places_by_width(widths: Sequence[float]) -> list[Place]:
     """
     distinct = sorted(set(widths))
     counts = [widths.count(width) for width in distinct]
+    # Of all ways to cut the widths into columns: the shortest longest column, then second longest.
     cuts = min(
         (
             [0, *inner, len(counts)]

@@ -120,7 +120,6 @@ class SurfacePanel:
     width: float  # of the normal cell, in units of c
     depth: int  # of the normal cell, in edges
     trial_id: str
-    surface_id: str
     status: str  # "done", "diverged", or "" if not finished
     measured: int  # points so far
     points: int | None  # of the full grid; None if the table does not have it

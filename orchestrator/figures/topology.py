@@ -223,6 +223,7 @@ def lay_out(
     """
     layer, nodes = list(layers), len(layers)
     chains = []
+    # Bends are items of a layer as nodes are, numbered after them.
     for source, target in edges:
         bends = range(layers[source] + 1, layers[target])
         chains.append([source, *range(len(layer), len(layer) + len(bends)), target])
@@ -248,11 +249,14 @@ def _ordered(rows: list[list[int]], pieces: Pieces, fixed: bool) -> list[list[in
         before[target].append(source)
         after[source].append(target)
     best = rows
+    # In turn rightwards, each layer by the mean place of what leads to it, and leftwards by that of
+    # what it leads to. Sweeps may also get worse, so the best of all is kept.
     for sweep in range(SWEEPS):
         rows = [list(row) for row in rows]
         numbers = range(1, len(rows)) if sweep % 2 == 0 else range(len(rows) - 2, fixed - 1, -1)
         near = before if sweep % 2 == 0 else after
         for number in numbers:
+            # An item without neighbours keeps its place.
             place = {item: i for row in rows for i, item in enumerate(row)}
             rows[number].sort(
                 key=lambda item: fmean([place[n] for n in near[item]] or [place[item]])
@@ -315,9 +319,11 @@ def _straighten(
         pull = PULL[(source >= nodes) + (target >= nodes)]
         pulls[source].append((target, pull))
         pulls[target].append((source, pull))
+    # Layers start centred. One after another is then moved to where its neighbours pull it.
     heights = {item: offsets[row[-1]] / 2 - offsets[item] for row in rows for item in row}
     for sweep in range(4 * SWEEPS):
         for row in rows if sweep % 2 else rows[::-1]:
+            # With its offset added, an item that is far enough below the one before does not rise.
             wanted, weights = [], []
             for item in row:
                 weight = sum(pull for _, pull in pulls[item])

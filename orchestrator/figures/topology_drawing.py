@@ -234,6 +234,7 @@ def arrange_cells(
             for topology, title in zip(topologies, titles, strict=True)
         ]
         layouts.append((_rows(widths), layer, widths))
+    # The first of equals: the widest layers that need the fewest rows.
     rows, layer, widths = min(layouts, key=lambda layout: len(layout[0]))
     spans = [_span(topology, step) for topology in topologies]
     heights = [max(high - low for low, high in (spans[i] for i in row)) for row in rows]
@@ -317,8 +318,10 @@ def _arrow(
     curve = _smooth_curve(path, bulge)
     start = next((i for i, point in enumerate(curve) if not source(point)), 1)
     end = next((i for i, point in enumerate(curve) if i > start and target(point)), len(curve) - 1)
+    # Centres are within the nodes: the visible part runs from one rim to the other.
     begin = _rim(curve[start - 1], curve[start], source)
     tip = _rim(curve[end], curve[end - 1], target)
+    # The head replaces the last piece of the curve, and points in the mean direction of that piece.
     base = end - 1
     while base > start and math.dist(curve[base], tip) < HEAD:
         base -= 1
