@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -51,6 +51,9 @@ from orchestrator.figures.surfaces import (
     warnings,
 )
 
+Columns = Literal["auto", "width"]
+"""Arrangement of panels: in rows, or in columns by the width of their cell."""
+
 COLOURS = "Viridis"
 LINE = {"color": "rgba(255, 255, 255, 0.55)", "width": 0.6}
 EDGE = {"color": "#9a9a9a", "width": 0.8}
@@ -72,7 +75,7 @@ class Landscapes:
 
     panels: tuple[SurfacePanel, ...]
     scale: LogScale | None  # of all that is shown; None while there is nothing finite
-    quantity: str  # "loss" in nat, "std" for √g or "variance" for g × 10⁻⁵
+    quantity: Literal["loss", "std", "variance"]  # in nat, √g or g × 10⁻⁵
 
 
 def contours_data(surfaces: pd.DataFrame, points: pd.DataFrame) -> Landscapes:
@@ -86,7 +89,7 @@ def contours_data(surfaces: pd.DataFrame, points: pd.DataFrame) -> Landscapes:
 
 
 def variances_data(
-    surfaces: pd.DataFrame, points: pd.DataFrame, *, quantity: str = "std"
+    surfaces: pd.DataFrame, points: pd.DataFrame, *, quantity: Literal["std", "variance"] = "std"
 ) -> Landscapes:
     """Return √g for the quantity "std", g × 10⁻⁵ for "variance"; raise as `contours_data` does."""
     panels = []
@@ -101,7 +104,7 @@ def variances_data(
     return Landscapes(tuple(panels), scale, quantity)
 
 
-def plot_contours(data: Landscapes, title: str, *, columns: str = "auto") -> go.Figure:
+def plot_contours(data: Landscapes, title: str, *, columns: Columns = "auto") -> go.Figure:
     """Return the figure of contours, with a column to each width of cells for columns="width"."""
     notes: list[str] = []
     if scale := data.scale:
@@ -113,13 +116,13 @@ def plot_contours(data: Landscapes, title: str, *, columns: str = "auto") -> go.
     return _plot_flat(data, title, columns, notes, f"{images} loss (nat)", "loss", _add_contours)
 
 
-def plot_variance_maps(data: Landscapes, title: str, *, columns: str = "auto") -> go.Figure:
+def plot_variance_maps(data: Landscapes, title: str, *, columns: Columns = "auto") -> go.Figure:
     """Return the figure of heat maps, with a column to each width of cells for columns="width"."""
     notes, axis = _variance_notes(data), AXES[data.quantity]
     return _plot_flat(data, title, columns, notes, axis, "variance", _add_map)
 
 
-def plot_variance_surfaces(data: Landscapes, title: str, *, columns: str = "auto") -> go.Figure:
+def plot_variance_surfaces(data: Landscapes, title: str, *, columns: Columns = "auto") -> go.Figure:
     """Return the figure of surfaces, with a column to each width of cells for columns="width"."""
     scale = data.scale
     panels, flat, _ = _arrange(data.panels, columns)
@@ -152,7 +155,7 @@ def plot_variance_surfaces(data: Landscapes, title: str, *, columns: str = "auto
 def _plot_flat(
     data: Landscapes,
     title: str,
-    columns: str,
+    columns: Columns,
     notes: Sequence[str],
     bar_title: str,
     quantity: str,
@@ -187,7 +190,7 @@ def _plot_flat(
 
 
 def _arrange(
-    panels: Sequence[SurfacePanel], columns: str
+    panels: Sequence[SurfacePanel], columns: Columns
 ) -> tuple[Sequence[SurfacePanel], Grid, bool]:
     """Return the panels in reading order, their places, and whether their axes are alike."""
     alike = len({panel.extent for panel in panels}) == 1

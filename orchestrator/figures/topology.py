@@ -85,7 +85,7 @@ class Topologies(NamedTuple):
 
 
 def topologies_data(
-    cells: pd.DataFrame, *, reduction: bool = False, width: str = "final"
+    cells: pd.DataFrame, *, reduction: bool = False, width: Literal["final", "early"] = "final"
 ) -> Topologies:
     """Return the cells that an experiment names, trained or not, laid out.
 
