@@ -48,12 +48,10 @@ class Store(Protocol):
     @property
     def leases(self) -> Leases[Lease]:
         """The leases on the store's items."""
-        ...
 
     @property
     def hasty(self) -> Store:
         """The same store for requests that are repeated soon: given up after a few seconds."""
-        ...
 
     def put(
         self,
@@ -78,7 +76,6 @@ class Store(Protocol):
             Superseded: The lease has been taken over; nothing was written.
             StoreError: It could not be written; what was there before still is.
         """
-        ...
 
     def get(self, key: str, *, most: int | None = None) -> bytes:
         """Return the bytes under the key.
@@ -92,7 +89,6 @@ class Store(Protocol):
             CorruptData: There are more bytes than `most`.
             StoreError: They could not be read.
         """
-        ...
 
     def several(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes]]:
         """Yield each key with its bytes, in order, as quickly as the store can; omit missing ones.
@@ -100,26 +96,21 @@ class Store(Protocol):
         Raises:
             StoreError: Some could not be read.
         """
-        ...
 
     def has(self, key: str) -> bool:
         """Return whether anything is stored under the key."""
-        ...
 
     def list(self, prefix: str) -> list[str]:
         """Return all keys below a folder's key, which ends in a slash, sorted.
 
         Files of other programs whose names are not keys, such as `.DS_Store`, are omitted.
         """
-        ...
 
     def stats(self, prefix: str) -> dict[str, Stat]:
         """Return the keys that `list` returns, each with its size, version and age."""
-        ...
 
     def stat(self, key: str) -> Stat | None:
         """Return size, version and age of one key; None if nothing is stored under it."""
-        ...
 
     def delete(self, key: str, *, lease: Lease | None = None) -> None:
         """Remove what is stored under the key, if anything is.
@@ -132,11 +123,9 @@ class Store(Protocol):
             Superseded: The lease has been taken over; nothing was removed.
             StoreError: It could not be removed.
         """
-        ...
 
     def locate(self, key: str) -> str:
         """Return where a person finds what is stored under the key."""
-        ...
 
 
 @overload

@@ -4,7 +4,7 @@ A bucket has no rename. What it has is a PUT that fails if the object exists, so
 writers of a name succeeds. A chain is a sequence of objects with the numbers 1, 2, … behind a
 common prefix, each created by such a PUT and never overwritten. Its last block counts; an empty one
 means that the chain holds nothing. The last block stays when those before it are removed, so that
-no number is used twice while anyone remembers it, and nobody reads a block that was created late.
+no number is used twice while anyone remembers it, and nobody reads a block that was passed.
 
 A lease on item X is a block `leases/X/<number>`. It is taken by creating the number after an empty
 block, and given back or fenced by creating the number after it, empty. Before it writes anything, a

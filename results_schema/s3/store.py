@@ -81,10 +81,9 @@ class S3Store:
         """See `Store.get`."""
         if _is_leased(checked_key(key)):
             return self._read(key, self._newest(key), most)
-        found = self.bucket.get(key, most=most)
-        if found is None:
-            raise self._missing(key)
-        return found[0]
+        if found := self.bucket.get(key, most=most):
+            return found[0]
+        raise self._missing(key)
 
     def several(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes]]:
         """See `Store.several`."""
@@ -167,8 +166,8 @@ class S3Store:
             else:
                 numbers = [known - 1, known]
             number = numbers[-1] + 1 if numbers else 1
-            # Checked after the number is chosen: if the lease is lost from here on, its successor
-            # takes this number, so that the create fails, or passes it, so that nobody reads it.
+            # Checked after the number is chosen: a holder that freezes here and is replaced finds
+            # the number taken, or its write lands as if it had come just before the takeover.
             if lease:
                 lease.check()
             if create_block(self.bucket, chain, number, data):
