@@ -20,6 +20,7 @@ from orchestrator.dash import live as live_module
 from orchestrator.dash.live import Live
 from orchestrator.execution import preflight
 from results_schema import layout, tables
+from results_schema.s3.bucket import Bucket
 from results_schema.s3.store import S3Store
 from workers.landscape.survey import survey
 from workers.training.trial import train
@@ -30,6 +31,8 @@ landscape:
   curvature: {subset: 20}
 """
 EPOCHS = 2
+# The first test waits for all trials and surfaces to be trained and measured.
+pytestmark = pytest.mark.timeout(300)
 _number = itertools.count()
 
 
@@ -96,9 +99,14 @@ def tended(finished: Tended) -> Tended:
         (("claims", "small"), "faster"),
         (("export", "small", "--to", "{folder}", "--format", "numpy"), "small-surfaces.npz"),
         (("plan", "{experiment}"), "6 of 6 surfaces are finished"),
+        (("plan", "{experiment}"), "3 of 3 trials are reused"),
+        (("export", "small", "--to", "{folder}"), "small-metrics.parquet: 6 rows"),
+        (("gc", "--yes"), "nothing to remove"),
+        (("report", "small"), "report: s3://finished/results/reports/small/index.html"),
+        (("launch", "{experiment}", "--device", "cpu"), "nothing to train"),
     ],
 )
-def test_surfaces_and_claims_are_found_in_a_bucket(
+def test_every_command_takes_a_bucket(
     run, finished: Tended, tmp_path: Path, words: tuple[str, ...], said: str
 ):
     names = {
@@ -240,3 +248,12 @@ def test_a_page_of_a_bucket_is_served(finished: Tended):
             page = answer.read().decode()
     assert all(trial_id in page for trial_id in finished.ids)
     assert SECRET not in page
+
+
+def test_a_bucket_without_conditional_writes_is_refused(
+    finished: Tended, monkeypatch: pytest.MonkeyPatch
+):
+    assert preflight.check_place(finished.url).verdict == "ok"
+    assert "NoSuchBucket" in preflight.check_place("s3://not-there/results").found
+    monkeypatch.setattr(Bucket, "create", lambda self, name, data: self.put(name, data) or True)
+    assert "ignores If-None-Match" in preflight.check_place(finished.url).found
