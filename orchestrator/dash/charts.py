@@ -47,7 +47,7 @@ def plot_curves(
         shown: The trials of the table, in order; those without a curve are left out.
         chosen: The trials to draw as lines; if there are none, the first `MOST_LINES` shown.
         column: One of `live.COLUMNS`.
-        label: Returns a trial's name.
+        label: Function that returns a trial's name.
         log: Whether the vertical axis is logarithmic.
     """
     drawn, lines = _select(curves, shown, chosen)

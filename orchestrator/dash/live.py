@@ -20,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from orchestrator.housekeeping.lookup import table_fingerprints
 from orchestrator.housekeeping.status import State, Status, StatusReader
 from results_schema import layout, tables
 from results_schema.errors import CorruptData, NasSweepError, StoreError
@@ -79,16 +80,6 @@ def folder_fingerprints(store: Store) -> dict[str, Hashable]:
     return found
 
 
-def table_fingerprints(store: Store, folder: str) -> dict[str, str]:
-    """Return a value for each table in a folder that changes with the table, by its item's id."""
-    return {
-        name: stat.version
-        for key, stat in store.stats(folder).items()
-        if key.endswith(".parquet")
-        for name in layout.names([key])
-    }
-
-
 @dataclass
 class Curves:
     """The metrics of every trial, as they were at the last refresh.
@@ -111,11 +102,7 @@ class Curves:
     _seen: dict[str, str] = field(default_factory=dict)
 
     def refresh(self) -> None:
-        """Read the tables that have changed.
-
-        Raises:
-            StoreError: The store can't be read.
-        """
+        """Read the tables that have changed."""
         # Taken before the tables are read, so that a change in between is noticed next time.
         found = table_fingerprints(self.store, layout.METRICS)
         changed = [trial_id for trial_id, mark in found.items() if self._seen.get(trial_id) != mark]

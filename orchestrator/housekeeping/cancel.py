@@ -25,7 +25,6 @@ def cancel(store: Store, names: Sequence[str]) -> dict[str, str]:
 
     Raises:
         ConfigError: A name fits nothing, or everything named has ended.
-        StoreError: The store can't be read or written.
     """
     ended = layout.names(store.list(layout.TRIALS)) | layout.names(store.list(layout.SURFACES))
     items = [item for item in lookup.find_items(store, names) if item not in ended]
@@ -42,11 +41,7 @@ def cancel(store: Store, names: Sequence[str]) -> dict[str, str]:
 
 
 def withdraw(store: Store, items: Iterable[str]) -> None:
-    """Remove the requests to cancel some items, which are launched again.
-
-    Raises:
-        StoreError: The store can't be read or written.
-    """
+    """Remove the requests to cancel some items, which are launched again."""
     for item in lookup.cancelled(store).intersection(items):
         store.delete(layout.cancel(item))
 

@@ -38,15 +38,9 @@ def export(
 ) -> dict[Path, int]:
     """Write `<experiment>-metrics`, `-trials` and `-members`, each joined as `Results` does.
 
-    For an experiment that wants surfaces, `-surfaces` and `-points` too. As NumPy, the surfaces
-    alone are written, into one `.npz`: see `surface_arrays`.
-
-    Args:
-        store: The store.
-        experiment: The experiment's name, or its file.
-        folder: The folder to write to, made if it is missing.
-        file_format: "parquet", "csv" or "numpy".
-        force: Whether to replace existing files.
+    For an experiment that wants surfaces, `-surfaces` and `-points` too. The format is "parquet",
+    "csv", or "numpy" for the surfaces alone in one `.npz`: see `surface_arrays`. Existing files are
+    replaced only by force.
 
     Returns:
         The number of rows in each file.
@@ -87,10 +81,7 @@ def export(
 
 
 def surface_arrays(points: pd.DataFrame) -> dict[str, np.ndarray]:
-    """Return the points of surfaces as arrays by name.
-
-    Args:
-        points: Points as `Results.points` returns them.
+    """Return the points of surfaces, as `Results.points` has them, as arrays by name.
 
     Returns:
         For each surface `<surface id>/alpha` [n], `/beta` [m], and for each number that its kind

@@ -35,7 +35,7 @@ class Garbage:
     Attributes:
         kind: What it is, in a few words.
         item: The trial or surface whose lease is needed to remove it; empty if none is.
-        files: Its keys in the store.
+        files: Keys of files in the store.
         whole: The trial or surface, if all of it is to be removed.
         abandoned: Files and folders without a key: staged ones, and those of leases.
         objects: The same in a bucket.
@@ -85,7 +85,7 @@ class Found:
 
     Attributes:
         garbage: What `collect` removes.
-        held: Number of trials and surfaces of which a worker has a lease; nothing of them is in it.
+        held: Number of trials and surfaces that are left out, as a worker has a lease of theirs.
         named: What the store's experiments name.
     """
 
@@ -104,16 +104,13 @@ class Found:
 def find_garbage(store: Store, *, unnamed: bool, checkpoints: bool) -> Found:
     """Return what may be removed; nothing is changed.
 
-    Args:
-        store: The store.
-        unnamed: Whether trials that no experiment names, and surfaces that none wants, are garbage.
-        checkpoints: Whether all checkpoints of an ended trial but its last are garbage. They were
-            kept by name (`--checkpoint-at`); an ending trial removes the others itself.
+    With `unnamed`, trials that no experiment names and surfaces that none wants are garbage too;
+    with `checkpoints`, all checkpoints of an ended trial but its last, which were kept by name
+    (`--checkpoint-at`).
 
     Raises:
         CorruptData: An experiment's table can't be read, so that it is unknown what it names.
         ConfigError: No experiment names anything, so that everything would be removed.
-        StoreError: The store can't be read.
     """
     named = NamedItems(store)
     if unnamed and not named.trials():
@@ -133,11 +130,8 @@ def collect(store: Store, found: Found) -> tuple[int, int]:
     """Remove what was found, as far as it is still garbage.
 
     Returns:
-        The number of bytes removed, and the number of trials and surfaces that were left because a
-        worker has taken them, or they have changed, in between.
-
-    Raises:
-        StoreError: A file can't be removed.
+        The number of bytes removed, and the number of trials and surfaces that are left, as a
+        worker has taken them or they have changed since.
     """
     removed = [_remove(store, found.named, one) for one in found.garbage if one.item]
     total = sum(size for size in removed if size is not None)

@@ -66,6 +66,16 @@ def cancelled(store: Store) -> set[str]:
     return {key.removeprefix(start) for key in keys}
 
 
+def table_fingerprints(store: Store, folder: str) -> dict[str, str]:
+    """Return a value for each table in a folder that changes with the table, by its item's id."""
+    return {
+        name: stat.version
+        for key, stat in store.stats(folder).items()
+        if key.endswith(".parquet")
+        for name in layout.names([key])
+    }
+
+
 class NamedItems:
     """The trials that a store's experiments name and the surfaces that they want, at any moment.
 
@@ -80,22 +90,14 @@ class NamedItems:
         self._surfaces: dict[str, set[str]] = {}
 
     def trials(self) -> set[str]:
-        """Return the ids of all named trials.
-
-        Raises:
-            CorruptData: An experiment's table is damaged.
-        """
+        """Return the ids of all named trials."""
         if self._changed(layout.MEMBERS):
             names = experiments(self._store)
             self._trials = {trial_id for name in names for trial_id in members(self._store, name)}
         return self._trials
 
     def surfaces(self) -> dict[str, set[str]]:
-        """Return the ids of all wanted surfaces, by trial.
-
-        Raises:
-            CorruptData: An experiment's table is damaged.
-        """
+        """Return the ids of all wanted surfaces, by trial."""
         if self._changed(layout.WANTED):
             names = layout.names(self._store.list(layout.WANTED))
             self._surfaces = {}
@@ -105,7 +107,7 @@ class NamedItems:
 
     def _changed(self, folder: str) -> bool:
         """Whether a folder's tables differ from those at the last call."""
-        now = {key: stat.version for key, stat in self._store.stats(folder).items()}
+        now = table_fingerprints(self._store, folder)
         before, self._seen[folder] = self._seen.get(folder), now
         return before != now
 

@@ -32,7 +32,6 @@ class ItemFiles:
     """The files of a trial with its surfaces, or of a surface alone, as a preview shows them.
 
     Attributes:
-        item: Id of the trial or surface.
         surfaces: Ids of the trial's surfaces, with those of which the store has nothing yet.
         traces: Whether logs and requests to cancel are to be removed too.
         files: Keys of all that is to be removed, in the order of removal.
@@ -90,9 +89,6 @@ def remove(
     """Remove a trial or surface, unless a worker has it or it is not as it was shown.
 
     Under the leases, `still` is called for whether the item may still be removed.
-
-    Raises:
-        StoreError: A file can't be removed.
     """
     # Surfaces that have come to be wanted since are leased too.
     surfaces = sorted({*shown.surfaces, *named.surfaces().get(shown.item, ())})
@@ -120,9 +116,6 @@ def remove_keys(
     """Remove some files of a trial or surface, and return which; None if a worker has it.
 
     Under the lease, `choose` is called for the keys that may still be removed; by default, all.
-
-    Raises:
-        StoreError: A file can't be removed.
     """
     with contextlib.ExitStack() as stack:
         leases = _take(store, [item], stack)
@@ -158,18 +151,12 @@ class Retry:
 def plan_retry(store: Store, names: Sequence[str], *, diverged: bool) -> Retry:
     """Return what is to be put back; nothing is changed.
 
-    A launch tries failed trials again anyway: forgetting a failure only takes it off the list of
-    failures. A trial that has ended must be put back to be trained again.
-
-    Args:
-        store: The store.
-        names: Experiments, of which what has failed is meant, or single trials or surfaces; all
-            experiments and trials if there are none.
-        diverged: Whether diverged trials of the experiments are put back too.
+    Of experiments, or of the whole store without names, this is what has failed and, if asked for,
+    what has diverged; single trials and surfaces are put back also if they are done. A launch tries
+    failed trials again anyway: forgetting a failure only takes it off the list.
 
     Raises:
         ConfigError: A name fits nothing, or a worker has one of the items or of their surfaces.
-        StoreError: The store can't be read.
     """
     failed, ended = _choose(store, names, diverged=diverged)
     named = NamedItems(store)
@@ -186,7 +173,6 @@ def put_back(store: Store, retry: Retry) -> None:
 
     Raises:
         ConfigError: A worker has an item, or the item has changed since; earlier ones are put back.
-        StoreError: A file can't be removed.
     """
     for shown in retry.ended:
         outcome = remove(store, shown, retry.named)

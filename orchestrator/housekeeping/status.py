@@ -33,7 +33,7 @@ SURFACE_STATES: tuple[State, ...] = ("done", "running", "failed", "cancelled", "
 UNNAMED = ""
 """The experiment of trials that none names, such as those of `workers.train`."""
 
-_ENDED = ("done", "diverged")
+_ENDED: tuple[State, ...] = ("done", "diverged")
 _LARGEST = 10_000
 """Size in bytes beyond which a counter of attempts is not read."""
 _UNREADABLE = (NasSweepError, pa.ArrowException, OSError, ValueError, KeyError)
@@ -46,7 +46,6 @@ class RunningTrial:
     """A trial that a worker holds.
 
     Attributes:
-        trial_id: Id of the trial.
         host: Host of the worker.
         epoch: Number of epochs trained.
         epochs: Number of epochs to train; None if the store does not have it.
@@ -69,7 +68,6 @@ class RunningSurface:
     """A surface that a worker holds.
 
     Attributes:
-        surface_id: Id of the surface.
         host: Host of the worker.
         points: Number of points in the surface's file, which is rewritten every half minute.
         of: Number of points of its grid.
@@ -112,15 +110,10 @@ class ItemStatus(Generic[T]):
 
 @dataclass(frozen=True)
 class Status:
-    """The state of a store.
+    """The state of a store's trials, under `UNNAMED` those of no experiment, and surfaces."""
 
-    Attributes:
-        trials: Trials; under `UNNAMED` those of no experiment.
-        surfaces: Surfaces of the experiments that want any.
-    """
-
-    trials: ItemStatus[RunningTrial] = field(default_factory=ItemStatus)
-    surfaces: ItemStatus[RunningSurface] = field(default_factory=ItemStatus)
+    trials: ItemStatus[RunningTrial] = field(default_factory=ItemStatus[RunningTrial])
+    surfaces: ItemStatus[RunningSurface] = field(default_factory=ItemStatus[RunningSurface])
 
     @property
     def over(self) -> bool:
@@ -254,15 +247,12 @@ def _running_surface(store: Store, surface: str, holder: Holder, of: int) -> Run
 
 
 def _read_columns(store: Store, key: str, item: str, columns: list[str]) -> pa.Table | None:
-    """Return columns of an item's table; None if it is missing, damaged or another item's.
-
-    The item's worker will write it again.
-    """
+    """Return columns of an item's table; None if it is missing, damaged or another item's."""
     try:
         file = tables.open_parquet(store.get(key))
         return file.read(columns, use_threads=False) if tables.holds_only(file, item) else None
     except _UNREADABLE:
-        return None
+        return None  # its worker will write it again
 
 
 def _is_lost(store: Store, item: str, holder: Holder, beat_age: float | None) -> bool:
@@ -281,34 +271,23 @@ class _Endings:
         self._known: dict[str, tuple[str, State]] | None = None
 
     def read(self, trial_ids: Set[str]) -> dict[str, State]:
-        """Return the state of each of the trials that has ended: done, diverged or damaged.
-
-        Raises:
-            StoreError: The store can't be read.
-        """
+        """Return the state of each of the trials that has ended: done, diverged or damaged."""
         if self._known is None:
             self._known = self._load()
-        marks = {
-            name: stat.version
-            for key, stat in self._store.stats(layout.TRIALS).items()
-            for name in layout.names([key])
-        }
-        found = {
-            name: status
-            for name, (mark, status) in self._known.items()
+        known = self._known
+        marks = lookup.table_fingerprints(self._store, layout.TRIALS)
+        found: dict[str, State] = {
+            name: state
+            for name, (mark, state) in known.items()
             if name in trial_ids and marks.get(name) == mark
         }
         unread = {layout.trial(name): name for name in (marks.keys() & trial_ids) - found.keys()}
         for key, data in self._store.several(sorted(unread)):
             found[unread[key]] = _ended_state(data, unread[key])
-        read = {
-            name: (marks[name], found[name])
-            for name in unread.values()
-            if found.get(name) in _ENDED
-        }
+        read = [name for name in unread.values() if found.get(name) in _ENDED]
         if read:
-            self._known |= read
-            self._save({n: one for n, one in self._known.items() if marks.get(n) == one[0]})
+            known |= {name: (marks[name], found[name]) for name in read}
+            self._save({name: one for name, one in known.items() if marks.get(name) == one[0]})
         return found
 
     @property

@@ -12,13 +12,7 @@ from results_schema import layout, tables
 
 
 class Table(NamedTuple):
-    """A table of the store.
-
-    Attributes:
-        folder: The folder of its files, of `layout`.
-        schema: Its columns.
-        doc: What a row is.
-    """
+    """A table of the store: the folder of its files, its columns, and what a row is."""
 
     folder: str
     schema: pa.Schema
@@ -26,13 +20,7 @@ class Table(NamedTuple):
 
 
 class View(NamedTuple):
-    """Two or three tables joined as `Results` joins them.
-
-    Attributes:
-        reads: Names of the tables.
-        sql: The query.
-        doc: What a row is.
-    """
+    """A query that joins tables as `Results` does: the tables, the SQL, and what a row is."""
 
     reads: tuple[str, ...]
     sql: str

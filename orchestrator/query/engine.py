@@ -65,12 +65,9 @@ class Limits:
 
 
 def query(store: Store, sql: str, limits: Limits | None = None) -> pa.Table:
-    """Return the answer to one query.
+    """Return the answer to one query, reading only the tables that it names.
 
-    Args:
-        store: The store whose tables are read, of which only those that the query names.
-        sql: A SELECT, or what DuckDB takes for one, such as `FROM metrics` or `SUMMARIZE trials`.
-        limits: Limits on time and memory.
+    A query is a SELECT, or what DuckDB takes for one: `FROM metrics` or `SUMMARIZE trials`.
 
     Raises:
         ConfigError: The query is wrong, is not a query, would write, or exceeded a limit.

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import quote
 
 import pandas as pd
@@ -186,15 +186,18 @@ def _environments(results: Results, names: Sequence[str]) -> list[Environment]:
             _ended([results.surfaces(name) for name in names], "surface_id", "measure_seconds"),
         ]
     )
-    found = [
-        Environment(
-            {name: value for name, value in zip(_ENVIRONMENT, values, strict=True) if value},
-            int((group["kind"] == "trial_id").sum()),
-            int((group["kind"] == "surface_id").sum()),
-            float(group["seconds"].sum()),
+    found = []
+    for key, group in rows.groupby(_ENVIRONMENT, sort=False):
+        values = zip(_ENVIRONMENT, cast("tuple[str, ...]", key), strict=True)
+        kinds = group["kind"].to_list()
+        found.append(
+            Environment(
+                {name: value for name, value in values if value},
+                kinds.count("trial_id"),
+                kinds.count("surface_id"),
+                sum(group["seconds"].to_list()),
+            )
         )
-        for values, group in rows.groupby(_ENVIRONMENT, sort=False)
-    ]
     return sorted(found, key=lambda one: -one.seconds)
 
 

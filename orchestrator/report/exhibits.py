@@ -30,7 +30,6 @@ class Exhibit:
     """A figure or a table.
 
     Attributes:
-        experiment: Name of the experiment.
         name: Name of the exhibit and its files.
         title: The figure's own title, or the experiment's.
         files: Contents of its files, by suffix; an HTML page holds all that it needs.
@@ -58,11 +57,8 @@ def make_exhibits(
 ) -> Iterator[Exhibit]:
     """Yield the figures, then the tables, in the experiment's order; `problem` names what failed.
 
-    Args:
-        results: The store's results.
-        declared: What the experiment asks for.
-        browser: The browser that draws pictures.
-        formats: Formats of the figures' files, of `figures.export.FORMATS`.
+    The browser draws pictures; `formats` are those of the figures' files, of
+    `figures.export.FORMATS`.
     """
     from orchestrator.figures.export import write_figure
 
@@ -125,15 +121,10 @@ def expected_problems(exhibits: Iterable[Exhibit]) -> list[str]:
 
 
 def accuracy_tables(trials: pd.DataFrame) -> list[TextTable]:
-    """Return the mean final test accuracy in % over seeds: a row per index, a column per base.
+    """Return the mean final test accuracies in % over seeds, a table by dataset and learning rate.
 
-    Diverged trials count in the means as `orchestrator.figures.evidence` describes.
-
-    Args:
-        trials: Members with their results, as `Results.trials(experiment)` returns them.
-
-    Returns:
-        A table for each dataset and learning rate.
+    A table has a row per index and a column per base. Diverged trials count in the means as
+    `orchestrator.figures.evidence` describes. `trials` are those of `Results.trials(experiment)`.
     """
     found = []
     for key, group in trials.groupby(["dataset", "learning_rate"], sort=False):

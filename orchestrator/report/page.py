@@ -82,8 +82,7 @@ def to_one_file(contents: Contents) -> bytes:
 def head_rows(columns: Sequence[str]) -> list[list[tuple[str, int]]]:
     """Return the rows of a table's head, each a list of texts and the columns that they span.
 
-    Args:
-        columns: Headings of one or two lines; neighbours with the same first line share it.
+    Headings have one or two lines; neighbours with the same first line share it.
     """
     pairs = [column.partition("\n") for column in columns]
     if not any(below for _, _, below in pairs):

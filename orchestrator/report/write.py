@@ -75,14 +75,9 @@ def write_report(
     to: Path | None = None,
     single: bool = False,
 ) -> Written:
-    """Write the report of some experiments.
+    """Write the report of some experiments with their figures and tables.
 
-    Args:
-        store: The experiments' store.
-        names: Names of the experiments.
-        exhibits: Their figures and tables.
-        to: A folder, or with `single` a file; None for a place in the store.
-        single: Whether to write one file that holds everything.
+    It goes into the store, or to a folder; or with `single` into one file that holds everything.
 
     Raises:
         ConfigError: The place can't be written.

@@ -14,8 +14,8 @@ from orchestrator.dash.live import (
     Curves,
     Live,
     folder_fingerprints,
-    table_fingerprints,
 )
+from orchestrator.housekeeping.lookup import table_fingerprints
 from results_schema import layout, tables
 from results_schema.store import LocalStore, open_store
 
