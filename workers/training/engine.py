@@ -98,7 +98,7 @@ class Engine:
         # loss and correct; in training also norm and clipped.
         self._trained = torch.zeros(4, dtype=torch.float64, device=self._device)
         self._evaluated = torch.zeros(2, dtype=torch.float64, device=self._device)
-        self.mode = mode or default_mode(self._device)
+        self.mode: StepMode = mode or default_mode(self._device)
         self._recorded: dict[tuple[bool, torch.Size], Recording] = {}
 
     def record(self, training: Sequence[Batch], evaluation: Sequence[Batch]) -> None:

@@ -29,7 +29,7 @@ from results_schema.lease import Lease
 from results_schema.store import LocalStore, open_store
 from results_schema.trial import NetworkSpec, TrialSpec
 from workers.cells.bases import named
-from workers.network.network import build_network
+from workers.network.network import Network, build_network
 from workers.training import checkpoint
 from workers.training.attempt import Outcome
 from workers.training.checkpoint import Checkpointing
@@ -372,7 +372,7 @@ class TestMomenta:
     ):
         train(spec, store, device="cpu")
         final = checkpoint.load(store, spec.trial_id, EPOCHS)
-        weights = dict(build_network(spec.genotype, spec.network, **FEW).named_parameters())
+        weights = dict(built(spec).named_parameters())
         full = final.tensors | {
             f"momentum.{name}": torch.zeros_like(weights[name]) for name in weights
         }
@@ -408,13 +408,14 @@ class TestMomenta:
         assert_same(store, undisturbed, spec)
 
 
-FEW = {"in_channels": 1, "classes": 10, "seed": 0}
+def built(spec: TrialSpec) -> Network:
+    return build_network(spec.genotype, spec.network, in_channels=1, classes=10, seed=0)
 
 
 def momenta(store: LocalStore, spec: TrialSpec, epoch: int) -> bool:
     """Whether a checkpoint has the momentum of each weight."""
     names = checkpoint.load(store, spec.trial_id, epoch).tensors
     found = {name.removeprefix("momentum.") for name in names if name.startswith("momentum.")}
-    net = build_network(spec.genotype, spec.network, **FEW)
+    net = built(spec)
     assert found in (set(), {name for name, _ in net.named_parameters()})
     return bool(found)
