@@ -129,7 +129,8 @@ class Collector:
     """
 
     def __init__(self, queue: Queue, work: Mapping[str, Work], progress: Progress) -> None:
-        self._queue, self._progress, self._parts = queue, progress, progress.parts
+        self._queue, self._progress = queue, progress
+        self._parts = progress.trials, progress.surfaces
         self._kinds = {
             n: w.kind if isinstance(w, SurfaceSpec) else "trial" for n, w in work.items()
         }

@@ -1,7 +1,7 @@
 """What is checked and decided before a launch starts Ray, and what `doctor` checks.
 
-Each check looks at one thing that a launch needs of a machine or a store; what is missing comes
-with a way to fix it.
+Each check is of one thing that a launch needs of a machine or a store; what is missing comes with
+a way to fix it.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def prepare(plan: Plan, store: Store, options: Options) -> Options:
         StoreError: The store can't be written durably and by one worker alone, or lacks space.
         MachineError: The clock is wrong; there is no GPU and one is needed; or the device lacks
             the arithmetic of a trial.
-        DataError: A data set is damaged, or neither here nor available.
+        DataError: A dataset is damaged, or neither here nor available.
     """
     gpus, local = 0, options.address is None
     # Counting GPUs imports torch, which a launch on a cluster can do without here.
@@ -336,7 +336,7 @@ def _driver() -> str:
 
 
 def check_data(name: str) -> Check:
-    """Check that a data set is here or available; one to download is needed by some alone."""
+    """Check that a dataset is here or available; one to download is needed by some alone."""
     try:
         ready(name)
     except NasSweepError as error:

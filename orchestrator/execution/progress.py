@@ -95,6 +95,8 @@ class Progress:
 
     Attributes:
         slots: The same, updated as nodes come and go.
+        trials: Progress of the trials.
+        surfaces: Progress of the surfaces.
     """
 
     def __init__(
@@ -109,8 +111,8 @@ class Progress:
         self._queue, self._console, self.slots = queue, console, slots
         epochs = {n: w.recipe.epochs for n, w in work.items() if isinstance(w, TrialSpec)}
         points = {n: w.points for n, w in work.items() if not isinstance(w, TrialSpec)}
-        self._trials = Part("trials", "epochs", epochs, ended[0])
-        self._surfaces = Part("surfaces", "points", points, ended[1])
+        self.trials = Part("trials", "epochs", epochs, ended[0])
+        self.surfaces = Part("surfaces", "points", points, ended[1])
         self._failed = 0
         self._start = time.monotonic()
         self._bar = Bar(
@@ -123,7 +125,7 @@ class Progress:
             expand=True,
         )
         self._tasks: dict[TaskID, Part] = {}
-        for part in (self._trials, self._surfaces):
+        for part in (self.trials, self.surfaces):
             if part.sizes:
                 size, done = part.size, part.done
                 task = self._bar.add_task(part.noun, total=size, done=done, of=part.total)
@@ -139,18 +141,9 @@ class Progress:
         if self._console.is_terminal:
             self._bar.stop()
 
-    @property
-    def parts(self) -> tuple[Part, Part]:
-        """The trials, and the surfaces."""
-        return self._trials, self._surfaces
-
-    def epoch(self, trial_id: str, epoch: int) -> None:
-        """Note that an epoch of a trial was trained."""
-        self._trials.step(trial_id, epoch)
-
-    def points(self, surface_id: str, done: int) -> None:
-        """Note that points of a surface were measured."""
-        self._surfaces.step(surface_id, done)
+    def step(self, name: str, number: int) -> None:
+        """Note that a trial has come to this epoch, or a surface has so many points."""
+        self._part(name).step(name, number)
 
     def refresh(self) -> None:
         """Show what has changed in the queue."""
@@ -169,7 +162,7 @@ class Progress:
         return [(name, endings[name]) for name in new][::-1]
 
     def _part(self, name: str) -> Part:
-        return self._surfaces if layout.is_surface(name) else self._trials
+        return self.surfaces if layout.is_surface(name) else self.trials
 
     def _print_ending(self, name: str, status: str, part: Part) -> None:
         reason = self._queue.reasons.get(name, "")

@@ -168,7 +168,7 @@ class ErrorReader(tune.Callback):
         # Tune also pickles some errors, in Ray's folder, where other users of a cluster's machine
         # may be able to put a file of their own: those are never read.
         text = Path(trial.error_file).read_text() if trial.error_file else ""
-        self._searcher.died(trial.trial_id, worker_failure(text))
+        self._searcher.close(trial.trial_id, worker_failure(text))
 
 
 class QueueSearcher(Searcher):
@@ -231,10 +231,10 @@ class QueueSearcher(Searcher):
 
     def _take(self, trial_id: str, result: dict[str, Any]) -> None:
         if "epoch" in result:
-            self._progress.epoch(result["item"], result["epoch"])
+            self._progress.step(result["item"], result["epoch"])
             self._queue.reached(result["item"], result["epoch"])
         elif "points" in result:
-            self._progress.points(result["item"], result["points"])
+            self._progress.step(result["item"], result["points"])
             self._queue.stepped(result["item"], result["points"])
         if "status" in result:
             self._queue.settle(
@@ -251,17 +251,14 @@ class QueueSearcher(Searcher):
     ) -> None:
         """Close an item whose worker has returned, or failed."""
         if error:
-            return  # `died` follows, with the reason
+            return  # `ErrorReader` closes it, with the reason
         # Tune repeats the last report here; metrics, which add up, must not see it again.
         if result is not None:
             self._take(trial_id, result)
-        self._close(trial_id, None)
+        self.close(trial_id)
 
-    def died(self, trial_id: str, why: Failure) -> None:
-        """Close an item whose worker ended without reporting an outcome."""
-        self._close(trial_id, why)
-
-    def _close(self, trial_id: str, died: Failure | None) -> None:
+    def close(self, trial_id: str, died: Failure | None = None) -> None:
+        """Close an item, whose worker may have ended without reporting an outcome."""
         self._starting.discard(trial_id)
         if (token := self._tokens.pop(trial_id, None)) is not None:
             self._queue.close(token, died=died)

@@ -53,7 +53,7 @@ def test_every_trial_is_in_one_state_from_its_offer_to_its_ending(tmp_path):
     ahead, third = offer(queue)
     assert states(told) == {"waiting": 4, "running": 2, "done": 4}, "no room for it yet"
     assert values(told, "epochs_left") == {(): 6}
-    progress.epoch(name, 1)
+    progress.step(name, 1)
     queue.settle(first.token, name, "done", "")
     queue.settle(second.token, other, "diverged", "NaN")
     queue.settle(ahead.token, third, "failed", "no such file", "data")
@@ -76,7 +76,7 @@ def test_a_running_trial_is_told_under_its_own_name_and_no_longer(tmp_path):
     told, progress = watch(queue, spec(0))
     item, name = offer(queue)
     assert values(told, "item_progress") == {}
-    progress.epoch(name, 1)
+    progress.step(name, 1)
     [grown] = told.on_report({"item": name} | EPOCH)
     assert (grown.metric.name, grown.labels, grown.value) == (
         "nas_sweep_epochs_total", {"host": "h"}, 1,
@@ -105,7 +105,7 @@ def test_points_are_counted_by_kind_and_a_surface_without_its_trial_is_untrained
     told, progress = watch(queue, spec(1), *surfaces)
     item, name = offer(queue)
     assert name == surfaces[0].surface_id
-    progress.points(name, 15)
+    progress.step(name, 15)
     [grown] = told.on_report({"item": name, "points": 15, "measured": 10} | HERE)
     assert (grown.labels, grown.value) == ({"host": "h", "kind": "contour"}, 10)
     assert values(told, "item_progress") == {("h", "7", "contour", name): 0.6}

@@ -35,17 +35,17 @@ def test_trials_epochs_and_failures_are_counted(tmp_path, terminal):
         items = [queue.offer() for _ in range(3)]
         done, failed, running = (item for item in items if item is not None)
         for epoch in range(1, 11):
-            progress.epoch(done.names[0], epoch)
+            progress.step(done.names[0], epoch)
         queue.settle(done.token, done.names[0], "done", "")
         queue.close(done.token)
         progress.refresh()
         failure = "no [bold]such[/bold] file"
         queue.settle(failed.token, failed.names[0], "failed", failure, "data")
         queue.close(failed.token)
-        progress.epoch(running.names[0], 5)
+        progress.step(running.names[0], 5)
         progress.refresh()
         assert re.match(
-            r"1 running, 1 failed, \S+ epochs/s, .* left", progress.status(progress.parts[0])
+            r"1 running, 1 failed, \S+ epochs/s, .* left", progress.status(progress.trials)
         )
     text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown.getvalue())
     assert f"failed {failed.names[0]}: {failure}" in text, "markup in it is no markup"
@@ -86,7 +86,7 @@ def test_news_of_one_trial_cost_the_same_among_many(tmp_path):
         progress.refresh()
         last = queue.offer()
         assert last is not None
-        progress.epoch(last.names[0], 10)
+        progress.step(last.names[0], 10)
         queue.settle(last.token, last.names[0], "done", "")
         return calls(progress.refresh)
 

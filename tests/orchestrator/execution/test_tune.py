@@ -84,10 +84,10 @@ def test_the_last_epoch_may_come_with_the_outcome(sweep):
     outcome = {"status": "done", "reason": "trained 1 epochs", "epochs": 1, "kind": ""}
     sweep.searcher.on_trial_result("t", {"item": name, **FIRST, **outcome})
     assert sweep.queue.endings == {name: "done"}
-    assert next(iter(sweep.progress._tasks.values())).taken == 1
+    assert sweep.progress.trials.taken == 1
     sweep.searcher.on_trial_complete("t", {"item": name, **FIRST, **outcome, "done": True})
     assert sweep.queue.items == 0
-    assert next(iter(sweep.progress._tasks.values())).taken == 1, "Tune tells the last report twice"
+    assert sweep.progress.trials.taken == 1, "Tune tells the last report twice"
 
 
 def test_when_all_is_over_tune_is_told(sweep):
