@@ -146,7 +146,7 @@ def test_pixels_and_labels_are_those_of_an_image_folder(split: Split, tmp_path: 
     with zipfile.ZipFile(tmp_path / "tiny.zip") as archive:
         archive.extractall(tmp_path)
     folder = ImageFolder(str(tmp_path / ROOT / "train"), pil_to_tensor)
-    expected = list(folder)
+    expected = [folder[index] for index in range(len(folder))]
     assert [label for _, label in expected] == labels.tolist()
     assert all(
         (image.numpy() == ours).all() for (image, _), ours in zip(expected, train, strict=True)
