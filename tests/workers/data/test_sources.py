@@ -131,7 +131,7 @@ def bomb(side: int) -> bytes:
     return bytes(data)
 
 
-def test_pixels_and_labels_are_those_of_an_image_folder(split: Split, tmp_path: Path):
+def test_pixels_and_labels_are_those_of_an_image_folder(tmp_path: Path):
     """torchvision reads the extracted training images by class and name, as the decoder does."""
     noise = np.random.default_rng(0).integers(256, size=(6, 64, 64, 3), dtype=np.uint8)
     members, images = dict(tiny_imagenet_members()), iter(noise)
