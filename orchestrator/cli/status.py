@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -19,7 +19,7 @@ from orchestrator.cli.options import (
 from orchestrator.output.text import duration, escape_control, one_line
 
 if TYPE_CHECKING:
-    from orchestrator.housekeeping.status import RunningSurface, RunningTrial, Status
+    from orchestrator.housekeeping.status import RunningSurface, RunningTrial, State, Status
     from results_schema.store import Store
 
 POLL_SECONDS = 2.0
@@ -109,7 +109,9 @@ def _describe(status: Status, store: Store, only: Sequence[str]) -> Iterator[tup
             message = one_line(failure["message"])
             yield f"  failed {item}: {failure['kind']}: {message}", _STYLES["failed"]
             yield f"    log: {failure['log']}", ""
-    for state, key in (("diverged", layout.log), ("damaged", layout.trial)):
+    listed: list[tuple[State, Callable[[str], str]]]
+    listed = [("diverged", layout.log), ("damaged", layout.trial)]
+    for state, key in listed:
         if state in only or state == "damaged":
             for trial_id in status.trials.having(state):
                 yield f"  {state} {trial_id}: {store.locate(key(trial_id))}", _STYLES[state]
