@@ -21,9 +21,11 @@ from workers.landscape.outdated import outdated
 Work = TrialSpec | SurfaceSpec
 """What a worker runs: it trains a trial or measures a surface."""
 
-PARAMETER_BYTES = 8.3
-"""Bytes of a checkpoint per parameter: its weight and momentum, and a share of the running
-statistics of batch normalisation. Measured, like the next, as a bound over bases and sizes."""
+PARAMETER_BYTES = 4.3
+"""Bytes of a checkpoint per parameter: its weight and a share of the running statistics of batch
+normalisation. Measured, like the next two, as a bound over bases and sizes."""
+MOMENTUM_BYTES = 4
+"""Bytes of a checkpoint per parameter for its momentum, which an ended trial does not keep."""
 CELL_BYTES = 15_000
 """Bytes of a checkpoint per cell: names and shapes of its tensors."""
 HISTORY_BYTES = 450
@@ -143,7 +145,7 @@ class Plan:
 
     @cached_property
     def checkpoint_sizes(self) -> list[int]:
-        """Bytes of the last checkpoint of each remaining trial (`checkpoint_bytes`)."""
+        """Bytes of a checkpoint of each remaining trial while it trains (`checkpoint_bytes`)."""
         return [checkpoint_bytes(spec) for spec in self.remaining]
 
     def disk_bytes(self, *, kept: Collection[int], side_by_side: int) -> int:
@@ -155,7 +157,8 @@ class Plan:
         """
         kept = {*kept, *self.surface_epochs}
         checkpoints = sum(
-            size * (1 + sum(epoch < spec.recipe.epochs for epoch in kept))
+            checkpoint_bytes(spec, ended=True)
+            + size * sum(epoch < spec.recipe.epochs for epoch in kept)
             for size, spec in zip(self.checkpoint_sizes, self.remaining, strict=True)
         )
         rows = EPOCH_BYTES * self.epochs + TRIAL_BYTES * len(self.remaining)
@@ -195,10 +198,13 @@ def work_id(work: Work) -> str:
     return work.trial_id if isinstance(work, TrialSpec) else work.surface_id
 
 
-def checkpoint_bytes(spec: TrialSpec) -> int:
-    """Return an upper bound of the bytes of a trial's last checkpoint."""
-    own = CELL_BYTES * spec.network.cells + HISTORY_BYTES * spec.recipe.epochs
-    return int(PARAMETER_BYTES * _parameters(spec)) + own
+def checkpoint_bytes(spec: TrialSpec, *, ended: bool = False) -> int:
+    """Return an upper bound of the bytes of a trial's checkpoint, or of that which it ends with."""
+    cell, each = CELL_BYTES, PARAMETER_BYTES + MOMENTUM_BYTES
+    if ended:  # half as many tensors, since every weight has a momentum
+        cell, each = CELL_BYTES // 2, PARAMETER_BYTES
+    own = cell * spec.network.cells + HISTORY_BYTES * spec.recipe.epochs
+    return int(each * _parameters(spec)) + own
 
 
 def _parameters(spec: TrialSpec) -> int:

@@ -40,16 +40,22 @@ def plan_of(profile: str | None = "laptop"):
 def test_a_checkpoint_is_no_larger_than_is_said_and_not_much_smaller(name, size):
     spec = replace(small_spec(genotype=named(name), epochs=1), network=size)
     network = build_network(spec.genotype, size, in_channels=1, classes=10, seed=0)
-    real = len(safetensors.torch.save(Engine(network, spec.recipe).state()))
+    state = Engine(network, spec.recipe).state()
+    real = len(safetensors.torch.save(state))
     assert real <= checkpoint_bytes(spec) <= 2.5 * real
+    kept = {name: each for name, each in state.items() if not name.startswith("momentum.")}
+    ended = len(safetensors.torch.save(kept))
+    assert ended < real
+    assert ended <= checkpoint_bytes(spec, ended=True) <= 2.5 * ended
 
 
 def test_kept_checkpoints_take_room_too():
     plan = plan_of()
     one, two = (plan.disk_bytes(kept=kept, side_by_side=2) for kept in ((), (1, 99)))
     every = sum(plan.checkpoint_sizes)
+    ended = sum(checkpoint_bytes(spec, ended=True) for spec in plan.remaining)
     assert two - one == every, "of those two epochs only the first is before the last"
-    assert every < one < 2 * every + 56 * 40_000
+    assert ended < one < 2 * ended + 56 * 40_000
 
 
 def test_a_launch_on_a_sound_machine_passes_and_leaves_the_store_as_it_was(tmp_path: Path):
