@@ -216,7 +216,7 @@ class Failure:
     Attributes:
         kind: "memory", "cuda", "graph" (no CUDA graph could be captured; the next attempt does
             without), "full", "store", "data", "spec", "machine" or "error", as
-            `workers.training.failures` classifies them; or, if the worker could not report more,
+            `workers.training.attempt` classifies them; or, if the worker could not report more,
             "killed", "evicted" (this node's main memory ran out) or "node" (it was lost).
             "unfit", of a node that can do nothing for its launch, is no trial's and never kept.
         message: What went wrong.

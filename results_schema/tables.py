@@ -75,7 +75,7 @@ WHERE = (
     _provenance("commit", TEXT, "of the code, null outside a checkout", null=True),
     _provenance("dirty", FLAG, "whether the checkout had changes", null=True),
 )
-"""Where and with what something was computed (`workers.training.provenance`)."""
+"""Where and with what something was computed (`workers.training.device`)."""
 
 _NAME = (
     _result("base", TEXT, "the published genotype"),

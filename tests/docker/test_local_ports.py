@@ -22,8 +22,8 @@ for step in (
     "address add 10.231.7.1/24 dev outside", "route add default dev outside",
 ):
     subprocess.run(["ip", *step.split()], check=True)
-from orchestrator import environment
-environment.prepare()
+from orchestrator.execution.access import apply_ray_settings
+apply_ray_settings()
 from rich.console import Console
 from orchestrator.execution.cluster import cluster
 with cluster(None, Console(file=sys.stderr)):

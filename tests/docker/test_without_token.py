@@ -47,7 +47,7 @@ def test_from_another_host_nothing_is_done_without_the_token(nodes: Nodes):
     right = {"Authorization": f"Bearer {TOKEN}"}
     assert ask(nodes.worker, "head:8265", "/api/jobs/", **right) == 200
     say = (
-        "from orchestrator.execution.access import asks; "
+        "from orchestrator.execution.access import asks_for_token as asks; "
         "print(asks('head:6379'), asks('head:6379', 'x'))"
     )
     assert nodes.worker.run(sys.executable, "-c", say).stdout == "True True\n"
