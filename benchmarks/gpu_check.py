@@ -25,7 +25,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,11 +33,14 @@ from typing import Any, NamedTuple
 # A bare machine has nothing of this project installed.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.measure import publish, table
+from benchmarks.measure import argument_parser, describe_machine, publish, table
+from workers.training import device as devices
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 class Outcome(NamedTuple):
-    """Whether a part passed, what it found in Markdown, and the same as numbers."""
+    """Whether a part passed, its findings in Markdown, and the same as numbers."""
 
     passed: bool
     text: str
@@ -61,47 +64,44 @@ class Part:
     """A part of a command.
 
     Attributes:
-        name: As `--parts` takes it.
+        name: Name for `--parts`, and of the function in the command's module of
+            `benchmarks.checks`, which takes a `Scale` and returns an `Outcome`.
         limit: Seconds after which its process is killed.
-        function: "module:function"; takes a `Scale` and returns an `Outcome`.
-        about: What it does, for the table of budgets.
+        about: Description for the table of budgets.
     """
 
     name: str
     limit: int
-    function: str
     about: str
 
 
-_WORKS, _SPEED, _SWEEP = (f"benchmarks.checks.{name}" for name in ("works", "speed", "sweep"))
-
 COMMANDS: dict[str, tuple[Part, ...]] = {
     "works": (
-        Part("alone", 110, f"{_WORKS}:alone", "graphed against eager steps, 5 cells, 3 precisions"),
-        Part("packs", 90, f"{_WORKS}:packs", "four unlike cells, packed against alone"),
-        Part("resume", 40, f"{_WORKS}:resume", "stopped and resumed with the same bits"),
-        Part("trial", 40, f"{_WORKS}:trial", "`python -m workers.train`, stopped and resumed"),
-        Part("landscape", 30, f"{_WORKS}:landscape", "against float64 on the CPU"),
+        Part("alone", 110, "graphed against eager steps, 5 cells, 3 precisions"),
+        Part("packs", 90, "four unlike cells, packed against alone"),
+        Part("resume", 40, "stopped and resumed with the same bits"),
+        Part("trial", 40, "`python -m workers.train`, stopped and resumed"),
+        Part("landscape", 30, "against float64 on the CPU"),
     ),
     "speed": (
-        Part("ceilings", 15, f"{_SPEED}:ceilings", "copies and matrix products"),
-        Part("kernels", 25, f"{_SPEED}:kernels", "where a bf16 step spends its time"),
-        Part("bf16", 70, f"{_SPEED}:bf16", "published loop, ours alone, packs of 2, 4, 8"),
-        Part("fp32", 70, f"{_SPEED}:fp32", "the same in fp32"),
-        Part("landscape", 30, f"{_SPEED}:landscape", "contour and variance against plain loops"),
-        Part("deterministic", 20, f"{_SPEED}:deterministic", "cost of `--deterministic`"),
+        Part("ceilings", 15, "copies and matrix products"),
+        Part("kernels", 25, "where a bf16 step spends its time"),
+        Part("bf16", 70, "published loop, ours alone, packs of 2, 4, 8"),
+        Part("fp32", 70, "the same in fp32"),
+        Part("landscape", 30, "contour and variance against plain loops"),
+        Part("deterministic", 20, "cost of `--deterministic`"),
     ),
     "sweep": (
-        Part("pack", 45, f"{_SWEEP}:pack", "`--pack 2`, with surfaces"),
-        Part("halves", 45, f"{_SWEEP}:halves", "`--gpus-per-trial 0.5`, surfaces at half a GPU"),
-        Part("auto", 90, f"{_SWEEP}:auto", "`--gpus-per-trial auto`"),
+        Part("pack", 45, "`--pack 2`, with surfaces"),
+        Part("halves", 45, "`--gpus-per-trial 0.5`, surfaces at half a GPU"),
+        Part("auto", 90, "`--gpus-per-trial auto`"),
     ),
 }
 
 
 @dataclass(frozen=True)
 class Result:
-    """What came of a part; `found` holds its numbers, or the end of its output if it failed."""
+    """Result of a part; `found` holds its numbers, or the end of its output if it failed."""
 
     part: str
     passed: bool
@@ -112,7 +112,7 @@ class Result:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command's parts one after the other and write what they found after each.
+    """Run a command's parts one after the other and write both files after each.
 
     Returns:
         The exit code: 0, 1 if a part failed, 2 for wrong usage, 3 for an unfit machine.
@@ -130,7 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         return 2
     if options.result:
-        return _child(options.command, parts[options.parts[0]], scale, options.result)
+        return _child(options.command, options.parts[0], scale, options.result)
     results: list[Result] = []
     text = ""
     for name in options.parts or parts:
@@ -159,16 +159,32 @@ def budget() -> str:
     return table(("part", "what it does", "limit"), rows)
 
 
+def environment() -> dict[str, str]:
+    """Return the environment of a command of this project, which need not be installed."""
+    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return os.environ | {"PYTHONPATH": path}
+
+
 def _run(command: str, part: Part, scale: Scale) -> Result:
     """Run a part in a process and session of its own, killed as a whole at its limit."""
     start, limit = time.perf_counter(), DRY_LIMIT if scale.dry else part.limit
     with tempfile.TemporaryDirectory(prefix="gpu-check-") as folder:
         result = Path(folder) / "result.json"
-        words = [sys.executable, __file__, command, "--parts", part.name, "--result", str(result)]
-        words += ["--dry"] if scale.dry else []
-        words += ["--device", scale.device] if scale.device else []
+        arguments = [
+            sys.executable,
+            __file__,
+            command,
+            "--parts",
+            part.name,
+            "--result",
+            str(result),
+        ]
+        arguments += ["--dry"] if scale.dry else []
+        arguments += ["--device", scale.device] if scale.device else []
         with (Path(folder) / "output").open("w+b") as output:
-            child = subprocess.Popen(words, stdout=output, stderr=output, start_new_session=True)
+            child = subprocess.Popen(
+                arguments, stdout=output, stderr=output, start_new_session=True
+            )
             try:
                 code = child.wait(limit)
                 reason = f"ended with code {code}"
@@ -184,23 +200,19 @@ def _run(command: str, part: Part, scale: Scale) -> Result:
                 found = json.loads(result.read_text("utf-8"))
             except (OSError, ValueError):
                 output.seek(0)
-                said = output.read().decode("utf-8", "replace")[-4000:]
-                return Result(part.name, False, seconds, f"Stopped: {reason}.", "", said)
+                end = output.read().decode("utf-8", "replace")[-4000:]
+                return Result(part.name, False, seconds, f"Stopped: {reason}.", "", end)
     return Result(part.name, seconds=seconds, **found)
 
 
-def _child(command: str, part: Part, scale: Scale, result: Path) -> int:
-    """Run a part in this process and leave what it found in a file, whole or not at all."""
-    from benchmarks.measure import Machine
-    from workers.training import device as devices
-
+def _child(command: str, part: str, scale: Scale, result: Path) -> int:
+    """Run a part in this process and write its result to a file, whole or not at all."""
     machine = ""
-    # The command of the user is written down, not the one that starts this part.
+    # The user's command is recorded, not the one that starts this part.
     sys.argv = [__file__, command, *(["--dry"] if scale.dry else [])]
     try:
-        machine = Machine.of(devices.choose(scale.device)).sentence()
-        module, _, name = part.function.partition(":")
-        function: Callable[[Scale], Outcome] = getattr(importlib.import_module(module), name)
+        machine = describe_machine(devices.choose(scale.device))
+        function = getattr(importlib.import_module(f"benchmarks.checks.{command}"), part)
         passed, text, numbers = function(scale)
     except Exception as error:
         passed, text = False, f"Stopped: {type(error).__name__}: {error}".partition("\n")[0]
@@ -229,16 +241,13 @@ def _written(folder: Path, command: str, results: Sequence[Result]) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argument_parser(__doc__)
     add = parser.add_argument
     add("command", choices=(*COMMANDS, "budget"), help="budget: print the limit of every part")
     add("--device", help="cuda, cuda:N or cpu (default: a GPU if there is one)")
     add("--dry", action="store_true", help="run every part at a tiny size on the CPU")
     add("--parts", nargs="+", default=[], metavar="PART", help="run only these")
     add("--out", type=Path, default=Path(), help="folder of both files (default: this one)")
-    add("--write", type=Path, help="document to put the text into, between its comments")
     add("--result", type=Path, help=argparse.SUPPRESS)
     return parser
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
+import contextlib
 import math
+import os
+import tempfile
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import numpy as np
 
@@ -18,38 +22,50 @@ BASES = ("DARTS", "ENAS", "AmoebaNet", "NASNet")
 NOW = datetime(2020, 4, 26, tzinfo=UTC)
 
 
-def make_store(folder: Path, trials: int, epochs: int) -> LocalStore:
-    """Writes metrics, trials and members; the losses fall as those of real trials do.
-
-    Args:
-        folder: Where to.
-        trials: How many.
-        epochs: Of each.
-    """
-    store = open_store(folder)
-    members = []
-    for number in range(trials):
-        base = BASES[number % len(BASES)]
-        spec = TrialSpec(
-            genotype=named(base),
-            dataset="cifar10",
-            preprocessing=1,
-            network=NetworkSpec(),
-            recipe=Recipe(epochs=epochs),
-            learning_rate=0.025,
-            seed=number,
-        )
-        rows = metrics(spec, number, epochs)
-        store.put(layout.metrics(spec.trial_id), tables.to_parquet(rows, tables.METRICS))
-        row = ended(spec, rows[-1])
-        store.put(layout.trial(spec.trial_id), tables.to_parquet([row], tables.TRIALS))
-        members.append(member(spec, base, number // len(BASES) % 14))
-    store.put(layout.members(EXPERIMENT), tables.to_parquet(members, tables.MEMBERS))
-    return store
+def parse_arguments(description: str | None, rounds: int) -> argparse.Namespace:
+    """Return the options of a benchmark of such a store, with that default of rounds."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    for name, default in (("trials", 1000), ("epochs", 600), ("rounds", rounds)):
+        parser.add_argument(f"--{name}", type=int, default=default, help=f"default: {default}")
+    return parser.parse_args()
 
 
-def metrics(spec: TrialSpec, number: int, epochs: int) -> list[dict[str, object]]:
-    """Rows of one trial, from a stream of its own."""
+@contextlib.contextmanager
+def large_store(trials: int, epochs: int) -> Iterator[LocalStore]:
+    """Write a store of so many trials for the time of the block, and print its size."""
+    with tempfile.TemporaryDirectory() as folder:
+        store = open_store(f"{folder}/results")
+        members = []
+        for number in range(trials):
+            spec = _spec(number, epochs)
+            rows = _metrics(spec, number)
+            store.put(layout.metrics(spec.trial_id), tables.to_parquet(rows, tables.METRICS))
+            row = _ended(spec, rows[-1])
+            store.put(layout.trial(spec.trial_id), tables.to_parquet([row], tables.TRIALS))
+            members.append(_member(spec, number))
+        store.put(layout.members(EXPERIMENT), tables.to_parquet(members, tables.MEMBERS))
+        load = os.getloadavg()[0]
+        print(f"{trials} trials of {epochs} epochs: {trials * epochs:,} rows; load {load:.1f}")
+        yield store
+
+
+def _spec(number: int, epochs: int) -> TrialSpec:
+    return TrialSpec(
+        genotype=named(BASES[number % len(BASES)]),
+        dataset="cifar10",
+        preprocessing=1,
+        network=NetworkSpec(),
+        recipe=Recipe(epochs=epochs),
+        learning_rate=0.025,
+        seed=number,
+    )
+
+
+def _metrics(spec: TrialSpec, number: int) -> list[dict[str, object]]:
+    """Return a row for each epoch, with losses that fall as those of real trials do."""
+    epochs = spec.recipe.epochs
     noise = np.random.default_rng(number).normal(0, 0.02, (epochs, 4))
     slope = 20 + number % 50
     return [
@@ -72,8 +88,7 @@ def metrics(spec: TrialSpec, number: int, epochs: int) -> list[dict[str, object]
     ]
 
 
-def ended(spec: TrialSpec, last: dict[str, object]) -> dict[str, object]:
-    """The ended trial's row."""
+def _ended(spec: TrialSpec, last: dict[str, object]) -> dict[str, object]:
     cell = spec.genotype
     row: dict[str, object] = {
         "trial_id": spec.trial_id, "status": "done", "dataset": spec.dataset,
@@ -82,19 +97,18 @@ def ended(spec: TrialSpec, last: dict[str, object]) -> dict[str, object]:
         "parameters": 3_300_000, "epochs": spec.recipe.epochs, "spec": spec.to_json(),
         "best_test_accuracy": last["test_accuracy"], "late_test_accuracy": last["test_accuracy"],
         "exit_reason": "made up", "started_at": NOW, "ended_at": NOW, "train_seconds": 6000.0,
-        "attempts": 1, "host": "made-up", "device": "none", "deterministic": False, "threads": 1,
-        "python": "3", "torch": "2", "release": "0",
+        "attempts": 1, "form": "eager", "pack_size": 1, "host": "made-up", "device": "none",
+        "gpu": False, "deterministic": False, "threads": 1, "python": "3", "torch": "2", "release": "0",
     }  # fmt: skip
     row |= {name: last[name] for name in ("train_loss", "test_loss", "test_accuracy")}
     return {field.name: row.get(field.name) for field in tables.TRIALS}
 
 
-def member(spec: TrialSpec, base: str, index: int) -> dict[str, object]:
-    """The trial's place in the experiment."""
-    cell = spec.genotype
+def _member(spec: TrialSpec, number: int) -> dict[str, object]:
+    base, index = BASES[number % len(BASES)], number // len(BASES) % 14
     return {
         "experiment": EXPERIMENT, "profile": None, "base": base,
         "variant": f"seed {index}" if index else base, "index": index, "named_dataset": "cifar10",
         "dataset": "cifar10", "learning_rate": 0.025, "seed": spec.seed,
-        "trial_id": spec.trial_id, **cell.shape,
+        "trial_id": spec.trial_id, **spec.genotype.shape,
     }  # fmt: skip

@@ -1,10 +1,9 @@
 """Training loops that differ in nothing but how they train: data, network and recipe are shared.
 
 `ReferenceLoop` is the field's loop: transforms of one image at a time in two loader processes,
-float32 in NCHW, loss and accuracies read from the device in every step. `FairLoop` is what a
-careful hand makes of it: images on the device and augmented there, channels last, a fused
-optimizer, nothing read before the epoch ends. `OwnLoop`, `PackedLoop` and `SideBySideLoop` are this
-project's.
+float32 in NCHW, loss and accuracies read from the device in every step. `FairLoop` is the same loop
+written with care: images on the device and augmented there, channels last, a fused optimizer,
+nothing read before the epoch ends. `OwnLoop`, `PackedLoop` and `SideBySideLoop` are this project's.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from multiprocessing.connection import Connection
 from statistics import fmean
-from typing import ParamSpec, Protocol, TypeVar
+from typing import ParamSpec, TypeVar
 
 import numpy as np
 import torch
@@ -38,18 +37,16 @@ from workers.training.engine import Engine
 from workers.training.graphs import StepMode
 from workers.training.setup import record
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
 class Setting:
-    """A training job: images, network, recipe, device.
+    """A training job: the training images of a data set, a network, a recipe, a device.
 
-    Attributes:
-        device: Where the network is trained.
-        dataset: As `workers.data` knows it; its training images are trained on.
-        genotype: Name of a published cell.
-        size: Of the network.
-        recipe: Section 4's, without cutout, auxiliary head and drop path, which not every loop has.
-        seed: Of weights and draws.
+    The recipe is Section 4's, without cutout, auxiliary head and drop path, which not every loop
+    has; `genotype` names a published cell, and `seed` is that of weights and draws.
     """
 
     device: torch.device
@@ -60,11 +57,11 @@ class Setting:
     seed: int = 0
 
     def data(self, device: torch.device | None = None) -> Data:
-        """The data set, on the setting's device or on another."""
+        """Return the data set, on the setting's device or on another."""
         return load(self.dataset, device or self.device)
 
     def network(self) -> Network:
-        """The network that every loop begins with, on the device."""
+        """Return the network that every loop begins with, on the device."""
         about = self.data(torch.device("cpu")).about
         network = build_network(
             named(self.genotype),
@@ -76,8 +73,8 @@ class Setting:
         )
         return network.to(self.device)
 
-    def spec(self, precision: str) -> TrialSpec:
-        """The trial that the job is, as a sweep would name it."""
+    def spec(self, precision: str = "fp32") -> TrialSpec:
+        """Return the job as a trial of a sweep."""
         return TrialSpec(
             genotype=named(self.genotype),
             dataset=self.dataset,
@@ -89,42 +86,29 @@ class Setting:
             precision=precision,
         )
 
-    def wait(self) -> None:
-        """Returns when the device has done all that it was given."""
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
 
+class Loop:
+    """A way to train a number of networks, with the name that tables show."""
 
-class Loop(Protocol):
-    """A way to train."""
+    name: str
+    networks: int = 1
 
-    @property
-    def name(self) -> str:
-        """As tables write it."""
-        ...
-
-    @property
-    def networks(self) -> int:
-        """How many it trains at once."""
-        ...
-
-    def epoch(self, number: int, rate: float) -> float:
-        """Trains every network on every image once.
-
-        Args:
-            number: From 1.
-            rate: The learning rate.
+    def epoch(self, number: int, lr: float) -> float:
+        """Train every network on every image once, in the epoch of that number, from 1.
 
         Returns:
             The mean training loss over images and networks, read from the device.
         """
-        ...
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Free what garbage collection does not: graphs, threads and processes."""
 
 
-def as_torch_ships(device: torch.device) -> AbstractContextManager[object]:
-    """Within it cuDNN may use TF32 and tunes its kernels, as published loops let it.
+def torch_defaults(device: torch.device) -> AbstractContextManager[object]:
+    """Let cuDNN use TF32 and tune its kernels, as published loops do.
 
-    `workers.training.device.choose` allows neither by itself: a trial's precision says which.
+    `workers.training.device.choose` allows neither by itself: a trial's precision decides.
     """
     if device.type != "cuda":
         return nullcontext()
@@ -133,44 +117,21 @@ def as_torch_ships(device: torch.device) -> AbstractContextManager[object]:
     )
 
 
-def half(device: torch.device, precision: str) -> AbstractContextManager[object]:
-    """Autocast to bfloat16 if that is the precision; its cache would not outlive a step."""
-    if precision != "bf16":
-        return nullcontext()
-    return torch.autocast(device.type, torch.bfloat16, cache_enabled=False)
-
-
 Transform = Callable[[np.ndarray], Tensor]
 """From pixels uint8 [H, W, C] to a normalised image float32 [C, H, W]."""
 
 
 def transform_for(about: Dataset) -> tuple[str, Transform]:
-    """The name of the library that augments, and what it does to an image.
+    """Return the name of the library that augments, and what it does to an image.
 
-    A machine that has torch alone augments by a few calls of torch, which take less time than
-    torchvision's, so that the loop is not made to look slower than it is.
+    Without torchvision a few calls of torch augment. They take less time than torchvision's, so
+    that the reference loop never looks slower than it is.
     """
     try:
         return "torchvision", _by_torchvision(about)
     # A torchvision that was built for another torch fails with either.
     except (ImportError, RuntimeError):
         return "torch", _ByTorch(about)
-
-
-class Augmented(TorchDataset[tuple[Tensor, int]]):
-    """A split as `torch.utils.data.DataLoader` takes it."""
-
-    def __init__(self, images: Images, transform: Transform) -> None:
-        self.pixels = images.pixels.permute(0, 2, 3, 1).contiguous().numpy()
-        self.labels = images.labels.tolist()
-        self.transform = transform
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        """One augmented image and its label."""
-        return self.transform(self.pixels[index]), self.labels[index]
 
 
 def _by_torchvision(about: Dataset) -> Transform:
@@ -206,19 +167,48 @@ class _ByTorch:
         return (image.float() / 255 - self.mean) / self.std
 
 
-class ReferenceLoop:
-    """Trains one network.
+class Augmented(TorchDataset[tuple[Tensor, int]]):
+    """A split for `torch.utils.data.DataLoader`."""
 
-    Args:
-        setting: The job.
-        workers: Processes that load images; 0 loads them in this one.
-    """
+    def __init__(self, images: Images, transform: Transform) -> None:
+        self.pixels = images.pixels.permute(0, 2, 3, 1).contiguous().numpy()
+        self.labels = images.labels.tolist()
+        self.transform = transform
 
-    networks = 1
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        """Return an augmented image and its label."""
+        return self.transform(self.pixels[index]), self.labels[index]
+
+
+class _EagerLoop(Loop):
+    """What the loops written against plain torch share: a network and torch's own optimizer."""
+
+    def __init__(self, setting: Setting, layout: torch.memory_format, fused: bool | None) -> None:
+        self.setting = setting
+        self.network = setting.network().to(memory_format=layout)
+        self.optimizer = torch.optim.SGD(
+            self.network.parameters(),
+            lr=0.1,
+            momentum=setting.recipe.momentum,
+            weight_decay=setting.recipe.weight_decay,
+            fused=fused,
+        )
+
+    def begin(self, lr: float) -> None:
+        """Set the learning rate and the training mode of an epoch."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        self.network.train()
+
+
+class ReferenceLoop(_EagerLoop):
+    """Train one network as the field does; `workers` processes load images, or this one if 0."""
 
     def __init__(self, setting: Setting, workers: int = 2) -> None:
-        self.setting = setting
-        cuda = setting.device.type == "cuda"
+        super().__init__(setting, torch.contiguous_format, fused=None)
         data = setting.data(torch.device("cpu"))
         library, transform = transform_for(data.about)
         self.name = f"reference: {library} transforms, DataLoader, eager fp32"
@@ -228,26 +218,17 @@ class ReferenceLoop:
             shuffle=True,
             generator=torch.Generator().manual_seed(setting.seed),
             num_workers=workers,
-            pin_memory=cuda,
+            pin_memory=setting.device.type == "cuda",
         )
-        self.network = setting.network()
         self.criterion = nn.CrossEntropyLoss().to(setting.device)
-        self.optimizer = torch.optim.SGD(
-            self.network.parameters(),
-            lr=0.1,
-            momentum=setting.recipe.momentum,
-            weight_decay=setting.recipe.weight_decay,
-        )
 
-    def epoch(self, number: int, rate: float) -> float:
-        """Trains on every image once; see `Loop`."""
-        del number  # the loader's own generator goes on
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.network.train()
+    def epoch(self, number: int, lr: float) -> float:
+        """See `Loop`."""
+        del number  # the loader's own generator continues
+        self.begin(lr)
         total = images = 0.0
         device = self.setting.device
-        with as_torch_ships(device):
+        with torch_defaults(device):
             for pixels, labels in self.loader:
                 pixels = pixels.to(device, non_blocking=True)
                 labels = labels.to(device, non_blocking=True)
@@ -257,65 +238,52 @@ class ReferenceLoop:
                 loss.backward()
                 nn.utils.clip_grad_norm_(self.network.parameters(), self.setting.recipe.grad_clip)
                 self.optimizer.step()
-                top_1, top_5 = _accuracies(logits, labels)
+                # Published loops average the accuracies; reading them is what takes time.
+                _read_accuracies(logits, labels)
                 total += loss.item() * len(labels)
                 images += len(labels)
-                # Published loops average these; that they are read is what takes time.
-                del top_1, top_5
         return total / images
 
 
-def _accuracies(logits: Tensor, labels: Tensor) -> tuple[float, float]:
-    """Top-1 and top-5 accuracy of a batch, in percent."""
+def _read_accuracies(logits: Tensor, labels: Tensor) -> list[float]:
+    """Return top-1 and top-5 accuracy of a batch in percent, as published loops compute them."""
     _, predicted = logits.topk(min(5, logits.shape[1]), 1)
-    hits = predicted.t().eq(labels.view(1, -1)).float()
-    each = (hits[:k].reshape(-1).sum(0) * (100 / len(labels)) for k in (1, 5))
-    top_1, top_5 = (accuracy.item() for accuracy in each)
-    return top_1, top_5
+    correct = predicted.t().eq(labels.view(1, -1)).float()
+    each = [correct[:k].reshape(-1).sum(0) * (100 / len(labels)) for k in (1, 5)]
+    return [accuracy.item() for accuracy in each]
 
 
-class FairLoop:
-    """Trains one network.
-
-    Args:
-        setting: The job.
-        precision: "fp32" or "bf16".
-    """
-
-    networks = 1
+class FairLoop(_EagerLoop):
+    """Train one network eagerly, with care, in "fp32" or "bf16"."""
 
     def __init__(self, setting: Setting, precision: str) -> None:
-        self.setting, self.precision = setting, precision
+        super().__init__(setting, torch.channels_last, fused=True)
+        self.precision = precision
         self.name = f"fair: data on the device, channels last, eager {precision}"
         self.data = setting.data()
         self.mean, self.std = (
             torch.tensor(values, device=setting.device).view(-1, 1, 1)
             for values in (self.data.about.mean, self.data.about.std)
         )
-        self.network = setting.network().to(memory_format=torch.channels_last)
-        self.optimizer = torch.optim.SGD(
-            self.network.parameters(),
-            lr=0.1,
-            momentum=setting.recipe.momentum,
-            weight_decay=setting.recipe.weight_decay,
-            fused=True,
-        )
 
-    def epoch(self, number: int, rate: float) -> float:
-        """Trains on every image once; see `Loop`."""
+    def epoch(self, number: int, lr: float) -> float:
+        """See `Loop`."""
         device, images = self.setting.device, self.data.train
-        draws = torch.Generator(device).manual_seed(self.setting.seed * 100_003 + number)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.network.train()
+        rng = torch.Generator(device).manual_seed(self.setting.seed * 100_003 + number)
+        self.begin(lr)
         total = torch.zeros((), device=device)
-        order = torch.randperm(len(images), generator=draws, device=device)
-        with as_torch_ships(device):
+        order = torch.randperm(len(images), generator=rng, device=device)
+        with torch_defaults(device):
             for chosen in order.split(self.setting.recipe.batch_size):
-                pixels = self._augmented(images.pixels[chosen], draws)
+                pixels = self._augmented(images.pixels[chosen], rng)
                 labels = images.labels[chosen]
                 self.optimizer.zero_grad()
-                with half(device, self.precision):
+                with torch.autocast(
+                    device.type,
+                    torch.bfloat16,
+                    enabled=self.precision == "bf16",
+                    cache_enabled=False,  # it would not outlive a step
+                ):
                     loss = functional.cross_entropy(self.network(pixels), labels)
                 loss.backward()
                 nn.utils.clip_grad_norm_(
@@ -325,41 +293,35 @@ class FairLoop:
                 total += loss.detach() * len(labels)
         return float(total) / len(images)
 
-    def _augmented(self, pixels: Tensor, draws: torch.Generator) -> Tensor:
-        """Bytes [N, C, H, W] shifted, mirrored and normalised, each image by draws of its own."""
+    def _augmented(self, pixels: Tensor, rng: torch.Generator) -> Tensor:
+        """Shift, mirror and normalise bytes [N, C, H, W], each image by draws of its own."""
         about, device, number = self.data.about, pixels.device, len(pixels)
         padded = functional.pad(pixels, [about.padding] * 4)
         span = 2 * about.padding + 1
-        shifts = torch.randint(span, (2, number, 1), generator=draws, device=device)
+        shifts = torch.randint(span, (2, number, 1), generator=rng, device=device)
         rows, columns = shifts + torch.arange(about.size, device=device)  # [N, size] each
         image = torch.arange(number, device=device)[:, None, None]
         # Indices beside a slice come first: [N, size, size, C], which is channels last.
         cut = padded[image, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2).float()
         if about.flip:
-            mirrored = torch.rand(number, generator=draws, device=device) < 0.5
+            mirrored = torch.rand(number, generator=rng, device=device) < 0.5
             cut = torch.where(mirrored[:, None, None, None], cut.flip(3), cut)
         cut = (cut / 255 - self.mean) / self.std
         return cut.contiguous(memory_format=torch.channels_last)
 
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
-
-class OwnLoop:
-    """Trains one network, in a thread and on a stream of its own, as each trial of a pack has.
+class OwnLoop(Loop):
+    """Train one network, in a thread and on a stream of its own, as each trial of a pack has.
 
     Args:
         setting: The job.
         precision: One of `results_schema.trial.PRECISIONS`.
         mode: How the engine's steps run; None takes the device's best.
-        deterministic: Whether every kernel gives the same bits again.
+        deterministic: Whether every kernel must give the same bits again.
 
     Attributes:
-        engine: To be used by `run` alone.
+        engine: Only to be used through `run`.
     """
-
-    networks = 1
 
     def __init__(
         self,
@@ -374,28 +336,28 @@ class OwnLoop:
         # Not a method of this object: the thread would keep it, its engine and its graphs alive.
         self._thread = ThreadPoolExecutor(1, initializer=_enter_stream, initargs=(setting.device,))
         self.engine = self.run(self._build, mode)
+        self.mode: StepMode = self.engine.mode
+        self.name = f"ours: one network, {self.mode} {precision}"
 
-    @property
-    def mode(self) -> StepMode:
-        """How the engine's steps run."""
-        return self.engine.mode
+    def epoch(self, number: int, lr: float) -> float:
+        """See `Loop`."""
+        return self.start(number, lr).result()
 
-    @property
-    def name(self) -> str:
-        """With what the engine really does."""
-        return f"ours: one network, {self.mode} {self.precision}"
-
-    def epoch(self, number: int, rate: float) -> float:
-        """Trains on every image once; see `Loop`."""
-        return self.start(number, rate).result()
-
-    def start(self, number: int, rate: float) -> Future[float]:
-        """Begins an epoch; its result is that of `epoch`."""
-        return self._thread.submit(self.train, number, rate)
+    def start(self, number: int, lr: float) -> Future[float]:
+        """Begin an epoch and return the future result of `epoch`."""
+        return self._thread.submit(self.train, number, lr)
 
     def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Calls a function where the engine works, and waits for it."""
+        """Call a function in the engine's thread and wait for its result."""
         return self._thread.submit(function, *args, **kwargs).result()
+
+    def train(self, number: int, lr: float) -> float:
+        """Train an epoch in the calling thread, which must be the engine's."""
+        recipe, seed = self.setting.recipe, self.setting.seed
+        self._choose_device()
+        self.engine.begin(seed, number)
+        batches = training_batches(self.data, recipe.batch_size, seed, number, recipe.cutout)
+        return self.engine.train_epoch(batches, lr).loss
 
     def close(self) -> None:
         """Free the engine's graphs and end the thread."""
@@ -403,44 +365,31 @@ class OwnLoop:
         self._thread.shutdown()
 
     def _build(self, mode: StepMode | None) -> Engine:
-        setting = self.setting
-        self._switch()
-        engine = Engine(setting.network(), setting.recipe, self.precision, mode)
-        record(engine, setting.spec(self.precision), self.data)
+        self._choose_device()
+        engine = Engine(self.setting.network(), self.setting.recipe, self.precision, mode)
+        record(engine, self.setting.spec(self.precision), self.data)
         return engine
 
-    def _switch(self) -> None:
-        """Set what whoever trained in this process before may have left otherwise."""
+    def _choose_device(self) -> None:
+        """Set torch's switches, which another loop of this process may have set differently."""
         devices.choose(
             str(self.setting.device), deterministic=self.deterministic, precision=self.precision
         )
 
-    def train(self, number: int, rate: float) -> float:
-        """Train an epoch in the calling thread, which is to be the one of `run`."""
-        recipe, seed = self.setting.recipe, self.setting.seed
-        self._switch()
-        self.engine.begin(seed, number)
-        batches = training_batches(self.data, recipe.batch_size, seed, number, recipe.cutout)
-        return self.engine.train_epoch(batches, rate).loss
-
 
 _STREAM = threading.local()
-"""What keeps each thread's stream: a context that nobody holds is left."""
+"""Holds each thread's stream context, which would be exited if nothing referred to it."""
 
 
 def _enter_stream(device: torch.device) -> None:
-    """Work on a stream of its own from now on, in this thread."""
     _STREAM.context = devices.own_stream(device)
     _STREAM.context.__enter__()
 
 
-class PackedLoop:
-    """Trains k networks by k threads, as `workers.training.packing` does.
+class PackedLoop(Loop):
+    """Train a network for each setting, by threads, as `workers.training.packing` does.
 
-    Args:
-        settings: The job of each; they share a device and a batch size.
-        precision: One of `results_schema.trial.PRECISIONS`.
-        deterministic: Whether every kernel gives the same bits again.
+    The settings share a device and a batch size.
     """
 
     def __init__(
@@ -448,16 +397,12 @@ class PackedLoop:
     ) -> None:
         self.networks = len(settings)
         self.loops = [OwnLoop(each, precision, deterministic=deterministic) for each in settings]
+        mode = self.loops[0].mode
+        self.name = f"ours: {self.networks} networks in one process, {mode} {precision}"
 
-    @property
-    def name(self) -> str:
-        """With what the engines really do."""
-        loop = self.loops[0]
-        return f"ours: {self.networks} networks in one process, {loop.mode} {loop.precision}"
-
-    def epoch(self, number: int, rate: float) -> float:
-        """Trains each on every image once; see `Loop`."""
-        trained = [loop.start(number, rate) for loop in self.loops]
+    def epoch(self, number: int, lr: float) -> float:
+        """See `Loop`."""
+        trained = [loop.start(number, lr) for loop in self.loops]
         return fmean(one.result() for one in trained)
 
     def close(self) -> None:
@@ -466,56 +411,50 @@ class PackedLoop:
             loop.close()
 
 
-class SideBySideLoop:
-    """Trains k networks by k processes, as a sweep on CPU cores does.
+class SideBySideLoop(Loop):
+    """Train a network for each setting, by processes, as a sweep on CPU cores does."""
 
-    Args:
-        setting: The job; the networks' seeds count on from the setting's.
-        precision: One of `results_schema.trial.PRECISIONS`.
-        networks: k.
-    """
-
-    def __init__(self, setting: Setting, precision: str, networks: int) -> None:
-        self.networks, self.precision = networks, precision
+    def __init__(self, settings: Sequence[Setting], precision: str) -> None:
+        self.networks = len(settings)
         context = multiprocessing.get_context("spawn")
         self.ends: list[Connection] = []
-        for each in seeded(setting, networks):
+        for each in settings:
             own, other = context.Pipe()
-            # A daemon, so that none outlives this process.
+            # A daemon ends with this process.
             child = context.Process(target=_serve, args=(other, each, precision), daemon=True)
             child.start()
             other.close()
             self.ends.append(own)
         [mode, *_] = [end.recv() for end in self.ends]
-        self.name = f"ours: {networks} processes, {mode} {precision}"
+        self.name = f"ours: {self.networks} processes, {mode} {precision}"
 
-    def epoch(self, number: int, rate: float) -> float:
-        """Trains each on every image once; see `Loop`."""
+    def epoch(self, number: int, lr: float) -> float:
+        """See `Loop`."""
         for end in self.ends:
-            end.send((number, rate))
+            end.send((number, lr))
         return fmean(end.recv() for end in self.ends)
 
     def close(self) -> None:
-        """Ends the processes."""
+        """End the processes."""
         for end in self.ends:
             end.close()
 
 
 def _serve(end: Connection, setting: Setting, precision: str) -> None:
-    """Trains an epoch for each message, until the other end is closed."""
+    """Train an epoch for each message, until the other end is closed."""
     torch.set_num_threads(1)
     loop = OwnLoop(setting, precision)
     end.send(loop.mode)
     while True:
         try:
-            number, rate = end.recv()
+            number, lr = end.recv()
         except EOFError:
             return
-        end.send(loop.epoch(number, rate))
+        end.send(loop.epoch(number, lr))
 
 
 def seeded(setting: Setting, networks: int) -> list[Setting]:
-    """Return the same job for so many networks, with seeds that count on from the setting's."""
+    """Return the same job for so many networks, with seeds that count up from the setting's."""
     return [replace(setting, seed=setting.seed + number) for number in range(networks)]
 
 
@@ -525,12 +464,12 @@ Build = Callable[[Setting], Loop]
 def builders(
     precisions: Sequence[str], packs: Sequence[int] = (), processes: Sequence[int] = ()
 ) -> dict[str, tuple[str, Build]]:
-    """Each loop's precision and what builds it; the reference loop is first.
+    """Return the precision and the builder of each loop by name; the reference loop is first.
 
     Args:
-        precisions: Of the fair loop and of ours.
-        packs: How many networks to pack into one process.
-        processes: How many to train side by side in processes of their own.
+        precisions: Precisions of the fair loop and of ours.
+        packs: Numbers of networks to train in one process.
+        processes: Numbers of networks to train in processes of their own.
     """
     found: dict[str, tuple[str, Build]] = {"reference": ("fp32", ReferenceLoop)}
     for precision in precisions:
@@ -538,14 +477,17 @@ def builders(
         if precision != "tf32":
             found[f"fair-{precision}"] = precision, partial(FairLoop, precision=precision)
         found[f"ours-{precision}"] = precision, partial(OwnLoop, precision=precision)
-        for networks in packs:
-            make = partial(_packed, precision=precision, networks=networks)
-            found[f"pack-{networks}-{precision}"] = precision, make
-        for networks in processes:
-            make = partial(SideBySideLoop, precision=precision, networks=networks)
-            found[f"processes-{networks}-{precision}"] = precision, make
+        for kind, loop, numbers in (
+            ("pack", PackedLoop, packs),
+            ("processes", SideBySideLoop, processes),
+        ):
+            for networks in numbers:
+                build = partial(_build_several, loop, precision, networks)
+                found[f"{kind}-{networks}-{precision}"] = precision, build
     return found
 
 
-def _packed(setting: Setting, precision: str, networks: int) -> PackedLoop:
-    return PackedLoop(seeded(setting, networks), precision)
+def _build_several(
+    loop: type[PackedLoop] | type[SideBySideLoop], precision: str, networks: int, setting: Setting
+) -> Loop:
+    return loop(seeded(setting, networks), precision)

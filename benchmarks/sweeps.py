@@ -1,7 +1,8 @@
-"""One sweep of trivial trials, ours or plain Ray Tune's: `python -m benchmarks.sweeps KIND ...`.
+"""One sweep of trivial trials, ours or plain Ray Tune's: `python -m benchmarks.sweeps KIND N E`.
 
-Prints what it took as a line of JSON. A process drives one sweep alone, because it does not give
-back the memory and time that Ray takes of it.
+Prints what N trials of E epochs took as a line of JSON. `drive` starts it for `overhead.py` and
+`scale.py`: each sweep gets a process of its own, because a process never gives back the memory
+that Ray takes of it.
 """
 
 from __future__ import annotations
@@ -14,15 +15,19 @@ import os
 import resource
 import secrets
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measure import peak_resident
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.measure import peak_resident, table
 from orchestrator.execution.access import MODE, TOKEN, apply_ray_settings
 from orchestrator.output.text import cores
 from results_schema.trial import NetworkSpec, Recipe, TrialSpec
@@ -33,44 +38,10 @@ from workers.training.attempt import Stopping
 from workers.training.setup import set_up
 from workers.training.trial import train_epoch
 
+ROOT = Path(__file__).resolve().parents[1]
+
 NODES = 8
-"""Of one core each, whatever this machine has."""
-
-OBJECTS = 80_000_000
-"""Bytes of each node's object store, near the least that Ray takes."""
-
-
-@contextlib.contextmanager
-def emulated(nodes: int) -> Iterator[str]:
-    """So many nodes beside a head that does no work; all are gone at the end.
-
-    Call it before Ray is imported, which reads then that a token is asked for, and which.
-
-    Args:
-        nodes: Their number.
-
-    Yields:
-        The cluster's address.
-    """
-    os.environ |= {MODE: "token", TOKEN: secrets.token_hex(32)}
-    # Ray's sockets need a short path.
-    with tempfile.TemporaryDirectory(
-        prefix="nodes-", dir="/tmp", ignore_cleanup_errors=True
-    ) as folder:
-        # Where Ray notes the cluster's address; elsewhere it would be taken for the user's own.
-        os.environ["RAY_TMPDIR"] = folder
-        from ray.cluster_utils import Cluster
-
-        settings = {"object_store_memory": OBJECTS, "include_dashboard": False}
-        cluster = Cluster()
-        try:
-            cluster.add_node(num_cpus=0, **settings)
-            for _ in range(nodes):
-                cluster.add_node(num_cpus=1, **settings)
-            yield str(cluster.address)
-        finally:
-            cluster.shutdown()
-
+"""Emulated nodes of one core each, whatever this machine has."""
 
 DATASET = "synthetic_8x1x8_2"
 """Eight images of 8×8 pixels: one step an epoch."""
@@ -82,16 +53,15 @@ grid: {{genotype: [DARTS], dataset: [{dataset}], learning_rate: [0.025], seed: {
 network: {{cells: 3, channels: 2}}
 recipe: {{epochs: {epochs}, batch_size: 8}}
 """
-"""The same trials as `trial` makes, for the command line."""
 
 
 def experiment(trials: int, epochs: int) -> str:
-    """An experiment of so many trials, in YAML."""
+    """Return an experiment of the trials that `trial` makes, in YAML."""
     return EXPERIMENT.format(dataset=DATASET, seeds=list(range(trials)), epochs=epochs)
 
 
 def trial(seed: int, epochs: int = 1) -> TrialSpec:
-    """Three cells of the DARTS cell, with two channels."""
+    """Return a trial of three DARTS cells with two channels."""
     return TrialSpec(
         genotype=named("DARTS"),
         dataset=DATASET,
@@ -103,25 +73,20 @@ def trial(seed: int, epochs: int = 1) -> TrialSpec:
     )
 
 
-def train_bare(spec: TrialSpec) -> tuple[float, float]:
-    """Trains a trial and keeps nothing.
-
-    Returns:
-        Seconds in all, and of them those inside its epochs.
-    """
-    start = time.perf_counter()
+def train_bare(spec: TrialSpec) -> float:
+    """Train a trial on a CPU and keep nothing; return the seconds inside its epochs."""
     device = devices.choose("cpu")
     data, engine = set_up(spec, device)
     never = Stopping()
     epochs = range(1, spec.recipe.epochs + 1)
-    inside = sum(train_epoch(spec, e, engine, data, device, never)["seconds"] for e in epochs)
-    return time.perf_counter() - start, inside
+    return sum(train_epoch(spec, e, engine, data, device, never)["seconds"] for e in epochs)
 
 
 def own_seconds(trials: int, epochs: int = 1) -> float:
-    """What a trial takes by itself: the mean over some, in one process that is warm.
+    """Return the mean seconds of a trial's own work, measured in one warm process.
 
-    Seconds of the processor, which other work on the machine stretches less than those of a clock.
+    These are seconds of the processor, which other work on the machine stretches less than elapsed
+    ones.
     """
     train_bare(trial(0))
     start = time.process_time()
@@ -132,15 +97,15 @@ def own_seconds(trials: int, epochs: int = 1) -> float:
 
 @dataclass(frozen=True)
 class Sweep:
-    """What a sweep took.
+    """The cost of a sweep.
 
     Attributes:
-        trials: That were to be trained.
-        epochs: Of each.
-        ended: Trials that did end.
-        wall: Seconds from before Ray was started until after it had ended.
-        processor: Seconds of this process, of all its threads.
-        memory: Most bytes resident in this process.
+        trials: Number of trials.
+        epochs: Epochs of each trial.
+        ended: Trials that ended.
+        wall: Seconds from before Ray started until after it ended.
+        processor: Processor seconds of all threads of the driver.
+        memory: Most bytes resident in the driver.
         between: Seconds that the sweep adds to an epoch, the median over all epochs but each
             trial's first; None if a trial has no second.
         repeated: Trials that took more than one attempt.
@@ -155,59 +120,145 @@ class Sweep:
     between: float | None = None
     repeated: int = 0
 
+    def beyond(self, own: float) -> float:
+        """Return the seconds of a trial beyond its own work, which the machine's cores share."""
+        return self.wall / self.trials - own / cores()
+
+    def driver(self) -> list[str]:
+        """Return the driver's processor time a trial and its memory, as tables show them."""
+        return [f"{1e3 * self.processor / self.trials:.0f} ms", f"{self.memory / 2**20:,.0f} MiB"]
+
+
+@dataclass(frozen=True)
+class Growth:
+    """Elapsed seconds, and the driver's seconds and bytes, of each further trial of a sweep."""
+
+    wall: float
+    processor: float
+    memory: float
+
+    @classmethod
+    def between(cls, one: Sweep, other: Sweep) -> Growth:
+        """Return the growth from a sweep to a larger one."""
+        more = other.trials - one.trials
+        return cls(
+            (other.wall - one.wall) / more,
+            (other.processor - one.processor) / more,
+            (other.memory - one.memory) / more,
+        )
+
+
+def growth_table(sweeps: Sequence[Sweep]) -> str:
+    """Return a row for the further trials from each sweep to the next."""
+    rows = []
+    for one, other in pairwise(sweeps):
+        growth = Growth.between(one, other)
+        rows.append(
+            [
+                f"{one.trials:,} to {other.trials:,}",
+                f"{growth.wall:.3f} s",
+                f"{1e3 * growth.processor:.1f} ms",
+                f"{growth.memory / 2**10:,.1f} KiB",
+            ]
+        )
+    return table(("nas-sweep, further trials", "wall", "driver's CPU", "driver's memory"), rows)
+
+
+def drive(kind: str, trials: int, epochs: int = 1) -> Sweep:
+    """Run a sweep in a process of its own.
+
+    Raises:
+        RuntimeError: The sweep failed, or one of its trials did.
+    """
+    print(f"{kind}: {trials} trials of {epochs} epoch(s)", file=sys.stderr, flush=True)
+    command = [sys.executable, "-m", "benchmarks.sweeps", kind, str(trials), str(epochs)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{kind} failed: {done.stderr[-2000:]}")
+    sweep = Sweep(**json.loads(done.stdout.splitlines()[-1]))
+    if sweep.ended != trials:
+        raise RuntimeError(f"{kind}: {sweep.ended} of {trials} trials ended")
+    return sweep
+
+
+@contextlib.contextmanager
+def emulated(nodes: int) -> Iterator[str]:
+    """Start so many nodes beside a head that does no work; yield the cluster's address.
+
+    To be entered before Ray is imported, which then reads the token that it asks for.
+    """
+    os.environ |= {MODE: "token", TOKEN: secrets.token_hex(32)}
+    # Ray's sockets need a short path.
+    with tempfile.TemporaryDirectory(
+        prefix="nodes-", dir="/tmp", ignore_cleanup_errors=True
+    ) as folder:
+        # Where Ray notes the cluster's address; elsewhere it would be taken for the user's own.
+        os.environ["RAY_TMPDIR"] = folder
+        from ray.cluster_utils import Cluster
+
+        # The object store is near the least that Ray takes.
+        settings = {"object_store_memory": 80_000_000, "include_dashboard": False}
+        cluster = Cluster()
+        try:
+            cluster.add_node(num_cpus=0, **settings)
+            for _ in range(nodes):
+                cluster.add_node(num_cpus=1, **settings)
+            yield str(cluster.address)
+        finally:
+            cluster.shutdown()
+
 
 def ours(trials: int, epochs: int, *, nodes: int = 0) -> Sweep:
-    """The sweep as `nas-sweep launch` runs it, without the report at its end.
+    """Run the sweep as `nas-sweep launch` does, without the report at its end.
 
     Args:
-        trials: Their number.
-        epochs: Of each.
-        nodes: Of an emulated cluster, up before the clock starts, that the launch joins, and whose
-            workers report each epoch, however short; 0 lets it start Ray on this machine.
+        trials: Number of trials.
+        epochs: Epochs of each trial.
+        nodes: Nodes of an emulated cluster, up before the clock starts, that the launch joins, and
+            whose workers report each epoch, however short; 0 starts Ray on this machine.
     """
     apply_ray_settings()
     with emulated(nodes) if nodes else contextlib.nullcontext() as address:
-        return _ours(trials, epochs, address)
+        from rich.console import Console
 
+        from orchestrator.config.experiment import load_experiment
+        from orchestrator.config.record import record
+        from orchestrator.execution.launch import run
+        from orchestrator.execution.preflight import Options
+        from orchestrator.planning.plan import make_plan
+        from results_schema.results import Results
+        from results_schema.store import open_store
 
-def _ours(trials: int, epochs: int, address: str | None) -> Sweep:
-    from rich.console import Console
-
-    from orchestrator.config.experiment import load_experiment
-    from orchestrator.config.record import record
-    from orchestrator.execution.launch import run
-    from orchestrator.execution.preflight import Options
-    from orchestrator.planning.plan import make_plan
-    from results_schema import layout
-    from results_schema.results import Results
-    from results_schema.store import open_store
-
-    with tempfile.TemporaryDirectory(prefix="nas-sweep-overhead-") as folder:
-        path = Path(folder, "trivial.yaml")
-        path.write_text(experiment(trials, epochs), "utf-8")
-        loaded, store = load_experiment(path), open_store(Path(folder, "results"))
-        start = time.perf_counter()
-        record(loaded, store)
-        console = Console(file=io.StringIO())
-        options = Options(device="cpu", address=address)
-        if address:
-            options = replace(options, report_every=0.0)
-        run(make_plan([loaded], store), store, options, console)
-        wall, usage = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF)
-        ended = len(layout.names(store.list(layout.TRIALS)))
-        between = _between(Results(store).metrics()) if epochs > 1 else None
-        attempts: Any = Results(store).trials()["attempts"]
-        repeated = int((attempts > 1).sum())
-    return replace(_sweep(trials, epochs, ended, wall, usage, between), repeated=repeated)
+        with tempfile.TemporaryDirectory(prefix="nas-sweep-overhead-") as folder:
+            path = Path(folder, "trivial.yaml")
+            path.write_text(experiment(trials, epochs), "utf-8")
+            loaded, store = load_experiment(path), open_store(Path(folder, "results"))
+            start = time.perf_counter()
+            record(loaded, store)
+            options = Options(device="cpu", address=address)
+            if address:
+                options = replace(options, report_every=0.0)
+            run(make_plan([loaded], store), store, options, Console(file=io.StringIO()))
+            wall, processor = time.perf_counter() - start, _processor_seconds()
+            rows: Any = Results(store).trials()
+            between = None
+            if epochs > 1:
+                # Time between an epoch's end and the next one's, less the work of the latter.
+                metrics: Any = Results(store).metrics()
+                gaps = metrics.groupby("trial_id")["finished_at"].diff().dt.total_seconds()
+                between = float((gaps - metrics["seconds"]).dropna().median())
+    repeated = int((rows["attempts"] > 1).sum())
+    memory = peak_resident()
+    return Sweep(trials, epochs, len(rows), wall, processor, memory, between, repeated)
 
 
 def plain(trials: int, epochs: int, *, reuse: bool = False) -> Sweep:
-    """The same trials by a function trainable under Tune's own settings.
+    """Run the same trials in a function trainable under Tune's own settings.
 
     Args:
-        trials: Their number.
-        epochs: Of each.
-        reuse: Whether a process goes on with another trial; Tune's default is that it does not.
+        trials: Number of trials.
+        epochs: Epochs of each trial.
+        reuse: Whether a process continues with another trial; Tune's default is that it does not.
     """
     # Read as Ray is imported: under `uv run` its workers would be started through uv, and hang.
     os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"
@@ -229,38 +280,27 @@ def plain(trials: int, epochs: int, *, reuse: bool = False) -> Sweep:
         if epochs > 1:
             between = statistics.median(dict(r.metrics or {})["between"] for r in results)
         ray.shutdown()
-        wall, usage = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF)
-    return _sweep(trials, epochs, ended, wall, usage, between)
+        wall, processor = time.perf_counter() - start, _processor_seconds()
+    return Sweep(trials, epochs, ended, wall, processor, peak_resident(), between)
 
 
 def _trainable(config: dict[str, Any]) -> None:
     from ray import tune
 
-    if config["epochs"] == 1:
-        seconds, _ = train_bare(trial(config["seed"]))
-        tune.report({"loss": seconds})
-        return
     # Every report is made after an epoch's work, so the time beside that work is Tune's.
     last, between = time.perf_counter(), 0.0
     for _ in range(config["epochs"]):
-        taken, _ = train_bare(trial(config["seed"]))
+        start = time.perf_counter()
+        train_bare(trial(config["seed"]))
         now = time.perf_counter()
-        between += now - last - taken
+        between += start - last
         last = now
-        tune.report({"loss": taken, "between": between / config["epochs"]})
+        tune.report({"loss": now - start, "between": between / config["epochs"]})
 
 
-def _between(metrics: Any) -> float:
-    """Of consecutive rows of a trial: the time between them less that of the later one's epoch."""
-    gaps = metrics.groupby("trial_id")["finished_at"].diff().dt.total_seconds()
-    return float((gaps - metrics["seconds"]).dropna().median())
-
-
-def _sweep(
-    trials: int, epochs: int, ended: int, wall: float, usage: Any, between: float | None
-) -> Sweep:
-    processor = usage.ru_utime + usage.ru_stime
-    return Sweep(trials, epochs, ended, wall, processor, peak_resident(), between)
+def _processor_seconds() -> float:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
 
 
 KINDS: dict[str, Callable[[int, int], Sweep]] = {
@@ -272,13 +312,13 @@ KINDS: dict[str, Callable[[int, int], Sweep]] = {
 
 
 def main() -> None:
-    """Drives one and prints it."""
+    """Run one sweep and print its cost."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("kind", choices=tuple(KINDS))
-    parser.add_argument("--trials", type=int, required=True)
-    parser.add_argument("--epochs", type=int, default=1)
+    parser.add_argument("trials", type=int)
+    parser.add_argument("epochs", type=int)
     options = parser.parse_args()
-    # What Ray and Tune print is not ours to be read.
+    # Ray and Tune print too.
     with contextlib.redirect_stdout(sys.stderr):
         sweep = KINDS[options.kind](options.trials, options.epochs)
     print(json.dumps(asdict(sweep)))

@@ -1,11 +1,11 @@
 """Gather what a bare GPU machine lacks for a launch: `python benchmarks/wheels.py site.tar.xz`.
 
-Installs the pinned versions of Ray and its few needs for another machine's Python, leaves out Ray's
-Java archives, and packs the rest. On the machine:
+Installs the pinned versions of Ray and its few dependencies for another machine's Python, removes
+Ray's Java archives, and packs the rest. On the machine:
 
     mkdir site && tar -xf site.tar.xz -C site && export PYTHONPATH=$PWD/site
 
-torch, numpy, pandas, pyarrow, safetensors, scikit-learn and what they need are expected there.
+torch, numpy, pandas, pyarrow, safetensors, scikit-learn and their dependencies are expected there.
 Needs uv here.
 """
 
@@ -32,20 +32,14 @@ PACKAGES = (
 )
 """What a launch imports beyond a bare machine's packages."""
 
-UNUSED = ("ray/jars",)
-
 
 def main() -> int:
-    """Install and pack.
-
-    Returns:
-        The exit code: 0, 1 if a package can't be had, 3 without uv.
-    """
+    """Install and pack; return 0, 1 if a package can't be installed, 3 without uv."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("archive", type=Path, help="written, or replaced: NAME.tar.xz")
-    parser.add_argument("--python", default="3.12", help="of the machine (default: 3.12)")
+    parser.add_argument("archive", type=Path, help="file to write or replace: NAME.tar.xz")
+    parser.add_argument("--python", default="3.12", help="version on the machine (default: 3.12)")
     parser.add_argument("--platform", default="x86_64-manylinux_2_34", help="as uv names it")
     options = parser.parse_args()
     uv = shutil.which("uv")
@@ -53,13 +47,12 @@ def main() -> int:
         print("error: uv is not on PATH; install it with: pip install uv", file=sys.stderr)
         return 3
     with tempfile.TemporaryDirectory() as folder:
-        words = [uv, "pip", "install", "--quiet", "--no-deps", "--only-binary", ":all:"]
-        words += ["--target", folder, "--python-version", options.python]
-        words += ["--python-platform", options.platform, *pins()]
-        if subprocess.run(words).returncode:
+        command = [uv, "pip", "install", "--quiet", "--no-deps", "--only-binary", ":all:"]
+        command += ["--target", folder, "--python-version", options.python]
+        command += ["--python-platform", options.platform, *pins()]
+        if subprocess.run(command).returncode:
             return 1
-        for name in UNUSED:
-            shutil.rmtree(Path(folder) / name)
+        shutil.rmtree(Path(folder) / "ray/jars")
         with tarfile.open(options.archive, "w:xz", preset=6) as archive:
             archive.add(folder, arcname=".")
     print(f"{options.archive}: {options.archive.stat().st_size / 2**20:.1f} MiB")

@@ -1,15 +1,14 @@
-"""Does a sweep through Ray share the GPU: packs, halves, as many as are measured to be best."""
+"""Check that a sweep through Ray shares the GPU: packs, halves, as many as measured to be best."""
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.gpu_check import Outcome, Scale
+from benchmarks.gpu_check import Outcome, Scale, environment
 from results_schema.results import Results
 
 EXPERIMENT = """
@@ -31,38 +30,36 @@ figures: {{}}
 
 def pack(scale: Scale) -> Outcome:
     """Launch packs of two trials, and surfaces."""
-    return _launched(scale, ["--pack", "2"], trials=4)
+    return _launch(scale, ["--pack", "2"], trials=4)
 
 
 def halves(scale: Scale) -> Outcome:
     """Launch processes on half a GPU each, and surfaces likewise; in a dry run on a core each."""
     shares = [] if scale.dry else ["--gpus-per-trial", "0.5", "--gpus-per-surface", "0.5"]
-    return _launched(scale, shares, trials=4)
+    return _launch(scale, shares, trials=4)
 
 
 def auto(scale: Scale) -> Outcome:
     """Let the launch measure how many trials a GPU trains best; in a dry run on a CPU."""
-    return _launched(scale, [] if scale.dry else ["--gpus-per-trial", "auto"], trials=6)
+    return _launch(scale, [] if scale.dry else ["--gpus-per-trial", "auto"], trials=6)
 
 
-def _launched(scale: Scale, options: list[str], trials: int) -> Outcome:
+def _launch(scale: Scale, options: list[str], trials: int) -> Outcome:
     trials = 2 if scale.dry else trials
     epochs = 2 if scale.dry else 3
     size = {"cells": 3, "channels": 2} if scale.dry else {"cells": 5, "channels": 8}
-    # Ray puts sockets there, whose paths may not be long.
+    # Ray creates sockets in it, whose paths may not be long.
     with tempfile.TemporaryDirectory(prefix="gc-") as name:
         folder = Path(name)
         experiment, store = folder / "shared.yaml", folder / "results"
         seeds = ", ".join(map(str, range(trials)))
         experiment.write_text(EXPERIMENT.format(seeds=seeds, epochs=epochs, **size))
-        root = str(Path(__file__).resolve().parents[2])
-        path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
-        words = [sys.executable, "-m", "orchestrator.cli", "launch", experiment, "--store", store]
-        words += ["--device", "cpu"] if scale.dry else []
+        command = [sys.executable, "-m", "orchestrator.cli", "launch", str(experiment)]
+        command += ["--store", str(store), *(["--device", "cpu"] if scale.dry else []), *options]
         start = time.perf_counter()
         done = subprocess.run(
-            [*map(str, words), *options],
-            env=os.environ | {"PYTHONPATH": path},
+            command,
+            env=environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

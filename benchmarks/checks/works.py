@@ -1,59 +1,66 @@
 """Check that the GPU computes what it should: against eager steps, itself and float64.
 
 Rounding differs between kernels and grows from step to step, so two runs are compared with how far
-two runs of one and the same kind are apart, and with how far a wrong one would be.
+two runs of the same kind are apart, and with how far a wrong one would be.
 """
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
 
 import pandas as pd
 import torch
 from torch import Tensor
 
-from benchmarks.gpu_check import Outcome, Scale
+from benchmarks.gpu_check import Outcome, Scale, environment
+from benchmarks.landscape import Case
 from benchmarks.loops import OwnLoop, PackedLoop, Setting
-from benchmarks.measure import table
+from benchmarks.measure import LEARNING_RATE, shortened, table
 from results_schema import layout
 from results_schema.trial import PRECISIONS, NetworkSpec, Recipe
 from workers.landscape.contour import Contour
 from workers.landscape.curvature import Hessian, Lanczos
 from workers.landscape.directions import draw_directions
 from workers.landscape.gradient_variance import GradientVariance
-from workers.network.network import Network
 from workers.training import device as devices
 from workers.training.graphs import StepMode
 
 STEPS = 20
-"""That are compared."""
+"""Steps that are compared."""
 
-RATE, OTHER_RATE = 0.025, 0.1
+OTHER_RATE = 0.1
 DROPPED = 0.4
 """The probability of drop path in the second epoch; in the first it is 0."""
 
 BARS = {"fp32": 1e-2, "tf32": 5e-2, "bf16": 0.2}
 """Largest distance by precision; twice what two equal runs differ by is allowed too."""
 
+CELLS = ("DARTS", "NASNet", "AmoebaNet", "ENAS", "SNAS")
+"""Together they have every operation and every number of intermediate nodes of the paper."""
+
+FLOAT32, CURVATURE = 2e-3, 2e-2
+"""Largest relative distance from float64: of losses and variances, and of the top eigenvalue.
+
+In float32 a rounded number sometimes falls on the other side of a ReLU, which moves a gradient
+by up to some thousandths of its length; a wrong kernel moves it by about its whole length.
+"""
+
 
 @dataclass(frozen=True)
-class Apart:
+class Difference:
     """How far two runs ended from one another.
 
     Attributes:
-        what: Was done.
+        what: What both did.
         precision: One of `results_schema.trial.PRECISIONS`.
         distance: ‖a − b‖ / ‖b − start‖ over all weights.
-        again: The same of two runs of the way that is compared with.
-        effect: The same between the change that was made and none, if one was.
+        again: The same between two runs of the reference's kind.
+        effect: The same between the reference with a change and without it, if one was made.
     """
 
     what: str
@@ -64,121 +71,82 @@ class Apart:
 
     @property
     def sound(self) -> bool:
-        """Whether rounding explains it, and the change does not."""
+        """Whether rounding explains the distance, and a missed change would not."""
         allowed = max(BARS[self.precision], 2 * self.again)
         seen = self.effect is None or self.distance < self.effect / 5
         return self.distance <= allowed and seen
 
 
-def compare_modes(setting: Setting, precision: str, mode: StepMode) -> list[Apart]:
-    """Compare steps of the engine in a mode with eager ones: at one rate, then with other numbers.
+def compare_modes(setting: Setting, precision: str, mode: StepMode) -> list[Difference]:
+    """Compare an engine's steps in a mode with eager ones: at one rate, then with other numbers.
 
-    Args:
-        setting: The job; its data set is replaced by one that makes `STEPS` steps.
-        precision: As for `Apart`.
-        mode: How the compared steps run.
+    The setting's data set is replaced by one that makes `STEPS` steps.
 
     Raises:
         CaptureFailed: The steps can't be captured.
     """
-    setting = _short(setting)
+    setting = shortened(setting, STEPS)
     setting = replace(setting, recipe=replace(setting.recipe, epochs=2, drop_path=2 * DROPPED))
-    one, two, other = (OwnLoop(setting, precision, each) for each in ("eager", "eager", mode))
-    # On a CPU a state is the engine's own tensors.
-    start = {name: tensor.clone() for name, tensor in one.run(one.engine.state).items()}
+    loops = [OwnLoop(setting, precision, each) for each in ("eager", "eager", mode)]
+    state, start = _state(loops[0]), weights(loops[0])
     found = []
 
-    def run(what: str, epoch: int, rate: float, unchanged: Tensor | None) -> Tensor:
-        """All three from one state; returns the weights that the first ends at."""
-        for loop in (one, two, other):
-            loop.run(loop.engine.restore, start)
-            loop.epoch(epoch, rate)
-        first, second, third = (weights(loop) for loop in (one, two, other))
-        began = _flat(one, start)
-        effect = None if unchanged is None else apart(first, unchanged, began)
-        found.append(
-            Apart(
-                what,
-                precision,
-                apart(third, first, began),
-                apart(second, first, began),
-                effect,
-            )
-        )
-        return first
+    def run(what: str, epoch: int, lr: float, unchanged: Tensor | None) -> Tensor:
+        """Train all from one state; return the weights at which the first ends."""
+        for loop in loops:
+            loop.run(loop.engine.restore, state)
+            loop.epoch(epoch, lr)
+        eager, again, other = (weights(loop) for loop in loops)
+        effect = None if unchanged is None else relative(eager, unchanged, start)
+        distance, repeated = relative(other, eager, start), relative(again, eager, start)
+        found.append(Difference(what, precision, distance, repeated, effect))
+        return eager
 
-    plain = run(f"{STEPS} steps from one state", 1, RATE, None)
+    plain = run(f"{STEPS} steps from one state", 1, LEARNING_RATE, None)
     run(f"the same at a rate of {OTHER_RATE:g}", 1, OTHER_RATE, plain)
-    run(f"the same with {DROPPED:.0%} of the paths dropped", 2, RATE, plain)
+    run(f"the same with {DROPPED:.0%} of the paths dropped", 2, LEARNING_RATE, plain)
     return found
 
 
-def apart_rows(found: Sequence[Apart]) -> list[list[str]]:
-    """For a table whose header is `HEADER`."""
-    return [
-        [
-            f"{one.what}, {one.precision}",
-            f"{one.distance:.1e}",
-            f"{one.again:.1e}",
-            "–" if one.effect is None else f"{one.effect:.1e}",
-            "yes" if one.sound else "NO",
-        ]
-        for one in found
-    ]
-
-
-HEADER = ("what", "distance", "of two equal runs", "effect of the change", "sound")
-
-
-def _short(setting: Setting) -> Setting:
-    about = setting.data(torch.device("cpu")).about
-    images = STEPS * setting.recipe.batch_size
-    shape = f"{about.channels}x{about.size}_{about.classes}"
-    return replace(setting, dataset=f"synthetic_{images}x{shape}")
+def _state(loop: OwnLoop) -> dict[str, Tensor]:
+    # On a CPU a state is the engine's own tensors.
+    return {name: tensor.clone() for name, tensor in loop.run(loop.engine.state).items()}
 
 
 def weights(loop: OwnLoop) -> Tensor:
-    """Return all weights of a loop's network as one vector in float64."""
-    return _flat(loop, loop.run(loop.engine.state))
-
-
-def _flat(loop: OwnLoop, state: dict[str, Tensor]) -> Tensor:
-    """All weights of a state as one vector in float64; no buffers, no momenta."""
+    """Return all weights of a loop's network as one float64 vector: no buffers, no momenta."""
+    state = loop.run(loop.engine.state)
     names = [name for name, _ in loop.engine.network.named_parameters()]
     return torch.cat([state[name].double().flatten() for name in names])
 
 
-def apart(one: Tensor, other: Tensor, start: Tensor) -> float:
+def relative(one: Tensor, other: Tensor, start: Tensor) -> float:
     """Return ‖one − other‖ / ‖other − start‖."""
     return float((one - other).norm() / (other - start).norm())
-
-
-CELLS = ("DARTS", "NASNet", "AmoebaNet", "ENAS", "SNAS")
-"""Together they have every operation and every number of intermediate nodes of the paper."""
-
-FLOAT32, CURVATURE = 2e-3, 2e-2
-"""Largest relative distance from float64: of losses and variances, and of the top eigenvalue.
-
-In float32 a rounded number now and then falls on the other side of a ReLU, which moves a gradient
-by up to some thousandths of its length; a wrong kernel moves it by about its whole length.
-"""
 
 
 def alone(scale: Scale) -> Outcome:
     """Compare graphed steps with eager ones, for each cell in each precision of the device."""
     device = devices.choose(scale.device)
     mode = "graphed" if device.type == "cuda" else "fixed"
-    precisions = [each for each in PRECISIONS if each != "tf32" or device.type == "cuda"]
-    found: list[tuple[str, Apart]] = []
+    rows, numbers, passed = [], [], True
     for cell in CELLS[: 1 if scale.dry else None]:
-        for precision in precisions:
-            setting = _setting(device, scale, cell)
-            found += [(cell, apart) for apart in compare_modes(setting, precision, mode)]
-    rows = [[cell, *row] for cell, apart in found for row in apart_rows([apart])]
+        for precision in PRECISIONS:
+            if precision == "tf32" and device.type != "cuda":
+                continue
+            for one in compare_modes(_setting(device, scale, cell), precision, mode):
+                passed = passed and one.sound
+                numbers.append([cell, vars(one)])
+                effect = "–" if one.effect is None else f"{one.effect:.1e}"
+                distances = [f"{one.distance:.1e}", f"{one.again:.1e}", effect]
+                rows.append([cell, f"{one.what}, {precision}", *distances, _answer(one.sound)])
     lead = "" if mode == "graphed" else "A CPU has no graphs: steps on fixed tensors instead.\n\n"
-    passed = all(apart.sound for _, apart in found)
-    numbers = [[cell, vars(apart)] for cell, apart in found]
-    return Outcome(passed, lead + table(("cell", *HEADER), rows), numbers)
+    header = ("cell", "what", "distance", "of two equal runs", "effect of the change", "sound")
+    return Outcome(passed, lead + table(header, rows), numbers)
+
+
+def _answer(sound: bool) -> str:
+    return "yes" if sound else "NO"
 
 
 def packs(scale: Scale) -> Outcome:
@@ -190,43 +158,40 @@ def packs(scale: Scale) -> Outcome:
         for deterministic in (True, False):
             packed = PackedLoop(settings, precision, deterministic=deterministic)
             starts = [weights(loop) for loop in packed.loops]
-            packed.epoch(1, RATE)
+            packed.epoch(1, LEARNING_RATE)
             together = [weights(loop) for loop in packed.loops]
             packed.close()
-            for cell, setting, start, ended in zip(CELLS, settings, starts, together, strict=False):
+            for setting, start, ended in zip(settings, starts, together, strict=True):
                 single = OwnLoop(setting, precision, deterministic=deterministic)
-                single.epoch(1, RATE)
-                distance = apart(ended, weights(single), start)
+                single.epoch(1, LEARNING_RATE)
+                distance = relative(ended, weights(single), start)
                 single.close()
                 sound = distance == 0 if deterministic else distance <= BARS[precision]
                 passed = passed and sound
                 kind = "deterministic" if deterministic else "free"
-                rows.append(
-                    [f"{cell}, {precision}, {kind}", f"{distance:.1e}", "yes" if sound else "NO"]
-                )
+                name = f"{setting.genotype}, {precision}, {kind}"
+                rows.append([name, f"{distance:.1e}", _answer(sound)])
     return Outcome(passed, table(("packed against alone", "distance", "sound"), rows), rows)
 
 
 def resume(scale: Scale) -> Outcome:
     """Stop after an epoch and resume from its state: the second epoch ends at the same bits."""
     device = devices.choose(scale.device)
+    setting = _setting(device, scale, "DARTS")
+    setting = replace(setting, recipe=replace(setting.recipe, epochs=2, drop_path=0.2))
     rows, passed = [], True
     for precision in ("bf16",) if scale.dry else ("fp32", "bf16"):
-        setting = _setting(device, scale, "DARTS")
-        setting = replace(setting, recipe=replace(setting.recipe, epochs=2, drop_path=0.2))
-        through = OwnLoop(setting, precision, deterministic=True)
-        through.epoch(1, RATE)
-        state = {name: each.clone() for name, each in through.run(through.engine.state).items()}
-        start = weights(through)
-        through.epoch(2, RATE)
-        resumed = OwnLoop(setting, precision, deterministic=True)
+        whole, resumed = (OwnLoop(setting, precision, deterministic=True) for _ in range(2))
+        whole.epoch(1, LEARNING_RATE)
+        state, start = _state(whole), weights(whole)
+        whole.epoch(2, LEARNING_RATE)
         resumed.run(resumed.engine.restore, state)
-        resumed.epoch(2, RATE)
-        distance = apart(weights(resumed), weights(through), start)
-        through.close()
+        resumed.epoch(2, LEARNING_RATE)
+        distance = relative(weights(resumed), weights(whole), start)
+        whole.close()
         resumed.close()
         passed = passed and distance == 0
-        rows.append([precision, f"{distance:.1e}", "yes" if distance == 0 else "NO"])
+        rows.append([precision, f"{distance:.1e}", _answer(distance == 0)])
     return Outcome(passed, table(("resumed against undisturbed", "distance", "equal"), rows), rows)
 
 
@@ -236,11 +201,11 @@ def trial(scale: Scale) -> Outcome:
         folder = Path(name)
         size = NetworkSpec(cells=3, channels=2) if scale.dry else NetworkSpec(cells=5, channels=8)
         job = Setting(torch.device("cpu"), "digits", size=size, recipe=Recipe(epochs=3))
-        spec = job.spec("fp32")
+        spec = job.spec()
         (folder / "trial.json").write_text(spec.to_json())
         whole, broken = folder / "whole", folder / "broken"
-        codes = [_trained(folder, whole, scale), _trained(folder, broken, scale, stop_after=1)]
-        codes.append(_trained(folder, broken, scale))
+        codes = [_train(folder, whole, scale), _train(folder, broken, scale, stop_after=1)]
+        codes.append(_train(folder, broken, scale))
         tables = [
             pd.read_parquet(store / layout.metrics(spec.trial_id)) for store in (whole, broken)
         ]
@@ -256,64 +221,13 @@ def trial(scale: Scale) -> Outcome:
     return Outcome(passed, text, found)
 
 
-def landscape(scale: Scale) -> Outcome:
-    """Compare a contour's point, a variance and the top eigenvalue with float64 on the CPU."""
-    device = devices.choose(scale.device)
-    rows, passed = [], True
-    for name, bar, one, exact in _measured(device, scale):
-        distance = abs(one - exact) / abs(exact)
-        passed = passed and distance <= bar
-        rows.append([name, f"{exact:.6g}", f"{distance:.1e}", f"{bar:g}"])
-    return Outcome(passed, table(("measured", "float64", "distance", "bar"), rows), rows)
-
-
-class _Measured(NamedTuple):
-    """A number on the device and in float64, and the largest distance that rounding explains."""
-
-    name: str
-    bar: float
-    on_device: float
-    exact: float
-
-
-def _measured(device: torch.device, scale: Scale) -> Iterator[_Measured]:
-    for cell in CELLS[: 1 if scale.dry else None]:
-        setting = Setting(torch.device("cpu"), genotype=cell, size=NetworkSpec(3, 4))
-        draws = torch.Generator().manual_seed(0)
-        images = torch.randn(16, 3, 16, 16, generator=draws)
-        labels = torch.randint(10, (16,), generator=draws)
-        network = replace(setting, dataset="synthetic_16x3x16_10").network().eval()
-        values = [
-            _landscape(network.to(place), images.to(place), labels.to(place), dtype, cell)
-            for place, dtype in ((torch.device("cpu"), torch.float64), (device, torch.float32))
-        ]
-        for name, exact in values[0].items():
-            bar = CURVATURE if "eigenvalue" in name else FLOAT32
-            yield _Measured(f"{cell}: {name}", bar, values[1][name], exact)
-
-
-def _landscape(
-    network: Network, images: Tensor, labels: Tensor, dtype: torch.dtype, cell: str
-) -> dict[str, float]:
-    directions = draw_directions(network, seed=0)
-    contour = Contour(network, directions, images, labels, dtype=dtype).at(0.1, -0.1)
-    variance = GradientVariance(network, directions, images, labels, dtype=dtype).at(0.1, -0.1)
-    found = {"loss at (0.1, −0.1)": contour.loss, "variance there": variance.whole.value}
-    if cell == CELLS[0]:
-        hessian = Hessian(network, images, labels, dtype=dtype, batch=16)
-        found["top eigenvalue"] = Lanczos(hessian).run().largest
-    return found
-
-
-def _trained(folder: Path, store: Path, scale: Scale, stop_after: int | None = None) -> int:
+def _train(folder: Path, store: Path, scale: Scale, stop_after: int | None = None) -> int:
     """Run `workers.train` to its end, or send SIGTERM after some epochs; return its exit code."""
-    words = [sys.executable, "-m", "workers.train", "trial.json", "--store", str(store)]
-    words += ["--deterministic", "--checkpoint-every", "0"]
-    words += ["--device", scale.device] if scale.device else []
-    root = str(Path(__file__).resolve().parents[2])
-    path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
+    command = [sys.executable, "-m", "workers.train", "trial.json", "--store", str(store)]
+    command += ["--deterministic", "--checkpoint-every", "0"]
+    command += ["--device", scale.device] if scale.device else []
     with subprocess.Popen(
-        words, cwd=folder, env=os.environ | {"PYTHONPATH": path}, stdout=subprocess.PIPE, text=True
+        command, cwd=folder, env=environment(), stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
         for line in process.stdout:
@@ -322,10 +236,42 @@ def _trained(folder: Path, store: Path, scale: Scale, stop_after: int | None = N
     return process.returncode
 
 
+def landscape(scale: Scale) -> Outcome:
+    """Compare a contour's point, a variance and the top eigenvalue with float64 on the CPU."""
+    device, cpu = devices.choose(scale.device), torch.device("cpu")
+    rows, passed = [], True
+    for cell in CELLS[: 1 if scale.dry else None]:
+        setting = Setting(cpu, "synthetic_16x3x16_10", cell, NetworkSpec(cells=3, channels=4))
+        case = Case.build(setting, images=16, batch=16)
+        # First, because the network moves to the device.
+        exact = _measure(case, cpu, torch.float64, eigenvalue=cell == CELLS[0])
+        measured = _measure(case, device, torch.float32, eigenvalue=cell == CELLS[0])
+        for name, value in measured.items():
+            bar = CURVATURE if "eigenvalue" in name else FLOAT32
+            distance = abs(value - exact[name]) / abs(exact[name])
+            passed = passed and distance <= bar
+            rows.append([f"{cell}: {name}", f"{exact[name]:.6g}", f"{distance:.1e}", f"{bar:g}"])
+    return Outcome(passed, table(("measured", "float64", "distance", "bar"), rows), rows)
+
+
+def _measure(
+    case: Case, device: torch.device, dtype: torch.dtype, *, eigenvalue: bool
+) -> dict[str, float]:
+    network = case.network.to(device)
+    images, labels = case.images.to(device), case.labels.to(device)
+    directions = draw_directions(network, seed=0)
+    contour = Contour(network, directions, images, labels, dtype=dtype).at(0.1, -0.1)
+    variance = GradientVariance(network, directions, images, labels, dtype=dtype).at(0.1, -0.1)
+    found = {"loss at (0.1, −0.1)": contour.loss, "variance there": variance.whole.value}
+    if eigenvalue:
+        hessian = Hessian(network, images, labels, dtype=dtype, batch=case.batch)
+        found["top eigenvalue"] = Lanczos(hessian).run().largest
+    return found
+
+
 def _setting(device: torch.device, scale: Scale, cell: str) -> Setting:
-    """All three resolutions of the paper's network at its width, or the smallest network."""
+    """Return all three resolutions of the paper's network at its width, or the smallest network."""
     size = NetworkSpec(cells=3, channels=2) if scale.dry else NetworkSpec(cells=8, channels=36)
     recipe = Recipe(batch_size=4 if scale.dry else 80)
-    shape = "3x8_10" if scale.dry else "3x32_10"
-    images = STEPS * recipe.batch_size
+    images, shape = STEPS * recipe.batch_size, "3x8_10" if scale.dry else "3x32_10"
     return Setting(device, f"synthetic_{images}x{shape}", cell, size, recipe)

@@ -62,7 +62,7 @@ def test_every_launch_passes_dry(tmp_path: Path, part: str):
 
 
 def test_a_part_is_killed_at_its_limit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    sleeping = Part("sleeping", 1, "time:sleep", "")
+    sleeping = Part("sleeping", 1, "")
     # A part's process runs this file, so name one that sleeps whatever is asked of it.
     script = tmp_path / "sleeps.py"
     script.write_text("import time; print('here', flush=True); time.sleep(600)")

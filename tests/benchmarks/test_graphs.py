@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from benchmarks.checks.works import Apart, compare_modes
+from benchmarks.checks.works import Difference, compare_modes
 from benchmarks.loops import Setting
 from results_schema.trial import NetworkSpec, Recipe
 from workers.training.engine import Batches, Engine, EpochTotals
@@ -49,6 +49,6 @@ def test_a_mode_that_keeps_its_first_probability_is_found(monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize("distance", [float("nan"), 0.5])
 def test_what_is_no_number_or_too_far_is_unsound(distance: float):
-    assert not Apart("steps", "fp32", distance, again=1e-4).sound
-    assert Apart("steps", "fp32", 1e-3, again=1e-4, effect=1.0).sound
-    assert not Apart("steps", "fp32", 5e-3, again=1e-4, effect=5e-3).sound
+    assert not Difference("steps", "fp32", distance, again=1e-4).sound
+    assert Difference("steps", "fp32", 1e-3, again=1e-4, effect=1.0).sound
+    assert not Difference("steps", "fp32", 5e-3, again=1e-4, effect=5e-3).sound

@@ -2,8 +2,8 @@
 
 import pytest
 
-from benchmarks.overhead import Growth, drive, epochs_table, trials_table
-from benchmarks.sweeps import Sweep, experiment, own_seconds, trial
+from benchmarks.overhead import epochs_table, trials_table
+from benchmarks.sweeps import Growth, Sweep, drive, experiment, own_seconds, trial
 from orchestrator.config.experiment import load_experiment
 
 

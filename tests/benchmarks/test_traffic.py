@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional
 
 from benchmarks.loops import Setting
-from benchmarks.traffic import _Counting, count_traffic
+from benchmarks.traffic import ByteCounter, count_traffic
 from results_schema.trial import NetworkSpec, Recipe
 
 SETTING = Setting(
@@ -21,13 +21,13 @@ SETTING = Setting(
 def test_a_layer_reads_its_inputs_and_writes_its_outputs():
     x = torch.randn(2, 3, 8, 8)
     weight = torch.randn(4, 3, 1, 1)
-    with _Counting() as counting:
+    with ByteCounter() as counter:
         y = functional.relu(functional.conv2d(x, weight)).view(2, 4, 64)
-    assert counting.kernels == 2
-    assert counting.bytes["convolution"] == 4 * (x.numel() + weight.numel() + y.numel())
-    assert counting.bytes["relu"] == 4 * 2 * y.numel()
-    assert sum(counting.bytes.values()) == sum(
-        counting.bytes[name] for name in ("convolution", "relu")
+    assert counter.kernels == 2
+    assert counter.bytes["convolution"] == 4 * (x.numel() + weight.numel() + y.numel())
+    assert counter.bytes["relu"] == 4 * 2 * y.numel()
+    assert sum(counter.bytes.values()) == sum(
+        counter.bytes[name] for name in ("convolution", "relu")
     )
 
 
@@ -35,11 +35,11 @@ def test_a_batch_costs_what_a_real_batch_does():
     network = SETTING.network().train()
     batch = SETTING.recipe.batch_size
     images, labels = torch.zeros(batch, 3, 8, 8), torch.zeros(batch, dtype=torch.int64)
-    with _Counting() as counting:
+    with ByteCounter() as counter:
         functional.cross_entropy(network(images), labels).backward()
     weights = sum(4 * weight.numel() for weight in network.parameters())
     traffic = count_traffic(SETTING)
-    assert traffic.unfused == sum(counting.bytes.values()) + 6 * weights
+    assert traffic.unfused == sum(counter.bytes.values()) + 6 * weights
     assert 0 < traffic.fused < traffic.unfused
 
 
