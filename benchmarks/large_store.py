@@ -98,7 +98,8 @@ def _ended(spec: TrialSpec, last: dict[str, object]) -> dict[str, object]:
         "best_test_accuracy": last["test_accuracy"], "late_test_accuracy": last["test_accuracy"],
         "exit_reason": "made up", "started_at": NOW, "ended_at": NOW, "train_seconds": 6000.0,
         "attempts": 1, "form": "eager", "pack_size": 1, "host": "made-up", "device": "none",
-        "gpu": False, "deterministic": False, "threads": 1, "python": "3", "torch": "2", "release": "0",
+        "gpu": False, "deterministic": False, "threads": 1, "python": "3", "torch": "2",
+        "release": "0",
     }  # fmt: skip
     row |= {name: last[name] for name in ("train_loss", "test_loss", "test_accuracy")}
     return {field.name: row.get(field.name) for field in tables.TRIALS}
