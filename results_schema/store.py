@@ -48,10 +48,12 @@ class Store(Protocol):
     @property
     def leases(self) -> Leases[Lease]:
         """The leases on the store's items."""
+        ...
 
     @property
     def hasty(self) -> Store:
         """The same store for requests that are repeated soon: given up after a few seconds."""
+        ...
 
     def put(
         self,
@@ -89,6 +91,7 @@ class Store(Protocol):
             CorruptData: There are more bytes than `most`.
             StoreError: They could not be read.
         """
+        ...
 
     def several(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes]]:
         """Yield each key with its bytes, in order, as quickly as the store can; omit missing ones.
@@ -96,21 +99,26 @@ class Store(Protocol):
         Raises:
             StoreError: Some could not be read.
         """
+        ...
 
     def has(self, key: str) -> bool:
         """Return whether anything is stored under the key."""
+        ...
 
     def list(self, prefix: str) -> list[str]:
         """Return all keys below a folder's key, which ends in a slash, sorted.
 
         Files of other programs whose names are not keys, such as `.DS_Store`, are omitted.
         """
+        ...
 
     def stats(self, prefix: str) -> dict[str, Stat]:
         """Return the keys that `list` returns, each with its size, version and age."""
+        ...
 
     def stat(self, key: str) -> Stat | None:
         """Return size, version and age of one key; None if nothing is stored under it."""
+        ...
 
     def delete(self, key: str, *, lease: Lease | None = None) -> None:
         """Remove what is stored under the key, if anything is.
@@ -126,6 +134,7 @@ class Store(Protocol):
 
     def locate(self, key: str) -> str:
         """Return where a person finds what is stored under the key."""
+        ...
 
 
 @overload

@@ -165,7 +165,7 @@ def mapping_of(kind: type[T]) -> Callable[[Any], T]:
 
 
 @cache
-def _reader(kind: type[T]) -> tuple[list[str], Callable[[dict[str, Any]], T]]:
+def _reader(kind: type[Any]) -> tuple[list[str], Callable[[dict[str, Any]], Any]]:
     """Return the keys of a class, and what builds it from a mapping of some of them."""
     adapter = TypeAdapter(kind)
     if issubclass(kind, BaseModel):

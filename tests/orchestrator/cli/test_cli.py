@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import click
 import pytest
 import torch
 from sweeps import write_experiment
@@ -41,6 +42,7 @@ def test_help_has_a_whole_line_for_every_command_in_its_family(run):
 )
 def test_what_prints_data_prints_it_as_json_too(command):
     [option] = [p for p in cli.cli.commands[command].params if "--format" in p.opts]
+    assert isinstance(option.type, click.Choice)
     assert list(option.type.choices)[:2] == ["text", "json"]
     assert set(option.type.choices) <= {"text", "json", "csv", "md", "latex"}
 
