@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 
 from results_schema import layout, tables
-from results_schema.store import LocalStore, open_store
+from results_schema.store import LocalStore
 from results_schema.trial import NetworkSpec, Recipe, TrialSpec
 from workers.cells.bases import named
 
@@ -36,7 +36,7 @@ def parse_arguments(description: str | None, rounds: int) -> argparse.Namespace:
 def large_store(trials: int, epochs: int) -> Iterator[LocalStore]:
     """Write a store of so many trials for the time of the block, and print its size."""
     with tempfile.TemporaryDirectory() as folder:
-        store = open_store(f"{folder}/results")
+        store = LocalStore(f"{folder}/results")
         members = []
         for number in range(trials):
             spec = _spec(number, epochs)

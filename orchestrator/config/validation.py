@@ -173,7 +173,7 @@ def _reader(kind: type[Any]) -> tuple[list[str], Callable[[dict[str, Any]], Any]
     else:
         # `version` counts changes of the code, and the stem's stride follows from the dataset.
         derived = ("version", "stem_stride")
-        known = [field.name for field in fields(kind) if field.name not in derived]  # type: ignore
+        known = [field.name for field in fields(kind) if field.name not in derived]
     return known, lambda data: adapter.validate_json(json.dumps(data), strict=True)
 
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 import difflib
 import re
 from dataclasses import dataclass, replace
-from typing import NamedTuple
-
-import numpy as np
+from typing import TYPE_CHECKING, NamedTuple
 
 from results_schema.errors import SpecError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 class Split(NamedTuple):
