@@ -13,6 +13,9 @@ from results_schema.errors import NasSweepError
 
 QUICK, ALL = 40, 200
 
+BOUND = 20
+"""Processor seconds: one or two on a quick machine, minutes where nothing bounds the work."""
+
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -40,7 +43,7 @@ def check(folder: Path, seeds: range) -> None:
     refused = 0
     for seed in seeds:
         seconds, said = tried(hostile(seed))
-        assert seconds <= 2, f"seed {seed} took {seconds:.1f} s"
+        assert seconds <= BOUND, f"seed {seed} took {seconds:.1f} s"
         assert len(said) < 5000, f"seed {seed}: {len(said)} characters were said of it"
         assert "x.yaml" in said or not said, f"seed {seed}: it is not reported where: {said}"
         assert said.isprintable() or "\n" in said
@@ -83,7 +86,7 @@ def test_cells_that_can_not_be_had_are_reported_in_no_time(
     text = GOOD.replace("[DARTS, SNAS]", BASES).replace("paper4", f"{{connections: {connections}}}")
     seconds, reported = tried(text)
     assert said in reported
-    assert seconds <= 2
+    assert seconds <= BOUND
 
 
 def test_a_search_in_vain_takes_no_longer(folder: Path):
@@ -93,7 +96,7 @@ def test_a_search_in_vain_takes_no_longer(folder: Path):
     )
     seconds, reported = tried(vain)
     assert "none of 50000 seeds has a further cell for it" in reported
-    assert seconds <= 2
+    assert seconds <= BOUND
 
 
 @pytest.mark.parametrize("wrong", ["/etc/passwd", "/dev/zero", "/dev/stdin", "pipe.json"])

@@ -86,7 +86,7 @@ def test_no_command_takes_one_for_a_trial_or_an_experiment(command: str, run, tr
         more = ("--to", "out") if command == "export" else ()
         start = time.process_time()
         code, out, err = run(command, name, *more, "--store", trained.store.root)
-        assert time.process_time() - start < 2
+        assert time.process_time() - start < 20
         assert code in (1, 2, 3), (name, out)
         assert err.startswith("error: "), (name, err)
     assert sorted(trained.store.root.rglob("*")) == there
