@@ -32,6 +32,7 @@ sys.meta_path.insert(0, Missing())
 """
 
 
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("command", ["works", "speed"])
 def test_every_part_passes_dry_on_a_bare_machine(tmp_path: Path, command: str):
     (tmp_path / "sitecustomize.py").write_text(BLOCKER)
