@@ -30,7 +30,7 @@ STEPS = 75
 ROUNDS, SECONDS = 3, 50.0
 TOP = 14
 """Kinds of kernel in the table of kernels."""
-POINTS: list[tuple[float, float]] = list(product((-1.0, -0.5, 0.0, 0.5, 1.0), repeat=2))
+POINTS = [(alpha, beta) for alpha, beta in product((-1.0, -0.5, 0.0, 0.5, 1.0), repeat=2)]
 """The 25 points of a contour that is timed."""
 
 
