@@ -122,7 +122,7 @@ class Status:
         return not any(state in ("running", "owed") for g in groups for state in g.values())
 
     def as_json(self) -> dict[str, Any]:
-        """Return the status as `nas-sweep status --json` prints it."""
+        """Return the status as `nas-sweep status --format json` prints it."""
 
         def part(items: ItemStatus[Any], states: tuple[State, ...]) -> dict[str, Any]:
             return {
