@@ -1,4 +1,4 @@
-"""The README's commands and tree exist."""
+"""The commands of README and documents and the README's tree exist."""
 
 import re
 import shlex
@@ -10,9 +10,11 @@ from orchestrator.cli import main as cli
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text()
+PAGES = [TEXT, *((ROOT / "docs" / name).read_text() for name in ("commands.md", "paper.md"))]
 COMMANDS = [
     line.split("#")[0].strip().strip("`")
-    for line in re.findall(r"(?:^    |`)(nas-sweep [^`\n|>]*)", TEXT, re.MULTILINE)
+    for page in PAGES
+    for line in re.findall(r"(?:^    |`)(nas-sweep [a-z][^`\n|>…]*)", page, re.MULTILINE)
 ]
 
 

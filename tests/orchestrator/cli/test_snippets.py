@@ -24,6 +24,7 @@ FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 BLOCKS = {page.name: FENCED.findall(page.read_text("utf-8")) for page in PAGES}
 
 ELSEWHERE = {
+    "README.md": {"yaml"},  # test_experiments_docs.py
     "SECURITY.md": {"nft", "sh"},  # tests/docker/test_firewall.py
     "experiments.md": {"yaml", "json", "sh"},  # test_experiments_docs.py
     "monitoring.md": {"yaml", "sh"},  # test_monitoring.py

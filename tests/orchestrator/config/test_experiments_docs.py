@@ -24,6 +24,9 @@ ROOT = Path(__file__).parents[3]
 TEXT = (ROOT / "docs/experiments.md").read_text("utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
 SNIPPETS = [text for language, text in BLOCKS if language == "yaml"]
+SNIPPETS += re.findall(
+    r"^```yaml\n(.*?)^```$", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE
+)
 COMMANDS = [line for language, text in BLOCKS if language == "sh" for line in text.splitlines()]
 ROWS = {
     row[1].strip(): row[2] for row in (line.split("|") for line in TEXT.splitlines()) if row[1:]
