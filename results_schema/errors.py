@@ -6,7 +6,9 @@ it without a traceback and exits with the class's `exit_code`.
 
 from __future__ import annotations
 
+import difflib
 import errno
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -116,6 +118,23 @@ def store_error(error: OSError, path: Path) -> StoreError:
         return StoreFull(what, where=str(path), fix=_DISK_FULL[number])
     fix = _FIXES.get(number, "repair the store's file system, then launch again")
     return StoreError(what, where=str(path), fix=fix)
+
+
+def suggest(word: object, known: Iterable[str], *, otherwise: str | None = None) -> str:
+    """Return a fix for a misspelt name: the most similar names if there are any, and all of them.
+
+    Args:
+        word: The misspelt name; its case does not matter.
+        known: The names that there are.
+        otherwise: If given, the fix where no name is similar; the names are then not listed.
+    """
+    known = list(known)
+    by_fold = {name.casefold(): name for name in known}
+    close = difflib.get_close_matches(str(word).casefold(), by_fold, n=3)
+    near = f"did you mean {' or '.join(by_fold[fold] for fold in close)}?" if close else ""
+    if otherwise is not None:
+        return near or otherwise
+    return f"{near} use {'one of ' if len(known) > 1 else ''}{', '.join(known)}".lstrip()
 
 
 def check_size(size: int, most: int | None, where: str) -> None:

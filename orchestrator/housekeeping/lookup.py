@@ -5,13 +5,12 @@ An item is a trial or a surface.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 
 from results_schema import layout, tables
-from results_schema.errors import ConfigError, MissingKey
+from results_schema.errors import ConfigError, MissingKey, suggest
 from results_schema.store import Store
 
 
@@ -187,12 +186,8 @@ def _only_match(start: str, known: Iterable[str]) -> str:
 
 def _unknown(kind: str, name: str, known: Iterable[str]) -> ConfigError:
     known = sorted(known)
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    near = near or [one for one in known if name and name in one][:3]
-    if near:
-        fix = f"nearest: {', '.join(near)}"
-    else:
-        fix = (
-            f"the store has no {kind} yet" if not known else "nas-sweep status lists what there is"
-        )
-    return ConfigError(f"the store has no {kind} {name!r}", fix=fix)
+    fix = "nas-sweep status lists what there is" if known else f"the store has no {kind} yet"
+    # A part of an id is too short to be similar to it.
+    if name and (parts := [one for one in known if name in one]):
+        fix = f"did you mean {' or '.join(parts[:3])}?"
+    return ConfigError(f"the store has no {kind} {name!r}", fix=suggest(name, known, otherwise=fix))

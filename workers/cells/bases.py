@@ -7,14 +7,12 @@ of the zoo is ours and not its authors'.
 
 from __future__ import annotations
 
-import difflib
 import json
-from collections.abc import Collection
 from functools import cache
 from importlib import resources
 from typing import Any
 
-from results_schema.errors import SpecError
+from results_schema.errors import SpecError, suggest
 from results_schema.genotype import Genotype
 from workers.cells.notation import FIELDS, parse_genotype
 
@@ -54,7 +52,8 @@ def official_name(name: str) -> str:
     """
     if isinstance(name, str) and (official := _ALIASES.get(name, name)) in NAMES:
         return official
-    raise _unknown(f"unknown genotype {name!r}", name, (*NAMES, *_ALIASES), NAMES)
+    fix = suggest(name, (*NAMES, *_ALIASES), otherwise=f"use one of {', '.join(NAMES)}")
+    raise SpecError(f"unknown genotype {name!r}", fix=fix)
 
 
 def zoo() -> tuple[str, ...]:
@@ -69,21 +68,13 @@ def zoo_genotype(name: str) -> Genotype:
         SpecError: The zoo lacks the name, or the network lacks one of the operations.
     """
     if name not in zoo():
-        raise _unknown(f"the zoo has no {name!r}", name, zoo(), zoo())
+        fix = suggest(name, zoo(), otherwise=f"use one of {', '.join(zoo())}")
+        raise SpecError(f"the zoo has no {name!r}", fix=fix)
     try:
         return _genotype("zoo.json", name)
     except SpecError as error:
         where = f"{name} of the zoo, {error.where}"
         raise SpecError(error.what, where=where, fix=error.fix) from error
-
-
-def _unknown(what: str, name: Any, known: Collection[str], listed: Collection[str]) -> SpecError:
-    by_fold = {candidate.casefold(): candidate for candidate in known}
-    close = difflib.get_close_matches(str(name).casefold(), by_fold, n=3)
-    near = ", ".join(by_fold[fold] for fold in close)
-    return SpecError(
-        what, fix=f"did you mean {near}?" if near else f"use one of {', '.join(listed)}"
-    )
 
 
 @cache

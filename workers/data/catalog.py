@@ -6,12 +6,11 @@ augmentation, so that a trial trained before such a change is never taken for on
 
 from __future__ import annotations
 
-import difflib
 import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from results_schema.errors import SpecError
+from results_schema.errors import SpecError, suggest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -209,9 +208,7 @@ def describe(name: str) -> Dataset:
     if shape := _SHAPED.fullmatch(name):
         return _synthetic(name, *map(int, shape.groups()))
     if name not in DATASETS:
-        near = difflib.get_close_matches(name, DATASETS, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise SpecError(f"unknown data set {name!r}", fix=f"{hint}use one of {', '.join(DATASETS)}")
+        raise SpecError(f"unknown data set {name!r}", fix=suggest(name, DATASETS))
     return DATASETS[name]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 
 from orchestrator.output.error_log import log_error
@@ -18,7 +17,7 @@ from orchestrator.paper.claims import (
 )
 from orchestrator.paper.claims.claim import Claim, Finding, settle
 from orchestrator.paper.claims.population import Population
-from results_schema.errors import ConfigError, NasSweepError
+from results_schema.errors import ConfigError, NasSweepError, suggest
 from results_schema.results import Results
 
 CLAIMS: tuple[Claim, ...] = (
@@ -88,9 +87,8 @@ def find_claim(name: str) -> Claim:
     """
     known = {claim.id: claim for claim in CLAIMS}
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=3)
         raise ConfigError(
             f"there is no claim {name!r}",
-            fix=f"nearest: {', '.join(near)}" if near else "run nas-sweep claims --list",
+            fix=suggest(name, known, otherwise="run nas-sweep claims --list"),
         )
     return known[name]

@@ -62,7 +62,7 @@ def test_the_list_needs_no_store(run, tmp_path, form):
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (("--claim", "wider-fast"), 2, "nearest: wider-faster"),
+        (("--claim", "wider-fast"), 2, "did you mean wider-faster"),
         (("fig7.yaml",), 2, "no experiment 'fig7'"),
         (("--store", "nowhere"), 3, "there is no store here"),
     ],

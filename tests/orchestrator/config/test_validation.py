@@ -26,7 +26,7 @@ from experiment_files import edited, refused
         ("paper4", "paper13", "x.yaml:4: grid.variants: SNAS has no connection variants 'paper13'"),
         ("paper4", "paper13", "use paper4 or profile"),
         ("cifar100]", "cifar1000]", "x.yaml:6: grid.dataset[1]: unknown data set 'cifar1000'"),
-        ("cifar100]", "cifar1000]", "did you mean cifar100?"),
+        ("cifar100]", "cifar1000]", "did you mean cifar100"),
         ("cifar100]", "cifar10]", "x.yaml:6: grid.dataset: 'cifar10' given more than once"),
         ("0.25]", "2.5e-2]", "x.yaml:7: grid.learning_rate: 0.025 given more than once"),
         ("0.25]", "fast]", "x.yaml:7: grid.learning_rate[1] is 'fast', not a number"),
