@@ -220,7 +220,7 @@ def test_an_unknown_data_set_is_a_wrong_spec(
     edit(path, dataset="digitz")
     code, said = fails(capsys, path, "--store", store.root, "--device", "cpu")
     assert code == 2
-    assert said.startswith("error: unknown data set 'digitz'\n  did you mean digits?")
+    assert said.startswith("error: unknown data set 'digitz'\n  did you mean digits")
 
 
 def test_a_store_that_is_a_file_is_unfit(

@@ -294,7 +294,7 @@ def test_a_data_set_is_kept_for_the_next_trial():
 
 
 def test_an_unknown_data_set_is_met_with_the_nearest():
-    with pytest.raises(SpecError, match=r"unknown data set 'digit'\n  did you mean digits\?"):
+    with pytest.raises(SpecError, match=r"unknown data set 'digit'\n  did you mean digits"):
         load("digit", CPU)
 
 
