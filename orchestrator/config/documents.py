@@ -1,39 +1,67 @@
-"""YAML files and values as plain data in which every value knows where it was written.
+"""YAML documents checked against pydantic models; errors name the file and line, or the option.
 
 Nodes are walked rather than loaded, so that no tag can build an object, both of two equal keys are
 seen, and aliases are counted as they unfold. Hostile text is refused within about a second.
+
+Validators raise `SpecError` for one bad value, or `refuse` several keys of a mapping at once;
+pydantic adds the path, and `validate` turns it into a line.
 """
 
 from __future__ import annotations
 
-import difflib
+import copy
+import json
+import re
 import reprlib
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache, partial
+from inspect import signature
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar
 
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    TypeAdapter,
+    ValidationError,
+)
+from pydantic_core import InitErrorDetails, PydanticCustomError, PydanticKnownError
 from ruamel.yaml import YAML
-from ruamel.yaml.composer import Composer
 from ruamel.yaml.error import MarkedYAMLError, StreamMark, YAMLError
+from ruamel.yaml.events import CollectionEndEvent, CollectionStartEvent, NodeEvent
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+from ruamel.yaml.parser import Parser
 from ruamel.yaml.reader import ReaderError
 from ruamel.yaml.resolver import VersionedResolver
-from ruamel.yaml.scanner import Scanner
 
-from results_schema.errors import ConfigError
+from results_schema.errors import ConfigError, SpecError, suggest
+from workers.data.catalog import describe
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
+    from pydantic_core import ErrorDetails
 
 MAX_BYTES = 500_000
 """Size of a file."""
-
 MAX_DEPTH = 20
 """Keys and list positions from the top of a document down to a value."""
-
 MAX_VALUES = 10_000
 """Keys and values in a document, and values once its aliases are unfolded."""
+LONGEST_NAME = 100
+"""Characters in the name of an experiment, figure or table: files are named by it and a suffix."""
+
+STRICT = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 KeyPath = tuple[str | int, ...]
 """Keys and list positions from the top of a document down to a value."""
+
+T = TypeVar("T")
+M = TypeVar("M", bound=BaseModel)
 
 
 class Place(NamedTuple):
@@ -67,44 +95,37 @@ class Document:
             path = path[:-1]
         return self.places[path]
 
-    def part(self, path: KeyPath) -> Document:
-        """Return the document below a path, which must exist."""
-        data = self.data
-        for key in path:
-            data = data[key]
-        below = {p[len(path) :]: at for p, at in self.places.items() if p[: len(path)] == path}
-        return Document(data, below)
+    def override(self, path: KeyPath, other: Document, source: KeyPath = ()) -> Document:
+        """Return this document with the value at `path` replaced or added.
 
-    def override(self, path: KeyPath, value: Document) -> Document:
-        """Return this document with one value replaced or added, which keeps its own places.
+        The value, and the places of what is in it, are those of another document at `source`.
 
         Raises:
             ConfigError: The path leads through something that is not a mapping.
         """
-        origin = value.place(())
-
-        def replace(data: Any, depth: int) -> Any:
-            if depth == len(path):
-                return value.data
-            if not isinstance(data, dict):
+        data, value, origin = copy.deepcopy(self.data), other.data, other.place(source)
+        for key in source:
+            value = value[key]
+        mapping = data
+        for depth, key in enumerate(path[:-1], start=1):
+            mapping = mapping.setdefault(key, {})
+            if not isinstance(mapping, dict):
                 raise ConfigError(
-                    f"{dotted(path)} cannot be set: {dotted(path[:depth])} is {show(data)}",
+                    f"{dotted(path)} cannot be set: {dotted(path[:depth])} is {show(mapping)}",
                     where=str(origin),
                     fix=f"set {dotted(path[:depth])} as a whole",
                 )
-            return data | {path[depth]: replace(data.get(path[depth], {}), depth + 1)}
-
-        data = replace(self.data, 0)
+        mapping[path[-1]] = value
         places = {path[:depth]: origin for depth in range(1, len(path))}
         places |= {p: at for p, at in self.places.items() if p[: len(path)] != path}
-        places |= {path + p: at for p, at in value.places.items()}
+        below = len(source)
+        places |= {path + p[below:]: at for p, at in other.places.items() if p[:below] == source}
         return Document(data, places)
 
 
 def combine(problems: Iterable[Problem]) -> ConfigError:
     """Return one error that lists problems (the first twenty) in the order of their places."""
-    ordered = sorted(set(problems))
-    errors = [ConfigError(what, where=str(at), fix=fix) for at, what, fix in ordered]
+    errors = [ConfigError(what, where=str(at), fix=fix) for at, what, fix in sorted(set(problems))]
     if len(errors) == 1:
         return errors[0]
     rest = [f"and {len(errors) - 20} problems more"] if len(errors) > 20 else []
@@ -120,22 +141,13 @@ def dotted(path: KeyPath) -> str:
 def show(value: Any) -> str:
     """Return a value for an error message: as YAML writes it where that differs, cut if long."""
     if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
+        return json.dumps(value)
     return _brief.repr(value)
 
 
 def printable(text: str) -> str:
     """Return the text itself if it is short and safe to print, else as `show` writes it."""
     return text if text.isprintable() and len(text) <= 60 else _brief.repr(text)
-
-
-def suggest(word: str, known: Iterable[str]) -> str:
-    """Return a fix for a misspelt name: similar names if there are any, and all known ones."""
-    known = list(known)
-    by_fold = {name.casefold(): name for name in known}
-    close = difflib.get_close_matches(word.casefold(), by_fold, n=2)
-    near = f"did you mean {' or '.join(by_fold[fold] for fold in close)}? " if close else ""
-    return f"{near}use {'one of ' if len(known) > 1 else ''}{', '.join(known)}"
 
 
 _brief = reprlib.Repr()
@@ -149,7 +161,7 @@ def read_document(path: str | Path) -> Document:
         ConfigError: The file cannot be read, is not YAML, is too large or too deep, repeats a key,
             or has a tag or a key that is not text. Problems are reported together where possible.
     """
-    document = _parse(_read_text(Path(path)), str(path), numbered=True)
+    document = _Reader(partial(Place, str(path))).read(_read_text(Path(path)))
     if not isinstance(document.data, dict):
         empty = document.data is None
         what = "is empty" if empty else f"holds {show(document.data)}, not keys and values"
@@ -158,16 +170,12 @@ def read_document(path: str | Path) -> Document:
 
 
 def parse_value(text: str, source: str) -> Document:
-    """Parse a value given outside a file, such as on the command line.
-
-    Args:
-        text: YAML.
-        source: Name of the place in error messages.
+    """Parse YAML given outside a file, such as on the command line; errors name it as `source`.
 
     Raises:
         ConfigError: As for `read_document`.
     """
-    return _parse(text, source, numbered=False)
+    return _Reader(lambda line: Place(source)).read(text)
 
 
 def _read_text(path: Path) -> str:
@@ -175,79 +183,45 @@ def _read_text(path: Path) -> str:
         if path.is_dir():
             raise ConfigError("this is a folder", where=str(path), fix="name a YAML file in it")
         if not path.is_file():
-            siblings = [str(other) for other in path.parent.glob("*.yaml")]
-            close = difflib.get_close_matches(str(path), siblings, n=1)
-            fix = f"did you mean {close[0]}?" if close else ""
+            fix = suggest(str(path), map(str, path.parent.glob("*.yaml")), otherwise="")
             raise ConfigError("there is no such file", where=str(path), fix=fix)
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise ConfigError(f"cannot be read: {error.strerror}", where=str(path)) from error
     if len(content) > MAX_BYTES:
-        raise ConfigError(
-            "the file is too large", where=str(path), fix=f"stay within {MAX_BYTES:,} bytes"
-        )
+        fix = f"stay within {MAX_BYTES:,} bytes"
+        raise ConfigError("the file is too large", where=str(path), fix=fix)
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise ConfigError(
-            f"byte {content[error.start]:#04x} is not UTF-8",
-            where=f"{path}:{line}",
-            fix="save the file as UTF-8 text",
-        ) from error
+        what, fix = f"byte {content[error.start]:#04x} is not UTF-8", "save the file as UTF-8 text"
+        raise ConfigError(what, where=f"{path}:{line}", fix=fix) from error
 
 
-def _parse(text: str, source: str, *, numbered: bool) -> Document:
-    """Parse YAML; `numbered` is whether line numbers mean anything in the source."""
-    yaml = YAML(typ="safe", pure=True)
-    yaml.Scanner, yaml.Composer, yaml.Resolver = _Scanner, _Composer, _Resolver
-    yaml.composer.warn_double_anchors = False
-    walk = _Walk(source, numbered)
-    try:
-        root = yaml.compose(text)
-        data = None if root is None else walk.value(root, ())
-    except YAMLError as error:
-        raise _describe(error, text, source, numbered) from error
-    if walk.problems:
-        raise combine(walk.problems)
-    return Document(data, walk.places | {(): Place(source, int(numbered))})
+def _beyond_bounds(mark: StreamMark, *, deep: bool) -> MarkedYAMLError:
+    what = f"lists or mappings are nested more than {MAX_DEPTH} deep"
+    return MarkedYAMLError(
+        problem=what if deep else f"more than {MAX_VALUES:,} keys and values",
+        problem_mark=mark,
+        note="write it shorter and without aliases",
+    )
 
 
-class _BeyondBounds(MarkedYAMLError):
-    """A text is too deep or too long, at a mark."""
-
-    def __init__(self, mark: StreamMark, *, deep: bool) -> None:
-        what = f"lists or mappings are nested more than {MAX_DEPTH} deep"
-        super().__init__(
-            problem=what if deep else f"more than {MAX_VALUES:,} keys and values",
-            problem_mark=mark,
-        )
-
-
-class _Scanner(Scanner):
-    """Refuses nested brackets where they open, as it would look ahead over hundreds of them."""
-
-    def fetch_flow_collection_start(self, *given: Any, **named: Any) -> None:
-        if self.flow_level > MAX_DEPTH:
-            raise _BeyondBounds(self.reader.get_mark(), deep=True)
-        super().fetch_flow_collection_start(*given, **named)
-
-
-class _Composer(Composer):
-    """Counts the nodes it composes and their depth: without, brackets can take it minutes."""
+class _Parser(Parser):
+    """Counts values and their depth, since a text of brackets can take the composer minutes."""
 
     _count = _level = 0
 
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        self._count += 1
-        self._level += 1
-        deep = self._level > MAX_DEPTH + 1  # a value is one level deeper than its container
-        if deep or self._count > MAX_VALUES:
-            raise _BeyondBounds(self.parser.peek_event().start_mark, deep=deep)
-        node = super().compose_node(parent, index)
-        self._level -= 1
-        return node
+    def get_event(self) -> Any:
+        event = super().get_event()
+        self._count += isinstance(event, NodeEvent)
+        self._level += isinstance(event, CollectionStartEvent)
+        self._level -= isinstance(event, CollectionEndEvent)
+        if self._level > MAX_DEPTH or self._count > MAX_VALUES:
+            raise _beyond_bounds(event.start_mark, deep=self._level > MAX_DEPTH)
+        return event
 
 
 class _Resolver(VersionedResolver):
@@ -258,61 +232,95 @@ class _Resolver(VersionedResolver):
         return 1, 2
 
 
-class _Walk:
-    """Turns nodes into plain data, and collects the place of every value and every problem."""
+class _Reader:
+    """Turns YAML into plain data, and collects the place of every value and every problem.
 
-    def __init__(self, source: str, numbered: bool) -> None:
-        self.source, self.numbered = source, numbered
+    `at` gives the place of a line.
+    """
+
+    def __init__(self, at: Callable[[int], Place]) -> None:
+        self.at = at
         self.places: dict[KeyPath, Place] = {}
         self.problems: list[Problem] = []
         self.count = 0
 
-    def value(self, node: Node, path: KeyPath) -> Any:
-        # The composer counted each aliased node once; here an alias costs what it stands for.
+    def read(self, text: str) -> Document:
+        yaml = YAML(typ="safe", pure=True)
+        yaml.Parser, yaml.Resolver = _Parser, _Resolver
+        yaml.composer.warn_double_anchors = False
+        try:
+            root = yaml.compose(text)
+            data = None if root is None else self._value(root, ())
+        except YAMLError as error:
+            raise self._syntax_error(error, text) from error
+        if self.problems:
+            raise combine(self.problems)
+        return Document(data, self.places | {(): self.at(1)})
+
+    def _value(self, node: Node, path: KeyPath) -> Any:
+        # The parser counted each aliased node once; here an alias costs what it stands for.
         self.count += 1
         if self.count > MAX_VALUES or len(path) > MAX_DEPTH:
-            raise _BeyondBounds(node.start_mark, deep=len(path) > MAX_DEPTH)
+            raise _beyond_bounds(node.start_mark, deep=len(path) > MAX_DEPTH)
         self.places.setdefault(path, self._place(node))
-        tag = str(node.tag).removeprefix("tag:yaml.org,2002:")
+        tag = _tag(node)
         if isinstance(node, MappingNode) and tag == "map":
             return self._mapping(node, path)
         if isinstance(node, SequenceNode) and tag == "seq":
-            return [self.value(item, (*path, i)) for i, item in enumerate(node.value)]
-        prefix = f"{dotted(path)}: " if path else ""
-        if isinstance(node, ScalarNode) and tag in _SCALARS:
-            try:
-                return _SCALARS[tag](node.value)
-            except ValueError:
-                self._add(node, f"{prefix}{show(node.value)} cannot be read as {tag}")
-        else:
-            fix = "remove the tag; write plain values"
-            self._add(node, f"{prefix}tag {printable(str(node.tag))} is not allowed", fix)
-        return None
+            return [self._value(item, (*path, i)) for i, item in enumerate(node.value)]
+        if not isinstance(node, ScalarNode) or tag not in _SCALARS:
+            what = f"tag {printable(str(node.tag))} is not allowed"
+            return self._add(node, path, what, "remove the tag; write plain values")
+        try:
+            return _SCALARS[tag](node.value)
+        except ValueError:
+            return self._add(node, path, f"{show(node.value)} cannot be read as {tag}")
 
     def _mapping(self, node: MappingNode, path: KeyPath) -> dict[str, Any]:
         data: dict[str, Any] = {}
         for key, value in node.value:
             name, below = key.value, (*path, key.value)
-            is_text = isinstance(key, ScalarNode) and str(key.tag).endswith(_TEXT_TAGS)
+            is_text = isinstance(key, ScalarNode) and _tag(key) in _TEXT_TAGS
             if not is_text or not name.isprintable():
                 shown = show(name) if isinstance(name, str) else "composite"
-                prefix = f"{dotted(path)}: " if path else ""
                 fix = "use a word, in quotes if it looks otherwise"
-                self._add(key, f"{prefix}a key is {shown}, not text", fix)
+                self._add(key, path, f"a key is {shown}, not text", fix)
             elif name in data:
                 line = self.places[below].line
                 first = f", first in line {line}" if line else ""
-                self._add(key, f"{dotted(below)} is given twice{first}", "keep one")
+                self._add(key, (), f"{dotted(below)} is given twice{first}", "keep one")
             else:
                 self.places[below] = self._place(key)
-                data[name] = self.value(value, below)
+                data[name] = self._value(value, below)
         return data
 
     def _place(self, node: Node) -> Place:
-        return Place(self.source, node.start_mark.line + 1 if self.numbered else 0)
+        return self.at(node.start_mark.line + 1)
 
-    def _add(self, node: Node, what: str, fix: str = "") -> None:
-        self.problems.append(Problem(self._place(node), what, fix))
+    def _add(self, node: Node, path: KeyPath, what: str, fix: str = "") -> None:
+        prefix = f"{dotted(path)}: " if path else ""
+        self.problems.append(Problem(self._place(node), prefix + what, fix))
+
+    def _syntax_error(self, error: YAMLError, text: str) -> ConfigError:
+        line, what, fix = 1, str(error), None
+        if isinstance(error, MarkedYAMLError):
+            what, fix = ", ".join(filter(None, (error.context, error.problem))), error.note
+            start, end = error.context_mark, error.problem_mark
+            line = end.line + 1 if end else 1
+            if start and self.at(start.line + 1) != self.at(line):
+                what += f" (it starts in line {start.line + 1})"
+        elif isinstance(error, ReaderError):
+            line = text.count("\n", 0, error.position) + 1
+            what = f"character {chr(error.character)!r} is not allowed"
+        if fix is None:
+            fix = "look for a missing colon, quote, bracket or space at or above this place"
+            fix = "indent with spaces, not tabs" if "'\\t'" in what else fix
+            what = f"not YAML: {what}"
+        return ConfigError(what, where=str(self.at(line)), fix=fix)
+
+
+def _tag(node: Node) -> str:
+    return str(node.tag).removeprefix("tag:yaml.org,2002:")
 
 
 def _text(text: str) -> str:
@@ -326,40 +334,202 @@ def _integer(text: str) -> int:
     return number
 
 
-def _float(text: str) -> float:
-    return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
-
-
+_TEXT_TAGS = ("str", "merge", "value", "timestamp")
+"""YAML 1.2 no longer has the last three: `<<`, `=` and dates are text like any other."""
 _SCALARS: Mapping[str, Callable[[str], Any]] = {
-    "str": _text,
     "null": lambda _: None,
     "bool": lambda text: bool(("false", "true").index(text.lower())),
     "int": _integer,
-    "float": _float,
-    # Tags that YAML 1.2 no longer has: `<<`, `=` and dates are text like any other.
-    "merge": str,
-    "value": str,
-    "timestamp": str,
+    "float": lambda text: float(text.lower().replace(".inf", "inf").replace(".nan", "nan")),
+    **dict.fromkeys(_TEXT_TAGS, _text),
 }
-_TEXT_TAGS = (":str", ":merge", ":value", ":timestamp")
 
 
-def _describe(error: YAMLError, text: str, source: str, numbered: bool) -> ConfigError:
-    """Return the parser's error with its place and a fix."""
-    line, what = 1, str(error)
-    fix = "look for a missing colon, quote, bracket or space at or above this place"
-    if isinstance(error, MarkedYAMLError):
-        what = ", ".join(filter(None, (error.context, error.problem)))
-        start, end = error.context_mark, error.problem_mark
-        line = end.line + 1 if end else 1
-        if numbered and start and start.line + 1 != line:
-            what += f" (it starts in line {start.line + 1})"
-    elif isinstance(error, ReaderError):
-        line = text.count("\n", 0, error.position) + 1
-        what = f"character {chr(error.character)!r} is not allowed"
-    where = str(Place(source, line if numbered else 0))
-    if isinstance(error, _BeyondBounds):
-        return ConfigError(what, where=where, fix="write it shorter and without aliases")
-    if "'\\t'" in what:
-        fix = "indent with spaces, not tabs"
-    return ConfigError(f"not YAML: {what}", where=where, fix=fix)
+_UNKNOWN_KEY = "unknown_key"
+_TYPES = {
+    "string_type": "text",
+    "bool_type": "true or false",
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "tuple_type": "a list",
+    "dict_type": "keys and values",
+    "model_type": "keys and values",
+}
+
+
+def validate(model: type[M], document: Document, **context: Any) -> M:
+    """Return the model of a document's data; `context` is what its validators need beside them.
+
+    Raises:
+        ConfigError: The data do not fit; every problem is listed with the place of its value.
+    """
+    try:
+        # Strict validation of JSON takes a list for a tuple and 1 for 1.0, and nothing looser.
+        return model.model_validate_json(json.dumps(document.data), context=context)
+    except ValidationError as error:
+        problems = []
+        for detail in error.errors(include_url=False):
+            path: KeyPath = tuple(key for key in detail["loc"] if key != "[key]")
+            problems.append(Problem(document.place(path), *_describe(detail, path, model)))
+    raise combine(problems)
+
+
+def _describe(detail: ErrorDetails, path: KeyPath, model: type[BaseModel]) -> tuple[str, str]:
+    """Return what is wrong and how to fix it."""
+    kind, value, name = detail["type"], detail["input"], dotted(path)
+    context = detail.get("ctx", {})
+    if kind in ("extra_forbidden", _UNKNOWN_KEY):
+        known = context.get("known") or _keys_beside(path, model)
+        return f"unknown key {name}", suggest(str(path[-1]), known)
+    if kind == "missing":
+        field = _keys_beside(path, model).get(str(path[-1]))
+        return f"{name} is missing", f"add {path[-1]}: {field.description}" if field else ""
+    if kind in _TYPES:
+        alone = kind == "tuple_type" and isinstance(value, str | int | float)
+        fix = f"write it in brackets: [{value}]" if alone else ""
+        return f"{name} is {show(value)}, not {_TYPES[kind]}", fix
+    error = context.get("error")
+    if not isinstance(error, SpecError):
+        message = detail["msg"].removeprefix("Value error, ")
+        return f"{name} is {show(value)}", message.replace("Input should be", "it should be")
+    if path and error.what.startswith(f"{path[-1]} is "):
+        return f"{name} is {show(value)}", error.fix
+    where = f"{error.where}: " if error.where else ""
+    return f"{name}: {where}{error.what}", error.fix
+
+
+def _keys_beside(path: KeyPath, model: type[BaseModel]) -> dict[str, FieldInfo]:
+    """Return the keys that may be used beside the last one of a path, if models define them."""
+    for key in path[:-1]:
+        below = model.model_fields[str(key)].annotation if str(key) in model.model_fields else None
+        if not (isinstance(below, type) and issubclass(below, BaseModel)):
+            return {}
+        model = below
+    return {field.alias or key: field for key, field in model.model_fields.items()}
+
+
+def refuse(problems: Iterable[InitErrorDetails]) -> ValidationError:
+    """Return the error for a validator to raise: pydantic adds it below the mapping's path."""
+    return ValidationError.from_exception_data("a mapping", list(problems))
+
+
+@contextmanager
+def at_key(key: str, value: Any) -> Iterator[None]:
+    """Turn a `SpecError` into that of the value of a mapping's key."""
+    try:
+        yield
+    except SpecError as error:
+        problem = InitErrorDetails(
+            type="value_error", loc=(key,), input=value, ctx={"error": error}
+        )
+        raise refuse([problem]) from error
+
+
+def unknown_keys(data: Mapping[str, Any], known: Collection[str]) -> list[InitErrorDetails]:
+    """Return a problem for every key that is not among the known ones."""
+    error = PydanticCustomError(_UNKNOWN_KEY, "unknown key", {"known": list(known)})
+    return [
+        InitErrorDetails(type=error, loc=(key,), input=value)
+        for key, value in data.items()
+        if key not in known
+    ]
+
+
+@cache
+def mapping_of(kind: type[T]) -> Callable[[Any], T]:
+    """Return a validator that builds a dataclass or a model, and reports every bad value.
+
+    A dataclass checks itself when built and stops at the first bad value; hence each key is tried
+    alone first.
+    """
+    adapter = TypeAdapter(kind)
+    # `version` counts changes of the code, and the stem's stride follows from the dataset.
+    known = [name for name in signature(kind).parameters if name not in ("version", "stem_stride")]
+
+    def build(value: Any) -> T:
+        if isinstance(value, kind):
+            return value
+        if not isinstance(value, dict):
+            raise PydanticKnownError("dict_type")
+        problems = unknown_keys(value, known)
+        for given in ({key: value[key]} for key in value if key in known):
+            try:
+                adapter.validate_json(json.dumps(given), strict=True)
+            except ValidationError as error:
+                problems += [_below(given, detail) for detail in error.errors()]
+        if problems:
+            raise refuse(problems)
+        return adapter.validate_json(json.dumps(value), strict=True)
+
+    return build
+
+
+def _below(given: dict[str, Any], detail: ErrorDetails) -> InitErrorDetails:
+    """Return an error of a mapping with a single key as an error of the key."""
+    [(key, value)] = given.items()
+    return InitErrorDetails(
+        type=detail["type"],
+        loc=detail["loc"] or (key,),
+        input=detail["input"] if detail["loc"] else value,
+        ctx=detail.get("ctx", {}),
+    )
+
+
+def check_known(name: Any, kind: str, known: Iterable[str]) -> str:
+    """Return the name; raise `SpecError` if it is not among those known of this kind."""
+    known = tuple(known)
+    if name not in known:
+        what = f"no {kind} is named" if name is None else f"unknown {kind} {show(name)}"
+        raise SpecError(what, fix=suggest(name, known))
+    return name
+
+
+def read_named(value: Any, key: str, kind: str, known: Iterable[str]) -> tuple[str, dict[str, Any]]:
+    """Return a known name and its options, written as `NAME` or `{key: NAME, OPTION: VALUE, …}`."""
+    if not isinstance(value, dict):
+        return check_known(value, kind, known), {}
+    options = dict(value)
+    with at_key(key, value.get(key)):
+        return check_known(options.pop(key, None), kind, known), options
+
+
+def one_of(kind: str, known: Iterable[str]) -> BeforeValidator:
+    """Return a validator that calls `check_known`."""
+    return BeforeValidator(lambda name: check_known(name, kind, known))
+
+
+def check_distinct(values: tuple[T, ...]) -> tuple[T, ...]:
+    """Return the values; raise `SpecError` if one is repeated."""
+    if repeated := [show(value) for value, times in Counter(values).items() if times > 1]:
+        raise SpecError(f"{', '.join(repeated)} given more than once", fix="name every value once")
+    return values
+
+
+def check_axis(values: tuple[T, ...]) -> tuple[T, ...]:
+    """Return the values; raise `SpecError` if there are none, or one is repeated."""
+    if not values:
+        raise SpecError("the list is empty", fix="name at least one value")
+    return check_distinct(values)
+
+
+def check_file_name(name: str) -> str:
+    """Return the name; raise `SpecError` if no file in a store can have it."""
+    if not re.fullmatch(rf"[A-Za-z0-9][A-Za-z0-9_-]{{0,{LONGEST_NAME - 1}}}", name):
+        raise SpecError(
+            f"{show(name)} cannot name a file of the store",
+            fix=f"use letters, digits, _ and -, a letter or digit first, {LONGEST_NAME} in all",
+        )
+    return name
+
+
+def _join_lines(text: str) -> str:
+    line = " ".join(text.split())
+    if not line or not line.isprintable():
+        raise SpecError(f"{show(text)} is no readable text", fix="write a sentence")
+    return line
+
+
+Axis = Annotated[tuple[T, ...], AfterValidator(check_axis)]
+Text = Annotated[str, AfterValidator(_join_lines)]
+FileName = Annotated[str, AfterValidator(check_file_name)]
+DatasetName = Annotated[str, AfterValidator(lambda name: describe(name).name)]

@@ -18,32 +18,28 @@ from pydantic_core import PydanticKnownError
 
 from orchestrator.config.documents import (
     MAX_DEPTH,
+    STRICT,
+    DatasetName,
     Document,
+    FileName,
     KeyPath,
     Place,
+    Text,
+    check_file_name,
     combine,
+    mapping_of,
+    one_of,
     parse_value,
     printable,
     read_document,
+    read_named,
     show,
-    suggest,
+    validate,
 )
 from orchestrator.config.grid import Grid, check_product
 from orchestrator.config.landscape import Landscape, override_landscape
 from orchestrator.config.registry import TABLE_KINDS, Choice, check_members, read_choice
-from orchestrator.config.validation import (
-    STRICT,
-    DatasetName,
-    FileName,
-    Text,
-    bad_value,
-    check_file_name,
-    mapping_of,
-    one_of,
-    refuse,
-    validate,
-)
-from results_schema.errors import ConfigError, SpecError
+from results_schema.errors import ConfigError, SpecError, suggest
 from results_schema.genotype import Genotype
 from results_schema.layout import natural
 from results_schema.surface import SurfaceSpec
@@ -85,11 +81,7 @@ def _read_recipe(value: Any) -> RecipeChoice:
         return value
     if not isinstance(value, dict):
         raise PydanticKnownError("dict_type")
-    name = value.get("name", "section4")
-    if name not in RECIPES:
-        unknown = SpecError(f"unknown recipe {show(name)}", fix=suggest(str(name), RECIPES))
-        raise refuse([bad_value("name", name, unknown)])
-    given = {key: setting for key, setting in value.items() if key != "name"}
+    name, given = read_named({"name": "section4", **value}, "name", "recipe", RECIPES)
     mapping_of(Recipe)(given)
     return RecipeChoice(name, given)
 
@@ -114,10 +106,8 @@ class Member:
     spec: TrialSpec
 
 
-class Declaration(BaseModel):
+class Declaration(BaseModel, **STRICT):
     """The content of an experiment's file."""
-
-    model_config = STRICT
 
     title: Text = Field(description="what is measured, in one line")
     claim: Text = Field(description="the statement of the paper that this tests")
@@ -126,7 +116,7 @@ class Declaration(BaseModel):
     recipe: Annotated[RecipeChoice, PlainValidator(_read_recipe)] = RecipeChoice()
     precision: Annotated[str, one_of("precision", PRECISIONS)] = "fp32"
     landscape: Landscape = Landscape()
-    tables: dict[FileName, Annotated[str, one_of("kind of table", tuple(TABLE_KINDS))]] = {}
+    tables: dict[FileName, Annotated[str, one_of("kind of table", TABLE_KINDS)]] = {}
     figures: dict[FileName, Annotated[Choice, PlainValidator(read_choice)]] = {}
 
 
@@ -208,10 +198,8 @@ class Experiment(Declaration):
         )
 
 
-class Profile(BaseModel):
+class Profile(BaseModel, **STRICT):
     """The content of a profile's file: substitute datasets, and overrides by key path."""
-
-    model_config = STRICT
 
     description: Text = Field(description="what this profile is for")
     cpu: bool = False
@@ -347,11 +335,9 @@ def _check_unique(kind: str, names: Sequence[str], fix: str) -> None:
 
 def _apply_profile(settings: Document, document: Document) -> Document:
     for key in settings.data.get("set", {}):
-        value = settings.part(("set", key))
-        document = document.override(_key_path(key, value.place(())), value)
-    if "landscape" in settings.data:
-        document = override_landscape(settings.part(("landscape",)), document)
-    return document
+        source = ("set", key)
+        document = document.override(_key_path(key, settings.place(source)), settings, source)
+    return override_landscape(settings, document)
 
 
 def _apply_option(option: str, document: Document) -> Document:

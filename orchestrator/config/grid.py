@@ -6,7 +6,6 @@ The product of the axes is the experiment's trials. `Bases` reads `grid.genotype
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -24,20 +23,24 @@ from pydantic import (
 )
 from pydantic_core import PydanticKnownError
 
-from orchestrator.config.documents import Document, Problem, show, suggest
-from orchestrator.config.validation import (
+from orchestrator.config.documents import (
     STRICT,
     Axis,
     DatasetName,
-    bad_value,
+    Document,
+    Problem,
+    at_key,
     check_axis,
     check_distinct,
+    check_known,
     mapping_of,
     one_of,
+    read_named,
     refuse,
+    show,
     unknown_keys,
 )
-from results_schema.errors import ConfigError, SpecError
+from results_schema.errors import ConfigError, SpecError, suggest
 from results_schema.genotype import Genotype
 from workers.cells.bases import NAMES, named, official_name, zoo, zoo_genotype
 from workers.cells.notation import FIELDS, load_genotype, parse_genotype, parse_text
@@ -84,12 +87,8 @@ def find(what: str) -> Found:
     except SpecError as error:
         if what in zoo():
             return Found(what, zoo_genotype(what))
-        known = dict.fromkeys((*NAMES, *zoo()))
-        close = difflib.get_close_matches(what.casefold(), [n.casefold() for n in known], n=3)
-        near = [name for name in known if name.casefold() in close]
-        fix = f"`nas-sweep cells` lists the names; a file ends in {', '.join(SUFFIXES)}"
-        if near:
-            fix = f"did you mean {', '.join(near)}?"
+        lists = f"`nas-sweep cells` lists the names; a file ends in {', '.join(SUFFIXES)}"
+        fix = suggest(what, (*NAMES, *zoo()), otherwise=lists)
         raise ConfigError(f"no cell is called {what!r}", fix=fix) from error
     return Found(name, named(name), published=True)
 
@@ -132,25 +131,22 @@ def _read_base(value: Any, info: ValidationInfo) -> Base:
             fix="name a published cell, or write {zoo: NAME}, {file: PATH}, "
             "{name: NAME, text: Genotype(…)} or {name: NAME, " + ": …, ".join(FIELDS) + ": …}",
         )
-    problems = unknown_keys(value, _KEYS[source])
-    for key in ("zoo", "file", "text", "name"):
-        if not isinstance(value.get(key, ""), str):
-            problems.append(bad_value(key, value[key], "string_type"))
-    if problems:
+    if problems := unknown_keys(value, _KEYS[source]):
         raise refuse(problems)
+    for key, given in value.items():
+        if key not in FIELDS and not isinstance(given, str):
+            with at_key(key, given):
+                raise SpecError(f"{key} is {show(given)}", fix="write text")
     folder = (info.context or {}).get("folder", Path())
     try:
         default, genotype = _read_genotype(source, value, folder)
     except SpecError as error:
         cell = error.where.partition(" ")[0]  # "normal" or "reduce", if it is written out
         key = cell if cell in value else source
-        raise refuse([bad_value(key, value[key], error)]) from error
-    try:
-        name = _check_name(value.get("name", default), genotype)
-    except SpecError as error:
-        if "name" not in value:
+        with at_key(key, value[key]):
             raise
-        raise refuse([bad_value("name", value["name"], error)]) from error
+    with at_key("name", value.get("name")):
+        name = _check_name(value.get("name", default), genotype)
     return Base(name, genotype, folder / value["file"] if source == "file" else None)
 
 
@@ -219,15 +215,7 @@ REDUCTIONS = ("drawn", "kept")
 def _read_connections(value: Any) -> str | Sampling:
     if isinstance(value, Sampling):
         return value
-    options = dict(value) if isinstance(value, dict) else {"mode": value}
-    if "mode" not in options:
-        raise SpecError("no mode is given", fix=f"add mode: {', '.join(CONNECTIONS)}")
-    mode = options.pop("mode")
-    if mode not in CONNECTIONS:
-        error = SpecError(
-            f"unknown set of connection variants {show(mode)}", fix=suggest(str(mode), CONNECTIONS)
-        )
-        raise refuse([bad_value("mode", mode, error)]) if isinstance(value, dict) else error
+    mode, options = read_named(value, "mode", "set of connection variants", CONNECTIONS)
     if mode in _SAMPLINGS:
         return mapping_of(_SAMPLINGS[mode])(options)
     if options:
@@ -235,10 +223,8 @@ def _read_connections(value: Any) -> str | Sampling:
     return mode
 
 
-class Variants(BaseModel):
+class Variants(BaseModel, **STRICT):
     """The variants of every base: a set of connection variants, one of operations, or none."""
-
-    model_config = STRICT
 
     connections: Annotated[str | Sampling | None, PlainValidator(_read_connections)] = None
     operations: Annotated[str | None, one_of("set of operation variants", OPERATIONS)] = None
@@ -296,19 +282,13 @@ def _read_variants(value: Any) -> Variants:
     if isinstance(value, Variants):
         return value
     if not isinstance(value, dict):
-        known = ("none", *CONNECTIONS)
-        if value not in known:
-            raise SpecError(
-                f"unknown set of variants {show(value)}", fix=suggest(str(value), known)
-            )
+        check_known(value, "set of variants", ("none", *CONNECTIONS))
         value = {} if value == "none" else {"connections": value}
     return Variants.model_validate_json(json.dumps(value))
 
 
-class Grid(BaseModel):
+class Grid(BaseModel, **STRICT):
     """The axes."""
-
-    model_config = STRICT
 
     genotype: Bases = Field(description="published cells, such as [DARTS, ENAS]")
     variants: Annotated[Variants, PlainValidator(_read_variants)] = Variants()

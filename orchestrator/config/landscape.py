@@ -8,8 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, PlainValidator
 
-from orchestrator.config.documents import Document, show
-from orchestrator.config.validation import STRICT, Axis, one_of
+from orchestrator.config.documents import STRICT, Axis, Document, one_of, show
 from results_schema.errors import SpecError
 from results_schema.surface import KINDS, NORMALISATIONS, PRECISIONS, SPLITS, SurfaceSpec
 from results_schema.trial import TrialSpec
@@ -44,10 +43,8 @@ def _read_cell(value: Any) -> str:
     return value
 
 
-class Surfaces(BaseModel):
+class Surfaces(BaseModel, **STRICT):
     """Surfaces of one kind of every trial."""
-
-    model_config = STRICT
 
     subset: Whole = 0
     subset_seed: Whole = 0
@@ -120,10 +117,8 @@ class Curvatures(Surfaces):
     subset: Whole = 1000
 
 
-class Landscape(BaseModel):
+class Landscape(BaseModel, **STRICT):
     """The kinds of surfaces that are measured."""
-
-    model_config = STRICT
 
     contour: Contours | None = None
     gradient_variance: Variances | None = None
@@ -161,13 +156,13 @@ def override_landscape(settings: Document, document: Document) -> Document:
 
     A grid of 1, the centre alone, stays: it asks for a number and not for a picture of some size.
     """
-    named = document.data.get("landscape") if isinstance(document.data, dict) else None
-    for kind, options in settings.data.items():
+    named = document.data.get("landscape")
+    for kind, options in settings.data.get("landscape", {}).items():
         if not isinstance(named, dict) or not isinstance(named.get(kind), dict):
             continue
         for key in options:
             if key == "grid" and named[kind].get("grid") == 1:
                 continue
             path = ("landscape", kind, key)
-            document = document.override(path, settings.part((kind, key)))
+            document = document.override(path, settings, path)
     return document

@@ -11,9 +11,9 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, PlainValidator
 
+from orchestrator.config.documents import STRICT, FileName
 from orchestrator.config.experiment import Experiment
 from orchestrator.config.registry import Choice, read_choice
-from orchestrator.config.validation import STRICT, FileName
 from results_schema import layout, tables
 from results_schema.canonical import parse_json
 from results_schema.errors import ConfigError, CorruptData, MissingKey

@@ -14,20 +14,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, Field
-from pydantic_core import PydanticKnownError
 
-from orchestrator.config.documents import Document, Problem, show, suggest
-from orchestrator.config.validation import (
+from orchestrator.config.documents import (
     STRICT,
     Axis,
     DatasetName,
+    Document,
+    Problem,
     Text,
-    bad_value,
     mapping_of,
     one_of,
-    refuse,
+    read_named,
+    show,
 )
-from results_schema.errors import ConfigError, SpecError
+from results_schema.errors import ConfigError, SpecError, suggest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,10 +45,8 @@ def _check_range(ends: tuple[float, float]) -> tuple[float, float]:
     return ends
 
 
-class Options(BaseModel):
+class Options(BaseModel, **STRICT):
     """Options of every kind of figure: its title, and which members to show (all by default)."""
-
-    model_config = STRICT
 
     title: Text | None = None
     bases: Axis[str] = ()
@@ -232,35 +230,13 @@ def read_choice(value: Any) -> Choice:
     """Return the choice that a YAML value makes: a kind, or `{kind: NAME, OPTION: VALUE}`.
 
     Raises:
-        SpecError: The kind is unknown.
-        PydanticKnownError: The value is neither text nor a mapping.
-        ValidationError: An option is unknown or has a bad value.
+        SpecError: The value is no kind.
+        ValidationError: The kind or an option of a mapping is unknown or has a bad value.
     """
     if isinstance(value, Choice):
         return value
-    if isinstance(value, str):
-        return Choice(value, _kind(value)())
-    if not isinstance(value, dict):
-        raise PydanticKnownError("dict_type")
-    if "kind" not in value:
-        missing = SpecError(
-            "no kind of figure is named", fix=f"use one of {', '.join(FIGURE_KINDS)}"
-        )
-        raise refuse([bad_value("kind", value, missing)])
-    try:
-        model = _kind(value["kind"])
-    except SpecError as error:
-        raise refuse([bad_value("kind", value["kind"], error)]) from error
-    given = {key: option for key, option in value.items() if key != "kind"}
-    return Choice(value["kind"], mapping_of(model)(given))
-
-
-def _kind(name: Any) -> type[Options]:
-    if not isinstance(name, str) or name not in FIGURE_KINDS:
-        raise SpecError(
-            f"unknown kind of figure {show(name)}", fix=suggest(str(name), FIGURE_KINDS)
-        )
-    return FIGURE_KINDS[name].options
+    kind, options = read_named(value, "kind", "kind of figure", FIGURE_KINDS)
+    return Choice(kind, mapping_of(FIGURE_KINDS[kind].options)(options))
 
 
 _COLUMNS = {

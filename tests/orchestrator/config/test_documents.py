@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from orchestrator.config.documents import (
     MAX_BYTES,
-    Document,
     Place,
     Problem,
     combine,
@@ -46,9 +45,12 @@ def test_an_override_cannot_lead_through_a_list(write):
     )
 
 
-def test_a_part_keeps_its_places(write):
-    part = read_document(write("a:\n  b:\n    - 1\n")).part(("a", "b"))
-    assert part == Document([1], {(): Place("x.yaml", 2), (0,): Place("x.yaml", 3)})
+def test_an_override_may_take_part_of_another_file(write):
+    other = read_document(write("a:\n  b:\n    - 1\n"))
+    changed = parse_value("{}", "--set").override(("x", "y"), other, ("a", "b"))
+    assert changed.data == {"x": {"y": [1]}}
+    places = {(): Place("--set"), ("x",): Place("x.yaml", 2), ("x", "y"): Place("x.yaml", 2)}
+    assert changed.places == places | {("x", "y", 0): Place("x.yaml", 3)}
 
 
 def test_a_report_lists_problems_in_the_order_of_their_lines_and_ends_somewhere():

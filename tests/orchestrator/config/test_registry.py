@@ -40,7 +40,7 @@ def test_options_are_read_and_can_be_set_from_outside(write):
         ("{a: {}}", "x.yaml:12: figures.a.kind: no kind of figure is named\n  use one of acc"),
         ("{a: {kind: contour}}", "figures.a.kind: unknown kind of figure 'contour'\n  did you me"),
         ("{a: {kind: [contours]}}", "figures.a.kind: unknown kind of figure ['contours']"),
-        ("{a: 3}", "x.yaml:12: figures.a is 3, not keys and values"),
+        ("{a: 3}", "x.yaml:12: figures.a: unknown kind of figure 3"),
         ("{a: {kind: contours, base: [DARTS]}}", "unknown key figures.a.base\n  did you mean base"),
         ("{a: {kind: contours, bases: DARTS}}", "figures.a.bases is 'DARTS', not a list\n  write"),
         ("{a: {kind: contours, bases: []}}", "figures.a.bases: the list is empty"),

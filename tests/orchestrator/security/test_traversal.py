@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from small_stores import Trained
 
-from orchestrator.config.validation import check_file_name
+from orchestrator.config.documents import check_file_name
 from results_schema import layout
 from results_schema.canonical import check_dataset
 from results_schema.errors import SpecError, StoreError
