@@ -44,7 +44,7 @@ def assert_each_was_trained_once(store: LocalStore, reference: LocalStore) -> No
     assert_equal(store, reference)
     assert set(Results(store).trials()["attempts"]) == {1}
     assert store.leases.held() == {}
-    assert litter(store, reference) == set()
+    assert litter(store, reference) <= {"reports/small/index.html"}  # which a command leaves
 
 
 @pytest.mark.seeds(quick=1, long=47)

@@ -18,7 +18,7 @@ import pyarrow as pa
 from same_results import result_columns
 
 from orchestrator.config.experiment import load_experiment
-from orchestrator.config.record import member_rows
+from orchestrator.config.record import record
 from results_schema import layout, tables
 from results_schema.store import LocalStore, Store, open_store
 from workers.landscape.survey import survey
@@ -96,8 +96,7 @@ def launch(*arguments: object, **environment: str) -> tuple[int, str]:
 def undisturbed(experiment: Path, folder: Path) -> LocalStore:
     """The experiment trained and measured in this process, one after the other, without Ray."""
     store, loaded = open_store(folder), load_experiment(experiment)
-    rows = tables.to_parquet(member_rows(loaded), tables.MEMBERS)
-    store.put(layout.members(loaded.name), rows)
+    record(loaded, store)
     for member in loaded.members():
         assert train(member.spec, store, device="cpu").status == "done"
     for surface in loaded.surfaces():
