@@ -99,10 +99,11 @@ def cells(
 
 
 def _print_paper_table(number: int, output_format: str) -> None:
-    from orchestrator.paper.printed import compare, table_sheet
+    from orchestrator.paper.tables import paper_tables
 
-    entries = compare(number)
-    print_result(output_format, [table_sheet(entries)], [entry.record() for entry in entries])
+    tables = paper_tables(number)
+    records = [record for table in tables for record in table.records]
+    print_result(output_format, [table.sheet for table in tables], records)
 
 
 def _draw_rows(rows: Sequence[Row], path: Path, *, reduction: bool, labelled: bool) -> None:

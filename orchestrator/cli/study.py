@@ -241,7 +241,8 @@ def _trial_bounds(experiments: Sequence[str], location: str) -> list[TrialBound]
 
     store = open_store(location)
     results, names = Results(store), find_experiments(store, experiments)
-    return [one for name in names for one in trial_bounds(results, name)]
+    tables = (results.trials, results.surfaces, results.points, results.metrics)
+    return [one for name in names for one in trial_bounds(*(table(name) for table in tables))]
 
 
 def _print_comparisons(

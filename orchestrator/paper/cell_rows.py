@@ -7,24 +7,14 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from orchestrator.config.grid import Found
+from orchestrator.paper.printed import TABLE_3
 from results_schema.genotype import INPUTS, Cell, Genotype
 from results_schema.trial import NetworkSpec
 from workers.cells import cost
-from workers.cells.topology import (
-    dead_nodes,
-    early_width,
-    input_share,
-    used_inputs,
-)
+from workers.cells.topology import dead_nodes, early_width, input_share, used_inputs
 from workers.cells.variants import connection_variants, operation_variants
 
-DEFAULT_VARIANTS = {
-    "NASNet": "paper13",
-    "AmoebaNet": "paper13",
-    "ENAS": "paper13",
-    "DARTS": "paper13",
-    "SNAS": "paper4",
-}
+DEFAULT_VARIANTS = {**dict.fromkeys(TABLE_3, "paper13"), "SNAS": "paper4"}
 """The paper's own connection variants of each base, shown when nothing else is asked for."""
 
 
@@ -51,6 +41,21 @@ class Shape:
     input_share: float
     unused_inputs: tuple[int, ...]
     dead_nodes: tuple[int, ...]
+
+    @classmethod
+    def of(cls, cell: Cell) -> Shape:
+        """Measure a cell's graph."""
+        used = used_inputs(cell)
+        return cls(
+            width=cell.width,
+            depth=cell.depth,
+            width_all_nodes=cell.width_all_nodes,
+            depth_all_nodes=cell.depth_all_nodes,
+            early_width=early_width(cell),
+            input_share=input_share(cell),
+            unused_inputs=tuple(node for node in range(INPUTS) if node not in used),
+            dead_nodes=dead_nodes(cell),
+        )
 
 
 @dataclass(frozen=True)
@@ -80,32 +85,13 @@ class Row:
     genotype: Genotype
 
     def record(self) -> dict[str, Any]:
-        """The row as plain data, without its genotype; `reduction_…` is the reduction cell's."""
-        return {
-            "base": self.base,
-            "kind": self.kind,
-            "index": self.index,
-            "name": self.name,
-            **asdict(self.normal),
-            "parameters": self.parameters,
-            "live_parameters": self.live_parameters,
-            **{f"reduction_{key}": value for key, value in asdict(self.reduction).items()},
-        }
-
-
-def shape_of(cell: Cell) -> Shape:
-    """Measures a cell's graph."""
-    used = used_inputs(cell)
-    return Shape(
-        width=cell.width,
-        depth=cell.depth,
-        width_all_nodes=cell.width_all_nodes,
-        depth_all_nodes=cell.depth_all_nodes,
-        early_width=early_width(cell),
-        input_share=input_share(cell),
-        unused_inputs=tuple(node for node in range(INPUTS) if node not in used),
-        dead_nodes=dead_nodes(cell),
-    )
+        """Return the row as plain data; `reduction_…` is the reduction cell's."""
+        fields = asdict(self)
+        normal, reduction = fields.pop("normal"), fields.pop("reduction")
+        del fields["genotype"]
+        sizes = {name: fields.pop(name) for name in ("parameters", "live_parameters")}
+        reduced = {f"reduction_{name}": value for name, value in reduction.items()}
+        return {**fields, **normal, **sizes, **reduced}
 
 
 def make_rows(
@@ -117,7 +103,7 @@ def make_rows(
     classes: int,
     auxiliary: bool = False,
 ) -> list[Row]:
-    """Each cell and then its variants.
+    """Return each cell, followed by its variants.
 
     Args:
         cells: What to describe.
@@ -137,7 +123,7 @@ def make_rows(
             counted = cost.count(
                 genotype, size, in_channels=3, classes=classes, image=32, auxiliary=auxiliary
             )
-            shapes = shape_of(genotype.normal), shape_of(genotype.reduce)
+            shapes = Shape.of(genotype.normal), Shape.of(genotype.reduce)
             counts = counted.parameters, counted.live_parameters
             rows.append(Row(found.name, kind, index, name, *shapes, *counts, genotype))
     return rows

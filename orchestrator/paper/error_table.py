@@ -12,14 +12,20 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from orchestrator.figures.evidence import AS_FULL_ERROR, counted_accuracy, diverged_note
 from orchestrator.figures.members import name_datasets
 from orchestrator.output.tables import TextTable
 from orchestrator.output.text import NO_NUMBER, fixed, signed
-from orchestrator.paper import printed
-from orchestrator.paper.printed import paper_parameters
+from orchestrator.paper.printed import (
+    TABLE_1_ERRORS,
+    TABLE_1_PARAMETERS,
+    TITLES,
+    paper_parameters,
+)
 from results_schema.errors import ConfigError
 from workers.cells.bases import named
 
@@ -63,14 +69,20 @@ class Entry:
         """Our error minus the paper's, in points of a percent."""
         return _minus(self.error, self.printed_error)
 
+    @property
+    def numbers(self) -> NDArray[np.float64]:
+        """Error as printed and ours, parameters as printed and counted; NaN for None."""
+        found = self.printed_error, self.error, self.printed_parameters, self.parameters
+        return np.array(found, dtype=float)
+
     def record(self) -> dict[str, Any]:
-        """The entry as plain data."""
+        """Return the entry as plain data."""
         more = _minus(self.parameters, self.printed_parameters)
         return asdict(self) | {"difference": self.difference, "parameters_difference": more}
 
 
 def errors_data(trials: pd.DataFrame) -> list[Entry]:
-    """The entries, in the experiment's order.
+    """Return the entries, in the experiment's order.
 
     Args:
         trials: As `Results.trials(experiment)` returns them.
@@ -89,129 +101,119 @@ def errors_data(trials: pd.DataFrame) -> list[Entry]:
         )
     keys = ["base", "index", "named_dataset", "dataset"]
     groups: Any = trials.groupby(keys, sort=False)
-    return [
-        _entry(f"{base} C{index}" if index else str(base), str(named), str(used), group)
-        for (base, index, named, used), group in groups
-    ]
+    found = []
+    for (base, index, named_dataset, dataset), group in groups:
+        ends = zip(group["status"], group["test_accuracy"], strict=True)
+        cell = f"{base} C{index}" if index else str(base)
+        found.append(_entry(cell, str(named_dataset), str(dataset), list(ends)))
+    return found
+
+
+def printed_errors() -> list[Entry]:
+    """Return the entries of the cells that the paper's table has, without a measurement."""
+    return [_entry(cell, name, name, []) for cell in TABLE_1_ERRORS for name in TITLES]
 
 
 def errors_sheet(entries: Sequence[Entry]) -> TextTable:
-    """A row to a cell, then the adapted cells' gain or loss over the original ones."""
+    """Return a row to a cell, then the adapted cells' gain or loss over the original ones.
+
+    Our errors have columns if there are trials.
+    """
     datasets = list(dict.fromkeys(entry.named_dataset for entry in entries))
     cells = list(dict.fromkeys(entry.cell for entry in entries))
     found = {(entry.cell, entry.named_dataset): entry for entry in entries}
-    rows = [[cell, *_texts([found.get((cell, d)) for d in datasets])] for cell in cells]
-    pairs = [(base, f"{base}_ADAPT") for base in cells if f"{base}_ADAPT" in cells]
+    lines = [[cell, *(_texts(found.get((cell, d))) for d in datasets)] for cell in cells]
+    bases = [base for base in cells if f"{base}_ADAPT" in cells]
     gains = {
-        (base, dataset): _gain(found.get((base, dataset)), found.get((adapted, dataset)))
-        for base, adapted in pairs
-        for dataset in datasets
+        base: [_gain(found.get((base, d)), found.get((f"{base}_ADAPT", d))) for d in datasets]
+        for base in bases
     }
-    rows += [
-        [f"{base}: adapted − original", *_gain_texts([gains[base, d] for d in datasets])]
-        for base, _ in pairs
+    if len(bases) > 1:
+        means = pd.DataFrame([np.concatenate(gain) for gain in gains.values()]).mean()
+        gains[f"mean of {len(bases)}"] = np.split(means.to_numpy(), len(datasets))
+    lines += [
+        [f"{base}: adapted − original", *map(_gain_texts, gain)] for base, gain in gains.items()
     ]
-    if len(pairs) > 1:
-        means = [_mean([gains[base, d] for base, _ in pairs]) for d in datasets]
-        rows.append([f"mean of {len(pairs)}: adapted − original", *_gain_texts(means)])
+    measured = any(entry.done + entry.diverged + entry.missing for entry in entries)
     heads = ("paper, %", "ours, %", "difference", "paper, 10⁶", "counted, 10⁶")
-    columns = [
-        f"{printed.TITLES.get(dataset, dataset)}\n{head}" for dataset in datasets for head in heads
-    ]
+    shown = [n for n in range(len(heads)) if measured or n not in (1, 2)]
     return TextTable(
         "Table 1: test errors and parameters of original and adapted cells",
-        ["cell", *columns],
-        rows,
-        remarks=_remarks(entries),
+        ["cell", *(f"{TITLES.get(d, d)}\n{heads[n]}" for d in datasets for n in shown)],
+        [[name, *(texts[n] for texts in parts for n in shown)] for name, *parts in lines],
+        remarks=_remarks(entries, measured=measured),
     )
 
 
-def _entry(cell: str, named_dataset: str, dataset: str, trials: pd.DataFrame) -> Entry:
-    ends = list(zip(trials["status"], trials["test_accuracy"], strict=True))
+def _entry(cell: str, named_dataset: str, dataset: str, ends: Sequence[tuple[Any, float]]) -> Entry:
+    """Return the entry of trials that ended with these statuses and accuracies."""
     counted = [counted_accuracy(status, accuracy) for status, accuracy in ends]
     errors = [100 * (1 - accuracy) for accuracy in counted if not math.isnan(accuracy)]
-    title = printed.TITLES.get(named_dataset, "")
-    place = printed.DATASETS.index(title) if title and cell in printed.TABLE_1_ERRORS else None
     diverged = sum(status == "diverged" for status, _ in ends)
+    printed_error = printed_parameters = parameters = live = None
+    if named_dataset in TITLES and cell in TABLE_1_ERRORS:
+        place = list(TITLES).index(named_dataset)
+        printed_error = float(TABLE_1_ERRORS[cell][place])
+        printed_parameters = float(TABLE_1_PARAMETERS[cell][place])
+        parameters, live = (
+            round(paper_parameters(named(cell), named_dataset, auxiliary=True, live=only) / 1e6, 2)
+            for only in (False, True)
+        )
     return Entry(
         cell=cell,
         named_dataset=named_dataset,
         dataset=dataset,
-        printed_error=None if place is None else float(printed.TABLE_1_ERRORS[cell][place]),
+        printed_error=printed_error,
         error=statistics.fmean(errors) if errors else None,
         deviation=statistics.stdev(errors) if len(errors) > 1 else None,
         done=len(errors) - diverged,
         diverged=diverged,
-        missing=len(trials) - len(errors),
-        printed_parameters=None
-        if place is None
-        else float(printed.TABLE_1_PARAMETERS[cell][place]),
-        parameters=None if place is None else _counted(cell, named_dataset),
-        live_parameters=None if place is None else _counted(cell, named_dataset, live=True),
+        missing=len(ends) - len(errors),
+        printed_parameters=printed_parameters,
+        parameters=parameters,
+        live_parameters=live,
     )
 
 
-def _counted(cell: str, dataset: str, *, live: bool = False) -> float:
-    count = paper_parameters(named(cell), dataset, auxiliary=True, live=live)
-    return round(count / 1e6, 2)
+def _texts(entry: Entry | None) -> list[str]:
+    if entry is None:
+        return [NO_NUMBER] * 5
+    spread = f" ± {entry.deviation:.2f}" if entry.deviation is not None else ""
+    lost = f" ({entry.diverged} diverged)" if entry.diverged else ""
+    return [
+        fixed(entry.printed_error),
+        fixed(entry.error) + spread + lost,
+        signed(entry.difference),
+        fixed(entry.printed_parameters),
+        fixed(entry.parameters),
+    ]
 
 
-def _texts(entries: Sequence[Entry | None]) -> list[str]:
-    texts = []
-    for entry in entries:
-        if entry is None:
-            texts += [NO_NUMBER] * 5
-            continue
-        spread = f" ± {entry.deviation:.2f}" if entry.deviation is not None else ""
-        lost = f" ({entry.diverged} diverged)" if entry.diverged else ""
-        texts += [
-            fixed(entry.printed_error),
-            fixed(entry.error) + spread + lost,
-            signed(entry.difference),
-            fixed(entry.printed_parameters),
-            fixed(entry.parameters),
-        ]
-    return texts
-
-
-Gain = tuple[float | None, float | None, float | None, float | None]
-"""Adapted minus original: error as printed and ours, parameters as printed and counted."""
-
-
-def _gain(base: Entry | None, adapted: Entry | None) -> Gain:
+def _gain(base: Entry | None, adapted: Entry | None) -> NDArray[np.float64]:
+    """Return what the adapted cell has more, of `Entry.numbers`; NaN where one lacks a number."""
     if base is None or adapted is None:
-        return None, None, None, None
-    return (
-        _minus(adapted.printed_error, base.printed_error),
-        _minus(adapted.error, base.error),
-        _minus(adapted.printed_parameters, base.printed_parameters),
-        _minus(adapted.parameters, base.parameters),
-    )
+        return np.full(4, np.nan)
+    return np.round(adapted.numbers - base.numbers, 10)
 
 
-def _gain_texts(gains: Sequence[Gain]) -> list[str]:
-    texts = []
-    for paper, ours, paper_size, size in gains:
-        difference = signed(_minus(ours, paper))
-        texts += [signed(paper), signed(ours), difference, signed(paper_size), signed(size)]
-    return texts
-
-
-def _mean(gains: Sequence[Gain]) -> Gain:
-    columns = [[g for g in column if g is not None] for column in zip(*gains, strict=True)]
-    paper, ours, paper_size, size = (math.fsum(c) / len(c) if c else None for c in columns)
-    return paper, ours, paper_size, size
+def _gain_texts(gain: NDArray[np.float64]) -> list[str]:
+    paper, ours, paper_size, size = gain.tolist()
+    difference = round(ours - paper, 10)
+    return [signed(number) for number in (paper, ours, difference, paper_size, size)]
 
 
 def _minus(one: float | None, other: float | None) -> float | None:
     return None if one is None or other is None else round(one - other, 10)
 
 
-def _remarks(entries: Sequence[Entry]) -> list[str]:
-    remarks = [
-        "Errors are of the test set after the last epoch; the paper's are of one run each."
-        " Parameters are counted with the auxiliary head at 20 cells and 36 channels."
-    ]
+def _remarks(entries: Sequence[Entry], *, measured: bool) -> list[str]:
+    errors = "Errors are of the test set after the last epoch; the paper's are of one run each."
+    counted = "Parameters are counted with the auxiliary head at 20 cells and 36 channels."
+    remarks = [f"{errors} {counted}"] if measured else [counted]
+    compared = [entry for entry in entries if entry.printed_parameters is not None]
+    agreed = sum(entry.printed_parameters == entry.parameters for entry in compared)
+    if compared:
+        remarks.append(f"{agreed} of {len(compared)} numbers of parameters are as printed.")
     replaced = [e for e in entries if e.dataset != e.named_dataset]
     if replaced:
         names = name_datasets((e.named_dataset, e.dataset) for e in replaced)

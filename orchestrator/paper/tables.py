@@ -1,39 +1,42 @@
-"""The paper's tables of an experiment's cells and trials, each number beside the paper's.
+"""Tables 1 to 3 of an experiment or of the paper's own cells, each number beside the paper's.
 
-`make` returns any of them. Table 1 has a module of its own, `error_table`; the tables of cells are
-here: Table 2, width and depth of the connection variants, and Table 3, parameters of the operation
-variants.
+Table 1 has a module of its own, `error_table`. Here are Table 2, width and depth of connection
+variants, and Table 3, parameters of operation variants.
 """
 
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from orchestrator.config.registry import TABLE_KINDS, load_entry
 from orchestrator.output.tables import TextTable, to_csv, to_latex, to_markdown
 from orchestrator.output.text import NO_NUMBER, fixed, signed
-from orchestrator.paper import printed
 from orchestrator.paper.printed import (
     BASES,
-    SAMPLINGS,
-    Marks,
-    pair_up,
+    EXPLANATIONS,
+    FIGURE_1,
+    REMARKS,
+    TABLE_3,
     paper_parameters,
     shape_label,
 )
 from results_schema.errors import ConfigError
 from results_schema.genotype import Genotype
 from workers.cells.bases import named
-from workers.cells.variants import connection_variants, operation_variants, table_2
+from workers.cells.variants import Variant, connection_variants, operation_variants, table_2
 
 if TYPE_CHECKING:
     import pandas as pd
 
 FORMATS = ("md", "csv", "tex")
+
+SAMPLINGS = ("paper13", "profile")
+"""The connection variants whose shapes stand beside Table 2."""
 
 
 class Table(NamedTuple):
@@ -69,43 +72,71 @@ def make(kind: str, table: Callable[[str], pd.DataFrame]) -> Table:
     return Table(load_entry(found.layout)(entries), [entry.record() for entry in entries])
 
 
-class Entry(Protocol):
-    """An entry of a table by base and index."""
+def paper_tables(number: int) -> list[Table]:
+    """Return Table 1, 2 or 3 of the paper's own cells, without an experiment.
 
-    @property
-    def base(self) -> str:
-        """What the cell was drawn from: its group of columns."""
-        ...
+    Table 2, which names no cells, is returned once for each of `SAMPLINGS`.
+    """
+    from orchestrator.paper.error_table import errors_sheet, printed_errors
 
-    @property
-    def index(self) -> int:
-        """Its row; 0 is the base itself."""
-        ...
+    if number == 1:
+        errors = printed_errors()
+        return [Table(errors_sheet(errors), [entry.record() for entry in errors])]
+    tables = []
+    for sampling in SAMPLINGS if number == 2 else ["paper10"]:
+        draw = connection_variants if number == 2 else operation_variants
+        cells = {base: [Variant(0, base, named(base)), *draw(base, sampling)] for base in BASES}
+        entries = _shape_entries(cells) if number == 2 else _size_entries(cells)
+        sheet = shapes_sheet(entries) if number == 2 else parameters_sheet(entries)
+        title, remarks = f"{sheet.title}, {sampling}", [*sheet.remarks, *REMARKS[number]]
+        records = [{"variants": sampling, **entry.record()} for entry in entries]
+        tables.append(Table(replace(sheet, title=title, remarks=remarks), records))
+    return tables
 
-    @property
-    def compared(self) -> bool:
-        """Whether the paper prints anything of it."""
-        ...
+
+@dataclass(frozen=True)
+class CellEntry(ABC):
+    """A cell beside what the paper prints of it.
+
+    Attributes:
+        base: What it was drawn from: its group of columns.
+        index: Its row; 0 is the base itself.
+        variant: The cell's name.
+        printed: What the paper prints; None if nothing.
+        ours: The same of the cell, rounded as the paper does.
+    """
+
+    table: ClassVar[int]
+    base: str
+    index: int
+    variant: str
+    printed: Any
+    ours: Any
 
     @property
     def differs(self) -> bool:
-        """Whether the paper prints something else."""
-        ...
+        """Whether the paper prints something else than the cell has."""
+        return self.printed not in (None, self.ours)
 
     @property
     def explanation(self) -> str:
-        """Why, where that is known."""
-        ...
+        """Why it differs, where that is known."""
+        known = EXPLANATIONS.get((self.table, self.base, f"C{self.index}"), "")
+        return known if self.differs else ""
+
+    @abstractmethod
+    def texts(self) -> list[str]:
+        """Return the texts of the entry's columns."""
+
+    def record(self) -> dict[str, Any]:
+        """Return the entry as plain data."""
+        return {"base": self.base, "index": self.index, "variant": self.variant}
 
 
-E = TypeVar("E", bound=Entry)
-
-
-def by_base(
+def _lay_out(
     title: str,
-    entries: Sequence[E],
+    entries: Sequence[CellEntry],
     heads: Sequence[str],
-    texts: Callable[[E], Sequence[str]],
     *,
     noun: str,
     remark: str,
@@ -114,96 +145,77 @@ def by_base(
 ) -> TextTable:
     """Lay out a row for each index with the columns of each base side by side.
 
-    Args:
-        title: Title of the table.
-        entries: At least one entry; those that differ from the paper are marked.
-        heads: Column heads of each base; the second column holds our number.
-        texts: Returns an entry's texts, one for each head.
-        noun: What is compared, in the plural.
-        remark: A remark below the table.
-        below: Further rows.
-        words: Indices of the heads over words instead of numbers, from 0.
+    The second head is over our number, marked where it differs; `words` are the indices of heads
+    over words, `noun` says what is compared, and `below` are further rows.
     """
-    bases = bases_of(entries)
+    bases = list(dict.fromkeys(entry.base for entry in entries))
     found = {(entry.base, entry.index): entry for entry in entries}
-    marks, rows = Marks(), []
+    places, notes, rows = {}, {}, []
     for index in range(max(entry.index for entry in entries) + 1):
         row = [f"C{index}" if index else "base"]
         for base in bases:
             entry = found.get((base, index))
             if entry and entry.differs:
-                marks.add(index, len(row) + 1, entry.explanation)
-            row += texts(entry) if entry else [NO_NUMBER] * len(heads)
+                note = entry.explanation or "not as printed"
+                places[index, len(row) + 1] = notes.setdefault(note, len(notes) + 1)
+            row += entry.texts() if entry else [NO_NUMBER] * len(heads)
         rows.append(row)
-    compared = [entry for entry in entries if entry.compared]
+    compared = [entry for entry in entries if entry.printed is not None]
     agreed = sum(not entry.differs for entry in compared)
     return TextTable(
         title,
         ["", *(f"{base}\n{head}" for base in bases for head in heads)],
         [*rows, *below],
-        marks.places,
-        marks.notes,
+        places,
+        list(notes),
         (f"{agreed} of {len(compared)} {noun} are as printed.", remark),
         left=[1 + len(heads) * n + word for n in range(len(bases)) for word in words],
     )
 
 
-def bases_of(entries: Sequence[Entry]) -> list[str]:
-    """Return the bases in order of first appearance."""
-    return list(dict.fromkeys(entry.base for entry in entries))
+def _variants_by_base(cells: pd.DataFrame, what: str) -> dict[str, list[Variant]]:
+    """Return the rows of `Results.cells(experiment)` as variants, by index."""
+    if cells.empty:
+        raise ConfigError(f"the table of {what} has no cells to show", fix="name a genotype")
+    groups: Any = cells.groupby("base", sort=False)
+    return {
+        str(base): [
+            Variant(int(index), str(name), Genotype.from_json(json.loads(genotype)))
+            for index, name, genotype in group[["index", "variant", "genotype"]].itertuples(
+                index=False
+            )
+        ]
+        for base, group in groups
+    }
 
 
-@dataclass(frozen=True)
-class ShapeEntry:
-    """One variant.
+class ShapeEntry(CellEntry):
+    """One variant's width, in units of c, and depth, in edges (Section 3.2)."""
 
-    Attributes:
-        base: What it was drawn from.
-        index: Its row; 0 is the base itself.
-        variant: The cell's name.
-        printed: Width and depth as the paper has them; None if it prints none here.
-        width: Of the nodes that reach the output (Section 3.2), in units of c.
-        depth: Of the paths to the output, in edges.
-        explanation: Why the two differ, where that is known.
-    """
+    table = 2
 
-    base: str
-    index: int
-    variant: str
-    printed: tuple[float, int] | None
-    width: float
-    depth: int
-    explanation: str = ""
-
-    @property
-    def compared(self) -> bool:
-        """Whether the paper prints a shape."""
-        return self.printed is not None
-
-    @property
-    def differs(self) -> bool:
-        """Whether the paper prints another shape."""
-        return self.printed not in (None, (self.width, self.depth))
+    def texts(self) -> list[str]:
+        """Return the paper's shape, ours and the cell's name."""
+        paper = shape_label(*self.printed) if self.printed else NO_NUMBER
+        return [paper, shape_label(*self.ours), self.variant]
 
     def record(self) -> dict[str, Any]:
-        """The entry as plain data."""
-        width, depth = self.printed or (None, None)
+        """Return the entry as plain data."""
+        (width, depth), (paper_width, paper_depth) = self.ours, self.printed or (None, None)
         return {
-            "base": self.base,
-            "index": self.index,
-            "variant": self.variant,
-            "printed_width": width,
-            "printed_depth": depth,
-            "width": self.width,
-            "depth": self.depth,
-            "width_difference": None if width is None else self.width - width,
-            "depth_difference": None if depth is None else self.depth - depth,
+            **super().record(),
+            "printed_width": paper_width,
+            "printed_depth": paper_depth,
+            "width": width,
+            "depth": depth,
+            "width_difference": None if paper_width is None else width - paper_width,
+            "depth_difference": None if paper_depth is None else depth - paper_depth,
             "explanation": self.explanation,
         }
 
 
 def shapes_data(cells: pd.DataFrame) -> list[ShapeEntry]:
-    """The entries, by base and index.
+    """Return the entries of Table 2, by base and index.
 
     The table names no cells, so each of its entries stands beside a variant of its shape, or else
     of its width, or else any that is left.
@@ -214,19 +226,15 @@ def shapes_data(cells: pd.DataFrame) -> list[ShapeEntry]:
     Raises:
         ConfigError: There are no cells.
     """
-    if cells.empty:
-        raise ConfigError("the table of shapes has no cells to show", fix="name a genotype")
-    groups: Any = cells.groupby("base", sort=False)
-    return [entry for base, group in groups for entry in _shape_entries(str(base), group)]
+    return _shape_entries(_variants_by_base(cells, "shapes"))
 
 
 def shapes_sheet(entries: Sequence[ShapeEntry]) -> TextTable:
-    """A row to an index; of each base the paper's shape, ours and the variant that has it."""
-    return by_base(
+    """Return a row to an index; of each base the paper's shape, ours and the variant's name."""
+    return _lay_out(
         "Table 2: width and depth of connection variants",
         entries,
         ("paper", "ours", "variant"),
-        _shape_texts,
         noun="shapes",
         words=[2],
         remark="Width (in channels c of a node) and depth (in edges) are of the normal cell, over"
@@ -234,93 +242,86 @@ def shapes_sheet(entries: Sequence[ShapeEntry]) -> TextTable:
     )
 
 
-def _shape_entries(base: str, cells: pd.DataFrame) -> list[ShapeEntry]:
-    rows: list[dict[Any, Any]] = cells.sort_values("index").to_dict("records")
-    genotypes = [Genotype.from_json(json.loads(row["genotype"])) for row in rows]
-    shapes = [(g.width, g.depth) for g in genotypes]
-    slots = [_slot(base, int(row["index"]), g) for row, g in zip(rows, genotypes, strict=True)]
-    # Those of the print are paired among themselves; the rest stay where they are.
-    printed_at = {i: slot for i, slot in enumerate(slots) if slot and rows[i]["index"]}
-    known = list(printed_at)
-    labels = [shape_label(*slot) for slot in printed_at.values()]
-    pairs = pair_up(labels, [shape_label(*shapes[place]) for place in known])
-    cell_at = {place: known[pair] for place, pair in zip(known, pairs, strict=True)}
+def _shape_entries(cells: Mapping[str, Sequence[Variant]]) -> list[ShapeEntry]:
     found = []
-    for place, (row, slot) in enumerate(zip(rows, slots, strict=True)):
-        cell, index = cell_at.get(place, place), int(row["index"])
-        why = printed.EXPLANATIONS.get((2, base, f"C{index}"), "")
-        why = why if slot not in (None, shapes[cell]) else ""
-        found.append(ShapeEntry(base, index, rows[cell]["variant"], slot, *shapes[cell], why))
+    for base, unsorted in cells.items():
+        variants = sorted(unsorted, key=lambda variant: variant.index)
+        shapes = [(one.genotype.width, one.genotype.depth) for one in variants]
+        slots = [_printed_shape(base, one) for one in variants]
+        # Those of the print are paired among themselves; the rest stay where they are.
+        known = {i: slot for i, slot in enumerate(slots) if slot and variants[i].index}
+        pairs = pair_up(list(known.values()), [shapes[place] for place in known])
+        beside = dict(zip(known, (list(known)[pair] for pair in pairs), strict=True))
+        for place, (one, slot) in enumerate(zip(variants, slots, strict=True)):
+            shown = beside.get(place, place)
+            name = variants[shown].name
+            found.append(ShapeEntry(base, one.index, name, slot, shapes[shown]))
     return found
 
 
-def _slot(base: str, index: int, genotype: Genotype) -> tuple[float, int] | None:
-    """What the paper prints at an index, if the cell is one that it could be about."""
-    if not index:
-        return printed.FIGURE_1.get(base) if base in BASES and genotype == named(base) else None
-    slots = table_2(base) if genotype in _drawn(base) else ()
-    return slots[index - 1] if index <= len(slots) else None
+def _printed_shape(base: str, cell: Variant) -> tuple[float, int] | None:
+    """Return what the paper prints at an index, if the cell is one that it could be about."""
+    if base not in BASES:
+        return None
+    if not cell.index:
+        return FIGURE_1[base] if cell.genotype == named(base) else None
+    slots = table_2(base) if cell.genotype in _drawn(base) else ()
+    return slots[cell.index - 1] if cell.index <= len(slots) else None
 
 
 @cache
 def _drawn(base: str) -> frozenset[Genotype]:
-    """The variants that stand beside Table 2."""
-    if base not in BASES:
-        return frozenset()
+    """Return the variants that stand beside Table 2."""
     return frozenset(
         cell.genotype for sampling in SAMPLINGS for cell in connection_variants(base, sampling)
     )
 
 
-def _shape_texts(entry: ShapeEntry) -> list[str]:
-    paper = shape_label(*entry.printed) if entry.printed else NO_NUMBER
-    return [paper, shape_label(entry.width, entry.depth), entry.variant]
+def pair_up(slots: Sequence[Any], shapes: Sequence[tuple[float, int]]) -> list[int]:
+    """Return for each slot the first free cell of its shape, or else of its width, or else any.
+
+    The table names no cells, so a shape that one slot misprints must not shift all that follow.
+    """
+    free = list(range(len(shapes)))
+    found: dict[int, int] = {}
+    for compared in (2, 1, 0):  # numbers of a shape: width and depth, width alone, neither
+        for place, slot in enumerate(slots):
+            fits = [cell for cell in free if shapes[cell][:compared] == slot[:compared]]
+            if place not in found and fits:
+                found[place] = fits[0]
+                free.remove(fits[0])
+    return [found[place] for place in range(len(slots))]
 
 
 @dataclass(frozen=True)
-class SizeEntry:
-    """One variant.
+class SizeEntry(CellEntry):
+    """One variant's `parameters`, counted without the auxiliary head; the others are in 10⁶."""
 
-    Attributes:
-        base: What it was drawn from.
-        index: Its row; 0 is the base itself.
-        variant: The cell's name.
-        printed: The paper's, in 10⁶; None if it prints none of this cell.
-        parameters: Counted, without the auxiliary head, at 20 cells and 36 channels.
-        explanation: Why the two differ, where that is known.
-    """
-
-    base: str
-    index: int
-    variant: str
-    printed: float | None
+    table = 3
     parameters: int
-    explanation: str = ""
 
     @property
     def difference(self) -> float | None:
         """Ours, rounded as the paper does, minus the paper's, in 10⁶."""
-        if self.printed is None:
-            return None
-        return round(round(self.parameters / 1e6, 2) - self.printed, 10)
+        return None if self.printed is None else round(self.ours - self.printed, 10)
 
-    @property
-    def compared(self) -> bool:
-        """Whether the paper prints a number."""
-        return self.printed is not None
-
-    @property
-    def differs(self) -> bool:
-        """Whether the paper prints another number."""
-        return bool(self.difference)
+    def texts(self) -> list[str]:
+        """Return the paper's size, ours and the difference."""
+        return [fixed(self.printed), fixed(self.ours), signed(self.difference)]
 
     def record(self) -> dict[str, Any]:
-        """The entry as plain data."""
-        return asdict(self) | {"difference": self.difference}
+        """Return the entry as plain data."""
+        return {
+            **super().record(),
+            "printed": self.printed,
+            "parameters": self.parameters,
+            "explanation": self.explanation,
+            "difference": self.difference,
+        }
 
 
 def parameters_data(cells: pd.DataFrame) -> list[SizeEntry]:
-    """The entries, by base and index.
+    """Return the entries of Table 3, by base and index.
 
     Args:
         cells: As `Results.cells(experiment)` returns them.
@@ -328,19 +329,20 @@ def parameters_data(cells: pd.DataFrame) -> list[SizeEntry]:
     Raises:
         ConfigError: There are no cells.
     """
-    if cells.empty:
-        raise ConfigError("the table of parameters has no cells to show", fix="name a genotype")
-    return [_size_entry(row) for row in cells.to_dict("records")]
+    return _size_entries(_variants_by_base(cells, "parameters"))
 
 
 def parameters_sheet(entries: Sequence[SizeEntry]) -> TextTable:
-    """A row to an index, and below them how far sizes are apart (1 − smallest / largest)."""
-    spreads = [text for base in bases_of(entries) for text in _spread(entries, base)]
-    return by_base(
+    """Return a row to an index, and below how far sizes are apart (1 − smallest / largest)."""
+    spreads = []
+    for base in dict.fromkeys(entry.base for entry in entries):
+        own = [entry for entry in entries if entry.base == base]
+        paper = [entry.printed for entry in own if entry.printed is not None]
+        spreads += [_spread(paper), _spread([entry.parameters for entry in own]), NO_NUMBER]
+    return _lay_out(
         "Table 3: parameters of operation variants",
         entries,
         ("paper, 10⁶", "counted, 10⁶", "difference"),
-        _size_texts,
         noun="numbers",
         remark="Parameters are counted without the auxiliary head at 20 cells and 36 channels. The"
         " spread is 1 − smallest / largest; the paper says about 30 %.",
@@ -348,44 +350,28 @@ def parameters_sheet(entries: Sequence[SizeEntry]) -> TextTable:
     )
 
 
-def _size_entry(row: dict[Any, Any]) -> SizeEntry:
-    base, index = str(row["base"]), int(row["index"])
-    genotype = Genotype.from_json(json.loads(row["genotype"]))
-    entry = SizeEntry(
-        base,
-        index,
-        str(row["variant"]),
-        _printed_sizes(base).get((index, genotype)),
-        paper_parameters(genotype, "cifar10", auxiliary=False),
-    )
-    if not entry.difference:
-        return entry
-    why = printed.EXPLANATIONS.get((3, base, f"C{index}"), "")
-    return replace(entry, explanation=why)
+def _size_entries(cells: Mapping[str, Sequence[Variant]]) -> list[SizeEntry]:
+    found = []
+    for base, variants in cells.items():
+        for one in variants:
+            count = paper_parameters(one.genotype, "cifar10", auxiliary=False)
+            paper = _printed_sizes(base).get((one.index, one.genotype))
+            entry = SizeEntry(base, one.index, one.name, paper, round(count / 1e6, 2), count)
+            found.append(entry)
+    return found
 
 
 @cache
 def _printed_sizes(base: str) -> dict[tuple[int, Genotype], float]:
-    """What the table prints, by index and the cell that it prints it of."""
-    if base not in printed.TABLE_3:
+    """Return what the table prints, by index and the cell that it prints it of."""
+    if base not in TABLE_3:
         return {}
     cells = [named(base), *(cell.genotype for cell in operation_variants(base, "paper10"))]
     return {
         (index, cell): float(value)
-        for index, (cell, value) in enumerate(zip(cells, printed.TABLE_3[base], strict=True))
+        for index, (cell, value) in enumerate(zip(cells, TABLE_3[base], strict=True))
     }
 
 
-def _size_texts(entry: SizeEntry) -> list[str]:
-    return [fixed(entry.printed), fixed(entry.parameters / 1e6), signed(entry.difference)]
-
-
-def _spread(entries: Sequence[SizeEntry], base: str) -> list[str]:
-    own = [entry for entry in entries if entry.base == base]
-    paper = [entry.printed for entry in own if entry.printed is not None]
-    sizes = [entry.parameters for entry in own]
-    return [_share(paper) if paper else NO_NUMBER, _share(sizes), NO_NUMBER]
-
-
-def _share(sizes: Sequence[float]) -> str:
-    return f"{1 - min(sizes) / max(sizes):.1%}".replace("%", " %")
+def _spread(sizes: Sequence[float]) -> str:
+    return f"{1 - min(sizes) / max(sizes):.1%}".replace("%", " %") if sizes else NO_NUMBER

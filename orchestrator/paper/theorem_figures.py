@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from orchestrator.figures import style
 from orchestrator.figures.members import name_cell
-from orchestrator.figures.panels import Grid, Place, add_key, grid, make_panels, square_grid
+from orchestrator.figures.panels import Grid, add_key, grid, make_panels, square_grid
 from orchestrator.figures.topology import Node, Topology, build_topology
 from orchestrator.figures.topology_drawing import plot_cells
-from orchestrator.paper.theorems import TrialBound, bounds_of
+from orchestrator.paper.theorems import TrialBound, trial_bounds
 from results_schema.errors import ConfigError
 from workers.theory.checks import Comparison
 
@@ -25,8 +25,6 @@ MOST = 300
 
 FEW = 20
 """A series of fewer points has them drawn large."""
-
-VIOLATED = "violated"
 
 MOST_NAMES = 6
 """Cells whose names fit below a panel that has others beside it."""
@@ -37,36 +35,19 @@ CELLS_NOTE = (
 )
 
 
-class StatementSeries(NamedTuple):
-    """The drawn cases of one setting: those whose sides are above 0, and so have a logarithm."""
-
-    setting: str  # the objective, or the problem
-    bound: NDArray[np.float64]
-    measured: NDArray[np.float64]
-    violated: NDArray[np.bool_]
-
-
 class StatementPanel(NamedTuple):
-    """One statement, with the number of its cases and of those that violate it."""
+    """One statement, with the number of its cases and of those that violate it.
+
+    The series are the drawn cases of each setting: those whose sides have a logarithm.
+    """
 
     statement: str
-    series: tuple[StatementSeries, ...]
+    series: tuple[Comparison, ...]
     cases: int
     violations: int
 
 
-class Bounds(NamedTuple):
-    """Panels in order of first appearance."""
-
-    panels: tuple[StatementPanel, ...]
-
-    @property
-    def settings(self) -> list[str]:
-        """All settings, in order of first appearance."""
-        return list(dict.fromkeys(line.setting for p in self.panels for line in p.series))
-
-
-def bounds_data(comparisons: Sequence[Comparison]) -> Bounds:
+def bounds_data(comparisons: Sequence[Comparison]) -> list[StatementPanel]:
     """Return the points of each statement, evenly thinned to `MOST` a series.
 
     Raises:
@@ -75,7 +56,7 @@ def bounds_data(comparisons: Sequence[Comparison]) -> Bounds:
     groups: dict[str, list[Comparison]] = {}
     for one in comparisons:
         groups.setdefault(one.statement, []).append(one)
-    panels = tuple(
+    panels = [
         StatementPanel(
             statement,
             tuple(line for line in map(_thinned, parts) if len(line.bound)),
@@ -83,22 +64,21 @@ def bounds_data(comparisons: Sequence[Comparison]) -> Bounds:
             sum(int(part.violated.sum()) for part in parts),
         )
         for statement, parts in groups.items()
-    )
-    panels = tuple(panel for panel in panels if panel.series)
+    ]
+    panels = [panel for panel in panels if panel.series]
     if not panels:
         raise ConfigError(
             "no bound has both its sides above 0", fix="draw more cells, or other trials"
         )
-    return Bounds(panels)
+    return panels
 
 
-def _thinned(part: Comparison) -> StatementSeries:
+def _thinned(part: Comparison) -> Comparison:
     shown = (part.measured > 0) & (part.bound > 0)
     shown &= np.isfinite(part.measured) & np.isfinite(part.bound)
     bad, good = (np.flatnonzero(shown & wanted) for wanted in (part.violated, ~part.violated))
     bad = _evenly(bad, MOST // 2)
-    kept = np.concatenate([_evenly(good, MOST - len(bad)), bad])
-    return StatementSeries(part.setting, part.bound[kept], part.measured[kept], part.violated[kept])
+    return part.only(np.concatenate([_evenly(good, MOST - len(bad)), bad]))
 
 
 def _evenly(places: NDArray[np.intp], most: int) -> NDArray[np.intp]:
@@ -107,22 +87,22 @@ def _evenly(places: NDArray[np.intp], most: int) -> NDArray[np.intp]:
     return places[np.linspace(0, len(places) - 1, most).astype(int)]
 
 
-def plot_bounds(data: Bounds, title: str) -> go.Figure:
+def plot_bounds(data: Sequence[StatementPanel], title: str) -> go.Figure:
     """Return the bounds against what was computed: one panel to a statement, y = x dashed.
 
     A point above the line violates its statement. Both axes are logarithmic, since the numbers of
     a cell's first block and its last are orders of magnitude apart.
     """
-    titles = [panel.statement for panel in data.panels]
+    titles = [panel.statement for panel in data]
     shape = square_grid(titles)
-    settings = data.settings
+    settings = list(dict.fromkeys(line.setting for panel in data for line in panel.series))
     subtitle = (
         "Each point is one case: what was measured against its bound. Above the dashed line "
         "the bound is violated."
     )
     counts = "; ".join(
         f"({chr(ord('a') + number % 26)}) {panel.violations:,} of {panel.cases:,}"
-        for number, panel in enumerate(data.panels)
+        for number, panel in enumerate(data)
     )
     note = (
         f"At most {MOST} points of each kind are drawn, half of them violations at most. "
@@ -130,13 +110,13 @@ def plot_bounds(data: Bounds, title: str) -> go.Figure:
     )
     legend_lines = math.ceil((len(settings) + 1) / 4)
     figure = make_panels(shape, titles, title, subtitle, note, [legend_lines])
-    for number, panel in enumerate(data.panels):
+    for number, panel in enumerate(data):
         _add_statement(figure, panel, settings, shape, number)
     for rank, setting in enumerate(settings):
         marker = {"color": style.palette_colour(rank), "symbol": "circle", "size": 8}
         add_key(figure, style.escape(setting), marker)
-    if any(panel.violations for panel in data.panels):
-        add_key(figure, VIOLATED, {"color": style.BAD, "symbol": "x", "size": 8})
+    if any(panel.violations for panel in data):
+        add_key(figure, "violated", {"color": style.BAD, "symbol": "x", "size": 8})
     return figure
 
 
@@ -176,28 +156,15 @@ def _add_statement(
     figure.update_yaxes(**axis, title_text="measured" if column == 1 else None, row=row, col=column)
 
 
-class TrialSeries(NamedTuple):
-    """One number of every trial."""
-
-    name: str
-    symbol: str
-    colour: str
-    value: Callable[[TrialBound], float]
-
-
 TRIAL_PANELS = {
-    "Smoothness L": (
-        TrialSeries("local L", "circle", style.PALETTE[0], lambda one: one.smoothness),
-    ),
-    "Variance σ²": (
-        TrialSeries("σ² of a batch", "circle", style.PALETTE[0], lambda one: one.variance),
-    ),
-    "Bound, measured": (
-        TrialSeries("bound", "triangle-down", style.PALETTE[1], lambda one: one.bound),
-        TrialSeries("measured", "circle", style.PALETTE[0], lambda one: one.measured),
-    ),
+    "Smoothness L": {"smoothness": ("local L", "circle", 0)},
+    "Variance σ²": {"variance": ("σ² of a batch", "circle", 0)},
+    "Bound, measured": {
+        "bound": ("bound", "triangle-down", 1),
+        "measured": ("measured", "circle", 0),
+    },
 }
-"""Series by the title of their panel."""
+"""Name, symbol and colour of each series, by the title of its panel and the field it shows."""
 
 
 def theorem_bounds_data(
@@ -210,9 +177,9 @@ def theorem_bounds_data(
     Raises:
         ConfigError: No trial has anything that can be drawn.
     """
-    found = bounds_of(trials, surfaces, points, metrics)
-    every = [series for panel in TRIAL_PANELS.values() for series in panel]
-    drawn = [one for one in found if any(_has_logarithm(series.value(one)) for series in every)]
+    found = trial_bounds(trials, surfaces, points, metrics)
+    fields = [field for panel in TRIAL_PANELS.values() for field in panel]
+    drawn = [one for one in found if any(_has_logarithm(one, field) for field in fields)]
     if not drawn:
         raise ConfigError(
             "no trial of theorem_bounds has ended with its curvature or gradient variance measured",
@@ -245,9 +212,20 @@ def plot_theorem_bounds(data: Sequence[TrialBound], title: str) -> go.Figure:
     )
     figure = make_panels(shape, list(TRIAL_PANELS), title, "Theorem 4.1, trial by trial", note)
     for number, panel in enumerate(TRIAL_PANELS.values()):
-        row, column = place = shape.place(number)
-        for series in panel:
-            _add_trials(figure, series, data, names, place, legend=len(panel) > 1)
+        row, column = shape.place(number)
+        for field, (name, symbol, colour) in panel.items():
+            kept = [one for one in data if _has_logarithm(one, field)]
+            figure.add_scatter(
+                x=[names[one.trial_id] for one in kept] or [None],
+                y=[getattr(one, field) for one in kept] or [None],
+                mode="markers", name=name, showlegend=len(panel) > 1,
+                marker={"symbol": symbol, "size": 9, "color": style.PALETTE[colour]},
+                hovertext=[
+                    f"{style.escape(one.variant)}<br>{style.escape(one.trial_id)}" for one in kept
+                ],
+                hovertemplate=f"%{{hovertext}}<br>{name} %{{y:.4g}}<extra></extra>",
+                row=row, col=column,
+            )  # fmt: skip
         figure.update_xaxes(
             type="category", categoryorder="array", categoryarray=cells, tickangle=0,
             range=[-0.5, len(cells) - 0.5], row=row, col=column,
@@ -256,23 +234,8 @@ def plot_theorem_bounds(data: Sequence[TrialBound], title: str) -> go.Figure:
     return figure
 
 
-def _add_trials(
-    figure: go.Figure, series: TrialSeries, data: Sequence[TrialBound], names: dict[str, str],
-    place: Place, *, legend: bool,
-) -> None:  # fmt: skip
-    kept = [one for one in data if _has_logarithm(series.value(one))]
-    figure.add_scatter(
-        x=[names[one.trial_id] for one in kept] or [None],
-        y=[series.value(one) for one in kept] or [None],
-        mode="markers", name=series.name, showlegend=legend,
-        marker={"symbol": series.symbol, "size": 9, "color": series.colour},
-        hovertext=[f"{style.escape(one.variant)}<br>{style.escape(one.trial_id)}" for one in kept],
-        hovertemplate=f"%{{hovertext}}<br>{series.name} %{{y:.4g}}<extra></extra>",
-        row=place[0], col=place[1],
-    )  # fmt: skip
-
-
-def _has_logarithm(value: float) -> bool:
+def _has_logarithm(trial: TrialBound, field: str) -> bool:
+    value = getattr(trial, field)
     return math.isfinite(value) and value > 0
 
 

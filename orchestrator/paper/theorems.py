@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from orchestrator.output.tables import TextTable
-from results_schema.results import Results
+from orchestrator.output.text import NO_NUMBER
 from results_schema.trial import TrialSpec
 from workers.data.catalog import describe
 from workers.landscape.gradient_variance import minibatch_variance
@@ -70,30 +70,15 @@ class TrialBound:
     lacking: tuple[str, ...]
 
     def record(self) -> dict[str, Any]:
-        """As plain data, None for NaN."""
+        """Return the bound as plain data, None for NaN."""
         return {
             name: None if isinstance(value, float) and math.isnan(value) else value
             for name, value in asdict(self).items()
         }
 
 
-def trial_bounds(results: Results, experiment: str) -> list[TrialBound]:
-    """The bound of each distinct ended trial of an experiment, in its order.
-
-    Raises:
-        ConfigError: No experiment of that name was launched into this store.
-        CorruptData: A table is damaged.
-    """
-    return bounds_of(
-        results.trials(experiment),
-        results.surfaces(experiment),
-        results.points(experiment),
-        results.metrics(experiment),
-    )
-
-
-def bounds_of(trials: Any, surfaces: Any, points: Any, epochs: Any) -> list[TrialBound]:
-    """The same of tables that `Results` returned."""
+def trial_bounds(trials: Any, surfaces: Any, points: Any, epochs: Any) -> list[TrialBound]:
+    """Return the bound of each distinct ended trial, in order, from tables of `Results`."""
     members = trials[trials["status"] == "done"].drop_duplicates("trial_id")
     surfaces = surfaces.drop_duplicates(subset="surface_id")
     # The theorem speaks of the function that is trained.
@@ -112,13 +97,7 @@ def bounds_of(trials: Any, surfaces: Any, points: Any, epochs: Any) -> list[Tria
     ]
 
 
-def _bound(
-    # pandas' own types say that a part of a frame may be any type.
-    row: dict[Any, Any],
-    surfaces: Any,
-    norms: Any,
-    epochs: Any,
-) -> TrialBound:
+def _bound(row: dict[Any, Any], surfaces: Any, norms: Any, epochs: Any) -> TrialBound:
     spec = TrialSpec.from_json(row["spec"])
     curved = surfaces[surfaces["kind"] == "curvature"]
     varied = surfaces[surfaces["kind"] == "gradient_variance"]
@@ -131,9 +110,13 @@ def _bound(
     untrained = surfaces[surfaces["epoch"] == 0]["loss"].dropna()
     f0 = float(untrained.iloc[0]) if len(untrained) else math.nan
     gamma, each = _rates(spec)
-    found = _evaluate(f0, smoothness, variance, gamma, each)
-    push = 1 - spec.recipe.momentum
-    hurried = _evaluate(f0, smoothness, variance, [rate / push for rate in gamma], each)
+    found = hurried = Bound(math.nan, math.nan, math.nan)
+    measured = {"curvature": smoothness, "gradient variance": variance, "the loss at epoch 0": f0}
+    lacking = tuple(name for name, value in measured.items() if math.isnan(value))
+    if not lacking and smoothness and gamma:
+        found = bound(f0, 0.0, smoothness, variance, gamma, each)
+        longer = [rate / (1 - spec.recipe.momentum) for rate in gamma]
+        hurried = bound(f0, 0.0, smoothness, variance, longer, each)
     moved = epochs[(epochs["rate"] > 0) & epochs["grad_norm"].notna()]
     last = varied.sort_values("epoch")["surface_id"].tail(1).map(norms).dropna()
     return TrialBound(
@@ -154,22 +137,16 @@ def _bound(
         bound=found.value,
         within=found.within,
         within_momentum=hurried.within,
-        measured=_steps_squared(moved),
+        measured=expectation(moved["rate"].to_numpy(), moved["grad_norm"].to_numpy() ** 2)
+        if len(moved)
+        else math.nan,
         final=float(last.iloc[0]) ** 2 if len(last) else math.nan,
-        lacking=tuple(
-            name
-            for name, value in (
-                ("curvature", smoothness),
-                ("gradient variance", variance),
-                ("the loss at epoch 0", f0),
-            )
-            if math.isnan(value)
-        ),
+        lacking=lacking,
     )
 
 
 def _largest(values: Any, epochs: Any) -> tuple[float, int | None]:
-    """The largest number, and the epoch of its checkpoint; NaN and None without one."""
+    """Return the largest number and the epoch of its checkpoint; NaN and None without one."""
     values = values.dropna()
     if values.empty:
         return math.nan, None
@@ -178,7 +155,7 @@ def _largest(values: Any, epochs: Any) -> tuple[float, int | None]:
 
 
 def _rates(spec: TrialSpec) -> tuple[list[float], int]:
-    """The rate of each epoch that moves the weights at all, and the steps of an epoch."""
+    """Return the rate of each epoch that moves the weights at all, and the steps of an epoch."""
     epochs = range(1, spec.recipe.epochs + 1)
     rates = [scheduled_lr(spec.recipe, spec.learning_rate, epoch) for epoch in epochs]
     # Under cosine_shifted the last one is 0 but for rounding, as good as no step.
@@ -186,26 +163,8 @@ def _rates(spec: TrialSpec) -> tuple[list[float], int]:
     return kept, -(-describe(spec.dataset).train // spec.recipe.batch_size)
 
 
-def _evaluate(
-    f0: float, smoothness: float, variance: float, gamma: list[float], each: int
-) -> Bound:
-    """The bound; NaN throughout where something was not measured."""
-    if any(map(math.isnan, (f0, smoothness, variance))) or not smoothness or not gamma:
-        return Bound(math.nan, math.nan, math.nan)
-    return bound(f0, 0.0, smoothness, variance, gamma, each)
-
-
-def _steps_squared(epochs: Any) -> float:
-    if epochs.empty:
-        return math.nan
-    return expectation(epochs["rate"].to_numpy(), epochs["grad_norm"].to_numpy() ** 2)
-
-
-MUST, MAY = "must hold", "need not"
-
-
 def comparison_record(one: Comparison) -> dict[str, Any]:
-    """A comparison as plain data."""
+    """Return a comparison as plain data."""
     return {
         "statement": one.statement,
         "setting": one.setting,
@@ -218,7 +177,7 @@ def comparison_record(one: Comparison) -> dict[str, Any]:
 
 
 def statements_sheet(comparisons: Sequence[Comparison], title: str) -> TextTable:
-    """A row for each statement and setting; a violation of what must hold is marked."""
+    """Return a row for each statement and setting; what violates a true statement is marked."""
     rows, marks = [], {}
     for number, one in enumerate(comparisons):
         record = comparison_record(one)
@@ -229,7 +188,7 @@ def statements_sheet(comparisons: Sequence[Comparison], title: str) -> TextTable
             (
                 one.statement,
                 one.setting,
-                MUST if one.holds else MAY,
+                "must hold" if one.holds else "need not",
                 f"{record['cases']:,}",
                 f"{record['violations']:,}",
                 f"{np.median(numbers):.2g}",
@@ -250,11 +209,11 @@ def statements_sheet(comparisons: Sequence[Comparison], title: str) -> TextTable
 
 
 def blocks_sheet(comparisons: Iterable[Comparison], example: Counterexample) -> TextTable:
-    """Theorem 4.2 by block, as printed and corrected."""
+    """Return Theorem 4.2 by block, as printed and corrected."""
     rows = []
     for one in comparisons:
         for block in sorted(set(one.block.tolist())):
-            part = one.of_block(block)
+            part = one.only(one.block == block)
             rows.append(
                 (
                     one.statement.partition(", ")[2],
@@ -279,30 +238,24 @@ def blocks_sheet(comparisons: Iterable[Comparison], example: Counterexample) -> 
 
 
 def trials_sheet(trials: Sequence[TrialBound]) -> TextTable:
-    """Theorem 4.1 by trial."""
+    """Return Theorem 4.1 by trial; a rate that fails its premise is marked."""
     rows, marks = [], {}
     for number, one in enumerate(trials):
+        before = (
+            one.smoothness, one.variance, one.f0, one.rates, one.start, one.noise, one.bound,
+        )  # fmt: skip
+        shares = (one.within, one.within_momentum)
         rows.append(
             (
                 one.trial_id,
                 one.variant,
-                _number(one.smoothness),
-                _number(one.variance),
-                _number(one.f0),
-                _number(one.rates),
-                _number(one.start),
-                _number(one.noise),
-                _number(one.bound),
-                _share(one.within),
-                _share(one.within_momentum),
-                _number(one.measured),
-                _number(one.final),
+                *(_number(value) for value in before),
+                *(NO_NUMBER if math.isnan(share) else f"{100 * share:.0f} %" for share in shares),
+                *(_number(value) for value in (one.measured, one.final)),
             )
         )
-        if one.within < 1:
-            marks[number, 9] = 1
-        if one.within_momentum < 1:
-            marks[number, 10] = 1
+        marks |= {(number, 9 + place): 1 for place, share in enumerate(shares) if share < 1}
+    premise = "the premise fails: a rate is not below 1/L, so the bound does not apply"
     lacking = [f"{one.trial_id} lacks {', '.join(one.lacking)}" for one in trials if one.lacking]
     return TextTable(
         title="Theorem 4.1 by trial, from its measured checkpoints",
@@ -313,9 +266,7 @@ def trials_sheet(trials: Sequence[TrialBound]) -> TextTable:
         rows=rows,
         left=(1,),
         highlights=marks,
-        footnotes=("the premise fails: a rate is not below 1/L, so the bound does not apply",)
-        if marks
-        else (),
+        footnotes=(premise,) if marks else (),
         remarks=(
             "L is local, the largest magnitude of an eigenvalue at the measured checkpoints; so is "
             "σ², of a batch. The theorem asks for bounds along the whole way, for plain SGD "
@@ -326,8 +277,4 @@ def trials_sheet(trials: Sequence[TrialBound]) -> TextTable:
 
 
 def _number(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:.3g}"
-
-
-def _share(value: float) -> str:
-    return "–" if math.isnan(value) else f"{100 * value:.0f} %"
+    return NO_NUMBER if math.isnan(value) else f"{value:.3g}"

@@ -85,9 +85,8 @@ class Comparison:
         with np.errstate(divide="ignore", invalid="ignore"):
             return self.measured / self.bound
 
-    def of_block(self, block: int) -> Comparison:
-        """Return the cases of one block alone."""
-        kept = self.block == block
+    def only(self, kept: NDArray[np.bool_] | NDArray[np.intp]) -> Comparison:
+        """Return some of the cases: where a mask is true, or by their places."""
         return replace(
             self, measured=self.measured[kept], bound=self.bound[kept], block=self.block[kept]
         )

@@ -12,7 +12,7 @@ from scipy import stats
 
 from orchestrator.paper.claims.claim import Claim, Finding
 from orchestrator.paper.claims.population import Population
-from orchestrator.paper.printed import BASES, compare, paper_parameters
+from orchestrator.paper.printed import BASES, paper_parameters
 from orchestrator.paper.statistics.association import association
 from orchestrator.paper.statistics.samples import equivalent, student
 from orchestrator.paper.statistics.testing import RHO
@@ -21,7 +21,7 @@ from results_schema.genotype import INPUTS, Cell
 from workers.cells.bases import BASES as ALL_BASES
 from workers.cells.bases import named, zoo, zoo_genotype
 from workers.cells.topology import Census, census
-from workers.cells.variants import connection_variants
+from workers.cells.variants import connection_variants, operation_variants
 
 _MOST_NODES = 5
 """Of a cell that is compared; spaces of more take seconds to count."""
@@ -161,7 +161,8 @@ def _depth(claim: Claim, population: Population) -> list[Finding]:
 def _operations(claim: Claim, population: Population) -> list[Finding]:
     spreads = []
     for base in BASES:
-        sizes = [e.parameters or 0 for e in compare(3) if e.base == base]
+        cells = [named(base), *(v.genotype for v in operation_variants(base, "paper10"))]
+        sizes = [paper_parameters(cell, "cifar10", auxiliary=False) for cell in cells]
         spreads.append(1 - min(sizes) / max(sizes))
     listed = ", ".join(f"{b} {100 * s:.1f} %" for b, s in zip(BASES, spreads, strict=True))
     found = equivalent(np.array(spreads) - _SPREAD, _SPREAD_MARGIN)

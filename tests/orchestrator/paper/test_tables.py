@@ -1,20 +1,28 @@
-"""Tables 1 to 3: the paper's numbers beside those of an experiment."""
+"""Tables 1 to 3: the paper's numbers beside those of networks, cells and trials."""
 
 import csv
 import io
 import math
-import re
 from typing import Any
 
 import pandas as pd
 import pytest
+import torch
 
 from orchestrator.config.experiment import load_experiment
 from orchestrator.config.record import cell_rows, member_rows
-from orchestrator.paper import tables
+from orchestrator.paper import printed, tables
 from orchestrator.paper.error_table import errors_data, errors_sheet
-from orchestrator.paper.tables import parameters_data, shapes_data
+from orchestrator.paper.printed import BASES
+from orchestrator.paper.tables import paper_tables, parameters_data, shapes_data
 from results_schema.errors import ConfigError
+from results_schema.genotype import Genotype
+from workers.cells.bases import named
+from workers.cells.variants import connection_variants, operation_variants
+from workers.network.network import Network
+
+SHAPES = {"cifar10": (10, 1), "cifar100": (100, 1), "tiny_imagenet": (200, 2)}
+"""Logits, and the stride of the stem."""
 
 PAPER_GAINS = {
     "cifar10": [0.15, 0.15, 0.12, 0.06, -0.19],
@@ -22,6 +30,17 @@ PAPER_GAINS = {
     "tiny_imagenet": [0.17, 0.94, 0.68, 0.75, 0.21],
 }
 """Adapted minus original errors of Table 1, in points of a percent, by base as the table has it."""
+
+
+def count(genotype: Genotype, dataset: str = "cifar10", *, auxiliary: bool = False) -> int:
+    """Parameters of the paper's network, built without memory for them."""
+    classes, stride = SHAPES[dataset]
+    with torch.device("meta"):
+        network = Network(
+            genotype, channels=36, cells=20, classes=classes, stem_stride=stride,
+            auxiliary=auxiliary,
+        )  # fmt: skip
+    return sum(parameter.numel() for parameter in network.parameters())
 
 
 def cells(name: str) -> pd.DataFrame:
@@ -34,29 +53,90 @@ def trials(**overrides: object) -> pd.DataFrame:
     return frame.assign(status="done", test_accuracy=0.95, parameters=1000).assign(**overrides)
 
 
-def test_table_1_has_the_papers_errors_and_sizes_beside_ours():
-    entries = {(entry.cell, entry.named_dataset): entry for entry in errors_data(trials())}
+def test_the_paper_s_table_1_is_what_the_networks_have():
+    [table] = paper_tables(1)
+    assert len(table.records) == 30
+    for entry in table.records:
+        assert entry["printed_parameters"] == entry["parameters"]
+        assert entry["error"] is None
+    for entry in table.records[4::10]:  # a network of each dataset
+        parameters = count(named(entry["cell"]), entry["dataset"], auxiliary=True)
+        assert entry["parameters"] == round(parameters / 1e6, 2)
+    assert len(table.sheet.columns) == 1 + 3 * 3
+    assert "30 of 30 numbers of parameters are as printed." in table.sheet.remarks
+
+
+def test_the_paper_s_table_3_is_what_the_networks_have_but_for_two_swapped_digits():
+    [table] = paper_tables(3)
+    assert len(table.records) == 44
+    genotypes = [v.genotype for v in operation_variants("AmoebaNet", "paper10")]
+    for entry in table.records:
+        if entry["base"] == "AmoebaNet" and entry["index"] in (8, 9):
+            assert entry["parameters"] == count(genotypes[entry["index"] - 1])
+    [wrong] = [entry for entry in table.records if entry["difference"]]
+    assert wrong == {
+        "variants": "paper10", "base": "AmoebaNet", "index": 9, "variant": "seed 9",
+        "printed": 3.42, "parameters": 3_240_550, "difference": -0.18,
+        "explanation": printed.EXPLANATIONS[3, "AmoebaNet", "C9"],
+    }  # fmt: skip
+    assert table.sheet.highlights == {(9, 8): 1}
+    assert table.sheet.remarks[0].startswith("43 of 44")
+
+
+def test_the_remark_on_darts_names_what_the_released_seeds_have():
+    legacy = [count(v.genotype) / 1e6 for v in operation_variants("DARTS", "legacy")[:5]]
+    *first, last = (f"{parameters:.2f}" for parameters in legacy)
+    assert f"{', '.join(first)} and {last}." in printed.REMARKS[3][0]
+
+
+def test_the_paper_s_table_2_has_the_published_shapes_but_for_seven():
+    paper, profile = paper_tables(2)
+    three = {8: (3, 4), 9: (3.5, 3), 11: (3.5, 3)}
+    wrong: dict[str, Any] = {"ENAS": three, "NASNet": three, "AmoebaNet": {13: (3, 4)}}
+    for base in BASES:
+        entries = [entry for entry in paper.records if entry["base"] == base]
+        shapes = {e["variant"]: (e["width"], e["depth"]) for e in entries}
+        variants = connection_variants(base, "paper13")
+        drawn = {v.name: (v.genotype.width, v.genotype.depth) for v in variants}
+        assert shapes == {base: printed.FIGURE_1[base], **drawn}
+        odd = [e for e in entries if e["width_difference"] or e["depth_difference"]]
+        assert {e["index"]: (e["width"], e["depth"]) for e in odd} == wrong.get(base, {})
+        assert all(bool(e["explanation"]) == (e in odd) for e in entries)
+    places = {(i, j): 1 for i in (8, 9, 11) for j in (5, 11)} | {(13, 8): 2}
+    assert paper.sheet.highlights == places
+    assert len(paper.sheet.footnotes) == 2
+    assert {len(row) for row in paper.sheet.rows} == {len(paper.sheet.columns)}
+    assert profile.sheet.remarks[0].startswith("56 of 56")
+    assert [e["variant"] for e in profile.records][1:4] == ["seed 14", "seed 34", "seed 40"]
+
+
+def test_the_explanation_of_the_three_depths_is_true():
+    slots = [(e["printed_width"], e["printed_depth"]) for e in paper_tables(2)[0].records]
+    table = slots[14:28]  # of ENAS
+    drawn = [(v.genotype.width, v.genotype.depth) for v in connection_variants("ENAS", "paper10")]
+    for shape in ((3, 3), (3.5, 5), (3.5, 4)):
+        assert drawn.count(shape) == table.count(shape) - 1
+
+
+def test_an_experiment_has_the_papers_errors_sizes_and_gains_beside_its_own():
+    entries = errors_data(trials())
     assert len(entries) == 30
-    nasnet = entries["NASNet", "cifar10"]
-    assert nasnet.printed_error == 2.65
-    assert nasnet.error == pytest.approx(5)
-    assert nasnet.difference == pytest.approx(2.35)
-    assert all(entry.printed_parameters == entry.parameters for entry in entries.values())
-
-
-def test_table_1_tells_the_papers_own_gains_of_adapting():
-    rows = {row[0]: row for row in errors_sheet(errors_data(trials())).rows}
+    nasnet = entries[0].record()
+    assert (nasnet["cell"], nasnet["printed_error"]) == ("NASNet", 2.65)
+    assert (nasnet["error"], nasnet["difference"]) == pytest.approx((5, 2.35))
+    assert nasnet["parameters_difference"] == 0
+    rows = {row[0]: row for row in errors_sheet(entries).rows}
     for place, expected in enumerate(PAPER_GAINS.values()):
-        found = [
-            float(rows[f"{base}: adapted − original"][1 + 5 * place].replace("−", "-"))
-            for base in ("NASNet", "AmoebaNet", "ENAS", "DARTS", "SNAS")
-        ]
+        *found, mean = (
+            float(rows[f"{name}: adapted − original"][1 + 5 * place].replace("−", "-"))
+            for name in ("NASNet", "AmoebaNet", "ENAS", "DARTS", "SNAS", "mean of 5")
+        )
         assert found == expected
-        mean = rows["mean of 5: adapted − original"][1 + 5 * place].replace("−", "-")
-        assert float(mean) == pytest.approx(sum(expected) / 5, abs=0.0051)
+        assert mean == pytest.approx(sum(expected) / 5, abs=0.0051)
+        assert rows["DARTS: adapted − original"][2 + 5 * place] == "0.00"
 
 
-def test_seeds_are_averaged_and_what_diverged_or_is_missing_is_told():
+def test_seeds_are_averaged_and_what_diverged_or_is_missing_is_counted():
     one = trials()
     one = one[(one["variant"] == "SNAS") & (one["named_dataset"] == "cifar10")]
     several = pd.concat(
@@ -77,70 +157,47 @@ def test_seeds_are_averaged_and_what_diverged_or_is_missing_is_told():
     assert "Diverged: 1 of 3 trials, counted as an error of 100 %." in sheet.remarks
 
 
-def test_stand_ins_are_named_as_such():
-    sheet = errors_sheet(errors_data(trials(dataset="digits_32")))
-    [said] = [remark for remark in sheet.remarks if "digits_32 in place of cifar10" in remark]
-    assert "not a test of the paper's claim" in said
+def test_substitute_datasets_are_named():
+    remarks = errors_sheet(errors_data(trials(dataset="digits_32"))).remarks
+    [remark] = [remark for remark in remarks if "digits_32 in place of cifar10" in remark]
+    assert "not a test of the paper's claim" in remark
 
 
 def test_a_cell_of_ones_own_has_no_printed_value():
     (entry,) = errors_data(trials().head(1).assign(base="mine|<b>"))
     assert entry.printed_error is None and entry.parameters is None
     assert r"mine\|&lt;b&gt;" in tables.Table(errors_sheet([entry]), []).text("md")
+    assert {entry.printed for entry in shapes_data(cells("table2").assign(base="mine"))} == {None}
 
 
 @pytest.mark.parametrize(
-    ("frame", "said"),
+    ("kind", "frame", "problem"),
     [
-        (trials().head(0), "no trials"),
-        (trials(learning_rate=[0.025, 0.25] * 15), "one learning rate, not 0.025, 0.25"),
+        ("errors", trials().head(0), "no trials"),
+        ("errors", trials(learning_rate=[0.025, 0.25] * 15), "one learning rate, not 0.025, 0.25"),
+        ("shapes", pd.DataFrame(), "no cells"),
+        ("parameters", pd.DataFrame(), "no cells"),
     ],
 )
-def test_what_can_make_no_table_is_told(frame, said):
-    with pytest.raises(ConfigError, match=said):
-        errors_data(frame)
+def test_what_makes_no_table_is_refused(kind, frame, problem):
+    with pytest.raises(ConfigError, match=problem):
+        tables.make(kind, lambda _: frame)
 
 
-def test_table_2_pairs_each_printed_shape_with_a_variant():
-    entries = shapes_data(cells("table2"))
-    assert len(entries) == 4 * 14
-    assert sum(not entry.differs for entry in entries) == 49
-    for base in ("DARTS", "ENAS", "AmoebaNet", "NASNet"):
-        assert len({entry.variant for entry in entries if entry.base == base}) == 14
-    (swapped,) = [e for e in entries if e.base == "AmoebaNet" and e.index == 13]
-    assert swapped.record()["width_difference"] == -0.5
-    assert "seed 6" in swapped.explanation
-
-
-def test_variants_that_the_paper_does_not_print_have_no_printed_shape():
-    frame = cells("table2").assign(base="mine")
-    assert {entry.printed for entry in shapes_data(frame)} == {None}
-
-
-def test_table_3_agrees_but_for_the_swapped_digits():
-    entries = parameters_data(cells("table3"))
-    assert len(entries) == 44
-    (odd,) = [entry for entry in entries if entry.difference]
-    assert (odd.base, odd.index, odd.difference) == ("AmoebaNet", 9, -0.18)
-
-
-@pytest.mark.parametrize(("name", "kind"), [("table2", "shapes"), ("table3", "parameters")])
-def test_every_form_holds_all_numbers(name, kind):
-    table = tables.make(kind, lambda _: cells(name))
+@pytest.mark.parametrize(
+    ("experiment", "kind", "number"), [("table2", "shapes", 2), ("table3", "parameters", 3)]
+)
+def test_an_experiment_of_the_paper_has_the_paper_s_table(experiment, kind, number):
+    table = tables.make(kind, lambda _: cells(experiment))
+    paper = paper_tables(number)[0]
+    for ours, theirs in zip(table.records, paper.records, strict=True):
+        # An experiment distinguishes seeds of connections and operations.
+        name = ours["variant"].removeprefix("ops ")
+        assert {"variants": theirs["variants"], **ours, "variant": name} == theirs
     records = list(csv.DictReader(io.StringIO(table.text("csv"))))
-    plain = [{k: "" if v is None else str(v) for k, v in r.items()} for r in table.records]
-    assert records == plain
-    lines = {form: table.text(form).splitlines() for form in ("md", "tex")}
-    for row in table.sheet.rows:
-        for form, mark in (
-            ("md", r"\*\*|[⁰¹²³⁴]"),
-            ("tex", r"\\textbf\{|\\textsuperscript\{\d\}|\}|\\"),
-        ):
-            found = [re.sub(mark, "", line) for line in lines[form]]
-            parted = [re.split(r"\s*[|&]\s*", line.strip(" |")) for line in found]
-            assert [text.replace("–", "--" if form == "tex" else "–") for text in row] in [
-                [cell.strip() for cell in line] for line in parted
-            ], (form, row)
+    assert records == [
+        {k: "" if v is None else str(v) for k, v in r.items()} for r in table.records
+    ]
 
 
 def test_cells_of_one_name_in_two_bases_are_two_cells():
@@ -152,10 +209,8 @@ def test_cells_of_one_name_in_two_bases_are_two_cells():
 
 
 def test_the_print_stands_beside_the_cells_that_it_is_about_alone():
-    connections = parameters_data(cells("table2"))
-    assert {entry.index for entry in connections if entry.compared} == {0}
-    operations = shapes_data(cells("table3"))
-    assert {entry.index for entry in operations if entry.compared} == {0}
+    for entries in (parameters_data(cells("table2")), shapes_data(cells("table3"))):
+        assert {entry.index for entry in entries if entry.printed is not None} == {0}
 
 
 def test_some_of_the_variants_keep_their_places_in_the_print():
@@ -164,9 +219,3 @@ def test_some_of_the_variants_keep_their_places_in_the_print():
     entries = shapes_data(kept)
     assert [entry.index for entry in entries] == [0, 12, 13]
     assert not any(entry.differs for entry in entries)
-
-
-@pytest.mark.parametrize("kind", ["shapes", "parameters"])
-def test_no_cells_make_no_table(kind):
-    with pytest.raises(ConfigError, match="no cells"):
-        tables.make(kind, lambda _: pd.DataFrame())

@@ -29,12 +29,12 @@ def cases(measured: Any, bound: Any, statement="Theorem 4.3", setting="quadratic
 
 def test_a_statement_is_a_panel_and_an_objective_a_series():
     data = bounds_data([cases([1], [2]), cases([1], [2], setting="linear"), cases([1], [2], "x")])
-    assert [panel.statement for panel in data.panels] == ["Theorem 4.3", "x"]
-    assert [line.setting for line in data.panels[0].series] == ["quadratic", "linear"]
+    assert [panel.statement for panel in data] == ["Theorem 4.3", "x"]
+    assert [line.setting for line in data[0].series] == ["quadratic", "linear"]
 
 
 def test_what_a_logarithm_lacks_is_counted_and_not_drawn():
-    [panel] = bounds_data([cases([0, 1, np.inf, np.nan, 3], [1, 2, 3, 4, 1])]).panels
+    [panel] = bounds_data([cases([0, 1, np.inf, np.nan, 3], [1, 2, 3, 4, 1])])
     assert (panel.cases, panel.violations) == (5, 3)
     assert panel.series[0].measured.tolist() == [1, 3]
     assert panel.series[0].violated.tolist() == [False, True]
@@ -43,7 +43,7 @@ def test_what_a_logarithm_lacks_is_counted_and_not_drawn():
 def test_a_few_violations_among_many_cases_are_all_drawn():
     measured = np.ones(10 * MOST)
     measured[:: 2 * MOST] = 5
-    [panel] = bounds_data([cases(measured, np.full(10 * MOST, 2.0))]).panels
+    [panel] = bounds_data([cases(measured, np.full(10 * MOST, 2.0))])
     assert len(panel.series[0].measured) == MOST
     assert panel.series[0].violated.sum() == panel.violations == 5
 

@@ -17,8 +17,9 @@ def results(studied) -> Results:
 
 @pytest.fixture
 def bounds(results) -> list[TrialBound]:
+    tables = (results.trials, results.surfaces, results.points, results.metrics)
     with few_digits():
-        return trial_bounds(results, "small")
+        return trial_bounds(*(table("small") for table in tables))
 
 
 def test_the_bound_is_the_theorems_sum_over_steps(results, bounds):

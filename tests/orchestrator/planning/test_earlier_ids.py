@@ -72,7 +72,8 @@ def test_every_command_reads_a_store_with_earlier_ids(earlier, run):
     [finished] = results.surfaces().to_dict("records")
     assert SurfaceSpec.from_json(finished["spec"]).surface_id == finished["surface_id"]
 
-    assert [bound.trial_id for bound in trial_bounds(results, "small")] == [*trials["trial_id"]]
+    tables = (trials, results.surfaces("small"), results.points("small"), results.metrics("small"))
+    assert [bound.trial_id for bound in trial_bounds(*tables)] == [*trials["trial_id"]]
 
     code, output, _ = run("status", "--format", "json")
     assert (code, json.loads(output)["experiments"]["small"]["done"]) == (0, 3)

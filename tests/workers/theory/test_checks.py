@@ -37,7 +37,7 @@ def test_what_is_false_as_stated_is_seen_to_be(found, statement, setting):
 def test_every_case_has_its_block(found):
     one = found["Theorem 4.2, as printed", "quadratic"]
     assert len(one.measured) == 3 * 20 * 5
-    parts = [one.of_block(block) for block in range(1, 6)]
+    parts = [one.only(one.block == block) for block in range(1, 6)]
     assert [len(part.measured) for part in parts] == [60] * 5
     assert parts[0].violated.all()
     assert np.median(parts[4].ratios) < 1
