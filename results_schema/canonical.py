@@ -1,4 +1,4 @@
-"""Specs as canonical JSON, from which ids are hashed, and the checks of their fields.
+"""Specs: frozen dataclasses with checked fields, whose canonical JSON gives the ids.
 
 Canonical JSON has sorted keys and no spaces. A field whose metadata has `absent` is omitted at that
 value, so that a field added later keeps all older ids.
@@ -6,12 +6,14 @@ value, so that a field added later keeps all older ids.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import field, fields, is_dataclass
-from typing import Any
+from dataclasses import dataclass, field, fields, is_dataclass
+from functools import cache
+from typing import Any, Self, get_type_hints
 
 from results_schema.errors import SpecError
 from results_schema.genotype import Genotype
@@ -29,100 +31,148 @@ def parse_json(text: str | bytes) -> Any:
         raise ValueError("it is nested too deep") from error
 
 
-def parse_spec(text: str | bytes, what: str) -> dict[str, Any]:
-    """Return the JSON object of a spec.
-
-    Raises:
-        SpecError: The text is not a JSON object.
-    """
-    try:
-        data = parse_json(text)
-    except ValueError as error:
-        raise SpecError(f"a {what}'s spec is not JSON: {error}") from error
-    if not isinstance(data, dict):
-        raise SpecError(f"a {what}'s spec is a JSON object, not {type(data).__name__}")
-    return data
-
-
-def dump(spec: Any) -> str:
-    """Return a dataclass as canonical JSON."""
-    return json.dumps(_plain(spec), sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def build(kind: type[Any], data: Any) -> Any:
-    """Return a dataclass from what `dump` made of it.
-
-    Raises:
-        SpecError: A field is missing or unknown, or has a bad value.
-    """
-    names = {item.name: item for item in fields(kind)}
-    if not isinstance(data, Mapping):
-        raise SpecError(f"{kind.__name__} is a JSON object, not {data!r}")
-    if unknown := set(data) - set(names):
-        raise SpecError(
-            f"{kind.__name__} has no field {sorted(unknown)}", fix=f"use {', '.join(names)}"
-        )
-    # A stored spec is complete: a default that has changed since must not creep into it.
-    given = dict(data)
-    for name, known in names.items():
-        if name not in given:
-            if "absent" not in known.metadata:
-                raise SpecError(f"{kind.__name__} lacks {name!r}")
-            given[name] = known.metadata["absent"]
-    return kind(**given)
-
-
 def optional(default: Any) -> Any:
     """Return a dataclass field that is omitted from the JSON at its default."""
     return field(default=default, metadata={"absent": default})
 
 
-def check_choice(owner: Any, name: str, known: tuple[str, ...]) -> None:
-    """Raise `SpecError` unless a field is one of some names."""
-    value = getattr(owner, name)
-    if value not in known:
-        raise SpecError(f"unknown {name} {value!r}", fix=f"use one of {', '.join(known)}")
+@dataclass(frozen=True)
+class Whole:
+    """Annotates a field that holds an integer within bounds."""
+
+    least: int
+    most: int = 2**31 - 1
+
+    def check(self, name: str, value: Any) -> int:
+        """Return the value, or raise `SpecError` if it is not valid."""
+        if type(value) is int and self.least <= value <= self.most:
+            return value
+        fix = f"use a whole number from {self.least} to {self.most}"
+        raise SpecError(f"{name} is {value!r}", fix=fix)
 
 
-def check_dataset(what: str, name: Any) -> None:
-    """Raise `SpecError` unless something may name a data set."""
-    if type(name) is not str or not re.fullmatch(r"[a-z0-9_]+", name):
-        raise SpecError(
-            f"{what} {name!r} is no name", fix="use lower-case letters, digits and underscores"
-        )
+@dataclass(frozen=True)
+class Real:
+    """Annotates a field that holds a finite number above 0, or from 0 on, as a float.
 
-
-def check_int(owner: Any, name: str, least: int, most: int = 2**31 - 1) -> None:
-    """Raise `SpecError` unless a field is an integer within bounds."""
-    value = getattr(owner, name)
-    if type(value) is not int or not least <= value <= most:
-        raise SpecError(f"{name} is {value!r}", fix=f"use a whole number from {least} to {most}")
-
-
-def check_float(
-    owner: Any, name: str, *, above: float, zero: bool = False, below: float = math.inf
-) -> None:
-    """Raise `SpecError` unless a field is a finite number within bounds; store it as a float.
-
-    Args:
-        owner: The dataclass.
-        name: Name of the field.
-        above: Exclusive lower bound.
-        zero: Whether the lower bound itself is valid.
+    Attributes:
+        zero: Whether 0 itself is valid.
         below: Exclusive upper bound.
     """
-    value = getattr(owner, name)
-    try:
-        number = float(value) if type(value) in (int, float) else math.nan
-    except OverflowError:
-        number = math.inf
-    good = above < number < below or (zero and number == above)
-    if not good or not math.isfinite(number):
-        bounds = f"{'from' if zero else 'above'} {above:g}"
-        bounds += f" and below {below:g}" if math.isfinite(below) else ""
+
+    zero: bool = False
+    below: float = math.inf
+
+    def check(self, name: str, value: Any) -> float:
+        """Return the value as a float, or raise `SpecError` if it is not valid."""
+        try:
+            number = float(value) if type(value) in (int, float) else math.nan
+        except OverflowError:
+            number = math.inf
+        if math.isfinite(number) and (0 < number < self.below or (self.zero and number == 0)):
+            # 1 and 1.0 must be one trial, and -0.0 and 0.0, which JSON spells differently.
+            return number + 0.0
+        bounds = f"{'from' if self.zero else 'above'} 0"
+        bounds += f" and below {self.below:g}" if math.isfinite(self.below) else ""
         raise SpecError(f"{name} is {value!r}", fix=f"use a finite number {bounds}")
-    # 1 and 1.0 must be one trial, and -0.0 and 0.0, which JSON spells differently.
-    object.__setattr__(owner, name, number + 0.0)
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """Annotates a field that holds one of some names."""
+
+    names: tuple[str, ...]
+
+    def check(self, name: str, value: Any) -> str:
+        """Return the value, or raise `SpecError` if it is not valid."""
+        if value in self.names:
+            return value
+        raise SpecError(f"unknown {name} {value!r}", fix=f"use one of {', '.join(self.names)}")
+
+
+@dataclass(frozen=True)
+class DatasetName:
+    """Annotates a field that holds the name of a data set, known here or not."""
+
+    def check(self, name: str, value: Any) -> str:
+        """Return the value, or raise `SpecError` if it is not valid."""
+        if type(value) is str and re.fullmatch(r"[a-z0-9_]+", value):
+            return value
+        fix = "use lower-case letters, digits and underscores"
+        raise SpecError(f"{name} {value!r} is no name", fix=fix)
+
+
+class Spec:
+    """Base of the frozen dataclasses that decide numbers.
+
+    Fields annotated with `Whole`, `Real`, `OneOf` or `DatasetName` are checked in their order.
+    """
+
+    def __post_init__(self) -> None:
+        for name, hint in _hints(type(self)).items():
+            for rule in getattr(hint, "__metadata__", ()):
+                object.__setattr__(self, name, rule.check(name, getattr(self, name)))
+
+    def to_json(self) -> str:
+        """Return the spec as canonical JSON."""
+        return json.dumps(_plain(self), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+    @property
+    def digest(self) -> str:
+        """The first 10 hexadecimal digits of the SHA-256 of `to_json`."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()[:10]
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """Return the spec that `to_json` wrote.
+
+        Raises:
+            SpecError: The text is not JSON, lacks a field, has an unknown one or a bad value.
+        """
+        try:
+            return cls.from_parts(parse_json(text))
+        except ValueError as error:
+            if isinstance(error, SpecError):
+                raise
+            raise SpecError(f"{cls.__name__} is not JSON: {error}") from error
+
+    @classmethod
+    def from_parts(cls, data: Any) -> Self:
+        """Return the spec of parsed JSON.
+
+        Raises:
+            SpecError: As for `from_json`.
+        """
+        if not isinstance(data, Mapping):
+            raise SpecError(f"{cls.__name__} is a JSON object, not {data!r}")
+        known = {item.name: item for item in fields(cls)}  # type: ignore[arg-type]
+        if unknown := set(data) - set(known):
+            what = f"{cls.__name__} has no field {sorted(unknown)}"
+            raise SpecError(what, fix=f"use {', '.join(known)}")
+        # A stored spec is complete: a default that has changed since must not creep into it.
+        given = dict(data)
+        for name, item in known.items():
+            if name not in given:
+                if "absent" not in item.metadata:
+                    raise SpecError(f"{cls.__name__} lacks {name!r}")
+                given[name] = item.metadata["absent"]
+        for name, kind in _hints(cls).items():
+            if kind is Genotype:
+                given[name] = Genotype.from_json(given[name])
+            elif isinstance(kind, type) and issubclass(kind, Spec):
+                given[name] = kind.from_parts(given[name])
+        return cls(**given)
+
+    def _reset(self, *names: str) -> None:
+        """Set fields without effect to their defaults, so that equal numbers have equal ids."""
+        for item in fields(self):  # type: ignore[arg-type]
+            if item.name in names:
+                object.__setattr__(self, item.name, item.default)
+
+
+@cache
+def _hints(kind: type[Spec]) -> dict[str, Any]:
+    return get_type_hints(kind, include_extras=True)
 
 
 def _plain(value: Any) -> Any:

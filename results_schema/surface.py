@@ -6,20 +6,11 @@ field is omitted from the hashed JSON at its default, and a field without effect
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Annotated
 
-from results_schema.canonical import (
-    build,
-    check_choice,
-    check_float,
-    check_int,
-    dump,
-    optional,
-    parse_spec,
-)
+from results_schema.canonical import OneOf, Real, Spec, Whole, optional
 from results_schema.errors import SpecError
 from results_schema.trial import CANONICAL_SINCE, TrialSpec
 
@@ -38,7 +29,7 @@ PRECISIONS = ("fp32", "fp64", "bf16")
 
 
 @dataclass(frozen=True)
-class SurfaceSpec:
+class SurfaceSpec(Spec):
     """Everything that decides a surface's numbers by choice.
 
     Attributes:
@@ -67,42 +58,30 @@ class SurfaceSpec:
     """
 
     trial: TrialSpec
-    epoch: int
-    kind: str
-    rows: int = 51
-    columns: int = 51
-    extent: float = 1.0
-    seed: int = 0
-    pair: int = 0
-    normalisation: str = "filter"
-    split: str = "test"
-    subset: int = 0
-    subset_seed: int = 0
-    precision: str = "fp32"
+    epoch: Annotated[int, Whole(0)]
+    kind: Annotated[str, OneOf(KINDS)]
+    rows: Annotated[int, Whole(1, 1001)] = 51
+    columns: Annotated[int, Whole(1, 1001)] = 51
+    extent: Annotated[float, Real()] = 1.0
+    seed: Annotated[int, Whole(0)] = 0
+    pair: Annotated[int, Whole(0)] = 0
+    normalisation: Annotated[str, OneOf(NORMALISATIONS)] = "filter"
+    split: Annotated[str, OneOf(SPLITS)] = "test"
+    subset: Annotated[int, Whole(0)] = 0
+    subset_seed: Annotated[int, Whole(0)] = 0
+    precision: Annotated[str, OneOf(PRECISIONS)] = "fp32"
     auxiliary: bool = optional(False)
     by_parameter: bool = optional(False)
-    version: int = LANDSCAPE_VERSION
+    version: Annotated[int, Whole(1)] = LANDSCAPE_VERSION
 
     def __post_init__(self) -> None:
-        check_int(self, "epoch", 0)
-        check_choice(self, "kind", KINDS)
-        check_int(self, "rows", 1, 1001)
-        check_int(self, "columns", 1, 1001)
+        super().__post_init__()
         for name in ("rows", "columns"):
             if (side := getattr(self, name)) % 2 == 0:
                 raise SpecError(
                     f"{name} is {side}, and an even side has no point at the centre",
                     fix=f"use an odd number, such as {side + 1 if side < 1001 else side - 1}",
                 )
-        check_float(self, "extent", above=0)
-        check_int(self, "seed", 0)
-        check_int(self, "pair", 0)
-        check_choice(self, "normalisation", NORMALISATIONS)
-        check_choice(self, "split", SPLITS)
-        check_int(self, "subset", 0)
-        check_int(self, "subset_seed", 0)
-        check_choice(self, "precision", PRECISIONS)
-        check_int(self, "version", 1)
         last = self.trial.recipe.epochs
         if self.epoch > last:
             raise SpecError(
@@ -123,18 +102,15 @@ class SurfaceSpec:
             )
         if self.kind == "curvature" and (self.rows, self.columns) != (1, 1):
             raise SpecError("curvature is measured at the centre alone", fix="omit the grid")
-        if self.trial.recipe.version >= CANONICAL_SINCE:
-            self._drop_inert_fields()
-
-    def _drop_inert_fields(self) -> None:
-        inert = [] if self.subset else ["subset_seed"]
+        if self.trial.recipe.version < CANONICAL_SINCE:
+            return
+        if not self.subset:
+            self._reset("subset_seed")
         if (self.rows, self.columns) == (1, 1):
             # No point is along the directions; curvature draws its own vectors from the seed.
-            inert += ["extent", "pair", "normalisation"]
-            inert += [] if self.kind == "curvature" else ["seed"]
-        for known in fields(self):
-            if known.name in inert:
-                object.__setattr__(self, known.name, known.default)
+            self._reset("extent", "pair", "normalisation")
+            if self.kind != "curvature":
+                self._reset("seed")
 
     @property
     def points(self) -> int:
@@ -149,21 +125,4 @@ class SurfaceSpec:
     @cached_property
     def surface_id(self) -> str:
         """`<trial id>@e<epoch>-<kind>-<10 hex digits of the content's SHA-256>`."""
-        digest = hashlib.sha256(self.to_json().encode()).hexdigest()[:10]
-        return f"{self.trial.trial_id}@e{self.epoch}-{self.kind}-{digest}"
-
-    def to_json(self) -> str:
-        """Return the surface as canonical JSON, the trial's in it."""
-        return dump(self)
-
-    @classmethod
-    def from_json(cls, text: str | bytes) -> SurfaceSpec:
-        """Return the surface that `to_json` wrote.
-
-        Raises:
-            SpecError: The text is not JSON, lacks a field, has an unknown one or a bad value.
-        """
-        parts: dict[str, Any] = parse_spec(text, "surface")
-        if "trial" in parts:
-            parts["trial"] = TrialSpec.from_parts(parts["trial"])
-        return build(cls, parts)
+        return f"{self.trial.trial_id}@e{self.epoch}-{self.kind}-{self.digest}"

@@ -9,23 +9,12 @@ equal ids; `workers.identity` does so where the data set or the cells decide.
 
 from __future__ import annotations
 
-import hashlib
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Annotated, ClassVar
 
-from results_schema.canonical import (
-    build,
-    check_choice,
-    check_dataset,
-    check_float,
-    check_int,
-    dump,
-    optional,
-    parse_spec,
-)
+from results_schema.canonical import DatasetName, OneOf, Real, Spec, Whole, optional
 from results_schema.errors import SpecError
 from results_schema.genotype import Genotype
 
@@ -44,7 +33,7 @@ GROWTHS = ("linear", "constant")
 
 
 @dataclass(frozen=True)
-class NetworkSpec:
+class NetworkSpec(Spec):
     """Size of the network (Section A.3).
 
     Attributes:
@@ -55,14 +44,12 @@ class NetworkSpec:
 
     __pydantic_config__: ClassVar = {"extra": "forbid", "strict": True}
 
-    cells: int = 20
-    channels: int = 36
-    stem_stride: int = optional(1)
+    cells: Annotated[int, Whole(3, MOST_CELLS)] = 20
+    channels: Annotated[int, Whole(2)] = 36
+    stem_stride: Annotated[int, Whole(1)] = optional(1)
 
     def __post_init__(self) -> None:
-        check_int(self, "cells", 3, MOST_CELLS)
-        check_int(self, "channels", 2)
-        check_int(self, "stem_stride", 1)
+        super().__post_init__()
         if self.channels % 2:
             raise SpecError(
                 f"channels is {self.channels}",
@@ -71,7 +58,7 @@ class NetworkSpec:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Recipe(Spec):
     """How a network is trained (Sections A.3 and A.4); the defaults are Section 4's on CIFAR.
 
     SGD with momentum on the cross-entropy; the gradient's global norm is clipped.
@@ -105,52 +92,37 @@ class Recipe:
 
     __pydantic_config__: ClassVar = {"extra": "forbid", "strict": True}
 
-    epochs: int = 600
-    batch_size: int = 80
-    momentum: float = 0.9
-    weight_decay: float = 3e-4
-    grad_clip: float = 5.0
-    cutout: int = optional(0)
-    auxiliary: float = optional(0.0)
-    drop_path: float = optional(0.0)
-    schedule: str = optional("cosine")
-    decayed: str = optional("all")
-    drop_path_growth: str = optional("linear")
-    statistics: str = optional("own")
-    evaluation_batch: int = optional(500)
-    version: int = RECIPE_VERSION
+    epochs: Annotated[int, Whole(1)] = 600
+    batch_size: Annotated[int, Whole(1)] = 80
+    momentum: Annotated[float, Real(zero=True, below=1)] = 0.9
+    weight_decay: Annotated[float, Real(zero=True)] = 3e-4
+    grad_clip: Annotated[float, Real()] = 5.0
+    cutout: Annotated[int, Whole(0)] = optional(0)
+    auxiliary: Annotated[float, Real(zero=True)] = optional(0.0)
+    drop_path: Annotated[float, Real(zero=True, below=1)] = optional(0.0)
+    schedule: Annotated[str, OneOf(SCHEDULES)] = optional("cosine")
+    decayed: Annotated[str, OneOf(DECAYED)] = optional("all")
+    drop_path_growth: Annotated[str, OneOf(GROWTHS)] = optional("linear")
+    statistics: Annotated[str, DatasetName()] = optional("own")
+    evaluation_batch: Annotated[int, Whole(1)] = optional(500)
+    version: Annotated[int, Whole(1)] = RECIPE_VERSION
 
     def __post_init__(self) -> None:
-        check_int(self, "epochs", 1)
-        check_int(self, "batch_size", 1)
-        check_float(self, "momentum", above=0, zero=True, below=1)
-        check_float(self, "weight_decay", above=0, zero=True)
-        check_float(self, "grad_clip", above=0)
-        check_int(self, "cutout", 0)
-        check_float(self, "auxiliary", above=0, zero=True)
-        check_float(self, "drop_path", above=0, zero=True, below=1)
-        check_choice(self, "schedule", SCHEDULES)
-        check_choice(self, "decayed", DECAYED)
-        check_choice(self, "drop_path_growth", GROWTHS)
-        check_dataset("statistics", self.statistics)
-        check_int(self, "evaluation_batch", 1)
-        check_int(self, "version", 1)
-        if self.version >= CANONICAL_SINCE:
-            self._drop_inert_fields()
-
-    def _drop_inert_fields(self) -> None:
+        super().__post_init__()
+        if self.version < CANONICAL_SINCE:
+            return
         if self.epochs == 1 and self.drop_path_growth == "linear":
-            object.__setattr__(self, "drop_path", 0.0)
+            self._reset("drop_path")
         if not self.drop_path:
-            object.__setattr__(self, "drop_path_growth", "linear")
+            self._reset("drop_path_growth")
         if self.epochs == 1 and self.schedule == "constant":
-            object.__setattr__(self, "schedule", "cosine")
+            self._reset("schedule")
         if not self.weight_decay:
-            object.__setattr__(self, "decayed", "all")
+            self._reset("decayed")
 
 
 @dataclass(frozen=True)
-class TrialSpec:
+class TrialSpec(Spec):
     """Everything that decides a trial's numbers by choice.
 
     Attributes:
@@ -169,29 +141,22 @@ class TrialSpec:
     """
 
     genotype: Genotype
-    dataset: str
-    preprocessing: int
+    dataset: Annotated[str, DatasetName()]
+    preprocessing: Annotated[int, Whole(1)]
     network: NetworkSpec
     recipe: Recipe
-    learning_rate: float
-    seed: int
-    precision: str = "fp32"
-    statistics_preprocessing: int = optional(0)
+    learning_rate: Annotated[float, Real()]
+    seed: Annotated[int, Whole(0, 2**63 - 1)]
+    precision: Annotated[str, OneOf(PRECISIONS)] = "fp32"
+    statistics_preprocessing: Annotated[int, Whole(0)] = optional(0)
 
     def __post_init__(self) -> None:
-        check_dataset("data set", self.dataset)
-        check_int(self, "preprocessing", 1)
-        check_float(self, "learning_rate", above=0)
-        check_int(self, "seed", 0, most=2**63 - 1)
-        check_choice(self, "precision", PRECISIONS)
-        check_int(self, "statistics_preprocessing", 0)
-        if self.recipe.version >= CANONICAL_SINCE:
-            self._settle_statistics()
-
-    def _settle_statistics(self) -> None:
+        super().__post_init__()
+        if self.recipe.version < CANONICAL_SINCE:
+            return
         if self.recipe.statistics == self.dataset:
             object.__setattr__(self, "recipe", replace(self.recipe, statistics="own"))
-            object.__setattr__(self, "statistics_preprocessing", 0)
+            self._reset("statistics_preprocessing")
         named = self.recipe.statistics != "own"
         if named != (self.statistics_preprocessing > 0):
             raise SpecError(
@@ -206,47 +171,15 @@ class TrialSpec:
     def trial_id(self) -> str:
         """Name of the trial, and of its files in the store.
 
-        `<dataset>-w<width>d<depth>-lr<lr>-s<seed>-r<recipe version>-<digest>`, the digest being the
-        first 10 hexadecimal digits of the SHA-256 of `to_json`. Ids of recipe version 1 lack the
-        version, and their width and depth count dead nodes.
+        `<dataset>-w<width>d<depth>-lr<lr>-s<seed>-r<recipe version>-<digest>`. Ids of recipe
+        version 1 lack the version, and their width and depth count dead nodes.
         """
-        digest = hashlib.sha256(self.to_json().encode()).hexdigest()[:10]
         cell, version = self.genotype.normal, ""
         width, depth = cell.width_all_nodes, cell.depth_all_nodes
         if self.recipe.version >= CANONICAL_SINCE:
             width, depth, version = cell.width, cell.depth, f"-r{self.recipe.version}"
         start = f"{self.dataset}-w{width:g}d{depth}-lr{self.learning_rate:g}-s{self.seed}"
-        return f"{start}{version}-{digest}"
-
-    def to_json(self) -> str:
-        """Return the trial as canonical JSON (`results_schema.canonical`)."""
-        return dump(self)
-
-    @classmethod
-    def from_json(cls, text: str | bytes) -> TrialSpec:
-        """Return the trial that `to_json` wrote.
-
-        Raises:
-            SpecError: The text is not JSON, lacks a field, has an unknown one or a bad value.
-        """
-        return cls.from_parts(parse_spec(text, "trial"))
-
-    @classmethod
-    def from_parts(cls, data: Any) -> TrialSpec:
-        """Return a trial from its parsed JSON.
-
-        Raises:
-            SpecError: As for `from_json`.
-        """
-        if not isinstance(data, Mapping):
-            raise SpecError(f"a trial's spec is a JSON object, not {type(data).__name__}")
-        parts: dict[str, Any] = dict(data)
-        for name, kind in (("network", NetworkSpec), ("recipe", Recipe)):
-            if name in parts:
-                parts[name] = build(kind, parts[name])
-        if "genotype" in parts:
-            parts["genotype"] = Genotype.from_json(parts["genotype"])
-        return build(cls, parts)
+        return f"{start}{version}-{self.digest}"
 
 
 def recipe_version(trial_id: str) -> int:

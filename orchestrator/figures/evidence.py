@@ -30,7 +30,6 @@ import numpy as np
 import pandas as pd
 
 from orchestrator.config.experiment import RECIPES
-from results_schema.canonical import build
 from results_schema.errors import SpecError
 from results_schema.trial import NetworkSpec, Recipe, TrialSpec
 from workers.data.catalog import describe
@@ -139,8 +138,8 @@ def read_setting(key: str) -> Setting:
         parts: Any = json.loads(key)
         return Setting(
             parts["dataset"],
-            build(NetworkSpec, parts["network"]),
-            build(Recipe, parts["recipe"]),
+            NetworkSpec.from_parts(parts["network"]),
+            Recipe.from_parts(parts["recipe"]),
             parts.get("precision", "fp32"),
             parts["preprocessing"],
         )
