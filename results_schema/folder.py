@@ -20,8 +20,8 @@ import errno
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 
 from results_schema import layout
@@ -34,7 +34,6 @@ from results_schema.folder_files import (
     check_file,
     entered,
     exists,
-    make_folders,
     opened,
     path_below,
     read_file,
@@ -44,7 +43,8 @@ from results_schema.folder_files import (
     sync_folder,
     write_file,
 )
-from results_schema.layout import Stat, checked_item, checked_key, folder_key, is_key, is_name
+from results_schema.interface import Store
+from results_schema.layout import Stat, checked_item, is_key, is_name
 from results_schema.lease import Holder, Lease, Leases, checked_lease
 
 _LEASES = layout.LEASES.rstrip("/")
@@ -55,8 +55,8 @@ _TRIES = 100
 _MISSING = (FileNotFoundError, NotADirectoryError)
 
 
-class LocalStore:
-    """A store in a folder; see `results_schema.store.Store` for its methods."""
+class LocalStore(Store):
+    """A store in a folder."""
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root).absolute()
@@ -66,29 +66,14 @@ class LocalStore:
     def __repr__(self) -> str:
         return f"LocalStore({str(self.root)!r})"
 
-    @property
-    def hasty(self) -> LocalStore:
-        """The store itself: how long a file system takes can't be chosen."""
-        return self
-
-    def put(
-        self,
-        key: str,
-        data: bytes,
-        *,
-        lease: Lease | None = None,
-        durable: bool = False,
-        final: bool = False,
-    ) -> None:
-        """See `Store.put`."""
-        target, held = self.root / checked_key(key), checked_lease(lease, FolderLease)
+    def _put(self, key: str, data: bytes, lease: Lease | None, durable: bool, final: bool) -> None:
+        held, changed = checked_lease(lease, FolderLease), list[Path]()
         staging, staged = held.place if held else STAGING, uuid.uuid4().hex
         try:
             # A lease's folder is never made here: where it is missing, the lease is lost.
-            changed = [] if held else make_folders(self.root, staging)
-            with opened(self.root, staging) as source:
+            with opened(self.root, staging, None if held else changed) as source:
                 write_file(source, staged, data, durable=durable)
-                changed += self._move(source, staged, key)
+                self._move(source, staged, key, changed)
             if durable:
                 # The rename survives a power cut only with its folder's entries, and these only
                 # with the entries of the folders that were made for it.
@@ -101,10 +86,9 @@ class LocalStore:
             if held:
                 held.check(error, staged)
             self._unstage(staging, staged)
-            raise store_error(error, target) from error
+            raise store_error(error, self.root / key) from error
 
-    def get(self, key: str, *, most: int | None = None) -> bytes:
-        """See `Store.get`."""
+    def _get(self, key: str, most: int | None) -> bytes:
         folder, name, path = self._split(key)
         try:
             with opened(self.root, folder) as at:
@@ -114,31 +98,15 @@ class LocalStore:
         except OSError as error:
             raise store_error(error, path) from error
 
-    def several(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes]]:
-        """See `Store.several`."""
-        # One after the other: threads that check bytes would keep each other waiting for longer.
-        for key in keys:
-            with contextlib.suppress(MissingKey):
-                yield key, self.get(key)
+    def _names(self, prefix: str) -> Iterator[str]:
+        return (key for key, _ in self._below(prefix))
 
-    def has(self, key: str) -> bool:
-        """See `Store.has`."""
-        return self.stat(key) is not None
-
-    def list(self, prefix: str) -> list[str]:
-        """See `Store.list`."""
-        return sorted(key for key, _ in self._below(prefix))
-
-    def stats(self, prefix: str) -> dict[str, Stat]:
-        """See `Store.stats`."""
-        found = {}
+    def _stats(self, prefix: str) -> Iterator[tuple[str, Stat]]:
         for key, entry in self._below(prefix):
             with contextlib.suppress(FileNotFoundError):  # removed since it was listed
-                found[key] = _stat(entry.stat(follow_symlinks=False))
-        return dict(sorted(found.items()))
+                yield key, _stat(entry.stat(follow_symlinks=False))
 
-    def stat(self, key: str) -> Stat | None:
-        """See `Store.stat`."""
+    def _stat(self, key: str) -> Stat | None:
         folder, name, path = self._split(key)
         try:
             with opened(self.root, folder) as at:
@@ -148,12 +116,10 @@ class LocalStore:
         except OSError as error:
             raise store_error(error, path) from error
 
-    def delete(self, key: str, *, lease: Lease | None = None) -> None:
-        """See `Store.delete`."""
+    def _delete(self, key: str, lease: Lease | None) -> None:
         folder, name, path = self._split(key)
-        held = checked_lease(lease, FolderLease)
         try:
-            if held:
+            if held := checked_lease(lease, FolderLease):
                 self._withdraw(key, held)
             else:
                 with opened(self.root, folder) as at:
@@ -170,18 +136,18 @@ class LocalStore:
             if error.errno not in FILLED | {errno.ENOENT}:
                 raise store_error(error, path) from error
 
-    def locate(self, key: str) -> str:
-        """See `Store.locate`; the path is relative if it is below the current folder."""
-        path, here = path_below(self.root, checked_key(key)), Path.cwd()
+    def _locate(self, key: str) -> str:
+        """Return a path that is relative if it is below the current folder."""
+        path, here = path_below(self.root, key), Path.cwd()
         return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
     def _split(self, key: str) -> tuple[str, str, Path]:
         """Return the folder's path below the root, the file's name, and its full path."""
-        folder, _, name = checked_key(key).rpartition("/")
+        folder, _, name = key.rpartition("/")
         return folder, name, self.root / key
 
     def _below(self, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
-        folders = [folder_key(prefix)]
+        folders = [prefix]
         while folders:
             folder = folders.pop()
             try:
@@ -202,23 +168,20 @@ class LocalStore:
             except OSError as error:
                 raise store_error(error, self.root / folder) from error
 
-    def _move(self, source: int, staged: str, key: str) -> list[Path]:
-        """Rename a staged file into place; return the folders that got a new entry by it."""
+    def _move(self, source: int, staged: str, key: str, changed: list[Path]) -> None:
+        """Rename a staged file into place; add the folders that got a new entry by it."""
         folder, name, path = self._split(key)
-        changed, tries = [path.parent], 0
-        while True:
+        for attempt in count(1):
             try:
-                if folder:
-                    changed += make_folders(self.root, folder)
-                with opened(self.root, folder) as at:
+                with opened(self.root, folder, changed) as at:
                     refuse_link(at, name, path)
                     os.replace(staged, name, src_dir_fd=source, dst_dir_fd=at)
-                return changed
+                changed.append(path.parent)
+                return
             except FileNotFoundError:
                 # ENOENT has two causes. A `delete` of a neighbour removed the empty folder: try
                 # again. A successor removed the staged file: the caller finds the lease lost.
-                tries += 1
-                if tries == _TRIES or not exists(source, staged):
+                if attempt == _TRIES or not exists(source, staged):
                     raise
 
     def _withdraw(self, key: str, lease: FolderLease) -> None:
@@ -258,7 +221,6 @@ class FolderLease(Lease):
         self.place = f"{_LEASES}/{item}/{holder.token}"
         self.folder = store / self.place
         self._store = store
-        self._beats = 0
 
     def check(self, error: OSError, staged: str) -> None:
         """Return if a write or delete failed for another reason than a lost lease.
@@ -274,10 +236,7 @@ class FolderLease(Lease):
         if error.errno in GONE and self._is_gone(staged):
             raise Superseded(f"another worker has taken over {self.item}") from error
 
-    def beat(self) -> bool:
-        """See `Lease.beat`."""
-        self._beats += 1
-        text = replace(self._holder, beat=self._beats).to_json().encode()
+    def _renew(self, text: bytes) -> bool:
         fresh = f"{_BEAT}.new"
         try:
             with opened(self._store, self.place) as at:
@@ -350,12 +309,11 @@ class FolderLeases(Leases[FolderLease]):
             return {item: [] for item in items or ()}
 
     def _place(self, item: str, holder: Holder) -> FolderLease | None:
-        target, outer = self._root / checked_item(item), f"{NEW_LEASE}{uuid.uuid4().hex}"
+        target, outer = self._root / item, f"{NEW_LEASE}{uuid.uuid4().hex}"
         prepared = f"{_LEASES}/{outer}/{holder.token}"
         try:
-            make_folders(self._store, prepared)
             # The heartbeat is there before the lease is, so that no observer sees an empty one.
-            with opened(self._store, prepared) as at:
+            with opened(self._store, prepared, made=[]) as at:
                 write_file(at, _BEAT, holder.to_json().encode())
             with opened(self._store, _LEASES) as at:
                 _rename(at, outer, item, target)
@@ -369,11 +327,10 @@ class FolderLeases(Leases[FolderLease]):
         return FolderLease(self._store, item, holder)
 
     def _end(self, item: str, token: str) -> bool:
-        where = self._root / checked_item(item) / token
         try:
             return _remove_token(self._store, item, token)
         except OSError as error:
-            raise store_error(error, where) from error
+            raise store_error(error, self._root / item / token) from error
 
 
 def _remove_token(store: Path, item: str, token: str) -> bool:
@@ -388,17 +345,16 @@ def _remove_token(store: Path, item: str, token: str) -> bool:
     """
     try:
         with opened(store, _LEASES) as at:
-            with entered(at, item, store / _LEASES / item) as inner:
-                held = exists(inner, token)
-                remove_tree(inner, token)
+            try:
+                with entered(at, item, store / _LEASES / item) as inner:
+                    held = exists(inner, token)
+                    remove_tree(inner, token)
+            except LinkRefused:
+                return False
             # It fails where a successor's token is: its lease is not touched.
             with contextlib.suppress(OSError):
                 os.rmdir(item, dir_fd=at)
             return held
-    except LinkRefused as error:
-        if error.where == str(store / _LEASES):
-            raise
-        return False
     except OSError as error:
         if error.errno not in GONE:
             raise

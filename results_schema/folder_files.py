@@ -42,22 +42,34 @@ _PATIENCE = 5.0
 
 
 @contextlib.contextmanager
-def opened(root: Path, folder: str = "") -> Iterator[int]:
+def opened(root: Path, folder: str = "", made: list[Path] | None = None) -> Iterator[int]:
     """Open a folder for the length of the context, and return its descriptor.
 
     Args:
         root: The store's folder.
         folder: Path of the folder below it, with forward slashes; the root itself if empty.
+        made: If given, missing folders are made, and those that got a new entry by it are added.
 
     Raises:
         LinkRefused: A link is on the path.
-        OSError: The folder can't be opened.
+        OSError: The folder can't be opened or made.
     """
+    if made is not None and (missing := [p for p in (root, *root.parents) if not p.exists()]):
+        root.mkdir(parents=True, exist_ok=True)
+        made += [path.parent for path in missing]
     handle, where = os.open(root, _FOLDER), root
     try:
         for name in folder.split("/") if folder else ():
             where /= name
-            inner = _open_folder(handle, name, where)
+            try:
+                inner = _open_folder(handle, name, where)
+            except FileNotFoundError:
+                if made is None:
+                    raise
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(name, dir_fd=handle)
+                    made.append(where.parent)
+                inner = _open_folder(handle, name, where)
             os.close(handle)
             handle = inner
         yield handle
@@ -81,40 +93,11 @@ def entered(at: int, name: str, where: Path) -> Iterator[int]:
         os.close(handle)
 
 
-def make_folders(root: Path, folder: str) -> list[Path]:
-    """Make a folder with its parents, and return the folders that got a new entry by it.
-
-    Raises:
-        LinkRefused: A link is on the path.
-        OSError: A folder can't be made, or another process removes it again and again.
-    """
-    changed = [] if root.is_dir() else _make_root(root)
-    handle, where = os.open(root, _FOLDER), root
-    try:
-        for name in folder.split("/"):
-            try:
-                inner = _open_folder(handle, name, where / name)
-            except FileNotFoundError:
-                with contextlib.suppress(FileExistsError):
-                    os.mkdir(name, dir_fd=handle)
-                    changed.append(where)
-                inner = _open_folder(handle, name, where / name)
-            os.close(handle)
-            handle, where = inner, where / name
-    finally:
-        os.close(handle)
-    return changed
-
-
 def sync_folder(root: Path, path: Path) -> None:
     """Make a folder's entries survive a power cut: the root's, one's below it, or one's above."""
-    if path.is_relative_to(root):
-        inside = "" if path == root else path.relative_to(root).as_posix()
-        with opened(root, inside) as at:
-            os.fsync(at)
-    else:
-        with opened(path) as at:
-            os.fsync(at)
+    inside = path.relative_to(root).as_posix() if path.is_relative_to(root) else ""
+    with opened(root if inside else path, inside) as at:
+        os.fsync(at)
 
 
 def read_file(at: int, name: str, where: Path, *, most: int | None = None) -> bytes:
@@ -376,17 +359,6 @@ def _mode(at: int, name: str) -> int | None:
         if error.errno in GONE:
             return None
         raise
-
-
-def _make_root(root: Path) -> list[Path]:
-    missing: list[Path] = []
-    while not root.exists():
-        missing.append(root)
-        root = root.parent
-    for path in reversed(missing):
-        with contextlib.suppress(FileExistsError):
-            path.mkdir()
-    return [path.parent for path in missing]
 
 
 def _link(where: Path) -> LinkRefused:

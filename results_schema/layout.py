@@ -6,6 +6,7 @@ A key is a relative path with forward slashes. Items (trials and surfaces) are n
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from results_schema.errors import StoreError
@@ -91,49 +92,50 @@ def folder_key(prefix: str) -> str:
     return prefix
 
 
+def _file(folder: str, suffix: str = "") -> Callable[[str], str]:
+    """Return the function that names a file of the folder after an item, experiment or launch."""
+
+    def key(name: str) -> str:
+        return f"{folder}{name}{suffix}"
+
+    return key
+
+
+metrics = _file(METRICS, ".parquet")
+"""One row per epoch of a trial."""
+trial = _file(TRIALS, ".parquet")
+"""One row; exists only when the trial has ended."""
+surface = _file(SURFACES, ".parquet")
+"""One row; exists only when the surface is finished."""
+points = _file(POINTS, ".parquet")
+"""One row per measured point of a surface: its ledger."""
+members = _file(MEMBERS, ".parquet")
+"""Which trials an experiment shows, under which names."""
+wanted = _file(WANTED, ".parquet")
+"""Which surfaces an experiment wants."""
+cells = _file(CELLS, ".parquet")
+"""The cells that an experiment names, trained or not."""
+experiment = _file(EXPERIMENTS, ".json")
+"""The content of an experiment's file when it was last launched."""
+failure = _file(FAILURES, ".json")
+"""Why the last attempt at a trial or surface failed."""
+log = _file(LOGS, ".log")
+"""The log of the workers of a trial or surface."""
+error_log = _file(ERRORS, ".log")
+"""The traceback of a figure, table or claim that could not be made."""
+launch = _file(REQUESTS + "launch-")
+"""Exists while a launch runs: a worker that does not find it sees another folder."""
+stop = _file(REQUESTS + "stop-")
+"""Exists while a launch asks its workers to stop."""
+cancel = _file(REQUESTS + "cancel-")
+"""Exists while a trial is not to be trained: its worker stops."""
+probe = _file(REQUESTS + "room-")
+"""Exists for a moment while a launch tests whether a store that was full can be written."""
+
+
 def schema(table: str) -> str:
     """A file without rows that sorts first, so that readers of the folder take its columns."""
     return f"{table}0-schema.parquet"
-
-
-def metrics(trial_id: str) -> str:
-    """One row per epoch."""
-    return f"{METRICS}{trial_id}.parquet"
-
-
-def trial(trial_id: str) -> str:
-    """One row; exists only when the trial has ended."""
-    return f"{TRIALS}{trial_id}.parquet"
-
-
-def surface(surface_id: str) -> str:
-    """One row; exists only when the surface is finished."""
-    return f"{SURFACES}{surface_id}.parquet"
-
-
-def points(surface_id: str) -> str:
-    """One row per measured point: the surface's ledger."""
-    return f"{POINTS}{surface_id}.parquet"
-
-
-def members(experiment: str) -> str:
-    """Which trials an experiment shows, under which names."""
-    return f"{MEMBERS}{experiment}.parquet"
-
-
-def wanted(experiment: str) -> str:
-    """Which surfaces an experiment wants."""
-    return f"{WANTED}{experiment}.parquet"
-
-
-def cells(experiment: str) -> str:
-    """The cells that an experiment names, trained or not."""
-    return f"{CELLS}{experiment}.parquet"
-
-
-def experiment(name: str) -> str:
-    """The content of an experiment's file when it was last launched, as JSON."""
-    return f"{EXPERIMENTS}{name}.json"
 
 
 def checkpoints(trial_id: str) -> str:
@@ -161,36 +163,6 @@ def vectors(surface_id: str) -> str:
     return f"{checkpoints(trial_of(surface_id))}{surface_id}.vectors"
 
 
-def failure(item: str) -> str:
-    """Why the last attempt at a trial or surface failed, as JSON."""
-    return f"{FAILURES}{item}.json"
-
-
-def log(item: str) -> str:
-    """The log of the workers of a trial or surface."""
-    return f"{LOGS}{item}.log"
-
-
-def launch(launch: str) -> str:
-    """Exists while a launch runs: a worker that does not find it sees another folder."""
-    return f"{REQUESTS}launch-{launch}"
-
-
-def stop(launch: str) -> str:
-    """Exists while a launch asks its workers to stop."""
-    return f"{REQUESTS}stop-{launch}"
-
-
-def cancel(trial_id: str) -> str:
-    """Exists while a trial is not to be trained: its worker stops."""
-    return f"{REQUESTS}cancel-{trial_id}"
-
-
-def probe(token: str) -> str:
-    """Exists for a moment while a launch tests whether a store that was full can be written."""
-    return f"{REQUESTS}room-{token}"
-
-
 def figure(experiment: str, suffix: str) -> str:
     """A picture of an experiment; `suffix` is html, png, svg or pdf."""
     return f"{FIGURES}{experiment}.{suffix}"
@@ -204,11 +176,6 @@ def table(name: str, suffix: str) -> str:
 def report(name: str, file: str) -> str:
     """A file of a report's folder."""
     return f"{REPORTS}{name}/{file}"
-
-
-def error_log(name: str) -> str:
-    """The traceback of a figure, table or claim that could not be made."""
-    return f"{ERRORS}{name}.log"
 
 
 def is_surface(item: str) -> bool:

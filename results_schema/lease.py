@@ -15,13 +15,13 @@ import time
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Generic, TypeVar
 
 from results_schema.canonical import parse_json
 from results_schema.errors import StoreError
-from results_schema.layout import is_name
+from results_schema.layout import checked_item, is_name
 
 BEAT = 5.0
 """Seconds between heartbeats."""
@@ -125,13 +125,18 @@ class Lease(ABC):
         """Name of the lease."""
         return self._holder.token
 
-    @abstractmethod
     def beat(self) -> bool:
         """Renew the heartbeat; return False if the lease is lost.
 
         Raises:
             StoreError: It could not be renewed; the next one may be.
         """
+        self._holder = replace(self._holder, beat=self._holder.beat + 1)
+        return self._renew(self._holder.to_json().encode())
+
+    @abstractmethod
+    def _renew(self, text: bytes) -> bool:
+        """Write the heartbeat's text, unless the lease is lost."""
 
     @abstractmethod
     def release(self) -> None:
@@ -258,7 +263,7 @@ class Leases(ABC, Generic[L]):
         # A token of another program's file among the leases need not be a name of ours.
         if token in ("", ".", "..") or "/" in token:
             raise StoreError(f"{token!r} names no lease")
-        held = self._end(item, token)
+        held = self._end(checked_item(item), token)
         self._seen.pop((item, token), None)
         return held
 

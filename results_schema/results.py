@@ -81,7 +81,7 @@ class Results:
         Returns:
             The columns of `tables.TRIALS`, behind those of `tables.MEMBERS` if joined.
         """
-        return self._of_trials(layout.TRIALS, tables.TRIALS, experiment, how="left")
+        return self._table(layout.TRIALS, tables.TRIALS, experiment, how="left")
 
     def metrics(self, experiment: str | None = None) -> pd.DataFrame:
         """Return one row per trained epoch.
@@ -93,7 +93,7 @@ class Results:
         Returns:
             The columns of `tables.METRICS`, behind those of `tables.MEMBERS` if joined.
         """
-        return self._of_trials(layout.METRICS, tables.METRICS, experiment, how="inner")
+        return self._table(layout.METRICS, tables.METRICS, experiment, how="inner")
 
     def surfaces(self, experiment: str | None = None) -> pd.DataFrame:
         """Return one row per finished surface; with an experiment, one per surface that it wants.
@@ -107,7 +107,7 @@ class Results:
             if joined. Of two columns of one name the surface's is called `surface_…`: its seed,
             for one.
         """
-        return self._of_surfaces(layout.SURFACES, tables.SURFACES, experiment, how="left")
+        return self._table(layout.SURFACES, tables.SURFACES, experiment, how="left")
 
     def points(self, experiment: str | None = None) -> pd.DataFrame:
         """Return one row per measured point, of surfaces that are not finished too.
@@ -119,35 +119,28 @@ class Results:
         Returns:
             The columns of `tables.POINTS`, behind others as for `surfaces` if joined.
         """
-        return self._of_surfaces(layout.POINTS, tables.POINTS, experiment, how="inner")
+        return self._table(layout.POINTS, tables.POINTS, experiment, how="inner")
 
-    def _of_trials(
+    def _table(
         self, folder: str, schema: pa.Schema, experiment: str | None, how: Literal["left", "inner"]
     ) -> pd.DataFrame:
+        """Return a table's rows, behind the columns of an experiment's members if one is given."""
         keys = self._files(folder)
         if experiment is None:
             return self._read(keys, schema)
-        members = self.members(experiment)
-        wanted = set(members["trial_id"])
-        rows = self._read([k for k in keys if layout.names([k]) <= wanted], schema)
-        fresh = ["trial_id", *(c for c in rows.columns if c not in members.columns)]
-        return members.merge(rows[fresh], on="trial_id", how=how)
-
-    def _of_surfaces(
-        self, folder: str, schema: pa.Schema, experiment: str | None, how: Literal["left", "inner"]
-    ) -> pd.DataFrame:
-        keys = self._files(folder)
-        if experiment is None:
-            return self._read(keys, schema)
-        members = self.members(experiment)
-        wanted = self._read([layout.wanted(experiment)], tables.WANTED)
-        ids = set(wanted["surface_id"])
-        rows = self._read([k for k in keys if layout.names([k]) <= ids], schema)
-        rows = rows.drop(columns=["trial_id", "kind"])
-        named = members.merge(wanted.drop(columns="experiment"), on="trial_id")
-        clash = {n: f"surface_{n}" for n in rows.columns if n in named.columns}
-        clash.pop("surface_id")
-        return named.merge(rows.rename(columns=clash), on="surface_id", how=how)
+        shown, item = self.members(experiment), schema.names[0]
+        if item == "surface_id":
+            wanted = self._read([layout.wanted(experiment)], tables.WANTED)
+            shown = shown.merge(wanted.drop(columns="experiment"), on="trial_id")
+        ids = set(shown[item])
+        rows = self._read([key for key in keys if layout.names([key]) <= ids], schema)
+        # A member repeats what its trial's row says. A surface's row means something else by the
+        # same name: its seed is the directions', not the trial's.
+        repeated = ["trial_id", "kind"] if item == "surface_id" else [*shown.columns.drop(item)]
+        rows = rows.drop(columns=repeated, errors="ignore")
+        clash = {name: f"surface_{name}" for name in rows.columns.intersection(shown.columns)}
+        clash.pop(item)
+        return shown.merge(rows.rename(columns=clash), on=item, how=how)
 
     def _files(self, folder: str) -> list[str]:
         return [key for key in self.store.list(folder) if key.endswith(".parquet")]

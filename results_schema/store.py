@@ -1,24 +1,22 @@
-"""The store: put, get, list and delete behind everything that is kept, and how one is opened.
+"""A store of results: how one is opened, and the failures that it keeps.
 
-A put is atomic, and one under a lease is done only while the lease holds. A store is in a folder
-(`results_schema.folder`) or in a bucket (`results_schema.s3.store`).
+What every store does: `results_schema.interface`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol, overload
+from typing import overload
 
-from results_schema import layout, tables
+from results_schema import layout
 from results_schema.canonical import parse_json
 from results_schema.errors import MissingKey, NasSweepError, StoreError
 from results_schema.folder import LocalStore
-from results_schema.layout import Stat
-from results_schema.lease import Lease, Leases
+from results_schema.interface import Store
+from results_schema.lease import Lease
 
 __all__ = [
     "Failure",
@@ -31,110 +29,8 @@ __all__ = [
     "recorded_failure",
 ]
 
-_S3 = "s3://"
 _LARGEST_FAILURE = 1_000_000
 """Bytes beyond which a failure is not read."""
-
-
-class Store(Protocol):
-    """What every store can do. Keys are relative paths with forward slashes (`layout`).
-
-    Attributes:
-        location: Opens the store again, here or on another machine: a folder or a URL.
-    """
-
-    location: str
-
-    @property
-    def leases(self) -> Leases[Lease]:
-        """The leases on the store's items."""
-        ...
-
-    @property
-    def hasty(self) -> Store:
-        """The same store for requests that are repeated soon: given up after a few seconds."""
-        ...
-
-    def put(
-        self,
-        key: str,
-        data: bytes,
-        *,
-        lease: Lease | None = None,
-        durable: bool = False,
-        final: bool = False,
-    ) -> None:
-        """Replace what is stored under the key, atomically.
-
-        Args:
-            key: The key.
-            data: The bytes.
-            lease: If given, write only while this lease holds.
-            durable: Whether the bytes must survive a power cut from here on.
-            final: Whether they are the item's last under this key; a store that hides live bytes
-                from other programs shows them these.
-
-        Raises:
-            Superseded: The lease has been taken over; nothing was written.
-            StoreError: It could not be written; what was there before still is.
-        """
-
-    def get(self, key: str, *, most: int | None = None) -> bytes:
-        """Return the bytes under the key.
-
-        Args:
-            key: The key.
-            most: How many there may be; if there are more, none is read, lest they fill the memory.
-
-        Raises:
-            MissingKey: Nothing is stored under it.
-            CorruptData: There are more bytes than `most`.
-            StoreError: They could not be read.
-        """
-        ...
-
-    def several(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes]]:
-        """Yield each key with its bytes, in order, as quickly as the store can; omit missing ones.
-
-        Raises:
-            StoreError: Some could not be read.
-        """
-        ...
-
-    def has(self, key: str) -> bool:
-        """Return whether anything is stored under the key."""
-        ...
-
-    def list(self, prefix: str) -> list[str]:
-        """Return all keys below a folder's key, which ends in a slash, sorted.
-
-        Files of other programs whose names are not keys, such as `.DS_Store`, are omitted.
-        """
-        ...
-
-    def stats(self, prefix: str) -> dict[str, Stat]:
-        """Return the keys that `list` returns, each with its size, version and age."""
-        ...
-
-    def stat(self, key: str) -> Stat | None:
-        """Return size, version and age of one key; None if nothing is stored under it."""
-        ...
-
-    def delete(self, key: str, *, lease: Lease | None = None) -> None:
-        """Remove what is stored under the key, if anything is.
-
-        Args:
-            key: The key.
-            lease: If given, remove only while this lease holds.
-
-        Raises:
-            Superseded: The lease has been taken over; nothing was removed.
-            StoreError: It could not be removed.
-        """
-
-    def locate(self, key: str) -> str:
-        """Return where a person finds what is stored under the key."""
-        ...
 
 
 @overload
@@ -151,15 +47,10 @@ def open_store(location: str | Path) -> Store:
         StoreError: It can't be made, read or written, or is not a place for a store.
         MachineError: It is in a bucket, and this machine lacks the package for it.
     """
+    from results_schema import tables  # pyarrow, which planning does without
+
     store = attach_store(location)
-    for folder, schema in (
-        (layout.METRICS, tables.METRICS),
-        (layout.TRIALS, tables.TRIALS),
-        (layout.MEMBERS, tables.MEMBERS),
-        (layout.SURFACES, tables.SURFACES),
-        (layout.POINTS, tables.POINTS),
-        (layout.WANTED, tables.WANTED),
-    ):
+    for folder, schema in tables.OPENED.items():
         empty = tables.to_parquet([], schema)
         try:
             current = store.get(layout.schema(folder)) == empty
@@ -205,8 +96,8 @@ def attach_store(location: str | Path) -> Store:
         MachineError: As for `open_store`.
     """
     where = str(location)
-    if where.startswith(_S3):
-        from results_schema.s3.store import S3Store
+    if where.startswith("s3://"):
+        from results_schema.s3.store import S3Store  # boto3, an optional package
 
         return S3Store.at(where)
     if "://" in where or not where:

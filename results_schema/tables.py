@@ -289,6 +289,16 @@ SURFACES = _table(
     *WHERE,
 )
 
+OPENED = {
+    layout.METRICS: METRICS,
+    layout.TRIALS: TRIALS,
+    layout.MEMBERS: MEMBERS,
+    layout.SURFACES: SURFACES,
+    layout.POINTS: POINTS,
+    layout.WANTED: WANTED,
+}
+"""The tables that a store has from its start, by folder."""
+
 
 def to_parquet(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> bytes:
     """Return one Parquet file with page checksums and a seal over all of it.

@@ -18,7 +18,6 @@ import re
 import time
 import uuid
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 
 from results_schema import layout
 from results_schema.canonical import parse_json
@@ -81,7 +80,7 @@ class BucketLease(Lease):
     def __init__(self, bucket: Bucket, item: str, number: int, holder: Holder) -> None:
         super().__init__(item, holder)
         self.numbers: dict[str, int] = {}
-        self._bucket, self._number, self._beats = bucket, number, 0
+        self._bucket, self._number = bucket, number
 
     def passed(self, bucket: Bucket | None = None) -> bool:
         """Return whether the lease is lost, as there is a block of a higher number."""
@@ -95,15 +94,12 @@ class BucketLease(Lease):
         if self.passed():
             raise Superseded(f"another worker has taken over {self.item}")
 
-    def beat(self) -> bool:
-        """See `Lease.beat`."""
-        self._beats += 1
-        text = replace(self._holder, beat=self._beats).to_json()
+    def _renew(self, text: bytes) -> bool:
         # A patient request could hang for longer than the lease lasts without a heartbeat.
         bucket = self._bucket.hasty
         if self.passed(bucket):
             return False
-        bucket.put(block_name(_chain(self.item), self._number) + _BEAT, text.encode())
+        bucket.put(block_name(_chain(self.item), self._number) + _BEAT, text)
         return True
 
     def release(self) -> None:
@@ -143,7 +139,7 @@ class BucketLeases(Leases[BucketLease]):
         return min(entry.age for entry in entries if entry.name.startswith(block.name))
 
     def _place(self, item: str, holder: Holder) -> BucketLease | None:
-        chain = _chain(checked_item(item))
+        chain = _chain(item)
         entries = list(self._bucket.list(chain))
         newest = newest_blocks(entries).get(chain)
         number, text = number_of(newest) + 1, holder.to_json().encode()
@@ -160,7 +156,7 @@ class BucketLeases(Leases[BucketLease]):
         return lease
 
     def _end(self, item: str, token: str) -> bool:
-        number, holder = self._held(_chain(checked_item(item))).get(item, (0, None))
+        number, holder = self._held(_chain(item)).get(item, (0, None))
         if holder is None or holder.token != token:
             return False
         _end(self._bucket, item, number)

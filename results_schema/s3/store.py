@@ -13,7 +13,8 @@ from itertools import groupby
 
 from results_schema import layout
 from results_schema.errors import CorruptData, MissingKey, StoreError
-from results_schema.layout import Stat, checked_key, folder_key, is_key
+from results_schema.interface import Store
+from results_schema.layout import Stat, checked_key, is_key
 from results_schema.lease import Lease, checked_lease
 from results_schema.s3.bucket import Bucket, Entry
 from results_schema.s3.leases import (
@@ -35,8 +36,8 @@ _LARGEST = 5_000_000_000
 """Bytes that S3 takes in one PUT."""
 
 
-class S3Store:
-    """A store in a bucket; see `results_schema.store.Store`. Threads may share it."""
+class S3Store(Store):
+    """A store in a bucket."""
 
     def __init__(self, bucket: Bucket) -> None:
         self.bucket = bucket
@@ -53,23 +54,15 @@ class S3Store:
         """Return the store at a URL; see `Bucket` for the errors."""
         return cls(Bucket(url))
 
-    def put(
-        self,
-        key: str,
-        data: bytes,
-        *,
-        lease: Lease | None = None,
-        durable: bool = False,
-        final: bool = False,
-    ) -> None:
-        """See `Store.put`; what S3 has accepted is durable."""
+    def _put(self, key: str, data: bytes, lease: Lease | None, durable: bool, final: bool) -> None:
+        # What S3 has accepted is durable.
         if len(data) > _LARGEST:
             raise StoreError(
                 f"{len(data)} bytes are more than S3 takes in one piece",
-                where=self.locate(key),
+                where=self._locate(key),
                 fix="keep a store of such networks in a folder",
             )
-        held, leased = checked_lease(lease, BucketLease), _is_leased(checked_key(key))
+        held, leased = checked_lease(lease, BucketLease), _is_leased(key)
         if final or not leased:
             if held:
                 held.check()
@@ -77,9 +70,8 @@ class S3Store:
         if leased:
             self._append(key, held, data)
 
-    def get(self, key: str, *, most: int | None = None) -> bytes:
-        """See `Store.get`."""
-        if _is_leased(checked_key(key)):
+    def _get(self, key: str, most: int | None) -> bytes:
+        if _is_leased(key):
             return self._read(key, self._newest(key), most)
         if found := self.bucket.get(key, most=most):
             return found[0]
@@ -103,37 +95,28 @@ class S3Store:
                 if data is not None:
                     yield key, data
 
-    def has(self, key: str) -> bool:
-        """See `Store.has`."""
-        return self.stat(key) is not None
+    def _names(self, prefix: str) -> Iterator[str]:
+        return (key for key, _ in self._stats(prefix))
 
-    def list(self, prefix: str) -> list[str]:
-        """See `Store.list`."""
-        return list(self.stats(prefix))
-
-    def stats(self, prefix: str) -> dict[str, Stat]:
-        """See `Store.stats`."""
-        if _is_leased(folder_key(prefix)):
-            found = {key: block for key, block in self._below(prefix) if block.size}
+    def _stats(self, prefix: str) -> Iterator[tuple[str, Stat]]:
+        if _is_leased(prefix):
+            found = ((key, block) for key, block in self._below(prefix) if block.size)
         else:
-            found = {entry.name: entry for entry in self.bucket.list(prefix)}
-        return {key: entry for key, entry in sorted(found.items()) if is_key(key)}
+            found = ((entry.name, entry) for entry in self.bucket.list(prefix))
+        return ((key, entry) for key, entry in found if is_key(key))
 
-    def stat(self, key: str) -> Stat | None:
-        """See `Store.stat`."""
-        if _is_leased(checked_key(key)):
+    def _stat(self, key: str) -> Stat | None:
+        if _is_leased(key):
             block = self._newest(key)
             return block if block and block.size else None
         # A longer name with the same start sorts behind the key itself.
         entry = next(self.bucket.list(key, flat=True, page=1), None)
         return entry if entry and entry.name == key else None
 
-    def delete(self, key: str, *, lease: Lease | None = None) -> None:
-        """See `Store.delete`."""
-        held = checked_lease(lease, BucketLease)
-        if held:
+    def _delete(self, key: str, lease: Lease | None) -> None:
+        if held := checked_lease(lease, BucketLease):
             held.check()
-        if not _is_leased(checked_key(key)):
+        if not _is_leased(key):
             self.bucket.remove([key])
         elif (block := self._newest(key)) and block.size:
             self._append(key, held, None)
@@ -141,9 +124,9 @@ class S3Store:
             if not key.startswith(layout.CHECKPOINTS):
                 self.bucket.remove([key])
 
-    def locate(self, key: str) -> str:
-        """See `Store.locate`; for a key that workers write, where its blocks are."""
-        return f"{self.location}/{_chain(key) if _is_leased(checked_key(key)) else key}"
+    def _locate(self, key: str) -> str:
+        """Return, for a key that workers write, where its blocks are."""
+        return f"{self.location}/{_chain(key) if _is_leased(key) else key}"
 
     def _below(self, prefix: str) -> Iterator[tuple[str, Entry]]:
         for chain, block in newest_blocks(self.bucket.list(BLOCKS + prefix)).items():
@@ -181,7 +164,7 @@ class S3Store:
             known = None
         raise StoreError(
             f"{_TRIES} others wrote it first, again and again",
-            where=self.locate(key),
+            where=self._locate(key),
             fix="stop the workers that keep writing there, then launch again",
         )
 
@@ -193,7 +176,7 @@ class S3Store:
             if data is not None:
                 return data
             block = self._newest(key)  # two more have come since it was listed
-        raise CorruptData("its newest block is listed and is not there", where=self.locate(key))
+        raise CorruptData("its newest block is listed and is not there", where=self._locate(key))
 
     def _missing(self, key: str) -> MissingKey:
         return MissingKey("nothing is stored here", where=f"{self.location}/{key}")

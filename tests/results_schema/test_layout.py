@@ -20,7 +20,17 @@ def keys_of(item: str) -> list[str]:
 
     makers = dict(inspect.getmembers(layout, inspect.isfunction))
     for other in (
-        *("schema", "names", "natural", "is_surface", "trial_of", "epoch_of", "owner", "dataclass"),
+        *(
+            "schema",
+            "names",
+            "natural",
+            "is_surface",
+            "trial_of",
+            "epoch_of",
+            "owner",
+            "dataclass",
+            "_file",
+        ),
         *("is_name", "is_key", "checked_item", "checked_key", "folder_key"),
     ):
         del makers[other]
