@@ -447,8 +447,6 @@ def mapping_of(kind: type[T]) -> Callable[[Any], T]:
     known = [name for name in signature(kind).parameters if name not in ("version", "stem_stride")]
 
     def build(value: Any) -> T:
-        if isinstance(value, kind):
-            return value
         if not isinstance(value, dict):
             raise PydanticKnownError("dict_type")
         problems = unknown_keys(value, known)

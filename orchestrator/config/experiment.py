@@ -77,8 +77,6 @@ class RecipeChoice:
 
 
 def _read_recipe(value: Any) -> RecipeChoice:
-    if isinstance(value, RecipeChoice):
-        return value
     if not isinstance(value, dict):
         raise PydanticKnownError("dict_type")
     name, given = read_named({"name": "section4", **value}, "name", "recipe", RECIPES)
@@ -296,8 +294,8 @@ def load_experiment(
     )
     if problems:
         raise combine(problems)
-    experiment = Experiment(
-        **{name: getattr(declaration, name) for name in Declaration.model_fields},
+    experiment = Experiment.model_construct(
+        **dict(declaration),
         name=path.stem,
         profile=profile,
         cpu=settings.cpu if settings else False,

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 from pydantic import (
     AfterValidator,
@@ -57,20 +57,32 @@ SUFFIXES = (".json", ".yaml", ".yml", ".txt")
 """Suffixes of files with a genotype."""
 
 
-class Found(NamedTuple):
-    """A genotype and its name; `published` if the samplers know it by that name."""
+@dataclass(frozen=True)
+class Base:
+    """A genotype that variants are drawn from.
+
+    Attributes:
+        name: Name of a published cell, of one of the zoo, or the user's own.
+        genotype: Its two cells.
+        file: The file that they were read from, if any.
+    """
 
     name: str
     genotype: Genotype
-    published: bool = False
+    file: Path | None = field(default=None, compare=False)
+
+    @property
+    def published(self) -> bool:
+        """Whether this is the paper's cell of this name, by which its own sets of variants go."""
+        return self.name in NAMES and named(self.name) == self.genotype
 
     @property
     def origin(self) -> str | Genotype:
-        """What the samplers take: the name, since a base's own sets go by it, or the genotype."""
+        """What the samplers take: the name of a published cell, or the genotype."""
         return self.name if self.published else self.genotype
 
 
-def find(what: str) -> Found:
+def find(what: str) -> Base:
     """Return the cell of a name or file. The paper's names come before the zoo's.
 
     Raises:
@@ -79,33 +91,18 @@ def find(what: str) -> Found:
         MachineError: The file is YAML and ruamel.yaml is not installed.
     """
     if Path(what).suffix.lower() in SUFFIXES:
-        return Found(Path(what).stem, load_genotype(what))
+        return Base(Path(what).stem, load_genotype(what))
     if what.startswith(ZOO):
-        return Found(what, zoo_genotype(what.removeprefix(ZOO)))
+        return Base(what, zoo_genotype(what.removeprefix(ZOO)))
     try:
         name = official_name(what)
     except SpecError as error:
         if what in zoo():
-            return Found(what, zoo_genotype(what))
+            return Base(what, zoo_genotype(what))
         lists = f"`nas-sweep cells` lists the names; a file ends in {', '.join(SUFFIXES)}"
         fix = suggest(what, (*NAMES, *zoo()), otherwise=lists)
         raise ConfigError(f"no cell is called {what!r}", fix=fix) from error
-    return Found(name, named(name), published=True)
-
-
-@dataclass(frozen=True)
-class Base:
-    """A genotype that variants are drawn from.
-
-    Attributes:
-        name: Name of a published cell, or one that no published cell has.
-        genotype: Its two cells.
-        file: The file that they were read from, if any.
-    """
-
-    name: str
-    genotype: Genotype
-    file: Path | None = field(default=None, compare=False)
+    return Base(name, named(name))
 
 
 _KEYS = {
@@ -118,8 +115,6 @@ _KEYS = {
 
 
 def _read_base(value: Any, info: ValidationInfo) -> Base:
-    if isinstance(value, Base):
-        return value
     if isinstance(value, str):
         return _published(value)
     if not isinstance(value, dict):
@@ -213,8 +208,6 @@ REDUCTIONS = ("drawn", "kept")
 
 
 def _read_connections(value: Any) -> str | Sampling:
-    if isinstance(value, Sampling):
-        return value
     mode, options = read_named(value, "mode", "set of connection variants", CONNECTIONS)
     if mode in _SAMPLINGS:
         return mapping_of(_SAMPLINGS[mode])(options)
@@ -265,22 +258,18 @@ class Variants(BaseModel, **STRICT):
 def _draw(
     base: Base, connections: str | Sampling | None, operations: str | None
 ) -> tuple[Variant, ...]:
-    # The sets that the paper drew from a base go by the base's name.
-    origin = base.name if base.name in NAMES else base.genotype
     if connections:
-        return tuple(connection_variants(origin, connections))
+        return tuple(connection_variants(base.origin, connections))
     if not operations:
         return ()
     return tuple(
         Variant(v.index, v.name if v.name.startswith("OPS") else f"ops {v.name}", v.genotype)
-        for v in operation_variants(origin, operations)
+        for v in operation_variants(base.origin, operations)
     )
 
 
 def _read_variants(value: Any) -> Variants:
     """Validate `grid.variants`: `none`, a set of connection variants, or keys and values."""
-    if isinstance(value, Variants):
-        return value
     if not isinstance(value, dict):
         check_known(value, "set of variants", ("none", *CONNECTIONS))
         value = {} if value == "none" else {"connections": value}

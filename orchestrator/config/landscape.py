@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import fields
+from itertools import product
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, PlainValidator
@@ -16,6 +18,7 @@ from workers.identity import canonical_surface
 
 MAX_SURFACES = 100_000
 MAX_SIDE = 1001
+_SPEC_FIELDS = {field.name for field in fields(SurfaceSpec)}
 
 Whole = Annotated[int, Field(ge=0)]
 Extent = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -54,20 +57,9 @@ class Surfaces(BaseModel, **STRICT):
     epochs: Axis[Whole | Literal["last"]] = ("last",)
     indices: Axis[Whole] = ()
 
-    @property
-    def each(self) -> int:
-        """Return the largest number of surfaces of one trial."""
-        return len(self.epochs)
-
     def settings(self, index: int) -> Iterable[dict[str, Any]]:
         """Yield the fields of `SurfaceSpec` but trial, epoch and kind, for a member's surfaces."""
-        common = self.model_dump(include={"subset", "subset_seed", "split", "precision", "seed"})
-        yield common | {"rows": 1, "columns": 1}
-
-    def epochs_of(self, trial: TrialSpec) -> list[int]:
-        """Return the epochs whose checkpoints are measured."""
-        last = trial.recipe.epochs
-        return list(dict.fromkeys(last if epoch == "last" else epoch for epoch in self.epochs))
+        yield self.model_dump(include=_SPEC_FIELDS) | {"rows": 1, "columns": 1}
 
 
 class Contours(Surfaces):
@@ -79,11 +71,6 @@ class Contours(Surfaces):
     pairs: Annotated[int, Field(ge=1, le=MAX_SIDE)] = 1
     normalisation: Annotated[str, one_of("normalisation", NORMALISATIONS)] = "filter"
 
-    @property
-    def each(self) -> int:
-        """See `Surfaces.each`."""
-        return len(self.epochs) * self.pairs
-
     def settings(self, index: int) -> Iterable[dict[str, Any]]:
         """See `Surfaces.settings`."""
         for common in super().settings(index):
@@ -93,7 +80,6 @@ class Contours(Surfaces):
                     "columns": self.grid[1],
                     "extent": self.extents.get(f"C{index}" if index else "base", self.extent),
                     "pair": pair,
-                    "normalisation": self.normalisation,
                 }
 
 
@@ -104,11 +90,6 @@ class Variances(Contours):
     subset: Whole = 1000
     auxiliary: bool = False
     by_parameter: bool = False
-
-    def settings(self, index: int) -> Iterable[dict[str, Any]]:
-        """See `Surfaces.settings`."""
-        for common in super().settings(index):
-            yield common | {"auxiliary": self.auxiliary, "by_parameter": self.by_parameter}
 
 
 class Curvatures(Surfaces):
@@ -134,20 +115,19 @@ class Landscape(BaseModel, **STRICT):
         kinds: list[tuple[str, Surfaces]] = [
             (kind, wanted) for kind in KINDS if (wanted := getattr(self, kind)) is not None
         ]
-        asked = [
-            (kind, wanted, index, trial)
-            for index, trial in members
-            for kind, wanted in kinds
-            if not wanted.indices or index in wanted.indices
-        ]
-        if (size := sum(wanted.each for _, wanted, _, _ in asked)) > MAX_SURFACES:
-            raise SpecError(f"it asks for {size:,} surfaces", fix=f"stay within {MAX_SURFACES:,}")
         found: dict[str, SurfaceSpec] = {}
-        for kind, wanted, index, trial in asked:
-            for epoch in wanted.epochs_of(trial):
-                for settings in wanted.settings(index):
-                    surface = canonical_surface(SurfaceSpec(trial, epoch, kind, **settings))
-                    found[surface.surface_id] = surface
+        asked = 0
+        for (index, trial), (kind, wanted) in product(members, kinds):
+            if wanted.indices and index not in wanted.indices:
+                continue
+            for epoch, settings in product(wanted.epochs, wanted.settings(index)):
+                at = trial.recipe.epochs if epoch == "last" else epoch
+                surface = canonical_surface(SurfaceSpec(trial, at, kind, **settings))
+                found[surface.surface_id] = surface
+                asked += 1
+                if asked > MAX_SURFACES:
+                    fix = f"stay within {MAX_SURFACES:,}"
+                    raise SpecError("it asks for too many surfaces", fix=fix)
         return list(found.values())
 
 

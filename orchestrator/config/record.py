@@ -23,19 +23,19 @@ LARGEST = 10_000_000
 """Size in bytes beyond which an experiment's file in a store is refused unread."""
 
 
-def _check_network(network: dict[str, int]) -> dict[str, int]:
-    if lacking := {"cells", "channels"} - network.keys():
-        raise ValueError(f"its network lacks {', '.join(sorted(lacking))}")
-    return network
+def _having(*keys: str) -> AfterValidator:
+    """Return a validator of a mapping that has whole numbers under these keys."""
+
+    def check(data: dict[str, Any]) -> dict[str, Any]:
+        for key in keys:
+            if type(data.get(key)) is not int:
+                raise ValueError(f"it has no number of {key}")
+        return data
+
+    return AfterValidator(check)
 
 
-def _check_recipe(recipe: dict[str, Any]) -> dict[str, Any]:
-    if type(recipe.get("epochs")) is not int:
-        raise ValueError("a recipe has no number of epochs")
-    return recipe
-
-
-class Declared(BaseModel):
+class Declared(BaseModel, **STRICT):
     """An experiment as it was last launched, after profile and overrides, but for its tables.
 
     Anyone may have written the file in a store, hence every type that readers rely on is checked.
@@ -53,15 +53,13 @@ class Declared(BaseModel):
         tables: Kind of each table, by its name.
     """
 
-    model_config = STRICT
-
     name: str
     title: str
     claim: str
     profile: str | None
     datasets: dict[str, str]
-    network: Annotated[dict[str, int], AfterValidator(_check_network)]
-    recipes: dict[str, Annotated[dict[str, Any], AfterValidator(_check_recipe)]]
+    network: Annotated[dict[str, int], _having("cells", "channels")]
+    recipes: dict[str, Annotated[dict[str, Any], _having("epochs")]]
     precision: str
     figures: dict[FileName, Annotated[Choice, PlainValidator(read_choice)]]
     tables: dict[FileName, str]

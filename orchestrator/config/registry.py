@@ -8,9 +8,8 @@ that computes its data and one that draws them, then enter both in `FIGURE_KINDS
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, Field
@@ -193,12 +192,6 @@ TABLE_KINDS: dict[str, TableKind] = {
     ),
 }
 """Kinds of tables by the name that an experiment writes."""
-
-
-def load_entry(entry: str) -> Callable[..., Any]:
-    """Import and return the function that a registry's entry (`module:function`) names."""
-    module, _, function = entry.partition(":")
-    return getattr(import_module(module), function)
 
 
 @dataclass(frozen=True)

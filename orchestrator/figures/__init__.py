@@ -9,9 +9,10 @@ that import plotly or pandas are not imported before a figure is drawn.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING
 
-from orchestrator.config.registry import FIGURE_KINDS, Choice, load_entry, read_choice, select
+from orchestrator.config.registry import FIGURE_KINDS, Choice, read_choice, select
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,7 +36,7 @@ def draw(choice: Choice | str, table: Callable[[str], pd.DataFrame], title: str)
     choice = read_choice(choice)
     kind = FIGURE_KINDS[choice.kind]
     tables = [select(choice, table(name)) for name in kind.tables]
-    data = load_entry(kind.data)(*tables, **choice.arguments(drawing=False))
-    return load_entry(kind.plot)(
+    data = resolve_name(kind.data)(*tables, **choice.arguments(drawing=False))
+    return resolve_name(kind.plot)(
         data, choice.options.title or title, **choice.arguments(drawing=True)
     )

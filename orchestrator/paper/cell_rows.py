@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from orchestrator.config.grid import Found
+from orchestrator.config.grid import Base
 from orchestrator.paper.printed import TABLE_3
 from results_schema.genotype import INPUTS, Cell, Genotype
 from results_schema.trial import NetworkSpec
@@ -95,7 +95,7 @@ class Row:
 
 
 def make_rows(
-    cells: Sequence[Found],
+    cells: Sequence[Base],
     variants: str | None,
     operations: str | None,
     size: NetworkSpec,
@@ -130,7 +130,7 @@ def make_rows(
 
 
 def _drawn(
-    found: Found, variants: str | None, operations: str | None
+    found: Base, variants: str | None, operations: str | None
 ) -> Iterator[tuple[str, int, str, Genotype]]:
     yield "base", 0, found.name, found.genotype
     if variants is None and operations is None and found.published:

@@ -11,9 +11,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from orchestrator.config.registry import TABLE_KINDS, load_entry
+from orchestrator.config.registry import TABLE_KINDS
 from orchestrator.output.tables import TextTable, to_csv, to_latex, to_markdown
 from orchestrator.output.text import NO_NUMBER, fixed, signed
 from orchestrator.paper.printed import (
@@ -68,8 +69,8 @@ def make(kind: str, table: Callable[[str], pd.DataFrame]) -> Table:
         ConfigError: The experiment has nothing that the table could show.
     """
     found = TABLE_KINDS[kind]
-    entries = load_entry(found.data)(table(found.source))
-    return Table(load_entry(found.layout)(entries), [entry.record() for entry in entries])
+    entries = resolve_name(found.data)(table(found.source))
+    return Table(resolve_name(found.layout)(entries), [entry.record() for entry in entries])
 
 
 def paper_tables(number: int) -> list[Table]:

@@ -3,11 +3,12 @@
 import inspect
 import subprocess
 import sys
+from pkgutil import resolve_name
 
 import pandas as pd
 import pytest
 
-from orchestrator.config.registry import Options, load_entry
+from orchestrator.config.registry import Options
 from orchestrator.figures import FIGURE_KINDS, draw
 from results_schema.errors import SpecError
 from results_schema.results import Results
@@ -22,8 +23,8 @@ def test_an_unknown_kind_is_an_error_that_names_the_known():
 def test_the_functions_of_a_kind_take_its_tables_and_options(name):
     kind = FIGURE_KINDS[name]
     own = kind.options.model_fields.keys() - Options.model_fields.keys()
-    data = inspect.signature(load_entry(kind.data)).parameters
-    plot = inspect.signature(load_entry(kind.plot)).parameters
+    data = inspect.signature(resolve_name(kind.data)).parameters
+    plot = inspect.signature(resolve_name(kind.plot)).parameters
     assert list(data)[: len(kind.tables)] == list(kind.tables)
     assert set(list(data)[len(kind.tables) :]) == own - set(kind.drawing)
     assert list(plot)[:2] == ["data", "title"]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from orchestrator.config.grid import Found, find
+from orchestrator.config.grid import Base, find
 from orchestrator.paper import printed
 from orchestrator.paper.cell_rows import Row, make_rows
 from results_schema.errors import SpecError
@@ -88,7 +88,7 @@ def test_a_record_is_plain_and_names_the_reduction_cell():
 
 def test_a_cell_of_ones_own_has_variants_too():
     one = Cell.from_pairs([("sep_conv_3x3", 0), ("skip_connect", 1)] * 2, [3])
-    own = Found("own", Genotype(one, named("DARTS").reduce))
+    own = Base("own", Genotype(one, named("DARTS").reduce))
     drawn = make_rows([own], "uniform", None, NetworkSpec(), classes=10)
     assert len(drawn) == 11
     assert drawn[0].normal.dead_nodes == (2,)
