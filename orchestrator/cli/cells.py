@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click import IntRange, argument, command, option
+from click.core import ParameterSource
 
 from orchestrator.cli.options import format_option, print_result
 from orchestrator.output.tables import TextTable
@@ -16,34 +18,30 @@ if TYPE_CHECKING:
     from orchestrator.paper.cell_rows import Row, Shape
 
 
-@click.command()
-@click.argument("names", nargs=-1, metavar="[CELL|FILE]...")
-@click.option(
+@command()
+@argument("names", nargs=-1, metavar="[CELL|FILE]...")
+@option(
     "--variants",
     metavar="SET",
     help="Set of connection variants to add: paper13, paper10, profile, …, or none.",
 )
-@click.option(
-    "--operations", metavar="SET", help="Set of operation variants to add: paper10 or legacy."
-)
-@click.option(
-    "--channels", type=int, help="Channels of a node before the first reduction. Default: 36."
-)
-@click.option("--cells", type=int, help="Cells of the network. Default: 20.")
-@click.option("--classes", type=click.IntRange(1), help="Classes of the data. Default: 10.")
-@click.option("--auxiliary", is_flag=True, help="Count the parameters of the auxiliary head.")
-@click.option("--draw", metavar="FILE", help="Draw the cells to a .html, .png, .svg or .pdf file.")
-@click.option("--reduction", is_flag=True, help="Draw reduction cells too.")
-@click.option("--label", "labelled", is_flag=True, help="Draw operations on the edges.")
-@click.option("--table", type=click.IntRange(1, 3), help="Compare this table of the paper.")
+@option("--operations", metavar="SET", help="Set of operation variants to add: paper10 or legacy.")
+@option("--channels", default=36, help="Channels of a node before the first reduction.")
+@option("--cells", default=20, help="Cells of the network.")
+@option("--classes", type=IntRange(1), default=10, help="Classes of the data.")
+@option("--auxiliary", is_flag=True, help="Count the parameters of the auxiliary head.")
+@option("--draw", metavar="FILE", help="Draw the cells to a .html, .png, .svg or .pdf file.")
+@option("--reduction", is_flag=True, help="Draw reduction cells too.")
+@option("--label", "labelled", is_flag=True, help="Draw operations on the edges.")
+@option("--table", type=IntRange(1, 3), help="Compare this table of the paper.")
 @format_option("json", "csv", "md", "latex")
 def cells(
     names: tuple[str, ...],
     variants: str | None,
     operations: str | None,
-    channels: int | None,
-    cells: int | None,
-    classes: int | None,
+    channels: int,
+    cells: int,
+    classes: int,
     auxiliary: bool,
     draw: str | None,
     reduction: bool,
@@ -56,8 +54,8 @@ def cells(
     Without a name, list all cells.
     """
     if table is not None:
-        given = (variants, operations, channels, cells, classes, auxiliary, draw, reduction)
-        if names or labelled or any(given):
+        given = set(filter(_is_given, click.get_current_context().params))
+        if given - {"table", "output_format"}:
             raise ConfigError("--table goes with a format alone", fix="drop the rest")
         _print_paper_table(table, output_format)
         return
@@ -68,34 +66,26 @@ def cells(
 
     if not names and (variants or operations):
         raise ConfigError("variants of which cell?", fix="name one, such as DARTS")
-    paper = NetworkSpec()
-    size = NetworkSpec(
-        paper.cells if cells is None else cells,
-        paper.channels if channels is None else channels,
-    )
-    rows = make_rows(
-        [find(name) for name in names or BASES],
-        variants if names else "none",
-        operations,
-        size,
-        classes=classes or 10,
-        auxiliary=auxiliary,
-    )
+    shown, size = [find(name) for name in names or BASES], NetworkSpec(cells, channels)
+    variants = variants if names else "none"
+    rows = make_rows(shown, variants, operations, size, classes=classes, auxiliary=auxiliary)
     if draw:
         _draw_rows(rows, Path(draw), reduction=reduction, labelled=labelled)
     records = [row.record() for row in rows]
     if names:
-        head = f"networks of {size.cells} cells, {size.channels} channels, {classes or 10} classes"
-        shown = _rows_table(rows, f"Cells, and {head}" + ", auxiliary head" * auxiliary)
-        data: Any = [
-            record | {"genotype": row.genotype.to_json()}
-            for record, row in zip(records, rows, strict=True)
-        ]
+        title = f"Cells, and networks of {cells} cells, {channels} channels, {classes} classes"
+        sheet = _rows_table(rows, title + ", auxiliary head" * auxiliary)
+        data: Any = [row.record() | {"genotype": row.genotype.to_json()} for row in rows]
     else:
-        shown, data = _bases_table(rows), _bases_data(records)
-    print_result(output_format, [shown], records, data)
+        sheet, data = _bases_table(rows), _bases_data(records)
+    print_result(output_format, [sheet], records, data)
     if draw:
         click.echo(f"drawn: {draw}", err=output_format != "text")
+
+
+def _is_given(option: str) -> bool:
+    source = click.get_current_context().get_parameter_source(option)
+    return source is not ParameterSource.DEFAULT
 
 
 def _print_paper_table(number: int, output_format: str) -> None:
@@ -139,24 +129,21 @@ def _bases_data(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def _bases_table(rows: Sequence[Row]) -> TextTable:
     """Return Figure 1's widths and depths beside ours, for the five bases, and name other cells."""
     from orchestrator.paper import printed
-    from orchestrator.paper.printed import shape_label
     from workers.cells.bases import ADAPTED, DARTS_CONNECTIONS, DARTS_OPERATIONS, zoo
 
     lines, highlights = [], {}
     for number, row in enumerate(rows):
-        cell, reduction = row.normal, row.reduction
-        final = shape_label(*printed.FIGURE_1[row.name]), shape_label(cell.width, cell.depth)
-        early = (
-            shape_label(*printed.FIGURE_1_EARLIER[row.name]),
-            shape_label(cell.early_width, cell.depth),
+        cell, name = row.normal, row.name
+        shapes = (
+            *(printed.FIGURE_1[name], (cell.width, cell.depth)),
+            *(printed.FIGURE_1_EARLIER[name], (cell.early_width, cell.depth)),
+            (row.reduction.width, row.reduction.depth),
         )
-        highlights |= {(number, 3): 1} if final[0] != final[1] else {}
-        highlights |= {(number, 5): 1} if early[0] != early[1] else {}
-        nodes, reduced = (
-            len(row.genotype.normal.nodes),
-            shape_label(reduction.width, reduction.depth),
-        )
-        lines.append((row.name, str(nodes), *final, *early, reduced, f"{row.parameters:,}"))
+        labels = [printed.shape_label(*shape) for shape in shapes]
+        highlights |= {(number, 3): 1} if labels[0] != labels[1] else {}
+        highlights |= {(number, 5): 1} if labels[2] != labels[3] else {}
+        nodes = len(row.genotype.normal.nodes)
+        lines.append((name, str(nodes), *labels, f"{row.parameters:,}"))
     return TextTable(
         "Width and depth in Figure 1 of the paper's final and first version",
         ("cell", "nodes", "final\nprinted", "\ncounted", "first\nprinted", "\ncounted",

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
+from click import Choice, FloatRange, IntRange, argument, command, option
 
 from orchestrator.cli import cells, status
 from orchestrator.cli.options import (
@@ -29,24 +30,22 @@ _LIBRARIES = 500_000_000
 """Bytes that the libraries of a query and their threads may take."""
 
 
-@click.command()
+@command()
 @store_option
-@click.argument("sql", required=False)
-@click.option("--schema", is_flag=True, help="List tables and columns, with units and meaning.")
+@argument("sql", required=False)
+@option("--schema", is_flag=True, help="List tables and columns, with units and meaning.")
 @format_option("json", "csv", "md")
-@click.option(
+@option(
     "--timeout",
-    type=click.FloatRange(0, min_open=True),
+    type=FloatRange(0, min_open=True),
     default=300.0,
-    show_default=True,
     metavar="SECONDS",
     help="Longest time that the query may take.",
 )
-@click.option(
+@option(
     "--memory",
-    type=click.FloatRange(0.1, 10_000),
+    type=FloatRange(0.1, 10_000),
     default=4.0,
-    show_default=True,
     metavar="GB",
     help="Most memory that the query may take, and again its answer.",
 )
@@ -135,22 +134,21 @@ def _print_schema(output_format: str) -> None:
     print_result(output_format, tables, records, {"columns": records, "views": views})
 
 
-@click.command()
+@command()
 @store_option
 @names_argument
-@click.option(
+@option(
     "--to",
     metavar="PLACE",
     help="Folder for the page, or with --single its file. Default: in the store.",
 )
-@click.option("--single", is_flag=True, help="Write one file that holds everything.")
-@click.option(
+@option("--single", is_flag=True, help="Write one file that holds everything.")
+@option(
     "--picture",
     "pictures",
     multiple=True,
-    type=click.Choice(["png", "svg", "pdf"]),
+    type=Choice(["png", "svg", "pdf"]),
     default=["png"],
-    show_default=True,
     help="Format of a picture of each figure; repeatable.",
 )
 def report(
@@ -170,16 +168,12 @@ def report(
     sys.exit(1 if written.failures else 0)
 
 
-@click.command()
+@command()
 @store_option
-@click.option(
-    "--port",
-    type=click.IntRange(0, 65535),
-    default=8050,
-    show_default=True,
-    help="Port to listen on; 0 for any free one.",
+@option(
+    "--port", type=IntRange(0, 65535), default=8050, help="Port to listen on; 0 for any free one."
 )
-@click.option("--open", "show", is_flag=True, help="Open the page in a browser.")
+@option("--open", "show", is_flag=True, help="Open the page in a browser.")
 def dash(store: str, port: int, show: bool) -> None:
     """Serve a live page of the store on this machine."""
     from orchestrator.dash.server import LOCAL, make_server
@@ -196,21 +190,18 @@ def dash(store: str, port: int, show: bool) -> None:
         sys.exit(INTERRUPTED)  # it ends by Ctrl-C alone, and keeps that to itself
 
 
-@click.command()
+@command()
 @store_option
-@click.argument("experiment")
-@click.option(
-    "--to", required=True, metavar="FOLDER", help="Folder for the files; made if need be."
-)
-@click.option(
+@argument("experiment")
+@option("--to", required=True, metavar="FOLDER", help="Folder for the files; made if need be.")
+@option(
     "--format",
     "file_format",
-    type=click.Choice(["parquet", "csv", "numpy"]),
+    type=Choice(["parquet", "csv", "numpy"]),
     default="parquet",
-    show_default=True,
     help="Format of the files; numpy is for surfaces.",
 )
-@click.option("--force", is_flag=True, help="Replace files that exist.")
+@option("--force", is_flag=True, help="Replace files that exist.")
 def export(experiment: str, store: str, to: str, file_format: str, force: bool) -> None:
     """Write tables as single files, or surfaces as NumPy arrays."""
     from orchestrator.housekeeping.export import export

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
-from rich.table import Table
 
 from orchestrator.cli.options import INTERRUPTED
-from orchestrator.cli.plan import describe_plan
+from orchestrator.cli.run import describe_plan
 from orchestrator.config.experiment import Experiment
 from orchestrator.config.record import record
 from orchestrator.execution import access, preflight
 from orchestrator.execution.preflight import Options
 from orchestrator.housekeeping.cancel import withdraw
 from orchestrator.output.error_log import log_error
+from orchestrator.output.tables import print_table
 from orchestrator.output.text import escape_control
 from orchestrator.planning.estimate import measured_speeds
 from orchestrator.planning.plan import Plan, finished_surfaces, make_plan
@@ -26,8 +26,6 @@ from results_schema.errors import ConfigError, NasSweepError, StoreError
 from results_schema.store import Store, open_store
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from orchestrator.execution.launch import Report
     from orchestrator.report.exhibits import Exhibit
     from results_schema.results import Results
@@ -59,21 +57,12 @@ def launch(experiments: Sequence[Experiment], location: str, **settings: Any) ->
 def measure(
     experiments: Sequence[Experiment], location: str, trials: Sequence[str], **settings: Any
 ) -> int:
-    """Measure the surfaces of trials that have ended, and draw figures.
+    """Measure the surfaces of trials that have ended, and draw figures, as `launch` does.
 
-    Args:
-        experiments: Experiments with distinct names.
-        location: The store's folder or bucket.
-        trials: Beginnings of the ids of trials; all trials if there are none.
-        settings: Fields of `preflight.Options`.
-
-    Returns:
-        The exit code, as for `launch`.
+    `trials` are beginnings of the ids of trials; all trials if there are none.
 
     Raises:
         ConfigError: The experiments name no surfaces, or none of the named trials.
-        MachineError: As for `launch`.
-        DataError: As for `launch`.
     """
     store = open_store(location)
     plan = replace(make_plan(experiments, store), measure_only=True, prefixes=tuple(trials))
@@ -172,6 +161,7 @@ def _print_remains(plan: Plan, store: Store, report: Report) -> int:
 
 def _show_results(experiments: Sequence[Experiment], store: Store, *, figures: bool) -> bool:
     """Print the results and write the report; return False if an unexpected error occurred."""
+    from orchestrator.report.exhibits import accuracy_tables
     from orchestrator.report.write import write_report
     from results_schema.results import Results
 
@@ -179,7 +169,8 @@ def _show_results(experiments: Sequence[Experiment], store: Store, *, figures: b
     failures: list[str] = []
     for name in names:
         try:
-            _print_accuracies(results.trials(name))
+            for table in accuracy_tables(results.trials(name)):
+                print_table(table)
         except NasSweepError:
             raise
         except Exception as error:
@@ -201,19 +192,6 @@ def _show_results(experiments: Sequence[Experiment], store: Store, *, figures: b
 
 def _print_failure(text: str) -> None:
     click.secho(escape_control(text), fg="red")  # it may quote what another machine sent
-
-
-def _print_accuracies(trials: pd.DataFrame) -> None:
-    from orchestrator.report.exhibits import accuracy_tables
-
-    console = Console(soft_wrap=True)
-    for table in accuracy_tables(trials):
-        shown = Table(*table.columns, title=table.title, title_justify="left")
-        for row in table.rows:
-            shown.add_row(*row)
-        console.print(shown)
-        for remark in table.remarks:
-            click.echo(remark)
 
 
 def _publish(results: Results, experiments: Sequence[str]) -> list[Exhibit]:

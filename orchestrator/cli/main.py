@@ -22,6 +22,7 @@ FAMILIES = {
     "Maintain": maintain.COMMANDS,
     "Study": study.COMMANDS,
 }
+SETTINGS = {"help_option_names": ["-h", "--help"], "show_default": True}
 
 
 class _Families(click.Group):
@@ -41,7 +42,7 @@ class _Families(click.Group):
                 )
 
 
-@click.group(cls=_Families, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=_Families, context_settings=SETTINGS)
 @click.version_option(package_name="nas-sweep")
 def cli() -> None:
     """Sweeps over cell-based neural architectures: train, measure, draw, test claims."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import click
+from click import argument, command, option
 
 from orchestrator.cli.options import open_store, store_option, yes_option
 from orchestrator.output.text import byte_size, one_line
@@ -11,10 +12,10 @@ _MOST_PATHS = 20
 """Paths of each kind that the preview of `gc` prints; of more, the number."""
 
 
-@click.command()
+@command()
 @store_option
-@click.argument("names", nargs=-1, metavar="[EXPERIMENT|TRIAL|SURFACE]...")
-@click.option("--diverged", is_flag=True, help="Put diverged trials of the experiments back too.")
+@argument("names", nargs=-1, metavar="[EXPERIMENT|TRIAL|SURFACE]...")
+@option("--diverged", is_flag=True, help="Put diverged trials of the experiments back too.")
 @yes_option
 def retry(names: tuple[str, ...], store: str, diverged: bool, yes: bool) -> None:
     """Put failed, diverged or named trials back, to be run again.
@@ -45,9 +46,9 @@ def retry(names: tuple[str, ...], store: str, diverged: bool, yes: bool) -> None
     click.echo("the next launch trains them; a launch that runs now does not")
 
 
-@click.command()
+@command()
 @store_option
-@click.argument("names", nargs=-1, required=True, metavar="EXPERIMENT|TRIAL|SURFACE...")
+@argument("names", nargs=-1, required=True, metavar="EXPERIMENT|TRIAL|SURFACE...")
 def cancel(names: tuple[str, ...], store: str) -> None:
     """Stop trials and surfaces within seconds, wherever they run.
 
@@ -66,13 +67,11 @@ def cancel(names: tuple[str, ...], store: str) -> None:
     click.echo(f"{' and '.join(counts)} cancelled; the next launch continues them")
 
 
-@click.command()
+@command()
 @store_option
-@click.option("--unnamed", is_flag=True, help="Remove trials that no experiment names, too.")
-@click.option(
-    "--checkpoints",
-    is_flag=True,
-    help="Remove all checkpoints of ended trials but the last, too.",
+@option("--unnamed", is_flag=True, help="Remove trials that no experiment names, too.")
+@option(
+    "--checkpoints", is_flag=True, help="Remove all checkpoints of ended trials but the last, too."
 )
 @yes_option
 def gc(store: str, unnamed: bool, checkpoints: bool, yes: bool) -> None:

@@ -5,18 +5,12 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import wraps
 from typing import TYPE_CHECKING, Any
 
-import click
+from click import FLOAT, Choice, ParamType, argument, option
 
-from orchestrator.output.tables import (
-    TextTable,
-    print_table,
-    to_csv,
-    to_json,
-    to_latex,
-    to_markdown,
-)
+from orchestrator.output import tables as output
 
 if TYPE_CHECKING:
     from results_schema.store import Store
@@ -24,30 +18,10 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 """Exit code of a command that Ctrl-C or a signal ended."""
 
-store_option = click.option(
-    "--store",
-    default="results",
-    show_default=True,
-    metavar="PLACE",
-    help="Store of results: a folder or s3://BUCKET/PREFIX.",
-)
-yes_option = click.option("--yes", is_flag=True, help="Remove without asking for confirmation.")
-names_argument = click.argument("experiments", nargs=-1, metavar="[EXPERIMENT]...")
+Decorator = Callable[[Any], Any]
 
 
-def format_option(*formats: str) -> Callable[[Any], Any]:
-    """Return the option `--format` with `text`, the default, and other formats."""
-    return click.option(
-        "--format",
-        "output_format",
-        type=click.Choice(["text", *formats]),
-        default="text",
-        show_default=True,
-        help="Format of the output.",
-    )
-
-
-class GpuShare(click.ParamType):
+class GpuShare(ParamType):
     """Part of a GPU or several whole ones, as Ray assigns them, or the word auto."""
 
     def __init__(self, *, auto: bool = False) -> None:
@@ -58,70 +32,96 @@ class GpuShare(click.ParamType):
         """Return the number of GPUs, or "auto"."""
         if self._auto and value == "auto":
             return value
-        share = click.FLOAT.convert(value, param, ctx)
+        share = FLOAT.convert(value, param, ctx)
         if not (0 < share <= 1 or (share > 1 and share.is_integer())):
-            self.fail(
-                f"{share:g} is neither a share of one GPU nor a number of whole ones: "
-                "use a number above 0 and up to 1, or 2, 3, …",
-                param,
-                ctx,
-            )
+            fix = "use a number above 0 and up to 1, or 2, 3, …"
+            what = f"{share:g} is neither a share of one GPU nor a number of whole ones"
+            self.fail(f"{what}: {fix}", param, ctx)
         return share
 
 
+def format_option(*formats: str) -> Decorator:
+    """Return the option `--format` with `text`, the default, and other formats."""
+    kinds = Choice(["text", *formats])
+    return option(
+        "--format", "output_format", type=kinds, default="text", help="Format of the output."
+    )
+
+
+def _together(*decorators: Decorator) -> Decorator:
+    def decorate(command: Any) -> Any:
+        for decorator in reversed(decorators):
+            command = decorator(command)
+        return command
+
+    return decorate
+
+
+store_option = option(
+    "--store",
+    default="results",
+    metavar="PLACE",
+    help="Store of results: a folder or s3://BUCKET/PREFIX.",
+)
+yes_option = option("--yes", is_flag=True, help="Remove without asking for confirmation.")
+names_argument = argument("experiments", nargs=-1, metavar="[EXPERIMENT]...")
+
+_file_options = _together(
+    argument("experiments", nargs=-1, required=True, metavar="EXPERIMENT.yaml|FOLDER..."),
+    option("--profile", metavar="NAME", help="Named set of overrides to apply, such as laptop."),
+    option(
+        "--set",
+        "overrides",
+        multiple=True,
+        metavar="PATH=VALUE",
+        help="Override one value of the experiments, such as recipe.epochs=2; repeatable.",
+    ),
+    store_option,
+)
+
+
 def experiment_options(command: Any) -> Any:
-    """Add the options that choose experiments' files, what changes them, and the store."""
-    for option in (
-        store_option,
-        click.option(
-            "--set",
-            "overrides",
-            multiple=True,
-            metavar="PATH=VALUE",
-            help="Override one value of the experiments, such as recipe.epochs=2; repeatable.",
-        ),
-        click.option(
-            "--profile", metavar="NAME", help="Named set of overrides to apply, such as laptop."
-        ),
-        click.argument("experiments", nargs=-1, required=True, metavar="EXPERIMENT.yaml|FOLDER..."),
-    ):
-        command = option(command)
-    return command
+    """Add the options that name experiments' files, what changes them, and a store.
+
+    The command gets the experiments as they are after all changes.
+    """
+
+    @wraps(command)
+    def loaded(
+        experiments: tuple[str, ...],
+        profile: str | None,
+        overrides: tuple[str, ...],
+        **options: Any,
+    ) -> Any:
+        from orchestrator.config.experiment import load_experiments
+
+        return command(load_experiments(experiments, profile, overrides), **options)
+
+    return _file_options(loaded)
 
 
-def cluster_options(command: Any) -> Any:
-    """Add the options that choose GPUs and a Ray cluster."""
-    for option in (
-        click.option(
-            "--gpus-per-surface",
-            type=GpuShare(),
-            default=1.0,
-            show_default=True,
-            help="Share of a GPU for each surface.",
-        ),
-        click.option(
-            "--address",
-            metavar="auto|HOST:PORT",
-            help="Ray cluster to join. Default: start Ray on this machine.",
-        ),
-        click.option(
-            "--allow-open-cluster",
-            is_flag=True,
-            help="Join a cluster that asks for no token, on which anyone can run code.",
-        ),
-        click.option(
-            "--ship-code",
-            is_flag=True,
-            help="Send this nas-sweep to the cluster's nodes, to run in place of theirs.",
-        ),
-        click.option(
-            "--device",
-            type=click.Choice(["cuda", "cpu"]),
-            help="Device to compute on. Default: a GPU.",
-        ),
-    ):
-        command = option(command)
-    return command
+cluster_options = _together(
+    option("--device", type=Choice(["cuda", "cpu"]), help="Device to compute on. Default: a GPU."),
+    option(
+        "--ship-code",
+        is_flag=True,
+        help="Send this nas-sweep to the cluster's nodes, to run in place of theirs.",
+    ),
+    option(
+        "--allow-open-cluster",
+        is_flag=True,
+        help="Join a cluster that asks for no token, on which anyone can run code.",
+    ),
+    option(
+        "--address",
+        metavar="auto|HOST:PORT",
+        help="Ray cluster to join. Default: start Ray on this machine.",
+    ),
+    option(
+        "--gpus-per-surface", type=GpuShare(), default=1.0, help="Share of a GPU for each surface."
+    ),
+)
+"""GPUs and a Ray cluster."""
 
 
 def open_store(location: str) -> Store:
@@ -137,7 +137,7 @@ def open_store(location: str) -> Store:
 
 def print_result(
     output_format: str,
-    tables: Sequence[TextTable],
+    tables: Sequence[output.TextTable],
     records: Sequence[Mapping[str, Any]],
     data: Any = None,
 ) -> None:
@@ -151,16 +151,16 @@ def print_result(
     """
     match output_format:
         case "json":
-            print(to_json(records if data is None else data))
+            print(output.to_json(records if data is None else data))
         case "csv":
-            print(to_csv(records))
+            print(output.to_csv(records))
         case "md":
-            print("\n\n".join(map(to_markdown, tables)))
+            print("\n\n".join(map(output.to_markdown, tables)))
         case "latex":
-            print("\n\n".join(map(to_latex, tables)))
+            print("\n\n".join(map(output.to_latex, tables)))
         case _:
             for table in tables:
-                print_table(table)
+                output.print_table(table)
 
 
 @contextlib.contextmanager

@@ -1,15 +1,16 @@
-"""The commands that run experiments: `launch`, `landscape` and `doctor`; `plan` has a module."""
+"""The commands that run experiments: `plan`, `launch`, `landscape` and `doctor`."""
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+from click import Choice, FloatRange, IntRange, command, option
 
-from orchestrator.cli import plan
 from orchestrator.cli.options import (
     GpuShare,
     cluster_options,
@@ -17,107 +18,202 @@ from orchestrator.cli.options import (
     format_option,
     store_option,
 )
-from results_schema.errors import StoreError
+from orchestrator.output.text import byte_size, cores
+from results_schema.errors import ConfigError, StoreError
+
+if TYPE_CHECKING:
+    from orchestrator.config.experiment import Experiment
+    from orchestrator.planning.estimate import Speeds
+    from orchestrator.planning.plan import Plan
 
 
-@click.command()
+@command()
+@experiment_options
+@format_option("json")
+@option(
+    "--spec",
+    metavar="TRIAL",
+    help="Print the JSON of the trial whose id begins so, for python -m workers.train.",
+)
+def plan(
+    experiments: Sequence[Experiment], store: str, output_format: str, spec: str | None
+) -> None:
+    """Show what remains to be run, what is reused and what it takes."""
+    from orchestrator.planning.estimate import Speeds, measured_speeds
+    from orchestrator.planning.plan import make_plan
+    from results_schema.store import find_store
+
+    found = find_store(store)
+    made = make_plan(experiments, found)
+    speeds = measured_speeds(found) if found else Speeds()
+    if spec is not None:
+        click.echo(_one_trial(made, spec))
+    elif output_format == "json":
+        click.echo(json.dumps(_as_json(made, speeds), indent=1))
+    else:
+        for line in describe_plan(made, speeds):
+            click.echo(line)
+        if found is None:
+            click.echo(f"there is no store {store} yet")
+
+
+def describe_plan(plan: Plan, speeds: Speeds) -> Iterator[str]:
+    """Yield lines: what each experiment names, what is reused, and how much there is to do."""
+    trials, left = len(plan.trials), len(plan.remaining)
+    for name, members in plan.members.items():
+        distinct = {member.spec.trial_id for member in members}
+        done = sum(trial_id in plan.ended for trial_id in distinct)
+        yield f"{name}: {len(distinct)} trials, {done} ended"
+    shared = sum(len({m.spec.trial_id for m in ms}) for ms in plan.members.values()) - trials
+    if shared:
+        yield f"shared between experiments: {shared}"
+    if again := sum(spec.trial_id in plan.failed for spec in plan.remaining):
+        yield f"failed before, to be tried again: {again}"
+    yield f"{trials - left} of {trials} trials are reused, {left} to do: {plan.epochs} epochs"
+    if plan.earlier_ids:
+        yield (
+            f"{plan.earlier_ids} ended trials of the store have ids of an earlier format: "
+            "readable, but not reused"
+        )
+    if plan.wanted:
+        left, surfaces = len(plan.unmeasured), len(plan.wanted)
+        finished = f"{surfaces - left} of {surfaces} surfaces are finished"
+        yield f"{finished}, {left} to do: {plan.points} points"
+    if work := plan.work:
+        from orchestrator.planning.estimate import format_duration
+
+        for device, count in (("cuda", 1), ("cpu", cores())):
+            total = speeds.total_seconds(work, device)
+            takes, hours = format_duration(total, device, count), total / 3600
+            unit = "GPU-hours" if device == "cuda" else "core-hours"
+            shown = f"{hours:,.0f}" if hours >= 10 else f"{hours:.2g}"
+            start = "that takes" if device == "cuda" else "or"
+            yield f"{start} {takes}: {shown} {unit} ({speeds.basis(work, device)})"
+        disk = plan.disk_bytes(kept=(), side_by_side=cores())
+        yield f"and up to {byte_size(disk)} of disk"
+
+
+def _one_trial(plan: Plan, start: str) -> str:
+    found = [trial_id for trial_id in plan.trials if trial_id.startswith(start)]
+    if len(found) != 1:
+        raise ConfigError(
+            f"{len(found) or 'no'} trials begin with {start!r}",
+            where="--spec",
+            fix="nas-sweep plan --format json lists their ids",
+        )
+    return plan.trials[found[0]].to_json()
+
+
+def _as_json(plan: Plan, speeds: Speeds) -> dict[str, Any]:
+    work = plan.work
+    return {
+        "experiments": {
+            name: [member.spec.trial_id for member in members]
+            for name, members in plan.members.items()
+        },
+        "owed": [spec.trial_id for spec in plan.remaining],
+        "ended": sorted(trial_id for trial_id in plan.trials if trial_id in plan.ended),
+        "earlier_ids": plan.earlier_ids,
+        "epochs": plan.epochs,
+        "surfaces": {
+            name: [surface.surface_id for surface in surfaces]
+            for name, surfaces in plan.surfaces.items()
+        },
+        "unmeasured": [surface.surface_id for surface in plan.unmeasured],
+        "points": plan.points,
+        "gpu_hours": speeds.total_seconds(work, "cuda") / 3600,
+        "core_hours": speeds.total_seconds(work, "cpu") / 3600,
+        "bytes": plan.disk_bytes(kept=(), side_by_side=cores()),
+    }
+
+
+@command()
 @experiment_options
 @cluster_options
-@click.option(
+@option(
     "--gpus-per-trial",
     type=GpuShare(auto=True),
     default=1.0,
-    show_default=True,
     help="Share of a GPU for each process that trains. auto: one a GPU, with as many trials side "
     "by side as is measured to be best.",
 )
-@click.option(
+@option(
     "--pack",
-    type=click.IntRange(1),
+    type=IntRange(1),
     metavar="K",
     help="Train K trials side by side in each process. Default: 1, or what auto finds.",
 )
-@click.option(
+@option(
     "--landscape",
-    type=click.Choice(["first", "last", "none"]),
+    type=Choice(["first", "last", "none"]),
     default="first",
-    show_default=True,
     help="Measure surfaces as soon as their checkpoints land, after all trials, or not at all.",
 )
-@click.option(
+@option(
     "--checkpoint-every",
-    type=click.FloatRange(0),
+    type=FloatRange(0),
     default=60.0,
-    show_default=True,
     metavar="SECONDS",
     help="Least time between checkpoints of a trial.",
 )
-@click.option(
+@option(
     "--checkpoint-at",
-    type=click.IntRange(1),
+    type=IntRange(1),
     multiple=True,
     metavar="EPOCH",
     help="Keep the checkpoint of this epoch of every trial; repeatable.",
 )
-@click.option(
+@option(
     "--deterministic",
     is_flag=True,
     help="Make results on a GPU repeat bit by bit; training gets slower.",
 )
-@click.option(
+@option(
     "--detach",
     "detached",
     is_flag=True,
     help="Submit the launch to the cluster at --address as a job, which runs without this process.",
 )
 def launch(
-    experiments: tuple[str, ...],
-    profile: str | None,
-    overrides: tuple[str, ...],
+    experiments: Sequence[Experiment],
     store: str,
     detached: bool,
     **options: Any,
 ) -> None:
     """Train and measure what remains, print results and draw figures."""
     from orchestrator.cli import launch as commands
-    from orchestrator.config.experiment import load_experiments
 
-    loaded = load_experiments(experiments, profile, overrides)
     if detached:
         from orchestrator.execution.jobs import detach
 
-        for line in detach(loaded, click.get_current_context()):
+        for line in detach(experiments, click.get_current_context()):
             click.echo(line)
         return
-    sys.exit(commands.launch(loaded, store, **options))
+    sys.exit(commands.launch(experiments, store, **options))
 
 
-@click.command()
+@command()
 @experiment_options
 @cluster_options
-@click.option(
+@option(
     "--trials",
     multiple=True,
     metavar="TRIAL",
     help="Measure surfaces only of trials whose id begins so; repeatable.",
 )
 def landscape(
-    experiments: tuple[str, ...],
-    profile: str | None,
-    overrides: tuple[str, ...],
+    experiments: Sequence[Experiment],
     store: str,
     trials: tuple[str, ...],
     **options: Any,
 ) -> None:
     """Measure remaining surfaces of ended trials; train nothing."""
     from orchestrator.cli import launch as commands
-    from orchestrator.config.experiment import load_experiments
 
-    loaded = load_experiments(experiments, profile, overrides)
-    sys.exit(commands.measure(loaded, store, trials, **options))
+    sys.exit(commands.measure(experiments, store, trials, **options))
 
 
-@click.command()
+@command()
 @store_option
 @format_option("json")
 def doctor(store: str, output_format: str) -> None:
@@ -136,4 +232,4 @@ def doctor(store: str, output_format: str) -> None:
     sys.exit(StoreError.exit_code if any(check.verdict == "bad" for check in checks) else 0)
 
 
-COMMANDS = (plan.plan, launch, landscape, doctor)
+COMMANDS = (plan, launch, landscape, doctor)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import click
+from click import argument, command, option
 
 from orchestrator.cli.options import (
     exit_on_ctrl_c,
@@ -19,22 +21,20 @@ from orchestrator.cli.options import (
 from orchestrator.output.text import duration, escape_control, one_line
 
 if TYPE_CHECKING:
-    from orchestrator.housekeeping.status import RunningSurface, RunningTrial, State, Status
+    from orchestrator.housekeeping.status import RunningSurface, RunningTrial, Status
     from results_schema.store import Store
 
 POLL_SECONDS = 2.0
 """Seconds between two reads of the store when watching."""
 
-_STYLES = {"failed": "red", "diverged": "yellow", "damaged": "red"}
 
-
-@click.command()
+@command()
 @store_option
 @names_argument
 @format_option("json")
-@click.option("--watch", is_flag=True, help="Repeat every two seconds until all has ended.")
-@click.option("--failed", is_flag=True, help="List failed trials only.")
-@click.option("--diverged", is_flag=True, help="List diverged trials.")
+@option("--watch", is_flag=True, help="Repeat every two seconds until all has ended.")
+@option("--failed", is_flag=True, help="List failed trials only.")
+@option("--diverged", is_flag=True, help="List diverged trials.")
 def status(
     experiments: tuple[str, ...],
     store: str,
@@ -54,18 +54,18 @@ def status(
     opened, only = open_store(store), ["failed"] * failed + ["diverged"] * diverged
     console = Console(soft_wrap=True, highlight=False)
     with exit_on_ctrl_c():
-        if output_format == "json":
+        live = Live(console=console, auto_refresh=False)
+        in_place = watch and output_format == "text" and console.is_terminal
+        with live if in_place else contextlib.nullcontext():
             for one in _read(opened, experiments, watch):
-                print(json.dumps(one.as_json()), flush=True)
-        elif watch and console.is_terminal:
-            with Live(console=console, auto_refresh=False) as live:
-                for one in _read(opened, experiments, watch):
-                    texts = [Text(text, style) for text, style in _describe(one, opened, only)]
+                if output_format == "json":
+                    print(json.dumps(one.as_json()), flush=True)
+                    continue
+                texts = [Text(text, style) for text, style in _describe(one, opened, only)]
+                if in_place:
                     live.update(Group(*texts), refresh=True)
-        else:
-            for one in _read(opened, experiments, watch):
-                for text, style in _describe(one, opened, only):
-                    console.print(Text(text, style))
+                else:
+                    console.print(*texts, sep="\n")
 
 
 def _read(store: Store, names: Sequence[str], watch: bool) -> Iterator[Status]:
@@ -88,33 +88,33 @@ def _describe(status: Status, store: Store, only: Sequence[str]) -> Iterator[tup
 
     if not status.trials.experiments:
         yield "nothing yet: no experiment was launched into this store", ""
-    for name, trials in status.trials.experiments.items():
-        title = experiment_title(name)
-        counts = status.trials.counts(name, STATES)
-        usual = ("done", "diverged", "running", "failed", "owed")
-        shown = [f"{n} {state}" for state, n in counts.items() if n or state in usual]
-        yield f"{title}: {len(trials)} trials: {', '.join(shown)}", "bold"
-        if surfaces := status.surfaces.experiments.get(name):
-            counts = status.surfaces.counts(name, SURFACE_STATES)
-            shown = [f"{n} {state}" for state, n in counts.items() if n or state != "cancelled"]
-            yield f"{title}: {len(surfaces)} surfaces: {', '.join(shown)}", "bold"
+    for name in status.trials.experiments:
+        kinds = (("trials", status.trials, STATES), ("surfaces", status.surfaces, SURFACE_STATES))
+        for kind, items, states in kinds:
+            if number := len(items.experiments.get(name, ())):
+                counts = items.counts(name, states)
+                shown = [
+                    f"{count} {'to do' if state == 'owed' else state}"
+                    for state, count in counts.items()
+                    if count or state not in ("damaged", "cancelled")
+                ]
+                title = experiment_title(name)
+                yield f"{title}: {number} {kind}: {', '.join(shown)}", "bold"
     if not only:
-        for trial in status.trials.running:
-            yield f"  {_trial_progress(trial)}", "dim" if trial.lost else ""
-        for surface in status.surfaces.running:
-            yield f"  {_surface_progress(surface)}", "dim" if surface.lost else ""
+        lines = [(_trial_progress(trial), trial.lost) for trial in status.trials.running]
+        lines += [(_surface_progress(one), one.lost) for one in status.surfaces.running]
+        yield from ((f"  {line}", "dim" if lost else "") for line, lost in lines)
     if not only or "failed" in only:
         for failure in [*status.trials.failed, *status.surfaces.failed]:
             item = failure.get("trial_id") or failure["surface_id"]
             message = one_line(failure["message"])
-            yield f"  failed {item}: {failure['kind']}: {message}", _STYLES["failed"]
+            yield f"  failed {item}: {failure['kind']}: {message}", "red"
             yield f"    log: {failure['log']}", ""
-    listed: list[tuple[State, Callable[[str], str]]]
-    listed = [("diverged", layout.log), ("damaged", layout.trial)]
-    for state, key in listed:
-        if state in only or state == "damaged":
-            for trial_id in status.trials.having(state):
-                yield f"  {state} {trial_id}: {store.locate(key(trial_id))}", _STYLES[state]
+    if "diverged" in only:
+        for trial_id in status.trials.having("diverged"):
+            yield f"  diverged {trial_id}: {store.locate(layout.log(trial_id))}", "yellow"
+    for trial_id in status.trials.having("damaged"):
+        yield f"  damaged {trial_id}: {store.locate(layout.trial(trial_id))}", "red"
 
 
 def _trial_progress(one: RunningTrial) -> str:
@@ -133,10 +133,10 @@ def _surface_progress(one: RunningSurface) -> str:
     return f"{text}; cut off: the next launch resumes from its points" if one.lost else text
 
 
-@click.command()
+@command()
 @store_option
-@click.argument("name", metavar="TRIAL|SURFACE")
-@click.option("-f", "--follow", is_flag=True, help="Print new lines until the trial ends.")
+@argument("name", metavar="TRIAL|SURFACE")
+@option("-f", "--follow", is_flag=True, help="Print new lines until the trial ends.")
 def logs(name: str, store: str, follow: bool) -> None:
     """Print the log of the trial or surface whose id begins so.
 

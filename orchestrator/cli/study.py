@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click import IntRange, command, option
 
 from orchestrator.cli.options import (
     format_option,
@@ -38,11 +39,11 @@ DRAWN = (
 """Statements that have a panel of the figure."""
 
 
-@click.command()
+@command()
 @store_option
 @names_argument
-@click.option("--claim", metavar="ID", help="Show the findings of this claim in full.")
-@click.option("--list", "listed", is_flag=True, help="List the claims and their statistics.")
+@option("--claim", metavar="ID", help="Show the findings of this claim in full.")
+@option("--list", "listed", is_flag=True, help="List the claims and their statistics.")
 @format_option("json", "csv", "md", "latex")
 def claims(
     experiments: tuple[str, ...], store: str, claim: str | None, listed: bool, output_format: str
@@ -165,52 +166,22 @@ def _p_value(value: float, exact: bool) -> str:
     return f"{'=' if exact else ''}{value:.4f}" if value >= 1e-4 else f"{value:.1e}"
 
 
-@click.command()
+@command()
 @store_option
 @names_argument
-@click.option(
-    "--draws",
-    type=click.IntRange(1),
-    default=350,
-    show_default=True,
-    help="Random cells for each of 4 objectives and 3 gains.",
-)
-@click.option(
-    "--nodes",
-    type=click.IntRange(1, 20),
-    default=5,
-    show_default=True,
-    help="Nodes of a random cell.",
-)
-@click.option(
-    "--width",
-    type=click.IntRange(1, 32),
-    default=8,
-    show_default=True,
-    help="Width of a node of a random cell.",
-)
-@click.option(
-    "--batch",
-    type=click.IntRange(2),
-    default=256,
-    show_default=True,
-    help="Inputs of a random cell.",
-)
-@click.option(
-    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of all draws."
-)
+@option("--draws", type=IntRange(1), default=350, help="Random cells for each objective and gain.")
+@option("--nodes", type=IntRange(1, 20), default=5, help="Nodes of a random cell.")
+@option("--width", type=IntRange(1, 32), default=8, help="Width of a node of a random cell.")
+@option("--batch", type=IntRange(2), default=256, help="Inputs of a random cell.")
+@option("--seed", type=IntRange(0), default=0, help="Seed of all draws.")
 @format_option("json", "csv", "md")
-@click.option("--draw", metavar="FILE", help="Draw the bounds to a .html, .png, .svg or .pdf file.")
+@option("--draw", metavar="FILE", help="Draw the bounds to a .html, .png, .svg or .pdf file.")
 def theory(
     experiments: tuple[str, ...],
     store: str,
-    draws: int,
-    nodes: int,
-    width: int,
-    batch: int,
-    seed: int,
     output_format: str,
     draw: str | None,
+    **sizes: int,
 ) -> None:
     """Check the paper's equations and theorems numerically.
 
@@ -224,9 +195,9 @@ def theory(
         from orchestrator.figures.export import check_suffix
 
         check_suffix(Path(draw))  # before all the work
-    settings = Settings(draws, seed, nodes, width, batch)
+    settings = Settings(**sizes)
     trials = _trial_bounds(experiments, store) if experiments else []
-    comparisons = [*check_sgd(seed), *check_cells(settings)]
+    comparisons = [*check_sgd(settings.seed), *check_cells(settings)]
     _print_comparisons(comparisons, trials, settings, output_format)
     if draw:
         _draw_bounds([*comparisons, *_compare_trials(trials)], Path(draw))
@@ -251,12 +222,7 @@ def _print_comparisons(
     settings: Settings,
     output_format: str,
 ) -> None:
-    from orchestrator.paper.theorems import (
-        blocks_sheet,
-        comparison_record,
-        statements_sheet,
-        trials_sheet,
-    )
+    from orchestrator.paper import theorems
     from workers.theory.smoothness import counterexample
 
     title = (
@@ -266,9 +232,9 @@ def _print_comparisons(
     )
     example = counterexample()
     blocks = [one for one in comparisons if one.statement.startswith("Theorem 4.2")]
-    tables = [statements_sheet(comparisons, title), blocks_sheet(blocks, example)]
-    tables += [trials_sheet(trials)] if trials else []
-    statements = [comparison_record(one) for one in comparisons]
+    tables = [theorems.statements_sheet(comparisons, title), theorems.blocks_sheet(blocks, example)]
+    tables += [theorems.trials_sheet(trials)] if trials else []
+    statements = [theorems.comparison_record(one) for one in comparisons]
     bounds = [one.record() for one in trials]
     data = {"statements": statements, "counterexample": example._asdict(), "trials": bounds}
     # CSV has one table a file: the trials' if there are any.
@@ -281,15 +247,21 @@ def _compare_trials(trials: Sequence[TrialBound]) -> list[Comparison]:
 
     from workers.theory.checks import Comparison
 
-    kept = [one for one in trials if not one.lacking and one.measured == one.measured]
-    found = []
-    for base in dict.fromkeys(one.base for one in kept):
-        mine = [one for one in kept if one.base == base]
-        measured = np.array([one.measured for one in mine])
-        bound = np.array([one.bound for one in mine])
-        none = np.zeros(len(mine), np.int64)
-        found.append(Comparison("Theorem 4.1, trials", base, False, measured, bound, none))
-    return found
+    bases: dict[str, list[TrialBound]] = {}
+    for one in trials:
+        if not one.lacking and math.isfinite(one.measured):
+            bases.setdefault(one.base, []).append(one)
+    return [
+        Comparison(
+            "Theorem 4.1, trials",
+            base,
+            False,
+            np.array([one.measured for one in some]),
+            np.array([one.bound for one in some]),
+            np.zeros(len(some), np.int64),
+        )
+        for base, some in bases.items()
+    ]
 
 
 def _draw_bounds(comparisons: Sequence[Comparison], path: Path) -> None:

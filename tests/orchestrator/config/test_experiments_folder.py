@@ -211,4 +211,4 @@ def test_maps_and_surfaces_of_one_landscape_share_it():
 def test_a_folder_is_planned_as_one_union(run, tmp_path):
     code, output, _ = run("plan", FOLDER, "--store", tmp_path / "none")
     assert code == 0
-    assert "143 owed" in output and "shared between experiments: 205" in output
+    assert "143 to do" in output and "shared between experiments: 205" in output

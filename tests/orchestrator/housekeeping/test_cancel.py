@@ -33,7 +33,7 @@ def test_requests_are_left_for_what_has_not_ended(run, trained):
     assert "2 trials cancelled" in output
     assert cancelled(trained.store) == {one, two}
     output = run("status")[1]
-    assert "1 done, 0 diverged, 1 running, 0 failed, 1 cancelled, 0 owed" in output
+    assert "1 done, 0 diverged, 1 running, 0 failed, 1 cancelled, 0 to do" in output
     assert trained.store.has(layout.trial(three))
 
 

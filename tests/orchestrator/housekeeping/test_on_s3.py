@@ -134,7 +134,7 @@ def test_states_are_told_and_failures_forgotten(run, tended: Tended):
     assert (code, tended.store.has(layout.cancel(cancelled))) == (0, True)
     assert "1 trials cancelled" in output
     _, output, _ = run("status", "--store", tended.url)
-    assert "0 done, 0 diverged, 1 running, 1 failed, 1 cancelled, 0 owed" in output
+    assert "0 done, 0 diverged, 1 running, 1 failed, 1 cancelled, 0 to do" in output
     assert f"{held}: epoch {EPOCHS}" in output
     assert "out of memory" in output
     assert f"{tended.url}/blocks/logs/{failed}.log/" in output
@@ -159,7 +159,7 @@ def test_an_ended_trial_is_put_back_with_its_surfaces(run, tended: Tended):
     seen_by_others = tuple(f"{folder}{one}" for folder in ("metrics/", "trials/", "points/"))
     assert [name for name in tended.objects() if name.startswith(seen_by_others)] == []
     _, output, _ = run("plan", tended.experiment, "--store", tended.url)
-    assert "2 of 3 trials are reused, 1 owed" in output
+    assert "2 of 3 trials are reused, 1 to do" in output
     assert "4 of 6 surfaces are finished" in output
 
 

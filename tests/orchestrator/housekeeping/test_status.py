@@ -21,7 +21,7 @@ def test_every_state_is_counted_and_nothing_is_touched(run, trained):
     before = contents(trained.store)
     code, output, _ = run("status")
     assert code == 0
-    assert "small: 3 trials: 0 done, 1 diverged, 1 running, 1 failed, 0 owed" in output
+    assert "small: 3 trials: 0 done, 1 diverged, 1 running, 1 failed, 0 to do" in output
     assert f"{three}: epoch 2 of 2, last row" in output
     assert "node7" in output
     assert f"failed {two}: memory: no memory  [31mleft" in output
@@ -51,7 +51,7 @@ def test_a_silent_lease_is_told_of_as_cut_off_and_stays(run, trained):
     beat = trained.held_elsewhere(trial_id)
     os.utime(beat, (time.time() - 600, time.time() - 600))
     _, output, _ = run("status")
-    assert "2 done, 0 diverged, 0 running, 0 failed, 1 owed" in output
+    assert "2 done, 0 diverged, 0 running, 0 failed, 1 to do" in output
     assert "cut off, no heartbeat for 10 min" in output
     assert beat.exists()
 
@@ -63,7 +63,7 @@ def test_a_dead_holder_of_this_machine_is_cut_off_at_once(run, trained):
     beat = lease.folder / "heartbeat"
     beat.write_text(json.dumps(json.loads(beat.read_text()) | {"born": 1}))
     _, output, _ = run("status")
-    assert "1 owed" in output
+    assert "1 to do" in output
     assert "cut off" in output
     assert beat.exists()
 
@@ -140,7 +140,7 @@ def test_watching_ends_when_all_has_ended(run, trained, monkeypatch):
     )
     code, output, _ = run("status", "--watch")
     assert code == 0
-    assert "1 owed" in output
+    assert "1 to do" in output
     assert "3 done" in output.splitlines()[-1]
 
 

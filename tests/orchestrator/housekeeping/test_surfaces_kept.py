@@ -44,7 +44,7 @@ def test_status_counts_surfaces_and_tells_how_far_they_are(run, trained, ids):
     code, output, _ = run("status")
     assert code == 0
     assert "small: 3 trials: 3 done" in output
-    assert "small: 3 surfaces: 1 done, 1 running, 1 failed, 0 owed" in output
+    assert "small: 3 surfaces: 1 done, 1 running, 1 failed, 0 to do" in output
     assert f"{ids[1]}: 15 of 15 points" in output
     assert "node7" in output
     assert f"failed {ids[2]}: memory: no room" in output
@@ -66,7 +66,7 @@ def test_cancelling_an_experiment_takes_its_surfaces_along(run, trained, ids):
     assert code == 0
     assert "2 surfaces cancelled" in output
     assert cancelled(trained.store) == set(ids[1:])
-    assert "1 done, 0 running, 0 failed, 2 cancelled, 0 owed" in run("status")[1]
+    assert "1 done, 0 running, 0 failed, 2 cancelled, 0 to do" in run("status")[1]
 
 
 def test_one_surface_is_cancelled_by_its_name(run, trained, ids):

@@ -95,7 +95,7 @@ def test_a_plan_counts_them_and_reuses_none(earlier, run):
     _, path = earlier
     code, output, _ = run("plan", path)
     assert code == 0
-    assert "0 of 3 trials are reused, 3 owed" in output
+    assert "0 of 3 trials are reused, 3 to do" in output
     assert "3 ended trials of the store have ids of an earlier format: readable, but not" in output
     assert json.loads(run("plan", path, "--format", "json")[1])["earlier_ids"] == 3
 

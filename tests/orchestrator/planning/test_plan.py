@@ -8,7 +8,7 @@ from calls import calls
 from small_surfaces import other_network
 from small_trials import few_digits
 
-from orchestrator.cli.plan import describe_plan
+from orchestrator.cli.run import describe_plan
 from orchestrator.config.experiment import Experiment, load_experiment
 from orchestrator.config.record import member_rows
 from orchestrator.planning.estimate import Speeds
