@@ -9,7 +9,7 @@ import json
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import overload
+from typing import Literal, overload
 
 from results_schema import layout
 from results_schema.canonical import parse_json
@@ -20,6 +20,7 @@ from results_schema.lease import Lease
 
 __all__ = [
     "Failure",
+    "FailureKind",
     "LocalStore",
     "Store",
     "attach_store",
@@ -109,20 +110,29 @@ def attach_store(location: str | Path) -> Store:
     return LocalStore(location)
 
 
+FailureKind = Literal[
+    # As `workers.training.attempt` classifies errors. After "graph", no CUDA graph could be
+    # captured, the next attempt does without.
+    "memory", "cuda", "graph", "full", "store", "data", "spec", "machine", "error",
+    # The worker could not report more: its process was killed, by Ray as its node's main memory ran
+    # out ("evicted"), or with its node.
+    "killed", "evicted", "node",
+    # Of a node that can do nothing for its launch; it is no trial's failure, and never kept.
+    "unfit",
+]  # fmt: skip
+"""Kinds of failure. Which are tried again is up to `orchestrator.execution.queue`."""
+
+
 @dataclass(frozen=True)
 class Failure:
     """Why an attempt at an item failed, kept in the store until the item ends after all.
 
     Attributes:
-        kind: "memory", "cuda", "graph" (no CUDA graph could be captured; the next attempt does
-            without), "full", "store", "data", "spec", "machine" or "error", as
-            `workers.training.attempt` classifies them; or, if the worker could not report more,
-            "killed", "evicted" (this node's main memory ran out) or "node" (it was lost).
-            "unfit", of a node that can do nothing for its launch, is no trial's and never kept.
+        kind: Kind of the failure.
         message: What went wrong.
     """
 
-    kind: str
+    kind: FailureKind
     message: str
 
     def record(self, store: Store, item: str, lease: Lease | None = None) -> None:

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import logging
 import os
 import secrets
-import socket
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 from results_schema.errors import MachineError
 
@@ -51,7 +51,7 @@ RAY_SETTINGS = {
 _WHICH = "give HOST:PORT of the cluster's head (port 6379 by default), or auto on a node"
 _JOBS = "/api/jobs/"
 _CHECK_ALIVE = "/ray.rpc.NodeInfoGcsService/CheckAlive"
-"""A request to Ray's head that changes nothing; an empty message asks about no node."""
+"""A request to Ray's head that changes nothing, and needs no token to be heard."""
 
 
 class Token(NamedTuple):
@@ -65,6 +65,17 @@ def apply_ray_settings() -> None:
     """Put the settings of Ray in force, but for variables that the user has set."""
     for name, value in RAY_SETTINGS.items():
         os.environ.setdefault(name, value)
+
+
+@contextlib.contextmanager
+def without_log_lines(level: int) -> Iterator[None]:
+    """Suppress Ray's log lines up to a level inside this context."""
+    before = logging.root.manager.disable
+    logging.disable(level)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def find_token() -> Token | None:
@@ -107,46 +118,25 @@ def admit(address: str | None, *, allow_open: bool = False) -> None:
             _ensure_token()
         return
     option, found = f"--address {address}", find_token()
-    if head := _head(address):
-        check_listening(head, option)
-        asked = asks_for_token(head)
-    else:
-        # Ray itself finds the cluster of `auto`, among this machine's processes. `cluster` checks
-        # again once it is joined.
-        asked = not allow_open
-    if not asked:
+    named = os.environ.get("RAY_ADDRESS", "") if address == "auto" else address
+    # Without a name Ray itself finds the cluster, among this machine's processes. `cluster` checks
+    # again once it is joined.
+    head = named.removeprefix("ray://")
+    if not (asks_for_token(head) if head else not allow_open):
         refuse_open(option, allow_open=allow_open)
         # Ray would send the token, unencrypted, to a head that has no use for it.
         os.environ[MODE] = "disabled"
         return
+    fix = f"copy the head's {DEFAULT_PATH} to {token_path()}, or set {TOKEN}"
     if found is None:
         raise MachineError(
             "joining a cluster takes its token, and this machine has no token",
             where=option,
-            fix=f"copy the head's {DEFAULT_PATH} to {token_path()}, or set {TOKEN}; "
-            "--allow-open-cluster joins one that asks for none",
+            fix=f"{fix}; --allow-open-cluster joins one that asks for none",
         )
     if head and asks_for_token(head, found.value):
-        raise MachineError(
-            f"the cluster refuses the token ({found.source})",
-            where=option,
-            fix=f"copy the head's {DEFAULT_PATH} to {token_path()}, or set {TOKEN}",
-        )
+        raise MachineError(f"the cluster refuses the token ({found.source})", where=option, fix=fix)
     os.environ[MODE] = "token"
-
-
-def check_listening(head: str, option: str) -> None:
-    """Raise MachineError if nothing listens at HOST:PORT or a URL, which an option names."""
-    # Ray would try for two minutes.
-    try:
-        if is_dashboard(head):
-            url = urlsplit(head)
-            host, port = url.hostname or "", url.port or (443 if url.scheme == "https" else 80)
-        else:
-            host, _, port = head.removeprefix("ray://").rpartition(":")
-        socket.create_connection((host, int(port)), timeout=TIMEOUT).close()
-    except (OSError, ValueError, OverflowError) as error:
-        raise MachineError(f"nothing answers there: {error}", where=option, fix=_WHICH) from error
 
 
 def is_dashboard(address: str) -> bool:
@@ -162,13 +152,13 @@ def asks_for_token(head: str, token: str = "") -> bool:
         token: The token to try.
 
     Raises:
-        MachineError: What answers is no head of a Ray cluster.
+        MachineError: Nothing answers, or what answers is no head of a Ray cluster.
     """
+    # Ray has no call to ask this before it is joined, and tries for two minutes to join nothing.
     if is_dashboard(head):
         return _dashboard_asks(head, token)
     import grpc
 
-    # Ray has no call to ask this before it is joined; one of its services does without it.
     metadata = (("authorization", f"Bearer {token}"),) if token else ()
     with grpc.insecure_channel(head) as channel:
         try:
@@ -177,31 +167,28 @@ def asks_for_token(head: str, token: str = "") -> bool:
             code = error.code()
             if code is grpc.StatusCode.UNAUTHENTICATED:
                 return True
-            raise MachineError(
-                f"what answers there is no head of a Ray cluster ({code.name})",
-                where=f"--address {head}",
-                fix=_WHICH,
-            ) from error
+            what = f"no head of a Ray cluster answers there ({code.name}: {error.details()})"
+            raise MachineError(what, where=f"--address {head}", fix=_WHICH) from error
     return False
 
 
 def _dashboard_asks(url: str, token: str) -> bool:
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    request = urllib.request.Request(f"{url.rstrip('/')}{_JOBS}", headers=headers)
     try:
+        request = urllib.request.Request(f"{url.rstrip('/')}{_JOBS}", headers=headers)
         with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
-            # Any web server answers something: only Ray's answers JSON here.
-            is_ray = answer.headers.get_content_type() == "application/json"
-        what = "what answers there is no Ray dashboard"
+            found = answer.headers.get_content_type()
+        # Any web server answers something: only Ray's answers JSON here.
+        if found == "application/json":
+            return False
     except urllib.error.HTTPError as error:
         if error.code in (401, 403):
             return True
-        is_ray, what = False, f"what answers there is no Ray dashboard (HTTP {error.code})"
-    except (OSError, http.client.HTTPException) as error:
-        is_ray, what = False, f"nothing answers there: {error}"
-    if not is_ray:
-        raise MachineError(what, where=f"--address {url}", fix=_WHICH)
-    return False
+        found = f"HTTP {error.code}"
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        found = str(error)
+    what = f"no Ray dashboard answers there ({found})"
+    raise MachineError(what, where=f"--address {url}", fix=_WHICH)
 
 
 def refuse_open(option: str, *, allow_open: bool) -> None:
@@ -213,13 +200,6 @@ def refuse_open(option: str, *, allow_open: bool) -> None:
             fix=f"start all of its nodes with {MODE}=token (docs: SECURITY.md), "
             "or add --allow-open-cluster on a network that you trust",
         )
-
-
-def _head(address: str) -> str:
-    """Return HOST:PORT, empty if Ray is to find the cluster of this machine."""
-    if address != "auto":
-        return address.removeprefix("ray://")
-    return os.environ.get("RAY_ADDRESS", "").removeprefix("ray://")
 
 
 def _ensure_token() -> None:

@@ -29,7 +29,8 @@ from ray.autoscaler.sdk import request_resources
 from ray.exceptions import RayError
 from rich.console import Console
 
-from orchestrator.execution import access, shipping
+from orchestrator.execution import access
+from orchestrator.execution.jobs import pack_code
 from orchestrator.output.text import cores
 from results_schema.errors import MachineError
 
@@ -44,14 +45,13 @@ MAX_BUNDLES = 1000
 
 PREFIX = "nas-sweep-"
 LOCK = "launch.lock"
-"""Holds the host's name: hosts may share a folder for temporary files, but not its locks."""
+"""File with the host's name: hosts may share a folder for temporary files, but not its locks."""
 FALLBACK = "/tmp"
 _TEMPORARY = "tmp"
 """Folder for temporary files of Ray's processes; its path in their environment identifies them."""
 _DEEPEST = "/nas-sweep-12345678/1/session_2026-11-29_07-53-12_235402_1234567/sockets/plasma_store"
 """Ray's longest path in such a folder; a Unix socket's is bounded by 107 or 103 bytes."""
 LONGEST = (107 if sys.platform == "linux" else 103) - len(_DEEPEST)
-"""Length of the path of a folder that is short enough for it."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def cluster(
             Ray on this machine.
         console: Where to print the dashboard's address.
         allow_open: Whether to join a cluster that asks for no token.
-        ship_code: Whether nodes are to run this very code, whatever they have.
+        ship_code: Whether nodes are to run this very code.
 
     Raises:
         MachineError: Ray can't be started or reached, or asks for no token.
@@ -97,11 +97,10 @@ def cluster(
             if not access.asks_for_token(ray.get_runtime_context().gcs_address):
                 access.refuse_open(f"--address {address}", allow_open=allow_open)
         if url:
-            console.print(f"Ray dashboard: http://{url}", highlight=False, markup=False)
+            line = f"Ray dashboard: http://{url}"
             if not access.disabled() and (token := access.find_token()):
-                console.print(
-                    f"  it asks for a token: {token.source}", highlight=False, markup=False
-                )
+                line += f"\n  it asks for a token: {token.source}"
+            console.print(line, highlight=False, markup=False)
         yield joined
 
 
@@ -109,10 +108,8 @@ def _join(address: str, folder: Path, *, ship_code: bool) -> str | None:
     """Connect to a running cluster; return its dashboard's address."""
     own: dict[str, Any] = {}
     if ship_code:
-        code = folder / "code"
-        code.mkdir()
-        shipping.pack_code(code)
-        own["runtime_env"] = {"working_dir": str(code)}
+        pack_code(folder / "code")
+        own["runtime_env"] = {"working_dir": str(folder / "code")}
     try:
         with _unwound_by_signals():
             context = ray.init(address, logging_level=logging.ERROR, log_to_driver=False, **own)
@@ -145,10 +142,10 @@ def _own_ray(folder: Path) -> Iterator[tuple[str | None, Joined]]:
 
 def _start(folder: Path, name: str) -> str | None:
     """Start Ray in a folder of this name, or leave nothing of it running and raise MachineError."""
-    before = logging.root.manager.disable
+    # What Ray would log is in the exception too.
+    quiet = access.without_log_lines(logging.CRITICAL)
     try:
-        with _unwound_by_signals(), _temporary_files_in(folder / _TEMPORARY):
-            logging.disable(logging.CRITICAL)  # what matters is in the exception
+        with quiet, _unwound_by_signals(), _temporary_files_in(folder / _TEMPORARY):
             context = ray.init(
                 "local",
                 logging_level=logging.ERROR,
@@ -171,8 +168,6 @@ def _start(folder: Path, name: str) -> str | None:
             f"Ray can't be started on this machine, tried twice: {last}",
             fix="see whether the machine is overloaded or out of memory, then try again",
         ) from error
-    finally:
-        logging.disable(before)
 
 
 @contextlib.contextmanager
@@ -244,11 +239,7 @@ def has_gpus() -> bool:
 
 
 def count_slots(takes: Mapping[str, float]) -> int:
-    """Return how many items run side by side on the nodes that are there now.
-
-    Args:
-        takes: What each takes: "CPU", and on a GPU "GPU", the share; below 1 several share one.
-    """
+    """Return how many items that take so much run side by side on the nodes that are there now."""
     share, slots = takes.get("GPU"), 0
     for node in (node["Resources"] for node in ray.nodes() if node["Alive"]):
         fit = int(node.get("CPU", 0) // takes["CPU"])
@@ -260,8 +251,9 @@ def count_slots(takes: Mapping[str, float]) -> int:
     return slots
 
 
-def check_slots(slots: int, takes: Mapping[str, float]) -> None:
-    """Raise MachineError if no node is large enough for even one item."""
+def require_slots(takes: Mapping[str, float]) -> int:
+    """Return `count_slots`; raise MachineError if no node is large enough for even one item."""
+    slots = count_slots(takes)
     if slots < 1:
         resources = ray.cluster_resources()
         what = "a trial" if takes["CPU"] == 1 else f"{takes['CPU']:g} trials side by side"
@@ -270,12 +262,13 @@ def check_slots(slots: int, takes: Mapping[str, float]) -> None:
             f"no room for {what} on {'cuda' if 'GPU' in takes else 'cpu'}",
             fix="use --device cpu, lower --gpus-per-trial or --pack, or add nodes to the cluster",
         )
+    return slots
 
 
 class Demand:
     """Asks the cluster's autoscaler, if it has one, for nodes on which all remaining items fit.
 
-    What is asked for stays asked for until it is asked for less: `end` withdraws it.
+    What is asked for stays asked for until it is asked for less: the context's end withdraws it.
 
     Args:
         count: Returns how many items of each kind remain, by what one of the kind takes.
@@ -297,8 +290,10 @@ class Demand:
             each = ([dict(takes)] * number for takes, number in self._count())
             self._ask([*itertools.islice(itertools.chain(*each), MAX_BUNDLES)])
 
-    def end(self) -> None:
-        """Ask for nothing any more."""
+    def __enter__(self) -> Demand:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self._ask([])
 
     def _ask(self, bundles: list[dict[str, float]]) -> None:

@@ -10,7 +10,7 @@ import contextlib
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
 from queue import Empty, SimpleQueue
 from types import FrameType
@@ -35,34 +35,43 @@ LOSS_INTERVAL = 0.5
 class Supervision:
     """Runs the work of a launch in a thread and stops it in an orderly way.
 
+    As a context it takes SIGINT, SIGTERM and SIGHUP.
+
     Args:
-        queue: The queue, which offers nothing more once the launch is stopped.
-        store: Where workers look for the request to stop.
+        queue: Offers nothing more once the launch is stopped; workers look into its store.
         launch: Id of the launch.
         console: Where to print that it stops.
         lost: Returns the name of the process of Ray that has died, or an empty string.
-        insist: Makes Tune end without waiting for workers.
 
     Attributes:
         interrupted: Whether a signal came.
+        insisted: Set where Tune must end without waiting for workers.
     """
 
     def __init__(
-        self,
-        queue: Queue,
-        store: Store,
-        launch: str,
-        console: Console,
-        *,
-        lost: Callable[[], str],
-        insist: Callable[[], None],
+        self, queue: Queue, launch: str, console: Console, lost: Callable[[], str]
     ) -> None:
         self.interrupted = self._stopping = False
-        self._queue, self._store, self._launch, self._console = queue, store, launch, console
-        self._lost, self._insist = lost, insist
-        self._timer = threading.Timer(GRACE, insist)
+        self.insisted = threading.Event()
+        self.queue, self.launch, self.console, self._lost = queue, launch, console, lost
+        self._timer = threading.Timer(GRACE, self.insisted.set)
         self._timer.daemon = True
         self._events: SimpleQueue[int | None] = SimpleQueue()
+
+    def __enter__(self) -> Supervision:
+        # SIGHUP stays ignored if it was before, as `nohup` asks for. SIGINT does not: a shell
+        # ignores it for what it runs in the background, where `kill -INT` is to stop a launch too.
+        under_nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        taken = [each for each in SIGNALS if each != signal.SIGHUP or not under_nohup]
+        self._before = {each: signal.signal(each, self.handle) for each in taken}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+        with contextlib.suppress(StoreError):
+            self.queue.store.delete(layout.stop(self.launch))
+        for signum, handler in self._before.items():
+            signal.signal(signum, handler)
 
     def handle(self, signum: int, frame: FrameType | None) -> None:
         """Note a signal; nothing else is safe at any point of the main thread."""
@@ -101,37 +110,31 @@ class Supervision:
                 self._give_up(name)
         return result.result()
 
-    def end(self) -> None:
-        """Withdraw the request to stop."""
-        self._timer.cancel()
-        with contextlib.suppress(StoreError):
-            self._store.delete(layout.stop(self._launch))
-
     def _stop(self, signum: int) -> None:
         if signum == signal.SIGHUP:
             # The terminal is gone: the next line printed there would end this process.
             leave_terminal()
         if self._stopping:
-            self._insist()
+            self.insisted.set()
             return
-        self._stopping = True
-        self._queue.stop()
+        self._stopping = self.queue.stopping = True
         self._timer.start()
-        self._console.print(
+        self.console.print(
             "stopping: trials commit the epochs they have ended; again to stop at once"
         )
-        ask_to_stop(self._store, self._launch, signal.Signals(signum).name)
+        ask_to_stop(self.queue.store, self.launch, signal.Signals(signum).name)
 
     def _give_up(self, name: str) -> None:
         """Let workers commit while they live, and end the launch by raising MachineError."""
-        self._queue.stop()
-        ask_to_stop(self._store, self._launch, f"{name} of its Ray has died")
+        queue = self.queue
+        queue.stopping = True
+        ask_to_stop(queue.store, self.launch, f"{name} of its Ray has died")
         end = time.monotonic() + GRACE
         # Ray can't report which workers still run, but their leases show it. A store that fails
         # meanwhile ends the wait, not the error below.
         with contextlib.suppress(StoreError):
             while time.monotonic() < end and any(
-                not self._store.leases.free(one) for one in self._queue.working(self._queue.items)
+                not queue.store.leases.free(one) for one in queue.working(queue.items)
             ):
                 time.sleep(0.1)
         raise MachineError(
@@ -139,22 +142,6 @@ class Supervision:
             "kills processes when memory runs out): trials have committed the epochs they had "
             "ended; the same command resumes them"
         )
-
-
-@contextlib.contextmanager
-def supervised(supervision: Supervision) -> Iterator[None]:
-    """Send SIGINT, SIGTERM and SIGHUP to a supervision inside this context."""
-    # SIGHUP stays ignored if it was before, as `nohup` asks for. SIGINT does not: a shell ignores
-    # it for what it runs in the background, where `kill -INT` is to stop a launch all the same.
-    under_nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-    taken = [each for each in SIGNALS if each != signal.SIGHUP or not under_nohup]
-    before = {each: signal.signal(each, supervision.handle) for each in taken}
-    try:
-        yield
-    finally:
-        supervision.end()
-        for signum, handler in before.items():
-            signal.signal(signum, handler)
 
 
 def ask_to_stop(store: Store, launch: str, why: str) -> None:

@@ -1,24 +1,29 @@
-"""`launch --detach`: the same launch as a job of the cluster, which outlives this process."""
+"""`launch --detach`: the same launch as a job of the cluster, which outlives this process.
+
+The job is sent this very code, and the files that its experiments are read from.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import re
 import shlex
+import shutil
 import tempfile
 import time
 import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import click
 from click.core import ParameterSource
 
-from orchestrator.config.experiment import Experiment, find_files
-from orchestrator.execution import access, shipping
+from orchestrator.config.experiment import Experiment, find_files, find_profile, load_experiment
+from orchestrator.execution import access
 from results_schema.errors import ConfigError, MachineError
 from results_schema.store import attach_store
 from workers.signals import GRACE
@@ -26,6 +31,9 @@ from workers.signals import GRACE
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
 
+PACKAGES = ("results_schema", "workers", "orchestrator")
+FILES = "files"
+"""Folder of a shipment for the experiments' files, with the same paths between them as here."""
 REPLACED = frozenset({"detached", "experiments", "profile", "store", "address", "ship_code"})
 """Parameters of the command that a job is given in another way, or not at all."""
 START = 60.0
@@ -43,6 +51,13 @@ _CLOSED = (
 )
 
 State = Literal["runs", "waits to be started", "has ended"]
+
+
+class Shipment(NamedTuple):
+    """Paths of experiments' files, and of their profile's if they have one, in a sent folder."""
+
+    experiments: list[str]
+    profile: str | None
 
 
 def detach(experiments: Sequence[Experiment], context: click.Context) -> list[str]:
@@ -68,7 +83,7 @@ def detach(experiments: Sequence[Experiment], context: click.Context) -> list[st
     access.apply_ray_settings()
     access.admit(address, allow_open=allow_open)
     with tempfile.TemporaryDirectory(prefix="nas-sweep-job-") as folder:
-        shipment = shipping.pack(
+        shipment = pack(
             Path(folder),
             find_files(given["experiments"]),
             experiments,
@@ -90,26 +105,87 @@ def detach(experiments: Sequence[Experiment], context: click.Context) -> list[st
     ]
 
 
-def job_command(shipment: shipping.Shipment, location: str, context: click.Context) -> list[str]:
+def pack_code(folder: Path) -> None:
+    """Copy this code into an empty or missing folder, with a note of its release and commit."""
+    from workers.training.device import SHIPPED, code_origin
+
+    root, ignore = Path(__file__).parents[2], shutil.ignore_patterns("__pycache__", ".*")
+    for name in PACKAGES:
+        shutil.copytree(root / name, folder / name, ignore=ignore)
+    (folder / SHIPPED).write_text(json.dumps(code_origin()))
+
+
+def pack(
+    folder: Path,
+    paths: Sequence[Path],
+    experiments: Sequence[Experiment],
+    *,
+    profile: str | None,
+    overrides: Sequence[str],
+) -> Shipment:
+    """Copy this code, and all that is read for some experiments, into an empty folder.
+
+    Args:
+        folder: The folder.
+        paths: The experiments' files.
+        experiments: What was read from them.
+        profile: A profile as `load_experiment` takes it.
+        overrides: Values as `load_experiment` takes them.
+
+    Raises:
+        ConfigError: A cell's file is named by a path that means nothing on another machine, or
+            the experiments have several profiles.
+    """
+    pack_code(folder)
+    chosen = [find_profile(profile, path) for path in paths] if profile else []
+    cells = [base.file for one in experiments for base in one.grid.genotype if base.file]
+    files = [Path(os.path.normpath(path.absolute())) for path in (*paths, *chosen, *cells)]
+    # Files name each other by relative paths, which stay right below a common root.
+    root = os.path.commonpath([path.parent for path in files])
+    names = [(FILES / path.relative_to(root)).as_posix() for path in files]
+    for path, name in zip(files, names, strict=True):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, folder / name)
+    profiles = sorted(set(names[len(paths) : len(paths) + len(chosen)]))
+    if len(profiles) > 1:
+        several = " and ".join(name.removeprefix(f"{FILES}/") for name in profiles)
+        raise ConfigError(
+            f"the experiments have several profiles of this name: {several}",
+            where="--profile",
+            fix="launch them apart, or give the profile's path",
+        )
+    shipment = Shipment(names[: len(paths)], profiles[0] if profiles else None)
+    for path, name in zip(paths, shipment.experiments, strict=True):
+        # Overrides may name files too, so the whole is read again, from where it will be read.
+        moved = str(folder / shipment.profile) if shipment.profile else None
+        packed = load_experiment(folder / name, profile=moved, overrides=overrides)
+        for base in packed.grid.genotype:
+            if base.file and not base.file.is_relative_to(folder):
+                raise ConfigError(
+                    f"the cells of {base.name} are in {base.file}, a path of this machine alone",
+                    where=str(path),
+                    fix="name the file by its path from the experiment's file",
+                )
+    return shipment
+
+
+def job_command(shipment: Shipment, location: str, context: click.Context) -> list[str]:
     """Return a job's command: what the user gave, for the shipment's files and its own cluster."""
     command = ["python", "-m", "orchestrator.cli", "launch", *shipment.experiments]
     command += [f"--profile={shipment.profile}"] * (shipment.profile is not None)
     command += [f"--store={location}", "--address=auto"]
-    for parameter in context.command.params:
-        if parameter.name in REPLACED or not isinstance(parameter, click.Option):
-            continue
+    for option in context.command.params:
+        name = option.name or ""
         # What the user left open is left to the cluster, whose release may have other defaults.
-        if context.get_parameter_source(parameter.name or "") is not ParameterSource.DEFAULT:
-            command += _as_given(parameter, context.params[parameter.name or ""])
+        default = context.get_parameter_source(name) is ParameterSource.DEFAULT
+        if name in REPLACED or default or not isinstance(option, click.Option):
+            continue
+        [flag], value = option.opts, context.params[name]
+        if option.is_flag:
+            command += [flag] * bool(value)
+        else:
+            command += [f"{flag}={one}" for one in (value if option.multiple else [value])]
     return command
-
-
-def _as_given(option: click.Option, value: Any) -> list[str]:
-    """Return an option with its value, as on a command line."""
-    [name] = option.opts
-    if option.is_flag:
-        return [name] * bool(value)
-    return [f"{name}={one}" for one in (value if option.multiple else [value])]
 
 
 def _submit(
@@ -131,7 +207,7 @@ def _submit(
     if address != "auto":
         for name in _OTHER_ADDRESSES:
             os.environ.pop(name, None)
-    with _without_log_lines(), _errors_translated(address):
+    with access.without_log_lines(logging.WARNING), _errors_translated(address):
         url = get_address_for_submission_client(address)
         if not access.asks_for_token(url):
             access.refuse_open(f"--address {address}", allow_open=allow_open)
@@ -189,14 +265,3 @@ def _errors_translated(address: str) -> Iterator[None]:
         raise MachineError(
             f"the cluster refuses the job: {first}", where=f"--address {address}"
         ) from error
-
-
-@contextlib.contextmanager
-def _without_log_lines() -> Iterator[None]:
-    """Suppress Ray's log lines about what it sends where."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(before)

@@ -15,19 +15,18 @@ from rich.console import Console
 from orchestrator.execution.cluster import (
     Demand,
     Joined,
-    check_slots,
     cluster,
     count_slots,
     has_gpus,
+    require_slots,
 )
-from orchestrator.execution.interrupt import Supervision, ask_to_stop, supervised
-from orchestrator.execution.metrics import Collector, Exporter
+from orchestrator.execution.interrupt import Supervision, ask_to_stop
 from orchestrator.execution.packing import measure_pack_size
 from orchestrator.execution.preflight import Options, choose_device
-from orchestrator.execution.progress import Progress
+from orchestrator.execution.progress import Collector, Exporter, Progress
 from orchestrator.execution.queue import Ending, Queue
-from orchestrator.execution.trainable import versions_to_send
-from orchestrator.execution.tune import AHEAD, QueueSearcher, StopAll, run_tune
+from orchestrator.execution.trainable import own_versions
+from orchestrator.execution.tune import AHEAD, QueueSearcher, run_tune
 from orchestrator.planning.plan import Plan, work_id
 from results_schema import layout
 from results_schema.errors import StoreError
@@ -63,27 +62,27 @@ def run(plan: Plan, store: Store, options: Options, console: Console) -> Report:
             even one trial or surface.
     """
     launch = uuid.uuid4().hex[:12]
-    queue = _make_queue(plan, store, options, console)
+    queue = Queue(store, surfaces_last=options.landscape == "last", pack=options.pack or 1)
+    queue.notify = partial(console.print, style="yellow", markup=False, highlight=False)
     queue.stop_workers = partial(ask_to_stop, store, launch, "a node is unfit")
+    queue.add(plan.remaining)
+    queue.add_surfaces(plan.unmeasured)
+    queue.space.needed = max(plan.checkpoint_sizes, default=queue.space.needed)
+    ray_cluster = cluster(
+        options.address,
+        console,
+        allow_open=options.allow_open_cluster,
+        ship_code=options.ship_code,
+    )
     try:
-        ray_cluster = cluster(
-            options.address,
-            console,
-            allow_open=options.allow_open_cluster,
-            ship_code=options.ship_code,
-        )
         with present(store, launch), ray_cluster as joined:
             # Only now it is known what a cluster has; on this machine `preflight` has chosen.
             if options.device is None:
                 device = choose_device(plan, options, has_gpu=has_gpus())
                 options = replace(options, device=device)
-            stop_all = StopAll()
-            supervision = Supervision(
-                queue, store, launch, console, lost=joined.lost, insist=stop_all.ask
-            )
             # Inside, because Ray puts a SIGTERM handler of its own in force when it starts.
-            with supervised(supervision):
-                _run_on(joined, plan, queue, options, launch, supervision, stop_all, console)
+            with Supervision(queue, launch, console, joined.lost) as supervision:
+                _run_on(joined, plan, options, supervision)
     finally:
         queue.close_all()  # only now is every worker gone
     return Report(
@@ -91,42 +90,23 @@ def run(plan: Plan, store: Store, options: Options, console: Console) -> Report:
     )
 
 
-def _make_queue(plan: Plan, store: Store, options: Options, console: Console) -> Queue:
-    queue = Queue(store, surfaces_last=options.landscape == "last", pack=options.pack or 1)
-    queue.notify = lambda line: console.print(line, style="yellow", markup=False, highlight=False)
-    queue.add(plan.remaining)
-    queue.add_surfaces(plan.unmeasured)
-    queue.space.needed = max(plan.checkpoint_sizes, default=queue.space.needed)
-    return queue
-
-
-def _run_on(
-    joined: Joined,
-    plan: Plan,
-    queue: Queue,
-    options: Options,
-    launch: str,
-    supervision: Supervision,
-    stop_all: StopAll,
-    console: Console,
-) -> None:
+def _run_on(joined: Joined, plan: Plan, options: Options, supervision: Supervision) -> None:
     """Run the queue's work on a cluster, under supervision."""
+    queue, launch, console = supervision.queue, supervision.launch, supervision.console
     trial_takes = item_takes(options, surface=False)
     surface_takes = item_takes(options, surface=True)
     takes = [trial_takes] * bool(plan.remaining) + [surface_takes] * bool(plan.unmeasured)
-    fitting = [count_slots(one) for one in takes]
-    check_slots(min(fitting), takes[fitting.index(min(fitting))])
+    fitting = [require_slots(one) for one in takes]
     # With both kinds, the searcher may offer as many items as the smaller kind has slots: Ray
     # places what it can, and a larger item waits.
     smallest = min(takes, key=lambda one: one.get("GPU", 0))
-    queue.slots = partial(count_slots, trial_takes)
     automatic = options.gpus_per_trial == "auto" and options.pack is None
     if automatic and options.device == "cuda" and plan.remaining:
         # Before Tune starts: nothing else may run on the GPU that is measured.
         queue.pack = supervision.run(
             lambda: measure_pack_size(
                 plan.remaining,
-                queue.slots(),
+                count_slots(trial_takes),
                 options.deterministic,
                 lambda: queue.stopping,
                 console,
@@ -143,33 +123,32 @@ def _run_on(
         "deterministic": options.deterministic,
         "checkpoint_every": options.checkpoint_every,
         "checkpoint_at": sorted({*options.checkpoint_at, *plan.surface_epochs}),
-        "versions": versions_to_send(),
+        "versions": own_versions(),
         "report_every": options.report_every,
         "gpus_per_trial": options.share,
         "gpus_per_surface": options.gpus_per_surface,
     }
     progress = Progress(queue, work, ended=ended, slots=max(fitting), console=console)
     collector = Collector(queue, work, progress)
-    with progress, Exporter(collector, launch, plan.members) as exporter:
-        demand = Demand(partial(remaining_demand, plan, queue, options))
-        searcher = QueueSearcher(
-            *(queue, settings, progress, exporter, partial(count_slots, smallest)),
-            # A Ray of this machine has no autoscaler.
-            on_count=demand.refresh if options.address else lambda: None,
-        )
-        try:
-            supervision.run(
-                lambda: run_tune(
-                    searcher,
-                    trial_takes,
-                    surface_takes,
-                    stop_all,
-                    joined.folder / "tune",
-                    process_per_item=options.device == "cuda",
-                )
+    demand = Demand(partial(remaining_demand, plan, queue, options))
+
+    def count() -> None:
+        queue.slots, progress.slots = count_slots(trial_takes), count_slots(smallest)
+        if options.address:  # a Ray of this machine has no autoscaler
+            demand.refresh()
+
+    with progress, Exporter(collector, launch, plan.members) as exporter, demand:
+        searcher = QueueSearcher(queue, settings, progress, exporter, count)
+        supervision.run(
+            lambda: run_tune(
+                searcher,
+                trial_takes,
+                surface_takes,
+                supervision.insisted,
+                joined.folder / "tune",
+                process_per_item=options.device == "cuda",
             )
-        finally:
-            demand.end()
+        )
 
 
 def item_takes(options: Options, *, surface: bool) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from math import ceil
 from typing import Any
@@ -22,20 +23,16 @@ MAX_PACK = 16
 
 
 def alike(one: Work, other: Work) -> bool:
-    """Return whether two can run side by side in one process: trials that use a device alike.
-
-    Cells, learning rates and seeds may differ. All else is equal, so that steps of one shape and
-    one arithmetic run side by side, as they were measured, and end at about the same time.
-    """
+    """Return whether two can run side by side in one process: trials that use a device alike."""
     if not (isinstance(one, TrialSpec) and isinstance(other, TrialSpec)):
         return False
-    return (
-        one.dataset == other.dataset
-        and one.preprocessing == other.preprocessing
-        and one.precision == other.precision
-        and one.network == other.network
-        and one.recipe == other.recipe
-    )
+    return _arithmetic(one) == _arithmetic(other)
+
+
+def _arithmetic(spec: TrialSpec) -> tuple[Any, ...]:
+    # Cells, learning rates and seeds may differ. All else is equal, so that steps of one shape and
+    # one arithmetic run side by side, as they were measured, and end at about the same time.
+    return spec.dataset, spec.preprocessing, spec.precision, spec.network, spec.recipe
 
 
 def next_pack_size(waiting: int, free: int, slots: int, largest: int) -> int:
@@ -54,32 +51,11 @@ def next_pack_size(waiting: int, free: int, slots: int, largest: int) -> int:
     return max(1, ceil(waiting / places))
 
 
-def trials_at_once(share: float | str, pack: int | None, gpus: int, cores: int) -> int:
-    """Return how many trials of a launch run side by side on one machine, at most.
-
-    Args:
-        share: Share of a GPU for each process, or "auto".
-        pack: Trials per process, as asked for.
-        gpus: Number of the machine's GPUs, or 0 to train on its CPU.
-        cores: Number of the machine's cores.
-    """
-    if not gpus:
-        return cores
-    if isinstance(share, str):
-        return gpus * (pack or MAX_PACK)
-    return min(cores, max(1, int(gpus / share))) * (pack or 1)
-
-
 def best_size(measured: Sequence[PackSpeed], count: int, slots: int) -> int:
-    """Return the smallest pack that fits and ends the plan within 3 % of the soonest.
+    """Return the smallest pack that fits and ends `count` trials within 3 % of the soonest.
 
     With many trials that is the smallest whose images a second are within 3 % of the most; near
-    a plan's end, packs that would leave devices idle lose.
-
-    Args:
-        measured: Measured sizes; 1 is returned if none fits.
-        count: Number of trials to train.
-        slots: Number of packs that run side by side.
+    a plan's end, packs that would leave devices idle lose. It is 1 if no measured pack fits.
     """
     fitting = sorted(one.trials for one in measured if one.memory <= MEMORY_LIMIT)
     speed = interpolate_speeds(measured)
@@ -89,13 +65,9 @@ def best_size(measured: Sequence[PackSpeed], count: int, slots: int) -> int:
 
 
 def makespan(count: int, slots: int, largest: int, speed: Callable[[int], float]) -> float:
-    """Return when the last of some equal trials ends, if `next_pack_size` sizes their packs.
+    """Return when the last of `count` equal trials ends, if `next_pack_size` sizes their packs.
 
-    Args:
-        count: Number of trials.
-        slots: Number of packs that run side by side.
-        largest: Number of trials of a pack at most.
-        speed: Returns how many trials a pack of a size completes per unit of time.
+    `speed` returns how many trials a pack of a size completes per unit of time.
     """
     ends = [0.0] * slots
     # The slot that is free first takes the next pack, as the queue offers it.
@@ -115,19 +87,11 @@ def interpolate_speeds(measured: Sequence[PackSpeed]) -> Callable[[int], float]:
 
 
 def typical_trial(specs: Sequence[TrialSpec]) -> TrialSpec:
-    """Return the trial to measure packs with: the largest of those alike that take the most time.
-
-    Args:
-        specs: Trials to train, at least one.
-    """
-    groups: list[list[TrialSpec]] = []
+    """Return the trial to measure packs with: the largest of the alike ones that take longest."""
+    groups = defaultdict[Any, list[TrialSpec]](list)
     for spec in specs:
-        group = next((group for group in groups if alike(group[0], spec)), None)
-        if group is None:
-            groups.append([spec])
-        else:
-            group.append(spec)
-    most = max(groups, key=lambda group: sum(estimate.seconds(spec, "cuda") for spec in group))
+        groups[_arithmetic(spec)].append(spec)
+    most = max(groups.values(), key=lambda group: sum(estimate.seconds(s, "cuda") for s in group))
     return max(most, key=estimate.multiply_adds)
 
 
@@ -177,11 +141,8 @@ def measure_pack_size(
         console.print(f"  that failed, so each has a GPU: {reason}", markup=False, style="yellow")
         return 1
     for one in measured:
-        console.print(
-            f"  {one.trials}: {one.images_per_second:,.0f} images/s in all, "
-            f"{one.memory:.0%} of the memory",
-            highlight=False,
-        )
+        speed = f"{one.images_per_second:,.0f} images/s in all, {one.memory:.0%} of the memory"
+        console.print(f"  {one.trials}: {speed}", highlight=False)
     size = best_size(measured, len(specs), gpus)
     console.print(f"  {size} side by side" if size > 1 else "  one at a time", highlight=False)
     return size

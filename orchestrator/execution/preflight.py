@@ -1,7 +1,6 @@
 """What is checked and decided before a launch starts Ray, and what `doctor` checks.
 
-Each check is of one thing that a launch needs of a machine or a store; what is missing comes with
-a way to fix it.
+Each check is of one thing that a launch needs; what is missing comes with a way to fix it.
 """
 
 from __future__ import annotations
@@ -17,17 +16,17 @@ import tempfile
 import time
 import uuid
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import psutil
 from packaging.requirements import Requirement
 
-from orchestrator.execution.packing import trials_at_once
+from orchestrator.execution.packing import MAX_PACK
 from orchestrator.output.text import byte_size, cores
 from orchestrator.planning.estimate import Speeds, format_duration
 from orchestrator.planning.plan import Plan
@@ -62,14 +61,14 @@ class Options:
         ship_code: Whether its nodes are sent this very code.
         gpus_per_trial: Share of a GPU that each process takes; below 1 several share one. "auto"
             is a process a GPU that trains as many trials side by side as is measured to be best.
-        pack: Number of trials that a process trains side by side, whatever was measured; None for
-            one, or for what "auto" finds.
+        pack: Number of trials that a process trains side by side; None for one, or what "auto"
+            finds.
         gpus_per_surface: Share of a GPU that each surface takes.
         landscape: "first" measures a surface as soon as its checkpoint has landed, "last" when no
             trial waits, "none" not at all.
         checkpoint_every: Seconds between checkpoints.
         checkpoint_at: Epochs whose checkpoints are kept for good.
-        deterministic: Whether trials on a GPU must give the same bits in every run.
+        deterministic: Whether results on a GPU must repeat bit by bit.
         report_every: Seconds between two reports of a trial or surface to the driver, which takes
             some hundred reports a second. The store has every epoch at once.
         cpu_suffices: Whether a CPU may be chosen: a profile made the experiments small enough.
@@ -98,11 +97,8 @@ class Options:
 def prepare(plan: Plan, store: Store, options: Options) -> Options:
     """Check that a plan can be carried out, as far as can be seen in a moment.
 
-    Args:
-        plan: What remains to be run, at least one trial or surface.
-        store: Where results go.
-        options: How to launch. The nodes of a cluster have GPUs and data folders of their own, so
-            that those of this machine do not count with an address.
+    The nodes of a cluster have GPUs and data folders of their own, so that those of this machine
+    do not count with an address.
 
     Returns:
         The options with the device chosen, unless a cluster decides it.
@@ -113,28 +109,19 @@ def prepare(plan: Plan, store: Store, options: Options) -> Options:
             the arithmetic of a trial.
         DataError: A dataset is damaged, or neither here nor available.
     """
-    gpus, local = 0, options.address is None
-    # Counting GPUs imports torch, which a launch on a cluster can do without here.
-    if options.device == "cuda" or (options.device is None and local):
-        gpus = local_gpus()
-    device = options.device
+    local, device = options.address is None, options.device
+    gpus = local_gpus() if device == "cuda" or (device is None and local) else 0
     if device or local:
         device = choose_device(plan, options, has_gpu=gpus > 0)
-    if (clock := check_clock()).verdict == "bad":
-        raise MachineError(clock.found, where="clock", fix=clock.fix)
+    require_clock()
     if local and device == "cuda" and not gpus:
         raise MachineError(
             "no CUDA GPU is visible on this machine",
             where="--device cuda",
             fix="nas-sweep doctor shows why; or use --device cpu, or --address for a cluster",
         )
-    at_once = trials_at_once(
-        options.gpus_per_trial, options.pack, gpus if device == "cuda" else 0, cores()
-    )
-    needed = plan.disk_bytes(kept=options.checkpoint_at, side_by_side=at_once)
-    if (found := check_place(store.location, needed)).verdict == "bad":
-        where = store.location
-        raise StoreError(found.found.removeprefix(f"{where}: "), where=where, fix=found.fix)
+    at_once = trials_at_once(options, gpus if device == "cuda" else 0)
+    require_place(store.location, plan.disk_bytes(kept=options.checkpoint_at, side_by_side=at_once))
     # Last, as it may ask a server over the network. Nodes of a cluster have data of their own.
     if local:
         specs = [*plan.remaining, *(surface.trial for surface in plan.unmeasured)]
@@ -144,12 +131,7 @@ def prepare(plan: Plan, store: Store, options: Options) -> Options:
 
 
 def choose_device(plan: Plan, options: Options, *, has_gpu: bool) -> str:
-    """Return "cuda" or "cpu": what the user asked for, or else by what is there.
-
-    Args:
-        plan: What remains to be run.
-        options: How to launch.
-        has_gpu: Whether there is a GPU.
+    """Return "cuda" or "cpu": what the user asked for, or else by whether there is a GPU.
 
     Raises:
         MachineError: There is no GPU, and the experiments are meant for one; or the device has not
@@ -178,6 +160,15 @@ def local_gpus() -> int:
     return torch.cuda.device_count() if torch.cuda.is_available() else 0
 
 
+def trials_at_once(options: Options, gpus: int) -> int:
+    """Return how many trials run side by side at most on this machine's GPUs, or cores without."""
+    if not gpus:
+        return cores()
+    if options.gpus_per_trial == "auto":
+        return gpus * (options.pack or MAX_PACK)
+    return min(cores(), max(1, int(gpus / options.gpus_per_trial))) * (options.pack or 1)
+
+
 @dataclass(frozen=True)
 class Check:
     """What a check found.
@@ -196,22 +187,26 @@ class Check:
 
 
 def run_checks(location: str) -> Iterator[Check]:
-    """Yield what each check found, of the quick ones first.
-
-    Args:
-        location: The store's location, which need not exist yet.
-    """
+    """Yield what each check of this machine and a store's location found, the quick ones first."""
     yield Check("python", "ok", f"{platform.python_version()} on {platform.platform()}")
     yield check_packages()
     yield check_memory()
-    yield check_clock()
-    yield check_place(location)
+    yield _report("clock", require_clock)
+    yield _report("store", require_place, location, FREE)
     yield check_browser()
     yield check_ray()
     yield check_ray_folder()
     yield check_gpu()
     with ThreadPoolExecutor() as pool:  # asking a server over the network takes its time
         yield from pool.map(check_data, DATASETS)
+
+
+def _report(name: str, test: Callable[..., str], *arguments: Any) -> Check:
+    """Return what a test found, which raises an error for what is bad."""
+    try:
+        return Check(name, "ok", test(*arguments))
+    except NasSweepError as error:
+        return Check(name, "bad", f"{error.where}: {error.what}", error.fix)
 
 
 def check_packages() -> Check:
@@ -221,17 +216,17 @@ def check_packages() -> Check:
     except metadata.PackageNotFoundError:
         return Check("packages", "note", "nas-sweep is not installed", "uv sync, in its checkout")
     wrong, found = [], []
-    for requirement in asked:
-        if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
+    for one in asked:
+        if one.marker and not one.marker.evaluate({"extra": ""}):
             continue
         try:
-            version = metadata.version(requirement.name)
+            version = metadata.version(one.name)
         except metadata.PackageNotFoundError:
-            wrong.append(f"{requirement.name} is missing")
+            wrong.append(f"{one.name} is missing")
             continue
-        found.append(f"{requirement.name} {version}")
-        if not requirement.specifier.contains(version, prereleases=True):
-            wrong.append(f"{requirement.name} is {version}, not {requirement.specifier}")
+        found.append(f"{one.name} {version}")
+        if not one.specifier.contains(version, prereleases=True):
+            wrong.append(f"{one.name} is {version}, not {one.specifier}")
     if wrong:
         return Check("packages", "bad", ", ".join(wrong), "pip install --upgrade nas-sweep")
     return Check("packages", "ok", ", ".join(found))
@@ -246,13 +241,14 @@ def check_memory() -> Check:
     return Check("machine", "ok", found)
 
 
-def check_clock() -> Check:
-    """Check that the clock was ever set, as it dates rows and heartbeats."""
+def require_clock() -> str:
+    """Return this machine's time; raise MachineError if it was never set, as it dates rows."""
     now = time.gmtime()
-    found = time.strftime("%Y-%m-%d %H:%M UTC", now)
+    shown = time.strftime("%Y-%m-%d %H:%M UTC", now)
     if not YEARS[0] <= now.tm_year <= YEARS[1]:
-        return Check("clock", "bad", f"it shows {found}", "set this machine's clock, by NTP")
-    return Check("clock", "ok", found)
+        fix = "set this machine's clock, by NTP"
+        raise MachineError(f"it shows {shown}", where="clock", fix=fix)
+    return shown
 
 
 def check_browser() -> Check:
@@ -285,12 +281,11 @@ def check_ray_folder() -> Check:
     # Ray itself gives the folder mode 0777, so that only a closed or sticky folder is safe.
     folder = Path(os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp") / "ray"
     try:
-        about = [one.stat() for one in (folder, *folder.resolve().parents)]
+        modes = [one.stat().st_mode for one in (folder, *folder.resolve().parents)]
     except OSError:
         return Check("ray folder", "ok", f"no node has used {folder}")
-    closed = any(not one.st_mode & stat.S_IXOTH for one in about)
-    sticky = about[0].st_mode & stat.S_ISVTX
-    if closed or sticky or not about[0].st_mode & stat.S_IWOTH:
+    closed = any(not mode & stat.S_IXOTH for mode in modes)
+    if closed or modes[0] & stat.S_ISVTX or not modes[0] & stat.S_IWOTH:
         return Check("ray folder", "ok", f"{folder} is closed to other users")
     return Check(
         "ray folder",
@@ -344,84 +339,79 @@ def check_data(name: str) -> Check:
     return Check(f"data {name}", "ok", "ready, or available")
 
 
-def check_place(location: str, needed: int = FREE) -> Check:
-    """Check a store's location; nothing need exist there yet.
+def require_place(location: str, needed: int) -> str:
+    """Return in a few words what is known of a store's location, which need not exist yet.
 
     Args:
         location: The value of `--store`.
         needed: Bytes that should be free; how much a bucket has free is not known.
+
+    Raises:
+        StoreError: It can't be written durably and by one worker alone, or lacks space.
     """
-    try:
-        store = attach_store(location)
-    except NasSweepError as error:
-        return _bad_store(error)
+    store = attach_store(location)
     if isinstance(store, S3Store):
-        return _check_bucket(store)
-    return _check_folder(Path(location), needed)
-
-
-def _check_folder(store: Path, needed: int) -> Check:
-    """Check that a folder can be written durably and by one worker alone, and has space."""
+        return _test_bucket(store)
     # A store that does not exist yet is made in the nearest folder that does.
-    place = store.absolute()
+    place = Path(location).absolute()
     while not place.exists():
         place = place.parent
     if not place.is_dir():
-        return Check("store", "bad", f"{place} is no folder", "use --store with another folder")
+        raise StoreError("it is no folder", where=str(place), fix="use --store with a folder")
     try:
-        # In a folder of its own beside the store's files: what is there stays as it is, and the
-        # file system is the same.
-        with tempfile.TemporaryDirectory(prefix=".nas-sweep-doctor-", dir=place) as folder:
-            trial = LocalStore(folder)
-            lease, other = trial.leases.take("doctor"), trial.leases.take("doctor")
-            if lease is None or other is not None:
-                found = "two workers can hold one lease: its renames are not exclusive"
-                return Check("store", "bad", found, "use --store on another file system")
-            trial.put("doctor/file", b"old", lease=lease, durable=True)
-            trial.put("doctor/file", b"new", lease=lease, durable=True)
-            sound = trial.get("doctor/file") == b"new"
-            skew = (Path(folder) / "doctor/file").stat().st_mtime - time.time()
-            lease.release()
-        free = shutil.disk_usage(place).free
-    except NasSweepError as error:
-        return _bad_store(error)
+        free = _test_folder(place)
     except OSError as error:
         fix = "correct its permissions, or use --store with a folder of your own"
-        return Check("store", "bad", f"{place}: {error.strerror or error}", fix)
-    if not sound:
-        return Check("store", "bad", f"{place} does not give back what was written", "replace it")
-    if abs(skew) > SKEW:
-        found = f"its clock is {skew:+.0f} s off this machine's"
-        return Check("store", "bad", found, "set both by NTP")
+        raise StoreError(error.strerror or str(error), where=str(place), fix=fix) from error
     if free < needed:
-        found = f"{place}: {byte_size(free)} free, and {byte_size(needed)} may be needed"
-        fix = (
-            "free some space there (nas-sweep gc finds what nobody needs), or use --store elsewhere"
+        raise StoreError(
+            f"{byte_size(free)} free, and {byte_size(needed)} may be needed",
+            where=str(place),
+            fix="free some space there (nas-sweep gc finds what nobody needs), or use --store "
+            "elsewhere",
         )
-        return Check("store", "bad", found, fix)
-    return Check("store", "ok", f"{place} can be written, {byte_size(free)} free")
+    return f"{place} can be written, {byte_size(free)} free"
 
 
-def _check_bucket(store: S3Store) -> Check:
+def _test_folder(place: Path) -> int:
+    """Return the bytes that a folder has free; raise StoreError if a store can't work there."""
+    # In a folder of its own beside the store's files: what is there stays as it is, and the file
+    # system is the same.
+    with tempfile.TemporaryDirectory(prefix=".nas-sweep-doctor-", dir=place) as folder:
+        trial, where = LocalStore(folder), str(place)
+        lease, other = trial.leases.take("doctor"), trial.leases.take("doctor")
+        if lease is None or other is not None:
+            what = "two workers can hold one lease: its renames are not exclusive"
+            raise StoreError(what, where=where, fix="use --store on another file system")
+        for content in (b"old", b"new"):
+            trial.put("doctor/file", content, lease=lease, durable=True)
+        if trial.get("doctor/file") != b"new":
+            raise StoreError(
+                "it does not give back what was written", where=where, fix="replace it"
+            )
+        skew = (Path(folder) / "doctor/file").stat().st_mtime - time.time()
+        if abs(skew) > SKEW:
+            what = f"its clock is {skew:+.0f} s off this machine's"
+            raise StoreError(what, where=where, fix="set both by NTP")
+        lease.release()
+    return shutil.disk_usage(place).free
+
+
+def _test_bucket(store: S3Store) -> str:
     """Check that a bucket exists, can be written, and creates each name for one writer alone."""
     name = layout.probe(f"check-{uuid.uuid4().hex}")
     bucket: Bucket = store.bucket
-    try:
-        list(bucket.list(name))
-        first, second = bucket.create(name, b"first"), bucket.create(name, b"second")
-        found = bucket.get(name)
-        bucket.remove([name])
-    except NasSweepError as error:
-        return _bad_store(error)
+    list(bucket.list(name))
+    first, second = bucket.create(name, b"first"), bucket.create(name, b"second")
+    found = bucket.get(name)
+    bucket.remove([name])
     if not first or second:
-        wrong = f"{store.location}: its server ignores If-None-Match"
-        wrong += ": two workers can hold one lease"
-        return Check("store", "bad", wrong, "use a server that supports conditional PUTs")
+        raise StoreError(
+            "its server ignores If-None-Match: two workers can hold one lease",
+            where=store.location,
+            fix="use a server that supports conditional PUTs",
+        )
     if not found or found[0] != b"first":
-        wrong = f"{store.location} does not give back what was written"
-        return Check("store", "bad", wrong, "use --store with another bucket")
-    return Check("store", "ok", f"{store.location} can be written, by one worker alone")
-
-
-def _bad_store(error: NasSweepError) -> Check:
-    return Check("store", "bad", f"{error.where}: {error.what}", error.fix)
+        what, fix = "it does not give back what was written", "use --store with another bucket"
+        raise StoreError(what, where=store.location, fix=fix)
+    return f"{store.location} can be written, by one worker alone"

@@ -1,14 +1,21 @@
-"""Progress of a launch: live bars on a terminal, a line per ended trial or surface elsewhere."""
+"""What a launch shows of itself: bars on a terminal, a line per ending elsewhere, and metrics.
+
+The driver alone reports metrics, to Ray, whose nodes Prometheus scrapes. So every event counts
+once, under few labels, and none is lost with its worker: workers come and go by the thousand.
+"""
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import takewhile
+from typing import Any, NamedTuple
 
 from rich.console import Console
-from rich.progress import BarColumn, ProgressColumn, Task, TaskID, TextColumn
+from rich.progress import BarColumn, ProgressColumn, Task, TextColumn
 from rich.progress import Progress as Bar
 from rich.text import Text
 
@@ -20,6 +27,12 @@ from results_schema.trial import TrialSpec
 
 UNFINISHED = ("failed", "cancelled", "untrained")
 """Endings after which a trial or surface remains to be run."""
+STATES = ("waiting", "running", "done", "diverged", "failed", "cancelled")
+NAMED = 3
+"""Experiments of a launch that the label of its metrics names; the others are counted."""
+EXPORT_INTERVAL = 2.0
+"""Seconds between two exports of gauges: Ray drops what isn't set again within the interval at
+which it gathers, 10 seconds by default, so that no metric outlives its launch."""
 
 
 @dataclass
@@ -34,9 +47,8 @@ class Part:
         steps: Number of steps done of each so far.
         taken: Number of steps done since the launch began.
         ended: Those that have left the queue.
-        size: Number of steps of all of them.
         left: Number of steps still to do.
-        done: Number of those that have ended, here or before this launch.
+        done: Number of those that have ended, here or before.
     """
 
     noun: str
@@ -46,12 +58,9 @@ class Part:
     steps: dict[str, int] = field(default_factory=dict)
     taken: int = 0
     ended: set[str] = field(default_factory=set)
-    size: int = field(init=False)
-    left: int = field(init=False)
-    done: int = field(init=False)
 
     def __post_init__(self) -> None:
-        self.size = self.left = sum(self.sizes.values())
+        self.left = sum(self.sizes.values())
         self.done = self.before
 
     @property
@@ -59,7 +68,7 @@ class Part:
         """Number of trials or surfaces, ended or not."""
         return len(self.sizes) + self.before
 
-    # Both methods count as news comes, so that an epoch costs the same among ten thousand trials.
+    # Both methods count as reports come, so that one costs the same among ten thousand trials.
 
     def step(self, name: str, number: int) -> None:
         """Note that one of them has reached this step."""
@@ -118,18 +127,15 @@ class Progress:
         self._bar = Bar(
             TextColumn("[bold]{task.description}"),
             BarColumn(bar_width=None),
-            TextColumn("{task.fields[done]}/{task.fields[of]} done"),
+            TextColumn("{task.fields[part].done}/{task.fields[part].total} done"),
             _StatusColumn(self),
             console=console,
             refresh_per_second=4,
             expand=True,
         )
-        self._tasks: dict[TaskID, Part] = {}
         for part in (self.trials, self.surfaces):
             if part.sizes:
-                size, done = part.size, part.done
-                task = self._bar.add_task(part.noun, total=size, done=done, of=part.total)
-                self._tasks[task] = part
+                self._bar.add_task(part.noun, total=part.left, part=part)
 
     def __enter__(self) -> Progress:
         if self._console.is_terminal:
@@ -147,33 +153,27 @@ class Progress:
 
     def refresh(self) -> None:
         """Show what has changed in the queue."""
-        for name, status in self._new_endings():
-            part = self._part(name)
-            part.end(name, status)
-            self._failed += status == "failed"
-            self._print_ending(name, status, part)
-        for task, part in self._tasks.items():
-            self._bar.update(task, completed=part.size - part.left, done=part.done)
-
-    def _new_endings(self) -> list[tuple[str, str]]:
         # New endings are the last ones of the dict: older ones need not be compared again.
         endings = self._queue.endings
         new = takewhile(lambda name: name not in self._part(name).ended, reversed(endings))
-        return [(name, endings[name]) for name in new][::-1]
+        for name in [*new][::-1]:
+            part, status = self._part(name), endings[name]
+            part.end(name, status)
+            self._failed += status == "failed"
+            self._print_ending(name, status, part)
+        for task in self._bar.tasks:
+            self._bar.update(task.id, completed=(task.total or 0) - task.fields["part"].left)
 
     def _part(self, name: str) -> Part:
         return self.surfaces if layout.is_surface(name) else self.trials
 
     def _print_ending(self, name: str, status: str, part: Part) -> None:
-        reason = self._queue.reasons.get(name, "")
         if status == "failed":
-            self._console.print(
-                f"failed {name}: {reason}", style="red", markup=False, highlight=False
-            )
+            line = f"failed {name}: {self._queue.reasons.get(name, '')}"
+            self._console.print(line, style="red", markup=False, highlight=False)
         elif not self._console.is_terminal:
-            self._console.print(
-                f"{part.done}/{part.total} {name} {status}; {self.status(part)}", markup=False
-            )
+            line = f"{part.done}/{part.total} {name} {status}; {self.status(part)}"
+            self._console.print(line, markup=False)
 
     def status(self, part: Part) -> str:
         """Return a status such as `2 running, 0 failed, 3.1 epochs/s, 4 min left`.
@@ -182,18 +182,9 @@ class Progress:
             part: The trials or surfaces whose speed and remaining time are shown.
         """
         speed = part.taken / max(time.monotonic() - self._start, 1e-9)
-        shown = [
-            f"{len(self._queue.working(self.slots))} running",
-            f"{self._failed} failed",
-            f"{speed:.2g} {part.unit}/s",
-        ]
-        if speed > 0:
-            shown.append(f"{duration(part.left / speed)} left")
-        return ", ".join(shown)
-
-    def task_status(self, task: TaskID) -> str:
-        """Return the status beside one bar."""
-        return self.status(self._tasks[task])
+        running = len(self._queue.working(self.slots))
+        status = f"{running} running, {self._failed} failed, {speed:.2g} {part.unit}/s"
+        return f"{status}, {duration(part.left / speed)} left" if speed > 0 else status
 
 
 class _StatusColumn(ProgressColumn):
@@ -204,4 +195,211 @@ class _StatusColumn(ProgressColumn):
         self._progress = progress
 
     def render(self, task: Task) -> Text:
-        return Text(self._progress.task_status(task.id), style="dim")
+        return Text(self._progress.status(task.fields["part"]), style="dim")
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric.
+
+    Attributes:
+        name: Its name, to which Ray adds `ray_` in front. A name in `_total` is a counter's.
+        unit: Unit of its values.
+        meaning: Its meaning in a few words.
+        labels: Labels besides those of the launch (`launch_labels`).
+    """
+
+    name: str
+    unit: str
+    meaning: str
+    labels: tuple[str, ...] = ()
+
+    @property
+    def is_counter(self) -> bool:
+        """Whether its samples add up; of a gauge the last one holds."""
+        return self.name.endswith("_total")
+
+
+_ITEM = ("host", "process", "kind", "item")
+METRICS = (
+    Metric(
+        "nas_sweep_trials", "trials", f"of the launch, by state: {', '.join(STATES)}", ("state",)
+    ),
+    Metric(
+        "nas_sweep_surfaces",
+        "surfaces",
+        "of the launch, by the same states, and untrained: their trials failed",
+        ("state",),
+    ),
+    Metric("nas_sweep_epochs_left", "epochs", "that the launch has yet to train"),
+    Metric("nas_sweep_points_left", "points", "that the launch has yet to measure"),
+    Metric(
+        "nas_sweep_item_progress",
+        "1",
+        "share done of a trial or surface, from its first epoch or point on and while it runs",
+        _ITEM,
+    ),
+    Metric(
+        "nas_sweep_images_per_second",
+        "images/s",
+        "trained by a running trial in its last epoch, evaluation left out",
+        _ITEM,
+    ),
+    Metric(
+        "nas_sweep_peak_memory_bytes",
+        "bytes",
+        "most memory so far of a running trial's GPU as torch allocates it, or of its process on a "
+        "CPU",
+        _ITEM,
+    ),
+    Metric("nas_sweep_epochs_total", "epochs", "trained, again after a failure too", ("host",)),
+    Metric("nas_sweep_points_total", "points", "of landscapes measured, by kind", ("host", "kind")),
+    Metric(
+        "nas_sweep_retries_total",
+        "attempts",
+        "that failed and were made again, by reason: killed, evicted, node, cuda or graph",
+        ("reason",),
+    ),
+)
+
+
+class Sample(NamedTuple):
+    """A gauge's value, or by how much a counter grew, by the metric's name."""
+
+    metric: str
+    labels: dict[str, str]
+    value: float
+
+
+class Collector:
+    """Collects a launch's samples; `collect` and `on_report` may be called by different threads.
+
+    Args:
+        queue: Has what runs, the endings and the retries.
+        work: All trials and surfaces of the launch by id.
+        progress: Progress of all of them.
+    """
+
+    def __init__(self, queue: Queue, work: Mapping[str, Work], progress: Progress) -> None:
+        self._queue, self._work, self._progress = queue, work, progress
+        self._reports: dict[str, Mapping[str, Any]] = {}  # the last one of each running item
+        self._retried: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    def _kind(self, name: str) -> str:
+        work = self._work[name]
+        return "trial" if isinstance(work, TrialSpec) else work.kind
+
+    def on_report(self, result: Mapping[str, Any]) -> list[Sample]:
+        """Return the samples of a worker's report of epochs, points or an outcome (`trainable`).
+
+        Tune repeats the last report of an item when it ends: that one must not come here.
+        """
+        name, host = result.get("item", ""), result.get("hostname", "")
+        with self._lock:
+            if "status" in result:
+                self._reports.pop(name, None)
+            else:
+                self._reports[name] = result
+        if "epoch" in result:
+            return [Sample("nas_sweep_epochs_total", {"host": host}, result["trained"])]
+        if "points" in result:
+            labels = {"host": host, "kind": self._kind(name)}
+            return [Sample("nas_sweep_points_total", labels, result["measured"])]
+        return []
+
+    def collect(self) -> list[Sample]:
+        """Return all gauges, and by how much retries have grown since the last call."""
+        # The queue changes in another thread: an item that ends between these two lines would
+        # count both as ended and as running.
+        endings = dict(self._queue.endings)
+        running = [n for n in self._queue.working(self._progress.slots) if n not in endings]
+        found: list[Sample] = []
+        for part in (self._progress.trials, self._progress.surfaces):
+            states = _count_states(part, endings, running)
+            found += [Sample(f"nas_sweep_{part.noun}", {"state": s}, n) for s, n in states.items()]
+            found.append(Sample(f"nas_sweep_{part.unit}_left", {}, part.left))
+        return found + self._collect_running(running) + self._collect_retries()
+
+    def _collect_running(self, running: list[str]) -> list[Sample]:
+        with self._lock:
+            # A worker that died reported no outcome: its last report must not stand for the next.
+            self._reports = {n: self._reports[n] for n in running if n in self._reports}
+            reports = dict(self._reports)
+        found = []
+        for name, last in reports.items():
+            labels = {"host": last.get("hostname", ""), "process": str(last.get("pid", ""))}
+            labels |= {"kind": self._kind(name), "item": name}
+            done = max(self._progress.trials.share(name), self._progress.surfaces.share(name))
+            found.append(Sample("nas_sweep_item_progress", labels, done))
+            # Reports of points have neither.
+            if (speed := last.get("images_per_second")) is not None:
+                found.append(Sample("nas_sweep_images_per_second", labels, speed))
+            if (memory := last.get("peak_memory")) is not None:
+                found.append(Sample("nas_sweep_peak_memory_bytes", labels, memory))
+        return found
+
+    def _collect_retries(self) -> list[Sample]:
+        now = Counter[str](dict(self._queue.retries))
+        grown, self._retried = now - self._retried, now
+        return [Sample("nas_sweep_retries_total", {"reason": k}, n) for k, n in grown.items()]
+
+
+def _count_states(part: Part, endings: Mapping[str, str], running: list[str]) -> dict[str, int]:
+    """Return how many trials, or surfaces, are in each state; what ended before is done."""
+    ended = Counter(endings[name] for name in part.sizes if name in endings)
+    ended["done"] += part.before + ended.pop("ended by another launch", 0)
+    count = sum(name in part.sizes for name in running)
+    waiting = part.total - ended.total() - count
+    return dict.fromkeys(STATES, 0) | ended | {"running": count, "waiting": waiting}
+
+
+def launch_labels(launch: str, experiments: Iterable[str]) -> dict[str, str]:
+    """Return the labels that distinguish a launch: its id, and the names of its experiments."""
+    first, more = [*experiments][:NAMED], len([*experiments]) - NAMED
+    named = ", ".join(first) + (f" and {more} more" if more > 0 else "")
+    return {"launch": launch, "experiments": named}
+
+
+class Exporter:
+    """Exports a launch's samples to Ray for as long as its context lasts, while Ray runs."""
+
+    def __init__(self, collector: Collector, launch: str, experiments: Iterable[str]) -> None:
+        from ray.util import metrics
+
+        self._collector = collector
+        labels = launch_labels(launch, experiments)
+        self._exported: dict[str, Any] = {}
+        for metric in METRICS:
+            described = (metric.name, f"{metric.meaning} ({metric.unit})")
+            kind: Any = metrics.Counter if metric.is_counter else metrics.Gauge
+            exported = kind(*described, (*labels, *metric.labels))
+            exported.set_default_tags(labels)
+            self._exported[metric.name] = exported.inc if metric.is_counter else exported.set
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._keep_exporting, name="metrics", daemon=True)
+
+    def __enter__(self) -> Exporter:
+        self._export(self._collector.collect())
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+        # Once more: the last endings came since the thread's last export.
+        self._export(self._collector.collect())
+
+    def on_report(self, result: Mapping[str, Any]) -> None:
+        """Export what a worker reported (`trainable`)."""
+        self._export(self._collector.on_report(result))
+
+    def _keep_exporting(self) -> None:
+        while not self._over.wait(EXPORT_INTERVAL):
+            self._export(self._collector.collect())
+
+    def _export(self, samples: Iterable[Sample]) -> None:
+        for metric, labels, value in samples:
+            # Ray refuses to add 0 to a counter.
+            if value or not metric.endswith("_total"):
+                self._exported[metric](value, labels)

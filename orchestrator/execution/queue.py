@@ -1,8 +1,8 @@
 """The queue: which item a free worker runs next, and what becomes of it afterwards.
 
 It does not import Ray. It offers what remains to be run and nobody holds, requeues what a dead
-worker leaves, retries failures that may pass, and records the others. While the store is full it
-pauses.
+worker leaves, retries failures that may pass (`ATTEMPTS`, `BACKOFF`, `RETRIED`), and records the
+others. While the store is full it pauses.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from orchestrator.execution.packing import alike, next_pack_size
 from orchestrator.output.text import byte_size
 from orchestrator.planning.plan import Work, work_id
 from results_schema import layout
 from results_schema.errors import StoreError, StoreFull
-from results_schema.store import Failure, Store
+from results_schema.store import Failure, FailureKind, Store
 from results_schema.surface import SurfaceSpec
 from results_schema.trial import TrialSpec
 from workers.training.attempt import append_to_log
@@ -33,19 +33,16 @@ ATTEMPTS = 3
 """Attempts at an item whose failure may pass, such as a killed worker."""
 BACKOFF = 2.0
 """Seconds before the second attempt; twice as many before each further one."""
+RETRIED: frozenset[FailureKind] = frozenset({"killed", "evicted", "node", "cuda", "graph"})
+"""Kinds of failure that another attempt may not meet."""
 LEASE_INTERVAL = 5.0
 """Seconds between two checks of the lease of an item that another worker holds: as many as between
 its heartbeats. Tune asks for the next item a hundred times a second."""
-SLOTS_INTERVAL = 1.0
-"""Seconds for which the number of slots is taken to be the same; each count asks Ray's head."""
 SPACE_INTERVAL = 10.0
 """Seconds between two checks whether a full store has space again."""
-RETRIED = frozenset({"killed", "evicted", "node", "cuda", "graph"})
-"""Kinds of failure that another attempt may not meet."""
 
 
-@dataclass(frozen=True)
-class Item:
+class Item(NamedTuple):
     """What a worker runs next: a pack of alike trials, often of one, or a surface.
 
     Attributes:
@@ -64,23 +61,19 @@ class Item:
 
 @dataclass(eq=False)
 class _Pending:
-    """A trial or surface that has not ended.
-
-    Attributes:
-        work: The trial or surface.
-        attempts: Number of attempts that failed.
-        not_before: Time of the queue's clock before which it is not offered again.
-        contested: Whether another launch has or had it, and may have ended it.
-        furthest: Epoch or number of points that it has reached in this launch.
-        progressed: Whether it has come further than ever since its last failure.
-    """
+    """A trial or surface that has not ended."""
 
     work: Work
     attempts: int = 0
+    """Number of attempts that failed."""
     not_before: float = 0.0
+    """Time of the queue's clock before which it is not offered again."""
     contested: bool = False
+    """Whether another launch has or had it, and may have ended it."""
     furthest: int = 0
+    """Epoch or number of points that it has reached in this launch."""
     progressed: bool = False
+    """Whether it has come further than ever since its last failure."""
 
     @property
     def id(self) -> str:
@@ -88,41 +81,42 @@ class _Pending:
 
     @property
     def packable(self) -> bool:
-        """Whether it may share a process: not a surface, nor a trial's last attempt.
-
-        A trial that crashes its worker takes its pack along; its neighbours' last attempts, each
-        alone, can't fail because of it.
-        """
+        """Whether it may share a process: not a surface, nor a trial's last attempt."""
+        # A trial that crashes its worker takes its pack along; its neighbours' last attempts, each
+        # alone, can't fail because of it.
         return isinstance(self.work, TrialSpec) and self.attempts < ATTEMPTS - 1
+
+
+class _Offer(NamedTuple):
+    """An item that some worker has, and what of it is not settled."""
+
+    size: int
+    unsettled: list[_Pending]
 
 
 class StoreSpace:
     """Whether a store has space to write; checks only after a write found none.
 
     Args:
-        store: The store.
-        clock: Returns the time in seconds.
-        notify: Called with a line when space runs out, and when there is some again.
+        queue: The queue, with the store, the clock, and where to report that space ran out.
 
     Attributes:
         full: Why nothing can be written, or empty.
         needed: Bytes to test with: what a trial writes at once, which is a checkpoint.
     """
 
-    def __init__(
-        self, store: Store, clock: Callable[[], float], notify: Callable[[str], None]
-    ) -> None:
-        self._store, self._clock, self._notify = store, clock, notify
+    def __init__(self, queue: Queue) -> None:
+        self._queue = queue
         self._next_check = 0.0
         self.full = ""
         self.needed = 1_000_000
 
     def ran_out(self, reason: str) -> None:
         """Note that a write found no space, and report it once."""
-        self._next_check = self._clock() + SPACE_INTERVAL
+        self._next_check = self._queue.clock() + SPACE_INTERVAL
         if not self.full:
             self.full = reason
-            self._notify(
+            self._queue.notify(
                 f"paused: {reason}\n  the sweep continues by itself once "
                 f"{byte_size(self.needed)} can be written (checked every {SPACE_INTERVAL:.0f} s); "
                 "Ctrl-C ends it, and the same command resumes it"
@@ -132,95 +126,19 @@ class StoreSpace:
         """Return whether there is space, as far as is known; check again when it is time to."""
         if not self.full:
             return True
-        if self._clock() < self._next_check:
+        if self._queue.clock() < self._next_check:
             return False
-        key = layout.probe(uuid.uuid4().hex)
+        store, key = self._queue.store, layout.probe(uuid.uuid4().hex)
         try:
             # Random bytes: a file system that compresses may keep zeros in no space at all.
-            self._store.put(key, os.urandom(self.needed), durable=True)
-            self._store.delete(key)
+            store.put(key, os.urandom(self.needed), durable=True)
+            store.delete(key)
         except StoreFull:
-            self._next_check = self._clock() + SPACE_INTERVAL
+            self._next_check = self._queue.clock() + SPACE_INTERVAL
             return False
         self.full = ""
-        self._notify("there is space again: the sweep continues")
+        self._queue.notify("there is space again: the sweep continues")
         return True
-
-
-class _Waiting:
-    """Trials and surfaces not yet offered, or to be offered again, in the order of offering.
-
-    A surface is not ready until its trial has ended, or has left the checkpoint that is to be
-    measured.
-
-    Args:
-        surfaces_last: Whether trials go before surfaces whose checkpoint has landed.
-
-    Attributes:
-        ready: What may be offered.
-    """
-
-    def __init__(self, surfaces_last: bool) -> None:
-        self._surfaces_last = surfaces_last
-        self.ready: list[_Pending] = []
-        self._blocked: dict[str, list[_Pending]] = {}  # surfaces by the id of their trial
-
-    def __len__(self) -> int:
-        return len(self.ready) + sum(map(len, self._blocked.values()))
-
-    @property
-    def trials(self) -> int:
-        """Number of trials that are ready."""
-        return sum(isinstance(one.work, TrialSpec) for one in self.ready)
-
-    def add_surfaces(self, surfaces: Sequence[SurfaceSpec]) -> None:
-        """Add surfaces; those of trials that are ready wait for them."""
-        # Surfaces of untrained networks wait too, or a grid would be measured before it is trained.
-        training, landed = {one.id for one in self.ready}, []
-        for surface in surfaces:
-            trial_id = surface.trial.trial_id
-            if trial_id in training:
-                self._blocked.setdefault(trial_id, []).append(_Pending(surface))
-            else:
-                landed.append(_Pending(surface))
-        self._release(landed)
-
-    def reached(self, trial_id: str, epoch: int) -> None:
-        """Release the surfaces of earlier epochs: a trial trains this epoch, so they are there."""
-        blocked = self._blocked.get(trial_id)
-        if not blocked:
-            return
-        landed = [o for o in blocked if isinstance(o.work, SurfaceSpec) and o.work.epoch < epoch]
-        self._blocked[trial_id] = [one for one in blocked if one not in landed]
-        self._release(landed)
-
-    def trial_left(self, trial_id: str, *, trained: bool) -> list[_Pending]:
-        """Release the surfaces of a trial that left the queue; return those it can't have any more.
-
-        These are dropped: an untrained trial has no checkpoint of an epoch after the start.
-        """
-        surfaces, lost = self._blocked.pop(trial_id, []), []
-        if not trained:
-            lost = [o for o in surfaces if isinstance(o.work, SurfaceSpec) and o.work.epoch]
-        self._release([one for one in surfaces if one not in lost])
-        return lost
-
-    def _release(self, surfaces: list[_Pending]) -> None:
-        """Make surfaces ready, in their order: next, or when no trial is left to offer."""
-        if self._surfaces_last or not surfaces:
-            self.ready += surfaces
-            return
-        ahead = [o for o in self.ready if isinstance(o.work, SurfaceSpec)]
-        behind = [o for o in self.ready if isinstance(o.work, TrialSpec)]
-        self.ready = [*ahead, *surfaces, *behind]
-
-
-@dataclass
-class _Offer:
-    """An item that some worker has, and what of it is not settled."""
-
-    item: Item
-    unsettled: list[_Pending]
 
 
 @dataclass
@@ -232,12 +150,12 @@ class Queue:
         clock: Returns the time in seconds.
         surfaces_last: Whether trials go before surfaces whose checkpoint has landed.
         pack: Number of alike trials in an item at most; decreases when their memory runs out.
-        slots: Returns how many such items fit side by side, by which the last ones are sized.
+        slots: How many such items fit side by side, by which the last ones are sized.
         endings: How each trial or surface that left the queue did.
         reasons: Why each failed one failed.
         retries: Number of failed attempts that were tried again, by kind of failure.
         unfit: Why no more is offered: the store can't be written, or a node is unfit.
-        stopping: Whether nothing more is offered, whatever remains.
+        stopping: Whether nothing more is offered; what has not ended remains for another launch.
         stop_workers: Asks all workers to stop.
         notify: Called with a line that the user should see: memory or space that ran out.
         space: Whether the store has space; nothing is offered without.
@@ -247,35 +165,41 @@ class Queue:
     clock: Callable[[], float] = time.monotonic
     surfaces_last: bool = False
     pack: int = 1
-    slots: Callable[[], int] = lambda: 1
+    slots: int = 1
     endings: dict[str, Ending] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
-    retries: Counter[str] = field(default_factory=Counter)
+    retries: Counter[FailureKind] = field(default_factory=Counter)
     unfit: str = ""
     stopping: bool = False
     stop_workers: Callable[[], None] = lambda: None
     notify: Callable[[str], None] = lambda line: None
     _offers: dict[str, _Offer] = field(default_factory=dict)
-    _slots: int = 1
-    _slots_until: float = -math.inf
+    _ready: list[_Pending] = field(default_factory=list)  # in the order of offering
+    _blocked: dict[str, list[_Pending]] = field(default_factory=dict)  # surfaces by their trial
 
     def __post_init__(self) -> None:
-        # `notify` may be set later, so that it is looked up at each call.
-        self.space = StoreSpace(self.store, self.clock, lambda line: self.notify(line))
-        self._waiting = _Waiting(self.surfaces_last)
+        self.space = StoreSpace(self)
 
     def add(self, specs: Sequence[TrialSpec]) -> None:
         """Add trials behind those already there."""
-        self._waiting.ready += map(_Pending, specs)
+        self._ready += map(_Pending, specs)
 
     def add_surfaces(self, surfaces: Sequence[SurfaceSpec]) -> None:
         """Add surfaces; those of trials in the queue wait until their checkpoint has landed."""
-        self._waiting.add_surfaces(surfaces)
+        # Surfaces of untrained networks wait too, or a grid would be measured before it is trained.
+        training, landed = {one.id for one in self._ready}, []
+        for surface in surfaces:
+            trial_id = surface.trial.trial_id
+            if trial_id in training:
+                self._blocked.setdefault(trial_id, []).append(_Pending(surface))
+            else:
+                landed.append(_Pending(surface))
+        self._make_ready(landed)
 
     def reached(self, trial_id: str, epoch: int) -> None:
         """Note that a trial trains this epoch, so that earlier checkpoints can be measured."""
         self.stepped(trial_id, epoch)
-        self._waiting.reached(trial_id, epoch)
+        self._release_surfaces(trial_id, before=epoch)
 
     def stepped(self, name: str, step: int) -> None:
         """Note that a trial has come to this epoch, or a surface has so many points."""
@@ -292,7 +216,7 @@ class Queue:
     @property
     def waiting(self) -> int:
         """Number of trials and surfaces not yet offered, or to be offered again."""
-        return len(self._waiting)
+        return len(self._ready) + sum(map(len, self._blocked.values()))
 
     def working(self, slots: int) -> list[str]:
         """Return ids of the trials and surfaces that workers have when so many items fit.
@@ -306,11 +230,7 @@ class Queue:
     @property
     def over(self) -> bool:
         """Whether nothing will be offered any more, whatever becomes of what is running."""
-        return self.stopping or not (self._waiting.ready or self._offers)
-
-    def stop(self) -> None:
-        """Offer nothing more; what has not ended remains for another launch."""
-        self.stopping = True
+        return self.stopping or not (self._ready or self._offers)
 
     def offer(self) -> Item | None:
         """Return the next item, or None if nothing can be run now."""
@@ -324,17 +244,18 @@ class Queue:
         pack: list[_Pending] = []
         size = 1
         if self.pack > 1:
-            slots = self._current_slots()
-            size = next_pack_size(self._waiting.trials, slots - self.items, slots, self.pack)
-        for pending in [*self._waiting.ready]:
+            slots = max(1, self.slots)  # without nodes, as one may come
+            trials = sum(isinstance(one.work, TrialSpec) for one in self._ready)
+            size = next_pack_size(trials, slots - self.items, slots, self.pack)
+        for pending in [*self._ready]:
             if pack and not (alike(pack[0].work, pending.work) and pending.packable):
                 continue
             if not self._is_due(pending):
                 continue
-            self._waiting.ready.remove(pending)
+            self._ready.remove(pending)
             # `_is_due` may have found that it was cancelled, or ended by another launch.
             if pending.id in self.endings:
-                self._release_surfaces(pending.id)
+                self._end_surfaces(pending.id)
                 continue
             pack.append(pending)
             if len(pack) >= size or not pending.packable:
@@ -343,10 +264,12 @@ class Queue:
             return None
         # A new token per offer: a worker of an earlier one that still lives can't write any more.
         item = Item(uuid.uuid4().hex, tuple(pending.work for pending in pack))
-        self._offers[item.token] = _Offer(item, pack)
+        self._offers[item.token] = _Offer(len(pack), pack)
         return item
 
-    def settle(self, token: str, name: str, status: str, reason: str, kind: str = "") -> None:
+    def settle(
+        self, token: str, name: str, status: str, reason: str, kind: FailureKind | Literal[""] = ""
+    ) -> None:
         """Record how one trial of an item, or its surface, went.
 
         Args:
@@ -364,16 +287,16 @@ class Queue:
         offer.unsettled.remove(pending)
         if status == "done" or status == "diverged":
             self.endings[name] = status
-            self._release_surfaces(name)
-        elif kind == "memory" and len(offer.item.pack) > 1:
+            self._end_surfaces(name)
+        elif kind == "memory" and offer.size > 1:
             # The pack was too large, which is no fault of the trial: it costs no attempt.
-            self._shrink_packs(len(offer.item.pack))
-            self._requeue(pending)
+            self._shrink_packs(offer.size)
+            self._ready.append(pending)
         elif status == "failed":
-            self._fail(pending, kind, reason)
+            self._fail(pending, Failure(kind or "error", reason))
         else:  # held, superseded or stopped: it remains, here or with whoever has it now
             pending.contested = True
-            self._requeue(pending)
+            self._ready.append(pending)
 
     def close(self, token: str, died: Failure | None = None) -> None:
         """End an item; what its worker did not settle was cut off, and is fenced at once.
@@ -392,50 +315,44 @@ class Queue:
                     why = died.message if died else gone or "its launch ended before it did"
                     append_to_log(self.store, pending.id, f"cut off: {why}")
                 if died:
-                    self._fail(pending, died.kind, died.message, record=True)
+                    self._fail(pending, died, record=True)
                     continue
             except StoreError as error:
                 self._store_failed(error)
-            self._requeue(pending)
+            self._ready.append(pending)
 
     def close_all(self) -> None:
         """End every running item, when all workers are gone."""
         for token in list(self._offers):
             self.close(token)
 
-    def _fail(self, pending: _Pending, kind: str, reason: str, *, record: bool = False) -> None:
+    def _fail(self, pending: _Pending, failure: Failure, *, record: bool = False) -> None:
         """Retry, requeue or give up a failed attempt; record it where its worker could not."""
+        kind, reason = failure.kind, failure.message
         if kind == "full":  # no fault of the trial
             self.space.ran_out(reason)
-            self._requeue(pending)
-            return
-        if kind == "unfit":  # the fault of its node, which all that is offered there would meet
+        elif kind == "unfit":  # the fault of its node, which all that is offered there would meet
             self._give_up(reason)
             self.stop_workers()
-            self._requeue(pending)
-            return
-        # Preemptible nodes come and go: a trial that advances between two losses never runs out of
-        # attempts, and one that kills its node each time does.
-        if kind == "node" and pending.progressed:
-            pending.attempts = 0
-        pending.progressed = False
-        pending.attempts += 1
-        if kind == "store":
-            # Every other item would fail in the same way.
-            self._give_up(reason)
-        elif kind in RETRIED and pending.attempts < ATTEMPTS:
+        else:
+            # Preemptible nodes come and go: a trial that advances between two losses never runs out
+            # of attempts, and one that kills its node each time does.
+            if kind == "node" and pending.progressed:
+                pending.attempts = 0
+            pending.progressed = False
+            pending.attempts += 1
+            if kind not in RETRIED or pending.attempts >= ATTEMPTS:
+                if kind == "store":
+                    self._give_up(reason)  # every other item would fail in the same way
+                if record:
+                    failure.record(self.store, pending.id)
+                self.endings[pending.id], self.reasons[pending.id] = "failed", reason
+                self._end_surfaces(pending.id)
+                return
             self.retries[kind] += 1
             # What failed it, such as a full GPU, may need a moment to pass.
             pending.not_before = self.clock() + BACKOFF * 2 ** (pending.attempts - 1)
-            self._requeue(pending)
-            return
-        if record:
-            Failure(kind, reason).record(self.store, pending.id)
-        self.endings[pending.id], self.reasons[pending.id] = "failed", reason
-        self._release_surfaces(pending.id)
-
-    def _requeue(self, pending: _Pending) -> None:
-        self._waiting.ready.append(pending)
+        self._ready.append(pending)
 
     def _shrink_packs(self, size: int) -> None:
         """Offer smaller packs: the memory that trials share was too small for one of this size."""
@@ -447,11 +364,28 @@ class Queue:
                 f"memory ran out for {size} trials side by side: from now on {fewer} a device"
             )
 
-    def _release_surfaces(self, name: str) -> None:
-        """Let the surfaces of a trial that left the queue be offered, or end them with it."""
-        trained = self.endings[name] not in ("failed", "cancelled")
-        for lost in self._waiting.trial_left(name, trained=trained):
+    def _end_surfaces(self, trial_id: str) -> None:
+        """Release the surfaces of a trial that left the queue, or end them with it."""
+        trained = self.endings[trial_id] not in ("failed", "cancelled")
+        # An untrained trial has no checkpoint of an epoch after the start.
+        self._release_surfaces(trial_id, before=math.inf if trained else 1)
+        for lost in self._blocked.pop(trial_id, []):
             self.endings[lost.id] = "untrained"
+
+    def _release_surfaces(self, trial_id: str, before: float) -> None:
+        """Make the surfaces of a trial's checkpoints before an epoch ready."""
+        blocked = self._blocked.pop(trial_id, [])
+        landed = [o for o in blocked if isinstance(o.work, SurfaceSpec) and o.work.epoch < before]
+        if left := [one for one in blocked if one not in landed]:
+            self._blocked[trial_id] = left
+        self._make_ready(landed)
+
+    def _make_ready(self, surfaces: list[_Pending]) -> None:
+        """Offer surfaces, in their order: next, or when no trial is left to offer."""
+        self._ready += surfaces
+        if surfaces and not self.surfaces_last:
+            # The sort is stable: surfaces that wait already stay ahead of these.
+            self._ready.sort(key=lambda one: isinstance(one.work, TrialSpec))
 
     def _store_failed(self, error: StoreError) -> None:
         if isinstance(error, StoreFull):
@@ -461,7 +395,7 @@ class Queue:
 
     def _give_up(self, reason: str) -> None:
         self.unfit = self.unfit or reason
-        self.stop()
+        self.stopping = True
 
     def _is_due(self, pending: _Pending) -> bool:
         """Return whether it stops waiting: for a worker, or because it has ended by now."""
@@ -484,10 +418,3 @@ class Queue:
         ):
             self.endings[pending.id] = "cancelled"
         return True
-
-    def _current_slots(self) -> int:
-        """Return the number of slots, counted now and then; 1 without nodes, as one may come."""
-        now = self.clock()
-        if now >= self._slots_until:
-            self._slots, self._slots_until = max(1, self.slots()), now + SLOTS_INTERVAL
-        return self._slots

@@ -7,18 +7,18 @@ they run, and a node can refuse a launch whose code differs.
 from __future__ import annotations
 
 import hashlib
-import math
 import platform
 import socket
 import time
 from collections import defaultdict
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from functools import lru_cache
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import ray
+import torch
 from ray import tune
 from ray.tune.trainable import wrap_function
 
@@ -41,11 +41,11 @@ WORKER_PACKAGES = ("results_schema", "workers")
 _DIGITS = 10
 
 
-@dataclass(frozen=True)
-class Versions:
-    """What a process runs.
+@lru_cache
+def own_versions() -> dict[str, str]:
+    """Return what this process runs, in plain types, which any release can read.
 
-    Attributes:
+    Returns:
         python: Such as "3.12"; a patch release changes nothing that is sent or trained.
         ray: Ray's release.
         torch: torch's release, without the kind of its build, such as "+cpu".
@@ -54,63 +54,49 @@ class Versions:
         release: Release of nas-sweep.
         commit: Beginning of the checkout's commit, or empty; with a "+" if files differ from it.
     """
-
-    python: str
-    ray: str
-    torch: str
-    code: str
-    release: str
-    commit: str
-
-    def __str__(self) -> str:
-        commit = f"commit {self.commit}, " if self.commit else ""
-        return f"nas-sweep {self.release} ({commit}code {self.code})"
-
-
-@lru_cache
-def own_versions() -> Versions:
-    """Return the versions of this process, read once, within some hundredths of a second."""
     about = device.code_origin()
     commit = (about["commit"] or "")[:_DIGITS]
-    return Versions(
-        python=".".join(platform.python_version_tuple()[:2]),
-        ray=_release("ray"),
-        torch=_release("torch").partition("+")[0],
-        code=code_digest(Path(__file__).parents[2]),
-        release=about["release"],
-        commit=commit + "+" * bool(commit and about["dirty"]),
-    )
+    return {
+        "python": ".".join(platform.python_version_tuple()[:2]),
+        "ray": ray.__version__,
+        "torch": torch.__version__.partition("+")[0],
+        "code": code_digest(Path(__file__).parents[2]),
+        "release": about["release"],
+        "commit": commit + "+" * bool(commit and about["dirty"]),
+    }
 
 
-def versions_to_send() -> dict[str, str]:
-    """Return the versions of this process in plain types, which any release can read."""
-    return asdict(own_versions())
-
-
-def version_mismatch(launch: dict[str, str]) -> str:
+def version_mismatch(launch: Mapping[str, str]) -> str:
     """Return why this worker can't work for a launch that runs other code, empty if it can.
 
     Args:
-        launch: What `versions_to_send` returned in the launch's own process.
+        launch: What `own_versions` returned in the launch's own process.
     """
-    here, there = own_versions(), Versions(**launch)
+    here = own_versions()
     pairs = [
-        (f"{label} {getattr(here, name)}", f"{label} {getattr(there, name)}")
+        (f"{label} {here[name]}", f"{label} {launch[name]}")
         for name, label in (("python", "Python"), ("ray", "Ray"), ("torch", "torch"))
-        if getattr(here, name) != getattr(there, name)
+        if here[name] != launch[name]
     ]
     fix = "install the same on every node, or launch from an environment like the nodes'"
-    if here.code != there.code:
+    if here["code"] != launch["code"]:
         # Shipped code can't help where an installed package differs too.
         if not pairs:
             fix = "install the same nas-sweep there, or add --ship-code, which sends this one along"
-        pairs.append((str(here), str(there)))
+        pairs.append((_name_code(here), _name_code(launch)))
     if not pairs:
         return ""
     found, expected = (" and ".join(side) for side in zip(*pairs, strict=True))
-    what = f"it has {found}, and this launch has {expected}"
-    where = f"node {socket.gethostname()}"
-    return str(MachineError(what, where=where, fix=f"{fix} (docs/cluster.md)"))
+    return _unfit(f"it has {found}, and this launch has {expected}", f"{fix} (docs/cluster.md)")
+
+
+def _name_code(versions: Mapping[str, str]) -> str:
+    commit = f"commit {versions['commit']}, " if versions["commit"] else ""
+    return f"nas-sweep {versions['release']} ({commit}code {versions['code']})"
+
+
+def _unfit(what: str, fix: str) -> str:
+    return str(MachineError(what, where=f"node {socket.gethostname()}", fix=fix))
 
 
 def code_digest(root: Path) -> str:
@@ -133,13 +119,6 @@ def code_digest(root: Path) -> str:
     return found.hexdigest()[:_DIGITS]
 
 
-def _release(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "of unknown release"
-
-
 def train_item(config: dict[str, Any]) -> None:
     """Run one item, reporting epochs or points as they come, and how each part of it went.
 
@@ -152,12 +131,18 @@ def train_item(config: dict[str, Any]) -> None:
     """
     settings = config["settings"]
     # Versions first: an unlike worker may not even be able to open the store.
-    if unfit := version_mismatch(settings["versions"]) or _store_missing(settings):
+    unfit, store = version_mismatch(settings["versions"]), None
+    if not unfit:
+        store = attach_store(settings["store"])
+        # A node that does not share the store would create another one at the same path. The
+        # launch's own file is there from before the first worker starts.
+        if not store.has(layout.launch(settings["launch"])):
+            fix = f"every node must reach {store.location}"
+            unfit = _unfit("it does not see the store", fix)
+    if unfit or store is None:
         for name in config["names"]:
             _report_outcome(name, Outcome("failed", unfit, kind="unfit"))
-        return
-    store = attach_store(settings["store"])
-    if layout.is_surface(config["names"][0]):
+    elif layout.is_surface(config["names"][0]):
         _measure(config, store)
     else:
         _train(config, store)
@@ -168,22 +153,6 @@ class NamedItem(wrap_function(train_item)):
 
     def __repr__(self) -> str:
         return ", ".join(self.config["names"])
-
-
-def _store_missing(settings: dict[str, Any]) -> str:
-    """Return why this worker can't use the store, empty if it can."""
-    # A node that does not share the store would create another one at the same path. The launch's
-    # own file is there from before the first worker starts.
-    store = attach_store(settings["store"])
-    if store.has(layout.launch(settings["launch"])):
-        return ""
-    return str(
-        MachineError(
-            "it does not see the store",
-            where=f"node {socket.gethostname()}",
-            fix=f"every node must reach {store.location}",
-        )
-    )
 
 
 def _train(config: dict[str, Any], store: Store) -> None:
@@ -263,20 +232,16 @@ def _epochs(rows: list[Row]) -> dict[str, Any]:
 
 
 class _Throttle:
-    """Whether another report of a trial or surface is due; the first always is.
-
-    Args:
-        every: Seconds between two reports of the same trial or surface.
-    """
+    """Whether another report of a trial or surface is due, so many seconds after the last one."""
 
     def __init__(self, every: float) -> None:
-        self._every, self._last = every, dict[str, float]()
+        self._every, self._next = every, dict[str, float]()
 
     def __call__(self, name: str) -> bool:
         now = time.monotonic()
-        if now - self._last.get(name, -math.inf) < self._every:
+        if now < self._next.get(name, 0.0):
             return False
-        self._last[name] = now
+        self._next[name] = now + self._every
         return True
 
 

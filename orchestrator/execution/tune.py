@@ -1,13 +1,13 @@
 """The bridge to Ray Tune: the queue is its searcher, and its errors become failures of items.
 
-Tune's own state is disposable: it is kept in the private folder of the launch, never restored, and
-removed with it. What counts is in the store.
+Tune's own state is disposable: it is kept in the launch's private folder, and never restored.
 """
 
 from __future__ import annotations
 
 import builtins
 import re
+import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,8 +20,7 @@ from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
 from orchestrator.execution.access import RAY_SETTINGS
-from orchestrator.execution.metrics import Exporter
-from orchestrator.execution.progress import Progress
+from orchestrator.execution.progress import Exporter, Progress
 from orchestrator.execution.queue import Queue
 from orchestrator.execution.trainable import NamedItem, train_item
 from results_schema import errors, layout
@@ -35,20 +34,17 @@ AHEAD = 1
 """Items offered beyond those that fit, once all of those are running: Tune would take more, but
 what comes next is best decided late, when a checkpoint may have landed."""
 
+# In the errors for an actor on a node that was lost, for a worker that could not be loaded or that
+# Ray has killed to free main memory, and for an actor that could not begin.
 LOST_NODE = "its node has died"
-"""In the error for an actor on a node that was lost."""
 NOT_IMPORTED = "failed to import on the worker"
-"""In the error that takes the place of a worker which could not be loaded."""
 LOW_MEMORY = "due to the node running low on memory"
-"""In the error for a worker that Ray has killed to free main memory."""
 NOT_CREATED = "error raised in its creation task"
-"""In the error for an actor that could not begin."""
 _INSTALL = (
     "install nas-sweep on every node, or add --ship-code, which sends it along (docs/cluster.md)"
 )
-_HEADER = re.compile(r"\AFailure # \d+ \(occurred at [^)]*\)\n")
-"""What Tune puts before the text."""
-_COLOR = re.compile(r"\x1b\[\d+m")
+_ADDED = re.compile(r"\AFailure # \d+ \(occurred at [^)]*\)\n|\x1b\[\d+m")
+"""What Tune puts before an error's text, and Ray's colors in it."""
 _NODE = re.compile(r"\(pid=\d+, ip=([^,)]+)")
 _OWN_ERRORS = {name: kind for name, kind in vars(errors).items() if isinstance(kind, type)}
 _RAISED = re.compile(
@@ -64,18 +60,18 @@ def run_tune(
     searcher: QueueSearcher,
     trial_takes: Mapping[str, float],
     surface_takes: Mapping[str, float],
-    stopper: tune.Stopper,
+    stop: threading.Event,
     folder: Path,
     *,
     process_per_item: bool,
 ) -> None:
-    """Run all that a searcher offers; return when it has finished or the stopper stopped it.
+    """Run all that a searcher offers; return when it has finished, or the event has stopped it.
 
     Args:
         searcher: Offers items.
-        trial_takes: Ray's resources that a process takes which trains.
-        surface_takes: Ray's resources that a process takes which measures a surface.
-        stopper: Stops all trials when it is asked to.
+        trial_takes: Ray's resources for a process that trains.
+        surface_takes: Ray's resources for a process that measures a surface.
+        stop: Makes Tune end at once, without waiting for workers.
         folder: Where Tune keeps its state.
         process_per_item: Whether each item gets a new process. On a GPU it gives memory back, and
             can't spoil the next item; on a CPU importing torch would cost more than it is worth.
@@ -93,7 +89,9 @@ def run_tune(
         if process_per_item
         else tune.with_resources(train_item, trial)
     )
-    _withhold_credentials()
+    # Tune copies AWS credentials of the driver into the description of each worker, which nodes
+    # write to a log that every user of the machine can read: it gets our settings of Ray alone.
+    class_cache.ENV_VARS_TO_PROPAGATE = class_cache.ENV_VARS_TO_PROPAGATE & RAY_SETTINGS.keys()
     tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
@@ -107,18 +105,11 @@ def run_tune(
             name="sweep",
             storage_path=str(folder),
             verbose=0,
-            stop=stopper,
+            stop=StopAll(stop),
             callbacks=[ErrorReader(searcher)],
             failure_config=tune.FailureConfig(max_failures=0),
         ),
     ).fit()
-
-
-def _withhold_credentials() -> None:
-    """Keep Tune from copying more of the environment to its workers than our settings of Ray."""
-    # It copies AWS credentials of the driver into the description of each worker, which nodes
-    # write to a log that every user of the machine can read.
-    class_cache.ENV_VARS_TO_PROPAGATE = class_cache.ENV_VARS_TO_PROPAGATE & RAY_SETTINGS.keys()
 
 
 class KeepProcesses(FIFOScheduler):
@@ -133,14 +124,10 @@ class KeepProcesses(FIFOScheduler):
 
 
 class StopAll(tune.Stopper):
-    """Makes Tune stop all trials as soon as it is asked to."""
+    """Makes Tune stop all trials, however long they would take, as soon as an event is set."""
 
-    def __init__(self) -> None:
-        self._asked = False
-
-    def ask(self) -> None:
-        """Stop all trials, however long they would take to stop by themselves."""
-        self._asked = True
+    def __init__(self, asked: threading.Event) -> None:
+        self._asked = asked
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Return False: no single trial is stopped by its result."""
@@ -148,15 +135,15 @@ class StopAll(tune.Stopper):
 
     def stop_all(self) -> bool:
         """Return whether all trials are to be stopped."""
-        return self._asked
+        return self._asked.is_set()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return nothing: Tune pickles its stopper for a restore that never comes."""
+        return {}
 
 
 class ErrorReader(tune.Callback):
-    """Passes on why a worker died: Tune informs a searcher only that there was an error.
-
-    Args:
-        searcher: The searcher that offered the item.
-    """
+    """Passes on why a worker died: Tune informs a searcher only that there was an error."""
 
     def __init__(self, searcher: QueueSearcher) -> None:
         self._searcher = searcher
@@ -179,8 +166,7 @@ class QueueSearcher(Searcher):
         settings: What is the same for every item (`trainable.train_item`).
         progress: Counts epochs, points and endings.
         exporter: Exports what workers report.
-        slots: Returns how many items the cluster runs side by side just now.
-        on_count: Called whenever slots are counted.
+        count_slots: Updates how many items the cluster runs side by side.
     """
 
     def __init__(
@@ -189,12 +175,11 @@ class QueueSearcher(Searcher):
         settings: dict[str, Any],
         progress: Progress,
         exporter: Exporter,
-        slots: Callable[[], int],
-        on_count: Callable[[], None] = lambda: None,
+        count_slots: Callable[[], None],
     ) -> None:
         super().__init__()
-        self._slots, self._on_count, self._exporter = slots, on_count, exporter
         self._queue, self._settings, self._progress = queue, settings, progress
+        self._exporter, self._count_slots = exporter, count_slots
         self._tokens: dict[str, str] = {}
         self._starting = set[str]()
         self._next_count = 0.0
@@ -203,7 +188,11 @@ class QueueSearcher(Searcher):
         """Return the config of the next item, None to be asked again, or FINISHED at the end."""
         # While a process starts, an item ahead would wait for it, and so be decided too early.
         ahead = 0 if self._starting else AHEAD
-        item = self._queue.offer() if self._queue.items < self._current_slots() + ahead else None
+        now = time.monotonic()
+        if now >= self._next_count:  # each count asks the cluster's head
+            self._next_count = now + SLOTS_INTERVAL
+            self._count_slots()
+        item = self._queue.offer() if self._queue.items < self._progress.slots + ahead else None
         if item is None:
             return self.FINISHED if self._queue.over else None
         self._tokens[trial_id] = item.token
@@ -215,14 +204,6 @@ class QueueSearcher(Searcher):
             "settings": self._settings,
         }
 
-    def _current_slots(self) -> int:
-        """Return how many items fit as of a moment ago, as each count asks the cluster's head."""
-        now = time.monotonic()
-        if now >= self._next_count:
-            self._progress.slots, self._next_count = self._slots(), now + SLOTS_INTERVAL
-            self._on_count()
-        return self._progress.slots
-
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Take a report: epochs trained, points measured, or the outcome of a part of the item."""
         self._exporter.on_report(result)
@@ -230,20 +211,16 @@ class QueueSearcher(Searcher):
         self._take(trial_id, result)
 
     def _take(self, trial_id: str, result: dict[str, Any]) -> None:
+        name = result.get("item", "")
         if "epoch" in result:
-            self._progress.step(result["item"], result["epoch"])
-            self._queue.reached(result["item"], result["epoch"])
+            self._progress.step(name, result["epoch"])
+            self._queue.reached(name, result["epoch"])
         elif "points" in result:
-            self._progress.step(result["item"], result["points"])
-            self._queue.stepped(result["item"], result["points"])
+            self._progress.step(name, result["points"])
+            self._queue.stepped(name, result["points"])
         if "status" in result:
-            self._queue.settle(
-                self._tokens[trial_id],
-                result["item"],
-                result["status"],
-                result["reason"],
-                result["kind"],
-            )
+            outcome = (result["status"], result["reason"], result["kind"])
+            self._queue.settle(self._tokens[trial_id], name, *outcome)
         self._progress.refresh()
 
     def on_trial_complete(
@@ -276,12 +253,8 @@ class QueueSearcher(Searcher):
 
 
 def worker_failure(error: str) -> Failure:
-    """Return why a worker ended without an outcome, by the text of the error that Ray raises.
-
-    Args:
-        error: The text that Tune keeps, empty if it is unknown.
-    """
-    text = _COLOR.sub("", _HEADER.sub("", error)).strip()
+    """Return why a worker ended without an outcome, by the text of Ray's error; may be empty."""
+    text = _ADDED.sub("", error).strip()
     # Ray's own statements come first: their texts may quote a traceback of the worker's too.
     if LOW_MEMORY in text:
         low = " ".join(text.split("OOM kill reason")[0].split())
@@ -296,16 +269,12 @@ def worker_failure(error: str) -> Failure:
         where = f"node {node[1]}" if node else "a node"
         problem = MachineError(f"it can't load nas-sweep: {missing}", where=where, fix=_INSTALL)
         return Failure("unfit", str(problem))
-    if raised:
-        failure = _failure_of(raised["name"], raised["message"])
-        if NOT_CREATED in text:
-            return Failure(failure.kind, f"its worker could not begin: {failure.message}")
-        return failure
-    return Failure(
-        "killed",
-        "its worker was killed by a signal (as the system does when main memory runs out), or "
-        "it crashed",
-    )
+    if not raised:
+        how = "killed by a signal (as the system does when main memory runs out), or it crashed"
+        return Failure("killed", f"its worker was {how}")
+    failure = _failure_of(raised["name"], raised["message"])
+    begun = "its worker could not begin: " if NOT_CREATED in text else ""
+    return Failure(failure.kind, begun + failure.message)
 
 
 def _failure_of(name: str, message: str) -> Failure:
@@ -313,10 +282,8 @@ def _failure_of(name: str, message: str) -> Failure:
     if name in _OWN_ERRORS:
         return attempt.classify(_OWN_ERRORS[name](message))
     kind = getattr(builtins, name, None) or _TORCH_ERRORS.get(name)
-    if not (isinstance(kind, type) and issubclass(kind, Exception)):
-        kind = Exception
     try:
-        failure = attempt.classify(kind(message))
+        failure = attempt.classify(kind(message) if kind else Exception(message))
     except TypeError:  # such as UnicodeDecodeError, which takes more arguments
         failure = attempt.classify(Exception(message))
     return Failure(failure.kind, f"{name}: {message}")

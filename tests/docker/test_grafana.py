@@ -10,7 +10,7 @@ from grafana import FILE, FOLDER, GPU_ONLY, dashboard, expressions, panels
 from ray.dashboard.modules.reporter.reporter_agent import METRICS_GAUGES
 from ruamel.yaml import YAML
 
-from orchestrator.execution.metrics import METRICS, launch_labels
+from orchestrator.execution.progress import METRICS, launch_labels
 
 OURS = {f"ray_{metric.name}": metric for metric in METRICS}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from orchestrator.execution.trainable import (
-    versions_to_send,
+    own_versions,
 )
 from results_schema.trial import TrialSpec
 
@@ -26,7 +26,7 @@ def sent(store: str, /, *pack: TrialSpec, token: str = "t", **settings: Any) -> 
         "deterministic": False,
         "checkpoint_every": 1e9,
         "checkpoint_at": [],
-        "versions": versions_to_send(),
+        "versions": own_versions(),
         "report_every": 0.0,
         "gpus_per_trial": 1.0,
         "gpus_per_surface": 1.0,

@@ -30,7 +30,7 @@ from results_schema.errors import (
     Superseded,
 )
 from results_schema.lease import Lease
-from results_schema.store import Failure, Store
+from results_schema.store import Failure, FailureKind, Store
 from workers.training.graphs import CaptureFailed
 
 Batch = TypeVar("Batch")
@@ -57,7 +57,7 @@ class Outcome:
     status: Status
     reason: str
     epochs: int = 0
-    kind: str = ""
+    kind: FailureKind | Literal[""] = ""
 
 
 class Work(Protocol):
@@ -288,7 +288,7 @@ _CUDA = (
     # cuDNN finds no engine for any shape once its search has broken another thread's capture.
     "(FIND|GET) was unable to find an engine"
 )
-_OWN_KINDS: tuple[tuple[str, type[NasSweepError]], ...] = (
+_OWN_KINDS: tuple[tuple[FailureKind, type[NasSweepError]], ...] = (
     # StoreFull is a StoreError, so it comes first.
     ("full", StoreFull),
     ("store", StoreError),

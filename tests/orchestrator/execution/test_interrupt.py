@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 from small_queues import make
 
-from orchestrator.execution.interrupt import Supervision, supervised
+from orchestrator.execution.interrupt import Supervision
 from orchestrator.execution.queue import Queue
 from results_schema import layout
 from results_schema.errors import MachineError
@@ -26,15 +26,11 @@ class Launch:
     def __init__(self, folder: Path) -> None:
         self.store = LocalStore(folder)
         self.queue: Queue = make(self.store, 2)[0]
-        self.said, self.insisted, self.dead = io.StringIO(), threading.Event(), ""
+        self.said, self.dead = io.StringIO(), ""
         self.supervision = Supervision(
-            self.queue,
-            self.store,
-            "now",
-            Console(file=self.said),
-            lost=lambda: self.dead,
-            insist=self.insisted.set,
+            self.queue, "now", Console(file=self.said), lambda: self.dead
         )
+        self.insisted = self.supervision.insisted
 
     @property
     def asked(self) -> bool:
@@ -59,9 +55,9 @@ def test_the_handler_takes_note_and_the_main_thread_does_the_rest(launch: Launch
     assert launch.said.getvalue() == ""
     assert not launch.asked
     assert not launch.queue.stopping
-    assert launch.supervision.run(launch.until_stopped) == "stopped"
+    with launch.supervision:
+        assert launch.supervision.run(launch.until_stopped) == "stopped"
     assert launch.said.getvalue().startswith("stopping: ")
-    launch.supervision.end()
     assert not launch.asked
 
 
@@ -76,7 +72,7 @@ def test_signals_stop_the_work_and_a_second_one_insists(launch: Launch, signum: 
         return "ended"
 
     before = signal.getsignal(signum)
-    with supervised(launch.supervision):
+    with launch.supervision:
         assert launch.supervision.run(work) == "ended"
     assert signal.getsignal(signum) is before
 
@@ -85,7 +81,7 @@ def test_a_hangup_that_was_ignored_stays_ignored_and_no_other_signal(launch: Lau
     interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell does in the background
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
     try:
-        with supervised(launch.supervision):
+        with launch.supervision:
             assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
             for taken in (signal.SIGTERM, signal.SIGINT):
                 assert signal.getsignal(taken) == launch.supervision.handle
@@ -101,7 +97,7 @@ def test_a_lost_ray_ends_work_that_is_blocked(launch: Launch):
         launch.dead = "gcs_server"
         blocked.wait()
 
-    with pytest.raises(MachineError, match="gcs_server"), supervised(launch.supervision):
+    with pytest.raises(MachineError, match="gcs_server"), launch.supervision:
         launch.supervision.run(work)
     blocked.set()
     assert launch.queue.stopping

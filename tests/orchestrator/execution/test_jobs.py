@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.cli import run as cli
 from orchestrator.execution.jobs import REPLACED, job_command
-from orchestrator.execution.shipping import Shipment
+from orchestrator.execution.jobs import Shipment
 
 SHIPMENT = Shipment(["files/a/x.yaml", "files/y.yaml"], "files/a/profiles/laptop.yaml")
 

@@ -9,8 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from small_queues import make, offer, spec
 
-from orchestrator.execution.metrics import METRICS, STATES, Collector, launch_labels
-from orchestrator.execution.progress import Progress
+from orchestrator.execution.progress import METRICS, STATES, Collector, Progress, launch_labels
 from orchestrator.execution.queue import Queue
 from orchestrator.planning.plan import Work
 from results_schema.store import LocalStore
@@ -33,7 +32,7 @@ def values(told: Collector, name: str) -> dict[tuple[str, ...], float]:
     return {
         tuple(reading.labels.values()): reading.value
         for reading in told.collect()
-        if reading.metric.name == f"nas_sweep_{name}"
+        if reading.metric == f"nas_sweep_{name}"
     }
 
 
@@ -78,7 +77,7 @@ def test_a_running_trial_is_told_under_its_own_name_and_no_longer(tmp_path):
     assert values(told, "item_progress") == {}
     progress.step(name, 1)
     [grown] = told.on_report({"item": name} | EPOCH)
-    assert (grown.metric.name, grown.labels, grown.value) == (
+    assert (grown.metric, grown.labels, grown.value) == (
         "nas_sweep_epochs_total", {"host": "h"}, 1,
     )  # fmt: skip
     labels = ("h", "7", "trial", name)

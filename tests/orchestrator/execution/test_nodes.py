@@ -14,7 +14,7 @@ from disturbing import OPTIONS, foreign, held_open
 from ray_nodes import Cluster, cluster_of_nodes
 from sweeps import finish, launch, started, trained_epochs, wait_for, write_experiment
 
-from orchestrator.execution.shipping import pack_code
+from orchestrator.execution.jobs import pack_code
 from orchestrator.execution.trainable import (
     code_digest,
     own_versions,
@@ -60,7 +60,7 @@ def test_nodes_that_run_something_else_are_refused(cluster: Cluster, tmp_path: P
     code, output = launch(*command, **cluster.environment)
     assert code == 3, output
     [line] = [line for line in output.splitlines() if line.startswith("stopped: node ")]
-    assert here.code in line
+    assert here["code"] in line
     assert code_digest(other) in line
     assert "--ship-code" in output
     assert not re.search("Traceback|failed", output)

@@ -13,14 +13,14 @@ from rich.console import Console
 from small_queues import make
 from small_trials import small_spec
 
-from orchestrator.execution.cluster import check_slots, count_slots
+from orchestrator.execution import preflight
+from orchestrator.execution.cluster import count_slots, require_slots
 from orchestrator.execution.packing import (
     best_size,
     interpolate_speeds,
     makespan,
     measure_pack_size,
     next_pack_size,
-    trials_at_once,
     typical_trial,
 )
 from results_schema.errors import MachineError
@@ -156,8 +156,10 @@ def test_packs_are_measured_with_the_largest_trial_of_the_kind_that_takes_most_t
         (0.01, None, 8, 16),
     ],
 )
-def test_trials_at_once_are_counted(share_of_one, pack, gpus, expected):
-    assert trials_at_once(share_of_one, pack, gpus, cores=16) == expected
+def test_trials_at_once_are_counted(monkeypatch, share_of_one, pack, gpus, expected):
+    monkeypatch.setattr(preflight, "cores", lambda: 16)
+    options = preflight.Options(gpus_per_trial=share_of_one, pack=pack)
+    assert preflight.trials_at_once(options, gpus) == expected
 
 
 @pytest.fixture(scope="module")
@@ -211,4 +213,4 @@ def test_a_pack_of_more_trials_than_a_node_has_cores_has_no_room(one_gpu):
     assert count_slots({"CPU": 2.0}) == 1
     three = {"CPU": 3.0}
     with pytest.raises(MachineError, match="no room for 3 trials side by side on cpu"):
-        check_slots(count_slots(three), three)
+        require_slots(three)

@@ -173,7 +173,7 @@ def test_cores_are_counted_where_the_system_has_no_affinity(monkeypatch):
 
 
 def test_a_store_that_is_not_there_yet_is_not_made(tmp_path):
-    assert preflight.check_place(str(tmp_path / "a/b")).verdict == "ok"
+    preflight.require_place(str(tmp_path / "a/b"), 1)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -181,15 +181,15 @@ def test_a_clock_that_is_off_is_noticed(tmp_path, monkeypatch):
     monkeypatch.setattr(
         "orchestrator.execution.preflight.time.time", lambda: tmp_path.stat().st_mtime - 90
     )
-    found = preflight.check_place(str(tmp_path))
-    assert found.verdict == "bad"
-    assert "+90 s" in found.found
+    with pytest.raises(StoreError, match=r"\+90 s"):
+        preflight.require_place(str(tmp_path), 1)
 
 
 def test_a_clock_that_was_never_set_is_noticed(monkeypatch):
-    assert preflight.check_clock().verdict == "ok"
+    preflight.require_clock()
     monkeypatch.setattr("time.gmtime", lambda: time.struct_time(9 * [0]))
-    assert preflight.check_clock().verdict == "bad"
+    with pytest.raises(MachineError, match="NTP"):
+        preflight.require_clock()
 
 
 def test_a_folder_of_ray_that_every_user_can_write_is_noticed(monkeypatch):
@@ -208,15 +208,15 @@ def test_a_folder_of_ray_that_every_user_can_write_is_noticed(monkeypatch):
 
 
 def test_less_room_than_is_needed_is_told_with_both_amounts(tmp_path):
-    found = preflight.check_place(str(tmp_path), 10**18)
-    assert found.verdict == "bad"
-    assert "1000000.0 TB may be needed" in found.found
+    with pytest.raises(StoreError, match=r"1000000\.0 TB may be needed"):
+        preflight.require_place(str(tmp_path), 10**18)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_read_only_store_is_noticed(tmp_path):
     tmp_path.chmod(0o500)
-    assert preflight.check_place(str(tmp_path)).verdict == "bad"
+    with pytest.raises(StoreError):
+        preflight.require_place(str(tmp_path), 1)
     tmp_path.chmod(0o700)
 
 

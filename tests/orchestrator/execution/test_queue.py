@@ -231,7 +231,7 @@ def test_a_trial_that_ended_before_its_request_was_seen_has_ended(store):
 def test_a_stopped_queue_offers_nothing_and_forgets_nothing(store):
     queue, _ = make(store, 2)
     item, _ = offer(queue)
-    queue.stop()
+    queue.stopping = True
     assert queue.over
     assert queue.offer() is None
     queue.close_all()
@@ -336,7 +336,7 @@ def test_a_trial_that_gets_no_further_or_kills_its_worker_fails(store, kind: str
 def test_a_pack_is_offered_while_no_node_is_left(store):
     queue: Queue
     queue, _ = make(store, 3)
-    queue.pack, queue.slots = 2, lambda: 0
+    queue.pack, queue.slots = 2, 0
     item, _ = offer(queue)
     assert len(item.pack) == 2
 
@@ -379,7 +379,7 @@ def test_a_pause_that_is_interrupted_keeps_its_reason(store):
     item, trial_id = offer(queue)
     queue.settle(item.token, trial_id, "failed", "No space left on device", "full")
     queue.close(item.token)
-    queue.stop()
+    queue.stopping = True
     assert queue.over
     assert (queue.space.full, queue.waiting) == ("No space left on device", 1)
 

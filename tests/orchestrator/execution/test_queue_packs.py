@@ -7,7 +7,7 @@ from clocks import Clock
 from small_queues import spec
 
 from orchestrator.execution.packing import alike
-from orchestrator.execution.queue import ATTEMPTS, LEASE_INTERVAL, SLOTS_INTERVAL, Item, Queue
+from orchestrator.execution.queue import ATTEMPTS, LEASE_INTERVAL, Item, Queue
 from results_schema import layout
 from results_schema.store import Failure, LocalStore, open_store
 from results_schema.surface import SurfaceSpec
@@ -21,7 +21,7 @@ def store(tmp_path):
 
 
 def make(store: LocalStore, specs: list[TrialSpec], pack: int, slots: int = 1) -> Queue:
-    queue = Queue(store, Clock(), pack=pack, slots=lambda: slots)
+    queue = Queue(store, Clock(), pack=pack, slots=slots)
     queue.add(specs)
     return queue
 
@@ -123,18 +123,6 @@ def test_what_is_held_or_cancelled_is_left_out_of_a_pack(store):
     lease.release()
     queue.clock = lambda: LEASE_INTERVAL
     assert offer(queue).names == ids([spec(1)])
-
-
-def test_slots_are_counted_once_a_second(store):
-    clock, counted = Clock(), []
-    queue = Queue(store, clock, pack=2, slots=lambda: counted.append(clock.now) or 1)
-    queue.add(seeds(100))
-    for _ in range(20):
-        offer(queue)
-    assert counted == [0.0]
-    clock.now += SLOTS_INTERVAL
-    offer(queue)
-    assert counted == [0.0, SLOTS_INTERVAL]
 
 
 def test_each_trial_of_a_pack_is_settled_by_itself(store):

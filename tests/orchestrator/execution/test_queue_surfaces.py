@@ -159,7 +159,7 @@ def test_a_surface_whose_worker_died_is_offered_again_under_a_new_token(store):
 def test_a_stopped_surface_stays_owed(store):
     queue = make(store, 0, [surface(0)])
     token, name = take(queue)
-    queue.stop()
+    queue.stopping = True
     end(queue, token, name, status="stopped")
     assert queue.endings == {}
     assert queue.waiting == 1

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.config.experiment import load_experiment
-from orchestrator.execution.shipping import PACKAGES, Shipment, pack
+from orchestrator.execution.jobs import PACKAGES, Shipment, pack
 from orchestrator.execution.trainable import (
     code_digest,
     own_versions,
@@ -76,7 +76,7 @@ def test_the_code_arrives_whole_and_runs_there(project: Path, tmp_path: Path):
     folder = tmp_path / "job"
     packed(folder, ["experiments/one.yaml"], profile=None)
     assert {path.name for path in folder.iterdir()} == {*PACKAGES, "files", "shipped.json"}
-    assert code_digest(folder) == own_versions().code
+    assert code_digest(folder) == own_versions()["code"]
     assert not list(folder.rglob("__pycache__"))
     code = "import orchestrator.output.text; print(orchestrator.output.text.__file__)"
     ran = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)

@@ -9,7 +9,7 @@ import pytest
 from items import sent
 from small_trials import EPOCHS, few_digits, small_spec
 
-from orchestrator.execution.shipping import pack_code
+from orchestrator.execution.jobs import pack_code
 from orchestrator.execution.trainable import (
     WORKER_MODULES,
     NamedItem,
@@ -19,7 +19,6 @@ from orchestrator.execution.trainable import (
     own_versions,
     train_item,
     version_mismatch,
-    versions_to_send,
 )
 from results_schema import layout
 from results_schema.store import open_store
@@ -48,7 +47,7 @@ def test_a_node_that_does_not_share_the_store_trains_nothing_and_says_so(offered
 
 
 def test_a_node_that_runs_something_else_does_not_even_look_for_the_store(offered):
-    result = offered(versions=versions_to_send() | {"torch": "0.1"}, store="gone://away")
+    result = offered(versions=own_versions() | {"torch": "0.1"}, store="gone://away")
     assert result["kind"] == "unfit"
     assert "and this launch has torch 0.1" in result["reason"]
 
@@ -119,7 +118,7 @@ def copied(tmp_path: Path) -> Path:
 
 
 def test_a_process_fits_itself():
-    assert version_mismatch(versions_to_send()) == ""
+    assert version_mismatch(own_versions()) == ""
 
 
 def test_no_file_is_read_but_the_code_that_workers_run(copied: Path):
@@ -134,7 +133,7 @@ def test_no_file_is_read_but_the_code_that_workers_run(copied: Path):
     ("name", "word"), [("python", "Python"), ("ray", "Ray"), ("torch", "torch")]
 )
 def test_what_differs_is_told_of_both_with_a_way_to_mend_it(name: str, word: str):
-    here = versions_to_send()
+    here = own_versions()
     told = version_mismatch(here | {name: "0.1"})
     assert f"it has {word} {here[name]}, and this launch has {word} 0.1" in told
     assert told.startswith("node ")
@@ -144,31 +143,31 @@ def test_what_differs_is_told_of_both_with_a_way_to_mend_it(name: str, word: str
 
 def test_other_code_of_the_same_release_is_told_and_can_be_shipped():
     here = own_versions()
-    told = version_mismatch(versions_to_send() | {"code": "5e" * 5, "commit": "1234567890"})
-    assert str(here) in told
-    assert f"nas-sweep {here.release} (commit 1234567890, code 5e5e5e5e5e)" in told
+    told = version_mismatch(own_versions() | {"code": "5e" * 5, "commit": "1234567890"})
+    assert f"code {here['code']})" in told
+    assert f"nas-sweep {here['release']} (commit 1234567890, code 5e5e5e5e5e)" in told
     assert "--ship-code" in told
 
 
 def test_the_same_code_of_another_commit_or_release_fits():
-    assert version_mismatch(versions_to_send() | {"commit": "1234567890", "release": "7.0"}) == ""
+    assert version_mismatch(own_versions() | {"commit": "1234567890", "release": "7.0"}) == ""
 
 
 def test_code_is_the_same_wherever_it_lies(copied: Path):
-    assert code_digest(copied) == own_versions().code
+    assert code_digest(copied) == own_versions()["code"]
 
 
 @pytest.mark.parametrize("file", ["workers/draws.py", "orchestrator/execution/trainable.py"])
 def test_a_change_of_what_workers_run_is_another_code(copied: Path, file: str):
     with (copied / file).open("a") as code:
         code.write("# another\n")
-    assert code_digest(copied) != own_versions().code
+    assert code_digest(copied) != own_versions()["code"]
 
 
 def test_a_change_of_what_is_drawn_is_not(copied: Path):
     with (copied / "orchestrator/report/write.py").open("a") as code:
         code.write("# another\n")
-    assert code_digest(copied) == own_versions().code
+    assert code_digest(copied) == own_versions()["code"]
 
 
 def test_a_worker_imports_nothing_else_of_the_orchestrator():

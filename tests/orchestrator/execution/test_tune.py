@@ -22,8 +22,7 @@ from rich.console import Console
 from small_queues import make, spec
 
 from orchestrator.execution import tune as bridge
-from orchestrator.execution.metrics import Collector, Exporter
-from orchestrator.execution.progress import Progress
+from orchestrator.execution.progress import Collector, Exporter, Progress
 from orchestrator.execution.queue import ATTEMPTS, RETRIED
 from orchestrator.execution.tune import KeepProcesses, QueueSearcher, worker_failure
 from results_schema.errors import MachineError, StoreError, StoreFull
@@ -45,9 +44,9 @@ class Sweep:
         exporter = Exporter(Collector(self.queue, work, self.progress), "now", ["small"])
         self.searcher = QueueSearcher(self.queue, {}, self.progress, exporter, self.slots)
 
-    def slots(self) -> int:
+    def slots(self) -> None:
         self.looks += 1
-        return self.room
+        self.progress.slots = self.room
 
 
 @pytest.fixture
@@ -92,7 +91,7 @@ def test_the_last_epoch_may_come_with_the_outcome(sweep):
 
 def test_when_all_is_over_tune_is_told(sweep):
     assert sweep.searcher.suggest("t") != QueueSearcher.FINISHED
-    sweep.queue.stop()
+    sweep.queue.stopping = True
     assert sweep.searcher.suggest("u") == QueueSearcher.FINISHED
 
 
