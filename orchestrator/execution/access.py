@@ -42,7 +42,7 @@ RAY_SETTINGS = {
     "RAY_ENABLE_AUTO_CONNECT": "0",
     # Under `uv run`, Ray would upload the current folder and start every worker by `uv run` again.
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
-    # Relative paths stay valid, and signals are ours (`orchestrator.execution.interrupt`).
+    # Relative paths stay valid, and signals are ours (`orchestrator.execution.launch`).
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
 }

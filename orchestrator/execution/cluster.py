@@ -142,10 +142,12 @@ def _own_ray(folder: Path) -> Iterator[tuple[str | None, Joined]]:
 
 def _start(folder: Path, name: str) -> str | None:
     """Start Ray in a folder of this name, or leave nothing of it running and raise MachineError."""
-    # What Ray would log is in the exception too.
-    quiet = access.without_log_lines(logging.CRITICAL)
+    # Ray's dashboard makes folders that stay behind when Ray ends it: they are made in ours.
+    before = os.environ.get("TMPDIR")
+    os.environ["TMPDIR"] = str(folder / _TEMPORARY)
     try:
-        with quiet, _unwound_by_signals(), _temporary_files_in(folder / _TEMPORARY):
+        # What Ray would log is in the exception too.
+        with access.without_log_lines(logging.CRITICAL), _unwound_by_signals():
             context = ray.init(
                 "local",
                 logging_level=logging.ERROR,
@@ -168,6 +170,10 @@ def _start(folder: Path, name: str) -> str | None:
             f"Ray can't be started on this machine, tried twice: {last}",
             fix="see whether the machine is overloaded or out of memory, then try again",
         ) from error
+    finally:
+        os.environ.pop("TMPDIR")
+        if before is not None:
+            os.environ["TMPDIR"] = before
 
 
 @contextlib.contextmanager
@@ -187,20 +193,6 @@ def _unwound_by_signals() -> Iterator[None]:
             # Ray puts a SIGTERM handler of its own in force once it has started.
             if signal.getsignal(signum) is signal.default_int_handler:
                 signal.signal(signum, handler)
-
-
-@contextlib.contextmanager
-def _temporary_files_in(folder: Path) -> Iterator[None]:
-    """Make processes that are started in this context put their temporary files there."""
-    # Ray's dashboard makes folders that stay behind when Ray ends it.
-    before = os.environ.get("TMPDIR")
-    os.environ["TMPDIR"] = str(folder)
-    try:
-        yield
-    finally:
-        os.environ.pop("TMPDIR", None)
-        if before is not None:
-            os.environ["TMPDIR"] = before
 
 
 def _alive(process: psutil.Process) -> bool:
@@ -298,7 +290,7 @@ class Demand:
 
     def _ask(self, bundles: list[dict[str, float]]) -> None:
         if bundles != self._asked:
-            with contextlib.suppress(RayError):  # `interrupt` notices a lost head
+            with contextlib.suppress(RayError):  # `launch` notices a lost head
                 request_resources(bundles=bundles)
                 self._asked = bundles
 

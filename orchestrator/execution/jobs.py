@@ -5,7 +5,6 @@ The job is sent this very code, and the files that its experiments are read from
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import os
@@ -15,7 +14,7 @@ import shutil
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -42,7 +41,6 @@ SETTLE = 2.0
 """Seconds after which a command that could not even begin has ended."""
 INTERVAL = 0.3
 """Seconds between two requests for a job's status."""
-_STOP_WAIT = "RAY_JOB_STOP_WAIT_TIME_S"
 _OTHER_ADDRESSES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
 """Variables that Ray would take in place of the address that the user has given."""
 _CLOSED = (
@@ -202,26 +200,34 @@ def _submit(
     """
     # Ray reads its settings, and whether to send a token, when it is imported.
     from ray.dashboard.utils import get_address_for_submission_client
+    from ray.exceptions import RayError
     from ray.job_submission import JobSubmissionClient
 
     if address != "auto":
         for name in _OTHER_ADDRESSES:
             os.environ.pop(name, None)
-    with access.without_log_lines(logging.WARNING), _errors_translated(address):
-        url = get_address_for_submission_client(address)
-        if not access.asks_for_token(url):
-            access.refuse_open(f"--address {address}", allow_open=allow_open)
-        client = JobSubmissionClient(url)
-        name = client.submit_job(
-            entrypoint=command,
-            submission_id=re.sub(r"[^\w-]", "-", f"{experiment}-{uuid.uuid4().hex[:8]}"),
-            runtime_env={
-                "working_dir": folder,
-                # Ray kills a job 3 s after it was asked to stop; trials need longer to commit.
-                "env_vars": {_STOP_WAIT: str(int(4 * GRACE))},
-            },
-        )
-        return name, url, _wait_for_start(client, name)
+    where = f"--address {address}"
+    # Ray kills a job 3 s after it was asked to stop; trials need longer to commit.
+    environment = {"RAY_JOB_STOP_WAIT_TIME_S": str(int(4 * GRACE))}
+    try:
+        with access.without_log_lines(logging.WARNING):
+            url = get_address_for_submission_client(address)
+            if not access.asks_for_token(url):
+                access.refuse_open(where, allow_open=allow_open)
+            client = JobSubmissionClient(url)
+            name = client.submit_job(
+                entrypoint=command,
+                submission_id=re.sub(r"[^\w-]", "-", f"{experiment}-{uuid.uuid4().hex[:8]}"),
+                runtime_env={"working_dir": folder, "env_vars": environment},
+            )
+            return name, url, _wait_for_start(client, name)
+    # Ray's client has no types of its own for its errors.
+    except (ConnectionError, OSError) as error:
+        what = f"the cluster's dashboard, which takes jobs, can't be reached: {error}"
+        raise MachineError(what, where=where, fix=_CLOSED) from error
+    except (RayError, RuntimeError, ValueError) as error:
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise MachineError(f"the cluster refuses the job: {first}", where=where) from error
 
 
 def _wait_for_start(client: JobSubmissionClient, name: str) -> State:
@@ -245,23 +251,3 @@ def _wait_for_start(client: JobSubmissionClient, name: str) -> State:
                 return "runs"
         time.sleep(INTERVAL)
     return "waits to be started"
-
-
-@contextlib.contextmanager
-def _errors_translated(address: str) -> Iterator[None]:
-    """Turn errors of Ray's client, which has no types of its own for them, into MachineError."""
-    from ray.exceptions import RayError
-
-    try:
-        yield
-    except (ConnectionError, OSError) as error:
-        raise MachineError(
-            f"the cluster's dashboard, which takes jobs, can't be reached: {error}",
-            where=f"--address {address}",
-            fix=_CLOSED,
-        ) from error
-    except (RayError, RuntimeError, ValueError) as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise MachineError(
-            f"the cluster refuses the job: {first}", where=f"--address {address}"
-        ) from error

@@ -113,7 +113,7 @@ def prepare(plan: Plan, store: Store, options: Options) -> Options:
     gpus = local_gpus() if device == "cuda" or (device is None and local) else 0
     if device or local:
         device = choose_device(plan, options, has_gpu=gpus > 0)
-    require_clock()
+    check_clock()
     if local and device == "cuda" and not gpus:
         raise MachineError(
             "no CUDA GPU is visible on this machine",
@@ -121,7 +121,7 @@ def prepare(plan: Plan, store: Store, options: Options) -> Options:
             fix="nas-sweep doctor shows why; or use --device cpu, or --address for a cluster",
         )
     at_once = trials_at_once(options, gpus if device == "cuda" else 0)
-    require_place(store.location, plan.disk_bytes(kept=options.checkpoint_at, side_by_side=at_once))
+    check_place(store.location, plan.disk_bytes(kept=options.checkpoint_at, side_by_side=at_once))
     # Last, as it may ask a server over the network. Nodes of a cluster have data of their own.
     if local:
         specs = [*plan.remaining, *(surface.trial for surface in plan.unmeasured)]
@@ -186,35 +186,45 @@ class Check:
     fix: str = ""
 
 
+class Note(Exception):
+    """What a check found to be missing that not everyone needs, and how to get it."""
+
+
 def run_checks(location: str) -> Iterator[Check]:
     """Yield what each check of this machine and a store's location found, the quick ones first."""
-    yield Check("python", "ok", f"{platform.python_version()} on {platform.platform()}")
-    yield check_packages()
-    yield check_memory()
-    yield _report("clock", require_clock)
-    yield _report("store", require_place, location, FREE)
-    yield check_browser()
-    yield check_ray()
-    yield check_ray_folder()
-    yield check_gpu()
+    yield _run("python", lambda: f"{platform.python_version()} on {platform.platform()}")
+    yield _run("packages", check_packages)
+    yield _run("machine", check_memory)
+    yield _run("clock", check_clock)
+    yield _run("store", check_place, location, FREE)
+    yield _run("browser", check_browser)
+    yield _run("ray", check_ray)
+    yield _run("ray folder", check_ray_folder)
+    yield _run("gpu", check_gpu)
     with ThreadPoolExecutor() as pool:  # asking a server over the network takes its time
-        yield from pool.map(check_data, DATASETS)
+        yield from pool.map(lambda name: _run(f"data {name}", check_data, name), DATASETS)
 
 
-def _report(name: str, test: Callable[..., str], *arguments: Any) -> Check:
-    """Return what a test found, which raises an error for what is bad."""
+def _run(name: str, check: Callable[..., str], *arguments: Any) -> Check:
+    """Return what a check found, which raises for what is missing or bad."""
     try:
-        return Check(name, "ok", test(*arguments))
+        return Check(name, "ok", check(*arguments))
+    except Note as note:
+        return Check(name, "note", *note.args)
     except NasSweepError as error:
-        return Check(name, "bad", f"{error.where}: {error.what}", error.fix)
+        found = f"{error.where}: {error.what}" if error.where else error.what
+        return Check(name, "bad", found, error.fix)
 
 
-def check_packages() -> Check:
+# Each check returns what it found, and raises `Note` for what not everyone needs, or an error.
+
+
+def check_packages() -> str:
     """Check that every direct dependency has a version that can be used."""
     try:
         asked = [Requirement(line) for line in metadata.requires("nas-sweep") or []]
     except metadata.PackageNotFoundError:
-        return Check("packages", "note", "nas-sweep is not installed", "uv sync, in its checkout")
+        raise Note("nas-sweep is not installed", "uv sync, in its checkout") from None
     wrong, found = [], []
     for one in asked:
         if one.marker and not one.marker.evaluate({"extra": ""}):
@@ -228,75 +238,71 @@ def check_packages() -> Check:
         if not one.specifier.contains(version, prereleases=True):
             wrong.append(f"{one.name} is {version}, not {one.specifier}")
     if wrong:
-        return Check("packages", "bad", ", ".join(wrong), "pip install --upgrade nas-sweep")
-    return Check("packages", "ok", ", ".join(found))
+        raise MachineError(", ".join(wrong), fix="pip install --upgrade nas-sweep")
+    return ", ".join(found)
 
 
-def check_memory() -> Check:
+def check_memory() -> str:
     """Check the cores that this process may use, and main memory."""
     free = psutil.virtual_memory().available
     found = f"{cores()} cores, {byte_size(free)} of memory free"
     if free < FREE:
-        return Check("machine", "note", found, f"a trial needs about {byte_size(FREE)}")
-    return Check("machine", "ok", found)
+        raise Note(found, f"a trial needs about {byte_size(FREE)}")
+    return found
 
 
-def require_clock() -> str:
-    """Return this machine's time; raise MachineError if it was never set, as it dates rows."""
+def check_clock() -> str:
+    """Check that this machine's clock was ever set, as it dates rows and heartbeats."""
     now = time.gmtime()
-    shown = time.strftime("%Y-%m-%d %H:%M UTC", now)
+    found = f"it shows {time.strftime('%Y-%m-%d %H:%M UTC', now)}"
     if not YEARS[0] <= now.tm_year <= YEARS[1]:
-        fix = "set this machine's clock, by NTP"
-        raise MachineError(f"it shows {shown}", where="clock", fix=fix)
-    return shown
+        raise MachineError(found, where="clock", fix="set this machine's clock, by NTP")
+    return found
 
 
-def check_browser() -> Check:
+def check_browser() -> str:
     """Check for a browser, which draws .png, .svg and .pdf; figures are .html without one."""
     from orchestrator.figures.export import find_browser
 
     try:
-        return Check("browser", "ok", find_browser())
+        return find_browser()
     except MachineError as error:
-        return Check("browser", "note", f"{error.what}: figures are .html alone", error.fix)
+        raise Note(f"{error.what}: figures are .html alone", error.fix) from error
 
 
-def check_ray() -> Check:
+def check_ray() -> str:
     """Check that Ray can be imported, in a process of its own, since the import may crash."""
     command = [sys.executable, "-c", "import ray.tune; print(ray.__version__)"]
     try:
         ran = subprocess.run(command, capture_output=True, text=True, timeout=120)
     except (OSError, subprocess.TimeoutExpired) as error:
-        return Check("ray", "bad", str(error), _INSTALL_RAY)
-    if ran.returncode:
-        last = (ran.stderr.strip().splitlines() or [f"exit code {ran.returncode}"])[-1]
-        return Check("ray", "bad", last, _INSTALL_RAY)
-    version = ran.stdout.split()[-1]
-    recent = [int(n) for n in re.findall(r"\d+", version)[:2]] >= [2, 55]
-    return Check("ray", "ok", version) if recent else Check("ray", "bad", version, _INSTALL_RAY)
+        raise MachineError(str(error), fix=_INSTALL_RAY) from error
+    found = (ran.stdout if ran.returncode == 0 else ran.stderr).strip().splitlines()
+    found = found[-1] if found else f"exit code {ran.returncode}"
+    if ran.returncode or [int(n) for n in re.findall(r"\d+", found)[:2]] < [2, 55]:
+        raise MachineError(found, fix=_INSTALL_RAY)
+    return found
 
 
-def check_ray_folder() -> Check:
+def check_ray_folder() -> str:
     """Check who may write where nodes of `ray start` keep sockets; a launch's Ray is private."""
     # Ray itself gives the folder mode 0777, so that only a closed or sticky folder is safe.
     folder = Path(os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp") / "ray"
     try:
         modes = [one.stat().st_mode for one in (folder, *folder.resolve().parents)]
     except OSError:
-        return Check("ray folder", "ok", f"no node has used {folder}")
+        return f"no node has used {folder}"
     closed = any(not mode & stat.S_IXOTH for mode in modes)
     if closed or modes[0] & stat.S_ISVTX or not modes[0] & stat.S_IWOTH:
-        return Check("ray folder", "ok", f"{folder} is closed to other users")
-    return Check(
-        "ray folder",
-        "note",
+        return f"{folder} is closed to other users"
+    raise Note(
         f"every user of this machine can replace the sockets in {folder} of nodes that were "
         "started by ray start",
         "start nodes with RAY_TMPDIR set to a folder of mode 0700 (docs/cluster.md)",
     )
 
 
-def check_gpu() -> Check:
+def check_gpu() -> str:
     """Check for a GPU: a machine without one trains on its CPU, one that torch can't use is bad."""
     try:
         with warnings.catch_warnings(record=True) as warned:
@@ -306,21 +312,20 @@ def check_gpu() -> Check:
             names = [torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())]
             usable = torch.cuda.is_available()
     except (ImportError, OSError, RuntimeError) as error:
-        return Check("gpu", "bad", f"torch: {error}", "pip install --force-reinstall torch")
+        fix = "pip install --force-reinstall torch"
+        raise MachineError(f"torch: {error}", fix=fix) from error
     version = f"torch {torch.__version__}, CUDA {torch.version.cuda or 'none'}"
     if usable:
-        return Check("gpu", "ok", f"{', '.join(names)}; {version}; driver {_driver()}")
+        return f"{', '.join(names)}; {version}; driver {_driver()}"
     # Where GPUs were hidden on purpose, a driver without one is as it should be.
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
     if (driver := _driver()) and not hidden:
-        found = f"driver {driver} is there, and {version} sees no GPU: "
-        found += "; ".join(str(one.message).split("(")[0].strip() for one in warned)
-        return Check(
-            "gpu", "bad", found, "install a driver for this CUDA, or a torch for the driver"
+        why = "; ".join(str(one.message).split("(")[0].strip() for one in warned)
+        raise MachineError(
+            f"driver {driver} is there, and {version} sees no GPU: {why}",
+            fix="install a driver for this CUDA, or a torch for the driver",
         )
-    return Check(
-        "gpu", "note", f"none; {version}", "use --profile laptop, --device cpu or --address"
-    )
+    raise Note(f"none; {version}", "use --profile laptop, --device cpu or --address")
 
 
 def _driver() -> str:
@@ -330,17 +335,19 @@ def _driver() -> str:
     return found[1] if found else ""
 
 
-def check_data(name: str) -> Check:
+def check_data(name: str) -> str:
     """Check that a dataset is here or available; one to download is needed by some alone."""
     try:
         ready(name)
     except NasSweepError as error:
-        return Check(f"data {name}", "note" if name in SOURCES else "bad", error.what, error.fix)
-    return Check(f"data {name}", "ok", "ready, or available")
+        if name in SOURCES:
+            raise Note(error.what, error.fix) from error
+        raise MachineError(error.what, fix=error.fix) from error
+    return "ready, or available"
 
 
-def require_place(location: str, needed: int) -> str:
-    """Return in a few words what is known of a store's location, which need not exist yet.
+def check_place(location: str, needed: int) -> str:
+    """Check a store's location, which need not exist yet, and return in a few words what it is.
 
     Args:
         location: The value of `--store`.

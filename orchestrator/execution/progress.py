@@ -6,10 +6,11 @@ once, under few labels, and none is lost with its worker: workers come and go by
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Any, NamedTuple
@@ -361,45 +362,39 @@ def launch_labels(launch: str, experiments: Iterable[str]) -> dict[str, str]:
     return {"launch": launch, "experiments": named}
 
 
-class Exporter:
-    """Exports a launch's samples to Ray for as long as its context lasts, while Ray runs."""
+@contextlib.contextmanager
+def exported(
+    collector: Collector, labels: dict[str, str]
+) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """Export a launch's samples to Ray inside this context; yield an export of reports."""
+    from ray.util import metrics
 
-    def __init__(self, collector: Collector, launch: str, experiments: Iterable[str]) -> None:
-        from ray.util import metrics
+    export: dict[str, Callable[[float, dict[str, str]], None]] = {}
+    for metric in METRICS:
+        kind: Any = metrics.Counter if metric.is_counter else metrics.Gauge
+        about = f"{metric.meaning} ({metric.unit})"
+        made = kind(metric.name, about, (*labels, *metric.labels))
+        made.set_default_tags(labels)
+        export[metric.name] = made.inc if metric.is_counter else made.set
 
-        self._collector = collector
-        labels = launch_labels(launch, experiments)
-        self._exported: dict[str, Any] = {}
-        for metric in METRICS:
-            described = (metric.name, f"{metric.meaning} ({metric.unit})")
-            kind: Any = metrics.Counter if metric.is_counter else metrics.Gauge
-            exported = kind(*described, (*labels, *metric.labels))
-            exported.set_default_tags(labels)
-            self._exported[metric.name] = exported.inc if metric.is_counter else exported.set
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._keep_exporting, name="metrics", daemon=True)
-
-    def __enter__(self) -> Exporter:
-        self._export(self._collector.collect())
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
-        # Once more: the last endings came since the thread's last export.
-        self._export(self._collector.collect())
-
-    def on_report(self, result: Mapping[str, Any]) -> None:
-        """Export what a worker reported (`trainable`)."""
-        self._export(self._collector.on_report(result))
-
-    def _keep_exporting(self) -> None:
-        while not self._over.wait(EXPORT_INTERVAL):
-            self._export(self._collector.collect())
-
-    def _export(self, samples: Iterable[Sample]) -> None:
-        for metric, labels, value in samples:
+    def export_all(samples: Iterable[Sample]) -> None:
+        for metric, own_labels, value in samples:
             # Ray refuses to add 0 to a counter.
             if value or not metric.endswith("_total"):
-                self._exported[metric](value, labels)
+                export[metric](value, own_labels)
+
+    def keep_exporting() -> None:
+        while not over.wait(EXPORT_INTERVAL):
+            export_all(collector.collect())
+
+    over = threading.Event()
+    thread = threading.Thread(target=keep_exporting, name="metrics", daemon=True)
+    export_all(collector.collect())
+    thread.start()
+    try:
+        yield lambda result: export_all(collector.on_report(result))
+    finally:
+        over.set()
+        thread.join()
+        # Once more: the last endings came since the thread's last export.
+        export_all(collector.collect())

@@ -11,7 +11,7 @@ import platform
 import socket
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
@@ -188,6 +188,16 @@ def _train(config: dict[str, Any], store: Store) -> None:
 
 def _measure(config: dict[str, Any], store: Store) -> None:
     settings, [name], [text] = config["settings"], config["names"], config["specs"]
+    # The first point is reported at once: the driver counts what follows it as this launch's.
+    due, unreported = _Throttle(settings["report_every"]), 0
+
+    def on_points(done: int, total: int) -> None:
+        nonlocal unreported
+        unreported += 1
+        if done == total or due(name):
+            tune.report({"item": name, "points": done, "measured": unreported})
+            unreported = 0
+
     outcome = survey(
         SurfaceSpec.from_json(text),
         store,
@@ -195,7 +205,7 @@ def _measure(config: dict[str, Any], store: Store) -> None:
         deterministic=settings["deterministic"],
         token=config["token"],
         gpu_share=settings["gpus_per_surface"],
-        on_points=_points_reporter(name, _Throttle(settings["report_every"])),
+        on_points=on_points,
         ask=lambda: _stop_reason(name, store, settings),
     )
     _report_outcome(name, outcome)
@@ -243,18 +253,3 @@ class _Throttle:
             return False
         self._next[name] = now + self._every
         return True
-
-
-def _points_reporter(name: str, due: _Throttle) -> Callable[[int, int], None]:
-    """Return a callback that reports a surface's points when a report is due."""
-    # The first point is reported at once: the driver counts what follows it as this launch's.
-    measured = 0
-
-    def report(done: int, total: int) -> None:
-        nonlocal measured
-        measured += 1
-        if done == total or due(name):
-            tune.report({"item": name, "points": done, "measured": measured})
-            measured = 0
-
-    return report

@@ -20,7 +20,7 @@ from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
 from orchestrator.execution.access import RAY_SETTINGS
-from orchestrator.execution.progress import Exporter, Progress
+from orchestrator.execution.progress import Progress
 from orchestrator.execution.queue import Queue
 from orchestrator.execution.trainable import NamedItem, train_item
 from results_schema import errors, layout
@@ -165,7 +165,7 @@ class QueueSearcher(Searcher):
         queue: Offers items.
         settings: What is the same for every item (`trainable.train_item`).
         progress: Counts epochs, points and endings.
-        exporter: Exports what workers report.
+        export: Exports what a worker reports.
         count_slots: Updates how many items the cluster runs side by side.
     """
 
@@ -174,12 +174,12 @@ class QueueSearcher(Searcher):
         queue: Queue,
         settings: dict[str, Any],
         progress: Progress,
-        exporter: Exporter,
+        export: Callable[[dict[str, Any]], None],
         count_slots: Callable[[], None],
     ) -> None:
         super().__init__()
         self._queue, self._settings, self._progress = queue, settings, progress
-        self._exporter, self._count_slots = exporter, count_slots
+        self._export, self._count_slots = export, count_slots
         self._tokens: dict[str, str] = {}
         self._starting = set[str]()
         self._next_count = 0.0
@@ -206,7 +206,7 @@ class QueueSearcher(Searcher):
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Take a report: epochs trained, points measured, or the outcome of a part of the item."""
-        self._exporter.on_report(result)
+        self._export(result)
         self._starting.discard(trial_id)
         self._take(trial_id, result)
 

@@ -49,12 +49,7 @@ def multiply_adds(spec: TrialSpec) -> int:
 
 
 def seconds(work: Work, device: str) -> float:
-    """Return a guess of how long a trial or surface takes that has a GPU, or a core, to itself.
-
-    Args:
-        work: The trial or surface.
-        device: "cuda" or "cpu".
-    """
+    """Return a guess of how long a trial or surface takes that has a GPU, or a core, to itself."""
     if isinstance(work, SurfaceSpec):
         return _surface_seconds(work, device)
     if device == "cpu":
@@ -122,13 +117,7 @@ def measured_speeds(store: Store) -> Speeds:
 
 
 def format_duration(total: float, device: str, side_by_side: int) -> str:
-    """Return a duration such as `about 1.9 years on 2 CPU cores`.
-
-    Args:
-        total: Seconds of all work, one after the other.
-        device: "cuda" or "cpu".
-        side_by_side: Number of GPUs or cores that share the work.
-    """
+    """Return a duration such as `about 1.9 years on 2 CPU cores`, which share `total` seconds."""
     unit = "CPU core" if device == "cpu" else "GPU"
     plural = "s" if side_by_side > 1 else ""
     return f"about {duration(total / side_by_side)} on {side_by_side} {unit}{plural}"

@@ -51,12 +51,10 @@ class Plan:
         ended: Trial ids with an ending in the store, of these experiments or any other.
         failed: Ids of trials and surfaces whose last attempt failed.
         surfaces: Surfaces of each experiment, by its name.
-        measured: Ids of these experiments' finished surfaces. A surface of a network that its
-            trial no longer has is not finished.
+        measured: Ids of finished surfaces; one of a network that its trial no longer has is not.
         measure: Whether surfaces are to be measured. If not, none remains, and the checkpoints
             that they need are kept all the same.
-        measure_only: Whether to train nothing: no trial remains, nor a surface of a trial that has
-            not ended.
+        measure_only: Whether to train nothing, nor measure surfaces of trials that have not ended.
         prefixes: Beginnings of the ids of trials whose surfaces remain; empty for all.
     """
 
@@ -72,11 +70,7 @@ class Plan:
     @cached_property
     def trials(self) -> dict[str, TrialSpec]:
         """Every distinct trial of the experiments, by id, in their order."""
-        return {
-            member.spec.trial_id: member.spec
-            for members in self.members.values()
-            for member in members
-        }
+        return {m.spec.trial_id: m.spec for members in self.members.values() for m in members}
 
     @cached_property
     def remaining(self) -> list[TrialSpec]:
@@ -92,11 +86,7 @@ class Plan:
 
     @cached_property
     def _every_surface(self) -> dict[str, SurfaceSpec]:
-        return {
-            surface.surface_id: surface
-            for surfaces in self.surfaces.values()
-            for surface in surfaces
-        }
+        return {one.surface_id: one for surfaces in self.surfaces.values() for one in surfaces}
 
     @cached_property
     def unmeasured(self) -> list[SurfaceSpec]:
@@ -131,11 +121,9 @@ class Plan:
 
     @property
     def surface_epochs(self) -> set[int]:
-        """Epochs before a trial's last whose checkpoints surfaces need, now or in a later launch.
-
-        A surface that was measured before its trial ended is known by its checkpoint to be of this
-        training, so that the checkpoint stays until then.
-        """
+        """Epochs before a trial's last whose checkpoints surfaces need, now or later."""
+        # A surface that was measured before its trial ended is known by its checkpoint to be of
+        # this training, so that the checkpoint stays until then.
         return {
             surface.epoch
             for name, surface in self._every_surface.items()
@@ -173,12 +161,7 @@ class Plan:
 
 
 def make_plan(experiments: Sequence[Experiment], store: Store | None) -> Plan:
-    """Return what remains of some experiments.
-
-    Args:
-        experiments: Experiments with distinct names.
-        store: Where ended trials and finished surfaces are; None if there is no store yet.
-    """
+    """Return what remains of experiments with distinct names; `store` is None if there is none."""
     surfaces = {e.name: e.surfaces() for e in experiments}
     ended = layout.names(store.list(layout.TRIALS)) if store else set()
     wanted = {one.surface_id for group in surfaces.values() for one in group}

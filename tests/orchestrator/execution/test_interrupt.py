@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 from small_queues import make
 
-from orchestrator.execution.interrupt import Supervision
+from orchestrator.execution.launch import Supervision
 from orchestrator.execution.queue import Queue
 from results_schema import layout
 from results_schema.errors import MachineError

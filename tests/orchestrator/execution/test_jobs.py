@@ -8,8 +8,7 @@ from threading import Thread
 import pytest
 
 from orchestrator.cli import run as cli
-from orchestrator.execution.jobs import REPLACED, job_command
-from orchestrator.execution.jobs import Shipment
+from orchestrator.execution.jobs import REPLACED, Shipment, job_command
 
 SHIPMENT = Shipment(["files/a/x.yaml", "files/y.yaml"], "files/a/profiles/laptop.yaml")
 

@@ -21,7 +21,7 @@ from small_trials import small_spec
 from sweeps import launch, trained_epochs, wait_for, write_experiment
 from windows import window
 
-from orchestrator.execution.metrics import METRICS
+from orchestrator.execution.progress import METRICS
 from orchestrator.figures.export import find_browser
 from results_schema import layout
 from results_schema.errors import MachineError

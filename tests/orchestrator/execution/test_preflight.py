@@ -173,7 +173,7 @@ def test_cores_are_counted_where_the_system_has_no_affinity(monkeypatch):
 
 
 def test_a_store_that_is_not_there_yet_is_not_made(tmp_path):
-    preflight.require_place(str(tmp_path / "a/b"), 1)
+    preflight.check_place(str(tmp_path / "a/b"), 1)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -182,14 +182,14 @@ def test_a_clock_that_is_off_is_noticed(tmp_path, monkeypatch):
         "orchestrator.execution.preflight.time.time", lambda: tmp_path.stat().st_mtime - 90
     )
     with pytest.raises(StoreError, match=r"\+90 s"):
-        preflight.require_place(str(tmp_path), 1)
+        preflight.check_place(str(tmp_path), 1)
 
 
 def test_a_clock_that_was_never_set_is_noticed(monkeypatch):
-    preflight.require_clock()
+    preflight.check_clock()
     monkeypatch.setattr("time.gmtime", lambda: time.struct_time(9 * [0]))
     with pytest.raises(MachineError, match="NTP"):
-        preflight.require_clock()
+        preflight.check_clock()
 
 
 def test_a_folder_of_ray_that_every_user_can_write_is_noticed(monkeypatch):
@@ -209,14 +209,14 @@ def test_a_folder_of_ray_that_every_user_can_write_is_noticed(monkeypatch):
 
 def test_less_room_than_is_needed_is_told_with_both_amounts(tmp_path):
     with pytest.raises(StoreError, match=r"1000000\.0 TB may be needed"):
-        preflight.require_place(str(tmp_path), 10**18)
+        preflight.check_place(str(tmp_path), 10**18)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_read_only_store_is_noticed(tmp_path):
     tmp_path.chmod(0o500)
     with pytest.raises(StoreError):
-        preflight.require_place(str(tmp_path), 1)
+        preflight.check_place(str(tmp_path), 1)
     tmp_path.chmod(0o700)
 
 

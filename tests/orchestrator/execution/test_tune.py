@@ -22,7 +22,7 @@ from rich.console import Console
 from small_queues import make, spec
 
 from orchestrator.execution import tune as bridge
-from orchestrator.execution.progress import Collector, Exporter, Progress
+from orchestrator.execution.progress import Progress
 from orchestrator.execution.queue import ATTEMPTS, RETRIED
 from orchestrator.execution.tune import KeepProcesses, QueueSearcher, worker_failure
 from results_schema.errors import MachineError, StoreError, StoreFull
@@ -41,8 +41,9 @@ class Sweep:
         self.progress = Progress(
             self.queue, work, ended=(0, 0), slots=1, console=Console(file=io.StringIO())
         )
-        exporter = Exporter(Collector(self.queue, work, self.progress), "now", ["small"])
-        self.searcher = QueueSearcher(self.queue, {}, self.progress, exporter, self.slots)
+        self.searcher = QueueSearcher(
+            self.queue, {}, self.progress, lambda result: None, self.slots
+        )
 
     def slots(self) -> None:
         self.looks += 1

@@ -12,7 +12,7 @@ from small_trials import few_digits, log, small_spec
 from sweeps import finish, launch, paced, started, trained_epochs, wait_for, write_experiment
 
 from orchestrator.config.experiment import load_experiment
-from orchestrator.execution.interrupt import ask_to_stop
+from orchestrator.execution.launch import ask_to_stop
 from orchestrator.execution.queue import Queue
 from orchestrator.execution.trainable import train_item
 from orchestrator.housekeeping.cancel import cancel, withdraw
