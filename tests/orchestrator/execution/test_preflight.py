@@ -1,5 +1,6 @@
 """What doctor finds, and what is refused before the first trial."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -17,7 +18,7 @@ from small_trials import small_spec
 
 from orchestrator.config.experiment import load_experiment
 from orchestrator.execution import preflight
-from orchestrator.execution.preflight import Options
+from orchestrator.execution.preflight import Note, Options
 from orchestrator.planning.plan import POINT_BYTES, checkpoint_bytes, make_plan
 from results_schema.errors import DataError, MachineError, StoreError
 from results_schema.store import open_store
@@ -157,7 +158,7 @@ def test_a_sound_machine_passes_and_the_store_stays_as_it_was(run, trained, loca
 
 
 def test_what_is_bad_exits_3_and_says_how_to_mend_it(run, tmp_path, local, monkeypatch):
-    monkeypatch.setattr(preflight, "check_ray", lambda: preflight.Check("ray", "ok", ""))
+    monkeypatch.setattr(preflight, "check_ray", lambda: "2.60")
     (tmp_path / "file").write_text("in the way")
     code, output, _ = run("doctor", "--store", tmp_path / "file/below", "--format", "json")
     assert code == 3
@@ -169,7 +170,7 @@ def test_what_is_bad_exits_3_and_says_how_to_mend_it(run, tmp_path, local, monke
 
 def test_cores_are_counted_where_the_system_has_no_affinity(monkeypatch):
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
-    assert f"{os.cpu_count()} cores" in preflight.check_memory().found
+    assert f"{os.cpu_count()} cores" in preflight.check_memory()
 
 
 def test_a_store_that_is_not_there_yet_is_not_made(tmp_path):
@@ -192,19 +193,23 @@ def test_a_clock_that_was_never_set_is_noticed(monkeypatch):
         preflight.check_clock()
 
 
-def test_a_folder_of_ray_that_every_user_can_write_is_noticed(monkeypatch):
+def test_a_folder_of_ray_that_every_user_can_write_is_noted(monkeypatch):
     with tempfile.TemporaryDirectory() as folder:  # pytest's own are closed to others further up
         shared = Path(folder)
         monkeypatch.setenv("RAY_TMPDIR", folder)
-        assert preflight.check_ray_folder().verdict == "ok", "no node has been started"
+        assert preflight.check_ray_folder() == f"no node has used {folder}/ray"
         (shared / "ray").mkdir()
-        (shared / "ray").chmod(0o777)  # as Ray leaves it
         shared.chmod(0o755)
-        found = preflight.check_ray_folder()
-        assert (found.verdict, "RAY_TMPDIR" in found.fix) == ("note", True)
-        assert str(shared / "ray") in found.found
+        for mode, refused in ((0o777, True), (0o1777, False), (0o755, False)):
+            (shared / "ray").chmod(mode)
+            with pytest.raises(Note) if refused else contextlib.nullcontext() as raised:
+                preflight.check_ray_folder()
+            if raised:
+                found, fix = raised.value.args
+                assert (str(shared / "ray") in found, "RAY_TMPDIR" in fix) == (True, True)
+        (shared / "ray").chmod(0o777)  # as Ray leaves it
         shared.chmod(0o700)
-        assert preflight.check_ray_folder().verdict == "ok"
+        assert "closed to other users" in preflight.check_ray_folder()
 
 
 def test_less_room_than_is_needed_is_told_with_both_amounts(tmp_path):
@@ -223,52 +228,57 @@ def test_a_read_only_store_is_noticed(tmp_path):
 def test_missing_and_old_packages_are_named(monkeypatch):
     asked = ["numpy>=1.26", "ray[default,tune]>=9999", "no-such-thing>=1", "pytest; extra == 'x'"]
     monkeypatch.setattr("orchestrator.execution.preflight.metadata.requires", lambda _: asked)
-    found = preflight.check_packages()
-    assert found.verdict == "bad"
-    assert "no-such-thing is missing" in found.found
-    assert f"ray is {metadata.version('ray')}, not >=9999" in found.found
-    assert "numpy" not in found.found
-    assert "pytest" not in found.found
+    with pytest.raises(MachineError) as raised:
+        preflight.check_packages()
+    old = f"ray is {metadata.version('ray')}, not >=9999"
+    assert raised.value.what == f"{old}, no-such-thing is missing"
+    monkeypatch.setattr("orchestrator.execution.preflight.metadata.requires", lambda _: asked[:1])
+    assert preflight.check_packages() == f"numpy {metadata.version('numpy')}"
 
 
-def test_a_ray_that_does_not_import_is_noticed(tmp_path, monkeypatch):
+def test_a_ray_that_does_not_import_or_is_old_is_bad(tmp_path, monkeypatch):
     (tmp_path / "ray").mkdir()
     (tmp_path / "ray/__init__.py").write_text("raise ImportError('libfoo.so is missing')")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    found = preflight.check_ray()
-    assert found.verdict == "bad"
-    assert "libfoo.so is missing" in found.found
-    (tmp_path / "ray/__init__.py").write_text("__version__ = '2.9.3'")
     (tmp_path / "ray/tune.py").touch()
-    assert (preflight.check_ray().verdict, preflight.check_ray().found) == ("bad", "2.9.3")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(MachineError, match="libfoo"):
+        preflight.check_ray()
+    (tmp_path / "ray/__init__.py").write_text("__version__ = '2.9.3'")
+    with pytest.raises(MachineError, match=r"2\.9\.3\n.*pip install"):
+        preflight.check_ray()
+    (tmp_path / "ray/__init__.py").write_text("__version__ = '2.55.0'")
+    assert preflight.check_ray() == "2.55.0"
 
 
-def test_a_missing_browser_is_no_failure(monkeypatch, tmp_path):
+def test_a_missing_browser_is_a_note(monkeypatch, tmp_path):
     monkeypatch.setenv("BROWSER_PATH", str(tmp_path / "nothing"))
-    found = preflight.check_browser()
-    assert found.verdict == "note"
-    assert found.fix
+    with pytest.raises(Note) as raised:
+        preflight.check_browser()
+    assert all(raised.value.args)
 
 
-def test_a_gpu_that_torch_cannot_use_is_told_from_no_gpu(tmp_path, monkeypatch):
+def test_a_gpu_that_torch_cannot_use_is_bad_and_no_gpu_is_a_note(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(preflight, "DRIVER", tmp_path / "version")
-    assert preflight.check_gpu().verdict == "note"
+    with pytest.raises(Note):
+        preflight.check_gpu()
     preflight.DRIVER.write_text(MODULE)
-    found = preflight.check_gpu()
-    assert found.verdict == "bad"
-    assert "driver 535.54.03" in found.found
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert preflight.check_gpu().verdict == "note"
+    with pytest.raises(MachineError, match=r"driver 535\.54\.03"):
+        preflight.check_gpu()
+    for hidden in ("", "-1"):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
+        with pytest.raises(Note):
+            preflight.check_gpu()
 
 
-def test_a_data_set_that_cannot_be_had_is_a_note(tmp_path, monkeypatch):
+def test_a_dataset_that_can_not_be_downloaded_is_a_note(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("NAS_SWEEP_DATA", str(tmp_path / "file"))
-    found = preflight.check_data("cifar10")
-    assert found.verdict == "note"
-    assert "NAS_SWEEP_DATA" in found.fix
-    assert preflight.check_data("digits").verdict == "ok"
-    assert preflight.check_data("svhn").verdict == "bad"
+    with pytest.raises(Note) as raised:
+        preflight.check_data("cifar10")
+    assert "NAS_SWEEP_DATA" in raised.value.args[1]
+    assert preflight.check_data("digits") == "ready, or available"
+    with pytest.raises(MachineError):
+        preflight.check_data("svhn")

@@ -9,12 +9,11 @@ import pytest
 from items import sent
 from small_trials import EPOCHS, few_digits, small_spec
 
+from orchestrator.execution import trainable
 from orchestrator.execution.jobs import pack_code
 from orchestrator.execution.trainable import (
     WORKER_MODULES,
     NamedItem,
-    _points_reporter,
-    _Throttle,
     code_digest,
     own_versions,
     train_item,
@@ -22,6 +21,8 @@ from orchestrator.execution.trainable import (
 )
 from results_schema import layout
 from results_schema.store import open_store
+from results_schema.surface import SurfaceSpec
+from workers.training.attempt import Outcome
 
 
 @pytest.fixture
@@ -89,15 +90,23 @@ def test_an_outcome_without_new_epochs_tells_of_none(trained):
     assert "epoch" not in again
 
 
-def test_points_are_reported_by_how_many_are_new(monkeypatch):
-    told: list[dict[str, Any]] = []
-    now = iter([0.0, 0.5])
+def test_points_are_reported_now_and_then_and_the_last_one_at_once(tmp_path, monkeypatch):
+    def survey(surface: SurfaceSpec, *_: Any, on_points: Any, **__: Any) -> Outcome:
+        for done in (11, 12, 13):  # ten were measured by another launch
+            on_points(done, 13)
+        return Outcome("done", "")
+
+    told, now = [], iter([5.0, 5.5])
+    monkeypatch.setattr(trainable, "survey", survey)
     monkeypatch.setattr("orchestrator.execution.trainable.tune.report", told.append)
     monkeypatch.setattr("orchestrator.execution.trainable.time.monotonic", lambda: next(now))
-    tell = _points_reporter("s", _Throttle(1.0))
-    for done in (11, 12, 13):
-        tell(done, 13)
-    assert [(result["points"], result["measured"]) for result in told] == [(11, 1), (13, 2)]
+    store, surface = open_store(tmp_path), SurfaceSpec(small_spec(), 1, "contour")
+    store.put(layout.launch("now"), b"")
+    config = sent(store.location, small_spec(), report_every=1.0)
+    train_item(config | {"names": [surface.surface_id], "specs": [surface.to_json()]})
+    assert {result["item"] for result in told} == {surface.surface_id}
+    assert [(r["points"], r["measured"]) for r in told[:-1]] == [(11, 1), (13, 2)]
+    assert told[-1]["status"] == "done"
 
 
 def test_a_process_that_does_one_item_is_named_by_it():

@@ -20,6 +20,7 @@ from orchestrator.dash import live as live_module
 from orchestrator.dash.live import Live
 from orchestrator.execution import preflight
 from results_schema import layout, tables
+from results_schema.errors import StoreError
 from results_schema.s3.bucket import Bucket
 from results_schema.s3.store import S3Store
 from workers.landscape.survey import survey
@@ -207,8 +208,7 @@ def test_trials_that_no_experiment_names_go_with_their_surfaces(run, tended: Ten
 def test_the_doctor_looks_at_a_bucket(run, finished: Tended, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("orchestrator.execution.preflight.DATASETS", ["digits"])
     for slow in ("ray", "browser", "gpu"):
-        sound = preflight.Check(slow, "ok", "")
-        monkeypatch.setattr(preflight, f"check_{slow}", lambda sound=sound: sound)
+        monkeypatch.setattr(preflight, f"check_{slow}", lambda: "")
     code, output, _ = run("doctor", "--store", finished.url)
     assert code == 0, output
     assert f"store: {finished.url} can be written, by one worker alone" in output
@@ -253,7 +253,9 @@ def test_a_page_of_a_bucket_is_served(finished: Tended):
 def test_a_bucket_without_conditional_writes_is_refused(
     finished: Tended, monkeypatch: pytest.MonkeyPatch
 ):
-    assert preflight.check_place(finished.url).verdict == "ok"
-    assert "NoSuchBucket" in preflight.check_place("s3://not-there/results").found
+    assert preflight.check_place(finished.url, 1)
+    with pytest.raises(StoreError, match="NoSuchBucket"):
+        preflight.check_place("s3://not-there/results", 1)
     monkeypatch.setattr(Bucket, "create", lambda self, name, data: self.put(name, data) or True)
-    assert "ignores If-None-Match" in preflight.check_place(finished.url).found
+    with pytest.raises(StoreError, match="ignores If-None-Match"):
+        preflight.check_place(finished.url, 1)
