@@ -10,21 +10,17 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from orchestrator.output.text import duration
 from orchestrator.planning.plan import Work
-from results_schema import layout, tables
+from results_schema import layout
 from results_schema.errors import NasSweepError, SpecError
 from results_schema.store import Store
 from results_schema.surface import SurfaceSpec
-from results_schema.tables import SURFACES
 from results_schema.trial import TrialSpec
 from workers.cells.cost import count_on
 from workers.data.catalog import describe
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 BACKWARD = 2
 """Multiply-adds of a backward pass, in forward passes."""
@@ -109,9 +105,9 @@ class Speeds:
 def measured_speeds(store: Store) -> Speeds:
     """Return the speeds of a store, from a sample of its ended trials and finished surfaces."""
     ratios: dict[tuple[str, str], list[float]] = {}
-    for row in _sample(store, layout.TRIALS, tables.TRIALS):
+    for row in _sample(store, layout.TRIALS):
         _add_ratio(ratios, row, TrialSpec, row["train_seconds"])
-    for row in _sample(store, layout.SURFACES, SURFACES):
+    for row in _sample(store, layout.SURFACES):
         _add_ratio(ratios, row, SurfaceSpec, row["measure_seconds"])
     return Speeds(ratios)
 
@@ -149,13 +145,16 @@ def _add_ratio(
         ratios.setdefault((_kind(work), device), []).append(took / guess)
 
 
-def _sample(store: Store, folder: str, schema: pa.Schema) -> list[dict[str, Any]]:
+def _sample(store: Store, folder: str) -> list[dict[str, Any]]:
     """Return rows that name their device, spread evenly over all of a table."""
-    keys = [key for key in store.list(folder) if layout.names([key])]
-    rows = []
+    rows, keys = [], [key for key in store.list(folder) if layout.names([key])]
+    if not keys:
+        return rows
+    from results_schema import tables  # brings in pyarrow, which a new store's plan does without
+
     for key in keys[:: -(-len(keys) // SAMPLE) or 1]:
         try:
-            rows += tables.from_parquet(store.get(key), schema, key).to_pylist()
+            rows += tables.from_parquet(store.get(key), tables.OPENED[folder], key).to_pylist()
         except NasSweepError:
             continue  # removed or damaged: `status` reports it, an estimate can do without
     return [row for row in rows if row["gpu"] is not None]

@@ -2,7 +2,7 @@
 
 A surface's row names the checkpoint that was measured by the hash of its tensors. A trial that was
 retried, or whose checkpoints were deleted, may be trained to another network under the same id.
-Planning asks this for every finished surface, so no module here loads torch unless one is in doubt.
+Planning asks this for every finished surface, so torch and pyarrow are loaded only where one is in doubt.
 """
 
 from __future__ import annotations
@@ -10,11 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from results_schema import layout, tables
+from results_schema import layout
 from results_schema.errors import CorruptData, MissingKey
 from results_schema.layout import Stat
 from results_schema.store import Store
-from results_schema.tables import SURFACES
 
 
 def outdated(store: Store, surface_ids: Iterable[str]) -> set[str]:
@@ -84,9 +83,12 @@ def _states(stats: Mapping[str, Stat]) -> tuple[dict[str, Stat], dict[str, Stat]
 
 def _read(store: Store, surface_id: str) -> bool:
     """Return whether a surface's row is outdated; a damaged row is left to those who read it."""
+    # Imported here because it brings in pyarrow, which planning does without.
+    from results_schema import tables
+
     key = layout.surface(surface_id)
     try:
-        rows = tables.from_parquet(store.get(key), SURFACES, key).to_pylist()
+        rows = tables.from_parquet(store.get(key), tables.SURFACES, key).to_pylist()
     except (CorruptData, MissingKey):
         return False
     return any(is_outdated(store, row) for row in rows)
