@@ -10,8 +10,8 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import field, fields, is_dataclass
 from functools import cache
 from typing import Any, Self, get_type_hints
 
@@ -36,82 +36,68 @@ def optional(default: Any) -> Any:
     return field(default=default, metadata={"absent": default})
 
 
-@dataclass(frozen=True)
-class Whole:
-    """Annotates a field that holds an integer within bounds."""
+Rule = Callable[[str, Any], Any]
+"""Returns a field's value, given its name and what was given, or raises `SpecError`."""
 
-    least: int
-    most: int = 2**31 - 1
 
-    def check(self, name: str, value: Any) -> int:
-        """Return the value, or raise `SpecError` if it is not valid."""
-        if type(value) is int and self.least <= value <= self.most:
+def whole(least: int, most: int = 2**31 - 1) -> Rule:
+    """Return the rule of a field that holds an integer within bounds."""
+
+    def check(name: str, value: Any) -> int:
+        if type(value) is int and least <= value <= most:
             return value
-        fix = f"use a whole number from {self.least} to {self.most}"
-        raise SpecError(f"{name} is {value!r}", fix=fix)
+        raise SpecError(f"{name} is {value!r}", fix=f"use a whole number from {least} to {most}")
+
+    return check
 
 
-@dataclass(frozen=True)
-class Real:
-    """Annotates a field that holds a finite number above 0, or from 0 on, as a float.
+def real(*, zero: bool = False, below: float = math.inf) -> Rule:
+    """Return the rule of a field that holds a finite float above 0, or from 0 on with `zero`."""
+    bounds = f"{'from' if zero else 'above'} 0"
+    bounds += f" and below {below:g}" if math.isfinite(below) else ""
 
-    Attributes:
-        zero: Whether 0 itself is valid.
-        below: Exclusive upper bound.
-    """
-
-    zero: bool = False
-    below: float = math.inf
-
-    def check(self, name: str, value: Any) -> float:
-        """Return the value as a float, or raise `SpecError` if it is not valid."""
+    def check(name: str, value: Any) -> float:
         try:
             number = float(value) if type(value) in (int, float) else math.nan
         except OverflowError:
             number = math.inf
-        if math.isfinite(number) and (0 < number < self.below or (self.zero and number == 0)):
+        if math.isfinite(number) and (0 < number < below or (zero and number == 0)):
             # 1 and 1.0 must be one trial, and -0.0 and 0.0, which JSON spells differently.
             return number + 0.0
-        bounds = f"{'from' if self.zero else 'above'} 0"
-        bounds += f" and below {self.below:g}" if math.isfinite(self.below) else ""
         raise SpecError(f"{name} is {value!r}", fix=f"use a finite number {bounds}")
 
+    return check
 
-@dataclass(frozen=True)
-class OneOf:
-    """Annotates a field that holds one of some names."""
 
-    names: tuple[str, ...]
+def one_of(names: tuple[str, ...]) -> Rule:
+    """Return the rule of a field that holds one of some names."""
 
-    def check(self, name: str, value: Any) -> str:
-        """Return the value, or raise `SpecError` if it is not valid."""
-        if value in self.names:
+    def check(name: str, value: Any) -> str:
+        if value in names:
             return value
-        raise SpecError(f"unknown {name} {value!r}", fix=f"use one of {', '.join(self.names)}")
+        raise SpecError(f"unknown {name} {value!r}", fix=f"use one of {', '.join(names)}")
+
+    return check
 
 
-@dataclass(frozen=True)
-class DatasetName:
-    """Annotates a field that holds the name of a data set, known here or not."""
-
-    def check(self, name: str, value: Any) -> str:
-        """Return the value, or raise `SpecError` if it is not valid."""
-        if type(value) is str and re.fullmatch(r"[a-z0-9_]+", value):
-            return value
-        fix = "use lower-case letters, digits and underscores"
-        raise SpecError(f"{name} {value!r} is no name", fix=fix)
+def dataset_name(name: str, value: Any) -> str:
+    """Return the name of a data set, known here or not, or raise `SpecError` if it can't be one."""
+    if type(value) is str and re.fullmatch(r"[a-z0-9_]+", value):
+        return value
+    fix = "use lower-case letters, digits and underscores"
+    raise SpecError(f"{name} {value!r} is no name", fix=fix)
 
 
 class Spec:
     """Base of the frozen dataclasses that decide numbers.
 
-    Fields annotated with `Whole`, `Real`, `OneOf` or `DatasetName` are checked in their order.
+    A field annotated with a rule (`whole`, `real`, `one_of`, `dataset_name`) is checked by it.
     """
 
     def __post_init__(self) -> None:
         for name, hint in _hints(type(self)).items():
             for rule in getattr(hint, "__metadata__", ()):
-                object.__setattr__(self, name, rule.check(name, getattr(self, name)))
+                object.__setattr__(self, name, rule(name, getattr(self, name)))
 
     def to_json(self) -> str:
         """Return the spec as canonical JSON."""
@@ -130,19 +116,14 @@ class Spec:
             SpecError: The text is not JSON, lacks a field, has an unknown one or a bad value.
         """
         try:
-            return cls.from_parts(parse_json(text))
+            data = parse_json(text)
         except ValueError as error:
-            if isinstance(error, SpecError):
-                raise
             raise SpecError(f"{cls.__name__} is not JSON: {error}") from error
+        return cls.from_parts(data)
 
     @classmethod
     def from_parts(cls, data: Any) -> Self:
-        """Return the spec of parsed JSON.
-
-        Raises:
-            SpecError: As for `from_json`.
-        """
+        """Return the spec of parsed JSON; see `from_json`."""
         if not isinstance(data, Mapping):
             raise SpecError(f"{cls.__name__} is a JSON object, not {data!r}")
         known = {item.name: item for item in fields(cls)}  # type: ignore[arg-type]

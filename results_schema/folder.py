@@ -260,10 +260,9 @@ class FolderLease(Lease):
     def _is_gone(self, name: str) -> bool:
         try:
             with opened(self._store, self.place) as at:
-                status(at, name)
+                return not exists(at, name)
         except OSError as error:
             return error.errno in GONE  # on a failing disk nothing is known to be gone
-        return False
 
 
 class FolderLeases(Leases[FolderLease]):

@@ -154,11 +154,17 @@ def status(at: int, name: str) -> os.stat_result:
 
 
 def exists(at: int, name: str) -> bool:
-    """Return whether an opened folder has an entry, be it a link; False if that can't be seen."""
+    """Return whether an opened folder has an entry, be it a link.
+
+    Raises:
+        OSError: That can't be seen.
+    """
     try:
         status(at, name)
-    except OSError:
-        return False
+    except OSError as error:
+        if error.errno in GONE:
+            return False
+        raise
     return True
 
 
@@ -198,9 +204,9 @@ def remove_tree(at: int, name: str) -> None:
         OSError: It can't be removed.
     """
     end = time.monotonic() + _PATIENCE
-    while (mode := _mode(at, name)) is not None:
+    while exists(at, name):
         try:
-            if stat.S_ISDIR(mode):
+            if stat.S_ISDIR(status(at, name).st_mode):
                 shutil.rmtree(name, dir_fd=at)
             else:
                 os.unlink(name, dir_fd=at)
@@ -259,7 +265,18 @@ def abandoned_files(root: Path, old: float) -> list[Abandoned]:
     Raises:
         StoreError: It can't be read, or a link is in the place of one of the two folders.
     """
-    found = [*_staged(root, old), *_among_leases(root, old)]
+    found: list[Abandoned] = []
+    for folder, start, kind in (
+        (STAGING, "", AbandonedKind.STAGED),
+        (layout.LEASES.rstrip("/"), NEW_LEASE, AbandonedKind.NEVER_TAKEN),
+    ):
+        for at, name in _entries(root, folder):
+            path = f"{folder}/{name}"
+            if name.startswith(start):
+                size, age = _measure(at, name)
+                found += [Abandoned(kind, path, size)] if age > old else []
+            elif layout.is_name(name):
+                found += _in_lease(at, name, root, path)
     order = list(AbandonedKind)
     return sorted(found, key=lambda one: (order.index(one.kind), one.path))
 
@@ -272,24 +289,6 @@ def remove_abandoned(root: Path, abandoned: Abandoned) -> None:
             os.rmdir(name, dir_fd=at)  # fails if the lease has been taken
         elif abandoned.kind is not AbandonedKind.LINKS or stat.S_ISLNK(status(at, name).st_mode):
             remove_tree(at, name)
-
-
-def _staged(root: Path, old: float) -> Iterator[Abandoned]:
-    for at, name in _entries(root, STAGING):
-        size, age = _measure(at, name)
-        if age > old:
-            yield Abandoned(AbandonedKind.STAGED, f"{STAGING}/{name}", size)
-
-
-def _among_leases(root: Path, old: float) -> Iterator[Abandoned]:
-    for at, name in _entries(root, layout.LEASES.rstrip("/")):
-        path = f"{layout.LEASES}{name}"
-        if name.startswith(NEW_LEASE):
-            size, age = _measure(at, name)
-            if age > old:
-                yield Abandoned(AbandonedKind.NEVER_TAKEN, path, size)
-        elif layout.is_name(name):
-            yield from _in_lease(at, name, root, path)
 
 
 def _in_lease(at: int, item: str, root: Path, path: str) -> Iterator[Abandoned]:
@@ -325,18 +324,15 @@ def _entries(root: Path, folder: str) -> Iterator[tuple[int, str]]:
 def _measure(at: int, name: str) -> tuple[int, float]:
     """Return an entry's bytes, and seconds since anything in it changed; 0 if it changes now."""
     try:
-        own = status(at, name)
-        size, newest = 0 if stat.S_ISDIR(own.st_mode) else own.st_size, own.st_mtime
-        if stat.S_ISDIR(own.st_mode):
+        found = [status(at, name)]
+        if stat.S_ISDIR(found[0].st_mode):
             # The time of a folder itself changes only when an entry comes or goes.
             for _, folders, files, inner in os.fwalk(name, onerror=_raise, dir_fd=at):
-                for one in (*folders, *files):
-                    found = status(inner, one)
-                    newest = max(newest, found.st_mtime)
-                    size += 0 if stat.S_ISDIR(found.st_mode) else found.st_size
+                found += [status(inner, one) for one in (*folders, *files)]
     except OSError:
         return 0, 0.0
-    return size, time.time() - newest
+    size = sum(one.st_size for one in found if not stat.S_ISDIR(one.st_mode))
+    return size, time.time() - max(one.st_mtime for one in found)
 
 
 def _raise(error: OSError) -> None:
@@ -349,15 +345,6 @@ def _open_folder(at: int, name: str, where: Path) -> int:
     except OSError as error:
         if error.errno in _IS_LINK:
             refuse_link(at, name, where)
-        raise
-
-
-def _mode(at: int, name: str) -> int | None:
-    try:
-        return status(at, name).st_mode
-    except OSError as error:
-        if error.errno in GONE:
-            return None
         raise
 
 

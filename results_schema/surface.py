@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated
 
-from results_schema.canonical import OneOf, Real, Spec, Whole, optional
+from results_schema.canonical import Spec, one_of, optional, real, whole
 from results_schema.errors import SpecError
 from results_schema.trial import CANONICAL_SINCE, TrialSpec
 
@@ -58,21 +58,21 @@ class SurfaceSpec(Spec):
     """
 
     trial: TrialSpec
-    epoch: Annotated[int, Whole(0)]
-    kind: Annotated[str, OneOf(KINDS)]
-    rows: Annotated[int, Whole(1, 1001)] = 51
-    columns: Annotated[int, Whole(1, 1001)] = 51
-    extent: Annotated[float, Real()] = 1.0
-    seed: Annotated[int, Whole(0)] = 0
-    pair: Annotated[int, Whole(0)] = 0
-    normalisation: Annotated[str, OneOf(NORMALISATIONS)] = "filter"
-    split: Annotated[str, OneOf(SPLITS)] = "test"
-    subset: Annotated[int, Whole(0)] = 0
-    subset_seed: Annotated[int, Whole(0)] = 0
-    precision: Annotated[str, OneOf(PRECISIONS)] = "fp32"
+    epoch: Annotated[int, whole(0)]
+    kind: Annotated[str, one_of(KINDS)]
+    rows: Annotated[int, whole(1, 1001)] = 51
+    columns: Annotated[int, whole(1, 1001)] = 51
+    extent: Annotated[float, real()] = 1.0
+    seed: Annotated[int, whole(0)] = 0
+    pair: Annotated[int, whole(0)] = 0
+    normalisation: Annotated[str, one_of(NORMALISATIONS)] = "filter"
+    split: Annotated[str, one_of(SPLITS)] = "test"
+    subset: Annotated[int, whole(0)] = 0
+    subset_seed: Annotated[int, whole(0)] = 0
+    precision: Annotated[str, one_of(PRECISIONS)] = "fp32"
     auxiliary: bool = optional(False)
     by_parameter: bool = optional(False)
-    version: Annotated[int, Whole(1)] = LANDSCAPE_VERSION
+    version: Annotated[int, whole(1)] = LANDSCAPE_VERSION
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -17,7 +17,7 @@ import io
 import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import pyarrow as pa
@@ -26,39 +26,33 @@ import pyarrow.parquet as pq
 from results_schema import layout
 from results_schema.errors import CorruptData, SpecError
 
-SCHEMA_VERSION = "1"
 SEAL_KEY = "nas-sweep-sha256"
 SEAL_BLANK = f"{SEAL_KEY}:{'0' * 64}"
 """What a writer puts into the metadata, under `SEAL_KEY`, for `seal` to fill in."""
 
 TEXT, INT, LONG, REAL, FLAG = pa.string(), pa.int32(), pa.int64(), pa.float64(), pa.bool_()
 TIME = pa.timestamp("us", tz="UTC")
+_PYTHON = {TEXT: str, INT: int, LONG: int, REAL: float, FLAG: bool, TIME: datetime}
 
 _SEAL = re.compile(rb"%b:[0-9a-f]{64}" % SEAL_KEY.encode())
 
 
-def _result(name: str, type_: pa.DataType, doc: str, *, unit: str = "", null: bool = False):
-    return _column("result", name, type_, doc, unit, null)
-
-
-def _provenance(name: str, type_: pa.DataType, doc: str, *, unit: str = "", null: bool = False):
-    return _column("provenance", name, type_, doc, unit, null)
-
-
-def _column(kind: str, name: str, type_: pa.DataType, doc: str, unit: str, null: bool) -> pa.Field:
+def _column(
+    name: str, type_: pa.DataType, doc: str, *, unit: str = "", null: bool = False, kind: str
+) -> pa.Field:
     metadata = {"doc": doc, "kind": kind} | ({"unit": unit} if unit else {})
     return pa.field(name, type_, nullable=null, metadata=metadata)
 
 
+_result, _provenance = partial(_column, kind="result"), partial(_column, kind="provenance")
+
+
 def _table(name: str, *columns: pa.Field) -> pa.Schema:
-    return pa.schema(columns, metadata={"table": name, "schema_version": SCHEMA_VERSION})
+    return pa.schema(columns, metadata={"table": name, "schema_version": "1"})
 
 
 GPU_SHARE = _provenance(
-    "gpu_share",
-    REAL,
-    "GPUs that its last worker had to itself, below 1 a share of one; null on a CPU",
-    null=True,
+    "gpu_share", REAL, "GPUs that its last worker had, below 1 a share; null on a CPU", null=True
 )
 WHERE = (
     _provenance("host", TEXT, "of the last attempt"),
@@ -103,12 +97,8 @@ METRICS = _table(
     _result("grad_norm", REAL, "mean over the steps of the global gradient norm before clipping"),
     _result("clip_rate", REAL, "share of steps whose gradient was clipped", unit="1"),
     _provenance("seconds", REAL, "wall time of the epoch, training and evaluation", unit="s"),
-    _provenance(
-        "images_per_second", REAL, "training images a second, without evaluation", unit="1/s"
-    ),
-    _provenance(
-        "peak_memory", LONG, "most memory in use so far, of the device or process", unit="B"
-    ),
+    _provenance("images_per_second", REAL, "training images a second, no evaluation", unit="1/s"),
+    _provenance("peak_memory", LONG, "most memory used so far, of device or process", unit="B"),
     _provenance("finished_at", TIME, "when the epoch ended"),
 )
 
@@ -171,10 +161,7 @@ _SURFACE = (
     _result("kind", TEXT, "contour, gradient_variance or curvature"),
 )
 _CHECKPOINT = _provenance(
-    "checkpoint",
-    TEXT,
-    "SHA-256 of the tensors that were measured; null for the untrained network",
-    null=True,
+    "checkpoint", TEXT, "SHA-256 of the tensors measured; null for the untrained network", null=True
 )
 
 WANTED = _table(
@@ -199,12 +186,7 @@ POINTS = _table(
     _result("weights_standard_error", REAL, "of that", null=True),
     _result("gradient_norm", REAL, "norm of the mean gradient", null=True),
     _result("by_parameter", TEXT, "JSON: each parameter's variance, where asked for", null=True),
-    _result(
-        "probe",
-        TEXT,
-        "what a curvature's product with the Hessian is for, eigenvalues or trace; else null",
-        null=True,
-    ),
+    _result("probe", TEXT, "what a Hessian product is for: eigenvalues or trace", null=True),
     _result("step", INT, "number of that product, from 0", null=True),
     _result("product", REAL, "vᵀHv of its vector v", null=True),
     _result("rest", REAL, "of eigenvalues: norm of what Lanczos's step left of Hv", null=True),
@@ -231,47 +213,23 @@ SURFACES = _table(
     _result("loss", REAL, "at the centre", unit="nat", null=True),
     _result("smallest_loss", REAL, "of the finite ones", unit="nat", null=True),
     _result("largest_loss", REAL, "of the finite ones", unit="nat", null=True),
-    _result(
-        "nonfinite", REAL, "share of points whose loss is infinite or NaN", unit="1", null=True
-    ),
+    _result("nonfinite", REAL, "share of points of infinite or NaN loss", unit="1", null=True),
     _result("radius", REAL, "from the centre to the nearest twofold loss", null=True),
-    _result(
-        "bounded",
-        FLAG,
-        "whether twofold loss is reached; else radius is the circle's searched",
-        null=True,
-    ),
-    _result(
-        "rise_radius",
-        REAL,
-        "from the centre to the nearest loss 1 nat above the centre's",
-        null=True,
-    ),
+    _result("bounded", FLAG, "whether that is reached; else radius is that searched", null=True),
+    _result("rise_radius", REAL, "to the nearest loss 1 nat above the centre's", null=True),
     _result("rise_bounded", FLAG, "whether that is reached, like bounded", null=True),
     _result("convex", REAL, "share of points in the near-convex region", unit="1", null=True),
     _result("roughness", REAL, "mean |second derivative| of log₁₀ loss", null=True),
     _result("variance", REAL, "of the gradient over instances, at the centre", null=True),
     _result("standard_error", REAL, "of the variance", null=True),
     _result("weights_variance", REAL, "without one-dimensional parameters", null=True),
-    _result(
-        "batch_variance",
-        REAL,
-        "of the mean gradient of a batch of the recipe's size, drawn from all training images",
-        null=True,
-    ),
+    _result("batch_variance", REAL, "of the gradient over batches of the recipe's size", null=True),
     _result("parameters", LONG, "entries of the gradient", null=True),
     _result("top_eigenvalue", REAL, "the Hessian's largest, at the centre", null=True),
-    _result(
-        "top_residual", REAL, "of its eigenvector: bounds the distance to an eigenvalue", null=True
-    ),
+    _result("top_residual", REAL, "of its eigenvector: bounds the eigenvalue's error", null=True),
     _result("bottom_eigenvalue", REAL, "the Hessian's smallest", null=True),
     _result("bottom_residual", REAL, "of its eigenvector", null=True),
-    _result(
-        "bottom_converged",
-        FLAG,
-        "whether the bottom residual came within tolerance",
-        null=True,
-    ),
+    _result("bottom_converged", FLAG, "whether that residual came within tolerance", null=True),
     _result("eigen_iterations", INT, "products with the Hessian", null=True),
     _result("eigen_converged", FLAG, "whether the top residual came within tolerance", null=True),
     _result("trace", REAL, "of the Hessian (Hutchinson)", null=True),
@@ -413,17 +371,7 @@ def is_sealed(data: bytes) -> bool:
 @cache
 def _types(schema: pa.Schema) -> dict[str, tuple[type, bool]]:
     """Return the Python type of each column, and whether it may be null."""
-    return {field.name: (_python_type(field.type), field.nullable) for field in schema}
-
-
-def _python_type(kind: pa.DataType) -> type:
-    if pa.types.is_floating(kind):
-        return float
-    if pa.types.is_integer(kind):
-        return int
-    if pa.types.is_boolean(kind):
-        return bool
-    return datetime if pa.types.is_timestamp(kind) else str
+    return {field.name: (_PYTHON[field.type], field.nullable) for field in schema}
 
 
 def _check_row(

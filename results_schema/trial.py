@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Annotated, ClassVar
 
-from results_schema.canonical import DatasetName, OneOf, Real, Spec, Whole, optional
+from results_schema.canonical import Spec, dataset_name, one_of, optional, real, whole
 from results_schema.errors import SpecError
 from results_schema.genotype import Genotype
 
@@ -44,9 +44,9 @@ class NetworkSpec(Spec):
 
     __pydantic_config__: ClassVar = {"extra": "forbid", "strict": True}
 
-    cells: Annotated[int, Whole(3, MOST_CELLS)] = 20
-    channels: Annotated[int, Whole(2)] = 36
-    stem_stride: Annotated[int, Whole(1)] = optional(1)
+    cells: Annotated[int, whole(3, MOST_CELLS)] = 20
+    channels: Annotated[int, whole(2)] = 36
+    stem_stride: Annotated[int, whole(1)] = optional(1)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -92,20 +92,20 @@ class Recipe(Spec):
 
     __pydantic_config__: ClassVar = {"extra": "forbid", "strict": True}
 
-    epochs: Annotated[int, Whole(1)] = 600
-    batch_size: Annotated[int, Whole(1)] = 80
-    momentum: Annotated[float, Real(zero=True, below=1)] = 0.9
-    weight_decay: Annotated[float, Real(zero=True)] = 3e-4
-    grad_clip: Annotated[float, Real()] = 5.0
-    cutout: Annotated[int, Whole(0)] = optional(0)
-    auxiliary: Annotated[float, Real(zero=True)] = optional(0.0)
-    drop_path: Annotated[float, Real(zero=True, below=1)] = optional(0.0)
-    schedule: Annotated[str, OneOf(SCHEDULES)] = optional("cosine")
-    decayed: Annotated[str, OneOf(DECAYED)] = optional("all")
-    drop_path_growth: Annotated[str, OneOf(GROWTHS)] = optional("linear")
-    statistics: Annotated[str, DatasetName()] = optional("own")
-    evaluation_batch: Annotated[int, Whole(1)] = optional(500)
-    version: Annotated[int, Whole(1)] = RECIPE_VERSION
+    epochs: Annotated[int, whole(1)] = 600
+    batch_size: Annotated[int, whole(1)] = 80
+    momentum: Annotated[float, real(zero=True, below=1)] = 0.9
+    weight_decay: Annotated[float, real(zero=True)] = 3e-4
+    grad_clip: Annotated[float, real()] = 5.0
+    cutout: Annotated[int, whole(0)] = optional(0)
+    auxiliary: Annotated[float, real(zero=True)] = optional(0.0)
+    drop_path: Annotated[float, real(zero=True, below=1)] = optional(0.0)
+    schedule: Annotated[str, one_of(SCHEDULES)] = optional("cosine")
+    decayed: Annotated[str, one_of(DECAYED)] = optional("all")
+    drop_path_growth: Annotated[str, one_of(GROWTHS)] = optional("linear")
+    statistics: Annotated[str, dataset_name] = optional("own")
+    evaluation_batch: Annotated[int, whole(1)] = optional(500)
+    version: Annotated[int, whole(1)] = RECIPE_VERSION
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -141,14 +141,14 @@ class TrialSpec(Spec):
     """
 
     genotype: Genotype
-    dataset: Annotated[str, DatasetName()]
-    preprocessing: Annotated[int, Whole(1)]
+    dataset: Annotated[str, dataset_name]
+    preprocessing: Annotated[int, whole(1)]
     network: NetworkSpec
     recipe: Recipe
-    learning_rate: Annotated[float, Real()]
-    seed: Annotated[int, Whole(0, 2**63 - 1)]
-    precision: Annotated[str, OneOf(PRECISIONS)] = "fp32"
-    statistics_preprocessing: Annotated[int, Whole(0)] = optional(0)
+    learning_rate: Annotated[float, real()]
+    seed: Annotated[int, whole(0, 2**63 - 1)]
+    precision: Annotated[str, one_of(PRECISIONS)] = "fp32"
+    statistics_preprocessing: Annotated[int, whole(0)] = optional(0)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -2,7 +2,7 @@
 
 A surface's row names the checkpoint that was measured by the hash of its tensors. A trial that was
 retried, or whose checkpoints were deleted, may be trained to another network under the same id.
-Planning asks this for every finished surface, so torch and pyarrow are loaded only where one is in doubt.
+Planning asks this for every finished surface: torch and pyarrow are loaded where one is in doubt.
 """
 
 from __future__ import annotations

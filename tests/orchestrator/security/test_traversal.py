@@ -8,7 +8,7 @@ from small_stores import Trained
 
 from orchestrator.config.documents import check_file_name
 from results_schema import layout
-from results_schema.canonical import DatasetName
+from results_schema.canonical import dataset_name
 from results_schema.errors import SpecError, StoreError
 from results_schema.store import LocalStore
 
@@ -74,7 +74,7 @@ def test_none_names_an_experiment_a_figure_or_a_data_set(name: str):
     with pytest.raises(SpecError):
         check_file_name(name)
     with pytest.raises(SpecError):
-        DatasetName().check("dataset", "x/" + name)
+        dataset_name("dataset", "x/" + name)
 
 
 @pytest.mark.parametrize("command", ["logs", "cancel", "retry", "export", "report", "claims"])
