@@ -37,16 +37,14 @@ class Garbage:
         item: The trial or surface whose lease is needed to remove it; empty if none is.
         files: Keys of files in the store.
         whole: The trial or surface, if all of it is to be removed.
-        abandoned: Files and folders without a key: staged ones, and those of leases.
-        objects: The same in a bucket.
+        abandoned: By name and version, what has no key, such as staged files and those of leases.
     """
 
     kind: str
     item: str = ""
     files: Mapping[str, Stat] = field(default_factory=dict)
     whole: ItemFiles | None = None
-    abandoned: Sequence[Abandoned] = ()
-    objects: Sequence[Entry] = ()
+    abandoned: Mapping[tuple[str, str], Abandoned | Entry] = field(default_factory=dict)
 
     @property
     def leases(self) -> tuple[str, ...]:
@@ -58,25 +56,19 @@ class Garbage:
     @property
     def count(self) -> int:
         """The number of files or objects."""
-        return len(self.files) + len(self.abandoned) + len(self.objects)
+        return len(self.files) + len(self.abandoned)
 
     @property
     def size(self) -> int:
         """The size of all of it, in bytes."""
-        return sum(one.size for one in (*self.files.values(), *self.abandoned, *self.objects))
+        return sum(one.size for one in (*self.files.values(), *self.abandoned.values()))
 
     def paths(self, store: Store) -> Iterator[str]:
         """Yield where a person finds each file or object."""
-        for key in self.files:
-            yield store.locate(key)
-        if isinstance(store, LocalStore):
-            here = Path.cwd()
-            for abandoned in self.abandoned:
-                path = store.root / abandoned.path
-                yield str(path.relative_to(here) if path.is_relative_to(here) else path)
-        if isinstance(store, S3Store):
-            for entry in self.objects:
-                yield store.bucket.where(entry.name)
+        yield from map(store.locate, self.files)
+        here = f"{Path.cwd()}/"
+        for name, _ in self.abandoned:
+            yield f"{store.location}/{name}".removeprefix(here)
 
 
 @dataclass(frozen=True)
@@ -150,29 +142,28 @@ def _find(store: Store, named: NamedItems, *, unnamed: bool, checkpoints: bool) 
     for trial_id, keys in listing.checkpoints.items():
         if trial_id not in trials:
             parts = _parts(trial_id, keys, ended=trial_id in ended, earlier=checkpoints)
-            for kind, some in parts.items():
-                found.append(Garbage(kind, trial_id, listing.files(some)))
-    for trial_id in sorted(trials):
-        whole = listing.item(trial_id, traces=True)
-        found.append(Garbage("trials that no experiment names", trial_id, whole.files, whole))
-    for surface in sorted(surfaces):
-        if layout.trial_of(surface) not in trials:
-            whole = listing.item(surface, traces=True)
-            found.append(Garbage("surfaces that no experiment wants", surface, whole.files, whole))
+            found += [Garbage(kind, trial_id, listing.files(some)) for kind, some in parts.items()]
+    lone = [surface for surface in sorted(surfaces) if layout.trial_of(surface) not in trials]
+    for kind, items in (
+        ("trials that no experiment names", sorted(trials)),
+        ("surfaces that no experiment wants", lone),
+    ):
+        for item in items:
+            whole = listing.item(item, traces=True)
+            found.append(Garbage(kind, item, whole.files, whole))
     return [one for one in found if one.count]
 
 
 def _find_loose(store: Store) -> list[Garbage]:
     """Return what belongs to no item: staged files, leases that nobody holds, old requests."""
-    found: list[Garbage] = []
+    kinds: dict[str, dict[tuple[str, str], Abandoned | Entry]] = {}
     if isinstance(store, S3Store):
-        objects = tuple(abandoned_objects(store.bucket, OLD))
-        found.append(Garbage("passed blocks", objects=objects))
+        objects = abandoned_objects(store.bucket, OLD)
+        kinds["passed blocks"] = {(entry.name, entry.version): entry for entry in objects}
     if isinstance(store, LocalStore):
-        kinds: dict[str, list[Abandoned]] = {}
         for one in abandoned_files(store.root, OLD):
-            kinds.setdefault(one.kind, []).append(one)
-        found += [Garbage(kind, abandoned=alike) for kind, alike in kinds.items()]
+            kinds.setdefault(one.kind, {})[one.path, str(one.size)] = one
+    found = [Garbage(kind, abandoned=alike) for kind, alike in kinds.items()]
     return [*found, *_old_requests(store)]
 
 
@@ -184,10 +175,8 @@ def _old_requests(store: Store) -> Iterator[Garbage]:
     starts = layout.stop(""), layout.probe("")
     old = [key for key, stat in requests.items() if key.startswith(starts) and stat.age > OLD]
     old += [layout.cancel(item) for item in sorted(lookup.cancelled(store) & ended)]
-    for kind, keys in (
-        ("requests of the past", old),
-        ("files of launches that were killed", killed),
-    ):
+    kinds = {"requests of the past": old, "files of launches that were killed": killed}
+    for kind, keys in kinds.items():
         yield Garbage(kind, files={key: requests[key] for key in keys if key in requests})
 
 
@@ -254,17 +243,14 @@ def _remove_loose(store: Store, found: list[Garbage]) -> int:
     total, now = 0, {one.kind: one for one in _find_loose(store)}
     for shown in found:
         again = now.get(shown.kind, Garbage(shown.kind))
-        keys = [key for key in shown.files if key in again.files]
-        abandoned = [one for one in shown.abandoned if one in again.abandoned]
-        there = {(entry.name, entry.version) for entry in again.objects}
-        objects = [entry for entry in shown.objects if (entry.name, entry.version) in there]
-        for key in keys:
+        files = {key: stat for key, stat in shown.files.items() if key in again.files}
+        abandoned = {k: one for k, one in shown.abandoned.items() if k in again.abandoned}
+        for key in files:
             store.delete(key)
-        if isinstance(store, LocalStore):
-            for one in abandoned:
+        for one in abandoned.values():
+            if isinstance(store, LocalStore) and isinstance(one, Abandoned):
                 remove_abandoned(store.root, one)
         if isinstance(store, S3Store):
-            store.bucket.remove(entry.name for entry in objects)
-        total += sum(shown.files[key].size for key in keys)
-        total += sum(one.size for one in (*abandoned, *objects))
+            store.bucket.remove(name for name, _ in abandoned)
+        total += Garbage(shown.kind, files=files, abandoned=abandoned).size
     return total

@@ -56,7 +56,7 @@ def read_log(store: Store, item: str, *, follow: bool) -> Iterator[str]:
 
 def _is_over(store: Store, item: str) -> bool:
     """Whether the item has ended, or nobody works on it after a failure or a cancellation."""
-    if store.has(layout.surface(item) if layout.is_surface(item) else layout.trial(item)):
+    if store.has(lookup.row_of(item)):
         return True
     stopped = layout.failure(item), layout.cancel(item)
     return not store.leases.holders(item) and any(store.has(key) for key in stopped)

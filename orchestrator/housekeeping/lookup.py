@@ -39,10 +39,10 @@ def wanted(store: Store, experiment: str) -> dict[str, int]:
     """
     key = layout.wanted(experiment)
     try:
-        table = tables.from_parquet(store.get(key), tables.WANTED, key)
+        rows = tables.from_parquet(store.get(key), tables.WANTED, key).to_pylist()
     except MissingKey:
         return {}
-    return dict(zip(table["surface_id"].to_pylist(), table["points"].to_pylist(), strict=True))
+    return {row["surface_id"]: row["points"] for row in rows}
 
 
 def trials(store: Store) -> set[str]:
@@ -155,6 +155,11 @@ def find_items(store: Store, names: Sequence[str]) -> list[str]:
         else:
             found[_only_match(name, every_trial())] = None
     return sorted(found, key=layout.is_surface)
+
+
+def row_of(item: str) -> str:
+    """Return the key of the row that a trial or surface gets when it ends."""
+    return layout.surface(item) if layout.is_surface(item) else layout.trial(item)
 
 
 def experiment_name(name: str) -> str:

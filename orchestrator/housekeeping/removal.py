@@ -196,14 +196,12 @@ def _choose(store: Store, names: Sequence[str], *, diverged: bool) -> tuple[list
     ended: dict[str, None] = {}
     if groups or not names:
         status = StatusReader(store).read(groups)
-        failed |= dict.fromkeys(
-            [*status.trials.having("failed"), *status.surfaces.having("failed")]
-        )
+        for part in (status.trials, status.surfaces):
+            failed |= dict.fromkeys(part.having("failed"))
         if diverged:
             ended |= dict.fromkeys(status.trials.having("diverged"))
     for item in lookup.find_items(store, [name for name in names if name not in groups]):
-        ending = layout.surface(item) if layout.is_surface(item) else layout.trial(item)
-        if store.has(ending):
+        if store.has(lookup.row_of(item)):
             ended[item] = None
         elif store.has(layout.failure(item)):
             failed[item] = None
@@ -251,18 +249,12 @@ def _keys(
     A removal that is cut short leaves an item that has not ended: a launch continues it.
     """
     if layout.is_surface(item):
-        return _surface_keys(item, traces=traces)
-    # Each state.json sorts before its tensors, which without it are no checkpoint.
-    keys = [
-        layout.trial(item),
-        layout.failure(item),
-        *sorted(checkpoints),
-        layout.metrics(item),
-        *([layout.log(item), layout.cancel(item)] if traces else []),
-    ]
-    return keys + [key for name in surfaces for key in _surface_keys(name, traces=traces)]
-
-
-def _surface_keys(name: str, *, traces: bool) -> list[str]:
-    keys = [layout.surface(name), layout.failure(name), layout.points(name), layout.vectors(name)]
-    return [*keys, layout.log(name), layout.cancel(name)] if traces else keys
+        keys = [layout.surface(item), layout.failure(item)]
+        keys += [layout.points(item), layout.vectors(item)]
+    else:
+        # Each state.json sorts before its tensors, which without it are no checkpoint.
+        keys = [layout.trial(item), layout.failure(item), *sorted(checkpoints)]
+        keys += [layout.metrics(item)]
+    if traces:
+        keys += [layout.log(item), layout.cancel(item)]
+    return keys + [key for name in surfaces for key in _keys(name, (), (), traces=traces)]

@@ -12,7 +12,7 @@ import json
 import os
 import time
 import uuid
-from collections.abc import Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar, get_args
@@ -173,11 +173,13 @@ class StatusReader:
         ended = self._endings.read(trial_ids)
         ended |= dict.fromkeys(layout.names(store.list(layout.SURFACES)) & points.keys(), "done")
 
-        held = {item: by for item, by in held.items() if item not in ended}
-        running = [_running_trial(store, i, by) for i, by in held.items() if i in trial_ids]
-        measured = [
-            _running_surface(store, i, by, points[i]) for i, by in held.items() if i in points
-        ]
+        running: list[RunningTrial] = []
+        measured: list[RunningSurface] = []
+        for item, holder in held.items():
+            if item in points and item not in ended:
+                measured.append(_running_surface(store, item, holder, points[item]))
+            elif item not in ended:
+                running.append(_running_trial(store, item, holder))
         alive = {one.trial_id for one in running if not one.lost}
         alive |= {one.surface_id for one in measured if not one.lost}
 
@@ -191,25 +193,15 @@ class StatusReader:
             # A cancelled trial's surfaces are not measured either.
             return "cancelled" if {item, layout.trial_of(item)} & cancelled else "owed"
 
-        def failed(kind: str, items: Set[str]) -> list[dict[str, str]]:
-            return [
-                {kind: i, **recorded_failure(store, i), "log": store.locate(layout.log(i))}
-                for i in sorted(items)
-                if state(i) == "failed"
-            ]
+        def part(kind: str, groups: Mapping[str, Iterable[str]], running: list[T]) -> ItemStatus[T]:
+            states = {name: {i: state(i) for i in ids} for name, ids in groups.items()}
+            status = ItemStatus(states, running)
+            for i in sorted(status.having("failed")):
+                log = store.locate(layout.log(i))
+                status.failed.append({kind: i, **recorded_failure(store, i), "log": log})
+            return status
 
-        return Status(
-            ItemStatus(
-                {name: {i: state(i) for i in ids} for name, ids in trials.items()},
-                running,
-                failed("trial_id", trial_ids),
-            ),
-            ItemStatus(
-                {name: {i: state(i) for i in ids} for name, ids in surfaces.items()},
-                measured,
-                failed("surface_id", points.keys()),
-            ),
-        )
+        return Status(part("trial_id", trials, running), part("surface_id", surfaces, measured))
 
 
 def experiment_title(experiment: str) -> str:
@@ -221,7 +213,7 @@ def _running_trial(store: Store, trial_id: str, holder: Holder) -> RunningTrial:
     epoch, row_age = 0, None
     rows = _read_columns(store, layout.metrics(trial_id), trial_id, ["epoch", "finished_at"])
     if rows:
-        last = rows.slice(len(rows) - 1).to_pylist()[0]
+        [last] = rows.slice(len(rows) - 1).to_pylist()
         epoch = last["epoch"]
         row_age = max(0.0, time.time() - last["finished_at"].timestamp())
     try:
@@ -231,18 +223,16 @@ def _running_trial(store: Store, trial_id: str, holder: Holder) -> RunningTrial:
     except (NasSweepError, ValueError, KeyError, TypeError):
         epochs = None
     epochs = epochs if isinstance(epochs, int) else None
-    beat_age = store.leases.age(trial_id, holder)
-    lost = _is_lost(store, trial_id, holder, beat_age)
+    beat_age, lost = _heartbeat(store, trial_id, holder)
     return RunningTrial(trial_id, holder.host, epoch, epochs, row_age, beat_age, lost)
 
 
 def _running_surface(store: Store, surface: str, holder: Holder, of: int) -> RunningSurface:
-    left = None
     rows = _read_columns(store, layout.points(surface), surface, ["seconds"])
-    points = len(rows) if rows else 0
-    if rows:
-        left = sum(rows["seconds"].to_pylist()) / points * (of - points)
-    lost = _is_lost(store, surface, holder, store.leases.age(surface, holder))
+    seconds = rows["seconds"].to_pylist() if rows else []
+    points = len(seconds)
+    left = sum(seconds) / points * (of - points) if points else None
+    _, lost = _heartbeat(store, surface, holder)
     return RunningSurface(surface, holder.host, points, of, left, lost)
 
 
@@ -255,8 +245,10 @@ def _read_columns(store: Store, key: str, item: str, columns: list[str]) -> pa.T
         return None  # its worker will write it again
 
 
-def _is_lost(store: Store, item: str, holder: Holder, beat_age: float | None) -> bool:
-    return store.leases.expired(item, holder) or (beat_age or 0.0) >= EXPIRY
+def _heartbeat(store: Store, item: str, holder: Holder) -> tuple[float | None, bool]:
+    """Return the seconds since the last heartbeat, and whether the worker is lost."""
+    age = store.leases.age(item, holder)
+    return age, store.leases.expired(item, holder) or (age or 0.0) >= EXPIRY
 
 
 class _Endings:
