@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
@@ -52,13 +53,13 @@ class Exhibit:
 def make_exhibits(
     results: Results,
     declared: Declared,
-    browser: Browser,
+    browser: Browser | None,
     formats: Sequence[str] = ("html", "png"),
 ) -> Iterator[Exhibit]:
     """Yield the figures, then the tables, in the experiment's order; `problem` names what failed.
 
-    The browser draws pictures; `formats` are those of the figures' files, of
-    `figures.export.FORMATS`.
+    The browser draws pictures, which only figures have; `formats` are those of the figures'
+    files, of `figures.export.FORMATS`.
     """
     from orchestrator.figures.export import write_figure
 
@@ -100,9 +101,10 @@ def publish(results: Results, experiments: Iterable[str]) -> Iterator[tuple[Exhi
     """
     from orchestrator.figures.export import Browser
 
-    with Browser() as browser:
-        for experiment in experiments:
-            declared = read_declared(results.store, experiment)
+    declarations = [read_declared(results.store, experiment) for experiment in experiments]
+    figures = any(declared.figures for declared in declarations)
+    with Browser() if figures else contextlib.nullcontext() as browser:
+        for declared in declarations:
             for exhibit in make_exhibits(results, declared, browser):
                 to_key = layout.table if exhibit.table else layout.figure
                 keys = [to_key(exhibit.name, suffix) for suffix in exhibit.files]

@@ -1,24 +1,35 @@
-"""Write the report of some experiments, into their store or elsewhere."""
+"""Write the report of some experiments, into their store or elsewhere.
+
+It is HTML: a folder of linked files, or one file that holds everything.
+"""
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import json
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
 from orchestrator.config.record import read_declared
 from orchestrator.housekeeping import lookup
+from orchestrator.output.text import duration
 from orchestrator.paper.claims import findings
-from orchestrator.paper.claims.claim import FAILED
-from orchestrator.report.contents import gather
+from orchestrator.paper.claims.claim import FAILED, Finding
+from orchestrator.report.contents import Contents, gather
 from orchestrator.report.exhibits import Exhibit, make_exhibits
-from orchestrator.report.page import INDEX, to_files, to_one_file
 from results_schema import layout
 from results_schema.errors import ConfigError
 from results_schema.results import Results
 from results_schema.store import Store
 
+PLOTLY, INDEX = "plotly.min.js", "index.html"
+_HERE = Path(__file__).parent
 _LONGEST_NAME = 60
 
 
@@ -117,3 +128,134 @@ def _write(folder: Path, files: Mapping[str, bytes]) -> None:
             where=str(folder),
             fix="name another place with --to",
         ) from error
+
+
+@dataclass(frozen=True)
+class _Placed:
+    """An exhibit with its place in a report.
+
+    Attributes:
+        exhibit: The exhibit.
+        name: Name of its files and anchors, which no other exhibit of the report has.
+        picture: Address of the picture; empty without one.
+        page: Address of the interactive page; empty if `json` holds the figure.
+        json: The figure as JSON.
+        links: Address of each file, by suffix.
+    """
+
+    exhibit: Exhibit
+    name: str
+    picture: str = ""
+    page: str = ""
+    json: str = ""
+    links: dict[str, str] = field(default_factory=dict)
+
+
+def to_files(contents: Contents) -> dict[str, bytes]:
+    """Return the files of a report's folder: `index.html`, figures, tables and Plotly."""
+    from plotly.offline import get_plotlyjs
+
+    from orchestrator.figures.export import to_page
+
+    files: dict[str, bytes] = {}
+    placed = []
+    for exhibit, name in zip(contents.exhibits, _names(contents.exhibits), strict=True):
+        # The exhibit's own page holds Plotly too; here all pages share one copy.
+        own = {suffix: data for suffix, data in exhibit.files.items() if suffix != "html"}
+        if exhibit.figure is not None:
+            own["html"] = to_page(exhibit.figure, plotly="directory").encode()
+            files[PLOTLY] = get_plotlyjs().encode()
+        links = {suffix: f"{name}.{suffix}" for suffix in own}
+        files |= {links[suffix]: data for suffix, data in own.items()}
+        page = links.get("html", "")
+        placed.append(_Placed(exhibit, name, links.get("png", ""), page, links=links))
+    return files | {INDEX: _render(contents, placed, script="")}
+
+
+def to_one_file(contents: Contents) -> bytes:
+    """Return a page with pictures, figures and Plotly inside it."""
+    from markupsafe import Markup
+    from plotly.offline import get_plotlyjs
+
+    placed = []
+    for exhibit, name in zip(contents.exhibits, _names(contents.exhibits), strict=True):
+        png, figure = exhibit.files.get("png"), ""
+        if exhibit.figure is not None:
+            # Escaped so that no text in it ends the script element around it.
+            figure = Markup(exhibit.figure.to_json().replace("<", "\\u003c"))
+        picture = f"data:image/png;base64,{base64.b64encode(png).decode()}" if png else ""
+        placed.append(_Placed(exhibit, name, picture, json=figure))
+    script = get_plotlyjs() if any(one.exhibit.figure is not None for one in placed) else ""
+    return _render(contents, placed, script)
+
+
+def head_rows(columns: Sequence[str]) -> list[list[tuple[str, int]]]:
+    """Return the rows of a table's head, each a list of texts and the columns that they span.
+
+    Headings have one or two lines; neighbours with the same first line share it.
+    """
+    pairs = [column.partition("\n") for column in columns]
+    if not any(below for _, _, below in pairs):
+        return [[(column, 1) for column in columns]]
+    above: list[tuple[str, int]] = []
+    for text, _, below in pairs:
+        if below and above and above[-1][0] == text:
+            above[-1] = text, above[-1][1] + 1
+        else:
+            above.append((text if below else "", 1))
+    return [above, [(below or text, 1) for text, _, below in pairs]]
+
+
+def _names(exhibits: Sequence[Exhibit]) -> list[str]:
+    """Return the exhibits' names, each after its experiment's where another exhibit has it too."""
+    names = [exhibit.name for exhibit in exhibits]
+    taken = {name for name in names if names.count(name) > 1} | {Path(INDEX).stem}
+    return [f"{e.experiment}-{e.name}" if e.name in taken else e.name for e in exhibits]
+
+
+def _render(contents: Contents, placed: Sequence[_Placed], script: str) -> bytes:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    from orchestrator.figures.export import CONFIG
+
+    templates = Environment(
+        loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    templates.filters |= {
+        "head_rows": head_rows, "effect": _effect, "p": _p, "power": _power, "duration": duration
+    }  # fmt: skip
+    exhibits: dict[str, list[_Placed]] = {run.declared.name: [] for run in contents.runs}
+    for one in placed:
+        exhibits[one.exhibit.experiment].append(one)
+    text = templates.get_template("page.html.jinja").render(
+        contents=contents,
+        sections=[run for run in contents.runs if run.members or exhibits[run.declared.name]],
+        exhibits=exhibits,
+        style=Markup((_HERE / "style.css").read_text("utf-8")),
+        behaviour=Markup((_HERE / "behaviour.js").read_text("utf-8")),
+        config=Markup(json.dumps(CONFIG)),
+        script=Markup(script),
+        made=datetime.now(UTC).strftime("on %Y-%m-%d at %H:%M UTC"),
+        release=version("nas-sweep"),
+    )
+    return text.encode()
+
+
+def _effect(one: Finding) -> str:
+    if math.isnan(one.size):
+        return one.effect
+    interval = "" if math.isnan(one.low) else f" ({one.low:.2g} to {one.high:.2g})"
+    return f"{one.effect} {one.size:.2g}{interval}".replace("-", "−")
+
+
+def _p(one: Finding) -> str:
+    """Return the adjusted p-value, or the plain one of a claim that is not adjusted."""
+    p = one.p if math.isnan(one.p_holm) else one.p_holm
+    if math.isnan(p):
+        return ""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _power(one: Finding) -> str:
+    return "" if math.isnan(one.power) else f"{100 * one.power:.0f} %"

@@ -9,8 +9,7 @@ import pytest
 
 from orchestrator.config.experiment import load_experiment
 from orchestrator.config.record import record
-from orchestrator.report.page import head_rows
-from orchestrator.report.write import report_name
+from orchestrator.report.write import head_rows, report_name
 from results_schema import layout
 
 HOSTILE = "</script><script>alert(1)</script> & <b>β</b>"
