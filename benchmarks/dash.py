@@ -18,13 +18,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-from large_store import large_store, parse_arguments
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests/support"))
 
+from windows import window
+
+from benchmarks.large_store import large_store, parse_arguments
 from results_schema import layout, tables
 from results_schema.store import LocalStore
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests/support"))
-from windows import window
 
 DRAWN = "document.querySelectorAll('#curves .scatterlayer .trace').length > 50"
 FILLED = "document.querySelectorAll('.ag-center-cols-container .ag-row').length > 0"

@@ -59,15 +59,11 @@ DRY_LIMIT = 600
 """Seconds of a part of a dry run, whose CPU may be slow or busy."""
 
 
-@dataclass(frozen=True)
-class Part:
-    """A part of a command.
+class Part(NamedTuple):
+    """A part of a command: a function of the command's module of `benchmarks.checks`.
 
-    Attributes:
-        name: Name for `--parts`, and of the function in the command's module of
-            `benchmarks.checks`, which takes a `Scale` and returns an `Outcome`.
-        limit: Seconds after which its process is killed.
-        about: Description for the table of budgets.
+    It takes a `Scale` and returns an `Outcome`; `limit` is in seconds, after which its process is
+    killed, and `about` describes it in the table of budgets.
     """
 
     name: str
@@ -122,12 +118,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return publish(options.write, "gpu_check budget", budget())
     scale = Scale("cpu" if options.dry else options.device, options.dry)
     parts = {part.name: part for part in COMMANDS[options.command]}
-    unknown = sorted(set(options.parts) - parts.keys())
-    if unknown:
-        print(
-            f"error: {options.command} has no part {unknown[0]!r}; use {', '.join(parts)}",
-            file=sys.stderr,
-        )
+    if unknown := sorted(set(options.parts) - parts.keys()):
+        reason = f"{options.command} has no part {unknown[0]!r}; use {', '.join(parts)}"
+        print(f"error: {reason}", file=sys.stderr)
         return 2
     if options.result:
         return _child(options.command, options.parts[0], scale, options.result)
@@ -149,14 +142,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def budget() -> str:
     """Return the table of every part's limit in Markdown."""
-    rows = [
-        [f"{command} {part.name}", part.about, f"{part.limit} s"]
-        for command, parts in COMMANDS.items()
-        for part in parts
-    ]
+    rows, sums = [], []
     for command, parts in COMMANDS.items():
-        rows.append([f"**{command}**", "in all", f"**{sum(part.limit for part in parts)} s**"])
-    return table(("part", "what it does", "limit"), rows)
+        rows += [[f"{command} {part.name}", part.about, f"{part.limit} s"] for part in parts]
+        sums.append([f"**{command}**", "in all", f"**{sum(part.limit for part in parts)} s**"])
+    return table(("part", "what it does", "limit"), [*rows, *sums])
 
 
 def environment() -> dict[str, str]:
@@ -170,24 +160,15 @@ def _run(command: str, part: Part, scale: Scale) -> Result:
     start, limit = time.perf_counter(), DRY_LIMIT if scale.dry else part.limit
     with tempfile.TemporaryDirectory(prefix="gpu-check-") as folder:
         result = Path(folder) / "result.json"
-        arguments = [
-            sys.executable,
-            __file__,
-            command,
-            "--parts",
-            part.name,
-            "--result",
-            str(result),
-        ]
-        arguments += ["--dry"] if scale.dry else []
+        arguments = [sys.executable, __file__, command, "--parts", part.name]
+        arguments += ["--result", str(result), *(["--dry"] if scale.dry else [])]
         arguments += ["--device", scale.device] if scale.device else []
         with (Path(folder) / "output").open("w+b") as output:
             child = subprocess.Popen(
                 arguments, stdout=output, stderr=output, start_new_session=True
             )
             try:
-                code = child.wait(limit)
-                reason = f"ended with code {code}"
+                reason = f"ended with code {child.wait(limit)}"
             except subprocess.TimeoutExpired:
                 reason = f"took longer than its limit of {limit} s"
             finally:

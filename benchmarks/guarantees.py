@@ -9,15 +9,14 @@ loop runs the same epochs and writes nothing. Both alternate in one process, on 
 
 from __future__ import annotations
 
-import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
+import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -30,19 +29,11 @@ from results_schema.trial import TrialSpec
 from workers.training.trial import train
 
 
-class Seconds(NamedTuple):
-    """A trial's seconds: elapsed, of the processor, and inside its epochs."""
-
-    wall: float
-    processor: float
-    epochs: float
-
-
-def measure(run: Callable[[TrialSpec], float], spec: TrialSpec) -> Seconds:
-    """Time a function that returns the seconds inside its epochs."""
+def measure(run: Callable[[TrialSpec], float], spec: TrialSpec) -> tuple[float, float, float]:
+    """Return a trial's seconds: elapsed, of the processor, and inside its epochs."""
     wall, processor = time.perf_counter(), time.process_time()
     epochs = run(spec)
-    return Seconds(time.perf_counter() - wall, time.process_time() - processor, epochs)
+    return time.perf_counter() - wall, time.process_time() - processor, epochs
 
 
 def train_guarded(spec: TrialSpec) -> float:
@@ -73,17 +64,17 @@ def main() -> None:
     for number in range(options.repetitions):
         order = kinds if number % 2 == 0 else kinds[::-1]
         seconds = {kind: measure(kind, spec) for kind in order}
-        guarded, bare = seconds[train_guarded], seconds[train_bare]
-        pairs.append((guarded, bare))
-        print(f"with {guarded.wall:.2f} s, without {bare.wall:.2f} s", flush=True)
+        pairs.append([seconds[kind] for kind in kinds])
+        print("with {:.2f} s, without {:.2f} s".format(*(one[0] for one in pairs[-1])), flush=True)
+    wall, processor, epochs = np.moveaxis(np.array(pairs), 2, 0)  # [repetition, kind] each
+    outside = wall - epochs
     for name, added in {
-        "on the clock": [one.wall / bare.wall - 1 for one, bare in pairs],
-        "of the processor's time": [one.processor / bare.processor - 1 for one, bare in pairs],
-        "time outside of the epochs, with less without": [
-            (one.wall - one.epochs - bare.wall + bare.epochs) / bare.epochs for one, bare in pairs
-        ],
+        "on the clock": wall[:, 0] / wall[:, 1] - 1,
+        "of the processor's time": processor[:, 0] / processor[:, 1] - 1,
+        "time outside of the epochs, with less without": (outside[:, 0] - outside[:, 1])
+        / epochs[:, 1],
     }.items():
-        percent = [100 * share for share in (statistics.median(added), min(added), max(added))]
+        percent = 100 * np.array([np.median(added), added.min(), added.max()])
         print("{}: {:+.1f} % ({:+.1f} to {:+.1f} %)".format(name, *percent))
 
 

@@ -11,11 +11,10 @@ from __future__ import annotations
 import multiprocessing
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
-from multiprocessing.connection import Connection
 from statistics import fmean
 from typing import ParamSpec, TypeVar
 
@@ -31,11 +30,11 @@ from results_schema.trial import NetworkSpec, Recipe, TrialSpec
 from workers.cells.bases import named
 from workers.data.batches import Data, Images, load, training_batches
 from workers.data.catalog import Dataset, describe
-from workers.network.network import Network, build_network
+from workers.network.network import Network
 from workers.training import device as devices
 from workers.training.engine import Engine
 from workers.training.graphs import StepMode
-from workers.training.setup import record
+from workers.training.setup import fresh_network, set_up
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -62,16 +61,7 @@ class Setting:
 
     def network(self) -> Network:
         """Return the network that every loop begins with, on the device."""
-        about = self.data(torch.device("cpu")).about
-        network = build_network(
-            named(self.genotype),
-            self.size,
-            in_channels=about.channels,
-            classes=about.classes,
-            seed=self.seed,
-            stem_stride=self.size.stem_stride,
-        )
-        return network.to(self.device)
+        return fresh_network(self.spec(), self.data(torch.device("cpu"))).to(self.device)
 
     def spec(self, precision: str = "fp32") -> TrialSpec:
         """Return the job as a trial of a sweep."""
@@ -261,22 +251,17 @@ class FairLoop(_EagerLoop):
         self.precision = precision
         self.name = f"fair: data on the device, channels last, eager {precision}"
         self.data = setting.data()
-        self.mean, self.std = (
-            torch.tensor(values, device=setting.device).view(-1, 1, 1)
-            for values in (self.data.about.mean, self.data.about.std)
-        )
 
     def epoch(self, number: int, lr: float) -> float:
         """See `Loop`."""
-        device, images = self.setting.device, self.data.train
-        rng = torch.Generator(device).manual_seed(self.setting.seed * 100_003 + number)
+        device, recipe = self.setting.device, self.setting.recipe
+        batches = training_batches(
+            self.data, recipe.batch_size, self.setting.seed, number, recipe.cutout
+        )
         self.begin(lr)
         total = torch.zeros((), device=device)
-        order = torch.randperm(len(images), generator=rng, device=device)
         with torch_defaults(device):
-            for chosen in order.split(self.setting.recipe.batch_size):
-                pixels = self._augmented(images.pixels[chosen], rng)
-                labels = images.labels[chosen]
+            for pixels, labels in batches:
                 self.optimizer.zero_grad()
                 with torch.autocast(
                     device.type,
@@ -286,28 +271,10 @@ class FairLoop(_EagerLoop):
                 ):
                     loss = functional.cross_entropy(self.network(pixels), labels)
                 loss.backward()
-                nn.utils.clip_grad_norm_(
-                    self.network.parameters(), self.setting.recipe.grad_clip, foreach=True
-                )
+                nn.utils.clip_grad_norm_(self.network.parameters(), recipe.grad_clip, foreach=True)
                 self.optimizer.step()
                 total += loss.detach() * len(labels)
-        return float(total) / len(images)
-
-    def _augmented(self, pixels: Tensor, rng: torch.Generator) -> Tensor:
-        """Shift, mirror and normalise bytes [N, C, H, W], each image by draws of its own."""
-        about, device, number = self.data.about, pixels.device, len(pixels)
-        padded = functional.pad(pixels, [about.padding] * 4)
-        span = 2 * about.padding + 1
-        shifts = torch.randint(span, (2, number, 1), generator=rng, device=device)
-        rows, columns = shifts + torch.arange(about.size, device=device)  # [N, size] each
-        image = torch.arange(number, device=device)[:, None, None]
-        # Indices beside a slice come first: [N, size, size, C], which is channels last.
-        cut = padded[image, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2).float()
-        if about.flip:
-            mirrored = torch.rand(number, generator=rng, device=device) < 0.5
-            cut = torch.where(mirrored[:, None, None, None], cut.flip(3), cut)
-        cut = (cut / 255 - self.mean) / self.std
-        return cut.contiguous(memory_format=torch.channels_last)
+        return float(total) / len(self.data.train)
 
 
 class OwnLoop(Loop):
@@ -366,9 +333,7 @@ class OwnLoop(Loop):
 
     def _build(self, mode: StepMode | None) -> Engine:
         self._choose_device()
-        engine = Engine(self.setting.network(), self.setting.recipe, self.precision, mode)
-        record(engine, self.setting.spec(self.precision), self.data)
-        return engine
+        return set_up(self.setting.spec(self.precision), self.setting.device, mode)[1]
 
     def _choose_device(self) -> None:
         """Set torch's switches, which another loop of this process may have set differently."""
@@ -417,40 +382,42 @@ class SideBySideLoop(Loop):
     def __init__(self, settings: Sequence[Setting], precision: str) -> None:
         self.networks = len(settings)
         context = multiprocessing.get_context("spawn")
-        self.ends: list[Connection] = []
-        for each in settings:
-            own, other = context.Pipe()
-            # A daemon ends with this process.
-            child = context.Process(target=_serve, args=(other, each, precision), daemon=True)
-            child.start()
-            other.close()
-            self.ends.append(own)
-        [mode, *_] = [end.recv() for end in self.ends]
+        self.pools = [
+            ProcessPoolExecutor(1, context, _build_in_process, (each, precision))
+            for each in settings
+        ]
+        [mode, *_] = self._everywhere(_process_mode)
         self.name = f"ours: {self.networks} processes, {mode} {precision}"
 
     def epoch(self, number: int, lr: float) -> float:
         """See `Loop`."""
-        for end in self.ends:
-            end.send((number, lr))
-        return fmean(end.recv() for end in self.ends)
+        return fmean(self._everywhere(_train_in_process, number, lr))
 
     def close(self) -> None:
         """End the processes."""
-        for end in self.ends:
-            end.close()
+        for pool in self.pools:
+            pool.shutdown()
+
+    def _everywhere(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> list[T]:
+        started = [pool.submit(function, *args, **kwargs) for pool in self.pools]
+        return [one.result() for one in started]
 
 
-def _serve(end: Connection, setting: Setting, precision: str) -> None:
-    """Train an epoch for each message, until the other end is closed."""
+_IN_PROCESS: list[OwnLoop] = []
+"""The loop of a process of `SideBySideLoop`."""
+
+
+def _build_in_process(setting: Setting, precision: str) -> None:
     torch.set_num_threads(1)
-    loop = OwnLoop(setting, precision)
-    end.send(loop.mode)
-    while True:
-        try:
-            number, lr = end.recv()
-        except EOFError:
-            return
-        end.send(loop.epoch(number, lr))
+    _IN_PROCESS.append(OwnLoop(setting, precision))
+
+
+def _process_mode() -> StepMode:
+    return _IN_PROCESS[0].mode
+
+
+def _train_in_process(number: int, lr: float) -> float:
+    return _IN_PROCESS[0].epoch(number, lr)
 
 
 def seeded(setting: Setting, networks: int) -> list[Setting]:
@@ -477,17 +444,12 @@ def builders(
         if precision != "tf32":
             found[f"fair-{precision}"] = precision, partial(FairLoop, precision=precision)
         found[f"ours-{precision}"] = precision, partial(OwnLoop, precision=precision)
-        for kind, loop, numbers in (
-            ("pack", PackedLoop, packs),
-            ("processes", SideBySideLoop, processes),
-        ):
-            for networks in numbers:
-                build = partial(_build_several, loop, precision, networks)
-                found[f"{kind}-{networks}-{precision}"] = precision, build
+        several = [("pack", PackedLoop, n) for n in packs]
+        several += [("processes", SideBySideLoop, n) for n in processes]
+        for kind, loop, networks in several:
+
+            def build(setting: Setting, loop=loop, networks=networks, precision=precision) -> Loop:
+                return loop(seeded(setting, networks), precision)
+
+            found[f"{kind}-{networks}-{precision}"] = precision, build
     return found
-
-
-def _build_several(
-    loop: type[PackedLoop] | type[SideBySideLoop], precision: str, networks: int, setting: Setting
-) -> Loop:
-    return loop(seeded(setting, networks), precision)

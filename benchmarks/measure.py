@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import platform
 import re
@@ -11,10 +12,11 @@ import shlex
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import TypeVar
 
@@ -106,6 +108,12 @@ def describe_machine(device: torch.device) -> str:
     )
 
 
+def processor_seconds(who: int = resource.RUSAGE_SELF) -> float:
+    """Return the processor seconds of this process so far, or of those that it has waited for."""
+    usage = resource.getrusage(who)
+    return usage.ru_utime + usage.ru_stime
+
+
 def peak_resident() -> int:
     """Return the most bytes that this process has had in main memory so far."""
     status = Path("/proc/self/status")
@@ -157,17 +165,25 @@ def time_rounds(
     *,
     warmup: int = 1,
     processor: bool = False,
+    until: float = math.inf,
 ) -> dict[str, list[float]]:
     """Return the seconds of each call in each round, after some rounds of warm-up.
 
-    The calls alternate, so that other work on the machine disturbs all of them alike.
+    The calls alternate, in reverse order in every other round, so that other work on the machine
+    disturbs all of them alike. No round may end after `until`, a value of `time.perf_counter`,
+    judged by the longest so far; but the first is always run.
     """
     times: dict[str, list[float]] = {name: [] for name in runs}
-    for number in range(warmup + rounds):
-        for name, run in runs.items():
-            seconds = time_call(run, device, processor=processor)
-            if number >= warmup:
+    longest = 0.0
+    for number in range(-warmup, rounds):
+        start = time.perf_counter()
+        if number > 0 and start + longest > until:
+            break
+        for name in reversed(times) if number % 2 else times:
+            seconds = time_call(runs[name], device, processor=processor)
+            if number >= 0:
                 times[name].append(seconds)
+        longest = max(longest, time.perf_counter() - start)
     return times
 
 
@@ -197,27 +213,21 @@ class Speed:
 def time_loops(
     loops: dict[str, Loop], setting: Setting, rounds: int, until: float
 ) -> dict[str, Speed]:
-    """Time an epoch of each loop in each round, in reverse order in every other round.
+    """Time an epoch of each warmed-up loop in each round, see `time_rounds`.
 
-    Args:
-        loops: Warmed-up loops by name; the first is what the others are compared with.
-        setting: The job of every loop.
-        rounds: Maximum number of rounds.
-        until: Value of `time.perf_counter` after which no round may end, judged by the longest so
-            far; the first round is always run.
+    The first loop is what the others are compared with.
     """
+
+    def train(loop: Loop, epochs: Iterator[int]) -> None:
+        loop.epoch(next(epochs), LEARNING_RATE)
+
+    runs = {name: partial(train, loop, count(2)) for name, loop in loops.items()}
+    times = time_rounds(runs, setting.device, rounds, warmup=0, until=until)
     images = len(setting.data().train)
-    rates: dict[str, list[float]] = {name: [] for name in loops}
-    longest = 0.0
-    for number in range(rounds):
-        start = time.perf_counter()
-        if number and start + longest > until:
-            break
-        for name in reversed(loops) if number % 2 else loops:
-            epoch = partial(loops[name].epoch, number + 2, LEARNING_RATE)
-            seconds = time_call(epoch, setting.device)
-            rates[name].append(images * loops[name].networks / seconds)
-        longest = max(longest, time.perf_counter() - start)
+    rates = {
+        name: [images * loops[name].networks / seconds for seconds in each]
+        for name, each in times.items()
+    }
     first = next(iter(rates.values()))
     return {
         name: Speed(own, [one / base for one, base in zip(own, first, strict=True)])

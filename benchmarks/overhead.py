@@ -9,15 +9,14 @@ one process. Each sweep is driven by a process of its own.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.measure import argument_parser, describe_machine, publish, table
-from benchmarks.sweeps import Sweep, drive, growth_table, own_seconds
+from benchmarks.measure import argument_parser, describe_machine, publish
+from benchmarks.sweeps import drive, growth_table, own_seconds, sweeps_table
 from orchestrator.output.text import cores
 
 BAR_SIZE = 200
@@ -26,35 +25,6 @@ BAR_TRIAL, BAR_EPOCH = 0.12, 0.010
 """Seconds beyond its own work that a trivial trial and an epoch may cost."""
 EPOCHS = 200
 """Epochs of a trial that the cost of an epoch is measured by."""
-
-
-def trials_table(sweeps: Sequence[tuple[str, Sweep]], own: float) -> str:
-    """Return a row for each sweep, given with its name."""
-    rows = [
-        [
-            name,
-            f"{sweep.trials:,}",
-            f"{sweep.wall:.1f} s",
-            f"{sweep.wall / sweep.trials:.3f} s",
-            f"{sweep.beyond(own):.3f} s",
-            *sweep.driver(),
-        ]
-        for name, sweep in sweeps
-    ]
-    header = (
-        "sweep", "trials", "wall, with Ray's start", "a trial", "beyond its own work",
-        "driver's CPU a trial", "driver's memory",
-    )  # fmt: skip
-    return table(header, rows)
-
-
-def epochs_table(sweeps: Sequence[tuple[str, Sweep]]) -> str:
-    """Return what an epoch costs beyond its own work, a row for each sweep."""
-    rows = [
-        [name, f"{sweep.epochs:,}", "–" if (b := sweep.between) is None else f"{1e3 * b:.2f} ms"]
-        for name, sweep in sweeps
-    ]
-    return table(("sweep", "epochs a trial", "beyond its own work, an epoch"), rows)
 
 
 def main() -> int:
@@ -70,14 +40,15 @@ def main() -> int:
     sweeps = [("plain Tune" + k.removeprefix("plain"), drive(k, options.plain)) for k in kinds]
     ours = {size: drive("ours", size) for size in sorted({*options.trials, BAR_SIZE})}
     sweeps += [("nas-sweep", sweep) for sweep in ours.values()]
-    long = drive("ours", 2, EPOCHS)
+    rows = [(name, sweep, own) for name, sweep in sweeps]
+    long, own_long = drive("ours", 2, EPOCHS), own_seconds(2, EPOCHS)
+    rows += [("nas-sweep", long, own_long), ("plain Tune", drive("plain", 2, EPOCHS), own_long)]
     text = "\n\n".join(
         [
             f"A trial's own work takes {own:.3f} s, {own / cores():.3f} s side by side on "
             f"{cores()} cores.",
-            trials_table(sweeps, own),
+            sweeps_table(rows),
             growth_table(list(ours.values())),
-            epochs_table([("nas-sweep", long), ("plain Tune", drive("plain", 2, EPOCHS))]),
             describe_machine(torch.device("cpu")),
         ]
     )

@@ -8,13 +8,19 @@ from its start to its answer, in alternation; medians are printed.
 
 from __future__ import annotations
 
-import resource
-import statistics
 import subprocess
 import sys
-import time
+from functools import partial
+from pathlib import Path
+from resource import RUSAGE_CHILDREN
+from statistics import median
 
-from large_store import large_store, parse_arguments
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.large_store import large_store, parse_arguments
+from benchmarks.measure import processor_seconds, time_rounds
 
 SQL = """
 SELECT base, epoch, median(test_accuracy), quantile_cont(test_loss, 0.9), count(*)
@@ -53,27 +59,20 @@ def main() -> None:
             "Results and pandas": [sys.executable, "-c", RESULTS + GROUPS, root],
             "pandas alone, unchecked": [sys.executable, "-c", PANDAS + GROUPS, root],
         }
-        elapsed: dict[str, list[float]] = {name: [] for name in commands}
-        processor: dict[str, list[float]] = {name: [] for name in commands}
-        for _ in range(options.rounds):
-            for name, command in commands.items():
-                start, before = time.perf_counter(), _children_seconds()
-                subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-                elapsed[name].append(time.perf_counter() - start)
-                processor[name].append(_children_seconds() - before)
-    first = statistics.median(next(iter(elapsed.values())))
-    for name, seconds in elapsed.items():
-        median = statistics.median(seconds)
-        busy = f"{statistics.median(processor[name]):5.2f} s of processors"
-        print(
-            f"{name:30} {median:6.2f} s (best {min(seconds):.2f})  {median / first:5.2f}×  {busy}"
-        )
+        busy: dict[str, list[float]] = {name: [] for name in commands}
 
+        def answer(name: str) -> None:
+            before = processor_seconds(RUSAGE_CHILDREN)
+            subprocess.run(commands[name], check=True, stdout=subprocess.DEVNULL)
+            busy[name].append(processor_seconds(RUSAGE_CHILDREN) - before)
 
-def _children_seconds() -> float:
-    """Return the processor seconds of all processes that this one has waited for."""
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
+        runs = {name: partial(answer, name) for name in commands}
+        times = time_rounds(runs, torch.device("cpu"), options.rounds, warmup=0)
+    medians = {name: median(seconds) for name, seconds in times.items()}
+    for name, seconds in medians.items():
+        ratio = seconds / medians["nas-sweep query"]
+        best = f"(best {min(times[name]):.2f})  {ratio:5.2f}×"
+        print(f"{name:30} {seconds:6.2f} s {best}  {median(busy[name]):5.2f} s of processors")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,8 +20,16 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.measure import argument_parser, describe_machine, publish, table
-from benchmarks.sweeps import NODES, ROOT, Growth, Sweep, drive, growth_table, own_seconds
-from orchestrator.output.text import cores
+from benchmarks.sweeps import (
+    NODES,
+    ROOT,
+    Growth,
+    Sweep,
+    drive,
+    growth_table,
+    own_seconds,
+    sweeps_table,
+)
 
 BAR_TRIAL, BAR_PLAN = 0.15, 5.0
 """Seconds beyond its own work that a trivial trial may cost, and those of a plan of `PLANNED`."""
@@ -107,38 +114,12 @@ def plan(trials: int, cells: int) -> tuple[float, list[str]]:
     return wall, [f"{trials:,}", f"{cells:,}", f"{wall:.1f} s", each, f"{memory:,.0f} MiB"]
 
 
-def sweeps_table(sweeps: Sequence[tuple[Sweep, float]]) -> str:
-    """Return a row for each sweep over the nodes, given with its trials' own seconds."""
-    rows = [
-        [
-            f"{sweep.trials:,}",
-            f"{sweep.epochs}",
-            f"{sweep.repeated}",
-            f"{sweep.wall:.0f} s",
-            f"{own:.3f} s",
-            f"{sweep.beyond(own):.3f} s",
-            *sweep.driver(),
-        ]
-        for sweep, own in sweeps
-    ]
-    header = (
-        f"trials over {NODES} nodes", "epochs of each", "trained twice", "wall", "own work of one",
-        f"a trial, beyond its own work on {cores()} cores", "driver's CPU a trial",
-        "driver's memory",
-    )  # fmt: skip
-    return table(header, rows)
-
-
 def limits_table(cost: Cost) -> str:
     """Return how many trials side by side one driver can serve."""
-    rows = [
-        [
-            name,
-            f"{1e3 * (cost.trial + epochs * cost.epoch):,.0f} ms",
-            f"{cost.slots(epochs, seconds):,.0f}",
-        ]
-        for name, epochs, seconds in WORK
-    ]
+    rows = []
+    for name, epochs, seconds in WORK:
+        each = f"{1e3 * (cost.trial + epochs * cost.epoch):,.0f} ms"
+        rows.append([name, each, f"{cost.slots(epochs, seconds):,.0f}"])
     header = ("a trial", "driver's CPU for it", "trials side by side that keep one core busy")
     return table(header, rows)
 
@@ -157,11 +138,11 @@ def main() -> int:
     few, more = (drive("nodes", trials) for trials in sorted(options.trials))
     long = drive("nodes", few.trials, EPOCHS)
     own, own_long = own_seconds(50), own_seconds(20, EPOCHS)
-    cost = Cost.between(few, more, long)
+    cost, nodes = Cost.between(few, more, long), f"{NODES} nodes"
     text = "\n\n".join(
         [
             table(("trials planned", "cells", "wall", "a trial", "memory"), rows),
-            sweeps_table([(few, own), (long, own_long), (more, own)]),
+            sweeps_table([(nodes, few, own), (nodes, long, own_long), (nodes, more, own)]),
             growth_table([few, more]),
             f"An epoch takes the driver {1e3 * cost.epoch:.1f} ms.",
             limits_table(cost),

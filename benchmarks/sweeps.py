@@ -12,7 +12,6 @@ import contextlib
 import io
 import json
 import os
-import resource
 import secrets
 import statistics
 import subprocess
@@ -27,12 +26,11 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.measure import peak_resident, table
+from benchmarks.measure import peak_resident, processor_seconds, table
+from orchestrator.config.experiment import Experiment, load_experiment
 from orchestrator.execution.access import MODE, TOKEN, apply_ray_settings
 from orchestrator.output.text import cores
-from results_schema.trial import NetworkSpec, Recipe, TrialSpec
-from workers.cells.bases import named
-from workers.data.catalog import describe
+from results_schema.trial import TrialSpec
 from workers.training import device as devices
 from workers.training.attempt import Stopping
 from workers.training.setup import set_up
@@ -43,34 +41,27 @@ ROOT = Path(__file__).resolve().parents[1]
 NODES = 8
 """Emulated nodes of one core each, whatever this machine has."""
 
-DATASET = "synthetic_8x1x8_2"
-"""Eight images of 8×8 pixels: one step an epoch."""
-
 EXPERIMENT = """\
 title: Trivial trials
 claim: None, this measures the sweep.
-grid: {{genotype: [DARTS], dataset: [{dataset}], learning_rate: [0.025], seed: {seeds}}}
+grid: {{genotype: [DARTS], dataset: [synthetic_8x1x8_2], learning_rate: [0.025], seed: {seeds}}}
 network: {{cells: 3, channels: 2}}
 recipe: {{epochs: {epochs}, batch_size: 8}}
 """
 
 
-def experiment(trials: int, epochs: int) -> str:
-    """Return an experiment of the trials that `trial` makes, in YAML."""
-    return EXPERIMENT.format(dataset=DATASET, seeds=list(range(trials)), epochs=epochs)
+def experiment(trials: int, epochs: int) -> Experiment:
+    """Return an experiment of trivial trials: one step an epoch of three cells of two channels."""
+    text = EXPERIMENT.format(seeds=list(range(trials)), epochs=epochs)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "trivial.yaml")
+        path.write_text(text, "utf-8")
+        return load_experiment(path)
 
 
-def trial(seed: int, epochs: int = 1) -> TrialSpec:
-    """Return a trial of three DARTS cells with two channels."""
-    return TrialSpec(
-        genotype=named("DARTS"),
-        dataset=DATASET,
-        preprocessing=describe(DATASET).preprocessing,
-        network=NetworkSpec(cells=3, channels=2),
-        recipe=Recipe(epochs=epochs, batch_size=8),
-        learning_rate=0.025,
-        seed=seed,
-    )
+def specs(trials: int, epochs: int = 1) -> list[TrialSpec]:
+    """Return the trials of `experiment`."""
+    return [member.spec for member in experiment(trials, epochs).members()]
 
 
 def train_bare(spec: TrialSpec) -> float:
@@ -88,10 +79,11 @@ def own_seconds(trials: int, epochs: int = 1) -> float:
     These are seconds of the processor, which other work on the machine stretches less than elapsed
     ones.
     """
-    train_bare(trial(0))
+    first, *measured = specs(1 + trials, epochs)
+    train_bare(first)
     start = time.process_time()
-    for seed in range(trials):
-        train_bare(trial(seed, epochs))
+    for spec in measured:
+        train_bare(spec)
     return (time.process_time() - start) / trials
 
 
@@ -124,9 +116,30 @@ class Sweep:
         """Return the seconds of a trial beyond its own work, which the machine's cores share."""
         return self.wall / self.trials - own / cores()
 
-    def driver(self) -> list[str]:
-        """Return the driver's processor time a trial and its memory, as tables show them."""
-        return [f"{1e3 * self.processor / self.trials:.0f} ms", f"{self.memory / 2**20:,.0f} MiB"]
+
+def sweeps_table(sweeps: Sequence[tuple[str, Sweep, float]]) -> str:
+    """Return a row for each sweep, given with its name and the seconds of a trial's own work."""
+    header = (
+        "sweep", "trials", "epochs of each", "trained twice", "wall, with Ray's start", "a trial",
+        f"a trial, beyond its own work on {cores()} cores", "an epoch, beyond its own work",
+        "driver's CPU a trial", "driver's memory",
+    )  # fmt: skip
+    rows = [
+        [
+            name,
+            f"{sweep.trials:,}",
+            f"{sweep.epochs:,}",
+            f"{sweep.repeated}",
+            f"{sweep.wall:.1f} s",
+            f"{sweep.wall / sweep.trials:.3f} s",
+            f"{sweep.beyond(own):.3f} s",
+            "–" if sweep.between is None else f"{1e3 * sweep.between:.2f} ms",
+            f"{1e3 * sweep.processor / sweep.trials:.0f} ms",
+            f"{sweep.memory / 2**20:,.0f} MiB",
+        ]
+        for name, sweep, own in sweeps
+    ]
+    return table(header, rows)
 
 
 @dataclass(frozen=True)
@@ -221,7 +234,6 @@ def ours(trials: int, epochs: int, *, nodes: int = 0) -> Sweep:
     with emulated(nodes) if nodes else contextlib.nullcontext() as address:
         from rich.console import Console
 
-        from orchestrator.config.experiment import load_experiment
         from orchestrator.config.record import record
         from orchestrator.execution.launch import run
         from orchestrator.execution.preflight import Options
@@ -230,16 +242,14 @@ def ours(trials: int, epochs: int, *, nodes: int = 0) -> Sweep:
         from results_schema.store import open_store
 
         with tempfile.TemporaryDirectory(prefix="nas-sweep-overhead-") as folder:
-            path = Path(folder, "trivial.yaml")
-            path.write_text(experiment(trials, epochs), "utf-8")
-            loaded, store = load_experiment(path), open_store(Path(folder, "results"))
+            loaded, store = experiment(trials, epochs), open_store(folder)
             start = time.perf_counter()
             record(loaded, store)
             options = Options(device="cpu", address=address)
             if address:
                 options = replace(options, report_every=0.0)
             run(make_plan([loaded], store), store, options, Console(file=io.StringIO()))
-            wall, processor = time.perf_counter() - start, _processor_seconds()
+            wall, processor = time.perf_counter() - start, processor_seconds()
             rows: Any = Results(store).trials()
             between = None
             if epochs > 1:
@@ -269,9 +279,10 @@ def plain(trials: int, epochs: int, *, reuse: bool = False) -> Sweep:
         start = time.perf_counter()
         ray.init("local", num_cpus=cores(), _temp_dir=f"{folder}/ray", log_to_driver=False)
         trainable: Any = tune.with_resources(_trainable, {"CPU": 1})
+        texts = [spec.to_json() for spec in specs(trials)]
         results = tune.Tuner(
             trainable,
-            param_space={"seed": tune.grid_search(list(range(trials))), "epochs": epochs},
+            param_space={"spec": tune.grid_search(texts), "epochs": epochs},
             tune_config=tune.TuneConfig(reuse_actors=reuse),
             run_config=tune.RunConfig(name="plain", storage_path=folder, verbose=0),
         ).fit()
@@ -280,7 +291,7 @@ def plain(trials: int, epochs: int, *, reuse: bool = False) -> Sweep:
         if epochs > 1:
             between = statistics.median(dict(r.metrics or {})["between"] for r in results)
         ray.shutdown()
-        wall, processor = time.perf_counter() - start, _processor_seconds()
+        wall, processor = time.perf_counter() - start, processor_seconds()
     return Sweep(trials, epochs, ended, wall, processor, peak_resident(), between)
 
 
@@ -288,19 +299,15 @@ def _trainable(config: dict[str, Any]) -> None:
     from ray import tune
 
     # Every report is made after an epoch's work, so the time beside that work is Tune's.
+    spec = TrialSpec.from_json(config["spec"])
     last, between = time.perf_counter(), 0.0
     for _ in range(config["epochs"]):
         start = time.perf_counter()
-        train_bare(trial(config["seed"]))
+        train_bare(spec)
         now = time.perf_counter()
         between += start - last
         last = now
         tune.report({"loss": now - start, "between": between / config["epochs"]})
-
-
-def _processor_seconds() -> float:
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_utime + usage.ru_stime
 
 
 KINDS: dict[str, Callable[[int, int], Sweep]] = {

@@ -15,7 +15,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -84,66 +84,59 @@ class LoopResult:
         ]
 
 
-@dataclass
-class Comparison:
-    """Loops that train the same job in alternation.
+def compare(
+    setting: Setting,
+    builds: Mapping[str, tuple[str, Build]],
+    copy: float,
+    rounds: int,
+    until: float = math.inf,
+    memory_of: Callable[[str], int] | None = None,
+) -> list[LoopResult]:
+    """Warm loops up, train the same job in alternation and time it; a loop that fails is skipped.
 
     Args:
         setting: The job.
         builds: Each loop's precision and builder by name; the first is what the others are compared
             with.
         copy: Bytes a second that the device copies, read and written together.
+        rounds: See `measure.time_rounds`.
+        until: See `measure.time_rounds`.
         memory_of: Returns the bytes that a loop needs on a CPU, where this process cannot know.
-        progress: Called with what is being done.
     """
-
-    setting: Setting
-    builds: Mapping[str, tuple[str, Build]]
-    copy: float
-    memory_of: Callable[[str], int] | None = None
-    progress: Callable[[str], None] = print
-    _results: dict[str, LoopResult] = field(default_factory=dict)
-
-    def run(self, rounds: int, until: float = math.inf) -> list[LoopResult]:
-        """Warm every loop up and time them, see `measure.time_loops`; a failed one is skipped."""
-        loops = {key: loop for key in self.builds if (loop := self._prepared(key))}
-        self.progress("timing in alternation")
-        # Without the first, there is nothing to compare the others with.
-        first = next(iter(self.builds)) in loops
-        speeds = time_loops(loops, self.setting, rounds, until) if first else {}
-        precisions = {self.builds[key][0] for key in speeds}
-        traffic = {each: count_traffic(self.setting, each) for each in precisions}
-        for key, speed in speeds.items():
-            precision, _ = self.builds[key]
-            steps, floor = speed.rate / self.setting.recipe.batch_size, traffic[precision]
-            alone = speeds.get(f"ours-{precision}")
-            pairs = zip(speed.rates, alone.rates, strict=True) if alone else ()
-            self._results[key] = replace(
-                self._results[key],
-                loop=loops[key].name,
-                speed=speed,
-                alone=statistics.median(a / b for a, b in pairs) if alone else None,
-                floors=(steps * floor.unfused / self.copy, steps * floor.fused / self.copy),
-            )
-        return list(self._results.values())
-
-    def _prepared(self, key: str) -> Loop | None:
-        self.progress(f"preparing {key}")
-        _, build = self.builds[key]
+    results: dict[str, LoopResult] = {}
+    loops: dict[str, Loop] = {}
+    for key, (_, build) in builds.items():
+        print(f"preparing {key}", file=sys.stderr, flush=True)
         try:
-            loop, memory = warmed_up(build, self.setting)
+            loops[key], memory = warmed_up(build, setting)
         except Exception as error:
             reason = f"{type(error).__name__}: {error}".partition("\n")[0]
-            self._results[key] = LoopResult(key, error=reason)
-            self.progress(f"{key} failed: {reason}")
-            return None
+            results[key] = LoopResult(key, error=reason)
+            continue
         own: int | None = memory
-        if isinstance(loop, SideBySideLoop):
+        if isinstance(loops[key], SideBySideLoop):
             own = None  # its processes' memory is not this one's
-        elif self.setting.device.type != "cuda":
-            own = self.memory_of(key) if self.memory_of else None
-        self._results[key] = LoopResult(key, memory=own)
-        return loop
+        elif setting.device.type != "cuda":
+            own = memory_of(key) if memory_of else None
+        results[key] = LoopResult(key, memory=own)
+    # Without the first, there is nothing to compare the others with.
+    first = next(iter(builds)) in loops
+    speeds = time_loops(loops, setting, rounds, until) if first else {}
+    precisions = {builds[key][0] for key in speeds}
+    traffic = {precision: count_traffic(setting, precision) for precision in precisions}
+    for key, speed in speeds.items():
+        precision, _ = builds[key]
+        steps, floor = speed.rate / setting.recipe.batch_size, traffic[precision]
+        alone = speeds.get(f"ours-{precision}")
+        pairs = zip(speed.rates, alone.rates, strict=True) if alone else ()
+        results[key] = replace(
+            results[key],
+            loop=loops[key].name,
+            speed=speed,
+            alone=statistics.median(a / b for a, b in pairs) if alone else None,
+            floors=(steps * floor.unfused / copy, steps * floor.fused / copy),
+        )
+    return list(results.values())
 
 
 def warmed_up(build: Build, setting: Setting) -> tuple[Loop, int]:
@@ -204,9 +197,7 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
         return 0
     copy = measure_ceilings(device, tiny=options.dry).copy
     memory_of = None if options.dry else partial(_memory_elsewhere, arguments)
-    progress = partial(print, file=sys.stderr, flush=True)
-    comparison = Comparison(setting, builds, copy, memory_of, progress)
-    results = comparison.run(options.rounds)
+    results = compare(setting, builds, copy, options.rounds, memory_of=memory_of)
     text = (
         f"{describe(setting, results)}\n\nThe device copies {copy / 1e9:,.1f} GB/s. "
         f"{describe_machine(device)}"

@@ -35,9 +35,7 @@ PACKAGES = (
 
 def main() -> int:
     """Install and pack; return 0, 1 if a package can't be installed, 3 without uv."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("archive", type=Path, help="file to write or replace: NAME.tar.xz")
     parser.add_argument("--python", default="3.12", help="version on the machine (default: 3.12)")
     parser.add_argument("--platform", default="x86_64-manylinux_2_34", help="as uv names it")

@@ -19,7 +19,7 @@ from benchmarks.gpu_check import Outcome, Scale
 from benchmarks.landscape import Case, contour, pass_both_ways, variance
 from benchmarks.loops import OwnLoop, Setting, builders, torch_defaults
 from benchmarks.measure import LEARNING_RATE, measure_ceilings, synchronize, table, time_rounds
-from benchmarks.training import Comparison, describe
+from benchmarks.training import compare, describe
 from results_schema.trial import NetworkSpec, Recipe
 from workers.landscape.directions import Directions, draw_directions
 from workers.network.network import Network
@@ -97,8 +97,8 @@ def _training(scale: Scale, precision: str) -> Outcome:
     setting = _setting(device, scale, steps=4 if scale.dry else STEPS)
     copy = measure_ceilings(device, tiny=scale.dry).copy
     builds = builders([precision], (2,) if scale.dry else (2, 4, 8))
-    comparison = Comparison(setting, builds, copy)
-    results = comparison.run(1 if scale.dry else ROUNDS, time.perf_counter() + SECONDS)
+    rounds, until = 1 if scale.dry else ROUNDS, time.perf_counter() + SECONDS
+    results = compare(setting, builds, copy, rounds, until)
     passed = all(one.speed for one in results)
     return Outcome(passed, describe(setting, results), [asdict(one) for one in results])
 
@@ -129,16 +129,9 @@ def landscape(scale: Scale) -> Outcome:
     found = {name: statistics.median(seconds) for name, seconds in times.items()}
     published, own, passes, measured = found.values()
     seconds = [published / len(points), own / len(points), passes, measured]
-    ratios = [
-        "1.00",
-        f"{published / own:.2f}× as fast",
-        "1.00",
-        f"{measured / passes:.2f}× the time",
-    ]
-    rows = [
-        [name, f"{each:.3f} s", ratio]
-        for name, each, ratio in zip(found, seconds, ratios, strict=True)
-    ]
+    faster, slower = f"{published / own:.2f}× as fast", f"{measured / passes:.2f}× the time"
+    compared = zip(found, seconds, ("1.00", faster, "1.00", slower), strict=True)
+    rows = [[name, f"{each:.3f} s", ratio] for name, each, ratio in compared]
     side = case.images.shape[-1]
     head = (
         f"{images:,} images of {side}×{side}, {setting.size.cells} cells, "

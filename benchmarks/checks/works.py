@@ -89,22 +89,20 @@ def compare_modes(setting: Setting, precision: str, mode: StepMode) -> list[Diff
     setting = replace(setting, recipe=replace(setting.recipe, epochs=2, drop_path=2 * DROPPED))
     loops = [OwnLoop(setting, precision, each) for each in ("eager", "eager", mode)]
     state, start = _state(loops[0]), weights(loops[0])
-    found = []
-
-    def run(what: str, epoch: int, lr: float, unchanged: Tensor | None) -> Tensor:
-        """Train all from one state; return the weights at which the first ends."""
+    found, plain = [], None
+    for what, epoch, lr in (
+        (f"{STEPS} steps from one state", 1, LEARNING_RATE),
+        (f"the same at a rate of {OTHER_RATE:g}", 1, OTHER_RATE),
+        (f"the same with {DROPPED:.0%} of the paths dropped", 2, LEARNING_RATE),
+    ):
         for loop in loops:
             loop.run(loop.engine.restore, state)
             loop.epoch(epoch, lr)
         eager, again, other = (weights(loop) for loop in loops)
-        effect = None if unchanged is None else relative(eager, unchanged, start)
+        effect = None if plain is None else relative(eager, plain, start)
         distance, repeated = relative(other, eager, start), relative(again, eager, start)
         found.append(Difference(what, precision, distance, repeated, effect))
-        return eager
-
-    plain = run(f"{STEPS} steps from one state", 1, LEARNING_RATE, None)
-    run(f"the same at a rate of {OTHER_RATE:g}", 1, OTHER_RATE, plain)
-    run(f"the same with {DROPPED:.0%} of the paths dropped", 2, LEARNING_RATE, plain)
+        plain = eager if plain is None else plain
     return found
 
 

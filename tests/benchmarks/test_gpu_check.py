@@ -32,6 +32,7 @@ sys.meta_path.insert(0, Missing())
 """
 
 
+@pytest.mark.docs
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("command", ["works", "speed"])
 def test_every_part_passes_dry_on_a_bare_machine(tmp_path: Path, command: str):
@@ -52,6 +53,7 @@ def test_every_part_passes_dry_on_a_bare_machine(tmp_path: Path, command: str):
     assert (tmp_path / f"gpu_check_{command}.md").read_text().count("passed") == len(names)
 
 
+@pytest.mark.ray
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     "part", ["pack", *(pytest.param(name, marks=pytest.mark.long) for name in ("halves", "auto"))]

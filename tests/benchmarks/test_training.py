@@ -27,8 +27,8 @@ def test_the_table_is_put_into_the_document(tmp_path: Path, capsys: pytest.Captu
 def test_every_loop_is_compared_with_the_reference_with_ours_and_with_the_floors():
     recipe, size = Recipe(batch_size=4), NetworkSpec(cells=3, channels=2)
     setting = Setting(torch.device("cpu"), "synthetic_8x3x8_10", size=size, recipe=recipe)
-    comparison = training.Comparison(setting, builders(["fp32"], packs=[2]), copy=1e9)
-    reference, fair, ours, packed = comparison.run(rounds=1)
+    builds = builders(["fp32"], packs=[2])
+    reference, fair, ours, packed = training.compare(setting, builds, copy=1e9, rounds=1)
     assert reference.speed
     assert reference.speed.ratios == [1.0]
     for loop in (fair, ours, packed):

@@ -14,22 +14,22 @@ from workers.data.catalog import describe
 ABOUT = describe("synthetic_4x3x16_10")
 
 
-@pytest.fixture
-def without_torchvision(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(about: object) -> None:
-        raise RuntimeError("operator torchvision::nms does not exist")
-
-    monkeypatch.setattr(loops, "_by_torchvision", fail)
+def fail(about: object) -> None:
+    raise RuntimeError("operator torchvision::nms does not exist")
 
 
-def check_every_image_is_a_window() -> None:
+@pytest.mark.parametrize("library", ["torchvision", "torch"])
+def test_every_image_is_a_window_of_the_padded_one(monkeypatch: pytest.MonkeyPatch, library: str):
+    if library == "torch":
+        monkeypatch.setattr(loops, "_by_torchvision", fail)
+    assert transform_for(ABOUT)[0] == library
     torch.manual_seed(0)
     pixels = torch.randint(256, (4, 3, 16, 16), dtype=torch.uint8)
     _, transform = transform_for(ABOUT)
     augmented = Augmented(Images(pixels, torch.arange(4)), transform)
     shifts = range(2 * ABOUT.padding + 1)
     seen, half = set(), 0
-    for number in [0, 1, 2, 3] * 5:
+    for number in [0, 1, 2, 3] * 4:
         image, label = augmented[number]
         assert label == number
         padded = functional.pad(pixels[number].float() / 255, [ABOUT.padding])
@@ -46,17 +46,6 @@ def check_every_image_is_a_window() -> None:
         seen.add(match)
     assert len(seen) > 10, "every image should get draws of its own"
     assert min(seen) < half <= max(seen), "some should be mirrored, and some not"
-
-
-def test_torchvision_draws_windows_of_the_padded_image():
-    assert transform_for(ABOUT)[0] == "torchvision"
-    check_every_image_is_a_window()
-
-
-@pytest.mark.usefixtures("without_torchvision")
-def test_torch_alone_draws_the_same():
-    assert transform_for(ABOUT)[0] == "torch"
-    check_every_image_is_a_window()
 
 
 @pytest.mark.parametrize("channels", [1, 3])
