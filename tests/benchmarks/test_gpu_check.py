@@ -1,7 +1,6 @@
 """The check of a GPU, at a tiny size on a CPU."""
 
 import json
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -106,11 +105,5 @@ def test_wrong_usage_and_unfit_places_are_refused_in_a_line(
 
 def test_the_budget_fits_a_lent_gpu_and_is_documented():
     totals = {command: sum(part.limit for part in parts) for command, parts in COMMANDS.items()}
-    assert totals["works"] <= 310
-    assert totals["speed"] <= 230
-    assert totals["sweep"] <= 180
-    document = (ROOT / "docs/performance.md").read_text("utf-8")
-    [written] = re.findall(
-        "<!-- begin gpu_check budget -->(.*?)<!-- end gpu_check budget -->", document, re.DOTALL
-    )
-    assert written.strip() == gpu_check.budget()
+    assert totals == {"works": 310, "speed": 230, "sweep": 180}
+    assert gpu_check.budget() in (ROOT / "docs/performance.md").read_text("utf-8")

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from benchmarks.checks import works
 from benchmarks.checks.works import Difference, compare_modes
 from benchmarks.loops import Setting
 from results_schema.trial import NetworkSpec, Recipe
@@ -14,6 +15,11 @@ SETTING = Setting(
     size=NetworkSpec(cells=3, channels=2),
     recipe=Recipe(batch_size=4),
 )
+
+
+@pytest.fixture(autouse=True)
+def _few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(works, "STEPS", 5)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

@@ -7,7 +7,7 @@ import weakref
 import pytest
 import torch
 
-from benchmarks.loops import OwnLoop, PackedLoop, Setting, seeded
+from benchmarks.loops import OwnLoop, PackedLoop, Setting, SideBySideLoop, seeded
 from results_schema.trial import NetworkSpec, Recipe
 
 SETTING = Setting(
@@ -22,7 +22,7 @@ SETTING = Setting(
 def test_its_engine_is_freed(close: bool):
     gc.collect()
     before = threading.active_count()
-    loops = [OwnLoop(SETTING, "fp32", "fixed") for _ in range(6)]
+    loops = [OwnLoop(SETTING, "fp32", "fixed") for _ in range(2)]
     engines = [weakref.ref(loop.engine) for loop in loops]
     for loop in loops:
         loop.epoch(1, 0.1)
@@ -31,7 +31,7 @@ def test_its_engine_is_freed(close: bool):
         del loop
     del loops
     gc.collect()
-    assert [engine() for engine in engines] == [None] * 6
+    assert [engine() for engine in engines] == [None] * 2
     if close:
         assert threading.active_count() <= before + 1, "but for the one that records"
 
@@ -43,3 +43,11 @@ def test_a_pack_closes_all_of_its_loops():
     for loop in pack.loops:
         with pytest.raises(RuntimeError, match="after shutdown"):
             loop.epoch(2, 0.1)
+
+
+@pytest.mark.long
+def test_processes_and_threads_train_the_same():
+    loops = [build(seeded(SETTING, 2), "fp32") for build in (PackedLoop, SideBySideLoop)]
+    assert loops[0].epoch(1, 0.1) == loops[1].epoch(1, 0.1)
+    for loop in loops:
+        loop.close()

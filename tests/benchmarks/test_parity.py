@@ -28,7 +28,7 @@ def whole_batches() -> Iterator[Setting]:
         plain = replace(catalog.DATASETS["digits"], padding=0)
         patch.setitem(catalog.DATASETS, "digits", plain)
         # Of these norms most are clipped, and decay shows.
-        recipe = Recipe(epochs=8, batch_size=TRAIN, grad_clip=1.0, weight_decay=0.1)
+        recipe = Recipe(epochs=4, batch_size=TRAIN, grad_clip=1.0, weight_decay=0.1)
         yield replace(SETTING, recipe=recipe)
 
 

@@ -46,12 +46,3 @@ def test_every_image_is_a_window_of_the_padded_one(monkeypatch: pytest.MonkeyPat
         seen.add(match)
     assert len(seen) > 10, "every image should get draws of its own"
     assert min(seen) < half <= max(seen), "some should be mirrored, and some not"
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-def test_grey_and_coloured_images_keep_their_channels(channels: int):
-    about = describe(f"synthetic_4x{channels}x16_10")
-    pixels = torch.zeros(4, channels, 16, 16, dtype=torch.uint8)
-    _, transform = transform_for(about)
-    image, _ = Augmented(Images(pixels, torch.arange(4)), transform)[0]
-    assert image.shape == (channels, 16, 16)
