@@ -31,17 +31,10 @@ from results_schema.folder_files import (
     GONE,
     NEW_LEASE,
     STAGING,
-    check_file,
-    entered,
-    exists,
+    Folder,
     opened,
     path_below,
-    read_file,
-    refuse_link,
-    remove_tree,
-    status,
     sync_folder,
-    write_file,
 )
 from results_schema.interface import Store
 from results_schema.layout import Stat, checked_item, is_key, is_name
@@ -72,7 +65,7 @@ class LocalStore(Store):
         try:
             # A lease's folder is never made here: where it is missing, the lease is lost.
             with opened(self.root, staging, None if held else changed) as source:
-                write_file(source, staged, data, durable=durable)
+                source.write(staged, data, durable=durable)
                 self._move(source, staged, key, changed)
             if durable:
                 # The rename survives a power cut only with its folder's entries, and these only
@@ -92,7 +85,7 @@ class LocalStore(Store):
         folder, name, path = self._split(key)
         try:
             with opened(self.root, folder) as at:
-                return read_file(at, name, path, most=most)
+                return at.read(name, most=most)
         except _MISSING as error:
             raise MissingKey("nothing is stored here", where=str(path)) from error
         except OSError as error:
@@ -110,7 +103,7 @@ class LocalStore(Store):
         folder, name, path = self._split(key)
         try:
             with opened(self.root, folder) as at:
-                return _stat(check_file(status(at, name), path))
+                return _stat(at.file_status(name))
         except _MISSING:
             return None
         except OSError as error:
@@ -123,15 +116,15 @@ class LocalStore(Store):
                 self._withdraw(key, held)
             else:
                 with opened(self.root, folder) as at:
-                    refuse_link(at, name, path)
+                    at.refuse_link(name)
                     with contextlib.suppress(FileNotFoundError):
-                        os.unlink(name, dir_fd=at)
+                        os.unlink(name, dir_fd=at.handle)
             # The folder of a checkpoint goes with its last file. A table's folder stays, as other
             # programs read it by its name.
             if key.count("/") > 1:
                 outer, _, inner = folder.rpartition("/")
                 with opened(self.root, outer) as at:
-                    os.rmdir(inner, dir_fd=at)
+                    os.rmdir(inner, dir_fd=at.handle)
         except OSError as error:
             if error.errno not in FILLED | {errno.ENOENT}:
                 raise store_error(error, path) from error
@@ -151,7 +144,7 @@ class LocalStore(Store):
         while folders:
             folder = folders.pop()
             try:
-                with opened(self.root, folder[:-1]) as at, os.scandir(at) as entries:
+                with opened(self.root, folder[:-1]) as at, os.scandir(at.handle) as entries:
                     for entry in entries:
                         key = folder + entry.name
                         if not is_key(key):
@@ -160,7 +153,7 @@ class LocalStore(Store):
                             yield key, entry
                         elif key.endswith(layout.FILES):
                             # Passed over, it would look as if its file had not been written yet.
-                            check_file(status(at, entry.name), self.root / key)
+                            at.file_status(entry.name)
                         else:
                             folders.append(key + "/")
             except FileNotFoundError:
@@ -168,33 +161,32 @@ class LocalStore(Store):
             except OSError as error:
                 raise store_error(error, self.root / folder) from error
 
-    def _move(self, source: int, staged: str, key: str, changed: list[Path]) -> None:
+    def _move(self, source: Folder, staged: str, key: str, changed: list[Path]) -> None:
         """Rename a staged file into place; add the folders that got a new entry by it."""
         folder, name, path = self._split(key)
         for attempt in count(1):
             try:
                 with opened(self.root, folder, changed) as at:
-                    refuse_link(at, name, path)
-                    os.replace(staged, name, src_dir_fd=source, dst_dir_fd=at)
+                    source.move(staged, at, name)
                 changed.append(path.parent)
                 return
             except FileNotFoundError:
                 # ENOENT has two causes. A `delete` of a neighbour removed the empty folder: try
                 # again. A successor removed the staged file: the caller finds the lease lost.
-                if attempt == _TRIES or not exists(source, staged):
+                if attempt == _TRIES or not source.exists(staged):
                     raise
 
     def _withdraw(self, key: str, lease: FolderLease) -> None:
         """Delete a file, if there is one, by a rename into the lease's folder."""
-        (folder, name, path), staged = self._split(key), uuid.uuid4().hex
+        (folder, name, _), staged = self._split(key), uuid.uuid4().hex
         try:
             with opened(self.root, lease.place) as own:
                 # A rename can replace a file by a file only: with one in the way, it can't carry
                 # off a folder that is in the place of the key.
-                write_file(own, staged, b"")
+                own.write(staged, b"")
                 with opened(self.root, folder) as at:
-                    refuse_link(at, name, path)
-                    os.replace(name, staged, src_dir_fd=at, dst_dir_fd=own)
+                    at.refuse_link(name)
+                    at.move(name, own, staged)
         except OSError as error:
             lease.check(error, staged)
             if error.errno != errno.ENOENT:
@@ -205,7 +197,7 @@ class LocalStore(Store):
     def _unstage(self, staging: str, staged: str) -> None:
         # What can't be removed now goes with the lease's folder, or is found as abandoned.
         with contextlib.suppress(OSError, StoreError), opened(self.root, staging) as at:
-            os.unlink(staged, dir_fd=at)
+            os.unlink(staged, dir_fd=at.handle)
 
 
 class FolderLease(Lease):
@@ -241,8 +233,8 @@ class FolderLease(Lease):
         try:
             with opened(self._store, self.place) as at:
                 # Renamed, as an observer who reads half a heartbeat would not know the holder.
-                write_file(at, fresh, text, new=False)
-                os.replace(fresh, _BEAT, src_dir_fd=at, dst_dir_fd=at)
+                at.write(fresh, text, new=False)
+                at.move(fresh, at, _BEAT)
         except LinkRefused:
             return False  # what is in the folder's place is not this holder's
         except OSError as error:
@@ -260,7 +252,7 @@ class FolderLease(Lease):
     def _is_gone(self, name: str) -> bool:
         try:
             with opened(self._store, self.place) as at:
-                return not exists(at, name)
+                return not at.exists(name)
         except OSError as error:
             return error.errno in GONE  # on a failing disk nothing is known to be gone
 
@@ -290,7 +282,7 @@ class FolderLeases(Leases[FolderLease]):
         """See `Leases.age`."""
         try:
             with opened(self._store, f"{_LEASES}/{checked_item(item)}/{holder.token}") as at:
-                return max(0.0, time.time() - status(at, _BEAT).st_mtime)
+                return max(0.0, time.time() - at.status(_BEAT).st_mtime)
         except (OSError, LinkRefused):
             return None
 
@@ -299,9 +291,8 @@ class FolderLeases(Leases[FolderLease]):
         try:
             with opened(self._store, _LEASES) as at:
                 if items is None:
-                    with os.scandir(at) as entries:
-                        items = [entry.name for entry in entries if is_name(entry.name)]
-                return {item: _read_holders(at, item, self._root / item) for item in items}
+                    items = list(filter(is_name, at.links()))
+                return {item: _read_holders(at, item) for item in items}
         except OSError as error:
             if error.errno not in GONE:
                 raise store_error(error, self._root) from error
@@ -313,12 +304,12 @@ class FolderLeases(Leases[FolderLease]):
         try:
             # The heartbeat is there before the lease is, so that no observer sees an empty one.
             with opened(self._store, prepared, made=[]) as at:
-                write_file(at, _BEAT, holder.to_json().encode())
+                at.write(_BEAT, holder.to_json().encode())
             with opened(self._store, _LEASES) as at:
-                _rename(at, outer, item, target)
+                _rename(at, outer, item)
         except OSError as error:
             with contextlib.suppress(OSError, LinkRefused), opened(self._store, _LEASES) as at:
-                remove_tree(at, outer)
+                at.remove(outer)
             # A folder with a token in it can't be replaced: someone else was first.
             if error.errno in FILLED:
                 return None
@@ -345,14 +336,14 @@ def _remove_token(store: Path, item: str, token: str) -> bool:
     try:
         with opened(store, _LEASES) as at:
             try:
-                with entered(at, item, store / _LEASES / item) as inner:
-                    held = exists(inner, token)
-                    remove_tree(inner, token)
+                with at.entered(item) as inner:
+                    held = inner.exists(token)
+                    inner.remove(token)
             except LinkRefused:
                 return False
             # It fails where a successor's token is: its lease is not touched.
             with contextlib.suppress(OSError):
-                os.rmdir(item, dir_fd=at)
+                os.rmdir(item, dir_fd=at.handle)
             return held
     except OSError as error:
         if error.errno not in GONE:
@@ -360,52 +351,50 @@ def _remove_token(store: Path, item: str, token: str) -> bool:
         return False
 
 
-def _rename(at: int, outer: str, item: str, where: Path) -> None:
+def _rename(at: Folder, outer: str, item: str) -> None:
     """Rename a prepared folder to an item's, after removing links that are in its place."""
     try:
-        os.rename(outer, item, src_dir_fd=at, dst_dir_fd=at)
+        os.rename(outer, item, src_dir_fd=at.handle, dst_dir_fd=at.handle)
     except OSError as error:
-        if error.errno not in FILLED | {errno.ENOTDIR} or not _unlink_links(at, item, where):
+        if error.errno not in FILLED | {errno.ENOTDIR} or not _unlink_links(at, item):
             raise
-        os.rename(outer, item, src_dir_fd=at, dst_dir_fd=at)
+        os.rename(outer, item, src_dir_fd=at.handle, dst_dir_fd=at.handle)
 
 
-def _unlink_links(at: int, item: str, where: Path) -> bool:
+def _unlink_links(at: Folder, item: str) -> bool:
     """Remove a link in the place of an item, or among its tokens; return whether one was there."""
     try:
-        with entered(at, item, where) as inner:
-            with os.scandir(inner) as entries:
-                links = [entry.name for entry in entries if entry.is_symlink()]
+        with at.entered(item) as inner:
+            links = [name for name, is_link in inner.links().items() if is_link]
             for name in links:
-                os.unlink(name, dir_fd=inner)
+                os.unlink(name, dir_fd=inner.handle)
             return bool(links)
     except LinkRefused:
-        os.unlink(item, dir_fd=at)
+        os.unlink(item, dir_fd=at.handle)
         return True
     except FileNotFoundError:
         return False  # given back since the rename failed
 
 
-def _read_holders(at: int, item: str, where: Path) -> list[Holder]:
+def _read_holders(at: Folder, item: str) -> list[Holder]:
     try:
-        with entered(at, item, where) as inner:
-            with os.scandir(inner) as entries:
-                tokens = [entry.name for entry in entries if not entry.is_symlink()]
-            return [_read_holder(inner, token, where / token) for token in tokens]
+        with at.entered(item) as inner:
+            tokens = [name for name, is_link in inner.links().items() if not is_link]
+            return [_read_holder(inner, token) for token in tokens]
     except LinkRefused:
         return []
     except OSError as error:
         if error.errno in GONE:
             return []
-        raise store_error(error, where) from error
+        raise store_error(error, at.path / item) from error
 
 
-def _read_holder(at: int, token: str, where: Path) -> Holder:
+def _read_holder(at: Folder, token: str) -> Holder:
     text = b""
     # A heartbeat that can't be read may be a living worker's: it is known by its token, and has
     # until its expiry.
-    with contextlib.suppress(OSError, StoreError), entered(at, token, where) as inner:
-        text = read_file(inner, _BEAT, where / _BEAT, most=_LARGEST_BEAT)
+    with contextlib.suppress(OSError, StoreError), at.entered(token) as inner:
+        text = inner.read(_BEAT, most=_LARGEST_BEAT)
     return Holder.from_json(text, token)
 
 

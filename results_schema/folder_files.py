@@ -41,9 +41,137 @@ _PATIENCE = 5.0
 """Seconds for which to keep emptying a folder into which another process writes."""
 
 
+@dataclass(frozen=True)
+class Folder:
+    """An opened folder. All methods raise `OSError` where the system refuses.
+
+    Attributes:
+        handle: Its descriptor.
+        path: Its path, for errors.
+    """
+
+    handle: int
+    path: Path
+
+    @contextlib.contextmanager
+    def entered(self, name: str) -> Iterator[Folder]:
+        """Open a folder in this one for the length of the context, unless it is a link."""
+        inner = self.open(name, _FOLDER | os.O_NOFOLLOW)
+        try:
+            yield Folder(inner, self.path / name)
+        finally:
+            os.close(inner)
+
+    def open(self, name: str, flags: int) -> int:
+        """Return the descriptor of an entry, or raise `LinkRefused`."""
+        try:
+            return os.open(name, flags, dir_fd=self.handle)
+        except OSError as error:
+            if error.errno in _IS_LINK:
+                self.refuse_link(name)
+            raise
+
+    def links(self) -> dict[str, bool]:
+        """Return the names of all entries, and of each whether it is a link."""
+        with os.scandir(self.handle) as entries:
+            return {entry.name: entry.is_symlink() for entry in entries}
+
+    def status(self, name: str) -> os.stat_result:
+        """Return the status of an entry, for a link that of the link itself."""
+        return os.stat(name, dir_fd=self.handle, follow_symlinks=False)
+
+    def exists(self, name: str) -> bool:
+        """Return whether there is an entry of this name, be it a link."""
+        try:
+            self.status(name)
+        except OSError as error:
+            if error.errno in GONE:
+                return False
+            raise
+        return True
+
+    def refuse_link(self, name: str) -> None:
+        """Raise `LinkRefused` if an entry is a link."""
+        with contextlib.suppress(FileNotFoundError):
+            if stat.S_ISLNK(self.status(name).st_mode):
+                raise _link(self.path / name)
+
+    def file_status(self, name: str, handle: int | None = None) -> os.stat_result:
+        """Return the status of a file, by its descriptor if it is open.
+
+        Raises:
+            StoreError: It is a link, a folder, or a device, pipe or socket.
+        """
+        found = self.status(name) if handle is None else os.fstat(handle)
+        if stat.S_ISREG(found.st_mode):
+            return found
+        if stat.S_ISLNK(found.st_mode):
+            raise _link(self.path / name)
+        kind = "a folder" if stat.S_ISDIR(found.st_mode) else "a device, pipe or socket"
+        raise StoreError(
+            f"{kind} is in the place of this file",
+            where=str(self.path / name),
+            fix="move it out of the store, then launch again",
+        )
+
+    def read(self, name: str, *, most: int | None = None) -> bytes:
+        """Return the bytes of a file.
+
+        Raises:
+            StoreError: It is a link, a folder or no regular file.
+            CorruptData: It has more bytes than `most`; none is read.
+        """
+        handle = self.open(name, _FILE)
+        try:
+            check_size(self.file_status(name, handle).st_size, most, str(self.path / name))
+            with os.fdopen(handle, "rb", closefd=False) as file:
+                return file.read()
+        finally:
+            os.close(handle)
+
+    def write(self, name: str, data: bytes, *, durable: bool = False, new: bool = True) -> None:
+        """Write a file.
+
+        Args:
+            name: Name of the file.
+            data: Its bytes.
+            durable: Whether they must survive a power cut, given that the folder's entries do.
+            new: Whether the file must not exist; otherwise its bytes are replaced.
+        """
+        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | (os.O_EXCL if new else os.O_TRUNC)
+        with os.fdopen(os.open(name, flags, 0o666, dir_fd=self.handle), "wb") as file:
+            file.write(data)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+
+    def move(self, name: str, target: Folder, new: str) -> None:
+        """Rename a file into another folder, over a file that may be there but not over a link."""
+        target.refuse_link(new)
+        os.replace(name, new, src_dir_fd=self.handle, dst_dir_fd=target.handle)
+
+    def remove(self, name: str) -> None:
+        """Remove an entry, with all that is in it if it is a folder; never a link's target.
+
+        Another process may still be writing into it.
+        """
+        end = time.monotonic() + _PATIENCE
+        while self.exists(name):
+            try:
+                if stat.S_ISDIR(self.status(name).st_mode):
+                    shutil.rmtree(name, dir_fd=self.handle)
+                else:
+                    os.unlink(name, dir_fd=self.handle)
+            except OSError as error:
+                # `rmtree` raises an error without a number if a link took the folder's place.
+                passing = error.errno is None or error.errno in GONE | FILLED | {errno.EBUSY}
+                if not passing or time.monotonic() > end:
+                    raise
+
+
 @contextlib.contextmanager
-def opened(root: Path, folder: str = "", made: list[Path] | None = None) -> Iterator[int]:
-    """Open a folder for the length of the context, and return its descriptor.
+def opened(root: Path, folder: str = "", made: list[Path] | None = None) -> Iterator[Folder]:
+    """Open a folder for the length of the context.
 
     Args:
         root: The store's folder.
@@ -57,164 +185,27 @@ def opened(root: Path, folder: str = "", made: list[Path] | None = None) -> Iter
     if made is not None and (missing := [p for p in (root, *root.parents) if not p.exists()]):
         root.mkdir(parents=True, exist_ok=True)
         made += [path.parent for path in missing]
-    handle, where = os.open(root, _FOLDER), root
-    try:
+    with contextlib.ExitStack() as outer:
+        at = Folder(os.open(root, _FOLDER), root)
+        outer.callback(os.close, at.handle)
         for name in folder.split("/") if folder else ():
-            where /= name
             try:
-                inner = _open_folder(handle, name, where)
+                at = outer.enter_context(at.entered(name))
             except FileNotFoundError:
                 if made is None:
                     raise
                 with contextlib.suppress(FileExistsError):
-                    os.mkdir(name, dir_fd=handle)
-                    made.append(where.parent)
-                inner = _open_folder(handle, name, where)
-            os.close(handle)
-            handle = inner
-        yield handle
-    finally:
-        os.close(handle)
-
-
-@contextlib.contextmanager
-def entered(at: int, name: str, where: Path) -> Iterator[int]:
-    """Open a folder inside an opened one; see `opened`.
-
-    Args:
-        at: Descriptor of the outer folder.
-        name: Name of the inner one.
-        where: Path of the inner one, for errors.
-    """
-    handle = _open_folder(at, name, where)
-    try:
-        yield handle
-    finally:
-        os.close(handle)
+                    os.mkdir(name, dir_fd=at.handle)
+                    made.append(at.path)
+                at = outer.enter_context(at.entered(name))
+        yield at
 
 
 def sync_folder(root: Path, path: Path) -> None:
     """Make a folder's entries survive a power cut: the root's, one's below it, or one's above."""
     inside = path.relative_to(root).as_posix() if path.is_relative_to(root) else ""
     with opened(root if inside else path, inside) as at:
-        os.fsync(at)
-
-
-def read_file(at: int, name: str, where: Path, *, most: int | None = None) -> bytes:
-    """Return the bytes of a file in an opened folder.
-
-    Raises:
-        StoreError: It is a link, a folder or no regular file.
-        CorruptData: It has more bytes than `most`; none is read.
-        OSError: It can't be read.
-    """
-    try:
-        handle = os.open(name, _FILE, dir_fd=at)
-    except OSError as error:
-        if error.errno in _IS_LINK:
-            refuse_link(at, name, where)
-        raise
-    try:
-        found = check_file(os.fstat(handle), where)
-        check_size(found.st_size, most, str(where))
-        with os.fdopen(handle, "rb", closefd=False) as file:
-            return file.read()
-    finally:
-        os.close(handle)
-
-
-def write_file(at: int, name: str, data: bytes, *, durable: bool = False, new: bool = True) -> None:
-    """Write a file in an opened folder.
-
-    Args:
-        at: Descriptor of the folder.
-        name: Name of the file.
-        data: Its bytes.
-        durable: Whether they must survive a power cut, given that the folder's entries do.
-        new: Whether the file must not exist; otherwise its bytes are replaced.
-
-    Raises:
-        OSError: It can't be written.
-    """
-    flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | (os.O_EXCL if new else os.O_TRUNC)
-    with os.fdopen(os.open(name, flags, 0o666, dir_fd=at), "wb") as file:
-        file.write(data)
-        if durable:
-            file.flush()
-            os.fsync(file.fileno())
-
-
-def status(at: int, name: str) -> os.stat_result:
-    """Return the status of an entry of an opened folder, for a link that of the link itself.
-
-    Raises:
-        OSError: There is no such entry, or the status can't be read.
-    """
-    return os.stat(name, dir_fd=at, follow_symlinks=False)
-
-
-def exists(at: int, name: str) -> bool:
-    """Return whether an opened folder has an entry, be it a link.
-
-    Raises:
-        OSError: That can't be seen.
-    """
-    try:
-        status(at, name)
-    except OSError as error:
-        if error.errno in GONE:
-            return False
-        raise
-    return True
-
-
-def check_file(found: os.stat_result, where: Path) -> os.stat_result:
-    """Return the status of a regular file.
-
-    Raises:
-        LinkRefused: It is a link's.
-        StoreError: It is a folder's, or that of a device, pipe or socket.
-    """
-    if stat.S_ISREG(found.st_mode):
-        return found
-    if stat.S_ISLNK(found.st_mode):
-        raise _link(where)
-    kind = "a folder" if stat.S_ISDIR(found.st_mode) else "a device, pipe or socket"
-    raise StoreError(
-        f"{kind} is in the place of this file",
-        where=str(where),
-        fix="move it out of the store, then launch again",
-    )
-
-
-def refuse_link(at: int, name: str, where: Path) -> None:
-    """Raise `LinkRefused` if an entry of an opened folder is a link."""
-    with contextlib.suppress(FileNotFoundError):
-        if stat.S_ISLNK(status(at, name).st_mode):
-            raise _link(where)
-
-
-def remove_tree(at: int, name: str) -> None:
-    """Remove an entry of an opened folder, with all that is in it if it is a folder.
-
-    Another process may still be writing into it. Links are removed themselves, and their targets
-    stay.
-
-    Raises:
-        OSError: It can't be removed.
-    """
-    end = time.monotonic() + _PATIENCE
-    while exists(at, name):
-        try:
-            if stat.S_ISDIR(status(at, name).st_mode):
-                shutil.rmtree(name, dir_fd=at)
-            else:
-                os.unlink(name, dir_fd=at)
-        except OSError as error:
-            # `rmtree` raises an error without a number if a link took the folder's place.
-            passing = error.errno is None or error.errno in GONE | FILLED | {errno.EBUSY}
-            if not passing or time.monotonic() > end:
-                raise
+        os.fsync(at.handle)
 
 
 def path_below(root: Path, key: str) -> Path:
@@ -270,13 +261,18 @@ def abandoned_files(root: Path, old: float) -> list[Abandoned]:
         (STAGING, "", AbandonedKind.STAGED),
         (layout.LEASES.rstrip("/"), NEW_LEASE, AbandonedKind.NEVER_TAKEN),
     ):
-        for at, name in _entries(root, folder):
-            path = f"{folder}/{name}"
-            if name.startswith(start):
-                size, age = _measure(at, name)
-                found += [Abandoned(kind, path, size)] if age > old else []
-            elif layout.is_name(name):
-                found += _in_lease(at, name, root, path)
+        try:
+            with opened(root, folder) as at:
+                for name in sorted(at.links()):
+                    path = f"{folder}/{name}"
+                    if name.startswith(start):
+                        size, age = _measure(at, name)
+                        found += [Abandoned(kind, path, size)] if age > old else []
+                    elif layout.is_name(name):
+                        found += _in_lease(at, name, path)
+        except OSError as error:
+            if error.errno not in GONE:
+                raise store_error(error, root / folder) from error
     order = list(AbandonedKind)
     return sorted(found, key=lambda one: (order.index(one.kind), one.path))
 
@@ -286,49 +282,35 @@ def remove_abandoned(root: Path, abandoned: Abandoned) -> None:
     folder, _, name = abandoned.path.rpartition("/")
     with contextlib.suppress(OSError, LinkRefused), opened(root, folder) as at:
         if abandoned.kind is AbandonedKind.EMPTY:
-            os.rmdir(name, dir_fd=at)  # fails if the lease has been taken
-        elif abandoned.kind is not AbandonedKind.LINKS or stat.S_ISLNK(status(at, name).st_mode):
-            remove_tree(at, name)
+            os.rmdir(name, dir_fd=at.handle)  # fails if the lease has been taken
+        elif abandoned.kind is not AbandonedKind.LINKS or at.links()[name]:
+            at.remove(name)
 
 
-def _in_lease(at: int, item: str, root: Path, path: str) -> Iterator[Abandoned]:
+def _in_lease(at: Folder, item: str, path: str) -> list[Abandoned]:
     try:
-        with entered(at, item, root / path) as inner, os.scandir(inner) as entries:
-            links = {entry.name: entry.is_symlink() for entry in entries}
+        with at.entered(item) as inner:
+            links = inner.links()
     except LinkRefused:
-        yield Abandoned(AbandonedKind.LINKS, path, 0)
+        return [Abandoned(AbandonedKind.LINKS, path, 0)]
     except OSError as error:
-        if error.errno not in GONE:  # else given back meanwhile, or a file
-            raise store_error(error, root / path) from error
-    else:
-        if not links:
-            yield Abandoned(AbandonedKind.EMPTY, path, 0)
-        for token, is_link in links.items():
-            if is_link:
-                yield Abandoned(AbandonedKind.LINKS, f"{path}/{token}", 0)
+        if error.errno in GONE:  # given back meanwhile, or a file
+            return []
+        raise store_error(error, at.path / item) from error
+    found = [f"{path}/{token}" for token, is_link in links.items() if is_link]
+    found = [Abandoned(AbandonedKind.LINKS, one, 0) for one in found]
+    return found if links else [Abandoned(AbandonedKind.EMPTY, path, 0)]
 
 
-def _entries(root: Path, folder: str) -> Iterator[tuple[int, str]]:
-    """Yield the names in a folder, if there is one, each with the folder's descriptor."""
-    try:
-        with opened(root, folder) as at:
-            with os.scandir(at) as entries:
-                names = sorted(entry.name for entry in entries)
-            for name in names:
-                yield at, name
-    except OSError as error:
-        if error.errno not in GONE:
-            raise store_error(error, root / folder) from error
-
-
-def _measure(at: int, name: str) -> tuple[int, float]:
+def _measure(at: Folder, name: str) -> tuple[int, float]:
     """Return an entry's bytes, and seconds since anything in it changed; 0 if it changes now."""
     try:
-        found = [status(at, name)]
+        found = [at.status(name)]
         if stat.S_ISDIR(found[0].st_mode):
             # The time of a folder itself changes only when an entry comes or goes.
-            for _, folders, files, inner in os.fwalk(name, onerror=_raise, dir_fd=at):
-                found += [status(inner, one) for one in (*folders, *files)]
+            for _, folders, files, handle in os.fwalk(name, onerror=_raise, dir_fd=at.handle):
+                inner = Folder(handle, at.path)
+                found += [inner.status(one) for one in (*folders, *files)]
     except OSError:
         return 0, 0.0
     size = sum(one.st_size for one in found if not stat.S_ISDIR(one.st_mode))
@@ -337,15 +319,6 @@ def _measure(at: int, name: str) -> tuple[int, float]:
 
 def _raise(error: OSError) -> None:
     raise error
-
-
-def _open_folder(at: int, name: str, where: Path) -> int:
-    try:
-        return os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=at)
-    except OSError as error:
-        if error.errno in _IS_LINK:
-            refuse_link(at, name, where)
-        raise
 
 
 def _link(where: Path) -> LinkRefused:

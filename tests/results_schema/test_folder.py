@@ -12,8 +12,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from results_schema import folder, layout, tables
+from results_schema import layout, tables
 from results_schema.errors import MissingKey, StoreError, StoreFull, Superseded, store_error
+from results_schema.folder_files import Folder
 from results_schema.store import LocalStore, open_store
 from tests.results_schema.store_contract import SAMPLE, TRIAL, StoreContract
 
@@ -187,10 +188,10 @@ def test_a_holder_replaced_just_before_it_deletes_removes_nothing_of_its_success
     old = store.leases.take(TRIAL, "old")
     assert old is not None
     store.put(SAMPLE, b"old", lease=old)
-    write = folder.write_file
+    write = Folder.write
 
-    def write_late(at: int, name: str, data: bytes) -> None:
-        monkeypatch.setattr(folder, "write_file", write)
+    def write_late(at: Folder, name: str, data: bytes) -> None:
+        monkeypatch.setattr(Folder, "write", write)
         write(at, name, data)
         if moment == "taken over":
             store.leases.fence(TRIAL, "old")
@@ -198,9 +199,9 @@ def test_a_holder_replaced_just_before_it_deletes_removes_nothing_of_its_success
             assert new is not None
             store.put(SAMPLE, b"new", lease=new)
         else:  # the successor has emptied the folder, and removes it next
-            os.unlink(name, dir_fd=at)
+            os.unlink(name, dir_fd=at.handle)
 
-    monkeypatch.setattr(folder, "write_file", write_late)
+    monkeypatch.setattr(Folder, "write", write_late)
     if moment == "taken over":
         with pytest.raises(Superseded, match=f"another worker has taken over {TRIAL}"):
             store.delete(SAMPLE, lease=old)

@@ -10,11 +10,11 @@ import pytest
 from clocks import Clock
 from contenders import contender, contenders
 
-from results_schema import folder
 from results_schema import lease as holder_module
 from results_schema import lease as leases_module
 from results_schema.errors import StoreError, Superseded
 from results_schema.folder import FolderLease, FolderLeases
+from results_schema.folder_files import Folder
 from results_schema.lease import EXPIRY
 from results_schema.store import LocalStore
 
@@ -187,18 +187,18 @@ def test_a_holder_replaced_between_staging_and_renaming_writes_nothing(
 ):
     old = take(store, token="old")
     store.put(KEY, b"before", lease=old)
-    write = folder.write_file
+    write = Folder.write
 
-    def write_late(at: int, name: str, data: bytes, *, durable: bool) -> None:
-        monkeypatch.setattr(folder, "write_file", write)
+    def write_late(at: Folder, name: str, data: bytes, *, durable: bool) -> None:
+        monkeypatch.setattr(Folder, "write", write)
         write(at, name, data, durable=durable)
         if moment == "taken over":
             store.leases.fence(ITEM, "old")
             take(store, token="new")
         else:  # the successor has emptied the folder, and removes it next
-            os.unlink(name, dir_fd=at)
+            os.unlink(name, dir_fd=at.handle)
 
-    monkeypatch.setattr(folder, "write_file", write_late)
+    monkeypatch.setattr(Folder, "write", write_late)
     with pytest.raises(Superseded, match=f"another worker has taken over {ITEM}"):
         store.put(KEY, b"late", lease=old)
     assert store.get(KEY) == b"before"
