@@ -13,11 +13,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-_DISK_FULL = {
+_FIXES = {
     errno.ENOSPC: "free some space there: nothing written so far is lost",
     errno.EDQUOT: "free some of your quota: nothing written so far is lost",
-}
-_FIXES = {
     errno.EROFS: "the file system is read-only; use --store with a folder that can be written",
     errno.EACCES: "you may not write there; use --store with a folder of your own",
     errno.EPERM: "you may not write there; use --store with a folder of your own",
@@ -113,11 +111,9 @@ def store_error(error: OSError, path: Path) -> StoreError:
         error: What it raised.
         path: The file or folder.
     """
-    number, what = error.errno or 0, error.strerror or str(error)
-    if number in _DISK_FULL:
-        return StoreFull(what, where=str(path), fix=_DISK_FULL[number])
-    fix = _FIXES.get(number, "repair the store's file system, then launch again")
-    return StoreError(what, where=str(path), fix=fix)
+    kind = StoreFull if error.errno in (errno.ENOSPC, errno.EDQUOT) else StoreError
+    fix = _FIXES.get(error.errno or 0, "repair the store's file system, then launch again")
+    return kind(error.strerror or str(error), where=str(path), fix=fix)
 
 
 def suggest(word: object, known: Iterable[str], *, otherwise: str | None = None) -> str:

@@ -50,6 +50,15 @@ class Edge:
     op: str
     source: int
 
+    def check(self, node: int, where: str) -> None:
+        """Raise `SpecError` unless this may be an edge into a node."""
+        if self.op not in OPERATIONS:
+            fix = f"use one of {', '.join(OPERATIONS)}"
+            raise SpecError(f"unknown operation {reprlib.repr(self.op)}", where=where, fix=fix)
+        if type(self.source) is not int or not 0 <= self.source < node:
+            what = f"source {reprlib.repr(self.source)} does not come before the node"
+            raise SpecError(what, where=where, fix=f"use a node from 0 to {node - 1}")
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -68,18 +77,16 @@ class Cell:
             raise SpecError("a cell needs at least one intermediate node")
         for node, edges in enumerate(self.nodes, start=INPUTS):
             for position, edge in enumerate(edges):
-                _check_edge(edge, node, position)
+                edge.check(node, f"node {node}, edge {position}")
         last = len(self.nodes) + INPUTS - 1
-        allowed = f"use distinct nodes from {INPUTS} to {last}"
+        fix = f"use distinct nodes from {INPUTS} to {last}"
         for node in self.concat:
             if type(node) is not int or not INPUTS <= node <= last:
-                raise SpecError(
-                    f"concat names {reprlib.repr(node)}, which is no intermediate node", fix=allowed
-                )
+                what = f"concat names {reprlib.repr(node)}, which is no intermediate node"
+                raise SpecError(what, fix=fix)
         if not self.concat or len(set(self.concat)) != len(self.concat):
-            raise SpecError(
-                f"concat {reprlib.repr(list(self.concat))} is empty or repeats a node", fix=allowed
-            )
+            what = f"concat {reprlib.repr(list(self.concat))} is empty or repeats a node"
+            raise SpecError(what, fix=fix)
 
     @classmethod
     def from_pairs(cls, pairs: Sequence[Sequence[Any]], concat: Sequence[int]) -> Cell:
@@ -203,9 +210,8 @@ class Genotype:
             SpecError: It describes none; the error names the cell, the node and the edge.
         """
         if not isinstance(data, Mapping) or set(data) != {"normal", "reduce"}:
-            raise SpecError(
-                f"a genotype is a mapping of normal and reduce, not {reprlib.repr(data)}"
-            )
+            what = f"a genotype is a mapping of normal and reduce, not {reprlib.repr(data)}"
+            raise SpecError(what)
         return cls(_read_cell(data, "normal"), _read_cell(data, "reduce"))
 
     def to_json(self) -> dict[str, Any]:
@@ -231,24 +237,7 @@ def _read_edges(value: Any, node: int) -> tuple[Edge, ...]:
     edges = []
     for position, pair in enumerate(_items(value, f"node {node}")):
         if isinstance(pair, str) or not isinstance(pair, Sequence) or len(pair) != 2:
-            raise SpecError(
-                f"an edge is [operation, source], not {reprlib.repr(pair)}",
-                where=f"node {node}, edge {position}",
-            )
+            what = f"an edge is [operation, source], not {reprlib.repr(pair)}"
+            raise SpecError(what, where=f"node {node}, edge {position}")
         edges.append(Edge(*pair))
     return tuple(edges)
-
-
-def _check_edge(edge: Edge, node: int, position: int) -> None:
-    if edge.op not in OPERATIONS:
-        raise SpecError(
-            f"unknown operation {reprlib.repr(edge.op)}",
-            where=f"node {node}, edge {position}",
-            fix=f"use one of {', '.join(OPERATIONS)}",
-        )
-    if type(edge.source) is not int or not 0 <= edge.source < node:
-        raise SpecError(
-            f"source {reprlib.repr(edge.source)} does not come before the node",
-            where=f"node {node}, edge {position}",
-            fix=f"use a node from 0 to {node - 1}",
-        )

@@ -11,15 +11,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from orchestrator.housekeeping import lookup
+from orchestrator.housekeeping.abandoned import (
+    Abandoned,
+    abandoned_files,
+    abandoned_objects,
+    remove_abandoned,
+)
 from orchestrator.housekeeping.lookup import NamedItems
 from orchestrator.housekeeping.removal import ItemFiles, StoreListing, remove, remove_keys
 from results_schema import layout
 from results_schema.errors import ConfigError, CorruptData, MissingKey
-from results_schema.folder_files import Abandoned, abandoned_files, remove_abandoned
 from results_schema.layout import Stat
 from results_schema.lease import Holder
 from results_schema.s3.bucket import Entry
-from results_schema.s3.store import S3Store, abandoned_objects
+from results_schema.s3.store import S3Store
 from results_schema.store import LocalStore, Store
 
 OLD = 86400.0

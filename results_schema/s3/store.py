@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from itertools import groupby
 
 from results_schema import layout
 from results_schema.errors import CorruptData, MissingKey, StoreError
@@ -180,25 +179,6 @@ class S3Store(Store):
 
     def _missing(self, key: str) -> MissingKey:
         return MissingKey("nothing is stored here", where=f"{self.location}/{key}")
-
-
-def abandoned_objects(bucket: Bucket, old: float) -> Iterator[Entry]:
-    """Yield what writers left that were cut off, and the empty blocks of what was deleted.
-
-    Args:
-        bucket: The store's objects.
-        old: Seconds after which nobody is still in the middle of creating an object.
-    """
-    for start in (BLOCKS, layout.LEASES):
-        for _, group in groupby(
-            bucket.list(start), key=lambda entry: entry.name.rpartition("/")[0]
-        ):
-            entries = list(group)
-            newest = next(iter(newest_blocks(entries).values()), None)
-            # While the newest block is young, a frozen writer may still create a number after it.
-            if newest and newest.age >= old:
-                kept = newest.size > 0
-                yield from (e for e in entries if not (kept and e.name.startswith(newest.name)))
 
 
 def _is_leased(key: str) -> bool:
