@@ -30,8 +30,9 @@ from benchmarks.loops import Setting
 from benchmarks.measure import argument_parser, time_rounds, with_memory
 from results_schema.trial import NetworkSpec
 from workers.landscape.contour import Contour
-from workers.landscape.directions import draw_directions
 from workers.landscape.gradient_variance import GradientVariance
+from workers.landscape.instances import Instances
+from workers.landscape.plane import draw_directions
 from workers.network.network import Network
 from workers.training import device as devices
 
@@ -125,17 +126,15 @@ def evaluate(case: Case) -> float:
 def contour(case: Case, dtype: torch.dtype = torch.float32) -> Contour:
     """Return a contour of the case."""
     directions = draw_directions(case.network, seed=0)
-    return Contour(
-        case.network, directions, case.images, case.labels, dtype=dtype, batch=case.batch
-    )
+    instances = Instances(case.images, case.labels, dtype=dtype, batch=case.batch)
+    return Contour(case.network, directions, instances)
 
 
 def variance(case: Case) -> Method:
     """Return the method that measures a point of a gradient variance."""
     directions = draw_directions(case.network, seed=0)
-    measured = GradientVariance(
-        case.network, directions, case.images, case.labels, batch=case.batch
-    )
+    instances = Instances(case.images, case.labels, batch=case.batch)
+    measured = GradientVariance(case.network, directions, instances)
     return partial(measured.at, 0.1, 0.1)
 
 

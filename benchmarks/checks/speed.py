@@ -21,7 +21,7 @@ from benchmarks.loops import OwnLoop, Setting, builders, torch_defaults
 from benchmarks.measure import LEARNING_RATE, measure_ceilings, synchronize, table, time_rounds
 from benchmarks.training import compare, describe
 from results_schema.trial import NetworkSpec, Recipe
-from workers.landscape.directions import Directions, draw_directions
+from workers.landscape.plane import Directions, draw_directions
 from workers.network.network import Network
 from workers.training import device as devices
 

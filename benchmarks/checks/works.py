@@ -24,9 +24,10 @@ from benchmarks.measure import LEARNING_RATE, shortened, table
 from results_schema import layout
 from results_schema.trial import PRECISIONS, NetworkSpec, Recipe
 from workers.landscape.contour import Contour
-from workers.landscape.curvature import Hessian, Lanczos
-from workers.landscape.directions import draw_directions
+from workers.landscape.curvature import Hessian, Lanczos, run
 from workers.landscape.gradient_variance import GradientVariance
+from workers.landscape.instances import Instances
+from workers.landscape.plane import draw_directions
 from workers.training import device as devices
 from workers.training.graphs import StepMode
 
@@ -257,13 +258,13 @@ def _measure(
 ) -> dict[str, float]:
     network = case.network.to(device)
     images, labels = case.images.to(device), case.labels.to(device)
+    instances = Instances(images, labels, dtype=dtype, batch=case.batch)
     directions = draw_directions(network, seed=0)
-    contour = Contour(network, directions, images, labels, dtype=dtype).at(0.1, -0.1)
-    variance = GradientVariance(network, directions, images, labels, dtype=dtype).at(0.1, -0.1)
-    found = {"loss at (0.1, −0.1)": contour.loss, "variance there": variance.whole.value}
+    contour = Contour(network, directions, instances).at(0.1, -0.1)
+    variance = GradientVariance(network, directions, instances).at(0.1, -0.1)
+    found = {"loss at (0.1, −0.1)": contour["loss"], "variance there": variance["variance"]}
     if eigenvalue:
-        hessian = Hessian(network, images, labels, dtype=dtype, batch=case.batch)
-        found["top eigenvalue"] = Lanczos(hessian).run().largest
+        found["top eigenvalue"] = run(Lanczos(Hessian(network, instances)))["top_eigenvalue"]
     return found
 
 

@@ -258,7 +258,6 @@ def _compare_trials(trials: Sequence[TrialBound]) -> list[Comparison]:
             False,
             np.array([one.measured for one in some]),
             np.array([one.bound for one in some]),
-            np.zeros(len(some), np.int64),
         )
         for base, some in bases.items()
     ]

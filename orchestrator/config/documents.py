@@ -161,7 +161,7 @@ def read_document(path: str | Path) -> Document:
         ConfigError: The file cannot be read, is not YAML, is too large or too deep, repeats a key,
             or has a tag or a key that is not text. Problems are reported together where possible.
     """
-    document = _Reader(partial(Place, str(path))).read(_read_text(Path(path)))
+    document = _Reader(partial(Place, str(path))).read(read_text(Path(path)))
     if not isinstance(document.data, dict):
         empty = document.data is None
         what = "is empty" if empty else f"holds {show(document.data)}, not keys and values"
@@ -178,7 +178,12 @@ def parse_value(text: str, source: str) -> Document:
     return _Reader(lambda line: Place(source)).read(text)
 
 
-def _read_text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """Return the text of a file that is no larger than `MAX_BYTES`.
+
+    Raises:
+        ConfigError: The file cannot be read, is too large or not UTF-8.
+    """
     try:
         if path.is_dir():
             raise ConfigError("this is a folder", where=str(path), fix="name a YAML file in it")

@@ -35,7 +35,9 @@ from orchestrator.config.documents import (
     check_known,
     mapping_of,
     one_of,
+    read_document,
     read_named,
+    read_text,
     refuse,
     show,
     unknown_keys,
@@ -43,7 +45,7 @@ from orchestrator.config.documents import (
 from results_schema.errors import ConfigError, SpecError, suggest
 from results_schema.genotype import Genotype
 from workers.cells.bases import NAMES, named, official_name, zoo, zoo_genotype
-from workers.cells.notation import FIELDS, load_genotype, parse_genotype, parse_text
+from workers.cells.notation import FIELDS, parse_genotype, parse_text
 from workers.cells.sampling import Profile, Sampling, Stratified, Uniform
 from workers.cells.topology import reconcat
 from workers.cells.variants import Variant, connection_variants, operation_variants
@@ -82,16 +84,37 @@ class Base:
         return self.name if self.published else self.genotype
 
 
+def load_genotype(path: Path) -> Genotype:
+    """Read a genotype from a file: .json, .yaml or .yml, or .txt with `Genotype(normal=…, …)`.
+
+    Raises:
+        SpecError: The file cannot be read, or holds no valid genotype; the error names the file
+            and, where it applies, the line, or the cell, node and edge.
+    """
+    kind = path.suffix.lower()
+    if kind not in SUFFIXES:
+        what = f"a genotype in a {path.suffix or 'nameless'} file"
+        raise SpecError(what, where=str(path), fix=f"use {', '.join(SUFFIXES)}")
+    try:
+        if kind == ".txt":
+            return parse_text(read_text(path).removeprefix("\ufeff"))
+        return parse_genotype(read_document(path).data)
+    except ConfigError as error:
+        raise SpecError(error.what, where=error.where, fix=error.fix) from error
+    except SpecError as error:
+        where = ": ".join(filter(None, (str(path), error.where)))
+        raise SpecError(error.what, where=where, fix=error.fix) from error
+
+
 def find(what: str) -> Base:
     """Return the cell of a name or file. The paper's names come before the zoo's.
 
     Raises:
         ConfigError: There is no such name.
         SpecError: The file or the zoo's entry holds no sound genotype.
-        MachineError: The file is YAML and ruamel.yaml is not installed.
     """
     if Path(what).suffix.lower() in SUFFIXES:
-        return Base(Path(what).stem, load_genotype(what))
+        return Base(Path(what).stem, load_genotype(Path(what)))
     if what.startswith(ZOO):
         return Base(what, zoo_genotype(what.removeprefix(ZOO)))
     try:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from results_schema.genotype import OPERATIONS, Cell, Edge, Genotype
 from results_schema.trial import NetworkSpec
 from workers.cells.bases import ADAPTED, BASES, named
-from workers.landscape.directions import Directions
+from workers.landscape.plane import Directions
 from workers.network.network import Network, build_network
 
 CLASSES = 5

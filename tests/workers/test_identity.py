@@ -22,8 +22,8 @@ from results_schema.genotype import Cell, Edge, Genotype
 from results_schema.surface import SurfaceSpec
 from results_schema.trial import RECIPE_VERSION, NetworkSpec, Recipe, TrialSpec
 from workers.identity import canonical_surface, canonical_trial
-from workers.landscape.measures import measure
-from workers.landscape.survey import select_instances
+from workers.landscape.instances import select_instances
+from workers.landscape.measures import Case, measure
 from workers.training.attempt import Stopping
 from workers.training.setup import set_up
 from workers.training.trial import train_epoch
@@ -201,9 +201,8 @@ SLOW = {"rows", "columns", "split", "precision"}
 def _measured(surface: SurfaceSpec) -> tuple[Any, ...]:
     """What a surface comes to: its points and its summary."""
     data, engine = set_up(surface.trial, CPU)
-    measuring = measure(
-        surface, engine.network, *select_instances(surface, data), trained_on=len(data.train)
-    )
+    images, labels = select_instances(surface, data)
+    measuring = measure(Case(surface, engine.network, images, labels, len(data.train)))
     measuring.resume([], {})
     found = list(measuring.missing())
     summary = measuring.summary(found)

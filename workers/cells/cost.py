@@ -8,15 +8,7 @@ from functools import lru_cache
 from results_schema.errors import SpecError
 from results_schema.genotype import Genotype
 from results_schema.trial import NetworkSpec
-from workers.cells.stack import (
-    AUXILIARY_MAP,
-    LAYERS,
-    STEM,
-    Conv,
-    Place,
-    auxiliary_index,
-    stack,
-)
+from workers.cells.stack import AUXILIARY_MAP, LAYERS, STEM, Conv, Place, auxiliary_index, stack
 from workers.data.catalog import describe
 
 
@@ -61,14 +53,8 @@ def count(
 ) -> Cost:
     """Return the cost of a network, equal to that of `workers.network.network.Network`.
 
-    Args:
-        genotype: The two cells.
-        size: Size of the network.
-        in_channels: Channels of an image.
-        classes: Number of logits.
-        image: Height and width of an image, in pixels.
-        stem_stride: 2 where the stem halves the image (Tiny-ImageNet).
-        auxiliary: Whether the auxiliary head counts.
+    An image has `image`×`image` pixels, which a stem_stride of 2 halves (Tiny-ImageNet). With
+    `auxiliary` the auxiliary head counts.
 
     Raises:
         SpecError: The image cannot be halved twice after the stem, or it gives the auxiliary head
@@ -136,13 +122,8 @@ def check_batches(images: int, batch_size: int, stem_side: int, *, auxiliary: bo
     """Check that batch normalisation sees several values of each channel in every training step.
 
     It has no variance to divide by in a map of one pixel of a single image: the auxiliary head ends
-    in such maps, and so does a network whose stem gives 4×4, halved twice.
-
-    Args:
-        images: Number of training images.
-        batch_size: Images a step; the last step of an epoch takes what is left.
-        stem_side: Height and width of the stem's output, from `check_image`.
-        auxiliary: Whether the network is trained with its auxiliary head.
+    in such maps, and so does a network whose stem gives 4×4, halved twice. The last step of an
+    epoch takes what is left of the training images; `stem_side` is from `check_image`.
 
     Raises:
         SpecError: A step takes a single image whose maps come down to one pixel.

@@ -1,4 +1,4 @@
-"""A user's own genotype: our JSON form, or the DARTS notation as JSON, YAML or Python's text.
+"""A user's own genotype: our JSON form, or the DARTS notation as plain data or Python's text.
 
 Whatever the notation, it is brought into the JSON form, which `Genotype.from_json` alone parses.
 Text is never evaluated, and sizes are bounded before anything loops over the content.
@@ -7,14 +7,11 @@ Text is never evaluated, and sizes are bounded before anything loops over the co
 from __future__ import annotations
 
 import ast
-import json
 import reprlib
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, TypeGuard
 
-from results_schema.errors import MachineError, SpecError
+from results_schema.errors import SpecError
 from results_schema.genotype import INPUTS, Genotype
 
 FIELDS = ("normal", "normal_concat", "reduce", "reduce_concat")
@@ -24,47 +21,10 @@ MOST_NODES = 100
 """Intermediate nodes of a cell that a file may ask for."""
 
 _MOST_ITEMS = MOST_NODES**2
-_MOST_BYTES = 64_000
 _LONGEST_RANGE = 1000
 _PYTHON_FIX = (
     "write Genotype(normal=[(op, source), …], normal_concat=…, reduce=[…], reduce_concat=…)"
 )
-
-
-def load_genotype(path: str | Path) -> Genotype:
-    """Read a genotype from a file: .json, .yaml or .yml, or .txt with `Genotype(normal=…, …)`.
-
-    Raises:
-        SpecError: The file cannot be read, or holds no valid genotype; the error names the file
-            and, where it applies, the cell, node and edge.
-        MachineError: The file is YAML and ruamel.yaml is not installed.
-    """
-    path = Path(path)
-    parsers = {".json": _read_json, ".yaml": _read_yaml, ".yml": _read_yaml, ".txt": _read_python}
-    if path.suffix.lower() not in parsers:
-        raise SpecError(
-            f"a genotype in a {path.suffix or 'nameless'} file",
-            where=str(path),
-            fix=f"use {', '.join(parsers)}",
-        )
-    # Opening a pipe would wait for a writer; a folder gets the error of `open` below.
-    if path.exists() and not (path.is_file() or path.is_dir()):
-        raise SpecError("this is not a file", where=str(path))
-    try:
-        with path.open("rb") as file:
-            data = file.read(_MOST_BYTES + 1)
-        text = data.decode("utf-8-sig")
-    except OSError as error:
-        raise SpecError(f"cannot read: {error.strerror}", where=str(path)) from error
-    except UnicodeDecodeError as error:
-        raise SpecError("not UTF-8 text", where=str(path)) from error
-    if len(data) > _MOST_BYTES:
-        raise SpecError(f"larger than {_MOST_BYTES:,} bytes, so no genotype", where=str(path))
-    try:
-        return parse_genotype(parsers[path.suffix.lower()](text))
-    except SpecError as error:
-        where = ": ".join(filter(None, (str(path), error.where)))
-        raise SpecError(error.what, where=where, fix=error.fix) from error
 
 
 def parse_genotype(data: Any) -> Genotype:
@@ -110,10 +70,26 @@ def parse_genotype(data: Any) -> Genotype:
 def parse_text(text: str) -> Genotype:
     """Build a genotype from `Genotype(normal=[('sep_conv_3x3', 0), …], normal_concat=…, …)`.
 
+    A name before it (`DARTS = Genotype(…)`) and arguments without names are accepted too.
+
     Raises:
         SpecError: The text is something else, or its genotype is not valid.
     """
-    return parse_genotype(_read_python(text))
+    try:
+        body = ast.parse(text.strip()).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        line = getattr(error, "lineno", None)
+        where = f"line {line}" if line else ""
+        raise SpecError("not Python's notation for data", where=where, fix=_PYTHON_FIX) from error
+    call = body[0].value if len(body) == 1 and isinstance(body[0], ast.Expr | ast.Assign) else None
+    if not isinstance(call, ast.Call) or _callee(call) != "Genotype":
+        raise SpecError("the text is not one Genotype(…)", fix=_PYTHON_FIX)
+    given = [*zip(FIELDS, call.args, strict=False)]
+    given += [(argument.arg or "**", argument.value) for argument in call.keywords]
+    names = [name for name, _ in given]
+    if sorted(names) != sorted(FIELDS) or len(call.args) > len(FIELDS):
+        raise SpecError(f"Genotype(…) is given {', '.join(names) or 'nothing'}", fix=_PYTHON_FIX)
+    return parse_genotype({name: _literal(name, value) for name, value in given})
 
 
 def _check_size(data: Any) -> None:
@@ -176,65 +152,6 @@ def _from_triples(name: str, edges: Sequence[Any], concat: Any) -> list[list[tup
 
 def _is_list(value: Any) -> TypeGuard[Sequence[Any]]:
     return isinstance(value, list | tuple | range)
-
-
-def _read_json(text: str) -> Any:
-    try:
-        return json.loads(text, object_pairs_hook=_unique)
-    except json.JSONDecodeError as error:
-        raise SpecError(f"not JSON: {error.msg}", where=f"line {error.lineno}") from error
-    except (ValueError, RecursionError) as error:
-        if isinstance(error, SpecError):
-            raise
-        raise SpecError(f"not JSON that can be read: {error}") from error
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    counts = Counter(key for key, _ in pairs)
-    if repeated := sorted(key for key, count in counts.items() if count > 1):
-        raise SpecError(f"the key {repeated[0]!r} stands twice")
-    return dict(pairs)
-
-
-def _read_yaml(text: str) -> Any:
-    # Imported here, as a worker's bare machine may lack it.
-    try:
-        from ruamel.yaml import YAML
-        from ruamel.yaml.error import YAMLError
-    except ModuleNotFoundError as error:
-        raise MachineError(
-            "reading YAML needs ruamel.yaml", fix="install it, or write the genotype as JSON"
-        ) from error
-    try:
-        # The safe loader knows no tag that builds an object.
-        return YAML(typ="safe", pure=True).load(text)
-    except (YAMLError, ValueError, TypeError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        problem = str(getattr(error, "problem", None) or type(error).__name__)
-        where = f"line {mark.line + 1}" if mark else ""
-        raise SpecError(f"not YAML that can be read: {problem}", where=where) from error
-
-
-def _read_python(text: str) -> dict[str, Any]:
-    """Parse `Genotype(normal=[('sep_conv_3x3', 0), …], normal_concat=range(2, 6), …)`.
-
-    A name before it (`DARTS = Genotype(…)`) and arguments without names are accepted too.
-    """
-    try:
-        body = ast.parse(text.strip()).body
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        line = getattr(error, "lineno", None)
-        where = f"line {line}" if line else ""
-        raise SpecError("not Python's notation for data", where=where, fix=_PYTHON_FIX) from error
-    call = body[0].value if len(body) == 1 and isinstance(body[0], ast.Expr | ast.Assign) else None
-    if not isinstance(call, ast.Call) or _callee(call) != "Genotype":
-        raise SpecError("the text is not one Genotype(…)", fix=_PYTHON_FIX)
-    given = [*zip(FIELDS, call.args, strict=False)]
-    given += [(argument.arg or "**", argument.value) for argument in call.keywords]
-    names = [name for name, _ in given]
-    if sorted(names) != sorted(FIELDS) or len(call.args) > len(FIELDS):
-        raise SpecError(f"Genotype(…) is given {', '.join(names) or 'nothing'}", fix=_PYTHON_FIX)
-    return {name: _literal(name, value) for name, value in given}
 
 
 def _literal(name: str, node: ast.expr) -> Any:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, deque
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import zip_longest
@@ -44,10 +44,8 @@ def sample_connections(base: Genotype, seed: int) -> Genotype:
     """Redraw every edge's source uniformly from the nodes before its node, with replacement.
 
     The stream is the published code's: one NumPy `RandomState`, one draw per edge for the normal
-    cell and then one for the reduction cell. Operations and concat lists stay.
-
-    Raises:
-        SpecError: The seed is not a whole number from 0 to 2**32 - 1.
+    cell and then one for the reduction cell. Operations and concat lists stay. Seeds are whole
+    numbers from 0 to 2**32 - 1.
     """
     normal, reduce = draw_sources(base, [seed])
     return with_sources(base, normal[0].tolist(), reduce[0].tolist())
@@ -58,20 +56,13 @@ def sample_operations(base: Genotype, seed: int) -> Genotype:
 
     The stream is the published code's: one NumPy `RandomState`, one call for all edges of the
     normal cell and then one for the reduction cell. Sources and concat lists stay.
-
-    Raises:
-        SpecError: The seed is not a whole number from 0 to 2**32 - 1.
     """
     _check_seed(seed)
     stream = np.random.RandomState(seed)
 
     def redrawn(cell: Cell) -> Cell:
         drawn = iter(stream.choice(len(CANDIDATES), sum(map(len, cell.nodes))))
-        nodes = (
-            tuple(Edge(CANDIDATES[next(drawn)], edge.source) for edge in edges)
-            for edges in cell.nodes
-        )
-        return Cell(tuple(nodes), cell.concat)
+        return _with_edges(cell, lambda edge: Edge(CANDIDATES[next(drawn)], edge.source))
 
     return Genotype(redrawn(base.normal), redrawn(base.reduce))
 
@@ -89,15 +80,10 @@ def draw_sources(base: Genotype, seeds: Sequence[int]) -> tuple[np.ndarray, np.n
     )
     # The published code draws the two cells' edges alternately; once the smaller cell has none
     # left, the other's follow one another. Each draw is below the node that its edge leads to.
-    turns = [
-        (cell, node)
-        for pair in zip_longest(*targets)
-        for cell, node in enumerate(pair)
-        if node is not None
-    ]
-    drawn = _draw(tuple(node for _, node in turns), tuple(seeds))
-    of_reduce = np.array([cell for cell, _ in turns], dtype=bool)
-    return drawn[:, ~of_reduce], drawn[:, of_reduce]
+    turns = np.array(list(zip_longest(*targets, fillvalue=0))).ravel()  # 0 leads nowhere
+    cells = np.tile([0, 1], len(turns) // 2)[turns > 0]
+    drawn = _draw(tuple(turns[turns > 0].tolist()), tuple(seeds))
+    return drawn[:, cells == 0], drawn[:, cells == 1]
 
 
 def with_sources(base: Genotype, normal: Iterable[int], reduce: Iterable[int]) -> Genotype:
@@ -105,10 +91,14 @@ def with_sources(base: Genotype, normal: Iterable[int], reduce: Iterable[int]) -
 
     def redrawn(cell: Cell, sources: Iterable[int]) -> Cell:
         left = iter(sources)
-        nodes = (tuple(_edge(edge.op, next(left)) for edge in edges) for edges in cell.nodes)
-        return Cell(tuple(nodes), cell.concat)
+        return _with_edges(cell, lambda edge: _edge(edge.op, next(left)))
 
     return Genotype(redrawn(base.normal, normal), redrawn(base.reduce, reduce))
+
+
+def _with_edges(cell: Cell, redraw: Callable[[Edge], Edge]) -> Cell:
+    nodes = (tuple(redraw(edge) for edge in edges) for edges in cell.nodes)
+    return Cell(tuple(nodes), cell.concat)
 
 
 @lru_cache(maxsize=32)  # bases with equally many edges into each node draw alike
@@ -137,8 +127,8 @@ def _check_seed(seed: Any) -> None:
         raise SpecError(f"seed is {seed!r}", fix="use a whole number from 0 to 2**32 - 1")
 
 
-def _check_count(n: Any, times: int = 1) -> None:
-    most = max(1, MOST_VARIANTS // times)
+def _check_count(n: Any, widths: int = 1) -> None:
+    most = max(1, MOST_VARIANTS // max(1, widths))
     if type(n) is not int or not 1 <= n <= most:
         raise SpecError(f"n is {n!r}", fix=f"use a whole number from 1 to {most}")
 
@@ -240,7 +230,7 @@ class Stratified(Constraints):
     widths: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        _check_count(self.n, max(1, len(self.widths)))
+        _check_count(self.n, len(self.widths))
         _check_seed(self.seed)
         for width in self.widths:
             if not _is_finite(width):
@@ -275,14 +265,9 @@ def _fill(
     seeds: Sequence[int],
     constraints: Constraints,
 ) -> list[tuple[int, Genotype]]:
-    """Give each slot the first seed that fits it.
+    """Give each slot the first seed that fits it; equal slots are filled in their order.
 
-    Args:
-        base: The genotype that is redrawn.
-        slots: What each variant must be like; equal slots are filled in their order.
-        slot_of: The slot that a cell of a width and depth fits.
-        seeds: What is tried, in this order.
-        constraints: What both cells must fulfil.
+    `slot_of` returns the slot that a cell of a width and depth fits.
     """
     free: dict[Hashable, deque[int]] = {}
     for position, slot in enumerate(slots):
@@ -291,7 +276,10 @@ def _fill(
     filled: dict[int, tuple[int, list[list[int]]]] = {}
     # The base's own connections are taken from the start, so that no variant repeats it.
     taken = set(ConnectionBatch.of(base.normal).keys)
-    for block in _blocks(seeds):
+    start, size = 0, 64  # small blocks first: most often some dozens of seeds are enough
+    while start < len(seeds):
+        block = seeds[start : start + size]
+        start, size = start + size, min(2 * size, 4096)
         sources = draw_sources(base, block)
         normal, reduce = map(ConnectionBatch.like, (base.normal, base.reduce), sources)
         fits = map(slot_of, normal.widths.tolist(), normal.depths.tolist())
@@ -305,17 +293,8 @@ def _fill(
             found = (filled[position] for position in range(len(slots)))
             return [(seed, with_sources(base, *cells)) for seed, cells in found]
     empty = min(set(range(len(slots))) - set(filled))
-    raise _stays_empty(
-        empty, slots[empty], len(slots), f"none of {SCAN} seeds has a further cell for it"
-    )
-
-
-def _blocks(seeds: Sequence[int]) -> Iterator[Sequence[int]]:
-    """Cut the seeds in blocks, small ones first: most often some dozens are enough."""
-    start, size = 0, 64
-    while start < len(seeds):
-        yield seeds[start : start + size]
-        start, size = start + size, min(2 * size, 4096)
+    why = f"none of {SCAN} seeds has a further cell for it"
+    raise _stays_empty(empty, slots[empty], len(slots), why)
 
 
 def _check_supply(
@@ -325,7 +304,7 @@ def _check_supply(
     constraints: Constraints,
 ) -> None:
     """Refuse at once to fill slots of which there are more than cells."""
-    if any(len(edges) != INPUTS for edges in cell.nodes) or len(cell.nodes) >= CENSUS_NODES:
+    if not _is_counted(cell) or len(cell.nodes) == CENSUS_NODES:
         return  # counting them would take as long as trying
     supply = Counter[Hashable]()
     pairs = "distinct" if constraints.distinct_sources else "unordered"
@@ -355,9 +334,13 @@ def _stays_empty(position: int, slot: Any, number: int, why: str) -> SpecError:
     )
 
 
+def _is_counted(cell: Cell) -> bool:
+    return len(cell.nodes) <= CENSUS_NODES and all(len(edges) == INPUTS for edges in cell.nodes)
+
+
 def _widths(cell: Cell, constraints: Constraints) -> list[float]:
     """Return the widths that redrawn connections of a cell can have, ascending."""
-    if any(len(edges) != INPUTS for edges in cell.nodes) or len(cell.nodes) > CENSUS_NODES:
+    if not _is_counted(cell):
         raise SpecError(
             f"the widths of this cell's space are known only for {INPUTS} edges into each of"
             f" up to {CENSUS_NODES} nodes",

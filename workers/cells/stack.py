@@ -149,27 +149,21 @@ def auxiliary_index(cells: int) -> int:
 def stack(genotype: Genotype, size: NetworkSpec, *, auxiliary: bool = False) -> tuple[Place, ...]:
     """Return the places of all cells, from the stem upwards.
 
-    Args:
-        genotype: The two cells.
-        size: Size of the network.
-        auxiliary: Whether an auxiliary head keeps the second reduction cell live.
+    An auxiliary head keeps the second reduction cell live.
     """
     reductions = {size.cells // 3, 2 * size.cells // 3}
-    cells = [
-        genotype.reduce if index in reductions else genotype.normal for index in range(size.cells)
-    ]
+    kinds = genotype.normal, genotype.reduce
+    cells = [kinds[index in reductions] for index in range(size.cells)]
     live = _live_cells(cells, {auxiliary_index(size.cells)} if auxiliary else set())
-    places = []
+    places: list[Place] = []
     channels, after_reduction = size.channels, False
     before_last = last = STEM * channels
     for index, cell in enumerate(cells):
         reduction = index in reductions
         channels *= 2 if reduction else 1
-        place = Place(
-            cell, channels, before_last, last, reduction, after_reduction, live=index in live
-        )
-        places.append(place)
-        before_last, last, after_reduction = last, place.output, reduction
+        given = (channels, before_last, last, reduction, after_reduction)
+        places.append(Place(cell, *given, live=index in live))
+        before_last, last, after_reduction = last, places[-1].output, reduction
     return tuple(places)
 
 

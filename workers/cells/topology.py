@@ -31,8 +31,7 @@ _PAIRS = {"ordered": (1, 2), "unordered": (1, 1), "distinct": (0, 2)}
 
 def dead_nodes(cell: Cell) -> tuple[int, ...]:
     """Return the intermediate nodes that do not reach the output."""
-    live = cell.live_nodes
-    return tuple(node for node, _ in enumerate(cell.nodes, start=INPUTS) if node not in live)
+    return tuple(sorted({*range(INPUTS, INPUTS + len(cell.nodes))} - cell.live_nodes))
 
 
 def used_inputs(cell: Cell) -> tuple[int, ...]:
@@ -42,14 +41,9 @@ def used_inputs(cell: Cell) -> tuple[int, ...]:
 
 def input_share(cell: Cell) -> float:
     """Return the share of the live nodes' edges that come from inputs; 0 without edges."""
-    live = cell.live_nodes
-    sources = [
-        edge.source
-        for node, edges in enumerate(cell.nodes, start=INPUTS)
-        if node in live
-        for edge in edges
-    ]
-    return sum(source < INPUTS for source in sources) / max(len(sources), 1)
+    nodes = enumerate(cell.nodes, start=INPUTS)
+    live = [edge for node, edges in nodes if node in cell.live_nodes for edge in edges]
+    return sum(edge.source < INPUTS for edge in live) / max(len(live), 1)
 
 
 def early_width(cell: Cell) -> float:
@@ -69,18 +63,15 @@ def reconcat(genotype: Genotype) -> Genotype:
 
 
 def _reconcat(cell: Cell) -> Cell:
-    taken = {edge.source for edges in cell.nodes for edge in edges}
-    loose = set(dead_nodes(cell)) - taken
+    loose = set(dead_nodes(cell)) - {edge.source for edges in cell.nodes for edge in edges}
     return Cell(cell.nodes, tuple(sorted({*cell.concat, *loose}))) if loose else cell
 
 
 class ConnectionBatch:
     """Many cells that differ in their connections alone.
 
-    Args:
-        edges: Number of edges into each intermediate node.
-        concat: The output's nodes.
-        sources: Source of each edge, node by node; int64 [cell, edge].
+    They have so many `edges` into each intermediate node, of which those of `concat` are the
+    output's, and `sources` of each edge, node by node; int64 [cell, edge].
     """
 
     def __init__(self, edges: Sequence[int], concat: Iterable[int], sources: np.ndarray) -> None:
@@ -144,7 +135,7 @@ class ConnectionBatch:
         return np.maximum(longest[:, self._concat].max(axis=1) + 1, 0)
 
     @cached_property
-    def ordered(self) -> np.ndarray:
+    def _ordered(self) -> np.ndarray:
         """The sources with those of each node ascending; equal rows are one graph."""
         ordered = self._sources.copy()
         for into in self._into:
@@ -154,14 +145,14 @@ class ConnectionBatch:
     @property
     def keys(self) -> list[bytes]:
         """A hashable key of each cell; cells of equal keys have the same connections."""
-        return [row.tobytes() for row in self.ordered]
+        return [row.tobytes() for row in self._ordered]
 
     @property
     def repeating(self) -> np.ndarray:
         """Whether some node takes one source twice; bool [cell]."""
         repeating = np.zeros(len(self), dtype=bool)
         for into in self._into:
-            repeating |= (np.diff(self.ordered[:, into], axis=1) == 0).any(axis=1)
+            repeating |= (np.diff(self._ordered[:, into], axis=1) == 0).any(axis=1)
         return repeating
 
 
@@ -190,9 +181,8 @@ def census(nodes: int, concat: tuple[int, ...] | None = None, pairs: str = "orde
     Args:
         nodes: Number of intermediate nodes, at most `CENSUS_NODES`.
         concat: Nodes of the output; None for all of them. Dead nodes do not count as width.
-        pairs: Which pairs of sources a node may have: "ordered" (as the paper samples them, with
-            replacement), "unordered" (those that differ as graphs) or "distinct" (ordered,
-            without replacement).
+        pairs: Pairs of sources of a node: "ordered" (as the paper samples them, with replacement),
+            "unordered" (those that differ as graphs) or "distinct" (ordered, not replaced).
 
     Raises:
         SpecError: An argument has another value.

@@ -54,8 +54,6 @@ _TABLE_2 = {
     "DARTS": "2,4 2,4 2,4 2.5,4 2.5,4 2.5,3 2.5,3 2.5,3 3,3 3,3 3,3 3.5,3 3.5,3",
 }
 
-_TABLE_3 = ("NASNet", "AmoebaNet", "ENAS", "DARTS")
-
 _DEFAULTS: dict[str, Sampling] = {
     "profile": Profile(),
     "uniform": Uniform(),
@@ -105,7 +103,8 @@ def operation_variants(base: str | Genotype, mode: str) -> list[Variant]:
     """
     if isinstance(base, str):
         base = official_name(base)
-    modes = ("legacy", "paper10") if base in _TABLE_3 else ("legacy",)
+    # Table 3 has the bases of Table 2.
+    modes = ("legacy", "paper10") if base in _TABLE_2 else ("legacy",)
     if mode not in modes:
         raise SpecError(
             f"{_label(base)} has no operation variants {mode!r}", fix=f"use {' or '.join(modes)}"

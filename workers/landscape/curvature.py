@@ -9,19 +9,23 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from results_schema.surface import LANCZOS_STEPS, TRACE_PROBES
 from workers.draws import derive
-from workers.landscape.contour import Instances, exact
-from workers.landscape.layers import live_parameters
+from workers.landscape import contour
+from workers.landscape.grid import Grid
+from workers.landscape.instances import Instances, Row, exact, summed_loss
+from workers.landscape.measures import Case, Measure
+from workers.landscape.plane import draw_directions, live_parameters
 from workers.network.network import Network
+
+BATCH = 80
+"""Most images run at once."""
 
 _FEWEST_PROBES = 8  # a standard error of fewer is itself too uncertain to stop by
 
@@ -34,27 +38,18 @@ class Hessian:
 
     Args:
         network: Network with its trained weights, on its device; it is not changed.
-        images: [N, C, H, W], normalised.
-        labels: int64 [N].
-        dtype: Type of the arithmetic.
-        batch: Most images run at once.
+        instances: Images and labels, in float32 or float64.
 
     Attributes:
         size: P, the number of parameters.
-
-    Raises:
-        DataError: There is no image, or not one label for each.
-        SpecError: A batch holds less than one image.
     """
 
-    def __init__(
-        self, network: Network, images: Tensor, labels: Tensor, *, dtype: torch.dtype, batch: int
-    ) -> None:
+    def __init__(self, network: Network, instances: Instances) -> None:
+        self._instances = instances
+        own = copy.deepcopy(network).eval().to(instances.dtype)
         # Channels last, the second derivative of a strided pointwise convolution aborts the process
         # on a CPU (seen in torch 2.15).
-        layout = torch.contiguous_format
-        self._instances = Instances(images, labels, dtype=dtype, batch=batch, layout=layout)
-        self._network = copy.deepcopy(network).eval().to(dtype).to(memory_format=layout)
+        self._network = own.to(memory_format=torch.contiguous_format)
         self._weights = list(live_parameters(self._network).values())
         self.size = sum(weight.numel() for weight in self._weights)
 
@@ -64,23 +59,18 @@ class Hessian:
         Args:
             vector: v, float64 [P] on the network's device, in the order of `live_parameters`.
         """
+        parts = vector.split([weight.numel() for weight in self._weights])
         pieces = [
-            piece.view(weight.shape).to(weight.dtype)
-            for piece, weight in zip(
-                vector.split([weight.numel() for weight in self._weights]),
-                self._weights,
-                strict=True,
-            )
+            part.view_as(weight).to(weight.dtype)
+            for part, weight in zip(parts, self._weights, strict=True)
         ]
         total = torch.zeros_like(vector)
         with exact(vector.device):
             for images, labels in self._instances:
-                logits = self._network(images).double()
-                loss = functional.cross_entropy(logits, labels, reduction="sum")
+                loss = summed_loss(self._network(images.contiguous()), labels)
                 slopes = self._gradients(loss, create_graph=True)
-                slope = torch.stack(  # ⟨∇f, v⟩, scalar
-                    [(s * p).sum() for s, p in zip(slopes, pieces, strict=True)]
-                ).sum()
+                products = [(s * p).sum() for s, p in zip(slopes, pieces, strict=True)]
+                slope = torch.stack(products).sum()  # ⟨∇f, v⟩
                 # With noise in front of every weight the gradient is 0 and has no graph; so is H.
                 bends = self._gradients(slope) if slope.requires_grad else slopes
                 # Batches are summed in float64, so that their number adds no rounding.
@@ -107,49 +97,23 @@ class Hessian:
         return [gradient.contiguous() for gradient in found]
 
 
-@dataclass(frozen=True)
-class Eigenvalues:
-    """The two ends of the Hessian's spectrum, NaN where the Hessian is not finite.
-
-    The larger of their magnitudes is the L of the loss at this point.
-
-    Attributes:
-        largest: The largest eigenvalue by value.
-        residual: ‖H v − largest · v‖ of its unit eigenvector v, which bounds the distance to some
-            eigenvalue.
-        smallest: The smallest eigenvalue by value; negative at a saddle.
-        smallest_residual: The same norm for `smallest`.
-        iterations: Products with the Hessian.
-        converged: Whether `residual` is within the tolerance.
-        smallest_converged: Whether `smallest_residual` is; iterations end when `converged` holds,
-            whether or not this does.
-    """
-
-    largest: float = math.nan
-    residual: float = math.nan
-    smallest: float = math.nan
-    smallest_residual: float = math.nan
-    iterations: int = 0
-    converged: bool = False
-    smallest_converged: bool = False
-
-
 class Lanczos:
     """Finds the ends of the spectrum by Lanczos's method, one product with the Hessian a step.
 
     Earlier vectors are not kept, so that memory does not grow with the steps. Without
     reorthogonalisation an eigenvalue may be found several times, which does not change the ends.
+    The larger magnitude of the two ends is the L of the loss at this point.
 
     Args:
         hessian: Hessian at the trained weights.
         seed: Seed of the first vector.
-        tolerance: Largest residual over the eigenvalue's magnitude at which iterations stop.
+        tolerance: Largest residual over the eigenvalue's magnitude at which an end counts as
+            converged; steps stop when the top one does, whether or not the bottom one does.
         iterations: Most steps; never more than there are parameters.
 
     Attributes:
         products: vᵀHv of each step's vector v: the diagonal of the tridiagonal matrix.
         rests: Norm of what remains of Hv after each step: the entries beside the diagonal.
-        found: The ends after the steps so far.
     """
 
     def __init__(
@@ -167,35 +131,54 @@ class Lanczos:
         self._before = torch.zeros_like(vector)
         self.products: list[float] = []
         self.rests: list[float] = []
-        self.found = Eigenvalues()
+
+    @property
+    def found(self) -> Row:
+        """The ends by value as columns of `tables.SURFACES`, NaN where the Hessian is not finite.
+
+        A residual is ‖H v − λ v‖ of the unit eigenvector v, which bounds the distance to some
+        eigenvalue.
+        """
+        values = residuals = np.array([math.nan])
+        if self.products and self._finite:
+            beside = self.rests[:-1]
+            matrix = np.diag(self.products) + np.diag(beside, 1) + np.diag(beside, -1)
+            values, vectors = np.linalg.eigh(matrix)
+            # A Ritz vector's residual in the whole space follows from its last entry alone.
+            residuals = np.abs(self.rests[-1] * vectors[-1])
+        converged = residuals <= self._tolerance * np.abs(values)
+        return {
+            "top_eigenvalue": float(values[-1]),
+            "top_residual": float(residuals[-1]),
+            "bottom_eigenvalue": float(values[0]),
+            "bottom_residual": float(residuals[0]),
+            "eigen_iterations": len(self.products),
+            "eigen_converged": bool(converged[-1]),
+            "bottom_converged": bool(converged[0]),
+        }
 
     @property
     def done(self) -> bool:
         """Whether no step remains."""
         steps = len(self.products)
-        if not steps:
-            return not self._most
+        if not steps or steps >= self._most:
+            return steps >= self._most
         # With a rest of 0 the vectors span an invariant subspace: no further step can leave it.
-        ended = self.found.converged or not self.rests[-1] or not self._finite()
-        return ended or steps >= self._most
+        return not self.rests[-1] or not self._finite or self.found["eigen_converged"]
 
-    def step(self) -> None:
-        """Make a step."""
-        vector = self._vector
+    def step(self) -> Row:
+        """Make a step and return its `product` and `rest`."""
+        vector, step = self._vector, len(self.products)
         rest = self.rests[-1] if self.rests else 0.0
         product = self._hessian.times(vector) - rest * self._before
         along = float(product @ vector)
         product -= along * vector
-        self._append(along, float(product.norm()))
+        self.products.append(along)
+        self.rests.append(float(product.norm()))
         # A rest of 0 or NaN must not be divided by; there is no next step then.
         if not self.done:
             self._before, self._vector = vector, product / self.rests[-1]
-
-    def run(self) -> Eigenvalues:
-        """Make all steps that remain and return the ends."""
-        while not self.done:
-            self.step()
-        return self.found
+        return {"step": step, "product": along, "rest": self.rests[-1]}
 
     def state(self) -> dict[str, Tensor]:
         """Return the vectors that the next step needs; empty before the first and at the end."""
@@ -207,19 +190,15 @@ class Lanczos:
     def resume(
         self, products: Sequence[float], rests: Sequence[float], state: dict[str, Tensor]
     ) -> int:
-        """Restore an earlier run.
+        """Restore an earlier run and return how many of its steps need not be made again.
 
         Args:
             products: `products` of that run.
             rests: `rests` of that run.
             state: What `state` returned after the same step or an earlier one; empty if lost.
-
-        Returns:
-            The number of steps that need not be made again.
         """
         # A run that ended is restored from its numbers alone: it needs no vectors.
-        for numbers in zip(products, rests, strict=True):
-            self._append(*numbers)
+        self.products, self.rests = list(products), list(rests)
         if self.done:
             return len(self.products)
         steps = int(state["steps"]) if state else 0
@@ -228,73 +207,27 @@ class Lanczos:
             state[name].shape != self._vector.shape for name in ("before", "vector") if state
         ):
             steps = 0
-        self.products, self.rests, self.found = [], [], Eigenvalues()
-        for numbers in zip(products[:steps], rests[:steps], strict=True):
-            self._append(*numbers)
+        self.products, self.rests = self.products[:steps], self.rests[:steps]
         if steps:
-            self._before, self._vector = (
-                state[name].to(self._vector) for name in ("before", "vector")
-            )
+            self._before = state["before"].to(self._vector)
+            self._vector = state["vector"].to(self._vector)
         return steps
 
+    @property
     def _finite(self) -> bool:
         return math.isfinite(self.products[-1]) and math.isfinite(self.rests[-1])
 
-    def _append(self, along: float, rest: float) -> None:
-        self.products.append(along)
-        self.rests.append(rest)
-        if self._finite():
-            self.found = _ends(self.products, self.rests, self._tolerance)
-        else:
-            self.found = Eigenvalues(iterations=len(self.products))
-
-
-def _ends(products: list[float], rests: list[float], tolerance: float) -> Eigenvalues:
-    """Return the extreme eigenvalues of the tridiagonal matrix so far, with their residuals."""
-    beside = rests[:-1]
-    matrix = np.diag(products) + np.diag(beside, 1) + np.diag(beside, -1)
-    values, vectors = np.linalg.eigh(matrix)
-    # A Ritz vector's residual in the whole space, from its last entry: no vector is needed for it.
-    residuals = np.abs(rests[-1] * vectors[-1])
-    return Eigenvalues(
-        largest=float(values[-1]),
-        residual=float(residuals[-1]),
-        smallest=float(values[0]),
-        smallest_residual=float(residuals[0]),
-        iterations=len(products),
-        converged=bool(residuals[-1] <= tolerance * abs(values[-1])),
-        smallest_converged=bool(residuals[0] <= tolerance * abs(values[0])),
-    )
-
-
-@dataclass(frozen=True)
-class Trace:
-    """The Hessian's trace.
-
-    Attributes:
-        value: The mean of vᵀ H v over probes v of random signs (Hutchinson).
-        standard_error: Standard error of that mean; NaN of one probe.
-        probes: Number of probes.
-        converged: Whether the standard error is within the tolerance.
-    """
-
-    value: float
-    standard_error: float
-    probes: int
-    converged: bool
-
 
 class Hutchinson:
-    """Estimates the trace by Hutchinson's method, one product with the Hessian a probe.
+    """Estimates the trace as the mean of vᵀHv over probes v of random signs (Hutchinson).
+
+    Set `products`, those of the probes so far, to an earlier run's to resume it.
 
     Args:
         hessian: Hessian at the trained weights.
         seed: Seed of the probes.
         tolerance: Largest standard error over the trace's magnitude at which probing stops.
         probes: Most probes.
-
-    Attributes:
-        products: vᵀHv of each probe v so far; set it to those of an earlier run to resume.
     """
 
     def __init__(
@@ -310,34 +243,84 @@ class Hutchinson:
         self.products: list[float] = []
 
     @property
-    def found(self) -> Trace:
-        """The estimate so far; NaN if the Hessian is not finite."""
-        number = len(self.products)
-        if not number or not all(map(math.isfinite, self.products)):
-            return Trace(math.nan, math.nan, number, converged=False)
-        # An exact sum, so that the estimate does not depend on where a run was interrupted.
-        mean = math.fsum(self.products) / number
-        error = math.nan
-        if number > 1:
-            error = float(np.std(self.products, ddof=1)) / number**0.5
-        enough = number >= _FEWEST_PROBES and error <= self._tolerance * abs(mean)
-        return Trace(mean, error, number, converged=enough)
+    def found(self) -> Row:
+        """The estimate so far, columns of `tables.SURFACES`; NaN if the Hessian is not finite."""
+        number, mean, error = len(self.products), math.nan, math.nan
+        if number and all(map(math.isfinite, self.products)):
+            # An exact sum, so that the estimate does not depend on where a run was interrupted.
+            mean = math.fsum(self.products) / number
+            if number > 1:
+                error = float(np.std(self.products, ddof=1)) / number**0.5
+        return {
+            "trace": mean,
+            "trace_standard_error": error,
+            "trace_probes": number,
+            "trace_converged": number >= _FEWEST_PROBES and error <= self._tolerance * abs(mean),
+        }
 
     @property
     def done(self) -> bool:
         """Whether no probe remains."""
         lost = bool(self.products) and not math.isfinite(self.products[-1])
-        return lost or len(self.products) >= self._most or self.found.converged
+        return lost or len(self.products) >= self._most or self.found["trace_converged"]
 
-    def step(self) -> None:
-        """Make a probe."""
+    def step(self) -> Row:
+        """Make a probe and return its `product`."""
         # Each probe has a seed of its own, so that a resumed run draws the same ones.
-        number = len(self.products)
-        probe = self._hessian.random(derive(self._seed, "hutchinson", number), signs=True)
+        step = len(self.products)
+        probe = self._hessian.random(derive(self._seed, "hutchinson", step), signs=True)
         self.products.append(float(self._hessian.times(probe) @ probe))
+        return {"step": step, "product": self.products[-1]}
 
-    def run(self) -> Trace:
-        """Make all probes that remain and return the estimate."""
-        while not self.done:
-            self.step()
-        return self.found
+
+def run(estimate: Lanczos | Hutchinson) -> Row:
+    """Make all steps that remain and return what is `found`."""
+    while not estimate.done:
+        estimate.step()
+    return estimate.found
+
+
+class _CurvatureMeasure(Measure):
+    """The centre's loss, then the products of Lanczos's method and of Hutchinson's."""
+
+    def __init__(self, case: Case) -> None:
+        super().__init__(case)
+        network, seed = case.network, case.spec.seed
+        # The loss at the centre is taken as a contour takes it, so that both kinds agree on it.
+        directions = draw_directions(network, seed)
+        self._contour = contour.Contour(network, directions, case.instances(contour.BATCH))
+        self._hessian = Hessian(network, case.instances(BATCH))
+        self._lanczos = Lanczos(self._hessian, seed=seed)
+        self._hutchinson = Hutchinson(self._hessian, seed=seed)
+        self._centre: Row | None = None
+
+    def resume(self, rows: Sequence[Row], state: dict[str, Tensor]) -> list[Row]:
+        steps = [row for row in rows if row["probe"] == "eigenvalues"]
+        done = self._lanczos.resume(
+            [row["product"] for row in steps], [row["rest"] for row in steps], state
+        )
+        # A probe's vector comes from its number alone: its product is all that has to be kept.
+        self._hutchinson.products = [row["product"] for row in rows if row["probe"] == "trace"]
+        self._centre = next((row for row in rows if row["probe"] is None), None)
+        # A step without its vectors cannot be continued from: its row is dropped and made again.
+        lost = [row["step"] for row in steps[done:]]
+        return [row for row in rows if row["probe"] != "eigenvalues" or row["step"] not in lost]
+
+    def missing(self) -> Iterator[Row]:
+        [point] = Grid(1, 1).points()
+        if self._centre is None:
+            self._centre = point.place() | self._contour.at(point.alpha, point.beta)
+            yield dict(self._centre)
+        # Every product is one at the centre, with the loss there.
+        common = point.place() | {name: self._centre[name] for name in ("loss", "accuracy")}
+        for probe, estimate in (("eigenvalues", self._lanczos), ("trace", self._hutchinson)):
+            while not estimate.done:
+                yield common | {"probe": probe} | estimate.step()
+
+    def state(self) -> dict[str, Tensor]:
+        return self._lanczos.state()
+
+    def summary(self, rows: Sequence[Row]) -> Row:
+        found = self._lanczos.found | self._hutchinson.found
+        size = self._hessian.size
+        return found | {"loss": rows[0]["loss"], "parameters": size, "notes": "{}"}

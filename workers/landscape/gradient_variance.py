@@ -5,25 +5,31 @@ instances' losses: the mean over instances of ‖∇f_i − ∇f‖², f the mea
 forward and backward pass of a batch yields every instance's gradient, layer by layer.
 
 Batch normalisation keeps its running statistics and is folded into the convolutions
-(`workers.landscape.contour`). The gradients are still those of the network's own parameters
+(`workers.landscape.plane`). The gradients are still those of the network's own parameters
 (`workers.landscape.instance_gradients`).
 """
 
 from __future__ import annotations
 
+import json
 import math
 from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from results_schema.errors import SpecError
-from workers.landscape.contour import FoldedNetwork, Instances, exact
-from workers.landscape.directions import Directions
+from workers.landscape.contour import GridMeasure
+from workers.landscape.grid import GridPoint
 from workers.landscape.instance_gradients import Gatherer, InstanceGradients
+from workers.landscape.instances import Instances, Row, summed_loss
+from workers.landscape.measures import Case
+from workers.landscape.plane import Directions, FoldedNetwork, live_parameters
 from workers.network.network import Network
+
+BATCH = 80
+"""Most images run at once; memory grows with it."""
 
 
 def minibatch_variance(variance: float, batch: int, instances: int) -> float:
@@ -50,83 +56,44 @@ def minibatch_variance(variance: float, batch: int, instances: int) -> float:
     return variance / batch * remaining
 
 
-@dataclass(frozen=True)
-class Variance:
-    """The trace of a covariance over instances.
-
-    Attributes:
-        value: (1/N) Σ_i ‖g_i − ḡ‖², with g_i instance i's gradient and ḡ their mean.
-        standard_error: Standard error of `value` as an estimate for the population that the
-            instances were drawn from: the deviation of ‖g_i − ḡ‖² over instances, divided by √N.
-            NaN without the second pass that it takes, or of a single instance.
-        mean_norm: ‖ḡ‖, the norm of the mean loss's gradient.
-    """
-
-    value: float
-    standard_error: float
-    mean_norm: float
-
-
-@dataclass(frozen=True)
-class VariancePoint:
-    """One point of a surface of gradient variance.
-
-    Attributes:
-        loss: Mean cross-entropy of the network's own head, in nats.
-        accuracy: Share of images whose largest logit is their label's.
-        whole: Variance over all parameters that take part in the loss.
-        weights: Variance without parameters of one dimension (batch normalisation's, biases).
-        parameters: Variance of each parameter tensor, by name; empty unless requested.
-    """
-
-    loss: float
-    accuracy: float
-    whole: Variance
-    weights: Variance
-    parameters: dict[str, float]
-
-
 class GradientVariance:
     """Measures the gradient variance at any point of a plane.
 
     Args:
         network: Network with its trained weights, on its device.
         directions: The plane's axes.
-        images: [N, C, H, W], normalised: the same instances for every point of a surface.
-        labels: int64 [N].
-        dtype: float32 or float64, of the passes; sums over instances are float64.
-        batch: Most images run at once; memory grows with it.
+        instances: Images and labels, in float32 or float64; sums over instances are float64.
         auxiliary: Weight of the auxiliary head's loss, as in training by the recipe of Table 1,
             which is then part of each instance's loss; the head itself stays as trained at every
             point. At 0 the head is dropped.
 
     Raises:
-        DataError: There is no image, or not one label for each.
-        SpecError: A batch holds less than one image, or the network has no auxiliary head.
+        SpecError: The network has no auxiliary head.
     """
 
     def __init__(
         self,
         network: Network,
         directions: Directions,
-        images: Tensor,
-        labels: Tensor,
+        instances: Instances,
         *,
-        dtype: torch.dtype = torch.float32,
-        batch: int = 80,
         auxiliary: float = 0.0,
     ) -> None:
         if auxiliary and network.auxiliary_head is None:
             raise SpecError("the network has no auxiliary head", fix="use an auxiliary weight of 0")
-        self._instances = Instances(images, labels, dtype=dtype, batch=batch)
+        dtype = instances.dtype
         folded = FoldedNetwork(network, directions, dtype=dtype, auxiliary=auxiliary > 0)
         self._gradients = InstanceGradients(folded, directions, dtype=dtype)
-        self._auxiliary = auxiliary
+        self._instances, self._auxiliary = instances, auxiliary
 
     def at(
         self, alpha: float, beta: float, *, by_parameter: bool = False, error: bool = False
-    ) -> VariancePoint:
-        """Return the point w* + alpha w₁ + beta w₂.
+    ) -> Row:
+        """Return loss, accuracy and variances at w* + alpha w₁ + beta w₂.
+
+        Loss and accuracy are of the network's own head. `standard_error` is that of the variance as
+        an estimate for the population that the instances were drawn from: the deviation of
+        ‖g_i − ḡ‖² over instances, divided by √N; NaN of a single instance.
 
         Args:
             alpha: Coordinate along w₁.
@@ -136,39 +103,67 @@ class GradientVariance:
         """
         network = self._gradients.move(alpha, beta)
         scatter = _Scatter()
-        sums = self._run(network, scatter)
-        errors = [math.nan, math.nan]
+        row = self._run(network, scatter) | scatter.variances()
+        row |= {"standard_error": None, "weights_standard_error": None, "by_parameter": None}
         if error:
             distances = _Distances(scatter)
+            # Each run over a point draws the same noise.
             self._run(network, distances)
-            errors = distances.standard_errors()
-        loss, accuracy = (sums / len(self._instances)).tolist()
-        parameters = scatter.by_parameter() if by_parameter else {}
-        return VariancePoint(loss, accuracy, *scatter.variances(errors), parameters)
+            row |= distances.standard_errors()
+        if by_parameter:
+            row["by_parameter"] = json.dumps(scatter.by_parameter())
+        return row
 
-    def _run(self, network: Network, gatherer: Gatherer) -> Tensor:
-        """Run all instances forward and backward; return the summed loss and correct answers."""
-        device = self._instances.labels.device
-        sums = torch.zeros(2, dtype=torch.float64, device=device)
-        # Entered for each pass over a point, so that both passes draw the same noise.
-        with exact(device):
-            for images, labels in self._instances:
-                with self._gradients.collect(gatherer):
-                    if self._auxiliary:
-                        logits, others = network.forward_with_auxiliary(images)
-                        loss = _cross_entropy(logits, labels)
-                        whole = loss + self._auxiliary * _cross_entropy(others, labels)
-                    else:
-                        logits = network(images)
-                        whole = loss = _cross_entropy(logits, labels)
-                    whole.backward()
-                sums += torch.stack([loss.detach(), (logits.argmax(1) == labels).sum()])
-        return sums
+    def _run(self, network: Network, gatherer: Gatherer) -> Row:
+        """Run all instances forward and backward."""
+
+        def run(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+            with self._gradients.collect(gatherer):
+                if self._auxiliary:
+                    logits, others = network.forward_with_auxiliary(images)
+                    loss = summed_loss(logits, labels)
+                    whole = loss + self._auxiliary * summed_loss(others, labels)
+                else:
+                    logits = network(images)
+                    whole = loss = summed_loss(logits, labels)
+                whole.backward()
+            return logits, loss
+
+        return self._instances.run(run)
 
 
-def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    # Summed, not averaged: the gradient at each instance is then that of its own loss.
-    return functional.cross_entropy(logits.double(), labels, reduction="sum")
+class _VarianceMeasure(GridMeasure):
+    """A surface of the gradient variance."""
+
+    def __init__(self, case: Case) -> None:
+        super().__init__(case)
+        self._variance = GradientVariance(
+            case.network,
+            self.directions,
+            case.instances(BATCH),
+            auxiliary=case.spec.trial.recipe.auxiliary if case.spec.auxiliary else 0.0,
+        )
+
+    def at(self, point: GridPoint) -> Row:
+        # A standard error takes a second pass: at the centre, where surfaces are compared.
+        return self._variance.at(
+            point.alpha,
+            point.beta,
+            by_parameter=self.case.spec.by_parameter,
+            error=point.level == 0,
+        )
+
+    def summary(self, rows: Sequence[Row]) -> Row:
+        case, first = self.case, self.grid.points()[0]
+        [centre] = [r for r in rows if (r["row"], r["column"]) == (first.row, first.column)]
+        weights = live_parameters(case.network, auxiliary=case.spec.auxiliary)
+        batch = min(case.spec.trial.recipe.batch_size, case.trained_on)
+        names = ("variance", "standard_error", "weights_variance")
+        return super().summary(rows) | {
+            **{name: centre[name] for name in names},
+            "parameters": sum(weight.numel() for weight in weights.values()),
+            "batch_variance": minibatch_variance(centre["variance"], batch, case.trained_on),
+        }
 
 
 def squared_norms(vectors: Tensor, dim: int) -> Tensor:
@@ -239,22 +234,18 @@ class _Scatter:
         self._entries = entries
         self.all_vectors.add(gradients)
 
-    def variances(self, errors: list[float]) -> tuple[Variance, Variance]:
-        """Return the variance over all parameters, and over those of several dimensions.
-
-        Args:
-            errors: Their standard errors, in the order of `_Distances.standard_errors`.
-        """
+    def variances(self) -> Row:
+        """Return the variance over all parameters and weights alone, and the mean's norm."""
         count = self.all_vectors.count
         moments = [*self.weights.values(), self.all_vectors]
         sums = torch.stack([torch.stack([m.scatter.sum(), m.mean.square().sum()]) for m in moments])
         # Weights alone, then all: the vectors are the last row of sums, [parameters, 2].
-        scatters, squares = torch.stack([sums[:-1].sum(0), sums.sum(0)]).T.tolist()
-        weights, whole = (
-            Variance(scatter / count, error, square**0.5)
-            for scatter, square, error in zip(scatters, squares, errors, strict=True)
-        )
-        return whole, weights
+        (weights, _), (whole, square) = torch.stack([sums[:-1].sum(0), sums.sum(0)]).tolist()
+        return {
+            "variance": whole / count,
+            "weights_variance": weights / count,
+            "gradient_norm": square**0.5,
+        }
 
     def by_parameter(self) -> dict[str, float]:
         """Return the variance of each parameter."""
@@ -274,9 +265,6 @@ class _Distances:
 
     The distances are known once the mean is, and the gradients of all instances do not fit into
     memory. With distances from each batch's mean the standard error would depend on the batch size.
-
-    Args:
-        scatter: Gradients of the first pass.
     """
 
     def __init__(self, scatter: _Scatter) -> None:
@@ -294,10 +282,9 @@ class _Distances:
         self._batches.append(torch.stack([weights, weights + vectors]))
         self._weights = []
 
-    def standard_errors(self) -> list[float]:
-        """Return the standard errors of both variances: over weights, and over all."""
+    def standard_errors(self) -> Row:
+        """Return the standard errors of both variances."""
         found = torch.cat(self._batches, dim=1)  # [2, N]
         count = found.shape[1]
-        if count < 2:
-            return [math.nan, math.nan]
-        return (found.std(1) / count**0.5).tolist()
+        weights, whole = (found.std(1) / count**0.5).tolist() if count > 1 else [math.nan] * 2
+        return {"standard_error": whole, "weights_standard_error": weights}

@@ -30,6 +30,10 @@ class GridPoint:
     beta: float
     level: int
 
+    def place(self) -> dict[str, float]:
+        """Return its columns of `tables.POINTS`."""
+        return {"row": self.row, "column": self.column, "alpha": self.alpha, "beta": self.beta}
+
 
 @dataclass(frozen=True)
 class Grid:

@@ -6,9 +6,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
@@ -16,9 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from workers.landscape.contour import FoldedNetwork, Plane, norm_scales
-from workers.landscape.directions import Directions
-from workers.landscape.layers import Layer
+from workers.landscape.plane import Direction, Directions, FoldedNetwork, Layer, Plane
 from workers.network.network import Network
 
 
@@ -30,30 +27,11 @@ class Gatherer(Protocol):
         ...
 
     def vectors(self, entries: list[tuple[str, int]], gradients: Tensor) -> None:
-        """Take those of all parameters of one dimension, [n, Σ P]; ends the batch.
+        """Take those of all parameters of one dimension, [n, Σ P], overwritten; ends the batch.
 
-        Args:
-            entries: Name and number of columns of each parameter, or of each part of one.
-            gradients: [n, Σ P]; overwritten.
+        `entries` are name and number of columns of each parameter, or of each part of one.
         """
         ...
-
-
-@dataclass(frozen=True)
-class _Unfolding:
-    """What the gradients of a normalised convolution need.
-
-    Attributes:
-        weight: w at the point, [out, …] in the order of `filters_first`.
-        scale: s, [out].
-        sigma: σ, [out].
-        mean: μ, [out].
-    """
-
-    weight: Tensor
-    scale: Tensor
-    sigma: Tensor
-    mean: Tensor
 
 
 class InstanceGradients:
@@ -78,14 +56,19 @@ class InstanceGradients:
         self._vectors: list[tuple[str, Tensor]] = []
         # dγ needs w itself, which the folded network has only as s w.
         normed = [layer for layer in folded.layers if layer.norm is not None]
-        self._weights = _unfolded_plane(normed, directions, dtype)
-        weights = iter(self._weights.tensors)
+        weights = [layer.module.weight for layer in normed]
+        axes = (
+            [_direction(axis, layer) for layer in normed]
+            for axis in (directions.first, directions.second)
+        )
+        self._weights = Plane(weights, *axes, dtype=dtype)
+        moved = iter(self._weights.tensors)
         for layer, twin in zip(folded.layers, folded.folded, strict=True):
-            unfolding = None
+            terms: tuple[Tensor, ...] = ()  # w [out, …], s, σ and μ [out] of a normalised layer
             if layer.norm is not None:
-                parts = (part.to(dtype) for part in norm_scales(layer.norm))
-                unfolding = _Unfolding(filters_first(next(weights)), *parts)
-            twin.module.register_forward_hook(self._hook(layer, unfolding))
+                scales = (part.to(dtype) for part in layer.norm.scales())
+                terms = (filters_first(next(moved)), *scales)
+            twin.module.register_forward_hook(partial(self._capture, layer, terms))
 
     def move(self, alpha: float, beta: float) -> Network:
         """Return the folded network at (alpha, beta), to be run within `collect`."""
@@ -107,52 +90,49 @@ class InstanceGradients:
             # Inputs remain of layers whose output the loss does not depend on, as noise follows.
             self._inputs.clear()
 
-    def _hook(
-        self, layer: Layer, unfolding: _Unfolding | None
-    ) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:
-        def capture(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-            if not output.requires_grad:
-                # The stem, or a layer that reads nothing but noise. As no weight is a leaf of the
-                # graph, its output becomes one; the network may change a clone of it in place.
-                output = output.requires_grad_().clone()
-            self._inputs[layer.name] = inputs[0]
-            output.register_hook(partial(self._take, layer, unfolding))
-            return output
+    def _capture(
+        self,
+        layer: Layer,
+        terms: tuple[Tensor, ...],
+        module: nn.Module,
+        inputs: tuple[Tensor, ...],
+        output: Tensor,
+    ) -> Tensor:
+        if not output.requires_grad:
+            # The stem, or a layer that reads nothing but noise. As no weight is a leaf of the
+            # graph, its output becomes one; the network may change a clone of it in place.
+            output = output.requires_grad_().clone()
+        self._inputs[layer.name] = inputs[0]
+        output.register_hook(partial(self._take, layer, terms))
+        return output
 
-        return capture
-
-    def _take(self, layer: Layer, unfolding: _Unfolding | None, gradients: Tensor) -> None:
+    def _take(self, layer: Layer, terms: tuple[Tensor, ...], gradients: Tensor) -> None:
         gatherer = self._gatherer
         if gatherer is None:
             raise RuntimeError("a backward pass outside of InstanceGradients.collect")
         # The input is released here, layer by layer, not when the whole pass has ended.
         inputs = self._inputs.pop(layer.name)
         found = weight_gradients(layer.module, inputs, gradients)  # [n, out, …]
-        if unfolding is not None and layer.norm is not None:
+        if layer.norm is not None:
+            weight, s, sigma, mean = terms
             shift = gradients.sum((2, 3))  # [n, out]
-            product = (found * unfolding.weight).sum(2)  # ⟨w, G⟩, [n, out]
-            scale = (product - unfolding.mean * shift) / unfolding.sigma
+            product = (found * weight).sum(2)  # ⟨w, G⟩, [n, out]
+            scale = (product - mean * shift) / sigma
             self._vectors += [
                 (f"{layer.norm.name}.weight", scale),
                 (f"{layer.norm.name}.bias", shift),
             ]
-            found *= unfolding.scale[:, None]
+            found *= s[:, None]
         elif layer.module.bias is not None:
             self._vectors.append((f"{layer.name}.bias", gradients))
         # Weights are gathered at once: the gradients of all layers would not fit into memory.
         gatherer.weight(f"{layer.name}.weight", found.flatten(1))
 
 
-def _unfolded_plane(normed: list[Layer], directions: Directions, dtype: torch.dtype) -> Plane:
-    weights = [layer.module.weight for layer in normed]
-    axes = [
-        [
-            axis.get(f"{layer.name}.weight", torch.zeros_like(w)).to(w.device)
-            for layer, w in zip(normed, weights, strict=True)
-        ]
-        for axis in (directions.first, directions.second)
-    ]
-    return Plane(weights, *axes, dtype=dtype)
+def _direction(axis: Direction, layer: Layer) -> Tensor:
+    weight = layer.module.weight
+    # An auxiliary head has no direction.
+    return axis.get(f"{layer.name}.weight", torch.zeros_like(weight)).to(weight.device)
 
 
 def weight_gradients(layer: nn.Conv2d | nn.Linear, inputs: Tensor, gradients: Tensor) -> Tensor:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -21,43 +20,6 @@ RAYS = 360
 _BEYOND = 1e300  # replaces losses that are not finite: larger than any other
 
 
-@dataclass(frozen=True)
-class Smoothness:
-    """Numbers of one contour, NaN where one has no value.
-
-    Attributes:
-        centre: Loss at (0, 0).
-        smallest: Smallest finite loss.
-        largest: Largest finite loss.
-        decades: log₁₀ of largest / smallest.
-        nonfinite: Share of the points whose loss is infinite or NaN.
-        radius: Distance in the (α, β) plane from the centre to the nearest place where the loss
-            reaches `multiple` times the centre's; see `_radius`. Of two equal surfaces the one with
-            the smaller loss at its centre has the smaller radius, unlike `rise_radius`.
-        bounded: Whether that loss is reached; if not, `radius` is that of the circle searched.
-        rise_radius: Distance to where the loss is `rise` above the centre's.
-        rise_bounded: Whether that loss is reached.
-        convex: Share of the inner points that belong to the near-convex region; see
-            `_convex_share`.
-        roughness: Mean magnitude of the second derivative of log₁₀ loss by central differences
-            along both axes, in decades per unit².
-        reasons: Why a number is NaN, by its name.
-    """
-
-    centre: float
-    smallest: float = math.nan
-    largest: float = math.nan
-    decades: float = math.nan
-    nonfinite: float = 0.0
-    radius: float = math.nan
-    bounded: bool = False
-    rise_radius: float = math.nan
-    rise_bounded: bool = False
-    convex: float = math.nan
-    roughness: float = math.nan
-    reasons: dict[str, str] = field(default_factory=dict)
-
-
 def smoothness(
     alphas: Sequence[float],
     betas: Sequence[float],
@@ -66,8 +28,8 @@ def smoothness(
     multiple: float = 2.0,
     rise: float = 1.0,
     tolerance: float = 0.05,
-) -> Smoothness:
-    """Return the numbers of a finished contour.
+) -> tuple[dict[str, float], dict[str, str]]:
+    """Return the numbers of a finished contour, and why those are NaN that have no value.
 
     Args:
         alphas: Rising, evenly spaced, [n]; n is odd, and the middle one is the centre's.
@@ -76,6 +38,12 @@ def smoothness(
         multiple: Multiple of the centre's loss that bounds `radius`; above 1.
         rise: Nats above the centre's loss that bound `rise_radius`; above 0.
         tolerance: Share of the larger eigenvalue that may be negative in the near-convex region.
+
+    Returns:
+        Columns of `tables.SURFACES`, and reasons by their names. Of two equal surfaces the one with
+        the smaller loss at its centre has the smaller `radius`, unlike `rise_radius`. `roughness`
+        is the mean magnitude of the second derivative of log₁₀ loss by central differences along
+        both axes, in decades per unit².
 
     Raises:
         SpecError: The shapes do not fit, or there is no point at the centre.
@@ -92,27 +60,21 @@ def smoothness(
             fix="give an odd number of each",
         )
     i, j = len(x) // 2, len(y) // 2
-    finite = z[np.isfinite(z)]
-    found: dict[str, float] = {"centre": float(z[i, j]), "nonfinite": 1 - finite.size / z.size}
+    centre, finite = float(z[i, j]), z[np.isfinite(z)]
+    found = {"loss": centre, "nonfinite": 1 - finite.size / z.size}
+    found |= {"bounded": False, "rise_bounded": False}
     reasons: dict[str, str] = {}
     if finite.size:
-        found |= {"smallest": float(finite.min()), "largest": float(finite.max())}
+        found |= {"smallest_loss": float(finite.min()), "largest_loss": float(finite.max())}
     else:
-        reasons |= dict.fromkeys(("smallest", "largest"), "no loss is finite")
-    if found.get("smallest", 0) > 0:
-        # A difference of logarithms: the quotient of a huge and a tiny loss may overflow.
-        found["decades"] = math.log10(found["largest"]) - math.log10(found["smallest"])
-    else:
-        reasons["decades"] = "no loss is finite, or one is 0"
-    bounded = rise_bounded = False
+        reasons |= dict.fromkeys(("smallest_loss", "largest_loss"), "no loss is finite")
     if z.size == 1:
         reasons |= dict.fromkeys(("radius", "rise_radius"), "the grid has one point")
-    elif not math.isfinite(z[i, j]):
+    elif not math.isfinite(centre):
         reasons |= dict.fromkeys(("radius", "rise_radius"), "the loss at the centre is not finite")
     else:
-        centre = float(z[i, j])
-        found["radius"], bounded = _radius(x, y, z, (i, j), multiple * centre)
-        found["rise_radius"], rise_bounded = _radius(x, y, z, (i, j), centre + rise)
+        found["radius"], found["bounded"] = _radius(x, y, z, (i, j), multiple * centre)
+        found["rise_radius"], found["rise_bounded"] = _radius(x, y, z, (i, j), centre + rise)
     if min(z.shape) < 3:
         reasons["convex"] = "the grid has fewer than 3 points along an axis"
     else:
@@ -122,7 +84,7 @@ def smoothness(
         found["roughness"] = float(bends.mean())
     else:
         reasons["roughness"] = "no three neighbours along an axis have positive, finite losses"
-    return Smoothness(**found, bounded=bounded, rise_bounded=rise_bounded, reasons=reasons)
+    return found | dict.fromkeys(reasons, math.nan), reasons
 
 
 def _bends(axis: np.ndarray, z: np.ndarray) -> np.ndarray:
@@ -160,14 +122,15 @@ def _radius(
         x, y, values, x[i] + np.outer(np.cos(angles), steps), y[j] + np.outer(np.sin(angles), steps)
     )
     reached = along[:, 1:] >= level
-    nearest = math.inf
-    for ray in np.flatnonzero(reached.any(axis=1)):
-        k = int(reached[ray].argmax())  # between steps k and k + 1
-        before, after = along[ray, k], along[ray, k + 1]
+    rays = np.flatnonzero(reached.any(axis=1))
+    if not rays.size:
+        return reach, False
+    k = reached[rays].argmax(axis=1)  # between steps k and k + 1
+    before, after = along[rays, k], along[rays, k + 1]
+    with np.errstate(divide="ignore", invalid="ignore"):
         # The level may be reached at the centre already: a loss of 0 is its own multiple.
-        share = max(0.0, (level - before) / (after - before)) if after > before else 0.0
-        nearest = min(nearest, steps[k] + share * (steps[k + 1] - steps[k]))
-    return (float(nearest), True) if math.isfinite(nearest) else (reach, False)
+        share = np.where(after > before, np.maximum(0, (level - before) / (after - before)), 0)
+    return float((steps[k] + share * (steps[k + 1] - steps[k])).min()), True
 
 
 def _bilinear(

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 
 import safetensors.torch
 import torch
@@ -23,10 +24,10 @@ from results_schema.lease import Lease
 from results_schema.store import Store
 from results_schema.surface import LANDSCAPE_VERSION, SurfaceSpec
 from results_schema.tables import POINTS, SURFACES
-from workers.data.batches import Data, load, normalise
-from workers.draws import derive
-from workers.landscape.measures import Measure, Row, measure
-from workers.landscape.outdated import is_outdated
+from workers.data.batches import Data, load
+from workers.landscape.instances import Row, select_instances
+from workers.landscape.measures import Case, Measure, measure
+from workers.landscape.outdated import is_outdated, read_rows
 from workers.network.network import Network
 from workers.training import checkpoint
 from workers.training import device as devices
@@ -49,8 +50,7 @@ PUBLISH_EVERY = 30.0
 _SEAL = hashlib.sha256().digest_size
 """Bytes in front of vectors (`layout.vectors`) that reveal damage."""
 
-_NO_POINT: Row = {column.name: None for column in POINTS if column.nullable}
-_NO_SURFACE: Row = {column.name: None for column in SURFACES if column.nullable}
+_NO_POINT: Row = dict.fromkeys(column.name for column in POINTS if column.nullable)
 
 
 def survey(
@@ -71,26 +71,22 @@ def survey(
     Args:
         spec: The surface.
         store: Store of the trial's checkpoint, of the points and of the row.
-        device: See `device.choose`.
+        device: See `device.choose`, like the next.
         deterministic: Whether a GPU must give the same bits again; no part of the identity.
-        token: Name of the lease, chosen by whoever may want to fence it.
+        token: See `attempt`.
         every: Seconds between two rewritings of the points.
-        gpu_share: GPUs that this process has, below 1 a share of one; recorded in the row of a
-            surface measured on a GPU.
+        gpu_share: GPUs that this process has, below 1 a share of one, for the row.
         on_points: Called after each point with the number of points so far, and of all.
         stop: Request to stop before the next batch; what was measured is kept.
-        ask: Called before the first point and once a second by the thread that keeps the lease; a
-            reason that it returns is a request to stop.
+        ask: See `attempt`.
 
     Returns:
         The outcome, of errors too; see `attempt`.
     """
+    choose = partial(devices.choose, device, deterministic=deterministic)
 
     def begin(lease: Lease, log: ItemLog, stopping: Stopping) -> _Survey:
-        return _Survey(spec, store, lease, log, use, every, gpu_share, on_points, stopping)
-
-    def use() -> torch.device:
-        return devices.choose(device, deterministic=deterministic)
+        return _Survey(spec, store, lease, log, choose, every, gpu_share, on_points, stopping)
 
     return attempt(store, spec.surface_id, token, begin, stop or StopRequest(), ask)
 
@@ -103,7 +99,7 @@ class _Survey:
     store: Store
     lease: Lease
     log: ItemLog
-    device: Callable[[], torch.device]
+    choose_device: Callable[[], torch.device]
     every: float
     gpu_share: float
     on_points: Callable[[int, int], None]
@@ -119,7 +115,7 @@ class _Survey:
         if self.stopping.request.made:
             return "stopped", "before it began"
         _check(spec)
-        device = self.device()
+        device = self.choose_device()
         share = self.gpu_share if device.type == "cuda" else None
         provenance = devices.provenance(device) | {"started_at": started, "gpu_share": share}
         self.log.add(f"{spec.surface_id} on {provenance['host']}, {device}")
@@ -135,9 +131,8 @@ class _Survey:
         # Every pass of a batch goes through the classifier. A check once a point would come too
         # rarely: a point may take minutes.
         trained.network.classifier.register_forward_pre_hook(lambda *_: self.stopping.check())
-        measuring = measure(
-            spec, trained.network, images, labels, trained_on=len(data.train.labels)
-        )
+        case = Case(spec, trained.network, images, labels, trained_on=len(data.train))
+        measuring = measure(case)
         try:
             self._measure(measuring, trained.checkpoint)
             summary = measuring.summary(self.rows)
@@ -151,15 +146,12 @@ class _Survey:
     def _finished(self) -> Status | None:
         """Return the status of the surface's row, and remove one of a network that is gone."""
         key = layout.surface(self.spec.surface_id)
-        try:
-            [row] = tables.from_parquet(self.store.get(key), SURFACES, key).to_pylist()
-        except MissingKey:
-            return None
-        if not is_outdated(self.store, row):
-            return row["status"]
-        # Removed first: with it a reader would take the old row for that of the new points.
-        self.store.delete(key, lease=self.lease)
-        self.log.add("its row is of a checkpoint that the trial no longer has: measuring again")
+        for row in read_rows(self.store, key, SURFACES):
+            if not is_outdated(self.store, row):
+                return row["status"]
+            # Removed first: with it a reader would take the old row for that of the new points.
+            self.store.delete(key, lease=self.lease)
+            self.log.add("its row is of a checkpoint that the trial no longer has: measuring again")
         return None
 
     def _measure(self, measuring: Measure, digest: str | None) -> None:
@@ -190,11 +182,8 @@ class _Survey:
 
     def _ledger(self, digest: str | None) -> list[Row]:
         """Return the rows so far; none if their file is damaged, or of another checkpoint."""
-        key = layout.points(self.spec.surface_id)
         try:
-            rows = tables.from_parquet(self.store.get(key), POINTS, key).to_pylist()
-        except MissingKey:
-            return []
+            rows = read_rows(self.store, layout.points(self.spec.surface_id), POINTS)
         except CorruptData as error:
             self.log.add(f"the points are damaged and measured again: {error}")
             return []
@@ -266,20 +255,12 @@ def _check(spec: SurfaceSpec) -> None:
 
 def _row(spec: SurfaceSpec, trained: Trained, instances: int) -> Row:
     """Return what a surface's row has before any point is measured."""
-    return _NO_SURFACE | {
-        "surface_id": spec.surface_id,
+    return {
+        **dict.fromkeys(column.name for column in SURFACES if column.nullable),
+        **{column: getattr(spec, column) for column in SURFACES.names if hasattr(spec, column)},
         "trial_id": spec.trial.trial_id,
-        "kind": spec.kind,
         "epoch": trained.epoch,
-        "rows": spec.rows,
-        "columns": spec.columns,
-        "extent": spec.extent,
-        "seed": spec.seed,
-        "pair": spec.pair,
-        "normalisation": spec.normalisation,
-        "split": spec.split,
         "instances": instances,
-        "precision": spec.precision,
         "notes": "{}",
         "checkpoint": trained.checkpoint,
         "spec": spec.to_json(),
@@ -289,36 +270,6 @@ def _row(spec: SurfaceSpec, trained: Trained, instances: int) -> Row:
 def _seal(data: bytes, digest: str | None) -> bytes:
     """Return a hash of vectors and of the checkpoint that they belong to."""
     return hashlib.sha256((digest or "").encode() + data).digest()
-
-
-def select_instances(spec: SurfaceSpec, data: Data) -> tuple[Tensor, Tensor]:
-    """Return the images that a surface is measured on, normalised [N, C, H, W], and labels [N]."""
-    images = data.test if spec.split == "test" else data.train
-    chosen = subset(spec.subset_seed, spec.subset or len(images), len(images))
-    chosen = chosen.to(images.labels.device)
-    return normalise(images.pixels[chosen], data.about), images.labels[chosen]
-
-
-def subset(seed: int, size: int, total: int) -> Tensor:
-    """Return the indices of a random subset, int64 on the CPU, rising; at most all of them.
-
-    The paper does not state over how many instances it took a variance; one subset for all points
-    of a surface makes them comparable.
-
-    Args:
-        seed: Seed of the draw.
-        size: Number of indices wanted.
-        total: Number of instances to choose from.
-
-    Raises:
-        SpecError: The size is below 1.
-    """
-    if size < 1:
-        raise SpecError(f"a subset of {size} instances", fix="use at least 1")
-    if size >= total:
-        return torch.arange(total)
-    draws = torch.Generator().manual_seed(derive(seed, "subset"))
-    return torch.randperm(total, generator=draws)[:size].sort().values
 
 
 @dataclass(frozen=True)
@@ -398,10 +349,6 @@ def _epoch(spec: SurfaceSpec, store: Store) -> int:
 
 def _diverged_after(store: Store, trial_id: str) -> int:
     """Return the epochs that a diverged trial was trained for; 0 for any other trial."""
-    key = layout.trial(trial_id)
-    try:
-        rows = tables.from_parquet(store.get(key), tables.TRIALS, key).to_pylist()
-    except MissingKey:
-        return 0
+    rows = read_rows(store, layout.trial(trial_id), tables.TRIALS)
     # A trial that still trains has no row: its newest checkpoint is not its end.
     return rows[0]["epochs"] if rows and rows[0]["status"] == "diverged" else 0

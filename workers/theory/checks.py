@@ -13,32 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from workers.draws import derive
-from workers.theory.objectives import (
-    OBJECTIVES,
-    Cells,
-    CrossEntropy,
-    Objective,
-    Quadratic,
-    draw_cells,
-    equation_1,
-    equation_2,
-    equation_3,
-    equation_4,
-    gradient_factors,
-    matched,
-    narrow,
-    output_gradients,
-    weight_gradients,
-    wide,
-)
-from workers.theory.smoothness import (
-    Norm,
-    block_smoothness,
-    block_variances,
-    spectral_norms,
-    spectral_radii,
-    theorem_4_3,
-)
+from workers.theory import objectives, smoothness
+from workers.theory.objectives import Cells, Objective, matched, narrow, wide
 
 SLACK = 1e-9
 """Share of a bound by which rounding may exceed it."""
@@ -64,7 +40,7 @@ class Comparison:
             is false as printed, or under another reading, are counted.
         measured: The left side, one number a case.
         bound: The right side, one number a case.
-        block: i of each case, from 1; 0 where a case is no block.
+        blocks: n where cases are those of blocks 1 to n, over and over; 0 where none is a block.
     """
 
     statement: str
@@ -72,7 +48,7 @@ class Comparison:
     holds: bool
     measured: NDArray[np.float64]
     bound: NDArray[np.float64]
-    block: NDArray[np.int64]
+    blocks: int = 0
 
     @property
     def violated(self) -> NDArray[np.bool_]:
@@ -85,21 +61,17 @@ class Comparison:
         with np.errstate(divide="ignore", invalid="ignore"):
             return self.measured / self.bound
 
-    def only(self, kept: NDArray[np.bool_] | NDArray[np.intp]) -> Comparison:
-        """Return some of the cases: where a mask is true, or by their places."""
-        return replace(
-            self, measured=self.measured[kept], bound=self.bound[kept], block=self.block[kept]
-        )
+    def only(self, kept: NDArray[np.bool_] | NDArray[np.intp] | slice) -> Comparison:
+        """Return some of the cases, of whatever block: where a mask is true, or by their places."""
+        return replace(self, measured=self.measured[kept], bound=self.bound[kept], blocks=0)
 
 
 def join(parts: Sequence[Comparison]) -> Comparison:
     """Return the cases of several comparisons of one statement; the first one's setting stays."""
-    return replace(
-        parts[0],
-        measured=np.concatenate([part.measured for part in parts]),
-        bound=np.concatenate([part.bound for part in parts]),
-        block=np.concatenate([part.block for part in parts]),
+    measured, bound = (
+        np.concatenate([getattr(part, side) for part in parts]) for side in ("measured", "bound")
     )
+    return replace(parts[0], measured=measured, bound=bound)
 
 
 @dataclass(frozen=True)
@@ -144,12 +116,12 @@ def check_cells(settings: Settings) -> list[Comparison]:
     found: dict[tuple[str, str], list[Comparison]] = {}
     shape = settings.nodes, settings.width
     parts = list(enumerate(range(0, settings.draws, AT_ONCE)))
-    for name, gain, (number, start) in product(OBJECTIVES, settings.gains, parts):
+    for name, gain, (number, start) in product(objectives.OBJECTIVES, settings.gains, parts):
         draws = min(AT_ONCE, settings.draws - start)
         seed = derive(settings.seed, "theory", name, gain, number)
         generator = torch.Generator().manual_seed(seed)
-        cells = draw_cells(draws, settings.batch, *shape, gain=gain, generator=generator)
-        objective = OBJECTIVES[name](draws, settings.batch, *shape, generator)
+        cells = objectives.draw_cells(draws, settings.batch, *shape, gain=gain, generator=generator)
+        objective = objectives.OBJECTIVES[name](draws, settings.batch, *shape, generator)
         for one in _check(name, objective, cells):
             found.setdefault((one.statement, one.setting), []).append(one)
     joined = [join(parts) for parts in found.values()]
@@ -161,52 +133,52 @@ def check_cells(settings: Settings) -> list[Comparison]:
 
 def _check(name: str, objective: Objective, cells: Cells) -> Iterator[Comparison]:
     weights, inputs = cells
-    at_wide = weight_gradients(objective, wide, weights, inputs)
-    at_narrow = weight_gradients(objective, narrow, weights, inputs)
-    at_matched = weight_gradients(objective, wide, matched(weights), inputs)
-    slopes = output_gradients(objective, wide(weights, inputs))
-    slopes_narrow = output_gradients(objective, narrow(weights, inputs))
+    at_wide = objectives.weight_gradients(objective, wide, weights, inputs)
+    at_narrow = objectives.weight_gradients(objective, narrow, weights, inputs)
+    at_matched = objectives.weight_gradients(objective, wide, matched(weights), inputs)
+    slopes = objectives.output_gradients(objective, wide(weights, inputs))
+    slopes_hat = objectives.output_gradients(objective, narrow(weights, inputs))
     for statement, holds, gradient, truth in (
-        ("(1), wide cell", True, equation_1(slopes, inputs), at_wide),
-        ("(2), narrow cell", True, equation_2(weights, slopes_narrow, inputs), at_narrow),
-        ("(3), narrow cell", True, equation_3(weights, slopes_narrow, inputs), at_narrow),
-        ("(4), matched weights", True, equation_4(weights, at_matched), at_narrow),
-        ("(4), same W", name == "linear", equation_4(weights, at_wide), at_narrow),
+        ("(1), wide cell", True, objectives.equation_1(slopes, inputs), at_wide),
+        ("(2), narrow cell", True, objectives.equation_2(weights, slopes_hat, inputs), at_narrow),
+        ("(3), narrow cell", True, objectives.equation_3(weights, slopes_hat, inputs), at_narrow),
+        ("(4), matched weights", True, objectives.equation_4(weights, at_matched), at_narrow),
+        ("(4), same W", name == "linear", objectives.equation_4(weights, at_wide), at_narrow),
     ):
         error = (gradient - truth).norm(dim=(2, 3)) / truth.norm(dim=(2, 3))  # Frobenius, [D, n]
         yield _compare(f"Equation {statement}", name, holds, error, torch.full_like(error, EXACT))
-    norms = spectral_norms(weights)
-    if isinstance(objective, Quadratic | CrossEntropy):  # the smooth ones, L above 0
-        blocks = block_smoothness(objective, cells, norms)
+    norms = smoothness.spectral_norms(weights)
+    if objective.lipschitz is not None:
+        blocks = smoothness.block_smoothness(objective, cells, norms)
         yield _compare("Theorem 4.2, as printed", name, False, blocks.true, blocks.printed)
         yield _compare("Theorem 4.2, corrected", name, True, blocks.true, blocks.corrected)
-    yield from _variances(name, cells, slopes, slopes_narrow, norms)
+    yield from _variances(name, cells, slopes, slopes_hat, norms)
 
 
 def _variances(
-    name: str, cells: Cells, slopes: Tensor, slopes_narrow: Tensor, norms: Tensor
+    name: str, cells: Cells, slopes: Tensor, slopes_hat: Tensor, norms: Tensor
 ) -> Iterator[Comparison]:
     """Compare Theorem 4.3 at matched weights, where both cells' outputs are equal, and at one W."""
     weights, inputs = cells
-    left, right = gradient_factors(weights, slopes_narrow, inputs)
+    left, right = objectives.gradient_factors(weights, slopes_hat, inputs)
     read = inputs[:, :, None].expand_as(slopes)
 
-    def narrow_and_wide(at: Tensor, norm: Norm = "fro") -> tuple[Tensor, Tensor]:
+    def narrow_and_wide(at: Tensor, norm: smoothness.Norm = "fro") -> tuple[Tensor, Tensor]:
         few = slice(None) if norm == "fro" else slice(FEW)
-        hats = block_variances(left[:, few], right[:, few], norm)
-        return hats, block_variances(at[:, few], read[:, few], norm)
+        hats = smoothness.block_variances(left[:, few], right[:, few], norm)
+        return hats, smoothness.block_variances(at[:, few], read[:, few], norm)
 
-    radii = spectral_radii(weights)
-    hats, equal = narrow_and_wide(slopes_narrow)
-    hats_2, equal_2 = narrow_and_wide(slopes_narrow, 2)
+    radii = smoothness.spectral_radii(weights)
+    hats, equal = narrow_and_wide(slopes_hat)
+    hats_2, equal_2 = narrow_and_wide(slopes_hat, 2)
     _, same = narrow_and_wide(slopes)
     for what, holds, measured, bound in (
-        ("matched weights", True, hats, theorem_4_3(equal, norms)),
-        ("matched, 2-norm", True, hats_2, theorem_4_3(equal_2, norms)),
-        ("matched, n − i + 1 for n", True, hats, theorem_4_3(equal, norms, sharp=True)),
-        ("matched, |eigenvalue|", False, hats, theorem_4_3(equal, radii)),
-        ("same W", name == "linear", hats, theorem_4_3(same, norms)),
-        ("same W, |eigenvalue|", False, hats, theorem_4_3(same, radii)),
+        ("matched weights", True, hats, smoothness.theorem_4_3(equal, norms)),
+        ("matched, 2-norm", True, hats_2, smoothness.theorem_4_3(equal_2, norms)),
+        ("matched, n − i + 1 for n", True, hats, smoothness.theorem_4_3(equal, norms, sharp=True)),
+        ("matched, |eigenvalue|", False, hats, smoothness.theorem_4_3(equal, radii)),
+        ("same W", name == "linear", hats, smoothness.theorem_4_3(same, norms)),
+        ("same W, |eigenvalue|", False, hats, smoothness.theorem_4_3(same, radii)),
     ):
         yield _compare(f"Theorem 4.3, {what}", name, holds, measured, bound)
 
@@ -214,6 +186,5 @@ def _variances(
 def _compare(
     statement: str, setting: str, holds: bool, measured: Tensor, bound: Tensor
 ) -> Comparison:
-    block = np.broadcast_to(np.arange(1, measured.shape[1] + 1), tuple(measured.shape))
-    left, right = measured.detach().numpy(), bound.detach().numpy()
-    return Comparison(statement, setting, holds, left.ravel(), right.ravel(), block.ravel())
+    left, right = (side.detach().numpy().ravel() for side in (measured, bound))
+    return Comparison(statement, setting, holds, left, right, blocks=measured.shape[1])

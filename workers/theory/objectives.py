@@ -3,8 +3,9 @@
 Case I is the widest cell, in which every node reads the input; case II the narrowest, a chain of
 nodes. An objective f takes the nodes' concatenated outputs z. Many cells are drawn and computed
 side by side: the first dimension of every tensor counts the D draws. A cell has n nodes of width d,
-and B inputs stand for the data. All tensors are float64. Nodes are counted from 0 here and from 1
-in the paper.
+and B inputs stand for the data. All tensors are float64: weights W and ∂f/∂W are [D, n, d, d],
+inputs x [D, B, d], outputs y and ∂f/∂y [D, B, n, d]. Nodes are counted from 0 here and from 1 in
+the paper.
 """
 
 from __future__ import annotations
@@ -21,12 +22,7 @@ HIDDEN = 32
 
 
 class Cells(NamedTuple):
-    """Drawn cells and their inputs.
-
-    Attributes:
-        weights: W⁽¹⁾ … W⁽ⁿ⁾, [D, n, d, d].
-        inputs: x, [D, B, d].
-    """
+    """Drawn cells, W⁽¹⁾ … W⁽ⁿ⁾, and their inputs x."""
 
     weights: Tensor
     inputs: Tensor
@@ -37,13 +33,7 @@ def draw_cells(
 ) -> Cells:
     """Return D = `draws` cells of Gaussian weights, with B = `batch` Gaussian inputs each.
 
-    Args:
-        draws: D.
-        batch: B.
-        nodes: n.
-        width: d.
-        gain: A weight's standard deviation is gain/√d; a gain of 1 keeps the size of a product.
-        generator: Source of all draws.
+    A weight's standard deviation is gain/√d; a gain of 1 keeps the size of a product.
     """
     weights = _normal(draws, nodes, width, width, generator=generator) * (gain / width**0.5)
     return Cells(weights, _normal(draws, batch, width, generator=generator))
@@ -76,111 +66,105 @@ def matched(weights: Tensor) -> Tensor:
     return torch.stack([product(weights, 0, node) for node in range(weights.shape[1])], 1)
 
 
-class Linear:
-    """f = ⟨c, z⟩ with one Gaussian c: its gradient is the same at every z."""
+class Objective(NamedTuple):
+    """An objective f of the nodes' outputs z, [D, B, n, d].
 
-    def __init__(self, draws: int, batch: int, nodes: int, width: int, generator: torch.Generator):
-        self._slope = _normal(draws, nodes, width, generator=generator)
+    Attributes:
+        losses: Returns f of each instance, [D, B].
+        lipschitz: Returns the Lipschitz constants of ∇f: in z, [D], and in each node's outputs,
+            [D, n]; None where ∇f jumps or does not change.
+        curvature: Returns Cᵀ H C of each instance, [D, B, d, d], with H the Hessian of f in z, for
+            outputs and C, [D, n, d, d]: z moves by C v where one node's output moves by v.
+    """
 
-    def losses(self, outputs: Tensor) -> Tensor:
-        """Return f of each instance, [D, B], for outputs [D, B, n, d]."""
-        return torch.einsum("tbni,tni->tb", outputs, self._slope)
+    losses: Callable[[Tensor], Tensor]
+    lipschitz: Callable[[], tuple[Tensor, Tensor]] | None = None
+    curvature: Callable[[Tensor, Tensor], Tensor] | None = None
 
 
-class Quadratic:
-    """f = ½‖z − t‖² with a Gaussian target t for each instance."""
+def linear(draws: int, batch: int, nodes: int, width: int, generator: torch.Generator) -> Objective:
+    """Return f = ⟨c, z⟩ with one Gaussian c: its gradient is the same at every z."""
+    slope = _normal(draws, nodes, width, generator=generator)
+    return Objective(lambda outputs: torch.einsum("tbni,tni->tb", outputs, slope))
 
-    def __init__(self, draws: int, batch: int, nodes: int, width: int, generator: torch.Generator):
-        self._targets = _normal(draws, batch, nodes, width, generator=generator)
 
-    def losses(self, outputs: Tensor) -> Tensor:
-        """See `Linear.losses`."""
-        return 0.5 * (outputs - self._targets).square().sum((2, 3))
+def quadratic(
+    draws: int, batch: int, nodes: int, width: int, generator: torch.Generator
+) -> Objective:
+    """Return f = ½‖z − t‖² with a Gaussian target t for each instance."""
+    targets = _normal(draws, batch, nodes, width, generator=generator)
 
-    def lipschitz(self) -> tuple[Tensor, Tensor]:
-        """Return the Lipschitz constants of ∇f: in z, [D], and in each node's outputs, [D, n]."""
-        draws, _, nodes, _ = self._targets.shape
+    def lipschitz() -> tuple[Tensor, Tensor]:
         ones = torch.ones(draws, nodes, dtype=torch.float64)  # the Hessian in z is the identity
         return ones[:, 0], ones
 
-    def curvature(self, outputs: Tensor, moves: Tensor) -> Tensor:
-        """Return Cᵀ H C of each instance, [D, B, d, d], with H the Hessian of f in z.
-
-        Args:
-            outputs: [D, B, n, d].
-            moves: C, [D, n, d, d]: z moves by C v where one node's output moves by v.
-        """
+    def curvature(outputs: Tensor, moves: Tensor) -> Tensor:
         found = torch.einsum("tnij,tnik->tjk", moves, moves)
         return found[:, None].expand(-1, outputs.shape[1], -1, -1)
 
+    return Objective(
+        lambda outputs: 0.5 * (outputs - targets).square().sum((2, 3)), lipschitz, curvature
+    )
 
-class CrossEntropy:
-    """Softmax cross-entropy of the logits V z, with random labels."""
 
-    def __init__(self, draws: int, batch: int, nodes: int, width: int, generator: torch.Generator):
-        scale = (nodes * width) ** -0.5
-        self._head = scale * _normal(draws, CLASSES, nodes, width, generator=generator)
-        self._labels = torch.randint(CLASSES, (draws, batch), generator=generator)
+def cross_entropy(
+    draws: int, batch: int, nodes: int, width: int, generator: torch.Generator
+) -> Objective:
+    """Return softmax cross-entropy of the logits V z, with random labels."""
+    scale = (nodes * width) ** -0.5
+    head = scale * _normal(draws, CLASSES, nodes, width, generator=generator)
+    labels = torch.randint(CLASSES, (draws, batch), generator=generator)
 
-    def losses(self, outputs: Tensor) -> Tensor:
-        """See `Linear.losses`."""
-        logits = self._logits(outputs)
-        return functional.cross_entropy(logits.mT, self._labels, reduction="none")
+    def logits(outputs: Tensor) -> Tensor:
+        return torch.einsum("tcni,tbni->tbc", head, outputs)  # [D, B, classes]
 
-    def lipschitz(self) -> tuple[Tensor, Tensor]:
-        """See `Quadratic.lipschitz`; the Hessian in the logits, diag p − ppᵀ, is at most ½."""
-        whole = torch.linalg.matrix_norm(self._head.flatten(2), 2)
-        each = torch.linalg.matrix_norm(self._head.transpose(1, 2), 2)
+    def losses(outputs: Tensor) -> Tensor:
+        return functional.cross_entropy(logits(outputs).mT, labels, reduction="none")
+
+    def lipschitz() -> tuple[Tensor, Tensor]:
+        # The Hessian in the logits, diag p − ppᵀ, is at most ½.
+        whole = torch.linalg.matrix_norm(head.flatten(2), 2)
+        each = torch.linalg.matrix_norm(head.transpose(1, 2), 2)
         return 0.5 * whole.square(), 0.5 * each.square()
 
-    def curvature(self, outputs: Tensor, moves: Tensor) -> Tensor:
-        """See `Quadratic.curvature`."""
-        probabilities = self._logits(outputs).softmax(-1)  # [D, B, classes]
-        slopes = torch.einsum("tcni,tnij->tcj", self._head, moves)
+    def curvature(outputs: Tensor, moves: Tensor) -> Tensor:
+        probabilities = logits(outputs).softmax(-1)  # [D, B, classes]
+        slopes = torch.einsum("tcni,tnij->tcj", head, moves)
         mean = torch.einsum("tbc,tcj->tbj", probabilities, slopes)
         squares = torch.einsum("tbc,tcj,tck->tbjk", probabilities, slopes, slopes)
         return squares - mean[..., :, None] * mean[..., None, :]
 
-    def _logits(self, outputs: Tensor) -> Tensor:
-        return torch.einsum("tcni,tbni->tbc", self._head, outputs)  # [D, B, classes]
+    return Objective(losses, lipschitz, curvature)
 
 
-class Rectified:
-    """Softmax cross-entropy after a hidden layer of ReLUs; its gradient jumps, so it has no L."""
+def rectified(
+    draws: int, batch: int, nodes: int, width: int, generator: torch.Generator
+) -> Objective:
+    """Return softmax cross-entropy after a hidden layer of ReLUs; its gradient jumps."""
+    scale = (nodes * width) ** -0.5
+    first = scale * _normal(draws, HIDDEN, nodes, width, generator=generator)
+    last = cross_entropy(draws, batch, 1, HIDDEN, generator)
 
-    def __init__(self, draws: int, batch: int, nodes: int, width: int, generator: torch.Generator):
-        scale = (nodes * width) ** -0.5
-        self._first = scale * _normal(draws, HIDDEN, nodes, width, generator=generator)
-        self._last = CrossEntropy(draws, batch, 1, HIDDEN, generator)
+    def losses(outputs: Tensor) -> Tensor:
+        hidden = torch.einsum("thni,tbni->tbh", first, outputs).relu()
+        return last.losses(hidden[:, :, None])
 
-    def losses(self, outputs: Tensor) -> Tensor:
-        """See `Linear.losses`."""
-        hidden = torch.einsum("thni,tbni->tbh", self._first, outputs).relu()
-        return self._last.losses(hidden[:, :, None])
+    return Objective(losses)
 
-
-Objective = Linear | Quadratic | CrossEntropy | Rectified
 
 OBJECTIVES = {
-    "linear": Linear,
-    "quadratic": Quadratic,
-    "cross-entropy": CrossEntropy,
-    "ReLU network": Rectified,
+    "linear": linear,
+    "quadratic": quadratic,
+    "cross-entropy": cross_entropy,
+    "ReLU network": rectified,
 }
-"""By name; each is made from D, B, n, d and a generator."""
+"""By name; each is drawn from D, B, n, d and a generator."""
 
 
 def weight_gradients(
     objective: Objective, cell: Callable[[Tensor, Tensor], Tensor], weights: Tensor, inputs: Tensor
 ) -> Tensor:
-    """Return ∂f/∂W of the mean over instances by autograd, [D, n, d, d].
-
-    Args:
-        objective: f.
-        cell: `wide` or `narrow`.
-        weights: [D, n, d, d].
-        inputs: [D, B, d].
-    """
+    """Return ∂f/∂W of the mean over instances of a `wide` or `narrow` cell, by autograd."""
     weights = weights.detach().requires_grad_()
     loss = objective.losses(cell(weights, inputs)).mean(1).sum()
     return torch.autograd.grad(loss, weights)[0]
@@ -193,12 +177,7 @@ def output_gradients(objective: Objective, outputs: Tensor) -> Tensor:
 
 
 def equation_1(slopes: Tensor, inputs: Tensor) -> Tensor:
-    """Return ∂f/∂W of case I, [D, n, d, d]: the mean over instances of (∂f/∂y⁽ⁱ⁾) xᵀ.
-
-    Args:
-        slopes: ∂f/∂y, [D, B, n, d].
-        inputs: [D, B, d].
-    """
+    """Return ∂f/∂W of case I from ∂f/∂y: the mean over instances of (∂f/∂y⁽ⁱ⁾) xᵀ."""
     return torch.einsum("tbni,tbj->tnij", slopes, inputs) / inputs.shape[1]
 
 
@@ -214,21 +193,13 @@ def equation_3(weights: Tensor, slopes: Tensor, inputs: Tensor) -> Tensor:
 
 
 def equation_4(weights: Tensor, wide_gradients: Tensor) -> Tensor:
-    """Return case II from case I: Σ_k (Π_{j=i+1..k} W⁽ʲ⁾)ᵀ (∂f/∂W⁽ᵏ⁾) (Π_{j<i} W⁽ʲ⁾)ᵀ.
-
-    Args:
-        weights: W of the narrow cell, [D, n, d, d].
-        wide_gradients: ∂f/∂W of the wide cell, [D, n, d, d].
-    """
-    nodes = range(weights.shape[1])
-    found = [
-        sum(
-            product(weights, i + 1, k).mT @ wide_gradients[:, k] @ product(weights, 0, i - 1).mT
-            for k in nodes[i:]
-        )
-        for i in nodes
-    ]
-    return torch.stack([torch.as_tensor(block) for block in found], 1)
+    """Return case II from case I: Σ_k (Π_{j=i+1..k} W⁽ʲ⁾)ᵀ (∂f/∂W⁽ᵏ⁾) (Π_{j<i} W⁽ʲ⁾)ᵀ."""
+    nodes, found = range(weights.shape[1]), torch.zeros_like(weights)
+    for i in nodes:
+        for k in nodes[i:]:
+            ahead, before = product(weights, i + 1, k), product(weights, 0, i - 1)
+            found[:, i] += ahead.mT @ wide_gradients[:, k] @ before.mT
+    return found
 
 
 def gradient_factors(weights: Tensor, slopes: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:

@@ -67,7 +67,7 @@ def bound(
 
     Args:
         f0: f(w₀).
-        f_star: The infimum of f, or any lower bound.
+        f_star: f*, the infimum of f, or any lower bound.
         smoothness: L.
         variance: σ² of a stochastic gradient.
         rates: γ of each step, above 0.
@@ -141,12 +141,9 @@ def check_sgd(seed: int = 0) -> list[Comparison]:
             limit = bound(float(f0), problem.infimum, problem.smoothness, problem.variance, rates)
             sides = run_sgd(problem, rates, generator), limit.value
             found.setdefault(problem.name, []).append(sides)
-    comparisons = []
-    for name, sides in found.items():
-        measured, limits = np.array(sides).T
-        no_block = np.zeros(len(sides), np.int64)
-        comparisons.append(Comparison("Theorem 4.1", name, True, measured, limits, no_block))
-    return comparisons
+    return [
+        Comparison("Theorem 4.1", name, True, *np.array(sides).T) for name, sides in found.items()
+    ]
 
 
 def run_sgd(problem: Problem, rates: Numbers, generator: Generator, runs: int = RUNS) -> float:

@@ -17,7 +17,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from workers.theory.objectives import Cells, CrossEntropy, Quadratic, narrow, product
+from workers.theory.objectives import Cells, Objective, narrow, product, quadratic
 
 Norm = Literal["fro", 2]
 
@@ -47,14 +47,9 @@ class Blocks(NamedTuple):
     corrected: Tensor
 
 
-def block_smoothness(objective: Quadratic | CrossEntropy, cells: Cells, norms: Tensor) -> Blocks:
-    """Return the constants of all blocks beside both bounds.
-
-    Args:
-        objective: f.
-        cells: Weights and inputs.
-        norms: λ, [D, n].
-    """
+def block_smoothness(objective: Objective, cells: Cells, norms: Tensor) -> Blocks:
+    """Return the constants of all blocks beside both bounds, for a smooth f and λ, [D, n]."""
+    assert objective.lipschitz is not None
     whole, each = objective.lipschitz()
     inputs = cells.inputs
     spread = torch.linalg.matrix_norm(inputs.mT @ inputs / inputs.shape[1], 2)  # ‖E xxᵀ‖, [D]
@@ -70,15 +65,13 @@ def block_smoothness(objective: Quadratic | CrossEntropy, cells: Cells, norms: T
     )
 
 
-def block_hessian(objective: Quadratic | CrossEntropy, cells: Cells, node: int) -> Tensor:
-    """Return the Hessian of the mean loss in one block of the narrow cell.
+def block_hessian(objective: Objective, cells: Cells, node: int) -> Tensor:
+    """Return the Hessian of the mean loss in one block of the narrow cell, [D, d², d²].
 
     z is linear in a single block, so that the Hessian of an instance is (Cᵀ H C) ⊗ (r rᵀ), with r
-    the node's input and C what its output does to z.
-
-    Returns:
-        Symmetric, [D, d², d²], rows of the block one after the other.
+    the node's input and C what its output does to z. Rows of the block follow one another.
     """
+    assert objective.curvature is not None
     weights, inputs = cells
     draws, nodes, width, _ = weights.shape
     zeros = torch.zeros_like(weights[:, 0])
@@ -115,7 +108,7 @@ def counterexample() -> Counterexample:
     weights = torch.stack([first, torch.eye(2, dtype=torch.float64)])[None]
     cells = Cells(weights, torch.tensor([[[1.0, 0.0]]], dtype=torch.float64))
     norms = spectral_norms(weights)
-    found = block_smoothness(Quadratic(1, 1, 2, 2, torch.Generator()), cells, norms)
+    found = block_smoothness(quadratic(1, 1, 2, 2, torch.Generator()), cells, norms)
     printed = float(found.printed[0, 1])
     return Counterexample(printed / float(norms[0, 0]), printed, float(found.true[0, 1]))
 
@@ -123,10 +116,7 @@ def counterexample() -> Counterexample:
 def block_variances(left: Tensor, right: Tensor, norm: Norm = "fro") -> Tensor:
     """Return E‖G − E G‖² of the blocks' gradients G = l rᵀ over instances, [D, n].
 
-    Args:
-        left: l, [D, B, n, d].
-        right: r, [D, B, n, d].
-        norm: Norm of a matrix: "fro" gives the trace of the covariance, 2 is the paper's.
+    The norm of a matrix is "fro", which gives the trace of the covariance, or 2, the paper's.
     """
     means = torch.einsum("tbni,tbnj->tnij", left, right) / left.shape[1]
     if norm == 2:

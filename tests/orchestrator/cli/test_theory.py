@@ -64,7 +64,7 @@ def test_the_trials_table_says_how_local_it_is_and_what_lacks(run, store, tmp_pa
 
 
 def test_a_violation_of_what_must_hold_exits_1(run, monkeypatch):
-    sides = np.array([2.0]), np.array([1.0]), np.zeros(1, np.int64)
+    sides = np.array([2.0]), np.array([1.0])
     wrong = Comparison("Theorem 4.1", "quadratic", True, *sides)
     monkeypatch.setattr(sgd, "check_sgd", lambda _seed: [wrong])
     code, output, _ = run("theory", "--draws", 1)

@@ -24,7 +24,7 @@ ORDER = ("trials", "surfaces", "points", "metrics")
 
 def cases(measured: Any, bound: Any, statement="Theorem 4.3", setting="quadratic") -> Comparison:
     left, right = np.asarray(measured, float), np.asarray(bound, float)
-    return Comparison(statement, setting, True, left, right, np.zeros(len(left), np.int64))
+    return Comparison(statement, setting, True, left, right)
 
 
 def test_a_statement_is_a_panel_and_an_objective_a_series():

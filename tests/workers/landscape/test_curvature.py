@@ -10,10 +10,10 @@ from small_landscapes import GENOTYPES, instances, network
 from torch import Tensor
 from torch.func import functional_call
 
-from results_schema.errors import DataError
 from results_schema.genotype import Cell, Edge, Genotype
-from workers.landscape.curvature import Hessian, Hutchinson, Lanczos
-from workers.landscape.layers import live_parameters
+from workers.landscape.curvature import Hessian, Hutchinson, Lanczos, run
+from workers.landscape.instances import Instances
+from workers.landscape.plane import live_parameters
 from workers.network.network import Network
 
 _CELL = Cell(((Edge("dil_conv_3x3", 1), Edge("max_pool_3x3", 0)),), (2,))
@@ -38,16 +38,20 @@ def explicit(trained: Network, images: Tensor, labels: Tensor) -> Tensor:
     return found
 
 
+def double_precision(images: Tensor, labels: Tensor) -> Instances:
+    return Instances(images, labels, dtype=F64, batch=4)
+
+
 @pytest.fixture(scope="module")
-def case() -> tuple[Network, Tensor, Tensor, Tensor]:
+def case() -> tuple[Hessian, Tensor]:
     images, labels = instances(6, 8)
     trained = network(TINY)
-    return trained, images, labels, explicit(trained, images, labels)
+    matrix = explicit(trained, images, labels)
+    return Hessian(trained, double_precision(images, labels)), matrix
 
 
 def test_products_are_those_of_the_hessian(case):
-    trained, images, labels, matrix = case
-    hessian = Hessian(trained, images, labels, dtype=F64, batch=4)
+    hessian, matrix = case
     vector = hessian.random(0)
     assert hessian.size == len(matrix)
     torch.testing.assert_close(hessian.times(vector), matrix @ vector, rtol=1e-9, atol=1e-9)
@@ -55,41 +59,37 @@ def test_products_are_those_of_the_hessian(case):
 
 
 def test_both_ends_of_the_spectrum_are_found(case):
-    trained, images, labels, matrix = case
+    hessian, matrix = case
     wanted = torch.linalg.eigvalsh(matrix)
-    hessian = Hessian(trained, images, labels, dtype=F64, batch=6)
-    found = Lanczos(hessian, tolerance=1e-7).run()
-    assert found.converged
-    assert found.largest == pytest.approx(float(wanted[-1]), rel=1e-9)
-    assert found.residual <= 1e-7 * found.largest
-    assert found.smallest == pytest.approx(float(wanted[0]), rel=1e-2)
-    assert max(found.largest, -found.smallest) == pytest.approx(float(wanted.abs().max()), rel=1e-2)
-    short = Lanczos(hessian, iterations=2).run()
-    assert not short.converged
-    assert short.iterations == 2
-    assert min(abs(wanted - short.largest)) <= short.residual
+    found = run(Lanczos(hessian, tolerance=1e-7))
+    assert found["eigen_converged"]
+    assert found["top_eigenvalue"] == pytest.approx(float(wanted[-1]), rel=1e-9)
+    assert found["top_residual"] <= 1e-7 * found["top_eigenvalue"]
+    assert found["bottom_eigenvalue"] == pytest.approx(float(wanted[0]), rel=1e-2)
+    short = run(Lanczos(hessian, iterations=2))
+    assert (short["eigen_converged"], short["eigen_iterations"]) == (False, 2)
+    assert min(abs(wanted - short["top_eigenvalue"])) <= short["top_residual"]
 
 
 def test_a_negative_spectrum_has_its_magnitude_at_the_other_end(
     case, monkeypatch: pytest.MonkeyPatch
 ):
-    trained, images, labels, matrix = case
-    hessian = Hessian(trained, images, labels, dtype=F64, batch=6)
+    hessian, matrix = case
     times: Callable[[Tensor], Tensor] = hessian.times
     monkeypatch.setattr(hessian, "times", lambda vector: -times(vector))
-    found = Lanczos(hessian, tolerance=1e-6).run()
-    assert -found.smallest == pytest.approx(float(torch.linalg.eigvalsh(matrix)[-1]), rel=1e-3)
-    assert -found.smallest > abs(found.largest)
+    found = run(Lanczos(hessian, tolerance=1e-6))
+    largest = float(torch.linalg.eigvalsh(matrix)[-1])
+    assert -found["bottom_eigenvalue"] == pytest.approx(largest, rel=1e-3)
+    assert -found["bottom_eigenvalue"] > abs(found["top_eigenvalue"])
 
 
 def test_the_trace_is_within_its_errors(case):
-    trained, images, labels, matrix = case
-    hessian = Hessian(trained, images, labels, dtype=F64, batch=6)
-    wanted = float(matrix.trace())
-    found = Hutchinson(hessian, tolerance=0.1, probes=60).run()
-    assert abs(found.value - wanted) < 4 * found.standard_error
-    assert found.converged == (found.standard_error <= 0.1 * abs(found.value))
-    first, again, other = (Hutchinson(hessian, seed=s, probes=9).run().value for s in (0, 0, 1))
+    hessian, matrix = case
+    found = run(Hutchinson(hessian, tolerance=0.1, probes=60))
+    error = found["trace_standard_error"]
+    assert abs(found["trace"] - float(matrix.trace())) < 4 * error
+    assert found["trace_converged"] == (error <= 0.1 * abs(found["trace"]))
+    first, again, other = (run(Hutchinson(hessian, seed=s, probes=9))["trace"] for s in (0, 0, 1))
     assert first == again != other
 
 
@@ -98,21 +98,20 @@ def test_every_operation_can_be_differentiated_twice(name: str):
     images, labels = instances(2, 8)
     trained = network(GENOTYPES[name])
     single, double = (
-        Hessian(trained, images, labels, dtype=dtype, batch=2) for dtype in (torch.float32, F64)
+        Hessian(trained, Instances(images, labels, dtype=dtype, batch=2))
+        for dtype in (torch.float32, F64)
     )
     vector = double.random(0)
     wanted = double.times(vector)
     assert float((single.times(vector) - wanted).norm() / wanted.norm()) < 1e-3
 
 
-def test_a_diverged_checkpoint_has_no_curvature(case):
-    trained, images, labels, _ = case
+def test_a_diverged_checkpoint_has_no_curvature():
     broken = network(TINY)
     with torch.no_grad():
         broken.classifier.weight[0] = math.nan
-    hessian = Hessian(broken, images, labels, dtype=F64, batch=6)
-    assert math.isnan(Lanczos(hessian).run().largest)
-    assert not Lanczos(hessian).run().converged
-    assert math.isnan(Hutchinson(hessian).run().value)
-    with pytest.raises(DataError):
-        Hessian(trained, images[:0], labels[:0], dtype=F64, batch=6)
+    hessian = Hessian(broken, double_precision(*instances(6, 8)))
+    found = run(Lanczos(hessian)) | run(Hutchinson(hessian))
+    assert math.isnan(found["top_eigenvalue"])
+    assert not found["eigen_converged"]
+    assert math.isnan(found["trace"])

@@ -14,8 +14,6 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from small_surfaces import (
     assert_same_surface,
     measure_on_few_digits,
@@ -28,11 +26,10 @@ from small_trials import COMMIT_LAST, EPOCHS, Checkpointing, ending, few_digits,
 from stops import REASON, StopAtLook, after_epoch
 
 from results_schema import layout, tables
-from results_schema.errors import SpecError
 from results_schema.store import LocalStore, open_store
 from results_schema.surface import SurfaceSpec
 from workers.data.batches import load
-from workers.landscape.survey import restore, subset, survey
+from workers.landscape.survey import restore, survey
 from workers.network.network import Network
 from workers.training import checkpoint
 from workers.training.attempt import Outcome, StopRequest
@@ -466,25 +463,3 @@ def test_the_last_checkpoint_must_be_that_of_an_ended_trial(tmp_path: Path):
     train(small_spec(), store, device="cpu", checkpointing=COMMIT_LAST, **after_epoch(1))
     outcome = survey(small_surface(), store, device="cpu")
     assert (outcome.status, outcome.kind) == ("failed", "data")
-
-
-@given(st.integers(0, 1000), st.integers(1, 300), st.integers(1, 300))
-def test_a_subset_is_rising_distinct_and_no_larger_than_the_whole(seed, size, total):
-    indices = subset(seed, size, total)
-    assert len(indices) == min(size, total)
-    assert torch.equal(indices, subset(seed, size, total))
-    assert indices.unique().tolist() == indices.tolist()
-    assert indices[0] >= 0
-    assert indices[-1] < total
-
-
-def test_subsets_differ_by_seed_and_take_any_index():
-    drawn = [subset(seed, 10, 100) for seed in range(60)]
-    assert not torch.equal(drawn[0], drawn[1])
-    assert len(torch.cat(drawn).unique()) > 90
-
-
-def test_the_whole_is_taken_where_it_is_no_larger():
-    assert subset(3, 10, 4).tolist() == [0, 1, 2, 3]
-    with pytest.raises(SpecError, match="subset of 0"):
-        subset(3, 0, 4)

@@ -1,3 +1,5 @@
+"""Layers that an evaluation reads, and directions drawn through their weights."""
+
 import copy
 
 import pytest
@@ -6,8 +8,7 @@ from small_landscapes import DEAD, GENOTYPES, network
 
 from results_schema.errors import SpecError
 from workers.cells.bases import named
-from workers.landscape.directions import Direction, draw_directions
-from workers.landscape.layers import live_parameters
+from workers.landscape.plane import Direction, draw_directions, live_parameters
 
 
 def same(one: Direction, other: Direction) -> bool:

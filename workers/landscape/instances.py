@@ -1,0 +1,126 @@
+"""The images that a landscape is measured on, and the arithmetic of a pass over them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from results_schema.errors import DataError, SpecError
+from results_schema.surface import SurfaceSpec
+from workers.data.batches import Data, normalise
+from workers.draws import derive, seeded
+
+Row = dict[str, Any]
+"""Columns of `tables.POINTS` or `tables.SURFACES`."""
+
+
+@contextmanager
+def exact(device: torch.device) -> Iterator[None]:
+    """Compute float32 as float32 on a GPU too, and draw the same noise at every point.
+
+    Noise is an operation of some cells (`workers.network.operations`), drawn for each batch. All
+    other settings stay as they are.
+    """
+    # cuDNN takes TF32 for convolutions by default, whose 10 bits of mantissa a contour would show.
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    try:
+        with seeded(0, 0, device):
+            yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+
+
+class Instances:
+    """The images that a landscape is measured on, whole on their device, in batches.
+
+    Args:
+        images: [N, C, H, W], normalised.
+        labels: int64 [N].
+        dtype: Type of the arithmetic, that of the images from here on.
+        batch: Most images of a batch.
+
+    Raises:
+        DataError: There is no image, or not one label for each.
+        SpecError: A batch holds less than one image.
+    """
+
+    def __init__(
+        self, images: Tensor, labels: Tensor, *, dtype: torch.dtype = torch.float32, batch: int
+    ) -> None:
+        if not len(images) or len(images) != len(labels):
+            raise DataError(
+                f"a landscape over {len(images)} images with {len(labels)} labels",
+                fix="give at least one image, and a label for each",
+            )
+        if batch < 1:
+            raise SpecError(f"a batch of {batch} images", fix="use at least 1")
+        self.images = images.to(dtype, memory_format=torch.channels_last)
+        self.labels, self.dtype = labels, dtype
+        self._batches = math.ceil(len(labels) / batch)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        # Batches are as equal as possible, so that none is left with a single image.
+        yield from zip(
+            self.images.tensor_split(self._batches),
+            self.labels.tensor_split(self._batches),
+            strict=True,
+        )
+
+    def run(self, batch: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]) -> Row:
+        """Return the mean loss in nats and the accuracy, infinite or NaN where they overflow.
+
+        Args:
+            batch: Maps images and labels to logits [n, classes] and their `summed_loss`.
+        """
+        sums = torch.zeros(2, dtype=torch.float64, device=self.labels.device)  # loss, correct
+        with exact(sums.device):
+            for images, labels in self:
+                logits, loss = batch(images, labels)
+                # On the device, since reading them after each batch would wait for the GPU.
+                sums += torch.stack([loss.detach(), (logits.argmax(1) == labels).sum()])
+        loss, accuracy = (sums / len(self)).tolist()
+        return {"loss": loss, "accuracy": accuracy}
+
+
+def summed_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the cross-entropy of a batch in nats, summed in float64.
+
+    The gradient at an instance is then that of its own loss, and a mean over all instances does not
+    depend on the size of a batch.
+    """
+    return functional.cross_entropy(logits.double(), labels, reduction="sum")
+
+
+def select_instances(spec: SurfaceSpec, data: Data) -> tuple[Tensor, Tensor]:
+    """Return the images that a surface is measured on, normalised [N, C, H, W], and labels [N]."""
+    images = data.test if spec.split == "test" else data.train
+    chosen = subset(spec.subset_seed, spec.subset or len(images), len(images))
+    chosen = chosen.to(images.labels.device)
+    return normalise(images.pixels[chosen], data.about), images.labels[chosen]
+
+
+def subset(seed: int, size: int, total: int) -> Tensor:
+    """Return the indices of a random subset of `size`, int64 on the CPU, rising; at most all.
+
+    The paper does not state over how many instances it took a variance; one subset for all points
+    of a surface makes them comparable.
+
+    Raises:
+        SpecError: The size is below 1.
+    """
+    if size < 1:
+        raise SpecError(f"a subset of {size} instances", fix="use at least 1")
+    if size >= total:
+        return torch.arange(total)
+    draws = torch.Generator().manual_seed(derive(seed, "subset"))
+    return torch.randperm(total, generator=draws)[:size].sort().values
