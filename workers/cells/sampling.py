@@ -91,7 +91,7 @@ def with_sources(base: Genotype, normal: Iterable[int], reduce: Iterable[int]) -
 
     def redrawn(cell: Cell, sources: Iterable[int]) -> Cell:
         left = iter(sources)
-        return _with_edges(cell, lambda edge: _edge(edge.op, next(left)))
+        return _with_edges(cell, lambda edge: Edge(edge.op, next(left)))
 
     return Genotype(redrawn(base.normal, normal), redrawn(base.reduce, reduce))
 
@@ -113,13 +113,6 @@ def _draw(bounds: tuple[int, ...], seeds: tuple[int, ...]) -> np.ndarray:
     # The cached array is shared by all callers.
     drawn.flags.writeable = False
     return drawn
-
-
-_edge = lru_cache(maxsize=1024, typed=True)(Edge)
-"""Edges made before: a sample has thousands of cells, and few kinds of edges.
-
-By type, since NumPy's 1 equals 1 and yet is not a source: `Cell` refuses it, and it alone.
-"""
 
 
 def _check_seed(seed: Any) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from results_schema.errors import SpecError
@@ -77,19 +77,26 @@ def connection_variants(base: str | Genotype, mode: str | Sampling) -> list[Vari
         SpecError: No genotype has this name, the base has no such set, or too few cells are as
             the mode wants them.
     """
-    if isinstance(base, str):
-        base = official_name(base)
-    origin = named(base) if isinstance(base, str) else base
+    base, origin = _origin(base)
     how = _DEFAULTS.get(mode) if isinstance(mode, str) else mode
-    if not isinstance(how, Sampling):
-        drawn = _paper_set(base, origin, str(mode))
-    else:
+    if isinstance(how, Sampling):
         if isinstance(how, Profile) and not how.slots:
             how = replace(how, slots=table_2(base))
         drawn = [(f"seed {seed}", cell) for seed, cell in draw(origin, how)]
-    if isinstance(how, Uniform | Stratified):
-        drawn.sort(key=lambda cell: (cell[1].width, -cell[1].depth))
-    return [Variant(index, name, cell) for index, (name, cell) in enumerate(drawn, start=1)]
+        if not isinstance(how, Profile):
+            drawn.sort(key=lambda cell: (cell[1].width, -cell[1].depth))
+        return [Variant(index, *cell) for index, cell in enumerate(drawn, start=1)]
+    sets: dict[str, Sequence[str | int]] = {"paper4": (1, 2, 3, 4)}
+    if isinstance(base, str) and base in _THIRTEEN:
+        ten = [source for source in _THIRTEEN[base] if isinstance(source, str) or source <= 10]
+        sets |= {"paper10": ten, "paper13": _THIRTEEN[base]}
+    if base == "DARTS":
+        sets["main_text"] = ("CONN1", "CONN2", "CONN3", "CONN4")
+    if mode not in sets:
+        modes = " or ".join((*sets, *_DEFAULTS))
+        what = f"{_label(base)} has no connection variants {str(mode)!r}"
+        raise SpecError(what, fix=f"use {modes}")
+    return _from_sources(base, origin, sets[str(mode)], sample_connections)
 
 
 def operation_variants(base: str | Genotype, mode: str) -> list[Variant]:
@@ -101,22 +108,15 @@ def operation_variants(base: str | Genotype, mode: str) -> list[Variant]:
     Raises:
         SpecError: No genotype has this name, or Table 3 does not have the base.
     """
-    if isinstance(base, str):
-        base = official_name(base)
-    # Table 3 has the bases of Table 2.
-    modes = ("legacy", "paper10") if base in _TABLE_2 else ("legacy",)
-    if mode not in modes:
-        raise SpecError(
-            f"{_label(base)} has no operation variants {mode!r}", fix=f"use {' or '.join(modes)}"
-        )
-    origin = named(base) if isinstance(base, str) else base
-    published = 5 if (base, mode) == ("DARTS", "paper10") else 0
-    return [
-        Variant(index, f"OPS{index}", named(f"{base}_OPS{index}"))
-        if index <= published
-        else Variant(index, f"seed {index}", sample_operations(origin, index))
-        for index in range(1, 11)
-    ]
+    base, origin = _origin(base)
+    sets: dict[str, Sequence[str | int]] = {"legacy": range(1, 11)}
+    if base in _TABLE_2:  # Table 3 has the same bases
+        names = [f"OPS{index}" for index in range(1, 6)] if base == "DARTS" else []
+        sets["paper10"] = (*names, *range(len(names) + 1, 11))
+    if mode not in sets:
+        what = f"{_label(base)} has no operation variants {mode!r}"
+        raise SpecError(what, fix=f"use {' or '.join(sets)}")
+    return _from_sources(base, origin, sets[mode], sample_operations)
 
 
 def table_2(base: str | Genotype) -> tuple[tuple[float, int], ...]:
@@ -134,24 +134,26 @@ def table_2(base: str | Genotype) -> tuple[tuple[float, int], ...]:
     return tuple((float(width), int(depth)) for width, depth in pairs)
 
 
-def _paper_set(base: str | Genotype, origin: Genotype, mode: str) -> list[tuple[str, Genotype]]:
-    """Return names and genotypes of one of the paper's sets, in order."""
-    sets: dict[str, Sequence[str | int]] = {"paper4": (1, 2, 3, 4)}
-    if isinstance(base, str) and base in _THIRTEEN:
-        ten = [source for source in _THIRTEEN[base] if isinstance(source, str) or source <= 10]
-        sets |= {"paper10": ten, "paper13": _THIRTEEN[base]}
-    if base == "DARTS":
-        sets["main_text"] = ("CONN1", "CONN2", "CONN3", "CONN4")
-    if mode not in sets:
-        raise SpecError(
-            f"{_label(base)} has no connection variants {mode!r}",
-            fix=f"use {' or '.join((*sets, *_DEFAULTS))}",
-        )
+def _origin(base: str | Genotype) -> tuple[str | Genotype, Genotype]:
+    """Return a base by its official name if it has one, and its genotype."""
+    if isinstance(base, Genotype):
+        return base, base
+    name = official_name(base)
+    return name, named(name)
+
+
+def _from_sources(
+    base: str | Genotype,
+    origin: Genotype,
+    sources: Sequence[str | int],
+    sample: Callable[[Genotype, int], Genotype],
+) -> list[Variant]:
+    """Return the variants of the given seeds and, by the ends of their names, published cells."""
     return [
-        (source, named(f"{base}_{source}"))
+        Variant(index, source, named(f"{base}_{source}"))
         if isinstance(source, str)
-        else (f"seed {source}", sample_connections(origin, source))
-        for source in sets[mode]
+        else Variant(index, f"seed {source}", sample(origin, source))
+        for index, source in enumerate(sources, start=1)
     ]
 
 
