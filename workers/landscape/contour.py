@@ -27,13 +27,7 @@ BATCH = 500
 
 
 class Contour:
-    """Measures the loss at any point of a plane.
-
-    Args:
-        network: Network with its trained weights, on its device.
-        directions: The plane's axes.
-        instances: Images and labels; bfloat16 gives a preview (errors of some per cent).
-    """
+    """Measures the loss at any point of a plane; bfloat16 gives a preview (errors of per cents)."""
 
     def __init__(self, network: Network, directions: Directions, instances: Instances) -> None:
         self._instances = instances

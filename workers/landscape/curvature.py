@@ -34,11 +34,7 @@ class Hessian:
     """The Hessian of the mean cross-entropy at the trained weights.
 
     Over all parameters that an evaluation reads, one-dimensional ones too, with the running
-    statistics of batch normalisation and without the auxiliary head.
-
-    Args:
-        network: Network with its trained weights, on its device; it is not changed.
-        instances: Images and labels, in float32 or float64.
+    statistics of batch normalisation and without the auxiliary head. The network is not changed.
 
     Attributes:
         size: P, the number of parameters.
@@ -54,11 +50,7 @@ class Hessian:
         self.size = sum(weight.numel() for weight in self._weights)
 
     def times(self, vector: Tensor) -> Tensor:
-        """Return H v, float64 [P]: the gradient of ⟨∇f, v⟩.
-
-        Args:
-            vector: v, float64 [P] on the network's device, in the order of `live_parameters`.
-        """
+        """Return H v, the gradient of ⟨∇f, v⟩; v is float64 [P], ordered as `live_parameters`."""
         parts = vector.split([weight.numel() for weight in self._weights])
         pieces = [
             part.view_as(weight).to(weight.dtype)
@@ -104,12 +96,9 @@ class Lanczos:
     reorthogonalisation an eigenvalue may be found several times, which does not change the ends.
     The larger magnitude of the two ends is the L of the loss at this point.
 
-    Args:
-        hessian: Hessian at the trained weights.
-        seed: Seed of the first vector.
-        tolerance: Largest residual over the eigenvalue's magnitude at which an end counts as
-            converged; steps stop when the top one does, whether or not the bottom one does.
-        iterations: Most steps; never more than there are parameters.
+    An end has converged where its residual is within the tolerance times the eigenvalue's
+    magnitude. Steps stop when the top one has, whether or not the bottom one has, after so many
+    `iterations`, or after as many as there are parameters.
 
     Attributes:
         products: vᵀHv of each step's vector v: the diagonal of the tridiagonal matrix.
@@ -192,10 +181,7 @@ class Lanczos:
     ) -> int:
         """Restore an earlier run and return how many of its steps need not be made again.
 
-        Args:
-            products: `products` of that run.
-            rests: `rests` of that run.
-            state: What `state` returned after the same step or an earlier one; empty if lost.
+        `state` is what `state` returned after the same step or an earlier one; empty if lost.
         """
         # A run that ended is restored from its numbers alone: it needs no vectors.
         self.products, self.rests = list(products), list(rests)
@@ -221,13 +207,9 @@ class Lanczos:
 class Hutchinson:
     """Estimates the trace as the mean of vᵀHv over probes v of random signs (Hutchinson).
 
-    Set `products`, those of the probes so far, to an earlier run's to resume it.
-
-    Args:
-        hessian: Hessian at the trained weights.
-        seed: Seed of the probes.
-        tolerance: Largest standard error over the trace's magnitude at which probing stops.
-        probes: Most probes.
+    Probing stops after so many `probes`, or where the standard error is within the tolerance times
+    the trace's magnitude. Set `products`, those of the probes so far, to an earlier run's to resume
+    it.
     """
 
     def __init__(

@@ -35,37 +35,27 @@ BATCH = 80
 def minibatch_variance(variance: float, batch: int, instances: int) -> float:
     """Return the variance of the mean gradient of a batch drawn without replacement.
 
-    Var/b · (N − b)/(N − 1). A training step's gradient is such a mean, so this is the σ² of
-    Theorem 4.1 for the recipe's steps; `variance` itself is that of steps of one instance. Both are
-    of one point, where the theorem requires a bound along the whole path.
-
-    Args:
-        variance: Variance over single instances, or over a subset of them.
-        batch: b, from 1 to N.
-        instances: N, the number of instances that batches are drawn from.
+    Var/b · (N − b)/(N − 1), for batches of b out of N instances. A training step's gradient is such
+    a mean, so this is the σ² of Theorem 4.1 for the recipe's steps; `variance` itself is that of
+    steps of one instance. Both are of one point, where the theorem requires a bound along the whole
+    path.
 
     Raises:
         SpecError: No such batch can be drawn.
     """
     if not 1 <= batch <= instances:
-        raise SpecError(
-            f"a batch of {batch} out of {instances} instances",
-            fix=f"use a number from 1 to {instances}",
-        )
+        what = f"a batch of {batch} out of {instances} instances"
+        raise SpecError(what, fix=f"use a number from 1 to {instances}")
     remaining = (instances - batch) / (instances - 1) if instances > 1 else 0.0
     return variance / batch * remaining
 
 
 class GradientVariance:
-    """Measures the gradient variance at any point of a plane.
+    """Measures the gradient variance at any point of a plane, in float32 or float64.
 
-    Args:
-        network: Network with its trained weights, on its device.
-        directions: The plane's axes.
-        instances: Images and labels, in float32 or float64; sums over instances are float64.
-        auxiliary: Weight of the auxiliary head's loss, as in training by the recipe of Table 1,
-            which is then part of each instance's loss; the head itself stays as trained at every
-            point. At 0 the head is dropped.
+    `auxiliary` is the weight of the auxiliary head's loss, as in training by the recipe of Table 1,
+    which is then part of each instance's loss; the head itself stays as trained at every point. At
+    0 the head is dropped.
 
     Raises:
         SpecError: The network has no auxiliary head.
@@ -91,15 +81,10 @@ class GradientVariance:
     ) -> Row:
         """Return loss, accuracy and variances at w* + alpha w₁ + beta w₂.
 
-        Loss and accuracy are of the network's own head. `standard_error` is that of the variance as
-        an estimate for the population that the instances were drawn from: the deviation of
-        ‖g_i − ḡ‖² over instances, divided by √N; NaN of a single instance.
-
-        Args:
-            alpha: Coordinate along w₁.
-            beta: Coordinate along w₂.
-            by_parameter: Whether to return the variance of each parameter tensor too.
-            error: Whether to return standard errors, which take a second pass over the instances.
+        Loss and accuracy are of the network's own head; `by_parameter` adds the variance of each
+        parameter tensor. With `error`, which takes a second pass, `standard_error` is that of the
+        variance as an estimate for the population that the instances were drawn from: the deviation
+        of ‖g_i − ḡ‖² over instances, divided by √N; NaN of a single instance.
         """
         network = self._gradients.move(alpha, beta)
         scatter = _Scatter()
@@ -182,13 +167,10 @@ class Moments:
     scatters M and M_b (sums of squared distances from the mean), the union's scatter is
     M + M_b + ‖m_b − m‖² n n_b / (n + n_b).
 
-    Args:
-        by_entry: Whether each entry has a scatter of its own.
-
     Attributes:
         count: Number of vectors.
         mean: float64 [P].
-        scatter: Σ (x − mean)², float64 scalar; [P] with `by_entry`.
+        scatter: Σ (x − mean)², a float64 scalar; [P] where it is kept by entry.
     """
 
     def __init__(self, *, by_entry: bool = False) -> None:

@@ -14,21 +14,13 @@ from results_schema.errors import SpecError
 
 @dataclass(frozen=True)
 class GridPoint:
-    """One point of a grid.
-
-    Attributes:
-        row: Index of its alpha, from 0.
-        column: Index of its beta, from 0.
-        alpha: Coordinate in units of w₁.
-        beta: Coordinate in units of w₂.
-        level: Level of its first appearance, from 0; see `Grid.points`.
-    """
+    """One point of a grid: the indices of its coordinates, and these in units of w₁ and w₂."""
 
     row: int
     column: int
     alpha: float
     beta: float
-    level: int
+    level: int  # of its first appearance, from 0; see `Grid.points`
 
     def place(self) -> dict[str, float]:
         """Return its columns of `tables.POINTS`."""
@@ -37,13 +29,11 @@ class GridPoint:
 
 @dataclass(frozen=True)
 class Grid:
-    """Evenly spaced points over [−x, x] × [−y, y].
+    """Evenly spaced points from minus to plus the extent of each axis.
 
     Attributes:
         rows: Number of alphas, odd, so that the middle one is 0.
         columns: Number of betas, odd.
-        alpha_extent: x.
-        beta_extent: y.
 
     Raises:
         SpecError: There is no point, or none at the centre, or an extent is not a positive number.
@@ -60,10 +50,8 @@ class Grid:
             if number < 1:
                 raise SpecError(f"a grid with {name} = {number}", fix="use at least 1")
             if number % 2 == 0:
-                raise SpecError(
-                    f"a grid with {name} = {number} has no point at the centre",
-                    fix="use an odd number",
-                )
+                what = f"a grid with {name} = {number} has no point at the centre"
+                raise SpecError(what, fix="use an odd number")
         for name in ("alpha_extent", "beta_extent"):
             extent = getattr(self, name)
             if not 0 < extent < math.inf:

@@ -41,10 +41,7 @@ class InstanceGradients:
     output. Where batch normalisation is folded in, with G the gradient of the folded weight s w,
     the network's own are dw = s G, dβ = ΣB over the pixels and dγ = (⟨w, G⟩ − μ dβ)/σ.
 
-    Args:
-        folded: The network; its layers get hooks that stay, so it runs within `collect` alone.
-        directions: The plane's axes.
-        dtype: Type of the arithmetic.
+    The layers of the network get hooks that stay, so it runs within `collect` alone.
     """
 
     def __init__(
@@ -149,8 +146,7 @@ def weight_gradients(layer: nn.Conv2d | nn.Linear, inputs: Tensor, gradients: Te
         gradients: B, [n, out, H', W'] or [n, out].
 
     Returns:
-        [n, out, …]: after `out`, for a convolution, [kernel places · in channels of a group], for a
-        linear layer [in].
+        [n, out, in], for a convolution [n, out, kernel places · in channels of a group].
 
     Raises:
         TypeError: The convolution has groups of several channels.

@@ -55,10 +55,8 @@ class Instances:
         self, images: Tensor, labels: Tensor, *, dtype: torch.dtype = torch.float32, batch: int
     ) -> None:
         if not len(images) or len(images) != len(labels):
-            raise DataError(
-                f"a landscape over {len(images)} images with {len(labels)} labels",
-                fix="give at least one image, and a label for each",
-            )
+            what = f"a landscape over {len(images)} images with {len(labels)} labels"
+            raise DataError(what, fix="give at least one image, and a label for each")
         if batch < 1:
             raise SpecError(f"a batch of {batch} images", fix="use at least 1")
         self.images = images.to(dtype, memory_format=torch.channels_last)

@@ -30,21 +30,13 @@ _DTYPES = {"fp32": torch.float32, "fp64": torch.float64, "bf16": torch.bfloat16}
 
 @dataclass(frozen=True)
 class Case:
-    """What a surface is measured on.
-
-    Attributes:
-        spec: The surface.
-        network: Network with its trained weights, on its device.
-        images: Images to measure on, normalised, [N, C, H, W].
-        labels: int64 [N].
-        trained_on: Number of images that the trial's batches are drawn from.
-    """
+    """A surface and what it is measured on: a trained network, normalised images and labels."""
 
     spec: SurfaceSpec
     network: Network
-    images: Tensor
-    labels: Tensor
-    trained_on: int
+    images: Tensor  # [N, C, H, W]
+    labels: Tensor  # int64 [N]
+    trained_on: int  # images that the trial's batches are drawn from
 
     def instances(self, batch: int) -> Instances:
         """Return the images in the surface's precision, in batches of at most so many.
@@ -56,25 +48,18 @@ class Case:
 
 
 class Measure(ABC):
-    """One kind of surface of one network.
-
-    Args:
-        case: What is measured.
-    """
+    """One kind of surface of one network."""
 
     def __init__(self, case: Case) -> None:
         self.case = case
 
     @abstractmethod
     def resume(self, rows: Sequence[Row], state: dict[str, Tensor]) -> list[Row]:
-        """Continue an earlier run; called once, before `missing`.
+        """Continue an earlier run, and return its rows that need not be measured again.
 
         Args:
             rows: Rows of that run, in their order; empty if there was no such run.
             state: What `state` returned; empty if it is lost.
-
-        Returns:
-            Those of the rows that need not be measured again.
         """
 
     @abstractmethod

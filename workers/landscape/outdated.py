@@ -21,10 +21,6 @@ def outdated(store: Store, surface_ids: Iterable[str]) -> set[str]:
 
     Names and ages are listed, and only rows in doubt are read: a row is of the network that the
     store has if its checkpoint is older than the row.
-
-    Args:
-        store: Store of the surfaces and of the checkpoints of their trials.
-        surface_ids: Ids of surfaces that have a row.
     """
     # Checkpoints are listed first: one that is written in between then seems younger than its row,
     # and the row is read rather than trusted.
@@ -50,10 +46,6 @@ def is_outdated(store: Store, row: Mapping[str, Any]) -> bool:
     """Return whether a surface's row is of another network than the store has.
 
     A row without a checkpoint is of the untrained network, which the seed determines.
-
-    Args:
-        store: Store of the trial's checkpoints.
-        row: Row of `tables.SURFACES`.
     """
     # Imported here because it brings in torch, which planning does without.
     from workers.training import checkpoint

@@ -29,13 +29,7 @@ from workers.network.operations import BatchNorm
 
 @dataclass(frozen=True)
 class Norm:
-    """The part of a batch normalisation that one convolution feeds.
-
-    Attributes:
-        name: Name of the normalisation in the network.
-        module: The whole normalisation.
-        channels: The convolution's channels in the normalisation's tensors.
-    """
+    """The part of a batch normalisation that one convolution feeds: some of its channels."""
 
     name: str
     module: BatchNorm
@@ -71,10 +65,6 @@ def layers(network: Network, *, auxiliary: bool = False) -> list[Layer]:
     """Return the layers that an evaluation runs, in the network's order.
 
     Dead operations and dead cells are left out: their weights change nothing.
-
-    Args:
-        network: Network of any cell.
-        auxiliary: Whether the auxiliary head counts.
     """
     idle = tuple(_idle(network)) if auxiliary else (*_idle(network), "auxiliary_head.")
     found: list[Layer] = []
@@ -96,7 +86,7 @@ def layers(network: Network, *, auxiliary: bool = False) -> list[Layer]:
 
 
 def live_parameters(network: Network, *, auxiliary: bool = False) -> dict[str, nn.Parameter]:
-    """Return the parameters that an evaluation reads, by name; the arguments are of `layers`."""
+    """Return the parameters that an evaluation reads, by name."""
     return dict(chain(*(layer.parameters() for layer in layers(network, auxiliary=auxiliary))))
 
 
@@ -117,13 +107,12 @@ Direction = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Directions:
-    """The axes of a plane through the trained weights: w* + α w₁ + β w₂.
+    """The axes w₁ and w₂ of a plane.
 
     Attributes:
         first: w₁, a float64 tensor on the CPU for each parameter that an evaluation reads, by name.
-        second: w₂, in the same form.
-        cosine: Cosine of the angle between them over all parameters; near 0, as the draws are
-            independent.
+        second: w₂, likewise.
+        cosine: Cosine of their angle over all parameters; near 0, as the draws are independent.
     """
 
     first: Direction
@@ -134,23 +123,17 @@ class Directions:
 def draw_directions(
     network: Network, seed: int, *, pair: int = 0, normalisation: str = "filter"
 ) -> Directions:
-    """Return a pair of directions for a network.
+    """Return a pair of directions for a network with trained weights.
 
-    Args:
-        network: Network with its trained weights.
-        seed: Seed of the draws.
-        pair: Which pair of the seed's, from 0.
-        normalisation: How a direction is scaled: by "filter", by "layer", each parameter as a
-            whole, or "none". The rows of a linear layer's weight are its filters.
+    A direction is scaled by "filter", by "layer", each parameter as a whole, or by "none". The rows
+    of a linear layer's weight are its filters. A seed has many pairs, counted from 0.
 
     Raises:
         SpecError: There is no such normalisation.
     """
     if normalisation not in NORMALISATIONS:
-        raise SpecError(
-            f"unknown normalisation of directions {normalisation!r}",
-            fix=f"use one of {', '.join(NORMALISATIONS)}",
-        )
+        what = f"unknown normalisation of directions {normalisation!r}"
+        raise SpecError(what, fix=f"use one of {', '.join(NORMALISATIONS)}")
     weights = {name: w.detach().cpu().double() for name, w in live_parameters(network).items()}
     # Each parameter has a stream of its own, so that neither the auxiliary head, which an
     # evaluation drops, nor a dead operation changes the draws of the others.
@@ -188,12 +171,6 @@ def _dot(first: Direction, second: Direction) -> float:
 
 class Plane:
     """Tensors at centre + α · first + β · second, in one flat buffer, moved by two additions.
-
-    Args:
-        centre: The tensors at (0, 0).
-        first: Their moves per unit of α, in the shapes of `centre`.
-        second: Their moves per unit of β.
-        dtype: Type of the tensors at a point; their device is that of `centre`.
 
     Attributes:
         tensors: Views of the buffer in the shapes of `centre`, four-dimensional ones channels last
@@ -241,11 +218,8 @@ def _view(piece: Tensor, shape: torch.Size) -> Tensor:
 class FoldedNetwork:
     """A trained network without batch normalisation, at any point of a plane through its weights.
 
-    Args:
-        network: Network with its trained weights and running statistics; it is not changed.
-        directions: The plane's axes.
-        dtype: Type of the arithmetic.
-        auxiliary: Whether to keep the auxiliary head; it has no direction and stays as trained.
+    The given network is not changed. An auxiliary head, which is dropped unless it is to be kept,
+    has no direction and stays as trained.
 
     Attributes:
         network: In evaluation mode, channels last, with neither batch normalisation nor gradients

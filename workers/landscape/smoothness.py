@@ -7,7 +7,6 @@ widest near-convex region". The definitions here are ours.
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Sequence
 
 import numpy as np
@@ -42,23 +41,18 @@ def smoothness(
     Returns:
         Columns of `tables.SURFACES`, and reasons by their names. Of two equal surfaces the one with
         the smaller loss at its centre has the smaller `radius`, unlike `rise_radius`. `roughness`
-        is the mean magnitude of the second derivative of log₁₀ loss by central differences along
-        both axes, in decades per unit².
+        is in decades per unit², by central differences along both axes.
 
     Raises:
         SpecError: The shapes do not fit, or there is no point at the centre.
     """
     x, y, z = (np.asarray(part, dtype=np.float64) for part in (alphas, betas, losses))
     if z.shape != (len(x), len(y)) or not z.size:
-        raise SpecError(
-            f"losses of shape {z.shape} over {len(x)} alphas and {len(y)} betas",
-            fix="give one loss for each pair of an alpha and a beta",
-        )
+        what = f"losses of shape {z.shape} over {len(x)} alphas and {len(y)} betas"
+        raise SpecError(what, fix="give one loss for each pair of an alpha and a beta")
     if len(x) % 2 == 0 or len(y) % 2 == 0:
-        raise SpecError(
-            f"losses of {len(x)} alphas and {len(y)} betas, without a point at the centre",
-            fix="give an odd number of each",
-        )
+        what = f"losses of {len(x)} alphas and {len(y)} betas, without a point at the centre"
+        raise SpecError(what, fix="give an odd number of each")
     i, j = len(x) // 2, len(y) // 2
     centre, finite = float(z[i, j]), z[np.isfinite(z)]
     found = {"loss": centre, "nonfinite": 1 - finite.size / z.size}
@@ -178,15 +172,12 @@ def _convex_share(
 
 def _connected(inside: np.ndarray, start: tuple[int, int]) -> int:
     """Return the number of true entries that can be reached from `start` side by side."""
-    if not inside[start]:
-        return 0
-    seen, queue = {start}, deque([start])
+    inside = np.pad(inside, 1)  # a border of false: no index wraps around to the other side
+    queue, seen = [(start[0] + 1, start[1] + 1)], 0
     while queue:
-        i, j = queue.popleft()
-        for near in ((i - 1, j), (i + 1, j), (i, j - 1), (i, j + 1)):
-            # Checked first: a negative index would wrap around to the other border.
-            within = all(0 <= k < n for k, n in zip(near, inside.shape, strict=True))
-            if within and near not in seen and inside[near]:
-                seen.add(near)
-                queue.append(near)
-    return len(seen)
+        i, j = queue.pop()
+        if inside[i, j]:
+            inside[i, j] = False  # counted once
+            seen += 1
+            queue += [(i - 1, j), (i + 1, j), (i, j - 1), (i, j + 1)]
+    return seen

@@ -245,10 +245,9 @@ class _Survey:
 
 def _check(spec: SurfaceSpec) -> None:
     check_versions(spec.trial)
-    if spec.version != LANDSCAPE_VERSION:
+    if (version := spec.version) != (ours := LANDSCAPE_VERSION):
         raise SpecError(
-            f"the version of the landscape is {spec.version}, and this release's is "
-            f"{LANDSCAPE_VERSION}",
+            f"the version of the landscape is {version}, and this release's is {ours}",
             fix="measure it with the release that named it, or name it again with this one",
         )
 
@@ -274,30 +273,16 @@ def _seal(data: bytes, digest: str | None) -> bytes:
 
 @dataclass(frozen=True)
 class Trained:
-    """A network to be measured.
-
-    Attributes:
-        network: The network on its device.
-        epoch: The last epoch that it was trained for; earlier than the spec's if the trial
-            diverged.
-        finite: Whether every weight and running statistic is a finite number.
-        checkpoint: SHA-256 of the checkpoint's tensors; None for the untrained network.
-    """
+    """A network to be measured, on its device."""
 
     network: Network
-    epoch: int
-    finite: bool
-    checkpoint: str | None
+    epoch: int  # the last that it was trained for; before the spec's if the trial diverged
+    finite: bool  # whether every weight and running statistic is a finite number
+    checkpoint: str | None  # SHA-256 of the checkpoint's tensors; None for the untrained network
 
 
 def restore(spec: SurfaceSpec, store: Store, data: Data, device: torch.device) -> Trained:
-    """Return the network that a surface is measured on.
-
-    Args:
-        spec: Surface that names the trial and the epoch.
-        store: Store of its checkpoints.
-        data: The trial's data set, which determines the shapes of the first and last layer.
-        device: Device of the returned network.
+    """Return the network that a surface is measured on, which has the shapes of the data.
 
     Raises:
         DataError: The checkpoint is missing or damaged.

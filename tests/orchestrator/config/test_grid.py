@@ -170,7 +170,7 @@ def test_a_published_cell_by_another_way_is_that_cell(folder):
         ("{fil: a.json}", "[0]: {'fil': 'a.json'} is no genotype\n  name a published cell, or"),
         ("{}", "[0]: {} is no genotype"),
         ("{file: }", "[0].file is null\n  write text"),
-        ("{file: none.json}", "[0].file: none.json: cannot read: No such file or directory"),
+        ("{file: none.json}", "[0].file: none.json: there is no such file"),
         ("{file: x.py}", "[0].file: x.py: a genotype in a .py file\n  use .json, .yaml"),
         ('{file: "a\\0.json"}', "[0] is {'file': 'a\\x00.json'}\n  embedded null"),
         ("{text: Genotype()}", "[0].text: Genotype(…) is given nothing\n  write Genotype(normal="),
