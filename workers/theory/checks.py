@@ -16,17 +16,10 @@ from workers.draws import derive
 from workers.theory import objectives, smoothness
 from workers.theory.objectives import Cells, Objective, matched, narrow, wide
 
-SLACK = 1e-9
-"""Share of a bound by which rounding may exceed it."""
-
-EXACT = 1e-10
-"""Relative error up to which two float64 gradients count as equal."""
-
-AT_ONCE = 200
-"""Most cells that are computed side by side, so that memory does not grow with their number."""
-
-FEW = 16
-"""Instances over which the 2-norm is taken, since it needs eigenvalues for each."""
+SLACK = 1e-9  # share of a bound by which rounding may exceed it
+EXACT = 1e-10  # relative error up to which two float64 gradients count as equal
+AT_ONCE = 200  # most cells computed side by side, so that memory does not grow with their number
+FEW = 16  # instances over which the 2-norm is taken, since it needs eigenvalues for each
 
 
 @dataclass(frozen=True)
@@ -34,20 +27,16 @@ class Comparison:
     """One statement under one objective, measured against its bound case by case.
 
     Attributes:
-        statement: What is compared.
-        setting: The objective, or the problem.
         holds: Whether the statement is true, so that no case may violate it. Violations of one that
             is false as printed, or under another reading, are counted.
-        measured: The left side, one number a case.
-        bound: The right side, one number a case.
         blocks: n where cases are those of blocks 1 to n, over and over; 0 where none is a block.
     """
 
     statement: str
-    setting: str
+    setting: str  # the objective, or the problem
     holds: bool
-    measured: NDArray[np.float64]
-    bound: NDArray[np.float64]
+    measured: NDArray[np.float64]  # the left side, one number a case
+    bound: NDArray[np.float64]  # the right side
     blocks: int = 0
 
     @property
@@ -76,23 +65,14 @@ def join(parts: Sequence[Comparison]) -> Comparison:
 
 @dataclass(frozen=True)
 class Settings:
-    """Settings of the draws.
+    """Settings of the draws."""
 
-    Attributes:
-        draws: Cells for each objective and gain.
-        seed: Seed of all draws.
-        nodes: n, intermediate nodes of a cell.
-        width: d, width of a node.
-        batch: B, inputs that stand for the data.
-        gains: Gains of the weights, whose standard deviation is gain/√d.
-    """
-
-    draws: int = 350
+    draws: int = 350  # cells for each objective and gain
     seed: int = 0
-    nodes: int = 5
-    width: int = 8
-    batch: int = 256
-    gains: tuple[float, ...] = (0.5, 1.0, 1.5)
+    nodes: int = 5  # n, intermediate nodes of a cell
+    width: int = 8  # d, width of a node
+    batch: int = 256  # B, inputs that stand for the data
+    gains: tuple[float, ...] = (0.5, 1.0, 1.5)  # of weights, whose deviation is gain/√d
 
 
 @contextlib.contextmanager

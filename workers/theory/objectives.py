@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 from torch.nn import functional
 
 CLASSES = 10
@@ -29,7 +29,7 @@ class Cells(NamedTuple):
 
 
 def draw_cells(
-    draws: int, batch: int, nodes: int, width: int, *, gain: float, generator: torch.Generator
+    draws: int, batch: int, nodes: int, width: int, *, gain: float, generator: Generator
 ) -> Cells:
     """Return D = `draws` cells of Gaussian weights, with B = `batch` Gaussian inputs each.
 
@@ -82,15 +82,13 @@ class Objective(NamedTuple):
     curvature: Callable[[Tensor, Tensor], Tensor] | None = None
 
 
-def linear(draws: int, batch: int, nodes: int, width: int, generator: torch.Generator) -> Objective:
+def linear(draws: int, batch: int, nodes: int, width: int, generator: Generator) -> Objective:
     """Return f = ⟨c, z⟩ with one Gaussian c: its gradient is the same at every z."""
     slope = _normal(draws, nodes, width, generator=generator)
     return Objective(lambda outputs: torch.einsum("tbni,tni->tb", outputs, slope))
 
 
-def quadratic(
-    draws: int, batch: int, nodes: int, width: int, generator: torch.Generator
-) -> Objective:
+def quadratic(draws: int, batch: int, nodes: int, width: int, generator: Generator) -> Objective:
     """Return f = ½‖z − t‖² with a Gaussian target t for each instance."""
     targets = _normal(draws, batch, nodes, width, generator=generator)
 
@@ -108,7 +106,7 @@ def quadratic(
 
 
 def cross_entropy(
-    draws: int, batch: int, nodes: int, width: int, generator: torch.Generator
+    draws: int, batch: int, nodes: int, width: int, generator: Generator
 ) -> Objective:
     """Return softmax cross-entropy of the logits V z, with random labels."""
     scale = (nodes * width) ** -0.5
@@ -137,9 +135,7 @@ def cross_entropy(
     return Objective(losses, lipschitz, curvature)
 
 
-def rectified(
-    draws: int, batch: int, nodes: int, width: int, generator: torch.Generator
-) -> Objective:
+def rectified(draws: int, batch: int, nodes: int, width: int, generator: Generator) -> Objective:
     """Return softmax cross-entropy after a hidden layer of ReLUs; its gradient jumps."""
     scale = (nodes * width) ** -0.5
     first = scale * _normal(draws, HIDDEN, nodes, width, generator=generator)
@@ -205,8 +201,7 @@ def equation_4(weights: Tensor, wide_gradients: Tensor) -> Tensor:
 def gradient_factors(weights: Tensor, slopes: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
     """Return the two factors of each instance's gradient in case II, an outer product.
 
-    Returns:
-        Σ_k (Π_{j=i+1..k} W⁽ʲ⁾)ᵀ ∂f̂/∂ŷ⁽ᵏ⁾ and Π_{j<i} W⁽ʲ⁾ x, both [D, B, n, d].
+    They are Σ_k (Π_{j=i+1..k} W⁽ʲ⁾)ᵀ ∂f̂/∂ŷ⁽ᵏ⁾ and Π_{j<i} W⁽ʲ⁾ x, both [D, B, n, d].
     """
     nodes = weights.shape[1]
     back = slopes[:, :, -1]
@@ -222,5 +217,5 @@ def gradient_factors(weights: Tensor, slopes: Tensor, inputs: Tensor) -> tuple[T
     return torch.stack(left[::-1], 2), torch.stack(right, 2)
 
 
-def _normal(*shape: int, generator: torch.Generator) -> Tensor:
+def _normal(*shape: int, generator: Generator) -> Tensor:
     return torch.randn(*shape, generator=generator, dtype=torch.float64)

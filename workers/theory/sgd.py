@@ -22,18 +22,11 @@ from workers.theory.checks import Comparison
 
 Numbers = NDArray[np.float64]
 
-RUNS = 200
-"""Runs of SGD whose mean estimates the expectation."""
-
+RUNS = 200  # of SGD, whose mean estimates the expectation
 STEPS = (10, 100, 1000)
-SHARES = (0.1, 0.99)
-"""Learning rates over 1/L: constant ones, and the first of a cosine schedule."""
-
-NOISES = (0.0, 0.1, 1.0, 10.0)
-"""σ², where noise is added."""
-
-BATCHES = (1, 4, 16)
-"""Batch sizes of logistic regression, drawn with replacement."""
+SHARES = (0.1, 0.99)  # learning rates over 1/L: constant ones, and the first of a cosine schedule
+NOISES = (0.0, 0.1, 1.0, 10.0)  # σ², where noise is added
+BATCHES = (1, 4, 16)  # of logistic regression, drawn with replacement
 
 
 class Bound(NamedTuple):
@@ -83,49 +76,31 @@ def bound(
         raise SpecError("a rate is not above 0, or there is no step", fix="give the rates in use")
     # Written so that a NaN is refused too.
     if not (f0 >= f_star and smoothness > 0 and variance >= 0):
-        raise SpecError(
-            f"f(w0) = {f0:g}, f* = {f_star:g}, L = {smoothness:g}, sigma² = {variance:g}",
-            fix="f(w0) is f* or more, L above 0 and sigma² 0 or more",
-        )
+        what = f"f(w0) = {f0:g}, f* = {f_star:g}, L = {smoothness:g}, sigma² = {variance:g}"
+        raise SpecError(what, fix="f(w0) is f* or more, L above 0 and sigma² 0 or more")
     squares = float((gamma**2 * counts).sum())
     within = float(counts[gamma < 1 / smoothness].sum() / counts.sum())
     return Bound(2 * (f0 - f_star) / total, smoothness * variance * squares / total, within)
 
 
 def expectation(rates: ArrayLike, values: ArrayLike) -> float:
-    """Return E of a value at w_R, Σ γ_k v_k / Σ γ_k.
-
-    Args:
-        rates: γ of each step.
-        values: v at the point before each step.
-    """
+    """Return E of a value at w_R, Σ γ_k v_k / Σ γ_k, from v at the point before each step."""
     gamma = np.asarray(rates, float)
     return math.fsum(gamma * np.asarray(values, float)) / math.fsum(gamma)
 
 
 @dataclass(frozen=True)
 class Problem:
-    """An objective whose constants are known; R runs have points [R, p].
-
-    Attributes:
-        name: Name in the table.
-        start: w₀, [p].
-        value: f at [R, p], [R].
-        gradient: ∇f at [R, p].
-        stochastic: A draw of an unbiased gradient at [R, p].
-        infimum: f*.
-        smoothness: L.
-        variance: σ².
-    """
+    """An objective whose constants are known; R runs have points [R, p]."""
 
     name: str
-    start: Numbers
-    value: Callable[[Numbers], Numbers]
-    gradient: Callable[[Numbers], Numbers]
-    stochastic: Callable[[Numbers, Generator], Numbers]
-    infimum: float
-    smoothness: float
-    variance: float
+    start: Numbers  # w₀, [p]
+    value: Callable[[Numbers], Numbers]  # f, [R]
+    gradient: Callable[[Numbers], Numbers]  # ∇f, [R, p]
+    stochastic: Callable[[Numbers, Generator], Numbers]  # a draw of an unbiased gradient
+    infimum: float  # f*
+    smoothness: float  # L
+    variance: float  # σ²
 
 
 def check_sgd(seed: int = 0) -> list[Comparison]:
@@ -168,26 +143,16 @@ def problems(generator: Generator) -> Iterator[Problem]:
 def quadratic(generator: Generator, variance: float, size: int = 20) -> Problem:
     """Return f = ½ Σ h_j w_j², h between 0.01 and 1: L is the largest."""
     bends = np.geomspace(0.01, 1, size)
-    return _noisy(
-        "quadratic",
-        generator.standard_normal(size),
-        lambda w: 0.5 * (bends * w**2).sum(1),
-        lambda w: bends * w,
-        1.0,
-        variance,
-    )
+    start = generator.standard_normal(size)
+    functions = lambda w: 0.5 * (bends * w**2).sum(1), lambda w: bends * w
+    return _noisy("quadratic", start, *functions, 1.0, variance)
 
 
 def nonconvex(generator: Generator, variance: float, size: int = 20) -> Problem:
     """Return f = Σ w_j²/(1 + w_j²); its |f''| = |2 − 6w²|/(1 + w²)³ is at most 2."""
-    return _noisy(
-        "non-convex",
-        2 * generator.standard_normal(size),
-        lambda w: (w**2 / (1 + w**2)).sum(1),
-        lambda w: 2 * w / (1 + w**2) ** 2,
-        2.0,
-        variance,
-    )
+    start = 2 * generator.standard_normal(size)
+    functions = lambda w: (w**2 / (1 + w**2)).sum(1), lambda w: 2 * w / (1 + w**2) ** 2
+    return _noisy("non-convex", start, *functions, 2.0, variance)
 
 
 def logistic(generator: Generator, batch: int, size: int = 5, instances: int = 200) -> Problem:
@@ -216,16 +181,10 @@ def logistic(generator: Generator, batch: int, size: int = 5, instances: int = 2
         spread = probabilities * (1 - probabilities)
         hessian = (inputs * spread[:, None]).T @ inputs / instances
         minimum -= np.linalg.solve(hessian, gradient(minimum[None])[0])
-    return Problem(
-        "logistic regression",
-        3 * generator.standard_normal(size),
-        value,
-        gradient,
-        stochastic,
-        infimum=float(value(minimum[None])[0]),
-        smoothness=smoothness,
-        variance=float((inputs**2).sum(1).mean()) / batch,
-    )
+    start, infimum = 3 * generator.standard_normal(size), float(value(minimum[None])[0])
+    variance = float((inputs**2).sum(1).mean()) / batch
+    functions = value, gradient, stochastic
+    return Problem("logistic regression", start, *functions, infimum, smoothness, variance)
 
 
 def _noisy(

@@ -35,16 +35,13 @@ def spectral_radii(weights: Tensor) -> Tensor:
 class Blocks(NamedTuple):
     """Smoothness of the narrow cell's blocks, [D, n] each.
 
-    Attributes:
-        true: Largest eigenvalue of the block's Hessian at the drawn weights: the Lipschitz constant
-            itself for a quadratic f, at most that otherwise.
-        printed: The right side of (9), with case I's constants.
-        corrected: The right side of the bound above.
+    The true one is the largest eigenvalue of the block's Hessian at the drawn weights: the
+    Lipschitz constant itself for a quadratic f, at most that otherwise.
     """
 
     true: Tensor
-    printed: Tensor
-    corrected: Tensor
+    printed: Tensor  # the right side of (9), with case I's constants
+    corrected: Tensor  # the right side of the bound above
 
 
 def block_smoothness(objective: Objective, cells: Cells, norms: Tensor) -> Blocks:
@@ -86,17 +83,11 @@ def block_hessian(objective: Objective, cells: Cells, node: int) -> Tensor:
 
 
 class Counterexample(NamedTuple):
-    """One block against Theorem 4.2 as printed.
+    """One block against Theorem 4.2 as printed."""
 
-    Attributes:
-        wide: L⁽²⁾ of case I.
-        printed: λ⁽¹⁾ L⁽²⁾, the bound as printed.
-        true: L̂⁽²⁾ of case II.
-    """
-
-    wide: float
-    printed: float
-    true: float
+    wide: float  # L⁽²⁾ of case I
+    printed: float  # λ⁽¹⁾ L⁽²⁾, the bound as printed
+    true: float  # L̂⁽²⁾ of case II
 
 
 def counterexample() -> Counterexample:
@@ -130,10 +121,8 @@ def block_variances(left: Tensor, right: Tensor, norm: Norm = "fro") -> Tensor:
 def theorem_4_3(variances: Tensor, norms: Tensor, *, sharp: bool = False) -> Tensor:
     """Return the right side of (13), n Σ_{k≥i} ((σ⁽ᵏ⁾/λ⁽ⁱ⁾) Π_{j≤k} λ⁽ʲ⁾)², [D, n].
 
-    Args:
-        variances: (σ⁽ᵏ⁾)² of the wide cell, [D, n].
-        norms: λ, [D, n].
-        sharp: Whether n is replaced by the number of terms, n − i + 1, which the proof allows.
+    It takes (σ⁽ᵏ⁾)² of the wide cell and λ, [D, n]. With `sharp`, n is replaced by the number of
+    terms, n − i + 1, which the proof allows.
     """
     nodes = range(norms.shape[1])
     bounds = []
