@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from results_schema.errors import SpecError
 from results_schema.genotype import Genotype
@@ -12,8 +12,7 @@ from workers.cells.stack import AUXILIARY_MAP, LAYERS, STEM, Conv, Place, auxili
 from workers.data.catalog import describe
 
 
-@dataclass(frozen=True)
-class Cost:
+class Cost(NamedTuple):
     """Sums of what layers cost.
 
     Attributes:
@@ -28,16 +27,13 @@ class Cost:
     live_parameters: int = 0
     multiply_adds: int = 0
 
-    def __add__(self, other: Cost) -> Cost:
-        return Cost(
-            self.parameters + other.parameters,
-            self.live_parameters + other.live_parameters,
-            self.multiply_adds + other.multiply_adds,
-        )
+    def where(self, live: bool) -> Cost:
+        """Return the cost of the same layers where a path leads to the logits, or none does."""
+        return self if live else Cost(self.parameters)
 
-    def dead(self) -> Cost:
-        """Return the cost of the same layers without a path to the logits."""
-        return Cost(self.parameters)
+
+def _sum(*costs: Cost) -> Cost:
+    return Cost(*map(sum, zip(*costs, strict=True)))
 
 
 @lru_cache(maxsize=2**17)  # as many as a plan may name: trials of one cell share its count
@@ -64,16 +60,16 @@ def count(
     places = stack(genotype, size, auxiliary=auxiliary)
     # Most places of a stack are alike, and a plan counts thousands of stacks.
     alike: dict[tuple[int, ...], Cost] = {}
-    total = _layer(9 * in_channels * STEM * size.channels, side**2, norm=STEM * size.channels)
+    costs = [_layer(9 * in_channels * STEM * size.channels, side**2, norm=STEM * size.channels)]
     for index, place in enumerate(places):
         side //= 2 if place.reduction else 1
         shape = (place.reduction, place.channels, place.before_last, place.last, side)
         if shape not in alike:
             alike[shape] = _cell(place, side**2)
-        total += alike[shape] if place.live else alike[shape].dead()
+        costs.append(alike[shape].where(place.live))
         if auxiliary and index == auxiliary_index(size.cells):
-            total += _auxiliary_head(place.output, classes)
-    return total + _linear(places[-1].output, classes)
+            costs.append(_auxiliary_head(place.output, classes))
+    return _sum(*costs, _linear(places[-1].output, classes))
 
 
 def count_on(
@@ -104,16 +100,15 @@ def check_image(image: int, stem_stride: int, *, auxiliary: bool) -> int:
     """
     side = -(-image // stem_stride)
     if side % 4:
-        raise SpecError(
-            f"images of {image}×{image} pixels cannot be halved twice after the stem",
-            fix=f"use images whose height and width are multiples of {4 * stem_stride}",
-        )
+        what = f"images of {image}×{image} pixels cannot be halved twice after the stem"
+        fix = f"use images whose height and width are multiples of {4 * stem_stride}"
+        raise SpecError(what, fix=fix)
     if auxiliary and side != 4 * AUXILIARY_MAP:
+        found, wanted, size = side // 4, AUXILIARY_MAP, 4 * AUXILIARY_MAP * stem_stride
         raise SpecError(
-            f"images of {image}×{image} pixels give the auxiliary head a map of "
-            f"{side // 4}×{side // 4}, not {AUXILIARY_MAP}×{AUXILIARY_MAP}",
-            fix=f"use {4 * AUXILIARY_MAP * stem_stride}×{4 * AUXILIARY_MAP * stem_stride} images "
-            "or train without the auxiliary head",
+            f"images of {image}×{image} pixels give the auxiliary head a map of {found}×{found}, "
+            f"not {wanted}×{wanted}",
+            fix=f"use {size}×{size} images or train without the auxiliary head",
         )
     return side
 
@@ -153,16 +148,14 @@ def _linear(features: int, classes: int) -> Cost:
 
 def _cell(place: Place, pixels: int) -> Cost:
     """Return the cost of a cell; `pixels` are those of a map of its output."""
-    live, c, total = place.cell.live_nodes, place.channels, Cost()
+    live, c, costs = place.cell.live_nodes, place.channels, [Cost()]
     for node, channels in enumerate((place.before_last, place.last)):
         # FactorizedReduce is two convolutions to half the channels: as much as the one to all. It
         # brings a map from before a reduction to the size of the other input's.
         cost = _layer(channels * c, pixels * (4 if place.reduction else 1), norm=c)
-        total += cost if node in live else cost.dead()
-    for edge in place.edges:
-        cost = _operation(edge.op, c, edge.stride, pixels)
-        total += cost if edge.live else cost.dead()
-    return total
+        costs.append(cost.where(node in live))
+    edges = (_operation(e.op, c, e.stride, pixels).where(e.live) for e in place.edges)
+    return _sum(*costs, *edges)
 
 
 @lru_cache(maxsize=10_000)  # a stack's cells have a few shapes, and edges a few operations
@@ -170,7 +163,7 @@ def _operation(name: str, c: int, stride: int, pixels: int) -> Cost:
     """Return the cost of an operation on c channels with an output map of so many pixels."""
     if name == "skip_connect" and stride == 2:
         return _layer(c * c, pixels, norm=c)
-    total = Cost()
+    costs = [Cost()]
     # Until both directions are strided, a map has `stride` times the pixels for each that is not.
     rows = columns = stride
     for layer in LAYERS.get(name, ()):
@@ -178,16 +171,13 @@ def _operation(name: str, c: int, stride: int, pixels: int) -> Cost:
             rows, columns = (1 if layer.strided[0] else rows), (1 if layer.strided[1] else columns)
             height, width = layer.kernel
             weights = height * width * c * (1 if layer.depthwise else c)
-            total += _layer(weights, rows * columns * pixels)
+            costs.append(_layer(weights, rows * columns * pixels))
         elif layer == "norm":
-            total += _layer(0, 0, norm=c)
-    return total
+            costs.append(_layer(0, 0, norm=c))
+    return _sum(*costs)
 
 
 def _auxiliary_head(channels: int, classes: int) -> Cost:
     pooled = ((AUXILIARY_MAP - 5) // 3 + 1) ** 2
-    return (
-        _layer(channels * 128, pooled, norm=128)
-        + _layer(4 * 128 * 768, 1, norm=768)
-        + _linear(768, classes)
-    )
+    first, second = _layer(channels * 128, pooled, norm=128), _layer(4 * 128 * 768, 1, norm=768)
+    return _sum(first, second, _linear(768, classes))

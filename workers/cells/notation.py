@@ -22,9 +22,7 @@ MOST_NODES = 100
 
 _MOST_ITEMS = MOST_NODES**2
 _LONGEST_RANGE = 1000
-_PYTHON_FIX = (
-    "write Genotype(normal=[(op, source), …], normal_concat=…, reduce=[…], reduce_concat=…)"
-)
+_PYTHON_FIX = "write Genotype(normal=[(op, source), …], normal_concat=…, reduce=…, reduce_concat=…)"
 
 
 def parse_genotype(data: Any) -> Genotype:
@@ -44,26 +42,22 @@ def parse_genotype(data: Any) -> Genotype:
     if keys == set(FIELDS):
         data = {name: _from_darts(name, data[name], data[f"{name}_concat"]) for name in FIELDS[::2]}
     elif keys != {"normal", "reduce"}:
-        raise SpecError(
-            f"a genotype is a mapping, not {reprlib.repr(data)}"
-            if keys is None
-            else f"no genotype with the keys {reprlib.repr(list(data))}",
-            fix=f"use the keys {', '.join(FIELDS)}, or normal and reduce with nodes and concat",
-        )
+        what = f"a genotype is a mapping, not {reprlib.repr(data)}"
+        if keys is not None:
+            what = f"no genotype with the keys {reprlib.repr(list(data))}"
+        fix = f"use the keys {', '.join(FIELDS)}, or normal and reduce with nodes and concat"
+        raise SpecError(what, fix=fix)
     genotype = Genotype.from_json(data)
-    for name, cell in (("normal", genotype.normal), ("reduce", genotype.reduce)):
-        if len(cell.nodes) > MOST_NODES:
-            raise SpecError(
-                f"{len(cell.nodes)} intermediate nodes",
-                where=f"{name} cell",
-                fix=f"use at most {MOST_NODES}",
-            )
+    for where, cell in (("normal cell", genotype.normal), ("reduce cell", genotype.reduce)):
+        if (count := len(cell.nodes)) > MOST_NODES:
+            fix = f"use at most {MOST_NODES}"
+            raise SpecError(f"{count} intermediate nodes", where=where, fix=fix)
         if not cell.depth:
-            raise SpecError(
+            what, fix = (
                 "no path leads from an input to the output",
-                where=f"{name} cell",
-                fix="connect a node of concat to an input",
+                "connect a node of concat to one",
             )
+            raise SpecError(what, where=where, fix=fix)
     return genotype
 
 
@@ -119,11 +113,9 @@ def _from_darts(name: str, edges: Any, concat: Any) -> dict[str, Any]:
     if any(_is_list(edge) and len(edge) == 3 for edge in edges):
         return {"nodes": _from_triples(name, edges, concat), "concat": concat}
     if len(edges) % 2:
-        raise SpecError(
-            f"{len(edges)} edges do not make two to a node",
-            where=f"{name} cell",
-            fix="add or drop an edge, or name every edge's node: [op, node, source]",
-        )
+        what = f"{len(edges)} edges do not make two to a node"
+        fix = "add or drop an edge, or name every edge's node: [op, node, source]"
+        raise SpecError(what, where=f"{name} cell", fix=fix)
     return {"nodes": [edges[i : i + 2] for i in range(0, len(edges), 2)], "concat": concat}
 
 
@@ -141,11 +133,8 @@ def _from_triples(name: str, edges: Sequence[Any], concat: Any) -> list[list[tup
         op, node, source = edge
         # `True` equals 1 and is no node, so the type itself is compared.
         if type(node) is not int or not INPUTS <= node <= last:
-            raise SpecError(
-                f"{reprlib.repr(node)} is no intermediate node",
-                where=where,
-                fix=f"use a whole number from {INPUTS} to {last}",
-            )
+            fix = f"use a whole number from {INPUTS} to {last}"
+            raise SpecError(f"{reprlib.repr(node)} is no intermediate node", where=where, fix=fix)
         nodes.setdefault(node, []).append((op, source))
     return [nodes.get(node, []) for node in range(INPUTS, max(nodes) + 1)]
 

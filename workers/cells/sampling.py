@@ -23,13 +23,8 @@ from results_schema.genotype import INPUTS, Cell, Edge, Genotype
 from workers.cells.topology import CENSUS_NODES, ConnectionBatch, census
 
 CANDIDATES = (
-    "max_pool_3x3",
-    "avg_pool_3x3",
-    "skip_connect",
-    "sep_conv_3x3",
-    "sep_conv_5x5",
-    "dil_conv_3x3",
-    "dil_conv_5x5",
+    *("max_pool_3x3", "avg_pool_3x3", "skip_connect"),
+    *("sep_conv_3x3", "sep_conv_5x5", "dil_conv_3x3", "dil_conv_5x5"),
 )
 """What an operation is drawn from; the order is part of the stream."""
 
@@ -132,19 +127,13 @@ def _is_finite(value: Any) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class Constraints:
-    """What both cells of a variant must fulfil.
-
-    Attributes:
-        distinct_sources: No node takes one source twice.
-        all_inputs_used: Both inputs reach the output.
-        no_dead_nodes: Every node reaches the output.
-    """
+    """What both cells of a variant must fulfil."""
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
 
-    distinct_sources: bool = False
-    all_inputs_used: bool = False
-    no_dead_nodes: bool = False
+    distinct_sources: bool = False  # no node takes one source twice
+    all_inputs_used: bool = False  # both inputs reach the output
+    no_dead_nodes: bool = False  # every node reaches the output
 
     def allow(self, cells: ConnectionBatch) -> np.ndarray:
         """Return which of some cells fulfil them; bool [cell]."""
@@ -177,9 +166,8 @@ class Profile(Constraints):
             if not isinstance(slot, Sequence) or len(slot) != 2 or not all(map(_is_finite, slot)):
                 raise SpecError(f"slot {slot!r} is no (width, depth)", fix="use e.g. [2.5, 4]")
             if slot[1] != int(slot[1]):
-                raise SpecError(
-                    f"slot {slot!r} has a depth of {slot[1]!r}", fix="use a whole number of edges"
-                )
+                what = f"slot {slot!r} has a depth of {slot[1]!r}"
+                raise SpecError(what, fix="use a whole number of edges")
         slots = tuple((float(width), int(depth)) for width, depth in self.slots)
         object.__setattr__(self, "slots", slots)
 
@@ -192,14 +180,10 @@ class Uniform(Constraints):
     orders that lead to them: two for each node whose two sources differ, one where they are the
     same. Cells whose nodes take one source twice are rarer than others for that reason; a second
     draw of the same connections is skipped.
-
-    Attributes:
-        n: Number of variants.
-        seed: Seed of the choice of seeds.
     """
 
-    n: int = 10
-    seed: int = 0
+    n: int = 10  # variants
+    seed: int = 0  # of the choice of seeds
 
     def __post_init__(self) -> None:
         _check_count(self.n)
@@ -211,16 +195,11 @@ class Stratified(Constraints):
     """So many variants of each width, so that narrow and wide cells weigh alike.
 
     Within a width the draws are as uneven over cells as those of `Uniform`.
-
-    Attributes:
-        n: Number of variants of each width.
-        seed: Seed of the choice of seeds.
-        widths: In units of c over live nodes; if empty, all that the base's space has.
     """
 
-    n: int = 1
-    seed: int = 0
-    widths: tuple[float, ...] = ()
+    n: int = 1  # variants of each width
+    seed: int = 0  # of the choice of seeds
+    widths: tuple[float, ...] = ()  # in units of c over live nodes; if empty, all of the space
 
     def __post_init__(self) -> None:
         _check_count(self.n, len(self.widths))
@@ -321,10 +300,8 @@ def _stays_empty(position: int, slot: Any, number: int, why: str) -> SpecError:
         shape = f"width {slot[0]:g}c, depth {slot[1]}"
     else:
         shape = f"width {slot:g}c" if isinstance(slot, float) else "any shape"
-    return SpecError(
-        f"slot {position + 1} of {number} ({shape}) stays empty: {why}",
-        fix="ask for fewer cells or another shape, or loosen the constraints",
-    )
+    what = f"slot {position + 1} of {number} ({shape}) stays empty: {why}"
+    return SpecError(what, fix="ask for fewer cells or another shape, or loosen the constraints")
 
 
 def _is_counted(cell: Cell) -> bool:
@@ -334,10 +311,8 @@ def _is_counted(cell: Cell) -> bool:
 def _widths(cell: Cell, constraints: Constraints) -> list[float]:
     """Return the widths that redrawn connections of a cell can have, ascending."""
     if not _is_counted(cell):
-        raise SpecError(
-            f"the widths of this cell's space are known only for {INPUTS} edges into each of"
-            f" up to {CENSUS_NODES} nodes",
-            fix="name the widths",
-        )
+        most = f"{INPUTS} edges into each of up to {CENSUS_NODES} nodes"
+        what = f"the widths of this cell's space are known only for {most}"
+        raise SpecError(what, fix="name the widths")
     pairs = "distinct" if constraints.distinct_sources else "ordered"
     return sorted({width for width, _ in census(len(cell.nodes), cell.concat, pairs).shapes})

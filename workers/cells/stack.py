@@ -21,19 +21,12 @@ AUXILIARY_MAP = 8
 
 
 class Conv(NamedTuple):
-    """A convolution of c to c channels without bias, padded so that stride 1 keeps the map.
+    """A convolution of c to c channels without bias, padded so that stride 1 keeps the map."""
 
-    Attributes:
-        kernel: Height and width in pixels.
-        strided: Whether rows, and whether columns, are strided where the operation is.
-        dilation: Dilation of the kernel.
-        depthwise: Whether each channel has a kernel of its own.
-    """
-
-    kernel: tuple[int, int]
-    strided: tuple[bool, bool] = (True, True)
+    kernel: tuple[int, int]  # height and width in pixels
+    strided: tuple[bool, bool] = (True, True)  # rows and columns, where the operation is strided
     dilation: int = 1
-    depthwise: bool = False
+    depthwise: bool = False  # whether each channel has a kernel of its own
 
 
 Layer = Conv | Literal["norm", "relu"]
@@ -74,21 +67,13 @@ the others as in renqianluo/NAO_pytorch (NAO_V1)."""
 
 
 class PlacedEdge(NamedTuple):
-    """An edge of a cell in its place in the network.
-
-    Attributes:
-        op: The operation.
-        source: The node it reads.
-        node: The node it is added to.
-        stride: 2 on an edge from an input of a reduction cell, else 1.
-        live: Whether a path leads from its node to the cell's output.
-    """
+    """An edge of a cell in its place in the network: an operation on `source`, added to `node`."""
 
     op: str
     source: int
     node: int
-    stride: int
-    live: bool
+    stride: int  # 2 on an edge from an input of a reduction cell, else 1
+    live: bool  # whether a path leads from its node to the cell's output
 
     @property
     def is_identity(self) -> bool:
@@ -101,21 +86,16 @@ class Place:
     """One cell's place in the stack.
 
     Attributes:
-        cell: Its graph.
-        channels: Channels of each of its nodes.
-        before_last: Channels of the output of the cell before the last.
-        last: Channels of the output of the last cell.
-        reduction: Whether edges from its inputs have stride 2.
         after_reduction: Whether the last cell was a reduction cell, so that the output of the
             one before it has twice the height and width.
         live: Whether a path leads from its output to the logits.
     """
 
     cell: Cell
-    channels: int
-    before_last: int
-    last: int
-    reduction: bool
+    channels: int  # of each of its nodes
+    before_last: int  # channels of the output of the cell before the last
+    last: int  # channels of the output of the last cell
+    reduction: bool  # whether edges from its inputs have stride 2
     after_reduction: bool
     live: bool
 
@@ -170,9 +150,8 @@ def stack(genotype: Genotype, size: NetworkSpec, *, auxiliary: bool = False) -> 
 def empty_nodes(cell: Cell) -> tuple[int, ...]:
     """Return the live nodes without edges: zero maps, of the size of the last cell's output."""
     live = cell.live_nodes
-    return tuple(
-        node for node, edges in enumerate(cell.nodes, start=INPUTS) if node in live and not edges
-    )
+    nodes = enumerate(cell.nodes, start=INPUTS)
+    return tuple(node for node, edges in nodes if node in live and not edges)
 
 
 def _live_cells(cells: list[Cell], read: set[int]) -> frozenset[int]:

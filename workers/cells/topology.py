@@ -158,15 +158,10 @@ class ConnectionBatch:
 
 @dataclass(frozen=True)
 class Census:
-    """All connection patterns of a cell with two edges into each node.
-
-    Attributes:
-        patterns: Number of patterns.
-        shapes: Number of patterns of each (width in units of c, depth in edges), over live nodes.
-    """
+    """The number of connection patterns of a cell with two edges into each node, and by shape."""
 
     patterns: int
-    shapes: Mapping[tuple[float, int], int]
+    shapes: Mapping[tuple[float, int], int]  # (width in units of c, depth in edges) of live nodes
 
     def tail(self, width: float) -> float:
         """Return P(a uniform pattern is at least this wide), the test of Observation 3.1."""
@@ -188,16 +183,13 @@ def census(nodes: int, concat: tuple[int, ...] | None = None, pairs: str = "orde
         SpecError: An argument has another value.
     """
     if type(nodes) is not int or not 1 <= nodes <= CENSUS_NODES:
-        raise SpecError(
-            f"cannot count the patterns of {nodes!r} nodes", fix=f"use 1 to {CENSUS_NODES}"
-        )
+        what = f"cannot count the patterns of {nodes!r} nodes"
+        raise SpecError(what, fix=f"use 1 to {CENSUS_NODES}")
     intermediate = range(INPUTS, INPUTS + nodes)
     outputs = frozenset(intermediate if concat is None else concat)
     if not outputs or not outputs <= set(intermediate):
-        raise SpecError(
-            f"concat {sorted(outputs)} does not fit {nodes} nodes",
-            fix=f"use nodes from {INPUTS} to {INPUTS + nodes - 1}",
-        )
+        what = f"concat {sorted(outputs)} does not fit {nodes} nodes"
+        raise SpecError(what, fix=f"use nodes from {INPUTS} to {INPUTS + nodes - 1}")
     if pairs not in _PAIRS:
         raise SpecError(f"unknown pairs {pairs!r}", fix=f"use {' or '.join(_PAIRS)}")
     return _census(nodes, outputs, pairs)

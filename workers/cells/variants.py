@@ -21,16 +21,10 @@ from workers.cells.sampling import (
 
 @dataclass(frozen=True)
 class Variant:
-    """A genotype drawn from a base.
+    """A genotype drawn from a base."""
 
-    Attributes:
-        index: Place on a figure's axis, from 1; the base itself has 0.
-        name: How it was drawn: "CONN3" for a published one, "seed 14" for a sampled one.
-        genotype: The two cells.
-    """
-
-    index: int
-    name: str
+    index: int  # place on a figure's axis, from 1; the base itself has 0
+    name: str  # how it was drawn: "CONN3" for a published one, "seed 14" for a sampled one
     genotype: Genotype
 
 
@@ -54,11 +48,7 @@ _TABLE_2 = {
     "DARTS": "2,4 2,4 2,4 2.5,4 2.5,4 2.5,3 2.5,3 2.5,3 3,3 3,3 3,3 3.5,3 3.5,3",
 }
 
-_DEFAULTS: dict[str, Sampling] = {
-    "profile": Profile(),
-    "uniform": Uniform(),
-    "stratified": Stratified(),
-}
+_DEFAULTS = {"profile": Profile(), "uniform": Uniform(), "stratified": Stratified()}
 
 
 def connection_variants(base: str | Genotype, mode: str | Sampling) -> list[Variant]:
@@ -126,10 +116,8 @@ def table_2(base: str | Genotype) -> tuple[tuple[float, int], ...]:
         SpecError: Table 2 does not have the base.
     """
     if not isinstance(base, str) or base not in _TABLE_2:
-        raise SpecError(
-            f"Table 2 does not have {_label(base)}",
-            fix=f"name the slots, or use {' or '.join(_TABLE_2)}",
-        )
+        fix = f"name the slots, or use {' or '.join(_TABLE_2)}"
+        raise SpecError(f"Table 2 does not have {_label(base)}", fix=fix)
     pairs = (slot.split(",") for slot in _TABLE_2[base].split())
     return tuple((float(width), int(depth)) for width, depth in pairs)
 

@@ -172,7 +172,7 @@ def test_a_published_cell_by_another_way_is_that_cell(folder):
         ("{file: }", "[0].file is null\n  write text"),
         ("{file: none.json}", "[0].file: none.json: there is no such file"),
         ("{file: x.py}", "[0].file: x.py: a genotype in a .py file\n  use .json, .yaml"),
-        ('{file: "a\\0.json"}', "[0] is {'file': 'a\\x00.json'}\n  embedded null"),
+        ('{file: "a\\0.json"}', "[0].file: a\0.json: there is no such file"),
         ("{text: Genotype()}", "[0].text: Genotype(…) is given nothing\n  write Genotype(normal="),
         (f'{{text: "{TEXT}"}}', "[0].name: the genotype has no name\n  add a name of its own"),
         ("{name: a, text: print()}", "[0].text: the text is not one Genotype(…)"),
@@ -438,7 +438,7 @@ def test_a_file_holds_ones_own(tmp_path: Path):
         ("", "nas-sweep cells"),
         ("Ω", "nas-sweep cells"),
         ("zoo:", "the zoo has no ''"),
-        ("missing.yaml", "missing.yaml: cannot read"),
+        ("missing.yaml", "missing.yaml: there is no such file"),
     ],
 )
 def test_what_cannot_be_found_is_refused_with_a_hint(what: str, reported: str):
