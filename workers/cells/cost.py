@@ -44,19 +44,17 @@ def count(
     in_channels: int,
     classes: int,
     image: int,
-    stem_stride: int = 1,
     auxiliary: bool = False,
 ) -> Cost:
     """Return the cost of a network, equal to that of `workers.network.network.Network`.
 
-    An image has `image`×`image` pixels, which a stem_stride of 2 halves (Tiny-ImageNet). With
-    `auxiliary` the auxiliary head counts.
+    An image has `image`×`image` pixels. With `auxiliary` the auxiliary head counts.
 
     Raises:
         SpecError: The image cannot be halved twice after the stem, or it gives the auxiliary head
             no 8×8 map.
     """
-    side = check_image(image, stem_stride, auxiliary=auxiliary)
+    side = check_image(image, size.stem_stride, auxiliary=auxiliary)
     places = stack(genotype, size, auxiliary=auxiliary)
     # Most places of a stack are alike, and a plan counts thousands of stacks.
     alike: dict[tuple[int, ...], Cost] = {}
@@ -81,15 +79,8 @@ def count_on(
         SpecError: As for `count`, or there is no such data set.
     """
     data = describe(dataset)
-    return count(
-        genotype,
-        size,
-        in_channels=data.channels,
-        classes=data.classes,
-        image=data.size,
-        stem_stride=size.stem_stride,
-        auxiliary=auxiliary,
-    )
+    shape = {"in_channels": data.channels, "classes": data.classes, "image": data.size}
+    return count(genotype, size, **shape, auxiliary=auxiliary)
 
 
 def check_image(image: int, stem_stride: int, *, auxiliary: bool) -> int:

@@ -103,6 +103,9 @@ class Lanczos:
     Attributes:
         products: vᵀHv of each step's vector v: the diagonal of the tridiagonal matrix.
         rests: Norm of what remains of Hv after each step: the entries beside the diagonal.
+        found: The ends by value, columns of `tables.SURFACES`; NaN where the Hessian is not finite.
+            A residual is ‖H v − λ v‖ of the unit eigenvector v, which bounds the distance to some
+            eigenvalue.
     """
 
     def __init__(
@@ -118,16 +121,13 @@ class Lanczos:
         vector = hessian.random(derive(seed, "lanczos"))
         self._vector = vector / vector.norm()
         self._before = torch.zeros_like(vector)
-        self.products: list[float] = []
-        self.rests: list[float] = []
+        self._set([], [])
 
-    @property
-    def found(self) -> Row:
-        """The ends by value as columns of `tables.SURFACES`, NaN where the Hessian is not finite.
+    def _set(self, products: Sequence[float], rests: Sequence[float]) -> None:
+        self.products, self.rests = list(products), list(rests)
+        self.found = self._ends()
 
-        A residual is ‖H v − λ v‖ of the unit eigenvector v, which bounds the distance to some
-        eigenvalue.
-        """
+    def _ends(self) -> Row:
         values = residuals = np.array([math.nan])
         if self.products and self._finite:
             beside = self.rests[:-1]
@@ -162,8 +162,7 @@ class Lanczos:
         product = self._hessian.times(vector) - rest * self._before
         along = float(product @ vector)
         product -= along * vector
-        self.products.append(along)
-        self.rests.append(float(product.norm()))
+        self._set([*self.products, along], [*self.rests, float(product.norm())])
         # A rest of 0 or NaN must not be divided by; there is no next step then.
         if not self.done:
             self._before, self._vector = vector, product / self.rests[-1]
@@ -184,16 +183,16 @@ class Lanczos:
         `state` is what `state` returned after the same step or an earlier one; empty if lost.
         """
         # A run that ended is restored from its numbers alone: it needs no vectors.
-        self.products, self.rests = list(products), list(rests)
+        self._set(products, rests)
         if self.done:
-            return len(self.products)
+            return len(products)
         steps = int(state["steps"]) if state else 0
         # A state that is ahead of the rows, or of another network, would continue another run.
         if steps > len(products) or any(
             state[name].shape != self._vector.shape for name in ("before", "vector") if state
         ):
             steps = 0
-        self.products, self.rests = self.products[:steps], self.rests[:steps]
+        self._set(products[:steps], rests[:steps])
         if steps:
             self._before = state["before"].to(self._vector)
             self._vector = state["vector"].to(self._vector)

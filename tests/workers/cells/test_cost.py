@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -41,18 +42,19 @@ LIVE = {
 }
 
 
-def full(name: str, classes: int = 10, image: int = 32, **options: Any) -> Cost:
-    return count(named(name), FULL, in_channels=3, classes=classes, image=image, **options)
+def full(
+    name: str, classes: int = 10, image: int = 32, stride: int = 1, *, auxiliary: bool = False
+) -> Cost:
+    size = replace(FULL, stem_stride=stride)
+    return count(
+        named(name), size, in_channels=3, classes=classes, image=image, auxiliary=auxiliary
+    )
 
 
 @pytest.mark.parametrize("name", TABLE_1)
 def test_table_1(name: str):
     sizes = ((10, 32, 1), (100, 32, 1), (200, 64, 2))
-    found = tuple(
-        full(name, classes, image, stem_stride=stride, auxiliary=True).parameters
-        for classes, image, stride in sizes
-    )
-    assert found == TABLE_1[name]
+    assert tuple(full(name, *size, auxiliary=True).parameters for size in sizes) == TABLE_1[name]
 
 
 def test_table_3_counts_no_auxiliary_head():
@@ -74,14 +76,15 @@ def test_parameters_of_dead_operations_and_inputs_are_not_live():
 
 def test_multiply_adds_of_darts():
     assert round(full("DARTS").multiply_adds / 1e6, 1) == 528.4
-    assert full("DARTS", image=64, stem_stride=2) == full("DARTS")
+    assert full("DARTS", image=64, stride=2) == full("DARTS")
 
 
 def measure(
     genotype: Genotype, size: NetworkSpec, *, image: int, auxiliary: bool = False, **options: Any
 ) -> Cost:
     """Counts by running the network forward and backward."""
-    network = build_network(genotype, size, seed=0, auxiliary=auxiliary, **options)
+    given = {"seed": 0, "stem_stride": size.stem_stride, "auxiliary": auxiliary}
+    network = build_network(genotype, size, **given, **options)
     multiply_adds = 0
 
     def add(module: nn.Module, _: object, output: Tensor) -> None:
@@ -112,8 +115,8 @@ def test_the_count_is_that_of_the_network(name: str):
 
 
 def test_the_count_is_that_of_a_network_with_a_stem_of_stride_2():
-    size = NetworkSpec(6, 8)
-    assert_counted_right(named("ENAS_ADAPT"), size, classes=200, image=64, stem_stride=2)
+    size = NetworkSpec(6, 8, stem_stride=2)
+    assert_counted_right(named("ENAS_ADAPT"), size, classes=200, image=64)
 
 
 @st.composite
@@ -153,7 +156,7 @@ def test_cells_that_take_only_the_output_before_last_leave_every_other_cell_dead
 
 
 @pytest.mark.parametrize(
-    ("image", "stem_stride", "auxiliary", "message"),
+    ("image", "stride", "auxiliary", "message"),
     [
         (30, 1, False, "30×30 pixels cannot be halved"),
         (36, 2, False, "36×36 pixels cannot be halved"),
@@ -161,11 +164,9 @@ def test_cells_that_take_only_the_output_before_last_leave_every_other_cell_dead
         (64, 1, True, "a map of 16×16, not 8×8"),
     ],
 )
-def test_images_that_do_not_fit_are_refused(
-    image: int, stem_stride: int, auxiliary: bool, message: str
-):
+def test_images_that_do_not_fit_are_refused(image: int, stride: int, auxiliary: bool, message: str):
     with pytest.raises(SpecError, match=message) as caught:
-        full("DARTS", image=image, stem_stride=stem_stride, auxiliary=auxiliary)
+        full("DARTS", image=image, stride=stride, auxiliary=auxiliary)
     assert caught.value.fix
 
 

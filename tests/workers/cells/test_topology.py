@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from results_schema.errors import SpecError
 from results_schema.genotype import INPUTS, Cell, Edge, Genotype
 from workers.cells.bases import NAMES, named
-from workers.cells.sampling import sample_connections
+from workers.cells.sampling import draw_sources, sample_connections
 from workers.cells.topology import (
     Census,
     ConnectionBatch,
@@ -52,23 +52,18 @@ def test_shapes_of_the_bases_and_adapted_cells(name: str):
     assert (shape(genotype.normal), shape(genotype.reduce)) == SHAPES[name]
 
 
-def test_early_width_of_amoebanet_variants_in_the_earlier_figure_10():
-    variants = [sample_connections(named("AmoebaNet"), seed).normal for seed in (1, 2, 3, 4)]
-    assert [(early_width(v), v.depth) for v in variants] == [(2, 5), (1, 6), (2, 4), (3, 3)]
-
-
-def test_early_width_of_snas_variants():
-    variants = [sample_connections(named("SNAS"), seed).normal for seed in (1, 2, 3, 4)]
-    assert [(early_width(v), v.depth) for v in variants] == [(2, 4), (1, 5), (2, 3), (3, 3)]
+@pytest.mark.parametrize(
+    ("base", "shapes"),
+    [("AmoebaNet", [(2, 5), (1, 6), (2, 4), (3, 3)]), ("SNAS", [(2, 4), (1, 5), (2, 3), (3, 3)])],
+)
+def test_early_widths_of_variants_in_the_earlier_figures(base: str, shapes: list):
+    variants = [sample_connections(named(base), seed).normal for seed in (1, 2, 3, 4)]
+    assert [(early_width(v), v.depth) for v in variants] == shapes
 
 
 def test_the_third_and_fourth_published_variants_of_darts_never_use_the_first_input():
-    assert [used_inputs(named(f"DARTS_CONN{i}").normal) for i in range(1, 5)] == [
-        (0, 1),
-        (0, 1),
-        (1,),
-        (1,),
-    ]
+    used = [used_inputs(named(f"DARTS_CONN{i}").normal) for i in range(1, 5)]
+    assert used == [(0, 1), (0, 1), (1,), (1,)]
 
 
 def test_dead_nodes_are_those_without_a_path_to_the_output():
@@ -251,8 +246,9 @@ def test_three_nodes_against_the_graphs_themselves(concat: tuple[int, ...] | Non
 
 def test_the_sampler_draws_shapes_as_often_as_they_are():
     counted, draws = census(4), 4000
-    sampled = [sample_connections(named("DARTS"), seed) for seed in range(1, draws + 1)]
-    drawn = Counter((g.width, g.depth) for g in sampled)
+    normal, _ = draw_sources(named("DARTS"), range(1, draws + 1))
+    batch = ConnectionBatch.like(named("DARTS").normal, normal)
+    drawn = Counter(zip(batch.widths.tolist(), batch.depths.tolist(), strict=True))
     shares = np.array([count / counted.patterns for count in counted.shapes.values()])
     counts = np.array([drawn[shape] for shape in counted.shapes])
     errors = np.sqrt(draws * shares * (1 - shares))
