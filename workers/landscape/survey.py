@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 
+import pyarrow as pa
 import safetensors.torch
 import torch
 from torch import Tensor
@@ -27,7 +28,7 @@ from results_schema.tables import POINTS, SURFACES
 from workers.data.batches import Data, load
 from workers.landscape.instances import Row, select_instances
 from workers.landscape.measures import Case, Measure, measure
-from workers.landscape.outdated import is_outdated, read_rows
+from workers.landscape.outdated import is_outdated
 from workers.network.network import Network
 from workers.training import checkpoint
 from workers.training import device as devices
@@ -146,7 +147,7 @@ class _Survey:
     def _finished(self) -> Status | None:
         """Return the status of the surface's row, and remove one of a network that is gone."""
         key = layout.surface(self.spec.surface_id)
-        for row in read_rows(self.store, key, SURFACES):
+        for row in _read(self.store, key, SURFACES):
             if not is_outdated(self.store, row):
                 return row["status"]
             # Removed first: with it a reader would take the old row for that of the new points.
@@ -183,7 +184,7 @@ class _Survey:
     def _ledger(self, digest: str | None) -> list[Row]:
         """Return the rows so far; none if their file is damaged, or of another checkpoint."""
         try:
-            rows = read_rows(self.store, layout.points(self.spec.surface_id), POINTS)
+            rows = _read(self.store, layout.points(self.spec.surface_id), POINTS)
         except CorruptData as error:
             self.log.add(f"the points are damaged and measured again: {error}")
             return []
@@ -241,6 +242,14 @@ class _Survey:
         data = tables.to_parquet([row], SURFACES)
         store.put(layout.surface(spec.surface_id), data, lease=self.lease, final=True)
         return row["status"], row["exit_reason"]
+
+
+def _read(store: Store, key: str, schema: pa.Schema) -> list[Row]:
+    """Return the rows of a table's file; none if there is no such file."""
+    try:
+        return tables.from_parquet(store.get(key), schema, key).to_pylist()
+    except MissingKey:
+        return []
 
 
 def _check(spec: SurfaceSpec) -> None:
@@ -334,6 +343,6 @@ def _epoch(spec: SurfaceSpec, store: Store) -> int:
 
 def _diverged_after(store: Store, trial_id: str) -> int:
     """Return the epochs that a diverged trial was trained for; 0 for any other trial."""
-    rows = read_rows(store, layout.trial(trial_id), tables.TRIALS)
+    rows = _read(store, layout.trial(trial_id), tables.TRIALS)
     # A trial that still trains has no row: its newest checkpoint is not its end.
     return rows[0]["epochs"] if rows and rows[0]["status"] == "diverged" else 0
