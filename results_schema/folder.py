@@ -56,9 +56,6 @@ class LocalStore(Store):
         self.location = str(self.root)
         self.leases = FolderLeases(self.root)
 
-    def __repr__(self) -> str:
-        return f"LocalStore({str(self.root)!r})"
-
     def _put(self, key: str, data: bytes, lease: Lease | None, durable: bool, final: bool) -> None:
         held, changed = checked_lease(lease, FolderLease), list[Path]()
         staging, staged = held.place if held else STAGING, uuid.uuid4().hex

@@ -29,10 +29,7 @@ class Store(ABC):
 
     @property
     def hasty(self) -> Store:
-        """The same store for requests that are repeated soon: given up after a few seconds.
-
-        It is the store itself where the time that a request takes can't be chosen.
-        """
+        """The same store for requests that are repeated soon: given up early where it can be."""
         return self
 
     def put(
@@ -75,11 +72,7 @@ class Store(ABC):
         return self._get(checked_key(key), most)
 
     def several(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes]]:
-        """Yield each key with its bytes, in order, as quickly as the store can; omit missing ones.
-
-        Raises:
-            StoreError: Some could not be read.
-        """
+        """Yield each key with its bytes, in order, as fast as the store can; omit missing ones."""
         # One after the other: threads that check bytes would keep each other waiting for longer.
         for key in keys:
             with contextlib.suppress(MissingKey):
@@ -129,8 +122,8 @@ class Store(ABC):
     @abstractmethod
     def _get(self, key: str, most: int | None) -> bytes: ...
 
-    @abstractmethod
-    def _names(self, prefix: str) -> Iterable[str]: ...
+    def _names(self, prefix: str) -> Iterable[str]:
+        return (key for key, _ in self._stats(prefix))
 
     @abstractmethod
     def _stats(self, prefix: str) -> Iterable[tuple[str, Stat]]: ...

@@ -78,11 +78,10 @@ def checked_item(item: str) -> str:
 
 def checked_key(key: str) -> str:
     """Return a key, or raise `StoreError` if it is not valid."""
-    if not is_key(key):
-        raise StoreError(
-            f"{key!r} is no key", fix="use names of letters, digits and ._@+- between slashes"
-        )
-    return key
+    if is_key(key):
+        return key
+    fix = "use names of letters, digits and ._@+- between slashes"
+    raise StoreError(f"{key!r} is no key", fix=fix)
 
 
 def folder_key(prefix: str) -> str:

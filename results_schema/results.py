@@ -49,21 +49,13 @@ class Results:
         """
         known = self.experiments()
         names = known if experiment is None else [experiment]
-        if experiment is not None and experiment not in known:
-            raise ConfigError(
-                f"the store has no experiment {experiment!r}",
-                fix=f"it has {', '.join(known) or 'none yet'}",
-            )
+        if not set(names) <= set(known):
+            fix = f"it has {', '.join(known) or 'none yet'}"
+            raise ConfigError(f"the store has no experiment {experiment!r}", fix=fix)
         return self._read([layout.members(name) for name in names], tables.MEMBERS)
 
     def cells(self, experiment: str) -> pd.DataFrame:
-        """Return the cells that an experiment names, whether it trains them or not.
-
-        Args:
-            experiment: Its name.
-
-        Returns:
-            The columns of `tables.CELLS`, by base and index in the experiment's order.
+        """Return the cells that an experiment names, trained or not: the columns of `tables.CELLS`.
 
         Raises:
             ConfigError: No experiment of that name was launched into this store.

@@ -14,21 +14,9 @@ from typing import Literal, overload
 from results_schema import layout
 from results_schema.canonical import parse_json
 from results_schema.errors import MissingKey, NasSweepError, StoreError
-from results_schema.folder import LocalStore
-from results_schema.interface import Store
+from results_schema.folder import LocalStore as LocalStore
+from results_schema.interface import Store as Store
 from results_schema.lease import Lease
-
-__all__ = [
-    "Failure",
-    "FailureKind",
-    "LocalStore",
-    "Store",
-    "attach_store",
-    "existing_store",
-    "find_store",
-    "open_store",
-    "recorded_failure",
-]
 
 _LARGEST_FAILURE = 1_000_000
 """Bytes beyond which a failure is not read."""
@@ -62,40 +50,23 @@ def open_store(location: str | Path) -> Store:
     return store
 
 
-@overload
-def existing_store(location: Path) -> LocalStore: ...
-@overload
-def existing_store(location: str | Path) -> Store: ...
 def existing_store(location: str | Path) -> Store:
-    """Return the store that is at a location, without making or writing anything.
-
-    Raises:
-        StoreError: The store does not exist, or it can't be read.
-        MachineError: As for `open_store`.
-    """
+    """Return the store that is at a location; raise as `open_store`, and if there is none."""
     if found := find_store(location):
         return found
-    raise StoreError(
-        "there is no store here",
-        where=str(location),
-        fix="name the place given to --store, or launch an experiment first",
-    )
+    fix = "name the place given to --store, or launch an experiment first"
+    raise StoreError("there is no store here", where=str(location), fix=fix)
 
 
 def find_store(location: str | Path) -> Store | None:
-    """Return the store that is at a location, or None; see `existing_store`."""
+    """Return the store that is at a location, or None, without making or writing anything."""
     store = attach_store(location)
     there = store.root.is_dir() if isinstance(store, LocalStore) else store.list(layout.METRICS)
     return store if there else None
 
 
 def attach_store(location: str | Path) -> Store:
-    """Return the store at a location, whether or not anything is there yet.
-
-    Raises:
-        StoreError: It is not a place for a store.
-        MachineError: As for `open_store`.
-    """
+    """Return the store at a location, whether or not anything is there yet; see `open_store`."""
     where = str(location)
     if where.startswith("s3://"):
         from results_schema.s3.store import S3Store  # boto3, an optional package

@@ -78,28 +78,22 @@ class SurfaceSpec(Spec):
         super().__post_init__()
         for name in ("rows", "columns"):
             if (side := getattr(self, name)) % 2 == 0:
-                raise SpecError(
-                    f"{name} is {side}, and an even side has no point at the centre",
-                    fix=f"use an odd number, such as {side + 1 if side < 1001 else side - 1}",
-                )
+                what = f"{name} is {side}, and an even side has no point at the centre"
+                near = side + 1 if side < 1001 else side - 1
+                raise SpecError(what, fix=f"use an odd number, such as {near}")
         last = self.trial.recipe.epochs
         if self.epoch > last:
-            raise SpecError(
-                f"epoch is {self.epoch}, and the trial has {last}", fix=f"use 0 to {last}"
-            )
+            what = f"epoch is {self.epoch}, and the trial has {last}"
+            raise SpecError(what, fix=f"use 0 to {last}")
         if self.precision == "bf16" and self.kind != "contour":
             raise SpecError("only a contour can be measured in bf16", fix="use fp32 or fp64")
-        if self.auxiliary and not (
-            self.kind == "gradient_variance" and self.trial.recipe.auxiliary
-        ):
-            raise SpecError(
-                "auxiliary counts in a gradient variance of a trial with an auxiliary head alone",
-                fix="omit auxiliary",
-            )
-        if self.by_parameter and self.kind != "gradient_variance":
-            raise SpecError(
-                "only a gradient variance is kept by parameter", fix="omit by_parameter"
-            )
+        variance = self.kind == "gradient_variance"
+        if self.auxiliary and not (variance and self.trial.recipe.auxiliary):
+            what = "auxiliary counts in a gradient variance of a trial with an auxiliary head alone"
+            raise SpecError(what, fix="omit auxiliary")
+        if self.by_parameter and not variance:
+            what = "only a gradient variance is kept by parameter"
+            raise SpecError(what, fix="omit by_parameter")
         if self.kind == "curvature" and (self.rows, self.columns) != (1, 1):
             raise SpecError("curvature is measured at the centre alone", fix="omit the grid")
         if self.trial.recipe.version < CANONICAL_SINCE:

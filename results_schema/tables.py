@@ -385,14 +385,11 @@ def _check_row(
             continue
         # True is an int to Python, and Arrow would store it as 1.
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-            raise SpecError(
-                f"{_name(schema)}.{name} is {value!r}, not of type {schema.field(name).type}"
-            )
+            what = f"{_name(schema)}.{name} is {value!r}, not of type {schema.field(name).type}"
+            raise SpecError(what)
         if isinstance(value, datetime) and value.tzinfo is None:
-            raise SpecError(
-                f"{_name(schema)}.{name} is {value!r}, without a time zone",
-                fix="use datetime.now(UTC)",
-            )
+            what = f"{_name(schema)}.{name} is {value!r}, without a time zone"
+            raise SpecError(what, fix="use datetime.now(UTC)")
 
 
 def _name(schema: pa.Schema) -> str:

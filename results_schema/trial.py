@@ -51,10 +51,8 @@ class NetworkSpec(Spec):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.channels % 2:
-            raise SpecError(
-                f"channels is {self.channels}",
-                fix="use an even number: a strided skip connection halves the channels",
-            )
+            fix = "use an even number: a strided skip connection halves the channels"
+            raise SpecError(f"channels is {self.channels}", fix=fix)
 
 
 @dataclass(frozen=True)
@@ -157,15 +155,11 @@ class TrialSpec(Spec):
         if self.recipe.statistics == self.dataset:
             object.__setattr__(self, "recipe", replace(self.recipe, statistics="own"))
             self._reset("statistics_preprocessing")
-        named = self.recipe.statistics != "own"
-        if named != (self.statistics_preprocessing > 0):
-            raise SpecError(
-                f"statistics_preprocessing is {self.statistics_preprocessing} with statistics "
-                f"{self.recipe.statistics!r}",
-                fix="give the preprocessing version of the data set that statistics names"
-                if named
-                else "omit it",
-            )
+        named, version = self.recipe.statistics, self.statistics_preprocessing
+        if (named != "own") != (version > 0):
+            what = f"statistics_preprocessing is {version} with statistics {named!r}"
+            fix = "give the preprocessing version of the data set that statistics names"
+            raise SpecError(what, fix="omit it" if named == "own" else fix)
 
     @cached_property
     def trial_id(self) -> str:

@@ -10,7 +10,7 @@ import re
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from functools import cached_property
@@ -107,14 +107,13 @@ class Bucket:
         about = {"writer": writer or uuid.uuid4().hex}
         new = {**self._at(name), "Body": data, "Metadata": about, "IfNoneMatch": "*"}
         try:
-            self._retry(
-                name, lambda: self._client.put_object(**new), lambda code: code in _CONFLICT
-            )
+            self._retry(name, lambda: self._client.put_object(**new), _CONFLICT)
         except StoreError as error:
             if _code(error) not in _EXISTS:
                 raise
             # A request whose answer was lost is sent again, and then refused because of itself.
-            return self._writer(name) == about["writer"]
+            found = self._find(name, lambda: self._client.head_object(**self._at(name)), ())
+            return found is not None and found["Metadata"].get("writer") == about["writer"]
         return True
 
     def get(self, name: str, *, most: int | None = None) -> tuple[bytes, str] | None:
@@ -131,13 +130,8 @@ class Bucket:
                 check_size(found["ContentLength"], most, self.where(name))
                 return body.read(), found.get("Metadata", {}).get("writer", "")
 
-        try:
-            # boto3 itself repeats what a server refused, but not an answer that broke off.
-            return self._retry(name, read, lambda code: not code)
-        except StoreError as error:
-            if _code(error) in _MISSING:
-                return None
-            raise
+        # boto3 itself repeats what a server refused, but not an answer that broke off.
+        return self._find(name, read, {""})
 
     def list(
         self, start: str, *, after: str = "", flat: bool = False, page: int = _BATCH
@@ -180,28 +174,28 @@ class Bucket:
                 what = f"{len(refused)} objects can't be removed: {refused[0].get('Message')}"
                 raise StoreError(what, where=self.where(batch[0]), fix="allow s3:DeleteObject")
 
-    def _writer(self, name: str) -> str | None:
+    def _find(self, name: str, ask: Callable[[], T], again: Collection[str]) -> T | None:
+        """Return an answer about an object; None if there is no such object."""
         try:
-            with _store_errors(self.where(name)):
-                return self._client.head_object(**self._at(name))["Metadata"].get("writer")
+            return self._retry(name, ask, again)
         except StoreError as error:
             if _code(error) in _MISSING:
                 return None
             raise
 
-    def _retry(self, name: str, ask: Callable[[], T], again: Callable[[str], bool]) -> T:
+    def _retry(self, name: str, ask: Callable[[], T], again: Collection[str]) -> T:
+        """Ask until there is an answer, as long as it fails with one of some codes."""
         attempt = 0
         while True:
+            attempt += 1
             try:
                 with _store_errors(self.where(name)):
                     return ask()
-            except CorruptData:
-                raise
             except StoreError as error:
-                if attempt == self._patience.tries - 1 or not again(_code(error)):
+                damaged = isinstance(error, CorruptData)
+                if damaged or attempt == self._patience.tries or _code(error) not in again:
                     raise
-            time.sleep(_PAUSE * attempt)
-            attempt += 1
+            time.sleep(_PAUSE * (attempt - 1))
 
     def _at(self, name: str) -> dict[str, str]:
         return {"Bucket": self._bucket, "Key": self._prefix + name}
@@ -215,15 +209,14 @@ def parse_url(url: str) -> tuple[str, str]:
     """
     found = _ADDRESS.fullmatch(url)
     prefix = (found[2] or "").rstrip("/") if found else ""
-    if not found or (prefix and not is_key(prefix)):
-        # The URL is not repeated: it might hold credentials.
-        raise StoreError(
-            "this names no place in a bucket",
-            where="--store s3://…",
-            fix="write s3://bucket/results: a bucket, then names of letters, digits and ._@+-; "
-            "credentials go into the environment, never into the address",
-        )
-    return found[1], f"{prefix}/" if prefix else ""
+    if found and (not prefix or is_key(prefix)):
+        return found[1], f"{prefix}/" if prefix else ""
+    # The URL is not repeated: it might hold credentials.
+    fix = (
+        "write s3://bucket/results: a bucket, then names of letters, digits and ._@+-; "
+        "credentials go into the environment, never into the address"
+    )
+    raise StoreError("this names no place in a bucket", where="--store s3://…", fix=fix)
 
 
 def _connect(patience: Patience) -> Any:

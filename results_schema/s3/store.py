@@ -56,11 +56,9 @@ class S3Store(Store):
     def _put(self, key: str, data: bytes, lease: Lease | None, durable: bool, final: bool) -> None:
         # What S3 has accepted is durable.
         if len(data) > _LARGEST:
-            raise StoreError(
-                f"{len(data)} bytes are more than S3 takes in one piece",
-                where=self._locate(key),
-                fix="keep a store of such networks in a folder",
-            )
+            what = f"{len(data)} bytes are more than S3 takes in one piece"
+            fix = "keep a store of such networks in a folder"
+            raise StoreError(what, where=self._locate(key), fix=fix)
         held, leased = checked_lease(lease, BucketLease), _is_leased(key)
         if final or not leased:
             if held:
@@ -93,9 +91,6 @@ class S3Store(Store):
             for key, data in zip(asked, threads.map(get, asked), strict=True):
                 if data is not None:
                     yield key, data
-
-    def _names(self, prefix: str) -> Iterator[str]:
-        return (key for key, _ in self._stats(prefix))
 
     def _stats(self, prefix: str) -> Iterator[tuple[str, Stat]]:
         if _is_leased(prefix):
@@ -161,11 +156,9 @@ class S3Store(Store):
                     self.bucket.remove(block_name(chain, n) for n in passed if n > 0)
                 return
             known = None
-        raise StoreError(
-            f"{_TRIES} others wrote it first, again and again",
-            where=self._locate(key),
-            fix="stop the workers that keep writing there, then launch again",
-        )
+        what = f"{_TRIES} others wrote it first, again and again"
+        fix = "stop the workers that keep writing there, then launch again"
+        raise StoreError(what, where=self._locate(key), fix=fix)
 
     def _read(self, key: str, block: Entry | None, most: int | None = None) -> bytes:
         for _ in range(_TRIES):
