@@ -35,9 +35,8 @@ from results_schema.errors import MachineError, NasSweepError, StoreError
 from results_schema.s3.bucket import Bucket
 from results_schema.s3.store import S3Store
 from results_schema.store import LocalStore, Store, attach_store
-from workers.data.catalog import DATASETS
-from workers.data.folder import ready
-from workers.data.sources import SOURCES
+from workers.data.catalog import DATASETS, describe
+from workers.data.folder import check_ready
 
 FREE = 10**9
 """Bytes that a store and main memory should have free at least."""
@@ -126,7 +125,7 @@ def prepare(plan: Plan, store: Store, options: Options) -> Options:
     if local:
         specs = [*plan.remaining, *(surface.trial for surface in plan.unmeasured)]
         for dataset in dict.fromkeys(spec.dataset for spec in specs):
-            ready(dataset)
+            check_ready(describe(dataset))
     return replace(options, device=device)
 
 
@@ -338,9 +337,9 @@ def _driver() -> str:
 def check_data(name: str) -> str:
     """Check that a dataset is here or available; one to download is needed by some alone."""
     try:
-        ready(name)
+        check_ready(DATASETS[name])
     except NasSweepError as error:
-        if name in SOURCES:
+        if DATASETS[name].archive:
             raise Note(error.what, error.fix) from error
         raise MachineError(error.what, fix=error.fix) from error
     return "ready, or available"

@@ -16,9 +16,7 @@ from typing import cast
 import numpy as np
 from PIL import Image
 
-from workers.data.archives import Archive
-from workers.data.catalog import DATASETS, Split
-from workers.data.sources import Source, decode_cifar10, decode_cifar100, decode_tiny_imagenet
+from workers.data.catalog import DATASETS, Archive, Dataset, Split
 
 NOWHERE = "http://127.0.0.1:9"
 """Nothing listens there."""
@@ -124,17 +122,15 @@ def jpeg(colour: int | tuple[int, int, int], size: int = 64, format: str = "JPEG
     return data.getvalue()
 
 
-def publish(name: str, folder: Path, members: Members | None = None, url: str = NOWHERE) -> Source:
-    """Writes a small archive of a published set into the folder; how to read it."""
-    about = SMALL[name]
+def publish(name: str, folder: Path, members: Members | None = None, url: str = NOWHERE) -> Dataset:
+    """Writes a small archive of a published set into the folder; its entry in the catalog."""
     if name == "tiny_imagenet":
         path = write_zip(folder / "tiny.zip", (members or tiny_imagenet_members()).items())
-        return Source(about, archive_of(path, url), decode_tiny_imagenet, package="PIL")
-    if name == "cifar10":
+    elif name == "cifar10":
         path = write_tar(folder / "c10.tgz", (members or cifar10_members(draw(name))).items())
-        return Source(about, archive_of(path, url), decode_cifar10)
-    path = write_tar(folder / "c100.tgz", (members or cifar100_members(draw(name))).items())
-    return Source(about, archive_of(path, url), decode_cifar100)
+    else:
+        path = write_tar(folder / "c100.tgz", (members or cifar100_members(draw(name))).items())
+    return replace(SMALL[name], archive=archive_of(path, url))
 
 
 class Server(ThreadingHTTPServer):

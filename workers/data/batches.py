@@ -8,9 +8,9 @@ on the same images and a resumed trial continues as an undisturbed one.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -18,19 +18,9 @@ import torch
 from torch import Tensor
 
 from results_schema.errors import DataError
-from workers.data import embedded
-from workers.data.catalog import Dataset, Split, describe, is_synthetic
+from workers.data.catalog import Dataset, Split, describe
 from workers.data.folder import arrays
-from workers.data.sources import SOURCES
 from workers.draws import generator
-
-_EMBEDDED: dict[str, Callable[[], Split]] = {
-    "digits": embedded.digits,
-    "digits_32": partial(embedded.digits, 32),
-    "digit_pairs": embedded.digit_pairs,
-    "digit_pairs_32": partial(embedded.digit_pairs, 32),
-    "digit_scenes": embedded.digit_scenes,
-}
 
 _LOADING = threading.Lock()
 
@@ -79,13 +69,7 @@ def load(name: str, device: torch.device, folder: str | Path | None = None) -> D
 @lru_cache(maxsize=2)
 def _loaded(name: str, device: torch.device, folder: str | Path | None) -> Data:
     about = describe(name)
-    if name in SOURCES:
-        split = arrays(SOURCES[name], folder)
-    elif is_synthetic(name):
-        split = embedded.synthetic(about)
-    else:
-        split = _EMBEDDED[name]()
-    return on_device(about, split, device)
+    return on_device(about, arrays(about, folder), device)
 
 
 def on_device(about: Dataset, split: Split, device: torch.device) -> Data:
@@ -199,10 +183,6 @@ def cut_out(images: Tensor, centres: Tensor, side: int) -> Tensor:
 
 def _crop(padded: Tensor, shifts: Tensor, size: int) -> Tensor:
     """Cut a window of `size` out of each image [N, C, P, P] at its own shift [N, 2]."""
-    number, channels = padded.shape[:2]
-    along = torch.arange(size, device=padded.device)
-    rows = (shifts[:, 0, None] + along)[:, None, :, None]  # [N, 1, size, 1]
-    columns = (shifts[:, 1, None] + along)[:, None, None, :]  # [N, 1, 1, size]
-    image = torch.arange(number, device=padded.device)[:, None, None, None]
-    channel = torch.arange(channels, device=padded.device)[None, :, None, None]
-    return padded[image, channel, rows, columns]  # [N, C, size, size]
+    windows = padded.unfold(2, size, 1).unfold(3, size, 1)  # [N, C, row, column, size, size]
+    image = torch.arange(len(padded), device=padded.device)
+    return windows[image, :, shifts[:, 0], shifts[:, 1]]  # [N, C, size, size]

@@ -1,4 +1,4 @@
-"""Every data set by name: its shape, scaling and augmentation (Section A.1).
+"""The registry of data sets: shape, scaling, augmentation and source of each (Section A.1).
 
 `preprocessing` is part of a trial's identity: it counts changes of the split, the scaling or the
 augmentation, so that a trial trained before such a change is never taken for one after it.
@@ -6,9 +6,10 @@ augmentation, so that a trial trained before such a change is never taken for on
 
 from __future__ import annotations
 
+import pkgutil
 import re
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from results_schema.errors import SpecError, suggest
 
@@ -32,6 +33,19 @@ class Split(NamedTuple):
     test_labels: np.ndarray
 
 
+class Archive(NamedTuple):
+    """A file that a data set's authors publish: name, address, bytes and MD5 in hexadecimal.
+
+    `pickled` names the same data published as Python pickles, which are not read.
+    """
+
+    file: str
+    url: str
+    size: int
+    md5: str
+    pickled: str = ""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
     """What is fixed about a data set.
@@ -40,6 +54,10 @@ class Dataset:
         name: As experiments and trial ids write it.
         description: What it is, in one line.
         preprocessing: Version of everything below and of the split.
+        source: What returns its `Split`, given this entry, as `module:function`; where there is an
+            archive it is given that first, open and verified.
+        archive: The file it is published as, or None if it needs no download.
+        package: What the source needs beside NumPy and torch: the name it is imported by, or "".
         classes: Number of classes.
         channels: Channels of an image.
         size: Height and width of an image, in pixels.
@@ -56,6 +74,9 @@ class Dataset:
     name: str
     description: str
     preprocessing: int = 1
+    source: str
+    archive: Archive | None = None
+    package: str = ""
     classes: int
     channels: int
     size: int
@@ -67,6 +88,10 @@ class Dataset:
     std: tuple[float, ...]
     epochs: int = 600
     stem_stride: int = 1
+
+    def make(self, *archive: BinaryIO) -> Split:
+        """Return its arrays from its source, which is imported only now."""
+        return pkgutil.resolve_name(self.source)(*archive, self)
 
     def normalised_by(self, statistics: str) -> Dataset:
         """Return the same with the "own" statistics, or with another data set's.
@@ -87,6 +112,8 @@ class Dataset:
 _DIGITS = Dataset(
     name="digits",
     description="scikit-learn's 1,797 handwritten digits, 8×8 scaled to 16×16",
+    source="workers.data.embedded:digits",
+    package="sklearn",
     classes=10,
     channels=1,
     size=16,
@@ -101,6 +128,7 @@ _DIGIT_PAIRS = replace(
     _DIGITS,
     name="digit_pairs",
     description="two handwritten digits side by side, 00 to 99, in 16×16",
+    source="workers.data.embedded:digit_pairs",
     classes=100,
     train=4000,
     test=1000,
@@ -110,6 +138,14 @@ _DIGIT_PAIRS = replace(
 _CIFAR10 = Dataset(
     name="cifar10",
     description="CIFAR-10, photographs of ten kinds of thing",
+    source="workers.data.published:cifar10",
+    archive=Archive(
+        "cifar-10-binary.tar.gz",
+        "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
+        size=170_052_171,
+        md5="c32a1d4ab5d03f1284b67883e8d87530",
+        pickled="cifar-10-python.tar.gz",
+    ),
     classes=10,
     channels=3,
     size=32,
@@ -119,80 +155,93 @@ _CIFAR10 = Dataset(
     mean=(0.4914, 0.4822, 0.4465),
     std=(0.2470, 0.2435, 0.2616),
 )
-
-DATASETS = {
-    dataset.name: dataset
-    for dataset in (
+_ALL = (
+    _DIGITS,
+    _DIGIT_PAIRS,
+    replace(
         _DIGITS,
+        name="digits_32",
+        description="the handwritten digits of `digits`, 8×8 scaled to 32×32",
+        size=32,
+        padding=4,
+        std=(0.3234,),
+    ),
+    replace(
         _DIGIT_PAIRS,
-        replace(
-            _DIGITS,
-            name="digits_32",
-            description="the handwritten digits of `digits`, 8×8 scaled to 32×32",
-            size=32,
-            padding=4,
-            std=(0.3234,),
-        ),
-        replace(
-            _DIGIT_PAIRS,
-            name="digit_pairs_32",
-            description="the pairs of `digit_pairs`, 00 to 99, in 32×32",
-            size=32,
-            padding=4,
-            mean=(0.3054,),
-            std=(0.3205,),
-        ),
-        replace(
-            _DIGITS,
-            name="digit_scenes",
-            description="a crowd of one handwritten digit beside another's, dark or light, 64×64",
-            classes=200,
-            size=64,
-            train=2000,
-            test=600,
-            padding=4,
-            mean=(0.4999,),
-            std=(0.3710,),
-            epochs=300,
-            stem_stride=2,
-        ),
-        replace(
-            _CIFAR10,
-            name="synthetic",
-            description="seeded blobs and noise of CIFAR-10's shape, for measuring speed",
-            mean=(0.3206, 0.3184, 0.3184),
-            std=(0.1893, 0.1874, 0.1874),
-        ),
+        name="digit_pairs_32",
+        description="the pairs of `digit_pairs`, 00 to 99, in 32×32",
+        size=32,
+        padding=4,
+        mean=(0.3054,),
+        std=(0.3205,),
+    ),
+    replace(
+        _DIGITS,
+        name="digit_scenes",
+        description="a crowd of one handwritten digit beside another's, dark or light, 64×64",
+        source="workers.data.embedded:digit_scenes",
+        classes=200,
+        size=64,
+        train=2000,
+        test=600,
+        padding=4,
+        mean=(0.4999,),
+        std=(0.3710,),
+        epochs=300,
+        stem_stride=2,
+    ),
+    replace(
         _CIFAR10,
-        replace(
-            _CIFAR10,
-            name="cifar100",
-            description="CIFAR-100, photographs of a hundred kinds of thing",
-            classes=100,
-            mean=(0.5071, 0.4865, 0.4409),
-            std=(0.2673, 0.2564, 0.2762),
+        name="synthetic",
+        description="seeded blobs and noise of CIFAR-10's shape, for measuring speed",
+        source="workers.data.embedded:synthetic",
+        archive=None,
+        mean=(0.3206, 0.3184, 0.3184),
+        std=(0.1893, 0.1874, 0.1874),
+    ),
+    _CIFAR10,
+    replace(
+        _CIFAR10,
+        name="cifar100",
+        description="CIFAR-100, photographs of a hundred kinds of thing",
+        source="workers.data.published:cifar100",
+        archive=Archive(
+            "cifar-100-binary.tar.gz",
+            "https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz",
+            size=168_513_733,
+            md5="03b5dce01913d631647c71ecec9e9cb8",
+            pickled="cifar-100-python.tar.gz",
         ),
-        replace(
-            _CIFAR10,
-            name="tiny_imagenet",
-            description="Tiny-ImageNet-200, photographs of two hundred kinds of thing",
-            classes=200,
-            size=64,
-            train=100_000,
-            mean=(0.4802, 0.4481, 0.3975),
-            std=(0.2302, 0.2265, 0.2262),
-            epochs=300,
-            stem_stride=2,
+        classes=100,
+        mean=(0.5071, 0.4865, 0.4409),
+        std=(0.2673, 0.2564, 0.2762),
+    ),
+    replace(
+        _CIFAR10,
+        name="tiny_imagenet",
+        description="Tiny-ImageNet-200, photographs of two hundred kinds of thing",
+        source="workers.data.published:tiny_imagenet",
+        # Size and MD5 are those of the published file; its publishers state neither.
+        archive=Archive(
+            "tiny-imagenet-200.zip",
+            "https://cs231n.stanford.edu/tiny-imagenet-200.zip",
+            size=248_100_043,
+            md5="90528d7ca1a48142e341f4ef8d21d0de",
         ),
-    )
-}
+        package="PIL",
+        classes=200,
+        size=64,
+        train=100_000,
+        mean=(0.4802, 0.4481, 0.3975),
+        std=(0.2302, 0.2265, 0.2262),
+        epochs=300,
+        stem_stride=2,
+    ),
+)
+DATASETS = {dataset.name: dataset for dataset in _ALL}
+"""Every data set by name. A new one is an entry here, and its source a function anywhere."""
 
 _SHAPED = re.compile(r"synthetic_([1-9]\d{0,6})x([1-9]\d?)x([1-9]\d{0,2})_([1-9]\d{0,3})")
-
-
-def is_synthetic(name: str) -> bool:
-    """Return whether the data set is generated, and so has no file anywhere."""
-    return name == "synthetic" or _SHAPED.fullmatch(name) is not None
 
 
 def describe(name: str) -> Dataset:

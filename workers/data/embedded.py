@@ -18,34 +18,38 @@ from results_schema.errors import DataError
 from workers.data.catalog import Dataset, Split
 
 _TRAIN = 1440
+"""Digits that training images are made of; test images are made of the others."""
 
 
-def digits(size: int = 16) -> Split:
-    """Return 1,440 training and 357 test images of handwritten digits, [N, 1, size, size]."""
+def digits(about: Dataset) -> Split:
+    """Return images of single handwritten digits."""
     (train, labels), (test, test_labels) = _sources()
-    return Split(_scale(train, size), labels, _scale(test, size), test_labels)
+    return Split(_scale(train, about.size), labels, _scale(test, about.size), test_labels)
 
 
-def digit_pairs(size: int = 16) -> Split:
-    """Return 4,000 training and 1,000 test pairs of digits side by side, labels 00 to 99.
+def digit_pairs(about: Dataset) -> Split:
+    """Return pairs of digits side by side, labels 00 to 99.
 
     A test pair is made of digits that no training pair has.
     """
     stream = np.random.RandomState(1)
     train, test = _sources()
-    return Split(*_pair(*train, 4000, stream, size), *_pair(*test, 1000, stream, size))
+    return Split(
+        *_pair(*train, about.train, stream, about.size),
+        *_pair(*test, about.test, stream, about.size),
+    )
 
 
-def digit_scenes() -> Split:
-    """Return 2,000 training and 600 test scenes: a crowd of one digit beside another's.
+def digit_scenes(about: Dataset) -> Split:
+    """Return scenes [N, 1, 64, 64]: a crowd of one digit beside another's.
 
-    Scenes are [N, 1, 64, 64]. A crowd is eight handwritten samples in four rows. Labels are
-    10 · left + right, and 100 more where the scene is dark on light; all 200 are equally frequent.
-    Test scenes are made of digits that no training scene has.
+    A crowd is eight handwritten samples in four rows. Labels are 10 · left + right, and 100 more
+    where the scene is dark on light; all 200 are equally frequent. Test scenes are made of digits
+    that no training scene has.
     """
     stream = np.random.RandomState(2)
     train, test = _sources()
-    return Split(*_scenes(*train, 2000, stream), *_scenes(*test, 600, stream))
+    return Split(*_scenes(*train, about.train, stream), *_scenes(*test, about.test, stream))
 
 
 def synthetic(about: Dataset) -> Split:

@@ -5,7 +5,10 @@ is written aside and renamed, so that it is whole or missing; its content is ver
 is read, and a damaged file counts as a missing one. Every process of a machine maps the same pages.
 
 Where the file is missing, one process of the machine decodes the archive in the folder, or
-downloads it first, while the others wait for it.
+downloads it first, while the others wait for it. A download resumes after a break and is kept only
+if its MD5 is the published one. `torchvision.datasets.utils` starts each download from nothing,
+waits forever on a silent server and turns to plain HTTP when the disk is full, so the standard
+library is used here.
 """
 
 from __future__ import annotations
@@ -13,27 +16,39 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import importlib.util
-import json
 import math
 import os
 import platform
 import shutil
+import ssl
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
+from http.client import HTTPException
+from io import BufferedReader
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
+from urllib.error import URLError
 
 import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 
 from results_schema.errors import DataError
-from workers.data.catalog import Dataset, Split, describe, is_synthetic
-from workers.data.sources import SOURCES, Source
+from workers.data.catalog import Archive, Dataset, Split
 
 VARIABLE = "NAS_SWEEP_DATA"
 """Environment variable that names the folder."""
 
 DEFAULT = "~/.cache/nas-sweep/data"
 
+TIMEOUT = 60.0
+"""Seconds without a byte after which a connection counts as broken."""
+
+_TRIES = 3
+_BLOCK = 1 << 20
+_NETWORK_ERRORS = URLError, HTTPException, ConnectionError, TimeoutError, ssl.SSLError
 _PACKAGES = {"PIL": "pillow", "sklearn": "scikit-learn"}
 _ELSEWHERE = f"set {VARIABLE} to a folder that can hold the data sets"
 
@@ -43,59 +58,57 @@ def locate(folder: str | Path | None = None) -> Path:
     return Path(folder or os.environ.get(VARIABLE) or DEFAULT).expanduser().absolute()
 
 
-def arrays(source: Source, folder: str | Path | None = None) -> Split:
-    """Return a data set's arrays, verified and mapped into memory; writing to them changes no file.
+def arrays(about: Dataset, folder: str | Path | None = None) -> Split:
+    """Return a data set's arrays; those of an archive are verified and mapped into memory.
+
+    Writing to them changes no file.
 
     Raises:
         DataError: The archive is damaged, or neither there nor to be had; or the cached file can't
             be read.
     """
+    if about.archive is None:
+        return about.make()
     root = locate(folder)
-    split = _read(root, source.about)
+    split = _read(root, about)
     if split is None:
-        _require(source.package, source.about.name)
-        with _locked(root, source.about.name):
+        _require(about)
+        with _locked(root, about.name):
             # Another process may have built it while this one waited.
-            split = _read(root, source.about)
+            split = _read(root, about)
             if split is None:
-                _decode(source, root)
-                split = _read(root, source.about)
+                _decode(about, about.archive, root)
+                split = _read(root, about)
     if split is None:
-        path = cached(root, source.about)
-        raise DataError("is damaged as soon as it is written", where=str(path), fix=_ELSEWHERE)
+        path = str(_cached(root, about))
+        raise DataError("is damaged as soon as it is written", where=path, fix=_ELSEWHERE)
     return split
 
 
-def ready(name: str, folder: str | Path | None = None) -> None:
-    """Check in a moment that a data set of the catalog is there or can be had; download nothing.
+def check_ready(about: Dataset, folder: str | Path | None = None) -> None:
+    """Check in a moment that a data set is there or can be had; download nothing.
 
     Raises:
-        SpecError: The catalog has no such data set.
         DataError: It can't be had, and what to do about it.
     """
-    describe(name)
-    if name in SOURCES:
-        check(SOURCES[name], folder)
-    elif not is_synthetic(name):
-        _require("sklearn", name)
-
-
-def check(source: Source, folder: str | Path | None = None) -> None:
-    """Check as `ready` does, for a source that the catalog need not have."""
-    root, about = locate(folder), source.about
-    if cached(root, about).exists():
-        return
-    _require(source.package, about.name)
+    root, archive = locate(folder), about.archive
+    if archive is None:
+        return _require(about)
+    if _cached(root, about).exists():
+        return None
+    _require(about)
     # Opening the lock shows that the folder can be written; a decoding process may hold it long.
     with _locked(root, about.name, wait=False):
         pass
-    path = root / source.archive.file
-    needed = sum(math.prod(shape) * dtype.itemsize for dtype, shape in _layout(about).values())
+    path = root / archive.file
+    shapes = _shapes(about).values()
+    needed = sum(math.prod(shape) * np.dtype(kind).itemsize for kind, shape in shapes)
     if path.exists():
-        source.archive.check_size(path)
+        with _open(path) as file:
+            _check_size(archive, file)
     else:
-        needed += source.archive.size
-        source.archive.check_offer(root)
+        needed += archive.size
+        check_offer(archive, root)
     free = shutil.disk_usage(root).free
     if free < needed:
         raise DataError(
@@ -103,70 +116,181 @@ def check(source: Source, folder: str | Path | None = None) -> None:
             where=str(root),
             fix=f"free some disk space, or {_ELSEWHERE}",
         )
+    return None
 
 
-def cached(root: Path, about: Dataset) -> Path:
+def check_offer(archive: Archive, root: Path) -> None:
+    """Ask the server for an archive's size, not for the archive.
+
+    Raises:
+        DataError: The server can't be reached or offers something else.
+    """
+    request = urllib.request.Request(archive.url, method="HEAD")
+    with _network(archive, root), urllib.request.urlopen(request, timeout=10) as answer:
+        size = answer.headers.get("Content-Length")
+    if size != str(archive.size):
+        raise _refused(archive, f"the server offers {size} bytes, not {archive.size}", root)
+
+
+def download(archive: Archive, root: Path) -> None:
+    """Put an archive into a folder; a broken download leaves its part for the next call.
+
+    Raises:
+        DataError: The server can't be reached or offers something else.
+        OSError: The folder can't be written.
+    """
+    part = root / f"{archive.file}.part"
+    for left in reversed(range(_TRIES)):
+        try:
+            with _network(archive, root):
+                _resume(archive, part)
+            break
+        except DataError:
+            if not left:
+                raise
+    with part.open("rb") as file:
+        found = _md5(file)
+    if found != archive.md5:
+        # Every further try would resume from these bytes, so they are not kept.
+        part.unlink()
+        raise _refused(archive, f"the download has MD5 {found}, not {archive.md5}", root)
+    part.rename(root / archive.file)
+
+
+def read_archive(about: Dataset, archive: Archive, path: Path) -> Split:
+    """Return the arrays of the archive at a path, once its size and MD5 are the published ones.
+
+    Raises:
+        DataError: It is not the published file, or holds something else; the error names it.
+    """
+    with _open(path) as file:
+        _check_size(archive, file)
+        # Hashing and reading the same open file leaves no moment to swap it in between.
+        found = _md5(file)
+        if found != archive.md5:
+            raise _unpublished(archive, f"is damaged: its MD5 is {found}", path)
+        file.seek(0)
+        try:
+            return about.make(file)
+        except DataError as error:
+            raise DataError(error.what, where=str(path), fix=error.fix) from error
+
+
+def _resume(archive: Archive, part: Path) -> None:
+    """Append to a part what it lacks."""
+    with part.open("ab") as file:
+        if file.tell() > archive.size:
+            _empty(file)
+        # Asking for a range behind the end is an error to a server, so a full part is not sent.
+        if file.tell() == archive.size:
+            return
+        request = urllib.request.Request(archive.url)
+        request.add_header("Range", f"bytes={file.tell()}-")
+        with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
+            if answer.status != HTTPStatus.PARTIAL_CONTENT:
+                _empty(file)  # the server can only begin at the first byte
+            # A server that sends more than was published cannot fill the disk.
+            while block := answer.read(min(_BLOCK, archive.size - file.tell())):
+                file.write(block)
+        if file.tell() < archive.size:
+            raise HTTPException(f"broke off after {file.tell():,} bytes")
+
+
+def _empty(file: BinaryIO) -> None:
+    file.seek(0)
+    file.truncate()
+
+
+@contextmanager
+def _network(archive: Archive, root: Path) -> Iterator[None]:
+    try:
+        yield
+    except _NETWORK_ERRORS as error:
+        what = f"can't be downloaded: {getattr(error, 'reason', error)}"
+        raise _refused(archive, what, root) from error
+
+
+def _refused(archive: Archive, what: str, root: Path) -> DataError:
+    return DataError(what, where=archive.url, fix=_by_hand(archive, root))
+
+
+def _unpublished(archive: Archive, what: str, path: Path) -> DataError:
+    advice = _by_hand(archive, path.parent)
+    fix = f"delete it, and the next run downloads it, or {advice}"
+    return DataError(what, where=str(path), fix=fix)
+
+
+def _by_hand(archive: Archive, root: Path) -> str:
+    """Return how to get an archive without this program."""
+    file, url, size, md5, pickled = archive
+    advice = f"put {file} ({size:,} bytes, MD5 {md5}) from {url} into {root}"
+    if pickled and (root / pickled).exists():
+        advice += f"; {pickled} is not read, as unpickling runs the code in a file"
+    return advice
+
+
+def _check_size(archive: Archive, file: BufferedReader) -> None:
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    if size != archive.size:
+        what = "is incomplete" if size < archive.size else "is another file"
+        what += f": it has {size:,} bytes, not {archive.size:,}"
+        raise _unpublished(archive, what, Path(file.name))
+
+
+def _open(path: Path) -> BufferedReader:
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise DataError(f"can't be read: {error.strerror}", where=str(path)) from error
+
+
+def _md5(file: BufferedReader) -> str:
+    return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def _cached(root: Path, about: Dataset) -> Path:
     """Return the path of a data set's decoded arrays."""
     return root / f"{about.name}-v{about.preprocessing}.safetensors"
 
 
-def _layout(about: Dataset) -> dict[str, tuple[np.dtype, tuple[int, ...]]]:
-    """Return type and shape of each array, in the order of the file.
-
-    Labels come first: eight divides the header's length, and so the place of each of them.
-    """
+def _shapes(about: Dataset) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Return type and shape of each array."""
     image = (about.channels, about.size, about.size)
     return {
-        "train_labels": (np.dtype(np.int64), (about.train,)),
-        "test_labels": (np.dtype(np.int64), (about.test,)),
-        "train_pixels": (np.dtype(np.uint8), (about.train, *image)),
-        "test_pixels": (np.dtype(np.uint8), (about.test, *image)),
+        "train_pixels": ("uint8", (about.train, *image)),
+        "train_labels": ("int64", (about.train,)),
+        "test_pixels": ("uint8", (about.test, *image)),
+        "test_labels": ("int64", (about.test,)),
     }
 
 
-def _header(about: Dataset, digest: str) -> tuple[bytes, dict[str, slice]]:
-    """Return the header of a safetensors file, and the bytes of each array behind it.
-
-    The header follows from the catalog and the digest alone, so that a reader compares all of it.
-    """
-    places, start = {}, 0
-    metadata = {"name": about.name, "preprocessing": str(about.preprocessing), "sha256": digest}
-    header: dict[str, Any] = {"__metadata__": metadata}
-    for name, (dtype, shape) in _layout(about).items():
-        stop = start + math.prod(shape) * dtype.itemsize
-        kind = {"int64": "I64", "uint8": "U8"}[dtype.name]
-        header[name] = {"dtype": kind, "shape": shape, "data_offsets": [start, stop]}
-        places[name] = slice(start, stop)
-        start = stop
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    return len(text).to_bytes(8, "little") + text, places
+def _metadata(about: Dataset, split: Split) -> dict[str, str]:
+    """Return what the cached file says of itself, the SHA-256 of the arrays included."""
+    digest = hashlib.sha256()
+    for part in split:
+        digest.update(part.data.cast("B"))
+    version = str(about.preprocessing)
+    return {"name": about.name, "preprocessing": version, "sha256": digest.hexdigest()}
 
 
 def _write(root: Path, about: Dataset, split: Split) -> None:
     """Write the cached file; the caller holds the data set's lock.
 
     Raises:
-        OSError: It could not be written; nothing is left that `_read` would take.
+        OSError, SafetensorError: It could not be written; nothing is left that `_read` would take.
     """
-    target = cached(root, about)
+    target = _cached(root, about)
     # A lock may not reach other machines that share the folder, so each writes a file of its own
-    # and the last rename wins: both hold the same bytes, and a mapped file outlives its name.
+    # and the last rename wins: both hold the same arrays, and a mapped file outlives its name.
     aside = root / f".{target.name}-{platform.node()}"
-    digest = hashlib.sha256()
+    types = [dtype for dtype, _ in _shapes(about).values()]
+    split = Split(*map(np.ascontiguousarray, split, types))
     try:
-        # "wb" also empties what a killed process left here.
-        with aside.open("wb") as file:
-            # A file cut off here has no digest yet, so it could not be taken for a whole one.
-            file.write(_header(about, "0" * 64)[0])
-            for name, (dtype, _) in _layout(about).items():
-                data = np.ascontiguousarray(getattr(split, name), dtype).data.cast("B")
-                digest.update(data)
-                file.write(data)
-            file.seek(0)
-            file.write(_header(about, digest.hexdigest())[0])
-            # Some file systems report a full disk only here, and a rename may outrun the data.
-            file.flush()
+        # This also empties what a killed process left here.
+        save_file(split._asdict(), aside, _metadata(about, split))
+        # Some file systems report a full disk only here, and a rename may outrun the data.
+        with aside.open("rb") as file:
             os.fsync(file.fileno())
         aside.rename(target)
     finally:
@@ -179,35 +303,28 @@ def _read(root: Path, about: Dataset) -> Split | None:
     Raises:
         DataError: The file can't be read.
     """
-    path = cached(root, about)
+    path, shapes = _cached(root, about), _shapes(about)
     try:
-        # Copy on write: a process that writes to an array gets a page of its own.
-        content = np.memmap(path, np.uint8, mode="c")
-    except (FileNotFoundError, NotADirectoryError, ValueError):  # an empty file can't be mapped
+        # As torch's tensors, because those are mapped, and copied on write.
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata()
+            split = Split(*(file.get_tensor(name).numpy() for name in shapes))
+    except (FileNotFoundError, NotADirectoryError, SafetensorError, TypeError):
         return None
     except OSError as error:
-        raise DataError(f"can't be read: {error.strerror}", where=str(path)) from error
-    # A digest is 64 bytes wherever it stands, so any gives the header's length.
-    size = len(_header(about, "0" * 64)[0])
-    header, places = _header(about, hashlib.sha256(content[size:].data).hexdigest())
-    last = max(place.stop for place in places.values())
-    if content[:size].tobytes() != header or len(content) != size + last:
-        return None
-    return Split(
-        **{
-            name: content[size:][places[name]].view(dtype).reshape(shape)
-            for name, (dtype, shape) in _layout(about).items()
-        }
-    )
+        raise DataError(f"can't be read: {error.strerror or error}", where=str(path)) from error
+    found = [(part.dtype.name, part.shape) for part in split]
+    sound = found == list(shapes.values()) and metadata == _metadata(about, split)
+    return split if sound else None
 
 
-def _decode(source: Source, root: Path) -> None:
-    path = root / source.archive.file
+def _decode(about: Dataset, archive: Archive, root: Path) -> None:
+    path = root / archive.file
     try:
         if not path.exists():
-            source.archive.download(root)
-        _write(root, source.about, source.read(path))
-    except OSError as error:
+            download(archive, root)
+        _write(root, about, read_archive(about, archive, path))
+    except (OSError, SafetensorError) as error:
         raise _unwritable(root, error) from error
 
 
@@ -225,17 +342,15 @@ def _locked(root: Path, name: str, *, wait: bool = True) -> Iterator[None]:
         yield
 
 
-def _unwritable(root: Path, error: OSError) -> DataError:
-    return DataError(
-        f"can't be written: {error.strerror or error}",
-        where=str(root),
-        fix=f"free some disk space or fix its permissions, or {_ELSEWHERE}",
-    )
+def _unwritable(root: Path, error: Exception) -> DataError:
+    fix = f"free some disk space or fix its permissions, or {_ELSEWHERE}"
+    reason = getattr(error, "strerror", None) or error
+    return DataError(f"can't be written: {reason}", where=str(root), fix=fix)
 
 
-def _require(package: str, name: str) -> None:
-    if package and importlib.util.find_spec(package) is None:
-        raise DataError(
-            f"{name} can't be read without {_PACKAGES.get(package, package)}",
-            fix=f"pip install {_PACKAGES.get(package, package)}",
-        )
+def _require(about: Dataset) -> None:
+    """Raise `DataError` if the package that a data set needs is missing."""
+    if about.package and importlib.util.find_spec(about.package) is None:
+        package = _PACKAGES.get(about.package, about.package)
+        what = f"{about.name} can't be read without {package}"
+        raise DataError(what, fix=f"pip install {package}")

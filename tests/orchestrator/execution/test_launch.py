@@ -24,7 +24,6 @@ from sweeps import (
 from orchestrator.config.experiment import load_experiment
 from results_schema.results import Results
 from results_schema.store import open_store
-from workers.data.sources import CIFAR10
 from workers.training import checkpoint
 
 pytestmark = pytest.mark.timeout(400)
@@ -208,8 +207,8 @@ def test_a_failing_trial_spares_the_others_and_is_told_with_its_log(tmp_path: Pa
     experiment = write_experiment(tmp_path, datasets="digits, cifar10", epochs=1)
     store, data = tmp_path / "results", tmp_path / "data"
     data.mkdir()
-    with (data / CIFAR10.archive.file).open("wb") as archive:
-        archive.truncate(CIFAR10.archive.size)  # as large as it should be, but all zeros
+    with (data / "cifar-10-binary.tar.gz").open("wb") as archive:
+        archive.truncate(170_052_171)  # as large as it should be, but all zeros
     code, output = launch(experiment, "--store", store, NAS_SWEEP_DATA=str(data))
     assert code == 1, output
     trials = Results(store).trials()
@@ -223,11 +222,11 @@ def test_a_failing_trial_spares_the_others_and_is_told_with_its_log(tmp_path: Pa
 
 def test_data_that_can_not_be_had_is_told_before_the_first_trial(tmp_path: Path):
     experiment = write_experiment(tmp_path, datasets="digits, cifar10", epochs=1)
-    (tmp_path / CIFAR10.archive.file).write_bytes(b"no archive")
+    (tmp_path / "cifar-10-binary.tar.gz").write_bytes(b"no archive")
     store = tmp_path / "results"
     code, output = launch(experiment, "--store", store, NAS_SWEEP_DATA=str(tmp_path))
     assert code == 3, output
-    assert f"{CIFAR10.archive.file}: is incomplete" in output
+    assert "cifar-10-binary.tar.gz: is incomplete" in output
     assert "Traceback" not in output
     assert Results(store).trials().empty
 

@@ -24,7 +24,6 @@ from results_schema.errors import DataError, MachineError, StoreError
 from results_schema.store import open_store
 from results_schema.trial import NetworkSpec
 from workers.cells.bases import named
-from workers.data.sources import CIFAR10
 from workers.network.network import build_network
 from workers.training.engine import Engine
 
@@ -76,7 +75,7 @@ def test_a_gpu_that_is_not_there_is_told_before_ray_starts(tmp_path: Path):
 
 def test_data_that_can_not_be_had_is_told(tmp_path: Path, monkeypatch):
     monkeypatch.setenv("NAS_SWEEP_DATA", str(tmp_path))
-    (tmp_path / CIFAR10.archive.file).write_bytes(b"no archive")
+    (tmp_path / "cifar-10-binary.tar.gz").write_bytes(b"no archive")
     with pytest.raises(DataError, match="is incomplete"):
         preflight.prepare(plan_of(None), open_store(tmp_path / "r"), CPU)
 

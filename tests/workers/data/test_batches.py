@@ -27,7 +27,7 @@ from workers.data.catalog import DATASETS, Dataset, describe
 ABOUT = Dataset(
     name="numbered",
     description="every pixel encodes its image, row and column",
-    preprocessing=1,
+    source="",
     classes=7,
     channels=3,
     size=6,

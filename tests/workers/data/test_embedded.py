@@ -1,7 +1,6 @@
 """The data sets without a download: pixels never change, and no test image is trained on."""
 
 import hashlib
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,21 +12,14 @@ from workers.cells.cost import check_image
 from workers.data import embedded
 from workers.data.batches import load
 from workers.data.catalog import DATASETS, Split, describe
-from workers.data.folder import ready
+from workers.data.folder import check_ready
 
-READERS: dict[str, Callable[[], Split]] = {
-    "digits": embedded.digits,
-    "digit_pairs": embedded.digit_pairs,
-    "digits_32": lambda: embedded.digits(32),
-    "digit_pairs_32": lambda: embedded.digit_pairs(32),
-    "digit_scenes": embedded.digit_scenes,
-    "synthetic": lambda: embedded.synthetic(DATASETS["synthetic"]),
-}
+READERS = [about.name for about in DATASETS.values() if about.archive is None]
 
 
 @pytest.fixture(scope="module")
 def splits() -> dict[str, Split]:
-    return {name: read() for name, read in READERS.items()}
+    return {name: DATASETS[name].make() for name in READERS}
 
 
 @pytest.mark.parametrize("name", READERS)
@@ -71,7 +63,7 @@ def test_pixels_and_labels_are_forever_the_same(
 
 
 def test_synthetic_images_are_the_same_on_every_call(splits: dict[str, Split]):
-    again = embedded.synthetic(DATASETS["synthetic"])
+    again = DATASETS["synthetic"].make()
     assert all((a == b).all() for a, b in zip(splits["synthetic"], again, strict=True))
 
 
@@ -122,23 +114,19 @@ def test_no_training_pair_holds_a_digit_of_the_test_set(splits: dict[str, Split]
 def test_without_scikit_learn_it_says_so(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(embedded, "find_spec", lambda name: None)
     with pytest.raises(DataError, match=r"scikit-learn\n  install scikit-learn"):
-        embedded.digits()
+        DATASETS["digits"].make()
 
 
 def test_a_damaged_scikit_learn_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     found = type("Spec", (), {"origin": str(tmp_path / "__init__.py")})
     monkeypatch.setattr(embedded, "find_spec", lambda name: found)
     with pytest.raises(DataError, match=r"digits\.csv\.gz"):
-        embedded.digits()
+        DATASETS["digits"].make()
 
 
-@pytest.mark.parametrize(
-    ("large", "small"), [("digits_32", embedded.digits), ("digit_pairs_32", embedded.digit_pairs)]
-)
-def test_a_larger_set_shows_the_same_pictures(
-    splits: dict[str, Split], large: str, small: Callable[[], Split]
-):
-    for mine, other in zip(splits[large], small(), strict=True):
+@pytest.mark.parametrize("name", ["digits", "digit_pairs"])
+def test_a_larger_set_shows_the_same_pictures(splits: dict[str, Split], name: str):
+    for mine, other in zip(splits[f"{name}_32"], splits[name], strict=True):
         if mine.ndim == 1:
             assert (mine == other).all()
         else:
@@ -203,7 +191,7 @@ CPU = torch.device("cpu")
     ],
 )
 def test_any_shape_is_made_as_it_is_named(name, shape, classes):
-    ready(name)
+    check_ready(describe(name))
     data = load(name, CPU)
     assert tuple(data.train.pixels.shape) == shape
     assert len(data.test) == shape[0] // 5

@@ -1,4 +1,4 @@
-"""Data sets are found, decoded once into one verified file, or downloaded; a check comes first."""
+"""Data sets are found, downloaded, and decoded once into one verified file; a check comes first."""
 
 import os
 import resource
@@ -10,65 +10,62 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
-import safetensors.numpy
+import safetensors
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from small_archives import SMALL, Server, draw, publish, serve
+from small_archives import SMALL, Server, archive_of, draw, publish, serve
 
-from results_schema.errors import DataError, SpecError
+from results_schema.errors import DataError
 from workers.data import folder
 from workers.data.batches import load, on_device, training_batches
-from workers.data.catalog import DATASETS, Split
-from workers.data.folder import arrays, check, locate, ready
-from workers.data.sources import SOURCES, Source
+from workers.data.catalog import DATASETS, Archive, Dataset, Split
+from workers.data.folder import arrays, check_ready, locate
 
 ROOT = Path(__file__).parents[3]
 CACHED = "cifar10-v1.safetensors"
 
-# Reads the small CIFAR-10 in a folder, or that is offered, and prints when it decodes it.
+# Reads the small CIFAR-10 that a server offers, and prints when it decodes it.
 READER = """
 import sys, time
+from dataclasses import replace
 from pathlib import Path
 from small_archives import SMALL, archive_of
-from workers.data.catalog import Split
+from workers.data import published
 from workers.data.folder import arrays
-from workers.data.sources import Source, decode_cifar10
 
-root, waits, published, url = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), sys.argv[4]
-
-class Slow:
-    def __array__(self, dtype=None, copy=None):
-        print("half", flush=True)
-        time.sleep(60)
+root, offered, url, waits = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], float(sys.argv[4])
 
 def decode(file, about):
     print("decoding", flush=True)
-    train, labels, test, test_labels = decode_cifar10(file, about)
-    time.sleep(0.3)
-    return Split(train, labels, Slow() if waits else test, test_labels)
+    time.sleep(waits)
+    return published.cifar10(file, about)
 
-split = arrays(Source(SMALL["cifar10"], archive_of(published / "c10.tgz", url), decode), root)
-print("read", sum(int(part.sum()) for part in split), flush=True)
+about = replace(SMALL["cifar10"], source="__main__:decode", archive=archive_of(offered, url))
+print("read", sum(int(part.sum()) for part in arrays(about, root)), flush=True)
 """
 
 
-def reader(
-    root: Path, waits: str = "", published: Path | None = None, url: str = ""
-) -> subprocess.Popen[str]:
+def reader(root: Path, server: Server, waits: float) -> subprocess.Popen[str]:
     paths = os.pathsep.join([str(ROOT), str(ROOT / "tests" / "support")])
+    words = [str(root), str(server.folder / "c10.tgz"), server.url, str(waits)]
     return subprocess.Popen(
-        [sys.executable, "-c", READER, str(root), waits, str(published or root), url],
+        [sys.executable, "-c", READER, *words],
         env={**os.environ, "PYTHONPATH": paths},
         stdout=subprocess.PIPE,
         text=True,
     )
 
 
-def equal(split: Split, name: str = "cifar10") -> bool:
+def equal(split: Split | None, name: str = "cifar10") -> bool:
+    assert split is not None
     return all((a == b).all() for a, b in zip(split, draw(name), strict=True))
+
+
+def archive(about: Dataset) -> Archive:
+    assert about.archive is not None
+    return about.archive
 
 
 @pytest.fixture
@@ -79,9 +76,15 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 
 @pytest.fixture
-def offered(server: Server) -> Source:
+def offered(server: Server) -> Dataset:
     """A small CIFAR-10 that only the server has."""
     return publish("cifar10", server.folder, url=server.url)
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Dataset:
+    """A small CIFAR-10 whose archive is in the folder, and nowhere else."""
+    return publish("cifar10", tmp_path)
 
 
 def test_the_folder_is_the_argument_then_the_variable_then_the_cache(
@@ -97,50 +100,52 @@ def test_the_folder_is_the_argument_then_the_variable_then_the_cache(
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100"])
 def test_an_archive_is_decoded_once_and_not_needed_again(tmp_path: Path, name: str):
-    source = publish(name, tmp_path)
-    assert equal(arrays(source, tmp_path), name)
-    (tmp_path / source.archive.file).unlink()
-    assert equal(arrays(source, tmp_path), name)
+    about = publish(name, tmp_path)
+    assert equal(arrays(about, tmp_path), name)
+    (tmp_path / archive(about).file).unlink()
+    assert equal(arrays(about, tmp_path), name)
 
 
-def test_tiny_imagenet_comes_from_its_zip(tmp_path: Path):
-    train, labels, _, _ = arrays(publish("tiny_imagenet", tmp_path), tmp_path)
-    assert train.shape == (6, 3, 64, 64)
-    assert labels.tolist() == [0, 0, 1, 1, 2, 2]
-
-
-def test_a_missing_archive_is_downloaded_into_a_new_folder(offered: Source, tmp_path: Path):
-    root = tmp_path / "new" / "data"
-    assert equal(arrays(offered, root))
-    assert (root / offered.archive.file).stat().st_size == offered.archive.size
-
-
-def test_a_missing_archive_without_a_network_says_which_file_to_put_where(tmp_path: Path):
-    source = publish("cifar10", tmp_path)
-    (tmp_path / source.archive.file).unlink()
-    expected = rf"put c10\.tgz \([\d,]+ bytes, MD5 {source.archive.md5}\) from .* into {tmp_path}$"
-    for ask in (arrays, check):
+def test_a_missing_archive_without_a_network_says_which_file_to_put_where(
+    here: Dataset, tmp_path: Path
+):
+    (tmp_path / archive(here).file).unlink()
+    expected = rf"put c10\.tgz \([\d,]+ bytes, MD5 {archive(here).md5}\) from .* into {tmp_path}$"
+    for ask in (arrays, check_ready):
         with pytest.raises(DataError, match=expected):
-            ask(source, tmp_path)
-    (tmp_path / source.archive.pickled).write_bytes(b"cos\nsystem\n(S'true'\ntR.")
-    with pytest.raises(DataError, match=r"small-python\.tar is not read, as unpickling runs"):
-        arrays(source, tmp_path)
+            ask(here, tmp_path)
+    (tmp_path / archive(here).pickled).write_bytes(b"cos\nsystem\n(S'true'\ntR.")
+    with pytest.raises(DataError, match=r"small-python\.tar is not read"):
+        arrays(here, tmp_path)
 
 
-def test_a_damaged_archive_is_refused_and_left_alone(tmp_path: Path):
-    source = publish("cifar10", tmp_path)
-    path = tmp_path / source.archive.file
-    data = bytearray(path.read_bytes())
-    data[100] ^= 1
-    path.write_bytes(data)
-    with pytest.raises(DataError, match=r"c10\.tgz: is damaged"):
-        arrays(source, tmp_path)
-    assert path.read_bytes() == data
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (lambda data: bytes([data[0] ^ 1]) + data[1:], "is damaged: its MD5 is"),
+        (lambda data: data[:-1], r"is incomplete: it has [\d,]+ bytes, not"),
+        (lambda data: data + b"\0", "is another file"),
+    ],
+)
+def test_another_archive_than_the_published_is_refused_and_left_alone(
+    here: Dataset, tmp_path: Path, change, what: str
+):
+    path = tmp_path / archive(here).file
+    path.write_bytes(change(path.read_bytes()))
+    before = path.read_bytes()
+    with pytest.raises(DataError, match=rf"c10\.tgz: {what}.*\n  delete it.*or put c10\.tgz"):
+        arrays(here, tmp_path)
+    assert path.read_bytes() == before
     assert not list(tmp_path.glob("*cifar10-v1*"))
 
 
-FLIPPED_SIZE = len(folder._header(SMALL["cifar10"], "0" * 64)[0]) + 26 * (8 + 3 * 8 * 8)
-"""Bytes of the cached file of 26 images."""
+def test_a_decoders_error_names_the_archive(here: Dataset, tmp_path: Path):
+    with pytest.raises(DataError, match=rf"{tmp_path}/c10\.tgz: .*20 images, not 21"):
+        arrays(replace(here, train=21), tmp_path)
+
+
+FLIPPED_SIZE = 8 + 480 + 26 * (8 + 3 * 8 * 8)
+"""Bytes of the cached file of 26 images, or a few less."""
 
 
 @given(bit=st.integers(0, 8 * FLIPPED_SIZE - 1))
@@ -149,61 +154,55 @@ def test_one_flipped_bit_is_found_and_the_archive_decoded_again(
 ):
     root = tmp_path_factory.getbasetemp() / "flipped"
     root.mkdir(exist_ok=True)
-    source = publish("cifar10", root)
-    arrays(source, root)
-    path = root / CACHED
-    sound = path.read_bytes()
-    assert len(sound) == FLIPPED_SIZE
-    data = bytearray(sound)
-    data[bit // 8] ^= 1 << bit % 8
+    about, path = publish("cifar10", root), root / CACHED
+    arrays(about, root)
+    data = bytearray(path.read_bytes())
+    data[bit // 8 % len(data)] ^= 1 << bit % 8
     path.write_bytes(data)
-    assert folder._read(root, source.about) is None
-    assert equal(arrays(source, root))
-    assert path.read_bytes() == sound
+    assert folder._read(root, about) is None
+    assert equal(arrays(about, root))
 
 
-@pytest.mark.parametrize("keep", [0, 7, 100, 1000, FLIPPED_SIZE - 1])
-def test_a_file_cut_off_anywhere_is_decoded_again(tmp_path: Path, keep: int):
-    source = publish("cifar10", tmp_path)
-    arrays(source, tmp_path)
+@pytest.mark.parametrize("keep", [0, 7, 100, -1])
+def test_a_file_cut_off_anywhere_is_decoded_again(here: Dataset, tmp_path: Path, keep: int):
+    arrays(here, tmp_path)
     path = tmp_path / CACHED
     path.write_bytes(path.read_bytes()[:keep])
-    assert equal(arrays(source, tmp_path))
+    assert equal(arrays(here, tmp_path))
 
 
-def test_arrays_of_another_set_or_shape_are_not_taken(tmp_path: Path):
-    source = publish("cifar10", tmp_path)
-    arrays(source, tmp_path)
-    (tmp_path / CACHED).rename(tmp_path / "cifar10-v2.safetensors")
-    assert folder._read(tmp_path, replace(source.about, preprocessing=2)) is None
+def test_arrays_of_another_set_version_or_shape_are_not_taken(here: Dataset, tmp_path: Path):
+    arrays(here, tmp_path)
+    newer = replace(here, preprocessing=2)
+    assert folder._read(tmp_path, newer) is None
+    assert equal(arrays(newer, tmp_path))
+    assert {path.name for path in tmp_path.glob("*.safetensors")} == {
+        CACHED,
+        "cifar10-v2.safetensors",
+    }, "one is beside the other"
     (tmp_path / "cifar10-v2.safetensors").rename(tmp_path / CACHED)
-    assert folder._read(tmp_path, replace(source.about, train=21)) is None
+    assert folder._read(tmp_path, here) is None
+    (tmp_path / CACHED).rename(tmp_path / "cifar10-v2.safetensors")
+    assert folder._read(tmp_path, replace(newer, train=21)) is None
 
 
-def test_damaged_arrays_without_their_archive_say_what_to_get(tmp_path: Path):
-    source = publish("cifar10", tmp_path)
-    arrays(source, tmp_path)
-    (tmp_path / source.archive.file).unlink()
-    path = tmp_path / CACHED
-    path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(DataError, match=r"can't be downloaded.*\n  put c10\.tgz"):
-        arrays(source, tmp_path)
-
-
-def test_the_file_is_one_that_safetensors_reads(tmp_path: Path):
-    arrays(publish("cifar10", tmp_path), tmp_path)
-    read = safetensors.numpy.load_file(tmp_path / CACHED)
-    assert equal(Split(**read))
+def test_the_file_names_what_it_holds(here: Dataset, tmp_path: Path):
+    arrays(here, tmp_path)
     with safetensors.safe_open(tmp_path / CACHED, "numpy") as file:
-        assert (file.metadata()["name"], file.metadata()["preprocessing"]) == ("cifar10", "1")
+        metadata = file.metadata()
+    assert (metadata["name"], metadata["preprocessing"]) == ("cifar10", "1")
 
 
-def test_writing_to_the_arrays_changes_no_file(tmp_path: Path):
-    source = publish("cifar10", tmp_path)
-    pixels = arrays(source, tmp_path).train_pixels
-    assert isinstance(pixels, np.memmap)
-    pixels[:] = 0
-    assert equal(arrays(source, tmp_path))
+def test_arrays_are_mapped_and_make_batches_without_a_copy(here: Dataset, tmp_path: Path):
+    split = arrays(here, tmp_path)
+    data = on_device(here, split, torch.device("cpu"))
+    assert data.train.pixels.data_ptr() == split[0].ctypes.data
+    batches = list(training_batches(data, 8, seed=0, epoch=1))
+    assert [tuple(images.shape) for images, _ in batches] == [(n, 3, 8, 8) for n in (8, 8, 4)]
+    labels = torch.cat([labels for _, labels in batches])
+    assert labels.sort().values.tolist() == sorted(split[1].tolist())
+    split.train_pixels[:] = 0
+    assert equal(arrays(here, tmp_path)), "writing to the arrays changes no file"
 
 
 @contextmanager
@@ -217,11 +216,11 @@ def largest_file(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-@pytest.mark.parametrize("size", [0, 200, FLIPPED_SIZE - 1])
-def test_a_full_disk_leaves_nothing(tmp_path: Path, size: int):
-    with largest_file(size), pytest.raises(OSError, match="File too large"):
-        folder._write(tmp_path, SMALL["cifar10"], draw("cifar10"))
-    assert not list(tmp_path.iterdir())
+@pytest.mark.parametrize("size", [0, 200, 5000])
+def test_a_full_disk_leaves_nothing(here: Dataset, tmp_path: Path, size: int):
+    with largest_file(size), pytest.raises(DataError, match=r"can't be written: .*too large"):
+        arrays(here, tmp_path)
+    assert not list(tmp_path.glob("*cifar10-v1*"))
 
 
 def test_two_machines_without_a_common_lock_leave_one_whole_file(tmp_path: Path):
@@ -229,125 +228,159 @@ def test_two_machines_without_a_common_lock_leave_one_whole_file(tmp_path: Path)
     folder._write(tmp_path, about, draw("cifar10"))
     first = folder._read(tmp_path, about)
     folder._write(tmp_path, about, draw("cifar10"))
-    second = folder._read(tmp_path, about)
-    assert first is not None and second is not None
-    assert equal(first) and equal(second)
+    assert equal(first) and equal(folder._read(tmp_path, about))
     assert [path.name for path in tmp_path.iterdir()] == [CACHED]
 
 
-def test_a_new_preprocessing_is_decoded_beside_the_old(tmp_path: Path):
-    source = publish("cifar10", tmp_path)
-    arrays(source, tmp_path)
-    newer = replace(source, about=replace(source.about, preprocessing=2))
-    assert equal(arrays(newer, tmp_path))
-    assert {path.name for path in tmp_path.glob("*.safetensors")} == {
-        f"cifar10-v{version}.safetensors" for version in (1, 2)
-    }
-
-
-def test_of_several_processes_one_decodes_and_all_read(tmp_path: Path):
-    publish("cifar10", tmp_path)
-    processes = [reader(tmp_path) for _ in range(3)]
-    lines = "".join(process.communicate(timeout=60)[0] for process in processes).split("\n")
-    total = sum(int(part.sum()) for part in draw("cifar10"))
-    assert lines.count("decoding") == 1
-    assert lines.count(f"read {total}") == 3
-
-
-def test_of_several_processes_of_a_node_one_downloads_and_decodes(server: Server, tmp_path: Path):
-    publish("cifar10", server.folder, url=server.url)
-    root = tmp_path / "data"
-    workers = [reader(root, published=server.folder, url=server.url) for _ in range(2)]
+def test_of_several_processes_one_downloads_and_decodes(
+    server: Server, offered: Dataset, tmp_path: Path
+):
+    workers = [reader(tmp_path / "data", server, 0.3) for _ in range(2)]
     lines = "".join(worker.communicate(timeout=60)[0] for worker in workers).split("\n")
     assert server.asked == ["GET bytes=0-"]
     assert lines.count("decoding") == 1
-    total = sum(int(part.sum()) for part in draw("cifar10"))
-    assert lines.count(f"read {total}") == 2
+    assert lines.count(f"read {sum(int(part.sum()) for part in draw('cifar10'))}") == 2
 
 
-def test_a_process_killed_half_way_leaves_the_work_to_the_next(tmp_path: Path):
-    source = publish("cifar10", tmp_path)
-    process = reader(tmp_path, "half")
-    assert process.stdout is not None
-    assert [process.stdout.readline() for _ in range(2)] == ["decoding\n", "half\n"]
-    [half] = tmp_path.glob(".cifar10-v1*")
+def test_a_process_killed_half_way_leaves_the_work_to_the_next(
+    server: Server, offered: Dataset, tmp_path: Path
+):
+    root = tmp_path / "data"
+    process = reader(root, server, 60)
+    assert process.stdout is not None and process.stdout.readline() == "decoding\n"
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=60)
-    assert equal(arrays(source, tmp_path))
+    half = root / f".{CACHED}-{folder.platform.node()}"
+    half.write_bytes(b"half")
+    assert equal(arrays(offered, root))
     assert not half.exists()
 
 
-def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path):
-    source = publish("cifar10", tmp_path)
+def test_a_folder_that_cannot_be_written_is_named(here: Dataset, tmp_path: Path):
     (tmp_path / "file").touch()
-    for ask in (arrays, check):
+    for ask in (arrays, check_ready):
         with pytest.raises(DataError, match=rf"file/data: can't be written.*\n.*{folder.VARIABLE}"):
-            ask(source, tmp_path / "file" / "data")
+            ask(here, tmp_path / "file" / "data")
 
 
-def test_a_missing_package_is_named_before_anything_is_downloaded(offered: Source, tmp_path: Path):
-    source = replace(offered, package="no_such_package")
-    for ask in (arrays, check):
+def test_a_missing_package_is_named_before_anything_is_downloaded(offered: Dataset, tmp_path: Path):
+    about = replace(offered, package="no_such_package")
+    for ask in (arrays, check_ready):
         with pytest.raises(DataError, match="cifar10 can't be read without no_such_package"):
-            ask(source, tmp_path / "data")
+            ask(about, tmp_path / "data")
     assert not (tmp_path / "data").exists()
 
 
-def test_what_is_there_or_offered_is_ready(offered: Source, server: Server, tmp_path: Path):
-    check(offered, tmp_path / "data")
+def test_what_is_there_or_offered_is_ready(offered: Dataset, server: Server, tmp_path: Path):
+    check_ready(offered, tmp_path / "data")
     assert server.asked == ["HEAD -"]
-    check(publish("cifar10", tmp_path), tmp_path)
+    check_ready(publish("cifar10", tmp_path), tmp_path)
     arrays(offered, server.folder)
-    (server.folder / offered.archive.file).unlink()
-    check(offered, server.folder)
+    (server.folder / archive(offered).file).unlink()
+    check_ready(offered, server.folder)
     assert server.asked == ["HEAD -"]
 
 
-def test_a_truncated_archive_is_not_ready(tmp_path: Path):
-    source = publish("cifar10", tmp_path)
-    path = tmp_path / source.archive.file
-    path.write_bytes(path.read_bytes()[:-10])
-    with pytest.raises(DataError, match=r"c10\.tgz: is incomplete.*\n  delete it"):
-        check(source, tmp_path)
+def test_a_data_set_larger_than_the_free_disk_is_not_ready(here: Dataset, tmp_path: Path):
+    with pytest.raises(DataError, match=r"needs 200,\d+,.* bytes, and .* are free\n  free some"):
+        check_ready(replace(here, train=10**15), tmp_path)
 
 
-def test_a_data_set_larger_than_the_free_disk_is_not_ready(tmp_path: Path):
-    source = publish("cifar10", tmp_path)
-    vast = replace(source, about=replace(source.about, train=10**15))
-    with pytest.raises(
-        DataError, match=r"cifar10 needs 200,\d+,.* bytes, and .* are free\n  free some"
-    ):
-        check(vast, tmp_path)
-
-
-@pytest.mark.parametrize("name", sorted(set(DATASETS) - set(SOURCES)))
-def test_embedded_data_sets_are_ready(name: str, tmp_path: Path):
-    ready(name, tmp_path / "never")
+@pytest.mark.parametrize("about", [each for each in DATASETS.values() if not each.archive])
+def test_embedded_data_sets_are_ready(about: Dataset, tmp_path: Path):
+    check_ready(about, tmp_path / "never")
     assert not (tmp_path / "never").exists()
 
 
 def test_a_published_set_is_ready_only_with_its_own_archive(tmp_path: Path):
-    (tmp_path / SOURCES["cifar10"].archive.file).write_bytes(b"half")
+    (tmp_path / archive(DATASETS["cifar10"]).file).write_bytes(b"half")
     with pytest.raises(DataError, match=r"cifar-10-binary\.tar\.gz: is incomplete"):
-        ready("cifar10", tmp_path)
+        check_ready(DATASETS["cifar10"], tmp_path)
     with pytest.raises(DataError, match=r"cifar-10-binary\.tar\.gz: is incomplete"):
         load("cifar10", torch.device("cpu"), tmp_path)
-    with pytest.raises(SpecError, match="unknown data set 'cifar'"):
-        ready("cifar", tmp_path)
 
 
 def test_the_check_needs_no_torch():
-    code = "import workers.data.folder as f, sys; f.ready('digits'); print('torch' in sys.modules)"
+    code = (
+        "import sys; from workers.data.catalog import DATASETS; import workers.data.folder as f; "
+        "f.check_ready(DATASETS['digits']); print('torch' in sys.modules)"
+    )
     ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert ran.stdout == "False\n", ran.stderr
 
 
-def test_mapped_arrays_make_batches_without_being_copied(tmp_path: Path):
-    source = publish("cifar10", tmp_path)
-    split = arrays(source, tmp_path)
-    data = on_device(source.about, split, torch.device("cpu"))
-    assert data.train.pixels.data_ptr() == split[0].ctypes.data
-    batches = list(training_batches(data, 8, seed=0, epoch=1))
-    assert [tuple(images.shape) for images, _ in batches] == [(n, 3, 8, 8) for n in (8, 8, 4)]
-    labels = torch.cat([labels for _, labels in batches])
-    assert labels.sort().values.tolist() == sorted(split[1].tolist())
+CONTENT = bytes(range(250)) * 4
+
+
+@pytest.fixture
+def content(server: Server) -> Archive:
+    (server.folder / "a.tgz").write_bytes(CONTENT)
+    return archive_of(server.folder / "a.tgz", server.url)
+
+
+@pytest.fixture
+def into(tmp_path: Path) -> Path:
+    (tmp_path / "into").mkdir()
+    return tmp_path / "into"
+
+
+def names(root: Path) -> list[str]:
+    return [path.name for path in root.iterdir()]
+
+
+def test_a_broken_download_resumes_where_it_stopped(server: Server, content: Archive, into: Path):
+    server.cut = 400
+    folder.download(content, into)
+    assert (into / "a.tgz").read_bytes() == CONTENT
+    assert server.asked == ["GET bytes=0-", "GET bytes=400-", "GET bytes=800-"]
+
+
+def test_the_next_call_resumes_what_an_earlier_one_began(
+    server: Server, content: Archive, into: Path
+):
+    server.cut = 100
+    with pytest.raises(DataError, match=r"can't be downloaded: broke off after 300 bytes\n  put a"):
+        folder.download(content, into)
+    assert names(into) == ["a.tgz.part"]
+    server.cut = 1000
+    folder.download(content, into)
+    assert server.asked[-1] == "GET bytes=300-"
+    assert (into / "a.tgz").read_bytes() == CONTENT
+
+
+def test_a_server_that_cannot_resume_begins_again(server: Server, content: Archive, into: Path):
+    (into / "a.tgz.part").write_bytes(CONTENT[:300])
+    server.ranges = False
+    folder.download(content, into)
+    assert (into / "a.tgz").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("part", [CONTENT, CONTENT + b"too long"])
+def test_a_part_of_full_length_is_used_if_it_is_sound(content: Archive, into: Path, part: bytes):
+    (into / "a.tgz.part").write_bytes(part)
+    folder.download(content, into)
+    assert (into / "a.tgz").read_bytes() == CONTENT
+    assert names(into) == ["a.tgz"]
+
+
+def test_other_bytes_than_the_published_are_not_kept(server: Server, content: Archive, into: Path):
+    (server.folder / "a.tgz").write_bytes(bytes(len(CONTENT)))
+    with pytest.raises(DataError, match=f"the download has MD5 .*, not {content.md5}"):
+        folder.download(content, into)
+    assert names(into) == []
+
+
+def test_no_more_is_written_than_was_published(server: Server, content: Archive, into: Path):
+    (server.folder / "a.tgz").write_bytes(CONTENT + bytes(1 << 16))
+    folder.download(content, into)
+    assert (into / "a.tgz").read_bytes() == CONTENT
+
+
+def test_an_offer_is_checked_without_a_download(server: Server, content: Archive, into: Path):
+    folder.check_offer(content, into)
+    assert server.asked == ["HEAD -"]
+    with pytest.raises(DataError, match="the server offers 1000 bytes, not 1001"):
+        folder.check_offer(content._replace(size=1001), into)
+    with pytest.raises(DataError, match=r"b\.tgz: can't be downloaded: Not Found\n  put a\.tgz"):
+        folder.check_offer(content._replace(url=f"{server.url}/b.tgz"), into)
+    assert names(into) == []

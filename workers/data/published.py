@@ -1,71 +1,53 @@
-"""Published data sets: the archive each comes as, and how its bytes become arrays.
+"""How the bytes of published archives become arrays; each function takes an open archive.
 
 CIFAR is read from its authors' binary archives, so that nothing is unpickled. Tiny-ImageNet-200 is
-read from the zip of Stanford's CS231n, image by image, so that nothing is extracted.
+read from the zip of Stanford's CS231n, image by image, so that nothing is extracted. Pillow decodes
+it, as torchvision's decoder can't refuse a vast image by its header, before it takes memory.
 """
 
 from __future__ import annotations
 
+import gzip
 import io
 import re
+import stat
+import tarfile
 import zipfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+import zlib
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import PurePosixPath, PureWindowsPath
 from typing import BinaryIO
 
 import numpy as np
 
 from results_schema.errors import DataError
-from workers.data.archives import Archive, open_zip, read_tar
-from workers.data.catalog import DATASETS, Dataset, Split
+from workers.data.catalog import Dataset, Split
 
 _ROOT = "tiny-imagenet-200"
 
+_SLACK = 1 << 20
+"""Bytes allowed beside the images: readmes, names of classes, headers."""
 
-@dataclass(frozen=True)
-class Source:
-    """A data set that is read from an archive.
+_REPLACE = "this is not the published archive: delete it, and the next run downloads it"
 
-    Attributes:
-        about: Its entry in the catalog.
-        archive: The file it is published as.
-        decode: Turns the archive, open at its start, into what the entry describes.
-        package: What decoding needs beside NumPy: the name it is imported by, or "".
-    """
-
-    about: Dataset
-    archive: Archive
-    decode: Callable[[BinaryIO, Dataset], Split]
-    package: str = ""
-
-    def read(self, path: Path) -> Split:
-        """Return the arrays of the archive at a path, once it is verified.
-
-        Raises:
-            DataError: It is not the published file, or holds something else; the error names it.
-        """
-        with self.archive.open(path) as file:
-            try:
-                return self.decode(file, self.about)
-            except DataError as error:
-                raise DataError(error.what, where=str(path), fix=error.fix) from error
+_READ_ERRORS = EOFError, NotImplementedError, OSError, UnicodeError, zlib.error
 
 
-def decode_cifar10(file: BinaryIO, about: Dataset) -> Split:
+def cifar10(file: BinaryIO, about: Dataset) -> Split:
     """Return the images of CIFAR-10's binary archive, which must hold what `about` describes."""
     folder = "cifar-10-batches-bin"
     train = [f"{folder}/data_batch_{number}.bin" for number in range(1, 6)]
-    return _decode_cifar(file, about, train, f"{folder}/test_batch.bin", label_bytes=1)
+    return _cifar(file, about, train, f"{folder}/test_batch.bin", label_bytes=1)
 
 
-def decode_cifar100(file: BinaryIO, about: Dataset) -> Split:
+def cifar100(file: BinaryIO, about: Dataset) -> Split:
     """Return the images of CIFAR-100's binary archive with their fine labels."""
     folder = "cifar-100-binary"
-    return _decode_cifar(file, about, [f"{folder}/train.bin"], f"{folder}/test.bin", label_bytes=2)
+    return _cifar(file, about, [f"{folder}/train.bin"], f"{folder}/test.bin", label_bytes=2)
 
 
-def _decode_cifar(
+def _cifar(
     file: BinaryIO, about: Dataset, train: Sequence[str], test: str, label_bytes: int
 ) -> Split:
     """Return the records of an archive as arrays.
@@ -98,7 +80,7 @@ def _decode_cifar(
     return Split(*images(train, about.train), *images([test], about.test))
 
 
-def decode_tiny_imagenet(file: BinaryIO, about: Dataset) -> Split:
+def tiny_imagenet(file: BinaryIO, about: Dataset) -> Split:
     """Return the images of Tiny-ImageNet's zip, about 1.4 GB in memory; needs Pillow.
 
     `wnids.txt` names the classes, whose sorted order gives their labels. Training images are at
@@ -184,40 +166,87 @@ def _read(archive: zipfile.ZipFile, member: str) -> bytes:
         raise DataError(f"lacks {_ROOT}/{member}") from error
 
 
-CIFAR10 = Source(
-    DATASETS["cifar10"],
-    Archive(
-        file="cifar-10-binary.tar.gz",
-        url="https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
-        size=170_052_171,
-        md5="c32a1d4ab5d03f1284b67883e8d87530",
-        pickled="cifar-10-python.tar.gz",
-    ),
-    decode_cifar10,
-)
-CIFAR100 = Source(
-    DATASETS["cifar100"],
-    Archive(
-        file="cifar-100-binary.tar.gz",
-        url="https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz",
-        size=168_513_733,
-        md5="03b5dce01913d631647c71ecec9e9cb8",
-        pickled="cifar-100-python.tar.gz",
-    ),
-    decode_cifar100,
-)
-TINY_IMAGENET = Source(
-    DATASETS["tiny_imagenet"],
-    # Size and MD5 are those of the published file; its publishers state neither.
-    Archive(
-        file="tiny-imagenet-200.zip",
-        url="https://cs231n.stanford.edu/tiny-imagenet-200.zip",
-        size=248_100_043,
-        md5="90528d7ca1a48142e341f4ef8d21d0de",
-    ),
-    decode_tiny_imagenet,
-    package="PIL",
-)
+def read_tar(file: BinaryIO, wanted: Collection[str], most: int) -> dict[str, memoryview]:
+    """Return the wanted members of a gzipped tar of at most about `most` bytes unpacked.
 
-SOURCES = {source.about.name: source for source in (CIFAR10, CIFAR100, TINY_IMAGENET)}
-"""Every data set that is read from an archive."""
+    Raises:
+        DataError: A member is missing or refused (`_check_members`), or the archive can't be read.
+    """
+    where, most = file.name, most + _SLACK
+    with _reading(where):
+        with gzip.open(file) as unpacked:
+            # Bounded as a whole: tarfile itself reads names and sparse maps of any length.
+            data = memoryview(unpacked.read(most + _SLACK + 1))
+        if len(data) > most + _SLACK:
+            raise DataError("unpacks to more than the data set", where=where, fix=_REPLACE)
+        with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as archive:
+            members = [member for member in archive if not member.isdir()]
+    kinds = [(each.name, each.isreg() and not each.issparse(), each.size) for each in members]
+    names = _check_members(kinds, where, most)
+    found = {
+        name: data[member.offset_data : member.offset_data + member.size]
+        for name, member in zip(names, members, strict=True)
+        if name in wanted
+    }
+    if missing := sorted(set(wanted) - set(found)):
+        raise DataError(f"lacks {', '.join(missing)}", where=where, fix=_REPLACE)
+    return found
+
+
+@contextmanager
+def open_zip(file: BinaryIO, most: int) -> Iterator[zipfile.ZipFile]:
+    """Open a zip of at most about `most` bytes unpacked; errors in reading become `DataError`.
+
+    Raises:
+        DataError: A member is refused (`_check_members`), or the archive can't be read.
+    """
+    with _reading(file.name), zipfile.ZipFile(file) as archive:
+        kinds = []
+        for member in archive.infolist():
+            # Only archives made on Unix record what kind of file a member is.
+            plain = stat.S_IFMT(member.external_attr >> 16) in (0, stat.S_IFREG)
+            encrypted = member.flag_bits & 1
+            if not member.is_dir():
+                kinds.append((member.filename, plain and not encrypted, member.file_size))
+        _check_members(kinds, file.name, most + _SLACK)
+        yield archive
+
+
+def _check_members(members: Sequence[tuple[str, bool, int]], where: str, most: int) -> list[str]:
+    """Check each member's name, whether it is a plain file, and its size, before a byte is read.
+
+    A verified archive is the published one, but a mistaken checksum must not fill the memory.
+
+    Returns:
+        The names in their plainest spelling.
+
+    Raises:
+        DataError: One is outside the archive, is no plain file, comes twice, or is too large.
+    """
+    names: dict[str, None] = {}
+    total = 0
+    for member, plain, size in members:
+        # Windows' separators too, as a zip made there has them and a path is joined there.
+        path = PurePosixPath(member.replace("\\", "/"))
+        total += size
+        if path.is_absolute() or PureWindowsPath(member).drive or ".." in path.parts:
+            what = "is outside the archive"
+        elif not plain:
+            what = "is no plain file, or encrypted"
+        elif str(path) in names:
+            what = "comes twice"
+        elif total > most:
+            what = f"makes it unpack to more than {most:,} bytes"
+        else:
+            names[str(path)] = None
+            continue
+        raise DataError(f"member {member!r} {what}", where=where, fix=_REPLACE)
+    return list(names)
+
+
+@contextmanager
+def _reading(where: str) -> Iterator[None]:
+    try:
+        yield
+    except (*_READ_ERRORS, tarfile.TarError, zipfile.BadZipFile) as error:
+        raise DataError(f"can't be read: {error}", where=where, fix=_REPLACE) from error

@@ -1,7 +1,9 @@
 """Published bytes become the images and labels that were written into them."""
 
+import gzip
 import io
 import struct
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -16,19 +18,23 @@ from small_archives import (
     jpeg,
     publish,
     tiny_imagenet_members,
+    write_tar,
+    write_zip,
 )
 from torchvision.datasets import ImageFolder
 from torchvision.transforms.functional import pil_to_tensor
 
 from results_schema.errors import DataError
-from workers.data.catalog import Split
-from workers.data.sources import CIFAR10, CIFAR100, Source
+from workers.data.catalog import DATASETS, Dataset, Split
+from workers.data.folder import read_archive
+from workers.data.published import open_zip, read_tar
 
 BATCH = "cifar-10-batches-bin/data_batch_3.bin"
 
 
-def decode(source: Source, folder: Path) -> Split:
-    return source.read(folder / source.archive.file)
+def decode(about: Dataset, folder: Path) -> Split:
+    assert about.archive is not None
+    return read_archive(about, about.archive, folder / about.archive.file)
 
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100"])
@@ -77,7 +83,8 @@ def test_an_empty_test_set_is_refused(tmp_path: Path):
 
 
 def test_the_archives_of_cifar_are_the_binary_ones():
-    for archive in (CIFAR10.archive, CIFAR100.archive):
+    for archive in (DATASETS["cifar10"].archive, DATASETS["cifar100"].archive):
+        assert archive is not None
         assert archive.url.endswith("/" + archive.file)
         assert "binary" in archive.file and "python" in archive.pickled
         assert len(bytes.fromhex(archive.md5)) == 16
@@ -187,3 +194,128 @@ def test_another_content_is_refused(tmp_path: Path, member: str, content: bytes 
     with pytest.raises(DataError, match=what) as error:
         decode_tiny(tmp_path, members)
     assert str(tmp_path / "tiny.zip") in str(error.value)
+
+
+OUTSIDE = ["../evil", "a/../../evil", "/etc/evil", "C:\\evil", "C:evil", "a\\..\\..\\evil"]
+
+
+def tar_member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname = kind, link
+    return info
+
+
+def zip_member(name: str, mode: int) -> zipfile.ZipInfo:
+    info = zipfile.ZipInfo(name)
+    info.external_attr = mode << 16
+    return info
+
+
+def read(path: Path, *wanted: str, most: int = 100) -> dict[str, memoryview]:
+    with path.open("rb") as file:
+        return read_tar(file, wanted, most)
+
+
+def unzip(path: Path, most: int = 100) -> dict[str, bytes]:
+    with path.open("rb") as file, open_zip(file, most) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def test_wanted_members_of_a_tar_are_read_and_missing_ones_named(tmp_path: Path):
+    members = [("a/x", b"one"), (tar_member("a/b", tarfile.DIRTYPE), b""), ("./a/b/y", b"two")]
+    path = write_tar(tmp_path / "a.tgz", members)
+    assert read(path, "a/x", "a/b/y") == {"a/x": b"one", "a/b/y": b"two"}
+    with pytest.raises(DataError, match=r"a\.tgz: lacks a/y, a/z"):
+        read(path, "a/z", "a/y", "a/x")
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_a_member_outside_the_archive_is_refused(tmp_path: Path, name: str):
+    members = [("x", b""), (name, b"evil")]
+    with pytest.raises(DataError) as error:
+        read(write_tar(tmp_path / "a.tgz", members), "x")
+    assert f"member {name!r} is outside the archive" in str(error.value)
+    with pytest.raises(DataError, match="is outside the archive"):
+        unzip(write_zip(tmp_path / "a.zip", members))
+
+
+@pytest.mark.parametrize(
+    ("member", "what"),
+    [
+        (tar_member("a/l", tarfile.SYMTYPE, "/etc/passwd"), "is no plain file"),
+        (tar_member("a/l", tarfile.LNKTYPE, "a/x"), "is no plain file"),
+        (tar_member("a/l", tarfile.CHRTYPE), "is no plain file"),
+        (tar_member("a/l", tarfile.FIFOTYPE), "is no plain file"),
+        (tar_member("./a/x"), "comes twice"),
+        (zip_member("a/l", 0o120777), "is no plain file"),
+        (zip_member("a/l", 0o020666), "is no plain file"),
+        (zip_member("a/x", 0o100644), "comes twice"),
+    ],
+)
+def test_a_strange_member_is_refused(
+    tmp_path: Path, member: tarfile.TarInfo | zipfile.ZipInfo, what: str
+):
+    if isinstance(member, tarfile.TarInfo):
+        path = write_tar(tmp_path / "a.tgz", [("a/x", b"one"), (member, b"")])
+    else:
+        path = write_zip(tmp_path / "a.zip", [("a/x", b"one"), (member, b"/etc/passwd")])
+    with pytest.raises(DataError, match=rf"{path}: member '.*/[lx]' {what}.*\n  .*delete it"):
+        read(path, "a/x") if path.suffix == ".tgz" else unzip(path)
+
+
+def test_an_encrypted_member_is_refused(tmp_path: Path):
+    path = write_zip(tmp_path / "a.zip", [("a/x", b"one")])
+    data = bytearray(path.read_bytes())
+    data[data.index(b"PK\1\2") + 8] |= 1
+    path.write_bytes(data)
+    with pytest.raises(DataError, match=r"member 'a/x' .*encrypted"):
+        unzip(path)
+
+
+def test_an_archive_that_unpacks_to_too_much_is_refused(tmp_path: Path):
+    bombs = [(f"bomb{number}", bytes(600_000)) for number in range(2)]
+    with pytest.raises(DataError, match="member 'bomb1' makes it unpack to more than 1,048,676"):
+        read(write_tar(tmp_path / "a.tgz", bombs), "bomb0")
+    with pytest.raises(DataError, match="member 'bomb1' makes it unpack to more than 1,048,676"):
+        unzip(write_zip(tmp_path / "a.zip", bombs))
+
+
+def test_a_tar_whose_header_is_a_bomb_is_refused(tmp_path: Path):
+    """The size of a name is in the archive's hands, and tarfile would read it whole."""
+    path, header = tmp_path / "a.tgz", tar_member("././@LongLink", tarfile.GNUTYPE_LONGNAME)
+    header.size = 1 << 30
+    with gzip.open(path, "wb") as file:
+        file.write(header.tobuf(tarfile.GNU_FORMAT))
+        file.write(bytes(8 << 20))
+    with pytest.raises(DataError, match="unpacks to more than the data set"):
+        read(path, "a/x")
+
+
+def test_a_sparse_member_is_refused(tmp_path: Path):
+    header = bytearray(tar_member("holes", tarfile.GNUTYPE_SPARSE).tobuf(tarfile.GNU_FORMAT))
+    header[386 + 12 * 8 + 1 : 386 + 12 * 8 + 13] = b"77777777777\0"  # its real size, 8 GB
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    path = tmp_path / "a.tgz"
+    path.write_bytes(gzip.compress(bytes(header) + bytes(1024)))
+    with pytest.raises(DataError, match="member 'holes' is no plain file"):
+        read(path, "holes")
+
+
+def test_a_zip_that_lies_about_a_size_gives_no_more_than_it_said(tmp_path: Path):
+    path = write_zip(tmp_path / "a.zip", [("bomb", bytes(8 << 20))])
+    data = bytearray(path.read_bytes())
+    entry = data.index(b"PK\1\2")
+    data[entry + 24 : entry + 28] = struct.pack("<I", 10)
+    path.write_bytes(data)
+    with pytest.raises(DataError, match="Bad CRC-32"):
+        unzip(path)
+
+
+@pytest.mark.parametrize("keep", [0, 5, 60])
+def test_a_torn_archive_cannot_be_read(tmp_path: Path, keep: int):
+    for name, write, ask in (("a.tgz", write_tar, read), ("a.zip", write_zip, unzip)):
+        path = write(tmp_path / name, [("a/x", bytes(range(256)))])
+        path.write_bytes(path.read_bytes()[:keep])
+        with pytest.raises(DataError, match=rf"{name}: can't be read|lacks"):
+            ask(path)
