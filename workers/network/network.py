@@ -158,38 +158,32 @@ class Network(nn.Module):
 
     Args:
         genotype: The two cells.
-        channels: C, channels of a node before the first reduction.
-        cells: L, the number of cells.
+        size: Number of cells, channels, and the stride of the stem.
         classes: Number of logits.
         in_channels: Channels of an image.
-        stem_stride: 2 where the stem halves the image (Tiny-ImageNet).
         auxiliary: Whether the network has an auxiliary head, on the second reduction cell.
 
     Attributes:
         live_cells: Whether a path leads from each cell to the logits; others never run.
         droppable: Number of edges that drop path may drop: live ones, but no identities.
         tapped: Index of the cell whose output the auxiliary head takes.
-
-    Raises:
-        SpecError: No network can have that many channels or cells.
     """
 
     def __init__(
         self,
         genotype: Genotype,
+        size: NetworkSpec,
         *,
-        channels: int,
-        cells: int,
         classes: int,
         in_channels: int = 3,
-        stem_stride: int = 1,
         auxiliary: bool = False,
     ) -> None:
         super().__init__()
-        places = stack(genotype, NetworkSpec(cells, channels), auxiliary=auxiliary)
-        width = STEM * channels
+        places = stack(genotype, size, auxiliary=auxiliary)
+        width = STEM * size.channels
         self.stem = nn.Sequential(
-            nn.Conv2d(in_channels, width, 3, stem_stride, padding=1, bias=False), BatchNorm(width)
+            nn.Conv2d(in_channels, width, 3, size.stem_stride, padding=1, bias=False),
+            BatchNorm(width),
         )
         stacked = [CellModule(place) for place in places]
         self.cells = nn.ModuleList(stacked)
@@ -197,7 +191,7 @@ class Network(nn.Module):
         self.droppable = sum(
             cell.droppable for cell, live in zip(stacked, self.live_cells, strict=True) if live
         )
-        self.tapped = auxiliary_index(cells)
+        self.tapped = auxiliary_index(size.cells)
         self.classifier = nn.Linear(places[-1].output, classes)
         # Built last, so that it leaves the draws of the other initial weights alone.
         self.auxiliary_head = (
@@ -248,16 +242,10 @@ class Network(nn.Module):
                 last = last.relu_()
             if index == self.tapped:
                 tapped = last
-        return self._classify(last), tapped
-
-    def _classify(self, last: Tensor) -> Tensor:
-        """Map [N, channels, H, W] to logits, in the precision of the head's weights.
-
-        The head is small, and logits of few digits would distinguish little.
-        """
+        # In the precision of the head's weights: logits of few digits would distinguish little.
         pooled = last.mean((2, 3), dtype=self.classifier.weight.dtype)  # [N, channels]
         with torch.autocast(last.device.type, enabled=False):
-            return self.classifier(pooled)
+            return self.classifier(pooled), tapped
 
 
 def build_network(
@@ -267,7 +255,6 @@ def build_network(
     in_channels: int,
     classes: int,
     seed: int,
-    stem_stride: int = 1,
     auxiliary: bool = False,
 ) -> Network:
     """Return a network on the CPU, initialised as PyTorch does by default from the trial's seed.
@@ -279,11 +266,5 @@ def build_network(
         # torch.manual_seed would also reseed every GPU, which the fork does not restore.
         torch.default_generator.manual_seed(derive(seed, "init"))
         return Network(
-            genotype,
-            channels=size.channels,
-            cells=size.cells,
-            classes=classes,
-            in_channels=in_channels,
-            stem_stride=stem_stride,
-            auxiliary=auxiliary,
+            genotype, size, classes=classes, in_channels=in_channels, auxiliary=auxiliary
         )

@@ -133,18 +133,19 @@ def trust(pool: AvgPool, shape: tuple[int, ...], dtype: torch.dtype, device: str
     It is checked once a process, with a few of N.
     """
     images = min(shape[0], _CHECKED_IMAGES)
-    return _is_trusted((pool.kernel, pool.stride), (images, *shape[1:]), dtype, device)
+    return _is_trusted(pool.kernel, pool.stride, (images, *shape[1:]), dtype, device)
 
 
 @cache
 @torch.inference_mode(False)  # a surface pools within inference mode, where nothing has a gradient
 def _is_trusted(
-    window: tuple[int, int], shape: tuple[int, ...], dtype: torch.dtype, device: str
+    kernel: int, stride: int, shape: tuple[int, ...], dtype: torch.dtype, device: str
 ) -> bool:
-    pool = AvgPool(*window)
     maps = torch.empty(shape, dtype=dtype, device=device)
-    layouts = torch.channels_last, torch.contiguous_format
-    return all(native_is_right(pool, maps.contiguous(memory_format=layout)) for layout in layouts)
+    return all(
+        native_is_right(AvgPool(kernel, stride), maps.contiguous(memory_format=layout))
+        for layout in (torch.channels_last, torch.contiguous_format)
+    )
 
 
 def native_is_right(

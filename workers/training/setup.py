@@ -15,11 +15,7 @@ from workers.training.graphs import RECORDER, StepMode
 
 
 def check_versions(spec: TrialSpec) -> None:
-    """Check that this release trains what the trial's spec means.
-
-    Raises:
-        SpecError: It does not.
-    """
+    """Raise `SpecError` unless this release trains what the trial's spec means."""
     current, statistics = describe(spec.dataset).preprocessing, spec.recipe.statistics
     versions = [
         ("recipe version", spec.recipe.version, RECIPE_VERSION),
@@ -44,11 +40,6 @@ def set_up(
     Whatever the trial will run is warmed up and recorded here, so that a resumed trial runs the
     same kernels from its first step.
 
-    Args:
-        spec: The trial.
-        device: From `device.choose`.
-        mode: See `Engine`.
-
     Raises:
         SpecError: The trial names an unknown data set, a network that can't be, or a batch size by
             which an epoch would fail at its end.
@@ -70,18 +61,14 @@ def set_up(
 
 
 def record(engine: Engine, spec: TrialSpec, data: Data) -> None:
-    """Record an engine's steps, unless eager, for all shapes of batches that the trial has.
-
-    Raises what `Engine.record` does.
-    """
-    if engine.mode == "eager":
-        return
-    recipe = spec.recipe
-    training = training_batches(data, recipe.batch_size, spec.seed, 1, recipe.cutout)
-    evaluation = evaluation_batches(data.test, data.about, recipe.evaluation_batch)
-    engine.record(
-        _shapes(next(training), len(data.train)), _shapes(next(evaluation), len(data.test))
-    )
+    """Record an engine's steps (`Engine.record`) for all shapes of batches that the trial has."""
+    if engine.mode != "eager":
+        recipe = spec.recipe
+        training = training_batches(data, recipe.batch_size, spec.seed, 1, recipe.cutout)
+        evaluation = evaluation_batches(data.test, data.about, recipe.evaluation_batch)
+        engine.record(
+            _shapes(next(training), len(data.train)), _shapes(next(evaluation), len(data.test))
+        )
 
 
 def _shapes(batch: Batch, images: int) -> list[Batch]:
@@ -92,11 +79,7 @@ def _shapes(batch: Batch, images: int) -> list[Batch]:
 
 
 def fresh_network(spec: TrialSpec, data: Data) -> Network:
-    """Return a trial's network as it is before the first step, on the CPU.
-
-    Raises:
-        SpecError: No network can be like that.
-    """
+    """Return a trial's network as it is before the first step, on the CPU."""
     # The data set decides the shapes of the first and the last layer.
     return build_network(
         spec.genotype,
@@ -104,6 +87,5 @@ def fresh_network(spec: TrialSpec, data: Data) -> Network:
         in_channels=data.about.channels,
         classes=data.about.classes,
         seed=spec.seed,
-        stem_stride=spec.network.stem_stride,
         auxiliary=spec.recipe.auxiliary > 0,
     )

@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 from orchestrator.cli.main import cli
 from orchestrator.figures.export import find_browser
 from results_schema.errors import MachineError, NasSweepError
+from results_schema.trial import NetworkSpec
 from workers.cells.bases import named, zoo
 from workers.cells.notation import parse_genotype
 from workers.network.network import Network
@@ -74,7 +75,7 @@ def test_the_size_of_the_network_can_be_chosen():
     words = ("--channels", "16", "--cells", "8", "--classes", "7", "--auxiliary")
     (row,) = json.loads(run("DARTS", "--variants", "none", *words, "--format", "json").stdout)
     with torch.device("meta"):
-        network = Network(named("DARTS"), channels=16, cells=8, classes=7, auxiliary=True)
+        network = Network(named("DARTS"), NetworkSpec(8, 16), classes=7, auxiliary=True)
     assert row["parameters"] == sum(parameter.numel() for parameter in network.parameters())
 
 

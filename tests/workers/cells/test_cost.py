@@ -83,7 +83,7 @@ def measure(
     genotype: Genotype, size: NetworkSpec, *, image: int, auxiliary: bool = False, **options: Any
 ) -> Cost:
     """Counts by running the network forward and backward."""
-    given = {"seed": 0, "stem_stride": size.stem_stride, "auxiliary": auxiliary}
+    given = {"seed": 0, "auxiliary": auxiliary}
     network = build_network(genotype, size, **given, **options)
     multiply_adds = 0
 

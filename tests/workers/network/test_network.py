@@ -1,5 +1,7 @@
 """The network is the published one in size, heads, dead parts, dropped paths and first weights."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -25,7 +27,7 @@ def small(name: str = "DARTS", seed: int = 0) -> Network:
 
 def parameters(name: str, classes: int = 10) -> int:
     with torch.device("meta"):
-        network = Network(named(name), channels=36, cells=20, classes=classes)
+        network = Network(named(name), NetworkSpec(), classes=classes)
     return sum(parameter.numel() for parameter in network.parameters())
 
 
@@ -129,11 +131,10 @@ def test_images_that_cannot_be_halved_twice_are_refused():
 def with_head(stem_stride: int = 1) -> Network:
     return build_network(
         named("DARTS"),
-        SMALL,
+        replace(SMALL, stem_stride=stem_stride),
         in_channels=3,
         classes=10,
         seed=0,
-        stem_stride=stem_stride,
         auxiliary=True,
     )
 
