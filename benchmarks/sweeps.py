@@ -70,7 +70,7 @@ def train_bare(spec: TrialSpec) -> float:
     data, engine = set_up(spec, device)
     never = Stopping()
     epochs = range(1, spec.recipe.epochs + 1)
-    return sum(train_epoch(spec, e, engine, data, device, never)["seconds"] for e in epochs)
+    return sum(train_epoch(spec, e, engine, data, never)["seconds"] for e in epochs)
 
 
 def own_seconds(trials: int, epochs: int = 1) -> float:

@@ -11,7 +11,7 @@ import errno
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 _FIXES = {
     errno.ENOSPC: "free some space there: nothing written so far is lost",
@@ -38,6 +38,8 @@ class NasSweepError(Exception):
     """
 
     exit_code = 1
+    # Of the failure of a trial or a surface, as the store records it.
+    kind: Literal["full", "store", "data", "spec", "machine", "error"] = "error"
 
     def __init__(self, what: str, *, where: str = "", fix: str = "") -> None:
         super().__init__(what, where, fix)
@@ -56,6 +58,7 @@ class SpecError(NasSweepError, ValueError):
     """A genotype, recipe or other part of a trial is not valid."""
 
     exit_code = 2
+    kind = "spec"
 
 
 class ConfigError(NasSweepError):
@@ -68,10 +71,13 @@ class StoreError(NasSweepError):
     """The store cannot be read or written: missing, read-only, full or corrupt."""
 
     exit_code = 3
+    kind = "store"
 
 
 class StoreFull(StoreError):
     """The store's disk or a quota is full; the store can be written again once there is space."""
+
+    kind = "full"
 
 
 class LinkRefused(StoreError):
@@ -92,12 +98,14 @@ class DataError(NasSweepError):
     """A data set is missing, incomplete or damaged."""
 
     exit_code = 3
+    kind = "data"
 
 
 class MachineError(NasSweepError):
     """This machine lacks what was asked for: a GPU, a precision, a browser."""
 
     exit_code = 3
+    kind = "machine"
 
 
 class Superseded(NasSweepError):

@@ -25,29 +25,19 @@ _EXIT_CODES = {"spec": 2, "data": 3, "machine": 3, "store": 3, "full": 3}
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Train the trial and print each epoch.
+    """Train the trial, print each epoch, and return the exit code.
 
-    Returns:
-        The exit code: 0 when the trial has ended, 1 when it failed or another worker has it, 2 for
-        a bad spec, 3 for an unfit store or machine, 130 when SIGINT, SIGTERM or SIGHUP
-        stopped it.
+    It is 0 when the trial has ended, 1 when it failed or another worker has it, 2 for a bad spec, 3
+    for an unfit store or machine, 130 when SIGINT, SIGTERM or SIGHUP stopped it.
     """
     parser = argparse.ArgumentParser(prog="python -m workers.train", description=__doc__)
     add = parser.add_argument
     add("spec", type=Path, help="the trial's JSON")
-    add(
-        "--store",
-        default="results",
-        help="folder or s3://bucket/prefix of results (default: results)",
-    )
+    where = "folder or s3://bucket/prefix of results (default: results)"
+    add("--store", default="results", help=where)
     add("--device", help="cuda, cuda:N or cpu (default: a GPU if there is one)")
-    add(
-        "--checkpoint-every",
-        type=float,
-        default=60.0,
-        metavar="S",
-        help="least seconds between checkpoints (default: 60)",
-    )
+    seldom = "least seconds between checkpoints (default: 60)"
+    add("--checkpoint-every", type=float, default=60.0, metavar="S", help=seldom)
     add("--deterministic", action="store_true", help="the same bits again on a GPU too; slower")
     options = parser.parse_args(arguments)
     try:
@@ -91,12 +81,9 @@ def _read(path: Path) -> TrialSpec:
 
 
 def _print(row: dict[str, Any], epochs: int) -> None:
+    losses = f"train loss {row['train_loss']:.4f}, test accuracy {row['test_accuracy']:.4f}"
     # Flushed, as whoever reads a pipe would wait for many epochs.
-    print(
-        f"epoch {row['epoch']}/{epochs}: train loss {row['train_loss']:.4f}, "
-        f"test accuracy {row['test_accuracy']:.4f}, {row['seconds']:.2f} s",
-        flush=True,
-    )
+    print(f"epoch {row['epoch']}/{epochs}: {losses}, {row['seconds']:.2f} s", flush=True)
 
 
 def _fail(message: str, code: int) -> int:

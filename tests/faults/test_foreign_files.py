@@ -137,7 +137,7 @@ def test_a_checkpoint_too_large_for_its_epochs_is_not_parsed(trained: Trained, p
     assert (rows, len(said)) == ([], 2)
     assert peak < 5_000_000
     store.put(layout.state(trial_id, 2), sound)
-    assert len(sound) < checkpoint.largest_state(2)
+    assert len(sound) < 3 * checkpoint.LARGEST_ROW
 
 
 class Watched(io.BytesIO):

@@ -11,15 +11,21 @@ from results_schema.store import LocalStore
 from workers.training import checkpoint
 from workers.training.checkpoint import Checkpoint
 
+_MEASURED = (
+    *("rate", "train_accuracy", "test_loss", "test_accuracy", "grad_norm", "clip_rate"),
+    *("seconds", "images_per_second"),
+)
 ID = "digits-w1d2-lr0.1-s0-0123456789"
 
 
 def example(epoch: int) -> Checkpoint:
     rows: list[dict[str, Any]] = [
-        {
+        dict.fromkeys(_MEASURED, 0.5)
+        | {
             "trial_id": ID,
             "epoch": number,
             "train_loss": 0.1 + number / 3,
+            "peak_memory": 1,
             "finished_at": datetime(2020, 1, 1, 12, 30, 1, 17 + number, tzinfo=UTC),
         }
         for number in range(1, epoch + 1)

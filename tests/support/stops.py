@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -25,6 +26,14 @@ class StopAtLook(StopRequest):
         if self.left <= 0:
             self.make(REASON)
         return self.left <= 0
+
+
+def wait_until_made(request: StopRequest, seconds: float = 60) -> None:
+    """Waits in a step of the work, while another thread is to ask for its end."""
+    end = time.monotonic() + seconds
+    while not request.made:
+        assert time.monotonic() < end, "nobody has asked"
+        time.sleep(0.005)
 
 
 def after_epoch(epoch: int, then: Callable[[Row], object] = lambda row: None) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from small_trials import GENOTYPE, bits
 from results_schema import tables
 from results_schema.genotype import Cell, Edge, Genotype
 from results_schema.surface import SurfaceSpec
-from results_schema.trial import RECIPE_VERSION, NetworkSpec, Recipe, TrialSpec
+from results_schema.trial import RECIPE_VERSION, SCHEDULES, NetworkSpec, Recipe, TrialSpec
 from workers.identity import canonical_surface, canonical_trial
 from workers.landscape.instances import select_instances
 from workers.landscape.measures import Case, measure
@@ -86,7 +86,7 @@ CHANGES: dict[str, tuple[Any, ...]] = {
     "cutout": (0, 5, 14, 15, 16, 100),
     "auxiliary": (0.0, 0.1),
     "drop_path": (0.0, 0.7),
-    "schedule": ("cosine", "cosine_shifted", "constant"),
+    "schedule": SCHEDULES,
     "decayed": ("all", "weights"),
     "drop_path_growth": ("linear", "constant"),
     "statistics": ("own", IMAGES, LARGER, "digits"),
@@ -128,7 +128,7 @@ def _numbers(spec: TrialSpec) -> tuple[Any, ...]:
     """What a trial comes to: the result columns of its rows, and its tensors as bytes."""
     data, engine = set_up(spec, CPU)
     rows = [
-        train_epoch(spec, epoch, engine, data, CPU, Stopping())
+        train_epoch(spec, epoch, engine, data, Stopping())
         for epoch in range(1, spec.recipe.epochs + 1)
     ]
     columns = [

@@ -1,8 +1,7 @@
 """One worker's attempt at a trial or a surface: its lease, log, stop requests and failures.
 
-`attempt` takes the item's lease, runs the work under it, and turns whatever happens into an
-`Outcome`. What the work needs on its way is here too: the `ItemLog`, and the `Stopping` by which it
-notices that it should end.
+`attempt` runs the work under the item's lease and turns whatever happens into an `Outcome`. The
+work writes to an `ItemLog`, and notices by `Stopping` that it should end.
 """
 
 from __future__ import annotations
@@ -19,16 +18,7 @@ from typing import Literal, Protocol, TypeVar
 import torch
 
 from results_schema import layout
-from results_schema.errors import (
-    DataError,
-    MachineError,
-    MissingKey,
-    NasSweepError,
-    SpecError,
-    StoreError,
-    StoreFull,
-    Superseded,
-)
+from results_schema.errors import MissingKey, NasSweepError, StoreError, Superseded
 from results_schema.lease import Lease
 from results_schema.store import Failure, FailureKind, Store
 from workers.training.graphs import CaptureFailed
@@ -83,7 +73,7 @@ def attempt(
     Args:
         store: Where the item's results go.
         item: Its id.
-        token: Name of the lease, chosen by whoever may want to fence it.
+        token: Name of the lease.
         begin: Makes the work, once the lease is held.
         request: Asks the work to stop.
         ask: Called before the work begins, and every second by the thread that keeps the lease;
@@ -140,24 +130,18 @@ class Stopped(Exception):
 
 
 class StopRequest:
-    """A request to stop, made by any thread; the first reason stays.
+    """A request to stop: who asks for it and why, or an empty reason; the first one stays.
 
     The work never reads the store for a request, as a read may take seconds. A signal handler, a
     neighbour in the process, or the lease's thread makes it; the work checks it before each batch.
-
-    Attributes:
-        reason: Who asks for it and why; empty as long as nobody does.
     """
 
     def __init__(self) -> None:
         self.reason = ""
-        self._made = threading.Event()
 
     def make(self, reason: str) -> None:
         """Ask the work to stop."""
-        # The reason comes first: whoever sees the event set may read it at once.
         self.reason = self.reason or reason
-        self._made.set()
 
     def poll(self, ask: Ask) -> None:
         """Make the request if `ask` returns a reason."""
@@ -167,11 +151,7 @@ class StopRequest:
     @property
     def made(self) -> bool:
         """Whether the work should stop."""
-        return self._made.is_set()
-
-    def wait(self, seconds: float | None = None) -> bool:
-        """Wait until the request is made; return whether it is."""
-        return self._made.wait(seconds)
+        return bool(self.reason)
 
 
 class Stopping:
@@ -190,12 +170,7 @@ class Stopping:
         self._lease, self._log = lease, log
 
     def check(self) -> None:
-        """Return if the work should continue; takes no noticeable time.
-
-        Raises:
-            Stopped: It was asked to stop.
-            Superseded: The lease is lost.
-        """
+        """Raise `Stopped` or `Superseded` if the work should end; takes no noticeable time."""
         # A lost lease comes before a request: a stopped worker commits, and this one may not.
         if self._lease is not None and self._lease.lost.is_set():
             raise Superseded(f"another worker has taken over {self._lease.item}")
@@ -242,12 +217,7 @@ class ItemLog:
         return len(self._text) > self._tried
 
     def flush(self) -> None:
-        """Write all lines so far.
-
-        Raises:
-            Superseded: The lease is lost.
-            StoreError: The store can't be read or written.
-        """
+        """Write all lines so far; raises `Superseded` or `StoreError` if it can't."""
         # Counted as tried before it is written, or a store that fails would be tried each batch.
         text = self._text
         self._tried = len(text)
@@ -260,11 +230,7 @@ class ItemLog:
         self._store.put(self._key, self._past + text.encode(), lease=self._lease)
 
     def try_flush(self) -> None:
-        """Write all lines so far if the store can be written; otherwise the next `flush` does.
-
-        Raises:
-            Superseded: The lease is lost.
-        """
+        """Write all lines so far if the store can be written; otherwise the next `flush` does."""
         with contextlib.suppress(StoreError):
             self.flush()
 
@@ -288,24 +254,15 @@ _CUDA = (
     # cuDNN finds no engine for any shape once its search has broken another thread's capture.
     "(FIND|GET) was unable to find an engine"
 )
-_OWN_KINDS: tuple[tuple[FailureKind, type[NasSweepError]], ...] = (
-    # StoreFull is a StoreError, so it comes first.
-    ("full", StoreFull),
-    ("store", StoreError),
-    ("data", DataError),
-    ("spec", SpecError),
-    ("machine", MachineError),
-)
 
 
 def classify(error: BaseException) -> Failure:
     """Return the kind of failure that an exception is, with its message."""
-    for kind, own in _OWN_KINDS:
-        if isinstance(error, own):
-            return Failure(kind, str(error))
+    if isinstance(error, NasSweepError) and error.kind != "error":
+        return Failure(error.kind, str(error))
     message = f"{type(error).__name__}: {error}"
     # Memory is looked for first: a capture that runs out of it fails as a capture, too.
-    if _ran_out_of_memory(error):
+    if any(_is_about_memory(one) for one in _chain(error)):
         return Failure("memory", message)
     if isinstance(error, CaptureFailed):
         return Failure("graph", message)
@@ -314,24 +271,21 @@ def classify(error: BaseException) -> Failure:
     return Failure("error", message)
 
 
-def _ran_out_of_memory(error: BaseException) -> bool:
-    """Return whether an exception is, or was raised while handling, one about memory."""
-    return any(
-        isinstance(one, torch.OutOfMemoryError | MemoryError)
-        # Libraries below torch report it in a RuntimeError's text alone.
-        or (isinstance(one, RuntimeError) and re.search(_MEMORY, str(one), re.IGNORECASE))
-        for one in _chain(error)
-    )
+def _is_about_memory(error: BaseException) -> bool:
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    # Libraries below torch report it in a RuntimeError's text alone.
+    return isinstance(error, RuntimeError) and bool(re.search(_MEMORY, str(error), re.IGNORECASE))
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield the exception, its causes and its contexts."""
-    # Exceptions may be one another's causes, so those seen are not visited twice.
-    seen: set[int] = set()
+def _chain(error: BaseException) -> list[BaseException]:
+    """Return the exception, its causes and its contexts."""
+    chain: list[BaseException] = []
     waiting: list[BaseException | None] = [error]
     while waiting:
         one = waiting.pop()
-        if one is not None and id(one) not in seen:
-            seen.add(id(one))
-            yield one
+        # Exceptions may be one another's causes, so those seen are not visited twice.
+        if one is not None and not any(one is seen for seen in chain):
+            chain.append(one)
             waiting += [one.__cause__, one.__context__]
+    return chain

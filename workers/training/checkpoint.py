@@ -2,10 +2,8 @@
 
 A checkpoint is a safetensors file and a JSON file. The JSON carries every metrics row so far and
 the SHA-256 of both; it is written second, and its presence is the commit. Nothing is unpickled.
-Resuming takes the newest checkpoint whose hashes hold and falls back to the one before it.
-
-`History` is what a running trial uses: its rows, published after each epoch, and committed in a
-checkpoint from time to time.
+Resuming takes the newest checkpoint whose hashes hold and falls back to the one before it. A
+running trial uses `History`.
 """
 
 from __future__ import annotations
@@ -14,7 +12,7 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -34,8 +32,8 @@ Row = dict[str, Any]
 LARGEST_TENSORS = 10_000_000_000
 """Bytes beyond which tensors are refused unread: a billion parameters."""
 
-_LARGEST_ROW = 2_000
-"""Bytes that no epoch's row reaches, by far."""
+LARGEST_ROW = 2_000
+"""Bytes of JSON that no epoch's row reaches, by far: a checkpoint with larger ones is refused."""
 
 _RUNNING = 2
 """Newest checkpoints kept while a trial trains: should one be damaged, the other is there."""
@@ -86,13 +84,11 @@ class Checkpointing:
 
 
 class History:
-    """The rows of a trial whose lease is held, and its checkpoints.
+    """The rows of a trial whose lease is held, one for each epoch so far, and its checkpoints.
 
-    A resumed trial republishes the rows of its checkpoint and trains on, so that rows beyond it are
-    replaced by the same rows again.
-
-    Attributes:
-        rows: One for each epoch so far.
+    Rows are published after each epoch and committed in a checkpoint from time to time. A resumed
+    trial republishes the rows of its checkpoint and trains on, so that rows beyond it are replaced
+    by the same rows again.
     """
 
     def __init__(
@@ -104,11 +100,7 @@ class History:
         self._note_commit()
 
     def resume(
-        self,
-        restore: Callable[[Checkpoint], None],
-        warn: Callable[[str], None],
-        *,
-        last: int,
+        self, restore: Callable[[Checkpoint], None], warn: Callable[[str], None], *, last: int
     ) -> None:
         """Return to the newest sound checkpoint, or to nothing; see the function `resume`."""
         self.rows = resume(self._store, self._trial_id, restore, warn, last=last)
@@ -148,14 +140,19 @@ class History:
         self._committed, self._clock = len(self.rows), time.monotonic()
 
     def _prune(self, keep_last: int) -> None:
-        prune(
-            self._store,
-            self._lease,
-            self._trial_id,
-            newest=len(self.rows),
-            keep=self._checkpointing.at,
-            keep_last=keep_last,
-        )
+        """Delete old checkpoints, and files that were never committed.
+
+        The newest `keep_last`, those named, and those saved as kept stay. Checkpoints after the
+        newest row were found damaged and are deleted.
+        """
+        store, trial_id = self._store, self._trial_id
+        sound = [epoch for epoch in epochs(store, trial_id) if epoch <= len(self.rows)]
+        staying = {*sound[-keep_last:], *(self._checkpointing.at & set(sound))}
+        # Read only where it decides: each costs a request in a bucket.
+        staying |= {e for e in sound if e not in staying and _is_kept(store, trial_id, e)}
+        for epoch, key in _parts(store, trial_id):
+            if epoch not in staying:
+                store.delete(key, lease=self._lease)
 
     def _publish(self, *, final: bool = False) -> None:
         """Replace the rows in the table; a reader sees all of them or the ones before."""
@@ -177,10 +174,10 @@ def save(store: Store, lease: Lease, trial_id: str, checkpoint: Checkpoint) -> N
         "kept": checkpoint.kept,
         "tensors_bytes": len(data),
         "tensors_sha256": hashlib.sha256(data).hexdigest(),
-        "rows": [row | {"finished_at": row["finished_at"].isoformat()} for row in checkpoint.rows],
+        "rows": [_timed(row, datetime.isoformat) for row in checkpoint.rows],
     }
-    text = _canonical(payload)
-    state = json.dumps({"sha256": hashlib.sha256(text.encode()).hexdigest(), "payload": payload})
+    digest = hashlib.sha256(_canonical(payload)).hexdigest()
+    state = json.dumps({"sha256": digest, "payload": payload})
     epoch = checkpoint.epoch
     # In this order: the JSON commits, so whatever it names must be durable before it.
     store.put(layout.tensors(trial_id, epoch), data, lease=lease, durable=True)
@@ -195,10 +192,10 @@ def resume(
     *,
     last: int,
 ) -> list[Row]:
-    """Restore the newest sound checkpoint and return its rows; no rows without one.
+    """Restore the newest sound checkpoint and return its rows, or no rows.
 
     Args:
-        store: Where checkpoints are looked for.
+        store: Where checkpoints are.
         trial_id: The trial.
         restore: Takes a checkpoint, or raises `CorruptData` if its tensors do not fit.
         warn: Called with a message for each damaged checkpoint that is passed over.
@@ -230,7 +227,13 @@ def load(store: Store, trial_id: str, epoch: int) -> Checkpoint:
             this trial's.
     """
     payload = _payload(store, trial_id, epoch)
-    rows = _rows(payload, layout.state(trial_id, epoch))
+    where = layout.state(trial_id, epoch)
+    try:
+        rows = [_timed(row, datetime.fromisoformat) for row in payload["rows"]]
+    except (TypeError, KeyError, ValueError) as error:
+        raise CorruptData("its rows are not those of epochs", where=where) from error
+    if len(rows) != epoch:
+        raise CorruptData(f"it has {len(rows)} rows, not one an epoch", where=where)
     where = layout.tensors(trial_id, epoch)
     # The size is that of the commit: a file that grew would only be read to be refused.
     data = store.get(where, most=min(payload["tensors_bytes"], LARGEST_TENSORS))
@@ -244,12 +247,7 @@ def load(store: Store, trial_id: str, epoch: int) -> Checkpoint:
 
 
 def digest(store: Store, trial_id: str, epoch: int) -> str:
-    """Return the SHA-256 of a checkpoint's tensors, which are not read.
-
-    Raises:
-        MissingKey: There is no such checkpoint.
-        CorruptData: Its JSON is damaged.
-    """
+    """Return the SHA-256 of a checkpoint's tensors, which are not read; raises as `load` does."""
     return _payload(store, trial_id, epoch)["tensors_sha256"]
 
 
@@ -259,38 +257,9 @@ def epochs(store: Store, trial_id: str) -> list[int]:
     return sorted(epoch for epoch, key in parts if key == layout.state(trial_id, epoch))
 
 
-def prune(
-    store: Store, lease: Lease, trial_id: str, *, newest: int, keep: Collection[int], keep_last: int
-) -> None:
-    """Delete old checkpoints, and files that were never committed.
-
-    Those of the epochs in `keep`, those saved as kept, and the newest `keep_last` stay. Checkpoints
-    after `newest`, the epoch just committed, were found damaged and are deleted.
-
-    Raises:
-        Superseded: The lease is lost; nothing of a successor's was deleted.
-    """
-    sound = [epoch for epoch in epochs(store, trial_id) if epoch <= newest]
-    staying = {*sound[-keep_last:], *(set(sound) & set(keep))}
-    # Read only where it decides: each costs a request in a bucket.
-    staying |= {e for e in sound if e not in staying and _is_kept(store, trial_id, e)}
-    for epoch, key in _parts(store, trial_id):
-        if epoch not in staying:
-            store.delete(key, lease=lease)
-
-
-def largest_state(epoch: int) -> int:
-    """Return the bytes beyond which a checkpoint's JSON is refused unread, by its epoch.
-
-    Hostile JSON of many small pieces takes thirty times its size when it is parsed, and only then
-    can its hash be checked. So its size is bounded by what its rows need.
-    """
-    return (epoch + 1) * _LARGEST_ROW
-
-
 def _parts(store: Store, trial_id: str) -> list[tuple[int, str]]:
     """Return every file of a checkpoint with its epoch, each state before its tensors."""
-    # `prune` relies on the order: cut off in between, it leaves tensors that are no checkpoint.
+    # Pruning relies on the order: cut off in between, it leaves tensors that are no checkpoint.
     keys = store.list(layout.checkpoints(trial_id))
     return [(int(found[1]), key) for key in keys if (found := _PART.fullmatch(key))]
 
@@ -298,11 +267,13 @@ def _parts(store: Store, trial_id: str) -> list[tuple[int, str]]:
 def _payload(store: Store, trial_id: str, epoch: int) -> dict[str, Any]:
     """Return what a checkpoint's JSON carries, its hash verified."""
     where = layout.state(trial_id, epoch)
-    text = store.get(where, most=largest_state(epoch))
+    # Hostile JSON of many small pieces takes thirty times its size when it is parsed, and only then
+    # can its hash be checked. So its size is bounded by what its rows need.
+    text = store.get(where, most=(epoch + 1) * LARGEST_ROW)
     try:
         state = parse_json(text)
         payload, expected = state["payload"], state["sha256"]
-        sound = hashlib.sha256(_canonical(payload).encode()).hexdigest() == expected
+        sound = hashlib.sha256(_canonical(payload)).hexdigest() == expected
     except (ValueError, KeyError, TypeError) as error:
         raise CorruptData("not a checkpoint's JSON", where=where) from error
     if not sound:
@@ -318,18 +289,8 @@ def _payload(store: Store, trial_id: str, epoch: int) -> dict[str, Any]:
     return payload
 
 
-def _rows(payload: dict[str, Any], where: str) -> list[Row]:
-    """Return the rows, one for each epoch."""
-    try:
-        rows = [
-            row | {"finished_at": datetime.fromisoformat(row["finished_at"])}
-            for row in payload["rows"]
-        ]
-    except (TypeError, KeyError, ValueError) as error:
-        raise CorruptData("its rows are not those of epochs", where=where) from error
-    if len(rows) != payload["epoch"]:
-        raise CorruptData(f"it has {len(rows)} rows, not one an epoch", where=where)
-    return rows
+def _timed(row: Row, convert: Callable[[Any], Any]) -> Row:
+    return row | {"finished_at": convert(row["finished_at"])}
 
 
 def _is_kept(store: Store, trial_id: str, epoch: int) -> bool:
@@ -340,6 +301,6 @@ def _is_kept(store: Store, trial_id: str, epoch: int) -> bool:
         return False
 
 
-def _canonical(payload: Any) -> str:
+def _canonical(payload: Any) -> bytes:
     # NaN and infinity are written as Python's JSON does: a diverged trial's rows hold them.
-    return json.dumps(payload, sort_keys=True, separators=(",", ":"))
+    return json.dumps(payload, sort_keys=True, separators=(",", ":")).encode()

@@ -1,8 +1,4 @@
-"""The device that a trial runs on, set up so that only the spec decides the arithmetic.
-
-`provenance` records where and with what something was computed: what explains its rounding, but is
-not its identity.
-"""
+"""The device that a trial runs on, set up so that only the spec decides the arithmetic."""
 
 from __future__ import annotations
 
@@ -39,9 +35,8 @@ def choose(
 
     Args:
         name: "cuda", "cuda:1", "cpu", or None for a GPU where there is one.
-        deterministic: Whether every kernel must give the same bits again, on a GPU too. A kernel
-            that can't raises an error. A CPU does so anyway at its one thread, and nothing is
-            switched there.
+        deterministic: Whether every kernel of a GPU must give the same bits again; one that can't
+            raises an error. A CPU does so anyway, at its one thread.
         precision: One of `results_schema.trial.PRECISIONS`.
 
     Raises:
@@ -67,36 +62,38 @@ def choose(
     if device.type == "cpu":
         # More threads give other bits, and several trials side by side use the cores better.
         torch.set_num_threads(1)
-        precisions.check_supported(precision, device)
-        return device
-    if not torch.cuda.is_available():
+    elif not torch.cuda.is_available():
         raise MachineError("no CUDA GPU is visible", fix="use --device cpu, or repair the driver")
-    if (device.index or 0) >= torch.cuda.device_count():
+    elif (device.index or 0) >= torch.cuda.device_count():
         raise MachineError(
             f"there is no {device}", fix=f"use cuda:0 to cuda:{torch.cuda.device_count() - 1}"
         )
+    precisions.check_supported(precision, device)
     if deterministic:
         # Read when cuBLAS starts, which is later than this.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    precisions.check_supported(precision, device)
-    precisions.set_tf32(precision)
-    # The benchmark picks the fastest algorithm by timing, so another run may pick another.
-    torch.backends.cudnn.benchmark = not deterministic
+    if device.type == "cuda":
+        precisions.set_tf32(precision)
+        # The benchmark picks the fastest algorithm by timing, so another run may pick another.
+        torch.backends.cudnn.benchmark = not deterministic
     return device
 
 
 @contextlib.contextmanager
 def own_stream(device: torch.device) -> Iterator[None]:
     """Let what this thread does on a GPU within the context wait for no other thread's work."""
-    if device.type == "cpu":
+    with contextlib.ExitStack() as stack:
+        if device.type == "cuda":
+            stack.enter_context(torch.cuda.stream(torch.cuda.Stream(device)))
+            # Otherwise one thread a GPU would run all backward passes of the process, in turn.
+            stack.enter_context(torch.autograd.set_multithreading_enabled(False))
         yield
-        return
-    with (
-        torch.cuda.stream(torch.cuda.Stream(device)),
-        # Otherwise one thread a GPU would run all backward passes of the process, in turn.
-        torch.autograd.set_multithreading_enabled(False),
-    ):
-        yield
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until a GPU has done all that it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def name(device: torch.device) -> str:
@@ -120,7 +117,7 @@ def peak_memory(device: torch.device) -> int:
 
 
 def provenance(device: torch.device) -> dict[str, Any]:
-    """Return the provenance columns of a row that do not change while a process lives."""
+    """Return where and with what a row was computed: it explains rounding, and is no identity."""
     cudnn = torch.backends.cudnn.version() if torch.backends.cudnn.is_available() else None
     return {
         "host": socket.gethostname(),

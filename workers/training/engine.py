@@ -1,14 +1,15 @@
 """The training engine: epochs of SGD, evaluation, and the state that a checkpoint keeps.
 
-`Engine` takes the steps. Its parts are here too: the learning-rate schedule, the optimizer, and the
-generators that a network draws from.
+`Engine` takes the steps with an optimizer (`SGD`); `LR_SCHEDULES` are the learning-rate schedules.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,10 +26,8 @@ from workers.training.graphs import (
     Recording,
     Step,
     StepMode,
-    capture,
     default_mode,
     new_pool,
-    repeat,
 )
 from workers.training.precision import MixedPrecision
 
@@ -39,18 +38,25 @@ _MOMENTUM = "momentum."
 """Begins the names of momenta in a state; the weight's own name follows."""
 
 
-def cosine_lr(lr: float, epoch: int, epochs: int) -> float:
-    """Return ½·lr·(1 + cos(π e / E)) for e = epoch − 1 (Section A.3): lr at first, never 0."""
-    return 0.5 * lr * (1 + math.cos(math.pi * (epoch - 1) / epochs))
+def _cosine(lr: float, e: int, epochs: int) -> float:
+    return 0.5 * lr * (1 + math.cos(math.pi * e / epochs))
+
+
+LR_SCHEDULES: dict[str, Callable[[float, int, int], float]] = {
+    # Section A.3: from lr on, and never 0.
+    "cosine": lambda lr, epoch, epochs: _cosine(lr, epoch - 1, epochs),
+    # Ends at 0, as if the rate fell before each epoch instead of after.
+    "cosine_shifted": _cosine,
+    "constant": lambda lr, epoch, epochs: lr,
+}
+"""Learning-rate schedules: the rate from the first epoch's rate, the epoch (from 1), and their
+number. `results_schema.trial` lists the names that a recipe may give (`SCHEDULES`) and describes
+them (`Recipe.schedule`)."""
 
 
 def scheduled_lr(recipe: Recipe, lr: float, epoch: int) -> float:
     """Return the learning rate of an epoch, from 1, under the recipe's schedule."""
-    if recipe.schedule == "constant":
-        return lr
-    # The shifted schedule ends at 0, as if the rate fell before each epoch instead of after.
-    shift = 1 if recipe.schedule == "cosine_shifted" else 0
-    return cosine_lr(lr, epoch + shift, recipe.epochs)
+    return LR_SCHEDULES[recipe.schedule](lr, epoch, recipe.epochs)
 
 
 @dataclass(frozen=True)
@@ -69,13 +75,10 @@ class Engine:
 
     Args:
         network: On its device.
-        recipe: Momentum, weight decay, the clipping norm and the auxiliary loss's weight are taken
-            from it.
+        recipe: How it is trained.
         precision: Of the forward and backward pass; weights, momenta and statistics are float32.
-        mode: How steps run; None takes graphs where there are any.
-
-    Attributes:
-        mode: How steps run; in all but "eager", `record` comes before the first.
+        mode: How steps run; None takes graphs where there are any. In all but "eager", `record`
+            comes before the first step.
     """
 
     def __init__(
@@ -91,7 +94,16 @@ class Engine:
         # Moves the weights in memory, so it precedes whatever holds them.
         self._precision = MixedPrecision(network, precision)
         self._weights = dict(network.named_parameters())
-        self._rng = NetworkRNG(network, recipe)
+        # Each network has generators of its own, so that several train side by side in one process:
+        # for noise and, where paths are dropped, for those.
+        self._generators = [torch.Generator(self._device)]
+        for module in network.modules():
+            if isinstance(module, Noise):
+                module.generator = self._generators[0]
+        self._drop_path: DropPath | None = None
+        if recipe.drop_path:
+            self._drop_path = DropPath(torch.Generator(self._device))
+            self._generators.append(self._drop_path.generator)
         self._optimizer = SGD(self._weights, recipe)
         self._snapshot: dict[str, Tensor] = {}
         # Sums stay on the device and are read once, as each read waits for all steps before it:
@@ -104,11 +116,8 @@ class Engine:
     def record(self, training: Sequence[Batch], evaluation: Sequence[Batch]) -> None:
         """Warm up and record the steps of an epoch; the state stays as it is.
 
-        An eager engine has nothing to record. Batches of other shapes are run kernel by kernel.
-
-        Args:
-            training: A batch of each shape that an epoch has, in the memory format that it has.
-            evaluation: Likewise of the evaluation.
+        Given are a batch of each shape that training has, in the memory format that it has, and
+        likewise of the evaluation. Batches of other shapes are run kernel by kernel.
 
         Raises:
             CaptureFailed: The steps can't be captured.
@@ -123,8 +132,18 @@ class Engine:
             self._recorded.clear()
 
     def begin(self, seed: int, epoch: int) -> None:
-        """Begin an epoch, from 1: what the network draws in it comes from the two alone."""
-        self._rng.seed_epoch(seed, epoch)
+        """Begin an epoch, from 1: what the network draws in it comes from the two alone.
+
+        Paths are dropped with a probability of p·e/E in epoch e = 0 … E − 1 (Section A.4), or of p
+        in all.
+        """
+        recipe = self._recipe
+        self._generators[0].manual_seed(derive(seed, "forward", epoch))
+        if self._drop_path:
+            self._drop_path.generator.manual_seed(derive(seed, "drop path", epoch))
+            grown = (epoch - 1) / recipe.epochs if recipe.drop_path_growth == "linear" else 1.0
+            # A tensor in place, as a captured step has no other way to see a new number.
+            self._drop_path.probability.fill_(recipe.drop_path * grown)
 
     def train_epoch(self, batches: Batches, lr: float) -> EpochTotals:
         """Take one step per batch at a learning rate.
@@ -161,12 +180,9 @@ class Engine:
             return bool(largest.isfinite())
 
     def state(self, *, momenta: bool = True) -> dict[str, Tensor]:
-        """Return weights, buffers and momenta by name, contiguous, on the CPU.
+        """Return weights, buffers and, for further steps, momenta by name, contiguous, on the CPU.
 
         On a CPU they are the tensors that are trained, not copies.
-
-        Args:
-            momenta: Whether the momenta are included, which only further steps need.
         """
         return _on_cpu(self._tensors(momenta=momenta))
 
@@ -183,12 +199,7 @@ class Engine:
         return _on_cpu(self._snapshot)
 
     def restore(self, tensors: Mapping[str, Tensor], *, momenta: bool = True) -> None:
-        """Set the state, in place: the inverse of `state`.
-
-        Args:
-            tensors: By name.
-            momenta: Whether further steps are to be taken; without, momenta are neither needed nor
-                restored.
+        """Set the state in place; momenta are only needed, and restored, for further steps.
 
         Raises:
             CorruptData: They are another network's; nothing was changed.
@@ -204,28 +215,27 @@ class Engine:
 
     def _tensors(self, *, momenta: bool = True) -> dict[str, Tensor]:
         own = self._optimizer.momenta if momenta else {}
-        return {
-            **self.network.state_dict(),
-            **{_MOMENTUM + name: buffer for name, buffer in own.items()},
-        }
+        buffers = {_MOMENTUM + name: buffer for name, buffer in own.items()}
+        return self.network.state_dict() | buffers
 
     def _record(self, training: Sequence[Batch], evaluation: Sequence[Batch]) -> None:
         """Record on scratch state: what warm-up changes is put back afterwards."""
         state = [*self._tensors().values(), self._trained, self._evaluated]
         before = [tensor.clone() for tensor in state]
-        record = capture if self.mode == "graphed" else repeat
-        generators, pool = self._rng.generators, new_pool(self.mode)
+        pool = new_pool(self.mode)
         recorded: dict[tuple[bool, torch.Size], Recording] = {}
+
+        def record(step: Step, batches: Sequence[Batch]) -> None:
+            for batch in batches:
+                key = self.network.training, batch[0].shape
+                recorded[key] = Recording(step, batch, self._generators, pool)
+
         self.network.train()
-        for batch in training:
-            recording = Recording(self._train_batch, batch, record, generators, pool)
-            recorded[True, batch[0].shape] = recording
+        record(self._train_batch, training)
         self.network.eval()
         # Inference tensors and others don't mix, and `evaluate` replays in this mode.
         with torch.inference_mode():
-            for batch in evaluation:
-                recording = Recording(self._test_batch, batch, record, generators, pool)
-                recorded[False, batch[0].shape] = recording
+            record(self._test_batch, evaluation)
         _copy(before, state)
         # Only now: an engine whose recording failed half-way has none.
         self._recorded = recorded
@@ -240,14 +250,13 @@ class Engine:
                 recording.take(step, pixels, labels)
 
     def _train_batch(self, pixels: Tensor, labels: Tensor) -> None:
-        drop_path = self._rng.drop_path
         with self._precision.autocast():
             if self._recipe.auxiliary:
-                logits, others = self.network.forward_with_auxiliary(pixels, drop_path)
+                logits, others = self.network.forward_with_auxiliary(pixels, self._drop_path)
                 loss = functional.cross_entropy(logits, labels)
                 whole = loss + self._recipe.auxiliary * functional.cross_entropy(others, labels)
             else:
-                logits = self.network(pixels, drop_path)
+                logits = self.network(pixels, self._drop_path)
                 whole = loss = functional.cross_entropy(logits, labels)
         whole.backward()
         self._precision.collect_gradients()
@@ -271,10 +280,6 @@ class SGD:
     Nothing in a step waits for the device or depends on a number that the CPU would have to know,
     so that a step can be part of a CUDA graph.
 
-    Args:
-        weights: By name, on their device.
-        recipe: Momentum, weight decay, the clipping norm and what decays are taken from it.
-
     Attributes:
         momenta: One a weight, by the same names.
         lr: The learning rate, a tensor that a captured step reads each time it is replayed.
@@ -292,8 +297,7 @@ class SGD:
     def step(self) -> Tensor:
         """Clip and decay the gradients, update the weights, and clear the gradients.
 
-        Returns:
-            The gradient's norm before clipping, a scalar on the device.
+        Returns the gradient's norm before clipping, a scalar on the device.
         """
         # Dead operations get no gradient: they neither move nor decay.
         stepped = [
@@ -309,82 +313,31 @@ class SGD:
         decaying = [part for part in stepped if not bare or part[0].ndim > 1]
         for parts, decay in ((decaying, self._recipe.weight_decay), (bare, 0.0)):
             if parts:
-                self._update(parts, decay, scale)
+                # The function, because importing what torch.optim.SGD needs takes seconds.
+                sgd(
+                    *map(list, zip(*parts, strict=True)),
+                    fused=True,
+                    grad_scale=scale,  # divides the gradients
+                    lr=self.lr,
+                    momentum=self._recipe.momentum,
+                    weight_decay=decay,
+                    dampening=0,
+                    nesterov=False,
+                    maximize=False,
+                )
         for weight in self._weights.values():
             weight.grad = None
         return norm
-
-    def _update(self, parts: Sequence[Sequence[Tensor]], decay: float, scale: Tensor) -> None:
-        """Take one step on triples of weight, gradient (divided by `scale`) and momentum."""
-        weights, gradients, momenta = (list(column) for column in zip(*parts, strict=True))
-        # The function, because importing what the class torch.optim.SGD needs takes seconds.
-        sgd(
-            weights,
-            gradients,
-            momenta,
-            fused=True,
-            grad_scale=scale,
-            lr=self.lr,
-            momentum=self._recipe.momentum,
-            weight_decay=decay,
-            dampening=0,
-            nesterov=False,
-            maximize=False,
-        )
-
-
-class NetworkRNG:
-    """The generators that a network draws from while it trains: for dropped paths, and for noise.
-
-    Each network has its own, so that several train side by side in one process, and each epoch is
-    seeded by (seed, epoch, purpose), so that a resumed trial draws what it would have drawn.
-
-    Args:
-        network: On its device; its noise is drawn from here afterwards.
-        recipe: Of drop path.
-
-    Attributes:
-        drop_path: To be given to the network in training, or None.
-    """
-
-    def __init__(self, network: Network, recipe: Recipe) -> None:
-        device = next(network.parameters()).device
-        self._recipe = recipe
-        self._noise = torch.Generator(device)
-        self.drop_path = DropPath(torch.Generator(device)) if recipe.drop_path else None
-        for module in network.modules():
-            if isinstance(module, Noise):
-                module.generator = self._noise
-
-    @property
-    def generators(self) -> list[torch.Generator]:
-        """All that a training step draws from."""
-        return [self._noise, *([self.drop_path.generator] if self.drop_path else [])]
-
-    def seed_epoch(self, seed: int, epoch: int) -> None:
-        """Seed the generators for an epoch, from 1.
-
-        Paths are dropped with a probability of p·e/E in epoch e = 0 … E − 1 (Section A.4), or of p
-        in all.
-        """
-        recipe = self._recipe
-        self._noise.manual_seed(derive(seed, "forward", epoch))
-        if self.drop_path:
-            self.drop_path.generator.manual_seed(derive(seed, "drop path", epoch))
-            grown = (epoch - 1) / recipe.epochs if recipe.drop_path_growth == "linear" else 1.0
-            # A tensor in place, as a captured step has no other way to see a new number.
-            self.drop_path.probability.fill_(recipe.drop_path * grown)
 
 
 @torch.no_grad()
 def _copy(sources: Sequence[Tensor], targets: Sequence[Tensor]) -> None:
     """Copy tensors in place, those of one kind in a few kernels."""
-    kinds = {(source.dtype, source.device) for source in sources}
-    for kind in kinds:
-        chosen = [n for n, source in enumerate(sources) if (source.dtype, source.device) == kind]
-        torch._foreach_copy_(  # pyright: ignore[reportPrivateImportUsage]
-            [targets[n] for n in chosen], [sources[n] for n in chosen]
-        )
+    pairs: dict[Any, list[tuple[Tensor, Tensor]]] = defaultdict(list)
+    for target, source in zip(targets, sources, strict=True):
+        pairs[source.dtype, source.device].append((target, source))
+    for alike in pairs.values():
+        torch._foreach_copy_(*map(list, zip(*alike, strict=True)))  # pyright: ignore[reportPrivateImportUsage]
 
 
 def _on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

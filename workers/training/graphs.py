@@ -33,12 +33,6 @@ tensors, and then run kernel by kernel. It exists to compare with."""
 Step = Callable[[Tensor, Tensor], None]
 """Takes pixels [B, C, H, W] and labels [B]; its results are in tensors that it holds."""
 
-Replay = Callable[[], object]
-
-Record = Callable[[Callable[[], None], Sequence[torch.Generator], Any], Replay | None]
-"""Takes a run to record, all generators that it draws from, and the pool of memory that the
-recordings of one engine share. Returns what repeats the run, or None to call the run itself."""
-
 WARM_UP = 3
 """Runs of a step before it is recorded: libraries choose their kernels and take their memory."""
 
@@ -90,11 +84,7 @@ class StepLock:
 
 
 class Recorder:
-    """The one thread of a process that warms steps up and records them.
-
-    Attributes:
-        lock: Taken by each step, and by this thread while it records.
-    """
+    """The one thread of a process that warms steps up and records them, under its `lock`."""
 
     def __init__(self) -> None:
         self.lock = StepLock()
@@ -118,14 +108,14 @@ class Recorder:
             )
         with self.lock.record(), devices.own_stream(device):
             # Steps that were launched before the lock was taken may still run on the device.
-            _synchronize(device)
+            devices.synchronize(device)
             try:
                 done = work()
             except CaptureFailed:
                 self._failed = True
                 raise
             # Other streams take the recordings over only once all that made them has run.
-            _synchronize(device)
+            devices.synchronize(device)
             return done
 
 
@@ -137,25 +127,25 @@ class Recording:
     """A step for batches of one shape, on tensors that stay where they are.
 
     Args:
-        step: Run or recorded; not kept.
+        step: Run or captured; not kept.
         batch: Pixels and labels of that shape.
-        record: Makes the replay, see `Record`.
         generators: All that the step draws from.
-        pool: From `new_pool`.
+        pool: From `new_pool`; without one nothing is captured, and `take` runs the step.
     """
 
     def __init__(
         self,
         step: Step,
         batch: tuple[Tensor, Tensor],
-        record: Record,
         generators: Sequence[torch.Generator],
         pool: Any,
     ) -> None:
         self._pixels, self._labels = pixels, labels = batch[0].clone(), batch[1].clone()
         for _ in range(WARM_UP):
             step(pixels, labels)
-        self._replay = record(lambda: step(pixels, labels), generators, pool)
+        self._replay: Callable[[], object] | None = None
+        if pool is not None:
+            self._replay = capture(lambda: step(pixels, labels), generators, pool)
 
     def take(self, step: Step, pixels: Tensor, labels: Tensor) -> None:
         """Take the step on a batch of this shape."""
@@ -169,11 +159,9 @@ class Recording:
             self._replay()
 
 
-def repeat(run: Callable[[], None], generators: Sequence[torch.Generator], pool: Any) -> None:
-    """Record nothing, for the mode "fixed": the step is run again on the same tensors."""
-
-
-def capture(run: Callable[[], None], generators: Sequence[torch.Generator], pool: Any) -> Replay:
+def capture(
+    run: Callable[[], None], generators: Sequence[torch.Generator], pool: Any
+) -> Callable[[], object]:
     """Capture what a function does on a GPU, without doing it; return what replays it.
 
     Raises:
@@ -182,7 +170,13 @@ def capture(run: Callable[[], None], generators: Sequence[torch.Generator], pool
     """
     try:
         graph = torch.cuda.CUDAGraph()
-        _register(graph, generators)
+        # Replays continue generators of our own. torch 2.15 sees to it by itself; there the method
+        # only warns, and it is to be removed.
+        if register := getattr(graph, "register_generator_state", None):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                for generator in generators:
+                    register(generator)
         stream = torch.cuda.current_stream()
         # Neighbours may use the GPU meanwhile, for their data and checkpoints.
         with torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
@@ -194,22 +188,5 @@ def capture(run: Callable[[], None], generators: Sequence[torch.Generator], pool
 
 
 def new_pool(mode: StepMode) -> Any:
-    """Return the memory for all recordings of one engine: only one of them runs at a time."""
+    """Return the memory that all recordings of an engine share, as one runs at a time, or None."""
     return torch.cuda.graph_pool_handle() if mode == "graphed" else None
-
-
-def _register(graph: torch.cuda.CUDAGraph, generators: Sequence[torch.Generator]) -> None:
-    """Let replays continue generators of our own, where torch does not see to it by itself."""
-    # torch 2.15 does; there the method only warns, and it is to be removed.
-    register = getattr(graph, "register_generator_state", None)
-    if register is None:
-        return
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for generator in generators:
-            register(generator)
-
-
-def _synchronize(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

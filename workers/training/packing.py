@@ -5,8 +5,7 @@ what it has alone: lease, checkpoints, log and ending, and on a GPU a stream and
 share the device, and the images on it. So one that fails, diverges, is cancelled or superseded does
 not affect its neighbours, whose results are those that they would have alone.
 
-`measure_pack_sizes` measures how many trials are worth a pack, by training for a hundred steps
-without a store.
+`measure_pack_sizes` measures how many trials are worth a pack.
 """
 
 from __future__ import annotations
@@ -56,21 +55,16 @@ def train_pack(
     """Train some trials to their ends, side by side.
 
     Args:
-        specs: The trials. What is set for a whole process, such as the precision of a GPU's
-            products, they must agree on.
+        specs: The trials, of one precision: it is set for a whole process.
         store: Where their rows and checkpoints go.
         on_epoch: Called with each published row of each, in the calling thread.
         on_outcome: Called with the outcome of each as soon as it is known, in the calling thread.
-        ask: Called for each trial once a second, by the thread that keeps its lease, and before
-            it begins: returns who asks that trial to stop and why, or an empty string.
+        ask: As `trial.train` has it, of each trial.
         settings: What else `trial.train` takes, the same for all.
 
     Returns:
-        The outcomes, in the trials' order.
-
-    Raises:
-        BaseException: Whatever a callback raises, or the signal that interrupts the caller, once
-            every trial has stopped.
+        The outcomes, in the trials' order. What a callback raises, or the signal that interrupts
+        the caller, is raised once every trial has stopped.
     """
     outcomes: dict[int, Outcome] = {}
     # One queue, so that callbacks run in the caller's thread: Ray Tune takes reports from no other.
@@ -118,45 +112,30 @@ def train_pack(
 
 
 class PackSpeed(NamedTuple):
-    """What a number of trials side by side came to.
-
-    Attributes:
-        trials: How many.
-        images_per_second: That they trained in all.
-        memory: Share of the device's memory that was in use at the peak.
-    """
+    """Images per second of some trials in all, and the share of memory in use at the peak."""
 
     trials: int
     images_per_second: float
     memory: float
 
 
-def measure_pack_sizes(
-    spec: TrialSpec,
-    *,
-    device: str | None = None,
-    deterministic: bool = False,
-    most: int,
-    steps: int = STEPS,
-) -> list[PackSpeed]:
+def measure_pack_sizes(spec: TrialSpec, *, most: int, **settings: Any) -> list[PackSpeed]:
     """Measure ever more trials side by side, until that gains nothing or their memory runs out.
 
-    At most `most` trials are tried; the other arguments, and what else is raised, are those of
-    `measure_pack`.
+    At most `most` trials are tried; `settings` are those of `measure_pack`, and what else it raises
+    is raised here.
     """
 
-    def attempt(trials: int) -> PackSpeed | None:
+    def measure(trials: int) -> PackSpeed | None:
         try:
-            return measure_pack(
-                spec, trials, device=device, deterministic=deterministic, steps=steps
-            )
+            return measure_pack(spec, trials, **settings)
         except Exception as error:
             # Any other error would meet the trials too, so they should not be packed blindly.
             if classify(error).kind != "memory":
                 raise
             return None
 
-    return search_pack_sizes(attempt, most)
+    return search_pack_sizes(measure, most)
 
 
 def search_pack_sizes(measure: Callable[[int], PackSpeed | None], most: int) -> list[PackSpeed]:
@@ -169,30 +148,24 @@ def search_pack_sizes(measure: Callable[[int], PackSpeed | None], most: int) -> 
     Returns:
         What was measured, in that order; nothing if even one trial ran out of memory.
     """
-    tried: list[int] = []
-    measured: list[PackSpeed] = []
-
-    def attempt(trials: int) -> PackSpeed | None:
-        tried.append(trials)
-        speed = measure(trials)
-        measured.extend([speed] if speed else [])
-        return speed
-
+    tried: dict[int, PackSpeed | None] = {}
     fastest, trials = 0.0, 1
-    while trials not in tried and (speed := attempt(trials)) and speed.memory <= MEMORY_LIMIT:
+    while trials not in tried:
+        speed = tried[trials] = measure(trials)
+        if speed is None or speed.memory > MEMORY_LIMIT:
+            break
         if speed.images_per_second < fastest * (1 + _GAIN):
             break
         fastest, trials = speed.images_per_second, min(2 * trials, most)
-    fitting = [speed for speed in measured if speed.memory <= MEMORY_LIMIT]
+    fitting = [speed for speed in tried.values() if speed and speed.memory <= MEMORY_LIMIT]
     if fitting:
         # Speed rises and then falls with the size, so the best is near the best of the doublings.
         best = max(fitting, key=lambda speed: speed.images_per_second).trials
         below = max((size for size in tried if size < best), default=best)
         above = min((size for size in tried if size > best), default=best)
-        for trials in ((below + best) // 2, (best + above) // 2):
-            if trials not in tried:
-                attempt(trials)
-    return measured
+        for trials in sorted({(below + best) // 2, (best + above) // 2} - tried.keys()):
+            tried[trials] = measure(trials)
+    return [speed for speed in tried.values() if speed]
 
 
 def measure_pack(
@@ -202,25 +175,21 @@ def measure_pack(
     device: str | None = None,
     deterministic: bool = False,
     steps: int = STEPS,
-    start: Callable[[], None] = lambda: None,
 ) -> PackSpeed:
-    """Train some trials side by side, each in a thread: first to warm up, then timed.
+    """Train some trials side by side without a store, each in a thread: to warm up, then timed.
 
-    Args:
-        spec: The trial; the others differ from it in their seeds.
-        trials: How many.
-        device: See `device.choose`, like the next.
-        deterministic: As the trials are to be trained.
-        steps: Each takes at least so many while it is timed.
-        start: Called once all are warm, before they are timed.
+    They differ in their seeds, and each takes at least `steps` steps while it is timed.
 
     Raises:
         Exception: What the first trial that failed raised; the others were stopped.
     """
     choose = partial(devices.choose, device, deterministic=deterministic, precision=spec.precision)
     chosen = choose()
-    _reset_peak_memory(chosen)
-    warm = threading.Barrier(trials, start)
+    if chosen.type == "cuda":
+        gc.collect()  # engines and graphs of the measurement before
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(chosen)
+    warm = threading.Barrier(trials)
     with ThreadPoolExecutor(trials) as pool:
         running = [
             pool.submit(_measure_trial, replace(spec, seed=seed), choose, steps, warm)
@@ -248,11 +217,11 @@ def _measure_trial(
                 data = _shortened(data, spec.recipe, steps)
                 epochs = ceil(steps * spec.recipe.batch_size / len(data.train))
                 stopping = Stopping()
-                train_epoch(spec, 1, engine, data, device, stopping)
+                train_epoch(spec, 1, engine, data, stopping)
                 # A trial's snapshot takes memory too.
                 engine.take_snapshot()
                 warm.wait()
-                rows = [train_epoch(spec, 1, engine, data, device, stopping) for _ in range(epochs)]
+                rows = [train_epoch(spec, 1, engine, data, stopping) for _ in range(epochs)]
     except BaseException:
         warm.abort()  # or the others would wait for this one
         raise
@@ -268,13 +237,6 @@ def _shortened(data: Data, recipe: Recipe, steps: int) -> Data:
     train = first(data.train, steps * recipe.batch_size)
     test = first(data.test, _TEST_BATCHES * recipe.evaluation_batch)
     return replace(data, train=train, test=test)
-
-
-def _reset_peak_memory(device: torch.device) -> None:
-    if device.type == "cuda":
-        gc.collect()  # engines and graphs of the measurement before
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats(device)
 
 
 def _memory_share(device: torch.device) -> float:

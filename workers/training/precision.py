@@ -24,11 +24,7 @@ _ALIGNED = 64
 
 
 def check_supported(precision: str, device: torch.device) -> None:
-    """Check that a device has a precision, one of `results_schema.trial.PRECISIONS`.
-
-    Raises:
-        MachineError: It does not.
-    """
+    """Raise `MachineError` unless a device has a precision."""
     if precision == "tf32" and device.type == "cpu":
         raise MachineError(
             "a CPU has no tf32", fix="train on a GPU, or name the trial with precision fp32 or bf16"
@@ -53,6 +49,16 @@ def set_tf32(precision: str) -> None:
     torch.backends.cudnn.allow_tf32 = rounding
 
 
+class _Weight(NamedTuple):
+    """A weight, its place in its module, its copy, and space for its gradient in float32."""
+
+    place: dict[str, Any]
+    name: str
+    weight: nn.Parameter
+    leaf: Tensor
+    gradient: Tensor
+
+
 class MixedPrecision:
     """The precision of a network's forward and backward passes.
 
@@ -68,41 +74,45 @@ class MixedPrecision:
     """
 
     def __init__(self, network: Network, precision: str) -> None:
-        self._device = next(network.parameters()).device
-        self._weights = _CastWeights(network, torch.bfloat16) if precision == "bf16" else None
+        self._weights: list[_Weight] = []
+        if precision == "bf16":
+            self._flatten(network)
 
     @contextlib.contextmanager
     def autocast(self) -> Iterator[None]:
-        """Return the context of a forward pass."""
-        if self._weights is None:
+        """Return the context of a forward pass, in which copies stand in the weights' places."""
+        if not self._weights:
             yield
             return
-        # Copies in a cache of autocast's would outlive the step that a graph captures.
-        autocast = torch.autocast(self._device.type, self._weights.dtype, cache_enabled=False)
-        with autocast, self._weights.cast():
-            yield
+        with torch.no_grad():
+            self._low.copy_(self._flat)
+        # Past `Module.__setattr__`, which takes nothing but a Parameter here.
+        for one in self._weights:
+            one.place[one.name] = one.leaf
+        try:
+            # Copies in a cache of autocast's would outlive the step that a graph captures.
+            with torch.autocast(self._flat.device.type, torch.bfloat16, cache_enabled=False):
+                yield
+        finally:
+            # Also after an error: a network left in bfloat16 would be checkpointed so.
+            for one in self._weights:
+                one.place[one.name] = one.weight
 
+    @torch.no_grad()
     def collect_gradients(self) -> None:
         """Give the float32 weights the gradients that a backward pass left in their copies."""
-        if self._weights is not None:
-            self._weights.collect_gradients()
+        # Dead operations get no gradient.
+        reached = [(one, one.leaf.grad) for one in self._weights if one.leaf.grad is not None]
+        if not reached:
+            return
+        torch._foreach_copy_(  # pyright: ignore[reportPrivateImportUsage]
+            [one.gradient for one, _ in reached], [low for _, low in reached]
+        )
+        for one, _ in reached:
+            one.weight.grad, one.leaf.grad = one.gradient, None
 
-
-class _Weight(NamedTuple):
-    """A weight, its place in its module, its copy, and space for its gradient in float32."""
-
-    place: dict[str, Any]
-    name: str
-    weight: nn.Parameter
-    leaf: Tensor
-    gradient: Tensor
-
-
-class _CastWeights:
-    """The weights that autocast would cast: of convolutions, and of the auxiliary head."""
-
-    def __init__(self, network: Network, dtype: torch.dtype) -> None:
-        self.dtype = dtype
+    def _flatten(self, network: Network) -> None:
+        """Move the weights that autocast would cast: of convolutions and the auxiliary head."""
         found = [
             (layer._parameters, name, weight)
             for layer in network.modules()
@@ -113,11 +123,9 @@ class _CastWeights:
         starts = [0]
         for _, _, weight in found:
             starts.append(starts[-1] + ceil(weight.numel() / _ALIGNED) * _ALIGNED)
-        device = found[0][2].device
-        self._flat = torch.zeros(starts[-1], device=device)
-        self._low = torch.zeros_like(self._flat, dtype=dtype)
+        self._flat = torch.zeros(starts[-1], device=found[0][2].device)
+        self._low = torch.zeros_like(self._flat, dtype=torch.bfloat16)
         flat_gradient = torch.zeros_like(self._flat)
-        self._weights: list[_Weight] = []
         for (place, name, weight), start in zip(found, starts, strict=False):
             # The strides are the weight's own, so that its memory format stays what it was.
             own, leaf, gradient = (
@@ -127,34 +135,5 @@ class _CastWeights:
             own.copy_(weight.detach())
             # The parameter stays the same object, to which momenta and names belong.
             weight.data = own
-            self._weights.append(
-                _Weight(place, name, weight, leaf.detach().requires_grad_(), gradient)
-            )
-
-    @contextlib.contextmanager
-    def cast(self) -> Iterator[None]:
-        """Put fresh copies in the weights' places."""
-        with torch.no_grad():
-            self._low.copy_(self._flat)
-        # Past `Module.__setattr__`, which takes nothing but a Parameter here.
-        for one in self._weights:
-            one.place[one.name] = one.leaf
-        try:
-            yield
-        finally:
-            # Also after an error: a network left in bfloat16 would be checkpointed so.
-            for one in self._weights:
-                one.place[one.name] = one.weight
-
-    @torch.no_grad()
-    def collect_gradients(self) -> None:
-        """See `MixedPrecision.collect_gradients`."""
-        # Dead operations get no gradient.
-        reached = [(one, one.leaf.grad) for one in self._weights if one.leaf.grad is not None]
-        if not reached:
-            return
-        torch._foreach_copy_(  # pyright: ignore[reportPrivateImportUsage]
-            [one.gradient for one, _ in reached], [low for _, low in reached]
-        )
-        for one, _ in reached:
-            one.weight.grad, one.leaf.grad = one.gradient, None
+            leaf = leaf.detach().requires_grad_()
+            self._weights.append(_Weight(place, name, weight, leaf, gradient))

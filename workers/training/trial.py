@@ -2,8 +2,8 @@
 
 Every epoch's row is published at once; a checkpoint commits the rows so far (`checkpoint`). A trial
 that is asked to stop drops the running epoch and commits those before it. A trial ends in this
-order: final checkpoint, metrics, trial row. The row comes last, so that a trial that is cut off is
-either still unfinished, or has ended with all of its files in place.
+order: final checkpoint, metrics, trial row. So one that is cut off is either still unfinished, or
+has ended with all of its files in place.
 """
 
 from __future__ import annotations
@@ -79,14 +79,12 @@ def train(
         deterministic: Whether a GPU must give the same bits again; no part of the identity.
         token: Name of the lease, chosen by whoever may want to fence it.
         checkpointing: When to commit.
-        pack_size: How many trials this process trains side by side (`packing`), for its row.
-        gpu_share: GPUs that this process has, below 1 a share of one; recorded in the row of a
-            trial on a GPU.
+        pack_size: How many trials this process trains side by side (`packing`), for the row.
+        gpu_share: GPUs that this process has, below 1 a share of one; for the row too.
         on_epoch: Called with each published row.
-        stop: Asks it to stop, before the next batch: the running epoch is then dropped, and all
-            before it are committed.
-        ask: Called before it begins and once a second by another thread, the one that keeps the
-            lease; the reason that it returns asks to stop likewise.
+        stop: Asks it to stop before the next batch.
+        ask: Called before it begins and once a second by the thread that keeps the lease; the
+            reason that it returns asks to stop likewise.
 
     Returns:
         How it went; an error is an outcome too, see `attempt`.
@@ -142,23 +140,20 @@ class _Training:
         )
         # Written before anything may crash the process: the log then shows where it was.
         self.log.flush()
-        data, engine = set_up(spec, device, self._mode())
+        mode: StepMode | None = None
+        # The failure is in the store, as another process on another node may try next.
+        if recorded_failure(self.store, spec.trial_id)["kind"] == "graph":
+            self.log.add(
+                "no CUDA graph could be captured before, so steps run kernel by kernel, slower"
+            )
+            mode = "eager"
+        data, engine = set_up(spec, device, mode)
         # A neighbour in the process may need the memory as soon as this trial has ended.
         with contextlib.closing(engine):
-            return self._train_epochs(device, data, engine, provenance)
-
-    def _mode(self) -> StepMode | None:
-        """Return how steps run: "eager" after an attempt that could not capture a graph."""
-        # The failure is in the store, as another process on another node may try next.
-        if recorded_failure(self.store, self.spec.trial_id)["kind"] != "graph":
-            return None
-        self.log.add(
-            "no CUDA graph could be captured before, so steps run kernel by kernel, slower"
-        )
-        return "eager"
+            return self._train_epochs(data, engine, provenance)
 
     def _train_epochs(
-        self, device: torch.device, data: Data, engine: Engine, provenance: dict[str, Any]
+        self, data: Data, engine: Engine, provenance: dict[str, Any]
     ) -> tuple[Status, str]:
         spec, history = self.spec, self.history
         last = spec.recipe.epochs
@@ -179,24 +174,25 @@ class _Training:
                 engine.take_snapshot()
             epoch = len(history.rows) + 1
             try:
-                row = train_epoch(spec, epoch, engine, data, device, self.stopping)
+                row = train_epoch(spec, epoch, engine, data, self.stopping)
             except Stopped:
                 history.commit(engine.snapshot)
                 return "stopped", f"after epoch {epoch - 1} of {last}"
-            self._publish(row)
+            self.done += 1
+            history.add(row)
+            self.log.add(
+                f"epoch {epoch}: train loss {row['train_loss']:.4f}, "
+                f"test loss {row['test_loss']:.4f}, test accuracy {row['test_accuracy']:.4f}, "
+                f"{row['seconds']:.2f} s"
+            )
+            self.log.flush()
             self.on_epoch(row)
         # After the last epoch nobody takes a step from here, and momenta are half of the file. A
         # trial that diverged earlier keeps them, so that the epoch alone decides what a file holds.
         history.commit(lambda: engine.state(momenta=len(history.rows) < last))
-        self._end(
-            trial_row(
-                spec,
-                history.rows,
-                provenance | {"form": engine.mode},
-                parameters=sum(weight.numel() for weight in engine.network.parameters()),
-                ending=ending,
-            )
-        )
+        parameters = sum(weight.numel() for weight in engine.network.parameters())
+        facts = provenance | {"form": engine.mode, "parameters": parameters}
+        self._end(trial_row(spec, history.rows, ending, facts))
         return ending
 
     def _ending(self, engine: Engine) -> Ending | None:
@@ -217,16 +213,6 @@ class _Training:
             return "diverged", "the test loss of the last epoch is not finite"
         return "done", f"trained {last} epochs"
 
-    def _publish(self, row: Row) -> None:
-        self.done += 1
-        self.history.add(row)
-        self.log.add(
-            f"epoch {row['epoch']}: train loss {row['train_loss']:.4f}, "
-            f"test loss {row['test_loss']:.4f}, test accuracy {row['test_accuracy']:.4f}, "
-            f"{row['seconds']:.2f} s"
-        )
-        self.log.flush()
-
     def _end(self, row: Row) -> None:
         store, trial_id = self.store, self.spec.trial_id
         self.history.close()
@@ -241,14 +227,7 @@ class _Training:
             store.delete(layout.attempts(trial_id), lease=self.lease)
 
 
-def train_epoch(
-    spec: TrialSpec,
-    epoch: int,
-    engine: Engine,
-    data: Data,
-    device: torch.device,
-    stopping: Stopping,
-) -> Row:
+def train_epoch(spec: TrialSpec, epoch: int, engine: Engine, data: Data, stopping: Stopping) -> Row:
     """Train one epoch, evaluate the test set, and return the row of `tables.METRICS`.
 
     Raises:
@@ -278,27 +257,15 @@ def train_epoch(
         "clip_rate": totals.clip_rate,
         "seconds": time.perf_counter() - start,
         "images_per_second": totals.images / (trained - start),
-        "peak_memory": devices.peak_memory(device),
+        "peak_memory": devices.peak_memory(data.train.pixels.device),
         "finished_at": datetime.now(UTC),
     }
 
 
-def trial_row(
-    spec: TrialSpec,
-    rows: list[Row],
-    provenance: dict[str, Any],
-    *,
-    parameters: int,
-    ending: Ending,
-) -> Row:
-    """Return a row of `tables.TRIALS`.
+def trial_row(spec: TrialSpec, rows: list[Row], ending: Ending, facts: dict[str, Any]) -> Row:
+    """Return a row of `tables.TRIALS` from rows of metrics, at least one.
 
-    Args:
-        spec: The trial.
-        rows: Its metrics, one per epoch, at least one.
-        provenance: The columns on where, when and with what it was trained.
-        parameters: Number of the network's parameters.
-        ending: How it ended.
+    `facts` are the columns of where, when and with what it was trained, and its parameters.
     """
     last = rows[-1]
     accuracies = [row["test_accuracy"] for row in rows]
@@ -313,7 +280,6 @@ def trial_row(
         "recipe_version": spec.recipe.version,
         "width": spec.genotype.width,
         "depth": spec.genotype.depth,
-        "parameters": parameters,
         "epochs": len(rows),
         "train_loss": last["train_loss"],
         "test_loss": last["test_loss"],
@@ -324,16 +290,12 @@ def trial_row(
         "exit_reason": ending[1],
         "ended_at": datetime.now(UTC),
         "train_seconds": sum(row["seconds"] for row in rows),
-        **provenance,
+        **facts,
     }
 
 
 def ended_status(store: Store, trial_id: str) -> Literal["done", "diverged"] | None:
-    """Return the status of an ended trial, None if it has not ended.
-
-    Raises:
-        CorruptData: Its row can't be read.
-    """
+    """Return the status of an ended trial, None if it has not ended."""
     key = layout.trial(trial_id)
     try:
         data = store.get(key)

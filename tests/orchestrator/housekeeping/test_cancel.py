@@ -9,6 +9,7 @@ import pytest
 from items import sent
 from small_stores import contents, renamed_members
 from small_trials import few_digits, log, small_spec
+from stops import wait_until_made
 from sweeps import finish, launch, paced, started, trained_epochs, wait_for, write_experiment
 
 from orchestrator.config.experiment import load_experiment
@@ -89,7 +90,7 @@ def test_a_worker_commits_its_epochs_says_who_stopped_it_and_the_queue_lets_go(
         _, epoch, *_, stopping = arguments
         if epoch == 4:
             cancel(store, [spec.trial_id])
-            assert stopping.request.wait(60)
+            wait_until_made(stopping.request)
         return train_epoch(*arguments)
 
     monkeypatch.setattr("orchestrator.execution.trainable.tune.report", report)
@@ -115,7 +116,7 @@ def test_the_log_says_which_signal_stopped_a_launch_and_who_runs_it(tmp_path: Pa
         _, epoch, *_, stopping = arguments
         if epoch == 2:
             ask_to_stop(store, "now", "SIGTERM")
-            assert stopping.request.wait(60)
+            wait_until_made(stopping.request)
         return train_epoch(*arguments)
 
     monkeypatch.setattr("orchestrator.execution.trainable.tune.report", lambda result: None)

@@ -17,6 +17,7 @@ from orchestrator.paper.printed import BASES
 from orchestrator.paper.tables import paper_tables, parameters_data, shapes_data
 from results_schema.errors import ConfigError
 from results_schema.genotype import Genotype
+from results_schema.trial import NetworkSpec
 from workers.cells.bases import named
 from workers.cells.variants import connection_variants, operation_variants
 from workers.network.network import Network
@@ -36,10 +37,8 @@ def count(genotype: Genotype, dataset: str = "cifar10", *, auxiliary: bool = Fal
     """Parameters of the paper's network, built without memory for them."""
     classes, stride = SHAPES[dataset]
     with torch.device("meta"):
-        network = Network(
-            genotype, channels=36, cells=20, classes=classes, stem_stride=stride,
-            auxiliary=auxiliary,
-        )  # fmt: skip
+        size = NetworkSpec(stem_stride=stride)
+        network = Network(genotype, size, classes=classes, auxiliary=auxiliary)
     return sum(parameter.numel() for parameter in network.parameters())
 
 

@@ -16,10 +16,10 @@ from torch.utils._pytree import tree_leaves
 
 from results_schema.errors import CorruptData
 from results_schema.genotype import Genotype
-from results_schema.trial import NetworkSpec, Recipe
+from results_schema.trial import SCHEDULES, NetworkSpec, Recipe
 from workers.cells.bases import BASES, named
 from workers.network.network import Network, build_network
-from workers.training.engine import Engine, cosine_lr, scheduled_lr
+from workers.training.engine import LR_SCHEDULES, Engine, scheduled_lr
 
 # Unlike the recipe's own values, each of these moves the weights by more than rounding does.
 RECIPE = Recipe(momentum=0.6, weight_decay=0.05, grad_clip=1.5)
@@ -330,18 +330,25 @@ def test_a_step_that_reads_a_number_is_found(monkeypatch: pytest.MonkeyPatch):
     assert watched.seen
 
 
+def rates(schedule: str, lr: float, epochs: int) -> list[float]:
+    recipe = Recipe(epochs=epochs, schedule=schedule)
+    return [scheduled_lr(recipe, lr, epoch) for epoch in range(1, epochs + 1)]
+
+
 def test_the_rate_falls_as_half_a_cosine():
-    rates = [cosine_lr(0.025, epoch, 600) for epoch in range(1, 601)]
-    assert rates[0] == 0.025
-    assert rates[300] == pytest.approx(0.0125)
-    assert rates[150] == pytest.approx(0.0125 * (1 + math.sqrt(0.5)))
-    assert rates == sorted(rates, reverse=True)
-    assert 0 < rates[-1] < 0.025 * 1e-5
-    assert cosine_lr(0.3, 1, 1) == 0.3
+    falling = rates("cosine", 0.025, 600)
+    assert falling[0] == 0.025
+    assert falling[300] == pytest.approx(0.0125)
+    assert falling[150] == pytest.approx(0.0125 * (1 + math.sqrt(0.5)))
+    assert falling == sorted(falling, reverse=True)
+    assert 0 < falling[-1] < 0.025 * 1e-5
+    assert rates("cosine", 0.3, 1) == [0.3]
 
 
 def test_other_schedules_end_at_nothing_or_never_fall():
-    shifted = [scheduled_lr(Recipe(epochs=4, schedule="cosine_shifted"), 0.2, e) for e in (1, 4)]
-    assert shifted == [cosine_lr(0.2, 2, 4), 0.0]
-    steady = Recipe(epochs=4, schedule="constant")
-    assert [scheduled_lr(steady, 0.2, epoch) for epoch in (1, 4)] == [0.2, 0.2]
+    assert rates("cosine_shifted", 0.2, 4) == [*rates("cosine", 0.2, 4)[1:], 0.0]
+    assert rates("constant", 0.2, 4) == [0.2] * 4
+
+
+def test_every_schedule_that_a_recipe_may_name_is_there():
+    assert set(LR_SCHEDULES) == set(SCHEDULES)

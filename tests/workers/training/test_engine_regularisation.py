@@ -13,7 +13,7 @@ from results_schema.trial import NetworkSpec, Recipe, TrialSpec
 from workers.cells.bases import named
 from workers.data import catalog
 from workers.network.network import Network, build_network
-from workers.training.engine import Engine, NetworkRNG
+from workers.training.engine import Engine
 from workers.training.trial import train
 
 
@@ -93,13 +93,13 @@ def spec(**recipe) -> TrialSpec:
 def test_drop_path_grows_as_asked(store, monkeypatch, growth, expected):
     """Linearly, it is 0.2·e/E for e = 0 … E − 1."""
     seen: list[float] = []
-    begin = NetworkRNG.seed_epoch
+    begin = Engine.begin
 
     def watch(self, seed, epoch):
         begin(self, seed, epoch)
-        seen.append(self.drop_path.probability.item())
+        seen.append(self._drop_path.probability.item())
 
-    monkeypatch.setattr(NetworkRNG, "seed_epoch", watch)
+    monkeypatch.setattr(Engine, "begin", watch)
     dropping = spec(drop_path=0.2, drop_path_growth=growth)
     assert train(dropping, store, device="cpu").status == "done"
     assert seen == pytest.approx(expected)

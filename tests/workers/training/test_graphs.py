@@ -7,6 +7,8 @@ import time
 import warnings
 import weakref
 from collections.abc import Iterator
+from contextlib import nullcontext
+from typing import Any
 
 import pytest
 import torch
@@ -119,7 +121,7 @@ def test_recording_leaves_the_state_as_it_was():
     assert all(weight.grad is None for weight in recorded.network.parameters())
 
 
-def test_a_step_is_recorded_once_and_reads_what_each_batch_holds():
+def test_a_step_is_recorded_once_and_reads_what_each_batch_holds(monkeypatch):
     sums, recorded, replayed = torch.zeros(()), [], []
 
     def step(pixels: Tensor, labels: Tensor) -> None:
@@ -129,8 +131,9 @@ def test_a_step_is_recorded_once_and_reads_what_each_batch_holds():
         recorded.append((generators, pool))
         return lambda: (replayed.append(1), run())
 
+    monkeypatch.setattr(graphs, "capture", note)
     batch = torch.zeros(2, 1, 4, 4), torch.zeros(2, dtype=torch.int64)
-    recording = Recording(step, batch, note, [], "pool")
+    recording = Recording(step, batch, [], "pool")
     assert recorded == [([], "pool")]
     for number in range(1, 8):
         recording.take(step, torch.full((2, 1, 4, 4), float(number)), batch[1])
@@ -143,7 +146,7 @@ def test_recordings_of_an_engine_share_their_memory(monkeypatch: pytest.MonkeyPa
     """Only one of them runs at a time, and each alone would take as much."""
     pools: list[object] = []
     monkeypatch.setattr(engines, "new_pool", lambda mode: object())
-    monkeypatch.setattr(engines, "repeat", lambda run, generators, pool: pools.append(pool))
+    monkeypatch.setattr(graphs, "capture", lambda run, generators, pool: pools.append(pool))
     for each in (engine("fixed"), engine("fixed")):
         record(each)
     assert len(pools) == 8
@@ -191,7 +194,7 @@ class TestFailedCapture:
         with pytest.raises(CaptureFailed):
             record(engine("graphed"))
         tried: list[int] = []
-        monkeypatch.setattr(engines, "capture", lambda *_: tried.append(1))
+        monkeypatch.setattr(graphs, "capture", lambda *_: tried.append(1))
         with pytest.raises(RuntimeError, match="earlier capture") as caught:
             record(engine("graphed"))
         assert not tried
@@ -215,7 +218,7 @@ class TestFailedCapture:
         with pytest.raises(CaptureFailed):
             record(spoiled)
         later = engine("eager")
-        shared = {id(g) for g in spoiled._rng.generators} & {id(g) for g in later._rng.generators}
+        shared = {id(g) for g in spoiled._generators} & {id(g) for g in later._generators}
         assert not shared
         assert epochs(later) == epochs(engine("eager"))
 
@@ -288,32 +291,31 @@ class TestStepLock:
         assert RECORDER.run(lambda: 7, CPU) == 7
 
 
-class TestRegister:
-    """torch 2.15 registers generators by itself and warns about whoever does."""
+def test_a_graph_registers_each_generator_where_torch_does_not_by_itself(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """torch 2.15 does it by itself, and warns about whoever does."""
 
-    def test_a_graph_that_takes_none_is_left_alone(self):
-        graphs._register(object(), [torch.Generator()])  # type: ignore[arg-type]
+    class Silent:
+        def __init__(self) -> None:
+            self.given: list[torch.Generator] = []
 
-    def test_a_warning_is_no_error(self):
-        class Graph:
-            def register_generator_state(self, generator: torch.Generator) -> None:
-                warnings.warn("a no-op", DeprecationWarning, stacklevel=2)
+        def replay(self) -> None: ...
 
+    class Warning(Silent):
+        def register_generator_state(self, generator: torch.Generator) -> None:
+            warnings.warn("a no-op", DeprecationWarning, stacklevel=2)
+            self.given.append(generator)
+
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: None)
+    monkeypatch.setattr(torch.cuda, "graph", lambda *_, **__: nullcontext())
+    generators = [torch.Generator(), torch.Generator()]
+    for kind, expected in ((Silent, []), (Warning, generators)):
+        monkeypatch.setattr(torch.cuda, "CUDAGraph", kind)
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            graphs._register(Graph(), [torch.Generator()])  # type: ignore[arg-type]
-
-    def test_each_generator_is_registered(self):
-        class Graph:
-            def __init__(self) -> None:
-                self.given: list[torch.Generator] = []
-
-            def register_generator_state(self, generator: torch.Generator) -> None:
-                self.given.append(generator)
-
-        graph, generators = Graph(), [torch.Generator(), torch.Generator()]
-        graphs._register(graph, generators)  # type: ignore[arg-type]
-        assert graph.given == generators
+            replay: Any = graphs.capture(lambda: None, generators, None)
+        assert replay.__self__.given == expected
 
 
 @pytest.mark.parametrize("mode", ["eager", "fixed"])

@@ -17,6 +17,7 @@ from small_trials import (
     rows,
     small_spec,
 )
+from stops import wait_until_made
 
 from results_schema import layout
 from results_schema.errors import SpecError
@@ -103,7 +104,7 @@ def test_what_befalls_one_is_nothing_to_its_neighbours(
             store.leases.fence(lost.trial_id, "ours")
         if epoch == 2 and spec == cancelled:
             *_, stopping = arguments
-            assert stopping.request.wait(60)
+            wait_until_made(stopping.request)
         return train_epoch(spec, epoch, *arguments)
 
     monkeypatch.setattr(trial, "train_epoch", disturbed)
@@ -187,8 +188,15 @@ def test_all_are_warm_before_they_are_timed(monkeypatch: pytest.MonkeyPatch):
 
     monkeypatch.setattr(packing, "train_epoch", train_epoch)
     warm: list[int] = []
-    measure_pack(small_spec(), 3, device="cpu", steps=7, start=lambda: warm.append(len(told)))
-    assert warm == [3]
+
+    class Barrier(threading.Barrier):
+        def wait(self, timeout=None):
+            warm.append(told.count(1))
+            return super().wait(timeout)
+
+    monkeypatch.setattr(packing.threading, "Barrier", Barrier)
+    measure_pack(small_spec(), 3, device="cpu", steps=7)
+    assert len(warm) == 3 and all(done <= 3 for done in warm)
     assert len(told) == 3 + 3 * 3, "an epoch has 160 images, and a step 48 of them"
 
 

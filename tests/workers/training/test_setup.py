@@ -53,10 +53,12 @@ class TestPack:
     ):
         threads: list[int] = []
 
-        def repeat(*_: object) -> None:
-            threads.append(threading.get_ident())
+        class Watched(graphs.Recording):
+            def __init__(self, *arguments: Any) -> None:
+                threads.append(threading.get_ident())
+                super().__init__(*arguments)
 
-        monkeypatch.setattr(engines, "repeat", repeat)
+        monkeypatch.setattr(engines, "Recording", Watched)
         done = train_pack(SPECS, store, device="cpu")
         assert [outcome.status for outcome in done] == ["done"] * len(SPECS)
         assert len(threads) == 3 * len(SPECS), "two shapes in training, one in evaluation"

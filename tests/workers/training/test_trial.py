@@ -33,7 +33,7 @@ from workers.network.network import Network, build_network
 from workers.training import checkpoint
 from workers.training.attempt import Outcome
 from workers.training.checkpoint import Checkpointing
-from workers.training.engine import cosine_lr
+from workers.training.engine import scheduled_lr
 from workers.training.trial import count_attempt, train
 
 
@@ -57,7 +57,9 @@ def test_every_epoch_has_one_full_row(store: LocalStore, spec: TrialSpec):
     assert list(table.columns) == tables.METRICS.names
     assert table["epoch"].tolist() == list(range(1, EPOCHS + 1))
     assert not table.isna().any().any()
-    assert table["rate"].tolist() == [cosine_lr(0.1, e, EPOCHS) for e in range(1, EPOCHS + 1)]
+    assert table["rate"].tolist() == [
+        scheduled_lr(spec.recipe, 0.1, e) for e in range(1, EPOCHS + 1)
+    ]
     assert min(table["grad_norm"]) > 0
     assert 0 <= min(table["clip_rate"]) <= max(table["clip_rate"]) <= 1
     assert min(table["images_per_second"] * table["seconds"]) > TRAIN
