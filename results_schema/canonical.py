@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import field, fields, is_dataclass
 from functools import cache
-from typing import Any, Self, get_type_hints
+from typing import Any, ClassVar, Self, get_type_hints
 
 from results_schema.errors import SpecError
 from results_schema.genotype import Genotype
@@ -93,6 +93,8 @@ class Spec:
 
     A field annotated with a rule (`whole`, `real`, `one_of`, `dataset_name`) is checked by it.
     """
+
+    __pydantic_config__: ClassVar = {"extra": "forbid", "strict": True}
 
     def __post_init__(self) -> None:
         for name, hint in _hints(type(self)).items():

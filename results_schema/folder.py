@@ -212,14 +212,9 @@ class FolderLease(Lease):
         self._store = store
 
     def check(self, error: OSError, staged: str) -> None:
-        """Return if a write or delete failed for another reason than a lost lease.
+        """Raise `Superseded` if a write failed because its staged file is gone with the lease.
 
-        Args:
-            error: Why it failed.
-            staged: Name of the file in the lease's folder that it began with.
-
-        Raises:
-            Superseded: The file is gone: whoever takes over removes it, just before the folder.
+        Whoever takes over removes that file, just before the lease's folder.
         """
         # ENOENT alone does not show a lost lease: a failing disk and a missing target give it too.
         if error.errno in GONE and self._is_gone(staged):
@@ -323,12 +318,8 @@ class FolderLeases(Leases[FolderLease]):
 def _remove_token(store: Path, item: str, token: str) -> bool:
     """Remove a token's folder, and the item's if nothing is left in it.
 
-    Returns:
-        Whether the token's folder was there.
-
-    Raises:
-        OSError: It can't be removed.
-        LinkRefused: A link is in the place of the folder of all leases.
+    Return whether the token's folder was there. A link in the place of the folder of all leases is
+    refused, and one in the place of the item's is no lease.
     """
     try:
         with opened(store, _LEASES) as at:

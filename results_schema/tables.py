@@ -2,7 +2,9 @@
 
 A column's metadata has `doc`, `unit` where it has one, and `kind`: `result` for what the spec
 decides, `provenance` for what the machine and the moment decide. Two stores hold the same results
-when their `result` columns are equal.
+when their `result` columns are equal. A new column is a field here and a value where the rows are
+built: `workers.training.trial` (trials, metrics), `workers.landscape.survey` (surfaces, points) or
+`orchestrator.config.record` (what an experiment names). Files without it read as null there.
 
 Each file carries its own SHA-256. Parquet's page checksums omit the footer, where one flipped bit
 renames a column or drops rows. So a seal is in the footer's metadata, taken with zeros in its own

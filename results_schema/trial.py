@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 from results_schema.canonical import Spec, dataset_name, one_of, optional, real, whole
 from results_schema.errors import SpecError
@@ -41,8 +41,6 @@ class NetworkSpec(Spec):
         channels: C, channels of a node before the first reduction.
         stem_stride: Stride of the first convolution: 1 on CIFAR, 2 on Tiny-ImageNet's 64×64 images.
     """
-
-    __pydantic_config__: ClassVar = {"extra": "forbid", "strict": True}
 
     cells: Annotated[int, whole(3, MOST_CELLS)] = 20
     channels: Annotated[int, whole(2)] = 36
@@ -87,8 +85,6 @@ class Recipe(Spec):
     Fields without effect are set to their defaults: the growth of a drop path of 0, a drop path
     that grows from 0 and the shape of a schedule over a single epoch, what decays by 0.
     """
-
-    __pydantic_config__: ClassVar = {"extra": "forbid", "strict": True}
 
     epochs: Annotated[int, whole(1)] = 600
     batch_size: Annotated[int, whole(1)] = 80
