@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import itertools
 import logging
 import os
 import shutil
@@ -17,8 +16,7 @@ import socket
 import stat
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,8 +36,6 @@ VITAL = ("gcs_server", "raylet")
 """Processes without which a Ray that was started here can't continue."""
 KILL_ROUNDS = 10
 """How often processes to be killed are looked for."""
-DEMAND_INTERVAL = 5.0
-"""Seconds between two requests to an autoscaler."""
 MAX_BUNDLES = 1000
 """Items that an autoscaler is asked to place at once: it places them one by one."""
 
@@ -87,21 +83,29 @@ def cluster(
     Raises:
         MachineError: Ray can't be started or reached, or asks for no token.
     """
-    with private_folder() as folder, contextlib.ExitStack() as stack:
-        if address is None:
-            url, joined = stack.enter_context(_own_ray(folder))
-        else:
-            stack.callback(ray.shutdown)
-            url, joined = _join(address, folder, ship_code=ship_code), Joined(folder)
-            # Only now the head of `auto` is known.
-            if not access.asks_for_token(ray.get_runtime_context().gcs_address):
-                access.refuse_open(f"--address {address}", allow_open=allow_open)
-        if url:
-            line = f"Ray dashboard: http://{url}"
-            if not access.disabled() and (token := access.find_token()):
-                line += f"\n  it asks for a token: {token.source}"
-            console.print(line, highlight=False, markup=False)
-        yield joined
+    with private_folder() as folder:
+        started, joined = set[psutil.Process](), Joined(folder)
+        try:
+            if address is None:
+                url = _start(folder)
+                started = _processes(folder)
+                vital = {name: one for one in started if (name := one.name()) in VITAL}
+                joined = Joined(folder, vital)
+            else:
+                url = _join(address, folder, ship_code=ship_code)
+                # Only now the head of `auto` is known.
+                if not access.asks_for_token(ray.get_runtime_context().gcs_address):
+                    access.refuse_open(f"--address {address}", allow_open=allow_open)
+            if url:
+                line = f"Ray dashboard: http://{url}"
+                if not access.disabled() and (token := access.find_token()):
+                    line += f"\n  it asks for a token: {token.source}"
+                console.print(line, highlight=False, markup=False)
+            yield joined
+        finally:
+            if joined.lost():
+                _end_processes(folder, started)  # Ray would wait for the answer of what has died
+            ray.shutdown()
 
 
 def _join(address: str, folder: Path, *, ship_code: bool) -> str | None:
@@ -122,26 +126,9 @@ def _join(address: str, folder: Path, *, ship_code: bool) -> str | None:
     return context.dashboard_url
 
 
-@contextlib.contextmanager
-def _own_ray(folder: Path) -> Iterator[tuple[str | None, Joined]]:
-    """Run Ray on this machine, in a private folder; yield its dashboard's address too."""
-    (folder / _TEMPORARY).mkdir(mode=0o700)
-    try:
-        url = _start(folder, "1")
-    except MachineError:
-        url = _start(folder, "2")  # once more: a moment of overload may have passed
-    started = _processes(folder)
-    joined = Joined(folder, {name: one for one in started if (name := one.name()) in VITAL})
-    try:
-        yield url, joined
-    finally:
-        if joined.lost():
-            _end_processes(folder, started)  # Ray would wait for the answer of what has died
-        ray.shutdown()
-
-
-def _start(folder: Path, name: str) -> str | None:
-    """Start Ray in a folder of this name, or leave nothing of it running and raise MachineError."""
+def _start(folder: Path, attempts: int = 2) -> str | None:
+    """Start Ray in a folder, or leave nothing of it running and raise MachineError."""
+    (folder / _TEMPORARY).mkdir(mode=0o700, exist_ok=True)
     # Ray's dashboard makes folders that stay behind when Ray ends it: they are made in ours.
     before = os.environ.get("TMPDIR")
     os.environ["TMPDIR"] = str(folder / _TEMPORARY)
@@ -157,7 +144,7 @@ def _start(folder: Path, name: str) -> str | None:
                 object_store_memory=200_000_000,  # items and rows are small
                 # Ray gives this folder mode 0777, so that any user could replace its sockets; the
                 # folder around it is closed to them.
-                _temp_dir=str(folder / name),
+                _temp_dir=str(folder / str(attempts)),
             )
         return context.dashboard_url
     except BaseException as error:
@@ -165,6 +152,8 @@ def _start(folder: Path, name: str) -> str | None:
         ray.shutdown()
         if not isinstance(error, Exception):
             raise
+        if attempts > 1:  # a moment of overload may have passed
+            return _start(folder, attempts - 1)
         last = (str(error).strip().splitlines() or [type(error).__name__])[-1]
         raise MachineError(
             f"Ray can't be started on this machine, tried twice: {last}",
@@ -258,37 +247,22 @@ def require_slots(takes: Mapping[str, float]) -> int:
 
 
 class Demand:
-    """Asks the cluster's autoscaler, if it has one, for nodes on which all remaining items fit.
+    """What an autoscaler, if the cluster has one, is asked to place, until the context's end."""
 
-    What is asked for stays asked for until it is asked for less: the context's end withdraws it.
-
-    Args:
-        count: Returns how many items of each kind remain, by what one of the kind takes.
-    """
-
-    # Without it, as no more items are offered than fit, the one that waits would make an
-    # autoscaler add one node at a time.
-
-    def __init__(self, count: Callable[[], Iterable[tuple[Mapping[str, float], int]]]) -> None:
-        self._count = count
+    def __init__(self) -> None:
         self._asked: list[dict[str, float]] = []
-        self._next = 0.0
-
-    def refresh(self) -> None:
-        """Ask for less as items end, so that nodes that are no longer needed may go."""
-        now = time.monotonic()
-        if now >= self._next:
-            self._next = now + DEMAND_INTERVAL
-            each = ([dict(takes)] * number for takes, number in self._count())
-            self._ask([*itertools.islice(itertools.chain(*each), MAX_BUNDLES)])
 
     def __enter__(self) -> Demand:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._ask([])
+        self.ask([])
 
-    def _ask(self, bundles: list[dict[str, float]]) -> None:
+    def ask(self, bundles: list[dict[str, float]]) -> None:
+        """Ask for nodes on which all of these resources fit; for less, so that others may go."""
+        # Without it, as no more items are offered than fit, the one that waits would make an
+        # autoscaler add one node at a time. What is asked for stays asked for until it is less.
+        bundles = bundles[:MAX_BUNDLES]
         if bundles != self._asked:
             with contextlib.suppress(RayError):  # `launch` notices a lost head
                 request_resources(bundles=bundles)

@@ -52,7 +52,7 @@ State = Literal["runs", "waits to be started", "has ended"]
 
 
 class Shipment(NamedTuple):
-    """Paths of experiments' files, and of their profile's if they have one, in a sent folder."""
+    """Paths in a sent folder: of experiments' files, and of their profile's if they have one."""
 
     experiments: list[str]
     profile: str | None
@@ -234,9 +234,8 @@ def _wait_for_start(client: JobSubmissionClient, name: str) -> State:
     """Wait until a job runs, or for a while; raise MachineError if it failed."""
     from ray.job_submission import JobStatus
 
-    end = time.monotonic() + START
-    running_since = 0.0
-    while (now := time.monotonic()) < end:
+    running = 0
+    for _ in range(int(START / INTERVAL)):
         status = client.get_job_status(name)
         if status == JobStatus.FAILED:
             last = client.get_job_logs(name).strip().splitlines()[-3:]
@@ -245,9 +244,8 @@ def _wait_for_start(client: JobSubmissionClient, name: str) -> State:
         if status.is_terminal():
             return "has ended"
         # A job counts as running before its command has begun: one that can't begin fails soon.
-        if status == JobStatus.RUNNING:
-            running_since = running_since or now
-            if now - running_since >= SETTLE:
-                return "runs"
+        running += status == JobStatus.RUNNING
+        if running * INTERVAL > SETTLE:
+            return "runs"
         time.sleep(INTERVAL)
     return "waits to be started"

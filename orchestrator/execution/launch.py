@@ -13,7 +13,7 @@ import signal
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import partial
@@ -33,7 +33,7 @@ from orchestrator.execution.cluster import (
 )
 from orchestrator.execution.packing import measure_pack_size
 from orchestrator.execution.preflight import Options, choose_device
-from orchestrator.execution.progress import Collector, Progress, exported, launch_labels
+from orchestrator.execution.progress import Progress, exported, launch_labels
 from orchestrator.execution.queue import Ending, Queue
 from orchestrator.execution.trainable import own_versions
 from orchestrator.execution.tune import AHEAD, QueueSearcher, run_tune
@@ -146,13 +146,14 @@ def _run_on(joined: Joined, plan: Plan, options: Options, supervision: Supervisi
         "gpus_per_surface": options.gpus_per_surface,
     }
     progress = Progress(queue, work, ended=ended, slots=max(fitting), console=console)
-    metrics = exported(Collector(queue, work, progress), launch_labels(launch, plan.members))
-    demand = Demand(partial(remaining_demand, plan, queue, options))
+    metrics = exported(progress, launch_labels(launch, plan.members))
+    demand = Demand()
 
     def count() -> None:
         queue.slots, progress.slots = count_slots(trial_takes), count_slots(smallest)
         if options.address:  # a Ray of this machine has no autoscaler
-            demand.refresh()
+            trials, surfaces = remaining_items(plan, queue)
+            demand.ask([trial_takes] * trials + [surface_takes] * surfaces)
 
     with progress, metrics as export, demand:
         searcher = QueueSearcher(queue, settings, progress, export, count)
@@ -175,21 +176,15 @@ def item_takes(options: Options, *, surface: bool) -> dict[str, float]:
     return {"CPU": 1.0, "GPU": options.gpus_per_surface if surface else options.share}
 
 
-def remaining_demand(
-    plan: Plan, queue: Queue, options: Options
-) -> list[tuple[Mapping[str, float], int]]:
-    """Return what items take that could run now if all found a place, and how many they are."""
+def remaining_items(plan: Plan, queue: Queue) -> tuple[int, int]:
+    """Return how many packs of trials and surfaces could run now if all found a place."""
     trials = {spec.trial_id for spec in plan.remaining} - queue.endings.keys()
     # A surface can't be measured before its trial has left the queue.
     surfaces = sum(
         one.surface_id not in queue.endings and one.trial.trial_id not in trials
         for one in plan.unmeasured
     )
-    packs = -(-len(trials) // queue.pack)
-    return [
-        (item_takes(options, surface=False), packs),
-        (item_takes(options, surface=True), surfaces),
-    ]
+    return -(-len(trials) // queue.pack), surfaces
 
 
 @contextlib.contextmanager

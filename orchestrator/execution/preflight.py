@@ -133,7 +133,7 @@ def choose_device(plan: Plan, options: Options, *, has_gpu: bool) -> str:
     """Return "cuda" or "cpu": what the user asked for, or else by whether there is a GPU.
 
     Raises:
-        MachineError: There is no GPU, and the experiments are meant for one; or the device has not
+        MachineError: There is no GPU, and the experiments are meant for one; or the device lacks
             the arithmetic of a trial. Some GPUs lack it too, which their workers report.
     """
     device = options.device or ("cuda" if has_gpu else "cpu")

@@ -36,169 +36,6 @@ EXPORT_INTERVAL = 2.0
 which it gathers, 10 seconds by default, so that no metric outlives its launch."""
 
 
-@dataclass
-class Part:
-    """Progress of the launch's trials, or of its surfaces.
-
-    Attributes:
-        noun: "trials" or "surfaces".
-        unit: The steps that they consist of: epochs or points.
-        sizes: Number of steps of each, by id.
-        before: Number of those that had ended before this launch.
-        steps: Number of steps done of each so far.
-        taken: Number of steps done since the launch began.
-        ended: Those that have left the queue.
-        left: Number of steps still to do.
-        done: Number of those that have ended, here or before.
-    """
-
-    noun: str
-    unit: str
-    sizes: dict[str, int]
-    before: int
-    steps: dict[str, int] = field(default_factory=dict)
-    taken: int = 0
-    ended: set[str] = field(default_factory=set)
-
-    def __post_init__(self) -> None:
-        self.left = sum(self.sizes.values())
-        self.done = self.before
-
-    @property
-    def total(self) -> int:
-        """Number of trials or surfaces, ended or not."""
-        return len(self.sizes) + self.before
-
-    # Both methods count as reports come, so that one costs the same among ten thousand trials.
-
-    def step(self, name: str, number: int) -> None:
-        """Note that one of them has reached this step."""
-        # The first report of a resumed trial covers epochs of earlier launches: `taken`, which
-        # gives the speed, counts one step of them.
-        known = self.steps.get(name, number - 1)
-        self.taken += max(0, number - known)
-        if name not in self.ended:
-            self.left -= number - self.steps.get(name, 0)
-        self.steps[name] = number
-
-    def end(self, name: str, status: str) -> None:
-        """Note that one of them has left the queue, for the first time."""
-        self.ended.add(name)
-        # A trial that diverged or failed takes its untrained epochs along.
-        self.left -= self.sizes[name] - self.steps.get(name, 0)
-        self.done += status not in UNFINISHED
-
-    def share(self, name: str) -> float:
-        """Return the share of one that is done, from 0 to 1; 0 for an unknown id."""
-        return self.steps.get(name, 0) / self.sizes.get(name, 1)
-
-
-class Progress:
-    """Progress of all that a queue holds. As a context it shows the bars.
-
-    Args:
-        queue: The queue whose endings are counted.
-        work: All trials and surfaces of the launch by id.
-        ended: How many trials and how many surfaces had ended before.
-        slots: Number of items that run side by side; what else was offered waits for a slot.
-        console: Where to show the progress.
-
-    Attributes:
-        slots: The same, updated as nodes come and go.
-        trials: Progress of the trials.
-        surfaces: Progress of the surfaces.
-    """
-
-    def __init__(
-        self,
-        queue: Queue,
-        work: Mapping[str, Work],
-        *,
-        ended: tuple[int, int],
-        slots: int,
-        console: Console,
-    ) -> None:
-        self._queue, self._console, self.slots = queue, console, slots
-        epochs = {n: w.recipe.epochs for n, w in work.items() if isinstance(w, TrialSpec)}
-        points = {n: w.points for n, w in work.items() if not isinstance(w, TrialSpec)}
-        self.trials = Part("trials", "epochs", epochs, ended[0])
-        self.surfaces = Part("surfaces", "points", points, ended[1])
-        self._failed = 0
-        self._start = time.monotonic()
-        self._bar = Bar(
-            TextColumn("[bold]{task.description}"),
-            BarColumn(bar_width=None),
-            TextColumn("{task.fields[part].done}/{task.fields[part].total} done"),
-            _StatusColumn(self),
-            console=console,
-            refresh_per_second=4,
-            expand=True,
-        )
-        for part in (self.trials, self.surfaces):
-            if part.sizes:
-                self._bar.add_task(part.noun, total=part.left, part=part)
-
-    def __enter__(self) -> Progress:
-        if self._console.is_terminal:
-            self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.refresh()
-        if self._console.is_terminal:
-            self._bar.stop()
-
-    def step(self, name: str, number: int) -> None:
-        """Note that a trial has come to this epoch, or a surface has so many points."""
-        self._part(name).step(name, number)
-
-    def refresh(self) -> None:
-        """Show what has changed in the queue."""
-        # New endings are the last ones of the dict: older ones need not be compared again.
-        endings = self._queue.endings
-        new = takewhile(lambda name: name not in self._part(name).ended, reversed(endings))
-        for name in [*new][::-1]:
-            part, status = self._part(name), endings[name]
-            part.end(name, status)
-            self._failed += status == "failed"
-            self._print_ending(name, status, part)
-        for task in self._bar.tasks:
-            self._bar.update(task.id, completed=(task.total or 0) - task.fields["part"].left)
-
-    def _part(self, name: str) -> Part:
-        return self.surfaces if layout.is_surface(name) else self.trials
-
-    def _print_ending(self, name: str, status: str, part: Part) -> None:
-        if status == "failed":
-            line = f"failed {name}: {self._queue.reasons.get(name, '')}"
-            self._console.print(line, style="red", markup=False, highlight=False)
-        elif not self._console.is_terminal:
-            line = f"{part.done}/{part.total} {name} {status}; {self.status(part)}"
-            self._console.print(line, markup=False)
-
-    def status(self, part: Part) -> str:
-        """Return a status such as `2 running, 0 failed, 3.1 epochs/s, 4 min left`.
-
-        Args:
-            part: The trials or surfaces whose speed and remaining time are shown.
-        """
-        speed = part.taken / max(time.monotonic() - self._start, 1e-9)
-        running = len(self._queue.working(self.slots))
-        status = f"{running} running, {self._failed} failed, {speed:.2g} {part.unit}/s"
-        return f"{status}, {duration(part.left / speed)} left" if speed > 0 else status
-
-
-class _StatusColumn(ProgressColumn):
-    """The status, computed when it is drawn."""
-
-    def __init__(self, progress: Progress) -> None:
-        super().__init__()
-        self._progress = progress
-
-    def render(self, task: Task) -> Text:
-        return Text(self._progress.status(task.fields["part"]), style="dim")
-
-
 @dataclass(frozen=True)
 class Metric:
     """One metric.
@@ -272,24 +109,162 @@ class Sample(NamedTuple):
     value: float
 
 
-class Collector:
-    """Collects a launch's samples; `collect` and `on_report` may be called by different threads.
+@dataclass
+class Part:
+    """Progress of the launch's trials, or of its surfaces.
 
-    Args:
-        queue: Has what runs, the endings and the retries.
-        work: All trials and surfaces of the launch by id.
-        progress: Progress of all of them.
+    Attributes:
+        noun: "trials" or "surfaces".
+        unit: The steps that they consist of: epochs or points.
+        sizes: Number of steps of each, by id.
+        before: Number of those that had ended before this launch.
+        steps: Number of steps done of each so far.
+        taken: Number of steps done since the launch began.
+        ended: Those that have left the queue.
+        left: Number of steps still to do.
+        done: Number of those that have ended, here or before.
     """
 
-    def __init__(self, queue: Queue, work: Mapping[str, Work], progress: Progress) -> None:
-        self._queue, self._work, self._progress = queue, work, progress
+    noun: str
+    unit: str
+    sizes: dict[str, int]
+    before: int
+    steps: dict[str, int] = field(default_factory=dict)
+    taken: int = 0
+    ended: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.left = sum(self.sizes.values())
+        self.done = self.before
+
+    @property
+    def total(self) -> int:
+        """Number of trials or surfaces, ended or not."""
+        return len(self.sizes) + self.before
+
+    # Both methods count as reports come, so that one costs the same among ten thousand trials.
+
+    def step(self, name: str, number: int) -> None:
+        """Note that one of them has reached this step."""
+        # The first report of a resumed trial covers epochs of earlier launches: `taken`, which
+        # gives the speed, counts one step of them.
+        known = self.steps.get(name, number - 1)
+        self.taken += max(0, number - known)
+        if name not in self.ended:
+            self.left -= number - self.steps.get(name, 0)
+        self.steps[name] = number
+
+    def end(self, name: str, status: str) -> None:
+        """Note that one of them has left the queue, for the first time."""
+        self.ended.add(name)
+        # A trial that diverged or failed takes its untrained epochs along.
+        self.left -= self.sizes[name] - self.steps.get(name, 0)
+        self.done += status not in UNFINISHED
+
+    def share(self, name: str) -> float:
+        """Return the share of one that is done, from 0 to 1."""
+        return self.steps.get(name, 0) / self.sizes[name]
+
+
+class Progress:
+    """Progress of all that a queue holds. As a context it shows the bars.
+
+    `samples` and `on_report`, which give the metrics, may be called by different threads.
+
+    Args:
+        queue: The queue whose endings are counted.
+        work: All trials and surfaces of the launch by id.
+        ended: How many trials and how many surfaces had ended before.
+        slots: Number of items that run side by side; what else was offered waits for a slot.
+        console: Where to show the progress.
+
+    Attributes:
+        slots: The same, updated as nodes come and go.
+        trials: Progress of the trials.
+        surfaces: Progress of the surfaces.
+    """
+
+    def __init__(
+        self,
+        queue: Queue,
+        work: Mapping[str, Work],
+        *,
+        ended: tuple[int, int],
+        slots: int,
+        console: Console,
+    ) -> None:
+        self._queue, self._console, self.slots = queue, console, slots
+        epochs = {n: w.recipe.epochs for n, w in work.items() if isinstance(w, TrialSpec)}
+        points = {n: w.points for n, w in work.items() if not isinstance(w, TrialSpec)}
+        self.trials = Part("trials", "epochs", epochs, ended[0])
+        self.surfaces = Part("surfaces", "points", points, ended[1])
+        self._kinds = {n: getattr(w, "kind", "trial") for n, w in work.items()}
         self._reports: dict[str, Mapping[str, Any]] = {}  # the last one of each running item
         self._retried: Counter[str] = Counter()
         self._lock = threading.Lock()
+        self._failed = 0
+        self._start = time.monotonic()
+        self._bar = Bar(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(bar_width=None),
+            TextColumn("{task.fields[part].done}/{task.fields[part].total} done"),
+            _StatusColumn(self),
+            console=console,
+            refresh_per_second=4,
+            expand=True,
+        )
+        for part in (self.trials, self.surfaces):
+            if part.sizes:
+                self._bar.add_task(part.noun, total=part.left, part=part)
 
-    def _kind(self, name: str) -> str:
-        work = self._work[name]
-        return "trial" if isinstance(work, TrialSpec) else work.kind
+    def __enter__(self) -> Progress:
+        if self._console.is_terminal:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.refresh()
+        if self._console.is_terminal:
+            self._bar.stop()
+
+    def step(self, name: str, number: int) -> None:
+        """Note that a trial has come to this epoch, or a surface has so many points."""
+        self._part(name).step(name, number)
+
+    def refresh(self) -> None:
+        """Show what has changed in the queue."""
+        # New endings are the last ones of the dict: older ones need not be compared again.
+        endings = self._queue.endings
+        new = takewhile(lambda name: name not in self._part(name).ended, reversed(endings))
+        for name in [*new][::-1]:
+            part, status = self._part(name), endings[name]
+            part.end(name, status)
+            self._failed += status == "failed"
+            self._print_ending(name, status, part)
+        for task in self._bar.tasks:
+            self._bar.update(task.id, completed=(task.total or 0) - task.fields["part"].left)
+
+    def _part(self, name: str) -> Part:
+        return self.surfaces if layout.is_surface(name) else self.trials
+
+    def _print_ending(self, name: str, status: str, part: Part) -> None:
+        if status == "failed":
+            line = f"failed {name}: {self._queue.reasons.get(name, '')}"
+            self._console.print(line, style="red", markup=False, highlight=False)
+        elif not self._console.is_terminal:
+            line = f"{part.done}/{part.total} {name} {status}; {self.status(part)}"
+            self._console.print(line, markup=False)
+
+    def status(self, part: Part) -> str:
+        """Return a status such as `2 running, 0 failed, 3.1 epochs/s, 4 min left`.
+
+        Args:
+            part: The trials or surfaces whose speed and remaining time are shown.
+        """
+        speed = part.taken / max(time.monotonic() - self._start, 1e-9)
+        running = len(self._queue.working(self.slots))
+        status = f"{running} running, {self._failed} failed, {speed:.2g} {part.unit}/s"
+        return f"{status}, {duration(part.left / speed)} left" if speed > 0 else status
 
     def on_report(self, result: Mapping[str, Any]) -> list[Sample]:
         """Return the samples of a worker's report of epochs, points or an outcome (`trainable`).
@@ -305,24 +280,24 @@ class Collector:
         if "epoch" in result:
             return [Sample("nas_sweep_epochs_total", {"host": host}, result["trained"])]
         if "points" in result:
-            labels = {"host": host, "kind": self._kind(name)}
+            labels = {"host": host, "kind": self._kinds[name]}
             return [Sample("nas_sweep_points_total", labels, result["measured"])]
         return []
 
-    def collect(self) -> list[Sample]:
+    def samples(self) -> list[Sample]:
         """Return all gauges, and by how much retries have grown since the last call."""
         # The queue changes in another thread: an item that ends between these two lines would
         # count both as ended and as running.
         endings = dict(self._queue.endings)
-        running = [n for n in self._queue.working(self._progress.slots) if n not in endings]
+        running = [n for n in self._queue.working(self.slots) if n not in endings]
         found: list[Sample] = []
-        for part in (self._progress.trials, self._progress.surfaces):
+        for part in (self.trials, self.surfaces):
             states = _count_states(part, endings, running)
             found += [Sample(f"nas_sweep_{part.noun}", {"state": s}, n) for s, n in states.items()]
             found.append(Sample(f"nas_sweep_{part.unit}_left", {}, part.left))
-        return found + self._collect_running(running) + self._collect_retries()
+        return found + self._running_samples(running) + self._retry_samples()
 
-    def _collect_running(self, running: list[str]) -> list[Sample]:
+    def _running_samples(self, running: list[str]) -> list[Sample]:
         with self._lock:
             # A worker that died reported no outcome: its last report must not stand for the next.
             self._reports = {n: self._reports[n] for n in running if n in self._reports}
@@ -330,9 +305,9 @@ class Collector:
         found = []
         for name, last in reports.items():
             labels = {"host": last.get("hostname", ""), "process": str(last.get("pid", ""))}
-            labels |= {"kind": self._kind(name), "item": name}
-            done = max(self._progress.trials.share(name), self._progress.surfaces.share(name))
-            found.append(Sample("nas_sweep_item_progress", labels, done))
+            labels |= {"kind": self._kinds[name], "item": name}
+            share = self._part(name).share(name)
+            found.append(Sample("nas_sweep_item_progress", labels, share))
             # Reports of points have neither.
             if (speed := last.get("images_per_second")) is not None:
                 found.append(Sample("nas_sweep_images_per_second", labels, speed))
@@ -340,10 +315,21 @@ class Collector:
                 found.append(Sample("nas_sweep_peak_memory_bytes", labels, memory))
         return found
 
-    def _collect_retries(self) -> list[Sample]:
+    def _retry_samples(self) -> list[Sample]:
         now = Counter[str](dict(self._queue.retries))
         grown, self._retried = now - self._retried, now
         return [Sample("nas_sweep_retries_total", {"reason": k}, n) for k, n in grown.items()]
+
+
+class _StatusColumn(ProgressColumn):
+    """The status, computed when it is drawn."""
+
+    def __init__(self, progress: Progress) -> None:
+        super().__init__()
+        self._progress = progress
+
+    def render(self, task: Task) -> Text:
+        return Text(self._progress.status(task.fields["part"]), style="dim")
 
 
 def _count_states(part: Part, endings: Mapping[str, str], running: list[str]) -> dict[str, int]:
@@ -364,7 +350,7 @@ def launch_labels(launch: str, experiments: Iterable[str]) -> dict[str, str]:
 
 @contextlib.contextmanager
 def exported(
-    collector: Collector, labels: dict[str, str]
+    progress: Progress, labels: dict[str, str]
 ) -> Iterator[Callable[[Mapping[str, Any]], None]]:
     """Export a launch's samples to Ray inside this context; yield an export of reports."""
     from ray.util import metrics
@@ -385,16 +371,16 @@ def exported(
 
     def keep_exporting() -> None:
         while not over.wait(EXPORT_INTERVAL):
-            export_all(collector.collect())
+            export_all(progress.samples())
 
     over = threading.Event()
     thread = threading.Thread(target=keep_exporting, name="metrics", daemon=True)
-    export_all(collector.collect())
+    export_all(progress.samples())
     thread.start()
     try:
-        yield lambda result: export_all(collector.on_report(result))
+        yield lambda result: export_all(progress.on_report(result))
     finally:
         over.set()
         thread.join()
         # Once more: the last endings came since the thread's last export.
-        export_all(collector.collect())
+        export_all(progress.samples())

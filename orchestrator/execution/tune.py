@@ -248,9 +248,6 @@ class QueueSearcher(Searcher):
     def save(self, checkpoint_path: str) -> None:
         """Save nothing: what remains to be run is read from the store."""
 
-    def restore(self, checkpoint_path: str) -> None:
-        """Restore nothing: see `save`."""
-
 
 def worker_failure(error: str) -> Failure:
     """Return why a worker ended without an outcome, by the text of Ray's error; may be empty."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from small_queues import make, offer, spec
 
-from orchestrator.execution.progress import METRICS, STATES, Collector, Progress, launch_labels
+from orchestrator.execution.progress import METRICS, STATES, Progress, launch_labels
 from orchestrator.execution.queue import Queue
 from orchestrator.planning.plan import Work
 from results_schema.store import LocalStore
@@ -20,30 +20,29 @@ HERE = {"hostname": "h", "pid": 7}
 EPOCH = {"epoch": 1, "trained": 1, "images_per_second": 250.0, "peak_memory": 1e9} | HERE
 
 
-def watch(queue: Queue, *work: Work, ended: tuple[int, int] = (0, 0)) -> tuple[Collector, Progress]:
+def watch(queue: Queue, *work: Work, ended: tuple[int, int] = (0, 0)) -> Progress:
     names = {getattr(w, "surface_id", getattr(w, "trial_id", "")): w for w in work}
     console = Console(file=io.StringIO())
-    progress = Progress(queue, names, ended=ended, slots=SLOTS, console=console)
-    return Collector(queue, names, progress), progress
+    return Progress(queue, names, ended=ended, slots=SLOTS, console=console)
 
 
-def values(told: Collector, name: str) -> dict[tuple[str, ...], float]:
+def values(told: Progress, name: str) -> dict[tuple[str, ...], float]:
     """Of one metric, by its labels' values."""
     return {
         tuple(reading.labels.values()): reading.value
-        for reading in told.collect()
+        for reading in told.samples()
         if reading.metric == f"nas_sweep_{name}"
     }
 
 
-def states(told: Collector, name: str = "trials") -> dict[str, float]:
+def states(told: Progress, name: str = "trials") -> dict[str, float]:
     """How many trials are in each state that some are in."""
     return {state: count for (state,), count in values(told, name).items() if count}
 
 
 def test_every_trial_is_in_one_state_from_its_offer_to_its_ending(tmp_path):
     queue, clock = make(LocalStore(tmp_path), 6)
-    told, progress = watch(queue, *map(spec, range(6)), ended=(4, 0))
+    told = progress = watch(queue, *map(spec, range(6)), ended=(4, 0))
     assert states(told) == {"waiting": 6, "done": 4}
     assert set(values(told, "trials")) == {(state,) for state in STATES}
     first, name = offer(queue)
@@ -72,7 +71,7 @@ def test_every_trial_is_in_one_state_from_its_offer_to_its_ending(tmp_path):
 
 def test_a_running_trial_is_told_under_its_own_name_and_no_longer(tmp_path):
     queue, _ = make(LocalStore(tmp_path), 1)
-    told, progress = watch(queue, spec(0))
+    told = progress = watch(queue, spec(0))
     item, name = offer(queue)
     assert values(told, "item_progress") == {}
     progress.step(name, 1)
@@ -101,7 +100,7 @@ def test_points_are_counted_by_kind_and_a_surface_without_its_trial_is_untrained
     surfaces = [SurfaceSpec(spec(seed), 1, "contour", rows=5, columns=5) for seed in (0, 1)]
     queue.add([spec(1)])
     queue.add_surfaces(surfaces)
-    told, progress = watch(queue, spec(1), *surfaces)
+    told = progress = watch(queue, spec(1), *surfaces)
     item, name = offer(queue)
     assert name == surfaces[0].surface_id
     progress.step(name, 15)
