@@ -52,15 +52,12 @@ LONGEST = (107 if sys.platform == "linux" else 103) - len(_DEEPEST)
 
 @dataclass(frozen=True)
 class Joined:
-    """A Ray that this process has joined.
-
-    Attributes:
-        folder: Folder for temporary files of this launch; no other user can enter it.
-        vital: Processes of a Ray that was started here, by name.
-    """
+    """A Ray that this process has joined."""
 
     folder: Path
+    """Folder for temporary files of this launch; no other user can enter it."""
     vital: Mapping[str, psutil.Process] = field(default_factory=dict)
+    """Processes of a Ray that was started here, by name."""
 
     def lost(self) -> str:
         """Return the name of a vital process that has died, an empty string if all live."""

@@ -56,19 +56,14 @@ RENEWAL = 3600.0
 
 @dataclass(frozen=True)
 class Report:
-    """What came of a launch.
-
-    Attributes:
-        endings: How each trial or surface that left the queue did.
-        reasons: Why each failed one failed.
-        interrupted: Whether a signal stopped it.
-        unfit: Why the store could not be written in the end, or a node was unfit; or empty.
-    """
+    """What came of a launch; `endings` and `reasons` are those of its `Queue`."""
 
     endings: dict[str, Ending]
     reasons: dict[str, str]
     interrupted: bool
+    """Whether a signal stopped it."""
     unfit: str
+    """Why the store could not be written in the end, or a node was unfit; or empty."""
 
 
 def run(plan: Plan, store: Store, options: Options, console: Console) -> Report:

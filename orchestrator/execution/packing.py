@@ -114,7 +114,7 @@ def measure_pack_size(
         deterministic: Whether the trials are to be trained deterministically.
         stopping: Returns whether the launch stops, which ends the wait for the measurement.
         console: Where to print the measurements.
-        device: Device to measure on, beside nothing else that Ray starts there.
+        device: Device to measure on; nothing else may run there.
     """
     if len(specs) <= gpus:
         return 1

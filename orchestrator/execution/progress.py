@@ -38,23 +38,16 @@ which it gathers, 10 seconds by default, so that no metric outlives its launch."
 
 @dataclass(frozen=True)
 class Metric:
-    """One metric.
+    """A metric: a counter if its name ends in `_total`, else a gauge, whose last value holds."""
 
-    Attributes:
-        name: Its name, to which Ray adds `ray_` in front. A name in `_total` is a counter's.
-        unit: Unit of its values.
-        meaning: Its meaning in a few words.
-        labels: Labels besides those of the launch (`launch_labels`).
-    """
-
-    name: str
+    name: str  # to which Ray adds `ray_` in front
     unit: str
     meaning: str
-    labels: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()  # besides those of the launch (`launch_labels`)
 
     @property
     def is_counter(self) -> bool:
-        """Whether its samples add up; of a gauge the last one holds."""
+        """Whether its samples add up."""
         return self.name.endswith("_total")
 
 
@@ -111,31 +104,19 @@ class Sample(NamedTuple):
 
 @dataclass
 class Part:
-    """Progress of the launch's trials, or of its surfaces.
-
-    Attributes:
-        noun: "trials" or "surfaces".
-        unit: The steps that they consist of: epochs or points.
-        sizes: Number of steps of each, by id.
-        before: Number of those that had ended before this launch.
-        steps: Number of steps done of each so far.
-        taken: Number of steps done since the launch began.
-        ended: Those that have left the queue.
-        left: Number of steps still to do.
-        done: Number of those that have ended, here or before.
-    """
+    """Progress of the launch's trials, which consist of epochs, or of its surfaces, of points."""
 
     noun: str
     unit: str
-    sizes: dict[str, int]
-    before: int
-    steps: dict[str, int] = field(default_factory=dict)
-    taken: int = 0
-    ended: set[str] = field(default_factory=set)
+    sizes: dict[str, int]  # number of steps of each, by id
+    before: int  # number of those that had ended before this launch
+    steps: dict[str, int] = field(default_factory=dict)  # done of each so far
+    taken: int = 0  # number of steps done since the launch began
+    ended: set[str] = field(default_factory=set)  # those that have left the queue
 
     def __post_init__(self) -> None:
-        self.left = sum(self.sizes.values())
-        self.done = self.before
+        self.left = sum(self.sizes.values())  # number of steps still to do
+        self.done = self.before  # number of those that have ended, here or before
 
     @property
     def total(self) -> int:

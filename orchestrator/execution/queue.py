@@ -43,15 +43,12 @@ SPACE_INTERVAL = 10.0
 
 
 class Item(NamedTuple):
-    """What a worker runs next: a pack of alike trials, often of one, or a surface.
-
-    Attributes:
-        token: Name of the leases of this offer, by which the queue can fence them.
-        pack: The trials, or the surface alone.
-    """
+    """What a worker runs next: a pack of alike trials, often of one, or a surface."""
 
     token: str
+    """Name of the leases of this offer, by which the queue can fence them."""
     pack: tuple[Work, ...]
+    """The trials, or the surface alone."""
 
     @property
     def names(self) -> list[str]:
@@ -124,21 +121,18 @@ class StoreSpace:
 
     def available(self) -> bool:
         """Return whether there is space, as far as is known; check again when it is time to."""
-        if not self.full:
-            return True
-        if self._queue.clock() < self._next_check:
-            return False
-        store, key = self._queue.store, layout.probe(uuid.uuid4().hex)
-        try:
-            # Random bytes: a file system that compresses may keep zeros in no space at all.
-            store.put(key, os.urandom(self.needed), durable=True)
-            store.delete(key)
-        except StoreFull:
-            self._next_check = self._queue.clock() + SPACE_INTERVAL
-            return False
-        self.full = ""
-        self._queue.notify("there is space again: the sweep continues")
-        return True
+        if self.full and self._queue.clock() >= self._next_check:
+            key = layout.probe(uuid.uuid4().hex)
+            try:
+                # Random bytes: a file system that compresses may keep zeros in no space at all.
+                self._queue.store.put(key, os.urandom(self.needed), durable=True)
+                self._queue.store.delete(key)
+            except StoreFull:
+                self._next_check = self._queue.clock() + SPACE_INTERVAL
+            else:
+                self.full = ""
+                self._queue.notify("there is space again: the sweep continues")
+        return not self.full
 
 
 @dataclass
@@ -270,14 +264,9 @@ class Queue:
     def settle(
         self, token: str, name: str, status: str, reason: str, kind: FailureKind | Literal[""] = ""
     ) -> None:
-        """Record how one trial of an item, or its surface, went.
+        """Record how a trial of the item with this token, or its surface, went.
 
-        Args:
-            token: Token of the item.
-            name: Id of the trial or surface.
-            status: Status of its `workers.training.attempt.Outcome`, like the rest.
-            reason: The reason in a few words.
-            kind: Kind of failure.
+        `status`, `reason` and `kind` are those of its `workers.training.attempt.Outcome`.
         """
         offer = self._offers.get(token)
         pending = next((o for o in offer.unsettled if o.id == name), None) if offer else None
@@ -301,9 +290,7 @@ class Queue:
     def close(self, token: str, died: Failure | None = None) -> None:
         """End an item; what its worker did not settle was cut off, and is fenced at once.
 
-        Args:
-            token: Token of the item.
-            died: Why its worker ended without reporting an outcome, if it did.
+        `died` is why its worker ended without reporting an outcome, if it did.
         """
         offer = self._offers.pop(token, None)
         for pending in offer.unsettled if offer else ():

@@ -14,11 +14,10 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import lru_cache
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import ray
-import torch
 from ray import tune
 from ray.tune.trainable import wrap_function
 
@@ -58,8 +57,8 @@ def own_versions() -> dict[str, str]:
     commit = (about["commit"] or "")[:_DIGITS]
     return {
         "python": ".".join(platform.python_version_tuple()[:2]),
-        "ray": ray.__version__,
-        "torch": torch.__version__.partition("+")[0],
+        "ray": metadata.version("ray"),
+        "torch": metadata.version("torch").partition("+")[0],
         "code": code_digest(Path(__file__).parents[2]),
         "release": about["release"],
         "commit": commit + "+" * bool(commit and about["dirty"]),

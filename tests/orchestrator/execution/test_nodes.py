@@ -81,7 +81,7 @@ def test_nodes_that_run_something_else_are_refused(cluster: Cluster, tmp_path: P
     node = cluster.join(cpus=2, PYTHONPATH=str(about.parent))
     code, output = launch(*command, **cluster.environment)
     assert code == 3, output
-    assert f"it has torch 0.0.1, and this launch has torch {here.torch}" in output
+    assert f"it has torch 0.0.1, and this launch has torch {here['torch']}" in output
     assert untouched(fresh)
     cluster.kill(node)
 
