@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import fields
-from itertools import product
+from itertools import islice, product
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, PlainValidator
@@ -115,19 +115,19 @@ class Landscape(BaseModel, **STRICT):
         kinds: list[tuple[str, Surfaces]] = [
             (kind, wanted) for kind in KINDS if (wanted := getattr(self, kind)) is not None
         ]
-        found: dict[str, SurfaceSpec] = {}
-        asked = 0
+        asked: list[tuple[TrialSpec, int | str, str, dict[str, Any]]] = []
         for (index, trial), (kind, wanted) in product(members, kinds):
-            if wanted.indices and index not in wanted.indices:
-                continue
-            for epoch, settings in product(wanted.epochs, wanted.settings(index)):
-                at = trial.recipe.epochs if epoch == "last" else epoch
-                surface = canonical_surface(SurfaceSpec(trial, at, kind, **settings))
-                found[surface.surface_id] = surface
-                asked += 1
-                if asked > MAX_SURFACES:
-                    fix = f"stay within {MAX_SURFACES:,}"
-                    raise SpecError("it asks for too many surfaces", fix=fix)
+            if not wanted.indices or index in wanted.indices:
+                every = product([trial], wanted.epochs, [kind], wanted.settings(index))
+                asked += islice(every, MAX_SURFACES + 1)
+            if len(asked) > MAX_SURFACES:
+                fix = f"stay within {MAX_SURFACES:,}"
+                raise SpecError("it asks for too many surfaces", fix=fix)
+        found: dict[str, SurfaceSpec] = {}
+        for trial, epoch, kind, settings in asked:
+            at = trial.recipe.epochs if epoch == "last" else epoch
+            surface = canonical_surface(SurfaceSpec(trial, at, kind, **settings))
+            found[surface.surface_id] = surface
         return list(found.values())
 
 

@@ -1,22 +1,26 @@
-"""Experiments from files, profiles and overrides, with their recipes."""
+"""Experiments from files, profiles and overrides, their recipes, and what a launch records."""
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from experiment_files import GOOD, PROFILE, edited, refused
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.config.experiment import Experiment, find_files, load_experiment
+from orchestrator.config.experiment import find_files, load_experiment
+from orchestrator.config.record import record
 from orchestrator.config.registry import Choice
+from results_schema import layout
 from results_schema.errors import ConfigError, SpecError
+from results_schema.results import Results
+from results_schema.store import open_store
 from results_schema.trial import NetworkSpec, Recipe
 from workers.cells.bases import named
 from workers.data.catalog import DATASETS
+
+LAPTOP = str(Path(__file__).parents[3] / "experiments/profiles/laptop.yaml")
 
 
 def test_a_file_says_what_an_experiment_is(folder):
@@ -26,12 +30,13 @@ def test_a_file_says_what_an_experiment_is(folder):
     assert experiment.network == NetworkSpec(cells=8, channels=16)
     assert experiment.recipe.of("cifar10") == Recipe(epochs=30, weight_decay=0.0)
     assert experiment.figures == {"accuracy": Choice("accuracy_by_index")}
+    with pytest.raises(ValueError, match="frozen"):
+        experiment.title = "Other"
 
 
 def test_what_a_file_leaves_out_is_the_papers(folder):
-    (folder / "y.yml").write_text(
-        "title: t\nclaim: c\ngrid: {genotype: [DARTS_CONN1], dataset: [digits]}\n"
-    )
+    grid = "{genotype: [DARTS_CONN1], dataset: [digits]}"
+    (folder / "y.yml").write_text(f"title: t\nclaim: c\ngrid: {grid}\n")
     (member,) = load_experiment("y.yml").members()
     assert (member.base, member.variant, member.index) == ("DARTS_CONN1", "DARTS_CONN1", 0)
     assert (member.spec.network, member.spec.recipe) == (NetworkSpec(20, 36), Recipe(epochs=600))
@@ -54,38 +59,14 @@ def test_members_are_the_product_in_a_fixed_order(folder):
     assert [m.variant for m in members[:5]] == ["DARTS", "seed 1", "seed 2", "seed 3", "seed 4"]
     assert members[5].spec.genotype == named("SNAS")
     assert len({m.spec.trial_id for m in members}) == len(members)
-
-
-def test_an_alias_is_the_cell_it_stands_for(folder):
     aliased = load_experiment("x.yaml", overrides=["grid.genotype=[DARTS_V2, SNAS_MILD]"])
-    assert aliased == load_experiment("x.yaml")
-    assert "grid.genotype: 'DARTS' given more than once" in refused(
-        overrides=["grid.genotype=[DARTS, DARTS_V2]"]
-    )
+    assert aliased.members() == members
 
 
 def test_a_name_that_the_store_cannot_use_is_refused(folder):
-    (folder / "my exp.yaml").write_text(GOOD)
-    assert refused("my exp.yaml").startswith("my exp.yaml: 'my exp' cannot name a file")
-    (folder / "-x.yaml").write_text(GOOD)
-    assert "cannot name a file" in refused("-x.yaml")
-
-
-def test_a_file_that_is_not_there_is_reported_with_the_one_that_is(folder):
-    assert refused("y.yaml") == "y.yaml: there is no such file\n  did you mean x.yaml?"
-
-
-def test_an_experiment_cannot_be_changed_after_its_check(folder):
-    experiment = load_experiment("x.yaml")
-    with pytest.raises(ValueError, match="frozen"):
-        experiment.title = "Other"
-
-
-def test_an_experiment_made_without_a_file_is_checked_as_well():
-    with pytest.raises(ValueError, match="unknown genotype"):
-        Experiment.model_validate(
-            {"name": "x", "title": "t", "claim": "c", "grid": {"genotype": ("DART",)}}
-        )
+    for name in ("my exp", "-x", "x" * 101):
+        (folder / f"{name}.yaml").write_text(GOOD)
+        assert "cannot name a file" in refused(f"{name}.yaml")
 
 
 @pytest.fixture(scope="module")
@@ -98,28 +79,11 @@ def good(tmp_path_factory) -> Path:
 ENDINGS = ["[]", "{}", "null", "x", "'", '"', "*a", "&a", "!!set", ".nan", "-1", "[[0]]", "[1, a]"]
 ENDINGS += ["uniform", "{mode: profile, slots: [2]}", "{zoo: PDARTS}", "[{text: x, name: 1}]"]
 ENDINGS += ["{a: {b: [c]}}", "{epochs: [1]}", "{cells: 1e9}", "{1: 2}", "é", "[DARTS]", "paper4"]
-STARTS = [
-    "title: ",
-    "claim: ",
-    "grid:\n",
-    "  genotype: ",
-    "  seed: ",
-    "  learning_rate: ",
-    "- ",
-    "\t",
-]
-STARTS += ["network: ", "recipe: ", "figures: ", "  variants: ", "  dataset: [cifar10]\n"]
-STARTS += [
-    "  variants:\n",
-    "    connections: ",
-    "    operations: ",
-    "    indices: ",
-    "  reconcat: ",
-]
+STARTS = ["title: ", "claim: ", "grid:\n", "  genotype: ", "  seed: ", "  learning_rate: ", "- "]
+STARTS += ["network: ", "recipe: ", "figures: ", "  variants: ", "  dataset: [cifar10]\n", "\t"]
+STARTS += ["  variants:\n", "    connections: ", "    operations: ", "    indices: "]
 STARTS += ["  - zoo: ", "  - file: ", "  - text: ", "  - name: ", "    normal: ", "    mode: "]
-pieces = st.sampled_from(
-    [*STARTS, *(f"{line}\n" for line in [*ENDINGS, *GOOD.splitlines()])],
-)
+pieces = st.sampled_from([*STARTS, *(f"{line}\n" for line in [*ENDINGS, *GOOD.splitlines()])])
 
 
 @given(st.binary(max_size=60) | st.lists(pieces, max_size=14).map(lambda p: "".join(p).encode()))
@@ -132,24 +96,13 @@ def test_a_junk_file_is_refused_with_its_name_and_nothing_else_happens(good, con
         assert str(error).startswith(str(path))
 
 
+@settings(max_examples=50)
 @given(st.text(max_size=30) | st.from_regex(r"(grid|recipe|network)\.[a-z]{1,6}=.{0,12}"))
 def test_a_junk_override_is_refused_with_its_place_and_nothing_else_happens(good, text):
     try:
-        load_experiment(good, overrides=[text]).members()
+        load_experiment(good, overrides=[text])
     except ConfigError as error:
         assert str(error).startswith("--set")
-
-
-def test_checking_an_experiment_imports_nothing_slow(folder):
-    code = """
-import sys
-from orchestrator.config.experiment import load_experiment
-load_experiment("x.yaml", profile="small").members()
-slow = {"torch", "ray", "plotly", "pandas", "pyarrow", "sklearn"} & set(sys.modules)
-sys.exit(f"imported {sorted(slow)}" if slow else 0)
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
 
 
 def test_a_profile_changes_sizes_and_data_sets_but_not_their_names(folder):
@@ -157,10 +110,9 @@ def test_a_profile_changes_sizes_and_data_sets_but_not_their_names(folder):
     assert experiment.profile == "small"
     assert experiment.network == NetworkSpec(cells=5, channels=16)
     assert experiment.recipe.of("cifar10") == Recipe(epochs=2, weight_decay=0.0)
-    reported = {
+    assert {
         (m.named_dataset, m.spec.dataset, m.spec.preprocessing) for m in experiment.members()
-    }
-    assert reported == {
+    } == {
         ("cifar10", "digits", DATASETS["digits"].preprocessing),
         ("cifar100", "cifar100", DATASETS["cifar100"].preprocessing),
     }
@@ -168,194 +120,119 @@ def test_a_profile_changes_sizes_and_data_sets_but_not_their_names(folder):
 
 @pytest.mark.parametrize("home", ["", "experiments/", "experiments/deep/down/"])
 @pytest.mark.parametrize("profiles", ["profiles/", "experiments/profiles/"])
-def test_a_profile_is_found_from_every_folder_below(folder, home, profiles):
+def test_a_profile_is_found_from_every_folder_below_and_the_nearest_wins(folder, home, profiles):
     (folder / "profiles/small.yaml").unlink()
-    for place in (home, profiles):
+    for place in (home, profiles, f"{home}near/profiles"):
         (folder / place).mkdir(parents=True, exist_ok=True)
-    (folder / home / "x.yaml").write_text(GOOD)
+    for place in (home, f"{home}near/"):
+        (folder / place / "x.yaml").write_text(GOOD)
     (folder / profiles / "tiny.yaml").write_text(PROFILE)
+    near = edited("epochs: 2", "epochs: 3", PROFILE)
+    (folder / f"{home}near/profiles/tiny.yaml").write_text(near)
     assert load_experiment(f"{home}x.yaml", profile="tiny").recipe.of("cifar10").epochs == 2
-
-
-def test_the_nearest_profile_of_a_name_wins(folder):
-    (folder / "near/profiles").mkdir(parents=True)
-    (folder / "near/x.yaml").write_text(GOOD)
-    (folder / "near/profiles/small.yaml").write_text(edited("epochs: 2", "epochs: 3", PROFILE))
-    assert load_experiment("near/x.yaml", profile="small").recipe.of("cifar10").epochs == 3
-    by_path = load_experiment("near/x.yaml", profile="profiles/small.yaml")
-    assert (by_path.recipe.of("cifar10").epochs, by_path.profile) == (2, "small")
+    nearest = load_experiment(f"{home}near/x.yaml", profile="tiny")
+    assert nearest.recipe.of("cifar10").epochs == 3
+    by_path = load_experiment(f"{home}near/x.yaml", profile=f"{profiles}tiny.yaml")
+    assert (by_path.recipe.of("cifar10").epochs, by_path.profile) == (2, "tiny")
 
 
 def test_an_unknown_profile_is_reported_with_those_that_exist(folder):
     (folder / "profiles/other.yaml").write_text(PROFILE)
-    assert refused(profile="smal") == (
-        "--profile: there is no profile 'smal'\n  did you mean small? use one of other, small"
-    )
+    reported = refused(profile="smal")
+    assert reported.startswith("--profile: ") and "'smal'" in reported
+    assert "did you mean small? use one of other, small" in reported
     assert refused(profile="profiles/none.yaml").startswith("profiles/none.yaml: there is no such")
-    assert "there is no profile '../x'" in refused(profile="../x")
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "message"),
-    [
-        ("recipe.epochs: 2", "recipe.epochs: two", "small.yaml:6: recipe.epochs is 'two'"),
-        ("recipe.epochs: 2", "recipe.epoch: 2", "small.yaml:6: unknown key recipe.epoch"),
-        ("recipe.epochs: 2", "recipe..epochs: 2", "small.yaml:6: 'recipe..epochs' is no path"),
-        ("recipe.epochs: 2", "title.x: 2", "small.yaml:6: title.x cannot be set: title is 'A ti"),
-        ("recipe.epochs: 2", "grid.seed: [0, x]", "small.yaml:6: grid.seed[1] is 'x', not a who"),
-        ("  recipe.epochs: 2", "  grid.seed:\n  - 0\n  - x", "small.yaml:8: grid.seed[1] is 'x'"),
-        ("recipe.epochs: 2", "network.cells: 2", "small.yaml:6: set.network.cells is given twice"),
-        ("cifar10: digits", "cifar10: digit", "small.yaml:3: datasets.cifar10: unknown data set"),
-        ("cifar10: digits", "cifar: digits", "small.yaml:3: datasets.cifar: unknown data set 'ci"),
-        ("description: Small.", "", "small.yaml:1: description is missing"),
-        ("datasets:", "data:", "small.yaml:2: unknown key data\n  did you mean datasets?"),
-        ("set:", "sets:", "small.yaml:4: unknown key sets\n  did you mean set or"),
-        ("set:\n", "set: 3\nx:\n", "small.yaml:4: set is 3, not keys and values"),
-    ],
-)
-def test_a_bad_value_of_a_profile_is_blamed_on_the_profile(folder, old, new, message):
-    (folder / "profiles/small.yaml").write_text(edited(old, new, PROFILE))
-    reported = refused(profile="small")
-    assert f"profiles/{message}" in reported
-    assert "x.yaml" not in reported
-
-
-@pytest.mark.parametrize(
-    ("override", "message"),
-    [
-        (
-            "recipe.epochs=two",
-            "--set recipe.epochs=two: recipe.epochs is 'two', not a whole number",
-        ),
-        ("recipe.epochs=", "--set recipe.epochs=: recipe.epochs is null"),
-        ("recipe.version=2", "--set recipe.version=2: unknown key recipe.version"),
-        ("recipee.epochs=2", "--set recipee.epochs=2: unknown key recipee\n  did you mean recipe?"),
-        ("grid.genotype=[DART]", "--set grid.genotype=[DART]: grid.genotype[0]: unknown genotype"),
-        ("grid.genotype=DARTS", "grid.genotype is 'DARTS', not a list\n  write it in brackets: [D"),
-        ("grid.variants=paper13", "--set grid.variants=paper13: grid.variants: SNAS has no conn"),
-        ("grid={}", "--set grid={}: grid.genotype is missing"),
-        ("network.channels=5", "--set network.channels=5: network.channels is 5\n  use an even"),
-        ("grid.genotype.0=ENAS", "--set grid.genotype.0=ENAS: grid.genotype.0 cannot be set"),
-        ("grid.seed=[1, 2", "--set grid.seed=[1, 2: not YAML: while parsing a flow sequence"),
-        ("grid.seed={a: 1, a: 2}", "--set grid.seed={a: 1, a: 2}: a is given twice"),
-        ("title=!!python/name:os.system", "tag:yaml.org,2002:python/name:os.system is not allowed"),
-        ("grid", "--set grid: no value is given\n  write --set recipe.epochs=2"),
-        ("=2", "--set =2: '' is no path of keys"),
-        ("a..b=2", "--set a..b=2: 'a..b' is no path of keys"),
-        (".".join("a" * 5000) + "=2", "is no path of keys"),
-        ("\udcff=2", "is no path of keys"),
-        ("title=\udcff", "not YAML"),
-    ],
-)
-def test_a_bad_override_is_blamed_on_the_command_line(folder, override, message):
-    reported = refused(overrides=[override])
-    assert message in reported
-    assert "x.yaml" not in reported
-    reported.encode()
 
 
 def test_overrides_come_last_and_the_last_one_wins(folder):
-    overrides = ["recipe.epochs=3", "grid.genotype=[ENAS]", "recipe.epochs=4", "title=Other: it"]
-    assert "title is {'Other': 'it'}, not text" in refused(overrides=overrides)
-    overrides[-1] = "title='Other: it'"
+    overrides = ["recipe.epochs=3", "grid.genotype=[ENAS]", "recipe.epochs=4", "title=Other"]
     experiment = load_experiment("x.yaml", profile="small", overrides=overrides)
     assert (experiment.recipe.of("cifar10").epochs, experiment.network.cells) == (4, 5)
-    assert experiment.title == "Other: it"
+    assert experiment.title == "Other"
     assert {member.base for member in experiment.members()} == {"ENAS"}
 
 
+@settings(max_examples=20)
 @given(
     epochs=st.integers(1, 2**31 - 1),
-    rates=st.lists(st.floats(1e-300, 1e300), min_size=1, max_size=4, unique=True),
-    seeds=st.lists(st.integers(0, 2**63 - 1), min_size=1, max_size=4, unique=True),
+    rates=st.lists(st.floats(1e-300, 1e300), min_size=1, max_size=3, unique=True),
+    seeds=st.lists(st.integers(0, 2**63 - 1), min_size=1, max_size=3, unique=True),
 )
 def test_what_is_set_arrives_bit_for_bit(good, epochs, rates, seeds):
-    overrides = [f"recipe.epochs={epochs}", f"grid.learning_rate={json.dumps(rates)}"]
-    experiment = load_experiment(good, overrides=[*overrides, f"grid.seed={json.dumps(seeds)}"])
+    axes = ["grid.genotype=[DARTS]", f"grid.learning_rate={json.dumps(rates)}"]
+    axes += [f"recipe.epochs={epochs}", f"grid.seed={json.dumps(seeds)}"]
+    experiment = load_experiment(good, overrides=axes)
     assert experiment.recipe.of("cifar10").epochs == epochs
     assert experiment.grid.learning_rate == tuple(rates)
     assert experiment.grid.seed == tuple(seeds)
     assert len({m.spec.trial_id for m in experiment.members()}) == len(experiment.members())
 
 
-EXPERIMENTS = Path(__file__).parents[3] / "experiments"
-
-
-def with_recipe(tmp_path, recipe: str, dataset: str = "cifar10", **options) -> Experiment:
-    path = tmp_path / "x.yaml"
-    path.write_text(
-        f"title: x\nclaim: x\ngrid: {{genotype: [DARTS], dataset: [{dataset}]}}\nrecipe: {recipe}\n"
-    )
-    return load_experiment(path, **options)
-
-
-def spec(experiment: Experiment):
-    (member,) = experiment.members()
+def spec(tmp_path, recipe: str, dataset: str = "cifar10", **options):
+    """The one trial of an experiment with a recipe."""
+    grid = f"{{genotype: [DARTS], dataset: [{dataset}]}}"
+    (tmp_path / "x.yaml").write_text(f"title: x\nclaim: x\ngrid: {grid}\nrecipe: {recipe}\n")
+    (member,) = load_experiment(tmp_path / "x.yaml", **options).members()
     return member.spec
 
 
-def test_section_4_has_no_regularisation_and_is_the_default(tmp_path):
-    recipe = spec(with_recipe(tmp_path, "{}")).recipe
-    assert recipe == spec(with_recipe(tmp_path, "{name: section4}")).recipe == Recipe()
-    assert (recipe.cutout, recipe.auxiliary, recipe.drop_path) == (0, 0, 0)
-
-
-def test_table_1_regularises_as_section_a4_says(tmp_path):
-    recipe = spec(with_recipe(tmp_path, "{name: table1}")).recipe
-    assert recipe == Recipe(epochs=600, cutout=16, auxiliary=0.4, drop_path=0.2)
-
-
-def test_single_fields_win_over_the_name_and_options_over_both(tmp_path):
-    text = "{name: table1, cutout: 0, epochs: 300}"
-    recipe = spec(with_recipe(tmp_path, text, overrides=["recipe.epochs=2"])).recipe
-    assert recipe == Recipe(epochs=2, cutout=0, auxiliary=0.4, drop_path=0.2)
+@pytest.mark.parametrize(
+    ("written", "recipe"),
+    [
+        ("{}", Recipe()),
+        ("{name: section4}", Recipe(cutout=0, auxiliary=0, drop_path=0)),
+        ("{name: table1}", Recipe(epochs=600, cutout=16, auxiliary=0.4, drop_path=0.2)),
+        (
+            "{name: table1, cutout: 0, epochs: 300}",
+            Recipe(epochs=300, auxiliary=0.4, drop_path=0.2),
+        ),
+        (
+            "{name: table1_scripts}",
+            Recipe(cutout=16, auxiliary=0.4, drop_path=0.2, batch_size=60),
+        ),
+    ],
+)
+def test_a_named_recipe_is_the_papers_and_single_fields_win(tmp_path, written, recipe):
+    assert spec(tmp_path, written).recipe == recipe
 
 
 def test_tiny_imagenet_trains_half_as_long_behind_a_strided_stem(tmp_path):
-    tiny = spec(with_recipe(tmp_path, "{}", "tiny_imagenet"))
-    assert tiny.recipe.epochs == 300
-    assert tiny.network == NetworkSpec(stem_stride=2)
+    tiny = spec(tmp_path, "{}", "tiny_imagenet")
+    assert (tiny.recipe.epochs, tiny.network) == (300, NetworkSpec(stem_stride=2))
 
 
 def test_laptop_puts_larger_digits_where_the_auxiliary_head_needs_them(tmp_path):
-    laptop = str(EXPERIMENTS / "profiles/laptop.yaml")
-    assert spec(with_recipe(tmp_path, "{}", profile=laptop)).dataset == "digits"
-    assert spec(with_recipe(tmp_path, "{name: table1}", profile=laptop)).dataset == "digits_32"
-    tiny = spec(with_recipe(tmp_path, "{name: table1}", "tiny_imagenet", profile=laptop))
+    assert spec(tmp_path, "{}", profile=LAPTOP).dataset == "digits"
+    assert spec(tmp_path, "{name: table1}", profile=LAPTOP).dataset == "digits_32"
+    tiny = spec(tmp_path, "{name: table1}", "tiny_imagenet", profile=LAPTOP)
     assert (tiny.dataset, tiny.network.stem_stride) == ("digit_scenes", 2)
 
 
-def test_the_auxiliary_head_is_refused_where_the_images_are_too_small(tmp_path):
-    with pytest.raises(SpecError, match="auxiliary"):
-        with_recipe(tmp_path, "{name: table1}", "digits").members()
+@pytest.mark.parametrize(
+    ("recipe", "dataset", "named"),
+    [
+        ("{name: table1}", "digits", "auxiliary"),
+        ("{name: table1, batch_size: 123}", "tiny_imagenet", "123 leaves one of 100000"),
+        ("{statistics: cifar10}", "digits", "cifar10 has statistics of 3 channels"),
+    ],
+)
+def test_a_recipe_that_a_data_set_cannot_have_is_refused(tmp_path, recipe, dataset, named):
+    with pytest.raises(SpecError, match=named):
+        spec(tmp_path, recipe, dataset)
 
 
-def test_the_auxiliary_head_is_refused_where_it_would_train_on_one_image(tmp_path):
-    with pytest.raises(SpecError, match="batch_size of 123 leaves one of 100000"):
-        with_recipe(tmp_path, "{name: table1, batch_size: 123}", "tiny_imagenet").members()
-    assert (
-        spec(with_recipe(tmp_path, "{batch_size: 123}", "tiny_imagenet")).recipe.batch_size == 123
-    )
-
-
-def test_statistics_of_another_data_set_follow_its_substitute(tmp_path):
-    laptop = str(EXPERIMENTS / "profiles/laptop.yaml")
+def test_statistics_of_another_data_set_follow_its_substitute_and_its_version(
+    tmp_path, monkeypatch
+):
     asked = "{statistics: cifar10}"
-    assert spec(with_recipe(tmp_path, asked, "cifar100")).recipe.statistics == "cifar10"
-    assert (
-        spec(with_recipe(tmp_path, asked, "cifar100", profile=laptop)).recipe.statistics == "digits"
-    )
-
-
-def test_a_trial_names_the_version_of_another_data_sets_statistics(tmp_path, monkeypatch):
-    asked = "{statistics: cifar10}"
-    before = spec(with_recipe(tmp_path, asked, "cifar100"))
-    changed = replace(DATASETS["cifar10"], preprocessing=2)
-    monkeypatch.setitem(DATASETS, "cifar10", changed)
-    after = spec(with_recipe(tmp_path, asked, "cifar100"))
+    before = spec(tmp_path, asked, "cifar100")
+    assert before.recipe.statistics == "cifar10"
+    assert spec(tmp_path, asked, "cifar100", profile=LAPTOP).recipe.statistics == "digits"
+    monkeypatch.setitem(DATASETS, "cifar10", replace(DATASETS["cifar10"], preprocessing=2))
+    after = spec(tmp_path, asked, "cifar100")
     assert (before.statistics_preprocessing, after.statistics_preprocessing) == (1, 2)
     assert before.trial_id != after.trial_id
-    assert spec(with_recipe(tmp_path, "{}", "cifar100")).statistics_preprocessing == 0
+    assert spec(tmp_path, "{}", "cifar100").statistics_preprocessing == 0
 
 
 @pytest.mark.parametrize(
@@ -369,51 +246,45 @@ def test_a_trial_names_the_version_of_another_data_sets_statistics(tmp_path, mon
     ],
 )
 def test_a_field_without_effect_names_no_other_trial(tmp_path, recipe, same):
-    assert (
-        spec(with_recipe(tmp_path, recipe)).trial_id == spec(with_recipe(tmp_path, same)).trial_id
-    )
-
-
-def test_statistics_of_other_channels_are_refused(tmp_path):
-    with pytest.raises(SpecError, match="cifar10 has statistics of 3 channels"):
-        with_recipe(tmp_path, "{statistics: cifar10}", "digits").members()
-
-
-@pytest.mark.parametrize(
-    ("recipe", "reported"),
-    [
-        ("{name: table2}", "x.yaml:4: recipe.name: unknown recipe 'table2'"),
-        ("{cutout: -1}", "x.yaml:4: recipe.cutout is -1"),
-        ("{drop_path: 1.0}", "x.yaml:4: recipe.drop_path is 1.0"),
-        ("{drop_pth: 0.2}", "did you mean drop_path"),
-        ("{version: 2}", "version"),
-        ("{schedule: linear}", "use one of cosine, cosine_shifted, constant"),
-        ("table1", "recipe"),
-    ],
-)
-def test_a_bad_choice_is_reported_with_its_place(tmp_path, recipe, reported):
-    with pytest.raises(ConfigError) as refused:
-        with_recipe(tmp_path, recipe)
-    assert reported in str(refused.value)
+    assert spec(tmp_path, recipe).trial_id == spec(tmp_path, same).trial_id
 
 
 def test_a_folder_stands_for_its_files_by_number_without_those_below(tmp_path):
+    with pytest.raises(ConfigError, match="no experiment"):
+        find_files([str(tmp_path)])
     (tmp_path / "profiles").mkdir()
     for name in ("fig10.yaml", "fig2.yaml", "a.yml", "notes.md", "profiles/laptop.yaml"):
         (tmp_path / name).touch()
-    found = find_files([str(tmp_path)])
-    assert [path.name for path in found] == ["a.yml", "fig2.yaml", "fig10.yaml"]
+    found = find_files([str(tmp_path), str(tmp_path / "a.yml"), str(tmp_path / "none.yaml")])
+    assert [path.name for path in found] == ["a.yml", "fig2.yaml", "fig10.yaml", "none.yaml"]
 
 
-def test_a_file_named_twice_is_one(tmp_path):
-    (tmp_path / "one.yaml").touch()
-    assert len(find_files([str(tmp_path / "one.yaml"), str(tmp_path)])) == 1
+def recorded(tmp_path, text: str) -> Results:
+    (tmp_path / "odd.yaml").write_text(text)
+    store = open_store(tmp_path / "results")
+    record(load_experiment(tmp_path / "odd.yaml"), store)
+    return Results(store)
 
 
-def test_a_missing_file_is_left_for_its_reader_to_report(tmp_path):
-    assert find_files([str(tmp_path / "none.yaml")]) == [tmp_path / "none.yaml"]
+def test_a_launch_records_every_cell_once_even_if_none_is_trained(tmp_path):
+    text = edited("dataset: [cifar10, cifar100]", "dataset: []")
+    text = edited("variants: paper4", "variants: paper13", text)
+    results = recorded(tmp_path, edited("[DARTS, SNAS]", "[DARTS, AmoebaNet]", text))
+    assert results.experiments() == ["odd"]
+    assert results.trials("odd").empty
+    cells = results.cells("odd")
+    assert list(cells["index"]) == [*range(14)] * 2
+    fourth = cells.iloc[14 + 4]
+    assert (fourth["width"], fourth["depth"]) == (1.5, 3), "as Table 2 prints C4"
+    assert (fourth["width_all_nodes"], fourth["depth_all_nodes"]) == (3.5, 3)
+    with pytest.raises(ConfigError, match="no experiment 'even'"):
+        results.cells("even")
 
 
-def test_an_empty_folder_is_reported(tmp_path):
-    with pytest.raises(ConfigError, match="no experiment"):
-        find_files([str(tmp_path)])
+def test_what_the_file_says_stands_in_the_store(tmp_path):
+    results = recorded(tmp_path, edited("A claim.", "β > α, <b>always</b>"))
+    said = json.loads(results.store.get(layout.experiment("odd")))
+    assert said["claim"] == "β > α, <b>always</b>"
+    assert said["recipes"]["cifar10"]["epochs"] == 30
+    assert said["network"] == {"cells": 8, "channels": 16, "stem_stride": 1}
+    assert len(results.members("odd")) == len(load_experiment(tmp_path / "odd.yaml").members())
