@@ -33,7 +33,7 @@ landscape:
 """
 EPOCHS = 2
 # The first test waits for all trials and surfaces to be trained and measured.
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.s3, pytest.mark.timeout(300)]
 _number = itertools.count()
 
 

@@ -12,6 +12,9 @@ from workers.training.checkpoint import epochs
 
 
 def test_failures_are_forgotten_and_what_was_trained_stays(run, trained):
+    before = contents(trained.store)
+    assert "nothing to put back" in run("retry")[1]
+    assert contents(trained.store) == before
     one, two, three = trained.ids
     trained.fail(one)
     trained.fail(two)
@@ -32,8 +35,7 @@ def test_a_diverged_trial_is_put_back_and_trains_to_the_same_end(run, trained, t
     code, output, _ = run("retry", "small.yaml", "--diverged", "--yes")
     assert code == 0
     assert "1 ended trials lose their results" in output
-    left = [key for key in contents(trained.store) if one in key]
-    assert left == [layout.log(one)]
+    assert [key for key in contents(trained.store) if one in key] == [layout.log(one)]
     assert len(trained.store.list(layout.TRIALS)) == 3, "the schema and the two others"
     assert train_on_few_digits(spec, trained.store, COMMIT_LAST).epochs == 2
     assert_same(trained.store, untouched.store, spec)
@@ -42,64 +44,40 @@ def test_a_diverged_trial_is_put_back_and_trains_to_the_same_end(run, trained, t
 
 def test_a_named_trial_is_put_back_only_after_a_yes(run, trained, monkeypatch):
     before = contents(trained.store)
-    for answer in ("", "n\n"):
-        monkeypatch.setattr("sys.stdin", io.StringIO(answer))
-        code, output, _ = run("retry", trained.ids[0])
-        assert code == 1
-        assert "Remove them?" in output
+    for answer, code in (("", 1), ("n\n", 1), ("y\n", 0)):
         assert contents(trained.store) == before
-    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
-    assert run("retry", trained.ids[0])[0] == 0
+        monkeypatch.setattr("sys.stdin", io.StringIO(answer))
+        assert run("retry", trained.ids[0])[0] == code
     assert not trained.store.has(layout.trial(trained.ids[0]))
 
 
-def test_nothing_failed_is_said(run, trained):
-    before = contents(trained.store)
-    code, output, _ = run("retry")
-    assert code == 0
-    assert "nothing to put back" in output
-    assert contents(trained.store) == before
-
-
-@pytest.mark.parametrize("names", [("small",), ("small", "--diverged"), ("digits",), ()])
-def test_what_is_held_is_refused_and_left_whole(run, trained, names):
+def test_what_runs_is_left_out_or_refused_if_it_is_named(run, trained):
     one, two, three = trained.ids
     trained.fail(one)
     trained.fail(two)
-    trained.diverge(three)
     trained.held_elsewhere(one)
-    names = [one if name == "digits" else name for name in names]
+    trained.diverge(three)
+    trained.held_elsewhere(three)
+    surface = f"{two}@e2-contour-0123456789"
+    trained.held_elsewhere(surface)
     before = contents(trained.store)
-    code, _, errors = run("retry", *names, "--yes")
-    if one in names:
+    for names, held in (([one], one), (["small", "--diverged"], three), (trained.ids, one)):
+        code, _, errors = run("retry", *names, "--yes")
         assert code == 2
-        assert f"held by a worker: {one} by node7" in errors
+        assert f"held by a worker: {held} by node7" in errors
         assert contents(trained.store) == before
-    else:
-        assert code == 0, "what runs has not failed"
-        assert trained.store.has(layout.failure(one))
-        assert not trained.store.has(layout.failure(two))
-
-
-def test_a_held_trial_that_has_diverged_is_refused(run, trained):
-    trained.diverge(trained.ids[0])
-    trained.held_elsewhere(trained.ids[0])
-    before = contents(trained.store)
-    code, _, errors = run("retry", "--diverged", "--yes")
-    assert code == 2
-    assert "node7" in errors
-    assert contents(trained.store) == before
+    assert run("retry", "small", "--yes")[0] == 0, "what runs has not failed"
+    assert trained.store.list(layout.FAILURES) == [layout.failure(one)]
 
 
 def test_a_trial_one_of_whose_surfaces_is_measured_is_refused(run, trained):
     surface = f"{trained.ids[0]}@e2-contour-0123456789"
     trained.held_elsewhere(surface)
     before = contents(trained.store)
-    for names in (trained.ids[:1], trained.ids):
-        code, _, errors = run("retry", *names, "--yes")
-        assert code == 2
-        assert f"held by a worker: {surface} by node7" in errors
-        assert contents(trained.store) == before
+    code, _, errors = run("retry", *trained.ids, "--yes")
+    assert code == 2
+    assert f"held by a worker: {surface} by node7" in errors
+    assert contents(trained.store) == before
 
 
 def test_a_dead_workers_trial_is_put_back(run, trained):
@@ -111,15 +89,11 @@ def test_a_dead_workers_trial_is_put_back(run, trained):
     assert trained.store.leases.held() == {}
 
 
-def test_an_owed_trial_needs_no_retry(run, trained):
+@pytest.mark.parametrize("name", ["nowhere.yaml", "digits", "../members", "smal", None])
+def test_a_name_that_fits_nothing_too_much_or_what_is_to_do_is_refused(run, trained, name):
     trained.cut_off(trained.ids[0])
-    code, _, errors = run("retry", trained.ids[0])
-    assert code == 2
-    assert "launch its experiment" in errors
-
-
-@pytest.mark.parametrize("name", ["nowhere.yaml", "digits", "../members", "smal"])
-def test_a_name_that_fits_nothing_or_too_much_is_refused(run, trained, name):
     before = contents(trained.store)
-    assert run("retry", name, "--yes")[0] == 2
+    code, _, errors = run("retry", name or trained.ids[0], "--yes")
+    assert code == 2
+    assert name or "launch its experiment" in errors
     assert contents(trained.store) == before

@@ -1,4 +1,4 @@
-"""Status tells how every trial stands, from the store alone, and changes nothing in it."""
+"""Status shows the state of every trial, from the store alone, and changes nothing in it."""
 
 import json
 import os
@@ -26,73 +26,43 @@ def test_every_state_is_counted_and_nothing_is_touched(run, trained):
     assert "node7" in output
     assert f"failed {two}: memory: no memory  [31mleft" in output
     assert f"log: results/{layout.log(two)}" in output
+    data = json.loads(run("status", "small.yaml", "--format", "json")[1])
+    counts = data["experiments"]["small"]
+    assert {k: n for k, n in counts.items() if n} == {"diverged": 1, "failed": 1, "running": 1}
+    [running] = data["running"]
+    assert (running["trial_id"], running["host"], running["lost"]) == (three, "node7", False)
+    assert [(f["trial_id"], f["kind"]) for f in data["failed"]] == [(two, "memory")]
+    for option, shown in (("--failed", [two]), ("--diverged", [one])):
+        output = run("status", option)[1]
+        assert [trial_id for trial_id in trained.ids if trial_id in output] == shown
     assert contents(trained.store) == before
     assert beat.exists()
 
 
-def test_json_says_the_same(run, trained):
-    one, two, _ = trained.ids
-    trained.fail(one)
-    trained.cut_off(two, rows=0)
-    trained.held_elsewhere(two)
-    _, output, _ = run("status", "small.yaml", "--format", "json")
-    told = json.loads(output)
-    counts = told["experiments"]["small"]
-    assert {state: n for state, n in counts.items() if n} == {"done": 1, "failed": 1, "running": 1}
-    [running] = told["running"]
-    assert (running["trial_id"], running["host"]) == (two, "node7")
-    assert (running["epoch"], running["row_age"], running["lost"]) == (0, None, False)
-    assert [(f["trial_id"], f["kind"]) for f in told["failed"]] == [(one, "memory")]
-
-
-def test_a_silent_lease_is_told_of_as_cut_off_and_stays(run, trained):
+@pytest.mark.parametrize("silent", [True, False])
+def test_a_silent_or_dead_holder_is_shown_as_cut_off_and_its_lease_stays(run, trained, silent):
     trial_id = trained.ids[0]
     trained.cut_off(trial_id)
-    beat = trained.held_elsewhere(trial_id)
-    os.utime(beat, (time.time() - 600, time.time() - 600))
-    _, output, _ = run("status")
+    if silent:
+        beat = trained.held_elsewhere(trial_id)
+        os.utime(beat, (time.time() - 600, time.time() - 600))
+    else:
+        beat = trained.store.leases.take(trial_id).folder / "heartbeat"
+        beat.write_text(json.dumps(json.loads(beat.read_text()) | {"born": 1}))
+    output = run("status")[1]
     assert "2 done, 0 diverged, 0 running, 0 failed, 1 to do" in output
-    assert "cut off, no heartbeat for 10 min" in output
+    assert ("cut off, no heartbeat for 10 min" if silent else "cut off, no heartbeat") in output
     assert beat.exists()
-
-
-def test_a_dead_holder_of_this_machine_is_cut_off_at_once(run, trained):
-    trial_id = trained.ids[0]
-    trained.cut_off(trial_id)
-    lease = trained.store.leases.take(trial_id)
-    beat = lease.folder / "heartbeat"
-    beat.write_text(json.dumps(json.loads(beat.read_text()) | {"born": 1}))
-    _, output, _ = run("status")
-    assert "1 to do" in output
-    assert "cut off" in output
-    assert beat.exists()
-
-
-def test_filters_list_what_they_name_alone(run, trained):
-    one, two, three = trained.ids
-    trained.diverge(one)
-    trained.fail(two)
-    trained.cut_off(three)
-    trained.held_elsewhere(three)
-    _, output, _ = run("status", "--failed")
-    assert two in output
-    assert one not in output
-    assert three not in output
-    _, output, _ = run("status", "--diverged")
-    assert one in output
-    assert two not in output
 
 
 def test_experiments_share_trials_and_trials_of_none_are_shown_apart(run, trained):
     renamed_members(trained.store, "other", trained.ids[:1], like="small")
-    _, output, _ = run("status")
+    output = run("status")[1]
     assert "other: 1 trials: 1 done" in output
     assert "in no experiment" not in output
     trained.store.delete(layout.members("small"))
-    _, output, _ = run("status")
-    assert "in no experiment: 2 trials: 2 done" in output
-    _, output, _ = run("status", "other")
-    assert "in no experiment" not in output
+    assert "in no experiment: 2 trials: 2 done" in run("status")[1]
+    assert "in no experiment" not in run("status", "other")[1]
 
 
 def test_damaged_files_do_not_stop_it(run, trained):
@@ -108,26 +78,24 @@ def test_damaged_files_do_not_stop_it(run, trained):
     code, output, _ = run("status")
     assert code == 0
     assert "1 damaged, 1 running, 1 failed" in output
+    assert f"damaged {one}" in output
     assert "memory" not in output
 
 
-@pytest.mark.parametrize("name", ["smal", "../small", "small/../../x.yaml", "", "\x1b"])
-def test_an_unknown_experiment_is_refused_in_plain_words(run, trained, name):
+@pytest.mark.parametrize("name", ["smal", "small/../../x.yaml", "", "\x1b"])
+def test_an_unknown_experiment_is_refused(run, trained, name):
     code, _, errors = run("status", name)
     assert code == 2
     assert "the store has no experiment" in errors
-    assert "Traceback" not in errors
 
 
-def test_a_missing_store_is_said_and_not_made(run, trained, tmp_path):
+def test_a_missing_store_is_reported_and_not_made(run, trained, tmp_path):
     code, _, errors = run("status", "--store", tmp_path / "nowhere")
     assert code == 3
     assert "no store here" in errors
     assert not (tmp_path / "nowhere").exists()
-    for location in (empty_store(tmp_path).root, tmp_path):
-        code, output, _ = run("status", "--store", location)
-        assert code == 0
-        assert "nothing yet" in output
+    code, output, _ = run("status", "--store", empty_store(tmp_path).root)
+    assert (code, "nothing yet" in output) == (0, True)
 
 
 def test_watching_ends_when_all_has_ended(run, trained, monkeypatch):
@@ -144,15 +112,14 @@ def test_watching_ends_when_all_has_ended(run, trained, monkeypatch):
     assert "3 done" in output.splitlines()[-1]
 
 
-@pytest.mark.parametrize("command", [("status", "--watch"), ("logs", "digits", "--follow")])
+@pytest.mark.parametrize("command", [("status", "--watch"), ("logs", "--follow")])
 def test_ctrl_c_is_the_quiet_way_out_of_watching(run, trained, monkeypatch, command):
     def interrupt(_: float) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("time.sleep", interrupt)
     trained.cut_off(trained.ids[0])
-    words = [trained.ids[0] if word == "digits" else word for word in command]
-    code, output, errors = run(*words)
+    code, output, errors = run(*command, *(trained.ids[:1] if command[0] == "logs" else ()))
     assert code == 130
     assert output
     assert not errors
@@ -177,8 +144,12 @@ def test_an_ending_is_read_once_by_all_commands_of_a_user(trained):
     assert counts == [3, 0, 0]
     trained.diverge(trained.ids[1])
     store = Counting(trained.store.root)
-    assert StatusReader(store).read().trials.having("diverged") == [trained.ids[1]]
+    reader = StatusReader(store)
+    assert reader.read().trials.having("diverged") == [trained.ids[1]]
     assert store.read == 1, "what has changed is read"
+    assert reader.read().over
+    trained.cut_off(trained.ids[0])
+    assert reader.read().trials.having("owed") == trained.ids[:1]
 
 
 @pytest.mark.parametrize("kept", [b"", b"[1]", b'{"a": 7}', b'{"a": ["b", "done\\u001b"]}', None])
@@ -195,20 +166,12 @@ def test_without_a_usable_cache_folder_endings_are_read(trained, kept, tmp_path,
     assert store.read == 3
 
 
-def test_an_ending_is_read_once_and_a_trial_put_back_is_owed_again(trained):
-    reader = StatusReader(trained.store)
-    assert reader.read().over
-    trained.cut_off(trained.ids[0])
-    assert reader.read().trials.having("owed") == trained.ids[:1]
-
-
 @pytest.mark.parametrize(
-    ("noted", "epochs"),
-    [(b'{"attempts": 2, "epochs": 600}', 600), (b"{}", None), (b"[", None), (b"7", None)],
+    ("noted", "epochs"), [(b'{"attempts": 2, "epochs": 600}', 600), (b"{}", None), (b"7", None)]
 )
-def test_a_running_trial_tells_how_many_epochs_it_is_to_train(run, trained, noted, epochs):
-    trained.cut_off(trained.ids[0])
+def test_a_running_trial_shows_how_many_epochs_it_is_to_train(trained, noted, epochs):
+    trained.cut_off(trained.ids[0], rows=0)
     trained.held_elsewhere(trained.ids[0])
     trained.store.put(layout.attempts(trained.ids[0]), noted)
-    [running] = json.loads(run("status", "--format", "json")[1])["running"]
-    assert (running["epoch"], running["epochs"]) == (2, epochs)
+    [running] = StatusReader(trained.store).read().trials.running
+    assert (running.epoch, running.epochs, running.row_age) == (0, epochs, None)

@@ -18,9 +18,10 @@ from workers.landscape.survey import survey
 LANDSCAPE = "landscape: {contour: {grid: [3, 5]}}\n"
 
 
-@pytest.fixture
-def ids(trained) -> list[str]:
+@pytest.fixture(scope="module")
+def _measured(_trained, tmp_path_factory):
     """Surfaces of three trials: the first is finished, the second has all points and no row."""
+    trained = _trained.copied(tmp_path_factory.mktemp("measured"))
     trained.experiment.write_text(trained.experiment.read_text() + LANDSCAPE)
     loaded = load_experiment(trained.experiment)
     rows = tables.to_parquet(wanted_rows(loaded), WANTED)
@@ -30,7 +31,18 @@ def ids(trained) -> list[str]:
         for surface in (one, two):
             assert survey(surface, trained.store, device="cpu").status == "done"
     trained.store.delete(layout.surface(two.surface_id))
-    return [one.surface_id, two.surface_id, three.surface_id]
+    return trained, [one.surface_id, two.surface_id, three.surface_id]
+
+
+@pytest.fixture
+def trained(_measured, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return _measured[0].copied(tmp_path)
+
+
+@pytest.fixture
+def ids(_measured) -> list[str]:
+    return _measured[1]
 
 
 def fail(store, name: str) -> None:
@@ -61,7 +73,11 @@ def test_the_log_of_a_surface_is_found_by_its_start(run, trained, ids):
     assert "measured" not in run("logs", ids[0].split("@")[0])[1], "the trial has its own"
 
 
-def test_cancelling_an_experiment_takes_its_surfaces_along(run, trained, ids):
+def test_surfaces_are_cancelled_alone_or_with_their_experiment(run, trained, ids):
+    assert run("cancel", ids[2][:-3])[0] == 0
+    assert cancelled(trained.store) == {ids[2]}
+    code, _, errors = run("cancel", ids[0])
+    assert (code, "has ended" in errors) == (2, True)
     code, output, _ = run("cancel", "small")
     assert code == 0
     assert "2 surfaces cancelled" in output
@@ -69,31 +85,18 @@ def test_cancelling_an_experiment_takes_its_surfaces_along(run, trained, ids):
     assert "1 done, 0 running, 0 failed, 2 cancelled, 0 to do" in run("status")[1]
 
 
-def test_one_surface_is_cancelled_by_its_name(run, trained, ids):
-    assert run("cancel", ids[2][:-3])[0] == 0
-    assert cancelled(trained.store) == {ids[2]}
-    code, _, errors = run("cancel", ids[0])
-    assert (code, "has ended" in errors) == (2, True)
-
-
-def test_a_named_surface_is_put_back_and_its_trial_is_not(run, trained, ids):
-    code, output, _ = run("retry", ids[0], "--yes")
-    assert code == 0, output
-    assert not trained.store.has(layout.surface(ids[0]))
-    assert not trained.store.has(layout.points(ids[0]))
-    assert trained.store.has(layout.trial(trained.ids[0]))
-
-
-def test_failures_of_surfaces_are_forgotten_with_their_experiments(run, trained, ids):
-    fail(trained.store, ids[2])
+def test_surfaces_are_put_back_alone_with_their_trial_or_their_experiment(run, trained, ids):
+    one, two, three = ids
+    fail(trained.store, three)
     assert run("retry", "small")[0] == 0
-    assert not trained.store.has(layout.failure(ids[2]))
-
-
-def test_a_trial_that_is_put_back_takes_its_surfaces_along(run, trained, ids):
-    assert run("retry", trained.ids[0], "--yes")[0] == 0
-    assert not trained.store.has(layout.surface(ids[0]))
-    assert trained.store.has(layout.points(ids[1]))
+    assert not trained.store.has(layout.failure(three))
+    assert run("retry", one, "--yes")[0] == 0
+    assert not trained.store.has(layout.surface(one))
+    assert not trained.store.has(layout.points(one))
+    assert trained.store.has(layout.trial(trained.ids[0]))
+    assert trained.store.has(layout.points(two))
+    assert run("retry", trained.ids[1], "--yes")[0] == 0
+    assert not trained.store.has(layout.points(two)), "it goes with its trial"
 
 
 def test_the_collector_removes_surfaces_that_nobody_wants(run, trained, ids):
@@ -127,9 +130,3 @@ def test_surfaces_are_exported_as_tables_and_as_arrays(run, trained, ids, tmp_pa
     at = centre[centre["beta"] == 0.5]["loss"].item()
     assert arrays[f"{ids[0]}/loss"][1, 3] == at
     assert f"{ids[0]}/variance" not in arrays
-
-
-def test_an_experiment_without_surfaces_has_no_arrays(run, trained):
-    code, _, errors = run("export", "small", "--to", "out", "--format", "numpy")
-    assert code == 2
-    assert "small wants no surfaces" in errors
