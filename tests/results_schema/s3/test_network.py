@@ -1,54 +1,29 @@
-"""A bucket: its URL, and a network that refuses and cuts off without any loss."""
+"""Stores in a bucket among processes, over a network that refuses and cuts off without any loss."""
 
+import os
+
+import pandas as pd
 import pytest
+from pyarrow.fs import S3FileSystem
 from rough_network import Roughness, rough_network
+from s3_server import SECRET, reached_at
 
+from results_schema import layout, tables
 from results_schema import lease as lease_module
 from results_schema.errors import StoreError, Superseded
 from results_schema.s3 import bucket as bucket_module
-from results_schema.s3.bucket import Patience, parse_url
+from results_schema.s3.bucket import Patience
 from results_schema.s3.leases import block_name
 from results_schema.s3.store import BLOCKS, S3Store
-from results_schema.store import attach_store
-from tests.results_schema.store_contract import SAMPLE, TRIAL
+from results_schema.store import attach_store, open_store
+from tests.results_schema.store_contract import SAMPLE, TRIAL, ConcurrencyContract, take
+
+pytestmark = pytest.mark.s3
 
 
-@pytest.mark.parametrize(
-    ("url", "bucket", "prefix"),
-    [
-        ("s3://bucket", "bucket", ""),
-        ("s3://bucket/", "bucket", ""),
-        ("s3://my.bucket-1/results", "my.bucket-1", "results/"),
-        ("s3://bucket/group/sweep.1/", "bucket", "group/sweep.1/"),
-    ],
-)
-def test_an_address_is_a_bucket_and_a_prefix(url: str, bucket: str, prefix: str):
-    assert parse_url(url) == (bucket, prefix)
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "s3://",
-        "s3:///results",
-        "s3://x",
-        "s3://Bucket/results",
-        "s3://bucket/../other",
-        "s3://bucket/a//b",
-        "s3://bucket/.hidden",
-        "s3://bucket/two words",
-        "s3://bucket/größe",
-        "s3://bucket/<script>",
-        "s3://bucket/a\n",
-        "s3://key:hunter2@bucket/results",
-        "s3://bucket/results?secret=hunter2",
-    ],
-)
-def test_what_names_no_place_is_refused_and_not_repeated(url: str):
-    with pytest.raises(StoreError, match="names no place in a bucket") as caught:
-        attach_store(url)
-    assert "hunter2" not in str(caught.value)
-    assert "s3://bucket/results" in caught.value.fix
+class TestS3Store(ConcurrencyContract):
+    writes, meetings, repeats, items, fences = 20, 4, 5, 12, 2
+    contenders, rounds, expiry, beat = 2, 5, 0.02, 0.2
 
 
 ROUGH = [
@@ -60,12 +35,11 @@ ROUGH = [
 
 
 @pytest.mark.parametrize("roughness", ROUGH, ids=["503", "before", "after", "within"])
-def test_work_goes_on_as_if_nothing_had_happened(server: str, url: str, roughness: Roughness):
+def test_work_continues_as_if_nothing_had_happened(server: str, url: str, roughness: Roughness):
     roughness.counts.clear()
     with rough_network(server, roughness):
         store = S3Store.at(url)
-        lease = store.leases.take(TRIAL, "mine")
-        assert lease
+        lease = take(store, token="mine")
         for number in range(12):
             store.put(SAMPLE, b"%d" % number * 500, lease=lease)
             assert store.get(SAMPLE) == b"%d" % number * 500
@@ -89,13 +63,10 @@ def test_a_put_that_was_done_though_its_answer_was_lost_is_ours(server: str, url
 
 def test_a_lost_answer_does_not_pass_anothers_block_for_ours(server: str, url: str):
     store = S3Store.at(url)
-    old = store.leases.take(TRIAL, "old")
-    assert old
+    old = take(store, token="old")
     store.put(SAMPLE, b"one", lease=old)
     store.leases.fence(TRIAL, "old")
-    new = store.leases.take(TRIAL, "new")
-    assert new
-    store.put(SAMPLE, b"two", lease=new)
+    store.put(SAMPLE, b"two", lease=take(store, token="new"))
     with rough_network(server, Roughness(cut_before=0.5, only=("PUT",), seed=6)):
         assert not S3Store.at(url).bucket.create(block_name(f"{BLOCKS}{SAMPLE}/", 2), b"late")
         with pytest.raises(Superseded):
@@ -103,7 +74,7 @@ def test_a_lost_answer_does_not_pass_anothers_block_for_ours(server: str, url: s
     assert store.get(SAMPLE) == b"two"
 
 
-def test_a_server_that_refuses_all_the_time_is_told(server: str, url: str):
+def test_a_server_that_refuses_all_the_time_is_an_error(server: str, url: str):
     roughness = Roughness(refused=1.0)
     refusal = r"Reduce your request rate\. \(SlowDown\)"
     with rough_network(server, roughness), pytest.raises(StoreError, match=refusal) as caught:
@@ -112,21 +83,36 @@ def test_a_server_that_refuses_all_the_time_is_told(server: str, url: str):
     assert roughness.counts["refused"] == 8
 
 
-def test_a_heartbeat_gives_up_on_a_server_that_does_not_answer_and_leaving_waits_for_none(
+def test_a_server_or_credentials_that_are_not_there_are_an_error_without_secrets(
+    monkeypatch: pytest.MonkeyPatch, tmp_path
+):
+    with reached_at("http://127.0.0.1:9"):
+        with pytest.raises(StoreError, match="Could not connect") as caught:
+            attach_store("s3://bucket/results").hasty.has(SAMPLE)
+        assert SECRET not in str(caught.value)
+        monkeypatch.setattr("boto3.DEFAULT_SESSION", None)  # which remembers them
+        for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            monkeypatch.delenv(variable)
+        for variable in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
+            monkeypatch.setenv(variable, str(tmp_path / "none"))
+        with pytest.raises(StoreError, match="no credentials") as caught:
+            attach_store("s3://bucket/results").has(SAMPLE)
+        assert "AWS_ACCESS_KEY_ID" in caught.value.fix
+
+
+def test_a_heartbeat_gives_up_on_a_server_that_does_not_answer_and_leaving_does_not_wait(
     server: str, url: str, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(bucket_module, "HASTY", Patience(tries=2, connect=0.2, read=0.2))
     monkeypatch.setattr(lease_module, "RELEASE_TIMEOUT", 0.2)
     roughness = Roughness()
     with rough_network(server, roughness):
-        store = S3Store.at(url)
-        lease = store.leases.take(TRIAL)
-        assert lease
+        lease = take(S3Store.at(url))
         with lease:
             roughness.delay = 60
             with pytest.raises(StoreError, match=r"[Tt]imed? ?out"):
                 lease.beat()
-        assert lease._thread.is_alive(), "its release waits for an answer, and nothing for it"
+        assert lease._thread.is_alive(), "its release waits for an answer"
     assert S3Store.at(url).leases.held().keys() == {TRIAL}
 
 
@@ -135,10 +121,36 @@ def test_a_heartbeat_gives_up_on_a_server_that_does_not_answer_and_leaving_waits
 def test_two_seconds_before_each_answer_change_nothing(server: str, url: str):
     with rough_network(server, Roughness(delay=2.0)):
         store = S3Store.at(url)
-        lease = store.leases.take(TRIAL)
-        assert lease
-        with lease:
+        with take(store) as lease:
             for number in range(3):
                 store.put(SAMPLE, b"%d" % number, lease=lease)
                 assert store.get(SAMPLE) == b"%d" % number
         assert store.leases.free(TRIAL)
+
+
+def test_other_programs_see_the_last_tables_of_ended_trials_alone(url: str):
+    filler = {"double": 0.5, "int64": 1, "int32": 1, "string": "x"}
+    now = pd.Timestamp.now("UTC").to_pydatetime()
+    row = {f.name: filler.get(str(f.type), now) for f in tables.METRICS}
+    store = open_store(url)
+    for trial in ("ended", "live"):
+        lease = take(store, trial)
+        for epoch in (1, 2, 3):
+            rows = [row | {"trial_id": trial, "epoch": number} for number in range(1, epoch + 1)]
+            data, final = tables.to_parquet(rows, tables.METRICS), (trial, epoch) == ("ended", 3)
+            store.put(layout.metrics(trial), data, lease=lease, final=final)
+
+    scheme, _, rest = os.environ["AWS_ENDPOINT_URL_S3"].partition("://")
+    there = S3FileSystem(
+        access_key=os.environ["AWS_ACCESS_KEY_ID"],
+        secret_key=SECRET,
+        scheme=scheme,
+        endpoint_override=rest,
+    )
+    place = f"{url.removeprefix('s3://')}/metrics"
+    frame = pd.read_parquet(place, filesystem=there)
+    assert list(zip(frame["trial_id"], frame["epoch"], strict=True)) == [
+        ("ended", 1), ("ended", 2), ("ended", 3)
+    ]  # fmt: skip
+    store.delete(layout.metrics("ended"))
+    assert len(pd.read_parquet(place, filesystem=there)) == 0

@@ -1,0 +1,7 @@
+import pytest
+from clocks import Clock
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
