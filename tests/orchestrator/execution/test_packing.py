@@ -1,21 +1,22 @@
 """How large packs are: measured on a GPU, and near the end of a plan by what is left."""
 
+from __future__ import annotations
+
 import io
-import threading
 from dataclasses import replace
-from itertools import pairwise
+from typing import Any
 
 import pytest
+import ray
 from hypothesis import given
 from hypothesis import strategies as st
-from local_ray import local_ray
+from ray.exceptions import RayError
 from rich.console import Console
-from small_queues import make
 from small_trials import small_spec
 
-from orchestrator.execution import preflight
 from orchestrator.execution.cluster import count_slots, require_slots
 from orchestrator.execution.packing import (
+    MAX_PACK,
     best_size,
     interpolate_speeds,
     makespan,
@@ -24,113 +25,98 @@ from orchestrator.execution.packing import (
     typical_trial,
 )
 from results_schema.errors import MachineError
-from results_schema.store import LocalStore
 from results_schema.trial import NetworkSpec
 from workers.cells.bases import named
 from workers.training.packing import MEMORY_LIMIT, PackSpeed
 
 MANY = 10_000
-
 counts = st.integers(1, 40)
 
 
-def rungs(*speeds: float, memory: float = 0.1) -> list[PackSpeed]:
+def measured(*speeds: float, memory: float = 0.1) -> list[PackSpeed]:
     return [PackSpeed(size, speed, memory * size) for size, speed in enumerate(speeds, 1)]
 
 
-def offered(owed: int, slots: int, largest: int) -> list[int]:
+def offered(count: int, slots: int, largest: int) -> list[int]:
     """Sizes of packs that take equally long, whatever their size, on slots free at first."""
     sizes: list[int] = []
-    while owed:
-        sizes.append(next_pack_size(owed, slots - len(sizes) % slots, slots, largest))
-        owed -= sizes[-1]
+    while count:
+        sizes.append(next_pack_size(count, slots - len(sizes) % slots, slots, largest))
+        count -= sizes[-1]
     return sizes
 
 
-def test_of_much_the_smallest_within_3_percent_of_the_fastest_is_taken():
-    assert best_size(rungs(100, 180, 240, 244), MANY, 8) == 3
-    assert best_size(rungs(100, 180, 240, 260), MANY, 8) == 4
-    assert best_size(rungs(100, 102), MANY, 1) == 1
-    assert best_size(rungs(100, 70), MANY, 1) == 1
+@pytest.mark.parametrize(
+    ("speeds", "count", "slots", "expected"),
+    [
+        ((100, 180, 240, 244), MANY, 8, 3),  # the smallest within 3 % of the fastest
+        ((100, 180, 240, 260), MANY, 8, 4),
+        ((100, 102), MANY, 1, 1),
+        ((100, 70), MANY, 1, 1),
+        ((100, 160, 200, 220), 8, 8, 1),  # no GPU is left idle for a larger pack
+        ((100, 160, 200, 220), 16, 8, 2),
+        ((), MANY, 1, 1),
+    ],
+)
+def test_the_smallest_pack_is_taken_that_ends_the_plan_within_3_percent(
+    speeds, count, slots, expected
+):
+    assert best_size(measured(*speeds), count, slots) == expected
 
 
 def test_a_pack_that_nearly_fills_the_memory_is_too_large():
-    measured = [
-        PackSpeed(1, 100, 0.3),
-        PackSpeed(2, 180, MEMORY_LIMIT),
-        PackSpeed(3, 300, MEMORY_LIMIT + 0.01),
-    ]
-    assert best_size(measured, MANY, 1) == 2
-    assert best_size([PackSpeed(1, 100, 0.99)], MANY, 1) == 1, (
-        "even one trial is too much, or just fits"
+    over = PackSpeed(3, 300, MEMORY_LIMIT + 0.01)
+    assert (
+        best_size([*measured(100, memory=0.3), PackSpeed(2, 180, MEMORY_LIMIT), over], MANY, 1) == 2
     )
-    assert best_size([], MANY, 1) == 1
+    assert best_size([PackSpeed(1, 100, 0.99)], MANY, 1) == 1, "too much, or it just fits"
 
 
-def test_rungs_may_be_measured_in_any_order_and_with_gaps():
-    measured = [PackSpeed(8, 500, 0.8), PackSpeed(1, 100, 0.1), PackSpeed(4, 300, 0.4)]
-    assert best_size(measured, MANY, 1) == 8
-    assert interpolate_speeds(measured)(2) == pytest.approx(100 + 200 / 3)
+def test_sizes_may_be_measured_in_any_order_and_with_gaps():
+    found = [PackSpeed(8, 500, 0.8), PackSpeed(1, 100, 0.1), PackSpeed(4, 300, 0.4)]
+    assert best_size(found, MANY, 1) == 8
+    assert interpolate_speeds(found)(2) == pytest.approx(100 + 200 / 3)
 
 
-def test_no_gpu_is_left_idle_for_a_larger_pack():
-    measured = rungs(100, 160, 200, 220)
-    assert best_size(measured, 8, 8) == 1
-    assert best_size(measured, 16, 8) == 2
-    assert offered(16, 8, 4) == [2] * 8
-
-
-def test_the_last_packs_are_of_about_one_size():
-    assert offered(5, 1, 4) == [3, 2], "4 and 1 would take longer"
-    assert offered(9, 2, 4) == [3, 2, 2, 2]
-    assert offered(8, 2, 4) == [4, 4]
-    assert next_pack_size(7, 0, 4, 4) == 2, (
-        "what waits for room is spread over all that will be free"
-    )
-
-
-@given(owed=counts, slots=counts, largest=counts)
-def test_packs_hold_everything_and_are_never_too_large(owed, slots, largest):
-    sizes = offered(owed, slots, largest)
-    assert sum(sizes) == owed
-    assert 1 <= min(sizes) <= max(sizes) <= largest
-    assert len(sizes) >= min(owed, slots), "every slot gets one if there are so many trials"
-    waves = -(-owed // (slots * largest))
-    assert len(sizes) <= waves * slots, "and no more rounds are taken than are needed"
-
-
-@given(owed=counts, slots=counts, largest=counts)
-def test_a_plan_ends_no_sooner_than_its_work_allows(owed, slots, largest):
-    ends = makespan(owed, slots, largest, lambda size: size**0.5)
-    assert ends >= owed / slots / largest**0.5 * (1 - 1e-9)
-    assert ends <= makespan(owed, slots, 1, lambda size: 1.0) * (1 + 1e-9), "packing is no loss"
-
-
-@given(owed=counts, slots=counts)
-def test_a_plan_of_lone_trials_takes_its_rounds(owed, slots):
-    assert makespan(owed, slots, 1, lambda size: 1.0) == -(-owed // slots)
-
-
-@given(
-    owed=st.integers(1, 200),
-    slots=counts,
-    gains=st.lists(st.floats(0.01, 1), min_size=1, max_size=7),
+@pytest.mark.parametrize(
+    ("arguments", "sizes"),
+    [((16, 8, 4), [2] * 8), ((5, 1, 4), [3, 2]), ((9, 2, 4), [3, 2, 2, 2]), ((8, 2, 4), [4, 4])],
 )
-def test_the_size_that_is_chosen_ends_the_plan_within_3_percent_of_the_soonest(owed, slots, gains):
+def test_the_last_packs_are_of_about_one_size(arguments, sizes):
+    assert offered(*arguments) == sizes
+
+
+def test_what_waits_is_spread_over_all_slots_that_will_be_free():
+    assert next_pack_size(7, 0, 4, 4) == 2
+
+
+@given(counts, counts, counts)
+def test_packs_hold_everything_in_as_few_rounds_as_they_can(count, slots, largest):
+    sizes = offered(count, slots, largest)
+    assert sum(sizes) == count
+    assert 1 <= min(sizes) <= max(sizes) <= largest
+    assert min(count, slots) <= len(sizes) <= -(-count // (slots * largest)) * slots
+
+
+@given(counts, counts, counts)
+def test_a_plan_ends_no_sooner_than_its_work_allows_and_packing_is_no_loss(count, slots, largest):
+    ends = makespan(count, slots, largest, lambda size: size**0.5)
+    alone = makespan(count, slots, 1, lambda size: 1.0)
+    assert alone == -(-count // slots)
+    assert count / slots / largest**0.5 * (1 - 1e-9) <= ends <= alone * (1 + 1e-9)
+    assert makespan(count, slots + 1, largest, lambda size: size**0.5) <= ends * (1 + 1e-9)
+
+
+@given(st.integers(1, 99), counts, st.lists(st.floats(0.01, 1), min_size=1, max_size=7))
+def test_the_size_that_is_chosen_is_the_smallest_within_3_percent(count, slots, gains):
     speeds = [100.0]
     for gain in sorted(gains, reverse=True):
         speeds.append(speeds[-1] + 100 * gain)
-    measured = rungs(*speeds, memory=0.01)
-    speed = interpolate_speeds(measured)
-    takes = [makespan(owed, slots, rung.trials, speed) for rung in measured]
-    chosen = best_size(measured, owed, slots)
+    found = measured(*speeds, memory=0.01)
+    takes = [makespan(count, slots, one.trials, interpolate_speeds(found)) for one in found]
+    chosen = best_size(found, count, slots)
     assert takes[chosen - 1] * 0.97 <= min(takes)
     assert all(time * 0.97 > min(takes) for time in takes[: chosen - 1])
-
-
-def test_makespans_of_a_plan_never_grow_when_a_gpu_is_added():
-    times = [makespan(40, slots, 4, lambda size: size**0.5) for slots in (1, 2, 4, 8, 20, 40)]
-    assert all(later <= sooner for sooner, later in pairwise(times))
 
 
 def test_packs_are_measured_with_the_largest_trial_of_the_kind_that_takes_most_time():
@@ -142,75 +128,123 @@ def test_packs_are_measured_with_the_largest_trial_of_the_kind_that_takes_most_t
     assert typical_trial([wide, *longer]) in longer
 
 
+class Rays:
+    """What `measure_pack_size` asks of Ray, in its place."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, result: Any, waits: int = 1) -> None:
+        self.result, self.waits = result, waits
+        self.resources: dict[str, Any] = {}
+        self.given: dict[str, Any] = {}
+        self.cancelled = False
+        for name in ("remote", "wait", "get", "cancel"):
+            monkeypatch.setattr(ray, name, getattr(self, name))
+
+    def remote(self, **resources: Any) -> Any:
+        self.resources = resources
+
+        def submit(spec: Any, **given: Any) -> str:
+            self.given = given | {"spec": spec}
+            return "running"
+
+        return lambda function: type("Task", (), {"remote": staticmethod(submit)})
+
+    def wait(self, tasks: list[str], timeout: float) -> tuple[list[str], list[str]]:
+        self.waits -= 1
+        return (tasks, []) if self.waits <= 0 else ([], tasks)
+
+    def get(self, task: str) -> Any:
+        if isinstance(self.result, Exception):
+            raise self.result
+        return self.result
+
+    def cancel(self, task: str, force: bool) -> None:
+        self.cancelled = force
+
+
+def ask(count: int, gpus: int = 1, *, stopping: bool = False) -> tuple[int, list[str]]:
+    """The number of trials side by side, and what is printed."""
+    shown = io.StringIO()
+    specs = [replace(small_spec(), seed=seed) for seed in range(count)]
+    found = measure_pack_size(specs, gpus, True, lambda: stopping, Console(file=shown, width=200))
+    return found, shown.getvalue().splitlines()
+
+
+def test_a_measurement_is_made_on_a_gpu_of_its_own_and_printed(monkeypatch):
+    rays = Rays(monkeypatch, measured(100, 190, 200), waits=3)
+    size, lines = ask(99, 3)
+    assert size == 3
+    assert lines[1:] == [
+        "  1: 100 images/s in all, 10% of the memory",
+        "  2: 190 images/s in all, 20% of the memory",
+        "  3: 200 images/s in all, 30% of the memory",
+        "  3 side by side",
+    ]
+    assert rays.resources == {"num_cpus": 1, "num_gpus": 1, "max_calls": 1, "max_retries": 0}
+    assert (rays.given["device"], rays.given["deterministic"]) == ("cuda", True)
+    assert rays.given["most"] == MAX_PACK
+    assert ask(5, 2)[0] == 3
+    assert rays.given["most"] == 3, "so many are left for each GPU"
+    Rays(monkeypatch, measured(100, 90))
+    assert ask(9)[1][-1] == "  one at a time"
+
+
+def test_a_trial_for_each_gpu_needs_no_measurement():
+    assert ask(3, 3) == (1, [])
+
+
+def test_a_measurement_that_fails_is_printed_and_each_trial_gets_a_gpu(monkeypatch):
+    Rays(monkeypatch, RayError("Traceback\n…\nno kernel image"))
+    size, lines = ask(5)
+    assert (size, lines[-1]) == (1, "  that failed, so each has a GPU: no kernel image")
+
+
+def test_a_launch_that_is_stopped_waits_for_no_measurement(monkeypatch):
+    rays = Rays(monkeypatch, None, waits=9)
+    assert ask(16, stopping=True)[0] == 1
+    assert rays.cancelled
+
+
+NODES = [
+    {"Alive": True, "Resources": {"CPU": 9.0, "GPU": 1.0}},
+    {"Alive": True, "Resources": {"CPU": 16.0, "GPU": 3.0}},
+    {"Alive": True, "Resources": {"CPU": 4.0}},
+    {"Alive": False, "Resources": {"CPU": 99.0, "GPU": 8.0}},
+]
+
+
 @pytest.mark.parametrize(
-    ("share_of_one", "pack", "gpus", "expected"),
+    ("takes", "slots"),
     [
-        (1.0, None, 0, 16),
-        ("auto", 8, 0, 16),
-        (1.0, None, 4, 4),
-        (0.5, None, 4, 8),
-        (0.25, 3, 2, 24),
-        ("auto", 3, 2, 6),
-        ("auto", None, 2, 32),
-        (2.0, None, 1, 1),
-        (0.01, None, 8, 16),
+        ({"CPU": 1.0}, 29),
+        ({"CPU": 2.0}, 4 + 8 + 2),
+        ({"CPU": 1.0, "GPU": 1.0}, 4),
+        ({"CPU": 1.0, "GPU": 2.0}, 1),
+        ({"CPU": 1.0, "GPU": 0.5}, 8),
+        ({"CPU": 1.0, "GPU": 0.3}, 12),
+        ({"CPU": 1.0, "GPU": 0.125}, 8 + 16),
+        ({"CPU": 17.0}, 0),
     ],
 )
-def test_trials_at_once_are_counted(monkeypatch, share_of_one, pack, gpus, expected):
-    monkeypatch.setattr(preflight, "cores", lambda: 16)
-    options = preflight.Options(gpus_per_trial=share_of_one, pack=pack)
-    assert preflight.trials_at_once(options, gpus) == expected
+def test_slots_are_counted_on_live_nodes_and_no_share_spans_two_gpus(monkeypatch, takes, slots):
+    monkeypatch.setattr(ray, "nodes", lambda: NODES)
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 29.0, "GPU": 4.0})
+    assert count_slots(takes) == slots
+    if slots:
+        assert require_slots(takes) == slots
+    else:
+        with pytest.raises(MachineError, match="no room for 17 trials side by side on cpu"):
+            require_slots(takes)
 
 
-@pytest.fixture(scope="module")
-def one_gpu():
-    """Two cores, and a GPU that is none."""
+@pytest.mark.ray
+def test_a_real_measurement_trains_ever_more_side_by_side():
+    from local_ray import local_ray
+
+    shown = io.StringIO()
     with local_ray(cpus=2, gpus=1):
-        yield
-
-
-@pytest.fixture
-def ask(one_gpu, tmp_path):
-    """Asks for small trials; returns the number and what was said meanwhile."""
-    queue, _ = make(LocalStore(tmp_path), 0)
-
-    def asked(count: int, device: str, *, stop: bool = False) -> tuple[int, str]:
-        specs = [replace(small_spec(), seed=seed) for seed in range(count)]
-        shown = io.StringIO()
+        specs = [replace(small_spec(), seed=seed) for seed in range(2)]
         console = Console(file=shown, width=200)
-        if stop:
-            threading.Timer(0.2, queue.stop).start()
-        found = measure_pack_size(specs, 1, False, lambda: queue.stopping, console, device)
-        return found, shown.getvalue()
-
-    return asked
-
-
-def test_it_trains_ever_more_side_by_side_and_says_what_it_measured(ask):
-    found, said = ask(2, "cpu")
-    measured = [line for line in said.splitlines() if "images/s in all" in line]
+        found = measure_pack_size(specs, 1, False, lambda: False, console, "cpu")
+    lines = [line for line in shown.getvalue().splitlines() if "images/s in all" in line]
     assert 1 <= found <= 2
-    assert [line.split(":")[0].strip() for line in measured][:2] == ["1", "2"]
-    assert said.splitlines()[-1].strip() == ("2 side by side" if found == 2 else "one at a time")
-
-
-def test_a_trial_for_each_gpu_needs_no_measuring(ask):
-    assert ask(1, "cuda") == (1, "")
-
-
-def test_a_measurement_that_fails_is_told_and_each_trial_gets_a_gpu(ask):
-    found, said = ask(5, "cuda")
-    assert found == 1
-    assert "that failed, so each has a GPU: " in said
-    assert "Traceback" not in said
-
-
-def test_a_launch_that_is_stopped_waits_for_no_measurement(ask):
-    assert ask(16, "cpu", stop=True)[0] == 1
-
-
-def test_a_pack_of_more_trials_than_a_node_has_cores_has_no_room(one_gpu):
-    assert count_slots({"CPU": 2.0}) == 1
-    three = {"CPU": 3.0}
-    with pytest.raises(MachineError, match="no room for 3 trials side by side on cpu"):
-        require_slots(three)
+    assert [line.split(":")[0].strip() for line in lines] == ["1", "2"][: len(lines)]

@@ -1,195 +1,199 @@
 """What doctor finds, and what is refused before the first trial."""
 
+from __future__ import annotations
+
 import contextlib
 import json
 import os
 import subprocess
 import tempfile
 import time
-from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 
 import pytest
-import safetensors.torch
 import torch
 from small_stores import contents
-from small_trials import small_spec
 
 from orchestrator.config.experiment import load_experiment
 from orchestrator.execution import preflight
-from orchestrator.execution.preflight import Note, Options
-from orchestrator.planning.plan import POINT_BYTES, checkpoint_bytes, make_plan
+from orchestrator.execution.preflight import Note, Options, choose_device, prepare
+from orchestrator.planning.plan import make_plan
 from results_schema.errors import DataError, MachineError, StoreError
-from results_schema.store import open_store
-from results_schema.trial import NetworkSpec
-from workers.cells.bases import named
-from workers.network.network import build_network
-from workers.training.engine import Engine
+from results_schema.folder import FolderLeases
+from results_schema.store import LocalStore, open_store
+from workers.data.catalog import DATASETS
 
 CPU = Options(device="cpu")
 EXPERIMENTS = Path(__file__).parents[3] / "experiments"
-
-
-def plan_of(profile: str | None = "laptop"):
-    return make_plan([load_experiment(EXPERIMENTS / "fig9.yaml", profile=profile)], None)
-
-
-@pytest.mark.parametrize("name", ["DARTS", "NASNet", "AmoebaNet", "ENAS", "SNAS"])
-@pytest.mark.parametrize("size", [NetworkSpec(3, 2), NetworkSpec(5, 4), NetworkSpec(8, 16)])
-def test_a_checkpoint_is_no_larger_than_is_said_and_not_much_smaller(name, size):
-    spec = replace(small_spec(genotype=named(name), epochs=1), network=size)
-    network = build_network(spec.genotype, size, in_channels=1, classes=10, seed=0)
-    state = Engine(network, spec.recipe).state()
-    real = len(safetensors.torch.save(state))
-    assert real <= checkpoint_bytes(spec) <= 2.5 * real
-    kept = {name: each for name, each in state.items() if not name.startswith("momentum.")}
-    ended = len(safetensors.torch.save(kept))
-    assert ended < real
-    assert ended <= checkpoint_bytes(spec, ended=True) <= 2.5 * ended
-
-
-def test_kept_checkpoints_take_room_too():
-    plan = plan_of()
-    one, two = (plan.disk_bytes(kept=kept, side_by_side=2) for kept in ((), (1, 99)))
-    every = sum(plan.checkpoint_sizes)
-    ended = sum(checkpoint_bytes(spec, ended=True) for spec in plan.remaining)
-    assert two - one == every, "of those two epochs only the first is before the last"
-    assert ended < one < 2 * ended + 56 * 40_000
-
-
-def test_a_launch_on_a_sound_machine_passes_and_leaves_the_store_as_it_was(tmp_path: Path):
-    store = open_store(tmp_path / "results")
-    before = sorted(store.root.rglob("*"))
-    preflight.prepare(plan_of(), store, CPU)
-    assert sorted(store.root.rglob("*")) == before
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
-def test_a_gpu_that_is_not_there_is_told_before_ray_starts(tmp_path: Path):
-    store = open_store(tmp_path / "results")
-    with pytest.raises(MachineError, match="--device cuda: no CUDA GPU is visible"):
-        preflight.prepare(plan_of(), store, Options(device="cuda"))
-    preflight.prepare(plan_of(), store, Options(device="cuda", address="head:6379"))
-
-
-def test_data_that_can_not_be_had_is_told(tmp_path: Path, monkeypatch):
-    monkeypatch.setenv("NAS_SWEEP_DATA", str(tmp_path))
-    (tmp_path / "cifar-10-binary.tar.gz").write_bytes(b"no archive")
-    with pytest.raises(DataError, match="is incomplete"):
-        preflight.prepare(plan_of(None), open_store(tmp_path / "r"), CPU)
-
-
-def test_a_wrong_clock_is_told(tmp_path: Path, monkeypatch):
-    monkeypatch.setattr("time.gmtime", lambda: time.struct_time(9 * [0]))
-    with pytest.raises(MachineError, match="clock: it shows"):
-        preflight.prepare(plan_of(), open_store(tmp_path / "r"), CPU)
-
-
-def test_a_store_without_room_is_told_with_what_it_needs(tmp_path: Path, run):
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=1000000", "none", str(folder)]
-    if subprocess.run(command, capture_output=True).returncode:
-        pytest.skip("no file system can be mounted here")
-    try:
-        experiment = EXPERIMENTS / "fig9.yaml"
-        code, output, errors = run(
-            "launch", experiment, "--profile", "laptop", "--device", "cpu", "--store", folder / "r"
-        )
-        assert code == StoreError.exit_code
-        assert "free, and " in errors
-        assert "nas-sweep gc" in errors
-        assert "Ray" not in output
-        assert not list((folder / "r/members").glob("fig9*"))
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
-def test_a_plan_tells_the_disk_it_takes(run, tmp_path: Path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    _, output, _ = run("plan", EXPERIMENTS / "fig9.yaml")
-    assert "and up to 1." in output
-    assert "GB of disk" in output
-
-
-def test_room_for_the_vectors_of_running_curvatures_is_asked_for(tmp_path: Path):
-    path = tmp_path / "x.yaml"
-    path.write_text(
-        "title: x\nclaim: x\ngrid: {genotype: [DARTS], dataset: [cifar10], seed: [0, 1, 2]}\n"
-        "landscape: {curvature: {}}\n"
-    )
-    plan = make_plan([load_experiment(path)], None)
-    one, two = (
-        plan.disk_bytes(kept=(), side_by_side=number)
-        - replace(plan, measure=False).disk_bytes(kept=(), side_by_side=number)
-        - POINT_BYTES * plan.points
-        for number in (1, 2)
-    )
-    assert plan.points == 3 * 201
-    assert two - one == one > 16 * 3_000_000
-
-
 MODULE = """NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.54.03  Tue Jun  6 22:20:39 UTC 2023
 GCC version:  gcc version 12.2.0
 """
 
 
+def plan_of(profile: str | None = "laptop", **overrides: str):
+    experiment = EXPERIMENTS / "fig9.yaml"
+    changes = [f"{name}={value}" for name, value in overrides.items()]
+    return make_plan([load_experiment(experiment, profile=profile, overrides=changes)], None)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> LocalStore:
+    return open_store(tmp_path / "results")
+
+
+@pytest.mark.parametrize(
+    ("options", "gpus", "device"),
+    [
+        (CPU, 0, "cpu"),
+        (CPU, 1, "cpu"),
+        (Options(), 1, "cuda"),
+        (Options(cpu_suffices=True), 0, "cpu"),
+        (Options(device="cuda"), 2, "cuda"),
+        (Options(address="head:6379"), 0, None),
+        (Options(address="head:6379", device="cuda"), 0, "cuda"),
+    ],
+)
+def test_a_launch_on_a_sound_machine_passes_and_leaves_the_store_as_it_was(
+    store, monkeypatch, options, gpus, device
+):
+    monkeypatch.setattr(preflight, "local_gpus", lambda: gpus)
+    before = sorted(store.root.rglob("*"))
+    prepared = prepare(plan_of(), store, options)
+    assert (prepared.device, prepared.address) == (device, options.address)
+    assert sorted(store.root.rglob("*")) == before
+
+
+def test_without_a_gpu_a_cpu_is_taken_only_where_it_suffices_or_is_named(store, monkeypatch):
+    monkeypatch.setattr(preflight, "local_gpus", lambda: 0)
+    with pytest.raises(MachineError, match="--device cuda: no CUDA GPU is visible"):
+        prepare(plan_of(), store, Options(device="cuda"))
+    with pytest.raises(MachineError, match=r"years on .* CPU core.*\n.*--profile laptop"):
+        choose_device(plan_of(None), Options(), has_gpu=False)
+    tf32 = plan_of(precision="tf32")
+    with pytest.raises(MachineError, match="precision=fp32"):
+        choose_device(tf32, CPU, has_gpu=True)
+    assert choose_device(tf32, Options(), has_gpu=True) == "cuda"
+
+
+def test_data_is_looked_for_on_this_machine_alone(store, tmp_path, monkeypatch):
+    monkeypatch.setenv("NAS_SWEEP_DATA", str(tmp_path))
+    (tmp_path / DATASETS["cifar10"].archive.file).write_bytes(b"no archive")
+    with pytest.raises(DataError, match="is incomplete"):
+        prepare(plan_of(None), store, CPU)
+    prepare(plan_of(None), store, Options(device="cpu", address="head:6379"))
+
+
+@pytest.mark.parametrize(
+    ("share", "pack", "gpus", "expected"),
+    [
+        (1.0, None, 0, 16),
+        ("auto", 8, 0, 16),
+        (1.0, None, 4, 4),
+        (0.5, None, 4, 8),
+        (0.25, 3, 2, 24),
+        ("auto", 3, 2, 6),
+        ("auto", None, 2, 32),
+        (2.0, None, 1, 1),
+        (0.01, None, 8, 16),
+    ],
+)
+def test_trials_at_once_are_counted(monkeypatch, share, pack, gpus, expected):
+    monkeypatch.setattr(preflight, "cores", lambda: 16)
+    options = Options(gpus_per_trial=share, pack=pack)
+    assert preflight.trials_at_once(options, gpus) == expected
+    assert options.share == (1.0 if share == "auto" else share)
+
+
+def test_a_store_without_space_is_refused_with_what_it_needs(store, monkeypatch):
+    plan, asked = plan_of(), []
+    monkeypatch.setattr(preflight, "check_place", lambda *given: asked.append(given))
+    monkeypatch.setattr(preflight, "cores", lambda: 3)
+    prepare(plan, store, Options(device="cpu", checkpoint_at=(1,)))
+    assert asked == [(store.location, plan.disk_bytes(kept=(1,), side_by_side=3))]
+
+
 @pytest.fixture
 def local(monkeypatch, tmp_path):
-    """Data sets that need no network, and a data folder of its own."""
-    monkeypatch.setattr("orchestrator.execution.preflight.DATASETS", ["digits", "synthetic"])
+    """Datasets that need no network, and a data folder of its own."""
+    few = {name: DATASETS[name] for name in ("digits", "synthetic")}
+    monkeypatch.setattr("orchestrator.execution.preflight.DATASETS", few)
+    monkeypatch.setattr(preflight, "check_ray", lambda: "2.60")
     monkeypatch.setenv("NAS_SWEEP_DATA", str(tmp_path / "data"))
 
 
-def test_a_sound_machine_passes_and_the_store_stays_as_it_was(run, trained, local):
-    before = contents(trained.store)
-    code, output, errors = run("doctor")
+@pytest.mark.usefixtures("local")
+def test_a_sound_machine_passes_and_the_store_stays_as_it_was(run, store):
+    store.put("checkpoints/x/1", b"kept")
+    before = contents(store)
+    code, output, errors = run("doctor", "--store", store.root)
     assert code == 0, output + errors
     names = [line[6:].split(":")[0] for line in output.splitlines()]
     assert names == [
         *("python", "packages", "machine", "clock", "store", "browser", "ray", "ray folder", "gpu"),
         *("data digits", "data synthetic"),
     ]
-    assert f"ray: {metadata.version('ray')}" in output
-    assert contents(trained.store) == before
-    assert not [path for path in trained.store.root.iterdir() if "doctor" in path.name]
+    assert "ray: 2.60" in output
+    assert contents(store) == before
+    assert not [path for path in store.root.iterdir() if "doctor" in path.name]
 
 
-def test_what_is_bad_exits_3_and_says_how_to_mend_it(run, tmp_path, local, monkeypatch):
-    monkeypatch.setattr(preflight, "check_ray", lambda: "2.60")
+@pytest.mark.usefixtures("local")
+def test_what_is_bad_exits_3_with_a_fix(run, tmp_path):
     (tmp_path / "file").write_text("in the way")
     code, output, _ = run("doctor", "--store", tmp_path / "file/below", "--format", "json")
+    found = {check["name"]: check for check in json.loads(output)}
     assert code == 3
-    [bad] = [check for check in json.loads(output) if check["verdict"] == "bad"]
-    assert bad["name"] == "store"
-    assert "is no folder" in bad["found"]
-    assert bad["fix"]
+    assert {name for name, check in found.items() if check["verdict"] == "bad"} == {"store"}
+    assert found["store"]["found"] == f"{tmp_path}/file: it is no folder"
+    assert found["store"]["fix"]
+    assert [*found["ray"].values()] == ["ray", "ok", "2.60", ""]
 
 
-def test_cores_are_counted_where_the_system_has_no_affinity(monkeypatch):
+def test_cores_are_counted_where_the_system_has_no_affinity_and_memory_is_noted(monkeypatch):
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     assert f"{os.cpu_count()} cores" in preflight.check_memory()
+    monkeypatch.setattr(preflight, "FREE", 10**18)
+    with pytest.raises(Note):
+        preflight.check_memory()
 
 
-def test_a_store_that_is_not_there_yet_is_not_made(tmp_path):
-    preflight.check_place(str(tmp_path / "a/b"), 1)
+def test_a_place_is_tried_and_left_as_it_was(tmp_path, monkeypatch):
+    assert f"{tmp_path} can be written" in preflight.check_place(str(tmp_path / "a/b"), 1)
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(StoreError, match=r"free, and 1000000\.0 TB may be needed\n.*gc"):
+        preflight.check_place(str(tmp_path), 10**18)
+    for skew in (-90, 90):
+        with monkeypatch.context() as patch, pytest.raises(StoreError, match=rf"\{-skew:+} s"):
+            there = tmp_path.stat().st_mtime + skew
+            patch.setattr(preflight.time, "time", lambda there=there: there)
+            preflight.check_place(str(tmp_path), 1)
+    take = FolderLeases.take
+    with monkeypatch.context() as patch, pytest.raises(StoreError, match="two workers"):
+        any_name = lambda self, item: take(self, f"{item}-{os.urandom(4).hex()}")  # noqa: E731
+        patch.setattr(FolderLeases, "take", any_name)
+        preflight.check_place(str(tmp_path), 1)
+    with monkeypatch.context() as patch, pytest.raises(StoreError, match="does not give back"):
+        patch.setattr(LocalStore, "get", lambda *_: b"old")
+        preflight.check_place(str(tmp_path), 1)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_clock_that_is_off_is_noticed(tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        "orchestrator.execution.preflight.time.time", lambda: tmp_path.stat().st_mtime - 90
-    )
-    with pytest.raises(StoreError, match=r"\+90 s"):
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_store_is_noticed(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(StoreError):
         preflight.check_place(str(tmp_path), 1)
+    tmp_path.chmod(0o700)
 
 
-def test_a_clock_that_was_never_set_is_noticed(monkeypatch):
-    preflight.check_clock()
-    monkeypatch.setattr("time.gmtime", lambda: time.struct_time(9 * [0]))
-    with pytest.raises(MachineError, match="NTP"):
-        preflight.check_clock()
+def test_a_clock_that_was_never_set_is_noticed(store, monkeypatch):
+    for year, bad in ((2025, True), (2026, False), (2100, False), (2101, True)):
+        monkeypatch.setattr("time.gmtime", lambda year=year: time.struct_time([year, *[1] * 8]))
+        with pytest.raises(MachineError, match="NTP") if bad else contextlib.nullcontext():
+            preflight.check_clock()
+    with pytest.raises(MachineError, match="clock: it shows"):
+        prepare(plan_of(), store, CPU)
 
 
 def test_a_folder_of_ray_that_every_user_can_write_is_noted(monkeypatch):
@@ -211,19 +215,6 @@ def test_a_folder_of_ray_that_every_user_can_write_is_noted(monkeypatch):
         assert "closed to other users" in preflight.check_ray_folder()
 
 
-def test_less_room_than_is_needed_is_told_with_both_amounts(tmp_path):
-    with pytest.raises(StoreError, match=r"1000000\.0 TB may be needed"):
-        preflight.check_place(str(tmp_path), 10**18)
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_read_only_store_is_noticed(tmp_path):
-    tmp_path.chmod(0o500)
-    with pytest.raises(StoreError):
-        preflight.check_place(str(tmp_path), 1)
-    tmp_path.chmod(0o700)
-
-
 def test_missing_and_old_packages_are_named(monkeypatch):
     asked = ["numpy>=1.26", "ray[default,tune]>=9999", "no-such-thing>=1", "pytest; extra == 'x'"]
     monkeypatch.setattr("orchestrator.execution.preflight.metadata.requires", lambda _: asked)
@@ -240,13 +231,17 @@ def test_a_ray_that_does_not_import_or_is_old_is_bad(tmp_path, monkeypatch):
     (tmp_path / "ray/__init__.py").write_text("raise ImportError('libfoo.so is missing')")
     (tmp_path / "ray/tune.py").touch()
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")  # versions of one length follow each other
     with pytest.raises(MachineError, match="libfoo"):
         preflight.check_ray()
-    (tmp_path / "ray/__init__.py").write_text("__version__ = '2.9.3'")
-    with pytest.raises(MachineError, match=r"2\.9\.3\n.*pip install"):
+    (tmp_path / "ray/__init__.py").write_text("__version__ = '2.54.9'")
+    with pytest.raises(MachineError, match=r"2\.54\.9\n.*pip install"):
         preflight.check_ray()
     (tmp_path / "ray/__init__.py").write_text("__version__ = '2.55.0'")
     assert preflight.check_ray() == "2.55.0"
+    monkeypatch.setattr(preflight.sys, "executable", str(tmp_path / "gone"))
+    with pytest.raises(MachineError, match="gone"):
+        preflight.check_ray()
 
 
 def test_a_missing_browser_is_a_note(monkeypatch, tmp_path):
@@ -270,6 +265,11 @@ def test_a_gpu_that_torch_cannot_use_is_bad_and_no_gpu_is_a_note(tmp_path, monke
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
         with pytest.raises(Note):
             preflight.check_gpu()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda number: f"H{number}")
+    assert preflight.check_gpu().startswith("H0, H1; torch ")
+    assert preflight.local_gpus() == 2
 
 
 def test_a_dataset_that_can_not_be_downloaded_is_a_note(tmp_path, monkeypatch):
@@ -279,5 +279,28 @@ def test_a_dataset_that_can_not_be_downloaded_is_a_note(tmp_path, monkeypatch):
         preflight.check_data("cifar10")
     assert "NAS_SWEEP_DATA" in raised.value.args[1]
     assert preflight.check_data("digits") == "ready, or available"
-    with pytest.raises(MachineError):
-        preflight.check_data("svhn")
+
+
+def test_a_dataset_of_a_package_that_can_not_be_read_is_bad(monkeypatch):
+    def fail(_: object) -> None:
+        raise DataError("no such file", fix="install it")
+
+    monkeypatch.setattr(preflight, "check_ready", fail)
+    with pytest.raises(MachineError, match="no such file\n  install it"):
+        preflight.check_data("digits")
+
+
+@pytest.mark.cluster
+def test_a_launch_on_a_full_file_system_is_refused_before_anything_is_written(tmp_path, run):
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1000000", "none", str(folder)]
+    if subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("no file system can be mounted here")
+    try:
+        options = ("--profile", "laptop", "--device", "cpu", "--store", folder / "r")
+        code, _, errors = run("launch", EXPERIMENTS / "fig9.yaml", *options)
+        assert (code, "may be needed" in errors) == (StoreError.exit_code, True)
+        assert not list((folder / "r/members").glob("fig9*"))
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
