@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 import pandas as pd
+import pytest
 from same_results import result_columns
 from small_trials import EPOCHS, few_digits, small_spec
 
@@ -14,6 +17,7 @@ from results_schema import layout, tables
 from results_schema.store import LocalStore
 from results_schema.surface import SurfaceSpec
 from results_schema.tables import POINTS, SURFACES
+from workers.landscape.curvature import Hutchinson, Lanczos
 from workers.landscape.survey import survey
 from workers.training import checkpoint
 
@@ -34,6 +38,18 @@ def measure_on_few_digits(spec: SurfaceSpec, store: LocalStore, every: float, un
 
     with few_digits():
         survey(spec, store, device="cpu", every=every, on_points=stand_still)
+
+
+@contextmanager
+def few_products() -> Iterator[None]:
+    """Within it a curvature makes at most a dozen products for the spectrum, and ten for the trace.
+
+    They are too few for either to converge.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(Lanczos.__init__.__kwdefaults__, "iterations", 12)
+        patch.setitem(Hutchinson.__init__.__kwdefaults__, "probes", 10)
+        yield
 
 
 def points(store: LocalStore, spec: SurfaceSpec) -> pd.DataFrame:

@@ -75,52 +75,44 @@ def test_python_text_in_its_common_forms(change: Any):
 @pytest.mark.parametrize(
     "text",
     [
-        "",
-        "Genotype(",
-        "import os",
-        "Genotype",
-        "print(1)",
-        "Genotype()",
+        *("", "Genotype(", "import os", "Genotype", "print(1)", "Genotype()", "\0", "(" * 5000),
         "Genotype(1, 2, 3, 4, 5)",
         "Genotype(normal=[], normal=[], reduce=[], reduce_concat=[])",
         "Genotype(*x)",
         "Genotype(**{'normal': []})",
         "a = Genotype(); b = 1",
-        "\0",
-        "(" * 5000,
         DARTS_TEXT + DARTS_TEXT,
-        DARTS_TEXT.replace("range(2, 6)", "range(2, 10**9)"),
-        DARTS_TEXT.replace("range(2, 6)", "range(2, 99999999999999999999999)"),
-        DARTS_TEXT.replace("range(2, 6)", "range('a')"),
-        DARTS_TEXT.replace("range(2, 6)", "open('x')"),
-        DARTS_TEXT.replace("range(2, 6)", "[int(2)]"),
-        DARTS_TEXT.replace("range(2, 6)", "{2: 3}"),
-        DARTS_TEXT.replace("range(2, 6)", "{[]}"),
-        DARTS_TEXT.replace("range(2, 6)", "f'{1}'"),
-        DARTS_TEXT.replace("range(2, 6)", "0x" + "f" * 5000),
-        DARTS_TEXT.replace("range(2, 6)", "[0x" + "f" * 5000 + "]"),
+        *(
+            DARTS_TEXT.replace("range(2, 6)", wrong)
+            for wrong in (
+                *("range(2, 10**9)", "range(2, 99999999999999999999999)", "range('a')"),
+                *("open('made', 'w')", "[int(2)]", "{2: 3}", "{[]}", "f'{1}'"),
+                *("0x" + "f" * 5000, "[0x" + "f" * 5000 + "]"),
+            )
+        ),
     ],
 )
-def test_other_text_is_refused_and_never_run(text: str):
+def test_other_text_is_refused_and_never_run(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(SpecError) as caught:
         parse_text(text)
     assert len(str(caught.value)) < 1000
-
-
-def test_nothing_in_the_text_is_evaluated(tmp_path: Path):
-    victim = tmp_path / "made"
-    with pytest.raises(SpecError, match="normal_concat is not plain data"):
-        parse_text(DARTS_TEXT.replace("[2, 3, 4, 5]", f"open({str(victim)!r}, 'w')"))
-    assert not victim.exists()
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (darts(normal=[["sep_conv_9x9", 0], ["skip_connect", 1]]), "normal cell, node 2, edge 0"),
-        (darts(normal=[["sep_conv_9x9", 0], ["skip_connect", 1]]), "use one of max_pool_3x3"),
-        (darts(reduce=[["skip_connect", 0], ["skip_connect", 2]]), "reduce cell, node 2, edge 1"),
-        (darts(reduce=[["skip_connect", 0], ["skip_connect", 2]]), "use a node from 0 to 1"),
+        (
+            darts(normal=[["sep_conv_9x9", 0], ["skip_connect", 1]]),
+            "(?s)normal cell, node 2, edge 0.*use one of max_pool_3x3",
+        ),
+        (
+            darts(reduce=[["skip_connect", 0], ["skip_connect", 2]]),
+            "(?s)reduce cell, node 2, edge 1.*use a node from 0 to 1",
+        ),
         (darts(normal=[["skip_connect", 0]]), "normal cell: 1 edges do not make two to a node"),
         (darts(normal=[["skip_connect", 0, 0], ["skip_connect", 2, 0]]), "no intermediate node"),
         (darts(normal=[["skip_connect", 2, 0], ["skip_connect", 0]]), "edge 1 of the list"),
@@ -189,9 +181,8 @@ def test_any_odd_part_of_the_darts_notation_is_a_spec_error(part: str, odd: Any)
 
 @given(ODD, ODD)
 def test_any_odd_cell_of_our_own_form_is_a_spec_error(nodes: Any, concat: Any):
-    cell = {"nodes": nodes, "concat": concat}
     with pytest.raises(SpecError):
-        parse_genotype({"normal": cell, "reduce": cell})
+        parse_genotype({part: {"nodes": nodes, "concat": concat} for part in ("normal", "reduce")})
 
 
 def test_nodes_of_any_number_of_edges():

@@ -210,6 +210,8 @@ def test_a_genotype_without_a_name_can_be_sampled():
         connection_variants(Genotype(cell, cell), "stratified")
     with pytest.raises(SpecError, match="name the slots"):
         connection_variants(Genotype(cell, cell), "profile")
+    with pytest.raises(SpecError, match="Table 2 does not have SNAS"):
+        connection_variants("SNAS", "profile")
 
 
 @pytest.mark.parametrize(
@@ -250,11 +252,6 @@ def test_first_seed_gives_other_cells_of_the_same_shapes():
     later = connection_variants("DARTS", Profile(first_seed=1000))
     assert min(seeds(later)) >= 1000
     assert [v.genotype.width for v in first] == [v.genotype.width for v in later]
-
-
-def test_snas_has_no_profile_of_its_own():
-    with pytest.raises(SpecError, match="Table 2 does not have SNAS"):
-        connection_variants("SNAS", "profile")
 
 
 @pytest.mark.parametrize(

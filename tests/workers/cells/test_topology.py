@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from results_schema.errors import SpecError
-from results_schema.genotype import INPUTS, Cell, Edge, Genotype
+from results_schema.genotype import INPUTS, Cell, Edge
 from workers.cells.bases import NAMES, named
 from workers.cells.sampling import draw_sources, sample_connections
 from workers.cells.topology import (
@@ -86,10 +86,8 @@ def test_nodes_without_edges_add_no_width_and_start_no_path():
 
 
 def test_reconcat_revives_dead_nodes_and_leaves_the_rest():
-    revived = reconcat(named("AmoebaNet_ADAPT"))
-    assert revived.normal.concat == (2, 3, 4, 5, 6)
-    assert revived.normal.width == 5
     # Node 2 stays out of concat, as it feeds others; node 5 feeds none.
+    assert reconcat(named("AmoebaNet_ADAPT")).normal.concat == (2, 3, 4, 5, 6)
     assert reconcat(named("NASNet")) == named("NASNet")
 
 
@@ -104,19 +102,6 @@ def test_no_node_is_dead_after_reconcat(name: str, seed: int):
         assert new.width == new.width_all_nodes == old.width_all_nodes >= old.width
         assert old.depth == old.depth_all_nodes
     assert reconcat(revived) == revived
-
-
-@given(st.integers(0, 2**32 - 1))
-def test_the_three_widths_are_ordered_and_cover_agrees_with_width(seed: int):
-    graph = sample_connections(named("DARTS"), seed).normal
-    assert early_width(graph) <= graph.width == graph.width_all_nodes
-    assert input_share(graph) == graph.width / len(graph.nodes)
-
-
-def test_reconcat_works_on_both_cells():
-    loose = cell((0, 1), (0, 1), concat=(2,))
-    whole = cell((0, 1), concat=(2,))
-    assert reconcat(Genotype(whole, loose)) == Genotype(whole, cell((0, 1), (0, 1), concat=(2, 3)))
 
 
 @st.composite
@@ -170,18 +155,10 @@ def table(text: str) -> dict[tuple[float, int], str]:
     return {(float(width), int(depth)): value for width, depth, value in rows}
 
 
-def means(counted: Census) -> tuple[float, float]:
-    """Width and depth of a uniform pattern."""
-    shapes, counts = np.array([*counted.shapes]), np.array([*counted.shapes.values()])
-    width, depth = counts @ shapes / counted.patterns
-    return float(width), float(depth)
-
-
 def test_four_nodes_exactly():
     counted = census(4)
     assert counted.patterns == 120**2
     assert counted.shapes == {shape: int(count) for shape, count in table(FOUR).items()}
-    assert [round(mean, 3) for mean in means(counted)] == [2.567, 3.594]
 
 
 @pytest.mark.parametrize(("concat", "shares"), [(None, FIVE), ((4, 5, 6), AMOEBANET)])
@@ -191,22 +168,6 @@ def test_five_nodes_to_the_printed_digits(concat: tuple[int, ...] | None, shares
     for shape, printed in table(shares).items():
         share = counted.shapes[shape] / counted.patterns
         assert f"{share:.{len(printed) - 1}f}".lstrip("0") == printed
-    if concat is None:
-        assert [round(mean, 3) for mean in means(counted)] == [2.9, 4.006]
-
-
-@pytest.mark.parametrize(
-    ("nodes", "pairs", "patterns"),
-    [
-        (4, "unordered", 2_700),
-        (5, "unordered", 56_700),
-        (4, "distinct", 2_880),
-        (5, "distinct", 86_400),
-        (1, "ordered", 4),
-    ],
-)
-def test_number_of_patterns(nodes: int, pairs: str, patterns: int):
-    assert census(nodes, pairs=pairs).patterns == patterns
 
 
 def test_tails_of_observation_3_1():
@@ -221,7 +182,7 @@ def test_tails_of_observation_3_1():
 
 
 @pytest.mark.parametrize("pairs", ["ordered", "unordered", "distinct"])
-@pytest.mark.parametrize("concat", [None, (4,), (3, 4)])
+@pytest.mark.parametrize("concat", [None, (3, 4)])
 def test_three_nodes_against_the_graphs_themselves(concat: tuple[int, ...] | None, pairs: str):
     wanted = {
         "ordered": lambda a, b: True,

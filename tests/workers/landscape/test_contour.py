@@ -24,11 +24,10 @@ def contour(trained: Network, images, labels, *, batch: int = 500, **options: An
     return Contour(trained, directions, Instances(images, labels, batch=batch, **options))
 
 
-@pytest.mark.parametrize("auxiliary", [False, True])
-@pytest.mark.parametrize("name", GENOTYPES)
-def test_it_equals_setting_the_weights_and_evaluating(name: str, auxiliary: bool):
+@pytest.mark.parametrize("name", ["AmoebaNet", "SNAS", "NASNet_ADAPT", "seven", "all"])
+def test_it_equals_setting_the_weights_and_evaluating(name: str):
     images, labels = instances(7, 8)
-    trained = network(GENOTYPES[name], auxiliary=auxiliary)
+    trained = network(GENOTYPES[name], auxiliary=name == "SNAS")
     measured = contour(trained, images, labels, dtype=F64, batch=4)
     for alpha, beta in POINTS[1:]:
         with torch.no_grad():
@@ -53,7 +52,7 @@ def test_a_stem_of_stride_2_folds_too():
 
 def test_float32_is_close_to_float64_and_bfloat16_is_a_preview():
     images, labels = instances(10, 8)
-    trained = network(named("DARTS"), cells=20, channels=4)
+    trained = network(named("DARTS"), cells=8, channels=4)
     double, single, half = (
         contour(trained, images, labels, dtype=dtype).at(*POINTS[2])["loss"]
         for dtype in (F64, torch.float32, torch.bfloat16)

@@ -63,23 +63,22 @@ def compare(trained, images, labels, *, batch: int, auxiliary: float = 0.0):
         assert point["accuracy"] == float((logits.argmax(1) == labels).double().mean())
 
 
-@pytest.mark.parametrize("name", GENOTYPES)
+@pytest.mark.parametrize("name", ["AmoebaNet", "SNAS", "AmoebaNet_ADAPT", "seven", "all"])
 def test_it_equals_a_loop_over_instances(name: str):
-    images, labels = instances(5, 8)
+    images, labels = instances(4, 8)
     compare(network(GENOTYPES[name]), images, labels, batch=3)
 
 
-@pytest.mark.parametrize("name", ["AmoebaNet", "DARTS", "seven"])
-def test_it_equals_a_loop_over_instances_with_the_auxiliary_head(name: str):
+def test_it_equals_a_loop_over_instances_with_the_auxiliary_head():
     images, labels = instances(3, 32)
-    trained = network(GENOTYPES[name], auxiliary=True)
+    trained = network(named("DARTS"), auxiliary=True)
     compare(trained, images, labels, batch=2, auxiliary=0.4)
+    compare(trained, images, labels, batch=2)
 
 
-@pytest.mark.parametrize("batch", [1, 6, 12])
-def test_neither_the_batch_nor_a_head_without_a_weight_matters(batch: int):
-    images, labels = instances(12, 32)
-    compare(network(named("SNAS"), auxiliary=True), images, labels, batch=batch)
+@pytest.mark.parametrize("batch", [1, 5, 6])
+def test_it_is_the_same_whatever_the_batch(batch: int):
+    compare(network(named("SNAS")), *instances(6, 8), batch=batch)
 
 
 def test_parameters_that_lead_to_noise_alone_do_not_vary():
@@ -106,11 +105,11 @@ def test_the_standard_error_of_noisy_cells_is_of_the_noise_that_the_variance_had
 
 
 def test_the_standard_error_covers_the_spread_over_subsets():
-    images, labels = instances(240, 8)
+    images, labels = instances(120, 8)
     trained = network(named("SNAS"))
     points = [
         measure(trained, *part, batch=20).at(0, 0, error=True)
-        for part in zip(images.split(40), labels.split(40), strict=True)
+        for part in zip(images.split(20), labels.split(20), strict=True)
     ]
     spread = torch.tensor([point["variance"] for point in points]).std()
     claimed = torch.tensor([point["standard_error"] for point in points]).mean()
@@ -138,16 +137,14 @@ def test_a_minibatch_varies_as_all_its_draws_do():
         minibatch_variance(variance, 6, 5)
 
 
-@pytest.mark.parametrize(("cells", "bound"), [(5, 1e-5), (20, 5e-3)])
-def test_float32_is_close_to_float64(cells: int, bound: float):
-    trained = network(named("DARTS"), cells=cells, channels=4)
+def test_float32_is_close_to_float64():
+    trained = network(named("DARTS"), cells=5, channels=4)
     single, double = (
         measure(trained, *instances(8, 8), dtype=dtype).at(*POINTS[1])
         for dtype in (torch.float32, F64)
     )
-    assert single["loss"] == pytest.approx(double["loss"], rel=1e-5)
-    for name in ("variance", "weights_variance"):
-        assert single[name] == pytest.approx(double[name], rel=bound)
+    for name in ("loss", "variance", "weights_variance"):
+        assert single[name] == pytest.approx(double[name], rel=1e-5)
 
 
 def test_squares_that_overflow_float32_do_not():

@@ -15,6 +15,7 @@ import pytest
 import torch
 from small_surfaces import (
     assert_same_surface,
+    few_products,
     measure_on_few_digits,
     other_network,
     points,
@@ -35,7 +36,7 @@ from workers.training.trial import train
 
 @pytest.fixture(autouse=True)
 def _few_digits() -> Iterator[None]:
-    with few_digits():
+    with few_digits(), few_products():
         yield
 
 
@@ -53,13 +54,25 @@ def store(_trained: LocalStore, tmp_path: Path) -> LocalStore:
     return LocalStore(shutil.copytree(_trained.root, tmp_path / "results"))
 
 
+def whole(trained: LocalStore, folder: Path, spec: SurfaceSpec) -> LocalStore:
+    """Holds the trial and its surface, measured at one go."""
+    store = LocalStore(shutil.copytree(trained.root, folder / "results"))
+    with few_digits(), few_products():
+        assert survey(spec, store, device="cpu").status == "done"
+    return store
+
+
 @pytest.fixture(scope="module")
 def undisturbed(_trained: LocalStore, tmp_path_factory: pytest.TempPathFactory) -> LocalStore:
-    """Holds the trial and its contour, measured at one go."""
-    store = LocalStore(shutil.copytree(_trained.root, tmp_path_factory.mktemp("whole") / "results"))
-    with few_digits():
-        assert survey(small_surface(), store, device="cpu").status == "done"
-    return store
+    return whole(_trained, tmp_path_factory.mktemp("whole"), small_surface())
+
+
+@pytest.fixture(scope="module")
+def bent(_trained: LocalStore, tmp_path_factory: pytest.TempPathFactory) -> LocalStore:
+    return whole(_trained, tmp_path_factory.mktemp("bent"), CURVATURE)
+
+
+CURVATURE = small_surface("curvature", subset=20)
 
 
 def survey_log(store: LocalStore, spec: SurfaceSpec) -> str:
@@ -129,18 +142,6 @@ def test_a_surface_may_take_all_of_either_split(store: LocalStore, choice, insta
     spec = small_surface(rows=1, columns=1, **choice)
     assert survey(spec, store, device="cpu").status == "done"
     assert summary(store, spec)["instances"] == instances
-
-
-@pytest.fixture(scope="module")
-def bent(_trained: LocalStore, tmp_path_factory: pytest.TempPathFactory) -> LocalStore:
-    """Holds the trial and its curvature, measured without a stop."""
-    store = LocalStore(shutil.copytree(_trained.root, tmp_path_factory.mktemp("bent") / "results"))
-    with few_digits():
-        assert survey(CURVATURE, store, device="cpu").status == "done"
-    return store
-
-
-CURVATURE = small_surface("curvature", subset=20)
 
 
 def test_a_curvature_has_a_row_for_its_centre_and_for_each_product(bent: LocalStore):
@@ -345,8 +346,7 @@ def test_killed_at_random_moments_it_ends_as_if_nothing_had_happened(
     store: LocalStore, tmp_path: Path
 ):
     spec, moments = small_surface(rows=9, columns=9), random.Random(5)
-    whole = LocalStore(shutil.copytree(store.root, tmp_path / "whole"))
-    survey(spec, whole, device="cpu")
+    undisturbed = whole(store, tmp_path / "whole", spec)
     processes = multiprocessing.get_context("forkserver")
     # What takes long to import, so that each worker is forked within a fraction of a second.
     processes.set_forkserver_preload(["pandas", "pytest", "workers.landscape.survey"])
@@ -366,7 +366,7 @@ def test_killed_at_random_moments_it_ends_as_if_nothing_had_happened(
     outcome = survey(spec, store, device="cpu")
     assert outcome.status == "done"
     assert outcome.epochs == 9 * 9 - seen, "none is measured twice beyond the last write"
-    assert_same_surface(store, whole, spec)
+    assert_same_surface(store, undisturbed, spec)
     assert store.leases.held() == {}
 
 

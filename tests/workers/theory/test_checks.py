@@ -8,7 +8,7 @@ from workers.theory.checks import Comparison, Settings, check_cells, join
 
 @pytest.fixture(scope="module")
 def found() -> dict[tuple[str, str], Comparison]:
-    return {(one.statement, one.setting): one for one in check_cells(Settings(draws=20))}
+    return {(one.statement, one.setting): one for one in check_cells(Settings(draws=20, batch=64))}
 
 
 def test_what_must_hold_does(found):

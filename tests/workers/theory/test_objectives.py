@@ -1,11 +1,12 @@
 """Equations (1) to (4) against loops over nodes and instances, and against finite differences."""
 
+from itertools import product as product_of
+
 import pytest
 import torch
 
 from workers.theory.objectives import (
     OBJECTIVES,
-    Cells,
     draw_cells,
     equation_1,
     equation_2,
@@ -54,22 +55,18 @@ def finite_differences(objective, cell, weights, inputs, step=1e-6):
 
 def test_the_narrow_cell_reads_node_after_node_and_the_wide_one_the_input():
     _, (weights, inputs) = drawn("linear")
-    for draw, node in torch.cartesian_prod(torch.arange(D), torch.arange(N)).tolist():
-        for x, y, hat in zip(
-            inputs[draw], wide(weights, inputs)[draw], narrow(weights, inputs)[draw], strict=True
-        ):
-            torch.testing.assert_close(y[node], weights[draw, node] @ x)
-            torch.testing.assert_close(hat[node], chain(weights[draw], 0, node) @ x)
+    y, hat = (torch.empty(D, B, N, W, dtype=torch.float64) for _ in range(2))
+    for draw, node, b in product_of(range(D), range(N), range(B)):
+        y[draw, b, node] = weights[draw, node] @ inputs[draw, b]
+        hat[draw, b, node] = chain(weights[draw], 0, node) @ inputs[draw, b]
+    torch.testing.assert_close(wide(weights, inputs), y)
+    torch.testing.assert_close(narrow(weights, inputs), hat)
 
 
-def test_a_product_runs_downwards_and_an_empty_one_is_the_identity():
-    _, (weights, _) = drawn("linear")
+def test_products_run_downwards_and_matched_weights_give_the_narrow_ones_outputs():
+    _, (weights, inputs) = drawn("linear")
     torch.testing.assert_close(product(weights, 1, 2), weights[:, 2] @ weights[:, 1])
     assert torch.equal(product(weights, 2, 1)[0], torch.eye(W, dtype=torch.float64))
-
-
-def test_matched_weights_give_the_wide_cell_the_narrow_ones_outputs():
-    _, (weights, inputs) = drawn("linear")
     torch.testing.assert_close(wide(matched(weights), inputs), narrow(weights, inputs))
 
 
@@ -111,10 +108,3 @@ def test_equation_4_is_exact_at_matched_weights_and_at_the_same_only_for_a_linea
     same = equation_4(weights, weight_gradients(objective, wide, weights, inputs))
     assert relative_error(equal, truth).max() < 1e-12
     assert (relative_error(same, truth)[:, 0].max() < 1e-12) == (name == "linear")
-
-
-def test_a_cell_of_one_node_is_both_the_widest_and_the_narrowest():
-    cells = draw_cells(2, B, 1, W, gain=1, generator=torch.Generator().manual_seed(1))
-    assert isinstance(cells, Cells)
-    assert torch.equal(wide(*cells), narrow(*cells))
-    assert torch.equal(matched(cells.weights), cells.weights)
