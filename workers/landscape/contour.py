@@ -13,14 +13,13 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from workers.landscape.grid import Grid, GridPoint
 from workers.landscape.instances import Instances, Row, summed_loss
 from workers.landscape.measures import Case, Measure
 from workers.landscape.plane import Directions, FoldedNetwork, draw_directions
 from workers.landscape.smoothness import smoothness
-from workers.network.network import Network
 
 BATCH = 500
 """Most images run at once."""
@@ -29,7 +28,7 @@ BATCH = 500
 class Contour:
     """Measures the loss at any point of a plane; bfloat16 gives a preview (errors of per cents)."""
 
-    def __init__(self, network: Network, directions: Directions, instances: Instances) -> None:
+    def __init__(self, network: nn.Module, directions: Directions, instances: Instances) -> None:
         self._instances = instances
         self._folded = FoldedNetwork(network, directions, dtype=instances.dtype)
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from results_schema.surface import LANCZOS_STEPS, TRACE_PROBES
 from workers.draws import derive
@@ -22,7 +22,6 @@ from workers.landscape.grid import Grid
 from workers.landscape.instances import Instances, Row, exact, summed_loss
 from workers.landscape.measures import Case, Measure
 from workers.landscape.plane import draw_directions, live_parameters
-from workers.network.network import Network
 
 BATCH = 80
 """Most images run at once."""
@@ -40,7 +39,7 @@ class Hessian:
         size: P, the number of parameters.
     """
 
-    def __init__(self, network: Network, instances: Instances) -> None:
+    def __init__(self, network: nn.Module, instances: Instances) -> None:
         self._instances = instances
         own = copy.deepcopy(network).eval().to(instances.dtype)
         # Channels last, the second derivative of a strided pointwise convolution aborts the process

@@ -17,7 +17,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from results_schema.errors import SpecError
 from workers.landscape.contour import GridMeasure
@@ -63,16 +63,20 @@ class GradientVariance:
 
     def __init__(
         self,
-        network: Network,
+        network: nn.Module,
         directions: Directions,
         instances: Instances,
         *,
         auxiliary: float = 0.0,
     ) -> None:
-        if auxiliary and network.auxiliary_head is None:
+        if auxiliary and getattr(network, "auxiliary_head", None) is None:
             raise SpecError("the network has no auxiliary head", fix="use an auxiliary weight of 0")
         dtype = instances.dtype
         folded = FoldedNetwork(network, directions, dtype=dtype, auxiliary=auxiliary > 0)
+        known = {name for layer in folded.layers for name, _ in layer.parameters()}
+        if others := live_parameters(network, auxiliary=auxiliary > 0).keys() - known:
+            what = f"gradients of single instances are not known of {', '.join(sorted(others))}"
+            raise SpecError(what, fix="use convolutions, linear layers and batch normalisation")
         self._gradients = InstanceGradients(folded, directions, dtype=dtype)
         self._instances, self._auxiliary = instances, auxiliary
 
@@ -99,12 +103,12 @@ class GradientVariance:
             row["by_parameter"] = json.dumps(scatter.by_parameter())
         return row
 
-    def _run(self, network: Network, gatherer: Gatherer) -> Row:
+    def _run(self, network: nn.Module, gatherer: Gatherer) -> Row:
         """Run all instances forward and backward."""
 
         def run(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
             with self._gradients.collect(gatherer):
-                if self._auxiliary:
+                if self._auxiliary and isinstance(network, Network):
                     logits, others = network.forward_with_auxiliary(images)
                     loss = summed_loss(logits, labels)
                     whole = loss + self._auxiliary * summed_loss(others, labels)

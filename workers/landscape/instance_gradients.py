@@ -15,8 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from workers.landscape.plane import Direction, Directions, FoldedNetwork, Layer, Plane
-from workers.network.network import Network
+from workers.landscape.plane import Directions, FoldedNetwork, Layer, Plane, along
 
 
 class Gatherer(Protocol):
@@ -53,21 +52,22 @@ class InstanceGradients:
         self._vectors: list[tuple[str, Tensor]] = []
         # dγ needs w itself, which the folded network has only as s w.
         normed = [layer for layer in folded.layers if layer.norm is not None]
-        weights = [layer.module.weight for layer in normed]
+        weights = {f"{one.name}.weight": one.module.weight.detach().double() for one in normed}
         axes = (
-            [_direction(axis, layer) for layer in normed]
+            [along(axis, *weight) for weight in weights.items()]
             for axis in (directions.first, directions.second)
         )
-        self._weights = Plane(weights, *axes, dtype=dtype)
+        self._weights = Plane(list(weights.values()), *axes, dtype=dtype)
         moved = iter(self._weights.tensors)
-        for layer, twin in zip(folded.layers, folded.folded, strict=True):
+        for layer in folded.layers:
             terms: tuple[Tensor, ...] = ()  # w [out, …], s, σ and μ [out] of a normalised layer
             if layer.norm is not None:
-                scales = (part.to(dtype) for part in layer.norm.scales())
+                scales = (part.to(dtype) for part in layer.scales())
                 terms = (filters_first(next(moved)), *scales)
-            twin.module.register_forward_hook(partial(self._capture, layer, terms))
+            twin = folded.network.get_submodule(layer.name)
+            twin.register_forward_hook(partial(self._capture, layer, terms))
 
-    def move(self, alpha: float, beta: float) -> Network:
+    def move(self, alpha: float, beta: float) -> nn.Module:
         """Return the folded network at (alpha, beta), to be run within `collect`."""
         self._weights.move(alpha, beta)
         return self._folded.move(alpha, beta)
@@ -120,16 +120,11 @@ class InstanceGradients:
                 (f"{layer.norm.name}.bias", shift),
             ]
             found *= s[:, None]
-        elif layer.module.bias is not None:
-            self._vectors.append((f"{layer.name}.bias", gradients))
+        if layer.module.bias is not None:
+            slopes = gradients.sum((2, 3)) if gradients.dim() == 4 else gradients  # [n, out]
+            self._vectors.append((f"{layer.name}.bias", slopes * terms[1] if terms else slopes))
         # Weights are gathered at once: the gradients of all layers would not fit into memory.
         gatherer.weight(f"{layer.name}.weight", found.flatten(1))
-
-
-def _direction(axis: Direction, layer: Layer) -> Tensor:
-    weight = layer.module.weight
-    # An auxiliary head has no direction.
-    return axis.get(f"{layer.name}.weight", torch.zeros_like(weight)).to(weight.device)
 
 
 def weight_gradients(layer: nn.Conv2d | nn.Linear, inputs: Tensor, gradients: Tensor) -> Tensor:

@@ -24,7 +24,6 @@ from results_schema.errors import SpecError
 from results_schema.surface import NORMALISATIONS
 from workers.draws import derive
 from workers.network.network import CellModule, Network
-from workers.network.operations import BatchNorm
 
 
 @dataclass(frozen=True)
@@ -32,17 +31,8 @@ class Norm:
     """The part of a batch normalisation that one convolution feeds: some of its channels."""
 
     name: str
-    module: BatchNorm
+    module: nn.BatchNorm2d
     channels: slice
-
-    def scales(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Return s = γ / σ, σ and μ, float64 [channels]."""
-        module, channels = self.module, self.channels
-        if module.running_mean is None or module.running_var is None:
-            raise TypeError(f"{self.name} keeps no running statistics")
-        sigma = (module.running_var[channels].double() + module.eps).sqrt()
-        gamma = module.weight.detach()[channels].double()
-        return gamma / sigma, sigma, module.running_mean[channels].double()
 
 
 @dataclass(frozen=True)
@@ -60,24 +50,37 @@ class Layer:
         if self.norm is not None and self.norm.channels.start == 0:
             yield from self.norm.module.named_parameters(self.norm.name)
 
+    def scales(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return s = γ / σ, σ and μ of its normalisation, float64 [channels]."""
+        if self.norm is None:
+            raise TypeError(f"{self.name} has no normalisation")
+        norm, channels = self.norm.module, self.norm.channels
+        if norm.running_mean is None or norm.running_var is None:
+            raise TypeError(f"{self.norm.name} keeps no running statistics")
+        sigma = (norm.running_var[channels].double() + norm.eps).sqrt()
+        mean = norm.running_mean[channels].double()
+        if self.module.bias is not None:
+            mean = mean - self.module.bias.detach().double()  # as of the outputs without it
+        return norm.weight.detach()[channels].double() / sigma, sigma, mean
 
-def layers(network: Network, *, auxiliary: bool = False) -> list[Layer]:
+
+def layers(network: nn.Module, *, auxiliary: bool = False) -> list[Layer]:
     """Return the layers that an evaluation runs, in the network's order.
 
-    Dead operations and dead cells are left out: their weights change nothing.
+    A normalisation is taken for that of the convolution before it in the network, or of the last
+    few, whose outputs it then reads side by side. Dead operations and dead cells are left out:
+    their weights change nothing.
     """
-    idle = tuple(_idle(network)) if auxiliary else (*_idle(network), "auxiliary_head.")
+    idle = tuple(_idle(network, auxiliary=auxiliary))
     found: list[Layer] = []
     for name, module in network.named_modules():
         if name.startswith(idle):
             continue
         if isinstance(module, nn.Conv2d | nn.Linear):
             found.append(Layer(name, module))
-        elif isinstance(module, BatchNorm):
-            # It follows the convolution that it normalises, or the two whose outputs it reads
-            # side by side.
+        elif isinstance(module, nn.BatchNorm2d):
             index, end = len(found), module.num_features
-            while end > 0:
+            while end > 0 and index > 0:
                 index -= 1
                 start = end - len(found[index].module.weight)
                 found[index] = replace(found[index], norm=Norm(name, module, slice(start, end)))
@@ -85,13 +88,19 @@ def layers(network: Network, *, auxiliary: bool = False) -> list[Layer]:
     return found
 
 
-def live_parameters(network: Network, *, auxiliary: bool = False) -> dict[str, nn.Parameter]:
-    """Return the parameters that an evaluation reads, by name."""
-    return dict(chain(*(layer.parameters() for layer in layers(network, auxiliary=auxiliary))))
+def live_parameters(network: nn.Module, *, auxiliary: bool = False) -> dict[str, nn.Parameter]:
+    """Return the parameters that an evaluation reads, by name: those of `layers`, then others."""
+    found = dict(chain(*(layer.parameters() for layer in layers(network, auxiliary=auxiliary))))
+    idle = tuple(_idle(network, auxiliary=auxiliary))
+    return found | {n: w for n, w in network.named_parameters() if not n.startswith(idle)}
 
 
-def _idle(network: Network) -> Iterator[str]:
-    """Yield the beginnings of the names of modules that never run."""
+def _idle(network: nn.Module, *, auxiliary: bool) -> Iterator[str]:
+    """Yield how the names of modules begin that an evaluation is known not to run."""
+    if not isinstance(network, Network):
+        return
+    if not auxiliary:
+        yield "auxiliary_head."
     for index, (cell, live) in enumerate(zip(network.cells, network.live_cells, strict=True)):
         if not live:
             yield f"cells.{index}."
@@ -121,7 +130,7 @@ class Directions:
 
 
 def draw_directions(
-    network: Network, seed: int, *, pair: int = 0, normalisation: str = "filter"
+    network: nn.Module, seed: int, *, pair: int = 0, normalisation: str = "filter"
 ) -> Directions:
     """Return a pair of directions for a network with trained weights.
 
@@ -224,66 +233,53 @@ class FoldedNetwork:
     Attributes:
         network: In evaluation mode, channels last, with neither batch normalisation nor gradients
             of its weights.
-        layers: Layers of the given network with their normalisations, in the order of `folded`.
-        folded: Layers of `network`.
+        layers: Layers of the given network; those of `network` have the same names.
     """
 
     def __init__(
         self,
-        network: Network,
+        network: nn.Module,
         directions: Directions,
         *,
         dtype: torch.dtype = torch.float32,
         auxiliary: bool = False,
     ) -> None:
         self.layers = layers(network, auxiliary=auxiliary)
-        self.network = copy.deepcopy(network).eval().requires_grad_(False)
-        if not auxiliary:
+        self.network = copy.deepcopy(network).eval().requires_grad_(False).to(dtype)
+        if isinstance(self.network, Network) and not auxiliary:
             self.network.auxiliary_head = None
-        self.folded = layers(self.network, auxiliary=auxiliary)
-        # Only now, since `layers` expects every normalisation in its place.
-        _drop_norms(self.network)
-        centre = [_folded(layer) for layer in self.layers]
-        first, second = (
-            [_folded_move(layer, axis) for layer in self.layers]
+        live = live_parameters(network, auxiliary=auxiliary)
+        centre = {name: weight.detach().double() for name, weight in live.items()}
+        scales: dict[str, Tensor] = {}
+        for layer in self.layers:
+            if layer.norm is not None:
+                s, _, mean = layer.scales()
+                beta = layer.norm.module.bias.detach()[layer.norm.channels].double()
+                scale = scales[f"{layer.name}.weight"] = s.view(-1, 1, 1, 1)
+                centre[f"{layer.name}.weight"] = centre[f"{layer.name}.weight"] * scale
+                centre[f"{layer.name}.bias"] = beta - mean * s
+        for norm in {layer.norm.name for layer in self.layers if layer.norm is not None}:
+            self.network.set_submodule(norm, nn.Identity())
+            centre = {n: t for n, t in centre.items() if not n.startswith(f"{norm}.")}
+        moves = (
+            [along(axis, name, tensor, scales.get(name)) for name, tensor in centre.items()]
             for axis in (directions.first, directions.second)
         )
-        self._plane = Plane(*(list(chain(*part)) for part in (centre, first, second)), dtype=dtype)
-        tensors = iter(self._plane.tensors)
-        for layer, part in zip(self.folded, centre, strict=True):
-            for name in ("weight", "bias")[: len(part)]:
-                setattr(layer.module, name, nn.Parameter(next(tensors), requires_grad=False))
+        self._plane = Plane(list(centre.values()), *moves, dtype=dtype)
+        for name, tensor in zip(centre, self._plane.tensors, strict=True):
+            module, _, leaf = name.rpartition(".")
+            weight = nn.Parameter(tensor, requires_grad=False)
+            setattr(self.network.get_submodule(module), leaf, weight)
 
-    def move(self, alpha: float, beta: float) -> Network:
+    def move(self, alpha: float, beta: float) -> nn.Module:
         """Return the network at (alpha, beta): the same object at every point."""
         self._plane.move(alpha, beta)
         return self.network
 
 
-def _folded(layer: Layer) -> list[Tensor]:
-    """Return the folded layer's weight and, where it has one, its bias, in float64."""
-    weight, norm = layer.module.weight.detach().double(), layer.norm
-    if norm is not None:
-        s, _, mean = norm.scales()
-        beta = norm.module.bias.detach()[norm.channels].double()
-        return [weight * s.view(-1, 1, 1, 1), beta - mean * s]  # [out, in, h, w], [out]
-    return [weight] if layer.module.bias is None else [weight, layer.module.bias.detach().double()]
-
-
-def _folded_move(layer: Layer, direction: Direction) -> list[Tensor]:
-    """Return how far the tensors of `_folded` move along a direction; biases do not move."""
-    weight, *biases = _folded(layer)
-    moved = torch.zeros_like(weight)
-    # An auxiliary head has no direction.
-    if (given := direction.get(f"{layer.name}.weight")) is not None:
-        moved = given.to(weight)
-        if layer.norm is not None:
-            moved = moved * layer.norm.scales()[0].view(-1, 1, 1, 1)
-    return [moved, *map(torch.zeros_like, biases)]
-
-
-def _drop_norms(network: Network) -> None:
-    for module in list(network.modules()):
-        for name, child in module.named_children():
-            if isinstance(child, BatchNorm):
-                setattr(module, name, nn.Identity())
+def along(direction: Direction, name: str, centre: Tensor, scale: Tensor | None = None) -> Tensor:
+    """Return how far a tensor moves; a folded bias and an auxiliary head have no direction."""
+    if name not in direction:
+        return torch.zeros_like(centre)
+    moved = direction[name].to(centre)
+    return moved if scale is None else moved * scale

@@ -1,0 +1,100 @@
+"""Networks that are not ours are measured too: a ResNet, against naive loops."""
+
+import copy
+import json
+
+import pytest
+import torch
+from small_landscapes import distances, instances
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.functional import cross_entropy
+from torchvision.models.resnet import BasicBlock, ResNet
+
+from results_schema.errors import SpecError
+from workers.landscape.contour import Contour
+from workers.landscape.curvature import Hessian
+from workers.landscape.gradient_variance import GradientVariance
+from workers.landscape.instances import Instances
+from workers.landscape.plane import draw_directions
+
+F64 = torch.float64
+POINT = (0.2, -0.1)
+
+
+@pytest.fixture(scope="module")
+def trained() -> nn.Module:
+    torch.manual_seed(0)
+    network = ResNet(BasicBlock, [1, 1, 1, 1], num_classes=5).double()
+    network.conv1 = nn.Conv2d(3, 64, 3, bias=True).double()  # a bias before a normalisation
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.running_mean, 0, 0.3)
+            nn.init.uniform_(module.running_var, 0.5, 2)
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias, 0, 0.2)
+    return network.eval()
+
+
+@pytest.fixture(scope="module")
+def case() -> tuple[Tensor, Tensor, Instances]:
+    images, labels = instances(3, 16)
+    return images, labels, Instances(images, labels, dtype=F64, batch=2)
+
+
+def moved(trained: nn.Module) -> nn.Module:
+    directions, copied = draw_directions(trained, seed=1), copy.deepcopy(trained)
+    with torch.no_grad():
+        for name, weight in copied.named_parameters():
+            weight += POINT[0] * directions.first[name] + POINT[1] * directions.second[name]
+    return copied
+
+
+def test_contour_and_variance_are_those_of_loops(trained: nn.Module, case):
+    images, labels, given = case
+    directions, at = draw_directions(trained, seed=1), moved(trained)
+    loss = pytest.approx(float(cross_entropy(at(images), labels).detach()), rel=1e-10)
+    assert Contour(trained, directions, given).at(*POINT)["loss"] == loss
+    weights = dict(at.named_parameters())
+    rows = [
+        torch.autograd.grad(cross_entropy(at(image), label), list(weights.values()))
+        for image, label in zip(images.split(1), labels.split(1), strict=True)
+    ]
+    gradients = {n: torch.stack(part) for n, *part in zip(weights, *rows, strict=True)}
+    point = GradientVariance(trained, directions, given).at(*POINT, by_parameter=True)
+    assert point["loss"] == loss
+    assert point["variance"] == pytest.approx(float(distances(gradients).mean()), rel=1e-10)
+    for name, value in json.loads(point["by_parameter"]).items():
+        wanted = gradients.pop(name).var(0, correction=0).sum().item()
+        assert value == pytest.approx(wanted, rel=1e-9, abs=1e-12 * point["variance"]), name
+    assert not gradients
+
+
+def test_products_are_those_of_its_hessian(trained: nn.Module, case):
+    images, labels, given = case
+    hessian = Hessian(trained, given)
+    assert hessian.size == sum(weight.numel() for weight in trained.parameters())
+    network = nn.Sequential(nn.Flatten(), nn.Linear(48, 4), nn.Tanh(), nn.Linear(4, 5)).double()
+    images = images[:, :, :4, :4]
+    small = Hessian(network, Instances(images, labels, dtype=F64, batch=2))
+    names = [name for name, _ in network.named_parameters()]
+    vector, shapes = small.random(0), [weight.shape for weight in network.parameters()]
+
+    def loss(*weights: Tensor) -> Tensor:
+        named = dict(zip(names, weights, strict=True))
+        return cross_entropy(functional_call(network, named, (images,)), labels)
+
+    pieces = vector.split([shape.numel() for shape in shapes])
+    along = tuple(piece.view(shape) for piece, shape in zip(pieces, shapes, strict=True))
+    _, wanted = torch.autograd.functional.hvp(loss, tuple(network.parameters()), along)
+    flat = torch.cat([part.reshape(-1) for part in wanted])
+    torch.testing.assert_close(small.times(vector), flat, rtol=1e-9, atol=1e-12)
+
+
+def test_layers_without_a_rule_for_single_instances_are_named():
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.GroupNorm(2, 4), nn.Flatten(), nn.Linear(16, 5))
+    images, labels = instances(2, 4)
+    given, directions = Instances(images, labels, batch=2), draw_directions(network, seed=0)
+    assert Contour(network, directions, given).at(0, 0)["loss"] > 0
+    with pytest.raises(SpecError, match=r"not known of 1\.bias, 1\.weight"):
+        GradientVariance(network, directions, given)
