@@ -28,16 +28,14 @@ def test_a_round_bowl():
     assert not found.reasons
 
 
-def test_the_radius_is_that_of_the_steepest_way():
+def test_radii_are_those_of_the_steepest_way():
     found = measure(0.1 + 10 * (0.6 * A - 0.8 * B) ** 2 + 0.1 * (0.8 * A + 0.6 * B) ** 2)
     assert found.radius == pytest.approx(0.1, rel=0.03)
     assert measure(0.1 + A**2 + B**2, multiple=3).radius == pytest.approx(0.2**0.5, rel=0.01)
-
-
-def test_the_radius_of_a_rise_does_not_work_against_a_smaller_loss():
     bowl = 10 * (A**2 + B**2)
     worse, better = measure(0.4 + bowl), measure(0.1 + bowl)
     assert better.radius == pytest.approx(worse.radius / 2, rel=0.05)
+    # That of a rise does not work against a smaller loss.
     assert better.rise_radius == worse.rise_radius == pytest.approx(0.1**0.5, rel=0.01)
     assert better.rise_bounded
     assert measure(bowl, rise=2.5).rise_radius == pytest.approx(0.5, rel=0.01)

@@ -49,14 +49,8 @@ def test_a_rate_of_1_over_l_is_too_large():
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"rates": []},
-        {"rates": [0.1, 0]},
-        {"rates": [-0.1]},
-        {"rates": [math.nan]},
-        {"f_star": 2},
-        {"smoothness": 0},
-        {"variance": -1},
-        {"f0": math.nan},
+        *({"rates": rates} for rates in ([], [0.1, 0], [-0.1], [math.nan])),
+        *({"f_star": 2}, {"smoothness": 0}, {"variance": -1}, {"f0": math.nan}),
     ],
 )
 def test_impossible_constants_are_refused(wrong):
