@@ -35,6 +35,9 @@ LEASED = (METRICS, TRIALS, SURFACES, POINTS, CHECKPOINTS, FAILURES, LOGS)
 FILES = (".parquet", ".json", ".log", ".safetensors")
 """Endings of the names of files that workers and launches write; no folder's name has one."""
 
+IMPORTED = "imported-"
+"""How the ids of imported trials begin, which no spec has."""
+
 NAME = r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,254}"
 """What a key has between its slashes: safe on every file system and never hidden."""
 

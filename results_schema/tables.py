@@ -129,6 +129,7 @@ TRIALS = _table(
     _provenance("attempts", INT, "how many workers trained it"),
     _provenance("form", TEXT, "of the training steps: eager, or graphed in a CUDA graph"),
     _provenance("pack_size", INT, "trials of its last worker's pack"),
+    _provenance("origin", TEXT, "imported, for other people's results; else null", null=True),
     GPU_SHARE,
     *WHERE,
 )

@@ -1,12 +1,17 @@
-"""The commands that change what a store keeps: `retry`, `cancel` and `gc`."""
+"""The commands that change what a store keeps: `retry`, `cancel`, `gc` and `import`."""
 
 from __future__ import annotations
 
-import click
-from click import argument, command, option
+import sys
+from pathlib import Path
+from typing import Any
 
-from orchestrator.cli.options import open_store, store_option, yes_option
+import click
+from click import Choice, argument, command, option
+
+from orchestrator.cli.options import open_store, print_result, store_option, yes_option
 from orchestrator.output.text import byte_size, one_line
+from results_schema.errors import ConfigError
 
 _MOST_PATHS = 20
 """Paths of each kind that the preview of `gc` prints; of more, the number."""
@@ -106,4 +111,48 @@ def gc(store: str, unnamed: bool, checkpoints: bool, yes: bool) -> None:
         click.echo(f"{kept} trials were taken up meanwhile and left alone")
 
 
-COMMANDS = (retry, cancel, gc)
+@command(name="import")
+@store_option
+@option("--experiment", required=True, metavar="NAME", help="Experiment to show the results as.")
+@option(
+    "--cells", required=True, metavar="FILE", help="Genotypes, or a table with width and depth."
+)
+@option(
+    "--curves",
+    required=True,
+    multiple=True,
+    metavar="[MEASURE=]FILE",
+    help="Curves: .npy, .csv or .parquet, with the measure of arrays and wide tables; repeatable.",
+)
+@option("--unit", type=Choice(["share", "percent"]), help="Unit of accuracies.")
+@option("--first-epoch", type=click.IntRange(0, 1), help="Number that the first trained epoch has.")
+@option("--dataset", metavar="NAME", help="Dataset, unless a column names it.")
+@option("--learning-rate", type=float, help="Learning rate, unless a column names it.")
+@option("--base", metavar="CELL", help="Cell that the others are variants of.")
+@option("--no-base", is_flag=True, help="The cells are not variants of one of them.")
+@option("--target", type=float, help="Accuracy, as a share, in place of a base's last one.")
+@option("--yes", is_flag=True, help="Write without asking for confirmation.")
+def import_results(
+    store: str, cells: str, curves: tuple[str, ...], yes: bool, **answers: Any
+) -> None:
+    """Import other people's cells and curves, after a preview.
+
+    docs/import.md describes the files.
+    """
+    from orchestrator.housekeeping import importing
+    from results_schema.store import open_store as make_store
+
+    pairs = [one.partition("=") if "=" in one else ("", "", one) for one in curves]
+    files = [(measure or None, Path(path)) for measure, _, path in pairs]
+    found = importing.read(Path(cells), files, importing.Answers(**answers))
+    print_result("text", importing.describe(found), ())
+    if not yes:
+        if not sys.stdin.isatty():
+            raise ConfigError("nothing was written", fix="look at the tables, then add --yes")
+        click.confirm("Write these results?", abort=True)
+    place = make_store(store)
+    trials = importing.write(found, place)
+    click.echo(f"{trials} trials written to {place.location} as {found.answers.experiment}")
+
+
+COMMANDS = (retry, cancel, gc, import_results)

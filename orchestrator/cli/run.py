@@ -16,6 +16,7 @@ from orchestrator.cli.options import (
     cluster_options,
     experiment_options,
     format_option,
+    open_store,
     store_option,
 )
 from orchestrator.output.text import byte_size, cores
@@ -215,13 +216,16 @@ def landscape(
 
 @command()
 @store_option
+@option("--tables", is_flag=True, help="Check the store's tables alone, whoever wrote them.")
 @format_option("json")
-def doctor(store: str, output_format: str) -> None:
+def doctor(store: str, tables: bool, output_format: str) -> None:
     """Check this machine and the store, with a fix for each problem."""
-    from orchestrator.execution.preflight import run_checks
+    from orchestrator.execution.preflight import Check, run_checks
+    from orchestrator.housekeeping.contract import check_tables
 
     checks = []
-    for check in run_checks(store):
+    found = (Check(*one) for one in check_tables(open_store(store))) if tables else None
+    for check in found or run_checks(store):
         checks.append(check)
         if output_format == "text":  # each as it is found, since some take seconds
             fix = f"; {check.fix}" if check.fix else ""

@@ -51,6 +51,7 @@ class Declared(BaseModel, **STRICT):
         precision: Precision of the arithmetic.
         figures: Kind and options of each figure, by its name.
         tables: Kind of each table, by its name.
+        target: Final accuracy that stands in for a base's, of imported results without one.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Declared(BaseModel, **STRICT):
     precision: str
     figures: dict[FileName, Annotated[Choice, PlainValidator(read_choice)]]
     tables: dict[FileName, str]
+    target: float | None = None
 
     @classmethod
     def of(cls, experiment: Experiment) -> Declared:
@@ -85,6 +87,8 @@ class Declared(BaseModel, **STRICT):
         """Return the content of `layout.experiment(name)`."""
         figures = {name: choice.to_json() for name, choice in self.figures.items()}
         content = {**dict(self), "figures": figures}
+        if self.target is None:
+            del content["target"]
         return json.dumps(content, indent=1, ensure_ascii=False).encode()
 
 
@@ -120,6 +124,14 @@ def read_declared(store: Store, experiment: str) -> Declared:
     except ValueError as error:
         raise CorruptData(f"not what a launch wrote: {error}", where=key, fix=again) from error
     return declared
+
+
+def stated_target(store: Store, experiment: str) -> float | None:
+    """Return the target of an imported experiment; None if it has none, or others wrote it."""
+    try:
+        return read_declared(store, experiment).target
+    except (ConfigError, CorruptData):
+        return None
 
 
 def member_rows(experiment: Experiment) -> list[dict[str, Any]]:

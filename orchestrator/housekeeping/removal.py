@@ -159,6 +159,8 @@ def plan_retry(store: Store, names: Sequence[str], *, diverged: bool) -> Retry:
         ConfigError: A name fits nothing, or a worker has one of the items or of their surfaces.
     """
     failed, ended = _choose(store, names, diverged=diverged)
+    # No launch could train an imported trial again.
+    ended = [item for item in ended if not item.startswith(layout.IMPORTED)]
     named = NamedItems(store)
     listing = StoreListing(store, named) if ended else None
     shown = [listing.item(item, traces=False) for item in ended] if listing else []

@@ -79,7 +79,9 @@ class TrialBound:
 
 def trial_bounds(trials: Any, surfaces: Any, points: Any, epochs: Any) -> list[TrialBound]:
     """Return the bound of each distinct ended trial, in order, from tables of `Results`."""
-    members = trials[trials["status"] == "done"].drop_duplicates("trial_id")
+    # Imported trials have no spec.
+    kept = (trials["status"] == "done") & (trials["spec"] != "")
+    members = trials[kept].drop_duplicates("trial_id")
     surfaces = surfaces.drop_duplicates(subset="surface_id")
     # The theorem speaks of the function that is trained.
     surfaces = surfaces[(surfaces["status"] == "done") & (surfaces["split"] == "train")]

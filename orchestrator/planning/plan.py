@@ -107,7 +107,8 @@ class Plan:
     @property
     def earlier_ids(self) -> int:
         """Number of ended trials whose ids have an earlier format, so that none is reused."""
-        return sum(recipe_version(trial_id) < RECIPE_VERSION for trial_id in self.ended)
+        own = [name for name in self.ended if not name.startswith(layout.IMPORTED)]
+        return sum(recipe_version(trial_id) < RECIPE_VERSION for trial_id in own)
 
     @property
     def epochs(self) -> int:

@@ -170,7 +170,9 @@ def _run(results: Results, declared: Declared, status: Status, folder: Path) -> 
         declared=declared,
         datasets=name_datasets(declared.datasets.items()),
         substitutes=name_datasets((n, used) for n, used in declared.datasets.items() if n != used),
-        network=f"{size['cells']} cells, {size['channels']} channels, {declared.precision}",
+        network=f"{size['cells']} cells, {size['channels']} channels, {declared.precision}"
+        if size["cells"]
+        else "not recorded",
         epochs=", ".join(map(str, epochs)),
         trials=_counts(states.values()),
         surfaces=_counts(surfaces.values()),

@@ -30,8 +30,8 @@ def parse_genotype(data: Any) -> Genotype:
 
     Either `{"normal": {"nodes": [[[op, source], …], …], "concat": […]}, "reduce": …}`, or the
     DARTS notation `{"normal": [[op, source], …], "normal_concat": […], "reduce": …,
-    "reduce_concat": …}` with two edges to a node, or the latter with [op, node, source] for nodes
-    of any number of edges.
+    "reduce_concat": …}` with two edges to a node, or the latter with [op, node, source], or with a
+    list of edges for each node, for nodes of any number of edges.
 
     Raises:
         SpecError: It is neither; the error names the cell, the node, the edge and what may stand
@@ -110,6 +110,8 @@ def _from_darts(name: str, edges: Any, concat: Any) -> dict[str, Any]:
     """Return a cell of the DARTS notation in the JSON form; its edges are not checked yet."""
     if not _is_list(edges):
         raise SpecError(f"not a list but {reprlib.repr(edges)}", where=f"{name} cell")
+    if edges and all(_is_list(node) and all(map(_is_list, node)) for node in edges):
+        return {"nodes": edges, "concat": concat}  # a list for each node, as in pt.darts
     if any(_is_list(edge) and len(edge) == 3 for edge in edges):
         return {"nodes": _from_triples(name, edges, concat), "concat": concat}
     if len(edges) % 2:

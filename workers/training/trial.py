@@ -290,6 +290,7 @@ def trial_row(spec: TrialSpec, rows: list[Row], ending: Ending, facts: dict[str,
         "exit_reason": ending[1],
         "ended_at": datetime.now(UTC),
         "train_seconds": sum(row["seconds"] for row in rows),
+        "origin": None,
         **facts,
     }
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from orchestrator.config.record import stated_target
 from orchestrator.figures.evidence import STANDARD_RATE, scopes, setting_key, worst
 from results_schema.errors import SpecError
 from results_schema.genotype import Genotype
@@ -234,7 +235,7 @@ class Population:
         curves = curves[curves["trial_id"].isin(rows["trial_id"])]
         rows["planned"] = rows["planned"].fillna(self._longest(rows, curves))
         # Settings that others filled in have one data set each, so a longer run is one's own.
-        rows["target"] = _targets(rows)
+        rows["target"] = _targets(rows).fillna(rows["experiment"].map(self._stated_targets()))
         measures = convergence(curves, rows.drop_duplicates("trial_id"))
         return rows.merge(measures, on="trial_id", how="left")
 
@@ -284,6 +285,11 @@ class Population:
         members = members.assign(direct=direct).sort_values("direct", kind="stable")
         members = members.drop(columns="direct")
         return members.drop_duplicates(["trial_id", *CELL]).reset_index(drop=True)
+
+    def _stated_targets(self) -> dict[str, float]:
+        """Return the accuracy that stands in for a base's, of experiments imported without one."""
+        found = {name: stated_target(self.results.store, name) for name in self._experiments}
+        return {name: target for name, target in found.items() if target is not None}
 
     def _of(self, read: Any) -> pd.DataFrame:
         """A table, of the experiment alone if just one was named, since others take time to read.
