@@ -1,10 +1,8 @@
 """Rules that hold for every file: short sources, safe calls, no trace of one machine, pins."""
 
-import ast
 import re
 import subprocess
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,24 +16,11 @@ MACHINE = re.compile(
     r"(?<![\w.-])/(?:home|root|work|Users|tmp)/\w"
     r"|pypi\.org|pythonhosted\.org|npmjs\.(?:com|org)|deb\.debian\.org|download\.pytorch\.org"
 )
-UNSAFE = {
-    "cloudpickle.load",
-    "cloudpickle.loads",
-    "eval",
-    "exec",
-    "joblib.load",
-    "marshal.load",
-    "marshal.loads",
-    "os.popen",
-    "os.system",
-    "pandas.read_pickle",
-    "pickle.Unpickler",
-    "pickle.load",
-    "pickle.loads",
-    "shelve.open",
-    "yaml.load",
-    "yaml.unsafe_load",
-}
+UNSAFE = re.compile(
+    r"(?<![\w.])torch\.load\((?!.*weights_only=True)|allow_pickle=True"
+    r"|(joblib|cloudpickle)\.loads?\("
+)
+"""Calls that run what a file says, beside those that ruff refuses."""
 
 
 def files(*suffixes: str) -> list[Path]:
@@ -54,32 +39,6 @@ def files(*suffixes: str) -> list[Path]:
 
 def name_of(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
-
-
-def unsafe_calls(tree: ast.AST) -> Iterator[str]:
-    """Calls that run what a file or an argument says."""
-    known: dict[str, str] = {}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            known |= {a.asname: a.name for a in node.names if a.asname}
-        elif isinstance(node, ast.ImportFrom):
-            known |= {a.asname or a.name: f"{node.module}.{a.name}" for a in node.names}
-    imported = {name.partition(".")[0] for name in known.values()} | {
-        a.name for node in ast.walk(tree) if isinstance(node, ast.Import) for a in node.names
-    }
-    for node in ast.walk(tree):
-        if not isinstance(node, ast.Call):
-            continue
-        head, _, rest = ast.unparse(node.func).partition(".")
-        called = ".".join(filter(None, (known.get(head, head), rest)))
-        options = {word.arg: ast.unparse(word.value) for word in node.keywords}
-        local = "." in called and called.partition(".")[0] not in imported
-        if (called in UNSAFE and not local) or (
-            (called == "torch.load" and options.get("weights_only") != "True")
-            or (called == "numpy.load" and options.get("allow_pickle", "False") != "False")
-            or options.get("shell", "False") != "False"
-        ):
-            yield f"line {node.lineno}: {ast.unparse(node)}"
 
 
 def test_no_file_names_a_machines_paths_or_a_registry():
@@ -104,44 +63,8 @@ def test_sources_are_short():
 
 
 def test_no_source_makes_an_unsafe_call():
-    found = {
-        name_of(path): list(unsafe_calls(ast.parse(path.read_text()))) for path in files(".py")
-    }
-    assert not {name: calls for name, calls in found.items() if calls}
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "import pickle\npickle.load(file)",
-        "import pickle as p\np.loads(data)",
-        "from pickle import loads as read\nread(data)",
-        "import torch\ntorch.load(path)",
-        "import torch\ntorch.load(path, weights_only=False)",
-        "import numpy as np\nnp.load(path, allow_pickle=True)",
-        "import yaml\nyaml.load(file)",
-        "import subprocess\nsubprocess.run(line, shell=True)",
-        "import os\nos.system(line)",
-        "eval(text)",
-        "exec(text)",
-    ],
-)
-def test_an_unsafe_call_is_seen(text: str):
-    assert list(unsafe_calls(ast.parse(text)))
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "network.eval()",
-        "import torch\ntorch.load(path, weights_only=True)",
-        "yaml = YAML(typ='safe')\nyaml.load(file)",
-        "import json\njson.load(file)",
-        "import subprocess\nsubprocess.run(words)",
-    ],
-)
-def test_a_safe_call_passes(text: str):
-    assert not list(unsafe_calls(ast.parse(text)))
+    sources = [path for path in files(".py") if path != Path(__file__)]
+    assert not [name_of(path) for path in sources if UNSAFE.search(path.read_text())]
 
 
 def test_what_lies_beside_the_sources_is_packaged():

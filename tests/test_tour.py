@@ -15,6 +15,7 @@ from orchestrator.config.record import record
 TOUR = Path(__file__).parents[1] / "docs/tour.ipynb"
 
 
+@pytest.mark.docs
 @pytest.mark.timeout(300)
 def test_the_tour_runs_from_end_to_end_and_shows_tables_a_figure_and_a_claim(tmp_path, monkeypatch):
     experiment = write_experiment(

@@ -32,13 +32,8 @@ def test_without_a_name_it_lists_what_there_is():
     assert "NASNet_ADAPT" in text
     assert f"Zoo of {len(zoo())} cells" in text
     data = json.loads(run("--format", "json").stdout)
-    assert [base["name"] for base in data["bases"]] == [
-        "NASNet",
-        "AmoebaNet",
-        "ENAS",
-        "DARTS",
-        "SNAS",
-    ]
+    names = ["NASNet", "AmoebaNet", "ENAS", "DARTS", "SNAS"]
+    assert [base["name"] for base in data["bases"]] == names
     assert all(base["width"] == base["printed_width"] for base in data["bases"])
     assert data["zoo"] == list(zoo())
 
@@ -56,12 +51,13 @@ def test_json_holds_the_genotypes_themselves(tmp_path: Path):
 
 
 @pytest.mark.parametrize("form", ["csv", "md", "latex", "json"])
-@pytest.mark.parametrize(
-    ("words", "reported"),
-    [(["SNAS", "PDARTS"], "PDARTS"), (["--table", "2"], "seed 125"), ([], "AmoebaNet")],
-)
-def test_every_form_prints_every_table(form: str, words: list[str], reported: str):
-    assert reported in run(*words, "--format", form).stdout
+def test_every_form_prints_every_table(form: str):
+    for words, shown in (
+        (["SNAS", "PDARTS"], "PDARTS"),
+        (["--table", "2"], "seed 125"),
+        ([], "SNAS"),
+    ):
+        assert shown in run(*words, "--format", form).stdout
 
 
 def test_csv_of_a_table_is_one_line_for_each_number():
@@ -116,6 +112,7 @@ def test_without_a_browser_a_picture_fails_and_the_page_does_not(
     assert "Plotly.newPlot" in page.read_text()
 
 
+@pytest.mark.browser
 def test_it_draws_a_picture_where_there_is_a_browser(tmp_path: Path):
     try:
         find_browser()

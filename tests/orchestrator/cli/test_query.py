@@ -27,16 +27,14 @@ def test_forms(run, trained):
     assert run(*ask, "md")[1].startswith("| n |\n| ---")
 
 
-@pytest.mark.parametrize("form", ["text", "csv", "json", "md"])
-def test_the_schema_lists_every_column_without_a_store(run, tmp_path, form):
-    code, output, _ = run("query", "--schema", "--format", form, "--store", tmp_path / "none")
-    assert code == 0
-    for table in TABLES.values():
-        for field in table.schema:
+def test_the_schema_lists_every_column_without_a_store(run, tmp_path):
+    for form in ("text", "csv", "json", "md"):
+        code, output, _ = run("query", "--schema", "--format", form, "--store", tmp_path / "none")
+        assert code == 0
+        for field in (field for table in TABLES.values() for field in table.schema):
             assert field.name in output
             assert field.metadata[b"doc"].decode().split("|")[0][:20].replace('"', "") in output
-    if form != "csv":
-        assert all(view in output for view in VIEWS)
+        assert form == "csv" or all(view in output for view in VIEWS)
 
 
 @pytest.mark.parametrize(
@@ -47,15 +45,7 @@ def test_the_schema_lists_every_column_without_a_store(run, tmp_path, form):
         (("SELECT 1", "--store", "nowhere"), 3, "there is no store here"),
         (("FROM nothing",), 2, "nothing does not exist"),
         (("DROP VIEW trials",), 2, "is no query"),
-        (
-            (
-                "SELECT max(x) FROM range(1_000_000_000_000) t(x) WHERE hash(x) = 5",
-                "--timeout",
-                "0.3",
-            ),
-            2,
-            "longer than 0.3 s",
-        ),
+        (("SELECT max(x) FROM range(1e12::LONG) t(x)", "--timeout", "0.3"), 2, "longer than 0.3"),
         (("SELECT 1", "--timeout", "0"), 2, "--timeout"),
         (("SELECT 1", "--memory", "0"), 2, "--memory"),
     ],
@@ -67,23 +57,17 @@ def test_mistakes_are_reported(run, trained, arguments, code, words):
     assert "Traceback" not in errors
 
 
-def test_a_query_comes_from_standard_input_too(trained):
-    words = [sys.executable, "-m", "orchestrator.cli", "query", "-", "--format", "csv"]
-    words += ["--store", str(trained.store.root)]
-    ran = subprocess.run(words, input="SELECT 1 AS one", capture_output=True, text=True)
-    assert (ran.returncode, ran.stdout) == (0, "one\n1\n"), ran.stderr
-
-
-@pytest.mark.parametrize("package", ["torch", "ray", "plotly", "pandas"])
-def test_a_query_loads_nothing_slow(trained, package):
+def test_a_query_comes_from_standard_input_too_and_loads_nothing_slow(trained):
     script = (
         "import sys\nfrom orchestrator.cli.main import cli\n"
-        "cli(['query', 'SELECT max(epoch) FROM member_metrics', '--format', 'csv', '--memory', '1',"
+        "cli(['query', '-', '--format', 'csv', '--memory', '1',"
         f"'--store', {str(trained.store.root)!r}], standalone_mode=False)\n"
-        f"assert {package!r} not in sys.modules"
+        "assert not {'torch', 'ray', 'plotly', 'pandas'} & set(sys.modules)"
     )
-    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert ran.returncode == 0, ran.stderr
+    words = [sys.executable, "-c", script]
+    sql = "SELECT max(epoch) AS last FROM member_metrics"
+    ran = subprocess.run(words, input=sql, capture_output=True, text=True)
+    assert (ran.returncode, ran.stdout) == (0, "last\n2\n"), ran.stderr
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="no other system bounds a process's data")

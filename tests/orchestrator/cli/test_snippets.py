@@ -18,6 +18,7 @@ from synthetic_stores import EPOCHS, Trial, synthetic_store, synthetic_trials
 from orchestrator.query.engine import query
 from results_schema.store import LocalStore
 
+pytestmark = pytest.mark.docs
 ROOT = Path(__file__).parents[3]
 PAGES = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md"))]
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)

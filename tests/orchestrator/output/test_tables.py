@@ -5,9 +5,7 @@ import io
 import json
 import re
 from collections import Counter
-from dataclasses import replace
 from html import unescape
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -45,10 +43,9 @@ def test_text_shows_what_a_user_named_as_it_stands():
     assert text.index("counted") < text.index("¹ swapped")
 
 
-@pytest.mark.parametrize("width", [48, 60, 80, 100, 160])
-@pytest.mark.parametrize("table", [1, 2, 3])
-def test_no_number_is_cut_however_narrow_the_terminal(table: int, width: int):
-    content = paper_tables(table)[0].sheet
+@pytest.mark.parametrize("width", [48, 80, 160])
+def test_no_number_is_cut_however_narrow_the_terminal(width: int):
+    content = paper_tables(1)[0].sheet
     console = Console(width=width, record=True, file=io.StringIO())
     print_table(content, console)
     text = console.export_text()
@@ -82,35 +79,16 @@ EVIL = (
 
 
 @pytest.mark.parametrize("text", EVIL)
-@pytest.mark.parametrize("place", ["title", "columns", "rows", "footnotes", "remarks"])
-def test_markdown_shows_what_a_user_named_as_it_stands(text: str, place: str):
-    parts: dict[str, Any] = {
-        "title": text,
-        "columns": (text, "b"),
-        "rows": [(text, "b")],
-        "footnotes": (text,),
-        "remarks": (text,),
-    }
-    plain = TextTable("title", ("a", "b"), [("a", "b")], remarks=("counted",))
-    text_of = to_markdown(replace(plain, **{place: parts[place]}))
-    html = MarkdownIt("commonmark", {"html": True}).enable("table").render(text_of)
-    shown = re.sub(r"<[^>]*>", "", html)
-    assert " ".join(text.split()) in " ".join(unescape(shown).split())
+def test_markdown_shows_what_a_user_named_as_it_stands(text: str):
+    table = TextTable(text, (text, "b"), [(text, "b")], footnotes=(text,), remarks=(text,))
+    html = MarkdownIt("commonmark", {"html": True}).enable("table").render(to_markdown(table))
+    shown = " ".join(unescape(re.sub(r"<[^>]*>", "", html)).split())
+    assert shown.count(" ".join(text.split())) == 5
     assert not re.search(r"<(?!/?(p|strong|table|thead|tbody|tr|th|td)\b)", html)
     assert html.count("<tr>") == 2
 
 
-FORMULAS = (
-    "=1+1",
-    "+1+1",
-    "-1+1",
-    "@SUM(A1)",
-    "\t=1",
-    "\uff1d1",
-    "'=1",
-    "''@x",
-    "=HYPERLINK(1)",
-)
+FORMULAS = ("=1+1", "+1+1", "-1+1", "@SUM(A1)", "\t=1", "\uff1d1", "'=1", "''@x")
 
 
 @pytest.mark.parametrize("text", FORMULAS)

@@ -1,20 +1,12 @@
 """How numbers and text are written."""
 
-import pytest
-
-from orchestrator.output.text import byte_size, cores, duration, escape_control
+from orchestrator.output.text import byte_size, duration, escape_control, fixed, signed
 
 
 def test_spans_read_well():
     lengths = (0.4, 90, 600, 7200, 86400 * 3, 86400 * 800)
-    assert [duration(s) for s in lengths] == [
-        "0 s",
-        "90 s",
-        "10 min",
-        "2.0 h",
-        "3.0 days",
-        "2.2 years",
-    ]
+    shown = ["0 s", "90 s", "10 min", "2.0 h", "3.0 days", "2.2 years"]
+    assert [duration(s) for s in lengths] == shown
 
 
 def test_what_a_terminal_would_obey_is_written_out():
@@ -25,19 +17,13 @@ def test_what_a_terminal_would_obey_is_written_out():
     assert escape_control("ä 日本 \\x1b\t\n") == "ä 日本 \\x1b\t\n"
 
 
-def test_there_is_a_core():
-    assert cores() >= 1
+def test_byte_sizes_have_a_unit():
+    sizes = (0, 999, 1000, 2_500_000, 999_960, 10**16)
+    shown = ["0 bytes", "999 bytes", "1.0 kB", "2.5 MB", "1.0 MB", "10000.0 TB"]
+    assert [byte_size(count) for count in sizes] == shown
 
 
-@pytest.mark.parametrize(
-    ("count", "shown"),
-    [
-        (0, "0 bytes"),
-        (999, "999 bytes"),
-        (1000, "1.0 kB"),
-        (2_500_000, "2.5 MB"),
-        (10**16, "10000.0 TB"),
-    ],
-)
-def test_byte_sizes_have_a_unit(count, shown):
-    assert byte_size(count) == shown
+def test_numbers_are_as_the_paper_prints_them():
+    numbers = (1.005, -0.004, -2.0, 3.25, None, float("nan"))
+    assert [fixed(n) for n in numbers] == ["1.00", "−0.00", "−2.00", "3.25", "–", "–"]
+    assert [signed(n) for n in numbers] == ["+1.00", "0.00", "−2.00", "+3.25", "–", "–"]

@@ -31,6 +31,7 @@ def same(one: pd.DataFrame, two: pd.DataFrame, keys: list[str]) -> None:
 
 @pytest.mark.parametrize("table", ["metrics", "trials"])
 def test_tables_and_views_are_those_of_results(trained, table):
+    trained.cut_off(trained.ids[0], rows=1)
     results = Results(trained.store)
     keys = ["trial_id", "epoch"] if table == "metrics" else ["trial_id"]
     same(frame(trained.store, f"FROM {table}"), getattr(results, table)(), keys)
@@ -47,12 +48,6 @@ def test_surfaces_are_joined_as_results_joins_them(tmp_path, table, keys):
         surveyed.add(_member(index), status="done" if index else None, done=25 if index else 3)
     results = surveyed.results()
     same(frame(surveyed.store, f"FROM member_{table}"), getattr(results, table)(NAME), keys)
-
-
-def test_a_member_whose_trial_has_not_ended_is_in_member_trials(trained):
-    trained.cut_off(trained.ids[0])
-    found = frame(trained.store, "SELECT trial_id FROM member_trials WHERE status IS NULL")
-    assert found["trial_id"].tolist() == [trained.ids[0]]
 
 
 def test_every_table_of_an_empty_store_is_empty_with_its_columns(tmp_path):
@@ -82,21 +77,12 @@ def test_a_column_that_an_older_release_lacked_is_null(trained, sealed):
 
 @pytest.mark.parametrize(
     "sql",
-    [
-        "CREATE TABLE x AS FROM trials",
-        "COPY trials TO 'out.csv'",
-        "ATTACH 'x.db'",
-        "INSTALL httpfs",
-        "LOAD httpfs",
-        "SET enable_external_access = true",
-        "PRAGMA database_list",
-        "DELETE FROM trials",
-        "DROP VIEW trials",
-        "EXPLAIN ANALYZE COPY trials TO '.tmp/out.csv'",
-        "explain/* of */analyze -- what?\n COPY trials TO 'out.csv'",
-        "EXPLAIN (ANALYZE, FORMAT json) COPY trials TO 'out.csv'",
-    ],
-)
+    ["CREATE TABLE x AS FROM trials", "COPY trials TO 'out.csv'", "ATTACH 'x.db'", "LOAD httpfs",
+     "SET enable_external_access = true", "PRAGMA database_list", "DELETE FROM trials",
+     "EXPLAIN ANALYZE COPY trials TO '.tmp/out.csv'",
+     "explain/* of */analyze -- what?\n COPY trials TO 'out.csv'",
+     "EXPLAIN (ANALYZE, FORMAT json) COPY trials TO 'out.csv'"],
+)  # fmt: skip
 def test_what_is_no_query_is_refused(trained, sql, tmp_path):
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(ConfigError, match="is no query"):
@@ -106,18 +92,10 @@ def test_what_is_no_query_is_refused(trained, sql, tmp_path):
 
 @pytest.mark.parametrize(
     "sql",
-    [
-        "FROM read_csv('secret.csv')",
-        "FROM read_text('secret.csv')",
-        "FROM 'secret.csv'",
-        "FROM glob('*')",
-        "FROM read_text('.tmp/secret.csv')",
-        "FROM glob('.tmp/*')",
-        "FROM sniff_csv('secret.csv')",
-        "FROM read_parquet('results/trials/*.parquet')",
-        "FROM sql",
-    ],
-)
+    ["FROM read_csv('secret.csv')", "FROM read_text('.tmp/secret.csv')", "FROM 'secret.csv'",
+     "FROM glob('*')", "FROM glob('.tmp/*')", "FROM sniff_csv('secret.csv')", "FROM sql",
+     "FROM read_parquet('results/trials/*.parquet')"],
+)  # fmt: skip
 def test_a_query_reaches_nothing_but_the_tables(trained, sql, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / ".tmp").mkdir()
@@ -131,9 +109,9 @@ def test_a_query_reaches_nothing_but_the_tables(trained, sql, tmp_path, monkeypa
 def test_a_query_writes_no_file_when_memory_is_short(trained, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     before = sorted(tmp_path.rglob("*"))
-    sql = "SELECT * FROM range(20_000_000) t(x) ORDER BY hash(x)"
-    with pytest.raises(ConfigError, match=r"needs more than 100.0 MB of memory\n.*--memory"):
-        query(trained.store, sql, Limits(memory=10**8))
+    sql = "SELECT * FROM range(5_000_000) t(x) ORDER BY hash(x)"
+    with pytest.raises(ConfigError, match=r"needs more than 50.0 MB of memory\n.*--memory"):
+        query(trained.store, sql, Limits(memory=5 * 10**7))
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -152,8 +130,8 @@ def test_an_answer_is_bounded_too(trained):
     ],
 )
 def test_a_query_ends_after_its_time(trained, sql):
-    with pytest.raises(ConfigError, match=r"took longer than 0.5 s\n.*--timeout"):
-        query(trained.store, sql, Limits(seconds=0.5))
+    with pytest.raises(ConfigError, match=r"took longer than 0.2 s\n.*--timeout"):
+        query(trained.store, sql, Limits(seconds=0.2))
 
 
 @pytest.mark.parametrize(
@@ -215,7 +193,7 @@ def test_a_query_is_right_while_files_are_replaced(trained):
     writer = threading.Thread(target=rewrite)
     writer.start()
     try:
-        for _ in range(8):
+        for _ in range(4):
             sql = "SELECT count(*) n, max(epoch) m, count(DISTINCT epoch) d FROM metrics"
             row: dict[str, Any] = query(
                 store, f"{sql} WHERE trial_id = '{trained.ids[0]}'"

@@ -58,15 +58,11 @@ def test_every_type_can_be_written():
     assert to_text_table(answer).rows[0][:3] == ["2020-04-26 12:00:00", "12", "1.5"]
 
 
-def test_two_columns_of_one_name_are_two_keys():
+def test_two_columns_of_one_name_are_two_keys_and_no_row_is_an_empty_list():
     answer = pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["a", "a"])
     assert json.loads(written(write_json, answer)) == [{"a": 1, "a_2": 2}]
-
-
-def test_an_empty_answer_is_an_empty_list():
-    answer = pa.table({"a": pa.array([], pa.int64())})
-    assert json.loads(written(write_json, answer)) == []
-    assert to_text_table(answer).remarks == ("0 rows",)
+    assert json.loads(written(write_json, answer.slice(1))) == []
+    assert to_text_table(answer.slice(1)).remarks == ("0 rows",)
 
 
 def test_a_long_table_is_cut_and_says_so():
