@@ -249,7 +249,7 @@ def _compare_trials(trials: Sequence[TrialBound]) -> list[Comparison]:
 
     bases: dict[str, list[TrialBound]] = {}
     for one in trials:
-        if not one.lacking and math.isfinite(one.measured):
+        if not one.lacking and np.isfinite(one.measured):
             bases.setdefault(one.base, []).append(one)
     return [
         Comparison(

@@ -3,27 +3,38 @@
 import csv
 import io
 import json
+import shutil
 import subprocess
 import sys
 
 import pytest
 from synthetic_stores import curve, synthetic_store, synthetic_trials
 
-from orchestrator.paper.claims import CLAIMS
+from orchestrator.paper.claims import CLAIMS, registry
+from results_schema.results import Results
 
 
-@pytest.fixture
-def store(tmp_path):
+@pytest.fixture(scope="module")
+def tested(tmp_path_factory):
+    """A store and what the claims find in it, tested once for all."""
     trials = synthetic_trials(bases=("DARTS",))
     for t in trials:
         t.base = "[bold]|&"
-    return synthetic_store(
-        tmp_path / "results",
+    root = tmp_path_factory.mktemp("claims") / "results"
+    store = synthetic_store(
+        root,
         trials,
         lambda t: curve(0.3 + 0.1 * t.width + 0.001 * t.rng.standard_normal()),
         experiment="fig9",
         packed=False,
-    ).root
+    )
+    return store.root, registry.findings(Results(store), ["fig9"])
+
+
+@pytest.fixture
+def store(tested, monkeypatch):
+    monkeypatch.setattr(registry, "findings", lambda *_: tested[1])
+    return tested[0]
 
 
 def test_every_form_lists_every_claim(run, store, tmp_path):
@@ -76,17 +87,18 @@ def test_an_empty_store_has_no_data_but_no_error_either(run, tmp_path):
     assert reported["wider-faster"] == "no data"
 
 
-def test_a_corrupt_table_is_an_error_without_a_traceback(run, store):
-    next(store.glob("metrics/c*.parquet")).write_bytes(b"PAR1 nonsense")
-    code, _, errors = run("claims", "--store", store)
+def test_a_corrupt_table_is_an_error_without_a_traceback(run, tested, tmp_path):
+    root = shutil.copytree(tested[0], tmp_path / "results")
+    next(root.glob("metrics/c*.parquet")).write_bytes(b"PAR1 nonsense")
+    code, _, errors = run("claims", "--store", root)
     assert code == 3
     assert "not a sound metrics table" in errors
 
 
-def test_claims_load_neither_torch_nor_ray_nor_plotly(store):
+def test_claims_load_neither_torch_nor_ray_nor_plotly(tmp_path):
     script = (
         "import sys\nfrom orchestrator.cli.main import cli\n"
-        f"cli(['claims', '--store', {str(store)!r}, '--format', 'json'], standalone_mode=False)\n"
+        f"cli(['claims', '--store', {str(tmp_path)!r}], standalone_mode=False)\n"
         "assert not {'torch', 'ray', 'plotly', 'torchvision'} & set(sys.modules)"
     )
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
