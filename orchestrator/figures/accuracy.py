@@ -7,7 +7,7 @@ marks the base's own accuracy, so that what beats the base stands above it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -20,11 +20,12 @@ from orchestrator.figures.members import (
     COLUMNS,
     DATASETS,
     Member,
+    describe_cell,
     group,
     name_datasets,
     read_members,
 )
-from orchestrator.figures.panels import Grid, Place, add_key, grid, make_panels
+from orchestrator.figures.panels import Panel, add_key, grid, make_panels
 from orchestrator.figures.scales import Box, focus_range, place_label, ticks
 
 RESULTS = ("status", "test_accuracy", "parameters")
@@ -52,27 +53,32 @@ class Run(NamedTuple):
 
     trial_id: str
     seed: int
+    diverged: bool
     accuracy: float  # that it counts with, see `orchestrator.figures.evidence`
     last: float  # after the last epoch; NaN if a diverged trial has none
 
 
 @dataclass(frozen=True)
 class CellPoint:
-    """One cell at one learning rate: its trials over all seeds, by seed."""
+    """One cell at one learning rate: its trials over all seeds."""
 
     index: int  # 0 is the base
     variant: str
     width: float  # of the normal cell, in units of c
     depth: int  # of the normal cell, in edges
     parameters: int | None  # None before any trial has ended
-    done: tuple[Run, ...]
-    diverged: tuple[Run, ...]
+    ended: tuple[Run, ...]  # trials with a result by seed, the diverged last
     missing: tuple[str, ...]  # ids of trials without a result
 
     @property
-    def ended(self) -> tuple[Run, ...]:
-        """Trials that have a result."""
-        return *self.done, *self.diverged
+    def done(self) -> list[Run]:
+        """Trials that did not diverge."""
+        return [run for run in self.ended if not run.diverged]
+
+    @property
+    def diverged(self) -> list[Run]:
+        """Trials that diverged."""
+        return [run for run in self.ended if run.diverged]
 
     @property
     def mean(self) -> float:
@@ -118,44 +124,28 @@ class AccuracyPanel(NamedTuple):
     high: float
 
     @property
+    def points(self) -> list[CellPoint]:
+        """The cells at all learning rates."""
+        return [point for line in self.series for point in line.points]
+
+    @property
+    def accuracies(self) -> list[float]:
+        """All that is shown: the accuracies of trials and the means of cells."""
+        return [a for p in self.points for a in (p.mean, *(run.accuracy for run in p.ended))]
+
+    @property
     def has_below(self) -> bool:
         """Whether a trial, or the mean of a cell, is below the range."""
-        return any(accuracy < self.low for accuracy in self._accuracies)
+        return any(accuracy < self.low for accuracy in self.accuracies)
 
     @property
     def has_above(self) -> bool:
         """Whether a trial is above the range."""
-        return any(accuracy > self.high for accuracy in self._accuracies)
-
-    @property
-    def _accuracies(self) -> list[float]:
-        points = [point for line in self.series for point in line.points]
-        return [a for p in points for a in (p.mean, *(run.accuracy for run in p.ended))]
+        return any(accuracy > self.high for accuracy in self.accuracies)
 
 
-class AccuracyByIndex(NamedTuple):
-    """Panels by base, then dataset, both in order of first appearance."""
-
-    panels: tuple[AccuracyPanel, ...]
-
-    @property
-    def points(self) -> list[CellPoint]:
-        """The cells of all panels and learning rates."""
-        return [point for panel in self.panels for line in panel.series for point in line.points]
-
-    @property
-    def learning_rates(self) -> list[float]:
-        """The learning rates of all panels, ascending."""
-        return sorted({line.learning_rate for panel in self.panels for line in panel.series})
-
-    @property
-    def most_seeds(self) -> int:
-        """The largest number of trials that one point stands for."""
-        return max(len(p.ended) + len(p.missing) for p in self.points)
-
-
-def accuracy_by_index_data(trials: pd.DataFrame) -> AccuracyByIndex:
-    """Return accuracies by base and dataset, learning rate and cell.
+def accuracy_by_index_data(trials: pd.DataFrame) -> list[AccuracyPanel]:
+    """Return accuracies by base, then dataset, both in order of first appearance.
 
     A trial counts as done or diverged by its status, and else as missing: it has failed, is not
     trained yet, or is done without an accuracy. A repeated row of the same member counts once.
@@ -171,10 +161,10 @@ def accuracy_by_index_data(trials: pd.DataFrame) -> AccuracyByIndex:
     bases, datasets = list(group(members, "base")), list(group(members, *DATASETS))
     groups = group(members, "base", *DATASETS)
     order = [(*base, *dataset) for base in bases for dataset in datasets]
-    return AccuracyByIndex(tuple(_panel(groups[key]) for key in order if key in groups))
+    return [_panel(*key, groups[key]) for key in order if key in groups]
 
 
-def _panel(members: list[Member]) -> AccuracyPanel:
+def _panel(base: str, named_dataset: str, dataset: str, members: list[Member]) -> AccuracyPanel:
     series = []
     for (rate,), line in sorted(group(members, "learning_rate").items()):
         cells = [cell for _, cell in sorted(group(line, "index", "variant").items())]
@@ -183,17 +173,15 @@ def _panel(members: list[Member]) -> AccuracyPanel:
     # A base that diverged would stretch the range down to where no difference can be seen.
     bases = [line.base_accuracy for line in series if line.base and not line.base.diverged]
     low, high = focus_range(done, always=bases) if done else (0.0, 100.0)
-    first = members[0]
-    return AccuracyPanel(
-        first["base"], first["named_dataset"], first["dataset"], tuple(series), low, high
-    )
+    return AccuracyPanel(base, named_dataset, dataset, tuple(series), low, high)
 
 
 def _point(members: list[Member]) -> CellPoint:
     members = sorted(members, key=lambda member: member["seed"])
     done = [m for m in members if m["status"] == "done" and not pd.isna(m["test_accuracy"])]
     diverged = [m for m in members if m["status"] == "diverged"]
-    sizes = [m["parameters"] for m in (*done, *diverged) if not pd.isna(m["parameters"])]
+    ended = [*done, *diverged]
+    sizes = [m["parameters"] for m in ended if not pd.isna(m["parameters"])]
     first = members[0]
     return CellPoint(
         index=int(first["index"]),
@@ -201,49 +189,48 @@ def _point(members: list[Member]) -> CellPoint:
         width=float(first["width"]),
         depth=int(first["depth"]),
         parameters=int(sizes[0]) if sizes else None,
-        done=tuple(map(_run, done)),
-        diverged=tuple(map(_run, diverged)),
-        missing=tuple(m["trial_id"] for m in members if m not in done and m not in diverged),
+        ended=tuple(map(_run, ended)),
+        missing=tuple(m["trial_id"] for m in members if m not in ended),
     )
 
 
 def _run(member: Member) -> Run:
-    accuracy = member["test_accuracy"]
+    status, accuracy = member["status"], member["test_accuracy"]
     return Run(
         str(member["trial_id"]),
         int(member["seed"]),
-        100 * counted_accuracy(member["status"], accuracy),
+        status == "diverged",
+        100 * counted_accuracy(status, accuracy),
         math.nan if pd.isna(accuracy) else 100 * float(accuracy),
     )
 
 
-def plot_accuracy_by_index(data: AccuracyByIndex, title: str) -> go.Figure:
+def plot_accuracy_by_index(data: Sequence[AccuracyPanel], title: str) -> go.Figure:
     """Return the figure."""
-    datasets = dict.fromkeys((panel.named_dataset, panel.dataset) for panel in data.panels)
+    datasets = dict.fromkeys((panel.named_dataset, panel.dataset) for panel in data)
     several = len(datasets) > 1
-    shape = grid(len(data.panels), len(datasets) if several else 0)
-    titles = [f"{panel.base}, {panel.dataset}" if several else panel.base for panel in data.panels]
-    rates = data.learning_rates
+    titles = [f"{panel.base}, {panel.dataset}" if several else panel.base for panel in data]
+    rates = sorted({line.learning_rate for panel in data for line in panel.series})
     subtitle = name_datasets(datasets)
     subtitle += f"; learning rate {rates[0]:g}" if len(rates) == 1 else ""
     legends = [1, math.ceil(len(rates) / 3)] if len(rates) > 1 else [1]
-    figure = make_panels(shape, titles, title, subtitle, _note(data), legends)
-    last = max([1, *(point.index for point in data.points)])
+    shape = grid(len(data), len(datasets) if several else 0)
+    figure, places = make_panels(shape, titles, title, subtitle, _note(data), legends)
+    last = max([1, *(point.index for panel in data for point in panel.points)])
     kinds: set[str] = set()
-    for number, panel in enumerate(data.panels):
-        frame = _frame(panel, last, shape)
-        place = shape.place(number)
+    for panel, place in zip(data, places, strict=True):
+        frame = _frame(panel, last, place)
         drawn: list[_Symbol] = []
         for line in panel.series:
             rank = rates.index(line.learning_rate) if len(rates) > 1 else None
             # Symbols of several rates stand side by side at an index.
             shift = 0.8 / max(len(rates), 4) * ((rank or 0) - (len(rates) - 1) / 2)
             symbols = [s for point in line.points for s in _symbols(point, shift, frame)]
-            _add_symbols(figure, symbols, rank, frame, place)
+            _add_symbols(place, symbols, rank, frame)
             drawn += symbols
         kinds |= {symbol.kind for symbol in drawn}
-        _add_base_lines(figure, panel, rates, frame, drawn, place)
-        _set_axes(figure, frame, shape, number)
+        _add_base_lines(place, panel, rates, frame, drawn)
+        _set_axes(place, frame)
     _add_legend(figure, kinds, rates)
     return figure
 
@@ -264,10 +251,10 @@ class _Frame(NamedTuple):
     y_pixels: float
 
 
-def _frame(panel: AccuracyPanel, last: int, shape: Grid) -> _Frame:
+def _frame(panel: AccuracyPanel, last: int, place: Panel) -> _Frame:
     below, above = panel.has_below * STRIP, panel.has_above * STRIP
     name = 0 if above else NAME_HEIGHT
-    y_pixels = (shape.panel_height - below - above - name) / (panel.high - panel.low)
+    y_pixels = (place.grid.panel_height - below - above - name) / (panel.high - panel.low)
     high = panel.high + name / y_pixels
     return _Frame(
         last,
@@ -275,20 +262,20 @@ def _frame(panel: AccuracyPanel, last: int, shape: Grid) -> _Frame:
         low=panel.low,
         high=high,
         top=high + above / y_pixels,
-        x_pixels=shape.panel_width / (last + 1.2),
+        x_pixels=place.grid.panel_width / (last + 1.2),
         y_pixels=y_pixels,
     )
 
 
 class _Symbol(NamedTuple):
-    """One symbol of a panel; `whisker` is half its length, NaN for a symbol without one."""
+    """One symbol of a panel; `whisker` is half its length, 0 for a symbol without one."""
 
     kind: str
     x: float
     y: float
+    label: str
     hover: str
-    whisker: float = math.nan
-    label: str = ""
+    whisker: float = 0.0
 
 
 def _symbols(point: CellPoint, shift: float, frame: _Frame) -> Iterator[_Symbol]:
@@ -297,17 +284,17 @@ def _symbols(point: CellPoint, shift: float, frame: _Frame) -> Iterator[_Symbol]
     if len(point.ended) > 1:
         for run in point.done:
             kind, y, _ = _positioned(run.accuracy, "one seed", frame)
-            yield _Symbol(kind, x, y, _hover_run(point, run))
+            yield _Symbol(kind, x, y, "", _hover_run(point, run))
     if point.done:
         usual = "variant" if point.index else "base"
         kind, y, label = _positioned(point.mean, usual, frame)
-        whisker = point.deviation if kind == usual else math.nan
-        yield _Symbol(kind, x, y, _hover_point(point), whisker, label)
+        whisker = point.deviation if kind == usual and len(point.ended) > 1 else 0.0
+        yield _Symbol(kind, x, y, label, _hover_point(point), whisker)
     for run in point.diverged:
         _, y, label = _positioned(run.accuracy, "diverged", frame)
         # Beside the cell's mean, which diverged trials may bring into the same strip.
         beside, label = (x + 0.3, "") if point.done else (x, label)
-        yield _Symbol("diverged", beside, y, _hover_run(point, run), label=label)
+        yield _Symbol("diverged", beside, y, label, _hover_run(point, run))
 
 
 def _positioned(accuracy: float, kind: str, frame: _Frame) -> tuple[str, float, str]:
@@ -322,15 +309,13 @@ def _positioned(accuracy: float, kind: str, frame: _Frame) -> tuple[str, float, 
     return "below range", frame.bottom + 9 / frame.y_pixels, label
 
 
-def _add_symbols(
-    figure: go.Figure, symbols: list[_Symbol], rank: int | None, frame: _Frame, place: Place
-) -> None:
+def _add_symbols(place: Panel, symbols: list[_Symbol], rank: int | None, frame: _Frame) -> None:
     for kind, marker in MARKERS.items():
         chosen = [symbol for symbol in symbols if symbol.kind == kind]
         if not chosen:
             continue
-        whiskers = [0.0 if math.isnan(symbol.whisker) else symbol.whisker for symbol in chosen]
-        figure.add_scatter(
+        whiskers = [symbol.whisker for symbol in chosen]
+        place.add_scatter(
             name=kind,
             # Labels of several learning rates would cover one another; hovering shows them.
             mode="markers+text" if rank is None else "markers",
@@ -343,9 +328,6 @@ def _add_symbols(
             hoverinfo="text",
             marker={"color": _colour(kind, rank), **marker},
             error_y={"array": whiskers, "width": 0, "thickness": 1.3} if any(whiskers) else None,
-            showlegend=False,
-            row=place[0],
-            col=place[1],
         )
 
 
@@ -356,15 +338,9 @@ def _labels(symbols: list[_Symbol], frame: _Frame) -> list[str]:
 
 
 def _add_base_lines(
-    figure: go.Figure,
-    panel: AccuracyPanel,
-    rates: list[float],
-    frame: _Frame,
-    symbols: list[_Symbol],
-    place: Place,
+    place: Panel, panel: AccuracyPanel, rates: list[float], frame: _Frame, symbols: list[_Symbol]
 ) -> None:
     """Add the dashed line of each learning rate, its name where it covers the fewest symbols."""
-    row, column = place
     name = style.shorten(panel.base, 20)
     taken = [(symbol.x * frame.x_pixels, symbol.y * frame.y_pixels) for symbol in symbols]
     window = Box(
@@ -378,40 +354,36 @@ def _add_base_lines(
         if not frame.low <= y <= frame.high:
             continue
         colour = _colour("base", rates.index(line.learning_rate) if len(rates) > 1 else None)
-        figure.add_shape(
-            type="line", xref="x domain", x0=0, x1=1, y0=y, y1=y, layer="below", opacity=1,
-            line={"color": colour, "width": 1.3, "dash": "dash"}, row=row, col=column,
-        )  # fmt: skip
-        width = 8 + style.LETTER * len(name)
-        box = place_label(y * frame.y_pixels, width, 17, window, taken)
+        _add_shape(place, "line", y, y, line={"color": colour, "width": 1.3, "dash": "dash"})
+        box = place_label(y * frame.y_pixels, 8 + style.LETTER * len(name), 17, window, taken)
         taken += box.middle_points(8)
-        figure.add_annotation(
-            text=style.escape(name), font={"size": 13, "color": colour}, showarrow=False,
+        place.add_text(
+            style.escape(name), font={"size": 13, "color": colour},
             x=box.left / frame.x_pixels, xanchor="left",
             y=y, yanchor="bottom" if box.bottom >= y * frame.y_pixels else "top",
-            row=row, col=column,
         )  # fmt: skip
 
 
-def _set_axes(figure: go.Figure, frame: _Frame, shape: Grid, number: int) -> None:
-    row, column = shape.place(number)
+def _set_axes(place: Panel, frame: _Frame) -> None:
     step = next(s for s in (1, 2, 5, 10, 20, 50, 100, frame.last) if s * frame.x_pixels >= 20)
-    title = "Index of the cell (0 = base)" if shape.panel_width > 240 else "Index of the cell"
-    figure.update_xaxes(
-        range=[-0.6, frame.last + 0.6], tick0=0, dtick=step, tickangle=0,
-        title_text=title if shape.is_lowest(number) else None, row=row, col=column,
-    )  # fmt: skip
     numbers, decimals = ticks(frame.low, min(frame.high, 100.0))
-    figure.update_yaxes(
-        range=[frame.bottom, frame.top], tickvals=numbers, tickformat=f".{decimals}f",
-        title_text="Test accuracy (%)" if column == 1 else None, row=row, col=column,
-    )  # fmt: skip
+    wide = place.grid.panel_width > 240
+    place.set_axes(
+        {"range": [-0.6, frame.last + 0.6], "tick0": 0, "dtick": step, "tickangle": 0},
+        {"range": [frame.bottom, frame.top], "tickvals": numbers, "tickformat": f".{decimals}f"},
+        ("Index of the cell" + " (0 = base)" * wide, "Test accuracy (%)"),
+    )
     for low, high in ((frame.bottom, frame.low), (frame.high, frame.top)):
         if low < high:
-            figure.add_shape(
-                type="rect", xref="x domain", x0=0, x1=1, y0=low, y1=high, layer="below",
-                fillcolor="#f1f1f1", opacity=1, line_width=0, row=row, col=column,
-            )  # fmt: skip
+            _add_shape(place, "rect", low, high, fillcolor="#f1f1f1", line_width=0)
+
+
+def _add_shape(place: Panel, kind: str, low: float, high: float, **properties: object) -> None:
+    """Add a line or a rectangle from the left to the right of a panel, below its symbols."""
+    place.figure.add_shape(
+        type=kind, xref="x domain", x0=0, x1=1, y0=low, y1=high, layer="below", opacity=1,
+        **properties, row=place.row, col=place.column,
+    )  # fmt: skip
 
 
 def _add_legend(figure: go.Figure, kinds: set[str], rates: list[float]) -> None:
@@ -430,25 +402,24 @@ def _colour(kind: str, rank: int | None) -> str:
     """Return a colour by the rank of the learning rate where there are several, else by kind."""
     if kind == "diverged":
         return style.BAD
-    if rank is None:
-        return style.PALETTE[1] if kind == "base" else style.PALETTE[0]
-    return style.palette_colour(rank)
+    return style.palette_colour((kind == "base") if rank is None else rank)
 
 
-def _note(data: AccuracyByIndex) -> str:
+def _note(data: Sequence[AccuracyPanel]) -> str:
     """Return what a reader must know to trust the picture."""
-    done = {run.trial_id for point in data.points for run in point.done}
-    diverged = {run.trial_id for point in data.points for run in point.diverged}
-    missing = {trial_id for point in data.points for trial_id in point.missing}
-    several = data.most_seeds > 1
+    points = [point for panel in data for point in panel.points]
+    done = {run.trial_id for point in points for run in point.done}
+    diverged = {run.trial_id for point in points for run in point.diverged}
+    missing = {trial_id for point in points for trial_id in point.missing}
+    seeds = max(len(point.ended) + len(point.missing) for point in points)
     notes = []
-    if several:
+    if seeds > 1:
         notes.append(
-            f"Large marks are means over up to {data.most_seeds} seeds (small marks); "
+            f"Large marks are means over up to {seeds} seeds (small marks); "
             "whiskers: ± one standard deviation."
         )
     if missing:
-        place = "left out" if several else "gaps"
+        place = "left out" if seeds > 1 else "gaps"
         total = len(done | diverged | missing)
         notes.append(f"No result ({place}): {len(missing)} of {total} trials.")
     if ended := len(done | diverged):
@@ -459,12 +430,12 @@ def _note(data: AccuracyByIndex) -> str:
     ):
         bases = dict.fromkeys(
             panel.base
-            for panel in data.panels
+            for panel in data
             if any(applies(panel, line.base_accuracy) for line in panel.series)
         )
         if bases:
             notes.append(f"No dashed line where the base {reason}: {', '.join(bases)}.")
-    if any(panel.has_below or panel.has_above for panel in data.panels):
+    if any(panel.has_below or panel.has_above for panel in data):
         notes.append("Grey strips: beyond the panel's range.")
     return " ".join(notes)
 
@@ -481,12 +452,12 @@ def _hover_point(point: CellPoint) -> str:
 def _hover_run(point: CellPoint, run: Run) -> str:
     """Return all about one trial of a cell."""
     accuracy = f"accuracy {run.last:.2f} %" if run.last >= 0 else "no accuracy"
-    if run in point.diverged:
+    if run.diverged:
         accuracy = f"diverged, {AS_ZERO} ({accuracy} after its last epoch)"
     return _hover(point, f"{accuracy}, seed {run.seed}", run.trial_id)
 
 
 def _hover(point: CellPoint, accuracy: str, last: str) -> str:
     size = [] if point.parameters is None else [f"{point.parameters:,} parameters"]
-    lines = [f"index {point.index}, width {point.width:g}c, depth {point.depth}", accuracy, *size]
-    return "<br>".join([f"<b>{style.escape(point.variant)}</b>", *lines, style.escape(last)])
+    lines = [f"<b>{style.escape(point.variant)}</b>", describe_cell(point), accuracy, *size]
+    return "<br>".join([*lines, style.escape(last)])

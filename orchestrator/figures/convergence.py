@@ -40,15 +40,6 @@ class Track:
     smoothed: np.ndarray  # float64 [E]; see `smooth`
 
 
-class SeedMean(NamedTuple):
-    """Mean, least and largest of the smoothed values over seeds at each epoch, float64 [E]."""
-
-    epochs: np.ndarray
-    mean: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
-
-
 @dataclass(frozen=True, eq=False)
 class Curve:
     """One cell in one panel: its trials over all seeds, by seed, and empty ones too."""
@@ -59,10 +50,15 @@ class Curve:
     depth: int  # of the normal cell, in edges
     tracks: tuple[Track, ...]
 
+    @property
+    def kept(self) -> list[Track]:
+        """Trials that have begun and did not diverge."""
+        return [t for t in self.tracks if t.status != "diverged" and len(t.epochs)]
+
     @cached_property
-    def mean(self) -> SeedMean:
-        """Mean over the trials that did not diverge."""
-        return mean_of([t for t in self.tracks if t.status != "diverged" and len(t.epochs)])
+    def mean(self) -> pd.DataFrame:
+        """Mean of these trials by epoch; see `mean_of`."""
+        return mean_of(self.kept)
 
 
 class CurvePanel(NamedTuple):
@@ -175,13 +171,8 @@ def _curve(
         status = "" if pd.isna(member["status"]) else str(member["status"])
         tracks.append(make_track(member["trial_id"], status, epochs, values, span))
     first = members[0]
-    return Curve(
-        int(first["index"]),
-        str(first["variant"]),
-        float(first["width"]),
-        int(first["depth"]),
-        tuple(tracks),
-    )
+    shape = float(first["width"]), int(first["depth"])
+    return Curve(int(first["index"]), str(first["variant"]), *shape, tuple(tracks))
 
 
 def _grouped(
@@ -253,15 +244,8 @@ def smooth(values: np.ndarray, span: float) -> np.ndarray:
     return np.where(np.isnan(values), np.nan, means)
 
 
-def mean_of(tracks: Sequence[Track]) -> SeedMean:
-    """Return the mean over the tracks that reach an epoch, at every epoch that one reaches."""
-    if not tracks:
-        return SeedMean(*(np.zeros(0) for _ in range(4)))
+def mean_of(tracks: Sequence[Track]) -> pd.DataFrame:
+    """Return the `mean`, `min` and `max` of the tracks that reach an epoch, by epoch."""
     parts = [pd.Series(track.smoothed, index=track.epochs) for track in tracks]
-    table = pd.concat(parts, axis=1).sort_index()
-    return SeedMean(
-        table.index.to_numpy(),
-        table.mean(axis=1).to_numpy(),
-        table.min(axis=1).to_numpy(),
-        table.max(axis=1).to_numpy(),
-    )
+    table = pd.concat(parts, axis=1).sort_index() if parts else pd.DataFrame(dtype=float)
+    return pd.DataFrame({name: getattr(table, name)(axis=1) for name in ("mean", "min", "max")})

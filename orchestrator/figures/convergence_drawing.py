@@ -8,7 +8,7 @@ dashes and a colour that darkens with the width distinguish them; the base is bl
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,9 +16,15 @@ import plotly.graph_objects as go
 from plotly.colors import sample_colorscale
 
 from orchestrator.figures import style
-from orchestrator.figures.convergence import Convergence, Curve, CurvePanel, Track
-from orchestrator.figures.members import name_cell, name_datasets
-from orchestrator.figures.panels import Grid, Place, add_annotations, axes_of, grid, make_panels
+from orchestrator.figures.convergence import Convergence, Curve, CurvePanel
+from orchestrator.figures.members import (
+    common,
+    describe_cell,
+    differing,
+    name_cell,
+    name_datasets,
+)
+from orchestrator.figures.panels import Panel, add_annotations, grid, make_panels
 from orchestrator.figures.scales import (
     END_LABEL_HEIGHT,
     choose_end_labels,
@@ -55,14 +61,6 @@ Cell = tuple[str, int, str]
 """Base, index and variant."""
 
 
-class LineStyle(NamedTuple):
-    """Line of one cell in all panels."""
-
-    colour: str
-    dash: str
-    width: float
-
-
 class Frame(NamedTuple):
     """What a panel shows and its size in pixels.
 
@@ -93,41 +91,47 @@ class Frame(NamedTuple):
 
 def plot_convergence(data: Convergence, title: str) -> go.Figure:
     """Return the figure."""
-    panels = data.panels
-    shape = grid(len(panels), _columns(panels))
-    styles = line_styles(data)
-    raw = sum(len(track.epochs) for panel in panels for track in panel.tracks) <= MOST_RAW
-    margin = MARGIN if shape.panel_width > 200 else NARROW_MARGIN
-    unnamed = max(len(panel.curves) for panel in panels) > shape.panel_height // END_LABEL_HEIGHT
+    shape = grid(len(data.panels), _columns(data.panels))
+    width, height = shape.panel_width, shape.panel_height
+    margin = MARGIN if width > 200 else NARROW_MARGIN
+    raw = sum(len(track.epochs) for panel in data.panels for track in panel.tracks) <= MOST_RAW
+    unnamed = max(len(panel.curves) for panel in data.panels) > height // END_LABEL_HEIGHT
     note = _note(data, raw=raw, unnamed=unnamed)
-    figure = make_panels(shape, _panel_titles(panels), title, _subtitle(data), note, (0,))
-    last, names = max(data.epochs, 1), []
-    for number, panel in enumerate(panels):
-        place = shape.place(number)
-        frame = Frame(
-            last, *data.ranges[panel.scale], shape.panel_width, shape.panel_height, margin
-        )
+    figure, places = make_panels(
+        shape, _panel_titles(data.panels), title, _subtitle(data.panels), note, (0,)
+    )
+    styles = line_styles(data)
+    names: list[dict[str, Any]] = []
+    left = ""
+    for panel, place in zip(data.panels, places, strict=True):
+        frame = Frame(max(data.epochs, 1), *data.ranges[panel.scale], width, height, margin)
         lines = [styles[panel.base, curve.index, curve.variant] for curve in panel.curves]
         # Bases last, so that none of their variants covers them.
         pairs = sorted(zip(panel.curves, lines, strict=True), key=lambda pair: -pair[0].index)
         for curve, line in pairs:
-            _add_curve(figure, panel, curve, line, place, raw=raw)
-        names += _add_ends(figure, panel, lines, frame, place)
-        _add_crosses(figure, panel, frame, place)
+            _add_curve(place, panel, curve, line, raw=raw)
+        names += _add_ends(place, panel, lines, frame)
+        _add_crosses(place, panel, frame)
         if not any(len(track.epochs) for track in panel.tracks):
-            x, y = axes_of(figure, *place)
-            names.append({
-                "text": "no epoch yet", "x": 0.5, "xref": f"{x} domain", "y": 0.5,
-                "yref": f"{y} domain", "showarrow": False,
-                "font": {"size": style.SMALL, "color": style.GREY},
-            })  # fmt: skip
-        _set_axes(figure, panels, frame, shape, number)
+            place.add_text(
+                "no epoch yet", x=0.5, xref="x domain", y=0.5, yref="y domain",
+                font={"size": style.SMALL, "color": style.GREY},
+            )  # fmt: skip
+        epochs, _ = ticks(0, frame.last, 5)
+        numbers, decimals = ticks(frame.low, frame.high, 6)
+        place.set_axes(
+            {"range": [0, frame.right], "tickvals": [one for one in epochs if one == int(one)]},
+            {"range": [frame.low, frame.high], "tickvals": numbers, "tickformat": f".{decimals}f"},
+            ("Epoch", QUANTITIES[panel.quantity]),
+            titled=panel.quantity != left,
+        )
+        left = panel.quantity
     add_annotations(figure, names)
     return figure
 
 
-def line_styles(data: Convergence) -> dict[Cell, LineStyle]:
-    """Return the line of each cell: the darker the wider, or the lower the index.
+def line_styles(data: Convergence) -> dict[Cell, dict[str, Any]]:
+    """Return plotly's line of each cell: the darker the wider, or the lower the index.
 
     Colours follow the index where all variants are equally wide, and where a panel has more of one
     width than there are dashes to distinguish them.
@@ -138,34 +142,25 @@ def line_styles(data: Convergence) -> dict[Cell, LineStyle]:
         for curve in panel.curves
     }
     variants = [curve for curve in cells.values() if curve.index]
-    widths = _ranks(curve.width for curve in variants)
-    indices = _ranks(curve.index for curve in variants)
-    most_alike = max(
-        (
-            count
-            for panel in data.panels
-            for count in Counter(curve.width for curve in panel.curves if curve.index).values()
-        ),
-        default=0,
-    )
-    by_width = len(widths) > 1 and most_alike <= len(DASHES)
-    styles: dict[Cell, LineStyle] = {}
+    widths = sorted({curve.width for curve in variants})
+    indices = sorted({curve.index for curve in variants}, reverse=True)
+    alike = [
+        count
+        for panel in data.panels
+        for count in Counter(curve.width for curve in panel.curves if curve.index).values()
+    ]
+    by_width = len(widths) > 1 and max(alike) <= len(DASHES)
+    styles: dict[Cell, dict[str, Any]] = {}
     for cell, curve in cells.items():
         if not curve.index:
-            styles[cell] = LineStyle(style.INK, DASHES[0], 2.4)
+            styles[cell] = {"color": style.INK, "dash": DASHES[0], "width": 2.4}
             continue
-        rank, count = (
-            (widths[curve.width], len(widths))
-            if by_width
-            else (len(indices) - 1 - indices[curve.index], len(indices))
-        )
+        rank = widths.index(curve.width) if by_width else indices.index(curve.index)
+        count = len(widths if by_width else indices)
         (colour,) = sample_colorscale("Viridis", [LIGHTEST * (1 - rank / max(count - 1, 1))])
-        styles[cell] = LineStyle(str(colour), DASHES[(curve.index - 1) % len(DASHES)], 1.6)
+        dash = DASHES[(curve.index - 1) % len(DASHES)]
+        styles[cell] = {"color": str(colour), "dash": dash, "width": 1.6}
     return styles
-
-
-def _ranks(values: Iterable[float]) -> dict[float, int]:
-    return {value: rank for rank, value in enumerate(sorted(set(values)))}
 
 
 def _columns(panels: Sequence[CurvePanel]) -> int:
@@ -181,83 +176,55 @@ def _columns(panels: Sequence[CurvePanel]) -> int:
     return varied[-1] if varied[-1] <= 3 else 3 if varied[-1] % 3 == 0 else 2
 
 
-def _set_axes(
-    figure: go.Figure, panels: Sequence[CurvePanel], frame: Frame, shape: Grid, number: int
-) -> None:
-    row, column = shape.place(number)
-    epochs, _ = ticks(0, frame.last, 5)
-    figure.update_xaxes(
-        range=[0, frame.right], tickvals=[epoch for epoch in epochs if epoch == int(epoch)],
-        title_text="Epoch" if shape.is_lowest(number) else None, row=row, col=column,
-    )  # fmt: skip
-    quantity = panels[number].quantity
-    titled = column == 1 or panels[number - 1].quantity != quantity
-    numbers, decimals = ticks(frame.low, frame.high, 6)
-    figure.update_yaxes(
-        range=[frame.low, frame.high], tickvals=numbers, tickformat=f".{decimals}f",
-        title_text=QUANTITIES[quantity] if titled else None, row=row, col=column,
-    )  # fmt: skip
-
-
 def _add_curve(
-    figure: go.Figure, panel: CurvePanel, curve: Curve, line: LineStyle, place: Place, *, raw: bool
+    place: Panel, panel: CurvePanel, curve: Curve, line: dict[str, Any], *, raw: bool
 ) -> None:
     """Add the lines of one cell: of its one trial, or the mean and the band of several."""
-    started = [track for track in curve.tracks if len(track.epochs)]
-    kept = [track for track in started if track.status != "diverged"]
+    kept = curve.kept
     if len(kept) > 1:
-        _add_band(figure, curve, line, place)
-        text = f"mean of {len(kept)} seeds, {_hover_value(panel.quantity)}"
-        template = _hover(panel, curve, [track.trial_id for track in kept], text)
-        _add_line(figure, curve.mean.epochs, curve.mean.mean, line, template, place)
-    elif kept:
-        _add_track(figure, panel, curve, kept[0], line, place, raw=raw)
-    for track in started:
-        if track.status == "diverged":
-            _add_track(figure, panel, curve, track, line._replace(width=1.2), place, raw=raw)
-
-
-def _add_track(
-    figure: go.Figure, panel: CurvePanel, curve: Curve, track: Track, line: LineStyle, place: Place,
-    *, raw: bool,
-) -> None:  # fmt: skip
-    template = _hover(panel, curve, [track.trial_id], _hover_value(panel.quantity))
-    if raw and not np.array_equal(track.values, track.smoothed, equal_nan=True):
-        figure.add_scatter(
-            x=track.epochs, y=track.values, mode="lines", hoverinfo="skip",
-            opacity=0.3 if len(panel.curves) < 7 else 0.15,
-            line={"color": line.colour, "width": 0.7}, showlegend=False,
-            row=place[0], col=place[1],
-        )  # fmt: skip
-    _add_line(figure, track.epochs, track.smoothed, line, template, place, name=track.trial_id)
+        mean = curve.mean.iloc[_thinned(len(curve.mean))]
+        ids, text = [track.trial_id for track in kept], f"mean of {len(kept)} seeds, "
+        _add_band(place, mean.dropna(), line)
+        _add_line(place, panel, curve, ids, mean.index, mean["mean"], line, text)
+    alone = kept if len(kept) == 1 else []
+    diverged = [track for track in curve.tracks if track.status == "diverged"]
+    for track in (*alone, *diverged):
+        if not len(track.epochs):
+            continue
+        thin = line | {"width": 1.2} if track in diverged else line
+        if raw and not np.array_equal(track.values, track.smoothed, equal_nan=True):
+            place.add_scatter(
+                x=track.epochs, y=track.values, mode="lines", hoverinfo="skip",
+                opacity=0.3 if len(panel.curves) < 7 else 0.15,
+                line={"color": line["color"], "width": 0.7},
+            )  # fmt: skip
+        drawn = _thinned(len(track.epochs))
+        epochs, values = track.epochs[drawn], track.smoothed[drawn]
+        _add_line(place, panel, curve, [track.trial_id], epochs, values, thin)
 
 
 def _add_line(
-    figure: go.Figure, epochs: np.ndarray, values: np.ndarray, line: LineStyle, template: str,
-    place: Place, name: str = "",
+    place: Panel, panel: CurvePanel, curve: Curve, ids: Sequence[str], epochs: Any, values: Any,
+    line: dict[str, Any], text: str = "",
 ) -> None:  # fmt: skip
-    kept = _thinned(len(epochs))
-    figure.add_scatter(
-        x=epochs[kept], y=values[kept],
-        mode="lines+markers" if len(epochs) <= FEW_EPOCHS else "lines",
-        line={"color": line.colour, "width": line.width, "dash": line.dash},
-        marker={"size": 4, "color": line.colour},
-        name=style.escape(name), hovertemplate=template, showlegend=False,
-        row=place[0], col=place[1],
+    accurate = panel.quantity.endswith("accuracy")
+    text += "epoch %{x}: " + ("%{y:.2f} %" if accurate else "%{y:.4g} nat")
+    place.add_scatter(
+        x=epochs, y=values, mode="lines+markers" if len(epochs) <= FEW_EPOCHS else "lines",
+        line=line, marker={"size": 4, "color": line["color"]},
+        name="" if len(ids) > 1 else style.escape(ids[0]),
+        hovertemplate=_hover(panel, curve, ids, text),
     )  # fmt: skip
 
 
-def _add_band(figure: go.Figure, curve: Curve, line: LineStyle, place: Place) -> None:
-    mean = curve.mean
-    kept = _thinned(len(mean.epochs))
-    kept = kept[np.isfinite(mean.low[kept])]
-    if not len(kept):
+def _add_band(place: Panel, mean: Any, line: dict[str, Any]) -> None:
+    if not len(mean):
         return
-    figure.add_scatter(
-        x=np.concatenate([mean.epochs[kept], mean.epochs[kept][::-1]]),
-        y=np.concatenate([mean.high[kept], mean.low[kept][::-1]]),
-        mode="lines", line={"width": 0}, fill="toself", opacity=0.2, fillcolor=line.colour,
-        hoverinfo="skip", showlegend=False, row=place[0], col=place[1],
+    place.add_scatter(
+        x=np.concatenate([mean.index, mean.index[::-1]]),
+        y=np.concatenate([mean["max"], mean["min"][::-1]]),
+        mode="lines", line={"width": 0}, fill="toself", opacity=0.2, fillcolor=line["color"],
+        hoverinfo="skip",
     )  # fmt: skip
 
 
@@ -267,13 +234,14 @@ def _thinned(count: int) -> np.ndarray:
 
 
 def _add_ends(
-    figure: go.Figure, panel: CurvePanel, lines: Sequence[LineStyle], frame: Frame, place: Place
+    place: Panel, panel: CurvePanel, lines: Sequence[dict[str, Any]], frame: Frame
 ) -> list[dict[str, Any]]:
     """Add a line from each curve's end to its name, and return the names as annotations."""
-    ends: list[tuple[Curve, LineStyle, float, float]] = []
-    for curve, line in zip(panel.curves, lines, strict=True):
-        if end := _end(curve):
-            ends.append((curve, line, *end))
+    ends = [
+        (curve, line, *end)
+        for curve, line in zip(panel.curves, lines, strict=True)
+        if (end := _end(curve))
+    ]
     first = next((i for i, (curve, *_) in enumerate(ends) if curve.index == 0), 0)
     heights = [frame.pixels(y) for *_, y in ends]
     chosen = choose_end_labels(heights, first, frame.height) if ends else []
@@ -281,69 +249,76 @@ def _add_ends(
     xs: list[float | None] = []
     ys: list[float | None] = []
     names: list[dict[str, Any]] = []
-    axes = dict(zip(("xref", "yref"), axes_of(figure, *place), strict=True))
     start = frame.right - (frame.margin - 10) / frame.width * frame.right
     for i, spot in zip(chosen, spots, strict=True):
         curve, line, x, y = ends[i]
         xs += [x, start, None]
         ys += [frame.value(heights[i]), frame.value(spot), None]
         arrow = "↑" if y > frame.high else "↓" if y < frame.low else ""
-        name = _end_name(panel, curve, long=frame.margin > 60)
+        name = style.shorten(name_cell(panel.base, curve.index, several_bases=False), 11)
+        shape = f" {curve.width:g}c,{curve.depth}" if frame.margin > 60 and curve.index else ""
+        text = style.escape(name + shape)
         names.append({
-            "text": f"<b>{name}</b>{arrow}" if curve.index == 0 else f"{name}{arrow}",
+            "text": f"{text}{arrow}" if curve.index else f"<b>{text}</b>{arrow}",
             "x": start, "xanchor": "left", "xshift": 1, "y": frame.value(spot), "yanchor": "middle",
-            "font": {"size": 11, "color": line.colour}, "showarrow": False, **axes,
+            "font": {"size": 11, "color": line["color"]}, "showarrow": False, **place.axes,
         })  # fmt: skip
     # Every panel has this trace, so that one without any data is drawn too.
-    figure.add_scatter(
-        x=xs or [None], y=ys or [None], mode="lines", hoverinfo="skip", showlegend=False,
-        line={"color": "#b5b5b5", "width": 0.6}, row=place[0], col=place[1],
+    place.add_scatter(
+        x=xs or [None], y=ys or [None], mode="lines", hoverinfo="skip",
+        line={"color": "#b5b5b5", "width": 0.6},
     )  # fmt: skip
     return names
 
 
 def _end(curve: Curve) -> tuple[float, float] | None:
     """Return last epoch and value of a curve; if all its seeds diverged, of the first seed."""
-    mean = curve.mean
-    if len(mean.epochs):
-        return float(mean.epochs[-1]), float(mean.mean[-1])
+    if curve.kept:
+        return float(curve.mean.index[-1]), float(curve.mean["mean"].iloc[-1])
     track = next((track for track in curve.tracks if len(track.epochs)), None)
     return (float(track.epochs[-1]), float(track.smoothed[-1])) if track else None
 
 
-def _add_crosses(figure: go.Figure, panel: CurvePanel, frame: Frame, place: Place) -> None:
+def _add_crosses(place: Panel, panel: CurvePanel, frame: Frame) -> None:
     """Add a cross at the last finite value of each diverged trial, on the border if beyond it."""
-    for curve in panel.curves:
-        for track in curve.tracks:
-            if track.status != "diverged":
-                continue
-            started = bool(len(track.epochs))
-            x = int(track.epochs[-1]) if started else track.last
-            y = float(track.smoothed[-1]) if started else frame.high
-            text = f"diverged in epoch {track.last}"
-            template = _hover(panel, curve, [track.trial_id], text)
-            figure.add_scatter(
-                x=[x], y=[frame.value(frame.pixels(y))], mode="markers", cliponaxis=False,
-                marker={"symbol": "x", "size": 8, "color": style.BAD,
-                        "line": {"color": "white", "width": 0.8}},
-                name=style.escape(track.trial_id), hovertemplate=template, showlegend=False,
-                row=place[0], col=place[1],
-            )  # fmt: skip
+    crosses = [
+        (curve, track)
+        for curve in panel.curves
+        for track in curve.tracks
+        if track.status == "diverged"
+    ]
+    for curve, track in crosses:
+        started = bool(len(track.epochs))
+        x = int(track.epochs[-1]) if started else track.last
+        y = float(track.smoothed[-1]) if started else frame.high
+        text = f"diverged in epoch {track.last}"
+        place.add_scatter(
+            x=[x], y=[frame.value(frame.pixels(y))], mode="markers", cliponaxis=False,
+            marker={"symbol": "x", "size": 8, "color": style.BAD,
+                    "line": {"color": "white", "width": 0.8}},
+            name=style.escape(track.trial_id),
+            hovertemplate=_hover(panel, curve, [track.trial_id], text),
+        )  # fmt: skip
 
 
 def _panel_titles(panels: Sequence[CurvePanel]) -> list[str]:
     """Return what distinguishes each panel from the others."""
-    texts = {
-        "base": lambda panel: panel.base,
-        "dataset": lambda panel: panel.dataset,
-        "learning_rate": lambda panel: f"rate {panel.learning_rate:g}",
-        "group": lambda panel: _group_name(panel.group),
-    }
-    differing = [name for name in texts if len({getattr(panel, name) for panel in panels}) > 1]
+
+    def group_name(panel: CurvePanel) -> str:
+        first, last = panel.group or (0, 0)
+        return f"C{first}–C{last}" if first != last else f"C{first}" if first else "base"
+
+    found = differing(
+        panels,
+        lambda panel: panel.base,
+        lambda panel: panel.dataset,
+        lambda panel: f"rate {panel.learning_rate:g}",
+        group_name,
+    )
     several = len({panel.quantity for panel in panels}) > 1
     titles = []
-    for panel in panels:
-        title = ", ".join(texts[name](panel) for name in differing)
+    for panel, texts in zip(panels, found, strict=True):
+        title = ", ".join(texts)
         if several:
             quantity = QUANTITIES[panel.quantity].partition(" (")[0].lower()
             title = f"{title}: {quantity}" if title else quantity.capitalize()
@@ -351,23 +326,15 @@ def _panel_titles(panels: Sequence[CurvePanel]) -> list[str]:
     return titles
 
 
-def _group_name(group: tuple[int, int] | None) -> str:
-    if group is None:
-        return "base"
-    first, last = group
-    return f"C{first}" if first == last else f"C{first}–C{last}"
-
-
-def _subtitle(data: Convergence) -> str:
+def _subtitle(panels: Sequence[CurvePanel]) -> str:
     """Return the datasets, substitutes named as such, and what all panels have in common."""
-    parts = [name_datasets((panel.named_dataset, panel.dataset) for panel in data.panels)]
-    bases = {panel.base for panel in data.panels}
-    rates = {panel.learning_rate for panel in data.panels}
-    if len(bases) == 1:
-        parts.append(f"{bases.pop()} and its variants")
-    if len(rates) == 1:
-        parts.append(f"learning rate {rates.pop():g}")
-    return "; ".join(parts)
+    shared = common(
+        panels,
+        lambda panel: f"{panel.base} and its variants",
+        lambda panel: f"learning rate {panel.learning_rate:g}",
+    )
+    datasets = name_datasets((panel.named_dataset, panel.dataset) for panel in panels)
+    return "; ".join([datasets, *shared])
 
 
 def _note(data: Convergence, *, raw: bool, unnamed: bool) -> str:
@@ -405,8 +372,8 @@ def _cut_off(data: Convergence) -> list[str]:
         out = {t.trial_id: t for t in tracks if ((t.values < low) | (t.values > high)).any()}
         if not out:
             continue
-        least = min(float(np.nanmin(track.values)) for track in out.values())
-        largest = max(float(np.nanmax(track.values)) for track in out.values())
+        values = np.concatenate([track.values for track in out.values()])
+        least, largest = float(np.nanmin(values)), float(np.nanmax(values))
         ends = [f"down to {least:.3g}"] if least < low else []
         ends += [f"up to {largest:.3g}"] if largest > high else []
         name, _, unit = QUANTITIES[quantity].removesuffix(")").partition(" (")
@@ -419,19 +386,6 @@ def _hover(panel: CurvePanel, curve: Curve, ids: Sequence[str], text: str) -> st
     """Return plotly's template for a curve; `text` describes the point under the mouse."""
     few = [*ids[:3], f"and {len(ids) - 3} more"] if len(ids) > 4 else ids
     variant, *trials = (style.escape_template(name) for name in (curve.variant, *few))
-    size = f"index {curve.index}, width {curve.width:g}c, depth {curve.depth}"
     rate = style.escape_template(f"{panel.dataset}, rate {panel.learning_rate:g}")
-    return "<br>".join([f"<b>{variant}</b>", size, rate, text, *trials]) + "<extra></extra>"
-
-
-def _hover_value(quantity: str) -> str:
-    """Return epoch and y in plotly's template."""
-    if quantity.endswith("accuracy"):
-        return "epoch %{x}: %{y:.2f} %"
-    return "epoch %{x}: %{y:.4g} nat"
-
-
-def _end_name(panel: CurvePanel, curve: Curve, *, long: bool) -> str:
-    """Return the name at the end of a curve, escaped."""
-    name = style.shorten(name_cell(panel.base, curve.index, several_bases=False), 11)
-    return style.escape(f"{name} {curve.width:g}c,{curve.depth}" if long and curve.index else name)
+    lines = [f"<b>{variant}</b>", describe_cell(curve), rate, text, *trials]
+    return "<br>".join(lines) + "<extra></extra>"

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 from typing import Any, Literal
 
 import numpy as np
@@ -26,10 +25,9 @@ from orchestrator.figures import style
 from orchestrator.figures.panels import (
     BELOW,
     Grid,
-    Place,
+    Panel,
     make_panels,
     places_by_width,
-    scene_domain,
     square_grid,
 )
 from orchestrator.figures.scales import (
@@ -54,7 +52,6 @@ from orchestrator.figures.surfaces import (
 Columns = Literal["auto", "width"]
 """Arrangement of panels: in rows, or in columns by the width of their cell."""
 
-COLOURS = "Viridis"
 LINE = {"color": "rgba(255, 255, 255, 0.55)", "width": 0.6}
 EDGE = {"color": "#9a9a9a", "width": 0.8}
 """Line where the blank begins."""
@@ -113,108 +110,84 @@ def plot_contours(data: Landscapes, title: str, *, columns: Columns = "auto") ->
         notes = [cross, lines, _blank(scale, "loss ", " nat")]
     splits = " ".join(sorted({panel.split for panel in data.panels if panel.split}))
     images = {"test": "Test", "train": "Training"}.get(splits, "Mean")
-    return _plot_flat(data, title, columns, notes, f"{images} loss (nat)", "loss", _add_contours)
+    return _plot(data, title, columns, notes, f"{images} loss (nat)", _add_contours)
 
 
 def plot_variance_maps(data: Landscapes, title: str, *, columns: Columns = "auto") -> go.Figure:
     """Return the figure of heat maps, with a column to each width of cells for columns="width"."""
-    notes, axis = _variance_notes(data), AXES[data.quantity]
-    return _plot_flat(data, title, columns, notes, axis, "variance", _add_map)
+    return _plot(data, title, columns, _variance_notes(data), AXES[data.quantity], _add_map)
 
 
 def plot_variance_surfaces(data: Landscapes, title: str, *, columns: Columns = "auto") -> go.Figure:
     """Return the figure of surfaces, with a column to each width of cells for columns="width"."""
-    scale = data.scale
-    panels, flat, _ = _arrange(data.panels, columns)
-    shape = replace(flat, scenes=True, between=0)
-    figure = _make_figure(panels, shape, title, _variance_notes(data), scale)
-    bar = _colour_bar(shape, scale, AXES[data.quantity]) if scale else None
-    for number, panel in enumerate(panels):
-        z = np.zeros((0, 0))
-        if scale and not panel.plane.empty and not panel.plane.flat:
-            z = _heights(panel, scale)
-        drawn = bool(np.isfinite(z).any())
-        if scale and drawn:
-            _add_surface(figure, panel, z, scale, shape.place(number))
-            if bar:
-                figure.data[-1].update(showscale=True, colorbar=bar)
-                bar = None
-            _set_scene(figure, shape, number, panel.extent, scale, SYMBOLS[data.quantity])
-        if text := describe_gap(panel, drawn, "variance"):
-            domain = scene_domain(figure, number)
-            (left, right), (bottom, top) = domain.x, domain.y
-            figure.add_annotation(
-                text=text, x=(left + right) / 2, y=bottom if drawn else (bottom + top) / 2,
-                xref="paper", yref="paper", yanchor="bottom" if drawn else "middle",
-                showarrow=False,
-                font={"size": style.SMALL, "color": style.INK if drawn else style.GREY},
-            )  # fmt: skip
-    return figure
+
+    def add_surface(place: Panel, panel: SurfacePanel, scale: LogScale) -> bool:
+        z = _heights(panel, scale)
+        if panel.plane.flat or not np.isfinite(z).any():
+            return False
+        place.add(
+            "surface", x=panel.plane.alphas, y=panel.plane.betas, z=z, coloraxis="coloraxis",
+            lighting={"ambient": 0.75, "specular": 0.05}, connectgaps=False,
+            text=_variance_texts(panel), hovertemplate=hover_template(panel),
+        )  # fmt: skip
+        _set_scene(place, panel.extent, scale, SYMBOLS[data.quantity])
+        return True
+
+    notes, axis = _variance_notes(data), AXES[data.quantity]
+    return _plot(data, title, columns, notes, axis, add_surface, scenes=True)
 
 
-def _plot_flat(
+def _plot(
     data: Landscapes,
     title: str,
     columns: Columns,
     notes: Sequence[str],
     bar_title: str,
-    quantity: str,
-    add_field: Callable[[go.Figure, SurfacePanel, LogScale, Place], bool],
+    add_field: Callable[[Panel, SurfacePanel, LogScale], bool],
+    *,
+    scenes: bool = False,
 ) -> go.Figure:
-    """Return a figure of square panels with a colour bar.
+    """Return a figure of square panels with one colour bar.
 
-    `notes` are sentences below the panels, and `quantity` names in a word what is shown.
-    `add_field` draws the numbers of a panel, and returns whether any is within the scale.
+    `notes` are sentences below the panels. `add_field` draws the numbers of a panel, and returns
+    whether any is within the scale.
     """
-    scale = data.scale
-    panels, shape, alike = _arrange(data.panels, columns)
-    figure = _make_figure(panels, shape, title, notes, scale)
-    for number, panel in enumerate(panels):
-        place = shape.place(number)
-        drawn = False
-        if scale and not panel.plane.empty:
-            drawn = add_field(figure, panel, scale, place)
-        _add_text(figure, describe_gap(panel, drawn, quantity), drawn, place)
-        _set_axes(figure, panel, shape, number, numbered=not alike or place[1] == 1)
-    if scale:
-        low, high = scale.range
-        # An invisible point carries the colour bar of all panels.
-        figure.add_scatter(
-            x=[None], y=[None], mode="markers", showlegend=False, hoverinfo="skip",
-            marker={
-                "color": [low], "cmin": low, "cmax": high, "colorscale": COLOURS,
-                "showscale": True, "colorbar": _colour_bar(shape, scale, bar_title),
-            },
-        )  # fmt: skip
-    return figure
-
-
-def _arrange(
-    panels: Sequence[SurfacePanel], columns: Columns
-) -> tuple[Sequence[SurfacePanel], Grid, bool]:
-    """Return the panels in reading order, their places, and whether their axes are alike."""
+    scale, panels = data.scale, data.panels
     alike = len({panel.extent for panel in panels}) == 1
     between = 26 if alike else 44
     if columns == "width":
+        # In reading order.
         places = places_by_width([panel.width for panel in panels])
-        order = sorted(range(len(panels)), key=places.__getitem__)
-        most = max(column for _, column in places)
-        shape = Grid(len(panels), most, between, square=True, places=tuple(sorted(places)))
-        return [panels[i] for i in order], shape, alike
-    return panels, square_grid(panel_titles(panels), between), alike
-
-
-def _make_figure(
-    panels: Sequence[SurfacePanel],
-    shape: Grid,
-    title: str,
-    notes: Sequence[str],
-    scale: LogScale | None,
-) -> go.Figure:
-    note = " ".join([*notes, *warnings(panels)])
-    # The colour bar stands in place of a legend of two lines.
-    legends = [2] if scale else [0]
-    return make_panels(shape, panel_titles(panels), title, subtitle(panels), note, legends)
+        panels = [panels[i] for i in sorted(range(len(panels)), key=places.__getitem__)]
+        shape = Grid(sorted(places), between, square=True)
+    else:
+        shape = square_grid(panel_titles(panels), between)
+    if scenes:
+        shape = replace(shape, scenes=True, between=0)
+    figure, drawn_on = make_panels(
+        shape,
+        panel_titles(panels),
+        title,
+        subtitle(panels),
+        " ".join([*notes, *warnings(panels)]),
+        # The colour bar stands in place of a legend of two lines.
+        [2] if scale else [0],
+    )
+    for panel, place in zip(panels, drawn_on, strict=True):
+        drawn = bool(scale and not panel.plane.empty and add_field(place, panel, scale))
+        text = describe_gap(panel, drawn, "loss" if data.quantity == "loss" else "variance")
+        _add_text(place, text, drawn)
+        if not scenes:
+            _set_axes(place, panel.extent, numbered=not alike or place.column == 1)
+    if scale:
+        low, high = scale.range
+        figure.update_layout(
+            coloraxis={
+                "cmin": low, "cmax": high, "colorscale": "Viridis",
+                "colorbar": _colour_bar(shape, scale, bar_title),
+            }
+        )  # fmt: skip
+    return figure
 
 
 def _blank(scale: LogScale, quantity: str = "", unit: str = "") -> str:
@@ -233,80 +206,60 @@ def _variance_notes(data: Landscapes) -> list[str]:
     return [*notes, _blank(data.scale)] if data.scale else notes
 
 
-def _add_contours(figure: go.Figure, panel: SurfacePanel, scale: LogScale, place: Place) -> bool:
+def _add_contours(place: Panel, panel: SurfacePanel, scale: LogScale) -> bool:
     """Draw losses as bands with lines, or as squares where there is a single row or column."""
     plane = panel.plane
-    low, high = scale.range
-    heights = np.log10(np.maximum(plane.values["loss"].T, scale.low))
-    finite = heights[np.isfinite(heights)]
+    _, high = scale.range
+    losses, accuracies = plane.values["loss"].T, plane.values["accuracy"].T
+    heights = np.log10(np.maximum(losses, scale.low))
     # What is not finite is beyond all that is, so that its edge is as smooth as that of the cut.
-    top = max(high, float(finite.max()) if finite.size else high) + scale.step
+    top = max(high, float(heights[np.isfinite(heights)].max(initial=high))) + scale.step
     heights = np.where(np.isfinite(heights), heights, top)
-    pairs = zip(plane.values["loss"].T, plane.values["accuracy"].T, strict=True)
     text = [
         [f"loss {a:.4g} nat<br>accuracy {100 * b:.2f} %" for a, b in zip(*pair, strict=True)]
-        for pair in pairs
+        for pair in zip(losses, accuracies, strict=True)
     ]
+    hover = hover_template(panel)
     if plane.flat:
-        _add_squares(figure, panel, heights, text, scale, place)
+        x, y = np.meshgrid(plane.alphas, plane.betas)
+        shown = (heights <= high).ravel()
+        place.add_scatter(
+            x=x.ravel()[shown], y=y.ravel()[shown], mode="markers", cliponaxis=False,
+            text=np.ravel(text)[shown], hovertemplate=hover,
+            marker={"symbol": "square", "size": 16, "color": heights.ravel()[shown],
+                    "coloraxis": "coloraxis"},
+        )  # fmt: skip
     else:
-        row, column = place
         first, last = scale.lines
-        common = {"x": plane.alphas, "y": plane.betas, "z": heights, "showscale": False}
-        figure.add_contour(
-            **common, text=text, hovertemplate=hover_template(panel), colorscale=COLOURS,
-            zmin=low, zmax=high, line=LINE,
+        common = {"x": plane.alphas, "y": plane.betas, "z": heights}
+        place.add(
+            "contour", **common, text=text, hovertemplate=hover, coloraxis="coloraxis", line=LINE,
             contours={"start": first, "end": last, "size": scale.step, "coloring": "fill"},
-            row=row, col=column,
         )  # fmt: skip
         if heights.max() > high:
             # plotly fills where the constraint does not hold.
-            figure.add_contour(
-                **common, hoverinfo="skip", fillcolor="white", line=EDGE, showlegend=False,
+            place.add(
+                "contour", **common, hoverinfo="skip", fillcolor="white", line=EDGE,
+                showscale=False, showlegend=False,
                 contours={"type": "constraint", "operation": "<", "value": high},
-                row=row, col=column,
             )  # fmt: skip
-    losses = plane.values["loss"]
     drawn = bool((np.isfinite(losses) & (losses <= scale.high)).any())
     if drawn:
-        _add_centre(figure, panel, place)
+        _add_centre(place, panel)
     return drawn
 
 
-def _add_squares(
-    figure: go.Figure,
-    panel: SurfacePanel,
-    heights: np.ndarray,
-    text: list[list[str]],
-    scale: LogScale,
-    place: Place,
-) -> None:
-    low, high = scale.range
-    x, y = np.meshgrid(panel.plane.alphas, panel.plane.betas)
-    shown = (heights <= high).ravel()
-    figure.add_scatter(
-        x=x.ravel()[shown], y=y.ravel()[shown], mode="markers", cliponaxis=False,
-        text=[one for one, kept in zip(chain.from_iterable(text), shown, strict=True) if kept],
-        hovertemplate=hover_template(panel), showlegend=False,
-        marker={"symbol": "square", "size": 16, "color": heights.ravel()[shown],
-                "colorscale": COLOURS, "cmin": low, "cmax": high},
-        row=place[0], col=place[1],
-    )  # fmt: skip
-
-
-def _add_map(figure: go.Figure, panel: SurfacePanel, scale: LogScale, place: Place) -> bool:
+def _add_map(place: Panel, panel: SurfacePanel, scale: LogScale) -> bool:
     """Draw variances as a heat map."""
-    low, high = scale.range
     z = _heights(panel, scale)
+    # A single row or column has no step of its own.
     step = 2 * panel.extent
-    figure.add_heatmap(
-        x=panel.plane.alphas, y=panel.plane.betas, z=z, zmin=low, zmax=high, colorscale=COLOURS,
-        # A single row or column has no step of its own.
-        dx=step, dy=step, zsmooth=False, showscale=False, hoverongaps=False,
+    place.add(
+        "heatmap", x=panel.plane.alphas, y=panel.plane.betas, z=z, coloraxis="coloraxis",
+        dx=step, dy=step, zsmooth=False, hoverongaps=False,
         text=_variance_texts(panel), hovertemplate=hover_template(panel),
-        row=place[0], col=place[1],
     )  # fmt: skip
-    _add_centre(figure, panel, place)
+    _add_centre(place, panel)
     return bool(np.isfinite(z).any())
 
 
@@ -323,58 +276,53 @@ def _variance_texts(panel: SurfacePanel) -> list[list[str]]:
     return [[f"g {g:.4g}<br>√g {np.sqrt(g):.4g}" for g in row] for row in variances]
 
 
-def _add_centre(figure: go.Figure, panel: SurfacePanel, place: Place) -> None:
+def _add_centre(place: Panel, panel: SurfacePanel) -> None:
     """Add a white cross at the trained weights, with a rim that shows on white ground."""
-    figure.add_scatter(
-        x=[0], y=[0], mode="markers", showlegend=False,
+    place.add_scatter(
+        x=[0], y=[0], mode="markers",
         marker={"symbol": "x", "size": 8, "color": "white",
                 "line": {"color": style.INK, "width": 0.7}},
         hovertext=[hover_centre(panel)], hoverinfo="text",
-        row=place[0], col=place[1],
     )  # fmt: skip
 
 
-def _add_text(figure: go.Figure, text: str, drawn: bool, place: Place) -> None:
-    """Add text in the middle of an empty panel, or in the corner of one that is drawn."""
-    # plotly leaves out a panel without a trace, and with it its axes and its text.
-    figure.add_scatter(
-        x=[None], y=[None], mode="markers", showlegend=False, hoverinfo="skip",
-        row=place[0], col=place[1],
-    )  # fmt: skip
-    if not text:
+def _add_text(place: Panel, text: str, drawn: bool) -> None:
+    """Add text in the middle of an empty panel, or at the lower edge of one that is drawn."""
+    look: dict[str, Any] = {
+        "font": {"size": style.SMALL, "color": style.INK if drawn else style.GREY},
+        "yanchor": "bottom" if drawn else "middle",
+    }
+    if place.grid.scenes:
+        (left, right), (bottom, top) = place.domain
+        if text:
+            place.figure.add_annotation(
+                text=text, x=(left + right) / 2, y=bottom if drawn else (bottom + top) / 2,
+                xref="paper", yref="paper", showarrow=False, **look,
+            )  # fmt: skip
         return
-    corner: dict[str, Any] = {
-        "x": 0, "xanchor": "left", "y": 0, "yanchor": "bottom",
-        "bgcolor": "rgba(255, 255, 255, 0.85)",
-    }  # fmt: skip
-    middle: dict[str, Any] = {"x": 0.5, "xanchor": "center", "y": 0.5, "yanchor": "middle"}
-    figure.add_annotation(
-        text=text, xref="x domain", yref="y domain", showarrow=False,
-        font={"size": style.SMALL, "color": style.INK if drawn else style.GREY},
-        **(corner if drawn else middle), row=place[0], col=place[1],
-    )  # fmt: skip
+    # plotly leaves out a panel without a trace, and with it its axes and its text.
+    place.add_scatter(x=[None], y=[None], mode="markers", hoverinfo="skip")
+    if text:
+        look |= {"x": 0.5, "xanchor": "center", "y": 0.5}
+        if drawn:
+            look |= {"x": 0, "xanchor": "left", "y": 0, "bgcolor": "rgba(255, 255, 255, 0.85)"}
+        place.add_text(text, xref="x domain", yref="y domain", **look)
 
 
-def _set_axes(
-    figure: go.Figure, panel: SurfacePanel, shape: Grid, number: int, *, numbered: bool
-) -> None:
+def _set_axes(place: Panel, extent: float, *, numbered: bool) -> None:
     """Let axes run from minus to plus the panel's extent, β's with numbers if `numbered`."""
-    row, column = shape.place(number)
-    parts = (-1, -0.5, 0, 0.5, 1) if shape.panel_width > 200 else (-1, 0, 1)
-    ticks = [part * panel.extent for part in parts]
-    common = {
-        "range": [-panel.extent, panel.extent], "constrain": "domain", "mirror": True,
+    parts = (-1, -0.5, 0, 0.5, 1) if place.grid.panel_width > 200 else (-1, 0, 1)
+    ticks = [part * extent for part in parts]
+    both = {
+        "range": [-extent, extent], "constrain": "domain", "mirror": True,
         "tickvals": ticks, "ticktext": [f"{tick:g}".replace("-", "−") for tick in ticks],
         "showgrid": False, "zeroline": False, "tickfont_size": style.SMALL,
     }  # fmt: skip
-    title = "α" if shape.is_lowest(number) else None
-    figure.update_xaxes(**common, title_text=title, row=row, col=column)
-    figure.update_yaxes(
-        **common, title_text="β" if column == 1 else None,
-        showticklabels=numbered, ticks="outside" if numbered else "",
-        scaleanchor="x" if number == 0 else f"x{number + 1}", title_standoff=2,
-        row=row, col=column,
-    )  # fmt: skip
+    beta = {
+        "showticklabels": numbered, "ticks": "outside" if numbered else "", "title_standoff": 2,
+        "scaleanchor": place.axes["xref"],
+    }  # fmt: skip
+    place.set_axes(both, both | beta, ("α", "β"))
 
 
 def _colour_bar(shape: Grid, scale: LogScale, title: str) -> dict[str, Any]:
@@ -390,22 +338,8 @@ def _colour_bar(shape: Grid, scale: LogScale, title: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _add_surface(
-    figure: go.Figure, panel: SurfacePanel, z: np.ndarray, scale: LogScale, place: Place
-) -> None:
-    low, high = scale.range
-    figure.add_surface(
-        x=panel.plane.alphas, y=panel.plane.betas, z=z, cmin=low, cmax=high, colorscale=COLOURS,
-        showscale=False, lighting={"ambient": 0.75, "specular": 0.05}, connectgaps=False,
-        text=_variance_texts(panel), hovertemplate=hover_template(panel),
-        row=place[0], col=place[1],
-    )  # fmt: skip
-
-
-def _set_scene(
-    figure: go.Figure, shape: Grid, number: int, extent: float, scale: LogScale, symbol: str
-) -> None:
-    wide = shape.panel_width > 200
+def _set_scene(place: Panel, extent: float, scale: LogScale, symbol: str) -> None:
+    wide = place.grid.panel_width > 200
     # The lowest number would cover those of β.
     above = scale.low * (scale.high / scale.low) ** 0.12
     numbers = log_ticks(above, scale.high)
@@ -422,13 +356,12 @@ def _set_scene(
             "title": {"text": text, "font": {"size": 12}},
         }  # fmt: skip
 
-    row, column = shape.place(number)
-    figure.update_scenes(
+    place.figure.update_scenes(
         xaxis=side("α"), yaxis=side("β"),
         zaxis={**common, "range": list(scale.range),
                "tickvals": [float(np.log10(number)) for number in numbers],
                "ticktext": format_axis(numbers, most=1e3),
                "title": {"text": symbol if wide else "", "font": {"size": 12}}},
         aspectmode="cube", camera={"eye": EYE if wide else FAR_EYE, "center": CENTRE},
-        row=row, col=column,
+        row=place.row, col=place.column,
     )  # fmt: skip

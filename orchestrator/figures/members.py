@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from results_schema.errors import ConfigError
@@ -90,3 +90,21 @@ def name_datasets(pairs: Iterable[tuple[str, str]]) -> str:
     """
     names = [used if used == named else f"{used} in place of {named}" for named, used in pairs]
     return ", ".join(dict.fromkeys(names))
+
+
+def describe_cell(cell: Any) -> str:
+    """Return the index, width and depth of a cell, which are its attributes."""
+    return f"index {cell.index}, width {cell.width:g}c, depth {cell.depth}"
+
+
+def common(items: Sequence[Any], *describe: Callable[[Any], str]) -> list[str]:
+    """Return the descriptions that all items share; an empty one is left out."""
+    found = [{text(item) for item in items} - {""} for text in describe]
+    return [texts.pop() for texts in found if len(texts) == 1]
+
+
+def differing(items: Sequence[Any], *describe: Callable[[Any], str]) -> list[list[str]]:
+    """Return what distinguishes each item: the descriptions that not all items share."""
+    texts = [[text(item) for item in items] for text in describe]
+    kept = [column for column in texts if len(set(column) - {""}) > 1]
+    return [[column[place] for column in kept if column[place]] for place in range(len(items))]

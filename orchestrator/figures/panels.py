@@ -43,25 +43,22 @@ Place = tuple[int, int]
 
 @dataclass(frozen=True)
 class Grid:
-    """Panels in reading order.
+    """Where panels stand, in reading order; a column may end before others."""
 
-    With `places`, of each panel, a column has a meaning and may end before others; without, rows
-    are filled one after another.
-    """
-
-    count: int
-    columns: int
+    places: Sequence[Place]
     between: float = LEFT + RIGHT  # distance of two panels of a row, in pixels
     square: bool = False  # whether a panel is as high as it is wide, up to the height of one alone
     scenes: bool = False  # whether panels are three-dimensional, and so have their axes within them
-    places: tuple[Place, ...] = ()
 
     @property
     def rows(self) -> int:
         """How many rows the panels fill."""
-        if self.places:
-            return max(row for row, _ in self.places)
-        return -(-self.count // self.columns)
+        return max(row for row, _ in self.places)
+
+    @property
+    def columns(self) -> int:
+        """How many panels the fullest row has."""
+        return max(column for _, column in self.places)
 
     @property
     def panel_width(self) -> float:
@@ -86,7 +83,7 @@ class Grid:
         """Distance of two rows in pixels; an axis has its title where no panel stands below it."""
         if self.scenes:
             return ABOVE
-        full = self.count == self.rows * self.columns
+        full = len(self.places) == self.rows * self.columns
         return ABOVE + (TICKS if full else BELOW)
 
     @property
@@ -94,29 +91,17 @@ class Grid:
         """Height of all panels and the gaps between them, in pixels."""
         return self.rows * self.panel_height + (self.rows - 1) * self.gap
 
-    def place(self, panel: int) -> Place:
-        """Return the place of a panel."""
-        if self.places:
-            return self.places[panel]
-        return panel // self.columns + 1, panel % self.columns + 1
 
-    def is_lowest(self, panel: int) -> bool:
-        """Return whether no panel stands below this one."""
-        row, column = self.place(panel)
-        return not self.contains(row + 1, column)
-
-    def contains(self, row: int, column: int) -> bool:
-        """Return whether a panel stands at a place."""
-        if self.places:
-            return (row, column) in self.places
-        return (row - 1) * self.columns + column <= self.count
+def fill_rows(count: int, columns: int) -> list[Place]:
+    """Return places in rows that are filled one after another."""
+    return [(number // columns + 1, number % columns + 1) for number in range(count)]
 
 
 def grid(count: int, columns: int = 0) -> Grid:
     """Return one panel alone, two to a row for 2 and 4, else three; or at most 3 `columns`."""
     if columns < 1:
         columns = count if count < 4 else 2 if count == 4 else 3
-    return Grid(count, min(columns, count, 3))
+    return Grid(fill_rows(count, min(columns, 3)))
 
 
 def square_grid(titles: Sequence[str], between: float = LEFT + RIGHT) -> Grid:
@@ -126,7 +111,7 @@ def square_grid(titles: Sequence[str], between: float = LEFT + RIGHT) -> Grid:
     """
     count = len(titles)
     most = count if count < 4 else {4: 2, 5: 3, 6: 3, 9: 3}.get(count, 4)
-    shapes = [Grid(count, columns, between, square=True) for columns in range(most, 0, -1)]
+    shapes = [Grid(fill_rows(count, n), between, square=True) for n in range(most, 0, -1)]
     longest = max(map(len, titles))
     return next((s for s in shapes if s.columns <= 2 or longest <= s.letters), shapes[-1])
 
@@ -156,6 +141,67 @@ def places_by_width(widths: Sequence[float]) -> list[Place]:
     return [(columns[: i + 1].count(column), column) for i, column in enumerate(columns)]
 
 
+@dataclass(frozen=True)
+class Panel:
+    """One panel of a figure, which what is drawn on it is added to."""
+
+    figure: go.Figure
+    grid: Grid
+    number: int  # in reading order, from 0
+
+    @property
+    def row(self) -> int:
+        """Its row, from 1."""
+        return self.grid.places[self.number][0]
+
+    @property
+    def column(self) -> int:
+        """Its column, from 1."""
+        return self.grid.places[self.number][1]
+
+    @property
+    def axes(self) -> dict[str, str]:
+        """What annotations within a flat panel refer to, such as x2 and y2."""
+        panel: Any = self.figure.get_subplot(self.row, self.column)
+        names = (axis.plotly_name.replace("axis", "") for axis in (panel.xaxis, panel.yaxis))
+        return dict(zip(("xref", "yref"), names, strict=True))
+
+    @property
+    def domain(self) -> tuple[tuple[float, float], tuple[float, float]]:
+        """The part of the page that a three-dimensional panel takes, along x and along y."""
+        scene: Any = self.figure.get_subplot(self.row, self.column)
+        return scene.domain.x, scene.domain.y
+
+    def add(self, trace: str, **properties: Any) -> None:
+        """Add a trace, such as a "scatter", without an entry in the legend."""
+        add = getattr(self.figure, f"add_{trace}")
+        add(**properties, row=self.row, col=self.column)
+
+    def add_scatter(self, **properties: Any) -> None:
+        """Add points or lines, without an entry in the legend unless `showlegend` is given."""
+        self.add("scatter", **{"showlegend": False, **properties})
+
+    def add_text(self, text: str, **properties: Any) -> None:
+        """Add an annotation at axis coordinates, or at those of `xref` and `yref`."""
+        self.figure.add_annotation(
+            text=text, showarrow=False, **properties, row=self.row, col=self.column
+        )
+
+    def set_axes(
+        self, x: dict[str, Any], y: dict[str, Any], titles: tuple[str, str], *, titled: bool = False
+    ) -> None:
+        """Set the properties of both axes, whose titles stand at the edges of the grid alone.
+
+        With `titled`, the y axis has its title in any column.
+        """
+        place = {"row": self.row, "col": self.column}
+        lowest = (self.row + 1, self.column) not in self.grid.places
+        below = titles[0] if lowest else ""
+        left = titles[1] if titled or self.column == 1 else ""
+        self.figure.update_xaxes(**x, title_text=below or None, **place)
+        self.figure.update_yaxes(**y, title_text=left or None, **place)
+
+
 def make_panels(
     shape: Grid,
     titles: Sequence[str],
@@ -163,8 +209,8 @@ def make_panels(
     subtitle: str,
     note: str,
     legends: Sequence[int] = (1,),
-) -> go.Figure:
-    """Return an empty figure with its panels lettered (a), (b), … and its texts in place.
+) -> tuple[go.Figure, list[Panel]]:
+    """Return an empty figure with its texts in place, and its panels, lettered (a), (b), ….
 
     All texts are plain. `legends` holds the number of lines of each legend, which are the layout's
     `legend`, `legend2`, …; the note stands below them.
@@ -175,39 +221,46 @@ def make_panels(
         horizontal_spacing=shape.between / (style.PAGE_WIDTH - LEFT - RIGHT),
         vertical_spacing=shape.gap / shape.height if shape.rows > 1 else 0,
         specs=[
-            [{"type": "scene" if shape.scenes else "xy"} if shape.contains(row, column) else None
+            [{"type": "scene" if shape.scenes else "xy"} if (row, column) in shape.places else None
              for column in range(1, shape.columns + 1)]
             for row in range(1, shape.rows + 1)
         ],
     )  # fmt: skip
+    panels = [Panel(figure, shape, number) for number in range(len(titles))]
     heading, under = style.wrap_text(title, 17), style.wrap_text(subtitle, 13)
     small = style.wrap_text(note, style.SMALL)
-    top = 18 + 22 * len(heading) + 17 * len(under) + ABOVE
-    bottom = BELOW + LEGEND * sum(legends) + 16 * len(small) + 8
+    above = 18 + 22 * len(heading) + 17 * len(under) + ABOVE
+    below = BELOW + LEGEND * sum(legends)
     figure.update_layout(
         template=style.template(),
         meta=title,
         width=style.PAGE_WIDTH,
-        height=top + shape.height + bottom,
-        margin={"l": LEFT, "r": RIGHT, "t": top, "b": bottom, "autoexpand": False},
-    )
+        height=above + shape.height + below + 16 * len(small) + 8,
+        margin={
+            "l": LEFT, "r": RIGHT, "t": above, "b": below + 16 * len(small) + 8,
+            "autoexpand": False,
+        },
+    )  # fmt: skip
     for number in range(len(legends)):
         y = -(BELOW + LEGEND * sum(legends[:number])) / shape.height
         figure.update_layout(
             {f"legend{number + 1 if number else ''}": {**LEGEND_LAYOUT, "y": y, "yanchor": "top"}}
         )
-    bold, below = [f"<b>{line}</b>" for line in heading], -(BELOW + LEGEND * sum(legends))
+    bold = [f"<b>{line}</b>" for line in heading]
     texts = [
-        *_lines(bold, 17, top - 10, step=22, color=style.INK),
-        *_lines(under, 13, top - 12 - 22 * len(heading), step=17),
-        *_lines(small, style.SMALL, below, step=16, y=0),
+        *_lines(bold, 17, above - 10, step=22, color=style.INK),
+        *_lines(under, 13, above - 12 - 22 * len(heading), step=17),
+        *_lines(small, style.SMALL, -below, step=16, y=0),
     ]
-    for panel, name in enumerate(titles):
-        letter = f"<b>({chr(ord('a') + panel % 26)})</b> " if shape.count > 1 else ""
+    for panel, name in zip(panels, titles, strict=True):
+        letter = f"<b>({chr(ord('a') + panel.number % 26)})</b> " if len(panels) > 1 else ""
         text = letter + style.escape(style.shorten(name, shape.letters))
-        texts.append({"text": text, "showarrow": False, **_above(figure, shape, panel)})
+        texts.append({
+            "text": text, "showarrow": False, "xanchor": "left", "yanchor": "bottom", "yshift": 3,
+            **_upper_left(panel),
+        })  # fmt: skip
     add_annotations(figure, texts)
-    return figure
+    return figure, panels
 
 
 def add_annotations(figure: go.Figure, annotations: Iterable[dict[str, Any]]) -> None:
@@ -225,25 +278,11 @@ def add_key(
     )  # fmt: skip
 
 
-def axes_of(figure: go.Figure, row: int, column: int) -> tuple[str, str]:
-    """Return the names that annotations use for the axes of a flat panel, such as x2 and y2."""
-    panel: Any = figure.get_subplot(row, column)
-    return panel.xaxis.plotly_name.replace("axis", ""), panel.yaxis.plotly_name.replace("axis", "")
-
-
-def scene_domain(figure: go.Figure, panel: int) -> Any:
-    """Return the part of the page that a three-dimensional panel takes; `x` and `y` are pairs."""
-    return figure.layout[f"scene{panel + 1 if panel else ''}"].domain
-
-
-def _above(figure: go.Figure, shape: Grid, panel: int) -> dict[str, Any]:
-    """Return where the title of a panel stands."""
-    common = {"xanchor": "left", "yanchor": "bottom", "yshift": 3}
-    if shape.scenes:
-        domain = scene_domain(figure, panel)
-        return {**common, "x": domain.x[0], "y": domain.y[1], "xref": "paper", "yref": "paper"}
-    x, y = axes_of(figure, *shape.place(panel))
-    return common | {"x": 0, "xref": f"{x} domain", "y": 1, "yref": f"{y} domain"}
+def _upper_left(panel: Panel) -> dict[str, Any]:
+    if panel.grid.scenes:
+        (left, _), (_, top) = panel.domain
+        return {"x": left, "y": top, "xref": "paper", "yref": "paper"}
+    return {"x": 0, "y": 1} | {name: f"{axis} domain" for name, axis in panel.axes.items()}
 
 
 def _lines(

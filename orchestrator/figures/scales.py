@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from scipy.optimize import isotonic_regression
 
 MOST_FOLD = 1e4
 """How many times the smallest number of a median panel still has a colour."""
@@ -206,13 +207,9 @@ def spread_end_labels(wanted: Sequence[float], low: float, high: float) -> list[
 
     Labels that do not fit between `low` and `high` reach beyond `high`.
     """
-    # Without their distances the heights need only rise: pools of equal heights, each the mean.
-    pools: list[tuple[float, int]] = []
-    for place, height in enumerate(wanted):
-        pools.append((height - END_LABEL_HEIGHT * place, 1))
-        while len(pools) > 1 and pools[-2][0] > pools[-1][0]:
-            (a, m), (b, n) = pools[-2:]
-            pools[-2:] = [((m * a + n * b) / (m + n), m + n)]
-    top = max(low, high - END_LABEL_HEIGHT * (len(wanted) - 1))
-    level = [min(max(height, low), top) for height, count in pools for _ in range(count)]
-    return [height + END_LABEL_HEIGHT * place for place, height in enumerate(level)]
+    if not wanted:
+        return []
+    # Without their distances the heights need only rise.
+    steps = END_LABEL_HEIGHT * np.arange(len(wanted))
+    level = isotonic_regression(np.array(wanted) - steps).x
+    return (np.clip(level, low, max(low, high - steps[-1])) + steps).tolist()

@@ -16,6 +16,8 @@ import pandas as pd
 
 from orchestrator.figures.members import (
     COLUMNS,
+    common,
+    differing,
     name_cell,
     name_datasets,
     require_columns,
@@ -80,19 +82,14 @@ def assemble(
     measured = {(int(row), int(column)) for row, column in points[["row", "column"]].to_numpy()}
     rows: set[int] = set()
     columns: set[int] = set()
-    if measured:
-        high, wide = shape or (1 + max(side) for side in zip(*measured, strict=True))
-        if len(measured) == high * wide:
-            # An earlier release measured grids of even sides too, which have no levels.
-            rows, columns = set(range(high)), set(range(wide))
-        else:
-            order = Grid(high | 1, wide | 1).points()
-            for _, level in groupby(order, key=lambda point: point.level):
-                places = [(point.row, point.column) for point in level]
-                if not measured.issuperset(places):
-                    break
-                rows |= {row for row, _ in places}
-                columns |= {column for _, column in places}
+    high, wide = shape or points[["row", "column"]].max().fillna(0).astype(int) + 1
+    order = Grid(high | 1, wide | 1).points()
+    for _, level in groupby(order, key=lambda point: point.level):
+        places = [(point.row, point.column) for point in level]
+        if not measured.issuperset(places):
+            break
+        rows |= {row for row, _ in places}
+        columns |= {column for _, column in places}
     kept: Any = points[points["row"].isin(list(rows)) & points["column"].isin(list(columns))]
     kept = kept.sort_values(["row", "column"])
     grids = {
@@ -197,37 +194,36 @@ def _panel(row: dict[Any, Any], points: pd.DataFrame, names: Sequence[str]) -> S
 
 def panel_titles(panels: Sequence[SurfacePanel]) -> list[str]:
     """Return each panel's cell with its width and depth, and whatever else distinguishes it."""
-    texts = {
-        "dataset": lambda panel: panel.dataset,
-        "learning_rate": lambda panel: f"rate {panel.learning_rate:g}",
-        "seed": lambda panel: f"seed {panel.seed}",
-        "epoch": lambda panel: f"epoch {panel.epoch}",
-        "surface_seed": lambda panel: f"directions {panel.surface_seed}",
-        "pair": lambda panel: f"pair {panel.pair}",
-    }
-    differing = [name for name in texts if len(_distinct(panels, name)) > 1]
+    found = differing(
+        panels,
+        lambda panel: panel.dataset,
+        lambda panel: f"rate {panel.learning_rate:g}",
+        lambda panel: f"seed {panel.seed}",
+        lambda panel: "" if panel.epoch is None else f"epoch {panel.epoch}",
+        lambda panel: "" if panel.surface_seed is None else f"directions {panel.surface_seed}",
+        lambda panel: "" if panel.pair is None else f"pair {panel.pair}",
+    )
     return [
-        ", ".join([
-            f"{cell} {panel.width:g}c,{panel.depth}",
-            *(texts[name](panel) for name in differing if getattr(panel, name) is not None),
-        ])
-        for panel, cell in zip(panels, _cells(panels), strict=True)
-    ]  # fmt: skip
+        ", ".join([f"{cell} {panel.width:g}c,{panel.depth}", *texts])
+        for panel, cell, texts in zip(panels, _cells(panels), found, strict=True)
+    ]
 
 
 def subtitle(panels: Sequence[SurfacePanel]) -> str:
     """Return the datasets, substitutes named as such, and what all panels have in common."""
-    parts = [name_datasets((panel.named_dataset, panel.dataset) for panel in panels)]
     splits = [
         f"{instances:,} {split} images"
         for split, instances in dict.fromkeys((p.split, p.instances) for p in panels)
         if instances is not None
     ]
-    parts += [" and ".join(splits)] if splits else []
-    rates, epochs = _distinct(panels, "learning_rate"), _distinct(panels, "epoch")
-    parts += [f"learning rate {rates[0]:g}"] if len(rates) == 1 else []
-    parts += [f"after {epochs[0]} epoch{'s' * (epochs[0] != 1)}"] if len(epochs) == 1 else []
-    return "; ".join(parts)
+
+    def trained(panel: SurfacePanel) -> str:
+        epoch = panel.epoch
+        return "" if epoch is None else f"after {epoch} epoch{'s' * (epoch != 1)}"
+
+    shared = common(panels, lambda panel: f"learning rate {panel.learning_rate:g}", trained)
+    datasets = name_datasets((panel.named_dataset, panel.dataset) for panel in panels)
+    return "; ".join(filter(None, [datasets, " and ".join(splits), *shared]))
 
 
 def warnings(panels: Sequence[SurfacePanel]) -> list[str]:
@@ -289,8 +285,3 @@ def hover_template(panel: SurfacePanel) -> str:
 def _cells(panels: Sequence[SurfacePanel]) -> list[str]:
     several = len({panel.base for panel in panels}) > 1
     return [name_cell(panel.base, panel.index, several_bases=several) for panel in panels]
-
-
-def _distinct(panels: Sequence[SurfacePanel], name: str) -> list[Any]:
-    values = dict.fromkeys(getattr(panel, name) for panel in panels)
-    return [value for value in values if value is not None]

@@ -14,6 +14,8 @@ from itertools import combinations, pairwise
 from statistics import fmean
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from scipy.optimize import isotonic_regression
+
 from orchestrator.figures.members import name_cell, read_members
 from results_schema.canonical import parse_json
 from results_schema.errors import ConfigError, SpecError
@@ -330,17 +332,7 @@ def _straighten(
                 level = sum(pull * heights[other] for other, pull in pulls[item])
                 wanted.append((level / weight if weight else heights[item]) + offsets[item])
                 weights.append(weight or 1e-3)
-            for item, height in zip(row, _falling(wanted, weights), strict=True):
+            falling = isotonic_regression(wanted, weights=weights, increasing=False).x
+            for item, height in zip(row, falling.tolist(), strict=True):
                 heights[item] = height - offsets[item]
     return heights
-
-
-def _falling(values: Sequence[float], weights: Sequence[float]) -> list[float]:
-    """Return the nearest sequence that never rises, by weighted squares (pooling violators)."""
-    pools: list[tuple[float, float, int]] = []
-    for value, weight in zip(values, weights, strict=True):
-        pools.append((value, weight, 1))
-        while len(pools) > 1 and pools[-2][0] < pools[-1][0]:
-            (a, u, m), (b, w, n) = pools[-2:]
-            pools[-2:] = [((a * u + b * w) / (u + w), u + w, m + n)]
-    return [value for value, _, count in pools for _ in range(count)]

@@ -1,23 +1,24 @@
 """Drawing of Figures 1, 2, 10, 11, 25 and 26: cells as graphs, inputs left, the output right.
 
 The paper reads off that cells of popular searches are wide and shallow (Section 3.2). Everything is
-placed in pixels, upwards from the lower edge of the page.
+placed in pixels, upwards from the lower edge of the page; a point is a complex number x + iy.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
+from itertools import chain
 from typing import Any, NamedTuple
 
+import numpy as np
 import plotly.graph_objects as go
+from scipy.interpolate import CubicHermiteSpline
 
 from orchestrator.figures import style
 from orchestrator.figures.panels import add_annotations
-from orchestrator.figures.topology import Edge, Node, Point, Topologies, Topology
+from orchestrator.figures.topology import Edge, Topologies, Topology
 
 NODE, SQUARE = 24, 28
 """Diameter of an intermediate node; side of an input or output."""
@@ -52,6 +53,9 @@ HEAD, HALF_HEAD = 8.0, 3.2
 ARRIVE = 0.75
 """Slope of a curve at a node, as a share of the straight line's: 1 is straight, 0 is level."""
 
+BREAK = complex(np.nan, np.nan)
+"""Ends a line among points."""
+
 LABEL_SIZE, LABEL_HEIGHT = 11, 14
 """Size of the letters; height of a label."""
 
@@ -84,14 +88,6 @@ COLOURS = {
 
 
 @dataclass(frozen=True)
-class Arrow:
-    """A curve and the triangle at its end, as points."""
-
-    line: tuple[Point, ...]  # from the source's rim to the base of the head
-    head: tuple[Point, Point, Point]  # its tip, at the target's rim, and its two other corners
-
-
-@dataclass(frozen=True)
 class PlacedCell:
     """One cell on the page."""
 
@@ -103,39 +99,33 @@ class PlacedCell:
     layer: float  # distance from one layer to the next
     step: float  # distance from one node to the next above it
 
-    def at(self, point: Point) -> Point:
+    def at(self, x: float, y: float) -> complex:
         """Return where on the page a point of the topology is."""
-        return self.left + self.layer * point[0], self.zero + self.step * point[1]
+        return complex(self.left + self.layer * x, self.zero + self.step * y)
 
     def arrows(self) -> list[Arrow]:
         """Return the edges from rim to rim, in their order."""
         nodes, edges = self.topology.nodes, self.topology.edges
-        leave = _ports(edges, [edge.source for edge in edges], nodes, near=1)
-        arrive = _ports(edges, [edge.target for edge in edges], nodes, near=-2)
+        leave = _ports(self.topology, [edge.source for edge in edges], near=1)
+        arrive = _ports(self.topology, [edge.target for edge in edges], near=-2)
         arrows = []
         for edge, up, down in zip(edges, leave, arrive, strict=True):
-            path = [self.at(point) for point in edge.path]
-            start, end = path[0], path[-1]
-            path[0], path[-1] = (start[0], start[1] + up), (end[0], end[1] + down)
-            source = partial(_covers, centre=start, kind=nodes[edge.source].kind)
-            target = partial(_covers, centre=end, kind=nodes[edge.target].kind)
-            arrows.append(_arrow(path, source, target, bulge=BULGE * edge.lane))
+            path = np.array([self.at(*point) for point in edge.path])
+            source = partial(_covers, centre=path[0], kind=nodes[edge.source].kind)
+            target = partial(_covers, centre=path[-1], kind=nodes[edge.target].kind)
+            path[[0, -1]] += 1j * np.array([up, down])
+            curve = _smooth_curve(path, BULGE * edge.lane)
+            arrows.append(Arrow(self, edge, *_arrow(curve, source, target)))
         return arrows
 
 
-class Page(NamedTuple):
-    """All cells, and the page's height."""
-
-    cells: tuple[PlacedCell, ...]
-    height: float
-
-
-class DrawnEdge(NamedTuple):
-    """An edge with its cell and its arrow."""
+class Arrow(NamedTuple):
+    """An edge on the page: a curve and the triangle at its end."""
 
     cell: PlacedCell
     edge: Edge
-    arrow: Arrow
+    line: np.ndarray  # complex, from the source's rim to the base of the head
+    head: np.ndarray  # complex: its tip, at the target's rim, and its two other corners
 
 
 def plot_topologies(data: Topologies, title: str, *, labels: bool = False) -> go.Figure:
@@ -163,24 +153,23 @@ def plot_cells(
     """
     heading = style.wrap_text(title, 17)
     below = style.wrap_text(_default_note(topologies) if note is None else note, style.SMALL)
-    page = arrange_cells(
+    cells, height = arrange_cells(
         topologies, above=10 + 26 * len(heading), below=8 + 16 * len(below), labels=labels
     )
-    drawn = [
-        DrawnEdge(cell, edge, arrow)
-        for cell in page.cells
-        for edge, arrow in zip(cell.topology.edges, cell.arrows(), strict=True)
-    ]
+    arrows = [cell.arrows() for cell in cells]
+    by_stroke: dict[Stroke, list[Arrow]] = {}
+    for arrow in chain.from_iterable(arrows):
+        by_stroke.setdefault(_stroke(arrow.edge, labels), []).append(arrow)
     figure = go.Figure()
-    for stroke in dict.fromkeys(_stroke(one.edge, labels) for one in drawn):
-        _add_arrows(figure, [one for one in drawn if _stroke(one.edge, labels) == stroke], stroke)
-    _add_nodes(figure, page.cells)
+    for stroke, some in by_stroke.items():
+        _add_arrows(figure, some, stroke)
+    _add_nodes(figure, cells)
     texts: list[dict[str, Any]] = []
-    for cell in page.cells if labels else ():
-        texts += _operation_labels(cell, [one for one in drawn if one.cell is cell])
+    for cell, own in zip(cells, arrows, strict=True) if labels else ():
+        texts += _operation_labels(cell, own)
     for number, line in enumerate(heading):
-        texts.append(_text(f"<b>{line}</b>", MARGIN, page.height - 8 - 26 * number, size=17))
-    for cell in page.cells:
+        texts.append(_text(f"<b>{line}</b>", MARGIN, height - 8 - 26 * number, size=17))
+    for cell in cells:
         middle = cell.left + cell.layer * cell.topology.nodes[-1].x / 2
         texts.append(_text(style.escape(cell.title), middle, cell.top, anchor="center"))
     for number, line in enumerate(reversed(below)):
@@ -190,12 +179,12 @@ def plot_cells(
         template=style.template(),
         meta=title or "Cells",
         width=style.PAGE_WIDTH,
-        height=page.height,
+        height=height,
         margin={"l": 0, "r": 0, "t": 0, "b": 0, "autoexpand": False},
         showlegend=False,
         hovermode="closest",
         xaxis={**axis, "range": [0, style.PAGE_WIDTH]},
-        yaxis={**axis, "range": [0, page.height]},
+        yaxis={**axis, "range": [0, height]},
     )
     add_annotations(figure, texts)
     return figure
@@ -219,8 +208,8 @@ def _text(
 
 def arrange_cells(
     topologies: Sequence[Topology], *, above: float, below: float, labels: bool
-) -> Page:
-    """Return cells in rows of the page's width, with space `above` and `below` them for text.
+) -> tuple[list[PlacedCell], float]:
+    """Return cells in rows of a page's width, with space above and below, and the page's height.
 
     A cell is as wide as it is deep, and wider with `labels` on its edges.
     """
@@ -250,7 +239,7 @@ def arrange_cells(
             cells.append(PlacedCell(topologies[i], titles[i], start, zero, top, layer, step))
             left += widths[i] + space
         top -= TITLE + row_height + GAP
-    return Page(tuple(cells), height)
+    return cells, height
 
 
 def _rows(widths: Sequence[float]) -> list[list[int]]:
@@ -277,93 +266,73 @@ def _span(topology: Topology, step: float) -> tuple[float, float]:
     return step * min(heights) - SQUARE / 2, step * max(heights) + SQUARE / 2
 
 
-def _ports(
-    edges: Sequence[Edge], ends: Sequence[int], nodes: Sequence[Node], *, near: int
-) -> list[float]:
+def _ports(topology: Topology, ends: Sequence[int], *, near: int) -> list[float]:
     """Return how far above its node's centre each edge starts or ends, so that edges keep apart.
 
     `ends` holds the node that is meant of each edge, its source or its target, and `near` the
     position of the point next to that node in an edge's path.
     """
+    edges = topology.edges
     ports = [0.0] * len(edges)
     for node in set(ends):
         fan = [i for i, end in enumerate(ends) if end == node]
         fan.sort(key=lambda i: (edges[i].path[near][1], edges[i].lane))
-        span = NODE_SPAN if nodes[node].kind == "node" else SQUARE_SPAN
+        span = NODE_SPAN if topology.nodes[node].kind == "node" else SQUARE_SPAN
         step = min(8.0, span / max(len(fan) - 1, 1))
         for place, i in enumerate(fan):
             ports[i] = step * (place - (len(fan) - 1) / 2)
     return ports
 
 
-def _covers(point: Point, centre: Point, kind: str) -> bool:
-    """Return whether a node or its rim covers a point."""
-    x, y = abs(point[0] - centre[0]), abs(point[1] - centre[1])
+def _covers(points: Any, centre: complex, kind: str) -> Any:
+    """Return whether a node or its rim covers points."""
+    away = points - centre
     if kind == "node":
-        return x * x + y * y < (NODE / 2 + 1) ** 2
-    return max(x, y) < SQUARE / 2 + 1
+        return abs(away) < NODE / 2 + 1
+    return np.maximum(abs(away.real), abs(away.imag)) < SQUARE / 2 + 1
+
+
+def _smooth_curve(path: np.ndarray, bulge: float) -> np.ndarray:
+    """Return a curve through points, each passed in the mean direction of its two chords.
+
+    The middle is pushed upwards by `bulge`, to keep parallel edges apart.
+    """
+    x, y = path.real, path.imag
+    chords = np.diff(y) / np.diff(x)
+    slopes = [ARRIVE * chords[0], *(chords[:-1] + chords[1:]) / 2, ARRIVE * chords[-1]]
+    pieces = np.arange(PIECES * (len(x) - 1) + 1) / PIECES
+    at = np.interp(pieces, np.arange(len(x)), x)
+    along = (at - x[0]) / (x[-1] - x[0])
+    return at + 1j * (CubicHermiteSpline(x, y, slopes)(at) + 4 * bulge * along * (1 - along))
 
 
 def _arrow(
-    path: Sequence[Point],
-    source: Callable[[Point], bool],
-    target: Callable[[Point], bool],
-    bulge: float,
-) -> Arrow:
-    """Return a smooth arrow along a path from the source's centre to the target's.
+    curve: np.ndarray, source: Callable[[Any], Any], target: Callable[[Any], Any]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return line and head of an arrow along a curve from the source's centre to the target's.
 
-    `source` and `target` return whether these nodes cover a point. The middle is pushed upwards by
-    `bulge`, to keep parallel edges apart.
+    `source` and `target` return whether these nodes cover a point.
     """
-    curve = _smooth_curve(path, bulge)
-    start = next((i for i, point in enumerate(curve) if not source(point)), 1)
-    end = next((i for i, point in enumerate(curve) if i > start and target(point)), len(curve) - 1)
+    start = int(np.argmin(source(curve)))
+    end = start + int(np.argmax(target(curve[start:])))
     # Centres are within the nodes: the visible part runs from one rim to the other.
     begin = _rim(curve[start - 1], curve[start], source)
     tip = _rim(curve[end], curve[end - 1], target)
     # The head replaces the last piece of the curve, and points in the mean direction of that piece.
-    base = end - 1
-    while base > start and math.dist(curve[base], tip) < HEAD:
-        base -= 1
-    foot = curve[base]
-    length = math.dist(tip, foot) or 1.0
-    along = ((tip[0] - foot[0]) / length, (tip[1] - foot[1]) / length)
-    back = (tip[0] - HEAD * along[0], tip[1] - HEAD * along[1])
-    side = (-HALF_HEAD * along[1], HALF_HEAD * along[0])
-    corners = tuple((back[0] + s * side[0], back[1] + s * side[1]) for s in (1, -1))
-    return Arrow((begin, *curve[start : base + 1], back), (tip, corners[0], corners[1]))
+    far = np.flatnonzero(abs(curve[start:end] - tip) >= HEAD)
+    base = start + int(far.max(initial=0))
+    along = (tip - curve[base]) / (abs(tip - curve[base]) or 1.0)
+    back, side = tip - HEAD * along, 1j * HALF_HEAD * along
+    line = np.array([begin, *curve[start : base + 1], back])
+    return line, np.array([tip, back + side, back - side])
 
 
-def _rim(within: Point, beyond: Point, covers: Callable[[Point], bool]) -> Point:
+def _rim(within: complex, beyond: complex, covers: Callable[[Any], Any]) -> complex:
     """Return where a straight piece of a curve leaves a node, by bisection."""
     for _ in range(8):
-        half = ((within[0] + beyond[0]) / 2, (within[1] + beyond[1]) / 2)
+        half = (within + beyond) / 2
         within, beyond = (half, beyond) if covers(half) else (within, half)
     return beyond
-
-
-def _smooth_curve(path: Sequence[Point], bulge: float) -> list[Point]:
-    """Return cubic pieces between points, each passed in the mean direction of its two chords."""
-    chords = [(b[1] - a[1]) / (b[0] - a[0]) for a, b in pairwise(path)]
-    slopes = [
-        ARRIVE * chords[0],
-        *((a + b) / 2 for a, b in pairwise(chords)),
-        ARRIVE * chords[-1],
-    ]
-    points: list[Point] = []
-    for ((x, y), (u, v)), (m, n) in zip(pairwise(path), pairwise(slopes), strict=True):
-        third = (u - x) / 3
-        controls = (y, y + m * third, v - n * third, v)
-        # The last point of a piece is the first of the next.
-        steps = [i / PIECES for i in range(1 if points else 0, PIECES + 1)]
-        points += [(x + t * (u - x), _bezier(controls, t)) for t in steps]
-    left, width = path[0][0], path[-1][0] - path[0][0]
-    return [(x, y + bulge * 4 * (s := (x - left) / width) * (1 - s)) for x, y in points]
-
-
-def _bezier(controls: tuple[float, float, float, float], t: float) -> float:
-    a, b, c, d = controls
-    return (1 - t) ** 3 * a + 3 * (1 - t) ** 2 * t * b + 3 * (1 - t) * t**2 * c + t**3 * d
 
 
 def _stroke(edge: Edge, labels: bool) -> Stroke:
@@ -375,26 +344,28 @@ def _stroke(edge: Edge, labels: bool) -> Stroke:
     return COLOURS.get(edge.op.partition("_")[0], PLAIN) if labels else PLAIN
 
 
-def _add_arrows(figure: go.Figure, drawn: Sequence[DrawnEdge], stroke: Stroke) -> None:
+def _add_arrows(figure: go.Figure, arrows: Sequence[Arrow], stroke: Stroke) -> None:
     """Add edges of one stroke; hovering shows an edge's ends and its operation."""
-    lines: list[tuple[float | None, float | None, str]] = []
-    heads: list[tuple[float | None, float | None]] = []
-    for cell, edge, arrow in drawn:
-        source, target = (cell.topology.nodes[end].label for end in (edge.source, edge.target))
-        text = f"{source} → {target}: {edge.op or 'concatenated'}"
-        lines += [*((x, y, text) for x, y in arrow.line), (None, None, "")]
-        heads += [*arrow.head, (None, None)]
+    texts: list[str] = []
+    for arrow in arrows:
+        nodes, edge = arrow.cell.topology.nodes, arrow.edge
+        ends = f"{nodes[edge.source].label} → {nodes[edge.target].label}"
+        texts += [f"{ends}: {edge.op or 'concatenated'}"] * len(arrow.line) + [""]
+    lines, heads = (
+        np.concatenate([[*points, BREAK] for points in some])
+        for some in ([arrow.line for arrow in arrows], [arrow.head for arrow in arrows])
+    )
     figure.add_scatter(
-        x=[x for x, _, _ in lines],
-        y=[y for _, y, _ in lines],
-        text=[text for _, _, text in lines],
+        x=lines.real,
+        y=lines.imag,
+        text=texts,
         hoverinfo="text",
         mode="lines",
         line={"color": stroke.color, "dash": stroke.dash, "width": 1.3, "simplify": False},
     )
     figure.add_scatter(
-        x=[x for x, _ in heads],
-        y=[y for _, y in heads],
+        x=heads.real,
+        y=heads.imag,
         hoverinfo="skip",
         mode="lines",
         fill="toself",
@@ -406,11 +377,11 @@ def _add_arrows(figure: go.Figure, drawn: Sequence[DrawnEdge], stroke: Stroke) -
 def _add_nodes(figure: go.Figure, cells: Sequence[PlacedCell]) -> None:
     """Add every node with its label: circles, and squares for inputs and outputs."""
     nodes = [node for cell in cells for node in cell.topology.nodes]
-    spots = [cell.at((node.x, node.y)) for cell in cells for node in cell.topology.nodes]
+    spots = [cell.at(node.x, node.y) for cell in cells for node in cell.topology.nodes]
     inks = [style.INK if node.live else style.GREY for node in nodes]
     figure.add_scatter(
-        x=[x for x, _ in spots],
-        y=[y for _, y in spots],
+        x=np.real(spots),
+        y=np.imag(spots),
         text=[node.label for node in nodes],
         hoverinfo="skip",
         mode="markers+text",
@@ -428,23 +399,24 @@ def _add_nodes(figure: go.Figure, cells: Sequence[PlacedCell]) -> None:
     )
 
 
-def _operation_labels(cell: PlacedCell, drawn: Sequence[DrawnEdge]) -> list[dict[str, Any]]:
+def _operation_labels(cell: PlacedCell, arrows: Sequence[Arrow]) -> list[dict[str, Any]]:
     """Return the operation on each edge of a cell as an annotation, where it covers the least."""
-    labelled = [one for one in drawn if one.edge.op]
-    names = [short_name(one.edge.op) for one in labelled]
+    labelled = [arrow for arrow in arrows if arrow.edge.op]
+    names = [short_name(arrow.edge.op) for arrow in labelled]
     widths = [style.LETTER * LABEL_SIZE / style.FONT_SIZE * len(name) + 4 for name in names]
-    nodes = [(*cell.at((n.x, n.y)), NODE + 2 * HEAD, NODE) for n in cell.topology.nodes]
-    spots = [one.arrow.line[len(one.arrow.line) // 2] for one in labelled]
+    nodes = [(cell.at(node.x, node.y), NODE + 2 * HEAD, NODE) for node in cell.topology.nodes]
+    spots = [arrow.line[len(arrow.line) // 2] for arrow in labelled]
     for i in [*range(len(labelled))] * LABEL_ROUNDS:
-        others = [(*spots[j], widths[j], LABEL_HEIGHT) for j in range(len(labelled)) if j != i]
-        points = [p for one in drawn if one is not labelled[i] for p in one.arrow.line]
-        spots[i] = _label_spot(labelled[i].arrow.line, widths[i], [*nodes, *others], points)
+        others = [(spots[j], widths[j], LABEL_HEIGHT) for j in range(len(labelled)) if j != i]
+        points = [(p, 0, 0) for one in arrows if one is not labelled[i] for p in one.line]
+        spots[i] = _label_spot(labelled[i].line, widths[i], [*nodes, *others], points)
     return [
         {
-            "text": name, "x": x, "y": y, "bgcolor": "white", "borderpad": 0, "showarrow": False,
+            "text": name, "x": spot.real, "y": spot.imag, "bgcolor": "white", "borderpad": 0,
             "font": {"size": LABEL_SIZE, "color": _stroke(one.edge, labels=True).color},
+            "showarrow": False,
         }
-        for one, name, (x, y) in zip(labelled, names, spots, strict=True)
+        for one, name, spot in zip(labelled, names, spots, strict=True)
     ]  # fmt: skip
 
 
@@ -457,25 +429,22 @@ def short_name(op: str) -> str:
     return ", ".join(sizes) if len(sizes) > 1 else " ".join([kind, *sizes])
 
 
-def _label_spot(
-    line: Sequence[Point],
-    width: float,
-    taken: Sequence[tuple[float, float, float, float]],
-    points: Sequence[Point],
-) -> Point:
+def _label_spot(line: np.ndarray, width: float, taken: Sequence[Any], points: Sequence[Any]) -> Any:
     """Return the point of a line at which a label covers least, preferably in the middle.
 
     `taken` holds centre, width and height of nodes and of other labels, `points` are of other
-    edges.
+    edges, without width and height.
     """
+    spots = line[1:-1, None]
 
-    def cost(i: int) -> float:
-        x, y = line[i]
-        overlaps = sum(
-            abs(x - u) < (width + w) / 2 and abs(y - v) < (LABEL_HEIGHT + h) / 2
-            for u, v, w, h in taken
+    def covered(boxes: Sequence[Any]) -> np.ndarray:
+        centres, widths, heights = np.array(boxes).reshape(-1, 3).T
+        away = abs((spots - centres).real), abs((spots - centres).imag)
+        inside = (away[0] < (width + widths.real) / 2) & (
+            away[1] < (LABEL_HEIGHT + heights.real) / 2
         )
-        crossed = sum(abs(x - u) < width / 2 and abs(y - v) < LABEL_HEIGHT / 2 for u, v in points)
-        return 100 * overlaps + 3 * crossed + 10 * abs(i / len(line) - 0.5)
+        return inside.sum(axis=1)
 
-    return line[min(range(1, len(line) - 1), key=cost)]
+    off = abs(np.arange(1, len(line) - 1) / len(line) - 0.5)
+    costs = 100 * covered(taken) + 3 * covered(points) + 10 * off
+    return line[1 + int(np.argmin(costs))]

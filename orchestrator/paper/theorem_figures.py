@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from orchestrator.figures import style
 from orchestrator.figures.members import name_cell
-from orchestrator.figures.panels import Grid, add_key, grid, make_panels, square_grid
+from orchestrator.figures.panels import Panel, add_key, grid, make_panels, square_grid
 from orchestrator.figures.topology import Node, Topology, build_topology
 from orchestrator.figures.topology_drawing import plot_cells
 from orchestrator.paper.theorems import TrialBound, trial_bounds
@@ -94,7 +94,6 @@ def plot_bounds(data: Sequence[StatementPanel], title: str) -> go.Figure:
     a cell's first block and its last are orders of magnitude apart.
     """
     titles = [panel.statement for panel in data]
-    shape = square_grid(titles)
     settings = list(dict.fromkeys(line.setting for panel in data for line in panel.series))
     subtitle = (
         "Each point is one case: what was measured against its bound. Above the dashed line "
@@ -109,9 +108,10 @@ def plot_bounds(data: Sequence[StatementPanel], title: str) -> go.Figure:
         f"Violated: {counts}."
     )
     legend_lines = math.ceil((len(settings) + 1) / 4)
-    figure = make_panels(shape, titles, title, subtitle, note, [legend_lines])
-    for number, panel in enumerate(data):
-        _add_statement(figure, panel, settings, shape, number)
+    shape = square_grid(titles)
+    figure, places = make_panels(shape, titles, title, subtitle, note, [legend_lines])
+    for panel, place in zip(data, places, strict=True):
+        _add_statement(place, panel, settings)
     for rank, setting in enumerate(settings):
         marker = {"color": style.palette_colour(rank), "symbol": "circle", "size": 8}
         add_key(figure, style.escape(setting), marker)
@@ -120,17 +120,13 @@ def plot_bounds(data: Sequence[StatementPanel], title: str) -> go.Figure:
     return figure
 
 
-def _add_statement(
-    figure: go.Figure, panel: StatementPanel, settings: Sequence[str], shape: Grid, number: int
-) -> None:
-    row, column = shape.place(number)
+def _add_statement(place: Panel, panel: StatementPanel, settings: Sequence[str]) -> None:
     sides = [side for line in panel.series for side in (line.bound, line.measured)]
     low = math.log10(min(float(side.min()) for side in sides)) - 0.3
     high = math.log10(max(float(side.max()) for side in sides)) + 0.3
-    figure.add_scatter(
+    place.add_scatter(
         x=[10**low, 10**high], y=[10**low, 10**high], mode="lines", hoverinfo="skip",
-        showlegend=False, line={"color": style.INK, "width": 1, "dash": "dash"},
-        row=row, col=column,
+        line={"color": style.INK, "width": 1, "dash": "dash"},
     )  # fmt: skip
     few = all(len(line.bound) < FEW for line in panel.series)
     for line in panel.series:
@@ -142,18 +138,16 @@ def _add_statement(
         for violated, marker in markers.items():
             kept = line.violated == violated
             if kept.any():
-                figure.add_scatter(
+                place.add_scatter(
                     x=line.bound[kept], y=line.measured[kept], mode="markers", marker=marker,
-                    name=style.escape(line.setting), showlegend=False, row=row, col=column,
+                    name=style.escape(line.setting),
                     hovertemplate="bound %{x:.3g}<br>measured %{y:.3g}",
                 )  # fmt: skip
     axis = {
         "type": "log", "range": [low, high], "dtick": max(1, math.ceil((high - low) / 5)),
         "exponentformat": "power", "tickangle": 0,
     }  # fmt: skip
-    lowest = shape.is_lowest(number)
-    figure.update_xaxes(**axis, title_text="bound" if lowest else None, row=row, col=column)
-    figure.update_yaxes(**axis, title_text="measured" if column == 1 else None, row=row, col=column)
+    place.set_axes(axis, axis, ("bound", "measured"))
 
 
 TRIAL_PANELS = {
@@ -210,12 +204,18 @@ def plot_theorem_bounds(data: Sequence[TrialBound], title: str) -> go.Figure:
         "the squared gradient norm over steps, weighted by their rates. Rates stayed below 1/L as "
         f"the theorem asks: {small} of {len(data)} trials."
     )
-    figure = make_panels(shape, list(TRIAL_PANELS), title, "Theorem 4.1, trial by trial", note)
-    for number, panel in enumerate(TRIAL_PANELS.values()):
-        row, column = shape.place(number)
+    figure, places = make_panels(
+        shape, list(TRIAL_PANELS), title, "Theorem 4.1, trial by trial", note
+    )
+    category = {
+        "type": "category", "categoryorder": "array", "categoryarray": cells, "tickangle": 0,
+        "range": [-0.5, len(cells) - 0.5],
+    }  # fmt: skip
+    power = {"type": "log", "exponentformat": "power", "dtick": 1}
+    for panel, place in zip(TRIAL_PANELS.values(), places, strict=True):
         for field, (name, symbol, colour) in panel.items():
             kept = [one for one in data if _has_logarithm(one, field)]
-            figure.add_scatter(
+            place.add_scatter(
                 x=[names[one.trial_id] for one in kept] or [None],
                 y=[getattr(one, field) for one in kept] or [None],
                 mode="markers", name=name, showlegend=len(panel) > 1,
@@ -224,13 +224,8 @@ def plot_theorem_bounds(data: Sequence[TrialBound], title: str) -> go.Figure:
                     f"{style.escape(one.variant)}<br>{style.escape(one.trial_id)}" for one in kept
                 ],
                 hovertemplate=f"%{{hovertext}}<br>{name} %{{y:.4g}}<extra></extra>",
-                row=row, col=column,
             )  # fmt: skip
-        figure.update_xaxes(
-            type="category", categoryorder="array", categoryarray=cells, tickangle=0,
-            range=[-0.5, len(cells) - 0.5], row=row, col=column,
-        )  # fmt: skip
-        figure.update_yaxes(type="log", exponentformat="power", dtick=1, row=row, col=column)
+        place.set_axes(category, power, ("", ""))
     return figure
 
 
