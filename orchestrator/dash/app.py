@@ -17,7 +17,7 @@ from dash import Dash, Input, Output, Patch, State, dcc, html, no_update
 
 from orchestrator.dash.charts import (
     COLUMN_TITLES,
-    changed_traces,
+    curve_traces,
     plot_curves,
     plot_surface,
     surface_fingerprint,
@@ -133,7 +133,8 @@ def _page(title: str, live: Live) -> html.Div:
     rows = live.rows(None)
     shown = [row["trial_id"] for row in rows]
     curves_state = [_digest(shown, [], COLUMNS[0], []), live.curves.version, table_state]
-    figure = plot_curves(dict(live.curves.by_trial), shown, [], COLUMNS[0], live.label)
+    traces = curve_traces(dict(live.curves.by_trial), shown, [], COLUMNS[0], live.label)
+    figure = plot_curves(traces, COLUMNS[0])
     grid = dash_ag_grid.AgGrid(
         id="trials",
         columnDefs=[
@@ -160,7 +161,18 @@ def _page(title: str, live: Live) -> html.Div:
     )
     find = dcc.Input(id="find", type="text", placeholder="filter the table", debounce=0.3)
     experiments = [{"label": "all experiments", "value": ALL}]
-    log = [{"label": " logarithmic", "value": "log"}]
+    column = dcc.Dropdown(COLUMN_TITLES, COLUMNS[0], id="column", clearable=False, className="wide")
+    log = dcc.Checklist([{"label": " logarithmic", "value": "log"}], [], id="log")
+    curves = [
+        html.H2("Curves"),
+        _choices(column, log),
+        dcc.Graph(id="curves", figure=figure, config=_CONFIG),
+    ]
+    surfaces = [
+        html.H2("Surfaces as they fill"),
+        _choices(dcc.Dropdown([], None, id="surface", className="wide")),
+        dcc.Graph(id="plane", config=_CONFIG),
+    ]
     return html.Div(
         [
             html.H1(title),
@@ -177,31 +189,7 @@ def _page(title: str, live: Live) -> html.Div:
                 html.Div(find, className="wide"),
             ),
             grid,
-            html.Div(
-                [
-                    html.Div(
-                        [
-                            html.H2("Curves"),
-                            _choices(
-                                dcc.Dropdown(
-                                    COLUMN_TITLES, COLUMNS[0], id="column", clearable=False,
-                                    className="wide",
-                                ),
-                                dcc.Checklist(log, [], id="log"),
-                            ),
-                            dcc.Graph(id="curves", figure=figure, config=_CONFIG),
-                        ]
-                    ),
-                    html.Div(
-                        [
-                            html.H2("Surfaces as they fill"),
-                            _choices(dcc.Dropdown([], None, id="surface", className="wide")),
-                            dcc.Graph(id="plane", config=_CONFIG),
-                        ]
-                    ),
-                ],
-                className="pair",
-            ),
+            html.Div([html.Div(curves), html.Div(surfaces)], className="pair"),
             html.H2("Claims so far"),
             html.Button("Test the claims", id="test"),
             dcc.Loading(html.Div(id="claims")),
@@ -301,15 +289,17 @@ def _answer_charts(app: Dash, live: Live) -> None:
         now = [_digest(shown, chosen, column, log), version, table_state]
         digest, since, (session, *_) = before
         same = (digest, session) == (now[0], live.session)
-        if not same or since < live.curves.trials_changed_at:
-            return plot_curves(curves, shown, chosen, column, live.label, log=bool(log)), now
+        same = same and since >= live.curves.trials_changed_at
         changed = {t for t, at in dict(live.curves.changed_at).items() if at > since}
-        if not changed:
+        if same and changed.isdisjoint(shown):
             return no_update, now
+        traces = curve_traces(curves, shown, chosen, column, live.label)
+        if not same:
+            return plot_curves(traces, column, log=bool(log)), now
         patch = Patch()
-        for number, trace in changed_traces(curves, shown, chosen, column, changed).items():
-            for key, value in trace.items():
-                patch["data"][number][key] = value
+        for number, trace in enumerate(traces):
+            if trace.get("uid") in changed | {None}:
+                patch["data"][number].update(trace)
         return patch, now
 
     @app.callback(

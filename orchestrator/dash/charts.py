@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,16 +31,39 @@ _BANDS = ((0.05, 0.95, 0.12), (0.25, 0.75, 0.22))
 """Lower and upper quantile, and opacity."""
 
 
-def plot_curves(
-    curves: dict[str, Curve],
+def plot_curves(traces: Sequence[dict[str, Any]], column: str, *, log: bool = False) -> go.Figure:
+    """Return the chart of curves.
+
+    Args:
+        traces: What `curve_traces` returns.
+        column: The one of `live.COLUMNS` that they show.
+        log: Whether the vertical axis is logarithmic.
+    """
+    figure = go.Figure(list(traces))
+    lines = sum("uid" in trace for trace in traces)
+    title = "No epoch has ended yet"
+    if len(traces) > lines:
+        title = f"{lines} of {traces[0]['meta']} trials as lines, all as quantiles"
+    elif lines:
+        title = f"{lines} trial{'s' * (lines != 1)}"
+    # While `uirevision` is the same, zoom and hidden lines stay as new epochs come.
+    _lay_out(figure, title, f"{column} {log}", left=64)
+    figure.update_layout(legend={"font": {"size": 12}}, hovermode="closest")
+    figure.update_xaxes(title_text="Epoch")
+    figure.update_yaxes(title_text=COLUMN_TITLES[column], type="log" if log else "linear")
+    return figure
+
+
+def curve_traces(
+    curves: Mapping[str, Curve],
     shown: Sequence[str],
     chosen: Sequence[str],
     column: str,
     label: Callable[[str], str],
-    *,
-    log: bool = False,
-) -> go.Figure:
-    """Return the chart of curves: some trials as lines and, where these are not all, quantiles.
+) -> list[dict[str, Any]]:
+    """Return some trials as lines and, where these are not all, quantiles before them.
+
+    The `uid` of a line is its trial's id; quantiles have none.
 
     Args:
         curves: Curves by trial.
@@ -48,50 +71,24 @@ def plot_curves(
         chosen: The trials to draw as lines; if there are none, the first `MOST_LINES` shown.
         column: One of `live.COLUMNS`.
         label: Function that returns a trial's name.
-        log: Whether the vertical axis is logarithmic.
     """
-    drawn, lines = _select(curves, shown, chosen)
-    figure = go.Figure()
+    drawn = [trial_id for trial_id in shown if trial_id in curves]
+    picked = set(chosen)
+    lines = [t for t in drawn if t in picked][:MOST_LINES] or drawn[:MOST_LINES]
+    traces = []
     if len(drawn) > len(lines):
-        _add_quantiles(figure, [curves[trial_id] for trial_id in drawn], column)
+        traces = _quantile_traces([curves[trial_id] for trial_id in drawn], column)
+    most = max(FEWEST_POINTS, MOST_POINTS // max(1, len(lines)))
     for number, trial_id in enumerate(lines):
-        figure.add_scatter(
-            **_line(curves[trial_id], column, len(lines)),
-            name=style.escape(label(trial_id)), showlegend=len(lines) <= 12,
-            line={"width": 1.4, "color": style.PALETTE[number % len(style.PALETTE)]},
-            opacity=0.85 if len(lines) <= 12 else 0.55,
-            hovertemplate="%{y:.4g} after epoch %{x}",
-        )  # fmt: skip
-    # While `uirevision` is the same, zoom and hidden lines stay as new epochs come.
-    _lay_out(figure, _curves_title(len(lines), len(drawn)), f"{column} {log}", left=64)
-    figure.update_layout(legend={"font": {"size": 12}}, hovermode="closest")
-    figure.update_xaxes(title_text="Epoch")
-    figure.update_yaxes(title_text=COLUMN_TITLES[column], type="log" if log else "linear")
-    return figure
-
-
-def changed_traces(
-    curves: dict[str, Curve],
-    shown: Sequence[str],
-    chosen: Sequence[str],
-    column: str,
-    changed: set[str],
-) -> dict[int, dict[str, Any]]:
-    """Return what has changed in a chart of the same trials: new properties by number of the trace.
-
-    `changed` are the trials whose curves have changed; for the others see `plot_curves`.
-    """
-    drawn, lines = _select(curves, shown, chosen)
-    if changed.isdisjoint(drawn):
-        return {}
-    found: dict[int, dict[str, Any]] = {}
-    if len(drawn) > len(lines):
-        outlines = _quantile_traces([curves[trial_id] for trial_id in drawn], column)
-        found |= {number: {"x": x, "y": y} for number, (x, y) in enumerate(outlines)}
-    for number, trial_id in enumerate(lines, start=len(found)):
-        if trial_id in changed:
-            found[number] = _line(curves[trial_id], column, len(lines))
-    return found
+        x, y = _thin(curves[trial_id]["epoch"], curves[trial_id][column], most)
+        traces.append({
+            "uid": trial_id, "x": x, "y": y, "mode": "lines" if len(x) > 1 else "markers",
+            "name": style.escape(label(trial_id)), "showlegend": len(lines) <= 12,
+            "line": {"width": 1.4, "color": style.palette_colour(number)},
+            "opacity": 0.85 if len(lines) <= 12 else 0.55,
+            "hovertemplate": "%{y:.4g} after epoch %{x}",
+        })  # fmt: skip
+    return traces
 
 
 def quantiles(curves: Sequence[Curve], column: str, shares: Sequence[float]) -> tuple[Numbers, ...]:
@@ -185,51 +182,26 @@ def _lay_out(figure: go.Figure, title: str, revision: str | None, *, left: int) 
     )
 
 
-def _curves_title(lines: int, trials: int) -> str:
-    if not trials:
-        return "No epoch has ended yet"
-    if lines == trials:
-        return f"{trials} trial{'s' * (trials != 1)}"
-    return f"{lines} of {trials} trials as lines, all as quantiles"
-
-
-def _select(
-    curves: dict[str, Curve], shown: Sequence[str], chosen: Sequence[str]
-) -> tuple[list[str], list[str]]:
-    """Return the shown trials that have a curve, and those of them that are lines."""
-    drawn = [trial_id for trial_id in shown if trial_id in curves]
-    picked = set(chosen)
-    return drawn, [t for t in drawn if t in picked][:MOST_LINES] or drawn[:MOST_LINES]
-
-
-def _line(curve: Curve, column: str, lines: int) -> dict[str, Any]:
-    most = max(FEWEST_POINTS, MOST_POINTS // max(1, lines))
-    x, y = _thin(curve["epoch"], curve[column], most)
-    return {"x": x, "y": y, "mode": "lines" if len(x) > 1 else "markers"}
-
-
-def _quantile_traces(curves: Sequence[Curve], column: str) -> list[tuple[Numbers, Numbers]]:
-    """Return epochs and values of the bands' outlines, then of the median."""
+def _quantile_traces(curves: Sequence[Curve], column: str) -> list[dict[str, Any]]:
+    """Return the bands around the median, and the median; `meta` is the number of trials."""
     shares = [side for low, high, _ in _BANDS for side in (low, high)]
     epochs, middle, *sides = quantiles(curves, column, [0.5, *shares])
     around = np.concatenate([epochs, epochs[::-1]])
-    pairs = zip(sides[::2], sides[1::2], strict=True)
-    bands = [(around, np.concatenate([above, below[::-1]])) for below, above in pairs]
-    return [*bands, (epochs, middle)]
-
-
-def _add_quantiles(figure: go.Figure, curves: Sequence[Curve], column: str) -> None:
-    *bands, (epochs, middle) = _quantile_traces(curves, column)
-    for (x, y), (low, high, opacity) in zip(bands, _BANDS, strict=True):
-        figure.add_scatter(
-            x=x, y=y, fill="toself", mode="lines", line={"width": 0}, hoverinfo="skip",
-            fillcolor=f"rgba(107, 107, 107, {opacity})", name=f"{100 * low:g} to {100 * high:g} %",
-        )  # fmt: skip
-    figure.add_scatter(
-        x=epochs, y=middle, mode="lines", name="median",
-        line={"color": style.INK, "width": 2.2, "dash": "dot"},
-        hovertemplate="median %{y:.4g} after epoch %{x}",
-    )  # fmt: skip
+    traces = [
+        {
+            "x": around, "y": np.concatenate([above, below[::-1]]), "fill": "toself",
+            "mode": "lines", "line": {"width": 0}, "hoverinfo": "skip", "meta": len(curves),
+            "fillcolor": f"rgba(107, 107, 107, {opacity})",
+            "name": f"{100 * low:g} to {100 * high:g} %",
+        }
+        for below, above, (low, high, opacity) in zip(sides[::2], sides[1::2], _BANDS, strict=True)
+    ]  # fmt: skip
+    median = {
+        "x": epochs, "y": middle, "mode": "lines", "name": "median",
+        "line": {"color": style.INK, "width": 2.2, "dash": "dot"},
+        "hovertemplate": "median %{y:.4g} after epoch %{x}",
+    }  # fmt: skip
+    return [*traces, median]
 
 
 def _thin(x: Numbers, y: Numbers, most: int) -> tuple[Numbers, Numbers]:

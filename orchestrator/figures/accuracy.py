@@ -19,11 +19,13 @@ from orchestrator.figures.evidence import AS_ZERO, counted_accuracy, diverged_no
 from orchestrator.figures.members import (
     COLUMNS,
     DATASETS,
+    Cell,
     Member,
-    describe_cell,
+    cells_of,
     group,
     name_datasets,
     read_members,
+    to_cell,
 )
 from orchestrator.figures.panels import Panel, add_key, grid, make_panels
 from orchestrator.figures.scales import Box, focus_range, place_label, ticks
@@ -62,10 +64,7 @@ class Run(NamedTuple):
 class CellPoint:
     """One cell at one learning rate: its trials over all seeds."""
 
-    index: int  # 0 is the base
-    variant: str
-    width: float  # of the normal cell, in units of c
-    depth: int  # of the normal cell, in edges
+    cell: Cell
     parameters: int | None  # None before any trial has ended
     ended: tuple[Run, ...]  # trials with a result by seed, the diverged last
     missing: tuple[str, ...]  # ids of trials without a result
@@ -105,7 +104,7 @@ class RateSeries(NamedTuple):
     @property
     def base(self) -> CellPoint | None:
         """The cell of index 0."""
-        return next((point for point in self.points if point.index == 0), None)
+        return next((point for point in self.points if point.cell.index == 0), None)
 
     @property
     def base_accuracy(self) -> float:
@@ -161,33 +160,28 @@ def accuracy_by_index_data(trials: pd.DataFrame) -> list[AccuracyPanel]:
     bases, datasets = list(group(members, "base")), list(group(members, *DATASETS))
     groups = group(members, "base", *DATASETS)
     order = [(*base, *dataset) for base in bases for dataset in datasets]
-    return [_panel(*key, groups[key]) for key in order if key in groups]
+    return [_panel(groups[key]) for key in order if key in groups]
 
 
-def _panel(base: str, named_dataset: str, dataset: str, members: list[Member]) -> AccuracyPanel:
+def _panel(members: list[Member]) -> AccuracyPanel:
     series = []
     for (rate,), line in sorted(group(members, "learning_rate").items()):
-        cells = [cell for _, cell in sorted(group(line, "index", "variant").items())]
-        series.append(RateSeries(float(rate), tuple(_point(cell) for cell in cells)))
+        series.append(RateSeries(float(rate), tuple(map(_point, cells_of(line)))))
     done = [run.accuracy for line in series for point in line.points for run in point.done]
     # A base that diverged would stretch the range down to where no difference can be seen.
     bases = [line.base_accuracy for line in series if line.base and not line.base.diverged]
     low, high = focus_range(done, always=bases) if done else (0.0, 100.0)
+    base, named_dataset, dataset = (members[0][name] for name in ("base", *DATASETS))
     return AccuracyPanel(base, named_dataset, dataset, tuple(series), low, high)
 
 
 def _point(members: list[Member]) -> CellPoint:
-    members = sorted(members, key=lambda member: member["seed"])
     done = [m for m in members if m["status"] == "done" and not pd.isna(m["test_accuracy"])]
     diverged = [m for m in members if m["status"] == "diverged"]
     ended = [*done, *diverged]
     sizes = [m["parameters"] for m in ended if not pd.isna(m["parameters"])]
-    first = members[0]
     return CellPoint(
-        index=int(first["index"]),
-        variant=str(first["variant"]),
-        width=float(first["width"]),
-        depth=int(first["depth"]),
+        to_cell(members[0]),
         parameters=int(sizes[0]) if sizes else None,
         ended=tuple(map(_run, ended)),
         missing=tuple(m["trial_id"] for m in members if m not in ended),
@@ -216,7 +210,7 @@ def plot_accuracy_by_index(data: Sequence[AccuracyPanel], title: str) -> go.Figu
     legends = [1, math.ceil(len(rates) / 3)] if len(rates) > 1 else [1]
     shape = grid(len(data), len(datasets) if several else 0)
     figure, places = make_panels(shape, titles, title, subtitle, _note(data), legends)
-    last = max([1, *(point.index for panel in data for point in panel.points)])
+    last = max([1, *(point.cell.index for panel in data for point in panel.points)])
     kinds: set[str] = set()
     for panel, place in zip(data, places, strict=True):
         frame = _frame(panel, last, place)
@@ -280,13 +274,13 @@ class _Symbol(NamedTuple):
 
 def _symbols(point: CellPoint, shift: float, frame: _Frame) -> Iterator[_Symbol]:
     """Yield the symbols of one cell at one learning rate."""
-    x = point.index + shift
+    x = point.cell.index + shift
     if len(point.ended) > 1:
         for run in point.done:
             kind, y, _ = _positioned(run.accuracy, "one seed", frame)
             yield _Symbol(kind, x, y, "", _hover_run(point, run))
     if point.done:
-        usual = "variant" if point.index else "base"
+        usual = "variant" if point.cell.index else "base"
         kind, y, label = _positioned(point.mean, usual, frame)
         whisker = point.deviation if kind == usual and len(point.ended) > 1 else 0.0
         yield _Symbol(kind, x, y, label, _hover_point(point), whisker)
@@ -459,5 +453,5 @@ def _hover_run(point: CellPoint, run: Run) -> str:
 
 def _hover(point: CellPoint, accuracy: str, last: str) -> str:
     size = [] if point.parameters is None else [f"{point.parameters:,} parameters"]
-    lines = [f"<b>{style.escape(point.variant)}</b>", describe_cell(point), accuracy, *size]
+    lines = [f"<b>{style.escape(point.cell.variant)}</b>", str(point.cell), accuracy, *size]
     return "<br>".join([*lines, style.escape(last)])

@@ -17,10 +17,13 @@ import pandas as pd
 from orchestrator.figures.members import (
     COLUMNS,
     DATASETS,
+    Cell,
     Member,
+    cells_of,
     group,
     read_members,
     require_columns,
+    to_cell,
 )
 from orchestrator.figures.scales import focus_range
 
@@ -44,10 +47,7 @@ class Track:
 class Curve:
     """One cell in one panel: its trials over all seeds, by seed, and empty ones too."""
 
-    index: int  # 0 is the base
-    variant: str
-    width: float  # of the normal cell, in units of c
-    depth: int  # of the normal cell, in edges
+    cell: Cell
     tracks: tuple[Track, ...]
 
     @property
@@ -151,8 +151,7 @@ def convergence_data(
     panels: list[CurvePanel] = []
     for (quantity,), *rest in product(*facets):
         rate, base, named, dataset = key = tuple(value for part in rest for value in part)
-        by_cell = sorted(group(cells.get(key, []), "index", "variant").items())
-        curves = [_curve(cell, rows, quantity, span) for _, cell in by_cell]
+        curves = [_curve(one, rows, quantity, span) for one in cells_of(cells.get(key, []))]
         for ends, some in _grouped(curves, groups):
             panels.append(CurvePanel(quantity, rate, base, named, dataset, ends, tuple(some)))
     return Convergence(tuple(panels), span, _ranges(panels, range or {}))
@@ -162,7 +161,6 @@ def _curve(
     members: Sequence[Member], rows: Mapping[str, pd.DataFrame], quantity: str, span: float
 ) -> Curve:
     unit = 100 if quantity.endswith("accuracy") else 1
-    members = sorted(members, key=lambda member: member["seed"])
     tracks = []
     for member in members:
         frame = rows.get(member["trial_id"])
@@ -170,17 +168,15 @@ def _curve(
         values = np.zeros(0) if frame is None else unit * frame[quantity].to_numpy(float)
         status = "" if pd.isna(member["status"]) else str(member["status"])
         tracks.append(make_track(member["trial_id"], status, epochs, values, span))
-    first = members[0]
-    shape = float(first["width"]), int(first["depth"])
-    return Curve(int(first["index"]), str(first["variant"]), *shape, tuple(tracks))
+    return Curve(to_cell(members[0]), tuple(tracks))
 
 
 def _grouped(
     curves: Sequence[Curve], size: int | None
 ) -> Iterator[tuple[tuple[int, int] | None, Sequence[Curve]]]:
     """Yield the base with each group of its variants; all together without groups."""
-    bases = [curve for curve in curves if curve.index == 0]
-    variants = [curve for curve in curves if curve.index]
+    bases = [curve for curve in curves if curve.cell.index == 0]
+    variants = [curve for curve in curves if curve.cell.index]
     if size is None or not variants:
         if curves:
             yield None, curves
@@ -191,7 +187,7 @@ def _grouped(
         starts.pop()
     for start, end in pairwise([*starts, len(variants)]):
         some = variants[start:end]
-        yield (some[0].index, some[-1].index), [*bases, *some]
+        yield (some[0].cell.index, some[-1].cell.index), [*bases, *some]
 
 
 def _ranges(

@@ -17,13 +17,7 @@ from plotly.colors import sample_colorscale
 
 from orchestrator.figures import style
 from orchestrator.figures.convergence import Convergence, Curve, CurvePanel
-from orchestrator.figures.members import (
-    common,
-    describe_cell,
-    differing,
-    name_cell,
-    name_datasets,
-)
+from orchestrator.figures.members import Cell, common, differing, name_cell, name_datasets
 from orchestrator.figures.panels import Panel, add_annotations, grid, make_panels
 from orchestrator.figures.scales import (
     END_LABEL_HEIGHT,
@@ -56,9 +50,6 @@ DASHES = ("solid", "7px,3px", "2px,2px", "9px,3px,2px,3px")
 
 LIGHTEST = 0.74
 """Place of the narrowest cell along the colour scale: yellow beyond it is lost on white."""
-
-Cell = tuple[str, int, str]
-"""Base, index and variant."""
 
 
 class Frame(NamedTuple):
@@ -105,9 +96,9 @@ def plot_convergence(data: Convergence, title: str) -> go.Figure:
     left = ""
     for panel, place in zip(data.panels, places, strict=True):
         frame = Frame(max(data.epochs, 1), *data.ranges[panel.scale], width, height, margin)
-        lines = [styles[panel.base, curve.index, curve.variant] for curve in panel.curves]
+        lines = [styles[panel.base, curve.cell] for curve in panel.curves]
         # Bases last, so that none of their variants covers them.
-        pairs = sorted(zip(panel.curves, lines, strict=True), key=lambda pair: -pair[0].index)
+        pairs = sorted(zip(panel.curves, lines, strict=True), key=lambda pair: -pair[0].cell.index)
         for curve, line in pairs:
             _add_curve(place, panel, curve, line, raw=raw)
         names += _add_ends(place, panel, lines, frame)
@@ -130,36 +121,32 @@ def plot_convergence(data: Convergence, title: str) -> go.Figure:
     return figure
 
 
-def line_styles(data: Convergence) -> dict[Cell, dict[str, Any]]:
-    """Return plotly's line of each cell: the darker the wider, or the lower the index.
+def line_styles(data: Convergence) -> dict[tuple[str, Cell], dict[str, Any]]:
+    """Return plotly's line by base and cell: the darker the wider, or the lower the index.
 
     Colours follow the index where all variants are equally wide, and where a panel has more of one
     width than there are dashes to distinguish them.
     """
-    cells: dict[Cell, Curve] = {
-        (panel.base, curve.index, curve.variant): curve
-        for panel in data.panels
-        for curve in panel.curves
-    }
-    variants = [curve for curve in cells.values() if curve.index]
-    widths = sorted({curve.width for curve in variants})
-    indices = sorted({curve.index for curve in variants}, reverse=True)
+    cells = dict.fromkeys((panel.base, c.cell) for panel in data.panels for c in panel.curves)
+    variants = [cell for _, cell in cells if cell.index]
+    widths = sorted({cell.width for cell in variants})
+    indices = sorted({cell.index for cell in variants}, reverse=True)
     alike = [
         count
         for panel in data.panels
-        for count in Counter(curve.width for curve in panel.curves if curve.index).values()
+        for count in Counter(c.cell.width for c in panel.curves if c.cell.index).values()
     ]
     by_width = len(widths) > 1 and max(alike) <= len(DASHES)
-    styles: dict[Cell, dict[str, Any]] = {}
-    for cell, curve in cells.items():
-        if not curve.index:
-            styles[cell] = {"color": style.INK, "dash": DASHES[0], "width": 2.4}
+    styles: dict[tuple[str, Cell], dict[str, Any]] = {}
+    for base, cell in cells:
+        if not cell.index:
+            styles[base, cell] = {"color": style.INK, "dash": DASHES[0], "width": 2.4}
             continue
-        rank = widths.index(curve.width) if by_width else indices.index(curve.index)
+        rank = widths.index(cell.width) if by_width else indices.index(cell.index)
         count = len(widths if by_width else indices)
         (colour,) = sample_colorscale("Viridis", [LIGHTEST * (1 - rank / max(count - 1, 1))])
-        dash = DASHES[(curve.index - 1) % len(DASHES)]
-        styles[cell] = {"color": str(colour), "dash": dash, "width": 1.6}
+        dash = DASHES[(cell.index - 1) % len(DASHES)]
+        styles[base, cell] = {"color": str(colour), "dash": dash, "width": 1.6}
     return styles
 
 
@@ -242,7 +229,7 @@ def _add_ends(
         for curve, line in zip(panel.curves, lines, strict=True)
         if (end := _end(curve))
     ]
-    first = next((i for i, (curve, *_) in enumerate(ends) if curve.index == 0), 0)
+    first = next((i for i, (curve, *_) in enumerate(ends) if curve.cell.index == 0), 0)
     heights = [frame.pixels(y) for *_, y in ends]
     chosen = choose_end_labels(heights, first, frame.height) if ends else []
     spots = spread_end_labels([heights[i] for i in chosen], 6, frame.height - 6)
@@ -255,11 +242,12 @@ def _add_ends(
         xs += [x, start, None]
         ys += [frame.value(heights[i]), frame.value(spot), None]
         arrow = "↑" if y > frame.high else "↓" if y < frame.low else ""
-        name = style.shorten(name_cell(panel.base, curve.index, several_bases=False), 11)
-        shape = f" {curve.width:g}c,{curve.depth}" if frame.margin > 60 and curve.index else ""
-        text = style.escape(name + shape)
+        text = style.shorten(name_cell(panel.base, curve.cell.index, several_bases=False), 11)
+        if frame.margin > 60 and curve.cell.index:
+            text += f" {curve.cell.shape}"
+        text = style.escape(text)
         names.append({
-            "text": f"{text}{arrow}" if curve.index else f"<b>{text}</b>{arrow}",
+            "text": f"{text}{arrow}" if curve.cell.index else f"<b>{text}</b>{arrow}",
             "x": start, "xanchor": "left", "xshift": 1, "y": frame.value(spot), "yanchor": "middle",
             "font": {"size": 11, "color": line["color"]}, "showarrow": False, **place.axes,
         })  # fmt: skip
@@ -385,7 +373,7 @@ def _cut_off(data: Convergence) -> list[str]:
 def _hover(panel: CurvePanel, curve: Curve, ids: Sequence[str], text: str) -> str:
     """Return plotly's template for a curve; `text` describes the point under the mouse."""
     few = [*ids[:3], f"and {len(ids) - 3} more"] if len(ids) > 4 else ids
-    variant, *trials = (style.escape_template(name) for name in (curve.variant, *few))
+    variant, *trials = (style.escape_template(name) for name in (curve.cell.variant, *few))
     rate = style.escape_template(f"{panel.dataset}, rate {panel.learning_rate:g}")
-    lines = [f"<b>{variant}</b>", describe_cell(curve), rate, text, *trials]
+    lines = [f"<b>{variant}</b>", str(curve.cell), rate, text, *trials]
     return "<br>".join(lines) + "<extra></extra>"

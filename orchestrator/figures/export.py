@@ -61,9 +61,6 @@ SCALE = 2
 CLOSING = 10.0
 """Seconds that a browser gets to close by itself."""
 
-_INSTALL = "install one (Debian: apt-get install chromium) or set BROWSER_PATH"
-_REPLACE = "set BROWSER_PATH to a Chromium or Chrome that works"
-
 # It logs every browser that was killed or cut off; a `MachineError` has what matters.
 logging.getLogger("choreographer").setLevel(logging.CRITICAL)
 
@@ -166,11 +163,15 @@ def find_browser() -> str:
     if path and Path(path).is_file():
         return path
     what = f"BROWSER_PATH {named} is no file" if named else "no Chromium or Chrome found"
-    raise MachineError(what, fix=_INSTALL)
+    raise MachineError(
+        what, fix="install one (Debian: apt-get install chromium) or set BROWSER_PATH"
+    )
 
 
 class Browser:
     """Turns figures into pictures; starts at the first one, stops with its `with` block.
+
+    kaleido and its event loop are on a thread, since the caller may have a running loop.
 
     Args:
         timeout: Seconds for the start, and again for each picture.
@@ -178,7 +179,8 @@ class Browser:
 
     def __init__(self, timeout: float = 120.0) -> None:
         self._timeout = timeout
-        self._worker: _Worker | None = None
+        self._kaleido: kaleido.Kaleido | None = None
+        self._processes: list[psutil.Process] = []
         self._failure: MachineError | None = None
 
     def __enter__(self) -> Browser:
@@ -197,71 +199,49 @@ class Browser:
         if self._failure:
             raise self._failure
         try:
-            if self._worker is None:
-                path = find_browser()
-                self._worker = _Worker()
-                self._worker.start(path, self._timeout)
-            return self._worker.render(figure, {"format": suffix, "scale": SCALE}, self._timeout)
+            if self._kaleido is None:
+                self._start(find_browser())
+            assert self._kaleido
+            options: Any = {"format": suffix, "scale": SCALE}
+            return self._wait(self._kaleido.calc_fig(figure, options), self._timeout)
         except (JavascriptError, KaleidoError) as error:
             what = f"the browser cannot draw the figure ({_first_line(error)})"
             raise MachineError(what, fix="open the HTML in its place") from error
-        except TimeoutError as error:
-            what = f"the browser did not answer within {self._timeout:g} s"
-            raise self._give_up(what, _REPLACE) from error
         except MachineError as error:
-            raise self._give_up(error.what, error.fix) from error
-        except BrowserFailedError as error:
-            raise self._give_up("the browser closed as soon as it started", _REPLACE) from error
+            self._failure = error
+        except TimeoutError:
+            self._failure = _unusable(f"did not answer within {self._timeout:g} s")
+        except BrowserFailedError:
+            self._failure = _unusable("closed as soon as it started")
         except (Exception, CancelledError) as error:
-            what = f"the browser stopped working ({_first_line(error)})"
-            raise self._give_up(what, _REPLACE) from error
+            self._failure = _unusable(f"stopped working ({_first_line(error)})")
+        # A browser that failed once would fail again, and cost its timeout each time.
+        self._kill()
+        self.close()
+        raise self._failure
 
     def close(self) -> None:
         """End the browser and all its processes; may be called twice."""
-        worker, self._worker = self._worker, None
-        if worker:
-            worker.stop()
+        if self._kaleido is None:
+            return
+        self._note_processes()
+        with suppress(Exception, CancelledError):
+            self._wait(self._kaleido.close(), CLOSING)
+        self._kill()
+        self._kaleido = None
+        self._loop.call_soon_threadsafe(self._ended.set)
+        self._thread.join(CLOSING)
 
-    def _give_up(self, what: str, fix: str) -> MachineError:
-        # A browser that failed once would fail again, and cost its timeout each time.
-        if self._worker:
-            self._worker.kill()
-        self.close()
-        self._failure = MachineError(what, fix=fix)
-        return self._failure
-
-
-class _Worker:
-    """kaleido and its event loop on a thread, since the caller may have a running loop."""
-
-    def __init__(self) -> None:
-        self._kaleido: kaleido.Kaleido | None = None
-        self._processes: list[psutil.Process] = []
+    def _start(self, path: str) -> None:
+        # Without `mathjax=False` every page would ask a server for it.
+        self._kaleido = kaleido.Kaleido(path=path, mathjax=False)
         ready: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
         self._thread = Thread(target=lambda: asyncio.run(_idle(ready)), daemon=True)
         self._thread.start()
         self._loop, self._ended = ready.result()
+        self._wait(self._kaleido.open(), self._timeout)
 
-    def start(self, path: str, timeout: float) -> None:
-        # Without `mathjax=False` every page would ask a server for it.
-        self._kaleido = kaleido.Kaleido(path=path, mathjax=False)
-        self._wait(self._kaleido.open(), timeout)
-
-    def render(self, figure: go.Figure, options: Any, timeout: float) -> bytes:
-        assert self._kaleido
-        return self._wait(self._kaleido.calc_fig(figure, options), timeout)
-
-    def stop(self) -> None:
-        """Ask the browser to close, and kill what is left of it."""
-        self._note_processes()
-        if self._kaleido:
-            with suppress(Exception, CancelledError):
-                self._wait(self._kaleido.close(), CLOSING)
-        self.kill()
-        self._loop.call_soon_threadsafe(self._ended.set)
-        self._thread.join(CLOSING)
-
-    def kill(self) -> None:
+    def _kill(self) -> None:
         self._note_processes()
         _, alive = psutil.wait_procs(self._processes, timeout=0.5)
         for process in alive:
@@ -291,6 +271,12 @@ async def _idle(ready: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]]) 
     ended = asyncio.Event()
     ready.set_result((asyncio.get_running_loop(), ended))
     await ended.wait()
+
+
+def _unusable(what: str) -> MachineError:
+    return MachineError(
+        f"the browser {what}", fix="set BROWSER_PATH to a Chromium or Chrome that works"
+    )
 
 
 def _first_line(error: BaseException) -> str:

@@ -157,7 +157,7 @@ def _plot(
     between = 26 if alike else 44
     if columns == "width":
         # In reading order.
-        places = places_by_width([panel.width for panel in panels])
+        places = places_by_width([panel.cell.width for panel in panels])
         panels = [panels[i] for i in sorted(range(len(panels)), key=places.__getitem__)]
         shape = Grid(sorted(places), between, square=True)
     else:

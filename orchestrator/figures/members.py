@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from results_schema.errors import ConfigError
@@ -19,6 +20,36 @@ COLUMNS = (
     "base", "variant", "index", *DATASETS, "learning_rate", "seed", "width", "depth", "trial_id",
 )  # fmt: skip
 """Columns that are known of a member before it is trained."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of an experiment: a base, or a variant of it."""
+
+    index: int  # 0 is the base
+    variant: str
+    width: float  # of the normal cell, in units of c
+    depth: int  # of the normal cell, in edges
+
+    @property
+    def shape(self) -> str:
+        """Width and depth as titles have them, such as "3.5c,3"."""
+        return f"{self.width:g}c,{self.depth}"
+
+    def __str__(self) -> str:
+        return f"index {self.index}, width {self.width:g}c, depth {self.depth}"
+
+
+def to_cell(member: Member) -> Cell:
+    """Return the cell of a member."""
+    shape = float(member["width"]), int(member["depth"])
+    return Cell(int(member["index"]), str(member["variant"]), *shape)
+
+
+def cells_of(members: Iterable[Member]) -> list[list[Member]]:
+    """Return the members of each cell by seed; cells are by index."""
+    cells = sorted(group(members, "index", "variant").items())
+    return [sorted(cell, key=lambda member: member["seed"]) for _, cell in cells]
 
 
 def read_members(
@@ -90,11 +121,6 @@ def name_datasets(pairs: Iterable[tuple[str, str]]) -> str:
     """
     names = [used if used == named else f"{used} in place of {named}" for named, used in pairs]
     return ", ".join(dict.fromkeys(names))
-
-
-def describe_cell(cell: Any) -> str:
-    """Return the index, width and depth of a cell, which are its attributes."""
-    return f"index {cell.index}, width {cell.width:g}c, depth {cell.depth}"
 
 
 def common(items: Sequence[Any], *describe: Callable[[Any], str]) -> list[str]:

@@ -194,7 +194,7 @@ class Panel:
 
         With `titled`, the y axis has its title in any column.
         """
-        place = {"row": self.row, "col": self.column}
+        place: dict[str, Any] = {"row": self.row, "col": self.column}
         lowest = (self.row + 1, self.column) not in self.grid.places
         below = titles[0] if lowest else ""
         left = titles[1] if titled or self.column == 1 else ""

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import isotonic_regression
 
 MOST_FOLD = 1e4
 """How many times the smallest number of a median panel still has a colour."""
@@ -211,5 +210,19 @@ def spread_end_labels(wanted: Sequence[float], low: float, high: float) -> list[
         return []
     # Without their distances the heights need only rise.
     steps = END_LABEL_HEIGHT * np.arange(len(wanted))
-    level = isotonic_regression(np.array(wanted) - steps).x
+    level = rising((np.array(wanted) - steps).tolist(), [1.0] * len(wanted))
     return (np.clip(level, low, max(low, high - steps[-1])) + steps).tolist()
+
+
+def rising(values: Sequence[float], weights: Sequence[float]) -> list[float]:
+    """Return the nearest sequence that never falls, by weighted squares (pooling violators).
+
+    SciPy's `isotonic_regression` is the same, and takes longer to import than a cell to draw.
+    """
+    pools: list[tuple[float, float, int]] = []
+    for value, weight in zip(values, weights, strict=True):
+        pools.append((value, weight, 1))
+        while len(pools) > 1 and pools[-2][0] > pools[-1][0]:
+            (a, u, m), (b, w, n) = pools[-2:]
+            pools[-2:] = [((a * u + b * w) / (u + w), u + w, m + n)]
+    return [value for value, _, count in pools for _ in range(count)]

@@ -16,12 +16,14 @@ import pandas as pd
 
 from orchestrator.figures.members import (
     COLUMNS,
+    Cell,
     common,
     differing,
     name_cell,
     name_datasets,
     require_columns,
     require_values,
+    to_cell,
 )
 from orchestrator.figures.style import escape, escape_template
 from results_schema.errors import ConfigError
@@ -38,7 +40,7 @@ RESULT_COLUMNS = (
 
 POINT_COLUMNS = ("surface_id", "row", "column", "alpha", "beta")
 
-_WHOLE = ("index", "seed", "depth", "epoch", "surface_seed", "pair", "instances")
+_WHOLE = ("seed", "epoch", "surface_seed", "pair", "instances")
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,14 +110,11 @@ class SurfacePanel:
     """One surface of one member; what is known of a finished one is None before, or where null."""
 
     base: str
-    variant: str
-    index: int  # 0 is the base
+    cell: Cell
     named_dataset: str  # that the experiment names
     dataset: str  # trained on
     learning_rate: float
     seed: int  # of the training
-    width: float  # of the normal cell, in units of c
-    depth: int  # of the normal cell, in edges
     trial_id: str
     status: str  # "done", "diverged", or "" if not finished
     measured: int  # points so far
@@ -183,6 +182,7 @@ def _panel(row: dict[Any, Any], points: pd.DataFrame, names: Sequence[str]) -> S
         total = shape[0] * shape[1]
     reach = float(points[["alpha", "beta"]].abs().max().max()) if len(points) else 0.0
     known |= {
+        "cell": to_cell(row),
         "status": known["status"] or "",
         "measured": len(points),
         "points": None if pd.isna(total) else int(total),
@@ -204,7 +204,7 @@ def panel_titles(panels: Sequence[SurfacePanel]) -> list[str]:
         lambda panel: "" if panel.pair is None else f"pair {panel.pair}",
     )
     return [
-        ", ".join([f"{cell} {panel.width:g}c,{panel.depth}", *texts])
+        ", ".join([f"{cell} {panel.cell.shape}", *texts])
         for panel, cell, texts in zip(panels, _cells(panels), found, strict=True)
     ]
 
@@ -262,7 +262,7 @@ def describe_gap(panel: SurfacePanel, drawn: bool, quantity: str) -> str:
 
 def hover_centre(panel: SurfacePanel) -> str:
     """Return what is known of the surface as a whole."""
-    lines = [f"<b>{escape(panel.variant)}</b>", escape(panel.trial_id)]
+    lines = [f"<b>{escape(panel.cell.variant)}</b>", escape(panel.trial_id)]
     if panel.loss is not None:
         lines.append(f"loss at the centre {panel.loss:.4g} nat")
     if panel.radius is not None:
@@ -277,11 +277,11 @@ def hover_centre(panel: SurfacePanel) -> str:
 
 def hover_template(panel: SurfacePanel) -> str:
     """Return plotly's template for a point, which shows its `text` below its place."""
-    variant, trial_id = (escape_template(name) for name in (panel.variant, panel.trial_id))
+    variant, trial_id = (escape_template(name) for name in (panel.cell.variant, panel.trial_id))
     place = "α %{x:.3g}, β %{y:.3g}"
     return f"<b>{variant}</b><br>{trial_id}<br>{place}<br>%{{text}}<extra></extra>"
 
 
 def _cells(panels: Sequence[SurfacePanel]) -> list[str]:
     several = len({panel.base for panel in panels}) > 1
-    return [name_cell(panel.base, panel.index, several_bases=several) for panel in panels]
+    return [name_cell(panel.base, panel.cell.index, several_bases=several) for panel in panels]

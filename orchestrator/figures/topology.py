@@ -14,9 +14,8 @@ from itertools import combinations, pairwise
 from statistics import fmean
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from scipy.optimize import isotonic_regression
-
 from orchestrator.figures.members import name_cell, read_members
+from orchestrator.figures.scales import rising
 from results_schema.canonical import parse_json
 from results_schema.errors import ConfigError, SpecError
 from results_schema.genotype import INPUTS, Cell, Genotype
@@ -325,14 +324,13 @@ def _straighten(
     heights = {item: offsets[row[-1]] / 2 - offsets[item] for row in rows for item in row}
     for sweep in range(4 * SWEEPS):
         for row in rows if sweep % 2 else rows[::-1]:
-            # With its offset added, an item that is far enough below the one before does not rise.
+            # Downwards and less its offset, an item far enough below the one before does not fall.
             wanted, weights = [], []
             for item in row:
                 weight = sum(pull for _, pull in pulls[item])
                 level = sum(pull * heights[other] for other, pull in pulls[item])
-                wanted.append((level / weight if weight else heights[item]) + offsets[item])
+                wanted.append(-(level / weight if weight else heights[item]) - offsets[item])
                 weights.append(weight or 1e-3)
-            falling = isotonic_regression(wanted, weights=weights, increasing=False).x
-            for item, height in zip(row, falling.tolist(), strict=True):
-                heights[item] = height - offsets[item]
+            for item, depth in zip(row, rising(wanted, weights), strict=True):
+                heights[item] = -depth - offsets[item]
     return heights

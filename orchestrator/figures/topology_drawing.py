@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import plotly.graph_objects as go
-from scipy.interpolate import CubicHermiteSpline
+from numpy.typing import NDArray
 
 from orchestrator.figures import style
 from orchestrator.figures.panels import add_annotations
@@ -65,6 +65,9 @@ LABEL_ROUNDS = 3
 FILLS = {"input": "#cfe8f7", "node": "white", "output": "#fbe3b5"}
 
 EARLY = "Width as in the paper's earlier version: nodes fed by inputs alone, in units of c."
+
+
+Points = NDArray[np.complex128]
 
 
 class Stroke(NamedTuple):
@@ -124,8 +127,8 @@ class Arrow(NamedTuple):
 
     cell: PlacedCell
     edge: Edge
-    line: np.ndarray  # complex, from the source's rim to the base of the head
-    head: np.ndarray  # complex: its tip, at the target's rim, and its two other corners
+    line: Points  # complex, from the source's rim to the base of the head
+    head: Points  # complex: its tip, at the target's rim, and its two other corners
 
 
 def plot_topologies(data: Topologies, title: str, *, labels: bool = False) -> go.Figure:
@@ -292,23 +295,30 @@ def _covers(points: Any, centre: complex, kind: str) -> Any:
     return np.maximum(abs(away.real), abs(away.imag)) < SQUARE / 2 + 1
 
 
-def _smooth_curve(path: np.ndarray, bulge: float) -> np.ndarray:
+def _smooth_curve(path: Points, bulge: float) -> Points:
     """Return a curve through points, each passed in the mean direction of its two chords.
 
     The middle is pushed upwards by `bulge`, to keep parallel edges apart.
     """
     x, y = path.real, path.imag
-    chords = np.diff(y) / np.diff(x)
-    slopes = [ARRIVE * chords[0], *(chords[:-1] + chords[1:]) / 2, ARRIVE * chords[-1]]
-    pieces = np.arange(PIECES * (len(x) - 1) + 1) / PIECES
-    at = np.interp(pieces, np.arange(len(x)), x)
+    steps = np.diff(x)
+    chords = np.diff(y) / steps
+    slopes = np.array([ARRIVE * chords[0], *(chords[:-1] + chords[1:]) / 2, ARRIVE * chords[-1]])
+    # Cubic Hermite pieces, each over 0 ≤ t ≤ 1.
+    places = np.arange(PIECES * len(chords) + 1) / PIECES
+    piece = np.minimum(places.astype(int), len(chords) - 1)
+    t, step = places - piece, steps[piece]
+    rise = t**2 * (3 - 2 * t)
+    bend = t * (1 - t) * ((1 - t) * slopes[piece] - t * slopes[piece + 1])
+    at = x[piece] + t * step
     along = (at - x[0]) / (x[-1] - x[0])
-    return at + 1j * (CubicHermiteSpline(x, y, slopes)(at) + 4 * bulge * along * (1 - along))
+    heights = (1 - rise) * y[piece] + rise * y[piece + 1] + step * bend
+    return at + 1j * (heights + 4 * bulge * along * (1 - along))
 
 
 def _arrow(
-    curve: np.ndarray, source: Callable[[Any], Any], target: Callable[[Any], Any]
-) -> tuple[np.ndarray, np.ndarray]:
+    curve: Points, source: Callable[[Any], Any], target: Callable[[Any], Any]
+) -> tuple[Points, Points]:
     """Return line and head of an arrow along a curve from the source's centre to the target's.
 
     `source` and `target` return whether these nodes cover a point.
@@ -351,10 +361,8 @@ def _add_arrows(figure: go.Figure, arrows: Sequence[Arrow], stroke: Stroke) -> N
         nodes, edge = arrow.cell.topology.nodes, arrow.edge
         ends = f"{nodes[edge.source].label} → {nodes[edge.target].label}"
         texts += [f"{ends}: {edge.op or 'concatenated'}"] * len(arrow.line) + [""]
-    lines, heads = (
-        np.concatenate([[*points, BREAK] for points in some])
-        for some in ([arrow.line for arrow in arrows], [arrow.head for arrow in arrows])
-    )
+    lines: Points = np.concatenate([[*arrow.line, BREAK] for arrow in arrows])
+    heads: Points = np.concatenate([[*arrow.head, BREAK] for arrow in arrows])
     figure.add_scatter(
         x=lines.real,
         y=lines.imag,
@@ -429,7 +437,7 @@ def short_name(op: str) -> str:
     return ", ".join(sizes) if len(sizes) > 1 else " ".join([kind, *sizes])
 
 
-def _label_spot(line: np.ndarray, width: float, taken: Sequence[Any], points: Sequence[Any]) -> Any:
+def _label_spot(line: Points, width: float, taken: Sequence[Any], points: Sequence[Any]) -> complex:
     """Return the point of a line at which a label covers least, preferably in the middle.
 
     `taken` holds centre, width and height of nodes and of other labels, `points` are of other
@@ -437,13 +445,12 @@ def _label_spot(line: np.ndarray, width: float, taken: Sequence[Any], points: Se
     """
     spots = line[1:-1, None]
 
-    def covered(boxes: Sequence[Any]) -> np.ndarray:
-        centres, widths, heights = np.array(boxes).reshape(-1, 3).T
-        away = abs((spots - centres).real), abs((spots - centres).imag)
-        inside = (away[0] < (width + widths.real) / 2) & (
-            away[1] < (LABEL_HEIGHT + heights.real) / 2
-        )
-        return inside.sum(axis=1)
+    def covered(boxes: Sequence[Any]) -> NDArray[np.int64]:
+        centres, widths, heights = np.array(boxes, complex).reshape(-1, 3).T
+        away = spots - centres
+        beside = abs(np.real(away)) < (width + np.real(widths)) / 2
+        level = abs(np.imag(away)) < (LABEL_HEIGHT + np.real(heights)) / 2
+        return (beside & level).sum(axis=1)
 
     off = abs(np.arange(1, len(line) - 1) / len(line) - 0.5)
     costs = 100 * covered(taken) + 3 * covered(points) + 10 * off

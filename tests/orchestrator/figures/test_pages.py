@@ -2,27 +2,21 @@
 
 import asyncio
 import json
-from typing import Any
 
-import choreographer
 import pandas as pd
 import pytest
+from figure_parts import plot
 from small_theory import measured_frames
 from small_variances import survey
+from windows import window
 
-from orchestrator.figures import FIGURE_KINDS, draw
+from orchestrator.figures import FIGURE_KINDS
 from orchestrator.figures.export import find_browser, to_page
 from results_schema.errors import MachineError
 from workers.cells.bases import named
 
 TRIAL = "the-trial-s0"
 TITLE = "A title of <b>all</b>"
-
-LISTEN = """<script>
-var problems = [];
-addEventListener("error", event => problems.push(String(event.message)));
-console.error = (...words) => problems.push(words.join(" "));
-</script>"""
 
 LOOK = """
 (async () => {
@@ -39,7 +33,7 @@ LOOK = """
     shown.push(document.querySelector(".hoverlayer").textContent);
   });
   return JSON.stringify({
-    problems, shown, title: document.title,
+    shown, title: document.title,
     text: document.querySelector(".infolayer").textContent,
     drawn: document.querySelectorAll(".trace path, .contour path, .hm image, .gl-container canvas")
       .length,
@@ -66,16 +60,14 @@ def tables(make_member):
 @pytest.mark.timeout(400)
 def test_every_kind_is_drawn_without_an_error_and_shows_it_by_hovering(tables, tmp_path):
     try:
-        path = find_browser()
+        find_browser()
     except MachineError as error:
         pytest.skip(f"{error.what}: pages are not opened")
     (tmp_path / "pages").mkdir()
     for kind in FIGURE_KINDS:
-        page = to_page(draw(kind, tables[kind].__getitem__, TITLE))
-        file = tmp_path / "pages" / f"{kind}.html"
-        file.write_text(page.replace("<head>", f"<head>{LISTEN}", 1))
-    found = asyncio.run(asyncio.wait_for(look(path, tmp_path / "pages"), 300))
-    for kind, page in found.items():
+        page = to_page(plot(kind, tables[kind], TITLE))
+        (tmp_path / "pages" / f"{kind}.html").write_text(page)
+    for kind, page in asyncio.run(look(tmp_path / "pages")).items():
         assert page["problems"] == [], kind
         assert page["title"] == TITLE
         assert TITLE in page["text"]
@@ -85,22 +77,10 @@ def test_every_kind_is_drawn_without_an_error_and_shows_it_by_hovering(tables, t
             assert TRIAL in " ".join(page["shown"]), kind
 
 
-async def look(path, folder):
+async def look(folder):
     found = {}
-    async with choreographer.Browser(path=path, headless=True) as browser:
-        for kind in FIGURE_KINDS:
-            result: dict[str, Any] = {}
-            tab = await browser.create_tab((folder / f"{kind}.html").as_uri())
-            session = await tab.create_session()
-            options = {"expression": LOOK, "awaitPromise": True}
-            # The page may still be on its way when the first question comes.
-            for _ in range(10):
-                answer = await session.send_command("Runtime.evaluate", options)
-                result = answer["result"]
-                if "exceptionDetails" not in result:
-                    break
-                await asyncio.sleep(0.2)
-            assert "exceptionDetails" not in result, (kind, result["exceptionDetails"])
-            found[kind] = json.loads(result["result"]["value"])
-            await browser.close_tab(tab.target_id)
+    for kind in FIGURE_KINDS:
+        async with window(folder.as_uri() + "/", f"{kind}.html") as page:
+            await page.until("document.readyState == 'complete'")
+            found[kind] = json.loads(await page.call(LOOK)) | {"problems": page.complaints}
     return found

@@ -1,10 +1,11 @@
-"""Panels in columns by width."""
+"""Panels in columns by width, and what panels share and differ in."""
 
 from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.figures.members import common, differing
 from orchestrator.figures.panels import MOST_COLUMNS, places_by_width
 
 
@@ -28,3 +29,10 @@ def test_widths_rise_to_the_right_in_few_columns_without_gaps(widths):
     found = [{width for width, place in zip(widths, places, strict=True) if place[1] == column}
              for column in range(1, count + 1)]  # fmt: skip
     assert all(max(left) < min(right) for left, right in pairwise(found))
+
+
+def test_what_items_share_and_differ_in():
+    items = [("DARTS", 1, ""), ("DARTS", 2, ""), ("DARTS", 2, "x")]
+    describe = [lambda one, n=n: str(one[n]) for n in range(3)]
+    assert common(items, *describe) == ["DARTS", "x"]
+    assert differing(items, *describe) == [["1"], ["2"], ["2"]]

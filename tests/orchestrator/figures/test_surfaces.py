@@ -7,16 +7,16 @@ import pytest
 from orchestrator.figures.surfaces import assemble
 from workers.landscape.grid import Grid
 
-COLUMNS = ["row", "column", "alpha", "beta", "loss"]
-
 
 def frame(grid, done=None):
     rows = [(p.row, p.column, p.alpha, p.beta, 10 * p.row + p.column) for p in grid.points()[:done]]
-    return pd.DataFrame(rows, columns=COLUMNS)
+    return pd.DataFrame(rows, columns=["row", "column", "alpha", "beta", "loss"])
 
 
 def test_rows_are_alphas_and_columns_are_betas_whatever_the_order_of_points():
-    plane = assemble(frame(Grid(3, 5, 0.5, 2.0)).sample(frac=1, random_state=0), ["loss"])
+    points = frame(Grid(3, 5, 0.5, 2.0)).sample(frac=1, random_state=0)
+    # A point named twice counts once.
+    plane = assemble(pd.concat([points, points]), ["loss"])
     assert plane.alphas.tolist() == [-0.5, 0, 0.5]
     assert plane.betas.tolist() == [-2, -1, 0, 1, 2]
     assert plane.values["loss"].tolist() == [[10 * r + c for c in range(5)] for r in range(3)]
@@ -41,18 +41,3 @@ def test_any_shape_is_found_from_its_points(shape):
     plane = assemble(frame(Grid(*shape)), ["loss"])
     assert plane.values["loss"].shape == shape
     assert plane.flat == (1 in shape)
-
-
-@pytest.mark.parametrize("given", [True, False])
-def test_a_whole_grid_with_even_sides_of_an_earlier_release_is_shown(given):
-    rows = [(r, c, r - 1.5, c - 2.5, 10 * r + c) for r in range(4) for c in range(6)]
-    whole = pd.DataFrame(rows, columns=COLUMNS)
-    plane = assemble(whole, ["loss"], (4, 6) if given else None)
-    assert plane.values["loss"].tolist() == [[10 * r + c for c in range(6)] for r in range(4)]
-    part = assemble(whole.head(-1), ["loss"], (4, 6) if given else None)
-    assert part.values["loss"].shape < (4, 6)
-
-
-def test_a_point_named_twice_counts_once():
-    points = frame(Grid(3, 3))
-    assert assemble(pd.concat([points, points]), ["loss"]).values["loss"].shape == (3, 3)

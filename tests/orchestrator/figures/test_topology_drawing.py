@@ -1,10 +1,11 @@
 """Cells drawn as graphs."""
 
-import math
 from itertools import combinations
 from typing import Any
 
+import numpy as np
 import pytest
+from figure_parts import texts, traces
 
 from orchestrator.figures.topology import Topology, lay_out_cells
 from orchestrator.figures.topology_drawing import (
@@ -15,7 +16,7 @@ from orchestrator.figures.topology_drawing import (
     plot_cells,
     short_name,
 )
-from results_schema.genotype import OPERATIONS, Cell
+from results_schema.genotype import OPERATIONS
 from workers.cells.bases import NAMES, named, zoo, zoo_genotype
 from workers.cells.variants import connection_variants
 
@@ -28,8 +29,10 @@ CELLS += [(v.name, v.genotype.normal) for v in connection_variants("AmoebaNet", 
 CELLS += [(name, zoo_genotype(name).normal) for name in zoo()]
 
 
-def place_all(cells: list[tuple[str, Cell]], *, labels: bool = False) -> tuple[PlacedCell, ...]:
-    return arrange_cells(lay_out_cells(cells), above=0, below=0, labels=labels).cells
+@pytest.fixture(scope="module", params=[False, True], ids=["plain", "labelled"])
+def page(request: pytest.FixtureRequest) -> tuple[list[PlacedCell], float]:
+    """All cells on a page, with space of 40 pixels above and of 20 below, and its height."""
+    return arrange_cells(lay_out_cells(CELLS), above=40, below=20, labels=request.param)
 
 
 def one(name: str) -> Topology:
@@ -38,16 +41,16 @@ def one(name: str) -> Topology:
 
 def lines(topologies: list[Topology]) -> list[dict[str, Any]]:
     """The traces of edges without their heads."""
-    data = plot_cells(topologies).to_dict()["data"]
-    return [trace for trace in data if "dash" in trace.get("line", {})]
+    return [t for t in traces(plot_cells(topologies)) if "dash" in t.get("line", {})]
 
 
-def distance(placed: PlacedCell, node: int, point: tuple[float, float]) -> float:
-    """From a node's rim, in pixels."""
+def distance(placed: PlacedCell, node: int, points: Any) -> Any:
+    """From a node's rim, in pixels; negative within."""
     shown = placed.topology.nodes[node]
-    x, y = placed.at((shown.x, shown.y))
-    x, y = abs(point[0] - x), abs(point[1] - y)
-    return math.hypot(x, y) - NODE / 2 if shown.kind == "node" else max(x, y) - SQUARE / 2
+    away = points - placed.at(shown.x, shown.y)
+    if shown.kind == "node":
+        return abs(away) - NODE / 2
+    return np.maximum(abs(np.real(away)), abs(np.imag(away))) - SQUARE / 2
 
 
 def test_what_does_not_reach_the_output_is_distinguished():
@@ -59,51 +62,45 @@ def test_what_does_not_reach_the_output_is_distinguished():
     assert "dot" not in [line["line"]["dash"] for line in lines([one("DARTS")])]
 
 
-@pytest.mark.parametrize("labels", [False, True])
-def test_arrows_run_from_rim_to_rim(labels: bool):
-    for placed in place_all(CELLS, labels=labels):
-        for edge, arrow in zip(placed.topology.edges, placed.arrows(), strict=True):
-            assert -0.1 < distance(placed, edge.source, arrow.line[0]) < 2
-            assert 0.8 < distance(placed, edge.target, arrow.head[0]) < 1.2
-            assert distance(placed, edge.target, arrow.line[-1]) > 2
+def test_arrows_run_from_rim_to_rim(page: tuple[list[PlacedCell], float]):
+    for placed in page[0]:
+        for _, edge, line, head in placed.arrows():
+            assert -0.1 < distance(placed, edge.source, line[0]) < 2
+            assert 0.8 < distance(placed, edge.target, head[0]) < 1.2
+            assert distance(placed, edge.target, line[-1]) > 2
             others = set(range(len(placed.topology.nodes))) - {edge.source, edge.target}
-            assert all(distance(placed, n, p) > 0 for n in others for p in arrow.line)
+            assert all((distance(placed, node, line) > 0).all() for node in others)
 
 
-def test_parallel_edges_keep_apart():
+def test_parallel_edges_keep_apart(page: tuple[list[PlacedCell], float]):
     apart = []
-    for placed in place_all(CELLS):
-        drawn = list(zip(placed.topology.edges, placed.arrows(), strict=True))
-        for (a, one), (b, two) in combinations(drawn, 2):
-            if (a.source, a.target) == (b.source, b.target):
-                middle = one.line[len(one.line) // 2]
-                apart.append(min(math.dist(middle, point) for point in two.line))
+    for placed in page[0]:
+        for a, b in combinations(placed.arrows(), 2):
+            if (a.edge.source, a.edge.target) == (b.edge.source, b.edge.target):
+                apart.append(abs(b.line - a.line[len(a.line) // 2]).min())
     assert len(apart) > 20
     assert min(apart) > 5
 
 
-@pytest.mark.parametrize("labels", [False, True])
-def test_everything_stays_on_the_page_and_apart(labels: bool):
-    topologies = lay_out_cells(CELLS)
-    page = arrange_cells(topologies, above=40, below=20, labels=labels)
+def test_everything_stays_on_the_page_and_apart(page: tuple[list[PlacedCell], float]):
+    cells, height = page
     boxes = []
-    for placed in page.cells:
-        points = [p for arrow in placed.arrows() for p in (*arrow.line, *arrow.head)]
-        points += [placed.at((node.x, node.y)) for node in placed.topology.nodes]
-        xs, ys = zip(*points, strict=True)
-        boxes.append((min(xs), max(xs), min(ys), max(ys), placed.top))
-        assert min(xs) > 10
-        assert max(xs) < 710
-        assert 20 < min(ys) < max(ys) < placed.top - 20 < page.height - 40
+    for placed in cells:
+        nodes = [placed.at(node.x, node.y) for node in placed.topology.nodes]
+        drawn = [part for arrow in placed.arrows() for part in (arrow.line, arrow.head)]
+        points = np.concatenate([nodes, *drawn])
+        xs, ys = points.real, points.imag
+        boxes.append((min(xs), max(xs), min(ys), placed.top))
+        assert 10 < min(xs) < max(xs) < 710
+        assert 20 < min(ys) < max(ys) < placed.top - 20 < height - 40
     for a, b in combinations(boxes, 2):
-        assert a[1] < b[0] or b[1] < a[0] or a[4] < b[2] or b[4] < a[2]
+        assert a[1] < b[0] or b[1] < a[0] or a[3] < b[2] or b[3] < a[2]
 
 
 def test_a_title_has_width_depth_and_the_width_over_all_nodes():
     cells = [("DARTS", named("DARTS").normal), ("<b>mine</b>", named("ENAS_ADAPT").reduce)]
     figure = plot_cells(lay_out_cells(cells), title="A < B")
-    texts = [annotation.text for annotation in figure.layout.annotations]
-    assert texts[:3] == [
+    assert texts(figure)[:3] == [
         "<b>A &lt; B</b>",
         "DARTS (3.5c, 3)",
         "&lt;b&gt;mine&lt;/b&gt; (3c, 2; all nodes 5c)",
@@ -116,9 +113,9 @@ def test_operations_are_shown_by_hovering_and_written_if_asked_for():
     hovers = {text for line in lines(topologies) for text in line["text"]}
     assert "2 → 5: dil_conv_3x3" in hovers
     assert "5 → c<sub>k</sub>: concatenated" in hovers
-    written = [a.text for a in labelled.layout.annotations]
+    written = texts(labelled)
     assert [written.count(text) for text in ("sep 3×3", "skip", "dil 3×3")] == [5, 2, 1]
-    assert "sep 3×3" not in [a.text for a in plain.layout.annotations]
+    assert "sep 3×3" not in texts(plain)
 
 
 def test_short_names_differ():
