@@ -1,11 +1,12 @@
-"""The page over HTTP: who is let in, what it serves, what it says of the claims."""
+"""The page over HTTP: who is let in, what it serves, what its callbacks send again."""
 
 import json
-from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from orchestrator.dash import live as live_module
 from orchestrator.dash.app import CLAIM_COLUMNS, build_app, claims_table
 from orchestrator.dash.live import Live
 from orchestrator.paper.claims import findings
@@ -13,10 +14,18 @@ from results_schema import layout
 from results_schema.results import Results
 from results_schema.store import open_store
 
+LOCAL = {"Host": "localhost"}
+
 
 @pytest.fixture
-def client(trained):
-    return build_app(Live(trained.store)).server.test_client()
+def live(trained, monkeypatch):
+    monkeypatch.setattr(live_module, "RECHECK_SECONDS", 0.0)
+    return Live(trained.store)
+
+
+@pytest.fixture
+def client(live):
+    return build_app(live).server.test_client()
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:8050", "localhost", "localhost:1"])
@@ -24,6 +33,8 @@ def test_this_machine_is_let_in(client, host):
     answer = client.get("/", headers={"Host": host})
     assert answer.status_code == 200
     assert "default-src 'self'" in answer.headers["Content-Security-Policy"]
+    page = answer.data.decode()
+    assert 'src="http' not in page and 'href="http' not in page and "//cdn" not in page
 
 
 @pytest.mark.parametrize(
@@ -32,35 +43,62 @@ def test_this_machine_is_let_in(client, host):
         {"Host": "evil.example"},
         {"Host": "127.0.0.1.evil.example:8050"},
         {"Host": "localhost.evil.example"},
-        {"Host": "localhost", "Origin": "http://evil.example"},
-        {"Host": "localhost", "Origin": "null"},
+        LOCAL | {"Origin": "http://evil.example"},
+        LOCAL | {"Origin": "null"},
         {"Host": "localhost:8050", "Origin": "http://localhost:9999"},
     ],
 )
-@pytest.mark.parametrize("path", ["/", "/_dash-layout", "/_dash-dependencies"])
-def test_another_name_is_refused(client, headers, path):
-    assert client.get(path, headers=headers).status_code == 403
+def test_another_name_is_refused(client, headers):
+    for path in ("/", "/_dash-layout", "/_dash-dependencies", "/events"):
+        assert client.get(path, headers=headers).status_code == 403
 
 
 @pytest.mark.parametrize("path", ["/assets/pyproject.toml", "/assets/../app.py", "/_mcp", "/mcp"])
 def test_no_file_of_this_machine_is_served(client, path):
-    answer = client.get(path, headers={"Host": "localhost"})
+    answer = client.get(path, headers=LOCAL)
     assert b"[project]" not in answer.data and b"def build_app" not in answer.data
     assert answer.status_code == 404 or b"react-entry-point" in answer.data
 
 
-def test_the_page_names_nothing_elsewhere(client):
-    page = client.get("/", headers={"Host": "localhost"}).data.decode()
-    assert 'src="http' not in page and 'href="http' not in page and "//cdn" not in page
-
-
 def test_an_opened_page_has_its_rows_and_its_curves(client, trained):
-    layout = client.get("/_dash-layout", headers={"Host": "localhost"}).get_json()
-    text = json.dumps(layout)
+    text = json.dumps(client.get("/_dash-layout", headers=LOCAL).get_json())
     assert all(trained_id in text for trained_id in trained.ids)
     assert "DARTS, digits, 0.025, seed 2" in text
     # Of any folder, Dash would serve the files that lie in the folder of its assets.
     assert "no-assets" not in text
+
+
+def test_only_lines_that_changed_are_sent_again(client, live, trained):
+    def update(before: list[Any], **changes: Any) -> dict[str, Any]:
+        live.refresh()
+        state = [live.session, live.version, "all"]
+        values = {"table-state": state, "shown": trained.ids, "chosen": None,
+                  "column": "test_loss", "log": [], **changes}  # fmt: skip
+        keys = {"column": "value", "log": "value"}
+        inputs = [{"id": k, "property": keys.get(k, "data"), "value": v} for k, v in values.items()]
+        body = {
+            "output": "..curves.figure...curves-state.data..",
+            "outputs": [{"id": "curves", "property": "figure"},
+                        {"id": "curves-state", "property": "data"}],
+            "inputs": inputs,
+            "state": [{"id": "curves-state", "property": "data", "value": before}],
+            "changedPropIds": ["table-state.data"],
+        }  # fmt: skip
+        return client.post("/_dash-update-component", json=body, headers=LOCAL).get_json()[
+            "response"
+        ]
+
+    first = update(["", 0, ["", 0, "all"]])
+    assert [trace["uid"] for trace in first["curves"]["figure"]["data"]] == trained.ids
+    state = first["curves-state"]["data"]
+    again = update(state)
+    assert "curves" not in again
+    trained.cut_off(trained.ids[1], rows=1)
+    changed = update(again["curves-state"]["data"])["curves"]["figure"]
+    assert [one["location"] for one in changed["operations"]] == [["data", 1]]
+    assert changed["operations"][0]["params"]["value"]["uid"] == trained.ids[1]
+    assert len(np.atleast_1d(live.curves.by_trial[trained.ids[1]]["epoch"])) == 1
+    assert "data" in update(state, log=["log"])["curves"]["figure"]
 
 
 def rows(table: Any) -> list[list[str]]:
@@ -77,12 +115,9 @@ def test_every_finding_is_a_row(trained):
     assert all(isinstance(text, str) for row in shown for text in row)
 
 
-def test_a_store_without_results_has_no_data_and_no_error(tmp_path: Path):
+def test_claims_of_an_empty_store_and_of_a_damaged_one(trained, tmp_path):
     shown = rows(claims_table(open_store(tmp_path / "empty"), None))
     assert "no data" in {row[4] for row in shown}
-
-
-def test_damage_is_shown(trained):
     path = trained.store.root / layout.metrics(trained.ids[0])
     path.write_bytes(path.read_bytes()[:-9])
     assert trained.ids[0] in claims_table(trained.store, None).children
