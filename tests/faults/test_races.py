@@ -47,7 +47,7 @@ def assert_each_was_trained_once(store: LocalStore, reference: LocalStore) -> No
     assert litter(store, reference) <= {"reports/small/index.html"}  # which a command leaves
 
 
-@pytest.mark.seeds(quick=1, long=47)
+@pytest.mark.seeds(quick=0, long=30)
 def test_two_queues_share_the_trials(
     tmp_path: Path,
     fault_seed: int,
@@ -68,6 +68,7 @@ def test_two_queues_share_the_trials(
     tally["races in which both trained something"] += all(epochs for epochs, _ in told)
 
 
+@pytest.mark.ray
 @pytest.mark.seeds(quick=0, long=3)
 def test_two_commands_share_the_trials(tmp_path: Path, fault_seed: int, tally: Counter[str]):
     draws = random.Random(fault_seed)

@@ -99,17 +99,28 @@ MOMENTS = ["asked", "not asked"]
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_a_checkpoint_that_is_completed_after_the_preview_stays(
+def test_what_changes_after_the_preview_stays(
     trained: Trained, run: Run, monkeypatch: pytest.MonkeyPatch, moment: str
 ):
-    store, trial_id = trained.store, trained.ids[0]
-    trained.cut_off(trial_id)
-    key = layout.state(trial_id, 2)
+    """A checkpoint is completed, a lease taken, and a request made for a trial to be trained."""
+    store, (one, two, three) = trained.store, trained.ids
+    trained.cut_off(one)
+    key = layout.state(one, 2)
     state = store.get(key)
     store.delete(key)
-    yes = at_the_prompt(monkeypatch, moment, lambda: store.put(key, state))
+    (store.root / "leases" / three).mkdir()
+    store.put(layout.cancel(two), b"")
+
+    def act() -> None:
+        store.put(key, state)
+        assert store.leases.take(three)
+        store.delete(layout.trial(two))
+
+    yes = at_the_prompt(monkeypatch, moment, act)
     assert run("gc", *filter(None, [yes]))[0] == 0
-    assert len(checkpoint.load(store, trial_id, 2).rows) == 2
+    assert len(checkpoint.load(store, one, 2).rows) == 2
+    assert set(store.leases.held()) == {three}
+    assert store.has(layout.cancel(two)), "the trial has not ended any more"
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
@@ -130,25 +141,6 @@ def test_a_trial_that_is_wanted_after_the_preview_stays(
     assert run("gc", "--unnamed", *filter(None, [yes]))[0] == 0
     assert checkpoint.epochs(store, trial_id) == [2]
     assert store.has(layout.trial(trial_id))
-
-
-@pytest.mark.parametrize("moment", MOMENTS)
-def test_a_lease_that_is_taken_and_a_request_that_is_made_after_the_preview_stay(
-    trained: Trained, run: Run, monkeypatch: pytest.MonkeyPatch, moment: str
-):
-    store = trained.store
-    one, two = trained.ids[:2]
-    (store.root / "leases" / one).mkdir()
-    store.put(layout.cancel(two), b"")
-
-    def act() -> None:
-        assert store.leases.take(one)
-        store.delete(layout.trial(two))
-
-    yes = at_the_prompt(monkeypatch, moment, act)
-    assert run("gc", *filter(None, [yes]))[0] == 0
-    assert set(store.leases.held()) == {one}
-    assert store.has(layout.cancel(two)), "the trial has not ended any more"
 
 
 def test_an_ended_trial_that_changes_at_the_prompt_keeps_its_results(

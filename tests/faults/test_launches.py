@@ -1,0 +1,319 @@
+"""Real launches that are killed, signalled and cut off: nothing is left behind, nothing is lost."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pty
+import random
+import select
+import signal
+import stat
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import psutil
+import pytest
+from canaries import CANARY, SECRETS, hits, regular_files
+from disturbing import OPTIONS, foreign, held_open, kill_inside_a_write
+from families import Family, family
+from soundness import Reader, assert_equal, assert_sound
+from sweeps import finish, launch, paced, started, trained_epochs, undisturbed, wait_for
+from sweeps import write_experiment as write
+
+from orchestrator.config.experiment import load_experiment
+from results_schema import layout
+from results_schema.store import LocalStore, open_store
+from workers.training import checkpoint
+
+pytestmark = [pytest.mark.timeout(1200), pytest.mark.ray]
+
+EPOCHS, TRIALS = 12, 4
+START = 500
+"""Seconds that a busy machine may take until the first trial trains."""
+
+
+@pytest.fixture(scope="module")
+def experiment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(tmp_path_factory.mktemp("launches"), epochs=EPOCHS, seeds="0, 1, 2, 3")
+
+
+@pytest.fixture(scope="module")
+def reference(experiment: Path, tmp_path_factory: pytest.TempPathFactory) -> LocalStore:
+    return undisturbed(experiment, tmp_path_factory.mktemp("reference") / "results")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> LocalStore:
+    return open_store(tmp_path / "results")
+
+
+def assert_it_ends_well(experiment: Path, store: LocalStore, reference: LocalStore) -> None:
+    """Launches it again."""
+    code, output = launch(experiment, *OPTIONS[2:], "--store", store.root)
+    assert code == 0, output
+    assert_equal(store, reference)
+    assert store.leases.held() == {}
+
+
+def assert_committed(experiment: Path, store: LocalStore) -> None:
+    """Every epoch of the live table is in a checkpoint."""
+    ids = [member.spec.trial_id for member in load_experiment(experiment).members()]
+    committed = sum(max(checkpoint.epochs(store, name), default=0) for name in ids)
+    assert committed == trained_epochs(store)
+
+
+def ended(store: LocalStore) -> int:
+    return len(layout.names(store.list(layout.TRIALS)))
+
+
+@pytest.mark.seeds(quick=0, long=3)
+def test_killed_workers_of_a_launch_leave_no_trace(
+    store: LocalStore, experiment: Path, reference: LocalStore, fault_seed: int, tally: Counter[str]
+):
+    draws, killed, inside = random.Random(fault_seed), Counter[str](), 0
+
+    def running(spare: set[str]) -> list[tuple[str, int]]:
+        held = store.leases.held().items()
+        return [(i, h.pid) for i, h in held if h.pid and not h.dead and i not in spare]
+
+    with (
+        Reader(store, reference) as reader,
+        started("launch", experiment, *OPTIONS, "--store", store.root, **paced()) as sweep,
+    ):
+        wait_for(lambda: trained_epochs(store) > draws.randint(0, 4))
+        for number in range(4):
+            # A third death of the same trial would be its failure.
+            spare = {trial_id for trial_id, times in killed.items() if times == 2}
+            if number % 2 == 0:
+                trial_id, caught = kill_inside_a_write(store, spare)
+                inside += caught
+            else:
+                time.sleep(draws.uniform(0, 0.5))
+                trial_id, pid = wait_for(lambda spare=spare: running(spare))[0]
+                os.kill(pid, signal.SIGKILL)
+            killed[trial_id] += 1
+        code, output = finish(sweep)
+    assert code == 0, output
+    assert reader.wrong == []
+    assert_equal(store, reference)
+    assert store.leases.held() == {}
+    tally["workers of Ray killed"] += killed.total()
+    tally["workers of Ray killed with a file staged"] += inside
+    tally["reads of the metrics during launches"] += reader.reads
+
+
+@pytest.mark.seeds(quick=0, long=3)
+def test_a_launch_whose_driver_is_killed_again_and_again_continues(
+    store: LocalStore, experiment: Path, reference: LocalStore, fault_seed: int, tally: Counter[str]
+):
+    draws = random.Random(fault_seed)
+    with Reader(store, reference) as reader, contextlib.ExitStack() as families:
+        with held_open(experiment, store):
+            for _ in range(5):
+                command = ("launch", experiment, *OPTIONS, "--store", store.root)
+                killed = families.enter_context(family(*command))
+                if draws.random() < 0.8:
+                    wait_for(lambda: foreign(store) or ended(store) == TRIALS - 1)
+                    time.sleep(draws.uniform(0, 1.5))
+                else:  # while Ray starts
+                    time.sleep(draws.uniform(0, 6))
+                assert killed.head.poll() is None
+                killed.head.kill()
+                killed.head.wait()
+                if draws.random() < 0.5:  # else the next one comes while orphans still train
+                    wait_for(lambda: not foreign(store))
+                assert_sound(store, reference)
+                tally["drivers killed"] += 1
+        assert_it_ends_well(experiment, store, reference)
+    assert reader.wrong == []
+    tally["reads of the metrics during launches"] += reader.reads
+
+
+def signalled(launched: Family, signals: Sequence[signal.Signals]) -> float:
+    """Sends signals, and waits until every process is gone; returns the seconds it took."""
+    launched.look()
+    start = time.monotonic()
+    for signum in signals:
+        launched.head.send_signal(signum)
+    launched.head.communicate(timeout=300)
+    wait_for(lambda: not launched.leftovers(), 300)
+    return time.monotonic() - start
+
+
+@pytest.mark.seeds(quick=0, long=4)
+def test_terminated_launches_leave_nothing_and_continue(
+    store: LocalStore, experiment: Path, reference: LocalStore, fault_seed: int, tally: Counter[str]
+):
+    draws, seconds = random.Random(fault_seed), list[float]()
+    with held_open(experiment, store):
+        for _ in range(4):
+            with family("launch", experiment, *OPTIONS, "--store", store.root) as launched:
+                if draws.random() < 0.25:  # while it starts
+                    time.sleep(draws.uniform(1, 8))
+                else:
+                    wait_for(lambda: foreign(store) or ended(store) == TRIALS - 1)
+                    time.sleep(draws.uniform(0, 2))
+                assert launched.head.poll() is None
+                seconds.append(signalled(launched, [signal.SIGTERM]))
+            assert_sound(store, reference)
+    tally["launches terminated"] += len(seconds)
+    tally[f"launches terminated: seed {fault_seed} took at most {max(seconds):.1f} s"] += 1
+    assert_it_ends_well(experiment, store, reference)
+
+
+PAIRS = [(signal.SIGINT, signal.SIGTERM), (signal.SIGTERM, signal.SIGINT)]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("signals", [(signal.SIGINT,), *PAIRS])
+def test_an_interrupted_launch_keeps_its_epochs_and_a_second_signal_ends_it_at_once(
+    store: LocalStore, experiment: Path, reference: LocalStore, signals: Sequence[signal.Signals]
+):
+    with family("launch", experiment, *OPTIONS, "--store", store.root) as launched:
+        wait_for(lambda: trained_epochs(store) > 3)
+        signalled(launched, signals)
+        if len(signals) == 1:
+            assert launched.head.returncode == 130
+            assert_committed(experiment, store)
+    assert_it_ends_well(experiment, store, reference)
+
+
+# Ray that a launch starts itself
+
+
+def part(launched: Family, name: str) -> psutil.Process | None:
+    """A process of Ray that a launch has started, once it runs."""
+    for process in launched.alive():
+        with contextlib.suppress(psutil.Error):
+            if name in process.name() or any(name in word for word in process.cmdline()[:4]):
+                return process
+    return None
+
+
+def the_error(launched: Family) -> str:
+    """The one line with which a launch ends whose Ray failed, and leaves nothing."""
+    output, _ = launched.head.communicate(timeout=600)
+    assert launched.head.returncode == 3, output
+    assert launched.leftovers() == []
+    assert "Traceback" not in output, output
+    [line] = [line for line in output.splitlines() if line.startswith("error: ")]
+    return line
+
+
+def test_no_other_user_reaches_ray_and_no_file_of_it_has_a_credential(
+    experiment: Path, store: LocalStore
+):
+    with (
+        held_open(experiment, store),
+        family("launch", experiment, *OPTIONS, "--store", store.root, **SECRETS) as launched,
+    ):
+        [worker, *_] = wait_for(lambda: foreign(store), START)
+        searched = {path.name for path in regular_files(launched.folder)}
+        assert {"gcs_server.out", "raylet.out", "runtime_env_agent.log"} <= searched
+        assert list(hits(launched.folder)) == []
+        words = " ".join(word for process in launched.alive() for word in process.cmdline())
+        assert CANARY not in words
+        folders = list(launched.folder.iterdir())
+        assert any(path.is_socket() for path in launched.folder.rglob("sockets/*"))
+        assert {stat.S_IMODE(folder.lstat().st_mode) for folder in folders} == {0o700}
+        temporary = Path(psutil.Process(worker).environ()["TMPDIR"])
+        assert any(temporary.is_relative_to(folder) for folder in folders)
+
+
+@pytest.mark.parametrize("name", ["gcs_server", pytest.param("raylet", marks=pytest.mark.long)])
+def test_a_launch_whose_ray_is_killed_commits_and_ends_with_one_line(
+    name: str, experiment: Path, reference: LocalStore, store: LocalStore, tally: Counter[str]
+):
+    with (
+        held_open(experiment, store),
+        family("launch", experiment, *OPTIONS, "--store", store.root) as launched,
+    ):
+        wait_for(lambda: trained_epochs(store) > 3, START)
+        launched.look()
+        killed = part(launched, name)
+        assert killed is not None
+        killed.kill()
+        assert name in the_error(launched)
+    assert_committed(experiment, store)
+    assert_sound(store, reference)
+    assert_it_ends_well(experiment, store, reference)
+    tally[f"{name} killed"] += 1
+
+
+def test_a_ray_that_does_not_start_in_time_is_an_error_of_the_machine(
+    experiment: Path, store: LocalStore
+):
+    slow = {"RAY_DASHBOARD_STARTUP_TIMEOUT_S": "0"}  # as on a machine that is too busy
+    command = ("launch", experiment, "--device", "cpu", "--store", store.root)
+    with family(*command, **slow) as launched:
+        line = the_error(launched)
+        assert "Ray can't be started" in line
+        assert "twice" in line
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["dashboard.py", "gcs_server"])
+def test_ray_is_started_again_if_a_part_of_it_dies_while_it_starts(
+    name: str, experiment: Path, store: LocalStore
+):
+    with family("launch", experiment, "--device", "cpu", "--store", store.root) as launched:
+        killed = wait_for(lambda: part(launched, name))
+        assert killed is not None
+        killed.kill()
+        output, _ = launched.head.communicate(timeout=300)
+        assert launched.head.returncode == 0, output
+        assert "Traceback" not in output
+        assert launched.leftovers() == []
+    assert trained_epochs(store) == TRIALS * EPOCHS
+
+
+class Terminal:
+    """A terminal window, whose output is read until it is closed; `name` is where to start in."""
+
+    def __init__(self) -> None:
+        self._ours, self._inside = pty.openpty()
+        self.name = os.ttyname(self._inside)
+        self._closing, self.output = threading.Event(), b""
+        self._reader = threading.Thread(target=self._read, daemon=True)
+
+    def watch(self) -> None:
+        """Leaves the inner end to the command that has it by now."""
+        os.close(self._inside)
+        self._reader.start()
+
+    def close(self) -> None:
+        """Takes the terminal away from the command."""
+        self._closing.set()
+        self._reader.join()
+        os.close(self._ours)
+
+    def _read(self) -> None:
+        while not self._closing.is_set():
+            if select.select([self._ours], [], [], 0.1)[0]:
+                with contextlib.suppress(OSError):
+                    self.output += os.read(self._ours, 4096)
+
+
+@pytest.mark.parametrize("whole_group", [False, pytest.param(True, marks=pytest.mark.long)])
+def test_a_launch_whose_terminal_is_closed_commits_and_ends(
+    whole_group: bool, experiment: Path, reference: LocalStore, store: LocalStore
+):
+    terminal = Terminal()
+    command = ("launch", experiment, *OPTIONS, "--store", store.root)
+    with held_open(experiment, store), family(*command, terminal=terminal.name) as launched:
+        terminal.watch()
+        wait_for(lambda: trained_epochs(store) > 3, START)
+        launched.look()
+        assert b"running" in terminal.output
+        terminal.close()  # the kernel sends SIGHUP to the launch
+        if whole_group:  # and a shell that ends sends it to all processes of the command
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(launched.head.pid, signal.SIGHUP)
+        assert launched.head.wait(timeout=300) == 130
+        wait_for(lambda: not launched.leftovers(), 300)
+    assert_committed(experiment, store)
+    assert_it_ends_well(experiment, store, reference)
