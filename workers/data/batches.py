@@ -178,7 +178,8 @@ def cut_out(images: Tensor, centres: Tensor, side: int) -> Tensor:
         for along in [torch.arange(size, device=images.device)]
     ]  # whether each row, and each column, is in the square: [N, H], [N, W]
     square = inside[0][:, None, :, None] & inside[1][:, None, None, :]
-    return images.masked_fill(square, 0)
+    # Unlike masked_fill, it keeps channels last in memory.
+    return torch.where(square, 0, images)
 
 
 def _crop(padded: Tensor, shifts: Tensor, size: int) -> Tensor:

@@ -313,9 +313,12 @@ class SGD:
         decaying = [part for part in stepped if not bare or part[0].ndim > 1]
         for parts, decay in ((decaying, self._recipe.weight_decay), (bare, 0.0)):
             if parts:
+                weights, gradients, momenta = map(list, zip(*parts, strict=True))
                 # The function, because importing what torch.optim.SGD needs takes seconds.
                 sgd(
-                    *map(list, zip(*parts, strict=True)),
+                    weights,
+                    gradients,
+                    momenta,
                     fused=True,
                     grad_scale=scale,  # divides the gradients
                     lr=self.lr,
@@ -333,11 +336,13 @@ class SGD:
 @torch.no_grad()
 def _copy(sources: Sequence[Tensor], targets: Sequence[Tensor]) -> None:
     """Copy tensors in place, those of one kind in a few kernels."""
-    pairs: dict[Any, list[tuple[Tensor, Tensor]]] = defaultdict(list)
+    kinds: dict[Any, tuple[list[Tensor], list[Tensor]]] = defaultdict(lambda: ([], []))
     for target, source in zip(targets, sources, strict=True):
-        pairs[source.dtype, source.device].append((target, source))
-    for alike in pairs.values():
-        torch._foreach_copy_(*map(list, zip(*alike, strict=True)))  # pyright: ignore[reportPrivateImportUsage]
+        alike = kinds[source.dtype, source.device]
+        alike[0].append(target)
+        alike[1].append(source)
+    for chosen, given in kinds.values():
+        torch._foreach_copy_(chosen, given)  # pyright: ignore[reportPrivateImportUsage]
 
 
 def _on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from results_schema.errors import SpecError
 from results_schema.genotype import Cell, Edge, Genotype
-from results_schema.trial import NetworkSpec, Recipe, TrialSpec
+from results_schema.trial import NetworkSpec
 from workers.cells.bases import BASES, named, zoo, zoo_genotype
 from workers.cells.sampling import sample_connections, sample_operations
 from workers.cells.topology import reconcat
@@ -53,16 +53,6 @@ def test_parameters_equal_the_published_models(name: str, count: int):
     assert parameters(name) == count
 
 
-@pytest.mark.parametrize("name", ["NASNet", "AmoebaNet", "ENAS", "DARTS", "SNAS"])
-@pytest.mark.parametrize("image", [16, 32, 64])
-def test_logits_are_finite_at_every_image_size(name: str, image: int):
-    network = small(name)
-    for mode in (True, False):
-        logits = network.train(mode)(torch.randn(2, 1, image, image))
-        assert logits.shape == (2, 10)
-        assert logits.isfinite().all()
-
-
 @pytest.mark.parametrize(("cells", "where"), [(20, [6, 13]), (8, [2, 5]), (5, [1, 3]), (3, [1, 2])])
 def test_reduction_cells_lie_at_one_and_two_thirds(cells: int, where: list[int]):
     network = build_network(
@@ -102,13 +92,6 @@ def test_gradients_reach_live_parameters_and_no_dead_one(name: str):
     assert all(parameter.grad is not None for parameter in network.stem.parameters())
 
 
-def test_channels_last_changes_no_more_than_rounding():
-    network, x = small("ENAS").eval(), torch.randn(3, 1, 16, 16)
-    plain = network(x)
-    network.to(memory_format=torch.channels_last)
-    torch.testing.assert_close(network(x.to(memory_format=torch.channels_last)), plain)
-
-
 def test_nodes_of_any_in_degree():
     skip, pool = Edge("skip_connect", 0), Edge("max_pool_3x3", 1)
     cell = Cell(((skip, pool, pool), (), (Edge("sep_conv_3x3", 3),), (skip,)), (2, 3, 4, 5))
@@ -145,16 +128,11 @@ def test_both_heads_answer_and_train(image: int, stem_stride: int):
     x = torch.randn(4, 3, image, image)
     logits, auxiliary = network.forward_with_auxiliary(x)
     assert logits.shape == auxiliary.shape == (4, 10)
+    assert torch.equal(network(x), logits), "alone"
     (0.4 * F.cross_entropy(auxiliary, torch.arange(4))).backward()
     reached = {name for name, p in network.named_parameters() if p.grad is not None}
     assert any(name.startswith("cells.3.") for name in reached), "the second reduction cell"
     assert not any(name.startswith(("cells.4.", "classifier.")) for name in reached)
-
-
-def test_forward_gives_the_first_logits_alone():
-    network, x = with_head().eval(), torch.randn(2, 3, 32, 32)
-    logits, _ = network.forward_with_auxiliary(x)
-    assert torch.equal(network(x), logits)
 
 
 def test_the_head_is_the_published_one():
@@ -174,16 +152,12 @@ def test_the_head_is_the_published_one():
     torch.testing.assert_close(head(x), head.classifier(wide))
 
 
-def test_an_image_that_gives_no_8x8_map_is_refused():
+def test_a_head_that_is_missing_or_gets_no_8x8_map_is_an_error():
     with pytest.raises(SpecError, match="8×8, not 4×4") as caught:
         with_head().forward_with_auxiliary(torch.randn(2, 3, 16, 16))
     assert "32×32" in caught.value.fix
-
-
-def test_asking_a_network_without_head_is_refused():
-    network = build_network(named("DARTS"), SMALL, in_channels=3, classes=10, seed=0)
     with pytest.raises(SpecError, match="no auxiliary head"):
-        network.forward_with_auxiliary(torch.randn(2, 3, 32, 32))
+        small().forward_with_auxiliary(torch.randn(2, 1, 32, 32))
 
 
 def test_a_head_leaves_the_other_initial_weights_alone():
@@ -198,47 +172,31 @@ def drop_path(probability: float, seed: int = 0) -> DropPath:
     return drop
 
 
-def test_survivors_are_scaled_so_that_the_mean_stays():
+def test_edges_and_samples_are_dropped_independently_and_survivors_scaled_so_that_the_mean_stays():
     masks = torch.stack(drop_path(0.2).masks(edges=40, batch=500, dtype=torch.float32))
     assert masks.shape == (40, 500, 1, 1, 1)
     torch.testing.assert_close(masks.unique(), torch.tensor([0.0, 1.25]))
     # Six standard errors of 20,000 draws; a standard error of one edge's 500 is 0.018.
-    assert abs((masks == 0).double().mean() - 0.2) < 0.017
-    by_edge = (masks == 0).double().mean(1).flatten()
-    assert 0.008 < by_edge.std() < 0.03
-
-
-def test_edges_and_samples_are_dropped_independently():
-    kept = (
-        (torch.stack(drop_path(0.5).masks(edges=2, batch=4000, dtype=torch.float32)) > 0)
-        .double()
-        .flatten(1)
+    dropped = (masks == 0).double().flatten(1)
+    assert abs(dropped.mean() - 0.2) < 0.017
+    assert 0.008 < dropped.mean(1).std() < 0.03
+    assert abs(torch.corrcoef(dropped[:2])[0, 1]) < 0.25
+    assert (
+        abs(torch.corrcoef(torch.stack([dropped[:, 1:].ravel(), dropped[:, :-1].ravel()]))[0, 1])
+        < 0.05
     )
-    assert abs(torch.corrcoef(kept)[0, 1]) < 0.1
-    assert abs(torch.corrcoef(torch.stack([kept[0, 1:], kept[0, :-1]]))[0, 1]) < 0.1
 
 
-def test_probability_zero_changes_nothing():
-    x = torch.randn(4, 1, 16, 16)
-    for name in ("DARTS", "ENAS_ADAPT"):
-        trained, plain = small(name), small(name)
-        assert torch.equal(trained(x, drop_path(0.0)), plain(x))
-
-
-def test_the_same_generator_state_gives_the_same_logits_and_global_state_is_left_alone():
-    x = torch.randn(4, 1, 16, 16)
-    before = torch.get_rng_state()
+def test_paths_are_dropped_by_the_generator_alone_with_its_probability_of_the_moment():
+    x, before = torch.randn(4, 1, 16, 16), torch.get_rng_state()
+    drop, net = drop_path(0.0), small()
+    assert torch.equal(net(x, drop), small()(x))
+    drop.probability.fill_(0.5)
+    assert not torch.equal(net(x, drop), small()(x))
     first, again, other = (small()(x, drop_path(0.5, seed)) for seed in (1, 1, 2))
     assert torch.equal(before, torch.get_rng_state())
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
-
-
-def test_probability_can_change_between_steps():
-    net, drop, x = small(), drop_path(0.0), torch.randn(4, 1, 16, 16)
-    plain = net(x, drop)
-    drop.probability.fill_(0.5)
-    assert not torch.equal(net(x, drop), plain)
 
 
 class Recorded(DropPath):
@@ -305,19 +263,15 @@ def check_logits(genotype: Genotype, image: int) -> None:
         assert torch.isfinite(logits).all()
 
 
-@settings(max_examples=15)
-@given(st.sampled_from(BASES), SEEDS, SEEDS, st.booleans(), st.sampled_from([32, 64]))
-def test_any_sampled_genotype_is_built_and_named_by_its_content(base, one, other, reconnect, image):
+@settings(max_examples=10)
+@given(st.sampled_from(BASES), SEEDS, SEEDS, st.booleans(), st.sampled_from([16, 32]))
+def test_any_sampled_genotype_is_built(
+    base: str, one: int, other: int, reconnect: bool, image: int
+):
     genotype = sample_operations(sample_connections(named(base), one), other)
-    if reconnect:
-        genotype = reconcat(genotype)
-    check_logits(genotype, image)
-    spec = TrialSpec(genotype, "cifar10", 1, NetworkSpec(), Recipe(), 0.025, 0)
-    again = TrialSpec.from_json(spec.to_json())
-    assert again == spec
-    assert again.trial_id == spec.trial_id
+    check_logits(reconcat(genotype) if reconnect else genotype, image)
 
 
 @pytest.mark.parametrize("name", zoo())
-def test_every_cell_of_the_zoo_is_built(name):
-    check_logits(zoo_genotype(name), 32)
+def test_every_cell_of_the_zoo_is_built(name: str):
+    check_logits(zoo_genotype(name), 16)

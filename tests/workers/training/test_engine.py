@@ -1,24 +1,25 @@
-"""The engine against SGD's formulas written out in float64."""
+"""The engine against SGD's formulas written out in float64, and its state."""
 
 import copy
-import importlib
 import math
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import Any
 
 import pytest
-import safetensors.torch
 import torch
 from small_trials import GENOTYPE
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from results_schema.errors import CorruptData
 from results_schema.genotype import Genotype
 from results_schema.trial import SCHEDULES, NetworkSpec, Recipe
-from workers.cells.bases import BASES, named
+from workers.cells.bases import named
+from workers.network import network as networks
 from workers.network.network import Network, build_network
+from workers.training import engine as engines
 from workers.training.engine import LR_SCHEDULES, Engine, scheduled_lr
 
 # Unlike the recipe's own values, each of these moves the weights by more than rounding does.
@@ -26,19 +27,29 @@ RECIPE = Recipe(momentum=0.6, weight_decay=0.05, grad_clip=1.5)
 Batch = tuple[Tensor, Tensor]
 
 
-def network(genotype: Genotype = GENOTYPE, seed: int = 0) -> Network:
-    return build_network(genotype, NetworkSpec(3, 2), in_channels=1, classes=10, seed=seed)
+def network(genotype: Genotype = GENOTYPE, seed: int = 0, *, auxiliary: bool = False) -> Network:
+    return build_network(
+        genotype, NetworkSpec(3, 2), in_channels=1, classes=10, seed=seed, auxiliary=auxiliary
+    )
 
 
-def batches(*sizes: int, seed: int = 1) -> list[Batch]:
+def batches(*sizes: int, seed: int = 1, pixels: int = 16) -> list[Batch]:
     stream = torch.Generator().manual_seed(seed)
     return [
         (
-            torch.randn(size, 1, 16, 16, generator=stream),
+            torch.randn(size, 1, pixels, pixels, generator=stream),
             torch.randint(10, (size,), generator=stream),
         )
         for size in sizes
     ]
+
+
+def copied(engine: Engine) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in engine.state().items()}
+
+
+def equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[n], other[n]) for n in one)
 
 
 class Reference:
@@ -64,7 +75,9 @@ class Reference:
             for i, gradient in enumerate(gradients):
                 if gradient is None:
                     continue
-                decayed = factor * gradient + self.recipe.weight_decay * self.weights[i]
+                spared = self.recipe.decayed == "weights" and self.weights[i].ndim == 1
+                decay = 0.0 if spared else self.recipe.weight_decay
+                decayed = factor * gradient + decay * self.weights[i]
                 self.velocity[i] = self.recipe.momentum * self.velocity[i] + decayed
                 self.weights[i] -= rate * self.velocity[i]
         self.norms.append(norm)
@@ -72,10 +85,19 @@ class Reference:
         self.correct += int((logits.argmax(1) == labels).sum())
 
 
-@pytest.mark.parametrize("name", ["DARTS", "AmoebaNet_ADAPT"])
-def test_steps_are_those_of_the_formulas(name: str):
+@pytest.mark.parametrize(
+    ("name", "recipe"),
+    [
+        ("DARTS", RECIPE),
+        ("AmoebaNet_ADAPT", Recipe(momentum=0.6, weight_decay=0.05, decayed="weights")),
+        ("DARTS", Recipe(momentum=0.0, weight_decay=0.0)),
+        ("DARTS", Recipe(momentum=0.0, weight_decay=0.05)),
+    ],
+)
+def test_steps_are_those_of_the_formulas_and_dead_operations_stay(name: str, recipe: Recipe):
     net = network(named(name))
-    reference, engine = Reference(net, RECIPE), Engine(net, RECIPE)
+    before = {key: weight.detach().clone() for key, weight in net.named_parameters()}
+    reference, engine = Reference(net, recipe), Engine(net, recipe)
     for rate, seed in ((0.1, 1), (0.03, 2)):
         data = batches(12, 12, 5, seed=seed)
         engine.train_epoch(data, rate)
@@ -83,6 +105,10 @@ def test_steps_are_those_of_the_formulas(name: str):
             reference.step(batch, rate)
     for (key, weight), exact in zip(net.named_parameters(), reference.weights, strict=True):
         torch.testing.assert_close(weight.double(), exact, rtol=2e-4, atol=2e-5, msg=key)
+    still = {key for key, weight in net.named_parameters() if torch.equal(weight, before[key])}
+    net(batches(2)[0][0]).sum().backward()
+    assert still == {key for key, weight in net.named_parameters() if weight.grad is None}
+    assert bool(still) == (name == "AmoebaNet_ADAPT")
 
 
 def test_metrics_are_means_over_images_or_steps():
@@ -97,43 +123,14 @@ def test_metrics_are_means_over_images_or_steps():
     assert totals.grad_norm == pytest.approx(sum(reference.norms) / 4, rel=1e-4)
     clipped = sum(norm > RECIPE.grad_clip for norm in reference.norms)
     assert totals.clip_rate == clipped / 4
-    assert 0 < clipped < 4, "the batches should tell clipped steps from others"
-
-
-@pytest.mark.parametrize(("momentum", "decay"), [(0.0, 0.0), (0.0, 0.05), (0.9, 0.0)])
-def test_momentum_and_decay_may_be_nought(momentum: float, decay: float):
-    recipe = Recipe(momentum=momentum, weight_decay=decay)
-    net, data = network(), batches(10, 10)
-    reference, engine = Reference(net, recipe), Engine(net, recipe)
-    engine.train_epoch(data, 0.05)
-    for batch in data:
-        reference.step(batch, 0.05)
-    for weight, exact in zip(net.parameters(), reference.weights, strict=True):
-        torch.testing.assert_close(weight.double(), exact, rtol=1e-4, atol=1e-5)
-
-
-def test_dead_operations_neither_move_nor_decay():
-    net = network(named("AmoebaNet_ADAPT"))
-    before = {key: weight.clone() for key, weight in net.named_parameters()}
-    Engine(net, RECIPE).train_epoch(batches(8, 8), 0.1)
-    still = {key for key, weight in net.named_parameters() if torch.equal(weight, before[key])}
-    assert still == dead(net)
-    assert still
-
-
-def dead(net: Network) -> set[str]:
-    """Parameters that no gradient reaches."""
-    twin = copy.deepcopy(net)
-    twin(torch.randn(2, 1, 16, 16)).sum().backward()
-    return {key for key, weight in twin.named_parameters() if weight.grad is None}
+    assert 0 < clipped < 4, "the batches should distinguish clipped steps from others"
 
 
 def test_evaluation_is_of_each_image_alone_and_changes_nothing():
     net = network()
     engine = Engine(net, RECIPE)
     engine.train_epoch(batches(16, 16), 0.1)
-    before, data = engine.state(), batches(9, 9, 4, seed=5)
-    before = {name: tensor.clone() for name, tensor in before.items()}
+    before, data = copied(engine), batches(9, 9, 4, seed=5)
     loss, accuracy = engine.evaluate(data)
     losses, correct = [], []
     with torch.no_grad():
@@ -144,32 +141,23 @@ def test_evaluation_is_of_each_image_alone_and_changes_nothing():
                 correct.append(bool(logits.argmax() == label))
     assert loss == pytest.approx(sum(losses) / 22, rel=1e-5)
     assert accuracy == sum(correct) / 22
-    after = engine.state()
-    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert equal(engine.state(), before)
+    one, two = Engine(network(), RECIPE), Engine(network(), RECIPE)
+    one.evaluate(batches(8))
+    for each in (one, two):
+        each.train_epoch(batches(8), 0.1)
+    assert equal(one.state(), two.state()), "training uses batch statistics again"
 
 
-def test_what_was_marked_stays_whatever_is_trained_afterwards():
+def test_a_snapshot_stays_whatever_is_trained_afterwards():
     engine = Engine(network(), RECIPE)
     for seed in (1, 2):
         engine.train_epoch(batches(16, seed=seed), 0.1)
         engine.take_snapshot()
-        expected = {name: tensor.clone() for name, tensor in engine.state().items()}
+        expected = copied(engine)
         engine.train_epoch(batches(16, seed=3), 0.1)
-        snapshot = engine.snapshot()
-        assert snapshot.keys() == expected.keys()
-        assert all(torch.equal(tensor, expected[name]) for name, tensor in snapshot.items())
-        moved = engine.state()
-        assert not all(torch.equal(tensor, moved[name]) for name, tensor in snapshot.items())
-
-
-def test_training_after_an_evaluation_uses_batch_statistics_again():
-    one, two = Engine(network(), RECIPE), Engine(network(), RECIPE)
-    one.train_epoch(batches(8), 0.1)
-    one.evaluate(batches(8))
-    one.train_epoch(batches(8), 0.1)
-    for _ in range(2):
-        two.train_epoch(batches(8), 0.1)
-    assert all(torch.equal(a, two.state()[name]) for name, a in one.state().items())
+        assert equal(engine.snapshot(), expected)
+        assert not equal(engine.state(), expected)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
@@ -185,44 +173,24 @@ def test_a_bad_input_is_reported_in_the_loss_and_not_raised(value: float):
     assert math.isnan(engine.evaluate([(images, labels)])[0])
 
 
-def test_a_restored_engine_goes_on_as_if_it_had_not_stopped():
+def test_a_restored_engine_continues_as_if_it_had_not_stopped_and_needs_its_momenta():
     genotype = named("AmoebaNet_ADAPT")
-    whole = Engine(network(genotype), RECIPE)
+    whole, resumed, bare = (Engine(network(genotype, seed), RECIPE) for seed in (0, 9, 9))
     whole.train_epoch(batches(8, 8), 0.1)
-    kept = safetensors.torch.load(safetensors.torch.save(whole.state()))
-    resumed = Engine(network(genotype, seed=9), RECIPE)
+    kept = copied(whole)
+    assert all(tensor.is_contiguous() for tensor in whole.state().values()), "as safetensors wants"
     resumed.restore(kept)
-    for engine in (whole, resumed):
+    bare.restore(kept, momenta=False)
+    for engine in (whole, resumed, bare):
         engine.train_epoch(batches(8, 8, seed=2), 0.05)
-    one, two = whole.state(), resumed.state()
-    assert one.keys() == two.keys()
-    assert all(torch.equal(one[name], two[name]) for name in one)
-    assert whole.evaluate(batches(5)) == resumed.evaluate(batches(5))
+    assert equal(whole.state(), resumed.state())
+    assert not equal(whole.state(), bare.state())
 
 
-def test_momentum_is_part_of_the_state():
-    engine = Engine(network(), RECIPE)
-    engine.train_epoch(batches(8), 0.1)
-    kept = {name: tensor.clone() for name, tensor in engine.state().items()}
-    engine.train_epoch(batches(8), 0.1)
-    with_momentum = engine.state()["classifier.weight"].clone()
-    for name in kept:
-        if name.startswith("momentum."):
-            kept[name].zero_()
-    engine.restore(kept)
-    engine.train_epoch(batches(8), 0.1)
-    assert not torch.equal(engine.state()["classifier.weight"], with_momentum)
-
-
-def test_state_is_contiguous_as_safetensors_wants_it():
-    assert all(tensor.is_contiguous() for tensor in Engine(network(), RECIPE).state().values())
-
-
-@pytest.mark.parametrize("damage", ["missing", "foreign", "shape", "empty"])
+@pytest.mark.parametrize("damage", ["missing", "foreign", "shape", "kind", "empty"])
 def test_another_networks_state_is_refused_and_nothing_changed(damage: str):
     engine = Engine(network(), RECIPE)
-    before = {name: tensor.clone() for name, tensor in engine.state().items()}
-    other = Engine(network(seed=1), RECIPE).state()
+    before, other = copied(engine), Engine(network(seed=1), RECIPE).state()
     match damage:
         case "missing":
             del other["momentum.stem.0.weight"]
@@ -230,11 +198,13 @@ def test_another_networks_state_is_refused_and_nothing_changed(damage: str):
             other["stray"] = torch.zeros(2)
         case "shape":
             other["classifier.bias"] = torch.zeros(11)
+        case "kind":
+            other["classifier.bias"] = torch.zeros(10, dtype=torch.float64)
         case "empty":
             other = {}
     with pytest.raises(CorruptData, match="not those of this network"):
         engine.restore(other)
-    assert all(torch.equal(before[name], tensor) for name, tensor in engine.state().items())
+    assert equal(engine.state(), before)
 
 
 def test_without_momenta_the_rest_of_a_state_is_restored():
@@ -247,19 +217,48 @@ def test_without_momenta_the_rest_of_a_state_is_restored():
     for given in (bare, other.state()):
         engine.restore(given, momenta=False)
         assert engine.evaluate(batches(5)) == other.evaluate(batches(5))
-    with pytest.raises(CorruptData, match="not those of this network"):
-        engine.restore({}, momenta=False)
 
 
-def test_batch_normalisation_and_biases_may_be_spared_from_decay():
-    """Without a gradient and with much decay, what decays is what has moved."""
-    net = network()
-    before = {name: weight.detach().clone() for name, weight in net.named_parameters()}
-    recipe = Recipe(decayed="weights", weight_decay=0.5, momentum=0.0, grad_clip=1e-12)
-    Engine(net, recipe).train_epoch(batches(8), 1.0)
-    for name, weight in net.named_parameters():
-        kept = 1.0 if before[name].ndim == 1 else 0.5
-        torch.testing.assert_close(weight.detach(), kept * before[name], msg=name)
+def test_the_auxiliary_loss_is_added_with_its_weight_and_reported_without():
+    trained, reference = (network(named("DARTS"), auxiliary=True) for _ in range(2))
+    [(images, labels)] = batches(6, pixels=32)
+    logits, others = reference.train().forward_with_auxiliary(images)
+    own = functional.cross_entropy(logits, labels)
+    (own + 0.4 * functional.cross_entropy(others, labels)).backward()
+    recipe = Recipe(auxiliary=0.4, weight_decay=0.0, momentum=0.0, grad_clip=1e9)
+    totals = Engine(trained, recipe).train_epoch([(images, labels)], 0.1)
+    assert math.isclose(totals.loss, own.item(), rel_tol=1e-5)
+    pairs = zip(trained.named_parameters(), reference.parameters(), strict=True)
+    for (name, new), old in pairs:
+        step = torch.zeros_like(old) if old.grad is None else old.grad
+        torch.testing.assert_close(new, old.detach() - 0.1 * step, msg=name)
+
+
+def test_an_epoch_under_drop_path_is_drawn_from_its_seed_and_number_alone():
+    def loss(seed: int, epoch: int) -> float:
+        torch.rand(3)
+        recipe = Recipe(drop_path=0.5, drop_path_growth="constant")
+        engine = Engine(network(named("DARTS")), recipe)
+        engine.begin(seed, epoch)
+        return engine.train_epoch(batches(6, 6), 0.05).loss
+
+    assert loss(1, 2) == loss(1, 2)
+    assert len({loss(1, 2), loss(2, 2), loss(1, 3)}) == 3
+
+
+@pytest.mark.parametrize(
+    ("growth", "expected"), [("linear", [0.0, 0.05, 0.1, 0.15]), ("constant", [0.2] * 4)]
+)
+def test_drop_path_grows_as_asked(growth: str, expected: list[float]):
+    """Linearly, it is 0.2·e/E for e = 0 … E − 1."""
+    engine = Engine(network(), Recipe(epochs=4, drop_path=0.2, drop_path_growth=growth))
+    seen = []
+    for epoch in (1, 2, 3, 4):
+        engine.begin(0, epoch)
+        assert engine._drop_path is not None
+        seen.append(engine._drop_path.probability.item())
+    assert seen == pytest.approx(expected)
+    assert Engine(network(), RECIPE)._drop_path is None
 
 
 META = torch.device("meta")
@@ -272,6 +271,18 @@ class MetaGenerator(torch.Generator):
 
     def __new__(cls, device: object = None) -> "MetaGenerator":
         return super().__new__(cls)
+
+
+class MetaTorch:
+    """What of torch would not work on the device "meta", replaced where a module looks for it."""
+
+    Generator = MetaGenerator
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(torch, name)
+
+    def autocast(self, *_: object, **__: object) -> Any:
+        return nullcontext()
 
 
 class OnlyOnMeta(TorchDispatchMode):
@@ -295,23 +306,14 @@ class OnlyOnMeta(TorchDispatchMode):
 
 
 def test_a_step_reads_no_number_and_no_tensor_elsewhere(monkeypatch: pytest.MonkeyPatch):
-    """So that it can be captured: every base, with auxiliary head and drop path; and evaluation."""
-    importlib.import_module("torch._dynamo")  # it looks at what is replaced here
-    monkeypatch.setattr(torch, "Generator", MetaGenerator)
-    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())
+    """So that it can be captured: with auxiliary head and drop path, and in evaluation."""
+    for module in (engines, networks):
+        monkeypatch.setattr(module, "torch", MetaTorch())
     recipe = Recipe(epochs=2, auxiliary=0.4, drop_path=0.3)
-    pixels = torch.empty(4, 3, 32, 32, device=META).contiguous(memory_format=torch.channels_last)
+    pixels = torch.empty(4, 1, 32, 32, device=META).contiguous(memory_format=torch.channels_last)
     labels = torch.empty(4, dtype=torch.int64, device=META)
-    for name in BASES:
-        net = build_network(
-            named(name),
-            NetworkSpec(6, 4),
-            in_channels=3,
-            classes=10,
-            seed=0,
-            auxiliary=True,
-        )
-        engine = Engine(net.to(META), recipe)
+    for name in ("NASNet", "DARTS"):
+        engine = Engine(network(named(name), auxiliary=True).to(META), recipe)
         with OnlyOnMeta() as watched:
             engine.network.train()
             engine._train_batch(pixels, labels)
@@ -319,15 +321,10 @@ def test_a_step_reads_no_number_and_no_tensor_elsewhere(monkeypatch: pytest.Monk
             with torch.inference_mode():
                 engine._test_batch(pixels, labels)
         assert watched.seen == [], name
-
-
-def test_a_step_that_reads_a_number_is_found(monkeypatch: pytest.MonkeyPatch):
-    with OnlyOnMeta() as watched, pytest.raises(RuntimeError):
-        torch.empty(3, device=META).sum().item()
-    assert watched.seen
-    with OnlyOnMeta() as watched:
-        torch.add(torch.empty(3, device=META), torch.ones(()))
-    assert watched.seen
+    for mistake in (lambda: pixels.sum().item(), lambda: torch.add(pixels, torch.ones(()))):
+        with OnlyOnMeta() as watched, suppress(RuntimeError):
+            mistake()
+        assert watched.seen, "a step that waits would be found"
 
 
 def rates(schedule: str, lr: float, epochs: int) -> list[float]:
@@ -342,13 +339,9 @@ def test_the_rate_falls_as_half_a_cosine():
     assert falling[150] == pytest.approx(0.0125 * (1 + math.sqrt(0.5)))
     assert falling == sorted(falling, reverse=True)
     assert 0 < falling[-1] < 0.025 * 1e-5
-    assert rates("cosine", 0.3, 1) == [0.3]
 
 
 def test_other_schedules_end_at_nothing_or_never_fall():
     assert rates("cosine_shifted", 0.2, 4) == [*rates("cosine", 0.2, 4)[1:], 0.0]
     assert rates("constant", 0.2, 4) == [0.2] * 4
-
-
-def test_every_schedule_that_a_recipe_may_name_is_there():
     assert set(LR_SCHEDULES) == set(SCHEDULES)

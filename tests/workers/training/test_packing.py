@@ -1,4 +1,4 @@
-"""Trials side by side in one process, each as it would be alone, and how many are worth it."""
+"""Trials of a pack have the results that they have alone; sizes of packs are measured."""
 
 import threading
 from dataclasses import replace
@@ -24,8 +24,7 @@ from results_schema.errors import SpecError
 from results_schema.store import LocalStore, open_store
 from results_schema.trial import TrialSpec
 from workers.cells.bases import named
-from workers.training import checkpoint, trial
-from workers.training import packing as packing
+from workers.training import checkpoint, packing, trial
 from workers.training.attempt import Outcome
 from workers.training.packing import (
     MEMORY_LIMIT,
@@ -39,7 +38,7 @@ from workers.training.trial import train
 
 SPECS = [
     small_spec(),
-    replace(small_spec(epochs=5), seed=1),
+    replace(small_spec(epochs=4), seed=1),
     small_spec(rate=0.03, drop_path=0.5, cutout=4),
     small_spec(genotype=named("SNAS"), epochs=1),
 ]
@@ -55,15 +54,29 @@ def trained_alone(spec: TrialSpec, alone: LocalStore) -> LocalStore:
     return alone
 
 
-def test_packed_trials_end_with_the_bits_that_they_have_alone(store: LocalStore, alone: LocalStore):
-    done = train_pack(SPECS, store, device="cpu", checkpointing=COMMIT_ALL)
+def test_packed_trials_end_with_the_bits_that_they_have_alone_and_report_in_the_callers_thread(
+    store: LocalStore, alone: LocalStore
+):
+    news: list[tuple[str, Any]] = []
+    threads = set()
+
+    def report(spec: TrialSpec, item: Any) -> None:
+        threads.add(threading.current_thread())
+        news.append((spec.trial_id, item.status if isinstance(item, Outcome) else item["epoch"]))
+
+    done = train_pack(
+        SPECS, store, device="cpu", checkpointing=COMMIT_ALL, on_epoch=report, on_outcome=report
+    )
     assert [outcome.status for outcome in done] == ["done"] * len(SPECS)
-    assert [outcome.epochs for outcome in done] == [3, 5, 3, 1]
+    assert [outcome.epochs for outcome in done] == [3, 4, 3, 1]
+    assert threads == {threading.current_thread()}
     for spec in SPECS:
         assert_same(store, trained_alone(spec, alone), spec)
         row = ending(store, spec)
         assert (row["pack_size"], row["threads"], row["attempts"]) == (4, 1, 1)
         assert ending(alone, spec)["pack_size"] == 1
+        of_one = [item for name, item in news if name == spec.trial_id]
+        assert of_one == [*range(1, spec.recipe.epochs + 1), "done"]
     assert store.leases.held() == {}
 
 
@@ -72,29 +85,12 @@ def epochs(store: LocalStore, spec: TrialSpec) -> int:
     return len(rows(store, spec)) if store.has(layout.metrics(spec.trial_id)) else 0
 
 
-def test_whoever_asked_is_told_in_his_own_thread(store: LocalStore):
-    told: list[tuple[str, Any]] = []
-    threads = set()
-
-    def hear(spec: TrialSpec, news: Any) -> None:
-        threads.add(threading.current_thread())
-        told.append((spec.trial_id, news.status if isinstance(news, Outcome) else news["epoch"]))
-
-    train_pack(SPECS, store, device="cpu", on_epoch=hear, on_outcome=hear)
-    assert threads == {threading.current_thread()}
-    for spec in SPECS:
-        of_one = [news for name, news in told if name == spec.trial_id]
-        assert of_one == [*range(1, spec.recipe.epochs + 1), "done"]
-
-
-def test_what_befalls_one_is_nothing_to_its_neighbours(
+def test_what_happens_to_one_does_not_affect_its_neighbours(
     store: LocalStore, alone: LocalStore, monkeypatch: pytest.MonkeyPatch
 ):
     diverging, unknown = small_spec(rate=1e30, epochs=6), replace(small_spec(), preprocessing=7)
     cancelled, lost, large = (replace(small_spec(epochs=6), seed=seed) for seed in (2, 3, 4))
-    sound = SPECS[:2]
-    pack = [sound[0], diverging, unknown, cancelled, lost, large, sound[1]]
-
+    pack = [SPECS[0], diverging, unknown, cancelled, lost, large, SPECS[1]]
     train_epoch = trial.train_epoch
 
     def disturbed(spec: TrialSpec, epoch: int, *arguments: Any) -> Any:
@@ -122,21 +118,17 @@ def test_what_befalls_one_is_nothing_to_its_neighbours(
     ]
     assert [outcomes[place].kind for place in (2, 5)] == ["spec", "memory"]
     assert "out of memory" in log(store, large)
-    for spec in (*sound, diverging):
-        assert_same(store, trained_alone(spec, alone), spec)
     assert store.leases.held() == {}
-    for spec in (cancelled, large):  # they left what they go on from
-        assert len(rows(store, spec)) == 1
-        assert train(spec, store, device="cpu").status == "done"
-        assert not store.has(layout.failure(spec.trial_id))
+    assert len(rows(store, cancelled)) == len(rows(store, large)) == 1
+    for spec in (SPECS[0], SPECS[1], diverging):
         assert_same(store, trained_alone(spec, alone), spec)
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, ValueError])
-def test_whoever_is_interrupted_while_he_is_told_leaves_no_trial_running(
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
+def test_an_interrupted_caller_leaves_no_trial_running(
     store: LocalStore, error: type[BaseException]
 ):
-    specs = [replace(spec, recipe=replace(spec.recipe, epochs=500)) for spec in SPECS]
+    specs = [replace(spec, recipe=replace(spec.recipe, epochs=500)) for spec in SPECS[:2]]
 
     def interrupt(*_: object) -> None:
         raise error
@@ -149,15 +141,13 @@ def test_whoever_is_interrupted_while_he_is_told_leaves_no_trial_running(
     assert not any(store.has(layout.trial(s.trial_id)) for s in specs)
 
 
-def test_an_error_that_no_attempt_can_record_is_an_outcome_too(
-    store: LocalStore, monkeypatch: pytest.MonkeyPatch
-):
+def test_an_error_that_no_attempt_can_record_is_an_outcome_too(store: LocalStore):
     def leave(spec: TrialSpec) -> str:
         if spec == SPECS[0]:
             raise SystemExit("a library wanted to leave")
         return ""
 
-    outcomes = train_pack(SPECS[:2], store, device="cpu", ask=leave)
+    outcomes = train_pack([SPECS[0], SPECS[3]], store, device="cpu", ask=leave)
     assert [outcome.status for outcome in outcomes] == ["failed", "done"]
     assert "a library wanted to leave" in outcomes[0].reason
 
@@ -169,57 +159,64 @@ def test_a_trial_named_twice_is_trained_once(store: LocalStore):
     assert len(rows(store, SPECS[0])) == EPOCHS
 
 
-def test_a_ladder_is_measured_on_a_cpu():
-    rungs = measure_pack_sizes(small_spec(), device="cpu", most=2, steps=4)
-    assert [rung.trials for rung in rungs] == [1, 2]
-    for rung in rungs:
-        assert rung.images_per_second > 0
-        assert 0 < rung.memory < 1
+def test_sizes_are_measured_on_a_cpu():
+    measured = measure_pack_sizes(small_spec(), device="cpu", most=2, steps=1)
+    assert [speed.trials for speed in measured] == [1, 2]
+    for speed in measured:
+        assert speed.images_per_second > 0
+        assert 0 < speed.memory < 1
 
 
 def test_all_are_warm_before_they_are_timed(monkeypatch: pytest.MonkeyPatch):
     """Each trains an epoch of all its shapes, evaluation too, before one begins the timed ones."""
-    real, told = packing.train_epoch, []
+    real, ended, warm = packing.train_epoch, list[TrialSpec](), list[int]()
 
-    def train_epoch(*arguments):
-        row = real(*arguments)
-        told.append(row["epoch"])
-        return row
-
-    monkeypatch.setattr(packing, "train_epoch", train_epoch)
-    warm: list[int] = []
+    def train_epoch(spec: TrialSpec, *arguments: Any) -> Any:
+        row = real(spec, *arguments)
+        ended.append(spec)
+        return row | {"images_per_second": [100.0, 50.0][spec.seed]}
 
     class Barrier(threading.Barrier):
-        def wait(self, timeout=None):
-            warm.append(told.count(1))
-            return super().wait(timeout)
+        def __init__(self, parties: int) -> None:
+            super().__init__(parties, lambda: warm.append(len(ended)))
 
     monkeypatch.setattr(packing.threading, "Barrier", Barrier)
-    measure_pack(small_spec(), 3, device="cpu", steps=7)
-    assert len(warm) == 3 and all(done <= 3 for done in warm)
-    assert len(told) == 3 + 3 * 3, "an epoch has 160 images, and a step 48 of them"
+    monkeypatch.setattr(packing, "train_epoch", train_epoch)
+    speed = measure_pack(small_spec(), 2, device="cpu", steps=7)
+    assert warm == [2]
+    assert len(ended) == 2 + 2 * 3, "an epoch has 160 images, and a step 48 of them"
+    assert {spec.seed for spec in ended} == {0, 1}
+    assert (speed.trials, speed.images_per_second) == (2, pytest.approx(2 * 50.0))
 
 
-def test_memory_that_runs_out_ends_the_ladder(monkeypatch: pytest.MonkeyPatch):
-    real, there = packing.set_up, threading.Semaphore(3)
+def test_an_epoch_that_is_measured_is_no_longer_than_it_must_be(monkeypatch: pytest.MonkeyPatch):
+    seen: list[tuple[int, int]] = []
 
-    def set_up(*arguments):
+    def train_epoch(spec: TrialSpec, epoch: int, engine: Any, data: Any, stopping: Any) -> Any:
+        seen.append((len(data.train), len(data.test)))
+        return {"images_per_second": 1.0}
+
+    monkeypatch.setattr(packing, "train_epoch", train_epoch)
+    measure_pack(small_spec(evaluation_batch=10), 1, device="cpu", steps=2)
+    assert seen == [(96, 50)] * 2
+
+
+def test_memory_that_runs_out_ends_the_measurement(monkeypatch: pytest.MonkeyPatch):
+    real, there = packing.set_up, threading.Semaphore(1)
+
+    def set_up(*arguments: Any) -> Any:
         if not there.acquire(blocking=False):
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
         return real(*arguments)
 
     monkeypatch.setattr(packing, "set_up", set_up)
     before = set(threading.enumerate())
-    assert [
-        rung.trials for rung in measure_pack_sizes(small_spec(), device="cpu", most=8, steps=1)
-    ][:1] == [1]
+    measured = measure_pack_sizes(small_spec(), device="cpu", most=8, steps=1)
+    assert [speed.trials for speed in measured] == [1]
     assert len(set(threading.enumerate()) - before) < 8, "nobody waits for whoever gave up"
-
-
-def test_what_no_trial_could_be_trained_with_is_told():
-    odd = replace(small_spec(), dataset="mnist")
+    monkeypatch.undo()
     with pytest.raises(SpecError, match="unknown data set 'mnist'"):
-        measure_pack_sizes(odd, device="cpu", most=4, steps=1)
+        measure_pack_sizes(replace(small_spec(), dataset="mnist"), device="cpu", most=4, steps=1)
 
 
 def tried(
@@ -234,33 +231,35 @@ def tried(
             return None
         return PackSpeed(trials, speeds.get(trials, max(speeds.values())), each * trials)
 
-    search_pack_sizes(measure, most)
+    measured = search_pack_sizes(measure, most)
+    assert [speed.trials for speed in measured] == [size for size in order if size <= fits]
     return order
 
 
-def test_it_stops_where_it_gets_no_better_and_looks_half_way_beside_the_best():
-    assert tried({1: 100, 2: 160, 4: 150}) == [1, 2, 4, 3]
-    assert tried({1: 100, 2: 160, 4: 220, 8: 222}) == [1, 2, 4, 8, 6]
-    assert tried({1: 100, 2: 160, 4: 220, 8: 200}) == [1, 2, 4, 8, 3, 6]
-    assert tried({1: 100, 2: 101}) == [1, 2]
-    assert tried({1: 100, 2: 70}) == [1, 2]
-
-
-def test_memory_that_runs_out_ends_it():
-    assert tried({1: 100, 2: 160, 4: 220}, fits=2) == [1, 2, 4, 3]
-    assert tried({1: 100}, fits=0) == [1]
-    assert search_pack_sizes(lambda trials: None, 8) == []
-
-
-def test_memory_that_is_nearly_full_ends_it():
-    each = (MEMORY_LIMIT + 0.01) / 4
-    assert tried({1: 100, 2: 160, 4: 220, 3: 200}, each=each) == [1, 2, 4, 3]
-    assert tried({1: 100}, each=0.9) == [1]
-
-
-@pytest.mark.parametrize(("most", "expected"), [(1, [1]), (2, [1, 2]), (3, [1, 2, 3])])
-def test_no_more_are_tried_than_are_wanted(most, expected):
-    assert tried({1: 100, 2: 200, 3: 300, 4: 400}, most) == expected
+@pytest.mark.parametrize(
+    ("speeds", "options", "expected"),
+    [
+        # It stops where it gets no better, and looks half-way beside the best.
+        ({1: 100, 2: 160, 4: 150}, {}, [1, 2, 4, 3]),
+        ({1: 100, 2: 160, 4: 220, 8: 222}, {}, [1, 2, 4, 8, 6]),
+        ({1: 100, 2: 160, 4: 220, 8: 200}, {}, [1, 2, 4, 8, 3, 6]),
+        ({1: 100, 2: 103, 4: 104}, {}, [1, 2, 4, 3]),
+        ({1: 100, 2: 102.9}, {}, [1, 2]),
+        # Memory runs out, or is nearly full.
+        ({1: 100, 2: 160, 4: 220}, {"fits": 2}, [1, 2, 4, 3]),
+        ({1: 100}, {"fits": 0}, [1]),
+        ({1: 100, 2: 160, 4: 220, 3: 200}, {"each": (MEMORY_LIMIT + 0.01) / 4}, [1, 2, 4, 3]),
+        ({1: 100, 2: 160}, {"each": MEMORY_LIMIT / 2, "most": 2}, [1, 2]),
+        ({1: 100}, {"each": 0.9}, [1]),
+        # No more are tried than are asked for.
+        ({1: 100, 2: 200, 3: 300, 4: 400}, {"most": 1}, [1]),
+        ({1: 100, 2: 200, 3: 300, 4: 400}, {"most": 3}, [1, 2, 3]),
+    ],
+)
+def test_sizes_are_tried_while_that_gains_something(
+    speeds: dict[int, float], options: dict[str, Any], expected: list[int]
+):
+    assert tried(speeds, **options) == expected
 
 
 @given(
@@ -269,7 +268,9 @@ def test_no_more_are_tried_than_are_wanted(most, expected):
     fits=st.integers(0, 64),
     each=st.floats(0.005, 0.5),
 )
-def test_it_always_ends_and_tries_nothing_twice(speeds, most, fits, each):
+def test_it_always_ends_and_tries_nothing_twice(
+    speeds: list[float], most: int, fits: int, each: float
+):
     order = tried(dict(enumerate(speeds, 1)), most, each=each, fits=fits)
     assert len(order) == len(set(order)) <= 9
     assert order[0] == 1
