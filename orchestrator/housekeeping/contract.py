@@ -6,10 +6,8 @@ import math
 from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 
-import pyarrow as pa
-
 from results_schema import layout, tables
-from results_schema.errors import CorruptData, NasSweepError
+from results_schema.errors import NasSweepError
 from results_schema.results import Results
 from results_schema.store import Store
 
@@ -63,13 +61,13 @@ def check_tables(store: Store) -> Iterator[Finding]:
         keys = [key for key in store.list(folder) if layout.names([key])]
         try:
             for key in keys:
-                if len(table := _read(store, key, schema)):
+                if len(table := tables.from_parquet(store.get(key), schema, key)):
                     rows += len(table)
                     filled.append({c for c in table.column_names if not table[c].null_count})
                     ids = {*table["trial_id"].to_pylist()} if "trial_id" in filled[-1] else set()
                     by_file &= folder == layout.MEMBERS or ids == layout.names([key])
             yield Finding(name, "ok" if rows else "note", f"{len(keys)} files, {rows:,} rows")
-        except (NasSweepError, pa.ArrowException) as error:
+        except NasSweepError as error:
             yield Finding(name, "bad", str(error).partition("\n")[0], _FIX)
         present[folder] = set.intersection(*filled) if filled else set()
     yield from _check_values(Results(store))
@@ -83,20 +81,6 @@ def check_tables(store: Store) -> Iterator[Finding]:
             yield Finding(command, "note", "there is no experiments/NAME.json", _FIX)
         else:
             yield Finding(command, "ok", "has what it needs")
-
-
-def _read(store: Store, key: str, schema: pa.Schema) -> pa.Table:
-    """Return the columns of a file that the schema has, in its types."""
-    table = tables.open_parquet(store.get(key)).read(use_threads=False)
-    kept = [field for field in schema if field.name in table.column_names]
-    found = {}
-    for field in kept:
-        try:
-            found[field.name] = table[field.name].cast(field.type)
-        except pa.ArrowException as error:
-            what = f"{field.name} is {table.schema.field(field.name).type}, not {field.type}"
-            raise CorruptData(what, where=key) from error
-    return pa.table(found)
 
 
 def _check_values(results: Results) -> Iterator[Finding]:

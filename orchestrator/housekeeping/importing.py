@@ -44,6 +44,7 @@ _KEY = [*_CURVE, "epoch"]
 _NAMES = ("cell", "name", "variant")
 """Heads of the column that names cells."""
 _CELL = ["base", "index", "genotype", "width", "depth", "parameters"]
+_SHAPE = ("width", "depth", "width_all_nodes", "depth_all_nodes")
 _EPOCH = re.compile(r"(?:epoch|e)?[ _-]?([0-9]+)", re.IGNORECASE)
 """Head of an epoch's column."""
 _LATE = 10
@@ -120,7 +121,7 @@ def read(cells: Path, curves: Sequence[tuple[str | None, Path]], answers: Answer
             _check_keys(part, known["cell"].tolist())
             if repeated := {*part} & {*found} - {*_KEY}:
                 raise ConfigError(f"{min(repeated)} is in two files", fix="import it once")
-            found = found.merge(part, how="outer", on=_KEY) if len(found.columns) > 5 else part
+            found = found.merge(part, how="outer", on=_KEY) if len(found) else part
     if "test_accuracy" not in found:
         raise ConfigError(
             "the curves have no test_accuracy, on which claims and figures rest",
@@ -231,10 +232,10 @@ def _place(cells: pd.DataFrame, answers: Answers) -> pd.DataFrame:
     own = [column for column in ("base", "index") if column in cells]
     if own and (answers.base or answers.no_base):
         raise ConfigError("the cells name their own bases", fix="drop --base and --no-base")
+    if own and (len(own) < 2 or cells[own].isna().to_numpy().any()):
+        fix = "give each cell base and index (0 for the base), or give --base NAME instead"
+        raise ConfigError("some cells name no base or no index", fix=fix)
     if own:
-        if len(own) < 2 or cells[own].isna().to_numpy().any():
-            fix = "give each cell base and index (0 for the base), or give --base NAME instead"
-            raise ConfigError("some cells name no base or no index", fix=fix)
         return cells
     if answers.base is None and not answers.no_base:
         fix = "give --base NAME, or --no-base, with --target ACCURACY for claims that need one"
@@ -271,16 +272,14 @@ def _check_cells(cells: pd.DataFrame) -> pd.DataFrame:
     fix = "add columns width, in units of c, and depth, in edges"
     lacking = ~known & (cells["width"].isna() | cells["depth"].isna())
     _refuse(cells, lacking, "neither a genotype nor width and depth", fix)
-    cells["depth"] = cells["depth"].where(~known, [one.depth if one else 0 for one in genotypes])
-    cells["depth"] = _whole_numbers(cells, "depth")
-    own = [one.width if one else math.nan for one in genotypes]
-    cells["width"] = cells["width"].where(~known, own).astype(float)
-    _refuse(cells, ~cells["width"].between(0, 1e6), "a width of {width:g}", "use units of c")
+    shapes = [one.shape if one else dict.fromkeys(_SHAPE) for one in genotypes]
+    counted = pd.DataFrame(shapes, index=cells.index, dtype=float)
     for column in ("width", "depth"):  # dead nodes are known of genotypes alone
-        whole = [one.shape[f"{column}_all_nodes"] if one else None for one in genotypes]
-        cells[f"{column}_all_nodes"] = [
-            given if one is None else one for given, one in zip(cells[column], whole, strict=True)
-        ]
+        cells[column] = counted[column].fillna(pd.to_numeric(cells[column], errors="coerce"))
+        cells[f"{column}_all_nodes"] = counted[f"{column}_all_nodes"].fillna(cells[column])
+    _refuse(cells, ~cells["width"].between(0, 1e6), "a width of {width:g}", "use units of c")
+    for column in ("depth", "depth_all_nodes"):
+        cells[column] = _whole_numbers(cells, column)
     _refuse(cells, cells.duplicated(["base", "index"]), "index {index} of {base} stands twice")
     again = known & genotypes.duplicated()
     _refuse(cells, again, "this genotype has another name too", "import each cell once")
@@ -520,9 +519,8 @@ def write(foreign: Foreign, store: Store) -> int:
 
 
 def _member(cell: Mapping[Any, Any], experiment: str) -> dict[str, Any]:
-    shape = ("width", "depth", "width_all_nodes", "depth_all_nodes")
     named = {"experiment": experiment, "variant": cell["cell"]}
-    return named | {column: cell[column] for column in ("base", "index", *shape)}
+    return named | {column: cell[column] for column in ("base", "index", *_SHAPE)}
 
 
 def _rows(

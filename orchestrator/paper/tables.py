@@ -87,7 +87,7 @@ def paper_tables(number: int) -> list[Table]:
     for sampling in SAMPLINGS if number == 2 else ["paper10"]:
         draw = connection_variants if number == 2 else operation_variants
         cells = {base: [Variant(0, base, named(base)), *draw(base, sampling)] for base in BASES}
-        entries = _shape_entries(cells) if number == 2 else _size_entries(cells)
+        entries: Any = _shape_entries(cells) if number == 2 else _size_entries(cells)
         sheet = shapes_sheet(entries) if number == 2 else parameters_sheet(entries)
         title, remarks = f"{sheet.title}, {sampling}", [*sheet.remarks, *REMARKS[number]]
         records = [{"variants": sampling, **entry.record()} for entry in entries]

@@ -342,7 +342,11 @@ def test_a_column_of_another_type_is_named(tmp_path):
     )
     found = {one.name: one for one in check_tables(open_store(tmp_path))}
     assert found["trials"].verdict == "bad"
-    assert "test_accuracy is" in found["trials"].found
+    assert "trials/a.parquet" in found["trials"].found and "'high'" in found["trials"].found
+
+
+def test_the_tables_of_our_own_store_are_sound(trained):
+    assert {one.verdict for one in check_tables(trained.store)} == {"ok"}
 
 
 def test_the_document_lists_every_column_with_who_needs_it():
