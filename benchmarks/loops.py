@@ -447,9 +447,12 @@ def builders(
         several = [("pack", PackedLoop, n) for n in packs]
         several += [("processes", SideBySideLoop, n) for n in processes]
         for kind, loop, networks in several:
-
-            def build(setting: Setting, loop=loop, networks=networks, precision=precision) -> Loop:
-                return loop(seeded(setting, networks), precision)
-
+            build = partial(_build_several, loop, networks, precision)
             found[f"{kind}-{networks}-{precision}"] = precision, build
     return found
+
+
+def _build_several(
+    loop: type[PackedLoop | SideBySideLoop], networks: int, precision: str, setting: Setting
+) -> Loop:
+    return loop(seeded(setting, networks), precision)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 from click import IntRange, argument, command, option
@@ -14,8 +14,8 @@ from orchestrator.cli.options import format_option, print_result
 from orchestrator.output.tables import TextTable
 from results_schema.errors import ConfigError
 
-if TYPE_CHECKING:
-    from orchestrator.paper.cell_rows import Row, Shape
+Row = dict[str, Any]
+"""See `orchestrator.paper.cell_rows.make_rows`."""
 
 
 @command()
@@ -71,11 +71,11 @@ def cells(
     rows = make_rows(shown, variants, operations, size, classes=classes, auxiliary=auxiliary)
     if draw:
         _draw_rows(rows, Path(draw), reduction=reduction, labelled=labelled)
-    records = [row.record() for row in rows]
+    records = [{key: row[key] for key in row if key != "genotype"} for row in rows]
     if names:
         title = f"Cells, and networks of {cells} cells, {channels} channels, {classes} classes"
         sheet = _rows_table(rows, title + ", auxiliary head" * auxiliary)
-        data: Any = [row.record() | {"genotype": row.genotype.to_json()} for row in rows]
+        data: Any = [row | {"genotype": row["genotype"].to_json()} for row in rows]
     else:
         sheet, data = _bases_table(rows), _bases_data(records)
     print_result(output_format, [sheet], records, data)
@@ -102,7 +102,10 @@ def _draw_rows(rows: Sequence[Row], path: Path, *, reduction: bool, labelled: bo
     from orchestrator.figures.topology_drawing import plot_cells
 
     check_suffix(path)
-    members = [(row.base if row.index else row.name, row.index, row.genotype) for row in rows]
+    members = [
+        (row["base"] if row["index"] else row["name"], row["index"], row["genotype"])
+        for row in rows
+    ]
     cells = named_cells(members, reduction=reduction)
     save_figure(plot_cells(lay_out_cells(cells), labels=labelled), path)
 
@@ -133,17 +136,17 @@ def _bases_table(rows: Sequence[Row]) -> TextTable:
 
     lines, highlights = [], {}
     for number, row in enumerate(rows):
-        cell, name = row.normal, row.name
+        name, depth = row["name"], row["depth"]
         shapes = (
-            *(printed.FIGURE_1[name], (cell.width, cell.depth)),
-            *(printed.FIGURE_1_EARLIER[name], (cell.early_width, cell.depth)),
-            (row.reduction.width, row.reduction.depth),
+            *(printed.FIGURE_1[name], (row["width"], depth)),
+            *(printed.FIGURE_1_EARLIER[name], (row["early_width"], depth)),
+            (row["reduction_width"], row["reduction_depth"]),
         )
         labels = [printed.shape_label(*shape) for shape in shapes]
         highlights |= {(number, 3): 1} if labels[0] != labels[1] else {}
         highlights |= {(number, 5): 1} if labels[2] != labels[3] else {}
-        nodes = len(row.genotype.normal.nodes)
-        lines.append((name, str(nodes), *labels, f"{row.parameters:,}"))
+        nodes = len(row["genotype"].normal.nodes)
+        lines.append((name, str(nodes), *labels, f"{row['parameters']:,}"))
     return TextTable(
         "Width and depth in Figure 1 of the paper's final and first version",
         ("cell", "nodes", "final\nprinted", "\ncounted", "first\nprinted", "\ncounted",
@@ -171,17 +174,17 @@ def _rows_table(rows: Sequence[Row], title: str) -> TextTable:
     )  # fmt: skip
     lines = [
         (
-            f"{row.name}, operations" if row.kind == "operations" else row.name,
-            str(row.index),
-            shape_label(row.normal.width, row.normal.depth),
-            shape_label(row.normal.width_all_nodes, row.normal.depth_all_nodes),
-            f"{row.normal.early_width:g}c",
-            f"{row.parameters:,}",
-            f"{row.parameters / 1e6:.2f}",
-            f"{row.live_parameters:,}",
-            _list_nodes(row, lambda shape: shape.unused_inputs),
-            f"{row.normal.input_share:.0%}",
-            _list_nodes(row, lambda shape: shape.dead_nodes),
+            f"{row['name']}, operations" if row["kind"] == "operations" else row["name"],
+            str(row["index"]),
+            shape_label(row["width"], row["depth"]),
+            shape_label(row["width_all_nodes"], row["depth_all_nodes"]),
+            f"{row['early_width']:g}c",
+            f"{row['parameters']:,}",
+            f"{row['parameters'] / 1e6:.2f}",
+            f"{row['live_parameters']:,}",
+            _list_nodes(row, "unused_inputs"),
+            f"{row['input_share']:.0%}",
+            _list_nodes(row, "dead_nodes"),
         )
         for row in rows
     ]
@@ -194,6 +197,6 @@ def _rows_table(rows: Sequence[Row], title: str) -> TextTable:
     return TextTable(title, columns, lines, remarks=remarks)
 
 
-def _list_nodes(row: Row, of: Callable[[Shape], tuple[int, ...]]) -> str:
-    names = [str(node) for node in of(row.normal)] + [f"r{node}" for node in of(row.reduction)]
+def _list_nodes(row: Row, key: str) -> str:
+    names = [str(node) for node in row[key]] + [f"r{node}" for node in row[f"reduction_{key}"]]
     return " ".join(names) or "–"

@@ -33,6 +33,8 @@ from results_schema.genotype import Genotype
 from results_schema.store import Store
 from workers.cells.notation import FIELDS, parse_genotype, parse_text
 
+Frame = Any
+"""A pandas frame or series; by pandas' own types, parts of either may be of any type."""
 ORIGIN = "imported"
 ACCURACIES = ("train_accuracy", "test_accuracy")
 MEASURES = (*ACCURACIES, "train_loss", "test_loss", "grad_norm")
@@ -89,8 +91,8 @@ class Foreign:
     """
 
     answers: Answers
-    cells: pd.DataFrame
-    curves: pd.DataFrame
+    cells: Frame
+    curves: Frame
     files: Sequence[str]
 
 
@@ -114,7 +116,7 @@ def read(cells: Path, curves: Sequence[tuple[str | None, Path]], answers: Answer
         raise ConfigError(f"a target of {answers.target:g}", fix=fix)
     with _naming(cells):
         known = _check_cells(_place(pd.DataFrame(_read_cells(cells)), answers))
-    found = pd.DataFrame(columns=_KEY)
+    found: Frame = pd.DataFrame(columns=_KEY)
     for measure, path in curves:
         with _naming(path):
             part = _fill(_read_curves(path, measure, known["cell"].tolist()), answers)
@@ -145,7 +147,7 @@ def _naming(path: Path) -> Iterator[None]:
         raise ConfigError(f"cannot read it: {reason.splitlines()[0]}", where=str(path)) from error
 
 
-def _refuse(rows: pd.DataFrame, bad: Any, what: str, fix: str = "") -> None:
+def _refuse(rows: Frame, bad: Any, what: str, fix: str = "") -> None:
     """Raise `ConfigError` for the first row that is bad; `what` may name columns in braces."""
     if bad.any():
         row = rows[bad].iloc[0].to_dict()
@@ -153,7 +155,7 @@ def _refuse(rows: pd.DataFrame, bad: Any, what: str, fix: str = "") -> None:
         raise ConfigError(what.format(**row), where=", ".join(about), fix=fix)
 
 
-def _read_table(path: Path) -> pd.DataFrame:
+def _read_table(path: Path) -> Frame:
     """Return a table, the column that names cells as `cell`, known heads in lower case."""
     if path.suffix.lower() == ".csv":
         heads = pd.read_csv(path, header=None, nrows=1, dtype=str).iloc[0].tolist()
@@ -224,7 +226,7 @@ def _assignments(text: str, name: str) -> Iterator[tuple[str, str]]:
                 raise ConfigError("neither a genotype nor an import", where=where, fix=fix)
 
 
-def _place(cells: pd.DataFrame, answers: Answers) -> pd.DataFrame:
+def _place(cells: Frame, answers: Answers) -> Frame:
     """Return the cells with base and index: their own, or by the answers."""
     if "cell" not in cells or cells["cell"].isna().any():
         raise ConfigError("a cell without a name", fix="give each cell a name of its own")
@@ -248,7 +250,7 @@ def _place(cells: pd.DataFrame, answers: Answers) -> pd.DataFrame:
     )
 
 
-def _check_cells(cells: pd.DataFrame) -> pd.DataFrame:
+def _check_cells(cells: Frame) -> Frame:
     """Return the cells by base and index, with genotypes, shapes and parameters."""
     if unknown := sorted({*cells} - {"cell", *_CELL}):
         raise ConfigError(f"unknown key {unknown[0]!r}", fix=f"use name, {', '.join(_CELL)}")
@@ -296,7 +298,7 @@ def _genotype(value: Any) -> Genotype | None:
     return parse_genotype(value)
 
 
-def _whole_numbers(rows: pd.DataFrame, column: str) -> pd.Series:
+def _whole_numbers(rows: Frame, column: str) -> Frame:
     """Return a column as whole numbers from 0 on, or raise `ConfigError`."""
     numbers = pd.to_numeric(rows[column], errors="coerce")
     bad = ~((numbers >= 0) & (numbers == np.floor(numbers)) & (numbers < 2**31))
@@ -304,11 +306,11 @@ def _whole_numbers(rows: pd.DataFrame, column: str) -> pd.Series:
     return numbers.astype(int)
 
 
-def _some(names: Sequence[Any] | pd.Series) -> str:
+def _some(names: Frame) -> str:
     return ", ".join(map(str, list(names)[:8]))
 
 
-def _read_curves(path: Path, measure: str | None, cells: Sequence[str]) -> pd.DataFrame:
+def _read_curves(path: Path, measure: str | None, cells: Sequence[str]) -> Frame:
     """Return a long table: cell, those of `SETTING` that the file has, epoch, and measures."""
     if measure is not None and measure not in MEASURES:
         raise ConfigError(f"unknown measure {measure!r}", fix=f"use {', '.join(MEASURES)}")
@@ -338,7 +340,7 @@ def _read_curves(path: Path, measure: str | None, cells: Sequence[str]) -> pd.Da
     return _without_padding(long, measure)
 
 
-def _read_array(path: Path, measure: str | None, cells: Sequence[str]) -> pd.DataFrame:
+def _read_array(path: Path, measure: str | None, cells: Sequence[str]) -> Frame:
     """Read an array [cell, epoch] or [cell, seed, epoch]; the cells are in the order of theirs."""
     if measure is None:
         raise ConfigError("of which measure?", fix=f"write --curves test_accuracy={path}")
@@ -354,7 +356,7 @@ def _read_array(path: Path, measure: str | None, cells: Sequence[str]) -> pd.Dat
     return _without_padding(pd.Series(array.ravel(), index, name=measure).reset_index(), measure)
 
 
-def _without_padding(long: pd.DataFrame, measure: str) -> pd.DataFrame:
+def _without_padding(long: Frame, measure: str) -> Frame:
     """Drop what pads a shorter curve, but for one row without a number, by which it diverged."""
     keys = [long[column] for column in _CURVE if column in long]
     finite = np.isfinite(pd.to_numeric(long[measure], errors="coerce"))
@@ -362,7 +364,7 @@ def _without_padding(long: pd.DataFrame, measure: str) -> pd.DataFrame:
     return long[long["epoch"] <= last + 1]
 
 
-def _fill(frame: pd.DataFrame, answers: Answers) -> pd.DataFrame:
+def _fill(frame: Frame, answers: Answers) -> Frame:
     """Return the table with every column of the key, from the file or from the answers."""
     frame = frame.copy()
     for column, given in (("dataset", answers.dataset), ("learning_rate", answers.learning_rate)):
@@ -387,7 +389,7 @@ def _fill(frame: pd.DataFrame, answers: Answers) -> pd.DataFrame:
     return frame
 
 
-def _check_keys(frame: pd.DataFrame, cells: Sequence[str]) -> None:
+def _check_keys(frame: Frame, cells: Sequence[str]) -> None:
     if frame.empty:
         raise ConfigError("there are no rows", fix="export the curves again")
     names = frame["cell"]
@@ -400,7 +402,7 @@ def _check_keys(frame: pd.DataFrame, cells: Sequence[str]) -> None:
     _refuse(frame, frame.duplicated(_KEY), "this epoch stands twice", fix)
 
 
-def _check_curves(frame: pd.DataFrame, answers: Answers) -> pd.DataFrame:
+def _check_curves(frame: Frame, answers: Answers) -> Frame:
     """Return the curves with epochs from 1 and accuracies as shares, or raise `ConfigError`."""
     measures = [column for column in MEASURES if column in frame]
     accuracies = [column for column in ACCURACIES if column in frame]
@@ -524,7 +526,7 @@ def _member(cell: Mapping[Any, Any], experiment: str) -> dict[str, Any]:
 
 
 def _rows(
-    cell: Mapping[Any, Any], setting: Mapping[str, Any], curve: pd.DataFrame, now: datetime,
+    cell: Mapping[Any, Any], setting: Mapping[str, Any], curve: Frame, now: datetime,
     files: Sequence[str],
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:  # fmt: skip
     """Return a trial's metrics and its row; zeros, blanks and NaN stand for what is not known."""

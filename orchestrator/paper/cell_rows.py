@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
 from typing import Any
 
 from orchestrator.config.grid import Base
@@ -18,80 +17,25 @@ DEFAULT_VARIANTS = {**dict.fromkeys(TABLE_3, "paper13"), "SNAS": "paper4"}
 """The paper's own connection variants of each base, shown when nothing else is asked for."""
 
 
-@dataclass(frozen=True)
-class Shape:
-    """What a cell's graph is like; widths in units of c, depths in edges (Section 3.2).
+def shape_of(cell: Cell, prefix: str = "") -> dict[str, Any]:
+    """Return what a cell's graph is like; widths in units of c, depths in edges (Section 3.2).
 
-    Attributes:
-        width: By the paper's final definition, over the nodes that reach the output.
-        depth: Edges on the longest path from an input to the output.
-        width_all_nodes: Width with dead nodes.
-        depth_all_nodes: Depth with paths that begin at a node without edges.
-        early_width: Width by the paper's earlier definition.
-        input_share: Share of the live nodes' edges that come from inputs.
-        unused_inputs: Inputs that do not reach the output.
-        dead_nodes: Intermediate nodes that do not reach it.
+    `width` and `depth` are of the nodes that reach the output, `…_all_nodes` of dead ones too;
+    `early_width` is by the paper's earlier definition, `input_share` the share of the live nodes'
+    edges that come from inputs. Inputs and nodes that do not reach the output are listed.
     """
-
-    width: float
-    depth: int
-    width_all_nodes: float
-    depth_all_nodes: int
-    early_width: float
-    input_share: float
-    unused_inputs: tuple[int, ...]
-    dead_nodes: tuple[int, ...]
-
-    @classmethod
-    def of(cls, cell: Cell) -> Shape:
-        """Measure a cell's graph."""
-        used = used_inputs(cell)
-        return cls(
-            width=cell.width,
-            depth=cell.depth,
-            width_all_nodes=cell.width_all_nodes,
-            depth_all_nodes=cell.depth_all_nodes,
-            early_width=early_width(cell),
-            input_share=input_share(cell),
-            unused_inputs=tuple(node for node in range(INPUTS) if node not in used),
-            dead_nodes=dead_nodes(cell),
-        )
-
-
-@dataclass(frozen=True)
-class Row:
-    """A base or variant.
-
-    Attributes:
-        base: Name of the genotype that it is or was drawn from.
-        kind: base, connections or operations: what was redrawn.
-        index: Its place on a figure's axis; 0 is the base.
-        name: The base's own, or how the variant was drawn.
-        normal: The normal cell's graph.
-        reduction: The reduction cell's.
-        parameters: Of the network.
-        live_parameters: Those that get a gradient.
-        genotype: Both cells.
-    """
-
-    base: str
-    kind: str
-    index: int
-    name: str
-    normal: Shape
-    reduction: Shape
-    parameters: int
-    live_parameters: int
-    genotype: Genotype
-
-    def record(self) -> dict[str, Any]:
-        """Return the row as plain data; `reduction_…` is the reduction cell's."""
-        fields = asdict(self)
-        normal, reduction = fields.pop("normal"), fields.pop("reduction")
-        del fields["genotype"]
-        sizes = {name: fields.pop(name) for name in ("parameters", "live_parameters")}
-        reduced = {f"reduction_{name}": value for name, value in reduction.items()}
-        return {**fields, **normal, **sizes, **reduced}
+    used = used_inputs(cell)
+    shape = {
+        "width": cell.width,
+        "depth": cell.depth,
+        "width_all_nodes": cell.width_all_nodes,
+        "depth_all_nodes": cell.depth_all_nodes,
+        "early_width": early_width(cell),
+        "input_share": input_share(cell),
+        "unused_inputs": tuple(node for node in range(INPUTS) if node not in used),
+        "dead_nodes": dead_nodes(cell),
+    }
+    return {f"{prefix}{name}": value for name, value in shape.items()}
 
 
 def make_rows(
@@ -102,8 +46,8 @@ def make_rows(
     *,
     classes: int,
     auxiliary: bool = False,
-) -> list[Row]:
-    """Return each cell, followed by its variants.
+) -> list[dict[str, Any]]:
+    """Return a row for each cell, followed by those of its variants.
 
     Args:
         cells: What to describe.
@@ -114,6 +58,12 @@ def make_rows(
         classes: Number of logits.
         auxiliary: Whether to count the auxiliary head.
 
+    Returns:
+        Rows of base (what it was drawn from), kind (what was redrawn: connections, operations, or
+        base), index (0 is the base), name, the normal cell's `shape_of`, parameters,
+        live_parameters (those that get a gradient), the reduction cell's `shape_of` behind
+        `reduction_`, and the genotype.
+
     Raises:
         SpecError: A cell has no such variants.
     """
@@ -123,9 +73,13 @@ def make_rows(
             counted = cost.count(
                 genotype, size, in_channels=3, classes=classes, image=32, auxiliary=auxiliary
             )
-            shapes = Shape.of(genotype.normal), Shape.of(genotype.reduce)
-            counts = counted.parameters, counted.live_parameters
-            rows.append(Row(found.name, kind, index, name, *shapes, *counts, genotype))
+            rows.append(
+                {"base": found.name, "kind": kind, "index": index, "name": name}
+                | shape_of(genotype.normal)
+                | {"parameters": counted.parameters, "live_parameters": counted.live_parameters}
+                | shape_of(genotype.reduce, "reduction_")
+                | {"genotype": genotype}
+            )
     return rows
 
 

@@ -1,10 +1,12 @@
 """What is told of each cell."""
 
+from typing import Any
+
 import pytest
 
 from orchestrator.config.grid import Base, find
 from orchestrator.paper import printed
-from orchestrator.paper.cell_rows import Row, make_rows
+from orchestrator.paper.cell_rows import make_rows
 from results_schema.errors import SpecError
 from results_schema.genotype import Cell, Genotype
 from results_schema.trial import NetworkSpec
@@ -19,7 +21,7 @@ def rows(
     size: NetworkSpec | None = None,
     classes: int = 10,
     auxiliary: bool = False,
-) -> list[Row]:
+) -> list[dict[str, Any]]:
     return make_rows(
         [find(name)], variants, operations, size or NetworkSpec(),
         classes=classes, auxiliary=auxiliary,
@@ -28,17 +30,17 @@ def rows(
 
 @pytest.mark.parametrize("base", BASES)
 def test_width_and_depth_are_those_of_figure_1(base: str):
-    shape = rows(base, "none")[0].normal
-    assert (shape.width, shape.depth) == printed.FIGURE_1[base]
-    assert (shape.early_width, shape.depth) == printed.FIGURE_1_EARLIER[base]
+    shape = rows(base, "none")[0]
+    assert (shape["width"], shape["depth"]) == printed.FIGURE_1[base]
+    assert (shape["early_width"], shape["depth"]) == printed.FIGURE_1_EARLIER[base]
 
 
 def test_a_base_comes_before_its_variants():
     darts = rows("DARTS")
-    assert [row.index for row in darts] == list(range(14))
-    assert [row.name for row in darts[:4]] == ["DARTS", "CONN3", "CONN4", "seed 14"]
-    assert {row.kind for row in darts[1:]} == {"connections"}
-    assert {row.base for row in darts} == {"DARTS"}
+    assert [row["index"] for row in darts] == list(range(14))
+    assert [row["name"] for row in darts[:4]] == ["DARTS", "CONN3", "CONN4", "seed 14"]
+    assert {row["kind"] for row in darts[1:]} == {"connections"}
+    assert {row["base"] for row in darts} == {"DARTS"}
 
 
 @pytest.mark.parametrize(
@@ -62,28 +64,22 @@ def test_as_many_variants_as_asked_for(
 
 def test_an_input_that_no_node_takes_is_told_with_what_it_costs():
     conn3 = rows("DARTS")[1]
-    assert conn3.normal.unused_inputs == (0,)
-    assert conn3.parameters - conn3.live_parameters == 601_776
+    assert conn3["unused_inputs"] == (0,)
+    assert conn3["parameters"] - conn3["live_parameters"] == 601_776
 
 
 def test_dead_nodes_add_no_width():
-    seed_4 = next(row for row in rows("AmoebaNet") if row.name == "seed 4")
-    assert (seed_4.normal.width, seed_4.normal.width_all_nodes) == (1.5, 3.5)
-    assert seed_4.normal.dead_nodes == (2, 3)
-    assert seed_4.reduction.dead_nodes == (5,)
+    seed_4 = next(row for row in rows("AmoebaNet") if row["name"] == "seed 4")
+    assert (seed_4["width"], seed_4["width_all_nodes"]) == (1.5, 3.5)
+    assert seed_4["dead_nodes"] == (2, 3)
+    assert seed_4["reduction_dead_nodes"] == (5,)
 
 
 def test_the_network_is_as_large_as_asked_for():
     small, full = rows("DARTS", "none", size=NetworkSpec(8, 16))[0], rows("DARTS", "none")[0]
-    assert small.parameters < full.parameters / 5
+    assert small["parameters"] < full["parameters"] / 5
     head = rows("DARTS", "none", classes=100, auxiliary=True)[0]
-    assert head.parameters == 3_946_908
-
-
-def test_a_record_is_plain_and_names_the_reduction_cell():
-    record = rows("DARTS", "none")[0].record()
-    assert (record["width"], record["reduction_width"]) == (3.5, 2.5)
-    assert "genotype" not in record
+    assert head["parameters"] == 3_946_908
 
 
 def test_a_cell_of_ones_own_has_variants_too():
@@ -91,6 +87,6 @@ def test_a_cell_of_ones_own_has_variants_too():
     own = Base("own", Genotype(one, named("DARTS").reduce))
     drawn = make_rows([own], "uniform", None, NetworkSpec(), classes=10)
     assert len(drawn) == 11
-    assert drawn[0].normal.dead_nodes == (2,)
+    assert drawn[0]["dead_nodes"] == (2,)
     with pytest.raises(SpecError, match="no connection variants 'paper13'"):
         make_rows([own], "paper13", None, NetworkSpec(), classes=10)
