@@ -41,27 +41,22 @@ def test_width_and_depth_stay_within_what_the_nodes_allow(cell: Cell):
     assert 0 <= cell.depth <= cell.depth_all_nodes <= len(cell.nodes) + 1
 
 
-def test_a_chain_is_deep_and_narrow():
+def test_width_and_depth_of_a_few_cells():
     chain = Cell.from_json({"nodes": CHAIN, "concat": [2, 3, 4]})
     assert (chain.width, chain.depth) == (1, 4)
-
-
-def test_a_cell_fed_by_its_inputs_alone_is_wide_and_shallow():
-    cell = Cell.from_pairs([("sep_conv_3x3", 0), ("sep_conv_3x3", 1)] * 4, [2, 3, 4, 5])
-    assert (cell.width, cell.depth) == (4, 2)
-
-
-def test_a_node_counts_its_share_of_edges_from_inputs():
+    assert Cell.from_json({"nodes": CHAIN, "concat": [2]}).depth == 2
+    wide = Cell.from_pairs([("sep_conv_3x3", 0), ("sep_conv_3x3", 1)] * 4, [2, 3, 4, 5])
+    assert (wide.width, wide.depth) == (4, 2)
+    # A node counts its share of edges from inputs, and nothing if it does not reach the output.
     pairs = [("sep_conv_3x3", 0), ("sep_conv_3x3", 1), ("skip_connect", 0), ("skip_connect", 2)]
     assert Cell.from_pairs(pairs, [2, 3]).width == 1.5
-
-
-def test_a_node_that_does_not_reach_the_output_adds_no_width():
-    pairs = [("sep_conv_3x3", 0), ("sep_conv_3x3", 1), ("skip_connect", 0), ("skip_connect", 1)]
-    cell = Cell.from_pairs(pairs, [3])
-    assert (cell.live_nodes, cell.width, cell.width_all_nodes) == ({0, 1, 3}, 1, 2)
-    shape = Genotype(cell, cell).shape
+    dead = Cell.from_pairs([*pairs[:3], ("skip_connect", 1)], [3])
+    assert (dead.live_nodes, dead.width, dead.width_all_nodes) == ({0, 1, 3}, 1, 2)
+    shape = Genotype(dead, chain).shape
     assert shape == {"width": 1, "depth": 2, "width_all_nodes": 2, "depth_all_nodes": 2}
+    # No input reaches node 2.
+    fed = Cell.from_json({"nodes": [[], [["skip_connect", 2]]], "concat": [3]})
+    assert (fed.depth, fed.depth_all_nodes) == (0, 2)
 
 
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=8), st.randoms())
@@ -74,10 +69,6 @@ def test_the_width_of_nodes_of_three_edges_does_not_depend_on_their_order(counts
     width = cell(counts).width
     assert width == cell(random.sample(counts, len(counts))).width
     assert width == float(1 + Fraction(sum(counts), 3))
-
-
-def test_depth_follows_the_concatenated_nodes_alone():
-    assert Cell.from_json({"nodes": CHAIN, "concat": [2]}).depth == 2
 
 
 @pytest.mark.parametrize(
@@ -127,39 +118,18 @@ def test_a_bad_concat_is_named_with_the_nodes_allowed(concat: list[Any], said: s
     assert said in str(error.value)
 
 
-@pytest.mark.parametrize(
-    "data",
-    [
-        None,
-        [],
-        "cell",
-        {},
-        {"nodes": CHAIN},
-        {"nodes": CHAIN, "concat": [2], "width": 1},
-        {"nodes": 3, "concat": [2]},
-        {"nodes": "sep", "concat": [2]},
-        {"nodes": [3], "concat": [2]},
-        {"nodes": ["skip_connect"], "concat": [2]},
-        {"nodes": [[3]], "concat": [2]},
-        {"nodes": [["skip_connect", 0]], "concat": [2]},
-        {"nodes": [[["skip_connect"]]], "concat": [2]},
-        {"nodes": [[["skip_connect", 0, 1]]], "concat": [2]},
-        {"nodes": CHAIN, "concat": 2},
-        {"nodes": CHAIN, "concat": "2"},
-        {"nodes": [], "concat": [2]},
-    ],
-)
-def test_misshapen_cells_are_refused(data: Any):
-    with pytest.raises(SpecError):
-        Cell.from_json(data)
-
-
-@pytest.mark.parametrize("data", [None, [], {}, {"normal": {}}, {"normal": {}, "reduce": {}}])
-def test_misshapen_genotypes_are_refused(data: Any):
-    with pytest.raises(SpecError):
-        Genotype.from_json(data)
-
-
-def test_an_odd_number_of_pairs_is_refused():
+def test_what_is_misshapen_is_refused():
+    nodes = [3, "sep", [3], ["skip_connect"], [[3]], [["skip_connect", 0]], []]
+    nodes += [[[["skip_connect"]]], [[["skip_connect", 0, 1]]]]
+    cells = [{"nodes": value, "concat": [2]} for value in nodes]
+    cells += [{"nodes": CHAIN, "concat": concat} for concat in (2, "2")]
+    more = {"nodes": CHAIN, "concat": [2], "width": 1}
+    for cell in (None, [], "cell", {}, {"nodes": CHAIN}, more, *cells):
+        with pytest.raises(SpecError) as caught:
+            Genotype.from_json({"normal": cell, "reduce": cell})
+        assert caught.value.where.startswith("normal cell")
+    for genotype in (None, [], {}, {"normal": {}}):
+        with pytest.raises(SpecError, match="normal and reduce"):
+            Genotype.from_json(genotype)
     with pytest.raises(SpecError, match="3 edges"):
         Cell.from_pairs([("skip_connect", 0)] * 3, [2])
