@@ -60,16 +60,12 @@ def test_every_notation_names_the_same_trial(name: str, seed: int):
 @pytest.mark.parametrize(
     "change",
     [
-        lambda text: text,
-        lambda text: text.replace("DARTS_V2 = ", ""),
-        lambda text: text.replace("DARTS_V2 = Genotype", "genotypes.Genotype"),
-        lambda text: text.replace("normal=", "").replace("normal_concat=", ""),
-        lambda text: text.replace("range(2, 6)", "list(range(2, 6))"),
-        lambda text: text.replace("range(2, 6)", "(2, 3, 4, 5)"),
+        *(("", ""), ("DARTS_V2 = ", ""), ("DARTS_V2 = Genotype", "genotypes.Genotype")),
+        *(("normal=", ""), ("range(2, 6)", "list(range(2, 6))"), ("range(2, 6)", "(2, 3, 4, 5)")),
     ],
 )
-def test_python_text_in_its_common_forms(change: Any):
-    assert parse_text(change(DARTS_TEXT)) == named("DARTS")
+def test_python_text_in_its_common_forms(change: tuple[str, str]):
+    assert parse_text(DARTS_TEXT.replace(*change)) == named("DARTS")
 
 
 @pytest.mark.parametrize(
@@ -118,35 +114,20 @@ def test_other_text_is_refused_and_never_run(
         (darts(normal=[["skip_connect", 2, 0], ["skip_connect", 0]]), "edge 1 of the list"),
         (darts(normal=[["skip_connect", 10**9, 0]]), "from 2 to 101"),
         (darts(normal=[["skip_connect", 10**99, 0]]), "a number beyond any node"),
-        (darts(normal=[["skip_connect", 0.0], ["skip_connect", 1]]), "source 0.0"),
         (darts(normal=[["skip_connect", True], ["skip_connect", 1]]), "source True"),
-        (darts(normal=[["skip_connect", None], ["skip_connect", 1]]), "source None"),
-        (darts(normal=[[0, "skip_connect"]] * 2), "node 2, edge 0: unknown operation 0"),
         (darts(normal=["ab", "cd"]), r"node 2, edge 0: an edge is \[operation, source\], not 'ab'"),
         (darts(normal="skip"), "normal cell: not a list but 'skip'"),
-        (darts(normal={}), "not a list"),
         (darts(normal=[]), "at least one intermediate node"),
         (darts(normal=[["skip_connect", 0]] * 2000), "use at most 100"),
         (darts(normal=[["skip_connect", 0]] * 20000), "more than cells need"),
-        (darts(normal_concat=[]), "empty"),
         (darts(normal_concat=[2, 2]), "repeats a node"),
-        (darts(normal_concat=[1, 2]), "use distinct nodes from 2 to 3"),
-        (darts(normal_concat=[2, 9]), "normal cell: concat names 9"),
-        (darts(normal_concat="23"), "normal cell: concat is '23'"),
+        (darts(normal_concat=[2, 9]), "(?s)normal cell: concat names 9.*nodes from 2 to 3"),
         (darts(normal_concat=None), "normal cell: concat is None"),
-        (darts(normal_concat=[[2]]), "which is no intermediate node"),
-        (darts(normal=[["skip_connect", 2, 0], [3]]), r"edge 1 of the list: an edge is \[op, node"),
-        (darts(extra=1), "no genotype with the keys"),
         ({"normal": []}, "use the keys normal, normal_concat"),
         ({"normal": 1, "reduce": 2}, "normal cell: a cell is a mapping of nodes and concat, not 1"),
-        ({"normal": {"nodes": 1, "concat": []}, "reduce": {}}, "normal cell: nodes is 1"),
         ({"normal": {"nodes": [1], "concat": []}, "reduce": {}}, "normal cell: node 2 is 1"),
         (
-            {"normal": {"nodes": [[["skip_connect"]]], "concat": [2]}, "reduce": {}},
-            "normal cell, node 2, edge 0: an edge is",
-        ),
-        (
-            {"normal": {"nodes": [[]], "concat": [2]}, "reduce": {"nodes": [[]], "concat": [2]}},
+            {part: {"nodes": [[]], "concat": [2]} for part in ("normal", "reduce")},
             "normal cell: no path leads from an input",
         ),
         (
@@ -154,7 +135,6 @@ def test_other_text_is_refused_and_never_run(
             "normal cell: 101 intermediate nodes",
         ),
         ([1, 2], r"a genotype is a mapping, not \[1, 2\]"),
-        (None, "a genotype is a mapping, not None"),
         ({}, "no genotype with the keys"),
     ],
 )

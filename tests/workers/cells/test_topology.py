@@ -28,12 +28,12 @@ SHAPES = {
     "NASNet": ((5, 2, 5, 5), (3.5, 3, 3, 3.5)),
     "NASNet_ADAPT": ((5, 2, 5, 5), (5, 2, 5, 3)),
     "AmoebaNet": ((4, 4, 3, 4), (4, 3, 3, 4)),
-    "AmoebaNet_ADAPT": ((5, 2, 5, 3), (5, 2, 5, 3)),
     "ENAS": ((5, 2, 5, 5), (4, 4, 3, 4)),
+    "AmoebaNet_ADAPT": ((5, 2, 5, 3), (5, 2, 5, 3)),
     "ENAS_ADAPT": ((5, 2, 5, 5), (5, 2, 5, 3)),
     "DARTS": ((3.5, 3, 3, 3.5), (2.5, 3, 1, 2.5)),
-    "DARTS_ADAPT": ((4, 2, 4, 4), (4, 2, 4, 4)),
     "SNAS": ((4, 2, 4, 4), (2.5, 3, 1, 2.5)),
+    "DARTS_ADAPT": ((4, 2, 4, 4), (4, 2, 4, 4)),
     "SNAS_ADAPT": ((4, 2, 4, 4), (4, 2, 4, 4)),
 }
 
@@ -46,10 +46,9 @@ def cell(*sources: tuple[int, ...], concat: tuple[int, ...]) -> Cell:
     return Cell(tuple(tuple(Edge("skip_connect", s) for s in node) for node in sources), concat)
 
 
-@pytest.mark.parametrize("name", SHAPES)
-def test_shapes_of_the_bases_and_adapted_cells(name: str):
-    genotype = named(name)
-    assert (shape(genotype.normal), shape(genotype.reduce)) == SHAPES[name]
+def test_shapes_of_the_bases_and_adapted_cells():
+    cells = {name: (named(name).normal, named(name).reduce) for name in SHAPES}
+    assert {name: tuple(map(shape, both)) for name, both in cells.items()} == SHAPES
 
 
 @pytest.mark.parametrize(
@@ -171,14 +170,10 @@ def test_five_nodes_to_the_printed_digits(concat: tuple[int, ...] | None, shares
 
 
 def test_tails_of_observation_3_1():
-    def tail(nodes: int, width: float) -> float:
-        return float(f"{census(nodes).tail(width):.2g}")
-
     # Normal cells: NASNet and ENAS, AmoebaNet, DARTS, SNAS; then reduction cells.
-    assert (tail(5, 5), tail(5, 4), tail(4, 3.5), tail(4, 4)) == (0.002, 0.11, 0.12, 0.018)
-    assert (tail(5, 3.5), tail(4, 2.5)) == (0.3, 0.7)
-    assert census(4).tail(0) == 1
-    assert census(4).tail(4.5) == 0
+    widths = ((5, 5), (5, 4), (4, 3.5), (4, 4), (5, 3.5), (4, 2.5), (4, 0), (4, 4.5))
+    tails = [float(f"{census(nodes).tail(width):.2g}") for nodes, width in widths]
+    assert tails == [0.002, 0.11, 0.12, 0.018, 0.3, 0.7, 1, 0]
 
 
 @pytest.mark.parametrize("pairs", ["ordered", "unordered", "distinct"])
