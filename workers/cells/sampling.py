@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, deque
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import zip_longest
@@ -42,8 +42,7 @@ def sample_connections(base: Genotype, seed: int) -> Genotype:
     cell and then one for the reduction cell. Operations and concat lists stay. Seeds are whole
     numbers from 0 to 2**32 - 1.
     """
-    normal, reduce = draw_sources(base, [seed])
-    return with_sources(base, normal[0].tolist(), reduce[0].tolist())
+    return _with_sources(base, *draw_sources(base, [seed]), 0)
 
 
 def sample_operations(base: Genotype, seed: int) -> Genotype:
@@ -81,14 +80,16 @@ def draw_sources(base: Genotype, seeds: Sequence[int]) -> tuple[np.ndarray, np.n
     return drawn[:, cells == 0], drawn[:, cells == 1]
 
 
-def with_sources(base: Genotype, normal: Iterable[int], reduce: Iterable[int]) -> Genotype:
-    """Return the genotype with its edges, in order, coming from other nodes."""
+def _with_sources(base: Genotype, normal: np.ndarray, reduce: np.ndarray, row: int) -> Genotype:
+    """Return the genotype with its edges coming from the nodes in a row of `draw_sources`."""
 
-    def redrawn(cell: Cell, sources: Iterable[int]) -> Cell:
+    def redrawn(cell: Cell, sources: list[int]) -> Cell:
         left = iter(sources)
         return _with_edges(cell, lambda edge: Edge(edge.op, next(left)))
 
-    return Genotype(redrawn(base.normal, normal), redrawn(base.reduce, reduce))
+    return Genotype(
+        redrawn(base.normal, normal[row].tolist()), redrawn(base.reduce, reduce[row].tolist())
+    )
 
 
 def _with_edges(cell: Cell, redraw: Callable[[Edge], Edge]) -> Cell:
@@ -245,7 +246,7 @@ def _fill(
     for position, slot in enumerate(slots):
         free.setdefault(slot, deque()).append(position)
     _check_supply(base.normal, free, slot_of, constraints)
-    filled: dict[int, tuple[int, list[list[int]]]] = {}
+    filled: dict[int, tuple[int, Genotype]] = {}
     # The base's own connections are taken from the start, so that no variant repeats it.
     taken = set(ConnectionBatch.of(base.normal).keys)
     start, size = 0, 64  # small blocks first: most often some dozens of seeds are enough
@@ -259,11 +260,10 @@ def _fill(
         for row, (slot, key) in enumerate(zip(fits, normal.keys, strict=True)):
             positions = free.get(slot)
             if positions and key not in taken and allowed[row]:
-                filled[positions.popleft()] = block[row], [cell[row].tolist() for cell in sources]
+                filled[positions.popleft()] = block[row], _with_sources(base, *sources, row)
                 taken.add(key)
         if len(filled) == len(slots):
-            found = (filled[position] for position in range(len(slots)))
-            return [(seed, with_sources(base, *cells)) for seed, cells in found]
+            return [filled[position] for position in range(len(slots))]
     empty = min(set(range(len(slots))) - set(filled))
     why = f"none of {SCAN} seeds has a further cell for it"
     raise _stays_empty(empty, slots[empty], len(slots), why)

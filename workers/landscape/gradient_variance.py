@@ -37,8 +37,7 @@ def minibatch_variance(variance: float, batch: int, instances: int) -> float:
 
     Var/b · (N − b)/(N − 1), for batches of b out of N instances. A training step's gradient is such
     a mean, so this is the σ² of Theorem 4.1 for the recipe's steps; `variance` itself is that of
-    steps of one instance. Both are of one point, where the theorem requires a bound along the whole
-    path.
+    steps of one instance. Both are of one point; the theorem requires a bound along the whole path.
 
     Raises:
         SpecError: No such batch can be drawn.
@@ -62,23 +61,18 @@ class GradientVariance:
     """
 
     def __init__(
-        self,
-        network: nn.Module,
-        directions: Directions,
-        instances: Instances,
-        *,
-        auxiliary: float = 0.0,
+        self, network: nn.Module, directions: Directions, given: Instances, *, auxiliary: float = 0
     ) -> None:
         if auxiliary and getattr(network, "auxiliary_head", None) is None:
             raise SpecError("the network has no auxiliary head", fix="use an auxiliary weight of 0")
-        dtype = instances.dtype
+        dtype = given.dtype
         folded = FoldedNetwork(network, directions, dtype=dtype, auxiliary=auxiliary > 0)
         known = {name for layer in folded.layers for name, _ in layer.parameters()}
         if others := live_parameters(network, auxiliary=auxiliary > 0).keys() - known:
             what = f"gradients of single instances are not known of {', '.join(sorted(others))}"
             raise SpecError(what, fix="use convolutions, linear layers and batch normalisation")
         self._gradients = InstanceGradients(folded, directions, dtype=dtype)
-        self._instances, self._auxiliary = instances, auxiliary
+        self._instances, self._auxiliary = given, auxiliary
 
     def at(
         self, alpha: float, beta: float, *, by_parameter: bool = False, error: bool = False

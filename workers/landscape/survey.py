@@ -67,7 +67,7 @@ def survey(
     stop: StopRequest | None = None,
     ask: Ask = nobody,
 ) -> Outcome:
-    """Measure a surface to its end, from the points it has.
+    """Measure a surface to its end, from the points it has; errors are an outcome too.
 
     Args:
         spec: The surface.
@@ -80,9 +80,6 @@ def survey(
         on_points: Called after each point with the number of points so far, and of all.
         stop: Request to stop before the next batch; what was measured is kept.
         ask: See `attempt`.
-
-    Returns:
-        The outcome, of errors too; see `attempt`.
     """
     choose = partial(devices.choose, device, deterministic=deterministic)
 
@@ -321,8 +318,7 @@ def restore(spec: SurfaceSpec, store: Store, data: Data, device: torch.device) -
 def _epoch(spec: SurfaceSpec, store: Store) -> int:
     """Return the epoch of the checkpoint to measure.
 
-    It is the spec's own, except where the spec names the end of a trial that diverged before its
-    last epoch: then it is the epoch at which the trial ended.
+    It is the spec's own, or where that is the end of a trial that diverged, the one where it did.
     """
     trial_id = spec.trial.trial_id
     kept = checkpoint.epochs(store, trial_id)

@@ -48,9 +48,8 @@ def test_coordinates_reach_the_extents_and_0():
     grid = Grid(3, 5, alpha_extent=2, beta_extent=0.3)
     assert grid.alphas == [-2, 0, 2]
     assert grid.betas == pytest.approx([-0.3, -0.15, 0, 0.15, 0.3])
-    assert Grid(1, 1).points()[0] == Grid(1, 1).points()[-1]
-    assert (Grid(1, 1).points()[0].alpha, Grid(1, 1).points()[0].beta) == (0, 0)
-    assert 0.0 in Grid(51, 51, 0.7, 0.3).alphas
+    [point] = Grid(1, 1).points()
+    assert point.place() == {"row": 0, "column": 0, "alpha": 0, "beta": 0}
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from results_schema.errors import SpecError
 from workers.landscape.contour import Contour
 from workers.landscape.curvature import Hessian
 from workers.landscape.gradient_variance import GradientVariance
+from workers.landscape.instance_gradients import weight_gradients
 from workers.landscape.instances import Instances
 from workers.landscape.plane import draw_directions
 
@@ -98,3 +99,6 @@ def test_layers_without_a_rule_for_single_instances_are_named():
     assert Contour(network, directions, given).at(0, 0)["loss"] > 0
     with pytest.raises(SpecError, match=r"not known of 1\.bias, 1\.weight"):
         GradientVariance(network, directions, given)
+    layer = nn.Conv2d(4, 4, 3, groups=2)
+    with pytest.raises(TypeError, match="neither dense nor depthwise"):
+        weight_gradients(layer, torch.randn(1, 4, 8, 8), torch.randn(1, 4, 6, 6))

@@ -10,7 +10,9 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 from small_surfaces import (
@@ -58,7 +60,7 @@ def whole(trained: LocalStore, folder: Path, spec: SurfaceSpec) -> LocalStore:
     """Holds the trial and its surface, measured at one go."""
     store = LocalStore(shutil.copytree(trained.root, folder / "results"))
     with few_digits(), few_products():
-        assert survey(spec, store, device="cpu").status == "done"
+        finish(spec, store)
     return store
 
 
@@ -75,40 +77,41 @@ def bent(_trained: LocalStore, tmp_path_factory: pytest.TempPathFactory) -> Loca
 CURVATURE = small_surface("curvature", subset=20)
 
 
+def finish(spec: SurfaceSpec, store: LocalStore) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Measures a surface to its end; its points and its row."""
+    assert survey(spec, store, device="cpu").status == "done"
+    return points(store, spec), summary(store, spec)
+
+
 def survey_log(store: LocalStore, spec: SurfaceSpec) -> str:
     return store.get(layout.log(spec.surface_id)).decode()
 
 
 def test_a_contour_has_a_row_for_each_point_and_one_for_the_whole(store: LocalStore):
     spec, progress = small_surface(), []
-    outcome = survey(
-        spec, store, device="cpu", on_points=lambda done, total: progress.append((done, total))
-    )
+    outcome = survey(spec, store, device="cpu", on_points=lambda *now: progress.append(now))
     assert outcome == Outcome("done", "measured 25 points", 25)
     assert progress == [(done, 25) for done in range(1, 26)]
-    table = points(store, spec)
-    assert len(table) == 25
-    assert len(set(zip(table["row"], table["column"], strict=True))) == 25
+    table, row = points(store, spec), summary(store, spec)
+    assert len(set(zip(table["row"], table["column"], strict=True))) == len(table) == 25
     assert list(table["variance"].dropna()) == []
     assert set(table["alpha"]) == set(table["beta"]) == {-1.0, -0.5, 0.0, 0.5, 1.0}
-    row = summary(store, spec)
     [centre] = table[(table["alpha"] == 0) & (table["beta"] == 0)]["loss"]
-    trial = store.get(layout.metrics(spec.trial.trial_id))
     assert (row["status"], row["epoch"], row["instances"]) == ("done", EPOCHS, 80)
-    assert row["loss"] == centre
-    assert row["smallest_loss"] == table["loss"].min()
+    assert (row["loss"], row["smallest_loss"]) == (centre, table["loss"].min())
     assert abs(row["cosine"]) < 0.5
     assert row["device"]
-    assert trial, "the trial's own tables are left alone"
+    tensors = store.get(layout.tensors(spec.trial.trial_id, EPOCHS))
+    digest = hashlib.sha256(tensors).hexdigest()
+    assert {row["checkpoint"], *table["checkpoint"]} == {digest}
     assert store.leases.held() == {}
     assert survey(spec, store, device="cpu") == Outcome("done", "it was finished before")
 
 
 def test_the_centre_is_the_trials_last_test_loss(store: LocalStore):
     spec = small_surface(rows=1, columns=1)
-    assert survey(spec, store, device="cpu").status == "done"
+    _, row = finish(spec, store)
     rows = checkpoint.load(store, spec.trial.trial_id, EPOCHS).rows
-    row = summary(store, spec)
     assert row["loss"] == pytest.approx(rows[-1]["test_loss"], rel=1e-5)
     assert math.isnan(row["radius"])
     assert json.loads(row["notes"])["radius"] == "the grid has one point"
@@ -116,8 +119,7 @@ def test_the_centre_is_the_trials_last_test_loss(store: LocalStore):
 
 def test_gradient_variance_takes_a_subset_and_is_kept_by_parameter(store: LocalStore):
     spec = small_surface("gradient_variance", rows=3, columns=3, subset=20, by_parameter=True)
-    assert survey(spec, store, device="cpu").status == "done"
-    table, row = points(store, spec), summary(store, spec)
+    table, row = finish(spec, store)
     assert row["instances"] == 20
     assert min(table["variance"] - table["weights_variance"]) >= 0
     centre = table[(table["row"] == 1) & (table["column"] == 1)].iloc[0]
@@ -140,8 +142,7 @@ def test_gradient_variance_takes_a_subset_and_is_kept_by_parameter(store: LocalS
 )
 def test_a_surface_may_take_all_of_either_split(store: LocalStore, choice, instances: int):
     spec = small_surface(rows=1, columns=1, **choice)
-    assert survey(spec, store, device="cpu").status == "done"
-    assert summary(store, spec)["instances"] == instances
+    assert finish(spec, store)[1]["instances"] == instances
 
 
 def test_a_curvature_has_a_row_for_its_centre_and_for_each_product(bent: LocalStore):
@@ -211,14 +212,6 @@ def test_without_its_vectors_a_curvature_repeats_the_eigenvalues_alone(
     assert_same_surface(store, bent, CURVATURE)
 
 
-def test_rows_name_the_checkpoint_that_was_measured(undisturbed: LocalStore):
-    spec = small_surface()
-    tensors = undisturbed.get(layout.tensors(spec.trial.trial_id, EPOCHS))
-    digest = hashlib.sha256(tensors).hexdigest()
-    assert summary(undisturbed, spec)["checkpoint"] == digest
-    assert set(points(undisturbed, spec)["checkpoint"]) == {digest}
-
-
 @pytest.mark.parametrize("finished", [False, True])
 def test_points_of_a_network_that_was_replaced_are_measured_again(
     store: LocalStore, undisturbed: LocalStore, finished: bool
@@ -239,8 +232,7 @@ def test_points_of_a_network_that_was_replaced_are_measured_again(
 
 def test_the_untrained_network_needs_no_checkpoint(tmp_path: Path):
     store, spec = open_store(tmp_path / "empty"), small_surface(epoch=0, rows=1, columns=1)
-    assert survey(spec, store, device="cpu").status == "done"
-    row = summary(store, spec)
+    _, row = finish(spec, store)
     assert row["loss"] == pytest.approx(math.log(10), abs=0.5)
     assert row["checkpoint"] is None
     assert survey(spec, store, device="cpu") == Outcome("done", "it was finished before")
@@ -273,6 +265,7 @@ def test_a_missing_checkpoint_is_reported_with_those_that_are_kept(store: LocalS
     reason = refused(spec, store)
     assert f"no checkpoint of epoch 1; kept are: {EPOCHS}" in reason
     assert "--checkpoint-at 1" in reason
+    assert f"nas-sweep retry {spec.trial.trial_id}" in reason
     assert json.loads(store.get(layout.failure(spec.surface_id)))["kind"] == "data"
     assert "Traceback" in survey_log(store, spec)
 
@@ -283,9 +276,7 @@ def test_a_finished_trial_whose_last_checkpoint_is_gone_is_not_measured_earlier(
     assert train(spec.trial, store, device="cpu", checkpointing=named).status == "done"
     for key in (layout.state, layout.tensors):
         store.delete(key(spec.trial.trial_id, EPOCHS))
-    reason = refused(spec, store)
-    assert f"no checkpoint of epoch {EPOCHS}; kept are: 1" in reason
-    assert f"nas-sweep retry {spec.trial.trial_id}" in reason
+    assert f"no checkpoint of epoch {EPOCHS}; kept are: 1" in refused(spec, store)
 
 
 def test_a_diverged_trial_is_measured_at_its_own_last_epoch_alone(tmp_path: Path):
@@ -392,22 +383,18 @@ def test_a_surface_that_was_taken_over_writes_nothing_more(
 def test_an_error_is_recorded_and_forgotten_once_the_surface_ends(
     store: LocalStore, monkeypatch: pytest.MonkeyPatch
 ):
-    def broken(*_: object) -> None:
-        raise ValueError("no grid")
-
     spec = small_surface()
-    monkeypatch.setattr("workers.landscape.survey.measure", broken)
-    assert survey(spec, store, device="cpu").kind == "error"
+    with monkeypatch.context() as patch:
+        patch.setattr("workers.landscape.survey.measure", None)
+        assert survey(spec, store, device="cpu").kind == "error"
     assert store.has(layout.failure(spec.surface_id))
-    monkeypatch.undo()
-    assert survey(spec, store, device="cpu").status == "done"
+    finish(spec, store)
     assert not store.has(layout.failure(spec.surface_id))
 
 
 def test_overflow_is_kept_as_it_is(store: LocalStore):
     spec = small_surface(rows=3, columns=3, extent=1e30)
-    assert survey(spec, store, device="cpu").status == "done"
-    table, row = points(store, spec), summary(store, spec)
+    table, row = finish(spec, store)
     assert len(table) == 9, "a loss that is infinite or NaN is a row all the same"
     assert row["nonfinite"] == pytest.approx(8 / 9)
     assert torch.tensor(table["loss"]).isfinite().sum() == 1
