@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ from orchestrator.dash.live import Curves
 from results_schema import layout
 from results_schema.errors import CorruptData
 from results_schema.results import Results
-from workers.training import checkpoint
 from workers.training.trial import ended_status
 
 Run = Callable[..., tuple[int, str, str]]
@@ -93,41 +91,3 @@ def test_what_says_an_experiment_of_wrong_types_is_refused(run: Run, trained: Tr
     assert code == 3
     assert f"{key}: not what a launch wrote" in errors
     assert not Path("out").exists()
-
-
-def test_a_folder_in_the_place_of_a_table_is_refused(run: Run, trained: Trained):
-    key = layout.metrics(trained.ids[0])
-    trained.store.delete(key)
-    (trained.store.root / key).mkdir()
-    for words in (
-        ("export", "small", "--to", "out"),
-        ("query", "SELECT count(*) FROM metrics"),
-        ("report", "small", "--to", "out"),
-        ("retry", trained.ids[0], "--yes"),
-    ):
-        code, output, errors = run(*words)
-        assert code == 3, output
-        assert f"{key}: a folder is in the place of this file" in errors
-    assert not Path("out").exists()
-
-
-@pytest.mark.parametrize("piece", [b"[],", b"0,"])
-def test_a_checkpoint_too_large_for_its_epochs_is_not_parsed(trained: Trained, piece: bytes):
-    """Small pieces take thirty times as much memory as their text."""
-    store, trial_id = trained.store, trained.ids[0]
-    text = b'{"sha256": "", "payload": [%s0]}' % (piece * 3_000_000)
-    sound = store.get(layout.state(trial_id, 2))
-    for epoch in (2, 90_000):
-        store.put(layout.state(trial_id, epoch), text)
-        store.put(layout.tensors(trial_id, epoch), b"")
-    said: list[str] = []
-    tracemalloc.start()
-    try:
-        rows = checkpoint.resume(store, trial_id, lambda _: None, said.append, last=2)
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert (rows, len(said)) == ([], 2)
-    assert peak < 5_000_000
-    store.put(layout.state(trial_id, 2), sound)
-    assert len(sound) < 3 * checkpoint.LARGEST_ROW
