@@ -1,4 +1,4 @@
-"""What is in a store, and how to look after it: status, logs, cancel, retry, gc, export.
+"""What is in a store, how to look after it, and ways in and out: status, gc, export, import, …
 
 Read `lookup` first: it finds experiments, trials and surfaces by what a user names. Everything here
 returns values; `orchestrator.cli` prints them and asks before anything is removed.

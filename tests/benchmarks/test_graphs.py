@@ -9,6 +9,7 @@ from benchmarks.loops import Setting
 from results_schema.trial import NetworkSpec, Recipe
 from workers.training.engine import Batches, Engine, EpochTotals
 
+TRAIN_EPOCH, BEGIN = Engine.train_epoch, Engine.begin
 SETTING = Setting(
     torch.device("cpu"),
     dataset="synthetic_8x3x8_10",
@@ -31,26 +32,26 @@ def test_steps_on_fixed_tensors_are_eager_steps(precision: str):
     assert all(one.effect is not None and one.effect > 0.1 for one in found[1:])
 
 
-def test_a_mode_that_keeps_its_first_rate_is_found(monkeypatch: pytest.MonkeyPatch):
-    real = Engine.train_epoch
-
-    def frozen(self: Engine, batches: Batches, lr: float) -> EpochTotals:
-        return real(self, batches, 0.025 if self.mode == "fixed" else lr)
-
-    monkeypatch.setattr(Engine, "train_epoch", frozen)
-    assert [one.sound for one in compare_modes(SETTING, "fp32", "fixed")] == [True, False, True]
+def frozen_rate(self: Engine, batches: Batches, lr: float) -> EpochTotals:
+    return TRAIN_EPOCH(self, batches, 0.025 if self.mode == "fixed" else lr)
 
 
-def test_a_mode_that_keeps_its_first_probability_is_found(monkeypatch: pytest.MonkeyPatch):
-    real = Engine.begin
+def frozen_probability(self: Engine, seed: int, epoch: int) -> None:
+    BEGIN(self, seed, epoch)
+    if self.mode == "fixed":
+        self._drop_path.probability.zero_()  # type: ignore[union-attr]
 
-    def frozen(self: Engine, seed: int, epoch: int) -> None:
-        real(self, seed, epoch)
-        if self.mode == "fixed":
-            self._rng.drop_path.probability.zero_()  # type: ignore[union-attr]
 
-    monkeypatch.setattr(Engine, "begin", frozen)
-    assert [one.sound for one in compare_modes(SETTING, "fp32", "fixed")] == [True, True, False]
+@pytest.mark.parametrize(
+    ("method", "frozen", "sound"),
+    [
+        ("train_epoch", frozen_rate, [True, False, True]),
+        ("begin", frozen_probability, [True, True, False]),
+    ],
+)
+def test_a_mode_that_keeps_its_first_numbers_is_found(monkeypatch, method, frozen, sound):
+    monkeypatch.setattr(Engine, method, frozen)
+    assert [one.sound for one in compare_modes(SETTING, "fp32", "fixed")] == sound
 
 
 @pytest.mark.parametrize("distance", [float("nan"), 0.5])
