@@ -257,8 +257,9 @@ def _check_cells(cells: Frame) -> Frame:
     cells = cells.reindex(columns=["cell", *_CELL])
     cells["base"] = cells["base"].astype(str)
     cells["parameters"] = cells["parameters"].fillna(0)
-    plain = cells["cell"].map(lambda name: 0 < len(name) <= 100 and name.isprintable())
-    _refuse(cells, ~plain, "a name of no or over 100 or unprintable characters")
+    for column in ("cell", "base"):
+        plain = cells[column].map(lambda name: 0 < len(name) <= 100 and name.isprintable())
+        _refuse(cells, ~plain, f"{column} has none, over 100 or unprintable characters")
     _refuse(cells, cells["cell"].duplicated(), "the cell stands twice", "give each its own name")
     for column in ("index", "parameters"):
         cells[column] = _whole_numbers(cells, column)
@@ -277,7 +278,7 @@ def _check_cells(cells: Frame) -> Frame:
     shapes = [one.shape if one else dict.fromkeys(_SHAPE) for one in genotypes]
     counted = pd.DataFrame(shapes, index=cells.index, dtype=float)
     for column in ("width", "depth"):  # dead nodes are known of genotypes alone
-        cells[column] = counted[column].fillna(pd.to_numeric(cells[column], errors="coerce"))
+        cells[column] = counted[column].fillna(_numbers(cells[column]))
         cells[f"{column}_all_nodes"] = counted[f"{column}_all_nodes"].fillna(cells[column])
     _refuse(cells, ~cells["width"].between(0, 1e6), "a width of {width:g}", "use units of c")
     for column in ("depth", "depth_all_nodes"):
@@ -298,9 +299,14 @@ def _genotype(value: Any) -> Genotype | None:
     return parse_genotype(value)
 
 
+def _numbers(values: Frame) -> Frame:
+    """Return numbers, NaN for what is none."""
+    return pd.to_numeric(values, errors="coerce")
+
+
 def _whole_numbers(rows: Frame, column: str) -> Frame:
     """Return a column as whole numbers from 0 on, or raise `ConfigError`."""
-    numbers = pd.to_numeric(rows[column], errors="coerce")
+    numbers = _numbers(rows[column])
     bad = ~((numbers >= 0) & (numbers == np.floor(numbers)) & (numbers < 2**31))
     _refuse(rows, bad, f"{column} is {{{column}}}", "use a whole number from 0 on")
     return numbers.astype(int)
@@ -359,7 +365,7 @@ def _read_array(path: Path, measure: str | None, cells: Sequence[str]) -> Frame:
 def _without_padding(long: Frame, measure: str) -> Frame:
     """Drop what pads a shorter curve, but for one row without a number, by which it diverged."""
     keys = [long[column] for column in _CURVE if column in long]
-    finite = np.isfinite(pd.to_numeric(long[measure], errors="coerce"))
+    finite = np.isfinite(_numbers(long[measure]))
     last = long["epoch"].where(finite).groupby(keys).transform("max").fillna(long["epoch"].min())
     return long[long["epoch"] <= last + 1]
 
@@ -382,7 +388,7 @@ def _fill(frame: Frame, answers: Answers) -> Frame:
     for column in ("seed", "epoch"):
         frame[column] = _whole_numbers(frame, column)
     for column in ("learning_rate", *(c for c in MEASURES if c in frame)):
-        numbers = pd.to_numeric(frame[column], errors="coerce")
+        numbers = _numbers(frame[column])
         bad = numbers.isna() & frame[column].notna()
         _refuse(frame, bad, f"{column} is {{{column}}}", "write numbers, without a % sign")
         frame[column] = numbers.astype(float)

@@ -215,7 +215,7 @@ def test_a_curve_that_ends_without_a_number_diverged(tmp_path, imported):
     assert code == 0, problem
     trials = Results(tmp_path / "results").trials("ours").set_index("variant")
     assert trials.loc["C3", ["status", "epochs"]].tolist() == ["diverged", 8]
-    assert (trials["status"] == "diverged").sum() == 1
+    assert trials["status"].tolist().count("diverged") == 1
 
 
 def test_without_a_base_a_target_stands_in(tmp_path, imported):
@@ -226,7 +226,7 @@ def test_without_a_base_a_target_stands_in(tmp_path, imported):
     assert found.members("ours")["index"].tolist() == [1, 2, 3, 4, 5, 6]
     assert stated_target(found.store, "ours") == 0.85
     times = Population(found, ["ours"]).trials["epochs_90"]
-    assert times.between(1, EPOCHS).all()
+    assert all(1 <= time <= EPOCHS for time in times)
 
 
 def test_nothing_is_written_without_a_yes_and_nothing_twice(tmp_path, imported, results, run):
