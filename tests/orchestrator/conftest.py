@@ -10,9 +10,11 @@ from typing import Any
 import pandas as pd
 import pytest
 from experiment_files import GOOD, PROFILE
+from ray_heads import TOKEN, OnHead, small_head
 from small_contours import Surveyed
 from small_stores import Trained, trained_store
 from small_theory import studied_store
+from sweeps import paced
 
 from orchestrator.cli import main as cli
 from results_schema.store import LocalStore
@@ -131,6 +133,20 @@ def make_member() -> Callable[..., dict[str, Any]]:
 def surveyed(tmp_path: Path) -> Surveyed:
     """An experiment to which members with contours are added."""
     return Surveyed(tmp_path / "surveyed")
+
+
+@pytest.fixture(scope="session")
+def _head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OnHead]:
+    # Its workers take their time for each epoch, so that a launch does not end undisturbed.
+    own = paced() | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}
+    with small_head(tmp_path_factory.mktemp("head"), **own) as head:
+        yield OnHead(head)
+
+
+@pytest.fixture
+def on_head(_head: OnHead) -> OnHead:
+    """Launches on one head, which all tests of a process share."""
+    return _head
 
 
 @pytest.fixture(scope="session")

@@ -12,10 +12,12 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple
 
 import psutil
+from sweeps import finish, started
 
 TOKEN = "5e" * 32
 
@@ -134,3 +136,29 @@ def small_head(folder: Path, **environment: str) -> Iterator[Head]:
     with running(command, lambda: answers(ready), HOME=str(folder), **environment) as node:
         words = node.cmdline()
         yield Head(port, Path(words[words.index("--temp-dir") + 1]))
+
+
+class OnHead:
+    """The command `launch` on the CPUs of a head that runs already.
+
+    Attributes:
+        options: Options of the command.
+        environment: Variables that the command needs.
+        folder: Folder of the head's temporary files.
+    """
+
+    def __init__(self, head: Head) -> None:
+        self.options = ("--device", "cpu", "--address", head.address)
+        self.folder = head.folder
+        self.environment = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}
+
+    def started(
+        self, *arguments: object, command: str = "launch"
+    ) -> AbstractContextManager[subprocess.Popen[str]]:
+        """Start a launch; it is gone at the end of the context."""
+        return started(command, *self.options, *arguments, **self.environment)
+
+    def launch(self, *arguments: object, command: str = "launch") -> tuple[int, str]:
+        """Return the exit code and the output of a launch that has ended."""
+        with self.started(*arguments, command=command) as process:
+            return finish(process)

@@ -1,10 +1,16 @@
 """The token that a Ray cluster asks for: kept from others, and missed or refused at once."""
 
+from __future__ import annotations
+
 import os
 import stat
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
+import grpc
 import pytest
 from ray_heads import TOKEN, running_head
 
@@ -14,7 +20,7 @@ from results_schema.errors import MachineError
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home without a token, and no word of one in the environment."""
+    """A home without a token, and none in the environment."""
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in (access.TOKEN, access.TOKEN_PATH, "RAY_ADDRESS"):
         monkeypatch.delenv(name, raising=False)
@@ -22,40 +28,142 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.fixture(scope="module")
-def head(tmp_path_factory: pytest.TempPathFactory):
-    """Of a cluster that asks for a token."""
-    with running_head(
-        tmp_path_factory.mktemp("h"), RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=TOKEN
-    ) as at:
-        yield at
-
-
 def refused(address: str | None, **options: bool) -> str:
-    with pytest.raises(MachineError) as told:
+    with pytest.raises(MachineError) as raised:
         access.admit(address, **options)
-    return str(told.value)
+    return str(raised.value)
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:1", "127.0.0.1:none", "127.0.0.1:99999999"])
-def test_an_address_where_nothing_answers_is_told_before_ray_tries_it(address: str):
-    told = refused(address)
-    assert f"--address {address}: nothing answers there" in told
+class Dashboard(BaseHTTPRequestHandler):
+    """Answers as Ray's dashboard does, or like another web server."""
+
+    token, kind, code = TOKEN, "application/json", 200
+
+    def do_GET(self) -> None:
+        let_in = not self.token or self.headers["Authorization"] == f"Bearer {self.token}"
+        self.send_response(self.code if let_in and self.path == "/api/jobs/" else 401)
+        self.send_header("Content-Type", self.kind)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"[]")
+
+    def log_message(self, format: str, *args: object) -> None:
+        return
 
 
-def test_a_token_is_made_that_no_other_user_can_read(home: Path):
+class Service(grpc.GenericRpcHandler):
+    """Answers as Ray's head does when it is asked whether a node lives."""
+
+    token = TOKEN
+
+    def service(self, handler_call_details):
+        let_in = not self.token or ("authorization", f"Bearer {self.token}") in (
+            handler_call_details.invocation_metadata or ()
+        )
+
+        def answer(request: bytes, context: grpc.ServicerContext) -> bytes:
+            if not let_in:
+                context.abort(grpc.StatusCode.UNAUTHENTICATED, "no")
+            return b""
+
+        known = handler_call_details.method == "/ray.rpc.NodeInfoGcsService/CheckAlive"
+        return grpc.unary_unary_rpc_method_handler(answer) if known else None
+
+
+@pytest.fixture(params=["head", "dashboard"])
+def cluster(request: pytest.FixtureRequest, monkeypatch) -> Iterator[str]:
+    """Address of what answers for a cluster; `Dashboard` and `Service` say how."""
+    if request.param == "head":
+        server = grpc.server(ThreadPoolExecutor(1), handlers=[Service()])
+        port = server.add_insecure_port("127.0.0.1:0")
+        server.start()
+        yield f"127.0.0.1:{port}"
+        server.stop(None)
+        return
+    with ThreadingHTTPServer(("127.0.0.1", 0), Dashboard) as server:
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+        thread.join()
+
+
+def test_a_cluster_is_joined_with_its_token_alone(cluster: str, home: Path, monkeypatch):
+    missing = refused(cluster)
+    assert f"--address {cluster}: joining a cluster takes its token" in missing
+    assert "--allow-open-cluster" in missing
+    monkeypatch.setenv(access.TOKEN, "wrong" * 9)
+    wrong = refused(cluster)
+    assert "the cluster refuses the token (the value of RAY_AUTH_TOKEN)" in wrong
+    assert "wrong" not in wrong.replace("wrong token", "")
+    monkeypatch.delenv(access.TOKEN)
+    (home / ".ray").mkdir()
+    (home / ".ray/auth_token").write_text(f"{TOKEN}\n")
+    os.environ.pop(access.MODE)
+    access.admit(cluster)
+    assert os.environ[access.MODE] == "token"
+    monkeypatch.setenv("RAY_ADDRESS", cluster)
+    access.admit("auto")
+
+
+def test_an_open_cluster_is_joined_on_demand_alone(cluster: str, monkeypatch):
+    monkeypatch.setattr(Dashboard, "token", "")
+    monkeypatch.setattr(Service, "token", "")
+    monkeypatch.setenv(access.TOKEN, TOKEN)
+    error = refused(cluster)
+    assert "the cluster asks for no token" in error
+    assert "--allow-open-cluster" in error
+    access.admit(cluster, allow_open=True)
+    # Else Ray would send the token, unencrypted, to whoever answers there.
+    assert os.environ[access.MODE] == "disabled"
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["127.0.0.1:1", "127.0.0.1:none", "ray://127.0.0.1:1", "http://127.0.0.1:1", "http://[::1"],
+)
+def test_an_address_where_nothing_answers_is_refused_before_ray_tries_it(address: str):
+    error = refused(address)
+    assert f"{address.removeprefix('ray://')}: no " in error
+    assert "answers there" in error
+    assert "HOST:PORT" in error
+
+
+def test_other_servers_are_no_cluster(cluster: str, monkeypatch):
+    monkeypatch.setattr(access, "_CHECK_ALIVE", "/another/Service")
+    monkeypatch.setattr(Dashboard, "token", "")
+    monkeypatch.setattr(Dashboard, "kind", "text/html")
+    assert "answers there (" in refused(cluster)
+    if access.is_dashboard(cluster):
+        monkeypatch.setattr(Dashboard, "kind", "application/json")
+        monkeypatch.setattr(Dashboard, "code", 500)
+        assert "answers there (HTTP 500)" in refused(cluster)
+
+
+def test_auto_without_a_token_is_refused_and_checked_again_once_joined(monkeypatch):
+    assert "--address auto: joining a cluster takes its token" in refused("auto")
+    access.admit("auto", allow_open=True)
+    assert os.environ[access.MODE] == "disabled"
+    monkeypatch.setenv(access.TOKEN, TOKEN)
+    access.admit("auto")
+    assert os.environ[access.MODE] == "token"
+
+
+@pytest.mark.parametrize("place", [".ray/auth_token", "elsewhere/token"])
+def test_a_token_is_made_that_no_other_user_can_read(home: Path, monkeypatch, place: str):
+    if place.startswith("elsewhere"):
+        monkeypatch.setenv(access.TOKEN_PATH, str(home / place))
     umask = os.umask(0)
     try:
         access.admit(None)
     finally:
         os.umask(umask)
-    file = home / ".ray/auth_token"
-    assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
-    assert [path.name for path in file.parent.iterdir()] == ["auth_token"]
+    assert stat.S_IMODE((home / place).stat().st_mode) == 0o600
+    assert stat.S_IMODE((home / place).parent.stat().st_mode) == 0o700
+    assert [path.relative_to(home).as_posix() for path in home.rglob("*to*")] == [place]
     made = access.find_token()
     assert made is not None
-    assert len(bytes.fromhex(made.value)) == 32
+    assert (len(bytes.fromhex(made.value)), made.source) == (32, f"cat {home / place}")
     access.admit(None)
     assert access.find_token() == made
 
@@ -72,87 +180,47 @@ def test_a_token_that_others_can_read_is_closed_to_them(home: Path):
     file.write_text("ab" * 32)
     file.chmod(0o644)
     access.admit(None)
-    assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert file.read_text() == "ab" * 32
+    assert (stat.S_IMODE(file.stat().st_mode), file.read_text()) == (0o600, "ab" * 32)
 
 
-def test_a_token_is_made_where_the_user_wants_it(home: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv(access.TOKEN_PATH, str(home / "elsewhere/token"))
-    access.admit(None)
-    assert stat.S_IMODE((home / "elsewhere/token").stat().st_mode) == 0o600
-    assert not (home / ".ray").exists()
-
-
-def test_no_token_is_made_where_none_is_needed(home: Path, monkeypatch: pytest.MonkeyPatch):
+def test_no_token_is_made_where_none_is_needed(home: Path, monkeypatch):
     monkeypatch.setenv(access.TOKEN, TOKEN)
     access.admit(None)
     monkeypatch.delenv(access.TOKEN)
-    monkeypatch.setenv(access.MODE, "disabled")
+    monkeypatch.setenv(access.MODE, "Disabled")
     access.admit(None)
     assert list(home.iterdir()) == []
 
 
-def test_a_home_that_takes_no_token_is_told(home: Path):
+def test_a_home_that_takes_no_token_is_reported(home: Path):
     (home / ".ray").write_text("a file is in the way")
-    told = refused(None)
-    assert f"{home}/.ray/auth_token: no token can be kept" in told
-    assert "RAY_AUTH_TOKEN_PATH" in told
+    error = refused(None)
+    assert f"{home}/.ray/auth_token: no token can be kept" in error
+    assert "RAY_AUTH_TOKEN_PATH" in error
 
 
-def test_a_cluster_is_not_joined_without_its_token(head: str, monkeypatch: pytest.MonkeyPatch):
-    told = refused(head)
-    assert (
-        f"--address {head}: joining a cluster takes its token, and this machine has no token"
-        in told
-    )
-    assert told.count("\n") == 1
-    monkeypatch.setenv(access.TOKEN, "wrong" * 9)
-    told = refused(head)
-    assert "the cluster refuses the token (the value of RAY_AUTH_TOKEN)" in told
-    assert "wrong" not in told
+def test_settings_of_ray_are_applied_but_for_those_of_the_user(monkeypatch):
+    for name in access.RAY_SETTINGS:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("RAY_DASHBOARD_STARTUP_TIMEOUT_S", "7")
+    access.apply_ray_settings()
+    applied = {name: os.environ[name] for name in access.RAY_SETTINGS}
+    assert applied == access.RAY_SETTINGS | {"RAY_DASHBOARD_STARTUP_TIMEOUT_S": "7"}
 
 
-def test_the_right_token_turns_authentication_on(head: str, home: Path):
-    (home / ".ray").mkdir()
-    (home / ".ray/auth_token").write_text(f"{TOKEN}\n")
-    os.environ.pop(access.MODE)
-    access.admit(head)
-    assert os.environ[access.MODE] == "token"
-
-
-def dashboard(head: str) -> str:
-    host, port = head.split(":")
-    return f"http://{host}:{int(port) + 2}"
-
-
-def test_a_dashboard_asks_for_the_token_too(head: str, monkeypatch: pytest.MonkeyPatch):
-    at = dashboard(head)
-    assert f"--address {at}: joining a cluster takes its token" in refused(at)
-    monkeypatch.setenv(access.TOKEN, "wrong" * 9)
-    assert "the cluster refuses the token" in refused(at)
-    monkeypatch.setenv(access.TOKEN, TOKEN)
-    access.admit(at)
-    assert os.environ[access.MODE] == "token"
-
-
-def test_auto_without_a_token_is_told_too():
-    assert "--address auto: joining a cluster takes its token" in refused("auto")
-
-
-def test_what_is_no_head_is_told(head: str):
-    host, port = head.split(":")
-    told = refused(f"{host}:{int(port) + 2}")  # its dashboard
-    assert "what answers there is no head of a Ray cluster" in told
-
-
+@pytest.mark.cluster
 @pytest.mark.timeout(240)
-def test_an_open_cluster_is_joined_on_demand_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    with running_head(tmp_path / "h", RAY_AUTH_MODE="disabled") as head:
-        monkeypatch.setenv(access.TOKEN, TOKEN)
-        told = refused(head)
-        assert "the cluster asks for no token: whoever reaches it can run code" in told
-        assert "--allow-open-cluster" in told
-        assert "the cluster asks for no token" in refused(dashboard(head))
-        access.admit(head, allow_open=True)
-        # Else Ray would send the token, unencrypted, to whoever answers there.
-        assert os.environ[access.MODE] == "disabled"
+def test_real_heads_and_dashboards_are_asked_in_the_same_way(tmp_path: Path, monkeypatch):
+    for mode in ("token", "disabled"):
+        own = {"RAY_AUTH_MODE": mode, "RAY_AUTH_TOKEN": TOKEN}
+        with running_head(tmp_path / mode, **own) as head:
+            host, port = head.split(":")
+            for address in (head, f"http://{host}:{int(port) + 2}"):
+                monkeypatch.delenv(access.TOKEN, raising=False)
+                assert ("takes its token" if mode == "token" else "no token") in refused(address)
+                monkeypatch.setenv(access.TOKEN, "wrong" * 9)
+                assert ("refuses" if mode == "token" else "asks for no token") in refused(address)
+                monkeypatch.setenv(access.TOKEN, TOKEN)
+                access.admit(address, allow_open=True)
+                assert os.environ[access.MODE] == mode
+            assert "no head of a Ray cluster" in refused(f"{host}:{int(port) + 2}")

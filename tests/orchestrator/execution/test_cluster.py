@@ -1,95 +1,46 @@
-"""Joining a Ray cluster that runs already, and private folders of launches."""
+"""Ray started here or joined elsewhere, its processes, and private folders of launches."""
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
+import io
 import os
 import shutil
+import signal
 import socket
 import stat
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import psutil
 import pytest
+import ray
 from metric_pages import served
-from sweeps import launch, wait_for, write_experiment
+from ray.exceptions import RayError
+from ray_heads import TOKEN, OnHead
+from rich.console import Console
+from sweeps import wait_for, write_experiment
 
+from orchestrator.execution import cluster as module
 from orchestrator.execution.cluster import (
     _DEEPEST,
     FALLBACK,
     LOCK,
+    MAX_BUNDLES,
+    Demand,
+    Joined,
+    cluster,
+    has_gpus,
     private_folder,
     remove_dead_folders,
 )
+from results_schema.errors import MachineError
 from results_schema.results import Results
-
-pytestmark = pytest.mark.timeout(400)
-
-TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "5e" * 16}
-
-HEAD = """
-import ray, sys
-context = ray.init("local", num_cpus=2, include_dashboard=True, _temp_dir=sys.argv[1],
-                   object_store_memory=100_000_000, log_to_driver=False)
-print(context.address_info["gcs_address"], flush=True)
-sys.stdin.read()
-"""
-
-
-@contextmanager
-def running_cluster():
-    """A head of its own, stopped at the end; yields its address and its folder."""
-    # Ray's sockets need a short path; some of its processes outlive the head by a moment.
-    own = tempfile.TemporaryDirectory(prefix="r", dir="/tmp", ignore_cleanup_errors=True)
-    with (
-        own as folder,
-        subprocess.Popen(
-            [sys.executable, "-c", HEAD, folder],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            env={**os.environ, **TOKEN},
-        ) as head,
-    ):
-        try:
-            assert head.stdout is not None
-            address = head.stdout.readline().strip()
-            assert address, "the head did not start"
-            yield address, Path(folder)
-            assert head.poll() is None, "the head was stopped"
-        finally:
-            head.kill()
-
-
-def test_a_launch_joins_a_cluster_and_leaves_it_running(tmp_path: Path):
-    experiment, store = write_experiment(tmp_path, epochs=1), tmp_path / "results"
-    with running_cluster() as (address, session):
-        code, output = launch(experiment, "--address", address, "--store", store, **TOKEN)
-        assert code == 0, output
-        told = wait_for(lambda: served(session, "ray_nas_sweep_"))
-    [epochs] = told["ray_nas_sweep_epochs"].samples
-    assert (epochs.value, epochs.labels["experiments"]) == (3, "small")
-    assert "the value of RAY_AUTH_TOKEN" in output
-    assert TOKEN["RAY_AUTH_TOKEN"] not in output
-    assert len(Results(store).trials()) == 3
-
-
-LAUNCH = """
-import sys, time
-from orchestrator.execution.cluster import private_folder
-with private_folder() as folder:
-    (folder / "1" / "logs").mkdir(parents=True)
-    (folder / "1" / "logs" / "log").write_text("x")
-    (folder / "1" / "latest").symlink_to(folder / "1" / "logs")
-    print(folder, flush=True)
-    sys.stdin.read()
-"""
 
 
 @pytest.fixture
@@ -101,17 +52,139 @@ def place(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         yield Path(folder)
 
 
-@contextlib.contextmanager
-def launched() -> Iterator[tuple[subprocess.Popen[str], Path]]:
-    """A process that has such a folder until its input ends, and the folder."""
-    command = [sys.executable, "-c", LAUNCH]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
-        try:
-            assert process.stdout is not None
-            yield process, Path(process.stdout.readline().strip())
-        finally:
-            process.kill()
+class Rays:
+    """Ray in its own place: what it is started with, and how often that fails first."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.started: list[dict[str, Any]] = []
+        self.failures: list[BaseException] = []
+        self.ended = 0
+        monkeypatch.setattr(ray, "init", self.init)
+        monkeypatch.setattr(ray, "shutdown", self.shutdown)
+        head = SimpleNamespace(gcs_address="h:6379")
+        monkeypatch.setattr(ray, "get_runtime_context", lambda: head)
+        monkeypatch.setattr(module.access, "asks_for_token", lambda head: True)
+        monkeypatch.setenv("RAY_AUTH_TOKEN", TOKEN)
+        monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+
+    def init(self, address: str, **settings: Any) -> Any:
+        handlers = [signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGHUP)]
+        masked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        self.started.append(
+            settings
+            | {"address": address, "TMPDIR": os.environ.get("TMPDIR"), "masked": masked}
+            | {"unwound": all(one is signal.default_int_handler for one in handlers)}
+        )
+        if self.failures:
+            raise self.failures.pop(0)
+        return SimpleNamespace(dashboard_url="127.0.0.1:8265")
+
+    def shutdown(self) -> None:
+        self.ended += 1
+
+
+@pytest.fixture
+def rays(monkeypatch: pytest.MonkeyPatch, place: Path) -> Rays:
+    return Rays(monkeypatch)
+
+
+@contextmanager
+def joined(address: str | None = None, **options: bool) -> Iterator[tuple[Joined, io.StringIO]]:
+    shown = io.StringIO()
+    with cluster(address, Console(file=shown, width=200), **options) as found:
+        yield found, shown
+
+
+def test_ray_is_started_twice_in_a_private_folder_and_ended(rays: Rays, place: Path, monkeypatch):
+    before = signal.getsignal(signal.SIGTERM)
+    rays.failures = [RuntimeError("overloaded")]
+    with joined() as (found, shown):
+        first, second = rays.started
+        assert found.folder.parent == place
+        assert Path(first["_temp_dir"]).parent == found.folder
+        assert first["_temp_dir"] != second["_temp_dir"]
+        assert (second["address"], second["include_dashboard"]) == ("local", True)
+        assert second["TMPDIR"] == str(found.folder / "tmp")
+        assert second["unwound"], "signals leave nothing behind"
+        assert signal.SIGHUP in second["masked"]
+        assert os.environ["TMPDIR"] == str(place)
+        assert (signal.getsignal(signal.SIGTERM), found.lost()) == (before, "")
+        assert "http://127.0.0.1:8265" in shown.getvalue()
+        assert "the value of RAY_AUTH_TOKEN" in shown.getvalue()
+        assert TOKEN not in shown.getvalue()
+        assert rays.ended == 1, "of the start that failed"
+        assert signal.SIGHUP not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    assert (rays.ended, list(place.iterdir())) == (2, [])
+    monkeypatch.delenv("TMPDIR")
+    rays.failures = [RuntimeError("first"), RuntimeError("overloaded\nno memory")]
+    with pytest.raises(MachineError, match="tried twice: no memory"), joined():
+        pass
+    assert ("TMPDIR" in os.environ, list(place.iterdir())) == (False, [])
+
+
+def test_a_signal_while_ray_starts_unwinds_at_once(rays: Rays, place: Path):
+    rays.failures = [KeyboardInterrupt()]
+    with pytest.raises(KeyboardInterrupt), joined():
+        pass
+    assert (len(rays.started), rays.ended, list(place.iterdir())) == (1, 2, [])
+
+
+def test_a_cluster_is_joined_with_its_token_and_this_code_where_it_is_sent(rays: Rays, monkeypatch):
+    with joined("h:6379", ship_code=True) as (found, _):
+        [given] = rays.started
+        assert given["address"] == "h:6379"
+        sent = Path(given["runtime_env"]["working_dir"])
+        assert (sent / "orchestrator/execution/trainable.py").exists()
+        assert sent.parent == found.folder
+    assert rays.ended == 1
+    with joined("h:6379"):
+        assert "runtime_env" not in rays.started[-1]
+    rays.failures = [ConnectionError("no route")]
+    with pytest.raises(MachineError, match="h:6379: Ray can't be reached: no route"):
+        joined("h:6379").__enter__()
+    monkeypatch.setattr(module.access, "asks_for_token", lambda head: False)
+    with pytest.raises(MachineError, match="--address h:6379: the cluster asks for no token"):
+        joined("h:6379").__enter__()
+    with joined("h:6379", allow_open=True):
+        pass
+    assert rays.ended == 5
+
+
+def test_processes_of_a_ray_are_known_by_their_folder_and_killed(tmp_path: Path):
+    own = {**os.environ, "TMPDIR": str(tmp_path / "tmp")}
+    shell = ["sh", "-c", "env -u TMPDIR sleep 60 & wait"]
+    with subprocess.Popen(shell, env=own) as ours, subprocess.Popen(["sleep", "60"]) as other:
+        children = wait_for(psutil.Process(ours.pid).children)
+        assert {one.pid for one in module._processes(tmp_path)} == {ours.pid, children[0].pid}
+        vital = Joined(tmp_path, {"raylet": psutil.Process(ours.pid)})
+        assert vital.lost() == ""
+        module._end_processes(tmp_path)
+        ended = [*vital.vital.values(), children[0]]
+        alive = [*map(module._alive, ended), other.poll() is None]
+        other.kill()
+    assert (alive, vital.lost()) == ([False, False, True], "raylet")
+
+
+def test_an_autoscaler_is_asked_when_something_changed_and_for_nothing_in_the_end(monkeypatch):
+    asked: list[int] = []
+    fail = True
+
+    def request(bundles: list[dict[str, float]]) -> None:
+        if fail:
+            raise RayError("the head is lost")
+        asked.append(len(bundles))
+
+    monkeypatch.setattr(module, "request_resources", request)
+    with Demand() as demand:
+        demand.ask([{"CPU": 1.0}])
+        fail = False
+        for number in (1, 1, 2, 2 * MAX_BUNDLES):
+            demand.ask([{"CPU": 1.0}] * number)
+    assert asked == [1, 2, MAX_BUNDLES, 0]
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 2.0})
+    assert not has_gpus()
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"GPU": 1.0})
+    assert has_gpus()
 
 
 def test_a_folder_is_closed_to_others_and_gone_at_the_end(place: Path):
@@ -119,13 +192,18 @@ def test_a_folder_is_closed_to_others_and_gone_at_the_end(place: Path):
         assert folder.parent == place
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
         (folder / "file").touch()
+        (folder / "1/logs").mkdir(parents=True)
+        (folder / "1/latest").symlink_to(folder / "1/logs")
+        # Another launch leaves it alone, and removes what a dead one has left.
+        dead = of_a_dead_launch(place / "nas-sweep-dead")
+        with private_folder() as other:
+            assert sorted(place.iterdir()) == sorted([folder, other])
+        assert ((folder / "1/logs").is_dir(), dead.exists()) == (True, False)
         raise KeyboardInterrupt
     assert list(place.iterdir()) == []
 
 
-def test_where_sockets_would_have_too_long_paths_another_place_is_taken(
-    place: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_where_sockets_would_have_too_long_paths_another_place_is_taken(place: Path, monkeypatch):
     deep = place / ("x" * 40)
     deep.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(deep))
@@ -137,21 +215,7 @@ def test_where_sockets_would_have_too_long_paths_another_place_is_taken(
             one.bind(longest)
 
 
-def test_a_killed_launch_is_swept_and_a_running_one_is_left_alone(place: Path):
-    with launched() as (alive, kept), launched() as (dead, left):
-        dead.kill()
-        dead.wait()
-        assert left.exists()
-        with private_folder() as own:
-            assert not left.exists()
-            assert sorted(place.iterdir()) == sorted([kept, own])
-            assert (kept / "1" / "logs" / "log").exists()
-        assert alive.poll() is None
-        alive.communicate("")
-    assert list(place.iterdir()) == []
-
-
-def like_one_of_a_dead_launch(folder: Path, host: str = "") -> Path:
+def of_a_dead_launch(folder: Path, host: str = "") -> Path:
     folder.mkdir(mode=0o700, parents=True)
     (folder / LOCK).write_text(host or socket.gethostname())
     (folder / "1").mkdir()
@@ -159,23 +223,18 @@ def like_one_of_a_dead_launch(folder: Path, host: str = "") -> Path:
 
 
 def test_only_what_is_surely_of_a_dead_launch_is_removed(place: Path, tmp_path: Path):
-    gone = like_one_of_a_dead_launch(place / "nas-sweep-dead")
-    elsewhere = like_one_of_a_dead_launch(tmp_path / "nas-sweep-target")
-    kept = [
-        like_one_of_a_dead_launch(place / "nas-sweep-host", host="another host"),
-        like_one_of_a_dead_launch(place / "another-name"),
-        like_one_of_a_dead_launch(place / "nas-sweep-open"),
-        like_one_of_a_dead_launch(place / "nas-sweep-new"),
-        like_one_of_a_dead_launch(place / "nas-sweep-linked"),
-        elsewhere,
-    ]
+    gone = of_a_dead_launch(place / "nas-sweep-dead")
+    elsewhere = of_a_dead_launch(tmp_path / "nas-sweep-target")
+    names = ("another-name", "nas-sweep-open", "nas-sweep-new", "nas-sweep-linked")
+    kept = [elsewhere, *(of_a_dead_launch(place / name) for name in names)]
+    kept.append(of_a_dead_launch(place / "nas-sweep-host", host="another host"))
     (place / "nas-sweep-open").chmod(0o770)
     (place / "nas-sweep-new" / LOCK).unlink()
     (place / "nas-sweep-linked" / LOCK).unlink()
     (place / "nas-sweep-linked" / LOCK).symlink_to(elsewhere / LOCK)
     (place / "nas-sweep-link").symlink_to(elsewhere)
     if os.geteuid() == 0:
-        kept.append(like_one_of_a_dead_launch(place / "nas-sweep-theirs"))
+        kept.append(of_a_dead_launch(place / "nas-sweep-theirs"))
         os.chown(kept[-1], 65534, 65534)
     remove_dead_folders(place)
     assert not gone.exists()
@@ -184,8 +243,8 @@ def test_only_what_is_surely_of_a_dead_launch_is_removed(place: Path, tmp_path: 
     assert (place / "nas-sweep-link").is_symlink()
 
 
-def test_a_removal_that_was_cut_off_is_taken_up_again(place: Path):
-    folder = like_one_of_a_dead_launch(place / "nas-sweep-dead")
+def test_a_removal_that_was_cut_off_is_repeated(place: Path):
+    folder = of_a_dead_launch(place / "nas-sweep-dead")
     with (folder / LOCK).open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         remove_dead_folders(place)
@@ -193,3 +252,15 @@ def test_a_removal_that_was_cut_off_is_taken_up_again(place: Path):
     shutil.rmtree(folder / "1")
     remove_dead_folders(place)
     assert not folder.exists()
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(400)
+def test_a_launch_joins_a_cluster_and_leaves_it_running(tmp_path: Path, on_head: OnHead):
+    experiment, store = write_experiment(tmp_path, epochs=1), tmp_path / "results"
+    code, output = on_head.launch(experiment, "--store", store)
+    assert code == 0, output
+    shown = wait_for(lambda: served(on_head.folder, "ray_nas_sweep_"))
+    assert any(one.value == 3 for one in shown["ray_nas_sweep_epochs"].samples)
+    assert ("the value of RAY_AUTH_TOKEN" in output, TOKEN in output) == (True, False)
+    assert len(Results(store).trials()) == 3

@@ -109,6 +109,8 @@ def assert_whole(store: LocalStore) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.cluster
+@pytest.mark.docs
 @pytest.mark.timeout(1200)
 def test_the_document_is_followed_as_it_stands(following: Following):
     store, experiment = following.store, following.experiment
@@ -157,6 +159,8 @@ def test_the_document_is_followed_as_it_stands(following: Following):
 
 
 @pytest.mark.long
+@pytest.mark.cluster
+@pytest.mark.docs
 @pytest.mark.timeout(900)
 def test_a_second_launch_from_elsewhere_joins_a_job(following: Following):
     store, experiment = following.store, following.experiment

@@ -1,23 +1,114 @@
-"""`launch --detach`: what a job is told, and what is refused before there is one."""
+"""`launch --detach`: what is sent to a cluster, what its job runs, and what is refused before."""
 
+from __future__ import annotations
+
+import json
+import os
 import shlex
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import pytest
+import ray.dashboard.utils
+import ray.job_submission
+from experiment_files import GOOD
+from ray.job_submission import JobStatus
 
 from orchestrator.cli import run as cli
-from orchestrator.execution.jobs import REPLACED, Shipment, job_command
+from orchestrator.config.experiment import load_experiment
+from orchestrator.execution import jobs
+from orchestrator.execution.jobs import PACKAGES, REPLACED, Shipment, job_command, pack
+from orchestrator.execution.trainable import code_digest, own_versions
+from results_schema.errors import ConfigError
+from workers.signals import GRACE
+from workers.training import device
 
+EXPERIMENT = """
+title: Cells of my own
+claim: None, this is a test.
+grid:
+  genotype: [DARTS, {file: ../cells/mine.json}]
+  dataset: [digits]
+"""
+CELLS = """
+{"normal": {"nodes": [[["sep_conv_3x3", 0], ["skip_connect", 1]]], "concat": [2]},
+ "reduce": {"nodes": [[["max_pool_3x3", 0], ["skip_connect", 1]]], "concat": [2]}}
+"""
+PROFILE = """
+description: small
+set: {network.cells: 3}
+"""
 SHIPMENT = Shipment(["files/a/x.yaml", "files/y.yaml"], "files/a/profiles/laptop.yaml")
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two experiments, a profile beside them, and cells in a folder beside theirs."""
+    project = tmp_path / "my project"
+    for folder in ("experiments/profiles", "cells"):
+        (project / folder).mkdir(parents=True)
+    (project / "experiments/one.yaml").write_text(EXPERIMENT)
+    (project / "experiments/two.yaml").write_text(EXPERIMENT.replace("digits", "digit_pairs"))
+    (project / "experiments/profiles/small.yaml").write_text(PROFILE)
+    (project / "cells/mine.json").write_text(CELLS)
+    monkeypatch.chdir(project)
+    return project
+
+
+def packed(folder: Path, paths: Sequence[str], profile: str | None = "small") -> Shipment:
+    files = [Path(path) for path in paths]
+    loaded = [load_experiment(path, profile=profile) for path in files]
+    return pack(folder, files, loaded, profile=profile, overrides=())
+
+
+def test_an_experiment_is_the_same_where_it_arrives(project: Path, tmp_path: Path):
+    folder = tmp_path / "job"
+    shipment = packed(folder, ["experiments/one.yaml", str(project / "experiments/two.yaml")])
+    (tmp_path / "my project").rename(tmp_path / "gone")
+    os.chdir(tmp_path)
+    profile = folder / (shipment.profile or "")
+    one, two = (load_experiment(folder / n, profile=str(profile)) for n in shipment.experiments)
+    assert (one.name, two.name, one.profile, one.network.cells) == ("one", "two", "small", 3)
+    assert {base.name for base in one.grid.genotype} == {"DARTS", "mine"}
+    os.chdir(tmp_path / "gone")
+    for there, path in ((one, "experiments/one.yaml"), (two, "experiments/two.yaml")):
+        assert there.members() == load_experiment(path, profile="small").members()
+
+
+@pytest.mark.usefixtures("project")
+def test_the_code_arrives_whole_and_runs_there(tmp_path: Path):
+    folder = tmp_path / "job"
+    assert packed(folder, ["experiments/one.yaml"], profile=None).profile is None
+    assert {path.name for path in folder.iterdir()} == {*PACKAGES, "files", "shipped.json"}
+    assert code_digest(folder) == own_versions()["code"]
+    assert not list(folder.rglob("__pycache__"))
+    code = "import orchestrator.output.text; print(orchestrator.output.text.__file__)"
+    ran = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)
+    assert ran.stdout.startswith(str(folder)), ran.stderr
+    assert json.loads((folder / "shipped.json").read_bytes()) == device.code_origin()
+
+
+def test_what_means_nothing_or_several_things_elsewhere_is_refused(project: Path, tmp_path: Path):
+    other = tmp_path / "other"
+    (other / "profiles").mkdir(parents=True)
+    (other / "profiles/small.yaml").write_text(PROFILE)
+    (other / "three.yaml").write_text(EXPERIMENT.replace("{file: ../cells/mine.json}", "SNAS"))
+    with pytest.raises(ConfigError, match="several profiles of this name"):
+        packed(tmp_path / "a", ["experiments/one.yaml", str(other / "three.yaml")])
+    path = project / "experiments/one.yaml"
+    path.write_text(EXPERIMENT.replace("../cells", str(project / "cells")))
+    with pytest.raises(ConfigError, match=r"the cells of mine are in .*, a path of this machine"):
+        packed(tmp_path / "b", ["experiments/one.yaml"])
 
 
 def context(*arguments: str):
     return cli.launch.make_context("launch", list(arguments))
 
 
-def test_a_job_is_told_what_the_user_said_and_nothing_else():
+def test_a_job_is_given_what_the_user_gave_and_nothing_else():
     given = context(
         "a/x.yaml", "y.yaml", "--profile", "laptop", "--set", "recipe.epochs=2", "--store", "r",
         "--set", "grid.seed=[0, 1]", "--address", "head:6379", "--detach", "--ship-code",
@@ -42,58 +133,120 @@ def test_a_job_is_told_what_the_user_said_and_nothing_else():
     }
     again = context(*command[4:])
     assert all(again.params[n] == v for n, v in given.params.items() if n not in REPLACED)
-
-
-def test_what_the_user_left_open_is_left_to_the_cluster():
+    # What the user left open is left to the cluster.
     command = job_command(SHIPMENT._replace(profile=None), "/r", context("x.yaml", "--detach"))
     assert command[6:] == ["--store=/r", "--address=auto"]
 
 
-def test_options_that_miss_a_cluster_are_told(run, folder):
-    code, _, errors = run("launch", "x.yaml", "--detach")
-    assert (code, "--detach leaves the launch to a cluster" in errors) == (2, True)
-    code, _, errors = run("launch", "x.yaml", "--ship-code", "--device", "cpu")
-    assert (code, "--ship-code sends this code to a cluster's nodes" in errors) == (2, True)
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--detach",), "--detach leaves the launch to a cluster"),
+        (("--ship-code", "--device", "cpu"), "--ship-code sends this code to a cluster's nodes"),
+        (("--address", "http://head:8265"), "add --detach"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(run, folder, options, told):
+    code, _, errors = run("launch", "x.yaml", *options)
+    assert (code, told in errors) == (2, True)
     assert not (folder / "results/experiments").exists()
 
 
-def test_a_dashboard_takes_jobs_alone(run, folder):
-    code, _, errors = run("launch", "x.yaml", "--address", "http://head:8265")
-    assert (code, "add --detach" in errors) == (2, True)
+class Client:
+    """Ray's client of a cluster whose jobs go through these statuses, two requests apart."""
 
+    statuses: Sequence[JobStatus] = (JobStatus.PENDING, JobStatus.RUNNING)
+    error: Exception | None = None
+    submitted: dict[str, Any]
 
-class _Page(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        self.send_response(200)
-        self.send_header("Content-Type", "text/html")
-        self.send_header("Content-Length", "2")
-        self.end_headers()
-        self.wfile.write(b"hi")
+    def __init__(self, url: str) -> None:
+        self.requests = 0
 
-    def log_message(self, format: str, *args: object) -> None:
-        return
+    def submit_job(self, **job: Any) -> str:
+        if self.error:
+            raise self.error
+        sent = Path(job["runtime_env"]["working_dir"])
+        Client.submitted = job | {"files": [path.name for path in sent.iterdir()]}
+        return job["submission_id"]
+
+    def get_job_status(self, name: str) -> JobStatus:
+        self.requests += 1
+        return self.statuses[min(len(self.statuses) - 1, (self.requests - 1) // 2)]
+
+    def get_job_logs(self, name: str) -> str:
+        return "first\nno module named orchestrator\n"
+
+    def get_job_info(self, name: str) -> Any:
+        return type("Info", (), {"message": "exit code 1"})
 
 
 @pytest.fixture
-def page() -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Page) as server:
-        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
-
-
-@pytest.mark.parametrize("name", ["RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"])
-def test_where_no_cluster_takes_jobs_nothing_is_sent(run, folder, page, monkeypatch, name):
-    monkeypatch.setenv(name, "http://127.0.0.1:9")  # which is not what the user names
+def dashboard(monkeypatch: pytest.MonkeyPatch) -> dict[str, bool]:
+    """A cluster whose dashboard takes jobs; it asks for a token unless this says otherwise."""
+    asks, now = {"": True}, [0.0]
+    monkeypatch.setattr(ray.job_submission, "JobSubmissionClient", Client)
+    find = ray.dashboard.utils
+    monkeypatch.setattr(find, "get_address_for_submission_client", lambda address: "http://h:8265")
+    monkeypatch.setattr(jobs.access, "asks_for_token", lambda at, token="": asks[""] and not token)
+    monkeypatch.setattr(jobs.time, "sleep", lambda seconds: now.append(now.pop() + seconds))
     monkeypatch.setenv("RAY_AUTH_MODE", "token")
     monkeypatch.setenv("RAY_AUTH_TOKEN", "5e" * 32)
-    code, _, errors = run("launch", "x.yaml", "--detach", "--address", page)
-    assert (code, f"--address {page}: what answers there is no Ray dashboard" in errors) == (
-        3,
-        True,
-    )
-    code, _, errors = run("launch", "x.yaml", "--detach", "--address", "http://127.0.0.1:1")
-    assert (code, "nothing answers there" in errors) == (3, True)
-    assert "Traceback" not in errors
+    monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "http://another")
+    return asks
+
+
+def detach(run, *options: str) -> tuple[int, str, str]:
+    return run("launch", "x.yaml", "--detach", "--address", "h:6379", "--store", "r", *options)
+
+
+@pytest.mark.parametrize(
+    ("statuses", "state"),
+    [
+        ((JobStatus.PENDING, JobStatus.RUNNING), "runs"),
+        ((JobStatus.PENDING,), "waits to be started"),
+        ((JobStatus.RUNNING, JobStatus.SUCCEEDED), "has ended"),
+    ],
+)
+def test_a_job_is_submitted_and_how_to_follow_it_is_printed(
+    run, folder: Path, dashboard, monkeypatch, statuses, state
+):
+    (folder / "x.yaml").write_text(GOOD)
+    monkeypatch.setattr(Client, "statuses", statuses)
+    code, output, errors = detach(run)
+    assert code == 0, errors
+    name = Client.submitted["submission_id"]
+    assert f"job {name} {state} on http://h:8265" in output
+    assert f"ray job stop --address http://h:8265 {name}" in output
+    assert f"status --store {folder / 'r'} --watch" in output
+    assert name.startswith("x-")
+    assert set(Client.submitted["files"]) == {*PACKAGES, "files", "shipped.json"}
+    variables = Client.submitted["runtime_env"]["env_vars"]
+    assert variables == {"RAY_JOB_STOP_WAIT_TIME_S": str(int(4 * GRACE))}
+    assert "--address=auto" in Client.submitted["entrypoint"]
+    assert "RAY_API_SERVER_ADDRESS" not in os.environ, "which is not what the user names"
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (ConnectionError("refused"), "can't be reached: refused\n  if the dashboard listens"),
+        (RuntimeError("too large\nmore"), "the cluster refuses the job: too large\n"),
+        (None, "exit code 1\n  first\n  no module named orchestrator"),
+    ],
+)
+def test_a_job_that_is_not_taken_or_fails_at_once_is_an_error(
+    run, folder, dashboard, monkeypatch, error, told
+):
+    monkeypatch.setattr(Client, "statuses", (JobStatus.RUNNING, JobStatus.FAILED))
+    monkeypatch.setattr(Client, "error", error)
+    code, _, errors = detach(run)
+    assert (code, told in errors, "Traceback" in errors) == (3, True, False), errors
+
+
+def test_an_open_cluster_is_sent_nothing_unless_it_is_allowed(run, folder, dashboard, monkeypatch):
+    monkeypatch.setattr(Client, "statuses", (JobStatus.RUNNING,))
+    monkeypatch.setattr(jobs.access, "admit", lambda address, allow_open: None)
+    dashboard[""] = False
+    code, _, errors = detach(run)
+    assert (code, "asks for no token" in errors) == (3, True)
+    assert detach(run, "--allow-open-cluster")[0] == 0

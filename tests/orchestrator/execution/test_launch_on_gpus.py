@@ -13,7 +13,7 @@ from sweeps import undisturbed, write_experiment
 from results_schema.results import Results
 from results_schema.store import open_store
 
-pytestmark = pytest.mark.timeout(700)
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(700)]
 
 SUPPORT = Path(__file__).parents[2] / "support"
 LANDSCAPE = """
@@ -48,10 +48,8 @@ def assert_like_alone(store: Path, experiment: Path, folder: Path) -> None:
     pd.testing.assert_frame_equal(tables[0][columns], tables[1][columns], check_exact=True)
 
 
-@pytest.mark.parametrize(
-    ("gpus", "seeds"), [(1, 2), pytest.param(2, 4, marks=pytest.mark.long)], ids=["one", "two"]
-)
-def test_packs_and_surfaces_at_half_a_gpu(tmp_path: Path, gpus: int, seeds: int):
+def test_packs_and_surfaces_at_half_a_gpu(tmp_path: Path):
+    gpus, seeds = 2, 4
     experiment = write_experiment(tmp_path, epochs=2, seeds=", ".join(map(str, range(seeds))))
     experiment.write_text(experiment.read_text() + LANDSCAPE)
     store = tmp_path / "results"

@@ -20,7 +20,7 @@ from workers.landscape.survey import survey
 
 T = TypeVar("T")
 EVERY = (*TABLES, *LANDSCAPES)
-pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.long, pytest.mark.ray, pytest.mark.s3, pytest.mark.timeout(900)]
 
 LANDSCAPE = """
 landscape:

@@ -28,7 +28,7 @@ from results_schema.errors import MachineError
 from results_schema.results import Results
 from results_schema.store import LocalStore, open_store
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.long, pytest.mark.ray, pytest.mark.docs, pytest.mark.timeout(600)]
 
 AUTH = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}
 OFTEN = {"RAY_metrics_report_interval_ms": "2000"}

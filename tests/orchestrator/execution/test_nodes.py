@@ -24,7 +24,7 @@ from results_schema.results import Results
 from results_schema.store import LocalStore, open_store
 from workers.training import device
 
-pytestmark = [pytest.mark.timeout(1200), pytest.mark.long]
+pytestmark = [pytest.mark.timeout(1200), pytest.mark.long, pytest.mark.cluster]
 
 
 @pytest.fixture

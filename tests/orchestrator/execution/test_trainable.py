@@ -1,5 +1,7 @@
 """What a worker runs: an item of a launch, if it runs the same code as the launch."""
 
+from __future__ import annotations
+
 import ast
 import os
 from pathlib import Path
@@ -20,93 +22,114 @@ from orchestrator.execution.trainable import (
     version_mismatch,
 )
 from results_schema import layout
-from results_schema.store import open_store
+from results_schema.store import LocalStore, open_store
 from results_schema.surface import SurfaceSpec
 from workers.training.attempt import Outcome
 
-
-@pytest.fixture
-def offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Offers an item whose store lies elsewhere; returns what its worker reports."""
-    spec, told = small_spec(), []
-    monkeypatch.setattr("orchestrator.execution.trainable.tune.report", told.append)
-
-    def offer(**settings: Any) -> dict:
-        train_item(sent(str(tmp_path / "elsewhere"), spec, **settings))
-        (result,) = told
-        assert not (tmp_path / "elsewhere").exists()
-        assert (result["item"], result["status"]) == (spec.trial_id, "failed")
-        return result
-
-    return offer
-
-
-def test_a_node_that_does_not_share_the_store_trains_nothing_and_says_so(offered):
-    result = offered()
-    assert result["kind"] == "unfit"
-    assert "every node must reach" in result["reason"]
-
-
-def test_a_node_that_runs_something_else_does_not_even_look_for_the_store(offered):
-    result = offered(versions=own_versions() | {"torch": "0.1"}, store="gone://away")
-    assert result["kind"] == "unfit"
-    assert "and this launch has torch 0.1" in result["reason"]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
-def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Trains a trial; returns its id and what its worker reports."""
-    store, spec = open_store(tmp_path / "results"), small_spec()
+def reports(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What a worker reports to Tune."""
+    found: list[dict[str, Any]] = []
+    monkeypatch.setattr("orchestrator.execution.trainable.tune.report", found.append)
+    return found
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> LocalStore:
+    """A store in which the launch "now" is present."""
+    store = open_store(tmp_path / "results")
     store.put(layout.launch("now"), b"")
-    told: list[dict[str, Any]] = []
-    monkeypatch.setattr("orchestrator.execution.trainable.tune.report", told.append)
-
-    def train(**settings: Any) -> tuple[str, list[dict[str, Any]]]:
-        with few_digits():
-            train_item(sent(store.location, spec, **settings))
-        return spec.trial_id, told
-
-    return train
+    return store
 
 
-def test_every_epoch_is_reported_with_its_speed(trained):
-    name, told = trained()
-    assert [result["epoch"] for result in told] == [*range(1, EPOCHS + 1)]
-    assert {result["trained"] for result in told} == {1}
-    assert all(result["images_per_second"] > 0 < result["peak_memory"] for result in told)
-    assert (told[-1]["item"], told[-1]["status"]) == (name, "done")
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({}, "it does not see the store\n  every node must reach"),
+        # It does not even look for the store.
+        ({"versions": own_versions() | {"torch": "0.1"}, "store": "gone://away"}, "torch 0.1"),
+    ],
+)
+def test_an_unfit_node_trains_nothing_and_reports_why(tmp_path, reports, changes, told):
+    elsewhere = tmp_path / "elsewhere"
+    pack = [small_spec(), small_spec(rate=0.2)]
+    train_item(sent(str(elsewhere), *pack, **changes))
+    assert [one["item"] for one in reports] == [spec.trial_id for spec in pack]
+    assert {(one["status"], one["kind"]) for one in reports} == {("failed", "unfit")}
+    assert all(told in one["reason"] for one in reports)
+    assert not elsewhere.exists()
 
 
-def test_quick_epochs_are_reported_together_the_last_with_the_outcome(trained):
-    name, (first, last) = trained(report_every=1e9)
-    assert (first["item"], first["epoch"], first["trained"]) == (name, 1, 1)
+def test_epochs_are_reported_as_often_as_is_asked_the_last_with_the_outcome(store, reports):
+    spec = small_spec()
+    with few_digits():
+        train_item(sent(store.location, spec))
+        assert [one["epoch"] for one in reports] == [*range(1, EPOCHS + 1)]
+        assert {one["trained"] for one in reports} == {1}
+        assert all(one["images_per_second"] > 0 < one["peak_memory"] for one in reports)
+        assert (reports[-1]["item"], reports[-1]["status"]) == (spec.trial_id, "done")
+        train_item(sent(store.location, spec))
+        assert (reports[-1]["status"], "epoch" in reports[-1]) == ("done", False)
+        reports.clear()
+        train_item(sent(store.location, small_spec(rate=0.2), report_every=1e9))
+    first, last = reports
+    assert (first["epoch"], first["trained"], "status" in first) == (1, 1, False)
     assert (last["epoch"], last["trained"], last["status"]) == (EPOCHS, EPOCHS - 1, "done")
 
 
-def test_an_outcome_without_new_epochs_tells_of_none(trained):
-    trained()
-    *_, again = trained()[1]
-    assert again["status"] == "done"
-    assert "epoch" not in again
+def test_points_are_reported_now_and_then_and_the_last_one_at_once(store, reports, monkeypatch):
+    given: dict[str, Any] = {}
 
-
-def test_points_are_reported_now_and_then_and_the_last_one_at_once(tmp_path, monkeypatch):
-    def survey(surface: SurfaceSpec, *_: Any, on_points: Any, **__: Any) -> Outcome:
+    def survey(surface: SurfaceSpec, *_: Any, on_points: Any, **more: Any) -> Outcome:
+        given.update(more, surface=surface, asked=more["ask"]())
         for done in (11, 12, 13):  # ten were measured by another launch
             on_points(done, 13)
         return Outcome("done", "")
 
-    told, now = [], iter([5.0, 5.5])
+    now = iter([5.0, 5.5])
     monkeypatch.setattr(trainable, "survey", survey)
-    monkeypatch.setattr("orchestrator.execution.trainable.tune.report", told.append)
     monkeypatch.setattr("orchestrator.execution.trainable.time.monotonic", lambda: next(now))
-    store, surface = open_store(tmp_path), SurfaceSpec(small_spec(), 1, "contour")
-    store.put(layout.launch("now"), b"")
-    config = sent(store.location, small_spec(), report_every=1.0)
+    surface = SurfaceSpec(small_spec(), 1, "contour")
+    config = sent(store.location, small_spec(), report_every=1.0, gpus_per_surface=0.5)
     train_item(config | {"names": [surface.surface_id], "specs": [surface.to_json()]})
-    assert {result["item"] for result in told} == {surface.surface_id}
-    assert [(r["points"], r["measured"]) for r in told[:-1]] == [(11, 1), (13, 2)]
-    assert told[-1]["status"] == "done"
+    assert {one["item"] for one in reports} == {surface.surface_id}
+    assert [(one["points"], one["measured"]) for one in reports[:-1]] == [(11, 1), (13, 2)]
+    assert reports[-1]["status"] == "done"
+    assert given["surface"] == surface
+    assert (given["device"], given["deterministic"], given["token"]) == ("cpu", False, "t")
+    assert (given["gpu_share"], given["asked"]) == (0.5, "")
+
+
+def test_a_pack_is_trained_as_the_launch_says(store, reports, monkeypatch):
+    given: dict[str, Any] = {}
+
+    def train_pack(specs: Any, *_: Any, **more: Any) -> None:
+        given.update(more, specs=specs)
+
+    monkeypatch.setattr(trainable, "train_pack", train_pack)
+    pack = [small_spec(), small_spec(rate=0.2)]
+    train_item(
+        sent(
+            *(store.location, *pack),
+            checkpoint_every=7.0,
+            checkpoint_at=[2],
+            gpus_per_trial=0.5,
+            deterministic=True,
+        )
+    )
+    assert given["specs"] == pack
+    assert (given["checkpointing"].every, given["checkpointing"].at) == (7.0, {2})
+    assert (given["deterministic"], given["gpu_share"], given["token"]) == (True, 0.5, "t")
+    ask = given["ask"]
+    assert ask(pack[0]) == ""
+    store.put(layout.cancel(pack[0].trial_id), b"by ada on h\x1b[2K")
+    assert ask(pack[0]) == f"{pack[0].trial_id} is cancelled (by ada on h[2K)"
+    assert ask(pack[1]) == ""
+    store.put(layout.stop("now"), b"x" * 1000)
+    assert ask(pack[1]) == "its launch stops"
 
 
 def test_a_process_that_does_one_item_is_named_by_it():
@@ -116,67 +139,49 @@ def test_a_process_that_does_one_item_is_named_by_it():
     assert repr(named) == "a, b"
 
 
-ROOT = Path(__file__).parents[3]
-
-
-@pytest.fixture
-def copied(tmp_path: Path) -> Path:
-    """This code in another place."""
-    pack_code(tmp_path)
-    return tmp_path
-
-
-def test_a_process_fits_itself():
-    assert version_mismatch(own_versions()) == ""
-
-
-def test_no_file_is_read_but_the_code_that_workers_run(copied: Path):
-    before = code_digest(copied)
-    for place in ("orchestrator/other.py", "results/data.py", "workers/.hidden.py"):
-        (copied / place).parent.mkdir(exist_ok=True)
-        os.mkfifo(copied / place)  # to read it would wait for ever
-    assert code_digest(copied) == before
-
-
 @pytest.mark.parametrize(
     ("name", "word"), [("python", "Python"), ("ray", "Ray"), ("torch", "torch")]
 )
-def test_what_differs_is_told_of_both_with_a_way_to_mend_it(name: str, word: str):
+def test_what_differs_is_named_of_both_with_a_fix(name: str, word: str):
     here = own_versions()
     told = version_mismatch(here | {name: "0.1"})
     assert f"it has {word} {here[name]}, and this launch has {word} 0.1" in told
     assert told.startswith("node ")
     assert "\n  install the same on every node" in told
     assert "--ship-code" not in told, "which would not help"
+    both = version_mismatch(here | {name: "0.1", "code": "5e" * 5})
+    assert ("code 5e5e5e5e5e" in both, "--ship-code" in both) == (True, False)
 
 
-def test_other_code_of_the_same_release_is_told_and_can_be_shipped():
+def test_other_code_of_the_same_release_is_named_and_can_be_shipped():
     here = own_versions()
-    told = version_mismatch(own_versions() | {"code": "5e" * 5, "commit": "1234567890"})
+    assert version_mismatch(here) == ""
+    assert version_mismatch(here | {"commit": "1234567890", "release": "7.0"}) == ""
+    told = version_mismatch(here | {"code": "5e" * 5, "commit": "1234567890"})
     assert f"code {here['code']})" in told
     assert f"nas-sweep {here['release']} (commit 1234567890, code 5e5e5e5e5e)" in told
     assert "--ship-code" in told
+    told = version_mismatch(here | {"code": "5e" * 5, "commit": ""})
+    assert f"nas-sweep {here['release']} (code 5e5e5e5e5e)" in told
 
 
-def test_the_same_code_of_another_commit_or_release_fits():
-    assert version_mismatch(own_versions() | {"commit": "1234567890", "release": "7.0"}) == ""
-
-
-def test_code_is_the_same_wherever_it_lies(copied: Path):
-    assert code_digest(copied) == own_versions()["code"]
-
-
-@pytest.mark.parametrize("file", ["workers/draws.py", "orchestrator/execution/trainable.py"])
-def test_a_change_of_what_workers_run_is_another_code(copied: Path, file: str):
-    with (copied / file).open("a") as code:
-        code.write("# another\n")
-    assert code_digest(copied) != own_versions()["code"]
-
-
-def test_a_change_of_what_is_drawn_is_not(copied: Path):
-    with (copied / "orchestrator/report/write.py").open("a") as code:
-        code.write("# another\n")
-    assert code_digest(copied) == own_versions()["code"]
+def test_a_digest_is_of_the_code_that_workers_run_wherever_it_is(tmp_path: Path):
+    pack_code(tmp_path)
+    whole = code_digest(tmp_path)
+    assert whole == own_versions()["code"]
+    for place in ("orchestrator/other.py", "results/data.py", "workers/.hidden.py"):
+        (tmp_path / place).parent.mkdir(exist_ok=True)
+        os.mkfifo(tmp_path / place)  # to read it would wait for ever
+    for file in ("orchestrator/report/write.py", "workers/notes.txt"):
+        with (tmp_path / file).open("a") as code:
+            code.write("# another\n")
+    assert code_digest(tmp_path) == whole
+    seen = {whole}
+    for file in ("workers/draws.py", *WORKER_MODULES):
+        with (tmp_path / file).open("a") as code:
+            code.write("# another\n")
+        seen.add(code_digest(tmp_path))
+    assert len(seen) == 3
 
 
 def test_a_worker_imports_nothing_else_of_the_orchestrator():
@@ -187,11 +192,11 @@ def test_a_worker_imports_nothing_else_of_the_orchestrator():
         for node in ast.walk(ast.parse((ROOT / file).read_text())):
             if isinstance(node, ast.ImportFrom):
                 named = {node.module or "", *(f"{node.module}.{a.name}" for a in node.names)}
+                modules = {one for one in named if one.startswith("orchestrator.")}
+                paths = {one.replace(".", "/") + ".py": one for one in modules}
                 waiting += [
                     one
-                    for one in named
-                    if one.startswith("orchestrator.")
-                    and (path := one.replace(".", "/") + ".py") not in found
-                    and (ROOT / path).exists()
+                    for path, one in paths.items()
+                    if path not in found and (ROOT / path).exists()
                 ]
     assert found == set(WORKER_MODULES)

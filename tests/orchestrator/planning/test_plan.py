@@ -1,79 +1,82 @@
-"""What is owed, what is shared and what is reused."""
+"""What remains to be run, what is shared and reused, and the disk space that it takes."""
+
+from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 from calls import calls
 from small_surfaces import other_network
-from small_trials import few_digits
+from small_trials import few_digits, small_spec
 
 from orchestrator.cli.run import describe_plan
-from orchestrator.config.experiment import Experiment, load_experiment
+from orchestrator.config.experiment import load_experiment
 from orchestrator.config.record import member_rows
 from orchestrator.planning.estimate import Speeds
-from orchestrator.planning.plan import Plan, make_plan
-from results_schema import layout, tables, trial
+from orchestrator.planning.plan import POINT_BYTES, Plan, checkpoint_bytes, make_plan
+from results_schema import layout, tables
 from results_schema.store import open_store
+from results_schema.trial import NetworkSpec, TrialSpec
 from workers.cells import cost
+from workers.cells.bases import named
 from workers.landscape.survey import survey
+from workers.network.network import build_network
+from workers.training.engine import Engine
 
 EXPERIMENTS = Path(__file__).parents[3] / "experiments"
 
 
-def test_without_a_store_everything_is_owed():
-    plan = make_plan([load_experiment(EXPERIMENTS / "fig9.yaml")], None)
-    assert len(plan.remaining) == 56
-    assert plan.epochs == 56 * 600
+def fig9(profile: str | None = "laptop"):
+    return load_experiment(EXPERIMENTS / "fig9.yaml", profile=profile)
 
 
-def test_experiments_share_the_trials_they_both_name():
-    nine = load_experiment(EXPERIMENTS / "fig9.yaml")
-    grid = load_experiment(EXPERIMENTS / "more/grid.yaml")
-    plan = make_plan([nine, grid], None)
-    assert len(plan.trials) == 336, "Figure 9's 56 trials are part of the full grid"
-
-
-def test_ended_trials_are_reused_whoever_trained_them_and_failed_ones_are_owed(tmp_path):
-    store = open_store(tmp_path / "results")
-    experiment = load_experiment(EXPERIMENTS / "fig9.yaml", profile="laptop")
-    first, second, *_ = experiment.members()
-    store.put(layout.trial(first.spec.trial_id), tables.to_parquet([], tables.TRIALS))
-    store.put(layout.failure(second.spec.trial_id), b"{}")
-    plan = make_plan([experiment], store)
-    assert len(plan.remaining) == 55
-    assert plan.remaining[0] == second.spec
-    assert plan.failed == {second.spec.trial_id}
-
-
-def test_a_plan_counts_trials_with_ids_of_an_earlier_format_by_their_names(tmp_path):
-    store = open_store(tmp_path / "results")
-    experiment = load_experiment(EXPERIMENTS / "fig9.yaml", profile="laptop")
-    first, *others = [member.spec for member in experiment.members()]
-    earlier = [replace(spec, recipe=replace(spec.recipe, version=1)) for spec in others[:3]]
-    for spec in (first, *earlier):
-        # Nothing is read: the names are enough.
-        store.put(layout.trial(spec.trial_id), b"")
-    assert (
-        said(make_plan([experiment], store)).count("\n3 ended trials of the store have ids of") == 1
-    )
-    store = open_store(tmp_path / "new")
-    store.put(layout.trial(first.trial_id), b"")
-    assert "earlier" not in said(make_plan([experiment], store))
-
-
-def said(plan: Plan) -> str:
+def shown(plan: Plan) -> str:
     """What a user is shown of a plan."""
     return "\n".join(describe_plan(plan, Speeds()))
 
 
+def planned(folder: Path, grid: str, more: str = "") -> Plan:
+    path = folder / "x.yaml"
+    path.write_text(f"title: x\nclaim: x\ngrid: {{{grid}}}\n{more}")
+    return make_plan([load_experiment(path)], None)
+
+
+def test_without_a_store_everything_remains_and_experiments_share_trials():
+    nine = fig9(None)
+    plan = make_plan([nine], None)
+    assert (len(plan.remaining), plan.epochs) == (56, 56 * 600)
+    assert "and up to 1." in shown(plan)
+    assert "GB of disk" in shown(plan)
+    both = make_plan([nine, load_experiment(EXPERIMENTS / "more/grid.yaml")], None)
+    assert len(both.trials) == 336, "Figure 9's 56 trials are part of the full grid"
+
+
+def test_ended_trials_are_reused_whoever_trained_them_and_failed_ones_remain(tmp_path):
+    store, experiment = open_store(tmp_path), fig9()
+    first, second, *_ = [member.spec for member in experiment.members()]
+    store.put(layout.trial(first.trial_id), tables.to_parquet([], tables.TRIALS))
+    store.put(layout.failure(second.trial_id), b"{}")
+    plan = make_plan([experiment], store)
+    assert (len(plan.remaining), plan.remaining[0]) == (55, second)
+    assert plan.failed == {second.trial_id}
+
+
+def test_a_plan_counts_trials_with_ids_of_an_earlier_format_by_their_names(tmp_path):
+    store, experiment = open_store(tmp_path), fig9()
+    first, *others = [member.spec for member in experiment.members()]
+    earlier = [replace(spec, recipe=replace(spec.recipe, version=1)) for spec in others[:3]]
+    store.put(layout.trial(first.trial_id), b"")  # nothing is read: the names are enough
+    assert "earlier" not in shown(make_plan([experiment], store))
+    for spec in earlier:
+        store.put(layout.trial(spec.trial_id), b"")
+    assert "\n3 ended trials of the store have ids of" in shown(make_plan([experiment], store))
+
+
 def test_a_launch_without_landscapes_keeps_the_checkpoints_that_they_need(tmp_path: Path):
-    path = tmp_path / "x.yaml"
-    path.write_text(
-        "title: x\nclaim: x\ngrid: {genotype: [DARTS], dataset: [cifar10]}\n"
-        "landscape: {contour: {epochs: [0, 300, last]}}\n"
-    )
-    plan = make_plan([load_experiment(path)], None)
+    epochs = "landscape: {contour: {epochs: [0, 300, last]}}\n"
+    plan = planned(tmp_path, "genotype: [DARTS], dataset: [cifar10]", epochs)
     without = replace(plan, measure=False)
     assert (len(plan.wanted), len(plan.unmeasured)) == (3, 3)
     assert (without.wanted, without.unmeasured, without.points) == ({}, [], 0)
@@ -85,71 +88,103 @@ def test_a_launch_without_landscapes_keeps_the_checkpoints_that_they_need(tmp_pa
     assert kept > replace(without, surfaces={}).disk_bytes(kept=(), side_by_side=1)
 
 
+def test_measuring_alone_leaves_trials_and_surfaces_of_those_that_have_not_ended(tmp_path: Path):
+    epochs = "landscape: {contour: {epochs: [0, last]}}\n"
+    plan = planned(tmp_path, "genotype: [DARTS], dataset: [cifar10], seed: [0, 1]", epochs)
+    one, two = plan.trials
+    alone = replace(plan, measure_only=True, ended={one})
+    assert alone.remaining == []
+    assert [(s.trial.trial_id, s.epoch) for s in alone.unmeasured] == [
+        (one, 0), (one, 600), (two, 0),
+    ]  # fmt: skip
+    assert {s.trial.trial_id for s in replace(plan, prefixes=[two]).unmeasured} == {two}
+
+
+@pytest.mark.parametrize("name", ["DARTS", "NASNet", "ENAS"])
+@pytest.mark.parametrize("size", [NetworkSpec(3, 2), NetworkSpec(5, 8)])
+def test_a_checkpoint_is_no_larger_than_is_planned_and_not_much_smaller(name, size):
+    spec = replace(small_spec(genotype=named(name), epochs=1), network=size)
+    network = build_network(spec.genotype, size, in_channels=1, classes=10, seed=0)
+    state = Engine(network, spec.recipe).state()
+    real = len(safetensors.torch.save(state))
+    assert real <= checkpoint_bytes(spec) <= 2.5 * real
+    kept = {name: each for name, each in state.items() if not name.startswith("momentum.")}
+    ended = len(safetensors.torch.save(kept))
+    assert ended < real
+    assert ended <= checkpoint_bytes(spec, ended=True) <= 2.5 * ended
+
+
+def test_kept_checkpoints_take_space_too():
+    plan = make_plan([fig9()], None)
+    one, two = (plan.disk_bytes(kept=kept, side_by_side=2) for kept in ((), (1, 99)))
+    assert two - one == sum(plan.checkpoint_sizes), "only the first is before the last epoch"
+    ended = sum(checkpoint_bytes(spec, ended=True) for spec in plan.remaining)
+    assert ended < one < 2 * ended + 56 * 40_000
+    assert one < plan.disk_bytes(kept=(), side_by_side=3)
+
+
+def test_space_for_the_vectors_of_running_curvatures_is_planned(tmp_path: Path):
+    grid = "genotype: [DARTS], dataset: [cifar10], seed: [0, 1, 2]"
+    plan = planned(tmp_path, grid, "landscape: {curvature: {}}\n")
+    one, two = (
+        plan.disk_bytes(kept=(), side_by_side=number)
+        - replace(plan, measure=False).disk_bytes(kept=(), side_by_side=number)
+        - POINT_BYTES * plan.points
+        for number in (1, 2)
+    )
+    assert plan.points == 3 * 201
+    assert two - one == one > 16 * 3_000_000
+
+
 def test_member_rows_fit_their_table():
-    rows = member_rows(load_experiment(EXPERIMENTS / "fig9.yaml", profile="laptop"))
-    table = tables.from_parquet(tables.to_parquet(rows, tables.MEMBERS), tables.MEMBERS, "x")
-    frame = table.to_pandas()
-    assert set(frame["profile"]) == {"laptop"}
-    assert set(frame["named_dataset"]) == {"cifar10"}
-    assert set(frame["dataset"]) == {"digits"}
+    rows = member_rows(fig9())
+    data = tables.to_parquet(rows, tables.MEMBERS)
+    frame = tables.from_parquet(data, tables.MEMBERS, "x").to_pandas()
+    assert [set(frame[name]) for name in ("profile", "named_dataset", "dataset")] == [
+        {"laptop"}, {"cifar10"}, {"digits"},
+    ]  # fmt: skip
     assert frame.groupby("base", sort=False)["index"].apply(list).tolist() == [list(range(14))] * 4
 
 
-def written(folder: Path, cells: int, seeds: int) -> Path:
-    """An experiment of so many different cells, each with so many seeds."""
-    path = folder / f"grid-{cells}-{seeds}.yaml"
-    path.write_text(
-        "title: Many trials\nclaim: None, this is a test.\n"
-        f"grid: {{genotype: [ENAS], variants: {{connections: {{mode: uniform, n: {cells - 1}}}}}, "
-        f"dataset: [cifar10], seed: {list(range(seeds))}}}\n"
-    )
-    return path
-
-
-def planned(path: Path) -> int:
-    """Calls that it takes to load an experiment, to plan it and to say so."""
-    return calls(lambda: list(describe_plan(make_plan([load_experiment(path)], None), Speeds())))
+def grid(cells: int, seeds: int) -> str:
+    """So many different cells, each with so many seeds."""
+    variants = f"{{connections: {{mode: uniform, n: {cells - 1}}}}}"
+    return f"genotype: [ENAS], variants: {variants}, dataset: [cifar10], seed: {list(range(seeds))}"
 
 
 def test_ten_thousand_trials_cost_a_plan_as_many_times_one(tmp_path: Path):
+    def cost_of(cells: int, seeds: int) -> int:
+        return calls(lambda: shown(planned(tmp_path, grid(cells, seeds))))
+
     # A call takes about half a microsecond, so that 10,000 trials are planned within seconds.
-    few, seeds = planned(written(tmp_path, 5, 10)), planned(written(tmp_path, 5, 210))
-    assert (seeds - few) / 1000 < 700, "a further seed of a cell"
-    cells = planned(written(tmp_path, 105, 10))
-    assert (cells - few) / 1000 < 900, "a further cell of ten seeds"
+    few = cost_of(5, 10)
+    assert (cost_of(5, 210) - few) / 1000 < 900, "a further seed of a cell"
+    assert (cost_of(105, 10) - few) / 1000 < 1100, "a further cell of ten seeds"
 
 
-def test_a_trial_is_hashed_once_and_a_cell_counted_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_trial_is_hashed_once_and_a_cell_counted_once(tmp_path: Path, monkeypatch):
     hashed, counted = [], []
-    dump, stack = trial.dump, cost.stack
-    monkeypatch.setattr(trial, "dump", lambda spec: hashed.append(spec) or dump(spec))
+    to_json, stack = TrialSpec.to_json, cost.stack
+    monkeypatch.setattr(TrialSpec, "to_json", lambda spec: hashed.append(spec) or to_json(spec))
     monkeypatch.setattr(cost, "stack", lambda *a, **k: counted.append(a) or stack(*a, **k))
     cost.count.cache_clear()
-    planned(written(tmp_path, 4, 6))
+    shown(planned(tmp_path, grid(4, 6)))
     assert (len(hashed), len(counted)) == (24, 4)
 
 
-def test_a_surface_of_a_network_that_was_removed_is_owed_again(trained):
-    loaded = write_landscape(trained)
+def test_a_surface_of_a_network_that_was_removed_remains_again(trained):
+    text = trained.experiment.read_text() + "landscape: {contour: {grid: 1}}\n"
+    trained.experiment.write_text(text)
+    loaded = load_experiment(trained.experiment)
     one, two, _ = loaded.surfaces()
     with few_digits():
         for surface in (one, two):
-            outcome = survey(surface, trained.store, device="cpu")
-            assert outcome.status == "done", outcome
-    plan = make_plan([loaded], trained.store)
-    assert plan.measured == {one.surface_id, two.surface_id}
-    other_network(trained.store, one)
-    plan = make_plan([loaded], trained.store)
-    assert plan.measured == {two.surface_id}
-    assert one in plan.unmeasured
-    with few_digits():
+            assert survey(surface, trained.store, device="cpu").status == "done"
+        plan = make_plan([loaded], trained.store)
+        assert plan.measured == {one.surface_id, two.surface_id}
+        other_network(trained.store, one)
+        plan = make_plan([loaded], trained.store)
+        assert plan.measured == {two.surface_id}
+        assert one in plan.unmeasured
         assert survey(one, trained.store, device="cpu").status == "done"
     assert one not in make_plan([loaded], trained.store).unmeasured
-
-
-def write_landscape(trained) -> Experiment:
-    path = trained.experiment
-    path.write_text(path.read_text() + "landscape: {contour: {grid: 1}}\n")
-    return load_experiment(path)

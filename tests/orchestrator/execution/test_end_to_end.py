@@ -1,0 +1,113 @@
+"""Whole launches: one that ends in a figure and is repeated, a killed worker, a killed driver."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+import pytest
+from disturbing import foreign, held_open
+from ray_heads import OnHead
+from small_stores import contents
+from sweeps import (
+    canonical,
+    finish,
+    launch,
+    trained_epochs,
+    undisturbed,
+    wait_for,
+    write_experiment,
+)
+
+from results_schema.results import Results
+from results_schema.store import LocalStore, open_store
+
+pytestmark = pytest.mark.timeout(400)  # on a busy machine
+
+EPOCHS, SEEDS = 6, "0, 1"
+
+
+class Finished(NamedTuple):
+    """A launch that has ended: its experiment, its store, its exit code and what it printed."""
+
+    experiment: Path
+    store: LocalStore
+    code: int
+    output: str
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    folder = tmp_path_factory.mktemp("finished")
+    figure = "{small: accuracy_by_index}"
+    experiment = write_experiment(folder, epochs=2, seeds=SEEDS, figures=figure)
+    # Pictures are left to the tests of figures.
+    quick = {"BROWSER_PATH": str(folder / "none"), "PYTHONUNBUFFERED": "1"}
+    code, output = launch(experiment, "--store", folder / "results", **quick)
+    return Finished(experiment, open_store(folder / "results"), code, output)
+
+
+def test_a_launch_trains_everything_and_draws_its_figure(finished: Finished):
+    assert finished.code == 0, finished.output
+    assert "Ray dashboard: http://127.0.0.1" in finished.output
+    assert "2/2 " in finished.output
+    assert "Traceback" not in finished.output
+    metrics = pd.read_parquet(finished.store.root / "metrics")
+    assert sorted(metrics["epoch"]) == [1, 1, 2, 2]
+    assert (finished.store.root / "figures/small.html").stat().st_size > 10_000
+    assert (finished.store.root / "reports/small/index.html").exists()
+    assert finished.store.leases.held() == {}
+    assert finished.store.list("requests/") == []
+
+
+def test_the_same_launch_again_trains_nothing(finished: Finished, run, monkeypatch):
+    monkeypatch.setenv("BROWSER_PATH", "/nowhere")
+    before = contents(finished.store)
+    code, output, _ = run("launch", finished.experiment, "--store", finished.store.root)
+    assert (code, "nothing to train" in output, "Ray" in output) == (0, True, False)
+    after = contents(finished.store)
+    trained = [name for name in before if name.startswith(("metrics/", "trials/", "checkpoints/"))]
+    assert len(trained) >= 6
+    assert all(before[name] == after[name] for name in trained)
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> list[pd.DataFrame]:
+    """The tables of a sweep that nothing disturbed."""
+    folder = tmp_path_factory.mktemp("reference")
+    experiment = write_experiment(folder, epochs=EPOCHS, seeds=SEEDS)
+    return canonical(undisturbed(experiment, folder / "results"))
+
+
+def assert_equal(store: LocalStore, reference: list[pd.DataFrame]) -> None:
+    for found, expected in zip(canonical(store), reference, strict=True):
+        pd.testing.assert_frame_equal(found, expected, check_exact=True)
+    assert store.leases.held() == {}
+
+
+def test_a_killed_worker_leaves_no_trace_in_the_tables(tmp_path, on_head: OnHead, reference):
+    experiment = write_experiment(tmp_path, epochs=EPOCHS, seeds=SEEDS)
+    store = open_store(tmp_path / "results")
+    with on_head.started(experiment, "--checkpoint-every", "0", "--store", store.root) as sweep:
+        [pid, *_] = wait_for(lambda: trained_epochs(store) >= 3 and foreign(store))
+        os.kill(pid, signal.SIGKILL)
+        code, output = finish(sweep)
+    assert code == 0, output
+    assert_equal(store, reference)
+    assert max(Results(store).trials()["attempts"]) == 2
+
+
+def test_the_same_command_resumes_what_a_killed_driver_left(tmp_path, on_head: OnHead, reference):
+    experiment = write_experiment(tmp_path, epochs=EPOCHS, seeds=SEEDS)
+    store = open_store(tmp_path / "results")
+    with held_open(experiment, store):
+        with on_head.started(experiment, "--store", store.root) as sweep:
+            wait_for(lambda: trained_epochs(store) >= 3)
+            sweep.kill()
+        wait_for(lambda: not foreign(store))
+    code, output = on_head.launch(experiment, "--store", store.root)
+    assert code == 0, output
+    assert_equal(store, reference)
