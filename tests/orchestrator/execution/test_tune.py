@@ -142,10 +142,10 @@ def test_a_stopper_and_a_searcher_are_pickled_empty(sweep):
     assert (stopper("t", {}), stopper.stop_all()) == (False, False)
     event.set()
     assert stopper.stop_all()
-    assert pickle.loads(pickle.dumps(stopper)).__dict__ == {}
-    assert pickle.loads(pickle.dumps(sweep.searcher)).__dict__ == {}
-    assert sweep.searcher.save("x") is None
-    assert KeepProcesses().choose_trial_to_run(None) is None
+    for one in (stopper, sweep.searcher):
+        assert (one.__getstate__(), len(pickle.dumps(one)) < 100) == ({}, True)
+    sweep.searcher.save("x")  # does nothing
+    assert not KeepProcesses().choose_trial_to_run(None)
 
 
 @pytest.mark.parametrize("per_item", [True, False])

@@ -27,7 +27,7 @@ from workers.training.trial import train
 def earlier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[LocalStore, Path]:
     """A store as the first version wrote it, and the experiment that was launched into it."""
     monkeypatch.chdir(tmp_path)
-    path, store = write_experiment(tmp_path, epochs=2), open_store(tmp_path / "results")
+    path, store = write_experiment(tmp_path, epochs=1, seeds="0"), open_store(tmp_path / "results")
     experiment = load_experiment(path)
     named: dict[str, TrialSpec] = {}
     for member in experiment.members():
