@@ -298,7 +298,7 @@ def _answer_charts(app: Dash, live: Live) -> None:
             return plot_curves(traces, column, log=bool(log)), now
         patch = Patch()
         for number, trace in enumerate(traces):
-            if trace.get("uid") in changed | {None}:
+            if trace["meta"].get("trial") in changed | {None}:
                 patch["data"][number].update(trace)
         return patch, now
 

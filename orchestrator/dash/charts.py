@@ -40,10 +40,10 @@ def plot_curves(traces: Sequence[dict[str, Any]], column: str, *, log: bool = Fa
         log: Whether the vertical axis is logarithmic.
     """
     figure = go.Figure(list(traces))
-    lines = sum("uid" in trace for trace in traces)
+    lines = sum("trial" in trace["meta"] for trace in traces)
     title = "No epoch has ended yet"
     if len(traces) > lines:
-        title = f"{lines} of {traces[0]['meta']} trials as lines, all as quantiles"
+        title = f"{lines} of {traces[0]['meta']['trials']} trials as lines, all as quantiles"
     elif lines:
         title = f"{lines} trial{'s' * (lines != 1)}"
     # While `uirevision` is the same, zoom and hidden lines stay as new epochs come.
@@ -63,7 +63,7 @@ def curve_traces(
 ) -> list[dict[str, Any]]:
     """Return some trials as lines and, where these are not all, quantiles before them.
 
-    The `uid` of a line is its trial's id; quantiles have none.
+    The `meta` of a line has its `trial`, that of quantiles the number of their `trials`.
 
     Args:
         curves: Curves by trial.
@@ -82,7 +82,8 @@ def curve_traces(
     for number, trial_id in enumerate(lines):
         x, y = _thin(curves[trial_id]["epoch"], curves[trial_id][column], most)
         traces.append({
-            "uid": trial_id, "x": x, "y": y, "mode": "lines" if len(x) > 1 else "markers",
+            "meta": {"trial": trial_id}, "x": x, "y": y,
+            "mode": "lines" if len(x) > 1 else "markers",
             "name": style.escape(label(trial_id)), "showlegend": len(lines) <= 12,
             "line": {"width": 1.4, "color": style.palette_colour(number)},
             "opacity": 0.85 if len(lines) <= 12 else 0.55,
@@ -183,21 +184,22 @@ def _lay_out(figure: go.Figure, title: str, revision: str | None, *, left: int) 
 
 
 def _quantile_traces(curves: Sequence[Curve], column: str) -> list[dict[str, Any]]:
-    """Return the bands around the median, and the median; `meta` is the number of trials."""
+    """Return the bands around the median, then the median."""
     shares = [side for low, high, _ in _BANDS for side in (low, high)]
     epochs, middle, *sides = quantiles(curves, column, [0.5, *shares])
     around = np.concatenate([epochs, epochs[::-1]])
+    meta = {"trials": len(curves)}
     traces = [
         {
             "x": around, "y": np.concatenate([above, below[::-1]]), "fill": "toself",
-            "mode": "lines", "line": {"width": 0}, "hoverinfo": "skip", "meta": len(curves),
+            "mode": "lines", "line": {"width": 0}, "hoverinfo": "skip", "meta": meta,
             "fillcolor": f"rgba(107, 107, 107, {opacity})",
             "name": f"{100 * low:g} to {100 * high:g} %",
         }
         for below, above, (low, high, opacity) in zip(sides[::2], sides[1::2], _BANDS, strict=True)
     ]  # fmt: skip
     median = {
-        "x": epochs, "y": middle, "mode": "lines", "name": "median",
+        "x": epochs, "y": middle, "mode": "lines", "name": "median", "meta": meta,
         "line": {"color": style.INK, "width": 2.2, "dash": "dot"},
         "hovertemplate": "median %{y:.4g} after epoch %{x}",
     }  # fmt: skip

@@ -28,7 +28,7 @@ SMALLER = (
 )  # fmt: skip
 """Options that leave one trial of a second of an experiment."""
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.docs, pytest.mark.long, pytest.mark.timeout(1800)]
 
 
 def instructions(text: str) -> list[tuple[str, str]]:
@@ -164,30 +164,19 @@ def bucket() -> Iterator[str]:
         yield f"{make_bucket('image')}/results"
 
 
-def test_every_extra_is_installed(image: Image):
+def test_what_is_needed_is_installed_and_starts(image: Image, compose: dict[str, Any]):
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = [one for found in project["optional-dependencies"].values() for one in found]
-    code = (
-        "import sys; from importlib.metadata import version; print([*map(version, sys.argv[1:])])"
-    )
     names = [re.split(r"[<>=\[ ]", one)[0] for one in extras]
     assert {"boto3", "dash"} <= set(names)
+    code = "import sys; from importlib.metadata import version; [*map(version, sys.argv[1:])]"
     image.run("python", "-c", code, *names)
     image.run("python", "-c", "import orchestrator.dash.app, results_schema.s3.store")
-
-
-def test_the_image_runs_what_it_runs_by_default(image: Image):
     assert image.run(*image.command).stdout.startswith("Usage: nas-sweep")
-
-
-def test_the_commands_of_nodes_are_there(image: Image, compose: dict[str, Any]):
     for service in ("head", "cpu-worker"):
         ray, start, *options = compose["services"][service]["command"]
         known = image.run(ray, start, "--help").stdout
         assert all(option.partition("=")[0] in known for option in options)
-
-
-def test_the_machine_is_fit(image: Image):
     found = json.loads(image.run("nas-sweep", "doctor", "--format", "json", check=False).stdout)
     verdicts = {check["name"]: check["verdict"] for check in found}
     assert (verdicts["packages"], verdicts["ray"], verdicts["store"]) == ("ok", "ok", "ok")

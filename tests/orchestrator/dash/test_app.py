@@ -3,7 +3,6 @@
 import json
 from typing import Any
 
-import numpy as np
 import pytest
 
 from orchestrator.dash import live as live_module
@@ -89,15 +88,16 @@ def test_only_lines_that_changed_are_sent_again(client, live, trained):
         ]
 
     first = update(["", 0, ["", 0, "all"]])
-    assert [trace["uid"] for trace in first["curves"]["figure"]["data"]] == trained.ids
+    lines = first["curves"]["figure"]["data"]
+    assert [line["meta"]["trial"] for line in lines] == trained.ids
     state = first["curves-state"]["data"]
     again = update(state)
     assert "curves" not in again
     trained.cut_off(trained.ids[1], rows=1)
     changed = update(again["curves-state"]["data"])["curves"]["figure"]
     assert [one["location"] for one in changed["operations"]] == [["data", 1]]
-    assert changed["operations"][0]["params"]["value"]["uid"] == trained.ids[1]
-    assert len(np.atleast_1d(live.curves.by_trial[trained.ids[1]]["epoch"])) == 1
+    line = changed["operations"][0]["params"]["value"]
+    assert (line["meta"], line["mode"]) == ({"trial": trained.ids[1]}, "markers")
     assert "data" in update(state, log=["log"])["curves"]["figure"]
 
 
