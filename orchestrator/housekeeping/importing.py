@@ -116,6 +116,9 @@ def read(cells: Path, curves: Sequence[tuple[str | None, Path]], answers: Answer
         raise ConfigError(f"a target of {answers.target:g}", fix=fix)
     with _naming(cells):
         known = _check_cells(_place(pd.DataFrame(_read_cells(cells)), answers))
+        smallest = known.groupby("base")["index"].transform("min")
+        lacking = (smallest > 0) & (not answers.no_base)
+        _refuse(known, lacking, "{base} has no cell of index 0", "give its base the index 0")
     found: Frame = pd.DataFrame(columns=_KEY)
     for measure, path in curves:
         with _naming(path):

@@ -296,6 +296,9 @@ BAD: dict[str, tuple[Any, Any, list[str], str]] = {
     "code": (("c.py", "import os\nos.system('true')\nx = 1"), long(), KNOWN, "c.py"),
     "no JSON": (("c.json", "{"), long(), KNOWN, "c.json"),
     "unknown file": (("c.pkl", "x"), long(), KNOWN, ".json"),
+    "a base without": (
+        ("s.csv", shapes().assign(index=range(1, 7), base="X")), long(), without("--base"), "X",
+    ),
     "no bases": (("s.csv", shapes().assign(index=range(6))), long(), without("--base"), "base"),
 }  # fmt: skip
 
