@@ -235,11 +235,8 @@ class FolderLease(Lease):
             raise store_error(error, self.folder / fresh) from error
         return True
 
-    def release(self) -> None:
-        """See `Lease.release`."""
-        # An item that can't be given back expires, so that no error need hide the work's own.
-        with contextlib.suppress(OSError, LinkRefused):
-            _remove_token(self._store, self.item, self.token)
+    def _give_back(self) -> None:
+        _remove_token(self._store, self.item, self.token)
 
     def _is_gone(self, name: str) -> bool:
         try:
@@ -250,25 +247,11 @@ class FolderLease(Lease):
 
 
 class FolderLeases(Leases[FolderLease]):
-    """All leases of a store in a folder.
-
-    Args:
-        store: The store's folder.
-        clock: Returns the observer's time, in seconds.
-    """
+    """All leases of a store in a folder."""
 
     def __init__(self, store: Path, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(clock)
         self._store, self._root = store, store / _LEASES
-
-    def holders(self, item: str) -> list[Holder]:
-        """See `Leases.holders`."""
-        return self._holders([checked_item(item)])[item]
-
-    def held(self) -> dict[str, Holder]:
-        """See `Leases.held`."""
-        found = self._holders(None)
-        return {item: holder for item, holders in found.items() for holder in holders}
 
     def age(self, item: str, holder: Holder) -> float | None:
         """See `Leases.age`."""
@@ -278,17 +261,15 @@ class FolderLeases(Leases[FolderLease]):
         except (OSError, LinkRefused):
             return None
 
-    def _holders(self, items: list[str] | None) -> dict[str, list[Holder]]:
-        """Return the holders of some items, or of all that are held."""
+    def _read(self, item: str | None = None) -> dict[str, list[Holder]]:
         try:
             with opened(self._store, _LEASES) as at:
-                if items is None:
-                    items = list(filter(is_name, at.links()))
-                return {item: _read_holders(at, item) for item in items}
+                items = filter(is_name, at.links()) if item is None else [item]
+                return {name: _read_holders(at, name) for name in items}
         except OSError as error:
             if error.errno not in GONE:
                 raise store_error(error, self._root) from error
-            return {item: [] for item in items or ()}
+            return {}
 
     def _place(self, item: str, holder: Holder) -> FolderLease | None:
         target, outer = self._root / item, f"{NEW_LEASE}{uuid.uuid4().hex}"

@@ -7,6 +7,7 @@ expired. How a store keeps and fences leases: `results_schema.folder`, `results_
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -138,9 +139,14 @@ class Lease(ABC):
     def _renew(self, text: bytes) -> bool:
         """Write the heartbeat's text, unless the lease is lost."""
 
-    @abstractmethod
     def release(self) -> None:
         """Give the item back; do nothing if the lease is lost."""
+        # An item that can't be given back expires, so that no error need hide the work's own.
+        with contextlib.suppress(OSError, StoreError):
+            self._give_back()
+
+    @abstractmethod
+    def _give_back(self) -> None: ...
 
     def _keep(self) -> None:
         due = time.monotonic() + BEAT
@@ -267,17 +273,21 @@ class Leases(ABC, Generic[L]):
         self._seen.pop((item, token), None)
         return held
 
-    @abstractmethod
     def holders(self, item: str) -> list[Holder]:
         """Return who holds the item: nobody, or one, known by its token alone if unreadable."""
+        return self._read(checked_item(item)).get(item, [])
 
-    @abstractmethod
     def held(self) -> dict[str, Holder]:
         """Return every held item with its holder."""
+        return {item: holder for item, holders in self._read().items() for holder in holders}
 
     @abstractmethod
     def age(self, item: str, holder: Holder) -> float | None:
         """Return the seconds since the last heartbeat by the store's clock, or None."""
+
+    @abstractmethod
+    def _read(self, item: str | None = None) -> dict[str, list[Holder]]:
+        """Return the holders of an item, or of all."""
 
     @abstractmethod
     def _place(self, item: str, holder: Holder) -> L | None:

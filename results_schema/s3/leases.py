@@ -102,32 +102,16 @@ class BucketLease(Lease):
         bucket.put(block_name(_chain(self.item), self._number) + _BEAT, text)
         return True
 
-    def release(self) -> None:
-        """See `Lease.release`."""
-        # An item that can't be given back expires, so that no error need hide the work's own.
-        with contextlib.suppress(StoreError):
-            _end(self._bucket, self.item, self._number)
+    def _give_back(self) -> None:
+        _end(self._bucket, self.item, self._number)
 
 
 class BucketLeases(Leases[BucketLease]):
-    """All leases of a store in a bucket.
-
-    Args:
-        bucket: The store's objects.
-        clock: Returns the observer's time, in seconds.
-    """
+    """All leases of a store in a bucket."""
 
     def __init__(self, bucket: Bucket, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(clock)
         self._bucket = bucket
-
-    def holders(self, item: str) -> list[Holder]:
-        """See `Leases.holders`."""
-        return [holder for _, holder in self._held(_chain(checked_item(item))).values()]
-
-    def held(self) -> dict[str, Holder]:
-        """See `Leases.held`."""
-        return {item: holder for item, (_, holder) in self._held(layout.LEASES).items()}
 
     def age(self, item: str, holder: Holder) -> float | None:
         """See `Leases.age`."""
@@ -137,6 +121,10 @@ class BucketLeases(Leases[BucketLease]):
             return None
         # Until the first heartbeat, the lease's own block is the last sign of life.
         return min(entry.age for entry in entries if entry.name.startswith(block.name))
+
+    def _read(self, item: str | None = None) -> dict[str, list[Holder]]:
+        found = self._held(_chain(item) if item else layout.LEASES)
+        return {name: [holder] for name, (_, holder) in found.items()}
 
     def _place(self, item: str, holder: Holder) -> BucketLease | None:
         chain = _chain(item)

@@ -178,7 +178,7 @@ class StoreContract:
             def _renew(self, text: bytes) -> bool:
                 return True
 
-            def release(self) -> None: ...
+            def _give_back(self) -> None: ...
 
         other = Other(TRIAL, leases_module.Holder.here("token"))
         with pytest.raises(TypeError, match=TRIAL):
