@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from click import IntRange, command, option
@@ -181,7 +181,7 @@ def theory(
     store: str,
     output_format: str,
     draw: str | None,
-    **sizes: int,
+    **sizes: Any,
 ) -> None:
     """Check the paper's equations and theorems numerically.
 

@@ -115,7 +115,7 @@ class Landscape(BaseModel, **STRICT):
         kinds: list[tuple[str, Surfaces]] = [
             (kind, wanted) for kind in KINDS if (wanted := getattr(self, kind)) is not None
         ]
-        asked: list[tuple[TrialSpec, int | str, str, dict[str, Any]]] = []
+        asked: list[tuple[TrialSpec, int | Literal["last"], str, dict[str, Any]]] = []
         for (index, trial), (kind, wanted) in product(members, kinds):
             if not wanted.indices or index in wanted.indices:
                 every = product([trial], wanted.epochs, [kind], wanted.settings(index))

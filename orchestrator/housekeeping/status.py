@@ -194,8 +194,9 @@ class StatusReader:
             return "cancelled" if {item, layout.trial_of(item)} & cancelled else "owed"
 
         def part(kind: str, groups: Mapping[str, Iterable[str]], running: list[T]) -> ItemStatus[T]:
-            states = {name: {i: state(i) for i in ids} for name, ids in groups.items()}
-            status = ItemStatus(states, running)
+            status = ItemStatus(running=running)
+            for name, ids in groups.items():
+                status.experiments[name] = {i: state(i) for i in ids}
             for i in sorted(status.having("failed")):
                 log = store.locate(layout.log(i))
                 status.failed.append({kind: i, **recorded_failure(store, i), "log": log})

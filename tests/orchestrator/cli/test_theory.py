@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from dataclasses import fields
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,12 +22,10 @@ def few_steps(monkeypatch):
 @pytest.fixture
 def store(trained, monkeypatch):
     """A store of which the first of two trials has all numbers, and the second lacks some."""
-    known = {field.name: 1.0 for field in fields(TrialBound)}
+    known: dict[str, Any] = {field.name: 1.0 for field in fields(TrialBound)}
     known |= {"experiment": "small", "base": "DARTS", "variant": "DARTS", "index": 0, "steps": 9}
     known |= {"smoothness_epoch": 2, "variance_epoch": 0, "trial_id": trained.ids[0]}
-    found = [
-        TrialBound(**known | {"lacking": lacking}) for lacking in ((), ("curvature", "the loss"))
-    ]
+    found = [TrialBound(**{**known, "lacking": lacking}) for lacking in ((), ("curvature",))]
     monkeypatch.setattr("orchestrator.paper.theorems.trial_bounds", lambda *_: found)
     return trained.store.root
 
