@@ -83,11 +83,7 @@ def train(
         gpu_share: GPUs that this process has, below 1 a share of one; for the row too.
         on_epoch: Called with each published row.
         stop: Asks it to stop before the next batch.
-        ask: Called before it begins and once a second by the thread that keeps the lease; the
-            reason that it returns asks to stop likewise.
-
-    Returns:
-        How it went; an error is an outcome too, see `attempt`.
+        ask: As in `attempt`, which returns an error as an outcome.
     """
     choose = partial(devices.choose, device, deterministic=deterministic, precision=spec.precision)
 
@@ -135,16 +131,15 @@ class _Training:
         share = self.gpu_share if device.type == "cuda" else None
         shared = {"pack_size": self.pack_size, "gpu_share": share}
         provenance = devices.provenance(device) | attempts | shared
-        self.log.add(
-            f"attempt {provenance['attempts']} of {spec.trial_id} on {provenance['host']}, {device}"
-        )
+        place = f"{provenance['host']}, {device}"
+        self.log.add(f"attempt {provenance['attempts']} of {spec.trial_id} on {place}")
         # Written before anything may crash the process: the log then shows where it was.
         self.log.flush()
         mode: StepMode | None = None
         # The failure is in the store, as another process on another node may try next.
         if recorded_failure(self.store, spec.trial_id)["kind"] == "graph":
             self.log.add(
-                "no CUDA graph could be captured before, so steps run kernel by kernel, slower"
+                "no CUDA graph could be captured before: steps run kernel by kernel, slower"
             )
             mode = "eager"
         data, engine = set_up(spec, device, mode)

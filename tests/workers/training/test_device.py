@@ -56,7 +56,7 @@ def test_streams_have_queues_of_their_own_before_cuda_starts(monkeypatch: pytest
 
 def test_a_trial_is_trained_without_torchs_compiler(store: LocalStore):
     """Its import takes seconds, in each of a launch's processes."""
-    spec = small_spec(epochs=1)
+    spec = small_spec(epochs=1, batch_size=1440)
     command = [sys.executable, "-c", TRAIN, spec.to_json(), store.location]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     status, *modules = done.stdout.split()

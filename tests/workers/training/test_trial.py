@@ -30,7 +30,6 @@ from results_schema.errors import StoreError
 from results_schema.lease import Lease
 from results_schema.store import LocalStore, open_store
 from results_schema.trial import NetworkSpec, TrialSpec
-from workers.cells.bases import named
 from workers.training import checkpoint, trial
 from workers.training.attempt import Outcome
 from workers.training.checkpoint import Checkpointing, Row
@@ -104,12 +103,11 @@ def test_the_late_accuracy_is_of_the_last_ten_epochs(spec: TrialSpec):
 
 
 def test_a_network_learns_to_read_digits(store: LocalStore):
-    spec = small_spec(genotype=named("DARTS"), epochs=8, batch_size=16)
-    spec = replace(spec, network=NetworkSpec(3, 4))
+    spec = replace(small_spec(epochs=6, batch_size=16), network=NetworkSpec(3, 8))
     train(spec, store, device="cpu")
     table = rows(store, spec)
     assert table["test_accuracy"].iloc[-1] > 0.3, "chance is 0.1"
-    assert table["train_loss"].iloc[-1] < 0.6 * table["train_loss"].iloc[0]
+    assert table["train_loss"].iloc[-1] < 0.8 * table["train_loss"].iloc[0]
 
 
 def test_the_same_trial_gives_the_same_bits_whatever_the_process_did_before(
