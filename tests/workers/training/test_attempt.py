@@ -271,24 +271,6 @@ def test_the_log_names_the_worker_whose_lease_was_taken_over(store: LocalStore, 
     assert first.endswith(f" takes over from a worker that is gone: {gone}")
 
 
-def test_what_heartbeats_report_is_written_before_a_long_epoch_ends(
-    store: LocalStore, spec: TrialSpec, monkeypatch: pytest.MonkeyPatch, quick: None
-):
-    epoch, looks = LongEpoch(monkeypatch, 1), itertools.count()
-    obstacle = store.root / "leases" / spec.trial_id / "mine" / "heartbeat.new"
-
-    def ask() -> str:
-        match next(looks) if epoch.began.is_set() else -1:
-            case 0:
-                obstacle.mkdir()
-            case 50:
-                obstacle.rmdir()
-        return "it was read" if "heartbeats succeed again" in log(store, spec) else ""
-
-    assert train(spec, store, device="cpu", token="mine", ask=ask).status == "stopped"
-    assert f" heartbeats fail: {obstacle}: Is a directory" in log(store, spec)
-
-
 def test_lines_before_the_first_epoch_are_kept_though_the_worker_dies_in_it(
     store: LocalStore, spec: TrialSpec, monkeypatch: pytest.MonkeyPatch
 ):

@@ -147,17 +147,6 @@ def momenta(store: LocalStore, spec: TrialSpec, epoch: int) -> bool:
     return bool(found)
 
 
-def test_two_checkpoints_are_kept_while_it_trains(store: LocalStore):
-    spec, seen = small_spec(epochs=4), list[list[int]]()
-
-    def look(row: Row) -> None:
-        seen.append(checkpoint.epochs(store, spec.trial_id))
-
-    train(spec, store, device="cpu", checkpointing=COMMIT_ALL, on_epoch=look)
-    assert seen == [[], [1], [1, 2], [2, 3]], "before each epoch's own"
-    assert checkpoint.epochs(store, spec.trial_id) == [4]
-
-
 def test_asked_to_stop_before_it_begins_it_is_no_attempt(store: LocalStore, spec: TrialSpec):
     before = files(store)
     outcome = train(spec, store, device="cpu", ask=lambda: "the test")
