@@ -51,15 +51,13 @@ def test_no_file_names_a_machines_paths_or_a_registry():
         if MACHINE.search(line)
     ]
     assert not found
-
-
-def test_no_lock_file_is_committed():
     assert not [name_of(path) for path in files() if path.name == "uv.lock"]
 
 
 def test_sources_are_short():
     lengths = {name_of(path): len(path.read_text().splitlines()) for path in files(".py", ".sh")}
     assert not {name: length for name, length in lengths.items() if length > LONGEST}
+    assert not [name for name in lengths if re.match(r"tests/.*__init__\.py$", name)]
 
 
 def test_no_source_makes_an_unsafe_call():
@@ -79,10 +77,6 @@ def test_what_lies_beside_the_sources_is_packaged():
         path for path in files() if name_of(path).split("/")[0] in PACKAGES and path.suffix != ".py"
     }
     assert not {name_of(path) for path in beside - packaged}
-
-
-def test_folders_of_tests_are_no_packages():
-    assert not [name_of(path) for path in (ROOT / "tests").rglob("__init__.py")]
 
 
 def test_both_lists_of_pins_are_equal():

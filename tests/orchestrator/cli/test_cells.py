@@ -89,9 +89,7 @@ def test_the_size_of_the_network_can_be_chosen():
         (["DARTS", "--draw", "none/such/cells.html"], "cannot write"),
     ],
 )
-def test_what_cannot_be_done_is_refused(
-    words: list[str], reported: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_what_cannot_be_done_is_refused(words: list[str], reported: str, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(NasSweepError, match=reported) as caught:
         run(*words)
@@ -99,9 +97,7 @@ def test_what_cannot_be_done_is_refused(
     assert not list(tmp_path.iterdir())
 
 
-def test_without_a_browser_a_picture_fails_and_the_page_does_not(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_page_is_drawn_without_a_browser_and_a_picture_is_not(tmp_path: Path, monkeypatch):
     monkeypatch.setenv("BROWSER_PATH", str(tmp_path / "none"))
     with pytest.raises(NasSweepError, match="no file") as caught:
         run("DARTS", "--draw", str(tmp_path / "cells.png"))
