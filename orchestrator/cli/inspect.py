@@ -107,28 +107,17 @@ def _limit_memory(more: int) -> Iterator[None]:
 def _print_schema(output_format: str) -> None:
     from orchestrator.query.catalog import TABLES, VIEWS
 
-    records = [
-        {
-            "table": name,
-            "column": field.name,
-            "type": str(field.type),
-            "unit": (field.metadata.get(b"unit") or b"").decode(),
-            "doc": field.metadata[b"doc"].decode(),
-        }
-        for name, table in TABLES.items()
-        for field in table.schema
-    ]
+    tables, records = [], []
+    for name, table in TABLES.items():
+        rows = []
+        for field in table.schema:
+            unit, doc = (field.metadata.get(key, b"").decode() for key in (b"unit", b"doc"))
+            rows.append((field.name, str(field.type), unit, doc))
+            keys = ("table", "column", "type", "unit", "doc")
+            records.append(dict(zip(keys, (name, *rows[-1]), strict=True)))
+        heads = ("column", "type", "unit", "meaning")
+        tables.append(TextTable(f"{name}: {table.doc}", heads, rows, left=(1, 2, 3)))
     views = [{"view": name, "doc": view.doc, "tables": view.reads} for name, view in VIEWS.items()]
-    heads = ("column", "type", "unit", "meaning")
-    tables = [
-        TextTable(
-            f"{name}: {table.doc}",
-            heads,
-            [tuple(r.values())[1:] for r in records if r["table"] == name],
-            left=(1, 2, 3),
-        )
-        for name, table in TABLES.items()
-    ]
     rows = [(name, view.doc) for name, view in VIEWS.items()]
     tables.append(TextTable("Views", ("view", "what it is"), rows, left=(1,)))
     print_result(output_format, tables, records, {"columns": records, "views": views})

@@ -70,18 +70,12 @@ class Declared(BaseModel, **STRICT):
     def of(cls, experiment: Experiment) -> Declared:
         """Return the declaration of an experiment."""
         datasets = experiment.grid.dataset
-        return cls(
-            name=experiment.name,
-            title=experiment.title,
-            claim=experiment.claim,
-            profile=experiment.profile,
-            datasets={name: experiment.trained_dataset(name) for name in datasets},
-            network=asdict(experiment.network),
-            recipes={name: asdict(experiment.recipe.of(name)) for name in datasets},
-            precision=experiment.precision,
-            figures=experiment.figures,
-            tables=experiment.tables,
-        )
+        shared = cls.model_fields.keys() & Experiment.model_fields.keys()
+        content = {name: getattr(experiment, name) for name in shared}
+        content["network"] = asdict(experiment.network)
+        content["datasets"] = {name: experiment.trained_dataset(name) for name in datasets}
+        content["recipes"] = {name: asdict(experiment.recipe.of(name)) for name in datasets}
+        return cls(**content)
 
     def to_json(self) -> bytes:
         """Return the content of `layout.experiment(name)`."""
