@@ -33,7 +33,9 @@ from typing import Any, NamedTuple
 # A bare machine has nothing of this project installed.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.loops import Setting
 from benchmarks.measure import argument_parser, describe_machine, publish, table
+from results_schema.trial import NetworkSpec, Recipe
 from workers.training import device as devices
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -53,6 +55,14 @@ class Scale:
 
     device: str | None
     dry: bool
+
+    def setting(self, steps: int, cell: str = "DARTS", cells: int = 20) -> Setting:
+        """Return the paper's network or the smallest, and images for so many steps an epoch."""
+        device = devices.choose(self.device)
+        if self.dry:
+            size, recipe = NetworkSpec(cells=3, channels=2), Recipe(batch_size=4)
+            return Setting(device, f"synthetic_{4 * steps}x3x8_10", cell, size, recipe)
+        return Setting(device, f"synthetic_{80 * steps}x3x32_10", cell, NetworkSpec(cells=cells))
 
 
 DRY_LIMIT = 600

@@ -23,9 +23,9 @@ from benchmarks.measure import argument_parser, describe_machine, publish, table
 from benchmarks.sweeps import (
     NODES,
     ROOT,
-    Growth,
     Sweep,
     drive,
+    growth,
     growth_table,
     own_seconds,
     sweeps_table,
@@ -76,7 +76,7 @@ class Cost:
         """Separate both by sweeps of few trials, of more, and of few with more epochs."""
         epochs = few.trials * (long.epochs - few.epochs)
         epoch = max(0.0, (long.processor - few.processor) / epochs)
-        return cls(Growth.between(few, more).processor - few.epochs * epoch, epoch)
+        return cls(growth(few, more)[1] - few.epochs * epoch, epoch)
 
     def slots(self, epochs: int, seconds: float) -> float:
         """Return how many trials side by side keep a core of the driver busy.

@@ -142,38 +142,21 @@ def sweeps_table(sweeps: Sequence[tuple[str, Sweep, float]]) -> str:
     return table(header, rows)
 
 
-@dataclass(frozen=True)
-class Growth:
-    """Elapsed seconds, and the driver's seconds and bytes, of each further trial of a sweep."""
-
-    wall: float
-    processor: float
-    memory: float
-
-    @classmethod
-    def between(cls, one: Sweep, other: Sweep) -> Growth:
-        """Return the growth from a sweep to a larger one."""
-        more = other.trials - one.trials
-        return cls(
-            (other.wall - one.wall) / more,
-            (other.processor - one.processor) / more,
-            (other.memory - one.memory) / more,
-        )
+def growth(one: Sweep, other: Sweep) -> tuple[float, float, float]:
+    """Return elapsed seconds, the driver's and its bytes, of each further trial of a sweep."""
+    more = other.trials - one.trials
+    pairs = ((one.wall, other.wall), (one.processor, other.processor), (one.memory, other.memory))
+    wall, processor, memory = ((after - before) / more for before, after in pairs)
+    return wall, processor, memory
 
 
 def growth_table(sweeps: Sequence[Sweep]) -> str:
     """Return a row for the further trials from each sweep to the next."""
     rows = []
     for one, other in pairwise(sweeps):
-        growth = Growth.between(one, other)
-        rows.append(
-            [
-                f"{one.trials:,} to {other.trials:,}",
-                f"{growth.wall:.3f} s",
-                f"{1e3 * growth.processor:.1f} ms",
-                f"{growth.memory / 2**10:,.1f} KiB",
-            ]
-        )
+        wall, processor, memory = growth(one, other)
+        numbers = [f"{wall:.3f} s", f"{1e3 * processor:.1f} ms", f"{memory / 2**10:,.1f} KiB"]
+        rows.append([f"{one.trials:,} to {other.trials:,}", *numbers])
     return table(("nas-sweep, further trials", "wall", "driver's CPU", "driver's memory"), rows)
 
 

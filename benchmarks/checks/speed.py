@@ -17,10 +17,9 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.gpu_check import Outcome, Scale
 from benchmarks.landscape import Case, contour, pass_both_ways, variance
-from benchmarks.loops import OwnLoop, Setting, builders, torch_defaults
+from benchmarks.loops import OwnLoop, builders, torch_defaults
 from benchmarks.measure import LEARNING_RATE, measure_ceilings, synchronize, table, time_rounds
 from benchmarks.training import compare, describe
-from results_schema.trial import NetworkSpec, Recipe
 from workers.landscape.plane import Directions, draw_directions
 from workers.network.network import Network
 from workers.training import device as devices
@@ -48,8 +47,8 @@ def ceilings(scale: Scale) -> Outcome:
 
 def kernels(scale: Scale) -> Outcome:
     """Profile steps of one network in bf16 and list the kinds of kernel that take most time."""
-    device = devices.choose(scale.device)
-    setting = _setting(device, scale, steps=4 if scale.dry else 20)
+    setting = scale.setting(4 if scale.dry else 20)
+    device = setting.device
     loop = OwnLoop(setting, "bf16")
     loop.epoch(1, LEARNING_RATE)
     on_gpu = device.type == "cuda"
@@ -93,8 +92,8 @@ def fp32(scale: Scale) -> Outcome:
 
 
 def _training(scale: Scale, precision: str) -> Outcome:
-    device = devices.choose(scale.device)
-    setting = _setting(device, scale, steps=4 if scale.dry else STEPS)
+    setting = scale.setting(4 if scale.dry else STEPS)
+    device = setting.device
     copy = measure_ceilings(device, tiny=scale.dry).copy
     builds = builders([precision], (2,) if scale.dry else (2, 4, 8))
     rounds, until = 1 if scale.dry else ROUNDS, time.perf_counter() + SECONDS
@@ -105,8 +104,8 @@ def _training(scale: Scale, precision: str) -> Outcome:
 
 def landscape(scale: Scale) -> Outcome:
     """Time points of a contour and of a variance beside plain loops on the same network."""
-    device = devices.choose(scale.device)
-    setting = _setting(device, scale, steps=1)
+    setting = scale.setting(1)
+    device = setting.device
     images, batch = (8, 4) if scale.dry else (2_000, 500)
     points = POINTS[: 2 if scale.dry else None]
     case = Case.build(setting, images, batch)
@@ -142,8 +141,8 @@ def landscape(scale: Scale) -> Outcome:
 
 def deterministic(scale: Scale) -> Outcome:
     """Time epochs of one network with deterministic kernels and without, in alternation."""
-    device = devices.choose(scale.device)
-    setting = _setting(device, scale, steps=4 if scale.dry else 50)
+    setting = scale.setting(4 if scale.dry else 50)
+    device = setting.device
     loops = {
         name: OwnLoop(setting, "bf16", deterministic=name == "deterministic")
         for name in ("free", "deterministic")
@@ -183,11 +182,3 @@ def _published_points(
                 (logits.argmax(1) == labels).sum().item()
         for name, weight in names.items():
             weight.copy_(centre[name])
-
-
-def _setting(device: torch.device, scale: Scale, steps: int) -> Setting:
-    """Return the paper's network, or the smallest, and images for so many steps an epoch."""
-    if scale.dry:
-        recipe, size = Recipe(batch_size=4), NetworkSpec(cells=3, channels=2)
-        return Setting(device, f"synthetic_{4 * steps}x3x8_10", size=size, recipe=recipe)
-    return Setting(device, f"synthetic_{80 * steps}x3x32_10")

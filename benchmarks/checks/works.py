@@ -126,14 +126,14 @@ def relative(one: Tensor, other: Tensor, start: Tensor) -> float:
 
 def alone(scale: Scale) -> Outcome:
     """Compare graphed steps with eager ones, for each cell in each precision of the device."""
-    device = devices.choose(scale.device)
-    mode = "graphed" if device.type == "cuda" else "fixed"
+    on_gpu = devices.choose(scale.device).type == "cuda"
+    mode = "graphed" if on_gpu else "fixed"
     rows, numbers, passed = [], [], True
     for cell in CELLS[: 1 if scale.dry else None]:
         for precision in PRECISIONS:
-            if precision == "tf32" and device.type != "cuda":
+            if precision == "tf32" and not on_gpu:
                 continue
-            for one in compare_modes(_setting(device, scale, cell), precision, mode):
+            for one in compare_modes(scale.setting(STEPS, cell, 8), precision, mode):
                 passed = passed and one.sound
                 numbers.append([cell, vars(one)])
                 effect = "–" if one.effect is None else f"{one.effect:.1e}"
@@ -150,8 +150,7 @@ def _answer(sound: bool) -> str:
 
 def packs(scale: Scale) -> Outcome:
     """Train four unlike cells as a pack, then each alone; deterministic kernels give equal bits."""
-    device = devices.choose(scale.device)
-    settings = [_setting(device, scale, cell) for cell in CELLS[: 2 if scale.dry else 4]]
+    settings = [scale.setting(STEPS, cell, 8) for cell in CELLS[: 2 if scale.dry else 4]]
     rows, passed = [], True
     for precision in ("bf16",) if scale.dry else ("fp32", "bf16"):
         for deterministic in (True, False):
@@ -175,8 +174,7 @@ def packs(scale: Scale) -> Outcome:
 
 def resume(scale: Scale) -> Outcome:
     """Stop after an epoch and resume from its state: the second epoch ends at the same bits."""
-    device = devices.choose(scale.device)
-    setting = _setting(device, scale, "DARTS")
+    setting = scale.setting(STEPS, cells=8)
     setting = replace(setting, recipe=replace(setting.recipe, epochs=2, drop_path=0.2))
     rows, passed = [], True
     for precision in ("bf16",) if scale.dry else ("fp32", "bf16"):
@@ -266,11 +264,3 @@ def _measure(
     if eigenvalue:
         found["top eigenvalue"] = run(Lanczos(Hessian(network, instances)))["top_eigenvalue"]
     return found
-
-
-def _setting(device: torch.device, scale: Scale, cell: str) -> Setting:
-    """Return all three resolutions of the paper's network at its width, or the smallest network."""
-    size = NetworkSpec(cells=3, channels=2) if scale.dry else NetworkSpec(cells=8, channels=36)
-    recipe = Recipe(batch_size=4 if scale.dry else 80)
-    images, shape = STEPS * recipe.batch_size, "3x8_10" if scale.dry else "3x32_10"
-    return Setting(device, f"synthetic_{images}x{shape}", cell, size, recipe)

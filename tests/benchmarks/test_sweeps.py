@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks.scale import Cost, grid, limits_table, plan
-from benchmarks.sweeps import Growth, Sweep, drive, own_seconds, specs, sweeps_table
+from benchmarks.sweeps import Sweep, drive, growth, own_seconds, specs, sweeps_table
 from orchestrator.config.experiment import load_experiment
 
 
@@ -12,8 +12,7 @@ def sweep(trials: int, epochs: int, processor: float, *, wall: float = 10.0) -> 
 
 
 def test_growth_is_what_each_further_trial_took():
-    growth = Growth.between(sweep(20, 1, 2.0), sweep(220, 1, 3.0, wall=30.0))
-    assert (growth.wall, growth.processor, growth.memory) == (0.1, 0.005, 1024)
+    assert growth(sweep(20, 1, 2.0), sweep(220, 1, 3.0, wall=30.0)) == (0.1, 0.005, 1024)
 
 
 def test_what_the_driver_needs_is_separated_for_trials_and_epochs():
