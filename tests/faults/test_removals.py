@@ -37,18 +37,18 @@ def test_a_trial_stays_while_one_of_its_surfaces_is_measured(
     """Its worker has read the checkpoint already, and writes its row in the end."""
     surface = load_experiment(trained.experiment).surfaces()[0]
     store, codes = trained.store, list[int]()
+    words, code = (["retry", trained.ids[0]], 2) if command == "retry" else (["gc", "--unnamed"], 0)
     if command == "gc":
         forget(trained)
     before = contents(store)
 
     def interfere(done: int, total: int) -> None:
         if done == 3:
-            words = [trained.ids[0]] if command == "retry" else ["--unnamed"]
-            codes.append(run(command, *words, "--yes")[0])
+            codes.append(run(*words, "--yes")[0])
 
     with few_digits():
         assert survey(surface, store, device="cpu", on_points=interfere).status == "done"
-    assert codes == [2 if command == "retry" else 0]
+    assert codes == [code]
     after = contents(store)
     assert {key: after[key] for key in before} == before
     assert len(Results(store).surfaces()) == 1

@@ -276,7 +276,7 @@ def replaced_halfway(store: LocalStore, monkeypatch: pytest.MonkeyPatch, moment:
 
 
 @pytest.mark.parametrize("moment", HALFWAY)
-def test_a_holder_replaced_between_staging_and_renaming_writes_nothing(
+def test_a_holder_replaced_halfway_through_a_write_writes_nothing(
     store: LocalStore, monkeypatch: pytest.MonkeyPatch, moment: str
 ):
     old = replaced_halfway(store, monkeypatch, moment)
@@ -286,19 +286,21 @@ def test_a_holder_replaced_between_staging_and_renaming_writes_nothing(
     assert [name for name in files(store) if not name.startswith("leases/")] == [SAMPLE]
 
 
-@pytest.mark.parametrize("moment", HALFWAY)
 def test_a_holder_replaced_just_before_it_deletes_removes_nothing_of_its_successors(
-    store: LocalStore, monkeypatch: pytest.MonkeyPatch, moment: str
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
 ):
-    old = replaced_halfway(store, monkeypatch, moment)
-    if moment == "taken over":
-        with pytest.raises(Superseded, match=f"another worker has taken over {TRIAL}"):
-            store.delete(SAMPLE, lease=old)
-        assert store.get(SAMPLE) == b"new"
-    else:
+    old = replaced_halfway(store, monkeypatch, "taken over")
+    with pytest.raises(Superseded, match=f"another worker has taken over {TRIAL}"):
         store.delete(SAMPLE, lease=old)
-        store.leases.fence(TRIAL, "old")
-        assert not store.has(SAMPLE), "its successor has yet to begin"
+    assert store.get(SAMPLE) == b"new"
+
+
+def test_a_holder_whose_successor_has_yet_to_begin_may_delete(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+):
+    store.delete(SAMPLE, lease=replaced_halfway(store, monkeypatch, "being taken over"))
+    store.leases.fence(TRIAL, "old")
+    assert not store.has(SAMPLE)
 
 
 def test_who_has_lost_the_lease_makes_no_folder_either(store: LocalStore):
