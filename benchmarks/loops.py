@@ -61,7 +61,7 @@ class Setting:
 
     def network(self) -> Network:
         """Return the network that every loop begins with, on the device."""
-        return fresh_network(self.spec(), self.data(torch.device("cpu"))).to(self.device)
+        return fresh_network(self.spec(), self.data(torch.device("cpu")).about).to(self.device)
 
     def spec(self, precision: str = "fp32") -> TrialSpec:
         """Return the job as a trial of a sweep."""

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-PACKAGES = ("orchestrator", "results_schema", "workers")
+PACKAGES = ("nas_sweep", "orchestrator", "results_schema", "workers")
 LONGEST = 600
 
 MACHINE = re.compile(

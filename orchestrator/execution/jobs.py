@@ -30,7 +30,7 @@ from workers.signals import GRACE
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
 
-PACKAGES = ("results_schema", "workers", "orchestrator")
+PACKAGES = ("results_schema", "workers", "orchestrator", "nas_sweep")
 FILES = "files"
 """Folder of a shipment for the experiments' files, with the same paths between them as here."""
 REPLACED = frozenset({"detached", "experiments", "profile", "store", "address", "ship_code"})

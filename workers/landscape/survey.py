@@ -294,25 +294,33 @@ def restore(spec: SurfaceSpec, store: Store, data: Data, device: torch.device) -
         DataError: The checkpoint is missing or damaged.
     """
     trial = spec.trial
-    network = fresh_network(trial, data)
-    epoch, digest = _epoch(spec, store), None
-    if epoch:
-        try:
-            found = checkpoint.load(store, trial.trial_id, epoch)
-            tensors, digest = found.tensors, found.digest
-            # A checkpoint has momenta too. The names are taken once: a state dict of the paper's
-            # network takes longer to build than to look up all of its tensors.
-            own = network.state_dict().keys()
-            network.load_state_dict({name: t for name, t in tensors.items() if name in own})
-        except (CorruptData, MissingKey, RuntimeError) as error:
-            raise DataError(
-                f"the checkpoint of epoch {epoch} can't be used: {error}",
-                where=store.locate(layout.tensors(trial.trial_id, epoch)),
-                fix=f"train the trial again: nas-sweep retry {trial.trial_id}, then launch",
-            ) from error
+    network = fresh_network(trial, data.about)
+    epoch = _epoch(spec, store)
+    digest = load_weights(network, store, trial.trial_id, epoch) if epoch else None
     network.to(device)
     finite = all(bool(t.isfinite().all()) for t in network.state_dict().values())
     return Trained(network, epoch, finite, digest)
+
+
+def load_weights(network: Network, store: Store, trial_id: str, epoch: int) -> str:
+    """Load a checkpoint's weights into the trial's network; return the SHA-256 of its tensors.
+
+    Raises:
+        DataError: The checkpoint is missing or damaged.
+    """
+    try:
+        found = checkpoint.load(store, trial_id, epoch)
+        # A checkpoint has momenta too. The names are taken once: a state dict of the paper's
+        # network takes longer to build than to look up all of its tensors.
+        own = network.state_dict().keys()
+        network.load_state_dict({name: t for name, t in found.tensors.items() if name in own})
+    except (CorruptData, MissingKey, RuntimeError) as error:
+        raise DataError(
+            f"the checkpoint of epoch {epoch} can't be used: {error}",
+            where=store.locate(layout.tensors(trial_id, epoch)),
+            fix=f"train the trial again: nas-sweep retry {trial_id}, then launch",
+        ) from error
+    return found.digest
 
 
 def _epoch(spec: SurfaceSpec, store: Store) -> int:

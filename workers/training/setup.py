@@ -8,7 +8,7 @@ from results_schema.errors import SpecError
 from results_schema.trial import RECIPE_VERSION, TrialSpec
 from workers.cells.cost import check_batches, check_image
 from workers.data.batches import Data, evaluation_batches, load, training_batches
-from workers.data.catalog import describe
+from workers.data.catalog import Dataset, describe
 from workers.network.network import Network, build_network
 from workers.training.engine import Batch, Engine
 from workers.training.graphs import RECORDER, StepMode
@@ -54,7 +54,7 @@ def set_up(
         side = check_image(data.about.size, spec.network.stem_stride, auxiliary=auxiliary)
         check_batches(len(data.train), spec.recipe.batch_size, side, auxiliary=auxiliary)
         # Built on the CPU, whose generator gives the same weights on every machine.
-        network = fresh_network(spec, data).to(device)
+        network = fresh_network(spec, data.about).to(device)
         engine = Engine(network, spec.recipe, spec.precision, mode)
     record(engine, spec, data)
     return data, engine
@@ -78,14 +78,14 @@ def _shapes(batch: Batch, images: int) -> list[Batch]:
     return [batch, (pixels[:rest], labels[:rest])] if rest else [batch]
 
 
-def fresh_network(spec: TrialSpec, data: Data) -> Network:
+def fresh_network(spec: TrialSpec, about: Dataset) -> Network:
     """Return a trial's network as it is before the first step, on the CPU."""
     # The data set decides the shapes of the first and the last layer.
     return build_network(
         spec.genotype,
         spec.network,
-        in_channels=data.about.channels,
-        classes=data.about.classes,
+        in_channels=about.channels,
+        classes=about.classes,
         seed=spec.seed,
         auxiliary=spec.recipe.auxiliary > 0,
     )
