@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -11,14 +10,13 @@ from typing import Any
 import pandas as pd
 import pytest
 from same_results import result_columns
-from small_trials import EPOCHS, few_digits, small_spec
+from small_trials import EPOCHS, small_spec
 
 from results_schema import layout, tables
 from results_schema.store import LocalStore
 from results_schema.surface import SurfaceSpec
 from results_schema.tables import POINTS, SURFACES
 from workers.landscape.curvature import Hutchinson, Lanczos
-from workers.landscape.survey import survey
 from workers.training import checkpoint
 
 
@@ -27,17 +25,6 @@ def small_surface(kind: str = "contour", epoch: int = EPOCHS, **changes: Any) ->
     trial = changes.pop("trial", small_spec())
     side = 1 if kind == "curvature" else 5
     return SurfaceSpec(trial, epoch, kind, **dict[str, Any](rows=side, columns=side) | changes)
-
-
-def measure_on_few_digits(spec: SurfaceSpec, store: LocalStore, every: float, until: int) -> None:
-    """What a child process runs that is to be killed: at so many points it stands still."""
-
-    def stand_still(done: int, total: int) -> None:
-        if done >= until:
-            threading.Event().wait()
-
-    with few_digits():
-        survey(spec, store, device="cpu", every=every, on_points=stand_still)
 
 
 @contextmanager

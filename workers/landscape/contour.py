@@ -21,8 +21,7 @@ from workers.landscape.measures import Case, Measure
 from workers.landscape.plane import Directions, FoldedNetwork, draw_directions
 from workers.landscape.smoothness import smoothness
 
-BATCH = 500
-"""Most images run at once."""
+BATCH = 500  # most images run at once
 
 
 class Contour:

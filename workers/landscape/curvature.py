@@ -23,9 +23,7 @@ from workers.landscape.instances import Instances, Row, exact, summed_loss
 from workers.landscape.measures import Case, Measure
 from workers.landscape.plane import draw_directions, live_parameters
 
-BATCH = 80
-"""Most images run at once."""
-
+BATCH = 80  # most images run at once
 _FEWEST_PROBES = 8  # a standard error of fewer is itself too uncertain to stop by
 
 

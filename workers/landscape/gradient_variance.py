@@ -28,8 +28,7 @@ from workers.landscape.measures import Case
 from workers.landscape.plane import Directions, FoldedNetwork, live_parameters
 from workers.network.network import Network
 
-BATCH = 80
-"""Most images run at once; memory grows with it."""
+BATCH = 80  # most images run at once; memory grows with it
 
 
 def minibatch_variance(variance: float, batch: int, instances: int) -> float:

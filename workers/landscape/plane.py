@@ -67,9 +67,9 @@ class Layer:
 def layers(network: nn.Module, *, auxiliary: bool = False) -> list[Layer]:
     """Return the layers that an evaluation runs, in the network's order.
 
-    A normalisation is taken for that of the convolution before it in the network, or of the last
-    few, whose outputs it then reads side by side. Dead operations and dead cells are left out:
-    their weights change nothing.
+    A normalisation is taken for that of the convolution before it in the same module, or of the
+    last few, whose outputs it then reads side by side; one that follows none is nobody's. Dead
+    operations and dead cells are left out: their weights change nothing.
     """
     idle = tuple(_idle(network, auxiliary=auxiliary))
     found: list[Layer] = []
@@ -79,13 +79,21 @@ def layers(network: nn.Module, *, auxiliary: bool = False) -> list[Layer]:
         if isinstance(module, nn.Conv2d | nn.Linear):
             found.append(Layer(name, module))
         elif isinstance(module, nn.BatchNorm2d):
-            index, end = len(found), module.num_features
-            while end > 0 and index > 0:
-                index -= 1
-                start = end - len(found[index].module.weight)
-                found[index] = replace(found[index], norm=Norm(name, module, slice(start, end)))
-                end = start
+            channels, fed = module.num_features, list[Layer]()
+            while channels > 0 and found and _feeds(found[-1], name):
+                fed.append(found.pop())
+                channels -= len(fed[-1].module.weight)
+            start = 0
+            for layer in reversed(fed):
+                end = start + len(layer.module.weight)
+                norm = None if channels else Norm(name, module, slice(start, end))
+                found.append(replace(layer, norm=norm))
+                start = end
     return found
+
+
+def _feeds(layer: Layer, norm: str) -> bool:
+    return layer.norm is None and layer.name.rpartition(".")[0] == norm.rpartition(".")[0]
 
 
 def live_parameters(network: nn.Module, *, auxiliary: bool = False) -> dict[str, nn.Parameter]:

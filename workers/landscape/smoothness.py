@@ -13,9 +13,7 @@ import numpy as np
 
 from results_schema.errors import SpecError
 
-RAYS = 360
-"""Directions in which a radius is searched, equally spaced from the first axis on."""
-
+RAYS = 360  # directions in which a radius is searched, equally spaced from the first axis on
 _BEYOND = 1e300  # replaces losses that are not finite: larger than any other
 
 

@@ -48,9 +48,7 @@ from workers.training.setup import check_versions, fresh_network
 PUBLISH_EVERY = 30.0
 """Seconds between two rewritings of the points: what a killed worker loses at most."""
 
-_SEAL = hashlib.sha256().digest_size
-"""Bytes in front of vectors (`layout.vectors`) that reveal damage."""
-
+_SEAL = hashlib.sha256().digest_size  # bytes in front of vectors that reveal damage
 _NO_POINT: Row = dict.fromkeys(column.name for column in POINTS if column.nullable)
 
 

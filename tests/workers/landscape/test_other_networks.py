@@ -9,6 +9,7 @@ from small_landscapes import distances, instances
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy
+from torchvision.models.densenet import DenseNet
 from torchvision.models.resnet import BasicBlock, ResNet
 
 from results_schema.errors import SpecError
@@ -26,8 +27,11 @@ POINT = (0.2, -0.1)
 @pytest.fixture(scope="module")
 def trained() -> nn.Module:
     torch.manual_seed(0)
-    network = ResNet(BasicBlock, [1, 1, 1, 1], num_classes=5).double()
-    network.conv1 = nn.Conv2d(3, 64, 3, bias=True).double()  # a bias before a normalisation
+    network = ResNet(BasicBlock, [1, 1, 1, 1], num_classes=5)
+    network.conv1 = nn.Conv2d(3, 64, 3, bias=True)  # a bias before a normalisation
+    network.layer3 = network.layer4 = nn.Identity()  # most weights, and nothing new
+    network.fc = nn.Linear(128, 5)
+    network.double()
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.normal_(module.running_mean, 0, 0.3)
@@ -90,6 +94,15 @@ def test_products_are_those_of_its_hessian(trained: nn.Module, case):
     _, wanted = torch.autograd.functional.hvp(loss, tuple(network.parameters()), along)
     flat = torch.cat([part.reshape(-1) for part in wanted])
     torch.testing.assert_close(small.times(vector), flat, rtol=1e-9, atol=1e-12)
+
+
+def test_a_normalisation_before_its_convolution_is_not_folded():
+    network = DenseNet(4, (1, 1), 8, bn_size=1, num_classes=5).double().eval()
+    images, labels = instances(2, 32)
+    given, directions = Instances(images, labels, dtype=F64, batch=2), draw_directions(network, 1)
+    with torch.no_grad():
+        loss = float(cross_entropy(moved(network)(images), labels))
+    assert Contour(network, directions, given).at(*POINT)["loss"] == pytest.approx(loss, rel=1e-10)
 
 
 def test_layers_without_a_rule_for_single_instances_are_named():

@@ -3,11 +3,7 @@
 import hashlib
 import json
 import math
-import multiprocessing
-import random
 import shutil
-import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +14,6 @@ import torch
 from small_surfaces import (
     assert_same_surface,
     few_products,
-    measure_on_few_digits,
     other_network,
     points,
     small_surface,
@@ -333,36 +328,30 @@ def test_damaged_points_are_logged_and_measured_again(store: LocalStore, undistu
     assert "the points are damaged and measured again" in survey_log(store, spec)
 
 
-def test_killed_at_random_moments_it_ends_as_if_nothing_had_happened(
-    store: LocalStore, tmp_path: Path
+class Killed(BaseException):
+    """Ends a worker as a signal does: nothing catches it."""
+
+
+@pytest.mark.parametrize("every", [0, 1e9])
+def test_a_killed_worker_loses_no_point_that_was_written(
+    store: LocalStore, undisturbed: LocalStore, every: float
 ):
-    spec, moments = small_surface(rows=9, columns=9), random.Random(5)
-    undisturbed = whole(store, tmp_path / "whole", spec)
-    processes = multiprocessing.get_context("forkserver")
-    # What takes long to import, so that each worker is forked within a fraction of a second.
-    processes.set_forkserver_preload(["pandas", "pytest", "workers.landscape.survey"])
-    seen = 0
-    for _ in range(2):
-        arguments = (spec, store, 0.0, seen + moments.randint(2, 30))
-        worker = processes.Process(target=measure_on_few_digits, args=arguments)
-        worker.start()
-        while worker.is_alive() and measured(store, spec) == seen:
-            time.sleep(0.005)
-        worker.join(moments.uniform(0, 0.2))
-        worker.kill()
-        worker.join()
-        assert worker.exitcode == -signal.SIGKILL
-        assert measured(store, spec) >= seen, "no point is lost"
-        seen = measured(store, spec)
-    outcome = survey(spec, store, device="cpu")
-    assert outcome.status == "done"
-    assert outcome.epochs == 9 * 9 - seen, "none is measured twice beyond the last write"
+    spec, seen = small_surface(), 0
+    for moment in (1, 9, 10, 24):
+
+        def kill(done: int, total: int, moment: int = moment) -> None:
+            if done >= moment:
+                raise Killed
+
+        with pytest.raises(Killed):
+            survey(spec, store, device="cpu", every=every, on_points=kill)
+        written = store.has(layout.points(spec.surface_id))
+        assert written == (moment > 1 and not every)
+        seen = len(points(store, spec)) if written else 0
+        assert seen == (0 if every else moment - 1)
+    assert survey(spec, store, device="cpu").epochs == 25 - seen
     assert_same_surface(store, undisturbed, spec)
     assert store.leases.held() == {}
-
-
-def measured(store: LocalStore, spec: SurfaceSpec) -> int:
-    return len(points(store, spec)) if store.has(layout.points(spec.surface_id)) else 0
 
 
 def test_a_surface_that_was_taken_over_writes_nothing_more(
