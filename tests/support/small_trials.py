@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cache
 from typing import Any
 
 import pandas as pd
@@ -48,17 +47,13 @@ def small_spec(*, genotype: Genotype = GENOTYPE, rate: float = 0.1, **recipe: An
     )
 
 
-_digits = cache(embedded._sources)
-"""The digits' table takes a tenth of a second to read."""
-
-
 @contextmanager
 def few_digits() -> Iterator[None]:
     """Within it the data set digits has its first 160 training and 80 test images alone.
 
     Trials are still named by the whole data set, so that they have one id within and without.
     """
-    (train, labels), (test, test_labels) = _digits()
+    (train, labels), (test, test_labels) = embedded._sources()
     few = (train[:TRAIN], labels[:TRAIN]), (test[:TEST], test_labels[:TEST])
     about = replace(catalog.DATASETS["digits"], train=TRAIN, test=TEST)
     whole = dict(catalog.DATASETS)
