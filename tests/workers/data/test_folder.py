@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_archives import SMALL, Server, archive_of, draw, publish, serve
 
@@ -145,6 +145,7 @@ FLIPPED_SIZE = 8 + 480 + 26 * (8 + 3 * 8 * 8)
 """Bytes of the cached file of 26 images, or a few less."""
 
 
+@settings(max_examples=30)
 @given(bit=st.integers(0, 8 * FLIPPED_SIZE - 1))
 def test_one_flipped_bit_is_found_and_the_archive_decoded_again(
     tmp_path_factory: pytest.TempPathFactory, bit: int

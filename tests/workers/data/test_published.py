@@ -99,35 +99,17 @@ def decode_tiny(folder: Path, members: Members | None = None) -> Split:
     return decode(publish("tiny_imagenet", folder, members), folder)
 
 
-@pytest.fixture(scope="module")
-def split(tmp_path_factory: pytest.TempPathFactory) -> Split:
-    return decode_tiny(tmp_path_factory.mktemp("tiny"))
-
-
-def test_labels_follow_the_sorted_names_of_the_classes(split: Split):
-    train, labels, _, test_labels = split
-    assert labels.tolist() == [0, 0, 1, 1, 2, 2]
-    assert test_labels.tolist() == [2, 0, 2, 1]
-    assert train.shape == (6, 3, 64, 64)
-    # Red is the class of all but the grey image, green its number in the class.
-    assert np.allclose(train[1:, 0].mean((1, 2)), [80, 160, 160, 240, 240], atol=3)
-    assert np.allclose(train[1:, 1].mean((1, 2)), [40, 0, 40, 0, 40], atol=3)
-
-
-def test_the_validation_set_is_the_test_set_in_its_own_order(split: Split):
-    assert split[2].shape == (4, 3, 64, 64)
-    assert np.allclose(split[2][:, 2].mean((1, 2)), [0, 60, 120, 180], atol=3)
-
-
-def test_a_grey_image_has_three_equal_planes(split: Split):
-    grey = split[0][0].astype(int)
-    assert (grey[0] == grey[1]).all() and (grey[0] == grey[2]).all()
-    assert abs(grey.mean() - 90) < 2
-
-
-def test_tiny_imagenets_arrays_are_bytes_and_whole_numbers_in_one_piece(split: Split):
+def test_the_validation_set_is_the_test_set_in_its_own_order(tmp_path: Path):
+    """Its classes are labelled by their sorted names; the first training image is grey."""
+    split = decode_tiny(tmp_path)
     assert [part.dtype for part in split] == [np.uint8, np.int64, np.uint8, np.int64]
     assert all(part.flags["C_CONTIGUOUS"] for part in split)
+    assert split.test_labels.tolist() == [2, 0, 2, 1]
+    assert split.test_pixels.shape == (4, 3, 64, 64)
+    assert np.allclose(split.test_pixels[:, 2].mean((1, 2)), [0, 60, 120, 180], atol=3)
+    grey = split.train_pixels[0].astype(int)
+    assert (grey[0] == grey[1]).all() and (grey[0] == grey[2]).all()
+    assert abs(grey.mean() - 90) < 2
 
 
 def bomb(side: int) -> bytes:
