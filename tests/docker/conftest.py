@@ -81,8 +81,8 @@ def nodes(
                 yield Nodes(head, worker, environment)
 
 
-def told(security: str) -> dict[int, tuple[str, str]]:
-    """The ports of the document's table, to the nodes that have each and what it tells."""
+def read_ports(security: str) -> dict[int, tuple[str, str]]:
+    """The ports of the document's table, to the nodes that have each and what it answers."""
     found: dict[int, tuple[str, str]] = {}
     for line in security.splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]
@@ -95,4 +95,4 @@ def told(security: str) -> dict[int, tuple[str, str]]:
 
 @pytest.fixture(scope="package")
 def table(docker: Path) -> dict[int, tuple[str, str]]:
-    return told((docker.parent / "SECURITY.md").read_text())
+    return read_ports((docker.parent / "SECURITY.md").read_text())

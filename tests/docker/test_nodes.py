@@ -81,7 +81,7 @@ def test_from_another_host_no_page_answers_without_the_token(nodes: Nodes, table
     assert set(ask(nodes.worker, *requests)) <= {401, 403}
     right = {"Authorization": f"Bearer {TOKEN}"}
     assert ask(nodes.worker, ("head:8265", "/api/jobs/", "GET", right)) == [200]
-    metrics = [port for port, (_, told) in table.items() if told.startswith("**open**")]
+    metrics = [port for port, (_, answer) in table.items() if answer.startswith("**open**")]
     assert {6385, 44217, 44227} <= set(metrics)
     assert set(ask(nodes.worker, *((f"head:{port}", "/metrics") for port in metrics))) == {200}
     code = (

@@ -26,7 +26,7 @@ BLOCKS = {page.name: FENCED.findall(page.read_text("utf-8")) for page in PAGES}
 
 ELSEWHERE = {
     "README.md": {"yaml"},  # test_experiments_docs.py
-    "SECURITY.md": {"nft", "sh"},  # tests/docker/test_firewall.py
+    "SECURITY.md": {"nft", "sh"},  # tests/docker/test_nodes.py
     "experiments.md": {"yaml", "json", "sh"},  # test_experiments_docs.py
     "monitoring.md": {"yaml", "sh"},  # test_monitoring.py
 }

@@ -56,12 +56,15 @@ def test_a_stored_surface_becomes_a_panel(surveyed, make_member):
     assert figure.layout.coloraxis.colorbar.title.text == "Test loss (nat)"
 
 
-def test_the_root_or_the_scaled_variance_is_shown(members):
+@pytest.mark.parametrize(("quantity", "ends"), [("std", (2, 20)), ("variance", (4e-5, 4e-3))])
+def test_the_root_or_the_scaled_variance_is_shown(members, quantity, ends):
     tables = survey(members)
-    for quantity, low, high in (("std", 2, 20), ("variance", 4e-5, 4e-3)):
-        data = variances_data(tables["surfaces"], tables["points"], quantity=quantity)
-        shown = data.panels[0].plane.values["shown"]
-        assert (shown.min(), shown.max()) == pytest.approx((low, high))
+    data = variances_data(tables["surfaces"], tables["points"], quantity=quantity)
+    shown = data.panels[0].plane.values["shown"]
+    assert (shown.min(), shown.max()) == pytest.approx(ends)
+    figure = plot("variance_maps", tables, quantity=quantity)
+    symbol = {"std": "√g", "variance": "g × 10⁻⁵"}[quantity]
+    assert symbol in figure.layout.coloraxis.colorbar.title.text
 
 
 @every_kind
@@ -190,12 +193,6 @@ def test_names_are_shown_as_text(make_member, kind):
     check_harmless(figure)
     (field,) = fields(figure, kind)
     assert "the-trial<br>α %{x:.3g}, β %{y:.3g}" in field["hovertemplate"]
-
-
-@pytest.mark.parametrize("kind", ["variance_maps", "variance_surfaces"])
-def test_the_papers_factor_is_noted_where_g_is_shown(members, kind):
-    figure = plot(kind, survey(members[:1]), quantity="variance")
-    assert "g × 10⁻⁵" in figure.layout.coloraxis.colorbar.title.text
 
 
 @every_kind

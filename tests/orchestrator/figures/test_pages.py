@@ -56,6 +56,7 @@ def tables(make_member):
     return {kind: common | special.get(kind, found) for kind in FIGURE_KINDS}
 
 
+@pytest.mark.browser
 @pytest.mark.long
 @pytest.mark.timeout(400)
 def test_every_kind_is_drawn_without_an_error_and_shows_it_by_hovering(tables, tmp_path):

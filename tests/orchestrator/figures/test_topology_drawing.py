@@ -89,7 +89,7 @@ def test_everything_stays_on_the_page_and_apart(page: tuple[list[PlacedCell], fl
         nodes = [placed.at(node.x, node.y) for node in placed.topology.nodes]
         drawn = [part for arrow in placed.arrows() for part in (arrow.line, arrow.head)]
         points = np.concatenate([nodes, *drawn])
-        xs, ys = points.real, points.imag
+        xs, ys = np.real(points), np.imag(points)
         boxes.append((min(xs), max(xs), min(ys), placed.top))
         assert 10 < min(xs) < max(xs) < 710
         assert 20 < min(ys) < max(ys) < placed.top - 20 < height - 40

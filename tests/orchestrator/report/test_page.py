@@ -11,10 +11,7 @@ from orchestrator.config.record import record
 from orchestrator.figures.export import find_browser
 from results_schema.errors import MachineError
 
-try:
-    find_browser()
-except MachineError as error:
-    pytest.skip(str(error), allow_module_level=True)
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(200)]
 
 EXPERIMENT = """
 title: A title
@@ -30,6 +27,10 @@ tables: {sizes: parameters}
 @pytest.fixture
 def reported(run, trained, tmp_path) -> Path:
     """A store's folder of reports: one in a folder, and one that is a single file."""
+    try:
+        find_browser()
+    except MachineError as error:
+        pytest.skip(str(error))
     epochs = trained.specs[0].recipe.epochs
     (tmp_path / "small.yaml").write_text(EXPERIMENT % epochs)
     record(load_experiment(tmp_path / "small.yaml"), trained.store)
@@ -54,14 +55,12 @@ async def look(folder: Path, asked: str) -> list[str]:
         return page.complaints
 
 
-async def open_page(folder: Path, name: str) -> list[str]:
-    async with window(folder.as_uri() + "/", name) as page:
-        await page.until(DRAWN)
-        return page.complaints
-
-
-@pytest.mark.timeout(200)
 def test_a_picture_is_shown_and_the_figure_drawn_when_asked_for(reported):
+    async def open_page(folder: Path, name: str) -> list[str]:
+        async with window(folder.as_uri() + "/", name) as page:
+            await page.until(DRAWN)
+            return page.complaints
+
     framed = "document.querySelector('iframe').src.endsWith('/curves.html')"
     assert asyncio.run(look(reported / "folder", framed)) == []
     assert asyncio.run(open_page(reported / "folder", "curves.html")) == []
