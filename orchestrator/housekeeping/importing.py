@@ -369,7 +369,8 @@ def _without_padding(long: Frame, measure: str) -> Frame:
     """Drop what pads a shorter curve, but for one row without a number, by which it diverged."""
     keys = [long[column] for column in _CURVE if column in long]
     finite = np.isfinite(_numbers(long[measure]))
-    last = long["epoch"].where(finite).groupby(keys).transform("max").fillna(long["epoch"].min())
+    last = long["epoch"].where(finite).groupby(keys).transform("max")
+    last = last.fillna(long["epoch"].min() - 1)
     return long[long["epoch"] <= last + 1]
 
 
@@ -426,13 +427,15 @@ def _check_curves(frame: Frame, answers: Answers) -> Frame:
     for column in measures:
         _refuse(frame, frame[column] < 0, f"{column} is {{{column}:g}}", "use numbers from 0 on")
 
-    top = float(frame[accuracies].max(axis=None))
     if answers.unit is None:
         raise ConfigError("are accuracies shares or percent?", fix="give --unit share or percent")
-    if answers.unit == "share" and top > 1:
-        raise ConfigError(f"an accuracy of {top:g} is no share", fix="is it --unit percent?")
-    if answers.unit == "percent" and not 1.5 < top <= 100:
-        raise ConfigError(f"the largest accuracy is {top:g} percent", fix="is it --unit share?")
+    for column in accuracies:
+        top = float(frame[column].max())
+        if answers.unit == "share" and top > 1:
+            raise ConfigError(f"a {column} of {top:g} is no share", fix="is it --unit percent?")
+        if answers.unit == "percent" and not 1.5 < top <= 100:
+            what = f"the largest {column} is {top:g} percent"
+            raise ConfigError(what, fix="is it --unit share?")
     finite = np.isfinite(frame[measures]).all(axis=1)
     last = frame.groupby(_CURVE, sort=False)["epoch"].transform("max")
     at_end = frame["epoch"] == last

@@ -209,13 +209,15 @@ def test_a_report_draws_what_was_imported(results):
 def test_a_curve_that_ends_without_a_number_diverged(tmp_path, imported):
     curves = ACCURACIES.copy()
     curves[3, 7:] = np.nan
+    curves[4] = np.nan
     code, _, problem = imported(
         ("flat.txt", CELL_FILES["flat.txt"]), ("acc.npy", curves), KNOWN, WIDE
     )
     assert code == 0, problem
     trials = Results(tmp_path / "results").trials("ours").set_index("variant")
     assert trials.loc["C3", ["status", "epochs"]].tolist() == ["diverged", 8]
-    assert trials["status"].tolist().count("diverged") == 1
+    assert trials.loc["C4", ["status", "epochs"]].tolist() == ["diverged", 1]
+    assert trials["status"].tolist().count("diverged") == 2
 
 
 def test_without_a_base_a_target_stands_in(tmp_path, imported):
@@ -258,6 +260,7 @@ BAD: dict[str, tuple[Any, Any, list[str], str]] = {
     "percent as share": (GOOD, changed([5], "test_accuracy", 61.2), KNOWN, "--unit percent"),
     "above one": (GOOD, changed([5], "test_accuracy", 1.2), KNOWN, "1.2"),
     "share as percent": (GOOD, long(), [*KNOWN[:-1], "percent"], "--unit share"),
+    "two units": (GOOD, long().assign(train_accuracy=60.0), KNOWN, "train_accuracy"),
     "negative accuracy": (GOOD, changed([5], "test_accuracy", -0.1), KNOWN, "-0.1"),
     "negative loss": (GOOD, changed([7], "test_loss", -2.0), KNOWN, "-2"),
     "duplicate": (GOOD, pd.concat([long(), long().iloc[[3]]]), KNOWN, "epoch 4"),
