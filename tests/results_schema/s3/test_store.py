@@ -1,9 +1,10 @@
 """The store in a bucket, without a network: the contract, and what only a bucket can suffer."""
 
 import pytest
+from botocore.exceptions import ClientError
 
 from results_schema import lease as leases_module
-from results_schema.errors import MissingKey, StoreError, Superseded
+from results_schema.errors import MissingKey, StoreError, StoreFull, Superseded
 from results_schema.lease import Lease
 from results_schema.s3.bucket import Bucket, parse_url
 from results_schema.s3.leases import BucketLeases, block_name
@@ -164,3 +165,38 @@ def test_what_names_no_place_is_refused_and_not_repeated(rest: str):
         attach_store(f"s3://{rest}")
     assert "hunter2" not in str(caught.value)
     assert "s3://bucket/results" in caught.value.fix
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "kind", "fix"),
+    [
+        ("AccessDenied", 403, StoreError, "allow s3:ListBucket"),
+        ("", 403, StoreError, "check the credentials"),
+        ("InvalidAccessKeyId", 403, StoreError, "AWS_ACCESS_KEY_ID"),
+        ("QuotaExceeded", 409, StoreFull, "free some space"),
+        ("", 507, StoreFull, "free some space"),
+        ("InternalError", 500, StoreError, "launch again later"),
+    ],
+)
+def test_a_refusal_is_raised_with_its_fix(
+    store: S3Store, code: str, status: int, kind: type[StoreError], fix: str
+):
+    def refuse(**_: object) -> None:
+        answer = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
+        raise ClientError(answer, "PutObject")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store.bucket._client, "put_object", refuse)
+        with pytest.raises(StoreError, match=f"{code or status}") as caught:
+            store.put(PLAIN, b"")
+    assert type(caught.value) is kind
+    assert fix in caught.value.fix
+    assert caught.value.where == f"{store.location}/{PLAIN}"
+
+
+def test_objects_that_cannot_be_removed_are_counted(store: S3Store):
+    refused = {"Errors": [{"Message": "Access Denied"}, {}]}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store.bucket._client, "delete_objects", lambda **_: refused)
+        with pytest.raises(StoreError, match="2 objects can't be removed: Access Denied"):
+            store.bucket.remove(["a", "b"])
