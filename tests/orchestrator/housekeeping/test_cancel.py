@@ -66,6 +66,25 @@ def test_only_the_requests_for_what_is_launched_are_taken_back(trained):
     assert trained.store.has(layout.stop("launch"))
 
 
+WHO = f"{getpass.getuser()} on {socket.gethostname()}"
+
+
+def train_until(monkeypatch, store, spec, epoch: int, ask, token: str = "") -> None:
+    """Train an item whose worker finds a request to stop in an epoch."""
+    train_epoch = trial.train_epoch
+
+    def asked_in_the_epoch(*arguments: Any) -> Any:
+        _, now, *_, stopping = arguments
+        if now == epoch:
+            ask()
+            wait_until_made(stopping.request)
+        return train_epoch(*arguments)
+
+    monkeypatch.setattr(trial, "train_epoch", asked_in_the_epoch)
+    with few_digits():
+        train_item(sent(store.location, spec, **({"token": token} if token else {})))
+
+
 def test_a_worker_commits_its_epochs_says_who_stopped_it_and_the_queue_lets_go(
     tmp_path: Path, monkeypatch
 ):
@@ -81,47 +100,23 @@ def test_a_worker_commits_its_epochs_says_who_stopped_it_and_the_queue_lets_go(
             reported = (result["item"], result["status"], result["reason"], result["kind"])
             queue.settle(item.token, *reported)
 
-    train_epoch = trial.train_epoch
-
-    def cancelled_in_the_fourth(*arguments: Any) -> Any:
-        _, epoch, *_, stopping = arguments
-        if epoch == 4:
-            cancel(store, [spec.trial_id])
-            wait_until_made(stopping.request)
-        return train_epoch(*arguments)
-
     monkeypatch.setattr("orchestrator.execution.trainable.tune.report", report)
-    monkeypatch.setattr(trial, "train_epoch", cancelled_in_the_fourth)
-    with few_digits():
-        train_item(sent(store.location, spec, token=item.token))
-        queue.close(item.token)
-        assert queue.offer() is None
-        assert queue.endings == {spec.trial_id: "cancelled"}
-        assert checkpoint.epochs(store, spec.trial_id) == [3]
-        assert store.leases.held() == {}
-    by = f"{getpass.getuser()} on {socket.gethostname()}"
-    why = f"stopped after epoch 3 of 5: {spec.trial_id} is cancelled (by {by})"
+    train_until(monkeypatch, store, spec, 4, lambda: cancel(store, [spec.trial_id]), item.token)
+    queue.close(item.token)
+    assert queue.offer() is None
+    assert queue.endings == {spec.trial_id: "cancelled"}
+    assert checkpoint.epochs(store, spec.trial_id) == [3]
+    assert store.leases.held() == {}
+    why = f"stopped after epoch 3 of 5: {spec.trial_id} is cancelled (by {WHO})"
     assert log(store, spec).splitlines()[-1].endswith(why)
 
 
 def test_the_log_says_which_signal_stopped_a_launch_and_who_runs_it(tmp_path: Path, monkeypatch):
     store, spec = open_store(tmp_path / "results"), small_spec()
     store.put(layout.launch("now"), b"")
-    train_epoch = trial.train_epoch
-
-    def stopped_in_the_second(*arguments: Any) -> Any:
-        _, epoch, *_, stopping = arguments
-        if epoch == 2:
-            ask_to_stop(store, "now", "SIGTERM")
-            wait_until_made(stopping.request)
-        return train_epoch(*arguments)
-
     monkeypatch.setattr("orchestrator.execution.trainable.tune.report", lambda result: None)
-    monkeypatch.setattr(trial, "train_epoch", stopped_in_the_second)
-    with few_digits():
-        train_item(sent(store.location, spec))
-    by = f"launched by {getpass.getuser()} on {socket.gethostname()}"
-    why = f"stopped after epoch 1 of 3: its launch stops (SIGTERM, {by})"
+    train_until(monkeypatch, store, spec, 2, lambda: ask_to_stop(store, "now", "SIGTERM"))
+    why = f"stopped after epoch 1 of 3: its launch stops (SIGTERM, launched by {WHO})"
     assert log(store, spec).splitlines()[-1].endswith(why)
 
 

@@ -169,10 +169,9 @@ def test_strange_names_are_left_alone(run, trained):
 
 @pytest.mark.parametrize("folder", [".staging", "leases"])
 def test_a_link_in_the_place_of_a_folder_is_refused(run, trained, tmp_path, folder):
-    for name in ("thesis.tex", ".new-plan/notes.txt", "empty"):
-        (tmp_path / "mine" / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "mine" / name).write_text("mine")
+    (tmp_path / "mine/.new-plan").mkdir(parents=True)
     (tmp_path / "mine/nothing").mkdir()
+    (tmp_path / "mine/.new-plan/notes.txt").write_text("mine")
     age(tmp_path / "mine")
     before = sorted((tmp_path / "mine").rglob("*"))
     shutil.rmtree(trained.store.root / folder, ignore_errors=True)
