@@ -36,11 +36,7 @@ _ALIASES = {"DARTS_V2": "DARTS", "SNAS_MILD": "SNAS"}
 
 
 def named(name: str) -> Genotype:
-    """Return the genotype that the paper publishes under a name.
-
-    Raises:
-        SpecError: No genotype has this name.
-    """
+    """Return the genotype that the paper publishes under a name; see `official_name`."""
     return _genotype("cells.json", official_name(name))
 
 

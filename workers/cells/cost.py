@@ -73,11 +73,7 @@ def count(
 def count_on(
     genotype: Genotype, size: NetworkSpec, dataset: str, *, auxiliary: bool = False
 ) -> Cost:
-    """Return the cost of a network on the data set of a name.
-
-    Raises:
-        SpecError: As for `count`, or there is no such data set.
-    """
+    """Return the cost of a network on the data set of a name; see `count`."""
     data = describe(dataset)
     shape = {"in_channels": data.channels, "classes": data.classes, "image": data.size}
     return count(genotype, size, **shape, auxiliary=auxiliary)

@@ -17,9 +17,7 @@ from results_schema.genotype import INPUTS, Genotype
 FIELDS = ("normal", "normal_concat", "reduce", "reduce_concat")
 """The four parts of a genotype in the DARTS notation, in the order of its named tuple."""
 
-MOST_NODES = 100
-"""Intermediate nodes of a cell that a file may ask for."""
-
+MOST_NODES = 100  # intermediate nodes of a cell that a file may ask for
 _MOST_ITEMS = MOST_NODES**2
 _LONGEST_RANGE = 1000
 _PYTHON_FIX = "write Genotype(normal=[(op, source), …], normal_concat=…, reduce=…, reduce_concat=…)"

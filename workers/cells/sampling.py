@@ -28,11 +28,8 @@ CANDIDATES = (
 )
 """What an operation is drawn from; the order is part of the stream."""
 
-SCAN = 50_000
-"""Seeds tried before a slot counts as one that cannot be filled: a second of one core."""
-
-MOST_VARIANTS = 10_000
-"""Variants of one base."""
+SCAN = 50_000  # seeds tried before a slot counts as one that can't be filled: a second of a core
+MOST_VARIANTS = 10_000  # of one base
 
 
 def sample_connections(base: Genotype, seed: int) -> Genotype:

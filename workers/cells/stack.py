@@ -13,11 +13,8 @@ from typing import Literal, NamedTuple
 from results_schema.genotype import INPUTS, Cell, Genotype
 from results_schema.trial import NetworkSpec
 
-STEM = 3
-"""The stem has this many times the channels of the first cell's nodes."""
-
-AUXILIARY_MAP = 8
-"""Height and width in pixels of the map that the auxiliary head takes."""
+STEM = 3  # the stem has this many times the channels of the first cell's nodes
+AUXILIARY_MAP = 8  # height and width in pixels of the map that the auxiliary head takes
 
 
 class Conv(NamedTuple):

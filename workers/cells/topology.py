@@ -23,10 +23,9 @@ CENSUS_NODES = 6
 """Largest cell that `census` counts in a few seconds: it has 25 million patterns, one of 7 nodes 36
 times as many."""
 
-_BLOCK = 2**18
-
+_BLOCK = 2**18  # patterns counted at once
+# How often a pair of equal sources and a pair of two sources counts, order aside.
 _PAIRS = {"ordered": (1, 2), "unordered": (1, 1), "distinct": (0, 2)}
-"""How often a pair of equal sources and a pair of two sources counts, order aside."""
 
 
 def dead_nodes(cell: Cell) -> tuple[int, ...]:

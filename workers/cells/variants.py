@@ -64,8 +64,7 @@ def connection_variants(base: str | Genotype, mode: str | Sampling) -> list[Vari
     their defaults.
 
     Raises:
-        SpecError: No genotype has this name, the base has no such set, or too few cells are as
-            the mode wants them.
+        SpecError: No genotype has this name, or it has no such set, or too few such cells.
     """
     base, origin = _origin(base)
     how = _DEFAULTS.get(mode) if isinstance(mode, str) else mode
