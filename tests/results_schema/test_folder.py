@@ -15,7 +15,7 @@ from results_schema.errors import MissingKey, StoreError, StoreFull, Superseded,
 from results_schema.folder import FolderLease, FolderLeases
 from results_schema.folder_files import Folder
 from results_schema.lease import Lease
-from results_schema.store import LocalStore, existing_store, open_store
+from results_schema.store import LocalStore, Store, existing_store, open_store
 from tests.results_schema.store_contract import (
     PLAIN,
     SAMPLE,
@@ -41,7 +41,7 @@ def files(store: LocalStore) -> list[str]:
 
 
 class TestLocalStore(StoreContract, ConcurrencyContract):
-    def spoil(self, store: LocalStore, lease: Lease, text: bytes) -> None:
+    def spoil(self, store: Store, lease: Lease, text: bytes) -> None:
         assert isinstance(lease, FolderLease)
         (lease.folder / "heartbeat").write_bytes(text)
 

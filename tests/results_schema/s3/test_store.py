@@ -7,9 +7,9 @@ from results_schema import lease as leases_module
 from results_schema.errors import MissingKey, StoreError, StoreFull, Superseded
 from results_schema.lease import Lease
 from results_schema.s3.bucket import Bucket, parse_url
-from results_schema.s3.leases import BucketLeases, block_name
+from results_schema.s3.leases import BucketLease, BucketLeases, block_name
 from results_schema.s3.store import BLOCKS, S3Store
-from results_schema.store import attach_store, existing_store, find_store, open_store
+from results_schema.store import Store, attach_store, existing_store, find_store, open_store
 from tests.results_schema.store_contract import PLAIN, SAMPLE, TRIAL, StoreContract, take
 
 ROW = f"{BLOCKS}{SAMPLE}/"
@@ -18,7 +18,8 @@ ROW = f"{BLOCKS}{SAMPLE}/"
 class TestS3Store(StoreContract):
     examples = 4
 
-    def spoil(self, store: S3Store, lease: Lease, text: bytes) -> None:
+    def spoil(self, store: Store, lease: Lease, text: bytes) -> None:
+        assert isinstance(store, S3Store)
         [block] = [entry.name for entry in store.bucket.list("leases/")]
         store.bucket.put(f"{block}.beat", text)
 
@@ -52,7 +53,8 @@ def test_deleting_frees_the_bytes_and_keeps_the_number(store: S3Store):
 def test_a_put_that_was_under_way_at_the_takeover_is_refused(
     store: S3Store, monkeypatch: pytest.MonkeyPatch
 ):
-    old = store.leases.take(TRIAL, "old")
+    old = take(store, token="old")
+    assert isinstance(old, BucketLease)
     store.put(SAMPLE, b"old", lease=old)
     check = old.check
 
