@@ -1,21 +1,14 @@
 """The comparison of modes passes equal ones and finds one that ignores what changes."""
 
 import pytest
-import torch
 
 from benchmarks.checks import works
 from benchmarks.checks.works import Difference, compare_modes
-from benchmarks.loops import Setting
-from results_schema.trial import NetworkSpec, Recipe
+from benchmarks.gpu_check import Scale
 from workers.training.engine import Batches, Engine, EpochTotals
 
 TRAIN_EPOCH, BEGIN = Engine.train_epoch, Engine.begin
-SETTING = Setting(
-    torch.device("cpu"),
-    dataset="synthetic_8x3x8_10",
-    size=NetworkSpec(cells=3, channels=2),
-    recipe=Recipe(batch_size=4),
-)
+SETTING = Scale("cpu", dry=True).setting(2)
 
 
 @pytest.fixture(autouse=True)

@@ -5,16 +5,11 @@ from dataclasses import replace
 import torch
 from torch.nn import functional
 
-from benchmarks.loops import Setting
+from benchmarks.gpu_check import Scale
 from benchmarks.traffic import ByteCounter, count_traffic
-from results_schema.trial import NetworkSpec, Recipe
+from results_schema.trial import Recipe
 
-SETTING = Setting(
-    torch.device("cpu"),
-    dataset="synthetic_8x3x8_10",
-    size=NetworkSpec(cells=3, channels=2),
-    recipe=Recipe(batch_size=5),
-)
+SETTING = Scale("cpu", dry=True).setting(2)
 
 
 def test_a_layer_reads_its_inputs_and_writes_its_outputs():

@@ -3,11 +3,10 @@
 from pathlib import Path
 
 import pytest
-import torch
 
 from benchmarks import training
-from benchmarks.loops import Setting, builders
-from results_schema.trial import NetworkSpec, Recipe
+from benchmarks.gpu_check import Scale
+from benchmarks.loops import builders
 
 TINY = (
     *("--device", "cpu", "--images", "8", "--size", "8", "--batch", "4", "--rounds", "1"),
@@ -25,8 +24,7 @@ def test_the_table_is_put_into_the_document(tmp_path: Path, capsys: pytest.Captu
 
 
 def test_every_loop_is_compared_with_the_reference_with_ours_and_with_the_floors():
-    recipe, size = Recipe(batch_size=4), NetworkSpec(cells=3, channels=2)
-    setting = Setting(torch.device("cpu"), "synthetic_8x3x8_10", size=size, recipe=recipe)
+    setting = Scale("cpu", dry=True).setting(2)
     reference, fair, ours = training.compare(setting, builders(["fp32"]), copy=1e9, rounds=1)
     assert reference.speed
     assert reference.speed.ratios == [1.0]
