@@ -31,7 +31,7 @@ from workers.training import checkpoint
 
 pytestmark = [pytest.mark.timeout(1200), pytest.mark.ray]
 
-EPOCHS, TRIALS = 12, 4
+EPOCHS, TRIALS = 10, 4
 START = 500
 """Seconds that a busy machine may take until the first trial trains."""
 
