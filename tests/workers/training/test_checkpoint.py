@@ -15,7 +15,7 @@ import torch
 from small_checkpoints import ID, example, resume
 from small_trials import bits
 
-from results_schema import layout
+from results_schema import layout, tables
 from results_schema.errors import CorruptData, MissingKey, Superseded
 from results_schema.lease import Lease
 from results_schema.store import LocalStore
@@ -293,3 +293,17 @@ def test_a_checkpoint_is_due_after_some_seconds_or_at_a_named_epoch_if_there_is_
         now.seconds += 12.5
     assert due == [True, False, True, False]
     assert Checkpointing() == Checkpointing(every=60.0, at=frozenset())
+
+
+def test_a_resumed_history_publishes_its_rows_and_has_nothing_to_commit(
+    store: LocalStore, lease: Lease
+):
+    save(store, lease, 2)
+    history = History(store, lease, ID, Checkpointing(every=0.0))
+    history.resume(lambda _: None, pytest.fail, last=3)
+    assert history.rows == example(2).rows
+    assert not history.due
+    key = layout.metrics(ID)
+    assert tables.from_parquet(store.get(key), tables.METRICS, key)["epoch"].to_pylist() == [1, 2]
+    history.add(example(3).rows[-1])
+    assert history.due
