@@ -82,23 +82,14 @@ def folder_fingerprints(store: Store) -> dict[str, Hashable]:
 
 @dataclass
 class Curves:
-    """The metrics of every trial, as they were at the last refresh.
-
-    Attributes:
-        store: The store.
-        by_trial: Each trial's curve.
-        damaged: Trials whose file can't be read, with the reason; what was read before stays.
-        version: Number of refreshes that found something new.
-        changed_at: The version at which each trial's curve last changed.
-        trials_changed_at: The version at which trials were last added or removed.
-    """
+    """The metrics of every trial, as they were at the last refresh; damage leaves what was read."""
 
     store: Store
-    by_trial: dict[str, Curve] = field(default_factory=dict)
-    damaged: dict[str, str] = field(default_factory=dict)
-    version: int = 0
-    changed_at: dict[str, int] = field(default_factory=dict)
-    trials_changed_at: int = 0
+    by_trial: dict[str, Curve] = field(default_factory=dict)  # each trial's curve
+    damaged: dict[str, str] = field(default_factory=dict)  # why a trial's file can't be read
+    version: int = 0  # number of refreshes that found something new
+    changed_at: dict[str, int] = field(default_factory=dict)  # version of a trial's last change
+    trials_changed_at: int = 0  # the version at which trials were last added or removed
     _seen: dict[str, str] = field(default_factory=dict)
 
     def refresh(self) -> None:
@@ -129,21 +120,14 @@ class Curves:
 
 @dataclass
 class Live:
-    """A store that is watched while it fills.
-
-    Attributes:
-        store: The store.
-        curves: Its metrics.
-        problem: Why the last refresh was incomplete; empty if it was not.
-        session: Distinguishes this process's versions from those of an earlier one.
-        version: Grows whenever something is new.
-    """
+    """A store that is watched while it fills."""
 
     store: Store
-    curves: Curves = field(init=False)
-    problem: str = ""
+    curves: Curves = field(init=False)  # its metrics
+    problem: str = ""  # why the last refresh was incomplete; empty if it was not
+    # Distinguishes this process's versions from those of an earlier one.
     session: str = field(default_factory=lambda: secrets.token_hex(4))
-    version: int = 0
+    version: int = 0  # grows whenever something is new
     _reader: StatusReader = field(init=False)
     _status: Status = field(default_factory=Status)
     _members: dict[str, dict[str, Row]] = field(default_factory=dict)

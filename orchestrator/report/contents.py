@@ -26,68 +26,41 @@ _ENVIRONMENT = [column.name for column in WHERE]
 
 @dataclass(frozen=True)
 class Run:
-    """What was run of one experiment.
+    """What was run of one experiment."""
 
-    Attributes:
-        declared: What the experiment's file held.
-        datasets: Names of the datasets trained on; substitute datasets are named as such.
-        substitutes: Names of the substitute datasets among them; may be empty.
-        network: Size of the network, as text.
-        epochs: Numbers of epochs of its recipes.
-        trials: Counts by state, such as "5 done, 1 diverged".
-        surfaces: Counts of surfaces by state; empty if it wants none.
-        members: Texts of each of its trials: `trial_id`, `cell`, `setting`, `state`, `accuracy` in
-            %, `loss` in nat, `seconds` of training, and `log`, a link. Any may be empty.
-    """
-
-    declared: Declared
-    datasets: str
-    substitutes: str
-    network: str
-    epochs: str
-    trials: str
-    surfaces: str
+    declared: Declared  # what the experiment's file held
+    datasets: str  # names of the datasets trained on; substitute datasets are named as such
+    substitutes: str  # names of the substitute datasets among them; may be empty
+    network: str  # size of the network, as text
+    epochs: str  # numbers of epochs of its recipes
+    trials: str  # counts by state, such as "5 done, 1 diverged"
+    surfaces: str  # counts of surfaces by state; empty if it wants none
+    # Texts of each trial, which may be empty: `trial_id`, `cell`, `setting`, `state`, `accuracy` in %,
+    # `loss` in nat, `seconds` of training, and `log`, a link.
     members: Sequence[Mapping[str, str]]
 
 
 @dataclass(frozen=True)
 class Environment:
-    """A machine with its software.
+    """A machine with its software."""
 
-    Attributes:
-        values: Known values by name, such as torch.
-        trials: Number of trials that ended there.
-        surfaces: Number of surfaces that ended there.
-        seconds: Sum of the wall times of both.
-    """
-
-    values: dict[str, str]
-    trials: int
-    surfaces: int
-    seconds: float
+    values: dict[str, str]  # known values by name, such as torch
+    trials: int  # number of trials that ended there
+    surfaces: int  # number of surfaces that ended there
+    seconds: float  # sum of the wall times of both
 
 
 @dataclass(frozen=True)
 class Contents:
-    """All that a report shows.
-
-    Attributes:
-        title: Title of the page.
-        runs: What was run, by experiment.
-        exhibits: Figures and tables, in the experiments' order.
-        failures: `item`, `kind`, `message`, `at` and `log`, a link, of what failed.
-        environments: Where it was run, by the time that was spent there.
-        findings: Main measures of the paper's claims.
-        store: Location of the store.
-    """
+    """All that a report shows."""
 
     title: str
-    runs: Sequence[Run]
-    exhibits: Sequence[Exhibit]
-    failures: Sequence[Mapping[str, str]]
-    environments: Sequence[Environment]
-    findings: Sequence[Finding]
-    store: str
+    runs: Sequence[Run]  # what was run, by experiment
+    exhibits: Sequence[Exhibit]  # figures and tables, in the experiments' order
+    failures: Sequence[Mapping[str, str]]  # `item`, `kind`, `message`, `at`, and `log`, a link
+    environments: Sequence[Environment]  # where it was run, by the time that was spent there
+    findings: Sequence[Finding]  # main measures of the paper's claims
+    store: str  # its location
 
     @property
     def reuse(self) -> str:

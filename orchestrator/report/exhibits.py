@@ -28,26 +28,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Exhibit:
-    """A figure or a table.
-
-    Attributes:
-        name: Name of the exhibit and its files.
-        title: The figure's own title, or the experiment's.
-        files: Contents of its files, by suffix; an HTML page holds all that it needs.
-        figure: The Plotly figure; None if this is a table, or the figure could not be drawn.
-        table: The table; None if this is a figure, or the table could not be made.
-        problem: Why nothing, or not everything, could be made; else empty.
-        failed: Whether the problem is an unexpected error.
-    """
+    """A figure or a table."""
 
     experiment: str
-    name: str
-    title: str
-    files: dict[str, bytes] = field(default_factory=dict)
-    figure: Any = None
-    table: Table | None = None
-    problem: str = ""
-    failed: bool = False
+    name: str  # that of its files, too
+    title: str  # the figure's own title, or the experiment's
+    files: dict[str, bytes] = field(default_factory=dict)  # contents by suffix
+    figure: Any = None  # Plotly's; None if this is a table, or it could not be drawn
+    table: Table | None = None  # None if this is a figure, or it could not be made
+    problem: str = ""  # why nothing, or not everything, could be made; else empty
+    failed: bool = False  # whether the problem is an unexpected error
 
 
 def make_exhibits(

@@ -34,15 +34,10 @@ _LONGEST_NAME = 60
 
 
 class Written(NamedTuple):
-    """A report that was written.
+    """A report that was written."""
 
-    Attributes:
-        place: Where its page is.
-        failures: The figures, tables and claims that ended in an unexpected error, with the error.
-    """
-
-    place: str
-    failures: list[str]
+    place: str  # where its page is
+    failures: list[str]  # figures, tables and claims that ended in an unexpected error, with it
 
 
 def make_report(
@@ -132,23 +127,14 @@ def _write(folder: Path, files: Mapping[str, bytes]) -> None:
 
 @dataclass(frozen=True)
 class _Placed:
-    """An exhibit with its place in a report.
-
-    Attributes:
-        exhibit: The exhibit.
-        name: Name of its files and anchors, which no other exhibit of the report has.
-        picture: Address of the picture; empty without one.
-        page: Address of the interactive page; empty if `json` holds the figure.
-        json: The figure as JSON.
-        links: Address of each file, by suffix.
-    """
+    """An exhibit with its place in a report."""
 
     exhibit: Exhibit
-    name: str
-    picture: str = ""
-    page: str = ""
-    json: str = ""
-    links: dict[str, str] = field(default_factory=dict)
+    name: str  # of its files and anchors, which no other exhibit of the report has
+    picture: str = ""  # address of the picture; empty without one
+    page: str = ""  # address of the interactive page; empty if `json` holds the figure
+    json: str = ""  # the figure as JSON
+    links: dict[str, str] = field(default_factory=dict)  # address of each file, by suffix
 
 
 def to_files(contents: Contents) -> dict[str, bytes]:
