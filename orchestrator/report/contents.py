@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 from urllib.parse import quote
 
 import pandas as pd
@@ -35,19 +35,9 @@ class Run:
     epochs: str  # numbers of epochs of its recipes
     trials: str  # counts by state, such as "5 done, 1 diverged"
     surfaces: str  # counts of surfaces by state; empty if it wants none
-    # Texts of each trial, which may be empty: `trial_id`, `cell`, `setting`, `state`, `accuracy` in %,
-    # `loss` in nat, `seconds` of training, and `log`, a link.
+    # Texts of each trial, which may be empty: `trial_id`, `cell`, `setting`, `state`, `accuracy` in
+    # %, `loss` in nat, `seconds` of training, and `log`, a link.
     members: Sequence[Mapping[str, str]]
-
-
-@dataclass(frozen=True)
-class Environment:
-    """A machine with its software."""
-
-    values: dict[str, str]  # known values by name, such as torch
-    trials: int  # number of trials that ended there
-    surfaces: int  # number of surfaces that ended there
-    seconds: float  # sum of the wall times of both
 
 
 @dataclass(frozen=True)
@@ -58,7 +48,9 @@ class Contents:
     runs: Sequence[Run]  # what was run, by experiment
     exhibits: Sequence[Exhibit]  # figures and tables, in the experiments' order
     failures: Sequence[Mapping[str, str]]  # `item`, `kind`, `message`, `at`, and `log`, a link
-    environments: Sequence[Environment]  # where it was run, by the time that was spent there
+    # Where it was run, longest work first: known `values` of a machine and its software by name,
+    # the `trials` and `surfaces` that ended there, and the sum of their wall times in `seconds`.
+    environments: Sequence[Mapping[str, Any]]
     findings: Sequence[Finding]  # main measures of the paper's claims
     store: str  # its location
 
@@ -153,34 +145,24 @@ def _run(results: Results, declared: Declared, status: Status, folder: Path) -> 
     )
 
 
-def _environments(results: Results, names: Sequence[str]) -> list[Environment]:
+def _environments(results: Results, names: Sequence[str]) -> list[dict[str, Any]]:
     """Return where the trials and surfaces of experiments ended, longest work first."""
-    rows = pd.concat(
-        [
-            _ended([results.trials(name) for name in names], "trial_id", "train_seconds"),
-            _ended([results.surfaces(name) for name in names], "surface_id", "measure_seconds"),
-        ]
-    )
-    found = []
-    for key, group in rows.groupby(_ENVIRONMENT, sort=False):
-        values = zip(_ENVIRONMENT, cast("tuple[str, ...]", key), strict=True)
-        kinds = group["kind"].to_list()
-        found.append(
-            Environment(
-                {name: value for name, value in values if value},
-                kinds.count("trial_id"),
-                kinds.count("surface_id"),
-                sum(group["seconds"].to_list()),
-            )
-        )
-    return sorted(found, key=lambda one: -one.seconds)
-
-
-def _ended(frames: Sequence[pd.DataFrame], kind: str, seconds: str) -> pd.DataFrame:
-    """Return the environment of each ended item, as text, with its kind and wall time."""
-    ended = pd.concat(frames).dropna(subset=["status"]).drop_duplicates(kind)
-    texts = ended[_ENVIRONMENT].map(_text).astype(object)
-    return texts.assign(kind=kind, seconds=ended[seconds].astype(float).fillna(0.0))
+    parts = []
+    for kind, table, seconds in (
+        ("trials", results.trials, "train_seconds"),
+        ("surfaces", results.surfaces, "measure_seconds"),
+    ):
+        rows = pd.concat([table(name) for name in names]).dropna(subset=["status"])
+        rows = rows.drop_duplicates(kind.removesuffix("s") + "_id")
+        texts = rows[_ENVIRONMENT].map(_text).astype(object)
+        counts = {"trials": 0, "surfaces": 0} | {kind: 1}
+        parts.append(texts.assign(**counts, seconds=rows[seconds].astype(float).fillna(0.0)))
+    sums: Any = pd.concat(parts).groupby(_ENVIRONMENT, sort=False).sum()
+    sums = sums.sort_values("seconds", ascending=False, kind="stable").reset_index()
+    return [
+        row | {"values": {name: row[name] for name in _ENVIRONMENT if row[name]}}
+        for row in sums.to_dict("records")
+    ]
 
 
 def _text(value: Any) -> str:
