@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import subprocess
 import tempfile
 import time
 from importlib import metadata
@@ -288,19 +287,3 @@ def test_a_dataset_of_a_package_that_can_not_be_read_is_bad(monkeypatch):
     monkeypatch.setattr(preflight, "check_ready", fail)
     with pytest.raises(MachineError, match="no such file\n  install it"):
         preflight.check_data("digits")
-
-
-@pytest.mark.cluster
-def test_a_launch_on_a_full_file_system_is_refused_before_anything_is_written(tmp_path, run):
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=1000000", "none", str(folder)]
-    if subprocess.run(command, capture_output=True).returncode:
-        pytest.skip("no file system can be mounted here")
-    try:
-        options = ("--profile", "laptop", "--device", "cpu", "--store", folder / "r")
-        code, _, errors = run("launch", EXPERIMENTS / "fig9.yaml", *options)
-        assert (code, "may be needed" in errors) == (StoreError.exit_code, True)
-        assert not list((folder / "r/members").glob("fig9*"))
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)

@@ -173,7 +173,7 @@ def test_what_a_launch_cuts_off_at_its_end_is_logged_and_stays(store):
 
 
 def test_what_another_launch_holds_is_looked_at_now_and_then(store, monkeypatch):
-    sweep = Sweep(store, 3)
+    sweep = Sweep(store, 3, surface(0))
     held = [store.leases.take(name) for name in ids(0, 1)]
     looks, free = [], store.leases.free
     monkeypatch.setattr(store.leases, "free", lambda item: looks.append(item) or free(item))
@@ -190,6 +190,7 @@ def test_what_another_launch_holds_is_looked_at_now_and_then(store, monkeypatch)
     sweep.clock.now += 0.01
     assert sweep.take().names == ids(1), "it was left unfinished"
     assert sweep.queue.endings[ids(0)[0]] == "ended by another launch"
+    assert sweep.take().pack == (surface(0),), "its trial has ended, wherever"
 
 
 def test_a_worker_lost_on_another_machine_is_replaced_when_its_lease_expires(store):
@@ -483,17 +484,6 @@ def test_surfaces_of_a_trial_that_did_not_end_are_untrained_but_for_the_start(st
     assert sweep.queue.endings[surface(0).surface_id] == "untrained"
     if ending == "failed":
         assert item is not None and item.pack == (surface(0, epoch=0),)
-
-
-def test_a_trial_that_another_launch_ended_releases_its_surfaces(store):
-    sweep = Sweep(store, 1, surface(0))
-    lease = store.leases.take(ids(0)[0])
-    assert sweep.queue.offer() is None
-    store.put(layout.trial(ids(0)[0]), tables.to_parquet([], tables.TRIALS))
-    lease.release()
-    sweep.clock.now += LEASE_INTERVAL
-    sweep.queue.offer()
-    assert sweep.take().pack == (surface(0),)
 
 
 @pytest.mark.parametrize("by", ["itself", "its trial", "another launch"])
