@@ -190,7 +190,7 @@ def test_trials_that_no_experiment_names_go_with_their_surfaces(run, tended: Ten
 
 
 def test_the_doctor_looks_at_a_bucket(run, finished: Tended, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("orchestrator.execution.preflight.DATASETS", ["digits"])
+    monkeypatch.setattr(preflight, "DATASETS", {"digits": preflight.DATASETS["digits"]})
     for slow in ("ray", "browser", "gpu"):
         monkeypatch.setattr(preflight, f"check_{slow}", lambda: "")
     code, output, _ = run("doctor", "--store", finished.url)
