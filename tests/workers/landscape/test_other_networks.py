@@ -29,11 +29,14 @@ def trained() -> nn.Module:
     torch.manual_seed(0)
     network = ResNet(BasicBlock, [1, 1, 1, 1], num_classes=5)
     network.conv1 = nn.Conv2d(3, 64, 3, bias=True)  # a bias before a normalisation
-    network.layer3 = network.layer4 = nn.Identity()  # most weights, and nothing new
+    for name in ("layer3", "layer4"):  # most weights, and nothing new
+        network.set_submodule(name, nn.Identity())
     network.fc = nn.Linear(128, 5)
     network.double()
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
+            assert module.running_mean is not None
+            assert module.running_var is not None
             nn.init.normal_(module.running_mean, 0, 0.3)
             nn.init.uniform_(module.running_var, 0.5, 2)
             nn.init.uniform_(module.weight, 0.5, 1.5)
@@ -97,7 +100,7 @@ def test_products_are_those_of_its_hessian(trained: nn.Module, case):
 
 
 def test_a_normalisation_before_its_convolution_is_not_folded():
-    network = DenseNet(4, (1, 1), 8, bn_size=1, num_classes=5).double().eval()
+    network = DenseNet(4, (1, 1, 1, 1), 8, bn_size=1, num_classes=5).double().eval()
     images, labels = instances(2, 32)
     given, directions = Instances(images, labels, dtype=F64, batch=2), draw_directions(network, 1)
     with torch.no_grad():
