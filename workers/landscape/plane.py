@@ -187,22 +187,16 @@ def _dot(first: Direction, second: Direction) -> float:
 
 
 class Plane:
-    """Tensors at centre + α · first + β · second, in one flat buffer, moved by two additions.
+    """Tensors at the three parts' centre + α · first + β · second, moved in one flat buffer.
 
     Attributes:
         tensors: Views of the buffer in the shapes of `centre`, four-dimensional ones channels last
             in memory. `move` changes them all; they have no values before the first move.
     """
 
-    def __init__(
-        self,
-        centre: Sequence[Tensor],
-        first: Sequence[Tensor],
-        second: Sequence[Tensor],
-        *,
-        dtype: torch.dtype,
-    ) -> None:
-        self._vectors = [_flat(part) for part in (centre, first, second)]
+    def __init__(self, *parts: Sequence[Tensor], dtype: torch.dtype) -> None:
+        centre = parts[0]
+        self._vectors = [_flat(part) for part in parts]
         self._sum = torch.empty_like(self._vectors[0])
         self._buffer = self._sum if dtype == torch.float64 else self._sum.to(dtype)
         pieces = self._buffer.split([tensor.numel() for tensor in centre])
