@@ -195,8 +195,7 @@ class Plane:
     """
 
     def __init__(self, *parts: Sequence[Tensor], dtype: torch.dtype) -> None:
-        centre = parts[0]
-        self._vectors = [_flat(part) for part in parts]
+        centre, self._vectors = parts[0], [_flat(part) for part in parts]
         self._sum = torch.empty_like(self._vectors[0])
         self._buffer = self._sum if dtype == torch.float64 else self._sum.to(dtype)
         pieces = self._buffer.split([tensor.numel() for tensor in centre])
