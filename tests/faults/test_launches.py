@@ -84,7 +84,7 @@ def test_killed_workers_of_a_launch_leave_no_trace(
         Reader(store, reference) as reader,
         started("launch", experiment, *OPTIONS, "--store", store.root, **paced()) as sweep,
     ):
-        wait_for(lambda: trained_epochs(store) > draws.randint(0, 4))
+        wait_for(lambda: trained_epochs(store) > draws.randint(0, 4), START)
         for number in range(4):
             # A third death of the same trial would be its failure.
             spare = {trial_id for trial_id, times in killed.items() if times == 2}
@@ -117,7 +117,7 @@ def test_a_launch_whose_driver_is_killed_again_and_again_continues(
                 command = ("launch", experiment, *OPTIONS, "--store", store.root)
                 killed = families.enter_context(family(*command))
                 if draws.random() < 0.8:
-                    wait_for(lambda: foreign(store) or ended(store) == TRIALS - 1)
+                    wait_for(lambda: foreign(store) or ended(store) == TRIALS - 1, START)
                     time.sleep(draws.uniform(0, 1.5))
                 else:  # while Ray starts
                     time.sleep(draws.uniform(0, 6))
@@ -155,7 +155,7 @@ def test_terminated_launches_leave_nothing_and_continue(
                 if draws.random() < 0.25:  # while it starts
                     time.sleep(draws.uniform(1, 8))
                 else:
-                    wait_for(lambda: foreign(store) or ended(store) == TRIALS - 1)
+                    wait_for(lambda: foreign(store) or ended(store) == TRIALS - 1, START)
                     time.sleep(draws.uniform(0, 2))
                 assert launched.head.poll() is None
                 seconds.append(signalled(launched, [signal.SIGTERM]))
@@ -174,7 +174,7 @@ def test_an_interrupted_launch_keeps_its_epochs_and_a_second_signal_ends_it_at_o
     store: LocalStore, experiment: Path, reference: LocalStore, signals: Sequence[signal.Signals]
 ):
     with family("launch", experiment, *OPTIONS, "--store", store.root) as launched:
-        wait_for(lambda: trained_epochs(store) > 3)
+        wait_for(lambda: trained_epochs(store) > 3, START)
         signalled(launched, signals)
         if len(signals) == 1:
             assert launched.head.returncode == 130
@@ -261,10 +261,10 @@ def test_ray_is_started_again_if_a_part_of_it_dies_while_it_starts(
     name: str, experiment: Path, store: LocalStore
 ):
     with family("launch", experiment, "--device", "cpu", "--store", store.root) as launched:
-        killed = wait_for(lambda: part(launched, name))
+        killed = wait_for(lambda: part(launched, name), START)
         assert killed is not None
         killed.kill()
-        output, _ = launched.head.communicate(timeout=300)
+        output, _ = launched.head.communicate(timeout=START)
         assert launched.head.returncode == 0, output
         assert "Traceback" not in output
         assert launched.leftovers() == []
