@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import plotly.graph_objects as go
 
 from orchestrator.figures import draw, read_choice
 
@@ -19,23 +18,23 @@ def plot(kind: str, tables: Any, title: str = "A title", **options: Any) -> Any:
     return draw(read_choice({"kind": kind, **options}), table, title)
 
 
-def texts(figure: go.Figure) -> list[str]:
+def texts(figure: Any) -> list[str]:
     """Return all texts beside traces and axes."""
     return [note["text"] for note in figure.to_dict()["layout"]["annotations"]]
 
 
-def titles(figure: go.Figure) -> list[str]:
+def titles(figure: Any) -> list[str]:
     """Return the titles of several panels without their letters."""
     return [text.split("</b> ", 1)[1] for text in texts(figure) if text.startswith("<b>(")]
 
 
-def traces(figure: go.Figure, **properties: Any) -> list[dict[str, Any]]:
+def traces(figure: Any, **properties: Any) -> list[dict[str, Any]]:
     """Return the traces that have these properties."""
     found = [trace.to_plotly_json() for trace in figure.data]
     return [t for t in found if all(t.get(key) == value for key, value in properties.items())]
 
 
-def hovers(figure: go.Figure) -> list[str]:
+def hovers(figure: Any) -> list[str]:
     """Return what hovering shows: texts of points, and templates."""
     found: list[str] = []
     for trace in traces(figure):
@@ -44,7 +43,7 @@ def hovers(figure: go.Figure) -> list[str]:
     return [text for text in found if text]
 
 
-def check_harmless(figure: go.Figure) -> None:
+def check_harmless(figure: Any) -> None:
     """Assert that the text `EVIL` is shown, and is neither markup nor a field of a template."""
     shown = [*texts(figure), *hovers(figure)]
     assert any("&lt;img" in text for text in hovers(figure))
