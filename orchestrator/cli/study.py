@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,16 +41,23 @@ DRAWN = (
 @store_option
 @names_argument
 @option("--claim", metavar="ID", help="Show the findings of this claim in full.")
+@option("--all", "every", is_flag=True, help="Show the claims without data too.")
 @option("--list", "listed", is_flag=True, help="List the claims and their statistics.")
 @format_option("json", "csv", "md", "latex")
 def claims(
-    experiments: tuple[str, ...], store: str, claim: str | None, listed: bool, output_format: str
+    experiments: tuple[str, ...],
+    store: str,
+    claim: str | None,
+    every: bool,
+    listed: bool,
+    output_format: str,
 ) -> None:
     """Test the paper's claims on what a store has measured."""
     if listed:
         _print_claims(output_format)
         return
     from orchestrator.housekeeping.lookup import find_experiments
+    from orchestrator.paper.claims import description
     from orchestrator.paper.claims.claim import FAILED
     from orchestrator.paper.claims.registry import find_claim, findings
     from results_schema.results import Results
@@ -61,11 +66,17 @@ def claims(
     opened = open_store(store)
     names = find_experiments(opened, experiments) if experiments else None
     # All claims are tested even if one is shown, since their p-values are corrected together.
-    every = findings(Results(opened), names)
-    found = [one for one in every if wanted in (None, one.claim)]
-    tables = [_findings_table(found), *([_details_table(found)] if wanted else [])]
-    print_result(output_format, tables, [one.record() for one in found])
-    failed = [one for one in every if one.verdict == FAILED]
+    tested = findings(Results(opened), names)
+    found = [one for one in tested if wanted in (None, one.claim)]
+    if output_format == "text":
+        if not (wanted or every):
+            found = description.bears_on(found)
+        show = description.page if wanted else description.text
+        click.echo("\n".join(map(escape_control, show(found))))
+    else:
+        records = [description.record(one) for one in found]
+        print_result(output_format, [_findings_table(found)], records)
+    failed = [one for one in tested if one.verdict == FAILED]
     for one in failed:
         click.echo(f"{one.claim} was not tested: {escape_control(one.reading)}", err=True)
     sys.exit(1 if failed else 0)
@@ -74,11 +85,19 @@ def claims(
 def _print_claims(output_format: str) -> None:
     from orchestrator.paper.claims.registry import CLAIMS
 
-    keys = ("id", "statement", "source", "statistic", "needs")
-    records = [{name: getattr(claim, name) for name in keys} for claim in CLAIMS]
+    records = [
+        {
+            "id": claim.id,
+            "statement": claim.statement,
+            "source": claim.source,
+            "statistic": f"{claim.main.effect}; {claim.main.name}",
+            "needs": claim.needs or "nothing",
+        }
+        for claim in CLAIMS
+    ]
     if output_format != "text":
         rows = [tuple(record.values()) for record in records]
-        table = TextTable("The paper's claims", keys, rows, left=(1, 2, 3, 4))
+        table = TextTable("The paper's claims", tuple(records[0]), rows, left=(1, 2, 3, 4))
         print_result(output_format, [table], records)
         return
     for record in records:
@@ -88,18 +107,17 @@ def _print_claims(output_format: str) -> None:
 
 
 def _findings_table(found: Sequence[Finding]) -> TextTable:
+    from orchestrator.paper.claims import description
+
     rows = [
         (
             one.claim,
-            one.verdict,
+            one.verdict or "*",
             one_line(one.data),
-            one_line(one.measure) + ("" if one.primary else " *"),
+            one_line(one.measure),
             one_line(one.effect),
-            _number(one.size),
-            _interval(one),
-            _p_value(one.p, one.exact),
-            _p_value(one.p_holm, one.exact),
-            f"{one.power:.0%}" if math.isfinite(one.power) else "–",
+            description.interval(one),
+            description.p_value(one),
             str(one.cells or ""),
             str(one.trials or ""),
             one_line(one.reading),
@@ -109,61 +127,18 @@ def _findings_table(found: Sequence[Finding]) -> TextTable:
     return TextTable(
         "The paper's claims in this store",
         (
-            "claim", "verdict", "data", "measure", "effect", "size", "95 %", "p", "Holm", "power",
-            "cells", "trials", "reading",
+            "claim", "verdict", "data", "measure", "effect", "size [95 %]", "p", "cells", "trials",
+            "reading",
         ),
         rows,
-        left=(1, 2, 3, 4, 12),
+        left=(1, 2, 3, 4, 5, 9),
         remarks=(
-            "p is one-sided: the probability of such a finding without the claim's effect; "
-            "= is exact, the others are by random rearrangement or a distribution. "
-            "Measures marked * are exploratory and not corrected.",
-            "Readings name the datasets, with the weight of each where several are combined, and "
-            "what differs from the paper's network and recipe. What was measured on a dataset that "
-            "the claim is not about is not a test of it.",
+            "p is two-sided, of main measures after Holm's correction over a family. Measures "
+            "marked * are exploratory: no verdict, no correction.",
+            "What was measured on a dataset that the claim is not about is no test of it.",
             "Diverged trials rank last, and count as accuracy 0 where accuracies are averaged.",
         ),
     )  # fmt: skip
-
-
-def _details_table(found: Sequence[Finding]) -> TextTable:
-    from orchestrator.paper.claims.claim import Finding
-
-    records = [one.record() for one in found]
-    rows = [
-        (field.name, *(one_line(_format(record[field.name])) for record in records))
-        for field in fields(Finding)
-    ]
-    columns = ("", *(str(number) for number, _ in enumerate(found, start=1)))
-    return TextTable("In full", columns, rows, left=range(1, len(columns)))
-
-
-def _format(value: object) -> str:
-    match value:
-        case None:
-            return "–"
-        case float():
-            return f"{value:.4g}"
-        case list():
-            return ", ".join(map(str, value))
-        case _:
-            return str(value)
-
-
-def _number(value: float) -> str:
-    return f"{value:.3g}" if math.isfinite(value) else "–"
-
-
-def _interval(one: Finding) -> str:
-    if not (math.isfinite(one.low) or math.isfinite(one.high)):
-        return "–"
-    return f"{_number(one.low)} to {_number(one.high)}"
-
-
-def _p_value(value: float, exact: bool) -> str:
-    if not math.isfinite(value):
-        return "–"
-    return f"{'=' if exact else ''}{value:.4f}" if value >= 1e-4 else f"{value:.1e}"
 
 
 @command()

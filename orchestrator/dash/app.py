@@ -36,12 +36,12 @@ ALL = "all"
 CLAIM_COLUMNS = {
     "claim": "claim",
     "statement": "the paper says",
+    "effect": "effect",
     "measure": "measured",
-    "data": "data",
     "verdict": "verdict",
+    "summary": "size [95 %]",
+    "data": "data",
     "reading": "reading",
-    "p_holm": "p",
-    "cells": "cells",
     "trials": "trials",
 }
 """Entries of a finding's record, with their headings."""
@@ -103,11 +103,11 @@ def build_app(live: Live) -> Dash:
 
 
 def claims_table(store: Store, experiment: str | None) -> Any:
-    """Return a table with a row for each finding on an experiment, or on all if it is None.
+    """Return a table with a row for each claim on an experiment, or on all if it is None.
 
     If nothing can be tested, return a text.
     """
-    from orchestrator.paper.claims import findings  # slow to import, and seldom needed
+    from orchestrator.paper.claims import description, findings  # slow to import, seldom needed
 
     try:
         found = findings(Results(store), [experiment] if experiment else None)
@@ -122,7 +122,7 @@ def claims_table(store: Store, experiment: str | None) -> Any:
         return f"{value:.3g}" if isinstance(value, float) else str(value)
 
     head = html.Tr([html.Th(heading) for heading in CLAIM_COLUMNS.values()])
-    records = [one.record() for one in found]
+    records = [description.record(entry.main) for entry in description.entries(found)]
     rows = [html.Tr([html.Td(text(record[name])) for name in CLAIM_COLUMNS]) for record in records]
     return html.Table([html.Thead(head), html.Tbody(rows)], className="claims")
 

@@ -1,6 +1,11 @@
-"""What trials are evidence of: the setting that each was run in, and how a diverged trial counts.
+"""What trials are evidence of: settings, cells, bases, and how a diverged trial counts.
 
 Claims, tables, figures and the table that a launch ends with share these rules.
+
+Cells. The unit is a cell: its seeds and its data sets measure the same thing, so they are averaged,
+as ranks among the trials of one base, setting and rate (`score_cells`). Ties share their mean rank,
+so that a tie counts half for each side. A base without a value of its own is no reference: what
+compares with it leaves its variants out (`with_base`).
 
 Settings. Trials that differ in dataset, network size, recipe or precision are of different
 settings. A finding is about one setting, or lists those that it combines with their weights. It
@@ -28,6 +33,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from orchestrator.config.experiment import RECIPES
 from results_schema.errors import SpecError
@@ -70,6 +76,66 @@ def counted_accuracies(trials: pd.DataFrame, column: str = "test_accuracy") -> p
 def worst(*, rises: bool) -> float:
     """Return the value by which a diverged trial ranks last; `rises` if more is better."""
     return -math.inf if rises else math.inf
+
+
+BASE, ADAPTED, CONNECTIONS, OPERATIONS = "base", "adapted", "connections", "operations"
+"""Kinds of members."""
+
+CELL = ["base", "variant"]
+"""What makes two trials ones of the same cell."""
+
+GROUP = ["base", "setting", "learning_rate"]
+"""What trials that are ranked among each other have in common."""
+
+TRAITS = ("width", "depth", "live_parameters", "skips", "inputs")
+"""Columns of a trial that its cell determines."""
+
+
+def kind(base: str, variant: str, index: int) -> str:
+    """Return what a member is: base, adapted, connections or operations.
+
+    Operation variants are recognised by their names, `OPS3` or `ops seed 3`; adapted cells by the
+    ending `_ADAPT` of theirs.
+    """
+    if index == 0:
+        return ADAPTED if base.endswith("_ADAPT") else BASE
+    return OPERATIONS if variant.lower().startswith("ops") else CONNECTIONS
+
+
+def score_cells(trials: pd.DataFrame, column: str, *, rises: bool = True) -> pd.DataFrame:
+    """Return the score of each cell in one measure: the mean rank of its trials, 0 to 1.
+
+    Args:
+        trials: Trials with `GROUP`, `CELL`, kind, status and trial_id.
+        column: The measure; rows where it is NaN are left out, infinite ones rank outermost.
+        rises: Whether more of it is better.
+
+    Returns:
+        A row for each base and variant: score (more is better), kind, those of `TRAITS` that trials
+        have, ids (of its trials) and diverged (how many of these did).
+    """
+    rows: Any = trials[trials[column].notna()].copy()
+    rows["score"] = rows[column] if rises else -rows[column]
+    rows["score"] = rows.groupby(GROUP)["score"].transform(_mid_ranks) if len(rows) else []
+    rows["lost"] = rows["trial_id"].where(rows["status"] == "diverged")
+    cells = rows.groupby(CELL, sort=True).agg(
+        score=("score", "mean"),
+        kind=("kind", "first"),
+        ids=("trial_id", frozenset),
+        diverged=("lost", "nunique"),
+        **{trait: (trait, "first") for trait in TRAITS if trait in rows.columns},
+    )
+    return cells.reset_index()
+
+
+def with_base(trials: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Return bases and their connection variants, where both have a value in a setting and rate."""
+    rows: Any = trials[trials["kind"].isin([BASE, CONNECTIONS]) & trials[column].notna()]
+    return rows[rows.groupby(GROUP)["kind"].transform("nunique") == 2]
+
+
+def _mid_ranks(values: pd.Series) -> np.ndarray:
+    return (stats.rankdata(values.to_numpy(dtype=float)) - 0.5) / len(values)
 
 
 def diverged_note(diverged: int, total: int, counts_as: str) -> str:

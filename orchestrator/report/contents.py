@@ -14,7 +14,8 @@ import pandas as pd
 from orchestrator.config.record import Declared, read_declared
 from orchestrator.figures.members import name_datasets
 from orchestrator.housekeeping.status import STATES, Status, StatusReader
-from orchestrator.paper.claims.claim import NO_DATA, VERDICTS, Finding
+from orchestrator.paper.claims.claim import NO_DATA, Finding
+from orchestrator.paper.claims.description import Entry, entries, headline
 from orchestrator.report.exhibits import Exhibit
 from results_schema import layout
 from results_schema.results import Results
@@ -51,7 +52,7 @@ class Contents:
     # Where it was run, longest work first: known `values` of a machine and its software by name,
     # the `trials` and `surfaces` that ended there, and the sum of their wall times in `seconds`.
     environments: Sequence[Mapping[str, Any]]
-    findings: Sequence[Finding]  # main measures of the paper's claims
+    findings: Sequence[Finding]  # what the claims' measures found
     store: str  # its location
 
     @property
@@ -66,18 +67,17 @@ class Contents:
     @property
     def verdicts(self) -> str:
         """How many claims have which verdict, in a sentence."""
-        found = [one.verdict for one in self.findings]
-        return ", ".join(f"{n} {v}" for v in VERDICTS if (n := found.count(v))) + "."
+        return headline(self.findings)
 
     @property
-    def tested(self) -> list[Finding]:
-        """Findings for which there are data."""
-        return [one for one in self.findings if one.verdict != NO_DATA]
+    def tested(self) -> list[Entry]:
+        """Claims for which there are data."""
+        return [one for one in entries(self.findings) if one.main.verdict != NO_DATA]
 
     @property
-    def untested(self) -> list[Finding]:
-        """Findings for which there are none."""
-        return [one for one in self.findings if one.verdict == NO_DATA]
+    def untested(self) -> list[Entry]:
+        """Claims for which there are none."""
+        return [one for one in entries(self.findings) if one.main.verdict == NO_DATA]
 
 
 def gather(
@@ -102,7 +102,7 @@ def gather(
             for one in failed
         ],
         environments=_environments(results, names),
-        findings=[one for one in found if one.primary],
+        findings=found,
         store=store.location,
     )
 

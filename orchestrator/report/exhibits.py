@@ -26,11 +26,15 @@ if TYPE_CHECKING:
     from orchestrator.figures.export import Browser
 
 
+CLAIMS = ""
+"""Stands for the experiment of what shows claims: no experiment has this name."""
+
+
 @dataclass(frozen=True)
 class Exhibit:
     """A figure or a table."""
 
-    experiment: str
+    experiment: str  # or `CLAIMS`
     name: str  # that of its files, too
     title: str  # the figure's own title, or the experiment's
     files: dict[str, bytes] = field(default_factory=dict)  # contents by suffix

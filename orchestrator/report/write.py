@@ -8,25 +8,28 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.config.record import read_declared
 from orchestrator.housekeeping import lookup
 from orchestrator.output.text import duration
 from orchestrator.paper.claims import findings
-from orchestrator.paper.claims.claim import FAILED, Finding
+from orchestrator.paper.claims.claim import FAILED
+from orchestrator.paper.claims.description import lines, summary
 from orchestrator.report.contents import Contents, gather
-from orchestrator.report.exhibits import Exhibit, make_exhibits
+from orchestrator.report.exhibits import CLAIMS, Exhibit, make_exhibits
 from results_schema import layout
 from results_schema.errors import ConfigError
 from results_schema.results import Results
 from results_schema.store import Store
+
+if TYPE_CHECKING:
+    from orchestrator.figures.export import Browser
 
 PLOTLY, INDEX = "plotly.min.js", "index.html"
 _HERE = Path(__file__).parent
@@ -70,7 +73,7 @@ def make_report(
     with Browser() as browser:
         for name in found:
             exhibits += make_exhibits(results, read_declared(store, name), browser, pictures)
-    return write_report(store, found, exhibits, to=to, single=single)
+        return write_report(store, found, exhibits, to=to, single=single, browser=browser)
 
 
 def write_report(
@@ -80,20 +83,31 @@ def write_report(
     *,
     to: Path | None = None,
     single: bool = False,
+    browser: Browser | None = None,
 ) -> Written:
     """Write the report of some experiments with their figures and tables.
 
-    It goes into the store, or to a folder; or with `single` into one file that holds everything.
+    It goes into the store, or to a folder; or with `single` into one file that holds everything. A
+    browser, if given, draws the picture of all claims; without one the figure itself is shown.
 
     Raises:
         ConfigError: The place can't be written.
     """
+    from orchestrator.figures.export import write_figure  # loads Plotly, as the next does
+    from orchestrator.paper.claims.forest import plot_forest
+
     inside = store.locate(layout.report(report_name(names), INDEX))
     target = Path(inside) if to is None else to if single else to / INDEX
     found = findings(Results(store), names)
     failures = [f"{one.name}: {one.problem}" for one in exhibits if one.failed]
     failures += [f"{one.claim}: {one.reading}" for one in found if one.verdict == FAILED]
-    contents = gather(store, names, exhibits, found, target.parent)
+    drawn, forest = [], plot_forest(found)
+    if forest is not None:
+        pictures: dict[str, bytes] = {}
+        if browser is not None:
+            write_figure(forest, pictures.__setitem__, ("png",), browser)
+        drawn = [Exhibit(CLAIMS, "all-claims", "All claims", pictures, forest)]
+    contents = gather(store, names, [*exhibits, *drawn], found, target.parent)
     files = {target.name: to_one_file(contents)} if single else to_files(contents)
     if to is not None:
         _write(target.parent, files)
@@ -209,9 +223,10 @@ def _render(contents: Contents, placed: Sequence[_Placed], script: str) -> bytes
         loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     templates.filters |= {
-        "head_rows": head_rows, "effect": _effect, "p": _p, "power": _power, "duration": duration
+        "head_rows": head_rows, "summary": summary, "lines": lines, "duration": duration
     }  # fmt: skip
     exhibits: dict[str, list[_Placed]] = {run.declared.name: [] for run in contents.runs}
+    exhibits[CLAIMS] = []
     for one in placed:
         exhibits[one.exhibit.experiment].append(one)
     text = templates.get_template("page.html.jinja").render(
@@ -226,22 +241,3 @@ def _render(contents: Contents, placed: Sequence[_Placed], script: str) -> bytes
         release=version("nas-sweep"),
     )
     return text.encode()
-
-
-def _effect(one: Finding) -> str:
-    if math.isnan(one.size):
-        return one.effect
-    interval = "" if math.isnan(one.low) else f" ({one.low:.2g} to {one.high:.2g})"
-    return f"{one.effect} {one.size:.2g}{interval}".replace("-", "−")
-
-
-def _p(one: Finding) -> str:
-    """Return the adjusted p-value, or the plain one of a claim that is not adjusted."""
-    p = one.p if math.isnan(one.p_holm) else one.p_holm
-    if math.isnan(p):
-        return ""
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
-
-
-def _power(one: Finding) -> str:
-    return "" if math.isnan(one.power) else f"{100 * one.power:.0f} %"

@@ -1,6 +1,6 @@
 """Does a store bear out what the paper claims? Each claim as a test, with its finding.
 
-Read `claim` first, then `population` (the trials that claims are about) and `registry`.
+Read `claim` first, then `population` (the trials that claims are about), `measures` and `registry`.
 """
 
 from orchestrator.paper.claims.claim import Claim, Finding

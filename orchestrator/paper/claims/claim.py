@@ -1,47 +1,104 @@
-"""A claim of the paper with its test, and what the test found."""
+"""A claim of the paper, its measures, and what they found in a store."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal
+
+import pandas as pd
 
 from orchestrator.figures import evidence
-from orchestrator.figures.evidence import RANKED_LAST
+from orchestrator.figures.evidence import CELL, RANKED_LAST
 from orchestrator.paper.claims.population import Population
-from orchestrator.paper.statistics.testing import ALPHA, Outcome, holm
+from orchestrator.paper.statistics.laws import ALPHA, POWER, Finder, Outcome, holm
 
 SUPPORTED, CONTRADICTED = "supported", "contradicted"
-UNDECIDED, NO_DATA = "undecided", "no data"
-NOT_A_TEST = "not a test"
-"""Measured on a substitute dataset (`orchestrator.figures.evidence`)."""
+NO_EFFECT, INCONCLUSIVE = "no relevant effect", "inconclusive"
+NOT_TESTABLE, NO_DATA = "not testable", "no data"
+VERDICTS = (SUPPORTED, CONTRADICTED, NO_EFFECT, INCONCLUSIVE, NOT_TESTABLE, NO_DATA)
+COUNTED = "counted"
+"""Instead of a verdict: a fact about published cells, which no sample could be wrong about."""
 FAILED = "failed"
-"""The test ended in an unexpected error."""
-VERDICTS = (SUPPORTED, CONTRADICTED, UNDECIDED, NOT_A_TEST, FAILED, NO_DATA)
+"""Instead of a verdict: the test ended in an unexpected error."""
+
+CIFAR10, CIFAR100, TINY_IMAGENET = ("cifar10",), ("cifar100",), ("tiny_imagenet",)
+BOTH_CIFARS = CIFAR10 + CIFAR100
+"""Datasets that the paper's statements are about."""
+
+Scale = Literal["correlation", "share", "odds", "ratio", "points", "number"]
+"""What an effect is measured in; points are of accuracy or error, in percent."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What a measure observed.
+
+    Attributes:
+        outcome: The test.
+        cells: Distinct cells that were compared.
+        trials: Trials behind it, rows of `Population.trials`; None if it is about cells alone.
+        note: What the numbers do not show, as text.
+        diverged_as: How diverged trials count (`orchestrator.figures.evidence`).
+        groups: Bases looked at, if it is about cells alone.
+    """
+
+    outcome: Outcome
+    cells: int
+    trials: pd.DataFrame | None = None
+    note: str = ""
+    diverged_as: str = RANKED_LAST
+    groups: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A way to look at a claim.
+
+    Attributes:
+        name: What is looked at.
+        effect: What the effect is. It exceeds its value without an effect where the claim is right,
+            or falls below a margin if `equality`.
+        test: What it observes in trials that may be combined; None if they lack what it needs.
+        smallest: The smallest effect of interest; NaN for equality, which has a margin instead, and
+            for exploratory measures.
+        scale: Of the effect.
+        equality: Whether the claim is that nothing differs by more than a margin.
+    """
+
+    name: str
+    effect: str
+    test: Callable[[Population], Sample | None]
+    smallest: float = math.nan
+    scale: Scale = "correlation"
+    equality: bool = False
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One measure of one claim. NaN stands for what cannot be had.
+    """What one measure of one claim found. NaN stands for what cannot be had.
 
     Attributes:
         claim: The claim's id.
-        statement: The statement of the paper.
-        source: Section, figure or table.
+        statement: The statement of the paper, or of the experiment that adds the claim.
+        source: Section, figure or table; or the experiment.
+        family: Claims that are corrected together.
         measure: What was looked at.
-        statistic: The test's name.
-        effect: What `size` is; positive where the claim is right.
+        effect: What `size` is.
+        scale: What it is measured in.
+        primary: Whether this is the claim's main measure. Others are exploratory: they are not
+            corrected and have no verdict.
         size: The effect.
-        low: Lower end of its 95 % interval.
+        low: Lower end of its 95 % interval, which inverts the test without correction.
         high: Upper end.
-        p: One-sided, of the claim being right by chance alone.
-        p_against: One-sided, of its opposite.
+        null: The effect that is none; of equality the margin.
+        smallest: The smallest effect of interest.
+        p: Two-sided, without correction.
         p_holm: `p` corrected for the other claims of the family.
-        p_against_holm: `p_against`, likewise.
-        exact: Whether p is exact and not of random rearrangements.
-        power: Chance to find `power_at` with so many cells.
-        power_at: The effect that `power` is about.
+        exact: Whether p is exact.
+        least_p: The smallest p that so many data can have.
+        detectable: The effect that such studies find in 80 % of cases, after Holm's correction.
         cells: Distinct cells that were compared; their seeds and data sets were averaged.
         trials: Distinct trials behind them.
         diverged: How many of those diverged.
@@ -52,31 +109,31 @@ class Finding:
         weights: Share of each of `datasets` in the finding.
         data: Both as text, such as "cifar10 61 %, cifar100 39 %".
         departures: What differs from the paper's training, such as "5 cells (not 20)".
-        paper_datasets: Those that the paper's claim is about; empty if it is about cells alone.
-        substitute: Whether it was measured on another dataset than those: then it bears no verdict.
-        family: Claims that are corrected together.
-        primary: Whether this is the claim's main measure; others are there to look at and are
-            not corrected.
-        verdict: One of `VERDICTS`.
-        reading: The verdict as a line of text.
+        paper_datasets: Those that the claim is about; empty if it is about cells alone.
+        substitute: Whether it was measured on another dataset than those, so that it bears no
+            verdict.
+        verdict: One of `VERDICTS`, `COUNTED` or `FAILED`; empty if the measure is exploratory.
+        reading: What else there is to know, as text.
     """
 
     claim: str
     statement: str
     source: str
-    measure: str
-    statistic: str
-    effect: str
+    family: str
+    measure: str = ""
+    effect: str = ""
+    scale: Scale = "correlation"
+    primary: bool = True
     size: float = math.nan
     low: float = math.nan
     high: float = math.nan
+    null: float = math.nan
+    smallest: float = math.nan
     p: float = math.nan
-    p_against: float = math.nan
     p_holm: float = math.nan
-    p_against_holm: float = math.nan
     exact: bool = False
-    power: float = math.nan
-    power_at: str = ""
+    least_p: float = math.nan
+    detectable: float = math.nan
     cells: int = 0
     trials: int = 0
     diverged: int = 0
@@ -88,160 +145,194 @@ class Finding:
     departures: str = ""
     paper_datasets: tuple[str, ...] = ()
     substitute: bool = False
-    family: str = ""
-    primary: bool = True
     verdict: str = ""
     reading: str = ""
+    equality: bool = False
+    finder: Finder | None = field(default=None, repr=False, compare=False)
+    used: pd.DataFrame | None = field(default=None, repr=False, compare=False)
 
     def record(self) -> dict[str, Any]:
-        """As plain data, None for what is not finite."""
+        """Return the finding as plain data, None for what is not finite."""
+        values = {one.name: getattr(self, one.name) for one in fields(self) if one.compare}
         return {
             name: None if isinstance(value, float) and not math.isfinite(value) else value
-            for name, value in asdict(self).items()
+            for name, value in values.items()
         }
 
+    @property
+    def agrees(self) -> bool:
+        """Whether the effect is on the side that the claim is about."""
+        return self.size < self.null if self.equality else self.size > self.null
 
-def settle(found: Sequence[Finding]) -> list[Finding]:
-    """Corrects the p-values of each family's main measures and gives the verdicts that lack.
-
-    A claim is supported if its corrected p is at most 0.05, contradicted if that of its opposite
-    is, and undecided otherwise. What was measured on substitutes bears no verdict, and is corrected
-    apart.
-    """
-    corrected = list(found)
-    for group in {(one.family, one.substitute) for one in found}:
-        places = [
-            place
-            for place, one in enumerate(found)
-            if (one.family, one.substitute) == group and one.primary and not math.isnan(one.p)
-        ]
-        here = holm([found[place].p for place in places])
-        against = holm([found[place].p_against for place in places])
-        for place, p, q in zip(places, here, against, strict=True):
-            corrected[place] = replace(found[place], p_holm=p, p_against_holm=q)
-    return [_judge(one) for one in corrected]
-
-
-def _judge(one: Finding) -> Finding:
-    if one.verdict:
-        return one
-    if one.substitute:
-        return replace(one, verdict=NOT_A_TEST, reading=_reading(one, NOT_A_TEST))
-    p, q = (one.p_holm, one.p_against_holm) if one.primary else (one.p, one.p_against)
-    verdict = SUPPORTED if p <= ALPHA else CONTRADICTED if q <= ALPHA else UNDECIDED
-    return replace(one, verdict=verdict, reading=_reading(one, verdict))
-
-
-def _reading(one: Finding, verdict: str) -> str:
-    opening = {
-        SUPPORTED: "as claimed",
-        CONTRADICTED: "the opposite of the claim",
-        UNDECIDED: "no clear sign either way",
-        NOT_A_TEST: "as measured",
-    }[verdict]
-    trained = f" with {one.departures}" if one.departures else ""
-    where = f" on {one.data}{trained}" if one.data else ""
-    parts = [f"{opening}{where}: {one.effect} {one.size:.3g}"]
-    if not math.isnan(one.low):
-        parts[0] += f" ({one.low:.3g} to {one.high:.3g})"
-    parts.append(f"{one.cells} cells")
-    if one.diverged:
-        parts.append(f"{one.diverged} of {one.trials} trials diverged, {one.diverged_as}")
-    if verdict == UNDECIDED and one.power < 0.8:
-        parts.append(f"too few: {one.power_at} would be found in {one.power:.0%} of such studies")
-    parts.append(one.reading)
-    if verdict == NOT_A_TEST:
-        parts.append(f"not a test of the paper's claim about {' and '.join(one.paper_datasets)}")
-    return "; ".join(filter(None, parts))
-
-
-CIFAR10, CIFAR100, TINY_IMAGENET = ("cifar10",), ("cifar100",), ("tiny_imagenet",)
-BOTH_CIFARS = CIFAR10 + CIFAR100
-"""Datasets that the paper's statements are about."""
+    @property
+    def level(self) -> float:
+        """The level that Holm's correction leaves this claim, if all smaller p-values pass."""
+        return ALPHA * self.p / self.p_holm if 0 < self.p < self.p_holm else ALPHA
 
 
 @dataclass(frozen=True)
 class Claim:
-    """One of the paper's statements.
+    """A statement, the measures that look at it, the main one first, and what can test it.
 
     Attributes:
         id: As the command line names it.
         statement: The statement of the paper.
         source: Section, figure or table; E is the paper's earlier version.
-        statistic: What decides it, as text.
-        needs: What a store must hold, and what would provide it.
         family: Claims whose p-values are corrected together.
-        test: Its findings; none if the store lacks what it needs.
+        measures: The main measure, then exploratory ones.
+        needs: What a store must hold, as text.
+        launch: Arguments of `nas-sweep launch` that suffice to support it; empty if none are
+            needed.
         datasets: Those that the statement is about; empty if it is about cells alone.
-        recipe: Name of the recipe (`recipes.RECIPES`) that the paper trained with.
+        recipe: Name of the recipe (`RECIPES`) that the paper trained with.
+        counted: Whether it is a fact about published cells.
     """
 
     id: str
     statement: str
     source: str
-    statistic: str
-    needs: str
     family: str
-    test: Callable[[Claim, Population], Sequence[Finding]]
+    measures: tuple[Measure, ...]
+    needs: str = ""
+    launch: tuple[str, ...] = ()
     datasets: tuple[str, ...] = ()
     recipe: str = "section4"
+    counted: bool = False
+
+    @property
+    def main(self) -> Measure:
+        """The measure that decides."""
+        return self.measures[0]
 
     def findings(self, population: Population) -> list[Finding]:
-        """Test the claim on a store; one finding without numbers if it has no data.
+        """Return what the measures find, without verdicts; `judge` gives those.
 
         Trials that no finding may combine (`evidence.scopes`) are tested apart.
         """
         parts = population.scopes(self.datasets) if self.datasets else [population]
-        return [one for part in parts for one in self.test(self, part)] or [self.no_data()]
+        found = []
+        for part in parts:
+            observed = [(measure, measure.test(part)) for measure in self.measures]
+            found += [self._finding(m, sample) for m, sample in observed if sample]
+        return found if any(one.primary for one in found) else [self.no_data(), *found]
 
-    def finding(
-        self,
-        measure: str,
-        statistic: str,
-        effect: str,
-        outcome: Outcome | None = None,
-        *,
-        shares: Mapping[str, float] | None = None,
-        rates: Iterable[float] = (),
-        **fields: Any,
-    ) -> Finding:
-        """Return a finding about this claim.
-
-        Args:
-            measure: As in `Finding`.
-            statistic: As in `Finding`.
-            effect: As in `Finding`.
-            outcome: The numbers of the test.
-            shares: Weight of each setting that it combines (`evidence.weights`); None if it is
-                about no trial.
-            rates: Learning rates of the trials.
-            fields: Further fields of `Finding`.
-        """
-        numbers = outcome.numbers() if outcome else {}
-        if shares:
+    def _finding(self, measure: Measure, sample: Sample) -> Finding:
+        outcome, primary = sample.outcome, measure is self.main
+        numbers: dict[str, Any] = {
+            "size": outcome.value, "low": outcome.low, "high": outcome.high, "null": outcome.null,
+            "p": outcome.p, "exact": outcome.exact, "least_p": outcome.least_p,
+            "finder": outcome.finder, "groups": sample.groups,
+        }  # fmt: skip
+        rows = sample.trials
+        if rows is not None:
+            shares = evidence.weights(rows, within=CELL)
+            pairs: Any = rows[["base", "dataset"]].drop_duplicates()
+            lost: Any = rows.drop_duplicates("trial_id")["status"] == "diverged"
             numbers |= {
+                "trials": rows["trial_id"].nunique(),
+                "diverged": int(lost.sum()),
+                "groups": tuple(sorted(f"{base} {data}" for base, data in pairs.to_numpy())),
                 "datasets": tuple(evidence.read_setting(key).dataset for key in shares),
                 "weights": tuple(shares.values()),
                 "data": evidence.name_data(shares),
-                "departures": evidence.name_departures(shares, self.recipe, rates),
+                "departures": evidence.name_departures(
+                    shares, self.recipe, rows["learning_rate"].unique().tolist()
+                ),
                 "substitute": evidence.is_substitute(shares, self.datasets),
+                "used": rows,
             }
-        return Finding(
-            self.id,
-            self.statement,
-            self.source,
-            measure,
-            statistic,
-            effect,
-            family=self.family,
-            paper_datasets=self.datasets,
-            **numbers | fields,
+        return replace(
+            self._blank(measure),
+            primary=primary,
+            cells=sample.cells,
+            diverged_as=sample.diverged_as,
+            verdict=COUNTED if self.counted and primary else "",
+            reading=sample.note,
+            **numbers,
         )
 
     def failed(self, error: str) -> Finding:
         """Return the finding of a test that ended in an unexpected error."""
-        return self.finding("", self.statistic, "", verdict=FAILED, reading=error)
+        return replace(self._blank(self.main), verdict=FAILED, reading=error)
 
     def no_data(self) -> Finding:
         """Return the finding that the store lacks what the claim needs."""
-        return self.finding("", self.statistic, "", verdict=NO_DATA, reading=f"needs {self.needs}")
+        options = (f"'{text}'" if "[" in text else text for text in self.launch)
+        how = f" (launch {' '.join(options)})" if self.launch else ""
+        return replace(self._blank(self.main), verdict=NO_DATA, reading=f"needs {self.needs}{how}")
+
+    def _blank(self, measure: Measure) -> Finding:
+        return Finding(
+            self.id,
+            self.statement,
+            self.source,
+            self.family,
+            measure.name,
+            measure.effect,
+            measure.scale,
+            smallest=measure.smallest,
+            paper_datasets=self.datasets,
+            equality=measure.equality,
+        )
+
+
+def judge(found: Sequence[Finding]) -> list[Finding]:
+    """Correct the p-values of each family's main measures and give their verdicts.
+
+    What was measured on substitutes bears no verdict, and is corrected apart; what so few data
+    could never show is left out of the correction.
+    """
+    judged = list(found)
+    for group in dict.fromkeys((one.family, one.substitute) for one in found):
+        places = [
+            place
+            for place, one in enumerate(found)
+            if (one.family, one.substitute) == group and _is_tested(one)
+        ]
+        p = holm([found[place].p for place in places])
+        for place, corrected in zip(places, p, strict=True):
+            level = ALPHA / len(places)
+            finder = found[place].finder
+            detectable = finder(level, POWER, 1.0) if finder else math.nan
+            judged[place] = replace(found[place], p_holm=corrected, detectable=detectable)
+    return [_judge(one) for one in judged]
+
+
+def _is_tested(one: Finding) -> bool:
+    return one.primary and not one.verdict and not math.isnan(one.size) and one.least_p <= ALPHA
+
+
+def _judge(one: Finding) -> Finding:
+    if one.verdict or not one.primary:
+        return one
+    verdict = _verdict(one)
+    remarks = []
+    if one.substitute:
+        remarks.append(
+            f"measured on {one.data}, the claim is about {' and '.join(one.paper_datasets)}"
+        )
+    elif verdict == NOT_TESTABLE:
+        remarks.append(
+            "all values are alike"
+            if math.isnan(one.low)
+            else f"p cannot be below {one.least_p:.2g} with so few data"
+        )
+    elif verdict == INCONCLUSIVE and one.p < ALPHA:
+        remarks.append(f"p = {one.p:.2g} before correction")
+    if one.diverged:
+        remarks.append(f"{one.diverged} of {one.trials} trials diverged, {one.diverged_as}")
+    return replace(one, verdict=verdict, reading="; ".join(filter(None, [*remarks, one.reading])))
+
+
+def _verdict(one: Finding) -> str:
+    if one.substitute or not _is_tested(one):
+        return NOT_TESTABLE
+    if one.p_holm < ALPHA:
+        return SUPPORTED if one.agrees else CONTRADICTED
+    if one.p >= ALPHA and not math.isnan(one.smallest):
+        # As far on the other side of no effect, which of odds is a ratio.
+        odds = one.scale in ("odds", "ratio")
+        other = one.null**2 / one.smallest if odds else 2 * one.null - one.smallest
+        if other < one.low and one.high < one.smallest:
+            return NO_EFFECT
+    return INCONCLUSIVE

@@ -12,15 +12,23 @@ import numpy as np
 import pandas as pd
 
 from orchestrator.config.record import stated_target
-from orchestrator.figures.evidence import STANDARD_RATE, scopes, setting_key, worst
-from results_schema.errors import SpecError
+from orchestrator.figures.evidence import (
+    BASE,
+    CELL,
+    GROUP,
+    STANDARD_RATE,
+    kind,
+    scopes,
+    setting_key,
+    worst,
+)
+from results_schema import layout
+from results_schema.errors import CorruptData, SpecError
 from results_schema.genotype import Genotype
 from results_schema.results import Results
 from results_schema.trial import NetworkSpec, TrialSpec
 from workers.cells.cost import count_on
 from workers.cells.topology import used_inputs
-
-BASE, ADAPTED, CONNECTIONS, OPERATIONS = "base", "adapted", "connections", "operations"
 
 
 class Traits(NamedTuple):
@@ -69,17 +77,6 @@ def traits(row: dict[Any, Any]) -> Traits:
     )
 
 
-def kind(base: str, variant: str, index: int) -> str:
-    """What a member is: base, adapted, connections or operations.
-
-    Operation variants are recognised by their names, `OPS3` or `ops seed 3`; adapted cells by the
-    ending `_ADAPT` of theirs.
-    """
-    if index == 0:
-        return ADAPTED if base.endswith("_ADAPT") else BASE
-    return OPERATIONS if variant.lower().startswith("ops") else CONNECTIONS
-
-
 def _spec(text: Any) -> TrialSpec | None:
     try:
         return TrialSpec.from_json(text) if isinstance(text, str) and text else None
@@ -104,6 +101,9 @@ BEGINNINGS = (10, 20)
 JITTER_FROM, JITTER_TO = 1 / 6, 1 / 2
 """Where the jitter is measured, as shares of all epochs: 100 to 300 of the paper's 600."""
 
+LEAST_STEPS = 10
+"""Second differences in the middle of training without which there is no jitter."""
+
 COLUMNS = (*(f"epochs_{s}" for s in SHARES), *(f"area_{b}" for b in BEGINNINGS), "jitter", "final")
 
 
@@ -122,8 +122,9 @@ def convergence(metrics: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
         A row for each of `trials`, in their order, under trial_id:
         `epochs_50`, `epochs_90`, `epochs_95`: the first epoch that reaches so many percent of the
         target; `area_10`, `area_20`: mean accuracy over the first so many percent of epochs;
-        `jitter`: mean change of accuracy from one epoch to the next, in magnitude, in the middle
-        of training; `final`: accuracy after the last epoch. NaN where rows are missing.
+        `jitter`: mean second difference of accuracy over epochs, in magnitude, in the middle of
+        training, which the slope of the curve does not enter; `final`: accuracy after the last
+        epoch. NaN where rows are missing.
     """
     ordered: Any = metrics.sort_values("epoch")
     curves = {
@@ -157,20 +158,22 @@ def _measure(trial: dict[Any, Any], epochs: np.ndarray, accuracies: np.ndarray) 
         found[f"area_{share}"] = (
             float(begin.mean()) if whole else worst(rises=True) if diverged else math.nan
         )
-    found["jitter"] = worst(rises=False) if diverged else _jitter(epochs, accuracies, planned)
+    long_enough = (JITTER_TO - JITTER_FROM) * planned > LEAST_STEPS
+    jitter = worst(rises=False) if diverged else _jitter(epochs, accuracies, planned)
+    found["jitter"] = jitter if long_enough else math.nan
     final = float(accuracies[-1]) if len(accuracies) else math.nan
     found["final"] = worst(rises=True) if diverged else final
     return found
 
 
 def _jitter(epochs: np.ndarray, accuracies: np.ndarray, planned: int) -> float:
-    middle = (epochs >= JITTER_FROM * planned) & (epochs <= max(JITTER_TO * planned, 2))
-    steps = np.abs(np.diff(accuracies[middle]))
-    return float(steps.mean()) if len(steps) else math.nan
+    middle = (epochs >= JITTER_FROM * planned) & (epochs <= JITTER_TO * planned)
+    steps = np.abs(np.diff(accuracies[middle], n=2))
+    return float(steps.mean()) if len(steps) >= LEAST_STEPS else math.nan
 
 
-CELL = ["base", "variant"]
-"""What makes two trials ones of the same cell."""
+_NEEDED = ("base", "variant", "index", "dataset", "learning_rate", "trial_id")
+"""Columns of the members without which no trial can be compared."""
 
 
 class Population:
@@ -279,6 +282,13 @@ class Population:
         if not parts:
             return self.results.members()
         members: Any = pd.concat(parts, ignore_index=True)
+        lacking = [name for name in _NEEDED if members[name].isna().any()]
+        if lacking:
+            raise CorruptData(
+                f"members lack a value of {', '.join(lacking)}",
+                where=layout.MEMBERS,
+                fix="fill these columns of the members' tables (docs/claims.md lists them)",
+            )
         members["named_dataset"] = members["named_dataset"].fillna(members["dataset"])
         # A trial may be named directly and by a profile that puts it in place of another.
         direct = members["named_dataset"] == members["dataset"]
@@ -306,7 +316,6 @@ class Population:
 
 def _targets(rows: Any) -> pd.Series:
     """Mean final accuracy of each trial's base in its setting and at its rate."""
-    keys = ["base", "setting", "learning_rate"]
     bases = rows[(rows["kind"] == BASE) & (rows["status"] == "done")]
-    means = bases.groupby(keys)["test_accuracy"].mean().rename("target").reset_index()
-    return rows[keys].merge(means, on=keys, how="left")["target"]
+    means = bases.groupby(GROUP)["test_accuracy"].mean().rename("target").reset_index()
+    return rows[GROUP].merge(means, on=GROUP, how="left")["target"]

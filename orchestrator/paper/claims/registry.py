@@ -5,32 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from orchestrator.output.error_log import log_error
-from orchestrator.paper.claims import (
-    accuracy,
-    convergence,
-    landscape,
-    norms,
-    one_cell,
-    operations,
-    rates,
-    topology,
-)
-from orchestrator.paper.claims.claim import Claim, Finding, settle
+from orchestrator.paper.claims import accuracy, landscape, norms, topology, training
+from orchestrator.paper.claims.claim import Claim, Finding, judge
 from orchestrator.paper.claims.population import Population
 from results_schema.errors import ConfigError, NasSweepError, suggest
 from results_schema.results import Results
 
 CLAIMS: tuple[Claim, ...] = (
     *topology.POPULAR_CLAIMS,
-    *convergence.CLAIMS,
-    *one_cell.BASE_CLAIMS,
-    *rates.CLAIMS,
-    *operations.CLAIMS,
+    *training.CLAIMS,
     *landscape.CLAIMS,
     *accuracy.CLAIMS,
     *topology.SIZE_CLAIMS,
     *norms.CLAIMS,
-    *one_cell.EARLY_CLAIMS,
+    *landscape.EARLY_CLAIMS,
 )
 
 
@@ -51,7 +39,7 @@ def findings(results: Results, experiments: Sequence[str] | None = None) -> list
     """
     population = Population(results, experiments)
     unread = _unread(population)
-    return settle([one for claim in CLAIMS for one in _test(claim, population, unread)])
+    return judge([one for claim in CLAIMS for one in _test(claim, population, unread)])
 
 
 def _unread(population: Population) -> str:

@@ -1,5 +1,5 @@
-"""Statistics of few cells: permutation within bases, exact tests, intervals, simulated power.
+"""Statistics of few cells: an effect, a two-sided test, and the interval that inverts it.
 
-Read `testing` first: what every test returns. `association` relates two columns, `samples` compares
-few values.
+Read `laws` first: what a test returns, and the laws of sums under rearrangement. `association`
+relates two columns within strata; `comparison` compares named cells, shares and means.
 """

@@ -44,7 +44,7 @@ def broken(*_, **__):
 FAULTS = [
     (orchestrator.figures.accuracy, "plot_accuracy_by_index", "figure-small"),
     (orchestrator.paper.tables, "parameters_sheet", "table-sizes"),
-    (accuracy, "scores", "claim-peak-at-middle"),
+    (accuracy, "counted", "claim-some-variants-beat-base"),
 ]
 
 
@@ -82,14 +82,14 @@ def made_up(tmp_path):
 
 def test_a_claim_that_fails_leaves_the_others(run, made_up, monkeypatch):
     whole = {one.claim: one for one in findings(Results(made_up)) if one.primary}
-    monkeypatch.setattr(accuracy, "scores", broken)
+    monkeypatch.setattr(accuracy, "counted", broken)
     code, output, errors = run("claims", "--store", made_up.root, "--format", "json")
     assert code == 1
-    assert "peak-at-middle was not tested: unexpected KeyError" in errors
+    assert "some-variants-beat-base was not tested: unexpected KeyError" in errors
     records = {one["claim"]: one for one in json.loads(output) if one["primary"]}
     assert set(records) == {claim.id for claim in CLAIMS}
-    assert records["peak-at-middle"]["verdict"] == "failed"
-    assert "errors/claim-peak-at-middle.log" in records["peak-at-middle"]["reading"]
+    assert records["some-variants-beat-base"]["verdict"] == "failed"
+    assert "claim-some-variants-beat-base.log" in records["some-variants-beat-base"]["reading"]
     assert records["wider-faster"]["size"] == whole["wider-faster"].size
 
 

@@ -8,15 +8,15 @@ import pytest
 from synthetic_stores import Trial, synthetic_store
 
 from orchestrator.paper.claims import Finding
-from orchestrator.paper.claims.claim import settle
+from orchestrator.paper.claims.claim import judge
 from orchestrator.paper.claims.population import Population
 from orchestrator.paper.claims.registry import find_claim
 from results_schema.results import Results
 
 
 @pytest.fixture
-def say(tmp_path: Path) -> Callable[..., list[Finding]]:
-    """Findings about claims in a store of these trials and accuracies."""
+def observe(tmp_path: Path) -> Callable[..., list[Finding]]:
+    """Return a function that finds what claims say in a store of these trials and accuracies."""
 
     def call(claims: str, trials: list[Trial], accuracies: Any, **how: Any) -> list[Finding]:
         fill = how.pop("fill", None)
@@ -24,7 +24,7 @@ def say(tmp_path: Path) -> Callable[..., list[Finding]]:
         if fill:
             fill(store)
         population = Population(Results(store))
-        return settle(
+        return judge(
             [one for name in claims.split() for one in find_claim(name).findings(population)]
         )
 

@@ -106,38 +106,19 @@ def test_dead_layers_and_what_is_no_weight_are_left_out():
     assert np.isnan(found["stem.0.weight"])
 
 
-@pytest.mark.parametrize(
-    ("scale", "verdict"), [(2.0, "supported"), (0.1, "contradicted"), (0.826, "undecided")]
-)
-def test_shares_above_one(say, scale, verdict):
-    trials = synthetic_trials(bases=("DARTS",))
-
-    def fill(store):
-        for t in trials:
-            weights = {
-                f"cell.{i}.weight": (scale * t.rng.standard_normal((2, 2)) / 2**0.5).astype("f4")
-                for i in range(12)
-            }
-            name = t.spec.trial_id
-            store.put(layout.tensors(name, 30), safetensors.numpy.save(weights))
-            store.put(layout.state(name, 30), b"{}")
-
-    [one] = say("norms-above-one", trials, lambda t: curve(0.3), fill=fill)
-    assert one.verdict == verdict
-    assert one.cells == 12
-
-
-def test_damaged_or_missing_checkpoints_are_no_data(say):
+def test_damaged_or_missing_checkpoints_are_no_data(observe):
     trials = synthetic_trials(bases=("DARTS",), connections=None)
 
     def fill(store):
         store.put(layout.tensors(trials[0].spec.trial_id, 30), b"nonsense")
         store.put(layout.state(trials[0].spec.trial_id, 30), b"{}")
 
-    assert say("norms-above-one", trials, lambda t: curve(0.3), fill=fill)[0].verdict == "no data"
+    assert (
+        observe("norms-above-one", trials, lambda t: curve(0.3), fill=fill)[0].verdict == "no data"
+    )
 
 
-def test_a_trial_without_its_last_checkpoint_is_not_judged_by_an_earlier_one(say):
+def test_a_trial_without_its_last_checkpoint_is_not_judged_by_an_earlier_one(observe):
     trials = synthetic_trials(bases=("DARTS",), connections=None)
     name, weights = trials[0].spec.trial_id, {"classifier.weight": np.eye(2, dtype="f4")}
 
@@ -149,7 +130,7 @@ def test_a_trial_without_its_last_checkpoint_is_not_judged_by_an_earlier_one(say
         return put
 
     found = [
-        say("norms-above-one", trials, lambda t: curve(0.3), fill=fill(epoch))[0]
+        observe("norms-above-one", trials, lambda t: curve(0.3), fill=fill(epoch))[0]
         for epoch in (EPOCHS - 1, EPOCHS)
     ]
     assert [one.cells for one in found] == [0, 1]

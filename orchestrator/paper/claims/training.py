@@ -1,0 +1,386 @@
+"""Claims about training: convergence, bases, learning rates and operations (Section 4.1)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from orchestrator.figures.evidence import (
+    BASE,
+    CELL,
+    CONNECTIONS,
+    GROUP,
+    OPERATIONS,
+    STANDARD_RATE,
+    score_cells,
+    worst,
+)
+from orchestrator.paper.claims.claim import BOTH_CIFARS, CIFAR10, Claim, Measure, Sample
+from orchestrator.paper.claims.measures import (
+    AREA,
+    FINAL,
+    MOST,
+    RHO,
+    among_variants,
+    at_rate,
+    beside,
+    over,
+)
+from orchestrator.paper.claims.population import Population
+from orchestrator.paper.statistics.association import trend
+from orchestrator.paper.statistics.comparison import odds_ratio, share
+
+_FIG9 = ("experiments/fig9.yaml",)
+_GRID = ("experiments/more/grid.yaml",)
+_VARIANTS = "connection variants of a base, trained"
+_JITTER = "mean second difference of test accuracy over epochs 100 to 300 of 600, or that share"
+_OTHERS = (
+    ("area_10", "mean test accuracy over the first 10 % of epochs", True),
+    *(
+        (f"epochs_{s}", f"epochs to {s} % of the base's final accuracy", False)
+        for s in (50, 90, 95)
+    ),
+)
+
+_FASTER = tuple(
+    Claim(
+        f"{word}-faster",
+        f"{word.capitalize()} cells converge faster.",
+        "Section 4.1, Figures 3 and 13 to 16",
+        "convergence",
+        (
+            over(trait, at_rate, "area_20", AREA),
+            *(over(trait, at_rate, column, name, rises=rises) for column, name, rises in _OTHERS),
+            *beside(trait, at_rate, "area_20", AREA),
+        ),
+        _VARIANTS,
+        _FIG9,
+        BOTH_CIFARS,
+    )
+    for word, trait in (("wider", "width"), ("shallower", "shallowness"))
+)
+
+_STABLER = tuple(
+    Claim(
+        f"{word}-stabler",
+        f"{word.capitalize()} cells converge more stably.",
+        "Section 4.1, Figures 3 and 13 to 16",
+        "convergence",
+        (
+            over(trait, at_rate, "jitter", _JITTER, rises=False),
+            *beside(trait, at_rate, "jitter", _JITTER, rises=False),
+        ),
+        f"{_VARIANTS} for over 30 epochs",
+        _FIG9,
+        BOTH_CIFARS,
+    )
+    for word, trait in (("wider", "width"), ("shallower", "shallowness"))
+)
+
+
+def _distances(population: Population) -> pd.DataFrame:
+    """Return trials with the mean distance of each one's curve from its base's mean curve."""
+    trials: Any = population.at_rate()
+    if trials.empty:
+        return trials
+    rows = trials[trials["kind"].isin([BASE, CONNECTIONS])].reset_index(drop=True)
+    curves: Any = population.curves.pivot(index="trial_id", columns="epoch", values="test_accuracy")
+    own = curves.reindex(rows["trial_id"]).to_numpy(dtype=float)
+    far = np.full(len(rows), np.nan)
+    for places in rows.groupby(GROUP).indices.values():
+        part = rows.iloc[places]
+        bases = places[((part["kind"] == BASE) & (part["status"] == "done")).to_numpy()]
+        if len(bases):
+            apart = pd.DataFrame(np.abs(own[places] - own[bases].mean(axis=0)))
+            lost = (part["status"] == "diverged").to_numpy()
+            far[places] = np.where(lost, worst(rises=False), apart.mean(axis=1))
+    return rows.assign(distance=far)
+
+
+_DISTANCE = "mean distance of the test accuracy from the base's, over all epochs"
+
+_APPROACH = Claim(
+    "variants-approach-base",
+    "Variants approach the base as they widen.",
+    "Section B.2, Figures 13 to 16",
+    "convergence",
+    (
+        over("width", _distances, "distance", _DISTANCE, rises=False),
+        *beside("width", _distances, "distance", _DISTANCE, rises=False),
+    ),
+    "a base and connection variants of it, trained",
+    _FIG9,
+    CIFAR10,
+)
+
+_BASES = tuple(
+    Claim(
+        name,
+        statement,
+        source,
+        "bases",
+        (among_variants(at_rate, column, measure, rises=rises),),
+        "bases and connection variants of them, trained" + more,
+        _FIG9,
+        datasets,
+    )
+    for name, statement, source, column, measure, rises, more, datasets in (
+        (
+            "base-fastest", "Bases converge faster than their variants.",
+            "Section 4.1, Figures 3 and 13 to 16", "area_20", AREA, True, "", BOTH_CIFARS,
+        ),
+        (
+            "base-stablest", "Bases converge more stably than their variants.",
+            "Section 4.1, Figures 3 and 13 to 16", "jitter", _JITTER, False,
+            " for over 30 epochs", BOTH_CIFARS,
+        ),
+        (
+            # Bases that surpass most variants are competitive, those that most variants surpass are
+            # not. Neither version of the paper says that bases generalise better.
+            "bases-competitive",
+            "Bases have test accuracies competitive with those of most of their variants.",
+            "Section 5, Figure 9", "final", FINAL, True, "", CIFAR10,
+        ),
+    )
+)  # fmt: skip
+
+
+HIGH_RATE, LOW_RATE = 0.25, 0.0025
+"""The two other rates of Figure 4."""
+
+_FAILING = 0.5
+"""Share of the base's final accuracy at the usual rate below which a trial has failed."""
+
+
+def with_failures(population: Population, rate: float) -> pd.DataFrame:
+    """Return the trials at a rate, with a column `failed`.
+
+    Where the base was not trained at the usual rate, its best final accuracy at any rate counts. A
+    trial that ended, without such a base to be held against, is left out.
+    """
+    rows: Any = population.at_rate(rate)
+    if rows.empty:
+        return rows.assign(failed=[])
+    trials: Any = population.trials
+    bases = trials[(trials["kind"] == BASE) & (trials["status"] == "done")]
+    usual = bases[np.isclose(bases["learning_rate"], STANDARD_RATE)]
+    keys = ["base", "setting"]
+    means = usual.groupby(keys)["test_accuracy"].mean()
+    best = bases.groupby(keys)["test_accuracy"].max()
+    reference = means.combine_first(best).rename("reference").reset_index()
+    rows = rows.merge(reference, on=keys, how="left")
+    low = rows["test_accuracy"] < _FAILING * rows["reference"]
+    lost = rows["status"] == "diverged"
+    known = lost | (rows["test_accuracy"] - rows["reference"]).notna()
+    return rows.assign(failed=lost | low)[known]
+
+
+def _gains(population: Population) -> pd.DataFrame:
+    """Return trials at the high rate, with what each cell's beginning gains from the usual rate."""
+    high, usual = (population.at_rate(rate) for rate in (HIGH_RATE, STANDARD_RATE))
+    if high.empty or usual.empty:
+        return high.iloc[:0]
+    keys = [*CELL, "setting"]
+    means = usual.groupby(keys)["area_20"].mean().rename("usual").reset_index()
+    rows = high.merge(means, on=keys)
+    lost, before = np.isneginf(rows["area_20"]), np.isneginf(rows["usual"])
+    with np.errstate(invalid="ignore"):
+        gain = rows["area_20"] - rows["usual"]
+    # Lost at both rates is no change; at the high one alone it is the worst there is.
+    return rows.assign(gain=gain.mask(lost & before, 0.0).mask(lost & ~before, worst(rises=True)))
+
+
+def _failures(population: Population) -> Sample | None:
+    """Compare the narrower with the wider half of each base's variants."""
+    rows: Any = with_failures(population, HIGH_RATE)
+    rows = rows[rows["kind"] == CONNECTIONS] if len(rows) else rows
+    if rows.empty:
+        return None
+    cells: Any = rows.groupby(CELL).agg(failed=("failed", "mean"), width=("width", "first"))
+    cells = cells.reset_index().assign(failed=lambda part: part["failed"] >= 0.5)
+    middle = cells.groupby("base")["width"].transform("median")
+    halves = [cells[cells["width"] < middle], cells[cells["width"] > middle]]
+    counts = [half.groupby("base")["failed"].agg(["sum", "count"]) for half in halves]
+    both: Any = pd.concat(counts, axis=1, join="inner").astype(int)
+    tables = [(a, n - a, c, m - c) for a, n, c, m in both.itertuples(index=False, name=None)]
+    if not tables:
+        return None
+    narrow, of, wide, others = (int(both.iloc[:, place].sum()) for place in range(4))
+    note = f"{narrow} of {of} narrow and {wide} of {others} wide cells fail"
+    return Sample(odds_ratio(tables), of + others, rows, note)
+
+
+_THIRD = "CONN3"
+"""C3 of the main text: the narrowest and deepest variant of DARTS there."""
+
+
+def _third_fails(population: Population) -> Sample | None:
+    rows: Any = with_failures(population, HIGH_RATE)
+    rows = rows[(rows["base"] == "DARTS") & (rows["variant"] == _THIRD)] if len(rows) else rows
+    if rows.empty:
+        return None
+    parts = [(name, part["failed"]) for name, part in rows.groupby("dataset")]
+    note = ", ".join(f"{int(f.sum())} of {len(f)} runs on {name}" for name, f in parts)
+    return Sample(share(int(rows["failed"].sum()), len(rows)), 1, rows, note)
+
+
+_ORDER = [_THIRD, "CONN1", "DARTS"]
+
+
+def _order(column: str) -> Any:
+    def test(population: Population) -> Sample | None:
+        rows: Any = population.at_rate(LOW_RATE)
+        rows = rows[(rows["base"] == "DARTS") & rows["variant"].isin(_ORDER)] if len(rows) else rows
+        if rows.empty:
+            return None
+        # A block is a run of all three: what is ranked within has a seed and a data set in common.
+        rows = rows.assign(block=rows["setting"] + "\n" + rows["seed"].astype(str))
+        rows = rows[rows.groupby("block")["variant"].transform("nunique") == len(_ORDER)]
+        values = rows.drop_duplicates(["block", "variant"])
+        found = trend(
+            values["variant"].map(_ORDER.index).to_numpy(dtype=float),
+            values[column].to_numpy(dtype=float),
+            values["block"].to_numpy(dtype=str),
+        )
+        return None if np.isnan(found.value) else Sample(found, len(_ORDER), rows)
+
+    return test
+
+
+_FIG4 = "experiments/fig4.yaml"
+_RATES = "Section 4.1, Figure 4"
+
+_RATE_CLAIMS = (
+    Claim(
+        "larger-at-high-rate",
+        "The lead of wide cells is larger at rate 0.25.",
+        _RATES,
+        "rates",
+        (over("width", _gains, "gain", f"change of {AREA} from rate 0.025 to 0.25"),),
+        "variants at rates 0.025 and 0.25",
+        _GRID,
+        BOTH_CIFARS,
+    ),
+    Claim(
+        "narrow-fail-at-high-rate",
+        "Narrow cells fail to converge at rate 0.25 more often than wide ones.",
+        _RATES,
+        "rates",
+        (
+            Measure(
+                "cells that diverge or end below half of the base's accuracy, the narrower half of "
+                "each base's variants against the wider",
+                "odds ratio, common to bases",
+                _failures,
+                3.0,
+                "odds",
+            ),
+        ),
+        "variants at rate 0.25",
+        _GRID,
+        BOTH_CIFARS,
+    ),
+    Claim(
+        "c3-fails-at-high-rate",
+        "C3 of DARTS does not converge at rate 0.25, on either CIFAR.",
+        _RATES,
+        "rates",
+        (
+            Measure(
+                "runs of C3 that diverge or end below half of the base's accuracy",
+                "share of runs",
+                _third_fails,
+                MOST,
+                "share",
+            ),
+        ),
+        "6 runs or more of C3 at rate 0.25",
+        (_FIG4, "--set", "grid.seed=[0, 1, 2, 3]"),
+        BOTH_CIFARS,
+    ),
+    Claim(
+        "order-at-low-rate",
+        "At rate 0.0025 the order base, C1, C3 persists.",
+        _RATES,
+        "rates",
+        tuple(
+            Measure(name, "mean ρ with the stated order", _order(column), smallest)
+            for column, name, smallest in (("area_20", AREA, 0.5), ("final", FINAL, np.nan))
+        ),
+        "2 runs or more of each at rate 0.0025, on both CIFARs",
+        (_FIG4, "--set", "grid.seed=[0, 1]"),
+        BOTH_CIFARS,
+    ),
+)
+
+
+_LEAST_VARIANTS = 8
+"""Variants of each kind that a spread takes: distances from the median of fewer are too alike."""
+
+
+def _spread(column: str) -> Any:
+    """Compare the spread of connection variants with that of operation variants, by base."""
+
+    def test(population: Population) -> Sample | None:
+        rows: Any = population.at_rate()
+        rows = rows[rows["kind"].isin([CONNECTIONS, OPERATIONS])] if len(rows) else rows
+        if rows.empty:
+            return None
+        cells: Any = score_cells(rows, column)
+        parts = [
+            part.groupby("kind", group_keys=False)[[*CELL, "kind", "score"]].apply(_distance)
+            for _, part in cells.groupby("base")
+            if part["kind"].value_counts().reindex([CONNECTIONS, OPERATIONS]).min()
+            >= _LEAST_VARIANTS
+        ]
+        if not parts:
+            return None
+        each = pd.concat(parts)
+        found = trend(
+            (each["kind"] == CONNECTIONS).to_numpy(dtype=float),
+            each["distance"].to_numpy(dtype=float),
+            each["base"].to_numpy(dtype=str),
+        )
+        if np.isnan(found.value):
+            return None
+        return Sample(found, found.n, rows[rows["base"].isin(each["base"]) & rows[column].notna()])
+
+    return test
+
+
+def _distance(part: Any) -> Any:
+    """Return cells of one kind with the distance of their score from its median.
+
+    Of an odd number one cell is the median itself: it is left out, or that kind would have the
+    smaller distances even if both spread alike.
+    """
+    far = part.assign(distance=(part["score"] - part["score"].median()).abs())
+    return far.sort_values("distance", kind="stable").iloc[len(part) % 2 :]
+
+
+_ALIKE = Claim(
+    "operations-alike",
+    "Variants of the operations converge almost alike; the connections matter more.",
+    "Section 4.1, Figures 5 and 12",
+    "operations",
+    tuple(
+        Measure(
+            f"distance of a variant's rank from the median of its kind, in {name}",
+            "ρ with being a connection variant",
+            _spread(column),
+            smallest,
+        )
+        for column, name, smallest in (
+            ("epochs_90", "epochs to 90 % of the base's final accuracy", RHO),
+            ("area_20", AREA, np.nan),
+        )
+    ),
+    f"{_LEAST_VARIANTS} connection variants and as many operation variants of one base",
+    ("experiments/fig9.yaml", "experiments/fig12.yaml"),
+    CIFAR10,
+)
+
+
+CLAIMS = (*_FASTER, *_STABLER, _APPROACH, *_BASES, *_RATE_CLAIMS, _ALIKE)

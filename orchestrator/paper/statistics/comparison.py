@@ -1,0 +1,339 @@
+"""Comparison of named cells, of a base with its variants, and of means and shares with a value."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import optimize, stats
+from scipy.stats import nchypergeom_fisher
+
+from orchestrator.paper.statistics.laws import (
+    ALPHA,
+    NOTHING,
+    Discrete,
+    Law,
+    Outcome,
+    outcome,
+    rearranged,
+    two_sided,
+)
+
+Runs = Sequence[np.ndarray]
+"""Outcomes of one cell, or of several that are alike, in each stratum, [n] each; may be empty."""
+
+
+def superiority(ones: Runs, others: Runs) -> Outcome:
+    """Test P(one surpasses another), ties as half, by rearrangement within strata.
+
+    The effect is the mean over strata that have both. Of one base and its variants in each stratum
+    it is the mean share of variants that a base surpasses, and each of a base's places is as likely
+    without an effect.
+
+    Args:
+        ones: Their outcomes by stratum; more is better, infinite ones have the outermost ranks.
+        others: Outcomes of the others.
+    """
+    found = _superiority(ones, others)
+    return outcome(found.law, found.value, null=0.5, n=found.n) if found else NOTHING
+
+
+class _Superiority(NamedTuple):
+    value: float
+    law: Law
+    n: int
+
+
+def _superiority(ones: Runs, others: Runs) -> _Superiority | None:
+    pairs = [(a, b) for a, b in zip(ones, others, strict=True) if len(a) and len(b)]
+    if not pairs:
+        return None
+    parts, value = [], 0.0
+    for mine, theirs in pairs:
+        ranks = stats.rankdata(np.concatenate([mine, theirs]))
+        scale = len(mine) * len(theirs) * len(pairs)
+        scores = (ranks - (len(mine) + 1) / 2) / scale
+        parts.append((np.repeat([1.0, 0.0], [len(mine), len(theirs)]), scores))
+        value += float(scores[: len(mine)].sum())
+    return _Superiority(value, rearranged(parts, 0.5), sum(len(a) + len(b) for a, b in pairs))
+
+
+def first(ones: Runs, rivals: Sequence[Runs]) -> Outcome:
+    """Test whether one cell surpasses every rival: each must be surpassed (intersection–union).
+
+    The effect is P(it surpasses the rival that it surpasses least often). The opposite, that some
+    rival surpasses it, is corrected for their number.
+
+    Args:
+        ones: Outcomes of its runs by stratum; more is better.
+        rivals: Those of each rival.
+    """
+    tested = [found for runs in rivals if (found := _superiority(ones, runs))]
+    if not tested or len(tested) < len(rivals):
+        return NOTHING
+    k = len(tested)
+    tails = [one.law.tails(one.value) for one in tested]
+    above = max(tail.above for tail in tails)
+    below = min(1.0, k * min(tail.below for tail in tails))
+    least = max(one.law.least for one in tested)
+
+    def finder(level: float, power: float, times: float) -> float:
+        # Rivals are surpassed together seldomer than each alone.
+        each = power ** (1 / k)
+        return max(one.law.least_effect(level, each, times) for one in tested)
+
+    return Outcome(
+        min(one.value for one in tested),
+        min(one.law.end(one.value, ALPHA / 2, upper=False) for one in tested),
+        min(one.law.end(one.value, ALPHA / 2 / k, upper=True) for one in tested),
+        two_sided(above, below),
+        0.5,
+        min(1.0, 2 * least),
+        sum(one.n for one in tested),
+        all(one.law.exact for one in tested),
+        finder,
+    )
+
+
+def placing_in_space(values: Sequence[float], laws: Sequence[Discrete]) -> Outcome:
+    """Test the mean place of cells, each among all of its space, against cells drawn from it.
+
+    Args:
+        values: Share of its space that each cell surpasses, ties as half.
+        laws: The law of that share for a cell drawn from each one's space.
+    """
+    # On a grid, where the law of a sum is a product of Fourier transforms.
+    n = len(values)
+    spectrum = np.ones(1)
+    for law in laws:
+        places = np.rint(law.values * _GRID).astype(int)
+        density = np.bincount(places, law.chances, minlength=n * _GRID + 1)
+        spectrum = spectrum * np.fft.rfft(density)
+    chances = np.fft.irfft(spectrum, n * _GRID + 1)
+    places = np.flatnonzero(chances > _NEGLIGIBLE)
+    mean_law = Discrete(places / (_GRID * n), chances[places])
+    value = float(np.rint(np.array(values) * _GRID).mean() / _GRID)
+    return outcome(mean_law, value, null=0.5, n=n)
+
+
+_GRID, _NEGLIGIBLE = 1_000, 1e-15
+
+
+def mean(values: np.ndarray, null: float = 0.0) -> Outcome:
+    """Test a mean against a value by Student's t.
+
+    Of each architecture's mean over as many seeds this is the test of a mixed model in which
+    architectures differ at random.
+
+    Args:
+        values: Finite, [n]; at least two that differ, or the outcome is without a test.
+        null: The mean that is no effect.
+    """
+    n = len(values)
+    if n < 2 or np.ptp(values) < 1e-12:
+        return Outcome(float(values.mean()) if n else math.nan, null=null, n=n)
+    value, error = float(values.mean()), float(values.std(ddof=1)) / math.sqrt(n)
+    return _student(value, error, n - 1, null, n)
+
+
+def _student(value: float, error: float, free: float, null: float, n: int) -> Outcome:
+    reach = float(stats.t.isf(ALPHA / 2, free)) * error
+    p = 2 * float(stats.t.sf(abs(value - null) / error, free))
+
+    def finder(level: float, power: float, times: float) -> float:
+        more: Any = stats.t((free + 1) * times - 1)
+        return null + float(more.isf(level / 2) + more.isf(1 - power)) * error / math.sqrt(times)
+
+    return Outcome(value, value - reach, value + reach, p, null, 0.0, n, False, finder)
+
+
+def share(count: int, runs: int, null: float = 0.5) -> Outcome:
+    """Test a share of independent runs exactly, with Clopper and Pearson's interval.
+
+    Args:
+        count: Runs that are so.
+        runs: All runs, at least one.
+        null: The share that is no effect.
+    """
+    chance: Any = stats.binom(runs, null)
+    interval = stats.binomtest(count, runs).proportion_ci(1 - ALPHA, "exact")
+    ends = float(interval.low), float(interval.high)
+    p = two_sided(float(chance.sf(count - 1)), float(chance.cdf(count)))
+    least = 2 * min(float(chance.pmf(0)), float(chance.pmf(runs)))
+
+    def finder(level: float, power: float, times: float) -> float:
+        many = round(runs * times)
+        needed = np.flatnonzero(stats.binom.sf(np.arange(many + 1) - 1, many, null) <= level / 2)
+        if not len(needed):
+            return math.inf
+        return float(stats.beta.ppf(power, needed[0], many - needed[0] + 1))
+
+    return Outcome(count / runs, *ends, p, null, min(1.0, least), runs, True, finder)
+
+
+class Contrast(NamedTuple):
+    """A difference of means, its standard error and degrees of freedom."""
+
+    value: float
+    error: float
+    free: float
+
+
+def contrasts(ones: Runs, others: Sequence[Runs]) -> list[Contrast]:
+    """Return each other cell's mean less the one's, averaged over strata that have both.
+
+    The error is pooled over runs of one cell in one stratum. Cells without a common stratum are
+    left out, and so are all if no cell has two runs in a stratum or none differ.
+    """
+    cells = [*ones, *(runs for other in others for runs in other)]
+    free = sum(len(runs) - 1 for runs in cells if len(runs))
+    squares = sum(float(((runs - runs.mean()) ** 2).sum()) for runs in cells if len(runs))
+    if free < 1 or squares < 1e-24:
+        return []
+    found = []
+    for other in others:
+        pairs = [(a, b) for a, b in zip(ones, other, strict=True) if len(a) and len(b)]
+        if pairs:
+            apart = sum(float(b.mean() - a.mean()) for a, b in pairs) / len(pairs)
+            weight = sum(1 / len(a) + 1 / len(b) for a, b in pairs) / len(pairs) ** 2
+            found.append(Contrast(apart, math.sqrt(weight * squares / free), free))
+    return found
+
+
+def best_lead(sets: Sequence[Sequence[Contrast]]) -> Outcome:
+    """Test whether the best of all variants leads its base.
+
+    That some variant leads is corrected for all variants (Bonferroni); that none does is their
+    intersection. The interval has the same correction.
+
+    Args:
+        sets: Variants less their base, for each base.
+    """
+    every = [one for each in sets for one in each]
+    if not every:
+        return NOTHING
+    k = len(every)
+    above = [float(stats.t.sf(one.value / one.error, one.free)) for one in every]
+    below = [float(stats.t.cdf(one.value / one.error, one.free)) for one in every]
+
+    def end(one: Contrast, tail: float) -> float:
+        return float(stats.t.isf(tail, one.free)) * one.error
+
+    def finder(level: float, power: float, times: float) -> float:
+        def lead(one: Contrast) -> float:
+            more: Any = stats.t(one.free * times)
+            found = float(more.isf(level / 2 / k) + more.isf(1 - power))
+            return found * one.error / math.sqrt(times)
+
+        return max(lead(one) for one in every)
+
+    return Outcome(
+        max(one.value for one in every),
+        max(one.value - end(one, ALPHA / 2 / k) for one in every),
+        max(one.value + end(one, ALPHA / 2) for one in every),
+        two_sided(min(1.0, k * min(above)), max(below)),
+        least_p=0.0,
+        n=k,
+        finder=finder,
+    )
+
+
+def largest_difference(every: Sequence[Contrast], margin: float) -> Outcome:
+    """Test whether all differences are within ±margin; the effect is the largest, in magnitude.
+
+    Equality needs each difference to be within (intersection–union of two one-sided tests each);
+    that some difference is beyond is corrected for their number. `null` is the margin: equality
+    lies below.
+
+    Args:
+        every: The differences.
+        margin: The magnitude that is as good as none.
+    """
+    if not every:
+        return NOTHING
+    k = len(every)
+    sizes = [abs(one.value) for one in every]
+    reach = [float(stats.t.isf(ALPHA / 2, one.free)) * one.error for one in every]
+    wide = [float(stats.t.isf(ALPHA / 4 / k, one.free)) * one.error for one in every]
+    within = max(
+        float(stats.t.cdf((size - margin) / one.error, one.free))
+        for size, one in zip(sizes, every, strict=True)
+    )
+    beyond = (
+        2
+        * k
+        * min(
+            float(stats.t.sf((size - margin) / one.error, one.free))
+            for size, one in zip(sizes, every, strict=True)
+        )
+    )
+    return Outcome(
+        max(sizes),
+        max(max(0.0, size - more) for size, more in zip(sizes, wide, strict=True)),
+        max(size + more for size, more in zip(sizes, reach, strict=True)),
+        two_sided(within, min(1.0, beyond)),
+        margin,
+        0.0,
+        k,
+    )
+
+
+def odds_ratio(tables: Sequence[tuple[int, int, int, int]]) -> Outcome:
+    """Test a common odds ratio over strata exactly, given the margins of each 2×2 table.
+
+    Args:
+        tables: Of each stratum: of one group how many are so and how many are not, then of the
+            other.
+
+    Returns:
+        The conditional estimate of the ratio with its exact interval; 0 and infinity where the
+        counts are as extreme as they can be.
+    """
+    kept = [t for t in tables if min(t[0] + t[1], t[2] + t[3], t[0] + t[2], t[1] + t[3]) > 0]
+    if not kept:
+        return NOTHING
+    seen = sum(a for a, _, _, _ in kept)
+    start = sum(max(0, a - d) for a, _, _, d in kept)
+
+    def law(log_odds: float) -> np.ndarray:
+        found = np.ones(1)
+        for a, b, c, d in kept:
+            least, most = max(0, a - d), min(a + b, a + c)
+            support = np.arange(least, most + 1)
+            chances: Any = nchypergeom_fisher.pmf(
+                support, a + b + c + d, a + b, a + c, math.exp(log_odds)
+            )
+            found = np.convolve(found, chances)
+        return found
+
+    def at_least(log_odds: float) -> float:
+        return float(law(log_odds)[seen - start :].sum())
+
+    def at_most(log_odds: float) -> float:
+        return float(law(log_odds)[: seen - start + 1].sum())
+
+    def solve(gap: Any) -> float:
+        return math.exp(float(optimize.brentq(gap, -_MOST_ODDS, _MOST_ODDS, xtol=1e-6)))
+
+    none = law(0.0)
+    lowest, highest = seen == start, seen == start + len(none) - 1
+    counts = start + np.arange(len(none))
+    value = 0.0 if lowest else math.inf if highest else solve(lambda g: law(g) @ counts - seen)
+    low = 0.0 if lowest else solve(lambda g: at_least(g) - ALPHA / 2)
+    high = math.inf if highest else solve(lambda g: at_most(g) - ALPHA / 2)
+    p = two_sided(at_least(0.0), at_most(0.0))
+    spread = 1 / math.sqrt(float((counts - none @ counts) ** 2 @ none))
+
+    def finder(level: float, power: float, times: float) -> float:
+        deviates = float(stats.norm.isf(level / 2) + stats.norm.isf(1 - power))
+        return math.exp(min(deviates * spread / math.sqrt(times), _MOST_ODDS))
+
+    least = min(1.0, 2 * float(min(none[0], none[-1])))
+    n = sum(sum(table) for table in kept)
+    return Outcome(value, low, high, p, 1.0, least, n, True, finder)
+
+
+_MOST_ODDS = 12.0
+"""Logarithm of the largest odds ratio that is told from infinity."""

@@ -1,0 +1,357 @@
+"""Outcomes of tests, the laws of statistics under rearrangement, and Holm's correction.
+
+A law is that of a statistic if nothing but chance is at work. It gives both tails of an observed
+value and the ends of the interval that inverts the same test, so that an interval leaves out the
+value of no effect just when p is below 1 − its level.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import combinations, permutations
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from scipy import stats
+
+ALPHA = 0.05
+"""Level of every two-sided test, and 1 − the confidence of every interval."""
+
+POWER = 0.8
+"""Probability of finding an effect, for the least effect that a finding names."""
+
+MOST_ARRANGEMENTS = 50_000
+"""Of the values of one stratum, up to which they are enumerated."""
+
+MOST_SUMS = 100_000
+"""Distinct sums over strata up to which their law is kept."""
+
+_ROUNDING = 1e-9
+_STEEPEST = 14.0
+"""asinh of the steepest exponential tilt of a law whose values lie within (−1, 1)."""
+
+Finder = Callable[[float, float, float], float]
+"""Least effect that is found: of the test's level, the power, and how many times the data."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a test found; NaN stands for what cannot be determined.
+
+    Attributes:
+        value: The effect; see the test.
+        low: Lower end of its 95 % interval, which inverts the test.
+        high: Upper end.
+        p: Two-sided.
+        null: The effect that is none.
+        least_p: The smallest p that so many data can have.
+        n: Values that were used.
+        exact: Whether p counts all arrangements or is computed from an exact law.
+        finder: See `Finder`; None if the test has none.
+    """
+
+    value: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
+    p: float = 1.0
+    null: float = 0.0
+    least_p: float = 1.0
+    n: int = 0
+    exact: bool = False
+    finder: Finder | None = None
+
+    def on_scale(self, scale: Callable[[float], float]) -> Outcome:
+        """Return the same on another scale, which rises."""
+        finder = self.finder
+        return replace(
+            self,
+            value=scale(self.value),
+            low=scale(self.low),
+            high=scale(self.high),
+            null=scale(self.null),
+            finder=(lambda *ask: scale(finder(*ask))) if finder else None,
+        )
+
+    def turned(self) -> Outcome:
+        """Return the same for the opposite direction, effects mirrored at the null."""
+        double = 2 * self.null
+        return replace(
+            self, value=double - self.value, low=double - self.high, high=double - self.low
+        )
+
+
+NOTHING = Outcome()
+"""The outcome of values that are too few, or too alike, for a test."""
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """Return p-values adjusted for a family of claims by Holm's method."""
+    values = np.asarray(p, dtype=float)
+    order = np.argsort(values, kind="stable")
+    steps = values[order] * np.arange(len(values), 0, -1)
+    adjusted = np.empty(len(values))
+    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
+    return adjusted.tolist()
+
+
+def two_sided(above: float, below: float) -> float:
+    """Return the p-value of two tails."""
+    return min(1.0, 2 * min(above, below))
+
+
+class Tails(NamedTuple):
+    """Probabilities of a value at least as large, and of one at most as large."""
+
+    above: float
+    below: float
+
+
+class Law(Protocol):
+    """The law of a statistic without an effect."""
+
+    exact: bool
+
+    def tails(self, value: float) -> Tails:
+        """Return both tails of a value."""
+        ...
+
+    def end(self, value: float, tail: float, *, upper: bool) -> float:
+        """Return the effect at which `value`, or one farther from it, has probability `tail`."""
+        ...
+
+    @property
+    def least(self) -> float:
+        """The smaller of the least probabilities that both tails can have."""
+        ...
+
+    def least_effect(self, level: float, power: float, times: float) -> float:
+        """Return the effect found with this power at a two-sided level, with more data."""
+        ...
+
+
+def outcome(law: Law, value: float, *, null: float = 0.0, n: int) -> Outcome:
+    """Return the two-sided test of a value and the interval that inverts it, if there is a test."""
+    known = law.least < 0.5  # else all arrangements are alike
+    return Outcome(
+        value,
+        law.end(value, ALPHA / 2, upper=False) if known else math.nan,
+        law.end(value, ALPHA / 2, upper=True) if known else math.nan,
+        two_sided(*law.tails(value)),
+        null,
+        min(1.0, 2 * law.least),
+        n,
+        law.exact,
+        law.least_effect,
+    )
+
+
+@dataclass(frozen=True)
+class Discrete:
+    """A law of few values.
+
+    Effects are means of the law tilted exponentially, p(v)·exp(θv): the arrangements that agree
+    with the claim are likelier, in the way that adds no other assumption. Without a tilt it is the
+    law of the test, and its mean the effect that is none.
+
+    Attributes:
+        values: Distinct, in rising order, [k].
+        chances: Their probabilities, [k].
+    """
+
+    values: np.ndarray
+    chances: np.ndarray
+    exact: bool = True
+
+    @classmethod
+    def of(cls, values: np.ndarray, chances: np.ndarray | None = None) -> Discrete:
+        """Return the law of values, by default equally likely; equal ones merge."""
+        if chances is None:
+            chances = np.full(len(values), 1 / len(values))
+        scale = max(1.0, float(np.abs(values).max()))
+        order = np.argsort(values, kind="stable")
+        ordered = values[order]
+        new = np.concatenate([[True], np.diff(ordered) > _ROUNDING * scale])
+        return cls(ordered[new], np.add.reduceat(chances[order], np.flatnonzero(new)))
+
+    def __add__(self, other: Discrete) -> Discrete:
+        """Return the law of the sum of two independent values."""
+        values = np.add.outer(self.values, other.values).ravel()
+        return Discrete.of(values, np.multiply.outer(self.chances, other.chances).ravel())
+
+    def tails(self, value: float) -> Tails:
+        """See `Law`."""
+        slack = _ROUNDING * max(1.0, float(np.abs(self.values).max()))
+        above = float(self.chances[self.values >= value - slack].sum())
+        below = float(self.chances[self.values <= value + slack].sum())
+        return Tails(min(above, 1.0), min(below, 1.0))
+
+    @property
+    def least(self) -> float:
+        """See `Law`."""
+        return float(min(self.chances[0], self.chances[-1]))
+
+    def end(self, value: float, tail: float, *, upper: bool) -> float:
+        """See `Law`."""
+        slack = _ROUNDING * max(1.0, float(np.abs(self.values).max()))
+        beyond = self.values <= value + slack if upper else self.values >= value - slack
+        if beyond.all():
+            return float(self.values[-1] if upper else self.values[0])
+
+        def enough(tilt: float) -> bool:
+            return float(self._tilted(tilt)[beyond].sum()) > tail
+
+        # At a tilt far against the value its tail is near 0, far with it near 1.
+        against, along = (_STEEPEST, -_STEEPEST) if upper else (-_STEEPEST, _STEEPEST)
+        for _ in range(50):
+            middle = (against + along) / 2
+            against, along = (against, middle) if enough(middle) else (middle, along)
+        return float(self._tilted(along) @ self.values)
+
+    def least_effect(self, level: float, power: float, times: float) -> float:
+        """See `Law`."""
+        if times != 1:
+            return _bell(self).least_effect(level, power, times)
+        above = self.chances[::-1].cumsum()[::-1]
+        found = 2 * above <= level * (1 + _ROUNDING)
+        if not found.any():
+            return math.inf
+        low, high = 0.0, _STEEPEST
+        for _ in range(50):
+            middle = (low + high) / 2
+            reached = float(self._tilted(middle)[found].sum()) >= power
+            low, high = (low, middle) if reached else (middle, high)
+        return float(self._tilted(high) @ self.values)
+
+    def _tilted(self, tilt: float) -> np.ndarray:
+        middle = (self.values[0] + self.values[-1]) / 2
+        half = max(float(self.values[-1] - self.values[0]) / 2, 1e-300)
+        logs = math.sinh(tilt) * (self.values - middle) / half + np.log(self.chances)
+        weights = np.exp(logs - logs.max())
+        return weights / weights.sum()
+
+
+@dataclass(frozen=True)
+class Bell:
+    """The law of a correlation of many values, and of what is linear in one.
+
+    Tails are those of Student's t, the correlation's variance under rearrangement given. The
+    interval is Fisher's, with the variance of Bonett and Wright (2000), 1 + ρ²/2 times that without
+    an effect, taken at its ends, and scaled to invert the same test.
+
+    Attributes:
+        variance: Of the correlation under rearrangement.
+        null: The statistic at a correlation of 0.
+        reach: The statistic at a correlation of 1, less `null`.
+        most: How far from `null` it can be.
+        largest: The largest correlation that is told from 1: one pair of neighbours exchanged.
+    """
+
+    variance: float
+    null: float = 0.0
+    reach: float = 1.0
+    most: float = 1.0
+    largest: float = 1 - 1e-6
+    exact: bool = False
+    least: float = 0.0
+
+    def tails(self, value: float) -> Tails:
+        """See `Law`."""
+        r = self._correlation(value)
+        free = max(1 / self.variance - 1, 1.0)
+        t = r * math.sqrt(free / (1 - r * r))
+        return Tails(float(stats.t.sf(t, free)), float(stats.t.cdf(t, free)))
+
+    def end(self, value: float, tail: float, *, upper: bool) -> float:
+        """See `Law`."""
+        r, (above, below) = self._correlation(value), self.tails(value)
+        z, deviate = math.atanh(r), float(stats.norm.isf(min(above, below)))
+        spread = abs(z) / deviate if deviate > 1e-3 else self._spread
+        reach = float(stats.norm.isf(tail)) * spread * (1 if upper else -1)
+        end = z
+        for _ in range(60):
+            end = z + reach * math.sqrt(1 + math.tanh(end) ** 2 / 2)
+        return self._effect(end)
+
+    def least_effect(self, level: float, power: float, times: float) -> float:
+        """See `Law`."""
+        spread = self._spread / math.sqrt(times)
+        level_part, power_part = (float(stats.norm.isf(q)) for q in (level / 2, 1 - power))
+        end = 0.0
+        for _ in range(60):
+            end = spread * (level_part + power_part * math.sqrt(1 + math.tanh(end) ** 2 / 2))
+        return self._effect(end)
+
+    def _effect(self, z: float) -> float:
+        return self.null + min(max(self.reach * math.tanh(z), -self.most), self.most)
+
+    @property
+    def _spread(self) -> float:
+        """Standard deviation of Fisher's z without an effect."""
+        return 1 / math.sqrt(max(1 / self.variance - 2, 1.0))
+
+    def _correlation(self, value: float) -> float:
+        r = (value - self.null) / self.reach
+        return min(max(r, -self.largest), self.largest)
+
+
+def _bell(law: Discrete) -> Bell:
+    null = float(law.values @ law.chances)
+    reach = max(float(law.values[-1]) - null, 1e-12)
+    variance = float((law.values - null) ** 2 @ law.chances) / reach**2
+    return Bell(min(variance, 0.99), null, reach, reach)
+
+
+def rearranged(parts: Sequence[tuple[np.ndarray, np.ndarray]], most: float = 1.0) -> Law:
+    """Return the law of Σ a·b over strata if b is rearranged within each.
+
+    It is exact while each stratum has few arrangements, and else a `Bell`.
+
+    Args:
+        parts: The columns a and b of each stratum, [n].
+        most: How far the sum can be from that without an effect.
+    """
+    variance, null, reach = 0.0, 0.0, 0.0
+    law: Discrete | None = Discrete(np.zeros(1), np.ones(1))
+    for a, b in parts:
+        own = _arrangements(a, b) if law is not None else None
+        many = own is None or law is None or len(own.values) * len(law.values) > MOST_SUMS * 10
+        law = None if many or own is None or law is None else law + own
+        law = None if law is None or len(law.values) > MOST_SUMS else law
+        null += float(a.sum() * b.mean())
+        spread = float(((a - a.mean()) ** 2).sum() * ((b - b.mean()) ** 2).sum())
+        variance += spread / max(len(a) - 1, 1)
+        reach += math.sqrt(spread)
+    if law is not None:
+        return law
+    size = sum(len(a) for a, _ in parts)
+    return Bell(min(variance / reach**2, 0.99), null, reach, most, 1 - 6 / size**3)
+
+
+def _arrangements(a: np.ndarray, b: np.ndarray) -> Discrete | None:
+    """Return the law of a·b if b is rearranged; None if there are too many arrangements."""
+    levels, place = np.unique(a, return_inverse=True)
+    n = len(a)
+    if len(levels) == 1:
+        return Discrete.of(np.array([levels[0] * b.sum()]))
+    if len(levels) == 2:
+        few = int(place.sum())
+        if math.comb(n, few) > MOST_ARRANGEMENTS:
+            return None
+        sums = b[_choices(n, few)].sum(axis=1)
+        return Discrete.of(levels[0] * b.sum() + (levels[1] - levels[0]) * sums)
+    if math.factorial(n) > MOST_ARRANGEMENTS:
+        return None
+    return Discrete.of(b[_orders(n)] @ a)
+
+
+@lru_cache(maxsize=64)
+def _choices(n: int, few: int) -> np.ndarray:
+    return np.array(list(combinations(range(n), few)), dtype=np.intp).reshape(-1, few)
+
+
+@lru_cache(maxsize=16)
+def _orders(n: int) -> np.ndarray:
+    return np.array(list(permutations(range(n))), dtype=np.intp)
