@@ -34,6 +34,15 @@ if TYPE_CHECKING:
 QUANTITIES = ("test_loss", "test_accuracy", "train_loss", "train_accuracy")
 """Columns of the metrics that can be drawn over epochs."""
 
+PROPERTIES = ("width", "depth", "width_all_nodes", "depth_all_nodes", "index", "parameters")
+"""Columns of the table of trials that are the same for all trials of a cell."""
+
+OUTCOMES = (
+    "test_accuracy", "best_test_accuracy", "late_test_accuracy", "test_loss", "train_loss",
+    "train_seconds",
+)  # fmt: skip
+"""Columns of the table of trials that training decides."""
+
 Quantity = Annotated[str, one_of("quantity", QUANTITIES)]
 Count = Annotated[int, Field(ge=1)]
 
@@ -89,6 +98,13 @@ class TheoryCellsOptions(Options):
     nodes: Annotated[int, Field(ge=2, le=9)] = 3
 
 
+class TrendOptions(Options):
+    """What is drawn along both axes: columns of the table of trials, `x` a property of cells."""
+
+    x: Annotated[str, one_of("property of a cell", PROPERTIES)] = "width"
+    y: Annotated[str, one_of("outcome", OUTCOMES)] = "test_accuracy"
+
+
 class FigureKind(NamedTuple):
     """One kind of figure.
 
@@ -139,6 +155,12 @@ FIGURE_KINDS: dict[str, FigureKind] = {
         ("surfaces", "points"),
         VarianceOptions,
         ("columns",),
+    ),
+    "trend": FigureKind(
+        "orchestrator.paper.trend_figure:trend_data",
+        "orchestrator.paper.trend_figure:plot_trend",
+        ("trials",),
+        TrendOptions,
     ),
     "theorem_bounds": FigureKind(
         "orchestrator.paper.theorem_figures:theorem_bounds_data",
