@@ -23,7 +23,7 @@ from sweeps import (
 )
 
 from results_schema.results import Results
-from results_schema.store import LocalStore, open_store
+from results_schema.store import LocalStore
 
 pytestmark = pytest.mark.timeout(400)  # on a busy machine
 
@@ -47,7 +47,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     # Pictures are left to the tests of figures.
     quick = {"BROWSER_PATH": str(folder / "none"), "PYTHONUNBUFFERED": "1"}
     code, output = launch(experiment, "--store", folder / "results", **quick)
-    return Finished(experiment, open_store(folder / "results"), code, output)
+    return Finished(experiment, LocalStore(folder / "results"), code, output)
 
 
 def test_a_launch_trains_everything_and_draws_its_figure(finished: Finished):
@@ -90,10 +90,10 @@ def assert_equal(store: LocalStore, reference: list[pd.DataFrame]) -> None:
 
 def test_a_killed_worker_leaves_no_trace_in_the_tables(tmp_path, on_head: OnHead, reference):
     experiment = write_experiment(tmp_path, epochs=EPOCHS, seeds=SEEDS)
-    store = open_store(tmp_path / "results")
+    store = LocalStore(tmp_path / "results")
     with on_head.started(experiment, "--checkpoint-every", "0", "--store", store.root) as sweep:
-        [pid, *_] = wait_for(lambda: trained_epochs(store) >= 3 and foreign(store))
-        os.kill(pid, signal.SIGKILL)
+        wait_for(lambda: trained_epochs(store) >= 3)
+        os.kill(wait_for(lambda: foreign(store))[0], signal.SIGKILL)
         code, output = finish(sweep)
     assert code == 0, output
     assert_equal(store, reference)
@@ -102,7 +102,7 @@ def test_a_killed_worker_leaves_no_trace_in_the_tables(tmp_path, on_head: OnHead
 
 def test_the_same_command_resumes_what_a_killed_driver_left(tmp_path, on_head: OnHead, reference):
     experiment = write_experiment(tmp_path, epochs=EPOCHS, seeds=SEEDS)
-    store = open_store(tmp_path / "results")
+    store = LocalStore(tmp_path / "results")
     with held_open(experiment, store):
         with on_head.started(experiment, "--store", store.root) as sweep:
             wait_for(lambda: trained_epochs(store) >= 3)

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -54,8 +55,8 @@ def test_trials_and_surfaces_share_gpus_and_give_the_same_numbers(
     assert (set(trials["form"]), set(trials["attempts"])) == ({"fixed"}, {1})
     assert store.leases.held() == {}
     alone = undisturbed(experiment, tmp_path / "alone")
-    one, other = (
+    tables: list[Any] = [
         pd.read_parquet(place.root / "metrics").sort_values(COLUMNS[:2], ignore_index=True)[COLUMNS]
         for place in (store, alone)
-    )
-    pd.testing.assert_frame_equal(one, other, check_exact=True)
+    ]
+    pd.testing.assert_frame_equal(*tables, check_exact=True)

@@ -75,7 +75,7 @@ def test_nodes_that_run_something_else_are_refused(cluster: Cluster, tmp_path: P
 
 def reached(store: LocalStore) -> dict[str, int]:
     """The newest epoch of each trial that is being trained."""
-    rows = pd.read_parquet(store.root / "metrics")
+    rows: Any = pd.read_parquet(store.root / "metrics")
     newest = rows.groupby("trial_id")["epoch"].max().to_dict()
     return {name: epoch for name, epoch in newest.items() if name in store.leases.held()}
 
@@ -98,7 +98,7 @@ def test_late_nodes_are_used_and_lost_ones_cost_an_interval(cluster: Cluster, tm
         code, output = finish(sweep)
     assert (code, "Traceback" in output) == (0, False), output
     assert third.process.is_running()
-    rows = pd.read_parquet(store.root / "metrics")
+    rows: Any = pd.read_parquet(store.root / "metrics")
     assert len(rows) == EPOCHS * SEEDS
     seconds = rows.set_index(["trial_id", "epoch"])["seconds"].to_dict()
     for trial_id, epoch in before.items():

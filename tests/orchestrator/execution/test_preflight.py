@@ -77,7 +77,9 @@ def test_without_a_gpu_a_cpu_is_taken_only_where_it_suffices_or_is_named(store, 
 
 def test_data_is_looked_for_on_this_machine_alone(store, tmp_path, monkeypatch):
     monkeypatch.setenv("NAS_SWEEP_DATA", str(tmp_path))
-    (tmp_path / DATASETS["cifar10"].archive.file).write_bytes(b"no archive")
+    archive = DATASETS["cifar10"].archive
+    assert archive is not None
+    (tmp_path / archive.file).write_bytes(b"no archive")
     with pytest.raises(DataError, match="is incomplete"):
         prepare(plan_of(None), store, CPU)
     prepare(plan_of(None), store, Options(device="cpu", address="head:6379"))

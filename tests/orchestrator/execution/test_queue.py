@@ -197,6 +197,7 @@ def test_a_worker_lost_on_another_machine_is_replaced_when_its_lease_expires(sto
     sweep = Sweep(store, 1)
     store.leases = FolderLeases(store.root, sweep.clock)
     lease = store.leases.take(ids(0)[0])
+    assert lease is not None
     beat = lease.folder / "heartbeat"
     beat.write_text(json.dumps(json.loads(beat.read_text()) | {"machine": "another"}))
     assert sweep.queue.offer() is None
@@ -340,7 +341,7 @@ def test_alike_trials_are_offered_together_in_their_order_and_settled_by_themsel
     assert (first.names, second.names) == (ids(0, 1, 2, 3), ids(4, 5, 6, 7))
     assert sweep.queue.offer() is None
     assert (len(sweep.queue.working(1)), len(sweep.queue.working(2))) == (4, 8)
-    outcomes = [("done", ""), ("diverged", ""), ("failed", "data"), ("stopped", "")]
+    outcomes: Any = [("done", ""), ("diverged", ""), ("failed", "data"), ("stopped", "")]
     for name, (status, kind) in zip(first.names, outcomes, strict=True):
         sweep.queue.settle(first.token, name, status, "", kind)
     assert sweep.queue.items == 2, "its worker is not free yet"

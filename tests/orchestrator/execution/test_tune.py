@@ -126,13 +126,12 @@ def test_an_error_is_read_from_tunes_file_and_closes_the_item(sweep, tmp_path, m
     file.write_text(kept(raised(ValueError("odd"))))
     sweep.searcher.on_trial_complete("t", error=True)
     assert sweep.queue.items == 1, "the callback closes it, with the reason"
-    trial = SimpleNamespace(trial_id="t", error_file=str(file))
+    trial: Any = SimpleNamespace(trial_id="t", error_file=str(file))
     bridge.ErrorReader(sweep.searcher).on_trial_error(1, [], trial)
     assert sweep.queue.reasons == {name: "ValueError: odd"}
     [name] = sweep.searcher.suggest("u")["names"]
-    bridge.ErrorReader(sweep.searcher).on_trial_error(
-        1, [], SimpleNamespace(trial_id="u", error_file=None)
-    )
+    trial = SimpleNamespace(trial_id="u", error_file=None)
+    bridge.ErrorReader(sweep.searcher).on_trial_error(1, [], trial)
     assert recorded_failure(sweep.queue.store, name)["kind"] == "killed"
 
 
