@@ -147,7 +147,7 @@ def _name(column: str) -> str:
 
 def _add_line(panel: TrendPanel, place: Any) -> None:
     """Draw the pooled slope within bases through the mean of all variants, with Student's band."""
-    cells = panel.cells[(panel.cells["index"] > 0) & (panel.cells["diverged"] == 0)]
+    cells: Any = panel.cells[(panel.cells["index"] > 0) & (panel.cells["diverged"] == 0)]
     x, y = (cells[name] - cells.groupby("base")[name].transform("mean") for name in ("x", "y"))
     free, square = len(cells) - cells["base"].nunique() - 1, float((x**2).sum())
     if free < 1 or square < 1e-12:

@@ -34,8 +34,10 @@ def few_products() -> Iterator[None]:
     They are too few for either to converge.
     """
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(Lanczos.__init__.__kwdefaults__, "iterations", 12)
-        patch.setitem(Hutchinson.__init__.__kwdefaults__, "probes", 10)
+        lanczos: Any = Lanczos.__init__.__kwdefaults__
+        hutchinson: Any = Hutchinson.__init__.__kwdefaults__
+        patch.setitem(lanczos, "iterations", 12)
+        patch.setitem(hutchinson, "probes", 10)
         yield
 
 

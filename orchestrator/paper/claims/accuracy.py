@@ -131,7 +131,7 @@ def _gains(rows: pd.DataFrame) -> pd.Series:
     Seeds are averaged for each, as unequal numbers of them are; settings that have both then are.
     """
     rows = rows.assign(accuracy=100 * counted_accuracies(rows))
-    means: Any = rows.groupby([*GROUP, "kind"])["accuracy"].mean().rename("accuracy").reset_index()
+    means: Any = rows.groupby([*GROUP, "kind"], as_index=False)["accuracy"].mean()
     means["base"] = means["base"].str.removesuffix(_ENDING)
     wide = means.pivot(index=GROUP, columns="kind", values="accuracy")
     wide = wide.reindex(columns=[BASE, ADAPTED]).dropna()

@@ -75,7 +75,8 @@ def beside(
         rows = source(population)
         if rows.empty or not set(COVARIATES) <= set(rows.columns):
             return None
-        cells = score_cells(rows[rows["kind"] == CONNECTIONS], column, rises=rises)
+        variants: Any = rows[rows["kind"] == CONNECTIONS]
+        cells = score_cells(variants, column, rises=rises)
         others = cells[COVARIATES].to_numpy(dtype=float)
         others = others[:, ~np.isnan(others).all(axis=0)]
         test = lambda x, y, strata: partial_trend(x, y, others, strata)  # noqa: E731

@@ -131,7 +131,7 @@ def _depth(population: Population) -> Sample:
         widths, depths = (np.array(part, dtype=float) for part in zip(*shapes, strict=True))
         counts = np.array(list(shapes.values()), dtype=float)
         ranks = [_weighted_ranks(values, counts) for values in (widths, -depths)]
-        covariance = np.cov(*ranks, aweights=counts, ddof=0)
+        covariance = np.cov(np.stack(ranks), aweights=counts, ddof=0)
         found.append(float(covariance[0, 1] / math.sqrt(covariance[0, 0] * covariance[1, 1])))
     return _fact(found, BASES, "", 2, "; over all patterns with the base's output")
 

@@ -183,8 +183,8 @@ def _gains(population: Population) -> pd.DataFrame:
     if high.empty or usual.empty:
         return high.iloc[:0]
     keys = [*CELL, "setting"]
-    means = usual.groupby(keys)["area_20"].mean().rename("usual").reset_index()
-    rows = high.merge(means, on=keys)
+    means: Any = usual.groupby(keys, as_index=False)["area_20"].mean()
+    rows = high.merge(means.rename(columns={"area_20": "usual"}), on=keys)
     lost, before = np.isneginf(rows["area_20"]), np.isneginf(rows["usual"])
     with np.errstate(invalid="ignore"):
         gain = rows["area_20"] - rows["usual"]

@@ -315,7 +315,8 @@ def odds_ratio(tables: Sequence[tuple[int, int, int, int]]) -> Outcome:
         return float(law(log_odds)[: seen - start + 1].sum())
 
     def solve(gap: Any) -> float:
-        return math.exp(float(optimize.brentq(gap, -_MOST_ODDS, _MOST_ODDS, xtol=1e-6)))
+        root: Any = optimize.brentq(gap, -_MOST_ODDS, _MOST_ODDS, xtol=1e-6)
+        return math.exp(root)
 
     none = law(0.0)
     lowest, highest = seen == start, seen == start + len(none) - 1

@@ -112,7 +112,10 @@ class Tails(NamedTuple):
 class Law(Protocol):
     """The law of a statistic without an effect."""
 
-    exact: bool
+    @property
+    def exact(self) -> bool:
+        """Whether it is no approximation."""
+        ...
 
     def tails(self, value: float) -> Tails:
         """Return both tails of a value."""

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -111,7 +112,7 @@ def test_effects_are_drawn_on_their_own_scales():
 
 def test_the_forest_has_a_row_for_each_claim_with_an_interval():
     found = judge([FOUND, replace(FOUND, claim="<b>", verdict="no data", low=math.nan)])
-    figure = plot_forest(found)
+    figure: Any = plot_forest(found)
     assert figure is not None
     assert [trace.x for trace in figure.data if trace.mode == "markers"] == [(0.7,)]
     assert plot_forest([]) is None

@@ -11,6 +11,7 @@ import math
 import os
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -123,7 +124,7 @@ def with_failures(design, rng, strength, rough, copies=1):
     rates = 0.25 + 0.1 * cells["base"].str[1:].astype(int)
     odds = rates / (1 - rates) * np.where(narrow, strength, 1.0)
     fails = rng.random(len(cells)) < odds / (1 + odds)
-    rows = runs(cells.assign(true=np.where(fails, 0.1, 0.9)), rng, rough=rough, noise=0.0)
+    rows: Any = runs(cells.assign(true=np.where(fails, 0.1, 0.9)), rng, rough=rough, noise=0.0)
     base = cells.drop_duplicates("base").assign(true=0.9, variant="base", kind=BASE, index=0)
     base = runs(base, rng, rough=False, noise=0.0)
     base = pd.concat([base, base.assign(dataset="cifar100", setting="cifar100")])
@@ -244,7 +245,7 @@ LINES = [(name, design, rough) for name in CASES for design in CASES[name][3] fo
 def sought(measure, make, design, rough):
     """Return the strength whose effect on very many cells is the smallest of interest."""
     goal = measure.smallest
-    low, high = 0.0, 0.99 if make is with_trend else 4.0
+    low, middle, high = 0.0, 0.0, 0.99 if make is with_trend else 4.0
     for _ in range(12):
         middle = (low + high) / 2
         truth = effect(measure, make, design, middle, rough)
@@ -319,5 +320,7 @@ def test_cells_that_differ_in_speed_alone_do_not_differ_in_stability(planned):
         rows = runs(cells.assign(true=0.0), rng, rough=False).assign(planned=planned, target=0.9)
         rows = rows.drop(columns=["final", "area_20", "epochs_90"])
         rows = rows.merge(convergence(metrics, rows), on="trial_id")
-        wrong.append(claim("wider-stabler").test(Trials(rows)).outcome.p < 0.05)
+        population: Any = Trials(rows)
+        sample: Any = claim("wider-stabler").test(population)
+        wrong.append(sample.outcome.p < 0.05)
     assert np.mean(wrong) <= SIZE

@@ -1,6 +1,7 @@
 """Laws of sums under rearrangement, the intervals that invert them, and Holm's correction."""
 
 from itertools import permutations, product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -69,7 +70,7 @@ def test_the_end_of_an_interval_is_where_the_value_has_that_tail():
 
 def _tilt(law, mean):
     """Return the factor between neighbours of a geometric law on 0 to 13 with a mean."""
-    low, high = 1e-6, 1e6
+    low, middle, high = 1e-6, 1.0, 1e6
     for _ in range(200):
         middle = (low * high) ** 0.5
         weights = middle ** np.arange(14.0)
@@ -102,9 +103,9 @@ def test_the_least_effect_is_found_as_often_as_promised():
 
 
 def test_other_scales_and_directions():
-    found = outcome(Discrete.of(np.arange(53) / 52), 1.0, null=0.5, n=53)
+    found: Any = outcome(Discrete.of(np.arange(53) / 52), 1.0, null=0.5, n=53)
     turned = found.turned()
     assert (turned.value, turned.high) == (0.0, 1 - found.low)
-    doubled = found.on_scale(lambda value: 2 * value)
+    doubled: Any = found.on_scale(lambda value: 2 * value)
     assert (doubled.value, doubled.null, doubled.p) == (2.0, 1.0, found.p)
     assert doubled.finder(0.05, 0.8, 1.0) == 2 * found.finder(0.05, 0.8, 1.0)
