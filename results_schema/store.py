@@ -51,7 +51,7 @@ def open_store(location: str | Path) -> Store:
 
 
 def existing_store(location: str | Path) -> Store:
-    """Return the store that is at a location; raise as `open_store`, and if there is none."""
+    """Return the store that is at a location; raise as `open_store` does, or if it is missing."""
     if found := find_store(location):
         return found
     fix = "name the place given to --store, or launch an experiment first"

@@ -303,7 +303,7 @@ def _genotype(value: Any) -> Genotype | None:
 
 
 def _numbers(values: Frame) -> Frame:
-    """Return numbers, NaN for what is none."""
+    """Return numbers, NaN for what is not a number."""
     return pd.to_numeric(values, errors="coerce")
 
 

@@ -162,7 +162,7 @@ class Plan:
 
 
 def make_plan(experiments: Sequence[Experiment], store: Store | None) -> Plan:
-    """Return what remains of experiments with distinct names; `store` is None if there is none."""
+    """Return what remains of experiments with distinct names; `store` may be None."""
     surfaces = {e.name: e.surfaces() for e in experiments}
     ended = layout.names(store.list(layout.TRIALS)) if store else set()
     wanted = {one.surface_id for group in surfaces.values() for one in group}

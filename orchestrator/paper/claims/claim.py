@@ -92,7 +92,7 @@ class Finding:
         size: The effect.
         low: Lower end of its 95 % interval, which inverts the test without correction.
         high: Upper end.
-        null: The effect that is none; of equality the margin.
+        null: The value without an effect; of equality the margin.
         smallest: The smallest effect of interest.
         p: Two-sided, without correction.
         p_holm: `p` corrected for the other claims of the family.

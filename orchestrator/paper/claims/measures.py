@@ -135,7 +135,7 @@ def among_variants(source: Source, column: str, name: str, *, rises: bool = True
             f"{base} {1 + int((others > one[0]).sum())} of {len(others) + 1}"
             for base, one, others in zip(bases, ones, variants, strict=True)
         )
-        note = f"places: {places}; as if bases and their variants were drawn anew"
+        note = f"places: {places}; as if bases and their variants were drawn again"
         return Sample(superiority(ones, variants), len(cells), rows, note)
 
     effect = "mean share of its variants that a base surpasses"

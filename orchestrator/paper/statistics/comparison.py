@@ -337,4 +337,4 @@ def odds_ratio(tables: Sequence[tuple[int, int, int, int]]) -> Outcome:
 
 
 _MOST_ODDS = 12.0
-"""Logarithm of the largest odds ratio that is told from infinity."""
+"""Logarithm of the largest odds ratio that counts as finite."""

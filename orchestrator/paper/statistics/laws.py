@@ -46,7 +46,7 @@ class Outcome:
         low: Lower end of its 95 % interval, which inverts the test.
         high: Upper end.
         p: Two-sided.
-        null: The effect that is none.
+        null: The value without an effect.
         least_p: The smallest p that so many data can have.
         n: Values that were used.
         exact: Whether p counts all arrangements or is computed from an exact law.
@@ -157,7 +157,7 @@ class Discrete:
 
     Effects are means of the law tilted exponentially, p(v)·exp(θv): the arrangements that agree
     with the claim are likelier, in the way that adds no other assumption. Without a tilt it is the
-    law of the test, and its mean the effect that is none.
+    law of the test, and its mean the value without an effect.
 
     Attributes:
         values: Distinct, in rising order, [k].
@@ -249,7 +249,7 @@ class Bell:
         null: The statistic at a correlation of 0.
         reach: The statistic at a correlation of 1, less `null`.
         most: How far from `null` it can be.
-        largest: The largest correlation that is told from 1: one pair of neighbours exchanged.
+        largest: The largest correlation that counts as below 1: one pair of neighbours exchanged.
     """
 
     variance: float
