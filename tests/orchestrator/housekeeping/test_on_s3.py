@@ -89,7 +89,7 @@ COMMANDS = [
     ("landscape {experiment} --device cpu", "every surface is finished"),
     ("logs {surface}", "done: measured 9 points"),
     ("logs {trial} --follow", "done: trained 2 epochs"),
-    ("claims small", "wider-faster"),
+    ("claims small", "not testable"),
     ("export small --to {folder} --format numpy", "small-surfaces.npz"),
     ("export small --to {folder}", "small-metrics.parquet: 6 rows"),
     ("plan {experiment}", "3 of 3 trials are reused"),
