@@ -164,11 +164,6 @@ class Finding:
         """Whether the effect is on the side that the claim is about."""
         return self.size < self.null if self.equality else self.size > self.null
 
-    @property
-    def level(self) -> float:
-        """The level that Holm's correction leaves this claim, if all smaller p-values pass."""
-        return ALPHA * self.p / self.p_holm if 0 < self.p < self.p_holm else ALPHA
-
 
 @dataclass(frozen=True)
 class Claim:
