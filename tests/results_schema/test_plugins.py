@@ -1,0 +1,77 @@
+"""Plug-ins: entering, loading once, and what a user sees of a faulty one."""
+
+from pathlib import Path
+
+import pytest
+
+from results_schema import plugins
+from results_schema.errors import ConfigError, SpecError
+
+
+@pytest.fixture(autouse=True)
+def clean(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plugins, "REGISTRIES", {})
+    monkeypatch.setattr(plugins, "LOADED", {})
+
+
+def write(folder: Path, text: str, name: str = "mine.py") -> Path:
+    file = folder / name
+    file.write_text("from results_schema.plugins import registry\n" + text)
+    return file
+
+
+def test_a_plugin_enters_and_is_loaded_once(tmp_path: Path) -> None:
+    file = write(tmp_path, "registry('operation').enter('mix', 'math:sqrt', 3)")
+    assert plugins.load_file(file) is plugins.load_file(file)
+    entry = plugins.registry("operation")["mix"]
+    assert (entry.version, entry.origin, entry.resolve()(4)) == (3, "mine.py", 2)
+
+
+def test_an_unknown_entry_is_an_error_that_names_a_neighbour() -> None:
+    plugins.registry("operation").enter("mix_conv", int)
+    with pytest.raises(SpecError, match="mix_conv"):
+        plugins.registry("operation")["mix_con"]
+    assert "mix_con" not in plugins.registry("operation")
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("import no_such_module_at_all", 2),
+        ("\n1 / 0", 3),
+        ("def f(:\n", 2),
+        ("raise SystemExit(3)", 2),
+        ("registry('operation').enter('no name', int)", 2),
+        ("registry('operation').enter('a', int, version=0)", 2),
+        ("registry('operation').enter('a', int)\nregistry('operation').enter('a', int)", 3),
+    ],
+)
+def test_a_faulty_plugin_leaves_nothing_behind(tmp_path: Path, text: str, line: int) -> None:
+    file = write(tmp_path, text)
+    with pytest.raises(ConfigError) as caught:
+        plugins.load_file(file)
+    assert caught.value.where == f"{file}:{line}"
+    assert not plugins.registry("operation")
+    assert not plugins.LOADED
+
+
+def test_two_plugins_of_one_name_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    plugins.load_file(write(tmp_path, "A = 1"))
+    with pytest.raises(ConfigError, match="another plug-in of this name"):
+        plugins.load_file(write(tmp_path / "other", "A = 2"))
+
+
+def test_a_name_that_another_plugin_has_is_refused(tmp_path: Path) -> None:
+    enter = "registry('operation').enter('mix', int)"
+    plugins.load_file(write(tmp_path, enter, "one.py"))
+    with pytest.raises(ConfigError, match="is there already, from one"):
+        plugins.load_file(write(tmp_path, enter, "two.py"))
+    assert plugins.registry("operation")["mix"].origin == "one.py"
+
+
+def test_a_missing_file_and_an_unknown_entry_point(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="there is no plug-in"):
+        plugins.load_file(tmp_path / "gone.py")
+    with pytest.raises(ConfigError, match="no installed package offers"):
+        plugins.load_installed("gone")
