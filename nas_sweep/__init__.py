@@ -19,15 +19,46 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from nas_sweep.extending import (
+        augmentation,
+        claim,
+        dataset,
+        figure,
+        measure,
+        operation,
+        optimizer,
+        schedule,
+    )
     from orchestrator.config.experiment import Experiment, load_experiment
     from orchestrator.paper.claims import findings
     from orchestrator.planning.plan import Plan
     from results_schema.results import Results
     from workers.network.network import Network
 
-__all__ = ["Results", "findings", "launch", "load_experiment", "load_network", "plan"]
+__all__ = [
+    "Results",
+    "augmentation",
+    "claim",
+    "dataset",
+    "figure",
+    "findings",
+    "launch",
+    "load_experiment",
+    "load_network",
+    "load_plugin",
+    "measure",
+    "operation",
+    "optimizer",
+    "plan",
+    "schedule",
+]
 
+_DECORATORS = (
+    *("augmentation", "claim", "dataset", "figure"),
+    *("measure", "operation", "optimizer", "schedule"),
+)
 _ELSEWHERE = {
+    **dict.fromkeys(_DECORATORS, "nas_sweep.extending"),
     "Results": "results_schema.results",
     "findings": "orchestrator.paper.claims",
     "load_experiment": "orchestrator.config.experiment",
@@ -83,6 +114,25 @@ def launch(experiments: Sequence[Experiment], store: str = "results", **options:
     return run(experiments, store, **options)
 
 
+def load_plugin(name: str) -> None:
+    """Load a plug-in, as an experiment that names it does.
+
+    Args:
+        name: A Python file, or the name under which an installed package offers it.
+
+    Raises:
+        ConfigError: There is none, it fails, or another plug-in has its name.
+    """
+    from pathlib import Path
+
+    from results_schema.plugins import SUFFIX, load_file, load_installed
+
+    if name.endswith(SUFFIX):
+        load_file(Path(name))
+    else:
+        load_installed(name)
+
+
 def load_network(store: str, trial: str, epoch: int | None = None) -> Network:
     """Return a trial's network with its weights, on the CPU in evaluation mode.
 
@@ -96,10 +146,12 @@ def load_network(store: str, trial: str, epoch: int | None = None) -> Network:
     Raises:
         ConfigError: No trial of the store has such an id, several have, or it has not ended.
         DataError: There is no such checkpoint, or it is damaged.
+        SpecError: The trial depends on a plug-in that is not loaded (`load_plugin`).
     """
     from orchestrator.housekeeping.lookup import find_item
     from results_schema import layout, tables
     from results_schema.errors import ConfigError, MissingKey
+    from results_schema.plugins import require
     from results_schema.store import existing_store
     from results_schema.trial import TrialSpec
     from workers.data.catalog import describe
@@ -115,6 +167,7 @@ def load_network(store: str, trial: str, epoch: int | None = None) -> Network:
         fix = "launch its experiment again, and load it when it has ended"
         raise ConfigError(f"{trial_id} has not ended", where=str(store), fix=fix) from error
     spec = TrialSpec.from_json(row["spec"])
+    require(spec.extensions)
     network = fresh_network(spec, describe(spec.dataset))
     load_weights(network, opened, trial_id, row["epochs"] if epoch is None else epoch)
     return network.eval()

@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Self, get_type_hints
 
 from results_schema.errors import SpecError
 from results_schema.genotype import Genotype
+from results_schema.plugins import EXTENSION
 
 
 def parse_json(text: str | bytes) -> Any:
@@ -86,6 +87,15 @@ def dataset_name(name: str, value: Any) -> str:
         return value
     fix = "use lower-case letters, digits and underscores"
     raise SpecError(f"{name} {value!r} is no name", fix=fix)
+
+
+def extension_names(name: str, value: Any) -> tuple[str, ...]:
+    """Return names of plug-ins' entries (`Entry.extension`), sorted, or raise `SpecError`."""
+    given = tuple(value) if isinstance(value, list | tuple) else (value,)
+    for one in given:
+        if type(one) is not str or not EXTENSION.fullmatch(one):
+            raise SpecError(f"{name} holds {one!r}", fix="write kind:name@version")
+    return tuple(sorted(set(given)))
 
 
 class Spec:

@@ -14,7 +14,7 @@ import pkgutil
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -26,10 +26,17 @@ from results_schema.errors import ConfigError, SpecError, suggest
 
 GROUP = "nas_sweep.plugins"
 """Group of entry points by which an installed package offers plug-ins."""
+SUFFIX = ".py"
+"""Tells a plug-in's file from the name of an entry point."""
 BUILT_IN = "nas-sweep"
 """Origin of the entries that are no plug-in's."""
 
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}")
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}")
+"""What the name of an entry looks like."""
+EXTENSION = re.compile(rf"(?P<kind>[a-z]+):(?P<name>{NAME.pattern})@(?P<version>[1-9][0-9]{{0,8}})")
+"""A plug-in's entry as the identity of a trial names it."""
+COMPUTING = ("operation", "dataset", "optimizer", "schedule", "augmentation", "measure")
+"""Kinds of entries that workers use: they load the plug-ins that have one."""
 Value = TypeVar("Value")
 
 
@@ -38,6 +45,7 @@ class Entry:
     """One thing that an experiment may name.
 
     Attributes:
+        kind: What it is, such as "operation".
         name: As the experiment writes it.
         value: The thing itself, or "module:attribute", which is imported when it is first used.
         version: Counts changes that change numbers; part of the identity of what uses the entry.
@@ -45,11 +53,17 @@ class Entry:
         about: What its kind declares of it besides, such as options.
     """
 
+    kind: str
     name: str
     value: Any
     version: int = 1
     origin: str = BUILT_IN
     about: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def extension(self) -> str:
+        """Its kind, name and version, as the identity of a trial has them; empty if built in."""
+        return "" if self.origin == BUILT_IN else f"{self.kind}:{self.name}@{self.version}"
 
     def resolve(self) -> Any:
         """Return the thing itself."""
@@ -86,6 +100,10 @@ class Registry(Mapping[str, Entry]):
     def __contains__(self, name: object) -> bool:
         return name in self._entries
 
+    def find(self, name: str) -> Entry | None:
+        """Return an entry, None if there is none of this name."""
+        return self._entries.get(name)
+
     def enter(self, name: str, value: Any, version: int = 1, **about: Any) -> None:
         """Add an entry, from the plug-in that is being loaded if one is.
 
@@ -93,7 +111,7 @@ class Registry(Mapping[str, Entry]):
             ConfigError: The name is taken or is no name, or the version is no positive integer.
         """
         origin = _loading[-1] if _loading else BUILT_IN
-        if not isinstance(name, str) or not _NAME.fullmatch(name):
+        if not isinstance(name, str) or not NAME.fullmatch(name):
             fix = "use a letter, then letters, digits and _, at most 40 in all"
             raise ConfigError(f"{name!r} is no name of {_article(self.kind)}", fix=fix)
         if type(version) is not int or version < 1:
@@ -105,7 +123,7 @@ class Registry(Mapping[str, Entry]):
             raise ConfigError(
                 f"{_article(self.kind)} {name!r} is there already, from {by}", fix=fix
             )
-        self._entries[name] = Entry(name, value, version, origin, about)
+        self._entries[name] = Entry(self.kind, name, value, version, origin, about)
 
     def decorator(self, name: str, version: int, **about: Any) -> Callable[[Value], Value]:
         """Return a decorator that enters what it decorates."""
@@ -140,7 +158,7 @@ class Plugin:
 
     Attributes:
         name: How it is named: its file's name, or an entry point.
-        digest: Beginning of the SHA-256 of its file.
+        digest: Beginning of the SHA-256 of its file, or of the files of an installed package.
         path: Its file.
         release: Distribution and version that an entry point comes from, or empty.
     """
@@ -149,6 +167,10 @@ class Plugin:
     digest: str
     path: Path
     release: str = ""
+
+    def sent(self) -> dict[str, str]:
+        """Return what a worker needs to find the same."""
+        return {"name": self.name, "digest": self.digest, "path": str(self.path)}
 
 
 LOADED: dict[str, Plugin] = {}
@@ -175,7 +197,7 @@ def load_file(path: Path) -> Plugin:
     known = LOADED.get(plugin.name)
     if known is not None:
         if known.digest == plugin.digest:
-            return known
+            return plugin
         what = f"another plug-in of this name is loaded, from {known.path}"
         raise ConfigError(what, where=str(path), fix="rename one of the files")
     # Named by its content, so that it never shadows a module of the user's.
@@ -210,19 +232,66 @@ def load_installed(name: str) -> Plugin:
         return LOADED[name]
     points = [point for point in metadata.entry_points(group=GROUP) if point.name == name]
     if len(points) != 1:
-        known = sorted({point.name for point in metadata.entry_points(group=GROUP)})
         many = f"{len(points)} packages offer" if points else "no installed package offers"
-        fix = suggest(name, known) if known else "name a file, such as my_ops.py"
+        fix = suggest(name, installed()) if installed() else "name a file, such as my_ops.py"
         raise ConfigError(f"{many} a plug-in {name!r}", fix=fix)
     [point] = points
-    found = importlib.util.find_spec(point.module)
-    path = Path(found.origin) if found and found.origin else Path(point.module)
-    content = path.read_bytes() if path.is_file() else b""
     release = f"{point.dist.name} {point.dist.version}" if point.dist else ""
-    plugin = Plugin(name, hashlib.sha256(content).hexdigest()[:10], path, release)
-    with _entering(plugin, f"plug-in {name} of {release}"):
+    with _entering(Plugin(name, "", Path(point.module), release), f"plug-in {name} of {release}"):
+        found = importlib.util.find_spec(point.module)
+        path = Path(found.origin) if found and found.origin else Path(point.module)
+        # All of a package, as one of its modules may import any other.
+        packaged = found is not None and ("." in point.module or found.submodule_search_locations)
+        files = sorted(path.parent.rglob("*.py")) if packaged else [path]
+        digest = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
         point.load()
-    return plugin
+    LOADED[name] = Plugin(name, digest[:10], path, release)
+    return LOADED[name]
+
+
+def installed() -> list[str]:
+    """Return the names under which installed packages offer plug-ins."""
+    return sorted({point.name for point in metadata.entry_points(group=GROUP)})
+
+
+def load_as_sent(sent: Mapping[str, str], shipped: Path) -> None:
+    """Load a launch's plug-in on a worker.
+
+    Args:
+        sent: What `Plugin.sent` returned in the launch's process.
+        shipped: Folder in which files that came with the launch's code are.
+
+    Raises:
+        ConfigError: It is not here, fails, or differs from the launch's.
+    """
+    name, digest = sent["name"], sent["digest"]
+    if not name.endswith(SUFFIX):
+        plugin = load_installed(name)
+    else:
+        file = shipped / name
+        plugin = load_file(file if file.is_file() else Path(sent["path"]))
+    if plugin.digest != digest:
+        what = f"the plug-in {name} has digest {plugin.digest} here, and {digest} in this launch"
+        raise ConfigError(what, where=str(plugin.path))
+
+
+def computing() -> list[Plugin]:
+    """Return the loaded plug-ins that workers need."""
+    origins = {one.origin for kind in COMPUTING for one in registry(kind).values()}
+    return [plugin for name, plugin in LOADED.items() if name in origins]
+
+
+def require(extensions: Iterable[str]) -> None:
+    """Raise `SpecError` unless each entry that a trial depends on is loaded, in its version."""
+    for one in extensions:
+        kind, _, named = one.partition(":")
+        name, _, version = named.partition("@")
+        entry = registry(kind).find(name)
+        if entry is None or entry.extension != one:
+            there = f", and version {entry.version} is loaded" if entry else ""
+            what = f"the {kind} {name}, version {version}, is needed from a plug-in{there}"
+            fix = "name its plug-in under `plugins:`, or load it with nas_sweep.load_plugin"
+            raise SpecError(what, fix=fix)
 
 
 @contextmanager

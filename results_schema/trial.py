@@ -14,7 +14,15 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Annotated
 
-from results_schema.canonical import Spec, dataset_name, one_of, optional, real, whole
+from results_schema.canonical import (
+    Spec,
+    dataset_name,
+    extension_names,
+    one_of,
+    optional,
+    real,
+    whole,
+)
 from results_schema.errors import SpecError
 from results_schema.genotype import Genotype
 
@@ -130,6 +138,7 @@ class TrialSpec(Spec):
         precision: Precision of the arithmetic; a worker that lacks it fails.
         statistics_preprocessing: Version of the data set whose statistics normalise the images, if
             the recipe names one; 0 where they are the data set's own.
+        extensions: Every entry of a plug-in that the numbers depend on, as `kind:name@version`.
 
     Statistics that name the trial's own data set become "own".
     """
@@ -143,6 +152,7 @@ class TrialSpec(Spec):
     seed: Annotated[int, whole(0, 2**63 - 1)]
     precision: Annotated[str, one_of(PRECISIONS)] = "fp32"
     statistics_preprocessing: Annotated[int, whole(0)] = optional(0)
+    extensions: Annotated[tuple[str, ...], extension_names] = optional(())
 
     def __post_init__(self) -> None:
         super().__post_init__()

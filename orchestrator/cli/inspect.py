@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 from click import Choice, FloatRange, IntRange, argument, command, option
 
-from orchestrator.cli import cells, status
+from orchestrator.cli import catalog, cells, status
 from orchestrator.cli.options import (
     INTERRUPTED,
     exit_on_ctrl_c,
@@ -201,4 +201,4 @@ def export(experiment: str, store: str, to: str, file_format: str, force: bool) 
         click.echo(f"{path}: {rows} rows")
 
 
-COMMANDS = (*status.COMMANDS, query, cells.cells, report, dash, export)
+COMMANDS = (*status.COMMANDS, query, cells.cells, *catalog.COMMANDS, report, dash, export)

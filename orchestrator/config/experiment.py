@@ -42,6 +42,7 @@ from orchestrator.config.registry import TABLE_KINDS, Choice, check_members, rea
 from results_schema.errors import ConfigError, SpecError, suggest
 from results_schema.genotype import Genotype
 from results_schema.layout import natural
+from results_schema.plugins import SUFFIX, Plugin, load_file, load_installed
 from results_schema.surface import SurfaceSpec
 from results_schema.trial import PRECISIONS, NetworkSpec, Recipe, TrialSpec
 from workers.cells.cost import check_batches, check_image
@@ -107,6 +108,7 @@ class Member:
 class Declaration(BaseModel, **STRICT):
     """The content of an experiment's file."""
 
+    plugins: tuple[str, ...] = ()
     title: Text = Field(description="what is measured, in one line")
     claim: Text = Field(description="the statement of the paper that this tests")
     grid: Grid = Field(description="the axes, at least genotype and dataset")
@@ -128,6 +130,7 @@ class Experiment(Declaration):
         substitutes: Datasets that are trained on in place of others.
         auxiliary_substitutes: Those that take precedence under a recipe with an auxiliary head,
             which needs larger images.
+        loaded_plugins: What `plugins` names.
     """
 
     name: FileName
@@ -135,6 +138,7 @@ class Experiment(Declaration):
     cpu: bool = False
     substitutes: dict[DatasetName, DatasetName] = {}
     auxiliary_substitutes: dict[DatasetName, DatasetName] = {}
+    loaded_plugins: tuple[Plugin, ...] = ()
 
     def members(self) -> list[Member]:
         """Return the trials: by dataset, learning rate, seed, genotype and index, in this order."""
@@ -254,6 +258,34 @@ def find_profile(profile: str, experiment: Path) -> Path:
     return found.relative_to(here) if found.is_relative_to(here) else found
 
 
+def load_plugins(document: Document, experiment: Path) -> list[Plugin]:
+    """Load the plug-ins that a document names; what it writes amiss is left to `validate`.
+
+    Args:
+        document: The document, with paths from the files in which they are written.
+        experiment: The experiment's file, from which paths in options start.
+
+    Raises:
+        ConfigError: One is missing or fails; the error names its line, or that of its name.
+    """
+    names = document.data.get("plugins", [])
+    if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+        return []
+    loaded = []
+    for position, name in enumerate(names):
+        place = document.place(("plugins", position))
+        source = Path(place.source) if place.line else experiment
+        try:
+            is_file = name.endswith(SUFFIX)
+            loaded.append(load_file(source.parent / name) if is_file else load_installed(name))
+        except ConfigError as error:
+            if error.where.partition(SUFFIX + ":")[1]:  # a line of the plug-in
+                raise
+            what = f"plugins: {show(name)}: {error.what}"
+            raise ConfigError(what, where=str(place), fix=error.fix) from error
+    return loaded
+
+
 def load_experiment(
     path: str | Path, *, profile: str | None = None, overrides: Sequence[str] = ()
 ) -> Experiment:
@@ -273,6 +305,8 @@ def load_experiment(
         check_file_name(path.stem)
     except SpecError as error:
         raise ConfigError(error.what, where=str(path), fix=error.fix) from error
+    # First of all, as a profile may name what they add; and after it, as it may name others.
+    load_plugins(document, path)
     if profile is not None:
         found = find_profile(profile, path)
         written = read_document(found)
@@ -280,6 +314,7 @@ def load_experiment(
         document = _apply_profile(written, document)
     for option in overrides:
         document = _apply_option(option, document)
+    plugins = load_plugins(document, path)
     declaration = validate(Declaration, document, folder=path.parent)
     grid, problems = declaration.grid, []
     problems += check_product(grid, document, path)
@@ -301,6 +336,7 @@ def load_experiment(
         cpu=settings.cpu if settings else False,
         substitutes=settings.datasets if settings else {},
         auxiliary_substitutes=settings.auxiliary_datasets if settings else {},
+        loaded_plugins=tuple(plugins),
     )
     try:
         experiment.surfaces()

@@ -14,7 +14,7 @@ import shutil
 import tempfile
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -23,7 +23,9 @@ from click.core import ParameterSource
 
 from orchestrator.config.experiment import Experiment, find_files, find_profile, load_experiment
 from orchestrator.execution import access
+from orchestrator.execution.trainable import PLUGINS
 from results_schema.errors import ConfigError, MachineError
+from results_schema.plugins import SUFFIX, computing
 from results_schema.store import attach_store
 from workers.signals import GRACE
 
@@ -104,12 +106,19 @@ def detach(experiments: Sequence[Experiment], context: click.Context) -> list[st
 
 
 def pack_code(folder: Path) -> None:
-    """Copy this code into an empty or missing folder, with a note of its release and commit."""
+    """Copy this code into an empty or missing folder, with a note of its release and commit.
+
+    The files of plug-ins that workers need go with it.
+    """
     from workers.training.device import SHIPPED, code_origin
 
     root, ignore = Path(__file__).parents[2], shutil.ignore_patterns("__pycache__", ".*")
     for name in PACKAGES:
         shutil.copytree(root / name, folder / name, ignore=ignore)
+    for plugin in computing():
+        if plugin.name.endswith(SUFFIX):
+            (folder / PLUGINS).mkdir(exist_ok=True)
+            shutil.copyfile(plugin.path, folder / PLUGINS / plugin.name)
     (folder / SHIPPED).write_text(json.dumps(code_origin()))
 
 
@@ -131,13 +140,13 @@ def pack(
         overrides: Values as `load_experiment` takes them.
 
     Raises:
-        ConfigError: A cell's file is named by a path that means nothing on another machine, or
-            the experiments have several profiles.
+        ConfigError: A cell's or plug-in's file is named by a path that means nothing on another
+            machine, or the experiments have several profiles.
     """
     pack_code(folder)
     chosen = [find_profile(profile, path) for path in paths] if profile else []
-    cells = [base.file for one in experiments for base in one.grid.genotype if base.file]
-    files = [Path(os.path.normpath(path.absolute())) for path in (*paths, *chosen, *cells)]
+    named = [file for one in experiments for _, file in _named_files(one)]
+    files = [Path(os.path.normpath(path.absolute())) for path in (*paths, *chosen, *named)]
     # Files name each other by relative paths, which stay right below a common root.
     root = os.path.commonpath([path.parent for path in files])
     names = [(FILES / path.relative_to(root)).as_posix() for path in files]
@@ -157,14 +166,24 @@ def pack(
         # Overrides may name files too, so the whole is read again, from where it will be read.
         moved = str(folder / shipment.profile) if shipment.profile else None
         packed = load_experiment(folder / name, profile=moved, overrides=overrides)
-        for base in packed.grid.genotype:
-            if base.file and not base.file.is_relative_to(folder):
+        for what, file in _named_files(packed):
+            if not file.is_relative_to(folder):
                 raise ConfigError(
-                    f"the cells of {base.name} are in {base.file}, a path of this machine alone",
+                    f"{what} in {file}, a path of this machine alone",
                     where=str(path),
                     fix="name the file by its path from the experiment's file",
                 )
     return shipment
+
+
+def _named_files(experiment: Experiment) -> Iterator[tuple[str, Path]]:
+    """Yield what an experiment reads from files of the user, and each file."""
+    for base in experiment.grid.genotype:
+        if base.file:
+            yield f"the cells of {base.name} are", base.file
+    for plugin in experiment.loaded_plugins:
+        if plugin.name.endswith(SUFFIX):
+            yield f"the plug-in {plugin.name} is", plugin.path
 
 
 def job_command(shipment: Shipment, location: str, context: click.Context) -> list[str]:

@@ -42,6 +42,7 @@ from orchestrator.planning.plan import Plan, work_id
 from results_schema import layout
 from results_schema.errors import MachineError, StoreError
 from results_schema.lease import Holder
+from results_schema.plugins import computing
 from results_schema.store import Store
 from workers.signals import GRACE, leave_terminal
 
@@ -136,6 +137,7 @@ def _run_on(joined: Joined, plan: Plan, options: Options, supervision: Supervisi
         "checkpoint_every": options.checkpoint_every,
         "checkpoint_at": sorted({*options.checkpoint_at, *plan.surface_epochs}),
         "versions": own_versions(),
+        "plugins": [plugin.sent() for plugin in computing()],
         "report_every": options.report_every,
         "gpus_per_trial": options.share,
         "gpus_per_surface": options.gpus_per_surface,

@@ -11,7 +11,7 @@ import platform
 import socket
 import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from functools import lru_cache
 from importlib import metadata
@@ -22,7 +22,8 @@ from ray import tune
 from ray.tune.trainable import wrap_function
 
 from results_schema import layout
-from results_schema.errors import CorruptData, MachineError, MissingKey
+from results_schema.errors import ConfigError, CorruptData, MachineError, MissingKey
+from results_schema.plugins import SUFFIX, load_as_sent
 from results_schema.store import Store, attach_store
 from results_schema.surface import SurfaceSpec
 from results_schema.trial import TrialSpec
@@ -37,6 +38,8 @@ REPORTED = ("images_per_second", "peak_memory")
 WORKER_MODULES = ("orchestrator/execution/trainable.py",)
 """Modules above `workers` that a worker runs; below them it runs all of `WORKER_PACKAGES`."""
 WORKER_PACKAGES = ("results_schema", "workers")
+PLUGINS = "nas_sweep_plugins"
+"""Folder beside the packages for the files of plug-ins that were sent with the code."""
 _DIGITS = 10
 
 
@@ -89,6 +92,24 @@ def version_mismatch(launch: Mapping[str, str]) -> str:
     return _unfit(f"it has {found}, and this launch has {expected}", f"{fix} (docs/cluster.md)")
 
 
+def plugin_mismatch(sent: Iterable[Mapping[str, str]]) -> str:
+    """Load a launch's plug-ins; return why this worker can't, empty if it can.
+
+    Args:
+        sent: What `Plugin.sent` returned in the launch's own process.
+    """
+    for one in sent:
+        try:
+            load_as_sent(one, Path(__file__).parents[2] / PLUGINS)
+        except ConfigError as error:
+            what = f"{error.where}: {error.what}" if error.where else error.what
+            fix = "put the same file there, or add --ship-code, which sends it along"
+            if not one["name"].endswith(SUFFIX):
+                fix = "install the same package there"
+            return _unfit(what, fix)
+    return ""
+
+
 def _name_code(versions: Mapping[str, str]) -> str:
     commit = f"commit {versions['commit']}, " if versions["commit"] else ""
     return f"nas-sweep {versions['release']} ({commit}code {versions['code']})"
@@ -125,12 +146,13 @@ def train_item(config: dict[str, Any]) -> None:
         config: "token" of the item, "names" and "specs" of its trials or its surface, the latter
             as canonical JSON, and under "settings" what is the same for the whole launch: "store",
             "launch", "device", "deterministic", "checkpoint_every", "checkpoint_at", "versions",
-            "report_every", and "gpus_per_trial" and "gpus_per_surface", the share of a GPU that a
-            process of either kind has.
+            "plugins", "report_every", and "gpus_per_trial" and "gpus_per_surface", the share of a
+            GPU that a process of either kind has.
     """
     settings = config["settings"]
     # Versions first: an unlike worker may not even be able to open the store.
     unfit, store = version_mismatch(settings["versions"]), None
+    unfit = unfit or plugin_mismatch(settings["plugins"])
     if not unfit:
         store = attach_store(settings["store"])
         # A node that does not share the store would create another one at the same path. The

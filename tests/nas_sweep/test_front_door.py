@@ -40,7 +40,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> LocalStore:
 
 def test_what_is_not_used_is_not_loaded():
     heavy = {"torch", "ray", "pandas", "pydantic", "plotly", "orchestrator", "workers"}
-    code = f"import nas_sweep, sys; print(sorted({{*sys.modules}} & {heavy!r}))"
+    code = "import nas_sweep, sys; nas_sweep.operation('mix_conv')(int)"
+    code += f"; print(sorted({{*sys.modules}} & {heavy!r}))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout == "[]\n"
 

@@ -22,7 +22,7 @@ def write(folder: Path, text: str, name: str = "mine.py") -> Path:
 
 def test_a_plugin_enters_and_is_loaded_once(tmp_path: Path) -> None:
     file = write(tmp_path, "registry('operation').enter('mix', 'math:sqrt', 3)")
-    assert plugins.load_file(file) is plugins.load_file(file)
+    assert plugins.load_file(file) == plugins.load_file(file)
     entry = plugins.registry("operation")["mix"]
     assert (entry.version, entry.origin, entry.resolve()(4)) == (3, "mine.py", 2)
 

@@ -96,6 +96,27 @@ def test_equal_numbers_are_one_trial():
     assert positive.trial_id == negative.trial_id
 
 
+def test_extensions_are_a_set_of_names_that_is_left_out_when_empty():
+    names = ("operation:mix_conv@1", "dataset:flowers@12")
+    spec = replace(SPEC, extensions=(*names, names[0]))
+    assert spec.trial_id == replace(SPEC, extensions=names[::-1]).trial_id
+    assert '"extensions":["dataset:flowers@12","operation:mix_conv@1"],' in spec.to_json()
+    assert TrialSpec.from_json(spec.to_json()) == spec
+    assert "extensions" not in replace(spec, extensions=()).to_json()
+    for bad in (
+        "mix_conv",
+        "operation:a b@1",
+        "operation:a@0",
+        "operation:a@01",
+        "Operation:a@1",
+        3,
+    ):
+        with pytest.raises(SpecError, match="extensions holds"):
+            replace(SPEC, extensions=(bad,))
+    with pytest.raises(SpecError, match="extensions holds"):
+        TrialSpec.from_json(spec.to_json().replace('["dataset:flowers@12",', '[["x"],'))
+
+
 def test_every_choice_makes_another_trial():
     others = [
         replace(SPEC, genotype=Genotype(REDUCE, NORMAL)),
@@ -103,6 +124,8 @@ def test_every_choice_makes_another_trial():
         replace(SPEC, preprocessing=2),
         replace(SPEC, network=NetworkSpec(cells=8)),
         replace(SPEC, network=NetworkSpec(channels=16)),
+        replace(SPEC, extensions=("operation:mix_conv@1",)),
+        replace(SPEC, extensions=("operation:mix_conv@2",)),
         replace(SPEC, recipe=Recipe(epochs=601)),
         replace(SPEC, recipe=Recipe(version=RECIPE_VERSION + 1)),
         replace(SPEC, recipe=Recipe(schedule="constant")),

@@ -27,6 +27,7 @@ def sent(store: str, /, *pack: TrialSpec, token: str = "t", **settings: Any) -> 
         "checkpoint_every": 1e9,
         "checkpoint_at": [],
         "versions": own_versions(),
+        "plugins": [],
         "report_every": 0.0,
         "gpus_per_trial": 1.0,
         "gpus_per_surface": 1.0,

@@ -21,7 +21,7 @@ from orchestrator.cli import run as cli
 from orchestrator.config.experiment import load_experiment
 from orchestrator.execution import jobs
 from orchestrator.execution.jobs import PACKAGES, REPLACED, Shipment, job_command, pack
-from orchestrator.execution.trainable import code_digest, own_versions
+from orchestrator.execution.trainable import PLUGINS, code_digest, own_versions
 from results_schema.errors import ConfigError
 from workers.signals import GRACE
 from workers.training import device
@@ -102,6 +102,22 @@ def test_what_means_nothing_or_several_things_elsewhere_is_refused(project: Path
     path.write_text(EXPERIMENT.replace("../cells", str(project / "cells")))
     with pytest.raises(ConfigError, match=r"the cells of mine are in .*, a path of this machine"):
         packed(tmp_path / "b", ["experiments/one.yaml"])
+
+
+@pytest.mark.usefixtures("own_plugins")
+def test_plugins_go_with_the_experiment_and_with_the_code(project: Path, tmp_path: Path):
+    (project / "my_ops.py").write_text("import nas_sweep\nnas_sweep.operation('mix_conv')(int)\n")
+    (project / "drawing.py").write_text("import nas_sweep\nnas_sweep.figure('rings')(int)\n")
+    path = project / "experiments/one.yaml"
+    path.write_text(f"plugins: [../my_ops.py, ../drawing.py]{EXPERIMENT}")
+    shipment = packed(tmp_path / "job", ["experiments/one.yaml"])
+    again = load_experiment(tmp_path / "job" / shipment.experiments[0])
+    assert [one.path.parent for one in again.loaded_plugins] == [tmp_path / "job/files"] * 2
+    sent = [*(tmp_path / "job" / PLUGINS).iterdir()]
+    assert [one.name for one in sent] == ["my_ops.py"]  # workers draw nothing
+    path.write_text(f"plugins: [{project / 'my_ops.py'}]{EXPERIMENT}")
+    with pytest.raises(ConfigError, match=r"the plug-in my_ops\.py is in .*, a path of"):
+        packed(tmp_path / "other", ["experiments/one.yaml"])
 
 
 def context(*arguments: str):

@@ -21,7 +21,7 @@ from orchestrator.execution.trainable import (
     train_item,
     version_mismatch,
 )
-from results_schema import layout
+from results_schema import layout, plugins
 from results_schema.store import LocalStore, open_store
 from results_schema.surface import SurfaceSpec
 from workers.training.attempt import Outcome
@@ -61,6 +61,31 @@ def test_an_unfit_node_trains_nothing_and_reports_why(tmp_path, reports, changes
     assert {(one["status"], one["kind"]) for one in reports} == {("failed", "unfit")}
     assert all(told in one["reason"] for one in reports)
     assert not elsewhere.exists()
+
+
+@pytest.mark.usefixtures("own_plugins")
+def test_a_worker_loads_the_launchs_plugins_and_refuses_others(store, reports, tmp_path):
+    file = tmp_path / "my_ops.py"
+    file.write_text("import nas_sweep\nnas_sweep.operation('mix_conv')(int)\n")
+    sent_plugin = plugins.load_file(file).sent()
+    plugins.LOADED.clear()  # as in a process of another machine
+    plugins.registry("operation").withdraw("my_ops.py")
+    spec, reasons = small_spec(), []
+    other = sent_plugin | {"digest": "0" * 10}
+    gone = sent_plugin | {"path": str(tmp_path / "gone/my_ops.py")}
+    package = {"name": "my_ops", "digest": "0" * 10, "path": "my_ops"}
+    for one in (gone, other, package):
+        train_item(sent(store.location, spec, plugins=[one]))
+        assert (reports[-1]["status"], reports[-1]["kind"]) == ("failed", "unfit")
+        reasons.append(reports[-1]["reason"])
+    assert "there is no plug-in" in reasons[0]
+    assert f"has digest {sent_plugin['digest']} here, and 0000000000 in this launch" in reasons[1]
+    assert all("--ship-code" in one for one in reasons[:2])
+    assert "install the same package there" in reasons[2]
+    with few_digits():
+        train_item(sent(store.location, spec, plugins=[sent_plugin]))
+    assert reports[-1]["status"] == "done"
+    assert plugins.registry("operation")["mix_conv"].origin == "my_ops.py"
 
 
 def test_epochs_are_reported_as_often_as_is_asked_the_last_with_the_outcome(store, reports):

@@ -1,0 +1,61 @@
+"""The decorators by which a plug-in adds what an experiment may name.
+
+    import nas_sweep
+
+    @nas_sweep.operation("mix_conv", version=1)
+    def mix_conv(channels, stride, affine):
+        ...
+
+A version counts changes that change numbers: it is part of the identity of every trial that uses
+the entry. Only the standard library is needed here, so that a plug-in imports on a bare worker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from results_schema.plugins import registry
+
+Value = TypeVar("Value")
+Decorator = Callable[[Value], Value]
+
+
+def operation(name: str, version: int = 1, **about: Any) -> Decorator[Any]:
+    """Add an operation for the edges of cells: a builder of modules."""
+    return registry("operation").decorator(name, version, **about)
+
+
+def dataset(name: str, version: int = 1, **about: Any) -> Decorator[Any]:
+    """Add a dataset: a function that returns its arrays."""
+    return registry("dataset").decorator(name, version, **about)
+
+
+def optimizer(name: str, version: int = 1, **about: Any) -> Decorator[Any]:
+    """Add an optimizer: a builder that takes parameters."""
+    return registry("optimizer").decorator(name, version, **about)
+
+
+def schedule(name: str, version: int = 1, **about: Any) -> Decorator[Any]:
+    """Add a learning-rate schedule: a function of the progress of training."""
+    return registry("schedule").decorator(name, version, **about)
+
+
+def augmentation(name: str, version: int = 1, **about: Any) -> Decorator[Any]:
+    """Add an augmentation: a function of a batch of images on the device."""
+    return registry("augmentation").decorator(name, version, **about)
+
+
+def measure(name: str, version: int = 1, **about: Any) -> Decorator[Any]:
+    """Add a measure of a trained network."""
+    return registry("measure").decorator(name, version, **about)
+
+
+def figure(name: str, version: int = 1, **about: Any) -> Decorator[Any]:
+    """Add a kind of figure."""
+    return registry("figure").decorator(name, version, **about)
+
+
+def claim(name: str, version: int = 1, **about: Any) -> Decorator[Any]:
+    """Add a claim: a function that tests a statement on a store's results."""
+    return registry("claim").decorator(name, version, **about)

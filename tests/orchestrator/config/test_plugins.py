@@ -1,0 +1,88 @@
+"""Plug-ins that an experiment names: loaded before anything is validated, errors with a line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from experiment_files import GOOD, refused
+
+from orchestrator.config.experiment import load_experiment
+from results_schema import plugins
+
+ENTERS = "import nas_sweep\nnas_sweep.operation('mix_conv', version=2)(int)\n"
+
+
+pytestmark = pytest.mark.usefixtures("own_plugins")
+
+
+@pytest.fixture
+def names(folder: Path):
+    """Writes the experiment with a list of plug-ins in its first line."""
+
+    def write(listed: str) -> None:
+        (folder / "x.yaml").write_text(f"plugins: {listed}\n{GOOD}")
+
+    return write
+
+
+def test_a_plugin_is_loaded_from_beside_the_file_that_names_it(folder, names, monkeypatch):
+    names("[my_ops.py]")
+    (folder / "my_ops.py").write_text(ENTERS)
+    (folder / "elsewhere").mkdir()
+    monkeypatch.chdir(folder / "elsewhere")
+    experiment = load_experiment("../x.yaml")
+    assert [one.path for one in experiment.loaded_plugins] == [folder / "my_ops.py"]
+    assert plugins.registry("operation")["mix_conv"].extension == "operation:mix_conv@2"
+    plugins.require(["operation:mix_conv@2"])
+
+
+def test_what_no_numbers_depend_on_changes_no_id(folder, names):
+    before = [member.spec.trial_id for member in load_experiment("x.yaml").members()]
+    names("[my_ops.py]")
+    (folder / "my_ops.py").write_text(ENTERS)
+    assert [member.spec.trial_id for member in load_experiment("x.yaml").members()] == before
+
+
+def test_plugins_of_options_and_profiles_start_where_they_are_written(folder):
+    (folder / "my_ops.py").write_text(ENTERS)
+    (folder / "profiles/more.py").write_text("")
+    (folder / "profiles/more.yaml").write_text("description: More.\nset: {plugins: [more.py]}\n")
+    loaded = load_experiment("x.yaml", profile="more").loaded_plugins
+    assert [one.name for one in loaded] == ["more.py"]
+    loaded = load_experiment("x.yaml", overrides=["plugins=[my_ops.py]"]).loaded_plugins
+    assert [one.name for one in loaded] == ["my_ops.py"]
+
+
+@pytest.mark.parametrize(
+    ("listed", "content", "error"),
+    [
+        ("[gone.py]", "", "x.yaml:1: plugins: 'gone.py': there is no plug-in"),
+        ("[gone]", "", "x.yaml:1: plugins: 'gone': no installed package offers a plug-in 'gone'"),
+        ("[profiles]", "", "x.yaml:1: plugins: 'profiles': no installed package"),
+        ("my_ops.py", "", "x.yaml:1: plugins is 'my_ops.py', not a list\n  write it in brackets"),
+        ("[3]", "", "x.yaml:1: plugins[0] is 3, not text"),
+        ("[my_ops.py]", "\nimport no_such_thing", "my_ops.py:2: the plug-in fails: ModuleNotFound"),
+        ("[my_ops.py]", "def f(:", "my_ops.py:1: the plug-in fails: SyntaxError"),
+        ("[my_ops.py]", "raise SystemExit(0)", "my_ops.py:1: the plug-in fails: SystemExit"),
+        ("[my_ops.py]", "import nas_sweep\nnas_sweep.operation('a b')(int)", "my_ops.py:2: 'a b'"),
+    ],
+)
+def test_a_plugin_that_fails_is_one_error_with_a_line(folder, names, run, listed, content, error):
+    names(listed)
+    (folder / "my_ops.py").write_text(content)
+    shown = refused("x.yaml")
+    assert error in shown
+    code, _, printed = run("plan", "x.yaml")
+    assert (code, printed) == (2, f"error: {shown}\n")
+
+
+def test_the_command_lists_what_plugins_add(folder, names, run):
+    names("[my_ops.py]")
+    (folder / "my_ops.py").write_text(ENTERS)
+    code, shown, _ = run("plugins", "x.yaml", "--format", "csv")
+    digest = plugins.LOADED["my_ops.py"].digest
+    assert code == 0
+    assert shown.splitlines()[1:] == [
+        f"mix_conv,operation,2,my_ops.py,{digest},{folder / 'my_ops.py'}"
+    ]
