@@ -13,9 +13,10 @@ from orchestrator.output.tables import TextTable
 @option("--all", "every", is_flag=True, help="List what is built in too.")
 @format_option("json", "csv", "md", "latex")
 def plugins(experiments: tuple[str, ...], every: bool, output_format: str) -> None:
-    """List what plug-ins add: those of experiments' files, or all that are installed.
+    """List what plug-ins add to what experiments may name.
 
-    Their code is run.
+    The plug-ins are those of the experiments' files, or else all that are installed. Their code is
+    run.
     """
     from orchestrator.config.documents import read_document
     from orchestrator.config.experiment import find_files, load_plugins
