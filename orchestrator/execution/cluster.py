@@ -44,6 +44,8 @@ LOCK = "launch.lock"
 """File with the host's name: hosts may share a folder for temporary files, but not its locks."""
 FALLBACK = "/tmp"
 _TEMPORARY = "tmp"
+# psutil finds nothing to parse in an entry of /proc whose process is ending: IndexError.
+_GONE = psutil.Error, IndexError
 """Folder for temporary files of Ray's processes; its path in their environment identifies them."""
 _DEEPEST = "/nas-sweep-12345678/1/session_2026-11-29_07-53-12_235402_1234567/sockets/plasma_store"
 """Ray's longest path in such a folder; a Unix socket's is bounded by 107 or 103 bytes."""
@@ -184,7 +186,7 @@ def _unwound_by_signals() -> Iterator[None]:
 def _alive(process: psutil.Process) -> bool:
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
+    except _GONE:
         return False
 
 
@@ -193,7 +195,7 @@ def _end_processes(folder: Path, known: Collection[psutil.Process] = ()) -> None
     found = {*known, *_processes(folder)}
     for _ in range(KILL_ROUNDS):  # a process may start another one meanwhile
         for process in found:
-            with contextlib.suppress(psutil.Error):
+            with contextlib.suppress(*_GONE):
                 process.kill()
         psutil.wait_procs([*found], timeout=1)
         if not (found := _processes(folder)):
@@ -203,11 +205,13 @@ def _end_processes(folder: Path, known: Collection[psutil.Process] = ()) -> None
 def _processes(folder: Path) -> set[psutil.Process]:
     """Return the processes of the Ray that was started in this folder, whoever their parent is."""
     found, named = set[psutil.Process](), str(folder / _TEMPORARY)
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
-            if process.pid != os.getpid() and process.environ().get("TMPDIR") == named:
+    for pid in psutil.pids():
+        with contextlib.suppress(*_GONE):
+            process = psutil.Process(pid)
+            if pid != os.getpid() and process.environ().get("TMPDIR") == named:
+                found.add(process)
                 # Agents that Ray starts overwrite their environment, but are the raylet's children.
-                found |= {process, *process.children(recursive=True)}
+                found |= {*process.children(recursive=True)}
     return {process for process in found if _alive(process)}
 
 

@@ -252,10 +252,12 @@ class Browser:
     def _note_processes(self) -> None:
         # Children cannot be found once their parent is gone.
         child = getattr(self._kaleido, "subprocess", None)
-        with suppress(psutil.NoSuchProcess):
+        # psutil finds nothing to parse in an entry of /proc whose process is ending: IndexError.
+        with suppress(psutil.NoSuchProcess, IndexError):
             if child is not None:
                 parent = psutil.Process(child.pid)
-                self._processes = [parent, *parent.children(recursive=True)]
+                self._processes = [parent]
+                self._processes += parent.children(recursive=True)
 
     def _wait(self, work: Coroutine[Any, Any, T], timeout: float) -> T:
         future = asyncio.run_coroutine_threadsafe(work, self._loop)

@@ -5,6 +5,7 @@ A walk down the tree of processes would miss those whose parent has died.
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 
 import psutil
@@ -26,12 +27,21 @@ class Mark:
 
     def alive(self) -> list[psutil.Process]:
         """The processes with it that still run."""
-        return [process for process in psutil.process_iter() if self._is_on(process)]
+        found = []
+        for pid in psutil.pids():
+            with contextlib.suppress(psutil.Error, IndexError):
+                process = psutil.Process(pid)
+                if process.environ().get(self._name) == self._value:
+                    found += [process] * (process.status() != psutil.STATUS_ZOMBIE)
+        return found
 
-    def _is_on(self, process: psutil.Process) -> bool:
-        try:
-            if process.status() == psutil.STATUS_ZOMBIE:
-                return False
-            return process.environ().get(self._name) == self._value
-        except psutil.Error:
-            return False
+
+def children(parent: psutil.Process | None = None) -> set[psutil.Process]:
+    """Processes that this one or another has started, and theirs.
+
+    psutil reads every entry of /proc for it, and finds nothing to parse in that of a process which
+    is ending: IndexError. Then it is asked again.
+    """
+    while True:
+        with contextlib.suppress(IndexError):
+            return set((parent or psutil.Process()).children(recursive=True))

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import psutil
+from marks import children
 from sweeps import finish, started
 
 TOKEN = "5e" * 32
@@ -58,16 +59,16 @@ def running(
             stderr=subprocess.STDOUT,
             env={**os.environ, "RAY_USAGE_STATS_ENABLED": "0", **environment},
         )
-    started: list[psutil.Process] = []
+    started = set[psutil.Process]()
     try:
         end = time.monotonic() + 100
         while not ready():
             assert node.is_running() and time.monotonic() < end, log.read_text()
             time.sleep(0.3)
-        started = node.children(recursive=True)
+        started = children(node)
         yield node
     finally:
-        for process in {*started, *node.children(recursive=True), node}:
+        for process in {*started, *children(node), node}:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.send_signal(signal.SIGKILL)
         node.wait()

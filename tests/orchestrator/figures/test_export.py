@@ -5,9 +5,9 @@ import re
 import struct
 import subprocess
 
-import psutil
 import pytest
 from figure_parts import EVIL, plot
+from marks import children
 
 from orchestrator.figures.export import Browser, find_browser, to_page, write_figure
 from results_schema.errors import ConfigError, MachineError
@@ -30,9 +30,9 @@ def installed():
 
 @pytest.fixture
 def no_browser_left():
-    before = set(psutil.Process().children(recursive=True))
+    before = children()
     yield
-    left = set(psutil.Process().children(recursive=True)) - before
+    left = children() - before
     assert [process.cmdline() for process in left] == []
 
 
@@ -66,9 +66,9 @@ def test_several_pictures_come_from_one_browser(figure, installed, no_browser_le
     files = {}
     with Browser() as browser:
         assert write_figure(figure, files.__setitem__, ("png",), browser) == []
-        children = psutil.Process().children(recursive=True)
+        before = children()
         assert write_figure(figure, files.__setitem__, ("svg", "pdf"), browser) == []
-        assert set(children) & set(psutil.Process().children(recursive=True))
+        assert before & children()
     assert files["png"].startswith(b"\x89PNG\r\n\x1a\n")
     assert struct.unpack(">II", files["png"][16:24]) == (1440, 2 * figure.layout.height)
     assert files["pdf"].startswith(b"%PDF")
