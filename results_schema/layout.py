@@ -6,7 +6,7 @@ A key is a relative path with forward slashes. Items (trials and surfaces) are n
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from results_schema.errors import StoreError
@@ -165,19 +165,35 @@ def vectors(surface_id: str) -> str:
     return f"{checkpoints(trial_of(surface_id))}{surface_id}.vectors"
 
 
-def figure(experiment: str, suffix: str) -> str:
+def figure(experiment: str, name: str, suffix: str) -> str:
     """A picture of an experiment; `suffix` is html, png, svg or pdf."""
-    return f"{FIGURES}{experiment}.{suffix}"
+    return f"{FIGURES}{_exhibit(experiment, name)}.{suffix}"
 
 
-def table(name: str, suffix: str) -> str:
+def table(experiment: str, name: str, suffix: str) -> str:
     """A table of an experiment; `suffix` is md, csv or tex."""
-    return f"{TABLES}{name}.{suffix}"
+    return f"{TABLES}{_exhibit(experiment, name)}.{suffix}"
+
+
+def _exhibit(experiment: str, name: str) -> str:
+    """Return a name that no other experiment's figure or table has: `fig9-enas@laptop`."""
+    own, at, variation = experiment.partition("@")
+    return (name if f"{name}-".startswith(f"{own}-") else f"{own}-{name}") + at + variation
 
 
 def report(name: str, file: str) -> str:
     """A file of a report's folder."""
     return f"{REPORTS}{name}/{file}"
+
+
+def variations(name: str, experiments: Iterable[str]) -> list[str]:
+    """Return the experiments that a name stands for: its own, or all that begin with it and `@`.
+
+    An experiment is named after its file, then after its profile and `--name` if it has them, such
+    as `fig9@laptop@adam`.
+    """
+    known = list(experiments)
+    return [name] if name in known else [one for one in known if one.startswith(f"{name}@")]
 
 
 def is_surface(item: str) -> bool:

@@ -39,29 +39,25 @@ class Results:
         """Return which trials an experiment shows, under which base, variant and index.
 
         Args:
-            experiment: Its name, or None for all experiments.
+            experiment: Its name, which may leave out profile and `--name` where only one
+                experiment begins so: `fig9` for `fig9@laptop`. None stands for all experiments.
 
         Returns:
             The columns of `tables.MEMBERS`, in the experiment's order.
 
         Raises:
-            ConfigError: No experiment of that name was launched into this store.
+            ConfigError: No experiment of that name was launched into this store, or several were.
         """
-        known = self.experiments()
-        names = known if experiment is None else [experiment]
-        if not set(names) <= set(known):
-            fix = f"it has {', '.join(known) or 'none yet'}"
-            raise ConfigError(f"the store has no experiment {experiment!r}", fix=fix)
+        names = self.experiments() if experiment is None else [self._named(experiment)]
         return self._read([layout.members(name) for name in names], tables.MEMBERS)
 
     def cells(self, experiment: str) -> pd.DataFrame:
         """Return the cells that an experiment names, trained or not: the columns of `tables.CELLS`.
 
         Raises:
-            ConfigError: No experiment of that name was launched into this store.
+            ConfigError: No experiment of that name was launched into this store, or several were.
         """
-        self.members(experiment)
-        return self._read([layout.cells(experiment)], tables.CELLS)
+        return self._read([layout.cells(self._named(experiment))], tables.CELLS)
 
     def trials(self, experiment: str | None = None) -> pd.DataFrame:
         """Return one row per ended trial; with an experiment, one per member, trained or not.
@@ -122,7 +118,7 @@ class Results:
             return self._read(keys, schema)
         shown, item = self.members(experiment), schema.names[0]
         if item == "surface_id":
-            wanted = self._read([layout.wanted(experiment)], tables.WANTED)
+            wanted = self._read([layout.wanted(self._named(experiment))], tables.WANTED)
             shown = shown.merge(wanted.drop(columns="experiment"), on="trial_id")
         ids = set(shown[item])
         rows = self._read([key for key in keys if layout.names([key]) <= ids], schema)
@@ -133,6 +129,18 @@ class Results:
         clash = {name: f"surface_{name}" for name in rows.columns.intersection(shown.columns)}
         clash.pop(item)
         return shown.merge(rows.rename(columns=clash), on=item, how=how)
+
+    def _named(self, experiment: str) -> str:
+        """Return the whole name of an experiment."""
+        known = self.experiments()
+        found = layout.variations(experiment, known)
+        if len(found) > 1:
+            what = f"{experiment!r} is {len(found)} experiments"
+            raise ConfigError(what, fix=f"name one of {', '.join(found)}")
+        if not found:
+            fix = f"it has {', '.join(known) or 'none yet'}"
+            raise ConfigError(f"the store has no experiment {experiment!r}", fix=fix)
+        return found[0]
 
     def _files(self, folder: str) -> list[str]:
         return [key for key in self.store.list(folder) if key.endswith(".parquet")]

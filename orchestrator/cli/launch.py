@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import replace as copy
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,13 +13,13 @@ from rich.console import Console
 from orchestrator.cli.options import INTERRUPTED
 from orchestrator.cli.run import describe_plan
 from orchestrator.config.experiment import Experiment
-from orchestrator.config.record import record
+from orchestrator.config.record import dropped, record
 from orchestrator.execution import access, preflight
 from orchestrator.execution.preflight import Options
 from orchestrator.housekeeping.cancel import withdraw
 from orchestrator.output.error_log import log_error
 from orchestrator.output.tables import print_table
-from orchestrator.output.text import escape_control
+from orchestrator.output.text import counted, escape_control
 from orchestrator.planning.estimate import measured_speeds
 from orchestrator.planning.plan import Plan, finished_surfaces, make_plan
 from results_schema import layout
@@ -31,12 +32,15 @@ if TYPE_CHECKING:
     from results_schema.results import Results
 
 
-def launch(experiments: Sequence[Experiment], location: str, **settings: Any) -> int:
+def launch(
+    experiments: Sequence[Experiment], location: str, *, replace: bool = False, **settings: Any
+) -> int:
     """Train and measure what remains, print results and draw figures.
 
     Args:
         experiments: Experiments with distinct names.
         location: The store's folder or bucket.
+        replace: Whether they may drop members that they have in the store (`confirm_drops`).
         settings: Fields of `preflight.Options`.
 
     Returns:
@@ -50,12 +54,41 @@ def launch(experiments: Sequence[Experiment], location: str, **settings: Any) ->
         DataError: A dataset is not available on this machine.
     """
     store, options = open_store(location), Options(**settings)
-    plan = replace(make_plan(experiments, store), measure=options.landscape != "none")
+    confirm_drops(experiments, store, replace=replace)
+    plan = copy(make_plan(experiments, store), measure=options.landscape != "none")
     return _work(experiments, store, plan, options)
 
 
+def confirm_drops(
+    experiments: Sequence[Experiment], store: Store, *, replace: bool, ask: bool = True
+) -> None:
+    """Ask for confirmation where experiments of a store would lose members.
+
+    Raises:
+        ConfigError: There is no terminal to ask at, and nothing allows it.
+        Abort: The answer was no.
+    """
+    lost = {one.name: len(names) for one in experiments if (names := dropped(one, store))}
+    if not lost or replace:
+        return
+    counts = ", ".join(f"{name} loses {counted(lost[name], 'trial')}" for name in lost)
+    if not (ask and sys.stdin.isatty() and sys.stdout.isatty()):
+        raise ConfigError(
+            f"{counts} that it has in the store",
+            where=store.location,
+            fix="add --name NAME to keep both side by side, or --replace",
+        )
+    click.echo(f"{counts} that it has in the store; their results stay, and --name keeps both")
+    click.confirm("Replace it?", abort=True)
+
+
 def measure(
-    experiments: Sequence[Experiment], location: str, trials: Sequence[str], **settings: Any
+    experiments: Sequence[Experiment],
+    location: str,
+    trials: Sequence[str],
+    *,
+    replace: bool = False,
+    **settings: Any,
 ) -> int:
     """Measure the surfaces of trials that have ended, and draw figures, as `launch` does.
 
@@ -65,7 +98,8 @@ def measure(
         ConfigError: The experiments name no surfaces, or none of the named trials.
     """
     store = open_store(location)
-    plan = replace(make_plan(experiments, store), measure_only=True, prefixes=tuple(trials))
+    confirm_drops(experiments, store, replace=replace)
+    plan = copy(make_plan(experiments, store), measure_only=True, prefixes=tuple(trials))
     if not plan.wanted:
         raise ConfigError(
             f"{', '.join(plan.members)} wants no surfaces",
@@ -87,7 +121,7 @@ def _work(experiments: Sequence[Experiment], store: Store, plan: Plan, options: 
         click.echo(line)
     small = all(experiment.cpu for experiment in experiments)
     if plan.work:
-        options = preflight.prepare(plan, store, replace(options, cpu_suffices=small))
+        options = preflight.prepare(plan, store, copy(options, cpu_suffices=small))
     for experiment in experiments:
         record(experiment, store)
     if not plan.work:

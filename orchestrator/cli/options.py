@@ -63,6 +63,9 @@ store_option = option(
     metavar="PLACE",
     help="Store of results: a folder or s3://BUCKET/PREFIX.",
 )
+replace_option = option(
+    "--replace", is_flag=True, help="Drop members that the store's experiment has, without asking."
+)
 yes_option = option("--yes", is_flag=True, help="Remove without asking for confirmation.")
 names_argument = argument("experiments", nargs=-1, metavar="[EXPERIMENT]...")
 
@@ -76,6 +79,7 @@ _file_options = _together(
         metavar="PATH=VALUE",
         help="Override one value of the experiments, such as recipe.epochs=2; repeatable.",
     ),
+    option("--name", metavar="NAME", help="Name of this variation: kept as EXPERIMENT@NAME."),
     store_option,
 )
 
@@ -91,11 +95,12 @@ def experiment_options(command: Any) -> Any:
         experiments: tuple[str, ...],
         profile: str | None,
         overrides: tuple[str, ...],
+        name: str | None,
         **options: Any,
     ) -> Any:
         from orchestrator.config.experiment import load_experiments
 
-        return command(load_experiments(experiments, profile, overrides), **options)
+        return command(load_experiments(experiments, profile, overrides, name), **options)
 
     return _file_options(loaded)
 

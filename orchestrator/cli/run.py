@@ -17,6 +17,7 @@ from orchestrator.cli.options import (
     experiment_options,
     format_option,
     open_store,
+    replace_option,
     store_option,
 )
 from orchestrator.output.text import byte_size, cores
@@ -130,6 +131,7 @@ def _as_json(plan: Plan, speeds: Speeds) -> dict[str, Any]:
 
 @command()
 @experiment_options
+@replace_option
 @cluster_options
 @option(
     "--gpus-per-trial",
@@ -179,6 +181,7 @@ def launch(
     experiments: Sequence[Experiment],
     store: str,
     detached: bool,
+    replace: bool,
     **options: Any,
 ) -> None:
     """Train and measure what remains, print results and draw figures."""
@@ -186,15 +189,19 @@ def launch(
 
     if detached:
         from orchestrator.execution.jobs import detach
+        from results_schema.store import find_store
 
+        if found := find_store(store):  # here, since a job has no terminal to ask at
+            commands.confirm_drops(experiments, found, replace=replace, ask=False)
         for line in detach(experiments, click.get_current_context()):
             click.echo(line)
         return
-    sys.exit(commands.launch(experiments, store, **options))
+    sys.exit(commands.launch(experiments, store, replace=replace, **options))
 
 
 @command()
 @experiment_options
+@replace_option
 @cluster_options
 @option(
     "--trials",

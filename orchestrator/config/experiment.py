@@ -124,7 +124,8 @@ class Experiment(Declaration):
     """An experiment as it will be run.
 
     Attributes:
-        name: The file's name without its suffix.
+        name: The file's name without its suffix, then `@` and the profile's if there is one, and
+            `@` and a name of the launch's own if there is one: `fig9@laptop@adam`.
         profile: Name of the profile that was applied.
         cpu: Whether the profile made it small enough for a CPU.
         substitutes: Datasets that are trained on in place of others.
@@ -287,7 +288,11 @@ def load_plugins(document: Document, experiment: Path) -> list[Plugin]:
 
 
 def load_experiment(
-    path: str | Path, *, profile: str | None = None, overrides: Sequence[str] = ()
+    path: str | Path,
+    *,
+    profile: str | None = None,
+    overrides: Sequence[str] = (),
+    name: str | None = None,
 ) -> Experiment:
     """Read an experiment, apply a profile and overrides, and check the whole.
 
@@ -295,23 +300,23 @@ def load_experiment(
         path: The YAML file; its name is the experiment's.
         profile: A name or a path, as `find_profile` takes it.
         overrides: Values such as `recipe.epochs=2`, in YAML, applied last and in order.
+        name: What the variation that they make is called, so that a store keeps it beside others.
 
     Raises:
         ConfigError: Anything is wrong with the file, the profile or an override.
     """
     path, settings = Path(path), None
     document = read_document(path)
-    try:
-        check_file_name(path.stem)
-    except SpecError as error:
-        raise ConfigError(error.what, where=str(path), fix=error.fix) from error
+    names = [_check_name(path.stem, str(path))]
     # First of all, as a profile may name what they add; and after it, as it may name others.
     load_plugins(document, path)
     if profile is not None:
         found = find_profile(profile, path)
         written = read_document(found)
-        profile, settings = found.stem, validate(Profile, written)
+        profile, settings = _check_name(found.stem, str(found)), validate(Profile, written)
         document = _apply_profile(written, document)
+        names.append(profile)
+    names += [] if name is None else [_check_name(name, "--name")]
     for option in overrides:
         document = _apply_option(option, document)
     plugins = load_plugins(document, path)
@@ -331,7 +336,7 @@ def load_experiment(
         raise combine(problems)
     experiment = Experiment.model_construct(
         **dict(declaration),
-        name=path.stem,
+        name="@".join(names),
         profile=profile,
         cpu=settings.cpu if settings else False,
         substitutes=settings.datasets if settings else {},
@@ -347,19 +352,29 @@ def load_experiment(
 
 
 def load_experiments(
-    names: Iterable[str], profile: str | None, overrides: Sequence[str]
+    names: Iterable[str], profile: str | None, overrides: Sequence[str], name: str | None = None
 ) -> list[Experiment]:
-    """Return the experiments of files and folders.
+    """Return the experiments of files and folders; see `load_experiment`.
 
     Raises:
         ConfigError: One cannot be loaded, or two experiments, figures or tables share a name.
     """
-    loaded = [load_experiment(p, profile=profile, overrides=overrides) for p in find_files(names)]
+    loaded = [
+        load_experiment(path, profile=profile, overrides=overrides, name=name)
+        for path in find_files(names)
+    ]
     _check_unique("experiments", [experiment.name for experiment in loaded], "rename one file")
     for kind in ("figures", "tables"):
         every = [name for experiment in loaded for name in getattr(experiment, kind)]
         _check_unique(kind, every, "rename one of them")
     return loaded
+
+
+def _check_name(name: str, where: str) -> str:
+    try:
+        return check_file_name(name)
+    except SpecError as error:
+        raise ConfigError(error.what, where=where, fix=error.fix) from error
 
 
 def _check_unique(kind: str, names: Sequence[str], fix: str) -> None:

@@ -5,6 +5,7 @@ Tables list its trials, surfaces and cells; a file, read as `Declared`, has what
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -52,6 +53,7 @@ class Declared(BaseModel, **STRICT):
         figures: Kind and options of each figure, by its name.
         tables: Kind of each table, by its name.
         target: Final accuracy that stands in for a base's, of imported results without one.
+        former: Ids of trials that earlier launches of this name had, and this one has not.
     """
 
     name: str
@@ -65,6 +67,7 @@ class Declared(BaseModel, **STRICT):
     figures: dict[FileName, Annotated[Choice, PlainValidator(read_choice)]]
     tables: dict[FileName, str]
     target: float | None = None
+    former: list[str] = []
 
     @classmethod
     def of(cls, experiment: Experiment) -> Declared:
@@ -81,21 +84,48 @@ class Declared(BaseModel, **STRICT):
         """Return the content of `layout.experiment(name)`."""
         figures = {name: choice.to_json() for name, choice in self.figures.items()}
         content = {**dict(self), "figures": figures}
-        if self.target is None:
-            del content["target"]
+        for name in ("target", "former"):
+            if not content[name]:
+                del content[name]
         return json.dumps(content, indent=1, ensure_ascii=False).encode()
+
+
+def dropped(experiment: Experiment, store: Store) -> list[str]:
+    """Return the trials that the store's experiment of this name has, and this one has not."""
+    key = layout.members(experiment.name)
+    try:
+        table = tables.from_parquet(store.get(key), tables.MEMBERS, key)
+    except (MissingKey, CorruptData):  # a damaged table is about to be replaced
+        return []
+    own = {member.spec.trial_id for member in experiment.members()}
+    return [one for one in dict.fromkeys(table["trial_id"].to_pylist()) if one not in own]
+
+
+def former_members(store: Store) -> dict[str, str]:
+    """Return the experiment that had each trial which no launch of it has any more, by its id."""
+    names = layout.names(store.list(layout.EXPERIMENTS))
+    found: dict[str, str] = {}
+    for name in sorted(names):
+        with contextlib.suppress(ConfigError, CorruptData):
+            found |= dict.fromkeys(read_declared(store, name).former, name)
+    return found
 
 
 def record(experiment: Experiment, store: Store) -> None:
     """Write the experiment's tables and its declaration."""
     name = experiment.name
+    former = dict.fromkeys(dropped(experiment, store))
+    with contextlib.suppress(ConfigError, CorruptData):
+        former |= dict.fromkeys(read_declared(store, name).former)
+    former = former.keys() - {member.spec.trial_id for member in experiment.members()}
     for key, rows, schema in (
         (layout.members(name), member_rows(experiment), tables.MEMBERS),
         (layout.wanted(name), wanted_rows(experiment), tables.WANTED),
         (layout.cells(name), cell_rows(experiment), tables.CELLS),
     ):
         store.put(key, tables.to_parquet(rows, schema))
-    store.put(layout.experiment(name), Declared.of(experiment).to_json())
+    declared = Declared.of(experiment).model_copy(update={"former": sorted(former)})
+    store.put(layout.experiment(name), declared.to_json())
 
 
 def read_declared(store: Store, experiment: str) -> Declared:

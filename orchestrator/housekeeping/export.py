@@ -50,7 +50,7 @@ def export(
             or arrays are wanted and the experiment wants no surfaces.
         StoreError: The store can't be read, or the folder can't be written.
     """
-    [name] = lookup.find_experiments(store, [experiment])
+    name = lookup.find_experiment(store, experiment)
     if isinstance(store, LocalStore) and folder.resolve().is_relative_to(store.root.resolve()):
         raise ConfigError(
             "this folder is in the store, whose tables must hold nothing else",

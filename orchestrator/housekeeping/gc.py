@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from orchestrator.config.record import former_members
 from orchestrator.housekeeping import lookup
 from orchestrator.housekeeping.abandoned import (
     Abandoned,
@@ -149,13 +150,18 @@ def _find(store: Store, named: NamedItems, *, unnamed: bool, checkpoints: bool) 
             parts = _parts(trial_id, keys, ended=trial_id in ended, earlier=checkpoints)
             found += [Garbage(kind, trial_id, listing.files(some)) for kind, some in parts.items()]
     lone = [surface for surface in sorted(surfaces) if layout.trial_of(surface) not in trials]
-    for kind, items in (
-        ("trials that no experiment names", sorted(trials)),
-        ("surfaces that no experiment wants", lone),
-    ):
-        for item in items:
-            whole = listing.item(item, traces=True)
-            found.append(Garbage(kind, item, whole.files, whole))
+    former = former_members(store) if trials else {}
+
+    def kind_of(item: str) -> str:
+        if layout.is_surface(item):
+            return "surfaces that no experiment wants"
+        if item in former:
+            return f"trials that an earlier {former[item]} named"
+        return "trials that no experiment names"
+
+    for item in sorted([*trials, *lone], key=lambda item: (kind_of(item), item)):
+        whole = listing.item(item, traces=True)
+        found.append(Garbage(kind_of(item), item, whole.files, whole))
     return [one for one in found if one.count]
 
 

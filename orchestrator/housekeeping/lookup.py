@@ -114,15 +114,32 @@ class NamedItems:
 def find_experiments(store: Store, names: Sequence[str]) -> list[str]:
     """Return the experiments of these names or files; all experiments if none is named.
 
+    A name without profile and `--name` stands for all experiments that begin so
+    (`layout.variations`).
+
     Raises:
         ConfigError: No experiment of that name was launched into this store.
     """
     known = experiments(store)
-    found = list(dict.fromkeys(experiment_name(name) for name in names))
-    for name in found:
-        if name not in known:
+    found: dict[str, None] = {}
+    for name in map(experiment_name, names):
+        if not (some := layout.variations(name, known)):
             raise _unknown("experiment", name, known)
-    return found or known
+        found |= dict.fromkeys(some)
+    return list(found) or known
+
+
+def find_experiment(store: Store, name: str) -> str:
+    """Return the one experiment of this name or file.
+
+    Raises:
+        ConfigError: No experiment of that name was launched into this store, or several were.
+    """
+    found = find_experiments(store, [name])
+    if len(found) > 1:
+        fix = f"name one of {', '.join(found)}"
+        raise ConfigError(f"{name!r} is {len(found)} experiments", fix=fix)
+    return found[0]
 
 
 def find_item(store: Store, start: str) -> str:
@@ -146,7 +163,8 @@ def find_items(store: Store, names: Sequence[str]) -> list[str]:
     found: dict[str, None] = {}
     for name in names:
         experiment = experiment_name(name)
-        if experiment in known:
+        if layout.variations(experiment, known):
+            experiment = find_experiment(store, experiment)
             found |= dict.fromkeys([*members(store, experiment), *wanted(store, experiment)])
         elif "@" in name:
             found[_only_match(name, every_surface())] = None

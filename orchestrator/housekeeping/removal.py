@@ -193,11 +193,11 @@ def put_back(store: Store, retry: Retry) -> None:
 def _choose(store: Store, names: Sequence[str], *, diverged: bool) -> tuple[list[str], list[str]]:
     """Return the items whose failure is to be forgotten, and those whose results are to go."""
     known = lookup.experiments(store)
-    groups = [name for name in names if lookup.experiment_name(name) in known]
+    groups = [one for one in names if layout.variations(lookup.experiment_name(one), known)]
     failed: dict[str, None] = {}
     ended: dict[str, None] = {}
     if groups or not names:
-        status = StatusReader(store).read(groups)
+        status = StatusReader(store).read([lookup.find_experiment(store, one) for one in groups])
         for part in (status.trials, status.surfaces):
             failed |= dict.fromkeys(part.having("failed"))
         if diverged:

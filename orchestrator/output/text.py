@@ -36,6 +36,11 @@ def duration(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number of things: `1 trial`, `2 trials`, `1,234 trials`."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
 def byte_size(count: int) -> str:
     """Return a number of bytes for people: `12 bytes`, `3.4 kB`, `1.2 GB`."""
     if count < 1000:

@@ -101,7 +101,7 @@ def publish(results: Results, experiments: Iterable[str]) -> Iterator[tuple[Exhi
         for declared in declarations:
             for exhibit in make_exhibits(results, declared, browser):
                 to_key = layout.table if exhibit.table else layout.figure
-                keys = [to_key(exhibit.name, suffix) for suffix in exhibit.files]
+                keys = [to_key(declared.name, exhibit.name, suffix) for suffix in exhibit.files]
                 for key, data in zip(keys, exhibit.files.values(), strict=True):
                     results.store.put(key, data)
                 yield exhibit, [results.store.locate(key) for key in keys]

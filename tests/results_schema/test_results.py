@@ -270,3 +270,18 @@ def test_a_table_that_somebody_else_wrote_is_read(store: LocalStore, writer: str
         case "copy":
             pq.write_table(pq.read_table(path), path)
     pd.testing.assert_frame_equal(Results(store).metrics("figure-9"), expected)
+
+
+def test_a_short_name_is_the_one_experiment_that_begins_so(store: LocalStore, results: Results):
+    row = {"trial_id": "a", "experiment": "fig2@laptop"}
+    put(store, layout.members("fig2@laptop"), tables.MEMBERS, row)
+    put(store, layout.cells("fig2@laptop"), tables.CELLS, {"experiment": "fig2@laptop"})
+    assert results.trials("fig2")["epochs"].tolist() == [3]
+    assert len(results.cells("fig2")) == 1
+    put(store, layout.members("fig2@fast"), tables.MEMBERS, row | {"experiment": "fig2@fast"})
+    with pytest.raises(ConfigError, match="'fig2' is 2 experiments\n.*fig2@fast, fig2@laptop"):
+        results.trials("fig2")
+    with pytest.raises(ConfigError, match="no experiment 'fig'"):
+        results.members("fig")
+    put(store, layout.members("fig2"), tables.MEMBERS, row | {"experiment": "fig2"})
+    assert results.members("fig2")["experiment"].tolist() == ["fig2"]

@@ -71,7 +71,12 @@ def test_an_experiment_is_the_same_where_it_arrives(project: Path, tmp_path: Pat
     os.chdir(tmp_path)
     profile = folder / (shipment.profile or "")
     one, two = (load_experiment(folder / n, profile=str(profile)) for n in shipment.experiments)
-    assert (one.name, two.name, one.profile, one.network.cells) == ("one", "two", "small", 3)
+    assert (one.name, two.name, one.profile, one.network.cells) == (
+        "one@small",
+        "two@small",
+        "small",
+        3,
+    )
     assert {base.name for base in one.grid.genotype} == {"DARTS", "mine"}
     os.chdir(tmp_path / "gone")
     for there, path in ((one, "experiments/one.yaml"), (two, "experiments/two.yaml")):

@@ -69,7 +69,7 @@ def test_a_launch_into_a_bucket_is_disturbed_cancelled_and_repeated(tmp_path: Pa
         assert digest(store, EVERY) == reference
         assert max(Results(store).trials()["attempts"]) > 1
         assert (store.leases.held(), store.list(layout.REQUESTS)) == ({}, [])
-        assert store.has("figures/f.html")
+        assert store.has("figures/s3-f.html")
         # Other programs see the same rows, once all has ended.
         for folder, _ in EVERY:
             assert all(store.bucket.get(key) is not None for key in store.list(folder))

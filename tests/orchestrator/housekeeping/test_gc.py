@@ -14,9 +14,12 @@ import pytest
 from small_stores import contents, empty_store, renamed_members
 from small_trials import train_on_few_digits
 
+from orchestrator.config.experiment import load_experiment
+from orchestrator.config.record import read_declared, record
 from orchestrator.execution.launch import present
 from results_schema import layout, tables
 from results_schema.lease import Holder
+from results_schema.results import Results
 from results_schema.store import LocalStore
 from results_schema.tables import WANTED
 from workers.training import checkpoint
@@ -238,3 +241,18 @@ def test_each_table_is_read_a_few_times_however_many_trials_go(run, trained, mon
         once = Counter(reads)
         assert once
         assert max(once.values()) <= 4, once
+
+
+def test_trials_of_an_earlier_launch_are_named_after_its_experiment(run, trained):
+    overrides = ["grid.seed=[0]"]
+    code, _, errors = run("launch", trained.experiment, "--set", *overrides)
+    assert (code, "small loses 2 trials that it has in the store" in errors) == (2, True)
+    record(load_experiment(trained.experiment, overrides=overrides, name="one"), trained.store)
+    assert "nothing to remove" in run("gc", "--unnamed", "--yes")[1]
+    assert Results(trained.store).experiments() == ["small", "small@one"]
+    record(load_experiment(trained.experiment, overrides=overrides), trained.store)
+    _, output, _ = run("gc", "--unnamed", "--yes")
+    assert "trials that an earlier small named: " in output
+    assert all(f"  {one}" in output for one in trained.ids[1:])
+    record(load_experiment(trained.experiment), trained.store)
+    assert read_declared(trained.store, "small").former == []

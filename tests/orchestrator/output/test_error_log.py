@@ -71,7 +71,7 @@ def test_a_launch_whose_results_or_report_fail_says_the_rest(run, store, monkeyp
     for log in ("results-small", "report"):
         assert f"results/errors/{log}.log" in output
     assert Path("results/errors/figure-small.log").exists()
-    assert Path("results/figures/curves.html").exists()
+    assert Path("results/figures/small-curves.html").exists()
 
 
 @pytest.fixture

@@ -169,7 +169,7 @@ def test_a_link_in_the_store_leads_nowhere(tmp_path: Path):
     (store.root / "checkpoints" / "round").symlink_to(store.root / "checkpoints")
     for attempt in (
         lambda: store.get(layout.log(ID)),
-        lambda: store.put(layout.figure("x", "html"), b""),
+        lambda: store.put(layout.figure("x", "x", "html"), b""),
         lambda: store.delete("figures/secret"),
         lambda: store.put(layout.tensors("round", 1), b""),
         lambda: store.has(layout.log(ID)),
