@@ -279,7 +279,7 @@ def test_a_short_name_is_the_one_experiment_that_begins_so(store: LocalStore, re
     assert results.trials("fig2")["epochs"].tolist() == [3]
     assert len(results.cells("fig2")) == 1
     put(store, layout.members("fig2@fast"), tables.MEMBERS, row | {"experiment": "fig2@fast"})
-    with pytest.raises(ConfigError, match="'fig2' is 2 experiments\n.*fig2@fast, fig2@laptop"):
+    with pytest.raises(ConfigError, match=r"'fig2' is 2 experiments\n.*fig2@fast, fig2@laptop"):
         results.trials("fig2")
     with pytest.raises(ConfigError, match="no experiment 'fig'"):
         results.members("fig")
