@@ -52,6 +52,7 @@ def large_store(trials: int, epochs: int) -> Iterator[LocalStore]:
             store.put(layout.trial(spec.trial_id), tables.to_parquet([row], tables.TRIALS))
             named = {"base": trial.base, "variant": trial.variant, "index": trial.index}
             about = {"experiment": EXPERIMENT, "profile": None, "named_dataset": spec.dataset}
+            about["axes"] = None
             members.append({**about, **named, **common})
         store.put(layout.members(EXPERIMENT), tables.to_parquet(members, tables.MEMBERS))
         load = os.getloadavg()[0]

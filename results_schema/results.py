@@ -43,7 +43,8 @@ class Results:
                 experiment begins so: `fig9` for `fig9@laptop`. None stands for all experiments.
 
         Returns:
-            The columns of `tables.MEMBERS`, in the experiment's order.
+            The columns of `tables.MEMBERS`, in the experiment's order, and one for each further
+            axis (`tables.expand_axes`).
 
         Raises:
             ConfigError: No experiment of that name was launched into this store, or several were.
@@ -149,4 +150,5 @@ class Results:
         parts = [schema.empty_table()]
         for key, data in self.store.several(keys):  # without what was removed since it was listed
             parts.append(tables.from_parquet(data, schema, key))
-        return pa.concat_tables(parts, promote_options="permissive").to_pandas()
+        table = pa.concat_tables(parts, promote_options="permissive")
+        return (tables.expand_axes(table) if schema is tables.MEMBERS else table).to_pandas()

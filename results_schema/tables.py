@@ -16,7 +16,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from functools import cache, partial
@@ -26,6 +28,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from results_schema import layout
+from results_schema.canonical import parse_json
 from results_schema.errors import CorruptData, SpecError
 
 SEAL_KEY = "nas-sweep-sha256"
@@ -146,7 +149,9 @@ MEMBERS = _table(
     *_SHAPE,
     *_ALL_NODES,
     _result("trial_id", TEXT, "the trial"),
+    _result("axes", TEXT, "values of further axes by key, as JSON; null without any", null=True),
 )
+"""Readers get a further column for each axis; see `expand_axes`."""
 
 CELLS = _table(
     "cells",
@@ -318,6 +323,44 @@ def from_parquet(data: bytes, schema: pa.Schema, where: str) -> pa.Table:
             where=where,
             fix="delete it and launch again: what it held is rebuilt from the checkpoint",
         ) from error
+
+
+def axis_columns(keys: Iterable[str]) -> dict[str, str]:
+    """Return the column of each axis: its last key, or the whole where that is another column."""
+    keys = list(keys)
+    taken = Counter(key.rpartition(".")[2] for key in keys)
+    taken.update(name for schema in (*OPENED.values(), CELLS) for name in schema.names)
+    last = {key: key.rpartition(".")[2] for key in keys}
+    return {key: name if taken[name] == 1 else key for key, name in last.items()}
+
+
+def expand_axes(members: pa.Table) -> pa.Table:
+    """Return a table of members with a further column for each axis.
+
+    Columns are named by `axis_columns`; a member of an experiment without the axis has null there.
+    Lists and mappings are JSON, and so are values of different types.
+    """
+    rows = [{} if text is None else _axes(text) for text in members["axes"].to_pylist()]
+    columns = axis_columns(dict.fromkeys(key for row in rows for key in row))
+    for key, name in columns.items():
+        values = [row.get(key) for row in rows]
+        kinds = {type(value) for value in values} - {type(None)}
+        if kinds == {int, float}:
+            values = [value if value is None else float(value) for value in values]
+        elif len(kinds) > 1 or kinds & {list, dict}:
+            values = [value if value is None else json.dumps(value) for value in values]
+        members = members.append_column(name, pa.array(values))
+    return members
+
+
+def _axes(text: str) -> dict[str, Any]:
+    try:
+        found = parse_json(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise CorruptData(f"axes of a member are {text[:60]!r}, not a JSON object")
+    return found
 
 
 def open_parquet(data: bytes) -> pq.ParquetFile:

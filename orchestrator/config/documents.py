@@ -95,6 +95,14 @@ class Document:
             path = path[:-1]
         return self.places[path]
 
+    def part(self, path: KeyPath, value: Any) -> Document:
+        """Return a document of the value that was written at a path, with its places."""
+        places = {(): self.place(path)}
+        if isinstance(value, dict | list):
+            depth = len(path)
+            places |= {p[depth:]: at for p, at in self.places.items() if p[:depth] == path}
+        return Document(value, places)
+
     def override(self, path: KeyPath, other: Document, source: KeyPath = ()) -> Document:
         """Return this document with the value at `path` replaced or added.
 
@@ -368,15 +376,25 @@ def validate(model: type[M], document: Document, **context: Any) -> M:
     Raises:
         ConfigError: The data do not fit; every problem is listed with the place of its value.
     """
+    made, problems = check_model(model, document, **context)
+    if made is None:
+        raise combine(problems)
+    return made
+
+
+def check_model(
+    model: type[M], document: Document, **context: Any
+) -> tuple[M | None, list[Problem]]:
+    """Return the model of a document's data, or None, and what is wrong; see `validate`."""
     try:
         # Strict validation of JSON takes a list for a tuple and 1 for 1.0, and nothing looser.
-        return model.model_validate_json(json.dumps(document.data), context=context)
+        return model.model_validate_json(json.dumps(document.data), context=context), []
     except ValidationError as error:
         problems = []
         for detail in error.errors(include_url=False):
             path: KeyPath = tuple(key for key in detail["loc"] if key != "[key]")
             problems.append(Problem(document.place(path), *_describe(detail, path, model)))
-    raise combine(problems)
+        return None, problems
 
 
 def _describe(detail: ErrorDetails, path: KeyPath, model: type[BaseModel]) -> tuple[str, str]:

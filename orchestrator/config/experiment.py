@@ -6,16 +6,16 @@ error names the file and line, or the option, that the offending value came from
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, PlainValidator
+from pydantic import BaseModel, Field, PlainValidator, SkipValidation
 from pydantic_core import PydanticKnownError
 
+from orchestrator.config.axes import Axes, read_axes
 from orchestrator.config.documents import (
     MAX_DEPTH,
     STRICT,
@@ -24,6 +24,7 @@ from orchestrator.config.documents import (
     FileName,
     KeyPath,
     Place,
+    Problem,
     Text,
     check_file_name,
     combine,
@@ -96,6 +97,7 @@ class Member:
         index: Its place on a figure's axis; 0 is the base.
         named_dataset: The dataset that the experiment names; the spec may hold a substitute.
         spec: The trial.
+        axes: Values of the axes that are not the grid's own, by key, as they were written.
     """
 
     base: str
@@ -103,18 +105,27 @@ class Member:
     index: int
     named_dataset: str
     spec: TrialSpec
+    axes: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Declaration(BaseModel, **STRICT):
+class Settings(BaseModel, **STRICT):
+    """How trials are built and trained: what an axis of the grid may vary besides the grid's own.
+
+    A key of the experiment that decides trials is a field here, and is then an axis too.
+    """
+
+    network: Annotated[NetworkSpec, PlainValidator(mapping_of(NetworkSpec))] = NetworkSpec()
+    recipe: Annotated[RecipeChoice, PlainValidator(_read_recipe)] = RecipeChoice()
+    precision: Annotated[str, one_of("precision", PRECISIONS)] = "fp32"
+
+
+class Declaration(Settings):
     """The content of an experiment's file."""
 
     plugins: tuple[str, ...] = ()
     title: Text = Field(description="what is measured, in one line")
     claim: Text = Field(description="the statement of the paper that this tests")
     grid: Grid = Field(description="the axes, at least genotype and dataset")
-    network: Annotated[NetworkSpec, PlainValidator(mapping_of(NetworkSpec))] = NetworkSpec()
-    recipe: Annotated[RecipeChoice, PlainValidator(_read_recipe)] = RecipeChoice()
-    precision: Annotated[str, one_of("precision", PRECISIONS)] = "fp32"
     landscape: Landscape = Landscape()
     tables: dict[FileName, Annotated[str, one_of("kind of table", TABLE_KINDS)]] = {}
     figures: dict[FileName, Annotated[Choice, PlainValidator(read_choice)]] = {}
@@ -127,6 +138,7 @@ class Experiment(Declaration):
         name: The file's name without its suffix, then `@` and the profile's if there is one, and
             `@` and a name of the launch's own if there is one: `fig9@laptop@adam`.
         profile: Name of the profile that was applied.
+        axes: The axes of the grid.
         cpu: Whether the profile made it small enough for a CPU.
         substitutes: Datasets that are trained on in place of others.
         auxiliary_substitutes: Those that take precedence under a recipe with an auxiliary head,
@@ -136,25 +148,35 @@ class Experiment(Declaration):
 
     name: FileName
     profile: str | None = None
+    axes: SkipValidation[Axes] = Axes({}, ())
     cpu: bool = False
     substitutes: dict[DatasetName, DatasetName] = {}
     auxiliary_substitutes: dict[DatasetName, DatasetName] = {}
     loaded_plugins: tuple[Plugin, ...] = ()
 
     def members(self) -> list[Member]:
-        """Return the trials: by dataset, learning rate, seed, genotype and index, in this order."""
+        """Return the trials: by dataset, learning rate, seed, other axes, genotype and index.
+
+        Raises:
+            SpecError: A combination of values makes no trial.
+        """
         return self._members
 
     @cached_property
     def _members(self) -> list[Member]:
         # Kept, as a launch names them three times: when it is checked, planned and recorded.
-        grid = self.grid
-        cells = [(base.name, cell) for base in grid.genotype for cell in grid.cells(base)]
-        axes = product(grid.dataset, grid.learning_rate, grid.seed, cells)
-        return [
-            Member(base, cell.name, cell.index, name, self._spec(cell.genotype, name, rate, seed))
-            for name, rate, seed, (base, cell) in axes
-        ]
+        grid, axes = self.grid, self.axes
+        cells = [grid.cells(base) for base in grid.genotype]
+        members = []
+        for at in axes:
+            base, dataset = grid.genotype[at["genotype"]], grid.dataset[at["dataset"]]
+            rate, seed = grid.learning_rate[at["learning_rate"]], grid.seed[at["seed"]]
+            varied, make = axes.varied(at), self._specs(dataset, rate, seed, axes.settings(at))
+            for cell in cells[at["genotype"]]:
+                if not axes.excludes(at, cell.index):
+                    spec = make(cell.genotype)
+                    members.append(Member(base.name, cell.name, cell.index, dataset, spec, varied))
+        return members
 
     def surfaces(self) -> list[SurfaceSpec]:
         """Return the distinct surfaces of the trials.
@@ -170,32 +192,48 @@ class Experiment(Declaration):
             return []
         return self.landscape.of((member.index, member.spec) for member in self.members())
 
-    def trained_dataset(self, dataset: str) -> str:
-        """Return the dataset that is trained on where the experiment names this one."""
-        larger = self.auxiliary_substitutes if self.recipe.of(dataset).auxiliary else {}
+    def trained_dataset(self, dataset: str, recipe: RecipeChoice | None = None) -> str:
+        """Return the dataset that is trained on where the experiment names this one.
+
+        Args:
+            dataset: The name in the experiment.
+            recipe: The recipe, if an axis changes the experiment's.
+        """
+        auxiliary = (recipe or self.recipe).of(dataset).auxiliary
+        larger = self.auxiliary_substitutes if auxiliary else {}
         return (self.substitutes | larger).get(dataset, dataset)
 
-    def _spec(self, genotype: Genotype, dataset: str, rate: float, seed: int) -> TrialSpec:
-        trained, recipe = describe(self.trained_dataset(dataset)), self.recipe.of(dataset)
+    def _specs(
+        self, dataset: str, rate: float, seed: int, changes: Mapping[str, Any]
+    ) -> Callable[[Genotype], TrialSpec]:
+        """Return a function that makes the trial of a genotype, at values of all other axes.
+
+        `changes` are fields of `Settings` that axes decide.
+        """
+        kept = {name: getattr(self, name) for name in Settings.model_fields}
+        settings = Settings.model_construct(**kept | dict(changes))
+        choice: RecipeChoice = settings.recipe
+        trained, recipe = describe(self.trained_dataset(dataset, choice)), choice.of(dataset)
         auxiliary = recipe.auxiliary > 0
         side = check_image(trained.size, trained.stem_stride, auxiliary=auxiliary)
         check_batches(trained.train, recipe.batch_size, side, auxiliary=auxiliary)
         version = 0
         if recipe.statistics != "own":
-            statistics = describe(self.trained_dataset(recipe.statistics))
+            statistics = describe(self.trained_dataset(recipe.statistics, choice))
             trained.normalised_by(statistics.name)
             recipe = replace(recipe, statistics=statistics.name)
             version = statistics.preprocessing
-        return canonical_trial(
+        network = replace(settings.network, stem_stride=trained.stem_stride)
+        return lambda genotype: canonical_trial(
             TrialSpec(
                 genotype=genotype,
                 dataset=trained.name,
                 preprocessing=trained.preprocessing,
-                network=replace(self.network, stem_stride=trained.stem_stride),
+                network=network,
                 recipe=recipe,
                 learning_rate=rate,
                 seed=seed,
-                precision=self.precision,
+                precision=settings.precision,
                 statistics_preprocessing=version,
             )
         )
@@ -320,9 +358,12 @@ def load_experiment(
     for option in overrides:
         document = _apply_option(option, document)
     plugins = load_plugins(document, path)
+    written = document
+    document, axes = read_axes(document, Settings.model_fields)
     declaration = validate(Declaration, document, folder=path.parent)
     grid, problems = declaration.grid, []
-    problems += check_product(grid, document, path)
+    problems += check_product(grid, axes, document, path)
+    problems += _ineffective(axes, document)
     problems += check_members(
         declaration.figures,
         {
@@ -334,10 +375,12 @@ def load_experiment(
     )
     if problems:
         raise combine(problems)
+    axes = axes.resolve(document, Settings, folder=path.parent).exclude(written, grid.names())
     experiment = Experiment.model_construct(
         **dict(declaration),
         name="@".join(names),
         profile=profile,
+        axes=axes,
         cpu=settings.cpu if settings else False,
         substitutes=settings.datasets if settings else {},
         auxiliary_substitutes=settings.auxiliary_datasets if settings else {},
@@ -397,10 +440,23 @@ def _apply_option(option: str, document: Document) -> Document:
     return document.override(_key_path(key.strip(), Place(source)), parse_value(value, source))
 
 
+def _ineffective(axes: Axes, document: Document) -> Iterator[Problem]:
+    """Yield a problem for each option that sets a key of which the grid has an axis."""
+    for key in axes.values:
+        place = document.places.get(tuple(key.split(".")))
+        if place is not None and place.source.startswith("--set "):
+            fix = f"set the axis: --set 'grid.{key}=[VALUE]'"
+            yield Problem(place, f"{key} is an axis of the grid, which this does not change", fix)
+
+
 def _key_path(text: str, place: Place) -> KeyPath:
     keys = tuple(text.split("."))
     if not all(key and key.isprintable() for key in keys) or len(keys) > MAX_DEPTH:
         raise ConfigError(
             f"{show(text)} is no path of keys", where=str(place), fix="write it as recipe.epochs"
         )
+    # Other axes than the grid's own are keys with dots.
+    depth = 2 if keys[:2] == ("grid", "zip") else 1
+    if keys[0] == "grid" and len(keys) > depth and keys[depth] in Settings.model_fields:
+        return *keys[:depth], ".".join(keys[depth:])
     return keys

@@ -7,7 +7,7 @@ The product of the axes is the experiment's trials. `Bases` reads `grid.genotype
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -23,6 +23,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticKnownError
 
+from orchestrator.config.axes import Axes
 from orchestrator.config.documents import (
     STRICT,
     Axis,
@@ -322,27 +323,37 @@ class Grid(BaseModel, **STRICT):
             cells = [replace(cell, genotype=reconcat(cell.genotype)) for cell in cells]
         return cells
 
+    def names(self) -> dict[str, Sequence[Any]]:
+        """Return how an entry of `exclude` may name values: genotypes, data sets and cells."""
+        indices = {cell.index for base in self.genotype for cell in self.cells(base)}
+        return {
+            "genotype": [base.name for base in self.genotype],
+            "dataset": self.dataset,
+            "index": sorted(indices),
+        }
 
-def check_product(grid: Grid, document: Document, file: Path) -> Iterator[Problem]:
+
+def check_product(grid: Grid, axes: Axes, document: Document, file: Path) -> Iterator[Problem]:
     """Yield the problems that no axis shows alone: a base without such variants, too many trials.
 
     Args:
-        grid: A grid whose axes are sound.
+        grid: A grid whose own axes are sound.
+        axes: All of its axes.
         document: The document that the grid was read from.
         file: The experiment's file; a missing variant is reported at the base unless an override
             set the variants.
     """
-    cells = 0
+    cells = []
     for position, base in enumerate(grid.genotype):
         try:
-            cells += len(grid.cells(base))
+            cells.append(len(grid.cells(base)))
         except SpecError as error:
             place = document.place(("grid", "variants"))
             if place.source == str(file):
                 place = document.place(("grid", "genotype", position))
             what = error.what if base.name in error.what else f"{base.name}: {error.what}"
             yield Problem(place, f"grid.variants: {what}", error.fix)
-    size = cells * len(grid.dataset) * len(grid.learning_rate) * len(grid.seed)
+    size = axes.size(cells) if len(cells) == len(grid.genotype) else 0
     if size > MAX_MEMBERS:
         what = f"the grid has {size:,} trials"
         yield Problem(document.place(("grid",)), what, f"stay within {MAX_MEMBERS:,}")

@@ -173,6 +173,7 @@ def member_rows(experiment: Experiment) -> list[dict[str, Any]]:
             "seed": member.spec.seed,
             **member.spec.genotype.shape,
             "trial_id": member.spec.trial_id,
+            "axes": json.dumps(member.axes) if member.axes else None,
         }
         for member in experiment.members()
     ]

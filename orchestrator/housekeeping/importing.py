@@ -507,6 +507,7 @@ def write(foreign: Foreign, store: Store) -> int:
         store.put(layout.trial(trial_id), tables.to_parquet([row], tables.TRIALS))
         common = setting | _member(cell, name)
         common |= {"profile": None, "named_dataset": setting["dataset"], "trial_id": trial_id}
+        common["axes"] = None
         members.append({field.name: common[field.name] for field in tables.MEMBERS})
     drawn = [
         _member(cell, name) | {"genotype": json.dumps(cell["genotype"].to_json())}

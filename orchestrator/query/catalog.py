@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -20,10 +21,13 @@ class Table(NamedTuple):
 
 
 class View(NamedTuple):
-    """A query that joins tables as `Results` does: the tables, the SQL, and what a row is."""
+    """A query that joins tables as `Results` does: the tables, the SQL, and what a row is.
+
+    The SQL is that for the columns of `members`, which has one for each axis.
+    """
 
     reads: tuple[str, ...]
-    sql: str
+    sql: Callable[[Collection[str]], str]
     doc: str
 
 
@@ -47,23 +51,22 @@ def mentioned_tables(sql: str) -> set[str]:
     return found.union(*(VIEWS[name].reads for name in words & VIEWS.keys()))
 
 
-def _join_trials(table: str, join: str) -> str:
+def _join_trials(table: str, join: str, members: Collection[str]) -> str:
     """Join members with a table of trials; of two columns of one name the members' stays."""
-    known = tables.MEMBERS.names
-    fresh = {name: name for name in TABLES[table].schema.names if name not in known}
+    fresh = {name: name for name in TABLES[table].schema.names if name not in members}
     return (
         f"SELECT members.*, {_columns(table, fresh)} FROM members {join} JOIN {table} "
         "USING (trial_id)"
     )
 
 
-def _join_surfaces(table: str, join: str) -> str:
+def _join_surfaces(table: str, join: str, members: Collection[str]) -> str:
     """Join members and the surfaces wanted of them with a table of surfaces.
 
     Of two columns of one name the surface's is called `surface_…`.
     """
     wanted = {name: name for name in ("surface_id", "kind", "points")}
-    known = {*tables.MEMBERS.names, *wanted}
+    known = {*members, *wanted}
     fresh = {
         name: f"surface_{name}" if name in known else name
         for name in TABLES[table].schema.names
@@ -82,21 +85,23 @@ def _columns(table: str, names: Mapping[str, str]) -> str:
 
 VIEWS = {
     "member_metrics": View(
-        ("members", "metrics"), _join_trials("metrics", "INNER"), "members joined with metrics"
+        ("members", "metrics"),
+        partial(_join_trials, "metrics", "INNER"),
+        "members joined with metrics",
     ),
     "member_trials": View(
         ("members", "trials"),
-        _join_trials("trials", "LEFT"),
+        partial(_join_trials, "trials", "LEFT"),
         "members joined with trials; one row per member, trained or not",
     ),
     "member_surfaces": View(
         ("members", "wanted", "surfaces"),
-        _join_surfaces("surfaces", "LEFT"),
+        partial(_join_surfaces, "surfaces", "LEFT"),
         "members joined with the surfaces wanted of them, finished or not",
     ),
     "member_points": View(
         ("members", "wanted", "points"),
-        _join_surfaces("points", "INNER"),
+        partial(_join_surfaces, "points", "INNER"),
         "members joined with the points of their surfaces",
     ),
 }

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,16 +149,21 @@ def _add_tables(
         connection.execute(f"CREATE VIEW {name} AS {select}")
     rows = connection.execute("SELECT view_name FROM duckdb_views()").fetchall()
     there = {row[0] for row in rows}
+    if "members" not in there:
+        return
+    columns = [row[0] for row in connection.execute("DESCRIBE members").fetchall()]
     for name, view in VIEWS.items():
         if name not in there and there.issuperset(view.reads):
-            connection.execute(f"CREATE VIEW {name} AS {view.sql}")
+            connection.execute(f"CREATE VIEW {name} AS {view.sql(columns)}")
 
 
 def _copy(store: Store, table: Table, to: Path) -> bool:
     """Copy the files of a table into an empty folder; return whether there is any."""
     keys = [key for key in store.list(table.folder) if key.endswith(".parquet")]
-    for number, (key, data) in enumerate(store.several(keys)):
-        sound = _sound(data, key, table.schema)
+    files = ((key, _sound(data, key, table.schema)) for key, data in store.several(keys))
+    if table.folder == layout.MEMBERS:
+        files = _with_axes(files)
+    for number, (_, sound) in enumerate(files):
         try:
             (to / f"{number:08d}.parquet").write_bytes(sound)
         except OSError as error:
@@ -168,6 +173,15 @@ def _copy(store: Store, table: Table, to: Path) -> bool:
                 fix="make room there, or name another folder in TMPDIR",
             ) from error
     return any(to.iterdir())
+
+
+def _with_axes(files: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, bytes]]:
+    """Yield one file of all members, with a column for each axis, or none without members."""
+    parts = [tables.from_parquet(data, tables.MEMBERS, key) for key, data in files]
+    if parts:
+        sink = pa.BufferOutputStream()
+        pq.write_table(tables.expand_axes(pa.concat_tables(parts)), sink)
+        yield layout.MEMBERS, sink.getvalue().to_pybytes()
 
 
 def _sound(data: bytes, key: str, schema: pa.Schema) -> bytes:

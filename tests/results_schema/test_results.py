@@ -1,5 +1,6 @@
 """The reader's way: frames joined with an experiment's names, right while a sweep is running."""
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ FIT = {tables.REAL: 0.5, tables.INT: 3, tables.LONG: 3, tables.FLAG: False, tabl
 def put(store: LocalStore, key: str, schema: pa.Schema, *rows: dict[str, Any]) -> None:
     """Writes rows of the given values, and of others that fit where none is given."""
     filler = {field.name: (FIT | {tables.TIME: NOON})[field.type] for field in schema}
+    filler |= {"axes": None} if schema is tables.MEMBERS else {}
     store.put(key, tables.to_parquet([filler | row for row in rows], schema))
 
 
@@ -139,6 +141,33 @@ def test_joined_columns_are_the_members_and_then_the_others_each_once(results: R
     named = [*tables.MEMBERS.names, "surface_id", "kind", "points"]
     fresh = [f"surface_{n}" if n in named else n for n in tables.SURFACES.names[3:]]
     assert list(results.surfaces("figure-9").columns) == named + fresh
+
+
+def test_members_have_a_column_for_each_axis(tmp_path: Path):
+    store = open_store(tmp_path)
+    axes = {
+        "one": {"recipe.weight_decay": 1, "network.channels": 16, "recipe.epochs": 3},
+        "two": {"recipe.weight_decay": 0.1, "params.channels": 4, "precision": "bf16"},
+        "none": None,
+    }
+    for name, values in axes.items():
+        row = {"experiment": name, "trial_id": name, "axes": values and json.dumps(values)}
+        put(store, layout.members(name), tables.MEMBERS, row)
+    results = Results(store)
+    # A last key that is another column, or that two axes share, does not name a column.
+    own = {name: list(results.members(name).columns[len(tables.MEMBERS) :]) for name in axes}
+    assert own == {
+        "one": ["weight_decay", "channels", "recipe.epochs"],
+        "two": ["weight_decay", "channels", "precision"],
+        "none": [],
+    }
+    together = results.members().set_index("experiment")
+    assert together["weight_decay"].fillna(-1).to_dict() == {"none": -1, "one": 1.0, "two": 0.1}
+    assert set(together) >= {"network.channels", "params.channels"}
+    assert results.trials("two")["precision"].tolist() == ["bf16"]
+    put(store, layout.members("bad"), tables.MEMBERS, {"experiment": "bad", "axes": "[1]"})
+    with pytest.raises(CorruptData, match="axes of a member"):
+        results.members("bad")
 
 
 def test_types_are_those_of_the_tables(results: Results, tmp_path: Path):

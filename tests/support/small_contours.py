@@ -87,7 +87,7 @@ class Surveyed:
 
     def results(self) -> Results:
         """A reader of all that was added."""
-        named = [member | {"experiment": NAME} for member in self.members]
+        named = [member | {"experiment": NAME, "axes": None} for member in self.members]
         self.store.put(layout.members(NAME), tables.to_parquet(named, tables.MEMBERS))
         self.store.put(layout.wanted(NAME), tables.to_parquet(self.wanted, WANTED))
         return Results(self.store)

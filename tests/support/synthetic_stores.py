@@ -121,7 +121,7 @@ def synthetic_store(
             common
             | trial.spec.genotype.shape
             | {"experiment": experiment, "profile": profile, "base": trial.base}
-            | {"variant": trial.variant, "index": trial.index}
+            | {"variant": trial.variant, "index": trial.index, "axes": None}
             | {"named_dataset": (in_place_of or {}).get(common["dataset"], common["dataset"])}
         )
     for schema, rows, key in (
