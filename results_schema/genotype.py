@@ -15,46 +15,28 @@ from functools import cached_property
 from typing import Any
 
 from results_schema.errors import SpecError
+from results_schema.plugins import NAME
 
 INPUTS = 2
 """M, the number of input nodes of every cell (Section 3.1)."""
 
-OPERATIONS = (
-    "max_pool_3x3",
-    "avg_pool_3x3",
-    "skip_connect",
-    "sep_conv_3x3",
-    "sep_conv_5x5",
-    "sep_conv_7x7",
-    "dil_conv_3x3",
-    "dil_conv_5x5",
-    "conv_7x1_1x7",
-    "conv_1x1",
-    "conv_3x3",
-    "conv_3x1_1x3",
-    "conv_1x3_3x1",
-    "conv_1x7_7x1",
-    "avg_pool_2x2",
-    "avg_pool_5x5",
-    "max_pool_2x2",
-    "noise",
-)
-"""Every operation that an edge may carry: the paper's nine (Section A.3), then those of other
-published cells."""
-
 
 @dataclass(frozen=True)
 class Edge:
-    """One operation applied to one earlier node of the cell."""
+    """One operation applied to one earlier node of the cell.
+
+    Which operations there are is known where networks are built (`workers.cells.operations`), so
+    that a store is read without the plug-ins that filled it.
+    """
 
     op: str
     source: int
 
     def check(self, node: int, where: str) -> None:
         """Raise `SpecError` unless this may be an edge into a node."""
-        if self.op not in OPERATIONS:
-            fix = f"use one of {', '.join(OPERATIONS)}"
-            raise SpecError(f"unknown operation {reprlib.repr(self.op)}", where=where, fix=fix)
+        if not isinstance(self.op, str) or not NAME.fullmatch(self.op):
+            fix = "write its name, such as sep_conv_3x3"
+            raise SpecError(f"{reprlib.repr(self.op)} is no operation", where=where, fix=fix)
         if type(self.source) is not int or not 0 <= self.source < node:
             what = f"source {reprlib.repr(self.source)} does not come before the node"
             raise SpecError(what, where=where, fix=f"use a node from 0 to {node - 1}")
@@ -65,7 +47,7 @@ class Cell:
     """A cell: `nodes[i]` holds the edges into node i + 2; `concat` lists the output's nodes.
 
     Raises:
-        SpecError: An operation is unknown, an edge's source does not come before its node, or
+        SpecError: An operation is no name, an edge's source does not come before its node, or
             `concat` is empty, repeats itself or names a node that is not intermediate.
     """
 

@@ -40,7 +40,7 @@ COMPUTING = ("operation", "dataset", "optimizer", "schedule", "augmentation", "m
 Value = TypeVar("Value")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Entry:
     """One thing that an experiment may name.
 
@@ -124,6 +124,11 @@ class Registry(Mapping[str, Entry]):
                 f"{_article(self.kind)} {name!r} is there already, from {by}", fix=fix
             )
         self._entries[name] = Entry(self.kind, name, value, version, origin, about)
+
+    @property
+    def plugged(self) -> dict[str, str]:
+        """The `extension` of each entry of a plug-in, by its name."""
+        return {name: e.extension for name, e in self._entries.items() if e.extension}
 
     def decorator(self, name: str, version: int, **about: Any) -> Callable[[Value], Value]:
         """Return a decorator that enters what it decorates."""

@@ -25,6 +25,7 @@ from results_schema.canonical import (
 )
 from results_schema.errors import SpecError
 from results_schema.genotype import Genotype
+from results_schema.plugins import registry
 
 RECIPE_VERSION = 2
 """Number of the training algorithm: counts changes that no field of `Recipe` expresses."""
@@ -180,6 +181,17 @@ class TrialSpec(Spec):
             width, depth, version = cell.width, cell.depth, f"-r{self.recipe.version}"
         start = f"{self.dataset}-w{width:g}d{depth}-lr{self.learning_rate:g}-s{self.seed}"
         return f"{start}{version}-{self.digest}"
+
+
+def extensions(spec: TrialSpec) -> tuple[str, ...]:
+    """Return the entries of loaded plug-ins that a trial uses, as its `extensions` names them."""
+    cells = spec.genotype.normal, spec.genotype.reduce
+    used = [("dataset", spec.dataset)]
+    # Dead edges too: they take part in the draws of the initial weights.
+    if registry("operation").plugged:
+        used += [("operation", e.op) for cell in cells for edges in cell.nodes for e in edges]
+    found = {registry(kind).plugged.get(name) for kind, name in used}
+    return tuple(sorted(filter(None, found)))
 
 
 def recipe_version(trial_id: str) -> int:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from results_schema.surface import SurfaceSpec
-from results_schema.trial import Recipe, TrialSpec
+from results_schema.trial import Recipe, TrialSpec, extensions
 from workers.cells.stack import stack
 from workers.data.catalog import describe
 
@@ -23,6 +23,8 @@ def canonical_trial(spec: TrialSpec) -> TrialSpec:
     - A cutout that blanks every image whole wherever its centre is does so at any larger side.
     - Another data set's statistics that equal the trial's own are its own.
     - Drop path never drops an identity, so it does nothing where all live operations are.
+
+    Entries of plug-ins that it uses are named in its `extensions`.
 
     Raises:
         SpecError: A data set is unknown, or its statistics have another number of channels.
@@ -43,9 +45,10 @@ def canonical_trial(spec: TrialSpec) -> TrialSpec:
     if recipe.drop_path and not _drops_paths(spec):
         changes["drop_path"] = 0.0
     canonical = replace(recipe, **changes)
-    if canonical == recipe:
+    named = extensions(spec)
+    if canonical == recipe and named == spec.extensions:
         return spec
-    return replace(spec, recipe=canonical, statistics_preprocessing=version)
+    return replace(spec, recipe=canonical, statistics_preprocessing=version, extensions=named)
 
 
 def canonical_surface(spec: SurfaceSpec) -> SurfaceSpec:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from results_schema.errors import SpecError
-from results_schema.genotype import OPERATIONS, Cell, Edge, Genotype
+from results_schema.genotype import Cell, Edge, Genotype
 from results_schema.trial import RECIPE_VERSION, NetworkSpec, Recipe, TrialSpec, recipe_version
 
 NORMAL = Cell.from_pairs(
@@ -194,7 +194,8 @@ def test_a_field_added_later_keeps_old_ids():
     assert LaterRecipe.from_parts(old) == LaterRecipe(label_smoothing=0.0), "not the default"
 
 
-edges = st.builds(Edge, st.sampled_from(OPERATIONS), st.integers(0, 1))
+NAMES = ["sep_conv_3x3", "skip_connect", "noise", "of_a_plugin"]
+edges = st.builds(Edge, st.sampled_from(NAMES), st.integers(0, 1))
 small_cells = st.builds(
     lambda nodes: Cell(nodes, (2,)),
     st.lists(st.lists(edges, max_size=3).map(tuple), min_size=1, max_size=4).map(tuple),

@@ -8,9 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from results_schema.genotype import OPERATIONS, Cell, Edge, Genotype
+from results_schema.genotype import Cell, Edge, Genotype
 from results_schema.trial import NetworkSpec
 from workers.cells.bases import ADAPTED, BASES, named
+from workers.cells.operations import OPERATIONS
 from workers.landscape.plane import Directions
 from workers.network.network import Network, build_network
 
@@ -27,7 +28,7 @@ def _rows(operations: tuple[str, ...]) -> Cell:
 
 
 _LONG = _rows(("sep_conv_7x7", "conv_7x1_1x7", "conv_7x1_1x7", "sep_conv_7x7"))
-_ALL = _rows((*OPERATIONS[:-1], "skip_connect"))  # noise is the last
+_ALL = _rows((*[*OPERATIONS][:-1], "skip_connect"))  # noise is the last
 _NOISE = Cell(
     (
         (Edge("noise", 0), Edge("noise", 1)),

@@ -96,8 +96,15 @@ CHANGES: dict[str, tuple[Any, ...]] = {
     "seed": (1,),
     "precision": ("fp32", "bf16"),
 }
-COUNTED = {"version", "preprocessing", "statistics_preprocessing", "network", "recipe"}
-"""Versions, which count changes of the code, and parts whose own fields are changed."""
+COUNTED = {
+    "version",
+    "preprocessing",
+    "statistics_preprocessing",
+    "extensions",
+    "network",
+    "recipe",
+}
+"""Versions, which count changes of code, and parts whose own fields are changed."""
 ROUNDING = {"evaluation_batch"}
 """Fields that are part of an id though they change no more than rounding, or not even that."""
 

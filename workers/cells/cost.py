@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from math import isqrt
 from typing import NamedTuple
 
 from results_schema.errors import SpecError
 from results_schema.genotype import Genotype
+from results_schema.plugins import BUILT_IN, Entry
 from results_schema.trial import NetworkSpec
-from workers.cells.stack import AUXILIARY_MAP, LAYERS, STEM, Conv, Place, auxiliary_index, stack
+from workers.cells.operations import Conv, examine, find
+from workers.cells.stack import AUXILIARY_MAP, STEM, Place, auxiliary_index, stack
 from workers.data.catalog import describe
 
 
@@ -52,7 +55,7 @@ def count(
 
     Raises:
         SpecError: The image cannot be halved twice after the stem, or it gives the auxiliary head
-            no 8×8 map.
+            no 8×8 map; an operation is of a plug-in that is not loaded, or can't be built.
     """
     side = check_image(image, size.stem_stride, auxiliary=auxiliary)
     places = stack(genotype, size, auxiliary=auxiliary)
@@ -141,19 +144,26 @@ def _cell(place: Place, pixels: int) -> Cost:
         # brings a map from before a reduction to the size of the other input's.
         cost = _layer(channels * c, pixels * (4 if place.reduction else 1), norm=c)
         costs.append(cost.where(node in live))
-    edges = (_operation(e.op, c, e.stride, pixels).where(e.live) for e in place.edges)
+    edges = (_operation(find(e.op), c, e.stride, pixels).where(e.live) for e in place.edges)
     return _sum(*costs, *edges)
 
 
+def _operation(entry: Entry, c: int, stride: int, pixels: int) -> Cost:
+    """Return the cost of an operation on c channels with a square output map of so many pixels."""
+    if entry.origin == BUILT_IN:
+        return _built_in(entry.name, c, stride, pixels)
+    found = examine(entry, channels=c, stride=stride, side=isqrt(pixels))
+    return Cost(found.parameters, found.parameters, found.multiply_adds)
+
+
 @lru_cache(maxsize=10_000)  # a stack's cells have a few shapes, and edges a few operations
-def _operation(name: str, c: int, stride: int, pixels: int) -> Cost:
-    """Return the cost of an operation on c channels with an output map of so many pixels."""
+def _built_in(name: str, c: int, stride: int, pixels: int) -> Cost:
     if name == "skip_connect" and stride == 2:
         return _layer(c * c, pixels, norm=c)
     costs = [Cost()]
     # Until both directions are strided, a map has `stride` times the pixels for each that is not.
     rows = columns = stride
-    for layer in LAYERS.get(name, ()):
+    for layer in find(name).about["layers"]:
         if isinstance(layer, Conv):
             rows, columns = (1 if layer.strided[0] else rows), (1 if layer.strided[1] else columns)
             height, width = layer.kernel

@@ -1,6 +1,7 @@
 """A user's own genotype: our JSON form, or the DARTS notation as plain data or Python's text.
 
 Whatever the notation, it is brought into the JSON form, which `Genotype.from_json` alone parses.
+Its operations must be known here, unlike those of a genotype that is read from a store.
 Text is never evaluated, and sizes are bounded before anything loops over the content.
 """
 
@@ -13,6 +14,7 @@ from typing import Any, TypeGuard
 
 from results_schema.errors import SpecError
 from results_schema.genotype import INPUTS, Genotype
+from workers.cells.operations import check_names
 
 FIELDS = ("normal", "normal_concat", "reduce", "reduce_concat")
 """The four parts of a genotype in the DARTS notation, in the order of its named tuple."""
@@ -56,6 +58,7 @@ def parse_genotype(data: Any) -> Genotype:
                 "connect a node of concat to one",
             )
             raise SpecError(what, where=where, fix=fix)
+    check_names(genotype)
     return genotype
 
 

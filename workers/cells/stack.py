@@ -1,66 +1,20 @@
-"""What a network consists of (Section A.3): the layers of each operation, and the stack of cells.
+"""What a network consists of (Section A.3): the stack of cells.
 
 This is the one description that `workers.network` builds modules from and `workers.cells.cost`
-counts, so that a new operation with weights is described here once.
+counts.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from results_schema.genotype import INPUTS, Cell, Genotype
 from results_schema.trial import NetworkSpec
 
 STEM = 3  # the stem has this many times the channels of the first cell's nodes
 AUXILIARY_MAP = 8  # height and width in pixels of the map that the auxiliary head takes
-
-
-class Conv(NamedTuple):
-    """A convolution of c to c channels without bias, padded so that stride 1 keeps the map."""
-
-    kernel: tuple[int, int]  # height and width in pixels
-    strided: tuple[bool, bool] = (True, True)  # rows and columns, where the operation is strided
-    dilation: int = 1
-    depthwise: bool = False  # whether each channel has a kernel of its own
-
-
-Layer = Conv | Literal["norm", "relu"]
-"""A convolution, batch normalisation of c channels, or a ReLU."""
-
-
-def _separable(size: int, *, dilation: int = 1, strided: bool = True) -> tuple[Layer, ...]:
-    depthwise = Conv((size, size), (strided, strided), dilation, depthwise=True)
-    return depthwise, Conv((1, 1), (False, False)), "norm"
-
-
-def _twice_separable(size: int) -> tuple[Layer, ...]:
-    return *_separable(size), "relu", *_separable(size, strided=False)
-
-
-def _factorized(size: int, *between: Layer) -> tuple[Layer, ...]:
-    row, column = Conv((1, size), (False, True)), Conv((size, 1), (True, False))
-    return row, *between, column, "norm"
-
-
-LAYERS: dict[str, tuple[Layer, ...]] = {
-    "sep_conv_3x3": _twice_separable(3),
-    "sep_conv_5x5": _twice_separable(5),
-    "sep_conv_7x7": _twice_separable(7),
-    "dil_conv_3x3": _separable(3, dilation=2),
-    "dil_conv_5x5": _separable(5, dilation=2),
-    "conv_7x1_1x7": _factorized(7),
-    "conv_1x1": (Conv((1, 1)), "norm"),
-    "conv_3x3": (Conv((3, 3)), "norm"),
-    "conv_3x1_1x3": _factorized(3),
-    "conv_1x3_3x1": _factorized(3, "norm", "relu"),
-    "conv_1x7_7x1": _factorized(7, "norm", "relu"),
-}
-"""The layers of each operation with weights but `skip_connect`, on a map that is rectified already.
-
-Those of the paper are as in its published code; `conv_3x1_1x3` is as in D-X-Y/AutoDL-Projects and
-the others as in renqianluo/NAO_pytorch (NAO_V1)."""
 
 
 class PlacedEdge(NamedTuple):

@@ -17,6 +17,7 @@ from results_schema.genotype import Genotype
 from results_schema.trial import NetworkSpec
 from workers.cells.stack import AUXILIARY_MAP, STEM, Place, auxiliary_index, empty_nodes, stack
 from workers.draws import derive
+from workers.network.custom import Custom
 from workers.network.operations import (
     BatchNorm,
     FactorizedReduce,
@@ -117,8 +118,9 @@ class CellModule(nn.Module):
                 result = result * next(masks)
             if edge.node not in nodes:
                 nodes[edge.node] = result
-            elif edge.is_identity:
-                # An identity's result is another node, which must keep its value.
+            elif edge.is_identity or isinstance(operation, Custom):
+                # An identity's result is another node, which must keep its value. So may be that of
+                # a plug-in's operation, or its backward pass may need it.
                 nodes[edge.node] = nodes[edge.node] + result
             else:
                 # Nothing else reads what an operation has just made, so no map is allocated.

@@ -2,7 +2,7 @@
 
 Each operation maps [N, C, H, W] to [N, C, ⌈H/stride⌉, ⌈W/stride⌉]. Batch normalisation is affine
 and convolutions have no bias. `skip_connect` at stride 2 needs even C, H and W. Layers with weights
-are those of `workers.cells.stack.LAYERS`.
+are those of `workers.cells.operations`.
 
 Published operations with weights begin with a ReLU. Several of them read one map, so here the ReLU
 is applied to the map once, by the cell: `reads_rectified` returns which operations take it so. A
@@ -12,15 +12,15 @@ ReLU within an operation works in place, as nothing else reads what normalisatio
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache, partial
+from functools import cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from results_schema.errors import SpecError
-from results_schema.genotype import OPERATIONS
-from workers.cells.stack import LAYERS, Conv
+from results_schema.plugins import BUILT_IN
+from workers.cells.operations import OPERATIONS, Conv, find
+from workers.network.custom import Custom
 
 _CHECKED_IMAGES = 4
 """Images that a check of average pooling pools."""
@@ -212,21 +212,21 @@ def reads_rectified(operation: nn.Module) -> bool:
 
 
 def build_operation(name: str, channels: int, stride: int) -> nn.Module:
-    """Return an operation from C to C channels, one of `results_schema.genotype.OPERATIONS`.
+    """Return an operation from C to C channels, built in or a plug-in's.
 
     Raises:
-        SpecError: No operation has this name.
+        SpecError: No operation has this name, or the plug-in's can't be built.
     """
-    if name in LAYERS:
-        return _layers(name, channels, stride)
-    if name not in _WITHOUT_LAYERS:
-        raise SpecError(f"unknown operation {name!r}", fix=f"use one of {', '.join(OPERATIONS)}")
-    return _WITHOUT_LAYERS[name](channels, stride)
+    entry = find(name)
+    if entry.origin != BUILT_IN:
+        return Custom(entry, channels, stride)
+    return entry.resolve()(name, channels, stride)
 
 
-def _layers(name: str, channels: int, stride: int) -> Rectified:
+def conv_layers(name: str, channels: int, stride: int) -> Rectified:
+    """Return a built-in operation that consists of the layers in its entry."""
     operation = Rectified()
-    for layer in LAYERS[name]:
+    for layer in OPERATIONS[name].about["layers"]:
         match layer:
             case "norm":
                 operation.append(BatchNorm(channels))
@@ -252,22 +252,23 @@ def _layers(name: str, channels: int, stride: int) -> Rectified:
     return operation
 
 
-def _skip_connect(channels: int, stride: int) -> nn.Module:
+def skip_connect(name: str, channels: int, stride: int) -> nn.Module:
+    """Return the identity, which at stride 2 halves the map."""
     return nn.Identity() if stride == 1 else FactorizedReduce(channels, channels)
 
 
-def _pool_2x2(pool: type[nn.MaxPool2d | nn.AvgPool2d], channels: int, stride: int) -> nn.Module:
-    # A row and a column of zeros at the end, as in renqianluo/NAO_pytorch.
-    return nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), pool(2, stride))
+def noise(name: str, channels: int, stride: int) -> Noise:
+    """Return noise in place of the map."""
+    return Noise(stride)
 
 
-_WITHOUT_LAYERS: dict[str, Callable[[int, int], nn.Module]] = {
-    "skip_connect": _skip_connect,
-    "max_pool_3x3": lambda channels, stride: nn.MaxPool2d(3, stride, padding=1),
-    "avg_pool_3x3": lambda channels, stride: AvgPool(3, stride),
-    "avg_pool_5x5": lambda channels, stride: AvgPool(5, stride),
-    "max_pool_2x2": partial(_pool_2x2, nn.MaxPool2d),
-    "avg_pool_2x2": partial(_pool_2x2, nn.AvgPool2d),
-    "noise": lambda channels, stride: Noise(stride),
-}
-"""Operations that `LAYERS` does not describe; `noise` is as in automl/RobustDARTS."""
+def pool(name: str, channels: int, stride: int) -> nn.Module:
+    """Return a pool by its name, such as max_pool_3x3."""
+    kernel = int(name[-1])
+    if kernel == 2:
+        # A row and a column of zeros at the end, as in renqianluo/NAO_pytorch.
+        layer = nn.MaxPool2d if name.startswith("max") else nn.AvgPool2d
+        return nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), layer(2, stride))
+    if name.startswith("max"):
+        return nn.MaxPool2d(kernel, stride, padding=kernel // 2)
+    return AvgPool(kernel, stride)

@@ -19,8 +19,8 @@ from torch.optim.sgd import sgd
 from results_schema.errors import CorruptData
 from results_schema.trial import Recipe
 from workers.draws import derive
+from workers.network.custom import give_generator
 from workers.network.network import DropPath, Network
-from workers.network.operations import Noise
 from workers.training.graphs import (
     RECORDER,
     Recording,
@@ -95,11 +95,9 @@ class Engine:
         self._precision = MixedPrecision(network, precision)
         self._weights = dict(network.named_parameters())
         # Each network has generators of its own, so that several train side by side in one process:
-        # for noise and, where paths are dropped, for those.
+        # for noise and plug-ins' operations, and where paths are dropped, for those.
         self._generators = [torch.Generator(self._device)]
-        for module in network.modules():
-            if isinstance(module, Noise):
-                module.generator = self._generators[0]
+        give_generator(network, self._generators[0])
         self._drop_path: DropPath | None = None
         if recipe.drop_path:
             self._drop_path = DropPath(torch.Generator(self._device))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 
 from results_schema.errors import SpecError
-from results_schema.trial import RECIPE_VERSION, TrialSpec
+from results_schema.plugins import require
+from results_schema.trial import RECIPE_VERSION, TrialSpec, extensions
 from workers.cells.cost import check_batches, check_image
 from workers.data.batches import Data, evaluation_batches, load, training_batches
 from workers.data.catalog import Dataset, describe
@@ -15,7 +16,13 @@ from workers.training.graphs import RECORDER, StepMode
 
 
 def check_versions(spec: TrialSpec) -> None:
-    """Raise `SpecError` unless this release trains what the trial's spec means."""
+    """Raise `SpecError` unless this process trains what the trial's spec means."""
+    require(spec.extensions)
+    if unnamed := {*extensions(spec)} - {*spec.extensions}:
+        raise SpecError(
+            f"the trial's id does not name {', '.join(sorted(unnamed))}, which is a plug-in's here",
+            fix="plan it again, or rename the plug-in's entry",
+        )
     current, statistics = describe(spec.dataset).preprocessing, spec.recipe.statistics
     versions = [
         ("recipe version", spec.recipe.version, RECIPE_VERSION),

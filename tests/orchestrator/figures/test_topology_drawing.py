@@ -16,8 +16,8 @@ from orchestrator.figures.topology_drawing import (
     plot_cells,
     short_name,
 )
-from results_schema.genotype import OPERATIONS
 from workers.cells.bases import NAMES, named, zoo, zoo_genotype
+from workers.cells.operations import OPERATIONS
 from workers.cells.variants import connection_variants
 
 CELLS = [

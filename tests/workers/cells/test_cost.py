@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from results_schema.errors import SpecError
-from results_schema.genotype import INPUTS, OPERATIONS, Cell, Edge, Genotype
+from results_schema.genotype import INPUTS, Cell, Edge, Genotype
 from results_schema.trial import NetworkSpec
 from workers.cells.bases import BASES, named
 from workers.cells.cost import Cost, check_batches, count
+from workers.cells.operations import OPERATIONS
 from workers.network.network import build_network
 
 # What is counted as live is measured by its gradient, and noise passes none.

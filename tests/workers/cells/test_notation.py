@@ -102,8 +102,8 @@ def test_other_text_is_refused_and_never_run(
     ("data", "message"),
     [
         (
-            darts(normal=[["sep_conv_9x9", 0], ["skip_connect", 1]]),
-            "(?s)normal cell, node 2, edge 0.*use one of max_pool_3x3",
+            darts(normal=[["sep_conv_9x9", 0], ["skip_connect", 1]], normal_concat=[2]),
+            "(?s)normal cell, node 2, edge 0.*mean sep_conv_.*use one of max_pool_3x3.*plug-in",
         ),
         (
             darts(reduce=[["skip_connect", 0], ["skip_connect", 2]]),

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from results_schema.errors import SpecError
-from results_schema.genotype import OPERATIONS
+from workers.cells.operations import OPERATIONS
 from workers.network.operations import (
     AvgPool,
     BatchNorm,
