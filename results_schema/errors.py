@@ -108,6 +108,10 @@ class MachineError(NasSweepError):
     kind = "machine"
 
 
+class ProgramError(NasSweepError):
+    """A program's own code has failed; `where` is the line that raised."""
+
+
 class Superseded(NasSweepError):
     """Another worker has taken over this worker's item; it must write nothing more."""
 

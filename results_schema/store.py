@@ -40,12 +40,13 @@ def open_store(location: str | Path) -> Store:
 
     store = attach_store(location)
     for folder, schema in tables.OPENED.items():
-        empty = tables.to_parquet([], schema)
         try:
-            current = store.get(layout.schema(folder)) == empty
+            current = store.get(layout.schema(folder))
         except MissingKey:
-            current = False
-        if not current:
+            current = b""
+        # Columns that programs have added stay (`results_schema.program.widen`).
+        empty = tables.to_parquet([], tables.widened(schema, current))
+        if current != empty:
             store.put(layout.schema(folder), empty, durable=True, final=True)
     return store
 

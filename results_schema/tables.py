@@ -384,6 +384,28 @@ def holds_only(file: pq.ParquetFile, item: str) -> bool:
     return all(one is not None and one.has_min_max and one.min == one.max == item for one in found)
 
 
+def widened(schema: pa.Schema, data: bytes) -> pa.Schema:
+    """Return a schema with the further columns that a store's empty file of the table has.
+
+    A file that can't be read adds none: it is written again when the store is opened.
+    """
+    # Most stores have no such columns, and parsing takes longer than looking for the schema.
+    if embedded_schema(schema) in data:
+        return schema
+    try:
+        found = open_parquet(data).schema_arrow
+    except (pa.ArrowException, OSError):
+        return schema
+    added = [f.with_nullable(True) for f in found if f.name not in schema.names]
+    known = [field for field in added if field.type in _PYTHON]
+    return pa.schema([*schema, *known], metadata=schema.metadata)
+
+
+def for_programs(schema: pa.Schema) -> pa.Schema:
+    """Return the schema of a program's rows, which have no number in most columns of cells."""
+    return pa.schema([field.with_nullable(True) for field in schema], metadata=schema.metadata)
+
+
 def embedded_schema(schema: pa.Schema) -> bytes:
     """Return bytes that a file of `to_parquet` contains if its columns are exactly these."""
     return base64.b64encode(schema.serialize().to_pybytes())

@@ -168,6 +168,11 @@ class TrialSpec(Spec):
             fix = "give the preprocessing version of the data set that statistics names"
             raise SpecError(what, fix="omit it" if named == "own" else fix)
 
+    @property
+    def epochs(self) -> int:
+        """Number of epochs of the recipe."""
+        return self.recipe.epochs
+
     @cached_property
     def trial_id(self) -> str:
         """Name of the trial, and of its files in the store.

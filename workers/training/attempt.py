@@ -18,14 +18,20 @@ from typing import Literal, Protocol, TypeVar
 import torch
 
 from results_schema import layout
-from results_schema.errors import MissingKey, NasSweepError, StoreError, Superseded
+from results_schema.errors import (
+    MissingKey,
+    NasSweepError,
+    ProgramError,
+    StoreError,
+    Superseded,
+)
 from results_schema.lease import Lease
 from results_schema.store import Failure, FailureKind, Store
 from workers.training.graphs import CaptureFailed
 
 Batch = TypeVar("Batch")
 
-Status = Literal["done", "diverged", "stopped", "held", "superseded", "failed"]
+Status = Literal["done", "diverged", "waiting", "stopped", "held", "superseded", "failed"]
 
 Ask = Callable[[], str]
 """Returns who asks the work to stop and why, or an empty string."""
@@ -36,8 +42,9 @@ class Outcome:
     """How an attempt at a trial or a surface went.
 
     Attributes:
-        status: "done" or "diverged", the item has ended; "stopped", it was asked to stop, and
-            committed what it had; "held", another worker has it; "superseded", another worker took
+        status: "done" or "diverged", the item has ended; "waiting", it has committed the epoch
+            after which a decision is due; "stopped", it was asked to stop, and committed what it
+            had; "held", another worker has it; "superseded", another worker took
             it over; "failed".
         reason: In a few words.
         epochs: Trained by this attempt, or points measured.
@@ -125,8 +132,11 @@ def nobody() -> str:
     return ""
 
 
-class Stopped(Exception):
-    """The running epoch or point is dropped, because someone asked for it."""
+class Stopped(BaseException):
+    """The running epoch or point is dropped, because someone asked for it.
+
+    It is no `Exception`, so that a program that catches its own errors does not catch it.
+    """
 
 
 class StopRequest:
@@ -172,13 +182,17 @@ class Stopping:
     def check(self) -> None:
         """Raise `Stopped` or `Superseded` if the work should end; takes no noticeable time."""
         # A lost lease comes before a request: a stopped worker commits, and this one may not.
-        if self._lease is not None and self._lease.lost.is_set():
-            raise Superseded(f"another worker has taken over {self._lease.item}")
+        self.check_lease()
         if self.request.made:
             raise Stopped
         # While heartbeats fail, a write to the same store would only block the training.
         if self._log is not None and self._log.pending and self._lease and self._lease.healthy:
             self._log.try_flush()
+
+    def check_lease(self) -> None:
+        """Raise `Superseded` if the lease is lost."""
+        if self._lease is not None and self._lease.lost.is_set():
+            raise Superseded(f"another worker has taken over {self._lease.item}")
 
     def between(self, batches: Iterable[Batch]) -> Iterator[Batch]:
         """Yield the same batches, with a `check` before each, which may raise."""
@@ -258,7 +272,7 @@ _CUDA = (
 
 def classify(error: BaseException) -> Failure:
     """Return the kind of failure that an exception is, with its message."""
-    if isinstance(error, NasSweepError) and error.kind != "error":
+    if isinstance(error, NasSweepError) and (error.kind != "error" or type(error) is ProgramError):
         return Failure(error.kind, str(error))
     message = f"{type(error).__name__}: {error}"
     # Memory is looked for first: a capture that runs out of it fails as a capture, too.

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import pyarrow as pa
 import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
@@ -89,22 +90,31 @@ class History:
     Rows are published after each epoch and committed in a checkpoint from time to time. A resumed
     trial republishes the rows of its checkpoint and trains on, so that rows beyond it are replaced
     by the same rows again.
+
+    Attributes:
+        rows: Those of the epochs so far.
+        committed: Epoch of the newest checkpoint, 0 before the first.
     """
 
     def __init__(
-        self, store: Store, lease: Lease, trial_id: str, checkpointing: Checkpointing
+        self,
+        store: Store,
+        lease: Lease,
+        trial_id: str,
+        checkpointing: Checkpointing,
+        schema: pa.Schema = tables.METRICS,
     ) -> None:
         self._store, self._lease, self._trial_id = store, lease, trial_id
-        self._checkpointing = checkpointing
+        self._checkpointing, self._schema = checkpointing, schema
         self.rows: list[Row] = []
-        self._note_commit()
+        self._note_commit(0)
 
     def resume(
         self, restore: Callable[[Checkpoint], None], warn: Callable[[str], None], *, last: int
     ) -> None:
         """Return to the newest sound checkpoint, or to nothing; see the function `resume`."""
         self.rows = resume(self._store, self._trial_id, restore, warn, last=last)
-        self._note_commit()
+        self._note_commit(len(self.rows))
         # Rows beyond the checkpoint are provisional until they are trained again.
         self._publish()
 
@@ -116,18 +126,22 @@ class History:
     @property
     def due(self) -> bool:
         """Whether it is time for a checkpoint, which must have something new."""
-        if len(self.rows) == self._committed:
+        if len(self.rows) == self.committed:
             return False
         waited = time.monotonic() - self._clock >= self._checkpointing.every
         return waited or len(self.rows) in self._checkpointing.at
 
-    def commit(self, state: Callable[[], dict[str, Tensor]]) -> None:
-        """Save a checkpoint of a state, unless the last one has all rows already."""
-        if len(self.rows) > self._committed:
-            epoch = len(self.rows)
-            newest = Checkpoint(epoch, self.rows, state(), epoch in self._checkpointing.at)
+    def commit(self, state: Callable[[], dict[str, Tensor]], epoch: int | None = None) -> None:
+        """Save a checkpoint of a state, unless the last one has all of its rows already.
+
+        It is the state after an epoch, by default the last one.
+        """
+        epoch = len(self.rows) if epoch is None else epoch
+        if epoch > self.committed:
+            kept = epoch in self._checkpointing.at
+            newest = Checkpoint(epoch, self.rows[:epoch], state(), kept)
             save(self._store, self._lease, self._trial_id, newest)
-            self._note_commit()
+            self._note_commit(epoch)
             # Only once the new one is durable, as until then the old ones are all there is.
             self._prune(_RUNNING)
 
@@ -136,8 +150,8 @@ class History:
         self._prune(1)
         self._publish(final=True)
 
-    def _note_commit(self) -> None:
-        self._committed, self._clock = len(self.rows), time.monotonic()
+    def _note_commit(self, epoch: int) -> None:
+        self.committed, self._clock = epoch, time.monotonic()
 
     def _prune(self, keep_last: int) -> None:
         """Delete old checkpoints, and files that were never committed.
@@ -156,7 +170,7 @@ class History:
 
     def _publish(self, *, final: bool = False) -> None:
         """Replace the rows in the table; a reader sees all of them or the ones before."""
-        data = tables.to_parquet(self.rows, tables.METRICS)
+        data = tables.to_parquet(self.rows, self._schema)
         self._store.put(layout.metrics(self._trial_id), data, lease=self._lease, final=final)
 
 

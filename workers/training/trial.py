@@ -12,18 +12,21 @@ import contextlib
 import json
 import math
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
 
+import pyarrow as pa
 import torch
 
 from results_schema import layout, tables
 from results_schema.canonical import parse_json
 from results_schema.errors import CorruptData, MissingKey, StoreError
 from results_schema.lease import Lease
+from results_schema.program import ProgramSpec
 from results_schema.store import Store, recorded_failure
 from results_schema.trial import TrialSpec
 from workers.data.batches import Data, evaluation_batches, training_batches
@@ -52,6 +55,8 @@ _LATE = 10
 _LARGEST_COUNTER = 10_000
 """Bytes beyond which a counter of attempts is not read."""
 
+T = TypeVar("T", TrialSpec, ProgramSpec)
+
 Ending = tuple[Literal["done", "diverged"], str]
 """The status of an ended trial, and why it ended."""
 
@@ -69,6 +74,7 @@ def train(
     on_epoch: Callable[[Row], None] = lambda row: None,
     stop: StopRequest | None = None,
     ask: Ask = nobody,
+    until: int | None = None,
 ) -> Outcome:
     """Train a trial to its end, from its newest sound checkpoint if it has one.
 
@@ -84,32 +90,40 @@ def train(
         on_epoch: Called with each published row.
         stop: Asks it to stop before the next batch.
         ask: As in `attempt`, which returns an error as an outcome.
+        until: See `Training`.
     """
     choose = partial(devices.choose, device, deterministic=deterministic, precision=spec.precision)
 
-    def begin(lease: Lease, log: ItemLog, stopping: Stopping) -> _Training:
+    def begin(lease: Lease, log: ItemLog, stopping: Stopping) -> _CellTraining:
         history = History(store, lease, spec.trial_id, checkpointing)
-        return _Training(
-            spec, store, lease, log, history, choose, pack_size, gpu_share, on_epoch, stopping
+        shared = {"pack_size": pack_size, "gpu_share": gpu_share}
+        return _CellTraining(
+            spec, store, lease, log, history, choose, shared, on_epoch, stopping, until
         )
 
     return attempt(store, spec.trial_id, token, begin, stop or StopRequest(), ask)
 
 
 @dataclass
-class _Training:
-    """One worker's attempt at a trial whose lease it holds."""
+class Training(ABC, Generic[T]):
+    """One worker's attempt at a trial whose lease it holds; kinds of trials differ in `train`.
 
-    spec: TrialSpec
+    Attributes:
+        shared: Columns of the trial's row: how the worker shares its device.
+        until: Epoch after which the trial waits for a decision on its cohort; None for none.
+        done: Number of epochs trained.
+    """
+
+    spec: T
     store: Store
     lease: Lease
     log: ItemLog
     history: History
     choose_device: Callable[[], torch.device]
-    pack_size: int
-    gpu_share: float
+    shared: dict[str, Any]
     on_epoch: Callable[[Row], None]
     stopping: Stopping
+    until: int | None = None
     done: int = 0
 
     def run(self) -> tuple[Status, str]:
@@ -120,35 +134,81 @@ class _Training:
             return ended, "it had ended before"
         if self.stopping.request.made:
             return "stopped", "before it began"
-        check_versions(spec)
+        self.check()
         device = self.choose_device()
         with devices.own_stream(device):
-            return self._train(device)
+            attempts = count_attempt(self.store, self.lease, spec.trial_id, spec.epochs)
+            share = self.shared["gpu_share"] if device.type == "cuda" else None
+            facts = devices.provenance(device) | attempts | self.shared | {"gpu_share": share}
+            place = f"{facts['host']}, {device}"
+            self.log.add(f"attempt {facts['attempts']} of {spec.trial_id} on {place}")
+            # Written before anything may crash the process: the log then shows where it was.
+            self.log.flush()
+            return self.train(device, facts)
 
-    def _train(self, device: torch.device) -> tuple[Status, str]:
-        spec = self.spec
-        attempts = count_attempt(self.store, self.lease, spec.trial_id, spec.recipe.epochs)
-        share = self.gpu_share if device.type == "cuda" else None
-        shared = {"pack_size": self.pack_size, "gpu_share": share}
-        provenance = devices.provenance(device) | attempts | shared
-        place = f"{provenance['host']}, {device}"
-        self.log.add(f"attempt {provenance['attempts']} of {spec.trial_id} on {place}")
-        # Written before anything may crash the process: the log then shows where it was.
+    def check(self) -> None:
+        """Raise an error if this machine can't train what the trial's spec means."""
+
+    @abstractmethod
+    def train(self, device: torch.device, facts: dict[str, Any]) -> tuple[Status, str]:
+        """Resume, train and end the trial, given the columns of where and when it is trained."""
+
+    def resume(self, restore: Callable[[Checkpoint], None], last: int) -> None:
+        """Return to the newest sound checkpoint of an epoch up to `last`."""
+        self.history.resume(restore, self.log.add, last=last)
+        if self.history.rows:
+            self.log.add(f"resumes after epoch {len(self.history.rows)}")
+        self.log.flush()  # an epoch may take long, and this worker may die in it
+
+    @property
+    def waits(self) -> bool:
+        """Whether it has committed the epoch after which it waits for a decision."""
+        return self.until is not None and self.history.committed >= self.until
+
+    def add(self, row: Row, line: str) -> None:
+        """Publish the row of one more epoch, and log a line."""
+        self.done += 1
+        self.history.add(row)
+        self.log.add(f"epoch {row['epoch']}: {line}, {row['seconds']:.2f} s")
         self.log.flush()
+        self.on_epoch(row)
+
+    def end(self, row: Row, schema: pa.Schema = tables.TRIALS) -> None:
+        """Publish the final rows and the trial's own: it has ended once that one is there."""
+        store, trial_id = self.store, self.spec.trial_id
+        self.history.close()
+        # Before the row: whoever finds the row never looks for a failure to remove.
+        store.delete(layout.failure(trial_id), lease=self.lease)
+        self.log.add(f"{row['status']}: {row['exit_reason']}")
+        self.log.flush()
+        data = tables.to_parquet([row], schema)
+        store.put(layout.trial(trial_id), data, lease=self.lease, final=True)
+        # The trial has ended: a small file left over is no reason to call it failed.
+        with contextlib.suppress(StoreError):
+            store.delete(layout.attempts(trial_id), lease=self.lease)
+
+
+class _CellTraining(Training[TrialSpec]):
+    """An attempt at training a network of cells."""
+
+    def check(self) -> None:
+        check_versions(self.spec)
+
+    def train(self, device: torch.device, facts: dict[str, Any]) -> tuple[Status, str]:
         mode: StepMode | None = None
         # The failure is in the store, as another process on another node may try next.
-        if recorded_failure(self.store, spec.trial_id)["kind"] == "graph":
+        if recorded_failure(self.store, self.spec.trial_id)["kind"] == "graph":
             self.log.add(
                 "no CUDA graph could be captured before: steps run kernel by kernel, slower"
             )
             mode = "eager"
-        data, engine = set_up(spec, device, mode)
+        data, engine = set_up(self.spec, device, mode)
         # A neighbour in the process may need the memory as soon as this trial has ended.
         with contextlib.closing(engine):
-            return self._train_epochs(data, engine, provenance)
+            return self._train_epochs(data, engine, facts)
 
     def _train_epochs(
-        self, data: Data, engine: Engine, provenance: dict[str, Any]
+        self, data: Data, engine: Engine, facts: dict[str, Any]
     ) -> tuple[Status, str]:
         spec, history = self.spec, self.history
         last = spec.recipe.epochs
@@ -156,38 +216,33 @@ class _Training:
         def restore(found: Checkpoint) -> None:
             engine.restore(found.tensors, momenta=found.epoch < last)
 
-        history.resume(restore, self.log.add, last=last)
-        if history.rows:
-            self.log.add(f"resumes after epoch {len(history.rows)}")
-        self.log.flush()  # an epoch may take long, and this worker may die in it
+        self.resume(restore, last)
         while not (ending := self._ending(engine)):
             # A stop commits the epochs before the running one, so their state is kept: in a
             # checkpoint if one is due, otherwise in a copy on the device, which is cheap.
-            if history.due:
+            if history.due or len(history.rows) == self.until:
                 history.commit(engine.state)
             elif history.rows:
                 engine.take_snapshot()
+            if self.waits:
+                return "waiting", f"after epoch {len(history.rows)} of {last}"
             epoch = len(history.rows) + 1
             try:
                 row = train_epoch(spec, epoch, engine, data, self.stopping)
             except Stopped:
                 history.commit(engine.snapshot)
                 return "stopped", f"after epoch {epoch - 1} of {last}"
-            self.done += 1
-            history.add(row)
-            self.log.add(
-                f"epoch {epoch}: train loss {row['train_loss']:.4f}, "
-                f"test loss {row['test_loss']:.4f}, test accuracy {row['test_accuracy']:.4f}, "
-                f"{row['seconds']:.2f} s"
+            self.add(
+                row,
+                f"train loss {row['train_loss']:.4f}, test loss {row['test_loss']:.4f}, "
+                f"test accuracy {row['test_accuracy']:.4f}",
             )
-            self.log.flush()
-            self.on_epoch(row)
         # After the last epoch nobody takes a step from here, and momenta are half of the file. A
         # trial that diverged earlier keeps them, so that the epoch alone decides what a file holds.
         history.commit(lambda: engine.state(momenta=len(history.rows) < last))
         parameters = sum(weight.numel() for weight in engine.network.parameters())
-        facts = provenance | {"form": engine.mode, "parameters": parameters}
-        self._end(trial_row(spec, history.rows, ending, facts))
+        facts |= {"form": engine.mode, "parameters": parameters}
+        self.end(trial_row(spec, history.rows, ending, facts))
         return ending
 
     def _ending(self, engine: Engine) -> Ending | None:
@@ -207,19 +262,6 @@ class _Training:
         if not math.isfinite(rows[-1]["test_loss"]):
             return "diverged", "the test loss of the last epoch is not finite"
         return "done", f"trained {last} epochs"
-
-    def _end(self, row: Row) -> None:
-        store, trial_id = self.store, self.spec.trial_id
-        self.history.close()
-        # Before the row: whoever finds the row never looks for a failure to remove.
-        store.delete(layout.failure(trial_id), lease=self.lease)
-        self.log.add(f"{row['status']}: {row['exit_reason']}")
-        self.log.flush()
-        data = tables.to_parquet([row], tables.TRIALS)
-        store.put(layout.trial(trial_id), data, lease=self.lease, final=True)
-        # The trial has ended: a small file left over is no reason to call it failed.
-        with contextlib.suppress(StoreError):
-            store.delete(layout.attempts(trial_id), lease=self.lease)
 
 
 def train_epoch(spec: TrialSpec, epoch: int, engine: Engine, data: Data, stopping: Stopping) -> Row:
