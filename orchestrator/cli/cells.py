@@ -107,7 +107,8 @@ def _draw_rows(rows: Sequence[Row], path: Path, *, reduction: bool, labelled: bo
         for row in rows
     ]
     cells = named_cells(members, reduction=reduction)
-    save_figure(plot_cells(lay_out_cells(cells), labels=labelled), path)
+    laid_out = lay_out_cells(cells)
+    save_figure(plot_cells(laid_out, labels=labelled, together=1 + reduction), path)
 
 
 def _bases_data(records: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -26,6 +26,8 @@ from orchestrator.cli.options import (
 from orchestrator.output.tables import TextTable
 from results_schema.errors import ConfigError
 
+_TABLES, _PICTURES = ("parquet", "csv", "numpy", "tensorboard"), ("html", "png", "svg", "pdf")
+"""Formats that `export` writes, the default first."""
 _LIBRARIES = 500_000_000
 """Bytes that the libraries of a query and their threads may take."""
 
@@ -186,19 +188,47 @@ def dash(store: str, port: int, show: bool) -> None:
 @option(
     "--format",
     "file_format",
-    type=Choice(["parquet", "csv", "numpy"]),
-    default="parquet",
-    help="Format of the files; numpy is for surfaces.",
+    type=Choice([*_TABLES, *_PICTURES]),
+    help="Format of the files: parquet (default) or csv for tables, numpy for surfaces, tensorboard"
+    " for curves; html (default), png, svg or pdf for figures.",
 )
+@option("--figure", metavar="NAME", help="Draw this figure of the experiment instead.")
+@option("--size", type=Choice(["page", "column"]), help="Width that the figure is printed at.")
+@option("--font-size", type=FloatRange(6, 14), help="Size of the figure's letters in points.")
+@option("--untitled", is_flag=True, help="Leave out the figure's title, for one with a caption.")
 @option("--force", is_flag=True, help="Replace files that exist.")
-def export(experiment: str, store: str, to: str, file_format: str, force: bool) -> None:
-    """Write tables as single files, or surfaces as NumPy arrays."""
-    from orchestrator.housekeeping.export import export
+def export(
+    experiment: str,
+    store: str,
+    to: str,
+    file_format: str | None,
+    figure: str | None,
+    size: str | None,
+    font_size: float | None,
+    untitled: bool,
+    force: bool,
+) -> None:
+    """Write tables, curves, surfaces or a figure as files."""
+    opened, folder = open_store(store), Path(to)
+    look = {"size": size, "font_size": font_size, "titled": False if untitled else None}
+    if figure is None:
+        from orchestrator.housekeeping.export import export
 
-    opened = open_store(store)
-    written = export(opened, experiment, Path(to), file_format=file_format, force=force)
-    for path, rows in written.items():
-        click.echo(f"{path}: {rows} rows")
+        if file_format in _PICTURES or any(value is not None for value in look.values()):
+            raise ConfigError("this is for figures alone", fix="name one: --figure NAME")
+        kind = file_format or _TABLES[0]
+        written = export(opened, experiment, folder, file_format=kind, force=force)
+        for path, rows in written.items():
+            click.echo(f"{path}: {rows} rows")
+        return
+    from orchestrator.report.exhibits import export_figure
+
+    if file_format in _TABLES:
+        fix = f"use one of {', '.join(_PICTURES)}"
+        raise ConfigError(f"a figure has no format {file_format}", where="--format", fix=fix)
+    target = folder / f"{figure}.{file_format or _PICTURES[0]}"
+    export_figure(opened, experiment, figure, target, look, force=force)
+    click.echo(str(target))
 
 
 COMMANDS = (*status.COMMANDS, query, cells.cells, *catalog.COMMANDS, report, dash, export)

@@ -54,9 +54,15 @@ def _check_range(ends: tuple[float, float]) -> tuple[float, float]:
 
 
 class Options(BaseModel, **STRICT):
-    """Options of every kind of figure: its title, and which members to show (all by default)."""
+    """Options of every kind of figure: how it is drawn, and which members it shows (default: all).
+
+    `size` is the printed width, `font_size` that of ordinary letters in points.
+    """
 
     title: Text | None = None
+    titled: bool = True
+    size: Annotated[str, one_of("size of a figure", ("page", "column"))] = "page"
+    font_size: Annotated[float, Field(ge=6, le=14)] = 10.0
     bases: Axis[str] = ()
     datasets: Axis[DatasetName] = ()
     learning_rates: Axis[Annotated[float, Field(gt=0, allow_inf_nan=False)]] = ()

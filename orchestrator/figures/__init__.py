@@ -2,8 +2,8 @@
 
 Start with `draw`, then `accuracy`, the simplest kind. A kind has two functions, which
 `orchestrator.config.registry` names: `*_data` computes numbers from tables as `Results` returns
-them for an experiment, and `plot_*` draws them, `PAGE_WIDTH` wide, with every name escaped. Modules
-that import plotly or pandas are not imported before a figure is drawn.
+them for an experiment, and `plot_*` draws them, as wide as `style.page_width` returns, with every
+name escaped. Modules that import plotly or pandas are not imported before a figure is drawn.
 """
 
 from __future__ import annotations
@@ -33,10 +33,12 @@ def draw(choice: Choice | str, table: Callable[[str], pd.DataFrame], title: str)
         SpecError: The kind is unknown.
         ConfigError: A table has no row or lacks a column, or an option fits no member.
     """
+    from orchestrator.figures import style  # loads plotly
+
     choice = read_choice(choice)
     kind = FIGURE_KINDS[choice.kind]
     tables = [select(choice, table(name)) for name in kind.tables]
     data = resolve_name(kind.data)(*tables, **choice.arguments(drawing=False))
-    return resolve_name(kind.plot)(
-        data, choice.options.title or title, **choice.arguments(drawing=True)
-    )
+    options, plot = choice.options, resolve_name(kind.plot)
+    with style.using(style.Look(options.size, options.font_size, options.titled)):
+        return plot(data, options.title or title, **choice.arguments(drawing=True))

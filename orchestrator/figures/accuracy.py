@@ -27,7 +27,7 @@ from orchestrator.figures.members import (
     read_members,
     to_cell,
 )
-from orchestrator.figures.panels import Panel, add_key, grid, make_panels
+from orchestrator.figures.panels import Panel, add_key, grid, legend_lines, make_panels
 from orchestrator.figures.scales import Box, focus_range, place_label, ticks
 
 RESULTS = ("status", "test_accuracy", "parameters")
@@ -167,10 +167,17 @@ def _panel(members: list[Member]) -> AccuracyPanel:
     series = []
     for (rate,), line in sorted(group(members, "learning_rate").items()):
         series.append(RateSeries(float(rate), tuple(map(_point, cells_of(line)))))
-    done = [run.accuracy for line in series for point in line.points for run in point.done]
+    points = [point for line in series for point in line.points]
+    done = [run.accuracy for point in points for run in point.done]
+    whiskers = [
+        point.mean + side * point.deviation
+        for point in points
+        if len(point.done) > 1 and not point.diverged
+        for side in (-1, 1)
+    ]
     # A base that diverged would stretch the range down to where no difference can be seen.
     bases = [line.base_accuracy for line in series if line.base and not line.base.diverged]
-    low, high = focus_range(done, always=bases) if done else (0.0, 100.0)
+    low, high = focus_range(done + whiskers, always=bases) if done else (0.0, 100.0)
     base, named_dataset, dataset = (members[0][name] for name in ("base", *DATASETS))
     return AccuracyPanel(base, named_dataset, dataset, tuple(series), low, high)
 
@@ -207,7 +214,9 @@ def plot_accuracy_by_index(data: Sequence[AccuracyPanel], title: str) -> go.Figu
     rates = sorted({line.learning_rate for panel in data for line in panel.series})
     subtitle = name_datasets(datasets)
     subtitle += f"; learning rate {rates[0]:g}" if len(rates) == 1 else ""
-    legends = [1, math.ceil(len(rates) / 3)] if len(rates) > 1 else [1]
+    legends = [legend_lines(_possible_kinds(data))]
+    if len(rates) > 1:
+        legends.append(legend_lines([f"learning rate {rate:g}" for rate in rates]))
     shape = grid(len(data), len(datasets) if several else 0)
     figure, places = make_panels(shape, titles, title, subtitle, _note(data), legends)
     last = max([1, *(point.cell.index for panel in data for point in panel.points)])
@@ -227,6 +236,17 @@ def plot_accuracy_by_index(data: Sequence[AccuracyPanel], title: str) -> go.Figu
         _set_axes(place, frame)
     _add_legend(figure, kinds, rates)
     return figure
+
+
+def _possible_kinds(data: Sequence[AccuracyPanel]) -> list[str]:
+    points = [point for panel in data for point in panel.points]
+    absent = {
+        "one seed": all(len(point.ended) < 2 for point in points),
+        "diverged": not any(point.diverged for point in points),
+        "below range": not any(panel.has_below for panel in data),
+        "above range": not any(panel.has_above for panel in data),
+    }
+    return [kind for kind in MARKERS if not absent.get(kind)]
 
 
 class _Frame(NamedTuple):
@@ -262,14 +282,14 @@ def _frame(panel: AccuracyPanel, last: int, place: Panel) -> _Frame:
 
 
 class _Symbol(NamedTuple):
-    """One symbol of a panel; `whisker` is half its length, 0 for a symbol without one."""
+    """One symbol of a panel; `whiskers` are the lengths of its own upwards and downwards, or 0."""
 
     kind: str
     x: float
     y: float
     label: str
     hover: str
-    whisker: float = 0.0
+    whiskers: tuple[float, float] = (0.0, 0.0)
 
 
 def _symbols(point: CellPoint, shift: float, frame: _Frame) -> Iterator[_Symbol]:
@@ -282,8 +302,9 @@ def _symbols(point: CellPoint, shift: float, frame: _Frame) -> Iterator[_Symbol]
     if point.done:
         usual = "variant" if point.cell.index else "base"
         kind, y, label = _positioned(point.mean, usual, frame)
-        whisker = point.deviation if kind == usual and len(point.ended) > 1 else 0.0
-        yield _Symbol(kind, x, y, label, _hover_point(point), whisker)
+        length = point.deviation if kind == usual and len(point.ended) > 1 else 0.0
+        whiskers = min(length, frame.high - y), min(length, y - frame.low)
+        yield _Symbol(kind, x, y, label, _hover_point(point), whiskers if length else (0.0, 0.0))
     for run in point.diverged:
         _, y, label = _positioned(run.accuracy, "diverged", frame)
         # Beside the cell's mean, which diverged trials may bring into the same strip.
@@ -308,7 +329,8 @@ def _add_symbols(place: Panel, symbols: list[_Symbol], rank: int | None, frame: 
         chosen = [symbol for symbol in symbols if symbol.kind == kind]
         if not chosen:
             continue
-        whiskers = [symbol.whisker for symbol in chosen]
+        up, down = zip(*(symbol.whiskers for symbol in chosen), strict=True)
+        whiskers = {"array": up, "arrayminus": down, "symmetric": False}
         place.add_scatter(
             name=kind,
             # Labels of several learning rates would cover one another; hovering shows them.
@@ -321,7 +343,7 @@ def _add_symbols(place: Panel, symbols: list[_Symbol], rank: int | None, frame: 
             hovertext=[symbol.hover for symbol in chosen],
             hoverinfo="text",
             marker={"color": _colour(kind, rank), **marker},
-            error_y={"array": whiskers, "width": 0, "thickness": 1.3} if any(whiskers) else None,
+            error_y=whiskers | {"width": 0, "thickness": 1.3} if any(up) or any(down) else None,
         )
 
 

@@ -8,7 +8,7 @@ dashes and a colour that darkens with the width distinguish them; the base is bl
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +18,14 @@ from plotly.colors import sample_colorscale
 from orchestrator.figures import style
 from orchestrator.figures.convergence import Convergence, Curve, CurvePanel
 from orchestrator.figures.members import Cell, common, differing, name_cell, name_datasets
-from orchestrator.figures.panels import Panel, add_annotations, grid, make_panels
+from orchestrator.figures.panels import (
+    Panel,
+    add_annotations,
+    add_key,
+    grid,
+    legend_lines,
+    make_panels,
+)
 from orchestrator.figures.scales import (
     END_LABEL_HEIGHT,
     choose_end_labels,
@@ -87,11 +94,17 @@ def plot_convergence(data: Convergence, title: str) -> go.Figure:
     margin = MARGIN if width > 200 else NARROW_MARGIN
     raw = sum(len(track.epochs) for panel in data.panels for track in panel.tracks) <= MOST_RAW
     unnamed = max(len(panel.curves) for panel in data.panels) > height // END_LABEL_HEIGHT
-    note = _note(data, raw=raw, unnamed=unnamed)
-    figure, places = make_panels(
-        shape, _panel_titles(data.panels), title, _subtitle(data.panels), note, (0,)
-    )
     styles = line_styles(data)
+    keys = _width_keys(styles)
+    note = _note(data, raw=raw, unnamed=unnamed)
+    if not keys and len(styles) > 2:
+        note = f"Colours darken from the last variant to the first. {note}"
+    figure, places = make_panels(
+        shape, _panel_titles(data.panels), title, _subtitle(data.panels), note,
+        [legend_lines(keys)],
+    )  # fmt: skip
+    for name, colour in keys.items():
+        add_key(figure, name, {"symbol": "square", "size": 10, "color": colour})
     names: list[dict[str, Any]] = []
     left = ""
     for panel, place in zip(data.panels, places, strict=True):
@@ -148,6 +161,19 @@ def line_styles(data: Convergence) -> dict[tuple[str, Cell], dict[str, Any]]:
         dash = DASHES[(cell.index - 1) % len(DASHES)]
         styles[base, cell] = {"color": str(colour), "dash": dash, "width": 1.6}
     return styles
+
+
+def _width_keys(styles: Mapping[tuple[str, Cell], Mapping[str, Any]]) -> dict[str, str]:
+    """Return names and colours of the widths, the widest first; none where colours mean indices."""
+    cells = sorted(styles.items(), key=lambda pair: -pair[0][1].width)
+    colours: dict[float, set[str]] = {}
+    for (_, cell), line in cells:
+        if cell.index:
+            colours.setdefault(cell.width, set()).add(line["color"])
+    if len(colours) < 2 or any(len(some) > 1 for some in colours.values()):
+        return {}
+    keys = {f"width {width:g}c": some.pop() for width, some in colours.items()}
+    return {"base": style.INK} | keys if any(not cell.index for _, cell in styles) else keys
 
 
 def _columns(panels: Sequence[CurvePanel]) -> int:

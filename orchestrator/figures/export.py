@@ -47,7 +47,8 @@ PAGE = """\
 <head>
 <meta charset="utf-8">
 <title>{title}</title>
-<style>body {{ margin: 0; }} body > div {{ margin: 0 auto; }}</style>
+<style>body {{ margin: 0; }} body > div {{ margin: 32px auto 0; width: fit-content; }}
+.modebar-container {{ top: -30px !important; }}</style>
 </head>
 <body>
 {figure}
@@ -56,7 +57,10 @@ PAGE = """\
 """
 
 SCALE = 2
-"""Pixels of a PNG to a pixel of the figure: 260 to the inch on a column of 5.5 inches."""
+"""Pixels of a PNG to a pixel of the figure: 200 to the inch over a page."""
+
+POINTS_A_PIXEL = 0.75
+"""Size of a pixel in a PDF that is not scaled."""
 
 CLOSING = 10.0
 """Seconds that a browser gets to close by itself."""
@@ -70,6 +74,8 @@ def write_figure(
     write: Callable[[str, bytes], None],
     formats: Sequence[str] = ("html", "png"),
     browser: Browser | None = None,
+    *,
+    portable: bool = True,
 ) -> list[str]:
     """Make the figure's files in memory and hand each to `write`, with its suffix.
 
@@ -78,6 +84,7 @@ def write_figure(
         write: Takes a suffix of `FORMATS` and the file's bytes.
         formats: Some of `FORMATS`.
         browser: Draws the pictures of several figures; without one, the call starts its own.
+        portable: Whether the page holds plotly, and does not look for it beside itself.
 
     Returns:
         A line to show if pictures had to be left out, with the reason and how to fix it.
@@ -91,7 +98,7 @@ def write_figure(
             fix=f"use some of {', '.join(FORMATS)}",
         )
     if "html" in formats:
-        write("html", to_page(figure).encode())
+        write("html", to_page(figure, plotly=portable or "directory").encode())
     pictures = [suffix for suffix in dict.fromkeys(formats) if suffix != "html"]
     with nullcontext(browser) if browser else Browser() as drawer:
         for done, suffix in enumerate(pictures):
@@ -141,7 +148,7 @@ def to_page(figure: go.Figure, plotly: Literal[True, "directory"] = True) -> str
 
     The same figure gives the same bytes.
     """
-    title = figure.to_dict()["layout"].get("meta", "Figure")
+    title = _meta(figure).get("title", "Figure")
     body = pio.to_html(
         figure,
         config=CONFIG,
@@ -150,6 +157,18 @@ def to_page(figure: go.Figure, plotly: Literal[True, "directory"] = True) -> str
         div_id="figure",
     )
     return PAGE.format(title=escape(str(title)), figure=body)
+
+
+def _meta(figure: go.Figure) -> dict[str, Any]:
+    """Return what `style.meta` noted in a figure; nothing for one drawn elsewhere."""
+    found = figure.to_dict()["layout"].get("meta")
+    return found if isinstance(found, dict) else {}
+
+
+def _scale(figure: go.Figure, suffix: str) -> float:
+    """Return the factor that a picture is enlarged by; a PDF is as wide as it is to be printed."""
+    points = _meta(figure).get("points")
+    return points / POINTS_A_PIXEL / figure.layout.width if suffix == "pdf" and points else SCALE
 
 
 def find_browser() -> str:
@@ -202,7 +221,7 @@ class Browser:
             if self._kaleido is None:
                 self._start(find_browser())
             assert self._kaleido
-            options: Any = {"format": suffix, "scale": SCALE}
+            options: Any = {"format": suffix, "scale": _scale(figure, suffix)}
             return self._wait(self._kaleido.calc_fig(figure, options), self._timeout)
         except (JavascriptError, KaleidoError) as error:
             what = f"the browser cannot draw the figure ({_first_line(error)})"

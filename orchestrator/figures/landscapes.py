@@ -56,11 +56,10 @@ LINE = {"color": "rgba(255, 255, 255, 0.55)", "width": 0.6}
 EDGE = {"color": "#9a9a9a", "width": 0.8}
 """Line where the blank begins."""
 
-SYMBOLS = {"std": "√g", "variance": "g × 10⁻⁵"}
 AXES = {"std": "Root of gradient variance √g", "variance": "Gradient variance g × 10⁻⁵"}
-"""What is shown, in short and with its name, by quantity."""
+"""What is shown, by quantity."""
 
-FAR_EYE = {"x": -1.7, "y": -2.1, "z": 1.0}
+FAR_EYE = {"x": -1.85, "y": -2.28, "z": 1.09}
 EYE, CENTRE = {"x": -1.5, "y": -1.87, "z": 0.87}, {"x": -0.05, "y": 0.04, "z": -0.17}
 """Position of the eye and the point it looks at: far enough, and low enough, that no label is cut;
 further off for a small panel, whose labels do not shrink with it."""
@@ -130,7 +129,7 @@ def plot_variance_surfaces(data: Landscapes, title: str, *, columns: Columns = "
             lighting={"ambient": 0.75, "specular": 0.05}, connectgaps=False,
             text=_variance_texts(panel), hovertemplate=hover_template(panel),
         )  # fmt: skip
-        _set_scene(place, panel.extent, scale, SYMBOLS[data.quantity])
+        _set_scene(place, panel.extent, scale)
         return True
 
     notes, axis = _variance_notes(data), AXES[data.quantity]
@@ -157,7 +156,7 @@ def _plot(
     between = 26 if alike else 44
     if columns == "width":
         # In reading order.
-        places = places_by_width([panel.cell.width for panel in panels])
+        places = places_by_width([panel.cell.width for panel in panels], between)
         panels = [panels[i] for i in sorted(range(len(panels)), key=places.__getitem__)]
         shape = Grid(sorted(places), between, square=True)
     else:
@@ -327,18 +326,19 @@ def _set_axes(place: Panel, extent: float, *, numbered: bool) -> None:
 
 def _colour_bar(shape: Grid, scale: LogScale, title: str) -> dict[str, Any]:
     """Return a colour bar below all panels, with numbers along colours that are log₁₀ of them."""
-    numbers = log_ticks(scale.low, scale.high)
+    numbers, wide = log_ticks(scale.low, scale.high), style.page_width() > 500
     return {
-        "orientation": "h", "thickness": 12, "len": 0.62, "x": 0.5, "xanchor": "center",
+        "orientation": "h", "thickness": 12, "len": 0.62 if wide else 1,
+        "x": 0.5, "xanchor": "center",
         "y": -(BELOW + 2) / shape.height, "yanchor": "top", "ypad": 0, "outlinewidth": 0,
         "tickvals": [float(np.log10(number)) for number in numbers],
         "ticktext": format_axis(numbers),
         "tickfont": {"size": style.SMALL}, "ticks": "outside",
-        "title": {"text": title, "side": "right", "font": {"size": 13}},
+        "title": {"text": title, "side": "right" if wide else "top", "font": {"size": 13}},
     }  # fmt: skip
 
 
-def _set_scene(place: Panel, extent: float, scale: LogScale, symbol: str) -> None:
+def _set_scene(place: Panel, extent: float, scale: LogScale) -> None:
     wide = place.grid.panel_width > 200
     # The lowest number would cover those of β.
     above = scale.low * (scale.high / scale.low) ** 0.12
@@ -348,12 +348,11 @@ def _set_scene(place: Panel, extent: float, scale: LogScale, symbol: str) -> Non
               "backgroundcolor": "#f7f7f7", "gridcolor": "#dddddd"}  # fmt: skip
 
     def side(name: str) -> dict[str, Any]:
-        # A small scene has no space for titles: there the name replaces the 0 in the middle.
-        middle, text = ("0", name) if wide else (name, "")
+        # Titles would reach into the next scene: the name replaces the 0 in the middle.
         return {
             "range": [-extent, extent], "tickvals": [-extent, 0, extent],
-            "ticktext": [f"−{extent:g}", middle, f"{extent:g}"], **common,
-            "title": {"text": text, "font": {"size": 12}},
+            "ticktext": [f"−{extent:g}", f"<b>{name}</b>", f"{extent:g}"], **common,
+            "title_text": "",
         }  # fmt: skip
 
     place.figure.update_scenes(
@@ -361,7 +360,7 @@ def _set_scene(place: Panel, extent: float, scale: LogScale, symbol: str) -> Non
         zaxis={**common, "range": list(scale.range),
                "tickvals": [float(np.log10(number)) for number in numbers],
                "ticktext": format_axis(numbers, most=1e3),
-               "title": {"text": symbol if wide else "", "font": {"size": 12}}},
+               "title_text": ""},
         aspectmode="cube", camera={"eye": EYE if wide else FAR_EYE, "center": CENTRE},
         row=place.row, col=place.column,
     )  # fmt: skip

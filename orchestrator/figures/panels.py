@@ -6,7 +6,8 @@ or overlaps, whatever the number of panels.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 from typing import Any
@@ -17,7 +18,10 @@ from plotly.subplots import make_subplots
 from orchestrator.figures import style
 
 PANEL_HEIGHT = {1: 330, 2: 210, 3: 190}
-"""Pixels, by the number of panels in a row."""
+"""Pixels, by the number of panels in a row; less where a panel would be higher than wide."""
+
+NARROWEST, NARROWEST_SQUARE = 150, 110
+"""Least width of a panel that has others beside it, in pixels."""
 
 LEFT, RIGHT, ABOVE, TICKS, BELOW = 62, 14, 28, 26, 50
 """Pixels around a panel: for its axis, its title, its ticks and those with the axis's title."""
@@ -27,7 +31,6 @@ LEGEND = 28
 
 LEGEND_LAYOUT = {
     "orientation": "h",
-    "x": (8 - LEFT) / (style.PAGE_WIDTH - LEFT - RIGHT),
     "xanchor": "left",
     "font": {"size": 13},
     "itemclick": False,
@@ -64,14 +67,14 @@ class Grid:
     def panel_width(self) -> float:
         """Width of the plotting area of one panel, in pixels."""
         gaps = (self.columns - 1) * self.between
-        return (style.PAGE_WIDTH - LEFT - RIGHT - gaps) / self.columns
+        return (style.page_width() - LEFT - RIGHT - gaps) / self.columns
 
     @property
     def panel_height(self) -> float:
         """Height of the plotting area of one panel, in pixels."""
         if self.square:
             return min(self.panel_width, PANEL_HEIGHT[1])
-        return PANEL_HEIGHT[self.columns]
+        return min(PANEL_HEIGHT[self.columns], max(PANEL_HEIGHT[3], 0.75 * self.panel_width))
 
     @property
     def letters(self) -> int:
@@ -98,10 +101,19 @@ def fill_rows(count: int, columns: int) -> list[Place]:
 
 
 def grid(count: int, columns: int = 0) -> Grid:
-    """Return one panel alone, two to a row for 2 and 4, else three; or at most 3 `columns`."""
+    """Return one panel alone, two to a row for 2 and 4, else three; or at most 3 `columns`.
+
+    There are fewer to a row where the figure is narrow.
+    """
     if columns < 1:
         columns = count if count < 4 else 2 if count == 4 else 3
-    return Grid(fill_rows(count, min(columns, 3)))
+    return Grid(fill_rows(count, min(columns, most_columns(LEFT + RIGHT, NARROWEST, 3))))
+
+
+def most_columns(between: float, narrowest: float, most: int) -> int:
+    """Return how many panels of a least width stand side by side, with distances between them."""
+    fitting = int((style.page_width() - LEFT - RIGHT + between) / (narrowest + between))
+    return max(1, min(fitting, most))
 
 
 def square_grid(titles: Sequence[str], between: float = LEFT + RIGHT) -> Grid:
@@ -111,24 +123,27 @@ def square_grid(titles: Sequence[str], between: float = LEFT + RIGHT) -> Grid:
     """
     count = len(titles)
     most = count if count < 4 else {4: 2, 5: 3, 6: 3, 9: 3}.get(count, 4)
+    most = most_columns(between, NARROWEST_SQUARE, most)
     shapes = [Grid(fill_rows(count, n), between, square=True) for n in range(most, 0, -1)]
     longest = max(map(len, titles))
     return next((s for s in shapes if s.columns <= 2 or longest <= s.letters), shapes[-1])
 
 
-def places_by_width(widths: Sequence[float]) -> list[Place]:
+def places_by_width(widths: Sequence[float], between: float = 26) -> list[Place]:
     """Return a place for each panel, in columns by the width of its cell (Figures 17 to 24).
 
-    Widths rise to the right. Of more than `MOST_COLUMNS` different ones, neighbours share a
-    column, so that the longest column is as short as can be. Panels of a column keep their order.
+    Widths rise to the right. Of more than `MOST_COLUMNS` different ones, or than there is space
+    for, neighbours share a column, so that the longest column is as short as can be. Panels of a
+    column keep their order.
     """
+    most = most_columns(between, NARROWEST_SQUARE, MOST_COLUMNS)
     distinct = sorted(set(widths))
     counts = [widths.count(width) for width in distinct]
     # Of all ways to cut the widths into columns: the shortest longest column, then second longest.
     cuts = min(
         (
             [0, *inner, len(counts)]
-            for inner in combinations(range(1, len(counts)), min(MOST_COLUMNS, len(counts)) - 1)
+            for inner in combinations(range(1, len(counts)), min(most, len(counts)) - 1)
         ),
         key=lambda ends: sorted((sum(counts[a:b]) for a, b in pairwise(ends)), reverse=True),
     )
@@ -215,10 +230,11 @@ def make_panels(
     All texts are plain. `legends` holds the number of lines of each legend, which are the layout's
     `legend`, `legend2`, …; the note stands below them.
     """
+    width = style.page_width()
     figure = make_subplots(
         shape.rows,
         shape.columns,
-        horizontal_spacing=shape.between / (style.PAGE_WIDTH - LEFT - RIGHT),
+        horizontal_spacing=shape.between / (width - LEFT - RIGHT),
         vertical_spacing=shape.gap / shape.height if shape.rows > 1 else 0,
         specs=[
             [{"type": "scene" if shape.scenes else "xy"} if (row, column) in shape.places else None
@@ -227,14 +243,14 @@ def make_panels(
         ],
     )  # fmt: skip
     panels = [Panel(figure, shape, number) for number in range(len(titles))]
-    heading, under = style.wrap_text(title, 17), style.wrap_text(subtitle, 13)
+    heading, under = style.wrap_title(title, 17), style.wrap_title(subtitle, 13)
     small = style.wrap_text(note, style.SMALL)
     above = 18 + 22 * len(heading) + 17 * len(under) + ABOVE
     below = BELOW + LEGEND * sum(legends)
     figure.update_layout(
         template=style.template(),
-        meta=title,
-        width=style.PAGE_WIDTH,
+        meta=style.meta(title),
+        width=width,
         height=above + shape.height + below + 16 * len(small) + 8,
         margin={
             "l": LEFT, "r": RIGHT, "t": above, "b": below + 16 * len(small) + 8,
@@ -244,7 +260,10 @@ def make_panels(
     for number in range(len(legends)):
         y = -(BELOW + LEGEND * sum(legends[:number])) / shape.height
         figure.update_layout(
-            {f"legend{number + 1 if number else ''}": {**LEGEND_LAYOUT, "y": y, "yanchor": "top"}}
+            {
+                f"legend{number + 1 if number else ''}": LEGEND_LAYOUT
+                | {"x": (8 - LEFT) / (width - LEFT - RIGHT), "y": y, "yanchor": "top"}
+            }
         )
     bold = [f"<b>{line}</b>" for line in heading]
     texts = [
@@ -261,6 +280,15 @@ def make_panels(
         })  # fmt: skip
     add_annotations(figure, texts)
     return figure, panels
+
+
+def legend_lines(names: Collection[str]) -> int:
+    """Return how many lines a legend of these names needs."""
+    widths, available = [45 + style.LETTER * len(name) for name in names], style.page_width() - 16
+    if sum(widths) <= available:
+        return min(1, len(widths))
+    # Names that need several lines stand in columns of one width.
+    return math.ceil(len(widths) / max(1, int(available / max(widths))))
 
 
 def add_annotations(figure: go.Figure, annotations: Iterable[dict[str, Any]]) -> None:

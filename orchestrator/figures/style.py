@@ -1,19 +1,28 @@
-"""The house style of figures: one template, one width, one palette, and text made safe to show.
+"""The house style of figures: one template, widths, one palette, and text made safe to show.
 
-A figure is `PAGE_WIDTH` pixels wide. Printed over the 5.5 inch text of a page, its 14 pixel
-letters measure 7.7 points.
+A figure is laid out in pixels for the width that it is printed at, so that its ordinary letters,
+`FONT_SIZE` pixels, then measure as many points as its `Look` asks for, and its smallest letters
+10/14 of that.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from html import escape as _escape_html
 from textwrap import wrap
+from typing import Any
 
 import plotly.graph_objects as go
 import plotly.io as pio
 
+POINTS = {"page": 514.3, "column": 252.0}
+"""Printed width of the text, and of a column, of a paper in two columns, in points."""
+
 PAGE_WIDTH = 720
-"""Width of every figure, in pixels."""
+"""Width of a figure over a page in pixels, with the default size of letters."""
 
 LETTER = 7.0
 """Width of a letter at `FONT_SIZE`, in pixels: the mean of English text in Arial."""
@@ -28,6 +37,49 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#0
 
 BAD = "#B00020"
 """Colour of what went wrong."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """How figures are drawn: for which printed width, with what letters, with or without title."""
+
+    size: str = "page"  # a key of `POINTS`
+    font_size: float = 10.0  # of ordinary letters, in points at the printed width
+    titled: bool = True
+
+    @property
+    def width(self) -> int:
+        """Width in pixels."""
+        return round(POINTS[self.size] / self.font_size * FONT_SIZE)
+
+
+DEFAULT = Look()
+_look = ContextVar("look", default=DEFAULT)
+
+
+@contextmanager
+def using(look: Look) -> Iterator[None]:
+    """Draw figures with another look than the default."""
+    token = _look.set(look)
+    try:
+        yield
+    finally:
+        _look.reset(token)
+
+
+def page_width() -> int:
+    """Return the width of the figure that is being drawn, in pixels."""
+    return _look.get().width
+
+
+def meta(title: str) -> dict[str, Any]:
+    """Return what `export` reads of a figure: its title, and its printed width in points."""
+    return {"title": title, "points": POINTS[_look.get().size]}
+
+
+def wrap_title(text: str, size: float) -> list[str]:
+    """Return the escaped lines of a title or subtitle; none if the figure has no title."""
+    return wrap_text(text, size) if _look.get().titled else []
 
 
 def template() -> go.layout.Template:
@@ -67,6 +119,7 @@ def shorten(name: str, letters: int) -> str:
     return name if len(name) <= letters else name[: letters - 1] + "…"
 
 
-def wrap_text(text: str, size: float = FONT_SIZE, width: float = PAGE_WIDTH - 30) -> list[str]:
-    """Return the text as escaped lines that fit a width in pixels at a font size."""
-    return [escape(line) for line in wrap(text, int(width / (LETTER * size / FONT_SIZE)))]
+def wrap_text(text: str, size: float) -> list[str]:
+    """Return the text as escaped lines that fit the figure at a font size."""
+    letters = int((page_width() - 30) / (LETTER * size / FONT_SIZE))
+    return [escape(line) for line in wrap(text, letters)]

@@ -79,10 +79,11 @@ class Topology:
 
 
 class Topologies(NamedTuple):
-    """Cells in the experiment's order; `early` if their width is that of the earlier version."""
+    """Cells in the experiment's order."""
 
     cells: tuple[Topology, ...]
-    early: bool
+    early: bool  # whether their width is that of the earlier version
+    reduction: bool  # whether each normal cell is followed by its reduction cell
 
 
 def topologies_data(
@@ -112,7 +113,7 @@ def topologies_data(
             replace(topology, width=early_width(cell), width_all_nodes=early_width(cell))
             for topology, (_, cell) in zip(found, named, strict=True)
         ]
-    return Topologies(tuple(found), width == "early")
+    return Topologies(tuple(found), width == "early", reduction)
 
 
 def _read(text: str, variant: str) -> Genotype:

@@ -41,9 +41,6 @@ BULGE = 5
 TITLE, MARGIN, GAP = 30, 8, 18
 """Height of a cell's title; distance from the page's edge; least distance of two cells."""
 
-AVAILABLE = style.PAGE_WIDTH - 2 * MARGIN
-"""Width that cells may take."""
-
 PIECES = 24
 """Straight pieces of a curve between two of its points."""
 
@@ -134,9 +131,8 @@ class Arrow(NamedTuple):
 def plot_topologies(data: Topologies, title: str, *, labels: bool = False) -> go.Figure:
     """Return the figure, the operations written on the edges if `labels`."""
     note = _default_note(data.cells)
-    return plot_cells(
-        data.cells, title, labels=labels, note=f"{note} {EARLY}" if data.early else note
-    )
+    note = f"{note} {EARLY}" if data.early else note
+    return plot_cells(data.cells, title, labels=labels, note=note, together=1 + data.reduction)
 
 
 def plot_cells(
@@ -145,6 +141,7 @@ def plot_cells(
     *,
     labels: bool = False,
     note: str | None = None,
+    together: int = 1,
 ) -> go.Figure:
     """Return cells drawn side by side, in as many rows as they need.
 
@@ -153,11 +150,16 @@ def plot_cells(
         title: Plain text above the figure.
         labels: Whether every edge shows its operation; hovering shows it in any case.
         note: Plain text below; by default the meaning of the symbols.
+        together: So many cells in turn stand side by side, if a row is wide enough for them.
     """
-    heading = style.wrap_text(title, 17)
+    heading = style.wrap_title(title, 17)
     below = style.wrap_text(_default_note(topologies) if note is None else note, style.SMALL)
     cells, height = arrange_cells(
-        topologies, above=10 + 26 * len(heading), below=8 + 16 * len(below), labels=labels
+        topologies,
+        above=10 + 26 * len(heading),
+        below=8 + 16 * len(below),
+        labels=labels,
+        together=together,
     )
     arrows = [cell.arrows() for cell in cells]
     by_stroke: dict[Stroke, list[Arrow]] = {}
@@ -180,13 +182,13 @@ def plot_cells(
     axis = {"visible": False, "fixedrange": True}
     figure.update_layout(
         template=style.template(),
-        meta=title or "Cells",
-        width=style.PAGE_WIDTH,
+        meta=style.meta(title or "Cells"),
+        width=style.page_width(),
         height=height,
         margin={"l": 0, "r": 0, "t": 0, "b": 0, "autoexpand": False},
         showlegend=False,
         hovermode="closest",
-        xaxis={**axis, "range": [0, style.PAGE_WIDTH]},
+        xaxis={**axis, "range": [0, style.page_width()]},
         yaxis={**axis, "range": [0, height]},
     )
     add_annotations(figure, texts)
@@ -210,45 +212,49 @@ def _text(
 
 
 def arrange_cells(
-    topologies: Sequence[Topology], *, above: float, below: float, labels: bool
+    topologies: Sequence[Topology], *, above: float, below: float, labels: bool, together: int = 1
 ) -> tuple[list[PlacedCell], float]:
-    """Return cells in rows of a page's width, with space above and below, and the page's height.
+    """Return cells in rows of a figure's width, with space above and below, and its height.
 
-    A cell is as wide as it is deep, and wider with `labels` on its edges.
+    A cell is as wide as it is deep, and wider with `labels` on its edges; see `plot_cells`.
     """
+    available = style.page_width() - 2 * MARGIN
     titles = [_cell_title(topology) for topology in topologies]
-    deepest = max(topology.nodes[-1].x for topology in topologies)
     layers, step = (LABELLED_LAYERS, LABELLED_STEP) if labels else (LAYERS, STEP)
     layouts = []
-    for layer in (min(layer, (AVAILABLE - SQUARE) / deepest) for layer in layers):
+    for layer in layers:
+        own = [min(layer, (available - SQUARE) / topology.nodes[-1].x) for topology in topologies]
         widths = [
             max(topology.nodes[-1].x * layer + SQUARE, style.LETTER * len(title))
-            for topology, title in zip(topologies, titles, strict=True)
+            for topology, layer, title in zip(topologies, own, titles, strict=True)
         ]
-        layouts.append((_rows(widths), layer, widths))
+        layouts.append((_rows(widths, available, together), own, widths))
     # The first of equals: the widest layers that need the fewest rows.
-    rows, layer, widths = min(layouts, key=lambda layout: len(layout[0]))
+    rows, own, widths = min(layouts, key=lambda layout: len(layout[0]))
     spans = [_span(topology, step) for topology in topologies]
     heights = [max(high - low for low, high in (spans[i] for i in row)) for row in rows]
     height = above + sum(heights) + len(rows) * (TITLE + GAP) + below
     cells, top = [], height - above
     for row, row_height in zip(rows, heights, strict=True):
-        space = (AVAILABLE - sum(widths[i] for i in row)) / len(row)
+        space = (available - sum(widths[i] for i in row)) / len(row)
         left = MARGIN + space / 2
         for i in row:
-            graph = topologies[i].nodes[-1].x * layer
+            graph = topologies[i].nodes[-1].x * own[i]
             zero = top - TITLE - row_height / 2 - sum(spans[i]) / 2
             start = left + (widths[i] - graph) / 2
-            cells.append(PlacedCell(topologies[i], titles[i], start, zero, top, layer, step))
+            cells.append(PlacedCell(topologies[i], titles[i], start, zero, top, own[i], step))
             left += widths[i] + space
         top -= TITLE + row_height + GAP
     return cells, height
 
 
-def _rows(widths: Sequence[float]) -> list[list[int]]:
+def _rows(widths: Sequence[float], available: float, together: int) -> list[list[int]]:
     rows: list[list[int]] = [[]]
-    for number, width in enumerate(widths):
-        if rows[-1] and sum(widths[i] + GAP for i in rows[-1]) + width > AVAILABLE:
+    for number in range(len(widths)):
+        # The first of some cells that belong together looks for space for all of them.
+        some = widths[number : number + together - number % together]
+        needed = [width + GAP for width in [*(widths[i] for i in rows[-1]), *some]]
+        if rows[-1] and sum(needed) - GAP > available:
             rows.append([])
         rows[-1].append(number)
     return rows

@@ -1,9 +1,10 @@
-"""Write an experiment's tables as single files elsewhere, for readers who have no store."""
+"""Write an experiment's results as files elsewhere, for readers who have no store."""
 
 from __future__ import annotations
 
 import contextlib
 import io
+import struct
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -32,6 +33,9 @@ _ARRAYS = (
 )
 """Columns of points that become arrays."""
 
+EVENTS = "events.out.tfevents.0.nas-sweep"
+"""Name of a run's file, by which TensorBoard knows it."""
+
 
 def export(
     store: Store, experiment: str, folder: Path, *, file_format: str, force: bool
@@ -39,11 +43,12 @@ def export(
     """Write `<experiment>-metrics`, `-trials` and `-members`, each joined as `Results` does.
 
     For an experiment that wants surfaces, `-surfaces` and `-points` too. The format is "parquet",
-    "csv", or "numpy" for the surfaces alone in one `.npz`: see `surface_arrays`. Existing files are
-    replaced only by force.
+    "csv", "numpy" for the surfaces alone in one `.npz` (see `surface_arrays`), or "tensorboard" for
+    a folder `<experiment>` of one run a trial (see `event_file`). Existing files are replaced only
+    by force.
 
     Returns:
-        The number of rows in each file.
+        The number of rows, or epochs, in each file.
 
     Raises:
         ConfigError: The experiment is unknown, a file exists already, the folder is in the store,
@@ -62,18 +67,23 @@ def export(
         if not has_surfaces:
             raise ConfigError(f"{name} wants no surfaces", fix="use --format parquet or csv")
         frames = {"surfaces": results.points(name)}
+    elif file_format == "tensorboard":
+        rows: Any = results.metrics(name).drop_duplicates(["trial_id", "epoch"])
+        frames = {str(key): part for key, part in rows.groupby("trial_id", sort=False)}
     else:
         parts = ("metrics", "trials", "members") + ("surfaces", "points") * has_surfaces
         frames = {part: getattr(results, part)(name) for part in parts}
-    suffix = "npz" if file_format == "numpy" else file_format
-    targets = {part: folder / f"{name}-{part}.{suffix}" for part in frames}
+    if file_format == "tensorboard":
+        targets = {trial_id: folder / name / trial_id / EVENTS for trial_id in frames}
+    else:
+        suffix = "npz" if file_format == "numpy" else file_format
+        targets = {part: folder / f"{name}-{part}.{suffix}" for part in frames}
     existing = [str(path) for path in targets.values() if path.exists()]
     if existing and not force:
-        raise ConfigError(
-            f"there already: {', '.join(existing)}", fix="add --force to replace them"
-        )
+        shown = ", ".join(existing[:5]) + f" and {len(existing) - 5} more" * (len(existing) > 5)
+        raise ConfigError(f"there already: {shown}", fix="add --force to replace them")
     encoders: dict[str, Callable[[pd.DataFrame], bytes]] = {
-        "parquet": _to_parquet, "csv": _to_csv, "numpy": _to_npz
+        "parquet": _to_parquet, "csv": _to_csv, "numpy": _to_npz, "tensorboard": event_file
     }  # fmt: skip
     encode = encoders[file_format]
     _write({targets[part]: encode(frame) for part, frame in frames.items()})
@@ -102,6 +112,49 @@ def surface_arrays(points: pd.DataFrame) -> dict[str, np.ndarray]:
             if not np.isnan(grid).all():
                 found[f"{name}/{column}"] = grid
     return found
+
+
+def event_file(epochs: pd.DataFrame) -> bytes:
+    """Return the events of one trial for TensorBoard: hyperparameters, then numbers by epoch.
+
+    Args:
+        epochs: The trial's rows, as `Results.metrics` has them. The columns of its member are
+            hyperparameters; each other column of numbers is a tag.
+    """
+    # Ray Tune brings this package, which has TensorBoard's messages without TensorBoard itself.
+    from tensorboardX.proto.event_pb2 import Event
+    from tensorboardX.proto.summary_pb2 import Summary
+    from tensorboardX.summary import hparams
+
+    times = epochs["finished_at"].astype("int64").to_numpy() / 1e6
+    names = {*tables.METRICS.names} - {"trial_id", "epoch", "finished_at"}
+    tags = [name for name in epochs.columns if name in names]
+    parameters: dict[str, Any] = {
+        name: value
+        for name, value in epochs.iloc[0].items()
+        if name not in tables.METRICS.names and not pd.isna(value)
+    }
+    parameters = {k: getattr(value, "item", lambda v=value: v)() for k, value in parameters.items()}
+    experiment, start, end = hparams(parameters, dict.fromkeys(("test_accuracy", "test_loss")))
+    events = [Event(wall_time=times[0], file_version="brain.Event:2")]
+    events += [Event(wall_time=times[0], summary=one) for one in (experiment, start)]
+    numbers = epochs[tags].to_numpy(dtype=float, na_value=np.nan)
+    for time, epoch, row in zip(times, epochs["epoch"], numbers, strict=True):
+        values = zip(tags, row, strict=True)
+        known = [Summary.Value(tag=t, simple_value=v) for t, v in values if not np.isnan(v)]
+        events.append(Event(wall_time=time, step=int(epoch), summary=Summary(value=known)))
+    events.append(Event(wall_time=times[-1], summary=end))
+    return b"".join(_record(event.SerializeToString()) for event in events)
+
+
+def _record(data: bytes) -> bytes:
+    """Return a TFRecord: length and content, each followed by its masked CRC-32C."""
+    from tensorboardX.record_writer import masked_crc32c
+
+    head = struct.pack("<Q", len(data))
+    return b"".join(
+        [head, struct.pack("<I", masked_crc32c(head)), data, struct.pack("<I", masked_crc32c(data))]
+    )
 
 
 def _to_npz(points: pd.DataFrame) -> bytes:

@@ -38,6 +38,10 @@ POINT_BYTES = 200
 """Bytes of a surface's point."""
 CURVATURE_BYTES = 16
 """Bytes per parameter that a curvature keeps while it is measured: two numbers."""
+FIGURE_BYTES = 1_500_000
+"""Bytes of a figure's page and picture, in its folder and in the report."""
+PLOTLY_BYTES = 5_000_000
+"""Bytes of the script that the pages of a folder share."""
 CHECKPOINTS_IN_USE = 2
 """Checkpoints of a running trial besides the one it ends with: the last, and the next one."""
 
@@ -56,6 +60,7 @@ class Plan:
             that they need are kept all the same.
         measure_only: Whether to train nothing, nor measure surfaces of trials that have not ended.
         prefixes: Beginnings of the ids of trials whose surfaces remain; empty for all.
+        figures: Number of figures to draw.
     """
 
     members: Mapping[str, list[Member]]
@@ -66,6 +71,7 @@ class Plan:
     measure: bool = True
     measure_only: bool = False
     prefixes: Collection[str] = ()
+    figures: int = 0
 
     @cached_property
     def trials(self) -> dict[str, TrialSpec]:
@@ -152,6 +158,9 @@ class Plan:
         )
         rows = EPOCH_BYTES * self.epochs + TRIAL_BYTES * len(self.remaining)
         rows += POINT_BYTES * self.points
+        if self.figures and self.work:
+            # One script for the folder of figures, one for the report's.
+            rows += FIGURE_BYTES * self.figures + 2 * PLOTLY_BYTES
         curvatures = [
             CURVATURE_BYTES * _parameters(surface.trial)
             for surface in self.unmeasured
@@ -168,7 +177,9 @@ def make_plan(experiments: Sequence[Experiment], store: Store | None) -> Plan:
     wanted = {one.surface_id for group in surfaces.values() for one in group}
     measured = finished_surfaces(store, wanted) if store else set()
     failed = layout.names(store.list(layout.FAILURES)) - ended - measured if store else set()
-    return Plan({e.name: e.members() for e in experiments}, ended, failed, surfaces, measured)
+    members = {e.name: e.members() for e in experiments}
+    figures = sum(len(e.figures) for e in experiments)
+    return Plan(members, ended, failed, surfaces, measured, figures=figures)
 
 
 def finished_surfaces(store: Store, wanted: Collection[str]) -> set[str]:

@@ -6,7 +6,7 @@ for (const details of document.querySelectorAll("figure.drawn > details")) {
     const { page, json, width, height } = details.dataset;
     if (page) {
       const frame = document.createElement("iframe");
-      Object.assign(frame, { src: page, width: +width + 10, height: +height + 10 });
+      Object.assign(frame, { src: page, width: +width + 10, height: +height + 42 });
       details.append(frame);
     } else {
       const place = document.createElement("div");

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import pandas as pd
@@ -13,14 +14,16 @@ import pandas as pd
 from orchestrator.config.record import Declared, read_declared
 from orchestrator.figures import Choice, draw
 from orchestrator.figures.evidence import AS_ZERO, counted_accuracies, diverged_note
+from orchestrator.housekeeping import lookup
 from orchestrator.output.error_log import log_error
 from orchestrator.output.tables import TextTable
 from orchestrator.output.text import NO_NUMBER
 from orchestrator.paper import tables
 from orchestrator.paper.tables import Table
 from results_schema import layout
-from results_schema.errors import NasSweepError
+from results_schema.errors import ConfigError, NasSweepError, suggest
 from results_schema.results import Results
+from results_schema.store import Store
 
 if TYPE_CHECKING:
     from orchestrator.figures.export import Browser
@@ -53,7 +56,7 @@ def make_exhibits(
     """Yield the figures, then the tables, in the experiment's order; `problem` names what failed.
 
     The browser draws pictures, which only figures have; `formats` are those of the figures'
-    files, of `figures.export.FORMATS`.
+    files, of `figures.export.FORMATS`. A page looks for `plotly.min.js` beside it.
     """
     from orchestrator.figures.export import write_figure
 
@@ -62,7 +65,7 @@ def make_exhibits(
     def draw_figure(exhibit: Exhibit, choice: Choice) -> Exhibit:
         figure = draw(choice, read, declared.title)
         files: dict[str, bytes] = {}
-        notes = write_figure(figure, files.__setitem__, formats, browser)
+        notes = write_figure(figure, files.__setitem__, formats, browser, portable=False)
         return replace(exhibit, files=files, figure=figure, problem="; ".join(notes))
 
     def make_table(exhibit: Exhibit, kind: str) -> Exhibit:
@@ -90,6 +93,8 @@ def make_exhibits(
 def publish(results: Results, experiments: Iterable[str]) -> Iterator[tuple[Exhibit, list[str]]]:
     """Make the figures and tables of experiments and write them into the store, one by one.
 
+    All pages of figures share one copy of Plotly.
+
     Yields:
         Each exhibit, and where its files are.
     """
@@ -98,6 +103,8 @@ def publish(results: Results, experiments: Iterable[str]) -> Iterator[tuple[Exhi
     declarations = [read_declared(results.store, experiment) for experiment in experiments]
     figures = any(declared.figures for declared in declarations)
     with Browser() if figures else contextlib.nullcontext() as browser:
+        if figures:
+            _publish_plotly(results.store)
         for declared in declarations:
             for exhibit in make_exhibits(results, declared, browser):
                 to_key = layout.table if exhibit.table else layout.figure
@@ -105,6 +112,58 @@ def publish(results: Results, experiments: Iterable[str]) -> Iterator[tuple[Exhi
                 for key, data in zip(keys, exhibit.files.values(), strict=True):
                     results.store.put(key, data)
                 yield exhibit, [results.store.locate(key) for key in keys]
+
+
+def export_figure(
+    store: Store,
+    experiment: str,
+    name: str,
+    path: Path,
+    look: Mapping[str, Any],
+    *,
+    force: bool = False,
+) -> None:
+    """Draw a figure of an experiment and write it outside the store; a page needs no other file.
+
+    Args:
+        store: The store.
+        experiment: Its name or file.
+        name: Name of the figure.
+        path: The file, in the format of its suffix.
+        look: Options of the figure to override; None stands for what the experiment says.
+        force: Whether to replace the file if it exists.
+
+    Raises:
+        ConfigError: The experiment has no such figure, or the file exists or cannot be written.
+        MachineError: There is no browser for a picture.
+    """
+    from orchestrator.figures.export import save_figure
+
+    [found] = lookup.find_experiments(store, [experiment])
+    declared = read_declared(store, found)
+    if name not in declared.figures:
+        what = f"{found} has no figure {name!r}"
+        raise ConfigError(what, fix=suggest(name, declared.figures))
+    if path.exists() and not force:
+        raise ConfigError(f"there already: {path}", fix="add --force to replace it")
+    choice, results = declared.figures[name], Results(store)
+    given = {option: value for option, value in look.items() if value is not None}
+    choice = replace(choice, options=choice.options.model_copy(update=given))
+    figure = draw(choice, lambda table: getattr(results, table)(found), declared.title)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"cannot write: {error.strerror}", where=str(path.parent)) from error
+    save_figure(figure, path)
+
+
+def _publish_plotly(store: Store) -> None:
+    from plotly.offline import get_plotlyjs
+
+    script, key = get_plotlyjs().encode(), layout.figure("plotly.min", "js")
+    stat = store.stat(key)
+    if stat is None or stat.size != len(script):
+        store.put(key, script)
 
 
 def expected_problems(exhibits: Iterable[Exhibit]) -> list[str]:

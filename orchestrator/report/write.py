@@ -160,7 +160,6 @@ def to_files(contents: Contents) -> dict[str, bytes]:
     files: dict[str, bytes] = {}
     placed = []
     for exhibit, name in zip(contents.exhibits, _names(contents.exhibits), strict=True):
-        # The exhibit's own page holds Plotly too; here all pages share one copy.
         own = {suffix: data for suffix, data in exhibit.files.items() if suffix != "html"}
         if exhibit.figure is not None:
             own["html"] = to_page(exhibit.figure, plotly="directory").encode()

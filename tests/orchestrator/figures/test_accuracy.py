@@ -1,6 +1,7 @@
 """Figure 9: its numbers, from members joined with their trials, and what is drawn of them."""
 
 import math
+import random
 
 import pandas as pd
 import pytest
@@ -164,6 +165,27 @@ def test_seeds_are_faint_dots_around_a_mean_with_a_whisker(join, make_member):
     assert "3 seeds: 95.00, 96.00, 97.00" in variant["hovertext"][0]
     assert "seed 2" in seeds["hovertext"][5]
     assert "No trial diverged." in " ".join(texts(figure))
+
+
+@pytest.mark.parametrize("draw", range(6))
+def test_whiskers_end_within_the_panel(make_member, join, draw):
+    members = [make_member("DARTS", i // 3, seed=i % 3) for i in range(18)]
+    draws = random.Random(draw)
+    # Some cells scatter far more than the others, and one seed of a cell diverged.
+    results = results_of(members, lambda m: 0.9 + draws.gauss(0, 10.0 ** draws.choice([-3, -1.5])))
+    results[members[4]["trial_id"]] = ("diverged", 0.1)
+    figure = plot(KIND, join(members, results))
+    low, high = figure.layout.yaxis.range
+    ends = [
+        (y - down, y + up)
+        for kind in ("variant", "base")
+        for trace in shown(figure, kind)
+        for y, down, up in zip(
+            trace["y"], trace["error_y"]["arrayminus"], trace["error_y"]["array"], strict=True
+        )
+    ]
+    assert ends
+    assert all(low <= down <= up <= high for down, up in ends)
 
 
 def test_a_mean_that_diverged_seeds_bring_below_the_range_stands_in_the_strip(join, make_member):

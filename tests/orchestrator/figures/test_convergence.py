@@ -141,6 +141,17 @@ def test_colour_shows_the_width_while_no_panel_has_more_of_one_than_dashes(
     assert len({line["color"] for line in found.values()}) == colours
 
 
+def test_a_legend_explains_the_colours(darts, make_member):
+    figure = plot(KIND, sweep(darts, epochs=2))
+    keys = {trace["name"]: trace["marker"]["color"] for trace in traces(figure, mode="markers")}
+    assert list(keys) == ["base", "width 3c", "width 2.5c", "width 2c"]
+    shown = {trace["line"]["color"] for trace in traces(figure) if trace.get("hovertemplate")}
+    assert shown == set(keys.values())
+    alike = [make_member("DARTS", i, width=2.0) for i in range(4)]
+    notes = " ".join(texts(plot(KIND, sweep(alike, epochs=2))))
+    assert "Colours darken from the last variant to the first." in notes
+
+
 def test_names_are_shown_as_text(make_member):
     figure = plot(KIND, sweep([make_member(EVIL, 0, variant=EVIL, trial_id="t")]), EVIL)
     check_harmless(figure)

@@ -2,10 +2,13 @@
 
 import asyncio
 import json
+import math
+from collections.abc import Iterator
+from typing import Any
 
 import pandas as pd
 import pytest
-from figure_parts import plot
+from figure_parts import plot, texts
 from small_theory import measured_frames
 from small_variances import survey
 from windows import window
@@ -54,6 +57,34 @@ def tables(make_member):
               "cells": pd.DataFrame([cell])}  # fmt: skip
     special = {"contours": contours, "theorem_bounds": measured_frames([member])}
     return {kind: common | special.get(kind, found) for kind in FIGURE_KINDS}
+
+
+def letters(value: Any) -> Iterator[float]:
+    """Sizes of all letters of a figure, in pixels."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if key.endswith("font") and isinstance(inner, dict):
+                yield from [inner["size"]] if "size" in inner else []
+            elif key.endswith("font_size"):
+                yield inner
+            yield from letters(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from letters(inner)
+
+
+@pytest.mark.parametrize("size", ["column", "page"])
+@pytest.mark.parametrize("kind", FIGURE_KINDS)
+def test_every_kind_fits_a_paper_in_two_columns_with_letters_of_7_points(kind, size, tables):
+    figure = plot(kind, tables[kind], TITLE, size=size, titled=False)
+    content = figure.to_plotly_json()
+    points = {"column": 252, "page": 514.3}[size] / figure.layout.width
+    assert points * min(letters(content["layout"])) >= 6.95
+    assert points * min(letters(list(content["data"])), default=math.inf) >= 6.95
+    assert points * figure.layout.template.layout.font.size == pytest.approx(10, rel=0.01)
+    assert not any("A title" in text for text in texts(figure))
+    larger = plot(kind, tables[kind], TITLE, size=size, font_size=12)
+    assert larger.layout.width == pytest.approx(figure.layout.width * 10 / 12, abs=1)
 
 
 @pytest.mark.browser

@@ -147,6 +147,17 @@ def test_a_broken_genotype_or_none_is_an_error(cells, message):
         topologies_data(cells)
 
 
+def test_a_normal_cell_stands_beside_its_reduction_cell():
+    figure = plot("topologies", BASES, reduction=True)
+    tops = {note["text"].partition(" (")[0]: note["y"] for note in figure.layout.annotations}
+    for base in BASES["base"]:
+        assert tops[base] == tops[f"{base}, reduction"]
+    # A column is too narrow for two, which then follow each other.
+    narrow = plot("topologies", BASES, reduction=True, size="column", labels=True)
+    assert narrow.layout.width == 353
+    assert len(narrow.layout.annotations) > 10
+
+
 def test_options_reach_the_drawing():
     plain = texts(plot("topologies", BASES))
     full = texts(plot("topologies", BASES, labels=True, width="early", bases=["SNAS"]))

@@ -1,11 +1,16 @@
 """Exported files hold what Results shows, whole or not at all, and replace nothing unasked."""
 
+import json
+import struct
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from small_stores import contents
+from tensorboardX.proto.event_pb2 import Event
+from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData
 
 from results_schema import layout, tables
 from results_schema.results import Results
@@ -46,6 +51,67 @@ def test_csv_holds_no_formula(run, trained, tmp_path):
     assert run("export", "small", "--to", "out", "--format", "csv")[0] == 0
     for part in PARTS:
         assert set(read(tmp_path / f"out/small-{part}.csv")["variant"]) == {"'=HYPERLINK(1)"}
+
+
+def records(data: bytes) -> Iterator[bytes]:
+    """The contents of TFRecords, whose checksums are computed bit by bit."""
+    while data:
+        (size,) = struct.unpack("<Q", data[:8])
+        content = data[12 : 12 + size]
+        for part, sums in ((data[:8], data[8:12]), (content, data[12 + size : 16 + size])):
+            crc = 0xFFFFFFFF
+            for byte in part:
+                crc ^= byte
+                for _ in range(8):
+                    crc = (crc >> 1) ^ (0x82F63B78 if crc & 1 else 0)
+            crc ^= 0xFFFFFFFF
+            masked = ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+            assert struct.unpack("<I", sums) == (masked,)
+        yield content
+        data = data[16 + size :]
+
+
+def test_tensorboard_gets_a_run_a_trial_with_hyperparameters(run, trained, tmp_path):
+    assert run("export", "small", "--to", "runs", "--format", "tensorboard")[0] == 0
+    metrics = Results(trained.store).metrics("small")
+    assert sorted(p.name for p in (tmp_path / "runs/small").iterdir()) == sorted(trained.ids)
+    for trial_id, rows in metrics.groupby("trial_id"):
+        [path] = (tmp_path / "runs/small" / str(trial_id)).iterdir()
+        assert ".tfevents." in path.name
+        events = [Event.FromString(data) for data in records(path.read_bytes())]
+        assert events[0].file_version == "brain.Event:2"
+        losses = {e.step: v.simple_value for e in events for v in e.summary.value
+                  if v.tag == "test_loss"}  # fmt: skip
+        assert losses == pytest.approx(dict(zip(rows["epoch"], rows["test_loss"], strict=True)))
+        [start] = [v.metadata.plugin_data.content for e in events for v in e.summary.value
+                   if v.tag == "_hparams_/session_start_info"]  # fmt: skip
+        found = HParamsPluginData.FromString(start).session_start_info.hparams
+        assert found["seed"].number_value == rows["seed"].iloc[0]
+        assert found["base"].string_value == "DARTS"
+    assert run("export", "small", "--to", "runs", "--format", "tensorboard")[0] == 2
+
+
+def test_a_figure_is_exported_as_one_page_of_any_size(run, trained, tmp_path):
+    key = layout.experiment("small")
+    declared = json.loads(trained.store.get(key))
+    declared["figures"] = {"f": {"kind": "accuracy_by_index", "title": "Mine"}}
+    trained.store.put(key, json.dumps(declared).encode())
+    small = ("--figure", "f", "--size", "column", "--untitled")
+    code, output, _ = run("export", "small", "--to", "a/b", *small)
+    assert (code, output.strip()) == (0, "a/b/f.html")
+    page = (tmp_path / "a/b/f.html").read_text()
+    assert len(page) > 1_000_000, "the page needs no other file"
+    assert "width:353px" in page
+    assert "<b>Mine</b>" not in page
+    for words, problem in (
+        (small, "--force"),
+        (("--figure", "g"), "no figure 'g'"),
+        (("--figure", "f", "--format", "csv"), "no format csv"),
+        (("--size", "page"), "--figure NAME"),
+        (("--format", "png"), "--figure NAME"),
+    ):
+        code, _, errors = run("export", "small", "--to", "a/b", *words)
+        assert (code, problem in errors) == (2, True), errors
 
 
 def test_what_is_there_is_replaced_only_by_force(run, trained, tmp_path):

@@ -15,7 +15,14 @@ from orchestrator.cli.run import describe_plan
 from orchestrator.config.experiment import load_experiment
 from orchestrator.config.record import member_rows
 from orchestrator.planning.estimate import Speeds
-from orchestrator.planning.plan import POINT_BYTES, Plan, checkpoint_bytes, make_plan
+from orchestrator.planning.plan import (
+    FIGURE_BYTES,
+    PLOTLY_BYTES,
+    POINT_BYTES,
+    Plan,
+    checkpoint_bytes,
+    make_plan,
+)
 from results_schema import layout, tables
 from results_schema.store import open_store
 from results_schema.trial import NetworkSpec, TrialSpec
@@ -119,7 +126,9 @@ def test_kept_checkpoints_take_space_too():
     one, two = (plan.disk_bytes(kept=kept, side_by_side=2) for kept in ((), (1, 99)))
     assert two - one == sum(plan.checkpoint_sizes), "only the first is before the last epoch"
     ended = sum(checkpoint_bytes(spec, ended=True) for spec in plan.remaining)
-    assert ended < one < 2 * ended + 56 * 40_000
+    drawn = FIGURE_BYTES + 2 * PLOTLY_BYTES
+    assert one - replace(plan, figures=0).disk_bytes(kept=(), side_by_side=2) == drawn
+    assert ended < one - drawn < 2 * ended + 56 * 40_000
     assert one < plan.disk_bytes(kept=(), side_by_side=3)
 
 
