@@ -123,14 +123,9 @@ def load_plugin(name: str) -> None:
     Raises:
         ConfigError: There is none, it fails, or another plug-in has its name.
     """
-    from pathlib import Path
+    from results_schema.plugins import load
 
-    from results_schema.plugins import SUFFIX, load_file, load_installed
-
-    if name.endswith(SUFFIX):
-        load_file(Path(name))
-    else:
-        load_installed(name)
+    load(name)
 
 
 def load_network(store: str, trial: str, epoch: int | None = None) -> Network:

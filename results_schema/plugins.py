@@ -185,6 +185,15 @@ _loading: list[str] = []
 """Plug-ins that are being imported; the last one enters what is entered."""
 
 
+def load(name: str, folder: Path = Path()) -> Plugin:
+    """Load a plug-in: a file by its path from a folder, or what an installed package offers.
+
+    Raises:
+        ConfigError: There is none, it fails, or another plug-in has its name.
+    """
+    return load_file(folder / name) if name.endswith(SUFFIX) else load_installed(name)
+
+
 def load_file(path: Path) -> Plugin:
     """Import a plug-in from a file, once.
 

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from results_schema import layout
+from results_schema import layout, plugins
 from results_schema.errors import ConfigError, NasSweepError
 from results_schema.store import open_store
 from results_schema.trial import TrialSpec
@@ -39,8 +39,11 @@ def main(arguments: list[str] | None = None) -> int:
     seldom = "least seconds between checkpoints (default: 60)"
     add("--checkpoint-every", type=float, default=60.0, metavar="S", help=seldom)
     add("--deterministic", action="store_true", help="the same bits again on a GPU too; slower")
+    add("--plugin", action="append", default=[], help="file or entry point that the trial uses")
     options = parser.parse_args(arguments)
     try:
+        for name in options.plugin:
+            plugins.load(name)
         spec = _read(options.spec)
         store = open_store(options.store)
         print(f"training {spec.trial_id} into {store.location}", flush=True)

@@ -34,6 +34,7 @@ Row = dict[str, Any]
 @option("--reduction", is_flag=True, help="Draw reduction cells too.")
 @option("--label", "labelled", is_flag=True, help="Draw operations on the edges.")
 @option("--table", type=IntRange(1, 3), help="Compare this table of the paper.")
+@option("--plugin", "plugins", multiple=True, metavar="FILE", help="Plug-in of the cells.")
 @format_option("json", "csv", "md", "latex")
 def cells(
     names: tuple[str, ...],
@@ -47,6 +48,7 @@ def cells(
     reduction: bool,
     labelled: bool,
     table: int | None,
+    plugins: tuple[str, ...],
     output_format: str,
 ) -> None:
     """Describe, compare and draw cells and their variants.
@@ -61,9 +63,12 @@ def cells(
         return
     from orchestrator.config.grid import find
     from orchestrator.paper.cell_rows import make_rows
+    from results_schema.plugins import load
     from results_schema.trial import NetworkSpec
     from workers.cells.bases import BASES
 
+    for plugin in plugins:
+        load(plugin)
     if not names and (variants or operations):
         raise ConfigError("variants of which cell?", fix="name one, such as DARTS")
     shown, size = [find(name) for name in names or BASES], NetworkSpec(cells, channels)

@@ -43,7 +43,7 @@ from orchestrator.config.registry import TABLE_KINDS, Choice, check_members, rea
 from results_schema.errors import ConfigError, SpecError, suggest
 from results_schema.genotype import Genotype
 from results_schema.layout import natural
-from results_schema.plugins import SUFFIX, Plugin, load_file, load_installed
+from results_schema.plugins import SUFFIX, Plugin, load
 from results_schema.surface import SurfaceSpec
 from results_schema.trial import PRECISIONS, NetworkSpec, Recipe, TrialSpec
 from workers.cells.cost import check_batches, check_image
@@ -315,8 +315,7 @@ def load_plugins(document: Document, experiment: Path) -> list[Plugin]:
         place = document.place(("plugins", position))
         source = Path(place.source) if place.line else experiment
         try:
-            is_file = name.endswith(SUFFIX)
-            loaded.append(load_file(source.parent / name) if is_file else load_installed(name))
+            loaded.append(load(name, source.parent))
         except ConfigError as error:
             if error.where.partition(SUFFIX + ":")[1]:  # a line of the plug-in
                 raise

@@ -47,7 +47,7 @@ from results_schema.errors import ConfigError, SpecError, suggest
 from results_schema.genotype import Genotype
 from workers.cells.bases import NAMES, named, official_name, zoo, zoo_genotype
 from workers.cells.notation import FIELDS, parse_genotype, parse_text
-from workers.cells.sampling import Profile, Sampling, Stratified, Uniform
+from workers.cells.sampling import Profile, Sampling, Stratified, Uniform, UniformOperations
 from workers.cells.topology import reconcat
 from workers.cells.variants import Variant, connection_variants, operation_variants
 
@@ -224,8 +224,8 @@ _SAMPLINGS = {"profile": Profile, "uniform": Uniform, "stratified": Stratified}
 CONNECTIONS = ("paper4", "paper10", "paper13", "main_text", *_SAMPLINGS)
 """Sets of connection variants: the paper's own, and those drawn with options."""
 
-OPERATIONS = ("paper10", "legacy")
-"""Sets of operation variants."""
+OPERATIONS = ("paper10", "legacy", "uniform")
+"""Sets of operation variants: the paper's own, and one drawn with options."""
 
 REDUCTIONS = ("drawn", "kept")
 """A variant's reduction cell: drawn like its normal cell, as published, or the base's."""
@@ -240,11 +240,20 @@ def _read_connections(value: Any) -> str | Sampling:
     return mode
 
 
+def _read_operations(value: Any) -> str | UniformOperations:
+    mode, options = read_named(value, "mode", "set of operation variants", OPERATIONS)
+    if mode == "uniform":
+        return mapping_of(UniformOperations)(options)
+    if options:
+        raise refuse(unknown_keys(options, ["mode"]))
+    return mode
+
+
 class Variants(BaseModel, **STRICT):
     """The variants of every base: a set of connection variants, one of operations, or none."""
 
     connections: Annotated[str | Sampling | None, PlainValidator(_read_connections)] = None
-    operations: Annotated[str | None, one_of("set of operation variants", OPERATIONS)] = None
+    operations: Annotated[str | UniformOperations | None, PlainValidator(_read_operations)] = None
     indices: Axis[Annotated[int, Field(ge=1)]] = ()
     reduction: Annotated[str, one_of("kind of reduction cell", REDUCTIONS)] = "drawn"
 
@@ -280,7 +289,7 @@ class Variants(BaseModel, **STRICT):
 
 @cache
 def _draw(
-    base: Base, connections: str | Sampling | None, operations: str | None
+    base: Base, connections: str | Sampling | None, operations: str | UniformOperations | None
 ) -> tuple[Variant, ...]:
     if connections:
         return tuple(connection_variants(base.origin, connections))

@@ -20,6 +20,7 @@ import numpy as np
 
 from results_schema.errors import SpecError
 from results_schema.genotype import INPUTS, Cell, Edge, Genotype
+from workers.cells.operations import check_name
 from workers.cells.topology import CENSUS_NODES, ConnectionBatch, census
 
 CANDIDATES = (
@@ -42,8 +43,10 @@ def sample_connections(base: Genotype, seed: int) -> Genotype:
     return _with_sources(base, *draw_sources(base, [seed]), 0)
 
 
-def sample_operations(base: Genotype, seed: int) -> Genotype:
-    """Redraw every operation uniformly from `CANDIDATES`.
+def sample_operations(
+    base: Genotype, seed: int, candidates: Sequence[str] = CANDIDATES
+) -> Genotype:
+    """Redraw every operation uniformly from candidates.
 
     The stream is the published code's: one NumPy `RandomState`, one call for all edges of the
     normal cell and then one for the reduction cell. Sources and concat lists stay.
@@ -52,8 +55,8 @@ def sample_operations(base: Genotype, seed: int) -> Genotype:
     stream = np.random.RandomState(seed)
 
     def redrawn(cell: Cell) -> Cell:
-        drawn = iter(stream.choice(len(CANDIDATES), sum(map(len, cell.nodes))))
-        return _with_edges(cell, lambda edge: Edge(CANDIDATES[next(drawn)], edge.source))
+        drawn = iter(stream.choice(len(candidates), sum(map(len, cell.nodes))))
+        return _with_edges(cell, lambda edge: Edge(candidates[next(drawn)], edge.source))
 
     return Genotype(redrawn(base.normal), redrawn(base.reduce))
 
@@ -209,6 +212,49 @@ class Stratified(Constraints):
 
 
 Sampling = Profile | Uniform | Stratified
+
+
+@dataclass(frozen=True, kw_only=True)
+class UniformOperations:
+    """So many variants, each operation drawn uniformly from candidates, no two of them equal.
+
+    Attributes:
+        candidates: Names of operations, those of plug-ins among them; their order is part of the
+            stream.
+        n: Number of variants.
+        first_seed: Where the scan of seeds begins.
+    """
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
+    candidates: tuple[str, ...] = CANDIDATES
+    n: int = 10
+    first_seed: int = 1
+
+    def __post_init__(self) -> None:
+        _check_count(self.n)
+        _check_seed(self.first_seed)
+        for name in self.candidates:
+            check_name(name)
+        if len(set(self.candidates)) != len(self.candidates) or not self.candidates:
+            what = f"candidates {list(self.candidates)} is empty or repeats a name"
+            raise SpecError(what, fix="name every operation once")
+
+    def draw(self, base: Genotype) -> dict[int, Genotype]:
+        """Return the variants by seed.
+
+        Raises:
+            SpecError: There are too few.
+        """
+        found = dict[Genotype, int]()
+        for seed in range(self.first_seed, self.first_seed + 20 * self.n + 1000):
+            drawn = sample_operations(base, seed, self.candidates)
+            if drawn != base:
+                found.setdefault(drawn, seed)
+            if len(found) == self.n:
+                return {seed: genotype for genotype, seed in found.items()}
+        what = f"only {len(found)} of {self.n} variants of operations differ"
+        raise SpecError(what, fix="ask for fewer, or name more candidates")
 
 
 def draw(base: Genotype, how: Sampling) -> list[tuple[int, Genotype]]:

@@ -13,6 +13,7 @@ from workers.cells.sampling import (
     Sampling,
     Stratified,
     Uniform,
+    UniformOperations,
     draw,
     sample_connections,
     sample_operations,
@@ -88,24 +89,29 @@ def connection_variants(base: str | Genotype, mode: str | Sampling) -> list[Vari
     return _from_sources(base, origin, sets[str(mode)], sample_connections)
 
 
-def operation_variants(base: str | Genotype, mode: str) -> list[Variant]:
-    """Return the operation variants C1 to C10 of a base.
+def operation_variants(base: str | Genotype, mode: str | UniformOperations) -> list[Variant]:
+    """Return the operation variants of a base.
 
-    Modes: `paper10` is the columns of Table 3, of which C1 to C5 of DARTS are published cells
-    that no seed yields; `legacy` the seeds 1 to 10 of any base.
+    Modes: `paper10` is the columns C1 to C10 of Table 3, of which C1 to C5 of DARTS are published
+    cells that no seed yields; `legacy` the seeds 1 to 10 of any base; `uniform`, or its options,
+    variants of operations that may be named.
 
     Raises:
-        SpecError: No genotype has this name, or Table 3 does not have the base.
+        SpecError: No genotype has this name, or Table 3 does not have the base; too few variants.
     """
     base, origin = _origin(base)
+    how = UniformOperations() if mode == "uniform" else mode
+    if isinstance(how, UniformOperations):
+        drawn = how.draw(origin).items()
+        return [Variant(i, f"seed {seed}", cell) for i, (seed, cell) in enumerate(drawn, start=1)]
     sets: dict[str, Sequence[str | int]] = {"legacy": range(1, 11)}
     if base in _TABLE_2:  # Table 3 has the same bases
         names = [f"OPS{index}" for index in range(1, 6)] if base == "DARTS" else []
         sets["paper10"] = (*names, *range(len(names) + 1, 11))
-    if mode not in sets:
+    if how not in sets:
         what = f"{_label(base)} has no operation variants {mode!r}"
-        raise SpecError(what, fix=f"use {' or '.join(sets)}")
-    return _from_sources(base, origin, sets[mode], sample_operations)
+        raise SpecError(what, fix=f"use {' or '.join((*sets, 'uniform'))}")
+    return _from_sources(base, origin, sets[how], sample_operations)
 
 
 def table_2(base: str | Genotype) -> tuple[tuple[float, int], ...]:

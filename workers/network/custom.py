@@ -45,7 +45,7 @@ def give_generator(network: nn.Module, generator: torch.Generator) -> None:
     """Let every module of a network that has a `generator` draw from this one."""
     for module in network.modules():
         if "generator" in vars(module):
-            module.generator = generator
+            module.__dict__["generator"] = generator
 
 
 def examine(entry: Entry, channels: int, stride: int, side: int) -> OperationCost:

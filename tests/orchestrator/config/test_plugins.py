@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,73 @@ def test_a_plugin_that_fails_is_one_error_with_a_line(folder, names, run, listed
     assert error in shown
     code, _, printed = run("plan", "x.yaml")
     assert (code, printed) == (2, f"error: {shown}\n")
+
+
+CELL = {"nodes": [[["mix_conv", 0], ["skip_connect", 1]]], "concat": [2]}
+MIX_CONV = """
+import nas_sweep
+from torch import nn
+
+@nas_sweep.operation("mix_conv", version=2)
+def mix_conv(channels, stride, affine):
+    conv = nn.Conv2d(channels, channels, 3, stride, 1, groups=2, bias=False)
+    return nn.Sequential(nn.ReLU(), conv, nn.BatchNorm2d(channels, affine=affine))
+"""
+
+
+def test_cells_are_named_and_drawn_with_a_plugins_operation(folder, names, run):
+    names("[my_ops.py]")
+    (folder / "my_ops.py").write_text(MIX_CONV)
+    (folder / "mine.json").write_text(json.dumps({"normal": CELL, "reduce": CELL}))
+    options = "{mode: uniform, n: 3, candidates: [mix_conv, skip_connect]}"
+    overrides = [
+        "grid.genotype=[{file: mine.json}, DARTS]",
+        f"grid.variants={{operations: {options}}}",
+        *("grid.dataset=[digits]", "grid.seed=[0]", "grid.learning_rate=[0.1]"),
+    ]
+    members = load_experiment("x.yaml", overrides=overrides).members()
+    used = {
+        member.spec.trial_id: edge.op
+        for member in members
+        for edges in (*member.spec.genotype.normal.nodes, *member.spec.genotype.reduce.nodes)
+        for edge in edges
+        if edge.op == "mix_conv"
+    }
+    assert len(members) == 8
+    for member in members:
+        named = ("operation:mix_conv@2",) if member.spec.trial_id in used else ()
+        assert member.spec.extensions == named
+    assert len(used) > 4
+    code, shown, _ = run(
+        *("plan", "x.yaml", "--store", "none"), *(f"--set={one}" for one in overrides)
+    )
+    assert (code, "8" in shown) == (0, True)
+    code, shown, _ = run("cells", "mine.json", "--plugin", "my_ops.py", "--format", "json")
+    assert (code, json.loads(shown)[0]["parameters"] > 0) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("override", "error"),
+    [
+        ("grid.genotype=[{file: mine.json}]", "edge 0: operation mix_conv of my_ops.py, stride 2"),
+        (
+            "grid.variants={operations: {mode: uniform, candidates: [mix_conv]}}",
+            "grid.variants.operations.candidates: operation mix_conv of my_ops.py, stride 2: it ma",
+        ),
+        (
+            "grid.variants={operations: {mode: uniform, candidates: [mix_con]}}",
+            "unknown operation 'mix_con'\n  did you mean mix_conv",
+        ),
+        ("grid.variants={operations: {mode: uniform, candidates: []}}", "is empty or repeats"),
+    ],
+)
+def test_an_operation_that_is_none_is_an_error_at_plan_time(folder, names, run, override, error):
+    names("[my_ops.py]")
+    (folder / "my_ops.py").write_text(MIX_CONV.replace("3, stride, 1", "3, 1, 1"))
+    (folder / "mine.json").write_text(json.dumps({"normal": CELL, "reduce": CELL}))
+    code, _, shown = run("plan", "x.yaml", f"--set={override}")
+    assert (code, error in shown) == (2, True), shown
+    assert "Traceback" not in shown
 
 
 def test_the_command_lists_what_plugins_add(folder, names, run):
