@@ -5,6 +5,7 @@ Reading never writes, needs neither torch nor ray, and is right while a sweep is
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Literal
 
@@ -21,15 +22,17 @@ class Results:
 
     Args:
         location: The store's folder or `s3://bucket/prefix`, or the store itself.
+        without: Trials and surfaces to leave out, as if they had not begun.
 
     Raises:
         StoreError: There is no store.
     """
 
-    def __init__(self, location: str | Path | Store) -> None:
+    def __init__(self, location: str | Path | Store, without: Collection[str] = ()) -> None:
         if isinstance(location, (str, Path)):
             location = existing_store(location)
         self.store: Store = location
+        self._without = frozenset(without)
 
     def experiments(self) -> list[str]:
         """Return the names of the experiments launched into this store, fig2 before fig10."""
@@ -144,7 +147,8 @@ class Results:
         return found[0]
 
     def _files(self, folder: str) -> list[str]:
-        return [key for key in self.store.list(folder) if key.endswith(".parquet")]
+        keys = [key for key in self.store.list(folder) if key.endswith(".parquet")]
+        return [key for key in keys if not self._without.intersection(layout.names([key]))]
 
     def _read(self, keys: list[str], schema: pa.Schema) -> pd.DataFrame:
         parts = [schema.empty_table()]

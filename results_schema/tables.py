@@ -406,6 +406,16 @@ def for_programs(schema: pa.Schema) -> pa.Schema:
     return pa.schema([field.with_nullable(True) for field in schema], metadata=schema.metadata)
 
 
+def is_sound(data: bytes, item: str) -> bool:
+    """Return whether a file can be read, is as it was sealed, and has the rows of one item."""
+    if SEAL_KEY.encode() in data and not is_sealed(data):
+        return False
+    try:
+        return holds_only(open_parquet(data), item)
+    except (pa.ArrowException, OSError, ValueError):
+        return False
+
+
 def embedded_schema(schema: pa.Schema) -> bytes:
     """Return bytes that a file of `to_parquet` contains if its columns are exactly these."""
     return base64.b64encode(schema.serialize().to_pybytes())

@@ -21,9 +21,11 @@ from orchestrator.cli.options import (
     names_argument,
     open_store,
     print_result,
+    report_damage,
     store_option,
 )
 from orchestrator.output.tables import TextTable
+from orchestrator.output.text import counted
 from results_schema.errors import ConfigError
 
 _TABLES, _PICTURES = ("parquet", "csv", "numpy", "tensorboard"), ("html", "png", "svg", "pdf")
@@ -70,12 +72,15 @@ def query(
 def _print_answer(
     sql: str, location: str, output_format: str, *, timeout: float, memory: float
 ) -> None:
+    from orchestrator.housekeeping.status import ItemTables, damage_lines
     from orchestrator.query.engine import Limits, query
     from orchestrator.query.formats import to_text_table, write_csv, write_json
 
     limits = Limits(timeout, int(memory * 1e9))
     with _limit_memory(2 * limits.memory + _LIBRARIES):
-        answer = query(open_store(location), sql, limits)
+        store = open_store(location)
+        damaged = ItemTables(store).damaged()
+        answer = query(store, sql, limits, without=damaged)
     if output_format == "csv":
         write_csv(answer, sys.stdout)
     elif output_format == "json":
@@ -83,6 +88,7 @@ def _print_answer(
     else:
         table = to_text_table(answer, whole=output_format != "text")
         print_result(output_format, [table], ())
+    report_damage(damage_lines(damaged))
 
 
 @contextlib.contextmanager
@@ -156,6 +162,7 @@ def report(
     for failure in written.failures:
         console.print(f"failed: {failure}", style="red", markup=False, highlight=False)
     console.print(f"report: {written.place}", markup=False, highlight=False)
+    report_damage(written.damage)
     sys.exit(1 if written.failures else 0)
 
 
@@ -213,13 +220,16 @@ def export(
     look = {"size": size, "font_size": font_size, "titled": False if untitled else None}
     if figure is None:
         from orchestrator.housekeeping.export import export
+        from orchestrator.housekeeping.status import sound_results
 
         if file_format in _PICTURES or any(value is not None for value in look.values()):
             raise ConfigError("this is for figures alone", fix="name one: --figure NAME")
         kind = file_format or _TABLES[0]
-        written = export(opened, experiment, folder, file_format=kind, force=force)
+        results, damage = sound_results(opened)
+        written = export(results, experiment, folder, file_format=kind, force=force)
         for path, rows in written.items():
-            click.echo(f"{path}: {rows} rows")
+            click.echo(f"{path}: {counted(rows, 'row')}")
+        report_damage(damage)
         return
     from orchestrator.report.exhibits import export_figure
 

@@ -17,6 +17,7 @@ from orchestrator.config.record import dropped, record
 from orchestrator.execution import access, preflight
 from orchestrator.execution.preflight import Options
 from orchestrator.housekeeping.cancel import withdraw
+from orchestrator.housekeeping.status import remove_damaged
 from orchestrator.output.error_log import log_error
 from orchestrator.output.tables import print_table
 from orchestrator.output.text import counted, escape_control
@@ -55,7 +56,12 @@ def launch(
     """
     store, options = open_store(location), Options(**settings)
     confirm_drops(experiments, store, replace=replace)
-    plan = copy(make_plan(experiments, store), measure=options.landscape != "none")
+    plan = make_plan(experiments, store)
+    if damaged := remove_damaged(store, {*plan.trials, *plan.wanted}):
+        for item in damaged:
+            click.echo(f"{item} had damaged tables, which are written again")
+        plan = make_plan(experiments, store)
+    plan = copy(plan, measure=options.landscape != "none")
     return _work(experiments, store, plan, options)
 
 
@@ -212,7 +218,7 @@ def _show_results(experiments: Sequence[Experiment], store: Store, *, figures: b
     if figures:
         # What was trained is reported even if the report cannot be made.
         try:
-            written = write_report(store, names, _publish(results, names))
+            written = write_report(results, names, _publish(results, names))
             failures += written.failures
             click.echo(f"report: {written.place}")
         except NasSweepError as error:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
+import click
 from click import FLOAT, Choice, ParamType, argument, option
 
 from orchestrator.output import tables as output
@@ -138,6 +139,14 @@ def open_store(location: str) -> Store:
     from results_schema.store import existing_store  # slow to import: not for --help
 
     return existing_store(location)
+
+
+def report_damage(lines: Sequence[str]) -> None:
+    """Print what damage left out on standard error, and exit with 1 if there is any."""
+    for line in lines:
+        click.secho(line, fg="red", err=True)
+    if lines:
+        sys.exit(1)
 
 
 def print_result(

@@ -15,6 +15,7 @@ from orchestrator.cli.options import (
     names_argument,
     open_store,
     print_result,
+    report_damage,
     store_option,
 )
 from orchestrator.output.tables import TextTable
@@ -57,16 +58,17 @@ def claims(
         _print_claims(output_format)
         return
     from orchestrator.housekeeping.lookup import find_experiments
+    from orchestrator.housekeeping.status import sound_results
     from orchestrator.paper.claims import description
     from orchestrator.paper.claims.claim import FAILED
     from orchestrator.paper.claims.registry import find_claim, findings
-    from results_schema.results import Results
 
     wanted = find_claim(claim).id if claim else None
     opened = open_store(store)
     names = find_experiments(opened, experiments) if experiments else None
     # All claims are tested even if one is shown, since their p-values are corrected together.
-    tested = findings(Results(opened), names)
+    results, damage = sound_results(opened)
+    tested = findings(results, names)
     found = [one for one in tested if wanted in (None, one.claim)]
     if output_format == "text":
         if not (wanted or every):
@@ -79,6 +81,7 @@ def claims(
     failed = [one for one in tested if one.verdict == FAILED]
     for one in failed:
         click.echo(f"{one.claim} was not tested: {escape_control(one.reading)}", err=True)
+    report_damage(damage)
     sys.exit(1 if failed else 0)
 
 

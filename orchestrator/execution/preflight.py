@@ -27,6 +27,7 @@ import psutil
 from packaging.requirements import Requirement
 
 from orchestrator.execution.packing import MAX_PACK
+from orchestrator.housekeeping.status import ItemTables
 from orchestrator.output.text import byte_size, cores
 from orchestrator.planning.estimate import Speeds, format_duration
 from orchestrator.planning.plan import Plan
@@ -34,7 +35,7 @@ from results_schema import layout
 from results_schema.errors import MachineError, NasSweepError, StoreError
 from results_schema.s3.bucket import Bucket
 from results_schema.s3.store import S3Store
-from results_schema.store import LocalStore, Store, attach_store
+from results_schema.store import LocalStore, Store, attach_store, find_store
 from workers.data.catalog import DATASETS, describe
 from workers.data.folder import check_ready
 
@@ -196,6 +197,7 @@ def run_checks(location: str) -> Iterator[Check]:
     yield _run("machine", check_memory)
     yield _run("clock", check_clock)
     yield _run("store", check_place, location, FREE)
+    yield _run("tables", check_damage, location)
     yield _run("browser", check_browser)
     yield _run("ray", check_ray)
     yield _run("ray folder", check_ray_folder)
@@ -257,6 +259,19 @@ def check_clock() -> str:
     if not YEARS[0] <= now.tm_year <= YEARS[1]:
         raise MachineError(found, where="clock", fix="set this machine's clock, by NTP")
     return found
+
+
+def check_damage(location: str) -> str:
+    """Check the tables of a store's trials and surfaces against their seals."""
+    if (store := find_store(location)) is None:
+        return "there is no store yet"
+    if damaged := ItemTables(store).damaged():
+        shown = ", ".join([*damaged][:3]) + ", …" * (len(damaged) > 3)
+        raise StoreError(
+            f"those of {len(damaged)} trials or surfaces are damaged: {shown}",
+            fix="launch their experiments, which rebuilds them",
+        )
+    return "none is damaged"
 
 
 def check_browser() -> str:

@@ -20,7 +20,7 @@ from orchestrator.output.tables import escape_formula
 from results_schema import tables
 from results_schema.errors import ConfigError, StoreError
 from results_schema.results import Results
-from results_schema.store import LocalStore, Store
+from results_schema.store import LocalStore
 
 _ARRAYS = (
     "loss",
@@ -38,7 +38,7 @@ EVENTS = "events.out.tfevents.0.nas-sweep"
 
 
 def export(
-    store: Store, experiment: str, folder: Path, *, file_format: str, force: bool
+    results: Results, experiment: str, folder: Path, *, file_format: str, force: bool
 ) -> dict[Path, int]:
     """Write `<experiment>-metrics`, `-trials` and `-members`, each joined as `Results` does.
 
@@ -55,6 +55,7 @@ def export(
             or arrays are wanted and the experiment wants no surfaces.
         StoreError: The store can't be read, or the folder can't be written.
     """
+    store = results.store
     name = lookup.find_experiment(store, experiment)
     if isinstance(store, LocalStore) and folder.resolve().is_relative_to(store.root.resolve()):
         raise ConfigError(
@@ -62,7 +63,7 @@ def export(
             where=str(folder),
             fix="name another folder after --to",
         )
-    results, has_surfaces = Results(store), bool(lookup.wanted(store, name))
+    has_surfaces = bool(lookup.wanted(store, name))
     if file_format == "numpy":
         if not has_surfaces:
             raise ConfigError(f"{name} wants no surfaces", fix="use --format parquet or csv")

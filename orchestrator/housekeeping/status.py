@@ -15,7 +15,7 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, get_args
 
 import pyarrow as pa
 
@@ -26,14 +26,17 @@ from results_schema.errors import NasSweepError
 from results_schema.lease import EXPIRY, Holder
 from results_schema.store import Store, recorded_failure
 
+if TYPE_CHECKING:
+    from results_schema.results import Results
+
 State = Literal["done", "diverged", "damaged", "running", "failed", "cancelled", "owed"]
 """State of a trial or surface; "owed" is one that the next launch runs."""
 STATES: tuple[State, ...] = get_args(State)
-SURFACE_STATES: tuple[State, ...] = ("done", "running", "failed", "cancelled", "owed")
+SURFACE_STATES: tuple[State, ...] = ("done", "damaged", "running", "failed", "cancelled", "owed")
 UNNAMED = ""
 """The experiment of trials that none names, such as those of `workers.train`."""
 
-_ENDED: tuple[State, ...] = ("done", "diverged")
+_SOUND = ("done", "diverged", "")
 _LARGEST = 10_000
 """Size in bytes beyond which a counter of attempts is not read."""
 _UNREADABLE = (NasSweepError, pa.ArrowException, OSError, ValueError, KeyError)
@@ -143,7 +146,7 @@ class StatusReader:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._endings = _Endings(store)
+        self._tables = ItemTables(store)
 
     def read(self, names: Sequence[str] = ()) -> Status:
         """Return the states of the named experiments' items; without names, of the whole store's.
@@ -170,8 +173,11 @@ class StatusReader:
         held = {item: by for item, by in sorted(store.leases.held().items()) if item in items}
         failures = layout.names(store.list(layout.FAILURES))
         cancelled = lookup.cancelled(store)
-        ended = self._endings.read(trial_ids)
-        ended |= dict.fromkeys(layout.names(store.list(layout.SURFACES)) & points.keys(), "done")
+        ended: dict[str, State] = {
+            # A diverged surface is one of a diverged trial.
+            item: "done" if state == "diverged" and item in points else state
+            for item, state in self._tables.read(items).items()
+        }
 
         running: list[RunningTrial] = []
         measured: list[RunningSurface] = []
@@ -252,56 +258,79 @@ def _heartbeat(store: Store, item: str, holder: Holder) -> tuple[float | None, b
     return age, store.leases.expired(item, holder) or (age or 0.0) >= EXPIRY
 
 
-class _Endings:
-    """How the trials of a store ended, kept between commands in the user's cache folder.
+class ItemTables:
+    """How the trials and surfaces of a store ended, and which of them have a damaged table.
 
-    Ended trials are found by the names of their files. Of each file only the column with the status
-    is read, once by a user, and again when its size or time has changed or if it was damaged.
+    Each has two tables: its row, which exists once it has ended, and its epochs or points. Both are
+    read once by a user and checked against their seals, and again when size or time of one has
+    changed or one was damaged: what was found is kept in the user's cache folder.
     """
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._known: dict[str, tuple[str, State]] | None = None
+        self._known: dict[str, tuple[str, str]] | None = None
 
-    def read(self, trial_ids: Set[str]) -> dict[str, State]:
-        """Return the state of each of the trials that has ended: done, diverged or damaged."""
+    def read(self, items: Set[str]) -> dict[str, State]:
+        """Return the state of each of the items that has ended: done, diverged or damaged."""
+        ended = layout.names(self._store.list(layout.TRIALS))
+        ended |= layout.names(self._store.list(layout.SURFACES))
+        found: dict[str, Any] = self._states(items & ended)
+        return {item: state for item, state in found.items() if state}
+
+    def damaged(self, items: Set[str] | None = None) -> dict[str, list[str]]:
+        """Return the items with a damaged table, each with the keys of its tables.
+
+        `items` are those that are looked at: all of the store's by default.
+        """
+        states = self._states(items)
+        return {one: _table_keys(one) for one in sorted(states) if states[one] == "damaged"}
+
+    def _states(self, items: Set[str] | None) -> dict[str, str]:
+        """Return the state of each item that has a table, empty if it has not ended."""
         if self._known is None:
             self._known = self._load()
-        known = self._known
-        marks = lookup.table_fingerprints(self._store, layout.TRIALS)
-        found: dict[str, State] = {
-            name: state
-            for name, (mark, state) in known.items()
-            if name in trial_ids and marks.get(name) == mark
+        known, marks = self._known, dict[str, str]()
+        for folder in (layout.TRIALS, layout.SURFACES, layout.METRICS, layout.POINTS):
+            for item, version in lookup.table_fingerprints(self._store, folder).items():
+                if items is None or item in items:
+                    marks[item] = f"{marks.get(item, '')} {folder[0]}{version}"
+        found = {
+            item: known[item][1] for item in marks if known.get(item, ("", ""))[0] == marks[item]
         }
-        unread = {layout.trial(name): name for name in (marks.keys() & trial_ids) - found.keys()}
+        unread = {key: item for item in marks.keys() - found.keys() for key in _table_keys(item)}
         for key, data in self._store.several(sorted(unread)):
-            found[unread[key]] = _ended_state(data, unread[key])
-        read = [name for name in unread.values() if found.get(name) in _ENDED]
+            item = unread[key]
+            if not tables.is_sound(data, item):
+                found[item] = "damaged"
+            elif key == lookup.row_of(item):
+                found[item] = found.get(item) or _ended_state(data)
+            else:
+                found.setdefault(item, "")
+        read = {item for item in unread.values() if found.get(item) in _SOUND}
         if read:
-            known |= {name: (marks[name], found[name]) for name in read}
-            self._save({name: one for name, one in known.items() if marks.get(name) == one[0]})
+            known |= {item: (marks[item], found[item]) for item in read}
+            self._save(known if items is not None else {i: known[i] for i in marks if i in known})
         return found
 
     @property
     def _path(self) -> Path:
         cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
         name = hashlib.sha256(self._store.location.encode()).hexdigest()[:16]
-        return Path(cache).expanduser() / "nas-sweep" / "status" / f"{name}.json"
+        return Path(cache).expanduser() / "nas-sweep" / "tables" / f"{name}.json"
 
-    def _load(self) -> dict[str, tuple[str, State]]:
+    def _load(self) -> dict[str, tuple[str, str]]:
         """Return what is kept; nothing if it can't be read, since it only saves time."""
         try:
             kept = parse_json(self._path.read_bytes())
             return {
-                str(name): (str(mark), status)
-                for name, (mark, status) in kept.items()
-                if status in _ENDED
+                str(name): (str(mark), state)
+                for name, (mark, state) in kept.items()
+                if state in _SOUND
             }
         except (OSError, RuntimeError, ValueError, TypeError, AttributeError):
             return {}
 
-    def _save(self, known: dict[str, tuple[str, State]]) -> None:
+    def _save(self, known: dict[str, tuple[str, str]]) -> None:
         with contextlib.suppress(OSError, RuntimeError):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             fresh = self._path.with_name(f"{self._path.name}.{uuid.uuid4().hex}")
@@ -309,12 +338,44 @@ class _Endings:
             fresh.replace(self._path)
 
 
-def _ended_state(data: bytes, trial_id: str) -> State:
-    """Return the status in an ended trial's row; "damaged" if it can not be read."""
+def sound_results(store: Store) -> tuple[Results, list[str]]:
+    """Return a store's results without the items of damaged tables, and a line on each of those."""
+    from results_schema.results import Results  # pandas, which a status does without
+
+    damaged = ItemTables(store).damaged()
+    return Results(store, damaged), damage_lines(damaged)
+
+
+def damage_lines(items: Iterable[str]) -> list[str]:
+    """Return a line on each item of damaged tables that is left out."""
+    fix = "launch its experiment, which rebuilds them"
+    return [f"{item} is left out, as its tables are damaged: {fix}" for item in items]
+
+
+def remove_damaged(store: Store, items: Set[str]) -> list[str]:
+    """Remove the tables of items where one is damaged; return the items, which have then not ended.
+
+    Whoever runs them next writes the tables again: a trial's from its last checkpoint.
+    """
+    removed = []
+    for item, keys in ItemTables(store).damaged(items).items():
+        if lease := store.leases.take(item):  # else its worker writes them again
+            with lease:
+                for key in keys:  # the row first: without it the item has not ended
+                    store.delete(key, lease=lease)
+            removed.append(item)
+    return removed
+
+
+def _table_keys(item: str) -> list[str]:
+    rows = layout.points if layout.is_surface(item) else layout.metrics
+    return [lookup.row_of(item), rows(item)]
+
+
+def _ended_state(data: bytes) -> str:
+    """Return the status in a sound row; "damaged" if it has none."""
     try:
         file = tables.open_parquet(data)
-        if not tables.holds_only(file, trial_id):
-            return "damaged"
         # The footer's statistics hold the one value: no column needs to be decoded.
         column = file.schema_arrow.get_field_index("status")
         statistics = file.metadata.row_group(0).column(column).statistics

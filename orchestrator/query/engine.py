@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import tempfile
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,8 +64,12 @@ class Limits:
     memory: int = 4 * 10**9
 
 
-def query(store: Store, sql: str, limits: Limits | None = None) -> pa.Table:
+def query(
+    store: Store, sql: str, limits: Limits | None = None, *, without: Collection[str] = ()
+) -> pa.Table:
     """Return the answer to one query, reading only the tables that it names.
+
+    The tables of the trials and surfaces `without` are left out.
 
     A query is a SELECT, or what DuckDB takes for one: `FROM metrics` or `SUMMARIZE trials`.
 
@@ -81,13 +85,14 @@ def query(store: Store, sql: str, limits: Limits | None = None) -> pa.Table:
             with duckdb.connect(config=dict(_CONFIG)) as connection:
                 _check(connection, sql)
                 _lock(connection, folder, limits)
-                _add_tables(connection, store, names, Path(folder))
+                _add_tables(connection, store, names, Path(folder), without)
                 try:
                     return _answer(connection, sql, limits)
                 except duckdb.CatalogException:
                     # It names a table in another way: with all of them it is answered, or DuckDB's
                     # message names the nearest one.
-                    _add_tables(connection, store, TABLES.keys() - names, Path(folder))
+                    more = TABLES.keys() - names
+                    _add_tables(connection, store, more, Path(folder), without)
                     return _answer(connection, sql, limits)
         except duckdb.InterruptException as error:
             raise ConfigError(
@@ -134,13 +139,17 @@ def _lock(connection: duckdb.DuckDBPyConnection, folder: str, limits: Limits) ->
 
 
 def _add_tables(
-    connection: duckdb.DuckDBPyConnection, store: Store, names: set[str], folder: Path
+    connection: duckdb.DuckDBPyConnection,
+    store: Store,
+    names: set[str],
+    folder: Path,
+    without: Collection[str],
 ) -> None:
     """Copy tables and add them, with the views for which all tables are there by now."""
     for name in sorted(names):
         table, copies = TABLES[name], folder / name
         copies.mkdir()
-        if _copy(store, table, copies):
+        if _copy(store, table, copies, without):
             select = f"SELECT * FROM read_parquet({_quoted(f'{copies}/*.parquet')})"
         else:
             # Registering an empty Arrow table instead would import pandas.
@@ -157,9 +166,10 @@ def _add_tables(
             connection.execute(f"CREATE VIEW {name} AS {view.sql(columns)}")
 
 
-def _copy(store: Store, table: Table, to: Path) -> bool:
+def _copy(store: Store, table: Table, to: Path, without: Collection[str]) -> bool:
     """Copy the files of a table into an empty folder; return whether there is any."""
     keys = [key for key in store.list(table.folder) if key.endswith(".parquet")]
+    keys = [key for key in keys if not layout.names([key]).intersection(without)]
     files = ((key, _sound(data, key, table.schema)) for key, data in store.several(keys))
     if table.folder == layout.MEMBERS:
         files = _with_axes(files)

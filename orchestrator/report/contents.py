@@ -19,7 +19,6 @@ from orchestrator.paper.claims.description import Entry, entries, headline
 from orchestrator.report.exhibits import Exhibit
 from results_schema import layout
 from results_schema.results import Results
-from results_schema.store import Store
 from results_schema.tables import WHERE
 
 _ENVIRONMENT = [column.name for column in WHERE]
@@ -81,15 +80,16 @@ class Contents:
 
 
 def gather(
-    store: Store,
+    results: Results,
     names: Sequence[str],
     exhibits: Sequence[Exhibit],
     found: Sequence[Finding],
     folder: Path,
 ) -> Contents:
     """Return the contents of the report of some experiments, with links as seen from `folder`."""
+    store = results.store
     declared = [read_declared(store, name) for name in names]
-    results, status = Results(store), StatusReader(store).read(names)
+    status = StatusReader(store).read(names)
     failed = [*status.trials.failed, *status.surfaces.failed]
     return Contents(
         title=declared[0].title if len(declared) == 1 else f"Report of {len(declared)} experiments",

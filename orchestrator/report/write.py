@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.config.record import read_declared
 from orchestrator.housekeeping import lookup
+from orchestrator.housekeeping.status import sound_results
 from orchestrator.output.text import duration
 from orchestrator.paper.claims import findings
 from orchestrator.paper.claims.claim import FAILED
@@ -41,6 +42,7 @@ class Written(NamedTuple):
 
     place: str  # where its page is
     failures: list[str]  # figures, tables and claims that ended in an unexpected error, with it
+    damage: Sequence[str] = ()  # a line on each trial or surface that is left out as damaged
 
 
 def make_report(
@@ -68,16 +70,17 @@ def make_report(
         raise ConfigError(
             "the store has no experiment to report", where=store.location, fix="launch one first"
         )
-    results = Results(store)
+    results, damage = sound_results(store)
     exhibits: list[Exhibit] = []
     with Browser() as browser:
         for name in found:
             exhibits += make_exhibits(results, read_declared(store, name), browser, pictures)
-        return write_report(store, found, exhibits, to=to, single=single, browser=browser)
+        written = write_report(results, found, exhibits, to=to, single=single, browser=browser)
+    return written._replace(damage=damage)
 
 
 def write_report(
-    store: Store,
+    results: Results,
     names: Sequence[str],
     exhibits: Sequence[Exhibit],
     *,
@@ -96,9 +99,10 @@ def write_report(
     from orchestrator.figures.export import write_figure  # loads Plotly, as the next does
     from orchestrator.paper.claims.forest import plot_forest
 
+    store = results.store
     inside = store.locate(layout.report(report_name(names), INDEX))
     target = Path(inside) if to is None else to if single else to / INDEX
-    found = findings(Results(store), names)
+    found = findings(results, names)
     failures = [f"{one.name}: {one.problem}" for one in exhibits if one.failed]
     failures += [f"{one.claim}: {one.reading}" for one in found if one.verdict == FAILED]
     drawn, forest = [], plot_forest(found)
@@ -107,7 +111,7 @@ def write_report(
         if browser is not None:
             write_figure(forest, pictures.__setitem__, ("png",), browser)
         drawn = [Exhibit(CLAIMS, "all-claims", "All claims", pictures, forest)]
-    contents = gather(store, names, [*exhibits, *drawn], found, target.parent)
+    contents = gather(results, names, [*exhibits, *drawn], found, target.parent)
     files = {target.name: to_one_file(contents)} if single else to_files(contents)
     if to is not None:
         _write(target.parent, files)

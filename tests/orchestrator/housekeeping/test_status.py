@@ -6,10 +6,12 @@ import time
 
 import pytest
 from small_stores import contents, empty_store, renamed_members
+from small_trials import few_digits
 
-from orchestrator.housekeeping.status import StatusReader
+from orchestrator.housekeeping.status import ItemTables, StatusReader, remove_damaged
 from results_schema import layout
 from results_schema.store import LocalStore
+from workers.training.trial import train
 
 
 def test_every_state_is_counted_and_nothing_is_touched(run, trained):
@@ -149,7 +151,7 @@ def test_an_ending_is_read_once_by_all_commands_of_a_user(trained):
 def test_without_a_usable_cache_folder_endings_are_read(trained, kept, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     StatusReader(trained.store).read()
-    [file] = (tmp_path / "cache/nas-sweep/status").iterdir()
+    [file] = (tmp_path / "cache/nas-sweep/tables").iterdir()
     if kept is None:
         monkeypatch.setenv("XDG_CACHE_HOME", str(trained.store.root / layout.trial(trained.ids[0])))
     else:
@@ -157,6 +159,32 @@ def test_without_a_usable_cache_folder_endings_are_read(trained, kept, tmp_path,
     store = Counting(trained.store.root)
     assert StatusReader(store).read().trials.having("done") == trained.ids
     assert store.read == 3
+
+
+def test_readers_leave_out_what_is_damaged_and_the_next_launch_writes_it_again(run, trained):
+    (one, two, three), store = trained.ids, trained.store
+    before = contents(store)
+    for key in (layout.trial(one), layout.metrics(two)):
+        flipped = bytearray(before[key])
+        flipped[len(flipped) // 2] ^= 1
+        store.put(key, bytes(flipped))
+    assert "small: 3 trials: 1 done, 0 diverged, 2 damaged" in run("status")[1]
+    for words in (
+        ("query", "SELECT trial_id FROM member_trials WHERE status = 'done'"),
+        ("claims", "small"),
+        ("export", "small", "--to", "out"),
+        ("report", "small"),
+    ):
+        code, output, errors = run(*words)
+        assert code == 1
+        assert [f"{name} is left out" in errors for name in trained.ids] == [True, True, False]
+        assert words[0] != "query" or (three in output and one not in output)
+    assert set(remove_damaged(store, set(trained.ids))) == {one, two}
+    with few_digits():
+        outcomes = [train(spec, store, device="cpu") for spec in trained.specs]
+    assert {(one.status, one.epochs) for one in outcomes} == {("done", 0)}, "from its checkpoint"
+    assert ItemTables(store).damaged() == {}
+    assert store.get(layout.metrics(two)) == before[layout.metrics(two)]
 
 
 @pytest.mark.parametrize(
