@@ -33,7 +33,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from orchestrator.config.experiment import RECIPES
 from results_schema.errors import SpecError
@@ -69,8 +68,10 @@ def counted_accuracy(status: Any, accuracy: Any) -> float:
 
 def counted_accuracies(trials: pd.DataFrame, column: str = "test_accuracy") -> pd.Series:
     """Return what each trial counts with by its `status` and its accuracy, which `column` holds."""
-    pairs = zip(trials["status"], trials[column], strict=True)
-    return pd.Series([counted_accuracy(*pair) for pair in pairs], index=trials.index, dtype=float)
+    status, accuracy = trials["status"].to_numpy(dtype=object), trials[column].to_numpy(dtype=float)
+    counted = np.where(status == "done", accuracy, math.nan)
+    counted[status == "diverged"] = DIVERGED_ACCURACY
+    return pd.Series(counted, index=trials.index)
 
 
 def worst(*, rises: bool) -> float:
@@ -106,25 +107,22 @@ def score_cells(trials: pd.DataFrame, column: str, *, rises: bool = True) -> pd.
     """Return the score of each cell in one measure: the mean rank of its trials, 0 to 1.
 
     Args:
-        trials: Trials with `GROUP`, `CELL`, kind, status and trial_id.
+        trials: Trials with `GROUP`, `CELL` and kind.
         column: The measure; rows where it is NaN are left out, infinite ones rank outermost.
         rises: Whether more of it is better.
 
     Returns:
         A row for each base and variant: score (more is better), kind, those of `TRAITS` that trials
-        have, ids (of its trials) and diverged (how many of these did).
+        have.
     """
-    rows: Any = trials[trials[column].notna()].copy()
-    rows["score"] = rows[column] if rises else -rows[column]
-    rows["score"] = rows.groupby(GROUP)["score"].transform(_mid_ranks) if len(rows) else []
-    rows["lost"] = rows["trial_id"].where(rows["status"] == "diverged")
-    cells = rows.groupby(CELL, sort=True).agg(
-        score=("score", "mean"),
-        kind=("kind", "first"),
-        ids=("trial_id", frozenset),
-        diverged=("lost", "nunique"),
-        **{trait: (trait, "first") for trait in TRAITS if trait in rows.columns},
-    )
+    traits = [trait for trait in TRAITS if trait in trials.columns]
+    rows: Any = trials.loc[trials[column].notna(), [*GROUP, "variant", "kind", *traits, column]]
+    values = rows[column].to_numpy(dtype=float)
+    groups = rows.groupby(GROUP).ngroup().to_numpy()
+    ranks = shares_below(values if rises else -values, groups)
+    grouped = rows.assign(score=ranks).groupby(CELL, sort=True)
+    cells = grouped[["kind", *traits]].first()
+    cells.insert(0, "score", grouped["score"].mean())
     return cells.reset_index()
 
 
@@ -134,8 +132,20 @@ def with_base(trials: pd.DataFrame, column: str) -> pd.DataFrame:
     return rows[rows.groupby(GROUP)["kind"].transform("nunique") == 2]
 
 
-def _mid_ranks(values: pd.Series) -> np.ndarray:
-    return (stats.rankdata(values.to_numpy(dtype=float)) - 0.5) / len(values)
+def shares_below(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Return the share of its group that each value surpasses, itself and ties as half; [n]."""
+    order = np.lexsort((values, groups))
+    new = np.ones(len(values), dtype=bool)
+    new[1:] = groups[order][1:] != groups[order][:-1]
+    other = new.copy()
+    other[1:] |= values[order][1:] != values[order][:-1]
+    firsts, starts = np.flatnonzero(new), np.flatnonzero(other)
+    sizes = np.diff(np.append(firsts, len(values)))
+    times = np.diff(np.append(starts, len(values)))
+    group = new[starts].cumsum() - 1
+    shares = np.empty(len(values))
+    shares[order] = np.repeat((starts - firsts[group] + times / 2) / sizes[group], times)
+    return shares
 
 
 def diverged_note(diverged: int, total: int, counts_as: str) -> str:

@@ -194,10 +194,10 @@ def runs_of(rows: Any, column: str, sign: float = 1.0) -> dict[str, Runs]:
     rows = rows[rows[column].notna()]
     if rows.empty:
         return {}
-    groups = [part for _, part in rows.groupby(GROUP)]
+    groups = rows.groupby(GROUP).ngroup().to_numpy()
+    values, names = sign * rows[column].to_numpy(dtype=float), rows["variant"].to_numpy()
+    places = range(groups.max() + 1)
     return {
-        variant: [
-            sign * part[part["variant"] == variant][column].to_numpy(dtype=float) for part in groups
-        ]
-        for variant in rows["variant"].unique()
+        name: [values[(names == name) & (groups == place)] for place in places]
+        for name in dict.fromkeys(names)
     }

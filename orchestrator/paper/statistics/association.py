@@ -8,6 +8,7 @@ from functools import lru_cache
 import numpy as np
 from scipy import stats
 
+from orchestrator.figures.evidence import shares_below
 from orchestrator.paper.statistics.laws import (
     ALPHA,
     NOTHING,
@@ -114,20 +115,21 @@ def _kendall_variance(a: np.ndarray, b: np.ndarray) -> float:
 def usable(x: np.ndarray, y: np.ndarray, strata: np.ndarray) -> np.ndarray:
     """Return which values are usable: no NaN, in a stratum where both x and y vary; shape [n]."""
     keep = ~(np.isnan(x) | np.isnan(y))
-    for stratum in np.unique(strata):
-        mine = keep & (strata == stratum)
-        if len(np.unique(x[mine])) < 2 or len(np.unique(y[mine])) < 2:
-            keep &= strata != stratum
+    codes = np.unique(strata, return_inverse=True)[1]
+    for code in range(codes.max(initial=-1) + 1):
+        mine = keep & (codes == code)
+        if not mine.any() or _alike(x[mine]) or _alike(y[mine]):
+            keep &= codes != code
     return keep
+
+
+def _alike(values: np.ndarray) -> bool:
+    return bool((values == values[0]).all())
 
 
 def stratum_ranks(values: np.ndarray, strata: np.ndarray) -> np.ndarray:
     """Return mid-ranks within each stratum, scaled to within (−½, ½) and to have mean 0; [n]."""
-    ranks = np.empty(len(values))
-    for stratum in np.unique(strata):
-        mine = strata == stratum
-        ranks[mine] = (stats.rankdata(values[mine]) - 0.5) / mine.sum() - 0.5
-    return ranks
+    return shares_below(values, np.unique(strata, return_inverse=True)[1]) - 0.5
 
 
 _CUTS = (0.2, 0.35, 0.5, 0.65, 0.8)

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import optimize, stats
-from scipy.stats import nchypergeom_fisher
+from scipy import optimize, special, stats
 
 from orchestrator.paper.statistics.laws import (
     ALPHA,
@@ -297,16 +296,18 @@ def odds_ratio(tables: Sequence[tuple[int, int, int, int]]) -> Outcome:
     seen = sum(a for a, _, _, _ in kept)
     start = sum(max(0, a - d) for a, _, _, d in kept)
 
+    found = np.ones(1)
+    for a, b, c, d in kept:
+        support = np.arange(max(0, a - d), min(a + b, a + c) + 1)
+        ways = special.comb(a + b, support) * special.comb(c + d, a + c - support)
+        found = np.convolve(found, ways / ways.sum())
+    logs, places = np.log(found), np.arange(len(found))
+
     def law(log_odds: float) -> np.ndarray:
-        found = np.ones(1)
-        for a, b, c, d in kept:
-            least, most = max(0, a - d), min(a + b, a + c)
-            support = np.arange(least, most + 1)
-            chances: Any = nchypergeom_fisher.pmf(
-                support, a + b + c + d, a + b, a + c, math.exp(log_odds)
-            )
-            found = np.convolve(found, chances)
-        return found
+        # Fisher's noncentral hypergeometric laws, whose sum they are in one tilt.
+        weights = logs + log_odds * places
+        chances = np.exp(weights - weights.max())
+        return chances / chances.sum()
 
     def at_least(log_odds: float) -> float:
         return float(law(log_odds)[seen - start :].sum())
