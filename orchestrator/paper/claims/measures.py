@@ -16,7 +16,7 @@ import pandas as pd
 from orchestrator.figures.evidence import BASE, CELL, CONNECTIONS, GROUP, score_cells, with_base
 from orchestrator.paper.claims.claim import Measure, Sample
 from orchestrator.paper.claims.population import Population
-from orchestrator.paper.statistics.association import order_share, partial_trend, peak, trend
+from orchestrator.paper.statistics.association import partial_trend, peak, trend
 from orchestrator.paper.statistics.comparison import Runs, first, superiority
 from orchestrator.paper.statistics.laws import Outcome
 
@@ -69,7 +69,7 @@ def over(
 def beside(
     trait: str, source: Source, column: str, name: str, *, rises: bool = True
 ) -> tuple[Measure, ...]:
-    """Return exploratory measures beside such a trend: Somers' D, and ρ freed of covariates."""
+    """Return the exploratory measure beside such a trend: ρ freed of covariates."""
 
     def freed(population: Population) -> Sample | None:
         rows = source(population)
@@ -82,11 +82,7 @@ def beside(
         test = lambda x, y, strata: partial_trend(x, y, others, strata)  # noqa: E731
         return _associate(test, trait, source, column, rises, (CONNECTIONS,), population)
 
-    ordered = partial(_associate, order_share, trait, source, column, rises, (CONNECTIONS,))
-    return (
-        Measure(name, f"Somers' D over levels of {trait}", ordered),
-        Measure(name, f"ρ with {trait}, freed of parameters, skips and inputs", freed),
-    )
+    return (Measure(name, f"ρ with {trait}, freed of parameters, skips and inputs", freed),)
 
 
 def peak_over(trait: str, source: Source, column: str, name: str, smallest: float = 0.2) -> Measure:

@@ -198,18 +198,29 @@ def _failures(population: Population) -> Sample | None:
     rows = rows[rows["kind"] == CONNECTIONS] if len(rows) else rows
     if rows.empty:
         return None
-    cells: Any = rows.groupby(CELL).agg(failed=("failed", "mean"), width=("width", "first"))
-    cells = cells.reset_index().assign(failed=lambda part: part["failed"] >= 0.5)
+    counts = failures_by_half(rows).to_numpy()
+    if not len(counts):
+        return None
+    narrow, well, wide, wide_well = counts.sum(axis=0)
+    of, others = narrow + well, wide + wide_well
+    note = f"{narrow} of {of} narrow and {wide} of {others} wide cells fail"
+    return Sample(odds_ratio(list(map(tuple, counts.tolist()))), of + others, rows, note)
+
+
+def failures_by_half(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return for each base how many narrow cells fail and do not, then how many wide ones.
+
+    A cell fails if half of its trials do; those of median width are of neither half.
+    """
+    grouped: Any = rows.groupby(CELL)[["failed", "width"]]
+    cells = grouped.mean().reset_index().assign(failed=lambda part: part["failed"] >= 0.5)
     middle = cells.groupby("base")["width"].transform("median")
     halves = [cells[cells["width"] < middle], cells[cells["width"] > middle]]
     counts = [half.groupby("base")["failed"].agg(["sum", "count"]) for half in halves]
-    both: Any = pd.concat(counts, axis=1, join="inner").astype(int)
-    tables = [(a, n - a, c, m - c) for a, n, c, m in both.itertuples(index=False, name=None)]
-    if not tables:
-        return None
-    narrow, of, wide, others = (int(both.iloc[:, place].sum()) for place in range(4))
-    note = f"{narrow} of {of} narrow and {wide} of {others} wide cells fail"
-    return Sample(odds_ratio(tables), of + others, rows, note)
+    both: Any = pd.concat(counts, axis=1, join="inner", keys=["narrow", "wide"]).astype(int)
+    for half in ("narrow", "wide"):
+        both[half, "count"] -= both[half, "sum"]
+    return both
 
 
 _THIRD = "CONN3"
@@ -328,16 +339,7 @@ def _spread(column: str) -> Any:
         rows = rows[rows["kind"].isin([CONNECTIONS, OPERATIONS])] if len(rows) else rows
         if rows.empty:
             return None
-        cells: Any = score_cells(rows, column)
-        parts = [
-            part.groupby("kind", group_keys=False)[[*CELL, "kind", "score"]].apply(_distance)
-            for _, part in cells.groupby("base")
-            if part["kind"].value_counts().reindex([CONNECTIONS, OPERATIONS]).min()
-            >= _LEAST_VARIANTS
-        ]
-        if not parts:
-            return None
-        each = pd.concat(parts)
+        each: Any = distances_from_median(score_cells(rows, column))
         found = trend(
             (each["kind"] == CONNECTIONS).to_numpy(dtype=float),
             each["distance"].to_numpy(dtype=float),
@@ -350,14 +352,19 @@ def _spread(column: str) -> Any:
     return test
 
 
-def _distance(part: Any) -> Any:
-    """Return cells of one kind with the distance of their score from its median.
+def distances_from_median(cells: pd.DataFrame) -> pd.DataFrame:
+    """Return cells with the distance of their score from the median of their base and kind.
 
     Of an odd number one cell is the median itself: it is left out, or that kind would have the
-    smaller distances even if both spread alike.
+    smaller distances even if both spread alike. Bases with few variants of a kind are left out.
     """
-    far = part.assign(distance=(part["score"] - part["score"].median()).abs())
-    return far.sort_values("distance", kind="stable").iloc[len(part) % 2 :]
+    groups = cells.groupby(["base", "kind"])["score"]
+    sizes = groups.transform("size")
+    far: Any = cells.assign(distance=(cells["score"] - groups.transform("median")).abs())
+    many = far[sizes >= _LEAST_VARIANTS]
+    both = many.groupby("base")["kind"].transform("nunique") == 2
+    place = many.groupby(["base", "kind"])["distance"].rank(method="first")
+    return many[both & ((place > 1) | (sizes[many.index] % 2 == 0))]
 
 
 _ALIKE = Claim(

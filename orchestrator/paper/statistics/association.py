@@ -6,7 +6,6 @@ import math
 from functools import lru_cache
 
 import numpy as np
-from scipy import stats
 
 from orchestrator.figures.evidence import shares_below
 from orchestrator.paper.statistics.laws import (
@@ -16,6 +15,8 @@ from orchestrator.paper.statistics.laws import (
     Outcome,
     outcome,
     rearranged,
+    t_end,
+    t_tail,
     two_sided,
 )
 
@@ -74,57 +75,16 @@ def partial_trend(
     return outcome(Bell(1 / free), float(a @ b) / scale, n=len(x))
 
 
-def order_share(x: np.ndarray, y: np.ndarray, strata: np.ndarray) -> Outcome:
-    """Test Somers' D: the share of pairs of unequal x with outcomes in their order, less the rest.
-
-    This is the effect of Jonckheere and Terpstra's test, pooled over strata, with Kendall's
-    variance given the ties.
-
-    Args:
-        x: Of few levels, such as width, [n].
-        y: The outcome, [n].
-        strata: Pairs are formed within a stratum alone, [n].
-    """
-    keep = usable(x, y, strata)
-    x, y, strata = x[keep], y[keep], strata[keep]
-    agree = pairs = variance = 0.0
-    for name in np.unique(strata):
-        a, b = (stats.rankdata(values[strata == name]) for values in (x, y))
-        signs = np.sign(a[:, None] - a)
-        agree += float((signs * np.sign(b[:, None] - b)).sum()) / 2
-        pairs += float(np.abs(signs).sum()) / 2
-        variance += _kendall_variance(a, b)
-    if not pairs or not variance:
-        return NOTHING
-    return outcome(Bell(min(variance / pairs**2, 0.99)), agree / pairs, n=len(x))
-
-
-def _kendall_variance(a: np.ndarray, b: np.ndarray) -> float:
-    """Return the variance of Kendall's sum of concordances under rearrangement (Kendall, 1970)."""
-    n = float(len(a))
-    t, u = (np.unique(v, return_counts=True)[1].astype(float) for v in (a, b))
-    first = [float((s * (s - 1) * (2 * s + 5)).sum()) for s in (t, u)]
-    second = [float((s * (s - 1) * (s - 2)).sum()) for s in (t, u)]
-    third = [float((s * (s - 1)).sum()) for s in (t, u)]
-    found = (n * (n - 1) * (2 * n + 5) - sum(first)) / 18
-    if n > 2:
-        found += math.prod(second) / (9 * n * (n - 1) * (n - 2))
-    return found + math.prod(third) / (2 * n * (n - 1))
-
-
 def usable(x: np.ndarray, y: np.ndarray, strata: np.ndarray) -> np.ndarray:
     """Return which values are usable: no NaN, in a stratum where both x and y vary; shape [n]."""
     keep = ~(np.isnan(x) | np.isnan(y))
-    codes = np.unique(strata, return_inverse=True)[1]
-    for code in range(codes.max(initial=-1) + 1):
-        mine = keep & (codes == code)
-        if not mine.any() or _alike(x[mine]) or _alike(y[mine]):
-            keep &= codes != code
+    names, codes = np.unique(strata, return_inverse=True)
+    for values in (x, y):
+        ends = np.full((2, len(names)), math.inf)
+        np.minimum.at(ends[0], codes[keep], values[keep])
+        np.minimum.at(ends[1], codes[keep], -values[keep])
+        keep &= (ends[0] != -ends[1])[codes]
     return keep
-
-
-def _alike(values: np.ndarray) -> bool:
-    return bool((values == values[0]).all())
 
 
 def stratum_ranks(values: np.ndarray, strata: np.ndarray) -> np.ndarray:
@@ -174,13 +134,13 @@ def peak(x: np.ndarray, y: np.ndarray, strata: np.ndarray) -> Outcome:
     lesser = (leads / (error * sizes)).min(axis=0)
     null = _largest_leads(rises.tobytes() + falls.tobytes(), len(rises), len(x), free)
     above = 1 - int(np.searchsorted(null, lesser.max())) / len(null)
-    below = float(min(1.0, 2 * stats.t.cdf(lesser.max(), free)))
+    below = float(min(1.0, 2 * t_tail(-float(lesser.max()), free)))
     critical = float(np.quantile(null, 1 - ALPHA / 2))
     reach = critical * error * sizes
-    margin = float(stats.t.isf(ALPHA / 4, free)) * error * sizes
+    margin = t_end(ALPHA / 4, free) * error * sizes
 
     def finder(level: float, power: float, times: float) -> float:
-        needed = float(np.quantile(null, 1 - level / 2)) + float(stats.t.isf((1 - power) / 2, free))
+        needed = float(np.quantile(null, 1 - level / 2)) + t_end((1 - power) / 2, free)
         return needed * error * float(sizes.max(axis=0).min()) / math.sqrt(times)
 
     return Outcome(

@@ -15,8 +15,11 @@ from orchestrator.paper.statistics.laws import (
     Discrete,
     Law,
     Outcome,
+    deviate,
     outcome,
     rearranged,
+    t_end,
+    t_tail,
     two_sided,
 )
 
@@ -138,12 +141,12 @@ def mean(values: np.ndarray, null: float = 0.0) -> Outcome:
 
 
 def _student(value: float, error: float, free: float, null: float, n: int) -> Outcome:
-    reach = float(stats.t.isf(ALPHA / 2, free)) * error
-    p = 2 * float(stats.t.sf(abs(value - null) / error, free))
+    reach = t_end(ALPHA / 2, free) * error
+    p = 2 * t_tail(abs(value - null) / error, free)
 
     def finder(level: float, power: float, times: float) -> float:
-        more: Any = stats.t((free + 1) * times - 1)
-        return null + float(more.isf(level / 2) + more.isf(1 - power)) * error / math.sqrt(times)
+        more = (free + 1) * times - 1
+        return null + (t_end(level / 2, more) + t_end(1 - power, more)) * error / math.sqrt(times)
 
     return Outcome(value, value - reach, value + reach, p, null, 0.0, n, False, finder)
 
@@ -214,16 +217,16 @@ def best_lead(sets: Sequence[Sequence[Contrast]]) -> Outcome:
     if not every:
         return NOTHING
     k = len(every)
-    above = [float(stats.t.sf(one.value / one.error, one.free)) for one in every]
-    below = [float(stats.t.cdf(one.value / one.error, one.free)) for one in every]
+    above = [t_tail(one.value / one.error, one.free) for one in every]
+    below = [t_tail(-one.value / one.error, one.free) for one in every]
 
     def end(one: Contrast, tail: float) -> float:
-        return float(stats.t.isf(tail, one.free)) * one.error
+        return t_end(tail, one.free) * one.error
 
     def finder(level: float, power: float, times: float) -> float:
         def lead(one: Contrast) -> float:
-            more: Any = stats.t(one.free * times)
-            found = float(more.isf(level / 2 / k) + more.isf(1 - power))
+            more = one.free * times
+            found = t_end(level / 2 / k, more) + t_end(1 - power, more)
             return found * one.error / math.sqrt(times)
 
         return max(lead(one) for one in every)
@@ -254,17 +257,17 @@ def largest_difference(every: Sequence[Contrast], margin: float) -> Outcome:
         return NOTHING
     k = len(every)
     sizes = [abs(one.value) for one in every]
-    reach = [float(stats.t.isf(ALPHA / 2, one.free)) * one.error for one in every]
-    wide = [float(stats.t.isf(ALPHA / 4 / k, one.free)) * one.error for one in every]
+    reach = [t_end(ALPHA / 2, one.free) * one.error for one in every]
+    wide = [t_end(ALPHA / 4 / k, one.free) * one.error for one in every]
     within = max(
-        float(stats.t.cdf((size - margin) / one.error, one.free))
+        t_tail((margin - size) / one.error, one.free)
         for size, one in zip(sizes, every, strict=True)
     )
     beyond = (
         2
         * k
         * min(
-            float(stats.t.sf((size - margin) / one.error, one.free))
+            t_tail((size - margin) / one.error, one.free)
             for size, one in zip(sizes, every, strict=True)
         )
     )
@@ -329,8 +332,8 @@ def odds_ratio(tables: Sequence[tuple[int, int, int, int]]) -> Outcome:
     spread = 1 / math.sqrt(float((counts - none @ counts) ** 2 @ none))
 
     def finder(level: float, power: float, times: float) -> float:
-        deviates = float(stats.norm.isf(level / 2) + stats.norm.isf(1 - power))
-        return math.exp(min(deviates * spread / math.sqrt(times), _MOST_ODDS))
+        needed = deviate(level / 2) + deviate(1 - power)
+        return math.exp(min(needed * spread / math.sqrt(times), _MOST_ODDS))
 
     least = min(1.0, 2 * float(min(none[0], none[-1])))
     n = sum(sum(table) for table in kept)

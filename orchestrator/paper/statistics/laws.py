@@ -15,7 +15,7 @@ from itertools import combinations, permutations
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-from scipy import optimize, stats
+from scipy import optimize, special
 
 ALPHA = 0.05
 """Level of every two-sided test, and 1 − the confidence of every interval."""
@@ -95,6 +95,21 @@ def holm(p: Sequence[float]) -> list[float]:
     adjusted = np.empty(len(values))
     adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
     return adjusted.tolist()
+
+
+def t_tail(value: float, free: float) -> float:
+    """Return the probability that Student's t exceeds a value."""
+    return float(special.stdtr(free, -value))
+
+
+def t_end(tail: float, free: float) -> float:
+    """Return the value that Student's t exceeds with a probability."""
+    return float(-special.stdtrit(free, tail))
+
+
+def deviate(tail: float) -> float:
+    """Return the value that a standard normal one exceeds with a probability."""
+    return float(-special.ndtri(tail))
 
 
 def two_sided(above: float, below: float) -> float:
@@ -261,14 +276,14 @@ class Bell:
         r = self._correlation(value)
         free = max(1 / self.variance - 1, 1.0)
         t = r * math.sqrt(free / (1 - r * r))
-        return Tails(float(stats.t.sf(t, free)), float(stats.t.cdf(t, free)))
+        return Tails(t_tail(t, free), t_tail(-t, free))
 
     def end(self, value: float, tail: float, *, upper: bool) -> float:
         """See `Law`."""
         r, (above, below) = self._correlation(value), self.tails(value)
-        z, deviate = math.atanh(r), float(stats.norm.isf(min(above, below)))
-        spread = abs(z) / deviate if deviate > 1e-3 else self._spread
-        reach = float(stats.norm.isf(tail)) * spread * (1 if upper else -1)
+        z, own = math.atanh(r), deviate(min(above, below))
+        spread = abs(z) / own if own > 1e-3 else self._spread
+        reach = deviate(tail) * spread * (1 if upper else -1)
         end = z
         for _ in range(60):
             end = z + reach * math.sqrt(1 + math.tanh(end) ** 2 / 2)
@@ -277,7 +292,7 @@ class Bell:
     def least_effect(self, level: float, power: float, times: float) -> float:
         """See `Law`."""
         spread = self._spread / math.sqrt(times)
-        level_part, power_part = (float(stats.norm.isf(q)) for q in (level / 2, 1 - power))
+        level_part, power_part = map(deviate, (level / 2, 1 - power))
         end = 0.0
         for _ in range(60):
             end = spread * (level_part + power_part * math.sqrt(1 + math.tanh(end) ** 2 / 2))
@@ -354,16 +369,33 @@ def _law_of_orders(first: bytes, second: bytes) -> Discrete | None:
         few = int(place.sum())
         if math.comb(n, few) > MOST_ARRANGEMENTS:
             return None
-        sums = b[_choices(n, few)].sum(axis=1)
-        return Discrete.of(levels[0] * b.sum() + (levels[1] - levels[0]) * sums)
+        sums, chances = _sums_of(b, few)
+        return Discrete.of(levels[0] * b.sum() + (levels[1] - levels[0]) * sums, chances)
     if math.factorial(n) > MOST_ARRANGEMENTS:
         return None
     return Discrete.of(b[_orders(n)] @ a)
 
 
-@lru_cache(maxsize=64)
-def _choices(n: int, few: int) -> np.ndarray:
-    return np.array(list(combinations(range(n), few)), dtype=np.intp).reshape(-1, few)
+def _sums_of(values: np.ndarray, few: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the sums that so many of the values can have, and the probability of each.
+
+    Ranks lie on a grid whatever their scale, so sums are counted value by value.
+    """
+    apart = (values - values[0]) / max(float(np.diff(values).max()), 1e-300)
+    grid = next(
+        (m for m in range(1, 4 * len(values)) if np.allclose(m * apart, np.rint(m * apart))), 0
+    )
+    if not grid:
+        sums = values[list(combinations(range(len(values)), few))].sum(axis=1)
+        return sums, np.full(len(sums), 1 / len(sums))
+    places = np.rint(grid * apart).astype(int)
+    ways = np.zeros((few + 1, int(places[len(values) - few :].sum()) + 1))
+    ways[0, 0] = 1
+    for place in places:
+        ways[1:, place:] += ways[:-1, : ways.shape[1] - place]
+    found = np.flatnonzero(ways[few])
+    unit = float(np.diff(values).max()) / grid
+    return few * values[0] + unit * found, ways[few][found] / ways[few].sum()
 
 
 @lru_cache(maxsize=16)

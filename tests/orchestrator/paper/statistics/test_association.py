@@ -8,7 +8,6 @@ import pytest
 import scipy.stats
 
 from orchestrator.paper.statistics.association import (
-    order_share,
     partial_trend,
     peak,
     stratum_ranks,
@@ -87,18 +86,6 @@ def test_partial_correlation_is_that_of_residual_ranks():
     t = theirs * math.sqrt(26 / (1 - theirs**2))
     assert found.p == pytest.approx(2 * stats.t.sf(abs(t), 26))
     assert math.isnan(partial_trend(x, y, covariates[:, :0], np.zeros(30)).value)
-
-
-def test_somers_d_agrees_with_scipy():
-    rng = np.random.default_rng(3)
-    y = np.round(DARTS + rng.standard_normal(13))
-    found, theirs = order_share(DARTS, y, ONE), stats.somersd(DARTS, y)
-    assert found.value == pytest.approx(theirs.statistic)
-    assert stats.kendalltau(DARTS, y, method="asymptotic").pvalue == pytest.approx(
-        found.p, abs=0.03
-    )
-    both = order_share(np.tile(DARTS, 2), np.concatenate([y, -y]), np.repeat([0, 1], 13))
-    assert both.value == pytest.approx(0, abs=1e-12)
 
 
 BASES = np.repeat(np.arange(4), 13)

@@ -29,7 +29,7 @@ def test_a_place_among_rivals_is_uniform_without_an_effect():
     assert (one.value, one.p, one.least_p) == pytest.approx((1, 2 / 14, 2 / 14))
     four = superiority([np.array([12.5])] * 4, [rivals] * 4)
     assert four.p == pytest.approx(2 / 14**4)
-    assert 0.8 < four.low < four.high == 1
+    assert 0.8 < four.low < four.high == pytest.approx(1)
     tied = superiority([np.array([3.0])], [np.full(5, 3.0)])
     assert (tied.value, tied.p, tied.least_p) == (0.5, 1, 1)
     assert math.isnan(tied.low)
