@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -22,12 +23,24 @@ _LATEX = str.maketrans(
         "\\": r"\textbackslash{}",
         "~": r"\textasciitilde{}",
         "^": r"\textasciicircum{}",
-        "⁶": r"\textsuperscript{6}",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        "|": r"\textbar{}",
         "–": "--",
+        "…": r"\dots{}",
+        "\n": " ",
+        "\r": " ",
         **{sign: f"\\{sign}" for sign in "&%$#_{}"},
+        **{sign: rf"\textsuperscript{{{n}}}" for n, sign in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")},
+        # pdfLaTeX knows these in formulas alone.
+        **{sign: f"${command}$" for sign, command in (
+            ("−", "-"), ("±", r"\pm"), ("×", r"\times"), ("≤", r"\le"), ("≥", r"\ge"),
+            ("→", r"\to"), ("ρ", r"\rho"), ("σ", r"\sigma"),
+        )},
     }
-)
+)  # fmt: skip
 _MARKDOWN = str.maketrans({"|": "\\|", "&": "&amp;", "<": "&lt;", ">": "&gt;", "\r": " "})
+_NUMBERED = re.compile(r"^Table \d+: ")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", *"\uff1d\uff0b\uff0d\uff20")
 
 T = TypeVar("T")
@@ -58,6 +71,22 @@ class TextTable:
     def is_left(self, column: int) -> bool:
         """Return whether a column is aligned left."""
         return column == 0 or column in self.left
+
+    def head_rows(self) -> list[list[tuple[str, int]]]:
+        """Return the rows of the head, each a list of texts and the columns that they span.
+
+        Neighbours with the same first of two lines share it.
+        """
+        pairs = [column.partition("\n") for column in self.columns]
+        if not any(below for _, _, below in pairs):
+            return [[(column, 1) for column in self.columns]]
+        above: list[tuple[str, int]] = []
+        for text, _, below in pairs:
+            if below and above and above[-1][0] == text:
+                above[-1] = text, above[-1][1] + 1
+            else:
+                above.append((text if below else "", 1))
+        return [above, [(below or text, 1) for text, _, below in pairs]]
 
     def lines_below(self) -> list[str]:
         """Return the lines below the table: remarks, then footnotes behind their numbers."""
@@ -97,8 +126,14 @@ def to_markdown(table: TextTable) -> str:
     return "\n\n".join([*title, body, *map(_markdown, table.lines_below())])
 
 
-def to_latex(table: TextTable) -> str:
-    """Return a float with highlights in bold; it needs the package booktabs."""
+def to_latex(table: TextTable, name: str = "") -> str:
+    """Return a float with highlights in bold; it needs the package booktabs.
+
+    Its label is `tab:NAME`, by default of the title's words. LaTeX numbers tables itself, so the
+    caption is the title without "Table 2: ".
+    """
+    title = _NUMBERED.sub("", table.title)
+    label = name or "-".join(re.findall("[a-z0-9]+", title.lower())) or "table"
     rows = table.format_rows(
         _latex, lambda text, number: rf"\textbf{{{text}}}{_raised_latex(number)}"
     )
@@ -111,18 +146,37 @@ def to_latex(table: TextTable) -> str:
         [
             r"\begin{table}",
             r"\centering",
-            rf"\caption{{{_latex(table.title)}}}",
+            rf"\caption{{{_latex(title[:1].upper() + title[1:])}}}",
+            rf"\label{{tab:{label}}}",
             rf"\begin{{tabular}}{{{sides}}}",
             r"\toprule",
-            " & ".join(map(_latex, _headings(table))) + r" \\",
+            *_latex_head(table),
             r"\midrule",
-            *(" & ".join(row) + r" \\" for row in rows),
+            *map(_latex_row, rows),
             r"\bottomrule",
             r"\end{tabular}",
             *(rf"\par{{\footnotesize {note}}}" for note in notes),
             r"\end{table}",
         ]
     )
+
+
+def _latex_head(table: TextTable) -> Iterator[str]:
+    for heads in table.head_rows():
+        texts, rules, column = [], [], 1
+        for text, span in heads:
+            texts.append(_latex(text))
+            if span > 1:
+                texts[-1] = rf"\multicolumn{{{span}}}{{c}}{{{texts[-1]}}}"
+                rules.append(rf"\cmidrule(lr){{{column}-{column + span - 1}}}")
+            column += span
+        yield _latex_row(texts) + " ".join(["", *rules])
+
+
+def _latex_row(texts: Sequence[str]) -> str:
+    row = " & ".join(texts)
+    # After the end of a row, these would be its options.
+    return ("{}" if row.startswith(("[", "*")) else "") + row + r" \\"
 
 
 def to_json(data: Any) -> str:

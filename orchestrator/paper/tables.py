@@ -51,11 +51,11 @@ class Table(NamedTuple):
     sheet: TextTable
     records: Sequence[Mapping[str, Any]]
 
-    def text(self, suffix: str) -> str:
-        """Return the table in one of `FORMATS`: Markdown, CSV or LaTeX."""
+    def text(self, suffix: str, name: str = "") -> str:
+        """Return the table in one of `FORMATS`; in LaTeX its label is `tab:NAME`."""
         if suffix == "csv":
             return to_csv(self.records) + "\n"
-        return {"md": to_markdown, "tex": to_latex}[suffix](self.sheet) + "\n"
+        return (to_latex(self.sheet, name) if suffix == "tex" else to_markdown(self.sheet)) + "\n"
 
 
 def make(kind: str, table: Callable[[str], pd.DataFrame]) -> Table:

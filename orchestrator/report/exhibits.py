@@ -70,7 +70,7 @@ def make_exhibits(
 
     def make_table(exhibit: Exhibit, kind: str) -> Exhibit:
         table = tables.make(kind, read)
-        files = {suffix: table.text(suffix).encode() for suffix in tables.FORMATS}
+        files = {suffix: table.text(suffix, exhibit.name).encode() for suffix in tables.FORMATS}
         return replace(exhibit, files=files, table=table)
 
     def attempt(kind: str, exhibit: Exhibit, make: Callable[[Exhibit], Exhibit]) -> Exhibit:
@@ -160,10 +160,9 @@ def export_figure(
 def _publish_plotly(store: Store) -> None:
     from plotly.offline import get_plotlyjs
 
-    script, key = get_plotlyjs().encode(), layout.figure("plotly.min", "js")
-    stat = store.stat(key)
+    script, stat = get_plotlyjs().encode(), store.stat(layout.PLOTLY)
     if stat is None or stat.size != len(script):
-        store.put(key, script)
+        store.put(layout.PLOTLY, script)
 
 
 def expected_problems(exhibits: Iterable[Exhibit]) -> list[str]:

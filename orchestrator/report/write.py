@@ -192,23 +192,6 @@ def to_one_file(contents: Contents) -> bytes:
     return _render(contents, placed, script)
 
 
-def head_rows(columns: Sequence[str]) -> list[list[tuple[str, int]]]:
-    """Return the rows of a table's head, each a list of texts and the columns that they span.
-
-    Headings have one or two lines; neighbours with the same first line share it.
-    """
-    pairs = [column.partition("\n") for column in columns]
-    if not any(below for _, _, below in pairs):
-        return [[(column, 1) for column in columns]]
-    above: list[tuple[str, int]] = []
-    for text, _, below in pairs:
-        if below and above and above[-1][0] == text:
-            above[-1] = text, above[-1][1] + 1
-        else:
-            above.append((text if below else "", 1))
-    return [above, [(below or text, 1) for text, _, below in pairs]]
-
-
 def _names(exhibits: Sequence[Exhibit]) -> list[str]:
     """Return the exhibits' names, each after its experiment's where another exhibit has it too."""
     names = [exhibit.name for exhibit in exhibits]
@@ -225,9 +208,7 @@ def _render(contents: Contents, placed: Sequence[_Placed], script: str) -> bytes
     templates = Environment(
         loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    templates.filters |= {
-        "head_rows": head_rows, "summary": summary, "lines": lines, "duration": duration
-    }  # fmt: skip
+    templates.filters |= {"summary": summary, "lines": lines, "duration": duration}
     exhibits: dict[str, list[_Placed]] = {run.declared.name: [] for run in contents.runs}
     exhibits[CLAIMS] = []
     for one in placed:

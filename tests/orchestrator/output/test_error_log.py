@@ -71,7 +71,9 @@ def test_a_launch_whose_results_or_report_fail_says_the_rest(run, store, monkeyp
     for log in ("results-small", "report"):
         assert f"results/errors/{log}.log" in output
     assert Path("results/errors/figure-small.log").exists()
-    assert Path("results/figures/small-curves.html").exists()
+    page = Path("results/figures/small-curves.html").read_text()
+    assert 'src="plotly.min.js"' in page, "pages share the script"
+    assert Path("results/figures/plotly.min.js").stat().st_size > 1_000_000 > len(page)
 
 
 @pytest.fixture

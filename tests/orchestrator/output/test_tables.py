@@ -4,8 +4,11 @@ import csv
 import io
 import json
 import re
+import shutil
+import subprocess
 from collections import Counter
 from html import unescape
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -109,10 +112,38 @@ def test_a_text_comes_back_from_behind_its_apostrophe(text: str):
 def test_latex_escapes_what_it_would_take_for_commands():
     text = to_latex(TABLE)
     assert r"\caption{A \& B}" in text
-    assert r"[red]a\_1 & 50\% \\" in text
-    assert r"b|c & \textbf{3.24}\textsuperscript{1} \\" in text
-    assert r"cell & share 10\textsuperscript{6} \\" in text
+    assert r"{}[red]a\_1 & 50\% \\" in text
+    assert r"b\textbar{}c & \textbf{3.24}\textsuperscript{1} \\" in text
+    assert r"cell & 10\textsuperscript{6} \\" in text
     assert text.count("{") == text.count("}")
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_latex_has_the_columns_that_it_declares(number: int, tmp_path: Path):
+    table = paper_tables(number)[0].sheet
+    text = to_latex(table, "mine")
+    assert r"\label{tab:mine}" in text
+    [caption] = re.findall(r"\\caption\{(.*)\}", text)
+    assert caption[0].isupper()
+    assert not re.search(r"Table \d", caption)
+    [sides] = re.findall(r"\\begin\{tabular\}\{([lr]+)\}", text)
+    body = text.partition(r"\toprule")[2].partition(r"\bottomrule")[0]
+    rows = [line for line in body.splitlines() if r" \\" in line]
+    assert len(rows) == len(table.rows) + 2
+    for row in rows:
+        cells = re.split(r"(?<!\\)&", row.partition(r" \\")[0])
+        spans = [int(n) for n in re.findall(r"\\multicolumn\{(\d+)\}\{c\}", row)]
+        assert len(cells) + sum(spans) - len(spans) == len(sides) == len(table.columns)
+    rules = re.findall(r"\\cmidrule\(lr\)\{(\d+)-(\d+)\}", rows[0])
+    ends = [int(end) for pair in rules for end in pair]
+    assert ends == sorted(set(ends))
+    assert ends[-1] == len(sides)
+    assert text.isascii()
+    if (latex := shutil.which("pdflatex")) is not None:
+        head = r"\documentclass{article}\usepackage{booktabs}\begin{document}"
+        (tmp_path / "x.tex").write_text(f"{head}\n{text}\n\\end{{document}}")
+        command = [latex, "-halt-on-error", "-interaction=batchmode", "x.tex"]
+        subprocess.run(command, cwd=tmp_path, check=True, timeout=100)
 
 
 def test_csv_and_json_read_back():

@@ -9,7 +9,8 @@ import pytest
 
 from orchestrator.config.experiment import load_experiment
 from orchestrator.config.record import record
-from orchestrator.report.write import head_rows, report_name
+from orchestrator.output.tables import TextTable
+from orchestrator.report.write import report_name
 from results_schema import layout
 
 HOSTILE = "</script><script>alert(1)</script> & <b>β</b>"
@@ -148,8 +149,8 @@ def test_many_experiments_make_a_name_that_a_file_can_have():
 
 
 def test_neighbours_share_the_first_line_of_a_tables_head():
-    assert head_rows(["cell", "A\npaper", "A\nours", "B\npaper"]) == [
+    assert TextTable("", ["cell", "A\npaper", "A\nours", "B\npaper"], []).head_rows() == [
         [("", 1), ("A", 2), ("B", 1)],
         [("cell", 1), ("paper", 1), ("ours", 1), ("paper", 1)],
     ]
-    assert head_rows(["a", "b"]) == [[("a", 1), ("b", 1)]]
+    assert TextTable("", ["a", "b"], []).head_rows() == [[("a", 1), ("b", 1)]]
