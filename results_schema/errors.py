@@ -116,6 +116,28 @@ class Superseded(NasSweepError):
     """Another worker has taken over this worker's item; it must write nothing more."""
 
 
+class Interrupted(KeyboardInterrupt):
+    """A signal asked this process to end: its handler raises this, so that all is left in order.
+
+    Args:
+        signum: The signal.
+    """
+
+    def __init__(self, signum: int) -> None:
+        super().__init__()
+        self.exit_code = 128 + signum
+
+    @classmethod
+    def handle(cls, signum: int, frame: object) -> None:
+        """Raise it: a handler for `signal.signal`."""
+        raise cls(signum)
+
+
+def exit_code(error: BaseException | None) -> int:
+    """Return 143 after SIGTERM, 129 after SIGHUP, and 130 after Ctrl-C."""
+    return error.exit_code if isinstance(error, Interrupted) else 130
+
+
 def store_error(error: OSError, path: Path) -> StoreError:
     """Return the error to raise when the operating system refuses to read or write a store.
 

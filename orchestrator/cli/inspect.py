@@ -15,7 +15,7 @@ from click import Choice, FloatRange, IntRange, argument, command, option
 
 from orchestrator.cli import catalog, cells, status
 from orchestrator.cli.options import (
-    INTERRUPTED,
+    announce,
     exit_on_ctrl_c,
     format_option,
     names_argument,
@@ -154,6 +154,7 @@ def report(
     """Write a page of figures, tables, claims, failures, provenance."""
     from rich.console import Console
 
+    announce("drawing figures and writing the report")
     from orchestrator.report.write import make_report
 
     opened, place = open_store(store), None if to is None else Path(to)
@@ -174,6 +175,8 @@ def report(
 @option("--open", "show", is_flag=True, help="Open the page in a browser.")
 def dash(store: str, port: int, show: bool) -> None:
     """Serve a live page of the store on this machine."""
+    from http.server import HTTPServer
+
     from orchestrator.dash.server import LOCAL, make_server
 
     opened = open_store(store)
@@ -184,8 +187,7 @@ def dash(store: str, port: int, show: bool) -> None:
             import webbrowser
 
             webbrowser.open(address)
-        server.serve_forever()
-        sys.exit(INTERRUPTED)  # it ends by Ctrl-C alone, and keeps that to itself
+        HTTPServer.serve_forever(server)  # werkzeug's own method hides which signal has ended it
 
 
 @command()

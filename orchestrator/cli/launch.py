@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.console import Console
 
-from orchestrator.cli.options import INTERRUPTED
 from orchestrator.cli.run import describe_plan
 from orchestrator.config.experiment import Experiment
 from orchestrator.config.record import dropped, record
@@ -47,7 +46,7 @@ def launch(
     Returns:
         The exit code: 0 all ended, 1 some trials or surfaces failed or were cancelled, or a figure,
         table or claim ended in an unexpected error, 3 the store became unfit, or was full when it
-        was interrupted, 130 interrupted.
+        was interrupted, 130 interrupted by Ctrl-C, 143 by SIGTERM, 129 as its terminal was closed.
 
     Raises:
         MachineError: There is no GPU and nothing allows a CPU, or the clock is wrong.
@@ -118,6 +117,9 @@ def measure(
                 where="--trials",
                 fix="nas-sweep plan --format json lists their ids",
             )
+    if not plan.work and not plan.measured:
+        click.echo(f"{_count_untrained(plan)} not ended: nas-sweep launch trains them")
+        return 1
     return _work(experiments, store, plan, Options(**settings))
 
 
@@ -138,6 +140,7 @@ def _work(experiments: Sequence[Experiment], store: Store, plan: Plan, options: 
     withdraw(store, [s.trial_id for s in trials] + [one.surface_id for one in plan.unmeasured])
     access.apply_ray_settings()
     access.admit(options.address, allow_open=options.allow_open_cluster)
+    click.echo("starting Ray …" if options.address is None else "joining the cluster …")
     from orchestrator.execution.launch import run
 
     report = run(plan, store, options, Console(soft_wrap=True))
@@ -171,10 +174,17 @@ def _print_nothing_remains(plan: Plan) -> None:
     if not plan.measure_only:
         ended = "every trial has ended" if plan.trials else "no trial is named"
         click.echo(f"nothing to train: {ended}")
-    if untrained := len({s.trial.trial_id for s in plan.wanted.values()} - set(plan.ended)):
-        click.echo(f"{untrained} trials have not ended: nas-sweep launch trains them")
+    if untrained := _count_untrained(plan):
+        click.echo(f"{untrained} not ended: nas-sweep launch trains them")
     elif plan.wanted:
         click.echo("nothing to measure: every surface is finished")
+
+
+def _count_untrained(plan: Plan) -> str:
+    """Return how many trials whose surfaces are wanted have not ended, `2 trials have`, or ""."""
+    untrained = {s.trial.trial_id for s in plan.wanted.values()} - set(plan.ended)
+    have = "has" if len(untrained) == 1 else "have"
+    return f"{counted(len(untrained), 'trial')} {have}" if untrained else ""
 
 
 def _print_remains(plan: Plan, store: Store, report: Report) -> int:
@@ -182,31 +192,35 @@ def _print_remains(plan: Plan, store: Store, report: Report) -> int:
     trials = {spec.trial_id for spec in plan.remaining} - layout.names(store.list(layout.TRIALS))
     surfaces = {one.surface_id for one in plan.unmeasured}
     surfaces -= finished_surfaces(store, surfaces)
-    left = [f"{len(trials)} trials"] * bool(trials) + [f"{len(surfaces)} surfaces"] * bool(surfaces)
+    left = [
+        counted(len(some), noun)
+        for some, noun in ((trials, "trial"), (surfaces, "surface"))
+        if some
+    ]
     if not left:
         return 0
     if report.interrupted:
         click.echo(f"interrupted with {' and '.join(left)} left; the same command resumes")
-        return INTERRUPTED
+        return 128 + report.interrupted
     for name, reason in report.reasons.items():
         _print_failure(f"failed: {name}: {reason}")
         click.echo(f"  log: {store.locate(layout.log(name))}")
     endings = list(report.endings.values())
     if untrained := endings.count("untrained"):
-        click.echo(f"{untrained} surfaces wait for trials that did not end")
+        click.echo(f"{counted(untrained, 'surface')} not measured: their trials did not end")
     if cancelled := endings.count("cancelled"):
-        click.echo(f"{cancelled} trials or surfaces were cancelled; the same command resumes")
+        click.echo(f"cancelled: {cancelled}; the same command resumes them")
     return 1
 
 
 def _show_results(experiments: Sequence[Experiment], store: Store, *, figures: bool) -> bool:
-    """Print the results and write the report; return False if an unexpected error occurred."""
+    """Print the results and write the report; return whether everything could be made."""
     from orchestrator.report.exhibits import accuracy_tables
     from orchestrator.report.write import write_report
     from results_schema.results import Results
 
     results, names = Results(store), [experiment.name for experiment in experiments]
-    failures: list[str] = []
+    failures, complete = list[str](), True
     for name in names:
         try:
             for table in accuracy_tables(results.trials(name)):
@@ -216,18 +230,21 @@ def _show_results(experiments: Sequence[Experiment], store: Store, *, figures: b
         except Exception as error:
             failures.append(f"results of {name}: {log_error(store, f'results-{name}', error)}")
     if figures:
+        click.echo("drawing figures, testing claims and writing the report …")
         # What was trained is reported even if the report cannot be made.
         try:
-            written = write_report(results, names, _publish(results, names))
+            exhibits = _publish(results, names)
+            complete &= all(one.figure is not None or one.table for one in exhibits)
+            written = write_report(results, names, exhibits)
             failures += written.failures
             click.echo(f"report: {written.place}")
         except NasSweepError as error:
-            _print_failure(f"no report: {error}")
+            failures.append(f"report: {error}")
         except Exception as error:
             failures.append(f"report: {log_error(store, 'report', error)}")
     for failure in failures:
         _print_failure(f"failed: {failure}")
-    return not failures
+    return complete and not failures
 
 
 def _print_failure(text: str) -> None:

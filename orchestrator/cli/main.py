@@ -12,9 +12,8 @@ import sys
 import click
 
 from orchestrator.cli import inspect, maintain, run, study
-from orchestrator.cli.options import INTERRUPTED
 from orchestrator.output.text import escape_control
-from results_schema.errors import NasSweepError
+from results_schema.errors import Interrupted, NasSweepError, exit_code
 
 FAMILIES = {
     "Run": run.COMMANDS,
@@ -56,13 +55,28 @@ for family in FAMILIES.values():
 def main() -> None:
     """Run the command line; a user's error is one message without a traceback."""
     # Both end a command as Ctrl-C does, with its cleaning up; a running launch handles them itself.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, Interrupted.handle)
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
-        signal.signal(signal.SIGHUP, signal.default_int_handler)
+        signal.signal(signal.SIGHUP, Interrupted.handle)
     try:
-        cli(prog_name="nas-sweep")
+        # By itself click would exit with 1 after Ctrl-C, and print errors in a form of its own.
+        sys.exit(cli.main(prog_name="nas-sweep", standalone_mode=False) or 0)
     except NasSweepError as error:
         click.echo(f"error: {escape_control(str(error))}", err=True)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        about = context.command_path if context else "nas-sweep"
+        click.echo(f"error: {escape_control(error.format_message())}", err=True)
+        click.echo(f"  {about} --help lists what there is", err=True)
+        sys.exit(error.exit_code)
+    except click.Abort as error:
+        reason = error.__cause__ or error.__context__
+        if not isinstance(reason, KeyboardInterrupt):  # the answer to a question was no
+            click.echo("nothing was changed", err=True)
+            sys.exit(1)
+        click.echo("interrupted", err=True)
+        sys.exit(exit_code(reason))

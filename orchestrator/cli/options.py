@@ -12,12 +12,10 @@ import click
 from click import FLOAT, Choice, ParamType, argument, option
 
 from orchestrator.output import tables as output
+from results_schema.errors import exit_code
 
 if TYPE_CHECKING:
     from results_schema.store import Store
-
-INTERRUPTED = 130
-"""Exit code of a command that Ctrl-C or a signal ended."""
 
 Decorator = Callable[[Any], Any]
 
@@ -141,6 +139,12 @@ def open_store(location: str) -> Store:
     return existing_store(location)
 
 
+def announce(what: str) -> None:
+    """Print what takes some seconds now, for whoever waits at a terminal."""
+    if sys.stderr.isatty():
+        click.secho(f"{what} …", dim=True, err=True)
+
+
 def report_damage(lines: Sequence[str]) -> None:
     """Print what damage left out on standard error, and exit with 1 if there is any."""
     for line in lines:
@@ -182,5 +186,5 @@ def exit_on_ctrl_c() -> Iterator[None]:
     """Exit without a message on Ctrl-C, for what is watched until one has seen enough."""
     try:
         yield
-    except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
+    except KeyboardInterrupt as error:
+        sys.exit(exit_code(error))

@@ -13,6 +13,7 @@ from click import Choice, FloatRange, IntRange, command, option
 
 from orchestrator.cli.options import (
     GpuShare,
+    announce,
     cluster_options,
     experiment_options,
     format_option,
@@ -230,6 +231,7 @@ def doctor(store: str, tables: bool, output_format: str) -> None:
     from orchestrator.execution.preflight import Check, run_checks
     from orchestrator.housekeeping.contract import check_tables
 
+    announce("checking this machine and the store")
     checks = []
     found = (Check(*one) for one in check_tables(open_store(store))) if tables else None
     for check in found or run_checks(store):

@@ -11,6 +11,7 @@ import click
 from click import IntRange, command, option
 
 from orchestrator.cli.options import (
+    announce,
     format_option,
     names_argument,
     open_store,
@@ -63,6 +64,7 @@ def claims(
     from orchestrator.paper.claims.claim import FAILED
     from orchestrator.paper.claims.registry import find_claim, findings
 
+    announce("testing claims")
     wanted = find_claim(claim).id if claim else None
     opened = open_store(store)
     names = find_experiments(opened, experiments) if experiments else None
@@ -173,6 +175,7 @@ def theory(
         from orchestrator.figures.export import check_suffix
 
         check_suffix(Path(draw))  # before all the work
+    announce("checking statements")
     settings = Settings(**sizes)
     trials = _trial_bounds(experiments, store) if experiments else []
     comparisons = [*check_sgd(settings.seed), *check_cells(settings)]

@@ -39,7 +39,13 @@ from orchestrator.config.documents import (
 )
 from orchestrator.config.grid import Grid, check_product
 from orchestrator.config.landscape import Landscape, override_landscape
-from orchestrator.config.registry import TABLE_KINDS, Choice, check_members, read_choice
+from orchestrator.config.registry import (
+    TABLE_KINDS,
+    Choice,
+    check_members,
+    check_surfaces,
+    read_choice,
+)
 from results_schema.errors import ConfigError, SpecError, suggest
 from results_schema.genotype import Genotype
 from results_schema.layout import natural
@@ -371,6 +377,9 @@ def load_experiment(
             "learning_rates": grid.learning_rate,
         },
         document,
+    )
+    problems += check_surfaces(
+        declaration.figures, {kind for kind, asked in declaration.landscape if asked}, document
     )
     if problems:
         raise combine(problems)

@@ -8,7 +8,7 @@ that computes its data and one that draws them, then enter both in `FIGURE_KINDS
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -120,6 +120,7 @@ class FigureKind(NamedTuple):
         tables: Tables that `data` takes, in order: each a method of `Results`.
         options: Model of the options that an experiment may give.
         drawing: Names of the options that `plot` takes; `data` takes the others.
+        surfaces: Kinds of surfaces that an experiment with such a figure must measure.
     """
 
     data: str
@@ -127,6 +128,7 @@ class FigureKind(NamedTuple):
     tables: tuple[str, ...]
     options: type[Options] = Options
     drawing: tuple[str, ...] = ()
+    surfaces: tuple[str, ...] = ()
 
 
 FIGURE_KINDS: dict[str, FigureKind] = {
@@ -147,6 +149,7 @@ FIGURE_KINDS: dict[str, FigureKind] = {
         ("surfaces", "points"),
         PlaneOptions,
         ("columns",),
+        ("contour",),
     ),
     "variance_maps": FigureKind(
         "orchestrator.figures.landscapes:variances_data",
@@ -154,6 +157,7 @@ FIGURE_KINDS: dict[str, FigureKind] = {
         ("surfaces", "points"),
         VarianceOptions,
         ("columns",),
+        ("gradient_variance",),
     ),
     "variance_surfaces": FigureKind(
         "orchestrator.figures.landscapes:variances_data",
@@ -161,6 +165,7 @@ FIGURE_KINDS: dict[str, FigureKind] = {
         ("surfaces", "points"),
         VarianceOptions,
         ("columns",),
+        ("gradient_variance",),
     ),
     "trend": FigureKind(
         "orchestrator.paper.trend_figure:trend_data",
@@ -172,6 +177,7 @@ FIGURE_KINDS: dict[str, FigureKind] = {
         "orchestrator.paper.theorem_figures:theorem_bounds_data",
         "orchestrator.paper.theorem_figures:plot_theorem_bounds",
         ("trials", "surfaces", "points", "metrics"),
+        surfaces=("gradient_variance", "curvature"),
     ),
     "theory_cells": FigureKind(
         "orchestrator.paper.theorem_figures:theory_cells_data",
@@ -287,6 +293,18 @@ def check_members(
                     place = document.place(("figures", figure, option, position))
                     what = f"figures.{figure}.{option}: the experiment has no {show(value)}"
                     yield Problem(place, what, suggest(str(value), map(_text, values)))
+
+
+def check_surfaces(
+    figures: Mapping[str, Choice], measured: Collection[str], document: Document
+) -> Iterator[Problem]:
+    """Yield a problem for each figure of surfaces that the experiment does not measure."""
+    for figure, choice in figures.items():
+        for kind in FIGURE_KINDS[choice.kind].surfaces:
+            if kind not in measured:
+                place = document.place(("figures", figure))
+                what = f"figures.{figure}: {choice.kind} needs surfaces of the kind {kind}"
+                yield Problem(place, what, f"add landscape: {{{kind}: {{}}}}")
 
 
 def select(choice: Choice, table: pd.DataFrame) -> pd.DataFrame:

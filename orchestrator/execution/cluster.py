@@ -30,7 +30,7 @@ from rich.console import Console
 from orchestrator.execution import access
 from orchestrator.execution.jobs import pack_code
 from orchestrator.output.text import cores
-from results_schema.errors import MachineError
+from results_schema.errors import Interrupted, MachineError
 
 VITAL = ("gcs_server", "raylet")
 """Processes without which a Ray that was started here can't continue."""
@@ -166,10 +166,13 @@ def _start(folder: Path, attempts: int = 2) -> str | None:
 
 @contextlib.contextmanager
 def _unwound_by_signals() -> Iterator[None]:
-    """Make SIGTERM and SIGHUP raise KeyboardInterrupt here, so that nothing is left behind."""
+    """Make SIGTERM and SIGHUP raise here, so that nothing is left behind, and not end the process.
+
+    Ray puts a SIGTERM handler of its own in force when it starts, which ends with this context.
+    """
     taken = [signal.SIGTERM, signal.SIGHUP]
     taken = [each for each in taken if signal.getsignal(each) is not signal.SIG_IGN]
-    before = {each: signal.signal(each, signal.default_int_handler) for each in taken}
+    before = {each: signal.signal(each, Interrupted.handle) for each in taken}
     # Processes that are started here inherit the mask and never get SIGHUP: where a terminal is
     # closed, workers are to commit first.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
@@ -178,9 +181,7 @@ def _unwound_by_signals() -> Iterator[None]:
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         for signum, handler in before.items():
-            # Ray puts a SIGTERM handler of its own in force once it has started.
-            if signal.getsignal(signum) is signal.default_int_handler:
-                signal.signal(signum, handler)
+            signal.signal(signum, handler)
 
 
 def _alive(process: psutil.Process) -> bool:

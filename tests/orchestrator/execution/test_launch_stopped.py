@@ -50,7 +50,7 @@ def launch(tmp_path: Path) -> Launch:
 
 def test_the_handler_takes_note_and_the_main_thread_does_the_rest(launch: Launch):
     launch.supervision.handle(signal.SIGINT, None)
-    assert launch.supervision.interrupted
+    assert launch.supervision.interrupted == signal.SIGINT
     assert (launch.shown.getvalue(), launch.asked, launch.queue.stopping) == ("", False, False)
     with launch.supervision:
         assert launch.supervision.run(launch.until_stopped) == "stopped"
