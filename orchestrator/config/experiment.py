@@ -6,6 +6,7 @@ error names the file and line, or the option, that the offending value came from
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -145,6 +146,7 @@ class Experiment(Declaration):
             `@` and a name of the launch's own if there is one: `fig9@laptop@adam`.
         profile: Name of the profile that was applied.
         axes: The axes of the grid.
+        extended: The files that the experiment extends.
         cpu: Whether the profile made it small enough for a CPU.
         substitutes: Datasets that are trained on in place of others.
         auxiliary_substitutes: Those that take precedence under a recipe with an auxiliary head,
@@ -155,6 +157,7 @@ class Experiment(Declaration):
     name: FileName
     profile: str | None = None
     axes: SkipValidation[Axes] = Axes({}, ())
+    extended: tuple[Path, ...] = ()
     cpu: bool = False
     substitutes: dict[DatasetName, DatasetName] = {}
     auxiliary_substitutes: dict[DatasetName, DatasetName] = {}
@@ -330,6 +333,42 @@ def load_plugins(document: Document, experiment: Path) -> list[Plugin]:
     return loaded
 
 
+def read_experiment(path: Path) -> tuple[Document, tuple[Path, ...]]:
+    """Return what a file and those that it extends hold, and all of these files.
+
+    `figure` becomes the one of `figures` that has the experiment's name.
+
+    Raises:
+        ConfigError: One of them cannot be read, or extends itself in the end.
+    """
+    document, files = read_document(path), [path]
+    while "extends" in document.data:
+        place, written = document.place(("extends",)), document.data["extends"]
+        if not isinstance(written, str) or not written:
+            what, fix = f"extends is {show(written)}, not text", "name a file, such as fig9.yaml"
+            raise ConfigError(what, where=str(place), fix=fix)
+        file = Path(os.path.normpath(files[-1].parent / written))
+        files.append(file)
+        if len({one.resolve() for one in files}) < len(files) or len(files) > MAX_DEPTH:
+            what = f"extends: {' → '.join(one.name for one in files)} does not end"
+            raise ConfigError(what, where=str(place), fix="drop extends from one of them")
+        try:
+            parent = read_document(file)
+        except ConfigError as error:
+            if file.is_file():
+                raise
+            what = f"extends: {error.where}: {error.what}"
+            raise ConfigError(what, where=str(place), fix=error.fix) from error
+        document = parent.merge(document.without("extends"))
+    if "figure" not in document.data:
+        return document, tuple(files)
+    if isinstance(figures := document.data.get("figures", {}), dict) and path.stem in figures:
+        what = f"figure and figures.{printable(path.stem)} are one figure"
+        raise ConfigError(what, where=str(document.place(("figure",))), fix="keep one of them")
+    named = document.override(("figures", path.stem), document, ("figure",))
+    return named.without("figure"), tuple(files)
+
+
 def load_experiment(
     path: str | Path,
     *,
@@ -349,7 +388,7 @@ def load_experiment(
         ConfigError: Anything is wrong with the file, the profile or an override.
     """
     path, settings = Path(path), None
-    document = read_document(path)
+    document, files = read_experiment(path)
     names = [_check_name(path.stem, str(path))]
     # First of all, as a profile may name what they add; and after it, as it may name others.
     load_plugins(document, path)
@@ -367,7 +406,7 @@ def load_experiment(
     document, axes = read_axes(document, Settings.model_fields)
     declaration = validate(Declaration, document, folder=path.parent)
     grid, problems = declaration.grid, []
-    problems += check_product(grid, axes, document, path)
+    problems += check_product(grid, axes, document, set(map(str, files)))
     problems += _ineffective(axes, document)
     problems += check_members(
         declaration.figures,
@@ -389,6 +428,7 @@ def load_experiment(
         name="@".join(names),
         profile=profile,
         axes=axes,
+        extended=files[1:],
         cpu=settings.cpu if settings else False,
         substitutes=settings.datasets if settings else {},
         auxiliary_substitutes=settings.auxiliary_datasets if settings else {},

@@ -342,15 +342,15 @@ class Grid(BaseModel, **STRICT):
         }
 
 
-def check_product(grid: Grid, axes: Axes, document: Document, file: Path) -> Iterator[Problem]:
+def check_product(grid: Grid, axes: Axes, document: Document, files: set[str]) -> Iterator[Problem]:
     """Yield the problems that no axis shows alone: a base without such variants, too many trials.
 
     Args:
         grid: A grid whose own axes are sound.
         axes: All of its axes.
         document: The document that the grid was read from.
-        file: The experiment's file; a missing variant is reported at the base unless an override
-            set the variants.
+        files: The experiment's files; a missing variant is reported at the base unless an
+            override set the variants.
     """
     cells = []
     for position, base in enumerate(grid.genotype):
@@ -358,7 +358,7 @@ def check_product(grid: Grid, axes: Axes, document: Document, file: Path) -> Ite
             cells.append(len(grid.cells(base)))
         except SpecError as error:
             place = document.place(("grid", "variants"))
-            if place.source == str(file):
+            if place.source in files:
                 place = document.place(("grid", "genotype", position))
             what = error.what if base.name in error.what else f"{base.name}: {error.what}"
             yield Problem(place, f"grid.variants: {what}", error.fix)

@@ -181,6 +181,8 @@ def _named_files(experiment: Experiment) -> Iterator[tuple[str, Path]]:
     for base in experiment.grid.genotype:
         if base.file:
             yield f"the cells of {base.name} are", base.file
+    for file in experiment.extended:
+        yield f"the experiment extends {file.name}", file
     for plugin in experiment.loaded_plugins:
         if plugin.name.endswith(SUFFIX):
             yield f"the plug-in {plugin.name} is", plugin.path

@@ -282,3 +282,80 @@ def test_what_the_file_says_stands_in_the_store(tmp_path):
     assert said["recipes"]["cifar10"]["epochs"] == 30
     assert said["network"] == {"cells": 8, "channels": 16, "stem_stride": 1}
     assert len(results.members("odd")) == len(load_experiment(tmp_path / "odd.yaml").members())
+
+
+PARENT = """\
+title: Parent
+claim: A claim.
+grid: {genotype: [DARTS], variants: paper4, dataset: [digits], seed: [0, 1]}
+recipe: {epochs: 3, batch_size: 0}
+landscape: {contour: {grid: 3}}
+figures: {other: accuracy_by_index}
+figure:
+  kind: convergence
+  groups: 2
+"""
+
+
+def test_an_experiment_extends_another_key_by_key(folder):
+    (folder / "shared").mkdir()
+    (folder / "shared/parent.yaml").write_text(PARENT.replace("batch_size: 0", "batch_size: 9"))
+    (folder / "shared/child.yaml").write_text("extends: parent.yaml\nrecipe: {epochs: 4}\n")
+    (folder / "grandchild.yaml").write_text("""\
+extends: shared/child.yaml
+title: Grandchild
+grid: {genotype: [ENAS], seed: [2], recipe.weight_decay: [0, 1]}
+landscape: {contour: null}
+figure: {groups: 3}
+figures: {other: null}
+""")
+    found = load_experiment("grandchild.yaml", overrides=["figures.grandchild.title=Mine"])
+    assert (found.title, found.claim) == ("Grandchild", "A claim.")
+    assert {(m.base, m.spec.seed) for m in found.members()} == {("ENAS", 2)}
+    assert len(found.members()) == 2 * 5
+    assert (found.recipe.given, found.surfaces()) == ({"epochs": 4, "batch_size": 9}, [])
+    assert {name: choice.to_json() for name, choice in found.figures.items()} == {
+        "grandchild": {"kind": "convergence", "groups": 3, "title": "Mine"}
+    }
+    assert found.extended == (Path("shared/child.yaml"), Path("shared/parent.yaml"))
+    parent = load_experiment("shared/parent.yaml")
+    assert set(parent.figures) == {"other", "parent"}
+
+
+@pytest.mark.parametrize(
+    ("child", "said"),
+    [
+        ("", "parent.yaml:4: recipe.batch_size is 0"),
+        ("recipe:\n  batch_size: -1\n", "child.yaml:3: recipe.batch_size is -1"),
+        ("grid: {variants: paper99}\n", "child.yaml:2: grid.variants: unknown"),
+        (
+            "recipe: {batch_size: 9}\ngrid: {genotype: [SNAS], variants: paper13}\n",
+            "child.yaml:3: grid.variants: SNAS",
+        ),
+        ("titel: x\n", "child.yaml:2: unknown key titel"),
+        ("figure: nothing\n", "child.yaml:2: figures.child: unknown kind of figure 'nothing'"),
+        ("figures: {child: contours}\n", "parent.yaml:7: figure and figures.child are one figure"),
+    ],
+)
+def test_an_error_names_the_file_that_the_value_is_from(folder, child, said):
+    (folder / "parent.yaml").write_text(PARENT)
+    (folder / "child.yaml").write_text("extends: parent.yaml\n" + child)
+    assert said in refused("child.yaml")
+
+
+@pytest.mark.parametrize(
+    ("extends", "said"),
+    [
+        ("[x.yaml]", "child.yaml:1: extends is ['x.yaml'], not text\n  name a file"),
+        ("''", "child.yaml:1: extends is '', not text"),
+        ("xx.yaml", "child.yaml:1: extends: xx.yaml: there is no such file\n  did you mean x.yaml"),
+        ("child.yaml", "child.yaml:1: extends: child.yaml → child.yaml does not end"),
+        ("a.yaml", "b.yaml:1: extends: child.yaml → a.yaml → b.yaml → a.yaml does not end"),
+        ("broken.yaml", "broken.yaml:1: not YAML"),
+    ],
+)
+def test_what_cannot_be_extended_is_refused(folder, extends, said):
+    for name, other in (("child", extends), ("a", "b.yaml"), ("b", "./a.yaml")):
+        (folder / f"{name}.yaml").write_text(f"extends: {other}\n")
+    (folder / "broken.yaml").write_text("a: [")
+    assert refused("child.yaml").startswith(said)

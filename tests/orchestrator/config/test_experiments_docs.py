@@ -42,6 +42,7 @@ def read(text: str) -> Any:
 def folder(tmp_path):
     (cell,) = (text for language, text in BLOCKS if language == "json")
     (tmp_path / "my_cell.json").write_text(cell)
+    (tmp_path / "fig9.yaml").write_bytes((ROOT / "experiments/fig9.yaml").read_bytes())
     return tmp_path
 
 
@@ -109,6 +110,8 @@ KEYS = {
     **{k: v for k, v in FIGURE_OPTIONS.items() if k not in SHARED},
     "n": [Uniform.n, Stratified.n],
     "mode": [],
+    **{key: [] for key in ("grid.PATH", "figure", "extends")},
+    **{key: [[]] for key in ("grid.zip", "grid.exclude")},
 }
 
 
