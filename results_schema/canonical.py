@@ -82,8 +82,11 @@ def one_of(names: tuple[str, ...]) -> Rule:
 
 
 def dataset_name(name: str, value: Any) -> str:
-    """Return the name of a data set, known here or not, or raise `SpecError` if it can't be one."""
-    if type(value) is str and re.fullmatch(r"[a-z0-9_]+", value):
+    """Return the name of a data set, known here or not, or raise `SpecError` if it can't be one.
+
+    The name of a user's own ends with a hyphen and ten hexadecimal digits of its content.
+    """
+    if type(value) is str and re.fullmatch(r"[a-z0-9_]{1,60}(-[0-9a-f]{10})?", value):
         return value
     fix = "use lower-case letters, digits and underscores"
     raise SpecError(f"{name} {value!r} is no name", fix=fix)
@@ -96,6 +99,36 @@ def extension_names(name: str, value: Any) -> tuple[str, ...]:
         if type(one) is not str or not EXTENSION.fullmatch(one):
             raise SpecError(f"{name} holds {one!r}", fix="write kind:name@version")
     return tuple(sorted(set(given)))
+
+
+def entry_name(name: str, value: Any) -> str:
+    """Return the name of a registry's entry, known here or not, or raise `SpecError`."""
+    if type(value) is str and re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,39}", value):
+        return value
+    fix = "use a letter, then letters, digits and _, at most 40 in all"
+    raise SpecError(f"{name} {value!r} is no name", fix=fix)
+
+
+def entry_names(name: str, value: Any) -> tuple[str, ...]:
+    """Return distinct names of a registry's entries, known here or not, or raise `SpecError`."""
+    if not isinstance(value, list | tuple):
+        raise SpecError(f"{name} is {value!r}", fix="use a list of names")
+    names = tuple(entry_name(name, each) for each in value)
+    if len(set(names)) < len(names):
+        raise SpecError(f"{name} repeats a name: {', '.join(names)}", fix="name each once")
+    return names
+
+
+def flag(name: str, value: Any) -> bool:
+    """Return true or false, or raise `SpecError`."""
+    if type(value) is bool:
+        return value
+    raise SpecError(f"{name} is {value!r}", fix="use true or false")
+
+
+def or_null(rule: Rule) -> Rule:
+    """Return the rule of a field that may also hold None."""
+    return lambda name, value: None if value is None else rule(name, value)
 
 
 class Spec:

@@ -17,9 +17,13 @@ from typing import Annotated
 from results_schema.canonical import (
     Spec,
     dataset_name,
+    entry_name,
+    entry_names,
     extension_names,
+    flag,
     one_of,
     optional,
+    or_null,
     real,
     whole,
 )
@@ -36,9 +40,19 @@ as they were written, so that they give the ids under which their results are st
 PRECISIONS = ("fp32", "tf32", "bf16")
 MOST_CELLS = 1000
 """Most cells of a network: the deepest that were ever trained have about as many blocks."""
-SCHEDULES = ("cosine", "cosine_shifted", "constant")
 DECAYED = ("all", "weights")
 GROWTHS = ("linear", "constant")
+_OPTIONS: dict[str, dict[str, set[str]]] = {
+    "optimizer": {"sgd": {"momentum", "nesterov"}, "adamw": {"momentum", "beta2", "epsilon"}},
+    "schedule": {
+        "cosine": set(),
+        "cosine_shifted": set(),
+        "constant": set(),
+        "step": {"step_epochs", "step_factor"},
+        "one_cycle": {"rise"},
+    },
+}
+"""Fields that some built-in entries alone read; a plug-in's entry may read any."""
 
 
 @dataclass(frozen=True)
@@ -66,18 +80,15 @@ class NetworkSpec(Spec):
 class Recipe(Spec):
     """How a network is trained (Sections A.3 and A.4); the defaults are Section 4's on CIFAR.
 
-    SGD with momentum on the cross-entropy; the gradient's global norm is clipped.
+    SGD with momentum on the cross-entropy; the gradient's global norm is clipped. What optimizers,
+    schedules and augmentations there are: `workers.training.recipe`.
 
     Attributes:
         epochs: E, the number of epochs.
         batch_size: Images a step; the last step of an epoch takes what is left.
-        momentum: Momentum of SGD, without Nesterov's correction.
-        weight_decay: Factor of the weights that is added to the gradient.
-        decayed: What decays: "all" parameters, as in the published code, or "weights" alone, so
-            that batch normalisation's parameters and biases do not.
-        schedule: Learning-rate schedule. "cosine": ½·lr·(1 + cos(π e / E)) for e = 0 … E − 1, from
-            lr on; "cosine_shifted": the same for e = 1 … E, which ends at 0 and is what the
-            published code does under torch 1.1 or newer; "constant": lr.
+        momentum: Momentum of SGD; β₁ of AdamW.
+        weight_decay: Factor of the weights that SGD adds to the gradient, and by which AdamW, times
+            the learning rate, shrinks the weights (Loshchilov and Hutter, 2019).
         grad_clip: Largest global gradient norm; from the published code, not in the paper.
         cutout: Side in pixels of the square that is blanked in each training image after it was
             normalised, centred anywhere in the image and cut at its border; 0 for none. The
@@ -85,14 +96,38 @@ class Recipe(Spec):
         auxiliary: Weight of the auxiliary head's loss; 0 for no such head.
         drop_path: Probability p of dropping an edge's output, per sample; the identity is never
             dropped.
+        schedule: Learning-rate schedule after the warm-up, n = E − W epochs. "cosine":
+            ½·lr·(1 + cos(π e / n)) for e = 0 … n − 1, from lr on; "cosine_shifted": the same for
+            e = 1 … n, which ends at 0 and is what the published code does under torch 1.1 or newer;
+            "constant": lr; "step" and "one_cycle" as torch's `StepLR` and `OneCycleLR`, once an
+            epoch; or a plug-in's.
+        decayed: What decays: "all" parameters, as in the published code, or "weights" alone, so
+            that batch normalisation's parameters and biases do not.
         drop_path_growth: "linear": p·e/E in epoch e = 0 … E − 1; "constant": p from the first on.
         statistics: Whose mean and deviation normalise the images: the data set's "own", or a named
             one's. The published code used CIFAR-10's for CIFAR-100 until February 2020.
         evaluation_batch: Test images at a time; changes the test loss by rounding alone.
+        optimizer: "sgd", "adamw", or a plug-in's.
+        nesterov: Whether SGD's momentum looks ahead, as in torch.
+        beta2: β₂ of AdamW.
+        epsilon: What AdamW adds to its denominator.
+        warmup_epochs: W, epochs in which the rate rises to lr, which it has in the one after them:
+            lr·e / (W + 1) in epoch e = 1 … W.
+        step_epochs: Epochs after which "step" multiplies the rate by `step_factor`, each time.
+        step_factor: That factor.
+        rise: Share of the epochs in which "one_cycle" rises, from lr/25; it ends near 0.
+        label_smoothing: ε: the targets are 1 − ε on an image's class and ε/classes on all. The loss
+            that is reported is without it.
+        flip: Whether training images are mirrored at random; null leaves it to the data set.
+        padding: Zeros on each side before a random crop; null leaves it to the data set.
+        augmentation: Plug-ins that change normalised training images, in this order.
+        validation: Share of the training images that is held out, of each class alike and the same
+            images for every seed; 0 for none.
         version: `RECIPE_VERSION` when the trial was named.
 
     Fields without effect are set to their defaults: the growth of a drop path of 0, a drop path
-    that grows from 0 and the shape of a schedule over a single epoch, what decays by 0.
+    that grows from 0 and the shape of a schedule over a single epoch, what decays by 0, options of
+    other optimizers and schedules. Steps beyond the last epoch are a constant rate.
     """
 
     epochs: Annotated[int, whole(1)] = 600
@@ -103,25 +138,51 @@ class Recipe(Spec):
     cutout: Annotated[int, whole(0)] = optional(0)
     auxiliary: Annotated[float, real(zero=True)] = optional(0.0)
     drop_path: Annotated[float, real(zero=True, below=1)] = optional(0.0)
-    schedule: Annotated[str, one_of(SCHEDULES)] = optional("cosine")
+    schedule: Annotated[str, entry_name] = optional("cosine")
     decayed: Annotated[str, one_of(DECAYED)] = optional("all")
     drop_path_growth: Annotated[str, one_of(GROWTHS)] = optional("linear")
     statistics: Annotated[str, dataset_name] = optional("own")
     evaluation_batch: Annotated[int, whole(1)] = optional(500)
+    optimizer: Annotated[str, entry_name] = optional("sgd")
+    nesterov: Annotated[bool, flag] = optional(False)
+    beta2: Annotated[float, real(zero=True, below=1)] = optional(0.999)
+    epsilon: Annotated[float, real()] = optional(1e-8)
+    warmup_epochs: Annotated[int, whole(0)] = optional(0)
+    step_epochs: Annotated[int, whole(1)] = optional(30)
+    step_factor: Annotated[float, real(below=1)] = optional(0.1)
+    rise: Annotated[float, real(below=1)] = optional(0.3)
+    label_smoothing: Annotated[float, real(zero=True, below=1)] = optional(0.0)
+    flip: Annotated[bool | None, or_null(flag)] = optional(None)
+    padding: Annotated[int | None, or_null(whole(0, 1024))] = optional(None)
+    augmentation: Annotated[tuple[str, ...], entry_names] = optional(())
+    validation: Annotated[float, real(zero=True, below=1)] = optional(0.0)
     version: Annotated[int, whole(1)] = RECIPE_VERSION
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        left, fewest = self.epochs - self.warmup_epochs, 3 if self.schedule == "one_cycle" else 1
+        if left < fewest:
+            what = f"{self.epochs} epochs with warmup_epochs {self.warmup_epochs} leave {left}"
+            fix = f"leave at least {fewest} to the schedule {self.schedule}"
+            raise SpecError(what, fix=fix)
         if self.version < CANONICAL_SINCE:
             return
         if self.epochs == 1 and self.drop_path_growth == "linear":
             self._reset("drop_path")
         if not self.drop_path:
             self._reset("drop_path_growth")
-        if self.epochs == 1 and self.schedule == "constant":
+        if self.schedule == "step" and self.step_epochs >= left:
+            object.__setattr__(self, "schedule", "constant")
+        if left == 1 and self.schedule == "constant":
             self._reset("schedule")
         if not self.weight_decay:
             self._reset("decayed")
+        if not self.momentum:
+            self._reset("nesterov")
+        for choice, options in _OPTIONS.items():
+            used = options.get(getattr(self, choice))
+            if used is not None:
+                self._reset(*set[str]().union(*options.values()) - used)
 
 
 @dataclass(frozen=True)
@@ -191,7 +252,9 @@ class TrialSpec(Spec):
 def extensions(spec: TrialSpec) -> tuple[str, ...]:
     """Return the entries of loaded plug-ins that a trial uses, as its `extensions` names them."""
     cells = spec.genotype.normal, spec.genotype.reduce
-    used = [("dataset", spec.dataset)]
+    recipe = spec.recipe
+    used = [("dataset", spec.dataset), ("optimizer", recipe.optimizer)]
+    used += [("schedule", recipe.schedule), *(("augmentation", one) for one in recipe.augmentation)]
     # Dead edges too: they take part in the draws of the initial weights.
     if registry("operation").plugged:
         used += [("operation", e.op) for cell in cells for edges in cell.nodes for e in edges]

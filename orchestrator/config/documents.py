@@ -15,7 +15,7 @@ import re
 import reprlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache, partial
 from inspect import signature
@@ -499,7 +499,7 @@ def mapping_of(kind: type[T]) -> Callable[[Any], T]:
     """Return a validator that builds a dataclass or a model, and reports every bad value.
 
     A dataclass checks itself when built and stops at the first bad value; hence each key is tried
-    alone first.
+    alone where the whole does not fit.
     """
     adapter = TypeAdapter(kind)
     # `version` counts changes of the code, and the stem's stride follows from the dataset.
@@ -509,6 +509,10 @@ def mapping_of(kind: type[T]) -> Callable[[Any], T]:
         if not isinstance(value, dict):
             raise PydanticKnownError("dict_type")
         problems = unknown_keys(value, known)
+        if not problems:
+            # Keys that fit one another need not fit the others' defaults.
+            with suppress(ValidationError):
+                return adapter.validate_json(json.dumps(value), strict=True)
         for given in ({key: value[key]} for key in value if key in known):
             try:
                 adapter.validate_json(json.dumps(given), strict=True)

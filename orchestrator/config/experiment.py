@@ -27,6 +27,7 @@ from orchestrator.config.documents import (
     Place,
     Problem,
     Text,
+    at_key,
     check_file_name,
     combine,
     mapping_of,
@@ -56,6 +57,7 @@ from results_schema.trial import PRECISIONS, NetworkSpec, Recipe, TrialSpec
 from workers.cells.cost import check_batches, check_image
 from workers.data.catalog import describe
 from workers.identity import canonical_trial
+from workers.training.recipe import entries
 
 RECIPES: dict[str, dict[str, Any]] = {
     # Both versions of the paper, Section 4 and Figure 9 (A.4): no regularisation.
@@ -90,6 +92,9 @@ def _read_recipe(value: Any) -> RecipeChoice:
         raise PydanticKnownError("dict_type")
     name, given = read_named({"name": "section4", **value}, "name", "recipe", RECIPES)
     mapping_of(Recipe)(given)
+    for key in sorted(given.keys() & {"optimizer", "schedule", "augmentation"}):
+        with at_key(key, given[key]):
+            entries(Recipe(**{key: given[key]}))
     return RecipeChoice(name, given)
 
 
@@ -225,7 +230,8 @@ class Experiment(Declaration):
         trained, recipe = describe(self.trained_dataset(dataset, choice)), choice.of(dataset)
         auxiliary = recipe.auxiliary > 0
         side = check_image(trained.size, trained.stem_stride, auxiliary=auxiliary)
-        check_batches(trained.train, recipe.batch_size, side, auxiliary=auxiliary)
+        trained_on = trained.train - trained.held_out(recipe.validation)
+        check_batches(trained_on, recipe.batch_size, side, auxiliary=auxiliary)
         version = 0
         if recipe.statistics != "own":
             statistics = describe(self.trained_dataset(recipe.statistics, choice))

@@ -17,7 +17,7 @@ from workers.landscape.gradient_variance import minibatch_variance
 from workers.theory.checks import Comparison
 from workers.theory.sgd import Bound, bound, expectation
 from workers.theory.smoothness import Counterexample
-from workers.training.engine import scheduled_lr
+from workers.training.recipe import scheduled_lr
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def _bound(row: dict[Any, Any], surfaces: Any, norms: Any, epochs: Any) -> Trial
     smoothness, bent_at = _largest(ends, curved["epoch"])
     variance, varied_at = _largest(varied["variance"], varied["epoch"])
     if not math.isnan(variance):
-        images = describe(spec.dataset).train
+        images = _images(spec)
         variance = minibatch_variance(variance, min(spec.recipe.batch_size, images), images)
     untrained = surfaces[surfaces["epoch"] == 0]["loss"].dropna()
     f0 = float(untrained.iloc[0]) if len(untrained) else math.nan
@@ -162,7 +162,13 @@ def _rates(spec: TrialSpec) -> tuple[list[float], int]:
     rates = [scheduled_lr(spec.recipe, spec.learning_rate, epoch) for epoch in epochs]
     # Under cosine_shifted the last one is 0 but for rounding, as good as no step.
     kept = [rate for rate in rates if rate > 1e-12 * spec.learning_rate]
-    return kept, -(-describe(spec.dataset).train // spec.recipe.batch_size)
+    return kept, -(-_images(spec) // spec.recipe.batch_size)
+
+
+def _images(spec: TrialSpec) -> int:
+    """Return the number of images that a trial trains on."""
+    data = describe(spec.dataset)
+    return data.train - data.held_out(spec.recipe.validation)
 
 
 def comparison_record(one: Comparison) -> dict[str, Any]:

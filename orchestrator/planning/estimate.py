@@ -38,9 +38,10 @@ SAMPLE = 40
 
 
 def multiply_adds(spec: TrialSpec) -> int:
-    """Return those of a trial: forward and backward on training images, forward on the test set."""
+    """Return those of a trial: forward and backward on training images, forward on all others."""
     data = describe(spec.dataset)
-    images = (1 + BACKWARD) * data.train + data.test
+    held = data.held_out(spec.recipe.validation)
+    images = (1 + BACKWARD) * (data.train - held) + held + data.test
     return spec.recipe.epochs * images * _forward(spec)
 
 

@@ -195,9 +195,11 @@ def work_id(work: Work) -> str:
 
 def checkpoint_bytes(spec: TrialSpec, *, ended: bool = False) -> int:
     """Return an upper bound of the bytes of a trial's checkpoint, or of that which it ends with."""
-    cell, each = CELL_BYTES, PARAMETER_BYTES + MOMENTUM_BYTES
+    # Tensors of an optimizer for each weight, and numbers for each parameter; AdamW's are the most.
+    tensors, numbers = (1, 1) if spec.recipe.optimizer == "sgd" else (3, 2)
     if ended:  # fewer tensors, but as many running statistics
-        cell, each = CELL_BYTES * 7 // 10, PARAMETER_BYTES
+        tensors = numbers = 0
+    cell, each = CELL_BYTES * (7 + 3 * tensors) // 10, PARAMETER_BYTES + MOMENTUM_BYTES * numbers
     own = cell * spec.network.cells + HISTORY_BYTES * spec.recipe.epochs
     return int(each * _parameters(spec)) + own
 

@@ -11,7 +11,7 @@ from small_trials import TRAIN, few_digits
 from benchmarks.loops import FairLoop, Loop, OwnLoop, ReferenceLoop, Setting
 from results_schema.trial import NetworkSpec, Recipe
 from workers.data import catalog
-from workers.training.engine import scheduled_lr
+from workers.training.recipe import scheduled_lr
 
 RATE = 0.025
 BARS = {"fp32": 2e-3, "bf16": 1e-2}

@@ -275,7 +275,6 @@ def test_names_that_are_not_known_are_refused():
                 _with(place, name)
     for place, known in (
         ("precision", "fp32, tf32, bf16"),
-        ("recipe.schedule", "cosine, cosine_shifted, constant"),
         ("recipe.decayed", "all, weights"),
         ("recipe.drop_path_growth", "linear, constant"),
     ):

@@ -8,19 +8,24 @@ on the same images and a resumed trial continues as an undisturbed one.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from results_schema.errors import DataError
+from results_schema.errors import DataError, SpecError
+from results_schema.plugins import registry
+from results_schema.trial import Recipe
 from workers.data.catalog import Dataset, Split, describe
 from workers.data.folder import arrays
 from workers.draws import generator
+
+AUGMENTATIONS = registry("augmentation")
 
 _LOADING = threading.Lock()
 
@@ -43,40 +48,60 @@ class Images:
 
 @dataclass(frozen=True)
 class Data:
-    """A data set on a device: its entry in the catalog, its training and its test images."""
+    """A data set on a device.
+
+    Attributes:
+        about: Its entry in the catalog; `about.train` counts the held-out images too.
+        train: Training images.
+        test: Test images.
+        validation: Held-out training images, if any are.
+    """
 
     about: Dataset
     train: Images
     test: Images
+    validation: Images | None = None
 
-    def normalised_by(self, statistics: str) -> Data:
-        """Return the same images, to be normalised as by `Dataset.normalised_by`."""
-        return replace(self, about=self.about.normalised_by(statistics))
+    def prepared(self, recipe: Recipe) -> Data:
+        """Return the same images, to be normalised, mirrored and cropped as a recipe has it."""
+        about = self.about.normalised_by(recipe.statistics)
+        given = {"flip": recipe.flip, "padding": recipe.padding}
+        changes: dict[str, Any] = {key: one for key, one in given.items() if one is not None}
+        return replace(self, about=replace(about, **changes))
 
 
-def load(name: str, device: torch.device, folder: str | Path | None = None) -> Data:
+def load(
+    name: str, device: torch.device, folder: str | Path | None = None, validation: float = 0.0
+) -> Data:
     """Return a data set of the catalog on a device, kept for the next trial that needs it.
 
+    Args:
+        name: Its name.
+        device: Where its images go.
+        folder: The data folder; see `workers.data.folder.locate`.
+        validation: Share of the training images to hold out.
+
     Raises:
-        SpecError: The catalog has no such data set.
+        SpecError: The catalog has no such data set, or the share holds out none or all.
         DataError: It is not on this machine and can't be had, or is not as in the catalog.
     """
     # Trials side by side want the same images; without the lock each would load them.
     with _LOADING:
-        return _loaded(name, device, folder)
+        return _loaded(name, device, folder, validation)
 
 
 @lru_cache(maxsize=2)
-def _loaded(name: str, device: torch.device, folder: str | Path | None) -> Data:
+def _loaded(name: str, device: torch.device, folder: str | Path | None, validation: float) -> Data:
     about = describe(name)
-    return on_device(about, arrays(about, folder), device)
+    return on_device(about, arrays(about, folder), device, validation)
 
 
-def on_device(about: Dataset, split: Split, device: torch.device) -> Data:
-    """Return a data set's arrays on a device; on a CPU they are shared and not copied.
+def on_device(about: Dataset, split: Split, device: torch.device, validation: float = 0.0) -> Data:
+    """Return a data set's arrays on a device; on a CPU they are shared if no image is held out.
 
     Raises:
         DataError: Their shapes are not as in the catalog.
+        SpecError: The share that is to be held out is none or all of the images.
     """
 
     def images(pixels: np.ndarray, labels: np.ndarray, count: int) -> Images:
@@ -91,12 +116,42 @@ def on_device(about: Dataset, split: Split, device: torch.device) -> Data:
             torch.as_tensor(labels, dtype=torch.int64).to(device),
         )
 
-    train = images(split.train_pixels, split.train_labels, about.train)
-    return Data(about, train, images(split.test_pixels, split.test_labels, about.test))
+    pixels, labels, *tests = split
+    test = images(*tests, about.test)
+    count = about.held_out(validation)
+    if not count or len(labels) != about.train:
+        return Data(about, images(pixels, labels, about.train), test)
+    held = held_out(labels, count)
+    train = images(pixels[~held], labels[~held], about.train - count)
+    return Data(about, train, test, images(pixels[held], labels[held], count))
+
+
+def held_out(labels: np.ndarray, count: int) -> np.ndarray:
+    """Return which training images a validation split holds out, of each class in proportion.
+
+    The draw depends on the labels and the count alone, so that all seeds validate on the same
+    images. Of a class of n images, count · n / N are held out, rounded up or down.
+    """
+    order = torch.randperm(len(labels), generator=generator(0, 0, "validation")).numpy()
+    # An image's place among those of its class in that order, from 0 to 1: the first ones of every
+    # class come first.
+    place = np.empty(len(labels))
+    for label in np.unique(labels):
+        own = order[labels[order] == label]
+        place[own] = (np.arange(len(own)) + 0.5) / len(own)
+    chosen = order[np.argsort(place[order], kind="stable")[:count]]
+    held = np.zeros(len(labels), bool)
+    held[chosen] = True
+    return held
 
 
 def training_batches(
-    data: Data, batch_size: int, seed: int, epoch: int, cutout: int = 0
+    data: Data,
+    batch_size: int,
+    seed: int,
+    epoch: int,
+    cutout: int = 0,
+    augmentation: Sequence[str] = (),
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield the epoch's training images in a fresh order, shifted, mirrored and normalised.
 
@@ -106,6 +161,7 @@ def training_batches(
         seed: The trial's.
         epoch: From 1.
         cutout: Side in pixels of the square that is blanked in each image (Section A.4).
+        augmentation: Names of further changes, made before the cutout.
 
     Yields:
         Images float [B, C, H, W], channels last in memory, and labels int64 [B].
@@ -123,6 +179,10 @@ def training_batches(
     if cutout:
         draws = generator(seed, epoch, "cutout")
         centres = torch.randint(about.size, (count, 2), generator=draws).to(device)
+    changes = [
+        (name, AUGMENTATIONS[name].resolve(), generator(seed, epoch, f"augmentation {name}"))
+        for name in augmentation
+    ]
     padding = [about.padding] * 4
     for chosen in order.split(batch_size):
         # Bytes until the last step: a quarter of the memory to move, and zeros pad to black.
@@ -131,6 +191,8 @@ def training_batches(
         if flips is not None:
             pixels = torch.where(flips[chosen, None, None, None], pixels.flip(3), pixels)
         pixels = normalise(pixels, about)
+        for name, change, draws in changes:
+            pixels = _changed(name, change, pixels, draws)
         # After normalising, as the square has the mean colour then.
         if centres is not None:
             pixels = cut_out(pixels, centres[chosen], cutout)
@@ -144,6 +206,18 @@ def evaluation_batches(
     for start in range(0, len(images), batch_size):
         chosen = slice(start, start + batch_size)
         yield normalise(images.pixels[chosen], about), images.labels[chosen]
+
+
+def _changed(
+    name: str, change: Callable[..., Tensor], pixels: Tensor, draws: torch.Generator
+) -> Tensor:
+    """Return images as an augmentation changes them, in the memory format that steps expect."""
+    found = change(pixels, draws)
+    if found.shape != pixels.shape or found.dtype != pixels.dtype:
+        made = f"{found.dtype} of shape {tuple(found.shape)}"
+        what = f"augmentation {name} makes {made} of {pixels.dtype} of {tuple(pixels.shape)}"
+        raise SpecError(what, fix="return images of the same shape and type")
+    return found.contiguous(memory_format=torch.channels_last)
 
 
 def normalise(pixels: Tensor, about: Dataset) -> Tensor:

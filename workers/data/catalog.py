@@ -93,6 +93,18 @@ class Dataset:
         """Return its arrays from its source, which is imported only now."""
         return pkgutil.resolve_name(self.source)(*archive, self)
 
+    def held_out(self, share: float) -> int:
+        """Return how many training images a validation split of this share holds out.
+
+        Raises:
+            SpecError: It is none or all of them.
+        """
+        count = round(share * self.train)
+        if share and not 0 < count < self.train:
+            what = f"validation {share:g} holds out {count} of {self.train} training images"
+            raise SpecError(what, fix="use a share such as 0.1, or 0 for none")
+        return count
+
     def normalised_by(self, statistics: str) -> Dataset:
         """Return the same with the "own" statistics, or with another data set's.
 

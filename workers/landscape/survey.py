@@ -25,7 +25,7 @@ from results_schema.lease import Lease
 from results_schema.store import Store
 from results_schema.surface import LANDSCAPE_VERSION, SurfaceSpec
 from results_schema.tables import POINTS, SURFACES
-from workers.data.batches import Data, load
+from workers.data.batches import Data
 from workers.landscape.instances import Row, select_instances
 from workers.landscape.measures import Case, Measure, measure
 from workers.landscape.outdated import is_outdated
@@ -43,7 +43,7 @@ from workers.training.attempt import (
     attempt,
     nobody,
 )
-from workers.training.setup import check_versions, fresh_network
+from workers.training.setup import check_versions, fresh_network, load_for
 
 PUBLISH_EVERY = 30.0
 """Seconds between two rewritings of the points: what a killed worker loses at most."""
@@ -117,7 +117,7 @@ class _Survey:
         self.log.add(f"{spec.surface_id} on {provenance['host']}, {device}")
         # Flushed before the data set is loaded, which may take long or fail.
         self.log.flush()
-        data = load(spec.trial.dataset, device).normalised_by(spec.trial.recipe.statistics)
+        data = load_for(spec.trial, device)
         trained = restore(spec, self.store, data, device)
         images, labels = select_instances(spec, data)
         row = _row(spec, trained, len(labels)) | provenance

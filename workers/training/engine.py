@@ -1,20 +1,16 @@
-"""The training engine: epochs of SGD, evaluation, and the state that a checkpoint keeps.
-
-`Engine` takes the steps with an optimizer (`SGD`); `LR_SCHEDULES` are the learning-rate schedules.
-"""
+"""The training engine: epochs of steps, evaluation, and the state that a checkpoint keeps."""
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.optim.sgd import sgd
 
 from results_schema.errors import CorruptData
 from results_schema.trial import Recipe
@@ -29,34 +25,15 @@ from workers.training.graphs import (
     default_mode,
     new_pool,
 )
+from workers.training.optimizers import Optimizer
 from workers.training.precision import MixedPrecision
+from workers.training.recipe import OPTIMIZERS
 
 Batch = tuple[Tensor, Tensor]
 Batches = Iterable[Batch]
 
-_MOMENTUM = "momentum."
-"""Begins the names of momenta in a state; the weight's own name follows."""
-
-
-def _cosine(lr: float, e: int, epochs: int) -> float:
-    return 0.5 * lr * (1 + math.cos(math.pi * e / epochs))
-
-
-LR_SCHEDULES: dict[str, Callable[[float, int, int], float]] = {
-    # Section A.3: from lr on, and never 0.
-    "cosine": lambda lr, epoch, epochs: _cosine(lr, epoch - 1, epochs),
-    # Ends at 0, as if the rate fell before each epoch instead of after.
-    "cosine_shifted": _cosine,
-    "constant": lambda lr, epoch, epochs: lr,
-}
-"""Learning-rate schedules: the rate from the first epoch's rate, the epoch (from 1), and their
-number. `results_schema.trial` lists the names that a recipe may give (`SCHEDULES`) and describes
-them (`Recipe.schedule`)."""
-
-
-def scheduled_lr(recipe: Recipe, lr: float, epoch: int) -> float:
-    """Return the learning rate of an epoch, from 1, under the recipe's schedule."""
-    return LR_SCHEDULES[recipe.schedule](lr, epoch, recipe.epochs)
+_BUFFERS = "momentum.", "optimizer."
+"""Begin the names of an optimizer's buffers in a state: of SGD's momenta, and of all others."""
 
 
 @dataclass(frozen=True)
@@ -71,12 +48,12 @@ class EpochTotals:
 
 
 class Engine:
-    """Trains a network step by step: forward, loss, backward, clip, SGD (Sections A.3, A.4).
+    """Trains a network step by step: forward, loss, backward, clip, update (A.3, A.4).
 
     Args:
         network: On its device.
         recipe: How it is trained.
-        precision: Of the forward and backward pass; weights, momenta and statistics are float32.
+        precision: Of the forward and backward pass; weights, buffers and statistics are float32.
         mode: How steps run; None takes graphs where there are any. In all but "eager", `record`
             comes before the first step.
     """
@@ -102,7 +79,8 @@ class Engine:
         if recipe.drop_path:
             self._drop_path = DropPath(torch.Generator(self._device))
             self._generators.append(self._drop_path.generator)
-        self._optimizer = SGD(self._weights, recipe)
+        build: type[Optimizer] = OPTIMIZERS[recipe.optimizer].resolve()
+        self._optimizer = build(self._weights, recipe)
         self._snapshot: dict[str, Tensor] = {}
         # Sums stay on the device and are read once, as each read waits for all steps before it:
         # loss and correct; in training also norm and clipped.
@@ -146,7 +124,8 @@ class Engine:
     def train_epoch(self, batches: Batches, lr: float) -> EpochTotals:
         """Take one step per batch at a learning rate.
 
-        The loss that is reported is the cross-entropy of the network's own head alone.
+        The loss that is reported is the cross-entropy of the network's own head alone, and without
+        label smoothing, so that it compares with that of a test.
         """
         self.network.train()
         self._optimizer.lr.fill_(lr)
@@ -178,9 +157,10 @@ class Engine:
             return bool(largest.isfinite())
 
     def state(self, *, momenta: bool = True) -> dict[str, Tensor]:
-        """Return weights, buffers and, for further steps, momenta by name, contiguous, on the CPU.
+        """Return weights, statistics and, for further steps, momenta by name, on the CPU.
 
-        On a CPU they are the tensors that are trained, not copies.
+        Momenta stand for all buffers of the optimizer. Tensors are contiguous; on a CPU they are
+        those that are trained, not copies.
         """
         return _on_cpu(self._tensors(momenta=momenta))
 
@@ -204,7 +184,7 @@ class Engine:
         """
         own = self._tensors(momenta=momenta)
         if not momenta:
-            tensors = {n: t for n, t in tensors.items() if not n.startswith(_MOMENTUM)}
+            tensors = {n: t for n, t in tensors.items() if not n.startswith(_BUFFERS)}
         # Compared as a whole before the first copy, or a bad file would spoil half of the state.
         if _shapes(own) != _shapes(tensors):
             raise CorruptData("its tensors are not those of this network")
@@ -212,9 +192,11 @@ class Engine:
         _copy([tensors[name] for name in own], list(own.values()))
 
     def _tensors(self, *, momenta: bool = True) -> dict[str, Tensor]:
-        own = self._optimizer.momenta if momenta else {}
-        buffers = {_MOMENTUM + name: buffer for name, buffer in own.items()}
-        return self.network.state_dict() | buffers
+        found = self.network.state_dict()
+        for kind, buffers in self._optimizer.buffers.items() if momenta else ():
+            start = _BUFFERS[0] if kind == "momentum" else f"{_BUFFERS[1]}{kind}."
+            found |= {start + name: buffer for name, buffer in buffers.items()}
+        return found
 
     def _record(self, training: Sequence[Batch], evaluation: Sequence[Batch]) -> None:
         """Record on scratch state: what warm-up changes is put back afterwards."""
@@ -249,13 +231,18 @@ class Engine:
 
     def _train_batch(self, pixels: Tensor, labels: Tensor) -> None:
         with self._precision.autocast():
+            smoothing = self._recipe.label_smoothing
             if self._recipe.auxiliary:
                 logits, others = self.network.forward_with_auxiliary(pixels, self._drop_path)
-                loss = functional.cross_entropy(logits, labels)
-                whole = loss + self._recipe.auxiliary * functional.cross_entropy(others, labels)
+                aside = functional.cross_entropy(others, labels, label_smoothing=smoothing)
+                aside = self._recipe.auxiliary * aside
             else:
-                logits = self.network(pixels, self._drop_path)
-                whole = loss = functional.cross_entropy(logits, labels)
+                logits, aside = self.network(pixels, self._drop_path), None
+            whole = loss = functional.cross_entropy(logits, labels)
+            if smoothing:
+                whole = functional.cross_entropy(logits, labels, label_smoothing=smoothing)
+            if aside is not None:
+                whole = whole + aside
         whole.backward()
         self._precision.collect_gradients()
         norm = self._optimizer.step()
@@ -270,65 +257,6 @@ class Engine:
             logits = self.network(pixels)
             loss = functional.cross_entropy(logits, labels, reduction="sum")
         self._evaluated += torch.stack([loss, (logits.argmax(1) == labels).sum()])
-
-
-class SGD:
-    """Stochastic gradient descent with momentum, weight decay and clipping (Sections A.3, A.4).
-
-    Nothing in a step waits for the device or depends on a number that the CPU would have to know,
-    so that a step can be part of a CUDA graph.
-
-    Attributes:
-        momenta: One a weight, by the same names.
-        lr: The learning rate, a tensor that a captured step reads each time it is replayed.
-    """
-
-    def __init__(self, weights: Mapping[str, Tensor], recipe: Recipe) -> None:
-        self._weights, self._recipe = weights, recipe
-        self.momenta = {name: torch.zeros_like(weight) for name, weight in weights.items()}
-        device = next(iter(weights.values())).device
-        # The kernel reads one of float32 on a GPU; on a CPU a double is exact.
-        kind = torch.float64 if device.type == "cpu" else torch.float32
-        self.lr = torch.zeros((), dtype=kind, device=device)
-
-    @torch.no_grad()
-    def step(self) -> Tensor:
-        """Clip and decay the gradients, update the weights, and clear the gradients.
-
-        Returns the gradient's norm before clipping, a scalar on the device.
-        """
-        # Dead operations get no gradient: they neither move nor decay.
-        stepped = [
-            (weight, weight.grad, self.momenta[name])
-            for name, weight in self._weights.items()
-            if weight.grad is not None
-        ]
-        norm = nn.utils.get_total_norm([gradient for _, gradient, _ in stepped])
-        # A factor of 1 where nothing is clipped, as a branch would have to read the norm.
-        scale = (norm / self._recipe.grad_clip).clamp(min=1)
-        # Biases and batch normalisation have one dimension, and may be spared from decay.
-        bare = [part for part in stepped if self._recipe.decayed == "weights" and part[0].ndim == 1]
-        decaying = [part for part in stepped if not bare or part[0].ndim > 1]
-        for parts, decay in ((decaying, self._recipe.weight_decay), (bare, 0.0)):
-            if parts:
-                weights, gradients, momenta = map(list, zip(*parts, strict=True))
-                # The function, because importing what torch.optim.SGD needs takes seconds.
-                sgd(
-                    weights,
-                    gradients,
-                    momenta,
-                    fused=True,
-                    grad_scale=scale,  # divides the gradients
-                    lr=self.lr,
-                    momentum=self._recipe.momentum,
-                    weight_decay=decay,
-                    dampening=0,
-                    nesterov=False,
-                    maximize=False,
-                )
-        for weight in self._weights.values():
-            weight.grad = None
-        return norm
 
 
 @torch.no_grad()

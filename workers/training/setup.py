@@ -55,7 +55,7 @@ def set_up(
         RuntimeError: The GPU is out of memory or broken.
     """
     with RECORDER.lock.step():  # what is copied to a GPU may not meet a capture
-        data = load(spec.dataset, device).normalised_by(spec.recipe.statistics)
+        data = load_for(spec, device)
         auxiliary = spec.recipe.auxiliary > 0
         # Batch normalisation refuses a single value, perhaps only in an epoch's last batch.
         side = check_image(data.about.size, spec.network.stem_stride, auxiliary=auxiliary)
@@ -67,15 +67,28 @@ def set_up(
     return data, engine
 
 
+def load_for(spec: TrialSpec, device: torch.device) -> Data:
+    """Return a trial's images on a device, as its recipe splits and prepares them."""
+    return load(spec.dataset, device, validation=spec.recipe.validation).prepared(spec.recipe)
+
+
 def record(engine: Engine, spec: TrialSpec, data: Data) -> None:
     """Record an engine's steps (`Engine.record`) for all shapes of batches that the trial has."""
     if engine.mode != "eager":
         recipe = spec.recipe
-        training = training_batches(data, recipe.batch_size, spec.seed, 1, recipe.cutout)
-        evaluation = evaluation_batches(data.test, data.about, recipe.evaluation_batch)
-        engine.record(
-            _shapes(next(training), len(data.train)), _shapes(next(evaluation), len(data.test))
+        training = training_batches(
+            data, recipe.batch_size, spec.seed, 1, recipe.cutout, recipe.augmentation
         )
+        evaluation = [
+            batch
+            for images in (data.test, data.validation)
+            if images is not None
+            for batch in _shapes(
+                next(evaluation_batches(images, data.about, recipe.evaluation_batch)), len(images)
+            )
+        ]
+        distinct = {pixels.shape: (pixels, labels) for pixels, labels in evaluation}
+        engine.record(_shapes(next(training), len(data.train)), [*distinct.values()])
 
 
 def _shapes(batch: Batch, images: int) -> list[Batch]:

@@ -29,7 +29,7 @@ from results_schema.lease import Lease
 from results_schema.program import ProgramSpec
 from results_schema.store import Store, recorded_failure
 from results_schema.trial import TrialSpec
-from workers.data.batches import Data, evaluation_batches, training_batches
+from workers.data.batches import Data, Images, evaluation_batches, training_batches
 from workers.training import device as devices
 from workers.training.attempt import (
     Ask,
@@ -43,8 +43,9 @@ from workers.training.attempt import (
     nobody,
 )
 from workers.training.checkpoint import Checkpoint, Checkpointing, History, Row
-from workers.training.engine import Engine, scheduled_lr
+from workers.training.engine import Engine
 from workers.training.graphs import StepMode
+from workers.training.recipe import scheduled_lr
 from workers.training.setup import check_versions, set_up
 
 _ONCE_A_MINUTE = Checkpointing()
@@ -234,7 +235,7 @@ class _CellTraining(Training[TrialSpec]):
                 return "stopped", f"after epoch {epoch - 1} of {last}"
             self.add(
                 row,
-                f"train loss {row['train_loss']:.4f}, test loss {row['test_loss']:.4f}, "
+                f"train loss {row['train_loss']:.4f}, {_validated(row)}test loss {row['test_loss']:.4f}, "
                 f"test accuracy {row['test_accuracy']:.4f}",
             )
         # After the last epoch nobody takes a step from here, and momenta are half of the file. A
@@ -265,7 +266,7 @@ class _CellTraining(Training[TrialSpec]):
 
 
 def train_epoch(spec: TrialSpec, epoch: int, engine: Engine, data: Data, stopping: Stopping) -> Row:
-    """Train one epoch, evaluate the test set, and return the row of `tables.METRICS`.
+    """Train one epoch, evaluate the network, and return the row of `tables.METRICS`.
 
     Raises:
         Stopped: It was asked to stop; the engine is left half-trained.
@@ -275,13 +276,22 @@ def train_epoch(spec: TrialSpec, epoch: int, engine: Engine, data: Data, stoppin
     recipe = spec.recipe
     start = time.perf_counter()
     lr = scheduled_lr(recipe, spec.learning_rate, epoch)
-    batches = training_batches(data, recipe.batch_size, spec.seed, epoch, recipe.cutout)
+    batches = training_batches(
+        data, recipe.batch_size, spec.seed, epoch, recipe.cutout, recipe.augmentation
+    )
     engine.begin(spec.seed, epoch)
     totals = engine.train_epoch(stopping.between(batches), lr)
     # The totals were read from the device, so all steps have run by now.
     trained = time.perf_counter()
-    tests = evaluation_batches(data.test, data.about, recipe.evaluation_batch)
-    loss, accuracy = engine.evaluate(stopping.between(tests))
+
+    def evaluate(images: Images | None) -> tuple[float, float] | tuple[None, None]:
+        if images is None:
+            return None, None
+        parts = evaluation_batches(images, data.about, recipe.evaluation_batch)
+        return engine.evaluate(stopping.between(parts))
+
+    val_loss, val_accuracy = evaluate(data.validation)
+    loss, accuracy = evaluate(data.test)
     return {
         "trial_id": spec.trial_id,
         "epoch": epoch,
@@ -290,6 +300,8 @@ def train_epoch(spec: TrialSpec, epoch: int, engine: Engine, data: Data, stoppin
         "train_accuracy": totals.accuracy,
         "test_loss": loss,
         "test_accuracy": accuracy,
+        "val_loss": val_loss,
+        "val_accuracy": val_accuracy,
         "grad_norm": totals.grad_norm,
         "clip_rate": totals.clip_rate,
         "seconds": time.perf_counter() - start,
@@ -297,6 +309,13 @@ def train_epoch(spec: TrialSpec, epoch: int, engine: Engine, data: Data, stoppin
         "peak_memory": devices.peak_memory(data.train.pixels.device),
         "finished_at": datetime.now(UTC),
     }
+
+
+def _validated(row: Row) -> str:
+    """Return what a log says of the held-out images, if there are any."""
+    if row["val_loss"] is None:
+        return ""
+    return f"val loss {row['val_loss']:.4f}, val accuracy {row['val_accuracy']:.4f}, "
 
 
 def trial_row(spec: TrialSpec, rows: list[Row], ending: Ending, facts: dict[str, Any]) -> Row:
@@ -307,6 +326,9 @@ def trial_row(spec: TrialSpec, rows: list[Row], ending: Ending, facts: dict[str,
     last = rows[-1]
     accuracies = [row["test_accuracy"] for row in rows]
     late = accuracies[-_LATE:]
+    # Selected by validation alone: what is largest on the test set is no estimate of a test.
+    validated = [row["val_accuracy"] for row in rows]
+    best = validated.index(max(validated)) if None not in validated else None
     return {
         "trial_id": spec.trial_id,
         "status": ending[0],
@@ -323,6 +345,10 @@ def trial_row(spec: TrialSpec, rows: list[Row], ending: Ending, facts: dict[str,
         "test_accuracy": last["test_accuracy"],
         "best_test_accuracy": max(accuracies),
         "late_test_accuracy": sum(late) / len(late),
+        "val_loss": last["val_loss"],
+        "val_accuracy": last["val_accuracy"],
+        "best_epoch": None if best is None else best + 1,
+        "selected_test_accuracy": None if best is None else accuracies[best],
         "spec": spec.to_json(),
         "exit_reason": ending[1],
         "ended_at": datetime.now(UTC),

@@ -15,12 +15,12 @@ from torch.utils._pytree import tree_leaves
 
 from results_schema.errors import CorruptData
 from results_schema.genotype import Genotype
-from results_schema.trial import SCHEDULES, NetworkSpec, Recipe
+from results_schema.trial import NetworkSpec, Recipe
 from workers.cells.bases import named
 from workers.network import network as networks
 from workers.network.network import Network, build_network
 from workers.training import engine as engines
-from workers.training.engine import LR_SCHEDULES, Engine, scheduled_lr
+from workers.training.engine import Engine
 
 # Unlike the recipe's own values, each of these moves the weights by more than rounding does.
 RECIPE = Recipe(momentum=0.6, weight_decay=0.05, grad_clip=1.5)
@@ -147,6 +147,13 @@ def test_evaluation_is_of_each_image_alone_and_changes_nothing():
     for each in (one, two):
         each.train_epoch(batches(8), 0.1)
     assert equal(one.state(), two.state()), "training uses batch statistics again"
+
+
+def test_label_smoothing_changes_the_steps_and_not_what_is_reported():
+    plain, smooth = (Engine(network(), Recipe(label_smoothing=share)) for share in (0.0, 0.3))
+    totals = [engine.train_epoch(batches(8), 0.1) for engine in (plain, smooth)]
+    assert totals[0].loss == totals[1].loss, "of the first step's weights"
+    assert not equal(plain.state(), smooth.state())
 
 
 def test_a_snapshot_stays_whatever_is_trained_afterwards():
@@ -300,16 +307,22 @@ class OnlyOnMeta(TorchDispatchMode):
         moved = [one for one in given if isinstance(one, torch.device) and one != META]
         if elsewhere or moved or "local_scalar_dense" in str(func):
             self.seen.append(str(func))
-        if "_fused_sgd_" in str(func):  # which has no form without numbers
+        # Which have no form without numbers.
+        if "_fused_sgd_" in str(func) or "_fused_adamw_" in str(func):
             return None
         return func(*args, **(kwargs or {}))
 
 
-def test_a_step_reads_no_number_and_no_tensor_elsewhere(monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_a_step_reads_no_number_and_no_tensor_elsewhere(
+    monkeypatch: pytest.MonkeyPatch, optimizer: str
+):
     """So that it can be captured: with auxiliary head and drop path, and in evaluation."""
     for module in (engines, networks):
         monkeypatch.setattr(module, "torch", MetaTorch())
-    recipe = Recipe(epochs=2, auxiliary=0.4, drop_path=0.3)
+    recipe = Recipe(
+        epochs=2, auxiliary=0.4, drop_path=0.3, optimizer=optimizer, label_smoothing=0.1
+    )
     pixels = torch.empty(4, 1, 32, 32, device=META).contiguous(memory_format=torch.channels_last)
     labels = torch.empty(4, dtype=torch.int64, device=META)
     engine = Engine(network(named("NASNet"), auxiliary=True).to(META), recipe)
@@ -324,23 +337,3 @@ def test_a_step_reads_no_number_and_no_tensor_elsewhere(monkeypatch: pytest.Monk
         with OnlyOnMeta() as watched, suppress(RuntimeError):
             mistake()
         assert watched.seen, "a step that waits would be found"
-
-
-def rates(schedule: str, lr: float, epochs: int) -> list[float]:
-    recipe = Recipe(epochs=epochs, schedule=schedule)
-    return [scheduled_lr(recipe, lr, epoch) for epoch in range(1, epochs + 1)]
-
-
-def test_the_rate_falls_as_half_a_cosine():
-    falling = rates("cosine", 0.025, 600)
-    assert falling[0] == 0.025
-    assert falling[300] == pytest.approx(0.0125)
-    assert falling[150] == pytest.approx(0.0125 * (1 + math.sqrt(0.5)))
-    assert falling == sorted(falling, reverse=True)
-    assert 0 < falling[-1] < 0.025 * 1e-5
-
-
-def test_other_schedules_end_at_nothing_or_never_fall():
-    assert rates("cosine_shifted", 0.2, 4) == [*rates("cosine", 0.2, 4)[1:], 0.0]
-    assert rates("constant", 0.2, 4) == [0.2] * 4
-    assert set(LR_SCHEDULES) == set(SCHEDULES)

@@ -17,7 +17,8 @@ from results_schema.store import LocalStore
 from results_schema.trial import NetworkSpec, Recipe
 from workers.cells.bases import named
 from workers.network.network import Network, build_network
-from workers.training.engine import SGD, Engine
+from workers.training.engine import Engine
+from workers.training.optimizers import SGD
 from workers.training.precision import MixedPrecision, check_supported, set_tf32
 from workers.training.trial import train
 

@@ -33,7 +33,7 @@ from results_schema.trial import NetworkSpec, TrialSpec
 from workers.training import checkpoint, trial
 from workers.training.attempt import Outcome
 from workers.training.checkpoint import Checkpointing, Row
-from workers.training.engine import scheduled_lr
+from workers.training.recipe import scheduled_lr
 from workers.training.setup import set_up
 from workers.training.trial import count_attempt, train
 
