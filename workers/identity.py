@@ -55,11 +55,11 @@ def canonical_trial(spec: TrialSpec) -> TrialSpec:
             changes["statistics"], version = "own", 0
     if recipe.drop_path and not _drops_paths(spec):
         changes["drop_path"] = 0.0
-    canonical = replace(recipe, **changes)
+    if any(getattr(recipe, name) != value for name, value in changes.items()):
+        recipe = replace(recipe, **changes)
+        spec = replace(spec, recipe=recipe, statistics_preprocessing=version)
     named = extensions(spec)
-    if canonical == recipe and named == spec.extensions:
-        return spec
-    return replace(spec, recipe=canonical, statistics_preprocessing=version, extensions=named)
+    return spec if named == spec.extensions else replace(spec, extensions=named)
 
 
 def canonical_surface(spec: SurfaceSpec) -> SurfaceSpec:

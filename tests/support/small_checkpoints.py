@@ -26,6 +26,8 @@ def example(epoch: int) -> Checkpoint:
             "epoch": number,
             "train_loss": 0.1 + number / 3,
             "peak_memory": 1,
+            "val_loss": None,
+            "val_accuracy": None,
             "finished_at": datetime(2020, 1, 1, 12, 30, 1, 17 + number, tzinfo=UTC),
         }
         for number in range(1, epoch + 1)

@@ -49,7 +49,7 @@ _FIELDS = {
 }
 """What a checkpoint's JSON carries."""
 
-_NULLS: Row = {column.name: None for column in tables.METRICS if column.nullable}
+_NULLABLE = [column.name for column in tables.METRICS if column.nullable]
 """Columns that checkpoints of earlier releases lack."""
 
 _PART = re.compile(r".*/epoch-(\d+)/(state\.json|tensors\.safetensors)")
@@ -246,7 +246,10 @@ def load(store: Store, trial_id: str, epoch: int) -> Checkpoint:
     payload = _payload(store, trial_id, epoch)
     where = layout.state(trial_id, epoch)
     try:
-        rows = [_NULLS | _timed(row, datetime.fromisoformat) for row in payload["rows"]]
+        rows = [
+            _timed(row, datetime.fromisoformat) | {n: None for n in _NULLABLE if n not in row}
+            for row in payload["rows"]
+        ]
     except (TypeError, KeyError, ValueError) as error:
         raise CorruptData("its rows are not those of epochs", where=where) from error
     if len(rows) != epoch:

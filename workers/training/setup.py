@@ -13,11 +13,13 @@ from workers.data.catalog import Dataset, describe
 from workers.network.network import Network, build_network
 from workers.training.engine import Batch, Engine
 from workers.training.graphs import RECORDER, StepMode
+from workers.training.recipe import entries
 
 
 def check_versions(spec: TrialSpec) -> None:
     """Raise `SpecError` unless this process trains what the trial's spec means."""
     require(spec.extensions)
+    entries(spec.recipe)
     if unnamed := {*extensions(spec)} - {*spec.extensions}:
         raise SpecError(
             f"the trial's id does not name {', '.join(sorted(unnamed))}, which is a plug-in's here",

@@ -235,8 +235,8 @@ class _CellTraining(Training[TrialSpec]):
                 return "stopped", f"after epoch {epoch - 1} of {last}"
             self.add(
                 row,
-                f"train loss {row['train_loss']:.4f}, {_validated(row)}test loss {row['test_loss']:.4f}, "
-                f"test accuracy {row['test_accuracy']:.4f}",
+                f"train loss {row['train_loss']:.4f}, {_validated(row)}"
+                f"test loss {row['test_loss']:.4f}, test accuracy {row['test_accuracy']:.4f}",
             )
         # After the last epoch nobody takes a step from here, and momenta are half of the file. A
         # trial that diverged earlier keeps them, so that the epoch alone decides what a file holds.

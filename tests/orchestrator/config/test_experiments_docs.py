@@ -54,7 +54,7 @@ def test_every_snippet_loads(folder, snippet):
         profile = folder / "shown.yaml"
         profile.write_text(snippet)
     else:
-        grid |= shown.pop("grid")
+        grid |= shown.pop("grid", {})
     whole = {"title": "t", "claim": "c", "grid": grid} | (shown if profile is None else {})
     (folder / "x.yaml").write_text(json.dumps(whole))
     assert load_experiment(folder / "x.yaml", profile=profile and str(profile)).members()

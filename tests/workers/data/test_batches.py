@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -10,17 +11,21 @@ from torch import Tensor
 from torchvision.transforms import functional
 
 from results_schema.errors import DataError, SpecError
+from results_schema.trial import Recipe
 from workers.data import batches
 from workers.data.batches import (
     Data,
     Images,
     cut_out,
     evaluation_batches,
+    held_out,
     load,
+    normalise,
     on_device,
     training_batches,
 )
 from workers.data.catalog import DATASETS, Dataset, Split, describe
+from workers.draws import generator
 
 CPU = torch.device("cpu")
 ABOUT = replace(
@@ -189,13 +194,46 @@ def test_an_unknown_data_set_is_met_with_the_nearest():
 
 def test_images_may_be_normalised_as_those_of_another_data_set():
     data = load("digits", CPU)
-    other = data.normalised_by("digits_32")
+    other = data.prepared(Recipe(statistics="digits_32"))
     assert other.train is data.train
     assert (other.about.mean, other.about.std) == ((0.3054,), (0.3234,))
     assert other.about.padding == data.about.padding
-    assert data.normalised_by("own").about == data.about
+    assert data.prepared(Recipe()).about == data.about
     with pytest.raises(SpecError, match="cifar10 has statistics of 3 channels"):
-        data.normalised_by("cifar10")
+        data.prepared(Recipe(statistics="cifar10"))
+
+
+def test_a_recipe_may_mirror_and_crop_otherwise_than_the_data_set():
+    data = load("digits", CPU).prepared(Recipe(flip=True, padding=0))
+    assert (data.about.flip, data.about.padding) == (True, 0)
+    [(pixels, labels)] = training_batches(data, len(data.train), 0, 1)
+    whole = normalise(data.train.pixels, data.about).flatten(1)
+    mirrored = normalise(data.train.pixels.flip(3), data.about).flatten(1)
+    order = torch.randperm(len(labels), generator=generator(0, 1, "order"))
+    same = [(pixels.flatten(1) == each[order]).all(1) for each in (whole, mirrored)]
+    assert (same[0] | same[1]).all()
+    assert 0.4 < same[1].float().mean() < 0.6
+
+
+@given(st.lists(st.integers(0, 4), min_size=2, max_size=200).map(np.array), st.floats(0.01, 0.99))
+def test_a_validation_split_takes_of_each_class_its_share(labels: np.ndarray, share: float):
+    count = min(max(round(share * len(labels)), 1), len(labels) - 1)
+    held = held_out(labels, count)
+    assert held.sum() == count
+    assert (held == held_out(labels, count)).all()
+    for label in set(labels.tolist()):
+        own = labels == label
+        assert abs(held[own].sum() - count * own.sum() / len(labels)) <= 1 + 1e-9
+
+
+def test_images_held_out_are_not_trained_on():
+    whole, split = load("digits", CPU), load("digits", CPU, validation=0.1)
+    assert split.validation is not None
+    assert (len(split.train), len(split.validation), len(split.test)) == (1296, 144, 357)
+    parts = torch.cat([split.train.pixels, split.validation.pixels]).flatten(1)
+    assert sorted(parts.tolist()) == sorted(whole.train.pixels.flatten(1).tolist())
+    with pytest.raises(SpecError, match=r"validation 0\.0001 holds out 0 of 1440"):
+        load("digits", CPU, validation=0.0001)
 
 
 @pytest.mark.parametrize("part", range(4))

@@ -66,7 +66,9 @@ def test_rows_are_full_and_the_trials_row_sums_them_up(store: LocalStore, spec: 
     table, row = rows(store, spec), ending(store, spec)
     assert list(table.columns) == tables.METRICS.names
     assert [each["epoch"] for each in seen] == table["epoch"].tolist() == [1, 2, 3]
-    assert not table.isna().any().any()
+    held_out = ["val_loss", "val_accuracy"]
+    assert not table.drop(columns=held_out).isna().any().any()
+    assert table[held_out].isna().all().all()
     assert table["rate"].tolist() == [scheduled_lr(spec.recipe, 0.1, e) for e in (1, 2, 3)]
     assert min(table["grad_norm"]) > 0
     assert 0 <= min(table["clip_rate"]) <= max(table["clip_rate"]) <= 1
@@ -91,15 +93,22 @@ def test_rows_are_full_and_the_trials_row_sums_them_up(store: LocalStore, spec: 
     assert (row["precision"], row["recipe_version"]) == ("fp32", spec.recipe.version)
 
 
-def test_the_late_accuracy_is_of_the_last_ten_epochs(spec: TrialSpec):
+@pytest.mark.parametrize("validated", [True, False])
+def test_the_trials_row_has_the_late_accuracy_and_that_of_the_best_epoch(
+    spec: TrialSpec, validated: bool
+):
     accuracies = [0.1, 0.9, 0.5, *[0.25] * 9]
+    held_out = [0.2, 0.3, 0.7, 0.7, *[0.6] * 8] if validated else [None] * 12
     given = [
         {"train_loss": 1.0, "test_loss": 2.0, "test_accuracy": each, "seconds": 0.5}
-        for each in accuracies
+        | {"val_loss": other and 1 - other, "val_accuracy": other}
+        for each, other in zip(accuracies, held_out, strict=True)
     ]
     row = trial.trial_row(spec, given, ("done", "reason"), {"host": "here"})
     assert row["late_test_accuracy"] == pytest.approx((0.5 + 9 * 0.25) / 10)
     assert (row["best_test_accuracy"], row["train_seconds"], row["host"]) == (0.9, 6.0, "here")
+    chosen = row["best_epoch"], row["selected_test_accuracy"], row["val_accuracy"], row["val_loss"]
+    assert chosen == ((3, 0.5, 0.6, 0.4) if validated else (None,) * 4)
 
 
 def test_a_network_learns_to_read_digits(store: LocalStore):
