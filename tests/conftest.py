@@ -6,7 +6,7 @@ import signal
 from hypothesis import settings
 
 # Here, because a command may name any folder of tests, or none.
-pytest_plugins = ["fault_seeds", "registries", "side_by_side"]
+pytest_plugins = ["registries", "side_by_side"]
 
 # Tests send these to processes that they start, which inherit what nohup or a shell ignores.
 for _signum, _handler in (

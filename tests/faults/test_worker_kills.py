@@ -5,20 +5,19 @@ from __future__ import annotations
 import random
 import signal
 import time
-from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from killing import MOMENTS, begun, start_pack, start_worker
-from small_trials import COMMIT_ALL, COMMIT_LAST, assert_same
+from killing import MOMENTS, begun, start_worker
+from small_trials import COMMIT_ALL, COMMIT_LAST, assert_same, few_digits, small_spec
 from soundness import Reader, assert_equal, assert_sound, litter
 
 from results_schema import layout
 from results_schema.store import LocalStore, open_store
 from results_schema.trial import TrialSpec
 from workers.training.checkpoint import Checkpointing
-from workers.training.packing import train_pack
 from workers.training.trial import train
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.usefixtures("on_few_digits")]
@@ -26,6 +25,22 @@ pytestmark = [pytest.mark.timeout(300), pytest.mark.usefixtures("on_few_digits")
 KILLS = 4
 """Per seed: two inside a write, two from outside at a random moment."""
 QUICK = ("half of a file is staged", "there are tensors without a state")
+
+
+@pytest.fixture(scope="module")
+def specs() -> Sequence[TrialSpec]:
+    """Three trials of six epochs, a second or less each."""
+    return [replace(small_spec(epochs=6), seed=seed) for seed in range(3)]
+
+
+@pytest.fixture(scope="module")
+def reference(specs: Sequence[TrialSpec], tmp_path_factory: pytest.TempPathFactory) -> LocalStore:
+    """A store in which they were trained without any trouble."""
+    store = open_store(tmp_path_factory.mktemp("reference") / "results")
+    with few_digits():
+        for spec in specs:
+            assert train(spec, store, device="cpu", checkpointing=COMMIT_LAST).status == "done"
+    return store
 
 
 def kill_inside_a_write(store: LocalStore, spec: TrialSpec, draws: random.Random) -> str:
@@ -37,15 +52,12 @@ def kill_inside_a_write(store: LocalStore, spec: TrialSpec, draws: random.Random
     return moment if worker.exitcode else ""
 
 
-def kill_from_outside(store: LocalStore, specs: Sequence[TrialSpec], draws: random.Random) -> str:
-    """Lets a worker begin its attempt at one trial or a pack of them, and kills it soon after."""
+def kill_from_outside(store: LocalStore, spec: TrialSpec, draws: random.Random) -> str:
+    """Lets a worker begin its attempt, and kills it soon after."""
     often = draws.choice([COMMIT_ALL, Checkpointing(every=0.1), COMMIT_LAST])
-    before = [begun(store, spec) for spec in specs]
-    if len(specs) > 1:
-        worker = start_pack(specs, store, often)
-    else:
-        worker = start_worker(specs[0], store, often, "", draws.randint(1, specs[0].recipe.epochs))
-    while worker.is_alive() and [begun(store, spec) for spec in specs] == before:
+    before = begun(store, spec)
+    worker = start_worker(spec, store, often, "", draws.randint(1, spec.recipe.epochs))
+    while worker.is_alive() and begun(store, spec) == before:
         time.sleep(0.002)
     worker.join(draws.uniform(0, 0.5))
     worker.kill()
@@ -53,21 +65,15 @@ def kill_from_outside(store: LocalStore, specs: Sequence[TrialSpec], draws: rand
     return "any moment"
 
 
-def assert_no_trace(store: LocalStore, reference: LocalStore) -> None:
-    assert_equal(store, reference)
-    assert store.leases.held() == {}
-    assert litter(store, reference) == set()
-
-
-@pytest.mark.seeds(quick=0, long=20)
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(20))
 def test_killed_workers_leave_no_trace(
     tmp_path: Path,
-    fault_seed: int,
+    seed: int,
     specs: Sequence[TrialSpec],
     reference: LocalStore,
-    tally: Counter[str],
 ):
-    store, draws = open_store(tmp_path / "results"), random.Random(fault_seed)
+    store, draws = open_store(tmp_path / "results"), random.Random(seed)
     died: list[str] = []
     with Reader(store, reference) as reader:
         while len(died) < KILLS:
@@ -77,30 +83,16 @@ def test_killed_workers_leave_no_trace(
             if len(died) % 2:
                 moment = kill_inside_a_write(store, spec, draws)
             else:
-                moment = kill_from_outside(store, [spec], draws)
+                moment = kill_from_outside(store, spec, draws)
             if moment:
                 died.append(moment)
                 assert_sound(store, reference)
         for spec in specs:
             assert train(spec, store, device="cpu", checkpointing=COMMIT_ALL).status == "done"
     assert reader.wrong == []
-    assert reader.reads > 10
-    assert_no_trace(store, reference)
-    tally.update(f"workers killed while {moment}" for moment in died if moment in MOMENTS)
-    tally["workers killed at any moment"] += KILLS // 2
-    tally["reads of the metrics during kills of workers"] += reader.reads
-
-
-@pytest.mark.seeds(quick=0, long=10)
-def test_a_killed_pack_leaves_no_trace_of_any_of_its_trials(
-    tmp_path: Path, fault_seed: int, specs: Sequence[TrialSpec], reference: LocalStore
-):
-    store = open_store(tmp_path / "results")
-    kill_from_outside(store, specs, random.Random(fault_seed))
-    assert_sound(store, reference)
-    outcomes = train_pack(specs, store, device="cpu", checkpointing=COMMIT_ALL)
-    assert {outcome.status for outcome in outcomes} == {"done"}
-    assert_no_trace(store, reference)
+    assert reader.reads
+    assert_equal(store, reference)
+    assert litter(store, reference) == set()
 
 
 @pytest.mark.parametrize(

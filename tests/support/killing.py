@@ -9,7 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 
@@ -21,7 +21,6 @@ from results_schema import layout
 from results_schema.store import LocalStore
 from results_schema.trial import TrialSpec
 from workers.training.checkpoint import Checkpointing
-from workers.training.packing import train_pack
 from workers.training.trial import train
 
 
@@ -116,19 +115,3 @@ def begun(store: LocalStore, spec: TrialSpec) -> bytes:
     """Changes when a worker begins an attempt."""
     key = layout.attempts(spec.trial_id)
     return store.get(key) if store.has(key) else b""
-
-
-def _train_pack(
-    specs: Sequence[TrialSpec], store: LocalStore, checkpointing: Checkpointing
-) -> None:
-    with few_digits():
-        train_pack(specs, store, device="cpu", checkpointing=checkpointing)
-
-
-def start_pack(
-    specs: Sequence[TrialSpec], store: LocalStore, checkpointing: Checkpointing
-) -> BaseProcess:
-    """A worker that trains them side by side, to be killed from outside."""
-    worker = _processes().Process(target=_train_pack, args=(specs, store, checkpointing))
-    worker.start()
-    return worker

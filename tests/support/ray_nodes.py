@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import psutil
-from marks import Mark
+from marks import Mark, children
 from ray_heads import TOKEN, answers, free_ports, ray_start
 
 _QUICK = {
@@ -51,7 +51,7 @@ class Node(NamedTuple):
     @property
     def raylet(self) -> psutil.Process:
         """The process that makes it one."""
-        return next(p for p in self.process.children(recursive=True) if p.name() == "raylet")
+        return next(p for p in children(self.process) if p.name() == "raylet")
 
 
 class Cluster:

@@ -12,7 +12,7 @@ from small_trials import few_digits
 from sweeps import undisturbed, write_experiment
 
 from orchestrator.config.experiment import load_experiment
-from orchestrator.config.record import member_rows
+from orchestrator.config.record import member_rows, record
 from results_schema import layout, tables
 from results_schema.store import LocalStore, open_store
 from results_schema.trial import TrialSpec
@@ -45,6 +45,11 @@ class Trained:
     def specs(self) -> list[TrialSpec]:
         """The trials themselves."""
         return [member.spec for member in load_experiment(self.experiment).members()]
+
+    def want(self, landscape: str) -> None:
+        """Gives the experiment surfaces, and records that it wants them."""
+        self.experiment.write_text(self.experiment.read_text() + landscape)
+        record(load_experiment(self.experiment), self.store)
 
     def diverge(self, trial_id: str) -> None:
         """Makes an ended trial a diverged one."""

@@ -6,7 +6,6 @@ import hashlib
 import io
 import threading
 from collections.abc import Sequence
-from pathlib import Path
 from typing import cast
 
 import pandas as pd
@@ -14,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from same_results import result_columns
-from small_trials import bits
+from small_trials import bits, files
 
 from results_schema import layout, tables
 from results_schema.store import LocalStore, Store
@@ -27,12 +26,7 @@ RESULTS = [f.name for f in tables.METRICS if f.metadata[b"kind"] == b"result"]
 
 
 def digest(store: Store, what: Sequence[tuple[str, pa.Schema]] = TABLES) -> str:
-    """SHA-256 of the metrics and trials as canonical Parquet: without times, hosts and machines.
-
-    Args:
-        store: Whose tables they are.
-        what: Other tables instead, such as `LANDSCAPES`.
-    """
+    """SHA-256 of tables as canonical Parquet: without times, hosts and machines."""
     found = hashlib.sha256()
     for folder, schema in what:
         parts = [tables.from_parquet(store.get(key), schema, key) for key in store.list(folder)]
@@ -44,16 +38,27 @@ def digest(store: Store, what: Sequence[tuple[str, pa.Schema]] = TABLES) -> str:
     return found.hexdigest()
 
 
-def assert_equal(store: LocalStore, reference: LocalStore) -> None:
-    """Every trial ended with the same rows and, to the last bit, the same tensors."""
+def assert_equal(store: LocalStore, reference: LocalStore, *more: tuple[str, pa.Schema]) -> None:
+    """Every trial ended with the same rows and, to the last bit, the same tensors; none is held.
+
+    Args:
+        store: Where launches were disturbed.
+        reference: Where none was.
+        more: Tables to be compared as well, such as `LANDSCAPES`.
+    """
     metrics = pd.read_parquet(store.root / "metrics")
     assert not metrics.duplicated(["trial_id", "epoch"]).any()
-    assert digest(store) == digest(reference)
+    assert digest(store, (*TABLES, *more)) == digest(reference, (*TABLES, *more))
     for trial_id in layout.names(reference.list(layout.TRIALS)):
-        [(epoch, found)] = _checkpoints(store, trial_id).items()
-        [(last, expected)] = _checkpoints(reference, trial_id).items()
+        [epoch], [last] = (checkpoint.epochs(one, trial_id) for one in (store, reference))
         assert epoch == last
-        _assert_same_tensors(found, expected)
+        found, expected = (
+            checkpoint.load(one, trial_id, last).tensors for one in (store, reference)
+        )
+        assert found.keys() == expected.keys()
+        for name in found:
+            assert torch.equal(bits(found[name]), bits(expected[name])), name
+    assert store.leases.held() == {}
 
 
 def assert_sound(store: LocalStore, reference: LocalStore) -> None:
@@ -131,22 +136,4 @@ def _alike(part: pd.DataFrame, whole: pd.DataFrame) -> bool:
 
 def litter(store: LocalStore, reference: LocalStore) -> set[str]:
     """Files that an undisturbed run does not leave, but for small ones known to be harmless."""
-    found, expected = (_files(s.root) for s in (store, reference))
-    return {name for name in found - expected if not name.endswith("/attempts.json")}
-
-
-def _files(root: Path) -> set[str]:
-    return {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
-
-
-def _checkpoints(store: LocalStore, trial_id: str) -> dict[int, dict[str, torch.Tensor]]:
-    return {
-        epoch: checkpoint.load(store, trial_id, epoch).tensors
-        for epoch in checkpoint.epochs(store, trial_id)
-    }
-
-
-def _assert_same_tensors(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
-    assert found.keys() == expected.keys()
-    for name in found:
-        assert torch.equal(bits(found[name]), bits(expected[name])), name
+    return {name for name in files(store) - files(reference) if not name.endswith("/attempts.json")}

@@ -13,10 +13,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
-import pandas as pd
-import pyarrow as pa
-from same_results import result_columns
-
 from orchestrator.config.experiment import load_experiment
 from orchestrator.config.record import record
 from results_schema import layout, tables
@@ -102,15 +98,6 @@ def undisturbed(experiment: Path, folder: Path) -> LocalStore:
     for surface in loaded.surfaces():
         assert survey(surface, store, device="cpu").status == "done"
     return store
-
-
-def canonical(store: LocalStore) -> list[pd.DataFrame]:
-    """Metrics and trials without what the machine and the moment decide."""
-    found = []
-    for folder, schema in ((layout.METRICS, tables.METRICS), (layout.TRIALS, tables.TRIALS)):
-        parts = [tables.from_parquet(store.get(key), schema, key) for key in store.list(folder)]
-        found.append(result_columns(pa.concat_tables(parts), schema).to_pandas())
-    return found
 
 
 def wait_for(condition: Callable[[], T], seconds: float = 150) -> T:

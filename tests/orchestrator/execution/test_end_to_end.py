@@ -12,8 +12,8 @@ import pytest
 from disturbing import foreign, held_open
 from ray_heads import OnHead
 from small_stores import contents
+from soundness import assert_equal
 from sweeps import (
-    canonical,
     finish,
     launch,
     trained_epochs,
@@ -75,17 +75,10 @@ def test_the_same_launch_again_trains_nothing(finished: Finished, run, monkeypat
 
 
 @pytest.fixture(scope="module")
-def reference(tmp_path_factory: pytest.TempPathFactory) -> list[pd.DataFrame]:
-    """The tables of a sweep that nothing disturbed."""
+def reference(tmp_path_factory: pytest.TempPathFactory) -> LocalStore:
+    """The store of a sweep that nothing disturbed."""
     folder = tmp_path_factory.mktemp("reference")
-    experiment = write_experiment(folder, epochs=EPOCHS, seeds=SEEDS)
-    return canonical(undisturbed(experiment, folder / "results"))
-
-
-def assert_equal(store: LocalStore, reference: list[pd.DataFrame]) -> None:
-    for found, expected in zip(canonical(store), reference, strict=True):
-        pd.testing.assert_frame_equal(found, expected, check_exact=True)
-    assert store.leases.held() == {}
+    return undisturbed(write_experiment(folder, epochs=EPOCHS, seeds=SEEDS), folder / "results")
 
 
 def test_a_killed_worker_leaves_no_trace_in_the_tables(tmp_path, on_head: OnHead, reference):

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 from ray_heads import OnHead
-from sweeps import canonical, finish, trained_epochs, undisturbed, wait_for, write_experiment
+from soundness import assert_equal
+from sweeps import finish, trained_epochs, undisturbed, wait_for, write_experiment
 
 from results_schema.results import Results
 from results_schema.store import open_store
@@ -68,6 +69,4 @@ def test_a_launch_pauses_on_a_full_disk_and_can_be_left_or_continues_by_itself(
     assert code == 0, output
     assert output.count("paused: ") == output.count("there is space again") >= 1, output
     assert "Traceback" not in output
-    expected = canonical(undisturbed(experiment, tmp_path / "undisturbed"))
-    for found, wanted in zip(canonical(store), expected, strict=True):
-        assert found.equals(wanted)
+    assert_equal(store, undisturbed(experiment, tmp_path / "undisturbed"))

@@ -9,11 +9,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from ray_heads import OnHead
-from same_results import result_columns
+from soundness import LANDSCAPES, assert_equal
 from sweeps import finish, undisturbed, wait_for, write_experiment
 
 from orchestrator.config.experiment import load_experiment
-from results_schema import layout, tables
+from results_schema import layout
 from results_schema.results import Results
 from results_schema.store import LocalStore, open_store
 
@@ -31,31 +31,11 @@ def written(folder: Path) -> Path:
     return experiment
 
 
-def canonical(store: LocalStore) -> list[pd.DataFrame]:
-    """Surfaces and points without what the machine and the moment decide."""
-    found = []
-    for folder, schema in ((layout.SURFACES, tables.SURFACES), (layout.POINTS, tables.POINTS)):
-        keys = [key for key in store.list(folder) if layout.names([key])]
-        parts = [
-            result_columns(tables.from_parquet(store.get(key), schema, key), schema).to_pandas()
-            for key in keys
-        ]
-        order = ["surface_id", *(["row", "column"] * (folder == layout.POINTS))]
-        found.append(pd.concat(parts).sort_values(order, ignore_index=True))
-    return found
-
-
 @pytest.fixture(scope="module")
-def reference(tmp_path_factory: pytest.TempPathFactory) -> list[pd.DataFrame]:
-    """The surfaces of a sweep that nothing disturbed, without Ray."""
+def reference(tmp_path_factory: pytest.TempPathFactory) -> LocalStore:
+    """The store of a sweep that nothing disturbed, without Ray."""
     folder = tmp_path_factory.mktemp("reference")
-    return canonical(undisturbed(written(folder), folder / "results"))
-
-
-def assert_equal(store: LocalStore, reference: list[pd.DataFrame]) -> None:
-    for found, expected in zip(canonical(store), reference, strict=True):
-        pd.testing.assert_frame_equal(found, expected, check_exact=True)
-    assert store.leases.held() == {}
+    return undisturbed(written(folder), folder / "results")
 
 
 def measuring(store: LocalStore) -> int:
@@ -80,7 +60,7 @@ def test_surfaces_are_measured_beside_trials_though_workers_die_and_a_signal_sto
     assert "surfaces left; the same command resumes" in output
     code, output = on_head.launch(*options)
     assert code == 0, output
-    assert_equal(store, reference)
+    assert_equal(store, reference, *LANDSCAPES)
     points = pd.read_parquet(store.root / "points")
     assert len(points) == 2 * (SIDE**2 + 9)
     assert not points.duplicated(["surface_id", "row", "column"]).any()
@@ -100,7 +80,7 @@ def test_surfaces_are_measured_alone_of_what_has_ended(tmp_path: Path, on_head: 
     assert set(Results(store).surfaces()["trial_id"]) == {one}
     code, output = on_head.launch(*options, command="landscape")
     assert code == 0, output
-    assert_equal(store, reference)
+    assert_equal(store, reference, *LANDSCAPES)
 
 
 @pytest.mark.parametrize(

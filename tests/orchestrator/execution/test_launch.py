@@ -6,12 +6,11 @@ import os
 import signal
 from pathlib import Path
 
-import pandas as pd
 import pytest
 from disturbing import foreign, held_open
 from ray_heads import OnHead
+from soundness import assert_equal
 from sweeps import (
-    canonical,
     finish,
     launch,
     trained_epochs,
@@ -32,10 +31,10 @@ EPOCHS = 6
 
 
 @pytest.fixture(scope="module")
-def reference(tmp_path_factory: pytest.TempPathFactory) -> list[pd.DataFrame]:
-    """The tables of a sweep that nothing disturbed."""
+def reference(tmp_path_factory: pytest.TempPathFactory) -> LocalStore:
+    """The store of a sweep that nothing disturbed."""
     folder = tmp_path_factory.mktemp("reference")
-    return canonical(undisturbed(write_experiment(folder, epochs=EPOCHS), folder / "results"))
+    return undisturbed(write_experiment(folder, epochs=EPOCHS), folder / "results")
 
 
 @pytest.fixture
@@ -46,12 +45,6 @@ def experiment(tmp_path: Path) -> Path:
 @pytest.fixture
 def store(tmp_path: Path) -> LocalStore:
     return open_store(tmp_path / "results")
-
-
-def assert_equal(store: LocalStore, reference: list[pd.DataFrame]) -> None:
-    for found, expected in zip(canonical(store), reference, strict=True):
-        pd.testing.assert_frame_equal(found, expected, check_exact=True)
-    assert store.leases.held() == {}
 
 
 def committed_epochs(store: LocalStore, experiment: Path) -> int:

@@ -1,14 +1,24 @@
-"""Retry forgets failures and puts ended trials back, and never under a worker's hands."""
+"""Retry puts back what failed or ended; neither it nor `gc` removes what anyone is using."""
 
 import io
 import json
+from collections.abc import Callable
+from typing import Any
 
+import click
 import pytest
-from small_stores import contents
-from small_trials import COMMIT_LAST, assert_same, train_on_few_digits
+from small_stores import Trained, contents, renamed_members
+from small_trials import COMMIT_LAST, assert_same, few_digits, train_on_few_digits
 
-from results_schema import layout
-from workers.training.checkpoint import epochs
+from orchestrator.config.experiment import load_experiment
+from results_schema import layout, tables
+from results_schema.results import Results
+from results_schema.store import LocalStore
+from results_schema.tables import WANTED
+from workers.landscape.survey import survey
+from workers.training import checkpoint
+
+LANDSCAPE = "landscape: {contour: {grid: [3, 5]}}\n"
 
 
 def test_failures_are_forgotten_and_what_was_trained_stays(run, trained):
@@ -24,7 +34,7 @@ def test_failures_are_forgotten_and_what_was_trained_stays(run, trained):
     assert "2 failures forgotten" in output
     assert trained.store.list(layout.FAILURES) == []
     assert trained.store.has(layout.trial(three))
-    assert epochs(trained.store, one) == [2]
+    assert checkpoint.epochs(trained.store, one) == [2]
 
 
 def test_a_diverged_trial_is_put_back_and_trains_to_the_same_end(run, trained, tmp_path):
@@ -97,3 +107,108 @@ def test_a_name_that_fits_nothing_too_much_or_what_is_to_do_is_refused(run, trai
     assert code == 2
     assert name or "launch its experiment" in errors
     assert contents(trained.store) == before
+
+
+# Beside workers and other commands
+
+
+def forget(trained: Trained) -> None:
+    """Makes the first trial one that no experiment names, nor any of its surfaces."""
+    renamed_members(trained.store, "small", trained.ids[1:], like="small")
+    trained.store.put(layout.wanted("small"), tables.to_parquet([], WANTED))
+
+
+@pytest.mark.parametrize("command", ["retry", "gc"])
+def test_a_trial_stays_while_one_of_its_surfaces_is_measured(run, trained, command):
+    """Its worker has read the checkpoint already, and writes its row in the end."""
+    trained.want(LANDSCAPE)
+    surface = load_experiment(trained.experiment).surfaces()[0]
+    store, codes = trained.store, list[int]()
+    words, code = (["retry", trained.ids[0]], 2) if command == "retry" else (["gc", "--unnamed"], 0)
+    if command == "gc":
+        forget(trained)
+    before = contents(store)
+
+    def interfere(done: int, total: int) -> None:
+        if done == 3:
+            codes.append(run(*words, "--yes")[0])
+
+    with few_digits():
+        assert survey(surface, store, device="cpu", on_points=interfere).status == "done"
+    assert codes == [code]
+    assert before.items() <= contents(store).items()
+    assert len(Results(store).surfaces()) == 1
+
+
+@pytest.mark.parametrize("command", ["retry", "gc"])
+def test_a_surface_does_not_begin_while_its_trial_is_removed(run, trained, monkeypatch, command):
+    """The store has nothing of the surface yet; its experiment wants it."""
+    trained.want(LANDSCAPE)
+    surface = load_experiment(trained.experiment).surfaces()[0]
+    delete, statuses = LocalStore.delete, set[str]()
+    if command == "gc":
+        renamed_members(trained.store, "small", trained.ids[1:], like="small")
+
+    def interfere(store: LocalStore, key: str, **options: Any) -> None:
+        if trained.ids[0] in key:
+            statuses.add(survey(surface, LocalStore(store.root), device="cpu").status)
+        delete(store, key, **options)
+
+    monkeypatch.setattr(LocalStore, "delete", interfere)
+    words = ["--unnamed"] if command == "gc" else trained.ids[:1]
+    with few_digits():
+        assert run(command, *words, "--yes")[0] == 0
+    assert statuses == {"held"}
+    assert not [key for key in contents(trained.store) if key.startswith("surfaces/digits")]
+
+
+def at_the_prompt(monkeypatch, act: Callable[[], object]) -> None:
+    """Does something after the preview, while the user is asked."""
+    monkeypatch.setattr(click, "confirm", lambda *_, **__: act())
+
+
+def test_what_changes_after_the_preview_stays(run, trained, monkeypatch):
+    """A checkpoint is completed, a lease taken, and a request made for a trial to be trained."""
+    store, (one, two, three) = trained.store, trained.ids
+    trained.cut_off(one)
+    key = layout.state(one, 2)
+    state = store.get(key)
+    store.delete(key)
+    (store.root / "leases" / three).mkdir()
+    store.put(layout.cancel(two), b"")
+
+    def act() -> None:
+        store.put(key, state)
+        assert store.leases.take(three)
+        store.delete(layout.trial(two))
+
+    at_the_prompt(monkeypatch, act)
+    assert run("gc")[0] == 0
+    assert len(checkpoint.load(store, one, 2).rows) == 2
+    assert set(store.leases.held()) == {three}
+    assert store.has(layout.cancel(two)), "the trial has not ended any more"
+
+
+@pytest.mark.parametrize("happens", ["named", "trained again"])
+def test_a_trial_that_is_wanted_after_the_preview_stays(run, trained, monkeypatch, happens):
+    store, trial_id = trained.store, trained.ids[0]
+    forget(trained)
+
+    def act() -> None:
+        if happens == "named":
+            renamed_members(store, "another", [trial_id], like="small")
+        else:
+            store.put(layout.trial(trial_id), store.get(layout.trial(trial_id)))
+
+    at_the_prompt(monkeypatch, act)
+    assert run("gc", "--unnamed")[0] == 0
+    assert checkpoint.epochs(store, trial_id) == [2]
+    assert store.has(layout.trial(trial_id))
+
+
+def test_an_ended_trial_that_changes_at_the_prompt_keeps_its_results(run, trained, monkeypatch):
+    store, key = trained.store, layout.trial(trained.ids[0])
+    before = contents(store)
+    at_the_prompt(monkeypatch, lambda: store.put(key, store.get(key)))
+    assert run("retry", trained.ids[0])[0] == 2
+    assert contents(store) == before

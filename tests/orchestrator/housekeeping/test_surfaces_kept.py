@@ -8,7 +8,6 @@ import pytest
 from small_trials import few_digits
 
 from orchestrator.config.experiment import load_experiment
-from orchestrator.config.record import wanted_rows
 from orchestrator.housekeeping.lookup import cancelled
 from results_schema import layout, tables
 from results_schema.results import Results
@@ -22,11 +21,8 @@ LANDSCAPE = "landscape: {contour: {grid: [3, 5]}}\n"
 def _measured(_trained, tmp_path_factory):
     """Surfaces of three trials: the first is finished, the second has all points and no row."""
     trained = _trained.copied(tmp_path_factory.mktemp("measured"))
-    trained.experiment.write_text(trained.experiment.read_text() + LANDSCAPE)
-    loaded = load_experiment(trained.experiment)
-    rows = tables.to_parquet(wanted_rows(loaded), WANTED)
-    trained.store.put(layout.wanted(loaded.name), rows)
-    one, two, three = loaded.surfaces()
+    trained.want(LANDSCAPE)
+    one, two, three = load_experiment(trained.experiment).surfaces()
     with few_digits():
         for surface in (one, two):
             assert survey(surface, trained.store, device="cpu").status == "done"

@@ -225,6 +225,29 @@ def test_points_of_a_network_that_was_replaced_are_measured_again(
     assert_same_surface(store, undisturbed, spec)
 
 
+@pytest.mark.parametrize("gone", [True, False], ids=["removed", "replaced"])
+def test_a_network_that_is_lost_while_it_is_measured_leaves_no_row(
+    store: LocalStore, undisturbed: LocalStore, gone: bool
+):
+    spec = small_surface()
+    kept = {key: store.get(key) for key in store.list(layout.checkpoints(spec.trial.trial_id))}
+
+    def lose(done: int, of: int) -> None:
+        if done == 10 and gone:  # as `retry` does, or a person with `rm`
+            for key in (layout.trial(spec.trial.trial_id), *kept):
+                store.delete(key)
+        elif done == 10:
+            other_network(store, spec)
+
+    outcome = survey(spec, store, device="cpu", every=0, on_points=lose)
+    assert (outcome.status, outcome.kind) == ("failed", "data")
+    assert not store.has(layout.surface(spec.surface_id))
+    for key in (layout.trial(spec.trial.trial_id), *kept):
+        store.put(key, undisturbed.get(key))
+    assert survey(spec, store, device="cpu").status == "done"
+    assert_same_surface(store, undisturbed, spec)
+
+
 def test_the_untrained_network_needs_no_checkpoint(tmp_path: Path):
     store, spec = open_store(tmp_path / "empty"), small_surface(epoch=0, rows=1, columns=1)
     _, row = finish(spec, store)

@@ -80,6 +80,7 @@ def wrong(content: dict[str, Any]) -> list[Any]:
 
 
 def test_what_says_an_experiment_of_wrong_types_is_refused(run: Run, trained: Trained):
+    trained.want("")
     key = layout.experiment("small")
     content = json.loads(trained.store.get(key))
     every = wrong(content)
