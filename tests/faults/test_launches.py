@@ -20,7 +20,7 @@ from canaries import CANARY, SECRETS, hits, regular_files
 from disturbing import OPTIONS, foreign, held_open
 from families import Family, family
 from soundness import Reader, assert_equal, assert_sound
-from sweeps import launch, trained_epochs, undisturbed, wait_for
+from sweeps import Pace, launch, trained_epochs, undisturbed, wait_for
 from sweeps import write_experiment as write
 
 from orchestrator.config.experiment import load_experiment
@@ -148,12 +148,11 @@ def the_error(launched: Family) -> str:
 
 
 def test_no_other_user_reaches_ray_and_no_file_of_it_has_a_credential(
-    experiment: Path, store: LocalStore
+    experiment: Path, store: LocalStore, tmp_path: Path
 ):
-    with (
-        held_open(experiment, store),
-        family("launch", experiment, *OPTIONS, "--store", store.root, **SECRETS) as launched,
-    ):
+    pace = Pace(tmp_path)
+    command = ("launch", experiment, *OPTIONS, "--store", store.root)
+    with pace.held_after(1), family(*command, **pace.environment, **SECRETS) as launched:
         [worker, *_] = wait_for(lambda: foreign(store), START)
         searched = {path.name for path in regular_files(launched.folder)}
         assert {"gcs_server.out", "raylet.out", "runtime_env_agent.log"} <= searched

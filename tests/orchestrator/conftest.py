@@ -14,7 +14,7 @@ from ray_heads import TOKEN, OnHead, small_head
 from small_contours import Surveyed
 from small_stores import Trained, trained_store
 from small_theory import studied_store
-from sweeps import paced
+from sweeps import Pace
 
 from orchestrator.cli import main as cli
 from results_schema.store import LocalStore
@@ -137,10 +137,11 @@ def surveyed(tmp_path: Path) -> Surveyed:
 
 @pytest.fixture(scope="session")
 def _head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OnHead]:
-    # Its workers take their time for each epoch, so that a launch does not end undisturbed.
-    own = paced() | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}
-    with small_head(tmp_path_factory.mktemp("head"), **own) as head:
-        yield OnHead(head)
+    folder = tmp_path_factory.mktemp("head")
+    pace = Pace(folder)
+    own = pace.environment | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}
+    with small_head(folder, **own) as head:
+        yield OnHead(head, pace)
 
 
 @pytest.fixture

@@ -14,9 +14,11 @@ OPTIONS = ("--device", "cpu", "--checkpoint-every", "0.4")
 
 
 @contextlib.contextmanager
-def held_open(experiment: Path, store: LocalStore) -> Iterator[None]:
-    """Keeps a launch from ending before it is disturbed: the last trial waits for this lease."""
-    lease = store.leases.take(load_experiment(experiment).members()[-1].spec.trial_id)
+def held_open(experiment: Path, store: LocalStore, *, surface: bool = False) -> Iterator[None]:
+    """Keeps a launch from ending before it is disturbed: its last item waits for this lease."""
+    loaded = load_experiment(experiment)
+    last = loaded.surfaces()[-1].surface_id if surface else loaded.members()[-1].spec.trial_id
+    lease = store.leases.take(last)
     assert lease is not None
     with lease:
         yield

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import psutil
 from marks import children
-from sweeps import finish, started
+from sweeps import Pace, finish, started
 
 TOKEN = "5e" * 32
 
@@ -146,9 +146,11 @@ class OnHead:
         options: Options of the command.
         environment: Variables that the command needs.
         folder: Folder of the head's temporary files.
+        pace: Holds its workers.
     """
 
-    def __init__(self, head: Head) -> None:
+    def __init__(self, head: Head, pace: Pace) -> None:
+        self.pace = pace
         self.options = ("--device", "cpu", "--address", head.address)
         self.folder = head.folder
         self.environment = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}

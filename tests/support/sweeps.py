@@ -71,10 +71,29 @@ def started(
             process.kill()
 
 
-def paced() -> dict[str, str]:
-    """Environment of a command whose workers take their time for each epoch (`paced`)."""
-    folders = [str(Path(__file__).with_name("paced")), os.environ.get("PYTHONPATH", "")]
-    return {"PYTHONPATH": os.pathsep.join(filter(None, folders))}
+class Pace:
+    """How far workers may train, for commands, or heads of a cluster, with its environment.
+
+    Args:
+        folder: Where a file tells it to the workers.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / "held"
+        paths = [str(Path(__file__).with_name("paced")), os.environ.get("PYTHONPATH", "")]
+        self.environment = {
+            "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+            "HELD_AFTER": str(self._file),
+        }
+
+    @contextlib.contextmanager
+    def held_after(self, epoch: int) -> Iterator[None]:
+        """Within it no trial begins a later epoch."""
+        self._file.write_text(str(epoch))
+        try:
+            yield
+        finally:
+            self._file.unlink()
 
 
 def finish(process: subprocess.Popen[str], seconds: float = 300) -> tuple[int, str]:

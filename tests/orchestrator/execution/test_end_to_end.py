@@ -1,7 +1,8 @@
-"""Whole launches: one that ends in a figure and is repeated, a killed worker, a killed driver."""
+"""Whole launches: one that ends in a figure and is repeated, killed ones."""
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from pathlib import Path
@@ -9,12 +10,11 @@ from typing import NamedTuple
 
 import pandas as pd
 import pytest
-from disturbing import foreign, held_open
+from disturbing import foreign
 from ray_heads import OnHead
 from small_stores import contents
 from soundness import assert_equal
 from sweeps import (
-    finish,
     launch,
     trained_epochs,
     undisturbed,
@@ -22,6 +22,7 @@ from sweeps import (
     write_experiment,
 )
 
+from results_schema import layout
 from results_schema.results import Results
 from results_schema.store import LocalStore
 
@@ -81,26 +82,23 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> LocalStore:
     return undisturbed(write_experiment(folder, epochs=EPOCHS, seeds=SEEDS), folder / "results")
 
 
-def test_a_killed_worker_leaves_no_trace_in_the_tables(tmp_path, on_head: OnHead, reference):
-    experiment = write_experiment(tmp_path, epochs=EPOCHS, seeds=SEEDS)
-    store = LocalStore(tmp_path / "results")
-    with on_head.started(experiment, "--checkpoint-every", "0", "--store", store.root) as sweep:
-        wait_for(lambda: trained_epochs(store) >= 3)
-        os.kill(wait_for(lambda: foreign(store))[0], signal.SIGKILL)
-        code, output = finish(sweep)
-    assert code == 0, output
-    assert_equal(store, reference)
-    assert max(Results(store).trials()["attempts"]) == 2
+def attempts(store: LocalStore) -> list[int]:
+    """How often each trial that has not ended was begun."""
+    keys = [key for key in store.list(layout.CHECKPOINTS) if key.endswith("/attempts.json")]
+    return [json.loads(store.get(key))["attempts"] for key in keys]
 
 
-def test_the_same_command_resumes_what_a_killed_driver_left(tmp_path, on_head: OnHead, reference):
+def test_a_killed_worker_and_a_killed_driver_leave_no_trace(tmp_path, on_head: OnHead, reference):
     experiment = write_experiment(tmp_path, epochs=EPOCHS, seeds=SEEDS)
     store = LocalStore(tmp_path / "results")
-    with held_open(experiment, store):
-        with on_head.started(experiment, "--store", store.root) as sweep:
+    with on_head.pace.held_after(2):
+        with on_head.started(experiment, "--checkpoint-every", "0", "--store", store.root) as sweep:
             wait_for(lambda: trained_epochs(store) >= 3)
+            os.kill(wait_for(lambda: foreign(store))[0], signal.SIGKILL)
+            wait_for(lambda: max(attempts(store)) == 2)
             sweep.kill()
         wait_for(lambda: not foreign(store))
     code, output = on_head.launch(experiment, "--store", store.root)
     assert code == 0, output
     assert_equal(store, reference)
+    assert max(Results(store).trials()["attempts"]) == 3

@@ -48,8 +48,9 @@ def test_a_launch_pauses_on_a_full_disk_and_can_be_left_or_continues_by_itself(
     experiment, store = write_experiment(tmp_path, epochs=EPOCHS), open_store(disk / "results")
     options = (experiment, "--checkpoint-every", "0.2", "--store", store.root)
     with on_head.started(*options) as sweep:
-        wait_for(lambda: trained_epochs(store) >= 1)
-        filler = fill(disk)
+        with on_head.pace.held_after(2):
+            wait_for(lambda: trained_epochs(store) >= 1)
+            filler = fill(disk)
         wait_for(lambda: not store.leases.held())
         before = trained_epochs(store)
         assert before < 3 * EPOCHS
@@ -61,8 +62,9 @@ def test_a_launch_pauses_on_a_full_disk_and_can_be_left_or_continues_by_itself(
     assert "free some space" in output
     filler.unlink()
     with on_head.started(*options) as sweep:
-        wait_for(lambda: trained_epochs(store) > before)
-        filler = fill(disk)
+        with on_head.pace.held_after(before + 1):
+            wait_for(lambda: trained_epochs(store) > before)
+            filler = fill(disk)
         wait_for(lambda: not store.leases.held())
         filler.unlink()
         code, output = finish(sweep)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from disturbing import held_open
 from ray_heads import OnHead
 from soundness import LANDSCAPES, assert_equal
 from sweeps import finish, undisturbed, wait_for, write_experiment
@@ -40,8 +41,8 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> LocalStore:
 
 def measuring(store: LocalStore) -> int:
     """The process of some worker that measures a surface, 0 if there is none."""
-    held = store.leases.held().items()
-    return next((by.pid for item, by in held if layout.is_surface(item) and by.pid), 0)
+    held = {item: by.pid for item, by in store.leases.held().items() if by.pid != os.getpid()}
+    return next((pid for item, pid in held.items() if layout.is_surface(item)), 0)
 
 
 @pytest.mark.ray
@@ -51,9 +52,8 @@ def test_surfaces_are_measured_beside_trials_though_workers_die_and_a_signal_sto
 ):
     experiment, store = written(tmp_path), open_store(tmp_path / "results")
     options = (experiment, "--store", store.root)
-    with on_head.started(*options) as sweep:
+    with held_open(experiment, store, surface=True), on_head.started(*options) as sweep:
         os.kill(wait_for(lambda: measuring(store)), signal.SIGKILL)
-        wait_for(lambda: measuring(store))
         sweep.send_signal(signal.SIGTERM)
         code, output = finish(sweep)
     assert code == 143, output

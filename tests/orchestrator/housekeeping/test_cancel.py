@@ -10,9 +10,7 @@ from items import sent
 from small_stores import contents, renamed_members
 from small_trials import few_digits, log, small_spec
 from stops import wait_until_made
-from sweeps import finish, launch, paced, started, trained_epochs, wait_for, write_experiment
 
-from orchestrator.config.experiment import load_experiment
 from orchestrator.execution.launch import ask_to_stop
 from orchestrator.execution.queue import Queue
 from orchestrator.execution.trainable import train_item
@@ -118,27 +116,3 @@ def test_the_log_says_which_signal_stopped_a_launch_and_who_runs_it(tmp_path: Pa
     train_until(monkeypatch, store, spec, 2, lambda: ask_to_stop(store, "now", "SIGTERM"))
     why = f"stopped after epoch 1 of 3: its launch stops (SIGTERM, launched by {WHO})"
     assert log(store, spec).splitlines()[-1].endswith(why)
-
-
-@pytest.mark.long
-@pytest.mark.timeout(300)
-def test_a_running_launch_ends_at_once_and_the_next_one_goes_on(run, tmp_path: Path):
-    experiment = write_experiment(tmp_path, epochs=20, seeds="0, 1")
-    ids = [member.spec.trial_id for member in load_experiment(experiment).members()]
-    store = open_store(tmp_path / "results")
-    command = ("launch", "--device", "cpu", experiment, "--store", store.root)
-    with started(*command, **paced()) as sweep:
-        wait_for(lambda: trained_epochs(store) >= 2)
-        assert run("cancel", "small", "--store", store.root)[0] == 0
-        code, output = finish(sweep)
-    assert code == 1, output
-    assert "2 trials or surfaces were cancelled; the same command resumes" in output
-    assert store.leases.held() == {}
-    trained = trained_epochs(store)
-    assert 2 <= trained < 40
-    committed = [max(checkpoint.epochs(store, t), default=0) for t in ids]
-    assert sum(committed) == trained, "every trained epoch is kept"
-    code, output = launch(experiment, "--store", store.root)
-    assert code == 0, output
-    assert trained_epochs(store) == 40
-    assert cancelled(store) == set()

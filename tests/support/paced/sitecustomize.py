@@ -1,16 +1,25 @@
-"""On a command's PYTHONPATH, makes each epoch of its workers last a tenth of a second at least.
+"""On a command's PYTHONPATH, lets a test hold its workers before an epoch.
 
-A sweep that is to be disturbed must not end first, however quick the machine is.
+A sweep that is to be disturbed must not end first, however quick the machine is, or however slow
+the test. The file that `HELD_AFTER` names holds the last epoch that may begin; without it all may.
 """
 
 import importlib.util
+import os
 import sys
 import time
-from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 PACED = "workers.training.trial"
-SECONDS = 0.1
+FILE = Path(os.environ.get("HELD_AFTER", ""))
+
+
+def last() -> float:
+    try:
+        return int(FILE.read_text())
+    except (OSError, ValueError):
+        return float("inf")
 
 
 class _Finder:
@@ -29,9 +38,10 @@ class _Finder:
             run(module)
             batches = module.training_batches
 
-            def paced(*arguments: Any) -> Iterator[Any]:
-                time.sleep(SECONDS)
-                return batches(*arguments)
+            def paced(data: Any, size: int, seed: int, number: int, *more: Any) -> Any:
+                while number > last():
+                    time.sleep(0.02)
+                return batches(data, size, seed, number, *more)
 
             module.training_batches = paced
 
