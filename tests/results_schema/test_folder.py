@@ -139,14 +139,6 @@ def test_pandas_reads_the_tables_from_the_moment_the_store_is_open(tmp_path: Pat
     for folder, schema in tables.OPENED.items():
         frame = pd.read_parquet(store.root / folder)
         assert (len(frame), list(frame.columns)) == (0, schema.names)
-    numbers = {"index": 0, "seed": 0, "depth": 3, "width_all_nodes": 2.5, "depth_all_nodes": 3}
-    row = {f.name: numbers.get(f.name, "x") for f in tables.MEMBERS} | {"axes": None}
-    for name in ("figure-9", "figure-10"):
-        rows = [row | {"experiment": name, "learning_rate": 0.1, "width": 2.5}]
-        store.put(layout.members(name), tables.to_parquet(rows, tables.MEMBERS))
-    frame = pd.read_parquet(store.root / "members")
-    assert sorted(frame["experiment"]) == ["figure-10", "figure-9"]
-    assert frame["index"].dtype == "int32"
 
 
 @pytest.mark.parametrize("damaged", [False, True])

@@ -2,7 +2,6 @@
 
 import json
 from fractions import Fraction
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -68,52 +67,36 @@ def test_the_width_of_nodes_of_three_edges_does_not_depend_on_their_order(counts
     assert width == float(1 + Fraction(sum(counts), 3))
 
 
-@pytest.mark.parametrize(
-    ("edge", "said"),
-    [
-        (["sep conv", 0], ["'sep conv' is no operation", "sep_conv_3x3"]),
-        (["../x", 0], ["'../x' is no operation"]),
-        ([["skip_connect"], 0], ["['skip_connect'] is no operation"]),
-        ([None, 0], ["None is no operation"]),
-        (["skip_connect", 3], ["source 3", "from 0 to 2"]),
-        (["skip_connect", 7], ["source 7", "from 0 to 2"]),
-        (["skip_connect", -1], ["source -1", "from 0 to 2"]),
-        (["skip_connect", True], ["source True", "from 0 to 2"]),
-        (["skip_connect", 1.0], ["source 1.0", "from 0 to 2"]),
-        (["skip_connect", "1"], ["source '1'", "from 0 to 2"]),
-        (["skip_connect", None], ["source None", "from 0 to 2"]),
-    ],
+SOURCES = st.integers().filter(lambda n: n not in (0, 1, 2)) | st.booleans() | st.floats()
+ODD = st.none() | st.text(max_size=3) | st.lists(st.integers(), max_size=2)
+
+
+@given(
+    SOURCES | ODD,
+    st.sampled_from([None, ["skip_connect"], "sep conv", "../x"]),
+    st.sampled_from(["normal", "reduce"]),
 )
-@pytest.mark.parametrize("name", ["normal", "reduce"])
 def test_a_bad_edge_is_named_with_its_cell_node_and_what_is_allowed(
-    edge: list[Any], said: list[str], name: str
+    source: object, operation: object, name: str
 ):
     good = {"nodes": CHAIN, "concat": [2, 3, 4]}
-    bad = good | {"nodes": [CHAIN[0], [["skip_connect", 0], edge], CHAIN[2]]}
-    with pytest.raises(SpecError) as error:
-        Genotype.from_json({"normal": good, "reduce": good} | {name: bad})
-    message = str(error.value)
-    assert message.startswith(f"{name} cell, node 3, edge 1: ")
-    assert all(word in message for word in said), message
+    for edge, said in (
+        (["skip_connect", source], [f"source {source!r}", "from 0 to 2"]),
+        ([operation, 0], [f"{operation!r} is no operation"]),
+    ):
+        bad = good | {"nodes": [CHAIN[0], [["skip_connect", 0], edge], CHAIN[2]]}
+        with pytest.raises(SpecError) as error:
+            Genotype.from_json({"normal": good, "reduce": good} | {name: bad})
+        assert error.value.where == f"{name} cell, node 3, edge 1"
+        assert all(word in str(error.value) for word in said)
 
 
-@pytest.mark.parametrize(
-    ("concat", "said"),
-    [
-        ([], "empty"),
-        ([2, 2], "repeats"),
-        ([1, 2], "names 1,"),
-        ([5], "names 5,"),
-        ([True], "names True,"),
-        ([2.0], "names 2.0,"),
-        (["2"], "names '2',"),
-        ([[2]], "names [2],"),
-    ],
-)
-def test_a_bad_concat_is_named_with_the_nodes_allowed(concat: list[Any], said: str):
-    with pytest.raises(SpecError, match="from 2 to 4") as error:
-        Cell.from_json({"nodes": CHAIN, "concat": concat})
-    assert said in str(error.value)
+@given(SOURCES.filter(lambda n: isinstance(n, bool) or n not in (3, 4)) | ODD)
+def test_a_bad_concat_is_named_with_the_nodes_allowed(node: object):
+    for concat, said in (([node], f"names {node!r},"), ([], "empty"), ([2, 2], "repeats")):
+        with pytest.raises(SpecError, match="from 2 to 4") as error:
+            Cell.from_json({"nodes": CHAIN, "concat": concat})
+        assert said in str(error.value)
 
 
 def test_what_is_misshapen_is_refused():

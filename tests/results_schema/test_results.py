@@ -259,14 +259,10 @@ def test_a_file_that_vanishes_after_it_was_listed_is_left_out(store: LocalStore)
     assert set(results.members()["experiment"]) == {"figure-9"}
 
 
-def test_reading_writes_nothing_and_leaves_alone_what_is_no_table_of_ours(store: LocalStore):
-    for folder in ("metrics/", "trials/", "members/"):
-        for name in (".nfs0001", ".x.parquet", "_x.json", "notes.txt", "b.parquet.bak", "my b~"):
-            (store.root / folder / name).write_bytes(b"no table")
+def test_reading_writes_nothing_and_leaves_alone_what_is_being_written(store: LocalStore):
     (store.root / ".staging/0123.parquet").write_bytes(b"no table")
     before = {path: path.stat().st_mtime_ns for path in store.root.rglob("*")}
     results = Results(store.root)
-    assert results.experiments() == ["figure-9", "figure-10"]
     assert (len(results.metrics()), len(results.trials()), len(results.members())) == (8, 3, 6)
     assert {path: path.stat().st_mtime_ns for path in store.root.rglob("*")} == before
 

@@ -1,6 +1,6 @@
 """Processes that compete for leases: several real ones, each doing what it is told line by line.
 
-python contenders.py STORE [BEAT [EXPIRY]]
+python contenders.py STORE [EXPIRY]
 """
 
 from __future__ import annotations
@@ -35,10 +35,6 @@ class Contender:
         assert self.process.stdout
         return self.process.stdout.readline().strip()
 
-    def ask(self, *words: object) -> str:
-        self.tell(*words)
-        return self.hear()
-
     def end(self) -> None:
         self.process.kill()
         self.process.communicate()
@@ -53,12 +49,6 @@ def contenders(store: Store, number: int, *settings: float) -> Iterator[list[Con
     finally:
         for contender in started:
             contender.end()
-
-
-@contextmanager
-def contender(store: Store, *settings: float) -> Iterator[Contender]:
-    with contenders(store, 1, *settings) as started:
-        yield started[0]
 
 
 def put(store: Store, lease: Lease, key: str, text: str) -> str:
@@ -110,24 +100,10 @@ def count(store: Store, item: str, key: str, rounds: int) -> tuple[int, int]:
 
 def main() -> None:
     store = attach_store(sys.argv[1])
-    leases.BEAT = float(sys.argv[2]) if len(sys.argv) > 2 else leases.BEAT
-    leases.EXPIRY = float(sys.argv[3]) if len(sys.argv) > 3 else leases.EXPIRY
-    lease = None
+    leases.EXPIRY = float(sys.argv[2]) if len(sys.argv) > 2 else leases.EXPIRY
     print("ready", flush=True)
     for line in sys.stdin:
         match line.split():
-            case ["take", item]:
-                lease = store.leases.take(item)
-                answer = "taken" if lease else "held"
-            case ["keep"]:
-                assert lease
-                answer = lease.__enter__().item
-            case ["put", key, text]:
-                assert lease
-                answer = put(store, lease, key, text)
-            case ["leave"]:
-                assert lease
-                answer = str(lease.__exit__())
             case ["race", start, *items]:
                 answer = " ".join(take_all(store, items, float(start)))
             case ["count", item, key, rounds]:

@@ -12,13 +12,12 @@ from pathlib import Path
 import endless_epochs
 import pytest
 import torch
-from small_trials import COMMIT_LAST, assert_same, few_digits, files, small_spec
+from small_trials import few_digits, small_spec
 
 from results_schema import layout, tables
 from results_schema.store import LocalStore, open_store
 from results_schema.trial import TrialSpec
 from workers.train import main
-from workers.training.trial import train
 
 ROOT = Path(__file__).parents[2]
 # Without these a bare GPU machine does.
@@ -90,38 +89,23 @@ def epochs(store: LocalStore, spec: TrialSpec) -> int:
     return len(tables.from_parquet(store.get(key), tables.METRICS, key))
 
 
-def test_interrupted_and_killed_on_a_bare_machine_it_ends_as_if_nothing_had_happened(
-    path: Path, store: LocalStore, spec: TrialSpec, tmp_path: Path
+def wait_for_epoch(number: int, command: subprocess.Popen[str], store: LocalStore, spec: TrialSpec):
+    while command.poll() is None and epochs(store, spec) < number:
+        time.sleep(0.01)
+
+
+def test_interrupted_on_a_bare_machine_it_resumes_and_a_second_signal_stops_it_at_once(
+    path: Path, store: LocalStore, spec: TrialSpec
 ):
-    for wanted, sent in ((1, signal.SIGINT), (2, signal.SIGKILL)):
-        with start(path, store, endless=wanted + 1) as command:
-            while command.poll() is None and epochs(store, spec) < wanted:
-                time.sleep(0.01)
-            command.send_signal(sent)
-            _, complaint = command.communicate()
-        if sent == signal.SIGINT:
-            assert command.returncode == 130, complaint
-            assert "interrupted after epoch 1 of 4" in complaint
-            assert "; run it again to resume from there" in complaint
-        else:
-            assert command.returncode == -signal.SIGKILL, complaint
-    with start(path, store) as command:
-        said, complaint = command.communicate()
-    assert (command.returncode, complaint) == (0, "")
-    lines = said.splitlines()
-    assert lines[0] == f"training {spec.trial_id} into {store.root}"
-    assert lines[-2].startswith("epoch 4/4: train loss ")
-    assert lines[-1] == "done: trained 4 epochs"
-    undisturbed = open_store(tmp_path / "undisturbed")
-    train(spec, undisturbed, device="cpu", checkpointing=COMMIT_LAST)
-    assert_same(store, undisturbed, spec)
-    assert files(store) == files(undisturbed)
-
-
-def test_a_second_signal_stops_at_once(path: Path, store: LocalStore, spec: TrialSpec):
     with start(path, store, endless=2) as command:
-        while command.poll() is None and not epochs(store, spec):
-            time.sleep(0.01)
+        wait_for_epoch(1, command, store, spec)
+        command.send_signal(signal.SIGINT)
+        _, complaint = command.communicate()
+    assert command.returncode == 130, complaint
+    assert "interrupted after epoch 1 of 4" in complaint
+    assert "; run it again to resume from there" in complaint
+    with start(path, store, endless=3) as command:
+        wait_for_epoch(2, command, store, spec)
         # Both before it can ask again.
         os.kill(command.pid, signal.SIGSTOP)
         command.send_signal(signal.SIGHUP)
@@ -132,6 +116,14 @@ def test_a_second_signal_stops_at_once(path: Path, store: LocalStore, spec: Tria
     assert "error: interrupted; run it again to resume from its newest checkpoint" in complaint
     assert "Traceback" not in complaint
     assert store.leases.held() == {}
+    with start(path, store) as command:
+        said, complaint = command.communicate()
+    assert (command.returncode, complaint) == (0, "")
+    lines = said.splitlines()
+    assert lines[0] == f"training {spec.trial_id} into {store.root}"
+    assert lines[-2].startswith("epoch 4/4: train loss ")
+    assert lines[-1] == "done: trained 4 epochs"
+    assert not any(line.startswith("epoch 1/4") for line in lines), "which was kept"
 
 
 def fails(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str]:

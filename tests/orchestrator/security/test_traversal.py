@@ -85,3 +85,30 @@ def test_no_command_takes_one_for_a_trial_or_an_experiment(run, trained: Trained
         assert code in (1, 2, 3), (name, out)
         assert err.startswith("error: "), (name, err)
     assert sorted(trained.store.root.rglob("*")) == there
+
+
+def test_a_link_in_the_store_leads_nowhere(tmp_path: Path):
+    store, outside, item = (
+        LocalStore(tmp_path / "results"),
+        tmp_path / "outside",
+        "digits-0123456789",
+    )
+    store.put(layout.state(item, 1), b"")
+    outside.mkdir()
+    (outside / "secret").write_text("the user's own")
+    (store.root / "logs").mkdir()
+    (store.root / layout.log(item)).symlink_to(outside / "secret")
+    (store.root / "figures").symlink_to(outside)
+    (store.root / "checkpoints" / "round").symlink_to(store.root / "checkpoints")
+    for attempt in (
+        lambda: store.get(layout.log(item)),
+        lambda: store.put(layout.figure("x", "x", "html"), b""),
+        lambda: store.delete("figures/secret"),
+        lambda: store.put(layout.tensors("round", 1), b""),
+        lambda: store.has(layout.log(item)),
+    ):
+        with pytest.raises(StoreError, match="this is a link"):
+            attempt()
+    assert len([key for key in store.list("checkpoints/") if "round" in key]) == 1
+    assert [path.name for path in outside.iterdir()] == ["secret"]
+    assert (outside / "secret").read_text() == "the user's own"

@@ -22,8 +22,8 @@ pytestmark = pytest.mark.s3
 
 
 class TestS3Store(ConcurrencyContract):
-    writes, meetings, repeats, items, fences = 20, 4, 5, 12, 2
-    contenders, rounds, expiry, beat = 2, 5, 0.02, 0.2
+    repeats, items, fences = 5, 12, 2
+    contenders, rounds, expiry = 2, 5, 0.02
 
 
 ROUGH = [

@@ -3,10 +3,8 @@
 import json
 import math
 import os
-import pickle
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -69,71 +67,6 @@ def flip(data: bytes, at: int) -> bytes:
     return data[:at] + bytes([data[at] ^ 1 << at % 8]) + data[at + 1 :]
 
 
-DAMAGES: dict[str, Callable[[bytes], bytes]] = {
-    "the end cut off": lambda data: data[:-20],
-    "empty": lambda data: b"",
-    "zeros": lambda data: bytes(len(data)),
-    "something behind it": lambda data: data + b"\0",
-    "other JSON": lambda data: b'{"sha256": "0", "payload": {}}',
-    "a list": lambda data: b"[1, 2]",
-    "a number": lambda data: b"7",
-    "too deep": lambda data: b"[" * 200_000,
-    "no text": lambda data: b"\xff\xfe" * 50,
-    "another trial's": lambda data: data.replace(ID.encode(), b"digits-w1d2-lr0.1-s1-0123456789"),
-    "another epoch's": lambda data: data.replace(b"5", b"6"),
-}
-
-
-@pytest.mark.parametrize("damage", DAMAGES)
-@PARTS
-def test_a_damaged_checkpoint_is_passed_over_with_a_warning(
-    store: LocalStore, lease: Lease, part: Callable[[str, int], str], damage: str
-):
-    save(store, lease, 4, 5)
-    key = part(ID, 5)
-    before = store.get(key)
-    store.put(key, DAMAGES[damage](before))
-    count, warnings = resume(store)
-    if store.get(key) == before:  # tensors name no trial
-        assert (count, warnings) == (5, [])
-    else:
-        assert count == 4
-        assert "epoch 5" in warnings[0] and key in warnings[0]
-
-
-def seal(payload: Any) -> bytes:
-    """A checkpoint's JSON whose hash holds, whatever it carries."""
-    digest = checkpoint.hashlib.sha256(checkpoint._canonical(payload)).hexdigest()
-    return json.dumps({"sha256": digest, "payload": payload}).encode()
-
-
-@pytest.mark.parametrize(
-    ("change", "what"),
-    [
-        ({"epoch": True}, "its epoch is no int"),
-        ({"kept": "yes"}, "its kept is no bool"),
-        ({"rows": {}}, "its rows is no list"),
-        ({"tensors_sha256": None}, "its tensors_sha256 is no str"),
-        ({"rows": [7] * 5}, "its rows are not those of epochs"),
-        ({"rows": [{"finished_at": "now"}] * 5}, "its rows are not those of epochs"),
-        ({"rows": []}, "it has 0 rows, not one an epoch"),
-        ({"epoch": 4}, "belongs to another trial or epoch"),
-        ({"trial_id": "another"}, "belongs to another trial or epoch"),
-        (None, "not a checkpoint's JSON"),
-    ],
-)
-def test_a_state_whose_hash_holds_is_checked_all_the_same(
-    store: LocalStore, lease: Lease, change: dict[str, Any] | None, what: str
-):
-    save(store, lease, 5)
-    key = layout.state(ID, 5)
-    payload = json.loads(store.get(key))["payload"]
-    store.put(key, seal([1] if change is None else payload | change))
-    with pytest.raises(CorruptData, match=what) as caught:
-        checkpoint.load(store, ID, 5)
-    assert caught.value.where == key
-
-
 @PARTS
 def test_a_file_of_a_terabyte_is_passed_over_unread(
     store: LocalStore, lease: Lease, part: Callable[[str, int], str]
@@ -192,25 +125,6 @@ def test_tensors_that_do_not_fit_the_network_are_passed_over(store: LocalStore, 
     warned: list[str] = []
     assert len(checkpoint.resume(store, ID, restore, warned.append, last=9)) == 4
     assert "another network's" in warned[0]
-
-
-class Trap:
-    """Unpickling it would leave a file."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Path.touch, (self.path,)
-
-
-def test_nothing_is_ever_unpickled(store: LocalStore, lease: Lease, tmp_path: Path):
-    save(store, lease, 5)
-    sprung = tmp_path / "sprung"
-    for part in (layout.tensors, layout.state):
-        store.put(part(ID, 5), pickle.dumps(Trap(sprung)))
-        assert resume(store)[0] == 0
-    assert not sprung.exists()
 
 
 def test_foreign_files_beside_the_checkpoints_do_not_matter(store: LocalStore, lease: Lease):

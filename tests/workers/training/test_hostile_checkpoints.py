@@ -1,4 +1,4 @@
-"""Checkpoints that mean harm, their hashes right: none is run, each is passed over and told."""
+"""Checkpoints that are damaged or mean harm: none is run, each is passed over with a warning."""
 
 import hashlib
 import io
@@ -7,7 +7,6 @@ import os
 import pickle
 import random
 import struct
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,8 @@ import torch
 from small_checkpoints import ID, example
 
 from results_schema import layout
-from results_schema.errors import CorruptData, StoreError
+from results_schema.errors import CorruptData
+from results_schema.lease import Lease
 from results_schema.store import LocalStore
 from workers.training import checkpoint
 from workers.training.checkpoint import Checkpoint
@@ -75,7 +75,9 @@ def payloads(sound: dict[str, Any]) -> Iterator[Any]:
     yield from ([], "x", 7, None, {}, [sound], {"__reduce__": "os.system"})
     for change in (
         {"trial_id": "../../etc/passwd"},
+        {"trial_id": "digits-w1d2-lr0.1-s1-0123456789"},
         {"trial_id": None},
+        {"epoch": 1},
         {"epoch": "2"},
         {"epoch": 2.0},
         {"epoch": True},
@@ -87,6 +89,7 @@ def payloads(sound: dict[str, Any]) -> Iterator[Any]:
         {"tensors_sha256": 0},
         {"tensors_sha256": ["x"]},
         {"rows": {}},
+        {"rows": []},
         {"rows": None},
         {"rows": [1, 2]},
         {"rows": [{}, {}]},
@@ -106,26 +109,22 @@ def state(payload: Any) -> bytes:
 
 def attacks(store: LocalStore) -> Iterator[tuple[bytes, bytes]]:
     """Pairs of files of a checkpoint."""
-    tensors = store.get(layout.tensors(ID, 2))
-    sound = json.loads(store.get(layout.state(ID, 2)))["payload"]
+    whole, tensors = store.get(layout.state(ID, 2)), store.get(layout.tensors(ID, 2))
+    sound = json.loads(whole)["payload"]
     for data in (*pickles(), *tensor_files()):
         digest = {"tensors_bytes": len(data), "tensors_sha256": hashlib.sha256(data).hexdigest()}
         yield state(sound | digest), data
     for payload in payloads(sound):
         yield state(payload), tensors
-    for text in (b"[" * 100_000, b'{"payload":' * 50_000, b"\xff\xfe", b"", *pickles()):
+    texts = [b"[" * 200_000, b'{"payload":' * 50_000, b"\xff\xfe", b"", b"7", b"[1, 2]", *pickles()]
+    for text in (*texts, whole[:-20], bytes(len(whole)), whole + b"\0", whole.replace(b"2", b"3")):
         yield text, tensors
+    for data in (tensors[:-20], b"", bytes(len(tensors)), tensors + b"\0"):
+        yield whole, data
     draws = random.Random(0)
-    whole = store.get(layout.state(ID, 2))
     for _ in range(10):
         at = draws.randrange(len(whole))
         yield whole[:at] + draws.randbytes(3) + whole[at + 3 :], tensors
-
-
-def put_small(store: LocalStore) -> None:
-    with store.leases.take(ID) as lease:  # type: ignore[union-attr]
-        for epoch in (1, 2):
-            checkpoint.save(store, lease, ID, example(epoch))
 
 
 def fits(found: Checkpoint) -> None:
@@ -138,44 +137,21 @@ def fits(found: Checkpoint) -> None:
         raise CorruptData("its tensors are not those of this network")
 
 
-def test_hostile_checkpoints_are_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_what_is_damaged_or_means_harm_is_passed_over(
+    store: LocalStore, lease: Lease, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.chdir(tmp_path)
-    store = LocalStore("results")
-    put_small(store)
+    for epoch in (1, 2):
+        checkpoint.save(store, lease, ID, example(epoch))
     every = list(attacks(store))
     assert len(every) >= 50
     for number, (text, data) in enumerate(every):
         store.put(layout.state(ID, 2), text)
         store.put(layout.tensors(ID, 2), data)
         told: list[str] = []
-        start = time.process_time()
         rows = checkpoint.resume(store, ID, fits, told.append, last=2)
-        assert time.process_time() - start < 20
-        assert len(rows) == 1, f"attack {number} was resumed from"
-        assert len(told) == 1
+        assert (len(rows), len(told)) == (1, 1), f"attack {number} was resumed from"
         assert told[0].startswith("checkpoint of epoch 2 is damaged, going back")
+        assert layout.checkpoints(ID) in told[0] or "of this network" in told[0]
         assert len(told[0]) < 1000
     assert [path.name for path in tmp_path.iterdir()] == ["results"], "something was run"
-
-
-def test_a_link_in_the_store_leads_nowhere(tmp_path: Path):
-    store, outside = LocalStore(tmp_path / "results"), tmp_path / "outside"
-    put_small(store)
-    outside.mkdir()
-    (outside / "secret").write_text("the user's own")
-    (store.root / "logs").mkdir()
-    (store.root / layout.log(ID)).symlink_to(outside / "secret")
-    (store.root / "figures").symlink_to(outside)
-    (store.root / "checkpoints" / "round").symlink_to(store.root / "checkpoints")
-    for attempt in (
-        lambda: store.get(layout.log(ID)),
-        lambda: store.put(layout.figure("x", "x", "html"), b""),
-        lambda: store.delete("figures/secret"),
-        lambda: store.put(layout.tensors("round", 1), b""),
-        lambda: store.has(layout.log(ID)),
-    ):
-        with pytest.raises(StoreError, match="this is a link"):
-            attempt()
-    assert len([key for key in store.list("checkpoints/") if "round" in key]) == 1
-    assert [path.name for path in outside.iterdir()] == ["secret"]
-    assert (outside / "secret").read_text() == "the user's own"
