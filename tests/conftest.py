@@ -2,8 +2,12 @@
 
 import os
 import signal
+from pathlib import Path
 
+import pytest
 from hypothesis import settings
+
+from results_schema.store import LocalStore, open_store
 
 # Here, because a command may name any folder of tests, or none.
 pytest_plugins = ["registries", "side_by_side"]
@@ -24,3 +28,9 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 settings.register_profile("house", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("house")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> LocalStore:
+    """An empty store."""
+    return open_store(tmp_path / "results")

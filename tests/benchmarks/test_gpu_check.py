@@ -54,11 +54,8 @@ def test_every_part_passes_dry_on_a_bare_machine(tmp_path: Path, command: str):
 
 @pytest.mark.ray
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize(
-    "part", ["pack", *(pytest.param(name, marks=pytest.mark.long) for name in ("halves", "auto"))]
-)
-def test_every_launch_passes_dry(tmp_path: Path, part: str):
-    code = gpu_check.main(["sweep", "--dry", "--parts", part, "--out", str(tmp_path)])
+def test_a_launch_passes_dry(tmp_path: Path):
+    code = gpu_check.main(["sweep", "--dry", "--parts", "pack", "--out", str(tmp_path)])
     [found] = json.loads((tmp_path / "gpu_check_sweep.json").read_text())["parts"]
     assert code == 0, found
 

@@ -25,7 +25,7 @@ from sweeps import write_experiment as write
 
 from orchestrator.config.experiment import load_experiment
 from results_schema import layout
-from results_schema.store import LocalStore, open_store
+from results_schema.store import LocalStore
 from workers.training import checkpoint
 
 pytestmark = [pytest.mark.timeout(1200), pytest.mark.ray]
@@ -43,11 +43,6 @@ def experiment(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def reference(experiment: Path, tmp_path_factory: pytest.TempPathFactory) -> LocalStore:
     return undisturbed(experiment, tmp_path_factory.mktemp("reference") / "results")
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> LocalStore:
-    return open_store(tmp_path / "results")
 
 
 def assert_it_ends_well(experiment: Path, store: LocalStore, reference: LocalStore) -> None:

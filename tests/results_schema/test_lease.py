@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from os_calls import Call, watched
@@ -85,11 +84,6 @@ def test_who_cannot_be_read_is_known_by_the_token_and_neither_dead_nor_signalled
 
 
 ITEM = "cifar10-w2.5d3-lr0.025-s0-0123456789"
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> LocalStore:
-    return LocalStore(tmp_path)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import subprocess
@@ -13,7 +12,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import psutil
 from marks import Mark, children
@@ -28,13 +27,6 @@ _QUICK = {
     # Of a driver: it gives up a head that is gone.
     "RAY_gcs_rpc_server_reconnect_timeout_s": "10",
 }
-
-
-_STEPS = (
-    *("cluster_synced_files", "initialization_commands", "setup_commands"),
-    *("head_setup_commands", "worker_setup_commands"),
-    *("head_start_ray_commands", "worker_start_ray_commands"),
-)
 
 
 class Node(NamedTuple):
@@ -90,13 +82,8 @@ class Cluster:
         """URL of the page, which takes jobs too."""
         return f"http://127.0.0.1:{self.port + 2}"
 
-    def head(self, cpus: int = 0, grows_by: int = 0) -> Node:
-        """Starts the head with so many cores; again on the same ports if it was killed.
-
-        Args:
-            cpus: Number of cores.
-            grows_by: How many nodes of one core its autoscaler may add.
-        """
+    def head(self, cpus: int = 0) -> Node:
+        """Starts the head with so many cores; again on the same ports if it was killed."""
         options = {
             "port": self.port,
             "node-manager-port": self.port + 1,
@@ -108,41 +95,7 @@ class Cluster:
             "temp-dir": self.folder / "ray",
         }
         words = ["--head", *(f"--{name}={value}" for name, value in options.items())]
-        environment: dict[str, str] = {}
-        if grows_by:
-            scaling = self.folder / "scaling.json"
-            scaling.write_text(json.dumps(self._scaling(cpus, grows_by)))
-            words.append(f"--autoscaling-config={scaling}")
-            environment = {"RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1"}
-        return self._start(
-            words, environment, lambda _: answers(f"{self.dashboard}/api/gcs_healthz")
-        )
-
-    def _scaling(self, cpus: int, grows_by: int) -> dict[str, Any]:
-        """For the autoscaler: its nodes are processes of this machine, by Ray's own provider."""
-        here = {"resources": {"CPU": cpus}, "node_config": {}, "max_workers": 0}
-        more = {"CPU": 1, "object_store_memory": 80_000_000}
-        return {
-            "cluster_name": "growing",
-            "max_workers": grows_by,
-            "upscaling_speed": 1.0,
-            "idle_timeout_minutes": 10,
-            # Nothing is installed or started on a node by a shell.
-            **{name: {} for name in ("auth", "file_mounts")},
-            **{name: [] for name in _STEPS},
-            "provider": {
-                "type": "fake_multinode",
-                "head_node_id": "f" * 51 + "00000",
-                "gcs_address": self.address,
-                "launch_multiple": True,
-                "disable_node_updaters": True,
-            },
-            "head_node_type": "ray.head.default",
-            "available_node_types": {
-                "ray.head.default": here,
-                "more": {"resources": more, "node_config": {}, "max_workers": grows_by},
-            },
-        }
+        return self._start(words, {}, lambda _: answers(f"{self.dashboard}/api/gcs_healthz"))
 
     def join(self, *options: str, cpus: int = 1, **environment: str) -> Node:
         """Starts a node with so many cores; returns when it has joined."""
@@ -207,7 +160,7 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def cluster_of_nodes(cpus: int = 0, grows_by: int = 0) -> Iterator[Cluster]:
+def cluster_of_nodes(cpus: int = 0) -> Iterator[Cluster]:
     """A head alone (`Cluster.head`), which others can join; all is gone at the end.
 
     Two nodes of a machine unpack what a job brings along into one folder, one under the other's
@@ -216,7 +169,7 @@ def cluster_of_nodes(cpus: int = 0, grows_by: int = 0) -> Iterator[Cluster]:
     # Ray's sockets need a short path.
     cluster = Cluster(Path(tempfile.mkdtemp(prefix="nsn-", dir="/tmp")))
     try:
-        cluster.head(cpus, grows_by)
+        cluster.head(cpus)
         yield cluster
     finally:
         cluster.end()

@@ -15,7 +15,7 @@ import torch
 from small_trials import few_digits, small_spec
 
 from results_schema import layout, tables
-from results_schema.store import LocalStore, open_store
+from results_schema.store import LocalStore
 from results_schema.trial import TrialSpec
 from workers.train import main
 
@@ -44,11 +44,6 @@ def path(tmp_path: Path, spec: TrialSpec) -> Path:
     path = tmp_path / "spec.json"
     path.write_text(spec.to_json())
     return path
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> LocalStore:
-    return open_store(tmp_path / "results")
 
 
 def start(path: Path, store: LocalStore, endless: int = 0) -> subprocess.Popen[str]:

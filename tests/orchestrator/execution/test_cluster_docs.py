@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from disturbing import OPTIONS, foreign, held_open
 from ray_nodes import Cluster, cluster_of_nodes
-from sweeps import launch, trained_epochs, wait_for, write_experiment
+from sweeps import trained_epochs, wait_for, write_experiment
 
 from orchestrator.cli import main as cli
 from results_schema import layout
@@ -146,19 +146,4 @@ def test_the_document_is_followed_as_it_stands(following: Following):
         assert wait_for(lambda: following.state(told["logs"]) != "RUNNING")
     code, output = following.run(following.command("ray job submit"), seconds=600)
     assert (code, "succeeded" in output) == (0, True), output
-    following.assert_whole()
-
-
-@pytest.mark.long
-@pytest.mark.cluster
-@pytest.mark.docs
-@pytest.mark.timeout(900)
-def test_a_second_launch_from_elsewhere_joins_a_job(following: Following):
-    with held_open(following.experiment, following.store):
-        told = following.detach(r"head:6379")
-        wait_for(lambda: foreign(following.store))
-    code, output = launch(following.experiment, "--store", following.store.root)
-    assert code == 0, output
-    code, output = following.run(told["logs"])
-    assert following.state(told["logs"]) == "SUCCEEDED", output
     following.assert_whole()

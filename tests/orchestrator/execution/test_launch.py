@@ -21,7 +21,7 @@ from sweeps import (
 
 from orchestrator.config.experiment import load_experiment
 from results_schema.results import Results
-from results_schema.store import LocalStore, open_store
+from results_schema.store import LocalStore
 from workers.data.catalog import DATASETS
 from workers.training import checkpoint
 
@@ -40,11 +40,6 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> LocalStore:
 @pytest.fixture
 def experiment(tmp_path: Path) -> Path:
     return write_experiment(tmp_path, epochs=EPOCHS)
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> LocalStore:
-    return open_store(tmp_path / "results")
 
 
 def test_trials_side_by_side_in_one_process_leave_the_same_tables(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -144,34 +143,3 @@ def test_shares_of_unlike_gpus_are_counted_as_ray_places_them(cluster: Cluster):
     cluster.join(cpus=4)
     for share, slots, placed in answer(cluster, PLACED):
         assert 0 < slots == placed, share
-
-
-ASKED = """
-import json, sys, time, ray
-from ray.autoscaler._private.constants import AUTOSCALER_RESOURCE_REQUEST_CHANNEL
-from ray.experimental.internal_kv import _internal_kv_get
-
-ray.init(sys.argv[1], log_to_driver=False)
-end = time.monotonic() + 120
-while sum(node["Alive"] for node in ray.nodes()) < int(sys.argv[2]) and time.monotonic() < end:
-    time.sleep(0.2)
-print(_internal_kv_get(AUTOSCALER_RESOURCE_REQUEST_CHANNEL).decode())
-"""
-
-
-def test_an_autoscaler_is_asked_for_all_that_is_left_and_for_nothing_after_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.chdir(tmp_path)
-    experiment = write_experiment(tmp_path, epochs=600, seeds=", ".join(map(str, range(SEEDS))))
-    store = open_store(tmp_path / "results")
-    with cluster_of_nodes(1, grows_by=2) as cluster:
-        options = (*OPTIONS, "--store", store.root, "--address", cluster.address)
-        with started("launch", experiment, *options, **cluster.environment) as sweep:
-            wait_for(lambda: foreign(store))
-            assert answer(cluster, ASKED, "3") == SEEDS * [{"CPU": 1}]
-            wait_for(lambda: len(foreign(store)) == 3)
-            sweep.send_signal(signal.SIGINT)
-            code, output = finish(sweep)
-        assert code == 130, output
-        assert answer(cluster, ASKED, "0") == []

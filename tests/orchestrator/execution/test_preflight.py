@@ -20,7 +20,7 @@ from orchestrator.execution.preflight import Note, Options, choose_device, prepa
 from orchestrator.planning.plan import make_plan
 from results_schema.errors import DataError, MachineError, StoreError
 from results_schema.folder import FolderLeases
-from results_schema.store import LocalStore, open_store
+from results_schema.store import LocalStore
 from workers.data.catalog import DATASETS
 
 CPU = Options(device="cpu")
@@ -34,11 +34,6 @@ def plan_of(profile: str | None = "laptop", **overrides: str):
     experiment = EXPERIMENTS / "fig9.yaml"
     changes = [f"{name}={value}" for name, value in overrides.items()]
     return make_plan([load_experiment(experiment, profile=profile, overrides=changes)], None)
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> LocalStore:
-    return open_store(tmp_path / "results")
 
 
 @pytest.mark.parametrize(

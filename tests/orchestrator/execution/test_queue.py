@@ -7,7 +7,6 @@ import os
 import socket
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,7 +24,7 @@ from results_schema import layout, tables
 from results_schema.errors import StoreError, StoreFull
 from results_schema.folder import FolderLeases
 from results_schema.lease import EXPIRY
-from results_schema.store import Failure, LocalStore, open_store
+from results_schema.store import Failure, LocalStore
 from results_schema.surface import SurfaceSpec
 from results_schema.trial import NetworkSpec, Recipe, TrialSpec
 from workers.cells.bases import named
@@ -77,11 +76,6 @@ class Sweep:
 
     def log(self, name: str) -> str:
         return self.store.get(layout.log(name)).decode().splitlines()[-1].split(" ", 2)[2]
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> LocalStore:
-    return open_store(tmp_path / "results")
 
 
 def test_items_come_in_order_each_once_and_the_queue_ends_with_the_last(store):

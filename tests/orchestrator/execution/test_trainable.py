@@ -22,7 +22,7 @@ from orchestrator.execution.trainable import (
     version_mismatch,
 )
 from results_schema import layout, plugins
-from results_schema.store import LocalStore, open_store
+from results_schema.store import LocalStore
 from results_schema.surface import SurfaceSpec
 from workers.training.attempt import Outcome
 
@@ -37,12 +37,9 @@ def reports(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     return found
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> LocalStore:
-    """A store in which the launch "now" is present."""
-    store = open_store(tmp_path / "results")
+@pytest.fixture(autouse=True)
+def _present(store: LocalStore) -> None:
     store.put(layout.launch("now"), b"")
-    return store
 
 
 @pytest.mark.parametrize(

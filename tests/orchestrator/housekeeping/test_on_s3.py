@@ -110,47 +110,6 @@ def test_every_command_takes_a_bucket(run, finished: Tended, tmp_path: Path, com
     assert SECRET not in output + errors
 
 
-def test_states_are_told_and_failures_forgotten(run, tended: Tended):
-    failed, held, cancelled = tended.ids
-    for item in (failed, tended.surfaces[0]):
-        tended.fail(item)
-    tended.store.delete(layout.trial(held))
-    lease = tended.store.leases.take(held)
-    assert lease
-    tended.store.delete(layout.trial(cancelled))
-    code, output, _ = run("cancel", cancelled, "--store", tended.url)
-    assert (code, tended.store.has(layout.cancel(cancelled))) == (0, True)
-    assert "1 trials cancelled" in output
-    _, output, _ = run("status", "--store", tended.url)
-    assert "0 done, 0 diverged, 1 running, 1 failed, 1 cancelled, 0 to do" in output
-    assert f"{held}: epoch {EPOCHS}" in output
-    assert "out of memory" in output
-    assert f"{tended.url}/blocks/logs/{failed}.log/" in output
-    code, _, errors = run("retry", held, "--store", tended.url)
-    assert code == 2
-    assert "held by a worker" in errors
-    code, output, _ = run("retry", "small", "--store", tended.url)
-    assert code == 0
-    assert "2 failures forgotten" in output
-    assert tended.store.list(layout.FAILURES) == []
-    lease.release()
-
-
-def test_an_ended_trial_is_put_back_with_its_surfaces(run, tended: Tended):
-    one = tended.ids[0]
-    code, output, _ = run("retry", one, "--store", tended.url, "--yes")
-    assert code == 0
-    assert "1 ended trials lose their results" in output
-    left = {key for key in (layout.trial(one), layout.metrics(one)) if tended.store.has(key)}
-    assert not left
-    assert tended.store.list(layout.checkpoints(one)) == []
-    seen_by_others = tuple(f"{folder}{one}" for folder in ("metrics/", "trials/", "points/"))
-    assert [name for name in tended.objects() if name.startswith(seen_by_others)] == []
-    _, output, _ = run("plan", tended.experiment, "--store", tended.url)
-    assert "2 of 3 trials are reused, 1 to do" in output
-    assert "2 of 3 surfaces are finished" in output
-
-
 def test_empty_blocks_and_halves_are_collected_and_the_rest_is_as_before(
     run, tended: Tended, monkeypatch: pytest.MonkeyPatch
 ):
@@ -179,16 +138,6 @@ def test_empty_blocks_and_halves_are_collected_and_the_rest_is_as_before(
     lease.release()
 
 
-def test_trials_that_no_experiment_names_go_with_their_surfaces(run, tended: Tended):
-    key = layout.members("small")
-    rows = tables.from_parquet(tended.store.get(key), tables.MEMBERS, key).to_pylist()
-    tended.store.put(key, tables.to_parquet(rows[1:], tables.MEMBERS))
-    assert run("gc", "--unnamed", "--store", tended.url, "--yes")[0] == 0
-    assert layout.names(tended.store.list(layout.TRIALS)) == set(tended.ids[1:])
-    left = layout.names(tended.store.list(layout.SURFACES))
-    assert {layout.trial_of(surface) for surface in left} == set(tended.ids[1:])
-
-
 def test_the_doctor_looks_at_a_bucket(run, finished: Tended, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(preflight, "DATASETS", {"digits": preflight.DATASETS["digits"]})
     for slow in ("ray", "browser", "gpu"):
@@ -200,6 +149,26 @@ def test_the_doctor_looks_at_a_bucket(run, finished: Tended, monkeypatch: pytest
     assert code == 3
     assert "NoSuchBucket" in output
     assert SECRET not in output
+    monkeypatch.setattr(Bucket, "create", lambda self, name, data: self.put(name, data) or True)
+    with pytest.raises(StoreError, match="ignores If-None-Match"):
+        preflight.check_place(finished.url, 1)
+
+
+def test_what_failed_is_reported_cancelled_and_put_back(run, tended: Tended):
+    failed, cancelled, ended = tended.ids
+    tended.fail(failed)
+    tended.store.delete(layout.trial(cancelled))
+    assert run("cancel", cancelled, "--store", tended.url)[0] == 0
+    _, output, _ = run("status", "--store", tended.url)
+    assert "1 done, 0 diverged, 0 running, 1 failed, 1 cancelled, 0 to do" in output
+    assert f"{tended.url}/blocks/logs/{failed}.log/" in output
+    assert run("retry", "small", ended, "--store", tended.url, "--yes")[0] == 0
+    assert tended.store.list(layout.FAILURES) == []
+    left = (*tended.store.list(layout.checkpoints(ended)), *tended.objects())
+    gone = tuple(
+        f"{folder}{ended}" for folder in ("checkpoints/", "metrics/", "trials/", "points/")
+    )
+    assert [name for name in left if name.startswith(gone)] == []
 
 
 def test_a_live_page_follows_a_bucket(tended: Tended, monkeypatch: pytest.MonkeyPatch):
@@ -219,14 +188,3 @@ def test_a_live_page_follows_a_bucket(tended: Tended, monkeypatch: pytest.Monkey
     monkeypatch.setattr(live_module, "BUCKET_SECONDS", 3600.0)
     tended.fail(tended.ids[1])
     assert live.refresh() == first + 1, "it is not asked at every glance"
-
-
-def test_a_bucket_without_conditional_writes_is_refused(
-    finished: Tended, monkeypatch: pytest.MonkeyPatch
-):
-    assert preflight.check_place(finished.url, 1)
-    with pytest.raises(StoreError, match="NoSuchBucket"):
-        preflight.check_place("s3://not-there/results", 1)
-    monkeypatch.setattr(Bucket, "create", lambda self, name, data: self.put(name, data) or True)
-    with pytest.raises(StoreError, match="ignores If-None-Match"):
-        preflight.check_place(finished.url, 1)

@@ -1,5 +1,4 @@
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from small_checkpoints import ID
@@ -20,11 +19,6 @@ def _few_digits() -> Iterator[None]:
 @pytest.fixture
 def spec() -> TrialSpec:
     return small_spec()
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> LocalStore:
-    return open_store(tmp_path / "results")
 
 
 @pytest.fixture(scope="session")
