@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from small_surfaces import few_products
 from small_trials import few_digits, small_spec
 from sweeps import undisturbed, write_experiment
 
@@ -59,7 +60,7 @@ def measured_frames(members: Sequence[dict[str, Any]]) -> dict[str, pd.DataFrame
 def studied_store(folder: Path) -> LocalStore:
     """The experiment `small` of two trials; of the second one nothing but its training is known."""
     path = write_experiment(folder, epochs=2, seeds="0, 1")
-    with few_digits():
+    with few_digits(), few_products():
         store = undisturbed(path, folder / "results")  # trained alone, before surfaces are named
         path.write_text(path.read_text() + LANDSCAPE)
         experiment = load_experiment(path)
