@@ -53,7 +53,7 @@ from urllib.request import Request, urlopen
 def ask(address, path, method="GET", headers={}):
     try:
         request = Request(f"http://{address}{path}", method=method, headers=headers)
-        return urlopen(request, timeout=5).status
+        return urlopen(request, timeout=60).status
     except HTTPError as error:
         return error.code
 print(json.dumps([ask(*one) for one in json.loads(sys.argv[1])]))
@@ -96,7 +96,7 @@ import json, sys, grpc
 for port, method in json.loads(sys.argv[1]):
     with grpc.insecure_channel(f"head:{port}") as channel:
         try:
-            channel.unary_unary(f"/ray.rpc.{method}")(b"", timeout=5)
+            channel.unary_unary(f"/ray.rpc.{method}")(b"", timeout=60)
         except grpc.RpcError as error:
             print(error.code().name)
 """

@@ -11,7 +11,6 @@ import signal
 import stat
 import threading
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
@@ -65,59 +64,33 @@ def ended(store: LocalStore) -> int:
 
 @pytest.mark.long
 @pytest.mark.parametrize("seed", range(3))
-def test_a_launch_whose_driver_is_killed_again_and_again_continues(
-    store: LocalStore, experiment: Path, reference: LocalStore, seed: int
+@pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGTERM])
+def test_a_launch_that_is_ended_again_and_again_continues(
+    store: LocalStore, experiment: Path, reference: LocalStore, signum: signal.Signals, seed: int
 ):
-    draws = random.Random(seed)
+    draws, command = random.Random(seed), ("launch", experiment, *OPTIONS, "--store", store.root)
     with Reader(store, reference) as reader, contextlib.ExitStack() as families:
         with held_open(experiment, store):
             for _ in range(5):
-                command = ("launch", experiment, *OPTIONS, "--store", store.root)
-                killed = families.enter_context(family(*command))
+                launched = families.enter_context(family(*command))
                 if draws.random() < 0.8:
                     wait_for(lambda: foreign(store) or ended(store) == TRIALS - 1, START)
                     time.sleep(draws.uniform(0, 1.5))
                 else:  # while Ray starts
                     time.sleep(draws.uniform(0, 6))
-                assert killed.head.poll() is None
-                killed.head.kill()
-                killed.head.wait()
-                if draws.random() < 0.5:  # else the next one comes while orphans still train
-                    wait_for(lambda: not foreign(store))
+                assert launched.head.poll() is None
+                launched.look()
+                launched.head.send_signal(signum)
+                if signum == signal.SIGTERM:
+                    launched.head.communicate(timeout=300)
+                    wait_for(lambda launched=launched: not launched.leftovers(), 300)
+                else:
+                    launched.head.wait()
+                    if draws.random() < 0.5:  # else the next one comes while orphans still train
+                        wait_for(lambda: not foreign(store))
                 assert_sound(store, reference)
         assert_it_ends_well(experiment, store, reference)
     assert reader.wrong == []
-
-
-def signalled(launched: Family, signals: Sequence[signal.Signals]) -> float:
-    """Sends signals, and waits until every process is gone; returns the seconds it took."""
-    launched.look()
-    start = time.monotonic()
-    for signum in signals:
-        launched.head.send_signal(signum)
-    launched.head.communicate(timeout=300)
-    wait_for(lambda: not launched.leftovers(), 300)
-    return time.monotonic() - start
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("seed", range(4))
-def test_terminated_launches_leave_nothing_and_continue(
-    store: LocalStore, experiment: Path, reference: LocalStore, seed: int
-):
-    draws, seconds = random.Random(seed), list[float]()
-    with held_open(experiment, store):
-        for _ in range(4):
-            with family("launch", experiment, *OPTIONS, "--store", store.root) as launched:
-                if draws.random() < 0.25:  # while it starts
-                    time.sleep(draws.uniform(1, 8))
-                else:
-                    wait_for(lambda: foreign(store) or ended(store) == TRIALS - 1, START)
-                    time.sleep(draws.uniform(0, 2))
-                assert launched.head.poll() is None
-                seconds.append(signalled(launched, [signal.SIGTERM]))
-            assert_sound(store, reference)
-    assert_it_ends_well(experiment, store, reference)
 
 
 # Ray that a launch starts itself
@@ -142,23 +115,30 @@ def the_error(launched: Family) -> str:
     return line
 
 
-def test_no_other_user_reaches_ray_and_no_file_of_it_has_a_credential(
+def test_no_other_user_reaches_ray_and_no_file_and_no_output_has_a_credential(
     experiment: Path, store: LocalStore, tmp_path: Path
 ):
     pace = Pace(tmp_path)
     command = ("launch", experiment, *OPTIONS, "--store", store.root)
-    with pace.held_after(1), family(*command, **pace.environment, **SECRETS) as launched:
-        [worker, *_] = wait_for(lambda: foreign(store), START)
-        searched = {path.name for path in regular_files(launched.folder)}
-        assert {"gcs_server.out", "raylet.out", "runtime_env_agent.log"} <= searched
-        assert list(hits(launched.folder)) == []
-        words = " ".join(word for process in launched.alive() for word in process.cmdline())
-        assert CANARY not in words
-        folders = list(launched.folder.iterdir())
-        assert any(path.is_socket() for path in launched.folder.rglob("sockets/*"))
-        assert {stat.S_IMODE(folder.lstat().st_mode) for folder in folders} == {0o700}
-        temporary = Path(psutil.Process(worker).environ()["TMPDIR"])
-        assert any(temporary.is_relative_to(folder) for folder in folders)
+    with family(*command, **pace.environment, **SECRETS) as launched:
+        with pace.held_after(1):
+            [worker, *_] = wait_for(lambda: foreign(store), START)
+            searched = {path.name for path in regular_files(launched.folder)}
+            assert {"gcs_server.out", "raylet.out", "runtime_env_agent.log"} <= searched
+            assert list(hits(launched.folder)) == []
+            words = " ".join(word for process in launched.alive() for word in process.cmdline())
+            assert CANARY not in words
+            folders = list(launched.folder.iterdir())
+            assert any(path.is_socket() for path in launched.folder.rglob("sockets/*"))
+            assert {stat.S_IMODE(folder.lstat().st_mode) for folder in folders} == {0o700}
+            temporary = Path(psutil.Process(worker).environ()["TMPDIR"])
+            assert any(temporary.is_relative_to(folder) for folder in folders)
+        output, _ = launched.head.communicate(timeout=START)
+    assert launched.head.returncode == 0, output
+    assert "the value of RAY_AUTH_TOKEN" in output
+    assert CANARY not in output
+    assert (store.root / "reports/small/index.html").exists()
+    assert list(hits(store.root)) == []
 
 
 @pytest.mark.parametrize("name", ["gcs_server", pytest.param("raylet", marks=pytest.mark.long)])

@@ -44,58 +44,19 @@ GENOTYPES = [
 ]
 
 NAMES = [
-    "../up",
-    "/etc/cron.d/x",
-    "..",
-    ".",
-    "a/b",
-    "a\\\\b",
-    "CON:",
-    "-rf",
-    ".hidden",
-    "x" * 300,
-    "nul\\0",
-    "$(touch planted)",
-    "`touch planted`",
-    "%2e%2e%2f",
-    "\\u202etxt",
-    "ä",
-    "a b",
-    "*",
-]
+    "../up", "/etc/cron.d/x", "..", ".", "a/b", "a\\\\b", "CON:", "-rf", ".hidden", "x" * 300,
+    "nul\\0", "$(touch planted)", "`touch planted`", "%2e%2e%2f", "\\u202etxt", "ä", "a b", "*",
+]  # fmt: skip
 
 NUMBERS = [
-    "1e309",
-    "-1",
-    "0",
-    ".nan",
-    "-.inf",
-    "9" * 400,
-    "0x" + "f" * 80,
-    "1_000_000_000_000",
-    "true",
-    "null",
-    "[]",
-    "{}",
-    "''",
-    "1e-400",
-    "999999999999999999999",
-]
+    "1e309", "-1", "0", ".nan", "-.inf", "9" * 400, "0x" + "f" * 80, "1_000_000_000_000", "true",
+    "null", "[]", "{}", "''", "1e-400", "999999999999999999999",
+]  # fmt: skip
 
 KEYS = [
-    "title: A title",
-    "paper4",
-    "cifar100",
-    "0.25",
-    "seed: [0, 1]",
-    "cells: 8",
-    "channels: 16",
-    "epochs: 30",
-    "precision: fp32",
-    "accuracy_by_index",
-    "weight_decay: 0",
-    "[DARTS, SNAS]",
-]
+    "title: A title", "paper4", "cifar100", "0.25", "seed: [0, 1]", "cells: 8", "channels: 16",
+    "epochs: 30", "precision: fp32", "accuracy_by_index", "weight_decay: 0", "[DARTS, SNAS]",
+]  # fmt: skip
 
 
 def bomb(draws: random.Random) -> str:

@@ -42,15 +42,6 @@ def experiment(tmp_path: Path) -> Path:
     return write_experiment(tmp_path, epochs=EPOCHS)
 
 
-def test_trials_side_by_side_in_one_process_leave_the_same_tables(
-    experiment, store, on_head: OnHead, reference
-):
-    code, output = on_head.launch(experiment, "--store", store.root, "--pack", "2")
-    assert code == 0, output
-    assert_equal(store, reference)
-    assert sorted(Results(store).trials()["pack_size"]) == [1, 2, 2]
-
-
 @pytest.mark.parametrize("signals", [[signal.SIGTERM], [signal.SIGINT, signal.SIGTERM]])
 def test_a_signal_stops_cleanly_and_the_same_command_resumes(
     experiment, store, on_head: OnHead, reference, signals

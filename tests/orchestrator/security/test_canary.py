@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-import pytest
 from canaries import CANARY, SECRETS, hits
 from small_trials import few_digits
-from sweeps import launch, started, write_experiment
+from sweeps import write_experiment
 
 from orchestrator.config.experiment import load_experiment
 from workers import train
@@ -32,18 +31,3 @@ def test_a_trial_and_its_failure_keep_no_secret(tmp_path: Path, monkeypatch, cap
     assert "Traceback" in "".join(path.read_text() for path in (store / "logs").iterdir())
     assert CANARY not in shown
     assert list(hits(tmp_path)) == []
-
-
-@pytest.mark.ray
-@pytest.mark.timeout(300)
-def test_a_launch_and_its_report_keep_no_secret(tmp_path_factory: pytest.TempPathFactory):
-    folder = tmp_path_factory.mktemp("c")
-    experiment = write_experiment(folder, epochs=1, seeds="0", figures="{f: accuracy_by_index}")
-    code, output = launch(experiment, "--store", folder / "s", **SECRETS)
-    assert code == 0, output
-    with started("report", "small", "--single", "--store", folder / "s", **SECRETS) as process:
-        output += process.communicate(timeout=100)[0]
-    assert "the value of RAY_AUTH_TOKEN" in output
-    assert len(list((folder / "s/reports").rglob("*.html"))) >= 1
-    assert CANARY not in output
-    assert list(hits(folder)) == []

@@ -61,25 +61,6 @@ def test_many_hostile_experiments(folder: Path):
     check(folder, range(QUICK, QUICK + ALL))
 
 
-BASES = "[NASNet, AmoebaNet, ENAS, DARTS, SNAS]"
-
-
-@pytest.mark.parametrize(
-    ("connections", "said"),
-    [
-        ("{mode: uniform, n: 50000}", "n is 50000"),
-        ("{mode: uniform, n: 2700}", "of this shape there are 2699 cells beside the base"),
-        ("{mode: uniform, n: 10000, distinct_sources: true}", "stays empty"),
-        ("{mode: profile, slots: [[9.5, 9]]}", "slot 1 of 1 (width 9.5c, depth 9) stays empty"),
-        ("{mode: profile, slots: [[1, 3], [1, 3], [1, 3], [1, 3]]}", "of 4 (width 1c, depth 3)"),
-        ("{mode: stratified, n: 9999}", "stays empty"),
-    ],
-)
-def test_cells_that_can_not_be_had_are_reported(folder: Path, connections: str, said: str):
-    text = GOOD.replace("[DARTS, SNAS]", BASES).replace("paper4", f"{{connections: {connections}}}")
-    assert said in refusal(text)
-
-
 def test_a_search_in_vain_ends(folder: Path):
     # Of the 2,699 cells some are too rare to come up.
     vain = GOOD.replace("[DARTS, SNAS]", "[DARTS]").replace(

@@ -12,39 +12,11 @@ from results_schema.errors import SpecError, StoreError
 from results_schema.store import LocalStore
 
 OUTSIDE = [
-    "..",
-    "../up",
-    "../../etc/passwd",
-    "/etc/passwd",
-    "a/../../b",
-    "a/..",
-    "./a/../..",
-    "..\\up",
-    "C:\\Windows\\win.ini",
-    "\\\\host\\share",
-    "~/x",
-    "~root",
-    "$HOME/x",
-    "%2e%2e/x",
-    "..%2fx",
-    "..\0",
-    "a\0b",
-    "a\nb",
-    ".",
-    ".hidden",
-    "a/.hidden",
-    "-rf",
-    " ",
-    "",
-    "a//b",
-    "a/",
-    "\u2025/x",
-    "\uff0e\uff0e/x",
-    "a" * 300,
-    "file:///etc/passwd",
-    "s3://other/x",
-    "con:",
-]
+    "..", "../up", "../../etc/passwd", "/etc/passwd", "a/../../b", "a/..", "./a/../..", "..\\up",
+    "C:\\Windows\\win.ini", "\\\\host\\share", "~/x", "~root", "$HOME/x", "%2e%2e/x", "..%2fx",
+    "..\0", "a\0b", "a\nb", ".", ".hidden", "a/.hidden", "-rf", " ", "", "a//b", "a/", "\u2025/x",
+    "\uff0e\uff0e/x", "a" * 300, "file:///etc/passwd", "s3://other/x", "con:",
+]  # fmt: skip
 
 
 def test_no_key_and_no_item_leads_out_of_the_store(tmp_path: Path):
