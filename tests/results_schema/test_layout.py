@@ -18,16 +18,13 @@ def keys_of(item: str) -> list[str]:
     def value(parameter: inspect.Parameter) -> str | int:
         return {"epoch": 600, "suffix": "html"}.get(parameter.name, item)
 
-    makers = dict(inspect.getmembers(layout, inspect.isfunction))
-    others = (
-        "schema names natural is_surface trial_of epoch_of owner dataclass _file is_name is_key"
-    )
-    for other in (*others.split(), "checked_item", "checked_key", "folder_key"):
-        del makers[other]
-    return [
-        maker(*map(value, inspect.signature(maker).parameters.values()))
-        for maker in makers.values()
-    ]
+    found = []
+    for name, maker in inspect.getmembers(layout, inspect.isfunction):
+        signature = inspect.signature(maker)
+        makes_key = signature.return_annotation == "str" and not name.startswith(("_", "checked"))
+        if makes_key and name not in ("schema", "folder_key", "trial_of"):
+            found.append(maker(*map(value, signature.parameters.values())))
+    return found
 
 
 def test_keys_stay_apart_and_inside_the_store():
