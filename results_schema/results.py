@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from results_schema import layout, tables
 from results_schema.errors import ConfigError
+from results_schema.program import store_schema
 from results_schema.store import Store, existing_store
 
 
@@ -71,9 +72,11 @@ class Results:
                 not ended have no status and no numbers.
 
         Returns:
-            The columns of `tables.TRIALS`, behind those of `tables.MEMBERS` if joined.
+            The columns of `tables.TRIALS`, with the last and best value of each metric of programs
+            (`results_schema.program`), behind those of `tables.MEMBERS` if joined.
         """
-        return self._table(layout.TRIALS, tables.TRIALS, experiment, how="left")
+        schema = store_schema(self.store, layout.TRIALS)
+        return self._table(layout.TRIALS, schema, experiment, how="left")
 
     def metrics(self, experiment: str | None = None) -> pd.DataFrame:
         """Return one row per trained epoch.
@@ -83,9 +86,11 @@ class Results:
                 is several members appears once for each.
 
         Returns:
-            The columns of `tables.METRICS`, behind those of `tables.MEMBERS` if joined.
+            The columns of `tables.METRICS` and of programs' metrics, behind those of
+            `tables.MEMBERS` if joined.
         """
-        return self._table(layout.METRICS, tables.METRICS, experiment, how="inner")
+        schema = store_schema(self.store, layout.METRICS)
+        return self._table(layout.METRICS, schema, experiment, how="inner")
 
     def surfaces(self, experiment: str | None = None) -> pd.DataFrame:
         """Return one row per finished surface; with an experiment, one per surface that it wants.

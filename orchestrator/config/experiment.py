@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, PlainValidator, SkipValidation
+from pydantic import BaseModel, Field, PlainValidator, SkipValidation, model_validator
 from pydantic_core import PydanticKnownError
 
 from orchestrator.config.axes import Axes, read_axes
@@ -41,6 +41,17 @@ from orchestrator.config.documents import (
 )
 from orchestrator.config.grid import Grid, check_product
 from orchestrator.config.landscape import Landscape, override_landscape
+from orchestrator.config.program import (
+    Metrics,
+    Params,
+    Program,
+    ProgramGrid,
+    check_axes,
+    check_keys,
+    check_shared,
+    find_source,
+    variant_name,
+)
 from orchestrator.config.registry import (
     TABLE_KINDS,
     Choice,
@@ -52,11 +63,13 @@ from results_schema.errors import ConfigError, SpecError, suggest
 from results_schema.genotype import Genotype
 from results_schema.layout import natural
 from results_schema.plugins import SUFFIX, Plugin, load
+from results_schema.program import ProgramSpec, Trial
 from results_schema.surface import SurfaceSpec
 from results_schema.trial import PRECISIONS, NetworkSpec, Recipe, TrialSpec
 from workers.cells.cost import check_batches, check_image
 from workers.data.catalog import describe
 from workers.identity import canonical_trial
+from workers.program.source import Source
 from workers.training.recipe import entries
 
 RECIPES: dict[str, dict[str, Any]] = {
@@ -116,7 +129,7 @@ class Member:
     variant: str
     index: int
     named_dataset: str
-    spec: TrialSpec
+    spec: Trial
     axes: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -129,6 +142,11 @@ class Settings(BaseModel, **STRICT):
     network: Annotated[NetworkSpec, PlainValidator(mapping_of(NetworkSpec))] = NetworkSpec()
     recipe: Annotated[RecipeChoice, PlainValidator(_read_recipe)] = RecipeChoice()
     precision: Annotated[str, one_of("precision", PRECISIONS)] = "fp32"
+    params: Params = {}
+
+
+OF_CELLS = tuple(name for name in Settings.model_fields if name != "params")
+"""Keys at which axes of cells may be; those of a program are at `params`."""
 
 
 class Declaration(Settings):
@@ -141,6 +159,21 @@ class Declaration(Settings):
     landscape: Landscape = Landscape()
     tables: dict[FileName, Annotated[str, one_of("kind of table", TABLE_KINDS)]] = {}
     figures: dict[FileName, Annotated[Choice, PlainValidator(read_choice)]] = {}
+    program: Program | None = None
+    version: int = 1
+    metrics: Metrics = ()
+
+    _check_keys = model_validator(mode="after")(check_keys)
+
+
+class ProgramDeclaration(Declaration):
+    """The content of the file of an experiment that runs a program."""
+
+    claim: Text = "none"
+    grid: ProgramGrid = ProgramGrid()
+    program: Program = Field(description="a file and its function, such as train.py:train")
+    version: int = Field(default=1, ge=1, description="raise it when numbers change")
+    metrics: Metrics = Field(description="what it reports, such as {loss: min}")
 
 
 class Experiment(Declaration):
@@ -157,6 +190,7 @@ class Experiment(Declaration):
         auxiliary_substitutes: Those that take precedence under a recipe with an auxiliary head,
             which needs larger images.
         loaded_plugins: What `plugins` names.
+        source: Source of the program, if it runs one.
     """
 
     name: FileName
@@ -167,6 +201,7 @@ class Experiment(Declaration):
     substitutes: dict[DatasetName, DatasetName] = {}
     auxiliary_substitutes: dict[DatasetName, DatasetName] = {}
     loaded_plugins: tuple[Plugin, ...] = ()
+    source: SkipValidation[Source | None] = None
 
     def members(self) -> list[Member]:
         """Return the trials: by dataset, learning rate, seed, other axes, genotype and index.
@@ -180,6 +215,8 @@ class Experiment(Declaration):
     def _members(self) -> list[Member]:
         # Kept, as a launch names them three times: when it is checked, planned and recorded.
         grid, axes = self.grid, self.axes
+        if self.program is not None:
+            return self._program_members(self.program)
         cells = [grid.cells(base) for base in grid.genotype]
         members = []
         for at in axes:
@@ -190,6 +227,17 @@ class Experiment(Declaration):
                 if not axes.excludes(at, cell.index):
                     spec = make(cell.genotype)
                     members.append(Member(base.name, cell.name, cell.index, dataset, spec, varied))
+        return members
+
+    def _program_members(self, program: str) -> list[Member]:
+        members = []
+        for at in self.axes:
+            if not self.axes.excludes(at, 0):
+                varied, params = self.axes.varied(at), self.axes.settings(at).get("params")
+                seed, given = self.grid.seed[at["seed"]], self.params if params is None else params
+                spec = ProgramSpec(program, self.version, given, seed)
+                name = variant_name(varied) or program
+                members.append(Member(program, name, len(members), "", spec, varied))
         return members
 
     def surfaces(self) -> list[SurfaceSpec]:
@@ -204,7 +252,8 @@ class Experiment(Declaration):
     def _surfaces(self) -> list[SurfaceSpec]:
         if self.landscape == Landscape():
             return []
-        return self.landscape.of((member.index, member.spec) for member in self.members())
+        found = ((member.index, member.spec) for member in self.members())
+        return self.landscape.of((i, spec) for i, spec in found if isinstance(spec, TrialSpec))
 
     def trained_dataset(self, dataset: str, recipe: RecipeChoice | None = None) -> str:
         """Return the dataset that is trained on where the experiment names this one.
@@ -409,11 +458,17 @@ def load_experiment(
         document = _apply_option(option, document)
     plugins = load_plugins(document, path)
     written = document
-    document, axes = read_axes(document, Settings.model_fields)
-    declaration = validate(Declaration, document, folder=path.parent)
+    runs_program = "program" in document.data
+    if runs_program and "grid" not in document.data:
+        document = Document(document.data | {"grid": {}}, document.places)
+        written = document
+    document, axes = read_axes(document, ("params",) if runs_program else OF_CELLS)
+    model = ProgramDeclaration if runs_program else Declaration
+    declaration = validate(model, document, folder=path.parent)
     grid, problems = declaration.grid, []
     problems += check_product(grid, axes, document, set(map(str, files)))
     problems += _ineffective(axes, document)
+    problems += check_axes(declaration.metrics, axes, document)
     problems += check_members(
         declaration.figures,
         {
@@ -439,6 +494,9 @@ def load_experiment(
         substitutes=settings.datasets if settings else {},
         auxiliary_substitutes=settings.auxiliary_datasets if settings else {},
         loaded_plugins=tuple(plugins),
+        source=find_source(document, declaration.program, path.parent)
+        if declaration.program
+        else None,
     )
     try:
         experiment.surfaces()
@@ -460,6 +518,7 @@ def load_experiments(
         load_experiment(path, profile=profile, overrides=overrides, name=name)
         for path in find_files(names)
     ]
+    check_shared(loaded)
     _check_unique("experiments", [experiment.name for experiment in loaded], "rename one file")
     for kind in ("figures", "tables"):
         every = [name for experiment in loaded for name in getattr(experiment, kind)]

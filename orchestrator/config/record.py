@@ -18,6 +18,7 @@ from orchestrator.config.registry import Choice, read_choice
 from results_schema import layout, tables
 from results_schema.canonical import parse_json
 from results_schema.errors import ConfigError, CorruptData, MissingKey
+from results_schema.program import ProgramSpec, Trial, widen
 from results_schema.store import Store
 
 LARGEST = 10_000_000
@@ -54,6 +55,9 @@ class Declared(BaseModel, **STRICT):
         tables: Kind of each table, by its name.
         target: Final accuracy that stands in for a base's, of imported results without one.
         former: Ids of trials that earlier launches of this name had, and this one has not.
+        program: The program that its trials run, or None.
+        version: Version of the program.
+        params: Parameters that every trial has.
     """
 
     name: str
@@ -68,6 +72,9 @@ class Declared(BaseModel, **STRICT):
     tables: dict[FileName, str]
     target: float | None = None
     former: list[str] = []
+    program: str | None = None
+    version: int = 1
+    params: dict[str, Any] = {}
 
     @classmethod
     def of(cls, experiment: Experiment) -> Declared:
@@ -84,9 +91,11 @@ class Declared(BaseModel, **STRICT):
         """Return the content of `layout.experiment(name)`."""
         figures = {name: choice.to_json() for name, choice in self.figures.items()}
         content = {**dict(self), "figures": figures}
-        for name in ("target", "former"):
+        for name in ("target", "former", "program", "params"):
             if not content[name]:
                 del content[name]
+        if self.program is None:
+            del content["version"]
         return json.dumps(content, indent=1, ensure_ascii=False).encode()
 
 
@@ -114,12 +123,14 @@ def former_members(store: Store) -> dict[str, str]:
 def record(experiment: Experiment, store: Store) -> None:
     """Write the experiment's tables and its declaration."""
     name = experiment.name
+    widen(store, experiment.metrics)
     former = dict.fromkeys(dropped(experiment, store))
     with contextlib.suppress(ConfigError, CorruptData):
         former |= dict.fromkeys(read_declared(store, name).former)
     former = former.keys() - {member.spec.trial_id for member in experiment.members()}
+    members = tables.for_programs(tables.MEMBERS) if experiment.program else tables.MEMBERS
     for key, rows, schema in (
-        (layout.members(name), member_rows(experiment), tables.MEMBERS),
+        (layout.members(name), member_rows(experiment), members),
         (layout.wanted(name), wanted_rows(experiment), tables.WANTED),
         (layout.cells(name), cell_rows(experiment), tables.CELLS),
     ):
@@ -168,15 +179,21 @@ def member_rows(experiment: Experiment) -> list[dict[str, Any]]:
             "variant": member.variant,
             "index": member.index,
             "named_dataset": member.named_dataset,
-            "dataset": member.spec.dataset,
-            "learning_rate": member.spec.learning_rate,
             "seed": member.spec.seed,
-            **member.spec.genotype.shape,
+            **_cell_columns(member.spec),
             "trial_id": member.spec.trial_id,
             "axes": json.dumps(member.axes) if member.axes else None,
         }
         for member in experiment.members()
     ]
+
+
+def _cell_columns(spec: Trial) -> dict[str, Any]:
+    if isinstance(spec, ProgramSpec):
+        shape = ("width", "depth", "width_all_nodes", "depth_all_nodes")
+        return dict.fromkeys(("dataset", "learning_rate", *shape))
+    about = {"dataset": spec.dataset, "learning_rate": spec.learning_rate}
+    return about | spec.genotype.shape
 
 
 def wanted_rows(experiment: Experiment) -> list[dict[str, Any]]:

@@ -28,6 +28,7 @@ from orchestrator.dash.server import add_events, guard
 from orchestrator.figures import export
 from orchestrator.housekeeping.status import experiment_title
 from results_schema.errors import NasSweepError
+from results_schema.program import added_metrics
 from results_schema.results import Results
 from results_schema.store import Store
 
@@ -135,6 +136,8 @@ def _page(title: str, live: Live) -> html.Div:
     curves_state = [_digest(shown, [], COLUMNS[0], []), live.curves.version, table_state]
     traces = curve_traces(dict(live.curves.by_trial), shown, [], COLUMNS[0], live.label)
     figure = plot_curves(traces, COLUMNS[0])
+    metrics = added_metrics(live.store).values()
+    shown_columns = [*_TRIAL_COLUMNS[:-1], *((m.name, m.name, "number", 120) for m in metrics)]
     grid = dash_ag_grid.AgGrid(
         id="trials",
         columnDefs=[
@@ -144,7 +147,7 @@ def _page(title: str, live: Live) -> html.Div:
                 "filter": f"ag{kind.title()}ColumnFilter",
                 "width": width,
             }
-            for field, heading, kind, width in _TRIAL_COLUMNS
+            for field, heading, kind, width in [*shown_columns, _TRIAL_COLUMNS[-1]]
         ],
         rowData=rows,
         getRowId="params.data.trial_id",
@@ -161,7 +164,8 @@ def _page(title: str, live: Live) -> html.Div:
     )
     find = dcc.Input(id="find", type="text", placeholder="filter the table", debounce=0.3)
     experiments = [{"label": "all experiments", "value": ALL}]
-    column = dcc.Dropdown(COLUMN_TITLES, COLUMNS[0], id="column", clearable=False, className="wide")
+    titles = COLUMN_TITLES | {m.name: m.name + f" ({m.unit})" * bool(m.unit) for m in metrics}
+    column = dcc.Dropdown(titles, COLUMNS[0], id="column", clearable=False, className="wide")
     log = dcc.Checklist([{"label": " logarithmic", "value": "log"}], [], id="log")
     curves = [
         html.H2("Curves"),
@@ -281,7 +285,7 @@ def _answer_charts(app: Dash, live: Live) -> None:
         log: list[str],
         before: list[Any],
     ) -> tuple[Any, Any]:
-        if column not in COLUMNS or shown is None:
+        if shown is None or column not in (*COLUMNS, *added_metrics(live.store)):
             return no_update, no_update
         # Read before the curves, which may grow meanwhile: then they are drawn once more.
         version = live.curves.version

@@ -36,7 +36,7 @@ def plot_curves(traces: Sequence[dict[str, Any]], column: str, *, log: bool = Fa
 
     Args:
         traces: What `curve_traces` returns.
-        column: The one of `live.COLUMNS` that they show.
+        column: The one of `live.COLUMNS`, or the metric, that they show.
         log: Whether the vertical axis is logarithmic.
     """
     figure = go.Figure(list(traces))
@@ -50,7 +50,9 @@ def plot_curves(traces: Sequence[dict[str, Any]], column: str, *, log: bool = Fa
     _lay_out(figure, title, f"{column} {log}", left=64)
     figure.update_layout(legend={"font": {"size": 12}}, hovermode="closest")
     figure.update_xaxes(title_text="Epoch")
-    figure.update_yaxes(title_text=COLUMN_TITLES[column], type="log" if log else "linear")
+    figure.update_yaxes(
+        title_text=COLUMN_TITLES.get(column, column), type="log" if log else "linear"
+    )
     return figure
 
 
@@ -69,10 +71,10 @@ def curve_traces(
         curves: Curves by trial.
         shown: The trials of the table, in order; those without a curve are left out.
         chosen: The trials to draw as lines; if there are none, the first `MOST_LINES` shown.
-        column: One of `live.COLUMNS`.
+        column: One of `live.COLUMNS`, or a program's metric.
         label: Function that returns a trial's name.
     """
-    drawn = [trial_id for trial_id in shown if trial_id in curves]
+    drawn = [trial_id for trial_id in shown if column in curves.get(trial_id, ())]
     picked = set(chosen)
     lines = [t for t in drawn if t in picked][:MOST_LINES] or drawn[:MOST_LINES]
     traces = []

@@ -24,6 +24,7 @@ from orchestrator.housekeeping.lookup import table_fingerprints
 from orchestrator.housekeeping.status import State, Status, StatusReader
 from results_schema import layout, tables
 from results_schema.errors import CorruptData, NasSweepError, StoreError
+from results_schema.program import is_program
 from results_schema.results import Results
 from results_schema.store import LocalStore, Store
 
@@ -56,7 +57,7 @@ _NAMES = ("base", "variant", "index", "dataset", "learning_rate", "seed", "width
 
 Numbers = NDArray[np.float64]
 Curve = dict[str, Numbers]
-"""`COLUMNS` and `epoch` of one trial, each [epochs]; NaN where a number is missing."""
+"""`epoch`, and `COLUMNS` or a program's metrics, each [epochs]; NaN where a number is missing."""
 Row = dict[str, Any]
 
 
@@ -247,11 +248,15 @@ class Live:
 
 def _read_curve(data: bytes, key: str) -> Curve:
     wanted = ("epoch", *COLUMNS)
-    if not tables.is_sealed(data):
+    owner = layout.owner(key)
+    if owner is not None and is_program(owner):
+        schema = tables.widened(tables.METRICS, data)
+        wanted = ("epoch", *(name for name in schema.names if name not in tables.METRICS.names))
+        table = tables.from_parquet(data, schema, key)
+    elif not tables.is_sealed(data):
         table = tables.from_parquet(data, tables.METRICS, key)
     else:
         file = tables.open_parquet(data)
-        owner = layout.owner(key)
         if owner is not None and not tables.holds_only(file, owner):
             raise CorruptData("it has rows of another trial", where=key)
         there = set(file.schema_arrow.names)
@@ -268,6 +273,7 @@ def _column(table: pa.Table, name: str) -> Numbers:
 def _read_members(results: Results) -> dict[str, dict[str, Row]]:
     found: dict[str, dict[str, Row]] = {}
     members: Any = results.members()[["experiment", "trial_id", *_NAMES]]
+    members = members.astype(object).where(members.notna(), None)  # JSON has no NaN
     for row in members.to_dict("records"):
         experiment, trial_id = row.pop("experiment"), row.pop("trial_id")
         found.setdefault(experiment, {}).setdefault(trial_id, row)
@@ -279,12 +285,11 @@ def _last_numbers(curve: Curve | None) -> Row:
     if curve is None or not len(curve["epoch"]):
         return {"epoch": 0}
     best: Callable[..., Any] = np.fmax.reduce  # leaves NaN out
-    numbers = {
-        "test_accuracy": curve["test_accuracy"][-1],
-        "best_test_accuracy": best(curve["test_accuracy"]),
-        "test_loss": curve["test_loss"][-1],
-        "train_loss": curve["train_loss"][-1],
-    }
+    # The page draws the other columns of cells, and its table shows these.
+    shown = [name for name in curve if name not in ("epoch", "train_accuracy", *COLUMNS[4:])]
+    numbers = {name: curve[name][-1] for name in shown}
+    if "test_accuracy" in curve:
+        numbers["best_test_accuracy"] = best(curve["test_accuracy"])
     rounded = {
         name: round(float(value), 5) if math.isfinite(value) else None
         for name, value in numbers.items()

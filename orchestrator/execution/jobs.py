@@ -23,10 +23,11 @@ from click.core import ParameterSource
 
 from orchestrator.config.experiment import Experiment, find_files, find_profile, load_experiment
 from orchestrator.execution import access
-from orchestrator.execution.trainable import PLUGINS
+from orchestrator.execution.trainable import PLUGINS, PROGRAMS
 from results_schema.errors import ConfigError, MachineError
 from results_schema.plugins import SUFFIX, computing
 from results_schema.store import attach_store
+from workers.program.source import FOUND
 from workers.signals import GRACE
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def detach(experiments: Sequence[Experiment], context: click.Context) -> list[st
 def pack_code(folder: Path) -> None:
     """Copy this code into an empty or missing folder, with a note of its release and commit.
 
-    The files of plug-ins that workers need go with it.
+    The files of programs, and of plug-ins that workers need, go with it.
     """
     from workers.training.device import SHIPPED, code_origin
 
@@ -119,6 +120,11 @@ def pack_code(folder: Path) -> None:
         if plugin.name.endswith(SUFFIX):
             (folder / PLUGINS).mkdir(exist_ok=True)
             shutil.copyfile(plugin.path, folder / PLUGINS / plugin.name)
+    for source in FOUND.values():
+        for file in source.files:
+            place = folder / PROGRAMS / source.digest / file
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source.root / file, place)
     (folder / SHIPPED).write_text(json.dumps(code_origin()))
 
 
@@ -186,6 +192,9 @@ def _named_files(experiment: Experiment) -> Iterator[tuple[str, Path]]:
     for plugin in experiment.loaded_plugins:
         if plugin.name.endswith(SUFFIX):
             yield f"the plug-in {plugin.name} is", plugin.path
+    if experiment.source:
+        for file in experiment.source.files:
+            yield f"the program {experiment.program} is", experiment.source.root / file
 
 
 def job_command(shipment: Shipment, location: str, context: click.Context) -> list[str]:

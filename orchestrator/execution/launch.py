@@ -44,6 +44,8 @@ from results_schema.errors import MachineError, StoreError
 from results_schema.lease import Holder
 from results_schema.plugins import computing
 from results_schema.store import Store
+from results_schema.trial import TrialSpec
+from workers.program.source import FOUND
 from workers.signals import GRACE, leave_terminal
 
 T = TypeVar("T")
@@ -113,11 +115,12 @@ def _run_on(joined: Joined, plan: Plan, options: Options, supervision: Supervisi
     # places what it can, and a larger item waits.
     smallest = min(takes, key=lambda one: one.get("GPU", 0))
     automatic = options.gpus_per_trial == "auto" and options.pack is None
-    if automatic and options.device == "cuda" and plan.remaining:
+    cells = [spec for spec in plan.remaining if isinstance(spec, TrialSpec)]
+    if automatic and options.device == "cuda" and cells:
         # Before Tune starts: nothing else may run on the GPU that is measured.
         queue.pack = supervision.run(
             lambda: measure_pack_size(
-                plan.remaining,
+                cells,
                 count_slots(trial_takes),
                 options.deterministic,
                 lambda: queue.stopping,
@@ -137,6 +140,7 @@ def _run_on(joined: Joined, plan: Plan, options: Options, supervision: Supervisi
         "checkpoint_at": sorted({*options.checkpoint_at, *plan.surface_epochs}),
         "versions": own_versions(),
         "plugins": [plugin.sent() for plugin in computing()],
+        "programs": [FOUND[name].sent() for name in plan.programs],
         "report_every": options.report_every,
         "gpus_per_trial": options.share,
         "gpus_per_surface": options.gpus_per_surface,

@@ -23,7 +23,10 @@ MAX_PACK = 16
 
 
 def alike(one: Work, other: Work) -> bool:
-    """Return whether two can run side by side in one process: trials that use a device alike."""
+    """Return whether two can run side by side in one process: trials that use a device alike.
+
+    A program has a process to itself: it draws from the process's generators.
+    """
     if not (isinstance(one, TrialSpec) and isinstance(other, TrialSpec)):
         return False
     return _arithmetic(one) == _arithmetic(other)

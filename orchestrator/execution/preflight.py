@@ -36,6 +36,7 @@ from results_schema.errors import MachineError, NasSweepError, StoreError
 from results_schema.s3.bucket import Bucket
 from results_schema.s3.store import S3Store
 from results_schema.store import LocalStore, Store, attach_store, find_store
+from results_schema.trial import TrialSpec
 from workers.data.catalog import DATASETS, describe
 from workers.data.folder import check_ready
 
@@ -124,7 +125,8 @@ def prepare(plan: Plan, store: Store, options: Options) -> Options:
     check_place(store.location, plan.disk_bytes(kept=options.checkpoint_at, side_by_side=at_once))
     # Last, as it may ask a server over the network. Nodes of a cluster have data of their own.
     if local:
-        specs = [*plan.remaining, *(surface.trial for surface in plan.unmeasured)]
+        cells = [spec for spec in plan.remaining if isinstance(spec, TrialSpec)]
+        specs = [*cells, *(surface.trial for surface in plan.unmeasured)]
         for dataset in dict.fromkeys(spec.dataset for spec in specs):
             check_ready(describe(dataset))
     return replace(options, device=device)
@@ -145,7 +147,9 @@ def choose_device(plan: Plan, options: Options, *, has_gpu: bool) -> str:
             fix="add --profile laptop for a small version, --device cpu to do it all the same, or "
             "--address to use a Ray cluster that has GPUs",
         )
-    if device == "cpu" and any(spec.precision == "tf32" for spec in plan.remaining):
+    if device == "cpu" and any(
+        isinstance(spec, TrialSpec) and spec.precision == "tf32" for spec in plan.remaining
+    ):
         raise MachineError(
             "some trials are of precision tf32, which a CPU does not have",
             fix="train them on a GPU, or use --set precision=fp32",

@@ -24,7 +24,7 @@ from orchestrator.execution.queue import Queue
 from orchestrator.output.text import duration
 from orchestrator.planning.plan import Work
 from results_schema import layout
-from results_schema.trial import TrialSpec
+from results_schema.surface import SurfaceSpec
 
 UNFINISHED = ("failed", "cancelled", "untrained")
 """Endings after which a trial or surface remains to be run."""
@@ -131,6 +131,8 @@ class Part:
         # gives the speed, counts one step of them.
         known = self.steps.get(name, number - 1)
         self.taken += max(0, number - known)
+        if not self.sizes[name]:  # a program does not tell
+            return
         if name not in self.ended:
             self.left -= number - self.steps.get(name, 0)
         self.steps[name] = number
@@ -144,7 +146,7 @@ class Part:
 
     def share(self, name: str) -> float:
         """Return the share of one that is done, from 0 to 1."""
-        return self.steps.get(name, 0) / self.sizes[name]
+        return self.steps.get(name, 0) / max(1, self.sizes[name])
 
 
 class Progress:
@@ -175,8 +177,8 @@ class Progress:
         console: Console,
     ) -> None:
         self._queue, self._console, self.slots = queue, console, slots
-        epochs = {n: w.recipe.epochs for n, w in work.items() if isinstance(w, TrialSpec)}
-        points = {n: w.points for n, w in work.items() if not isinstance(w, TrialSpec)}
+        epochs = {n: w.epochs for n, w in work.items() if not isinstance(w, SurfaceSpec)}
+        points = {n: w.points for n, w in work.items() if isinstance(w, SurfaceSpec)}
         self.trials = Part("trials", "epochs", epochs, ended[0])
         self.surfaces = Part("surfaces", "points", points, ended[1])
         self._kinds = {n: getattr(w, "kind", "trial") for n, w in work.items()}

@@ -21,6 +21,7 @@ from orchestrator.output.text import byte_size
 from orchestrator.planning.plan import Work, work_id
 from results_schema import layout
 from results_schema.errors import StoreError, StoreFull
+from results_schema.program import Trial
 from results_schema.store import Failure, FailureKind, Store
 from results_schema.surface import SurfaceSpec
 from results_schema.trial import TrialSpec
@@ -54,6 +55,11 @@ class Item(NamedTuple):
     def names(self) -> list[str]:
         """Ids of the trials, or of the surface."""
         return [work_id(work) for work in self.pack]
+
+    @property
+    def until(self) -> list[int | None]:
+        """Epoch after which each trial waits for a decision."""
+        return [None for work in self.pack]
 
 
 @dataclass(eq=False)
@@ -174,7 +180,7 @@ class Queue:
     def __post_init__(self) -> None:
         self.space = StoreSpace(self)
 
-    def add(self, specs: Sequence[TrialSpec]) -> None:
+    def add(self, specs: Sequence[Trial]) -> None:
         """Add trials behind those already there."""
         self._ready += map(_Pending, specs)
 
@@ -372,7 +378,7 @@ class Queue:
         self._ready += surfaces
         if surfaces and not self.surfaces_last:
             # The sort is stable: surfaces that wait already stay ahead of these.
-            self._ready.sort(key=lambda one: isinstance(one.work, TrialSpec))
+            self._ready.sort(key=lambda one: not isinstance(one.work, SurfaceSpec))
 
     def _store_failed(self, error: StoreError) -> None:
         if isinstance(error, StoreFull):
@@ -396,7 +402,7 @@ class Queue:
             append_to_log(self.store, pending.id, f"cut off: {gone}")
         # An ending is looked for only where another launch had it: a GET per trial adds up in a
         # bucket. It comes before the request to cancel, as what has ended can't be cancelled.
-        ended = layout.trial if isinstance(pending.work, TrialSpec) else layout.surface
+        ended = layout.surface if isinstance(pending.work, SurfaceSpec) else layout.trial
         if pending.contested and self.store.has(ended(pending.id)):
             self.endings[pending.id] = "ended by another launch"
         elif any(

@@ -24,10 +24,13 @@ from ray.tune.trainable import wrap_function
 from results_schema import layout
 from results_schema.errors import ConfigError, CorruptData, MachineError, MissingKey
 from results_schema.plugins import SUFFIX, load_as_sent
+from results_schema.program import ProgramSpec, Trial, read_trial
 from results_schema.store import Store, attach_store
 from results_schema.surface import SurfaceSpec
 from results_schema.trial import TrialSpec
 from workers.landscape.survey import survey
+from workers.program.source import find_as_sent
+from workers.program.training import train as run_program
 from workers.training import device
 from workers.training.attempt import Outcome
 from workers.training.checkpoint import Checkpointing, Row
@@ -40,6 +43,8 @@ WORKER_MODULES = ("orchestrator/execution/trainable.py",)
 WORKER_PACKAGES = ("results_schema", "workers")
 PLUGINS = "nas_sweep_plugins"
 """Folder beside the packages for the files of plug-ins that were sent with the code."""
+PROGRAMS = "nas_sweep_programs"
+"""The same for the files of programs, each in a folder named by its digest."""
 _DIGITS = 10
 
 
@@ -110,6 +115,21 @@ def plugin_mismatch(sent: Iterable[Mapping[str, str]]) -> str:
     return ""
 
 
+def program_mismatch(sent: Iterable[Mapping[str, str]]) -> str:
+    """Find a launch's programs; return why this worker can't run one, empty if it can.
+
+    Args:
+        sent: What `Source.sent` returned in the launch's own process.
+    """
+    for one in sent:
+        try:
+            find_as_sent(one, Path(__file__).parents[2] / PROGRAMS)
+        except ConfigError as error:
+            what = f"{error.where}: {error.what}" if error.where else error.what
+            return _unfit(f"{one['program']}: {what}", error.fix)
+    return ""
+
+
 def _name_code(versions: Mapping[str, str]) -> str:
     commit = f"commit {versions['commit']}, " if versions["commit"] else ""
     return f"nas-sweep {versions['release']} ({commit}code {versions['code']})"
@@ -144,15 +164,17 @@ def train_item(config: dict[str, Any]) -> None:
 
     Args:
         config: "token" of the item, "names" and "specs" of its trials or its surface, the latter
-            as canonical JSON, and under "settings" what is the same for the whole launch: "store",
-            "launch", "device", "deterministic", "checkpoint_every", "checkpoint_at", "versions",
-            "plugins", "report_every", and "gpus_per_trial" and "gpus_per_surface", the share of a
-            GPU that a process of either kind has.
+            as canonical JSON, "until" with the epoch after which each trial waits for a decision,
+            and under "settings" what is the same for the whole launch: "store", "launch", "device",
+            "deterministic", "checkpoint_every", "checkpoint_at", "versions", "plugins", "programs",
+            "report_every", and "gpus_per_trial" and "gpus_per_surface", the share of a GPU that a
+            process of either kind has.
     """
     settings = config["settings"]
     # Versions first: an unlike worker may not even be able to open the store.
     unfit, store = version_mismatch(settings["versions"]), None
     unfit = unfit or plugin_mismatch(settings["plugins"])
+    unfit = unfit or program_mismatch(settings["programs"])
     if not unfit:
         store = attach_store(settings["store"])
         # A node that does not share the store would create another one at the same path. The
@@ -181,29 +203,49 @@ def _train(config: dict[str, Any], store: Store) -> None:
     settings, unreported = config["settings"], defaultdict[str, list[Row]](list)
     due = _Throttle(settings["report_every"])
 
-    def on_epoch(spec: TrialSpec, row: Row) -> None:
+    specs = [read_trial(text) for text in config["specs"]]
+    until = dict(zip(config["names"], config["until"], strict=True))
+
+    def on_epoch(spec: Trial, row: Row) -> None:
         name = spec.trial_id
         unreported[name].append(row)
         # The last epoch goes with the outcome, which follows at once: one report fewer a trial.
-        if row["epoch"] < spec.recipe.epochs and due(name):
+        if row["epoch"] != spec.epochs and due(name):
             tune.report({"item": name, **_epochs(unreported.pop(name))})
 
-    def on_outcome(spec: TrialSpec, outcome: Outcome) -> None:
+    def on_outcome(spec: Trial, outcome: Outcome) -> None:
         _report_outcome(spec.trial_id, outcome, **_epochs(unreported.pop(spec.trial_id, [])))
 
-    train_pack(
-        [TrialSpec.from_json(text) for text in config["specs"]],
-        store,
-        device=settings["device"],
-        deterministic=settings["deterministic"],
-        token=config["token"],
-        checkpointing=Checkpointing(
+    shared: dict[str, Any] = {
+        "device": settings["device"],
+        "deterministic": settings["deterministic"],
+        "token": config["token"],
+        "checkpointing": Checkpointing(
             every=settings["checkpoint_every"], at=frozenset(settings["checkpoint_at"])
         ),
+        "gpu_share": settings["gpus_per_trial"],
+    }
+    if isinstance(spec := specs[0], ProgramSpec):  # which has its process to itself
+        [sent] = [one for one in settings["programs"] if one["program"] == spec.program]
+        outcome = run_program(
+            spec,
+            store,
+            find_as_sent(sent, Path(__file__).parents[2] / PROGRAMS),
+            on_epoch=lambda row: on_epoch(spec, row),
+            ask=lambda: _stop_reason(spec.trial_id, store, settings),
+            until=until[spec.trial_id],
+            **shared,
+        )
+        on_outcome(spec, outcome)
+        return
+    train_pack(
+        [one for one in specs if isinstance(one, TrialSpec)],
+        store,
         on_epoch=on_epoch,
         on_outcome=on_outcome,
-        gpu_share=settings["gpus_per_trial"],
         ask=lambda spec: _stop_reason(spec.trial_id, store, settings),
+        until=lambda spec: until[spec.trial_id],
+        **shared,
     )
 
 

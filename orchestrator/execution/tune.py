@@ -201,6 +201,7 @@ class QueueSearcher(Searcher):
             "token": item.token,
             "names": item.names,
             "specs": [work.to_json() for work in item.pack],
+            "until": item.until,
             "settings": self._settings,
         }
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,7 @@ from orchestrator.output.text import duration
 from orchestrator.planning.plan import Work
 from results_schema import layout
 from results_schema.errors import NasSweepError, SpecError
+from results_schema.program import ProgramSpec, read_trial
 from results_schema.store import Store
 from results_schema.surface import SurfaceSpec
 from results_schema.trial import TrialSpec
@@ -49,6 +50,8 @@ def seconds(work: Work, device: str) -> float:
     """Return a guess of how long a trial or surface takes that has a GPU, or a core, to itself."""
     if isinstance(work, SurfaceSpec):
         return _surface_seconds(work, device)
+    if isinstance(work, ProgramSpec):
+        return float(work.epochs or 1)  # a second an epoch, until one has ended
     if device == "cpu":
         return multiply_adds(work) / _core_speed(work)
     steps = math.ceil(describe(work.dataset).train / work.recipe.batch_size)
@@ -82,7 +85,7 @@ class Speeds:
     """Measured over guessed time; without ratios, guesses stand as they are.
 
     Attributes:
-        ratios: By ("trial" or a kind of surface, "cuda" or "cpu"), one per sampled row.
+        ratios: By ("trial", a program or a kind of surface, and "cuda" or "cpu"), one per row.
     """
 
     ratios: Mapping[tuple[str, str], list[float]] = field(default_factory=dict)
@@ -107,9 +110,9 @@ def measured_speeds(store: Store) -> Speeds:
     """Return the speeds of a store, from a sample of its ended trials and finished surfaces."""
     ratios: dict[tuple[str, str], list[float]] = {}
     for row in _sample(store, layout.TRIALS):
-        _add_ratio(ratios, row, TrialSpec, row["train_seconds"])
+        _add_ratio(ratios, row, read_trial, row["train_seconds"])
     for row in _sample(store, layout.SURFACES):
-        _add_ratio(ratios, row, SurfaceSpec, row["measure_seconds"])
+        _add_ratio(ratios, row, SurfaceSpec.from_json, row["measure_seconds"])
     return Speeds(ratios)
 
 
@@ -121,23 +124,25 @@ def format_duration(total: float, device: str, side_by_side: int) -> str:
 
 
 def _kind(work: Work) -> str:
+    if isinstance(work, ProgramSpec):
+        return work.program
     return "trial" if isinstance(work, TrialSpec) else work.kind
 
 
 def _add_ratio(
     ratios: dict[tuple[str, str], list[float]],
     row: dict[str, Any],
-    spec_class: type[TrialSpec] | type[SurfaceSpec],
+    read: Callable[[str], Work],
     took: float | None,
 ) -> None:
     device = "cuda" if row["gpu"] else "cpu"
     try:
-        work = spec_class.from_json(row["spec"])
+        work = read(row["spec"])
         guess = seconds(work, device)
     except SpecError:
         return  # written by another release, whose fields mean something else
-    if isinstance(work, TrialSpec):
-        guess *= row["epochs"] / work.recipe.epochs
+    if not isinstance(work, SurfaceSpec):
+        guess *= row["epochs"] / work.epochs if work.epochs else 1
     if took and device == "cuda":
         # The guess is for a GPU to itself. Processes that share one take as much of its time as
         # their share; a pack takes its share once for all of its trials.

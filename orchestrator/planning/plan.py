@@ -12,13 +12,14 @@ from functools import cached_property
 
 from orchestrator.config.experiment import Experiment, Member
 from results_schema import layout
+from results_schema.program import ProgramSpec, Trial, is_program
 from results_schema.store import Store
 from results_schema.surface import SurfaceSpec
 from results_schema.trial import RECIPE_VERSION, TrialSpec, recipe_version
 from workers.cells.cost import count_on
 from workers.landscape.outdated import outdated
 
-Work = TrialSpec | SurfaceSpec
+Work = Trial | SurfaceSpec
 """What a worker runs: it trains a trial or measures a surface."""
 
 PARAMETER_BYTES = 4.3
@@ -34,6 +35,8 @@ EPOCH_BYTES = 250
 """Bytes of an epoch in the table of metrics and in the log."""
 TRIAL_BYTES = 30_000
 """Bytes of a trial's row and of its entries in folders."""
+PROGRAM_BYTES = 10_000_000
+"""Bytes of a program's state, which is not known before it is committed: a guess."""
 POINT_BYTES = 200
 """Bytes of a surface's point."""
 CURVATURE_BYTES = 16
@@ -74,16 +77,22 @@ class Plan:
     figures: int = 0
 
     @cached_property
-    def trials(self) -> dict[str, TrialSpec]:
+    def trials(self) -> dict[str, Trial]:
         """Every distinct trial of the experiments, by id, in their order."""
         return {m.spec.trial_id: m.spec for members in self.members.values() for m in members}
 
     @cached_property
-    def remaining(self) -> list[TrialSpec]:
+    def remaining(self) -> list[Trial]:
         """Trials without an ending."""
         if self.measure_only:
             return []
         return [spec for trial_id, spec in self.trials.items() if trial_id not in self.ended]
+
+    @property
+    def programs(self) -> list[str]:
+        """Names of the programs of the remaining trials."""
+        named = (spec.program for spec in self.remaining if isinstance(spec, ProgramSpec))
+        return list(dict.fromkeys(named))
 
     @cached_property
     def wanted(self) -> dict[str, SurfaceSpec]:
@@ -114,12 +123,13 @@ class Plan:
     def earlier_ids(self) -> int:
         """Number of ended trials whose ids have an earlier format, so that none is reused."""
         own = [name for name in self.ended if not name.startswith(layout.IMPORTED)]
-        return sum(recipe_version(trial_id) < RECIPE_VERSION for trial_id in own)
+        cells = [trial_id for trial_id in own if not is_program(trial_id)]
+        return sum(recipe_version(trial_id) < RECIPE_VERSION for trial_id in cells)
 
     @property
     def epochs(self) -> int:
         """Epochs of the remaining trials; those that left a checkpoint will train fewer."""
-        return sum(spec.recipe.epochs for spec in self.remaining)
+        return sum(spec.epochs for spec in self.remaining)
 
     @property
     def points(self) -> int:
@@ -152,8 +162,7 @@ class Plan:
         """
         kept = {*kept, *self.surface_epochs}
         checkpoints = sum(
-            checkpoint_bytes(spec, ended=True)
-            + size * sum(epoch < spec.recipe.epochs for epoch in kept)
+            checkpoint_bytes(spec, ended=True) + size * sum(epoch < spec.epochs for epoch in kept)
             for size, spec in zip(self.checkpoint_sizes, self.remaining, strict=True)
         )
         rows = EPOCH_BYTES * self.epochs + TRIAL_BYTES * len(self.remaining)
@@ -190,11 +199,13 @@ def finished_surfaces(store: Store, wanted: Collection[str]) -> set[str]:
 
 def work_id(work: Work) -> str:
     """Return the id of a trial or surface, which names its lease and its log."""
-    return work.trial_id if isinstance(work, TrialSpec) else work.surface_id
+    return work.surface_id if isinstance(work, SurfaceSpec) else work.trial_id
 
 
-def checkpoint_bytes(spec: TrialSpec, *, ended: bool = False) -> int:
+def checkpoint_bytes(spec: Trial, *, ended: bool = False) -> int:
     """Return an upper bound of the bytes of a trial's checkpoint, or of that which it ends with."""
+    if isinstance(spec, ProgramSpec):
+        return PROGRAM_BYTES + HISTORY_BYTES * spec.epochs
     # Tensors of an optimizer for each weight, and numbers for each parameter; AdamW's are the most.
     tensors, numbers = (1, 1) if spec.recipe.optimizer == "sgd" else (3, 2)
     if ended:  # fewer tensors, but as many running statistics

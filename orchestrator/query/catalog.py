@@ -53,10 +53,11 @@ def mentioned_tables(sql: str) -> set[str]:
 
 def _join_trials(table: str, join: str, members: Collection[str]) -> str:
     """Join members with a table of trials; of two columns of one name the members' stays."""
-    fresh = {name: name for name in TABLES[table].schema.names if name not in members}
+    # Not named one by one, as programs add columns to a store's tables.
+    known = ", ".join(f'"{name}"' for name in TABLES[table].schema.names if name in members)
     return (
-        f"SELECT members.*, {_columns(table, fresh)} FROM members {join} JOIN {table} "
-        "USING (trial_id)"
+        f"SELECT members.*, {table}.* EXCLUDE ({known}) FROM members {join} JOIN {table} "
+        f"ON members.trial_id = {table}.trial_id"
     )
 
 

@@ -24,6 +24,7 @@ from orchestrator.output.text import byte_size
 from orchestrator.query.catalog import TABLES, VIEWS, Table, mentioned_tables
 from results_schema import layout, tables
 from results_schema.errors import ConfigError, MachineError
+from results_schema.program import store_schema
 from results_schema.store import Store
 
 _CONFIG = {
@@ -149,6 +150,8 @@ def _add_tables(
     for name in sorted(names):
         table, copies = TABLES[name], folder / name
         copies.mkdir()
+        if table.folder in (layout.METRICS, layout.TRIALS):
+            table = table._replace(schema=store_schema(store, table.folder))
         if _copy(store, table, copies, without):
             select = f"SELECT * FROM read_parquet({_quoted(f'{copies}/*.parquet')})"
         else:

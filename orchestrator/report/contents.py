@@ -115,14 +115,13 @@ def _run(results: Results, declared: Declared, status: Status, folder: Path) -> 
     members = []
     for row in rows:
         trial_id = row["trial_id"]
-        index = f"C{row['index']}" if row["index"] else "base"
-        variant = "" if row["variant"] == row["base"] else f" ({row['variant']})"
+        cell, setting = _named(row, declared.program)
         log = Path(results.store.locate(layout.log(trial_id)))
         members.append(
             {
                 "trial_id": trial_id,
-                "cell": f"{row['base']} {index}{variant}",
-                "setting": f"{row['dataset']}, {row['learning_rate']:g}, seed {row['seed']}",
+                "cell": cell,
+                "setting": setting,
                 "state": states.get(trial_id, ""),
                 "accuracy": _number(row["test_accuracy"], "{:.2f}", scale=100),
                 "loss": _number(row["test_loss"], "{:.4g}"),
@@ -135,7 +134,9 @@ def _run(results: Results, declared: Declared, status: Status, folder: Path) -> 
         declared=declared,
         datasets=name_datasets(declared.datasets.items()),
         substitutes=name_datasets((n, used) for n, used in declared.datasets.items() if n != used),
-        network=f"{size['cells']} cells, {size['channels']} channels, {declared.precision}"
+        network=f"{declared.program}, version {declared.version}"
+        if declared.program
+        else f"{size['cells']} cells, {size['channels']} channels, {declared.precision}"
         if size["cells"]
         else "not recorded",
         epochs=", ".join(map(str, epochs)),
@@ -143,6 +144,16 @@ def _run(results: Results, declared: Declared, status: Status, folder: Path) -> 
         surfaces=_counts(surfaces.values()),
         members=members,
     )
+
+
+def _named(row: Mapping[str, Any], program: str | None) -> tuple[str, str]:
+    """Return what is trained and how, of a row of `Results.trials`."""
+    if program is not None:
+        return row["variant"], f"seed {row['seed']}"
+    index = f"C{row['index']}" if row["index"] else "base"
+    variant = "" if row["variant"] == row["base"] else f" ({row['variant']})"
+    setting = f"{row['dataset']}, {row['learning_rate']:g}, seed {row['seed']}"
+    return f"{row['base']} {index}{variant}", setting
 
 
 def _environments(results: Results, names: Sequence[str]) -> list[dict[str, Any]]:

@@ -28,6 +28,7 @@ def sent(store: str, /, *pack: TrialSpec, token: str = "t", **settings: Any) -> 
         "checkpoint_at": [],
         "versions": own_versions(),
         "plugins": [],
+        "programs": [],
         "report_every": 0.0,
         "gpus_per_trial": 1.0,
         "gpus_per_surface": 1.0,
@@ -36,5 +37,6 @@ def sent(store: str, /, *pack: TrialSpec, token: str = "t", **settings: Any) -> 
         "token": token,
         "names": [spec.trial_id for spec in pack],
         "specs": [spec.to_json() for spec in pack],
+        "until": [None for spec in pack],
         "settings": common | settings,
     }

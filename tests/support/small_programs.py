@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,16 @@ def train(trial):
 
 def walk(seed: int = 0, epochs: int = 6, size: float = 1.0) -> ProgramSpec:
     return ProgramSpec("walk.py:train", 1, {"epochs": epochs, "size": size}, seed)
+
+
+def documented(folder: Path) -> Path:
+    """The experiment that docs/programs.md shows, with its program beside it."""
+    text = (Path(__file__).parents[2] / "docs" / "programs.md").read_text("utf-8")
+    folder.mkdir(exist_ok=True)
+    for name, language in (("digits_mlp.py", "python"), ("digits.yaml", "yaml")):
+        [block] = re.findall(rf"```{language}\n(title:.*?|import.*?)```", text, re.DOTALL)
+        (folder / name).write_text(block)
+    return folder / "digits.yaml"
 
 
 def write(folder: Path, text: str = WALK) -> Source:

@@ -10,13 +10,13 @@ import ast
 import hashlib
 import importlib.util
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from results_schema.errors import ConfigError, MachineError, suggest
+from results_schema.errors import ConfigError, suggest
 from results_schema.program import PROGRAM
 
 LARGEST = 5_000_000
@@ -44,6 +44,10 @@ class Source:
     def path(self) -> Path:
         """The file that has the function."""
         return self.root / self.files[0]
+
+    def sent(self) -> dict[str, str]:
+        """Return what a worker needs to find the same."""
+        return {"program": self.program, "root": str(self.root), "digest": self.digest}
 
     @contextmanager
     def imported(self) -> Iterator[Callable[[Any], Any]]:
@@ -88,20 +92,37 @@ class Source:
             trace = trace.tb_next
         return place
 
-    def check_here(self, digest: str) -> None:
-        """Raise `MachineError` if a launch has another source than this machine."""
-        if self.digest != digest:
-            what = f"{self.path} differs: {self.digest} here, and {digest} at the launch"
-            fix = "copy it to every node, or add --ship-code, which sends it along"
-            raise MachineError(f"the program {self.program} in {what}", fix=fix)
+
+FOUND: dict[str, Source] = {}
+"""The programs of experiments that this process has read, by name."""
 
 
-def find(program: str, folder: Path) -> Source:
+def find_as_sent(sent: Mapping[str, str], shipped: Path) -> Source:
+    """Return the source of a launch's program on a worker.
+
+    Args:
+        sent: What `Source.sent` returned in the launch's process.
+        shipped: Folder in which folders of files that came with the launch's code are, by digest.
+
+    Raises:
+        ConfigError: It is not here, or differs from the launch's.
+    """
+    came = shipped / sent["digest"]
+    source = find(sent["program"], came if came.is_dir() else Path(sent["root"]), search=False)
+    if source.digest != sent["digest"]:
+        what = f"the program has digest {source.digest} here, and {sent['digest']} in this launch"
+        fix = "launch again if it was edited meanwhile; else copy it there, or add --ship-code"
+        raise ConfigError(what, where=str(source.path), fix=fix)
+    return source
+
+
+def find(program: str, folder: Path, *, search: bool = True) -> Source:
     """Return the source of a program.
 
     Args:
         program: Its name (`results_schema.program.PROGRAM`).
         folder: The experiment's, at which paths of files begin.
+        search: Whether a module is looked for on `sys.path` too, and first.
 
     Raises:
         ConfigError: There is no such file or function, or it is not Python.
@@ -119,7 +140,7 @@ def find(program: str, folder: Path) -> Source:
         root = folder.resolve()
     else:
         path = Path(*place.split(".")).with_suffix(".py")
-        roots = (Path(entry or ".").resolve() for entry in sys.path)
+        roots = (Path(entry or ".").resolve() for entry in sys.path if search)
         root = next((one for one in roots if (one / path).is_file()), folder.resolve())
     if not (root / path).is_file():
         near = [str(one.relative_to(root)) for one in root.glob("*.py")]

@@ -50,6 +50,7 @@ def train_pack(
     on_epoch: Callable[[TrialSpec, Row], None] = lambda spec, row: None,
     on_outcome: Callable[[TrialSpec, Outcome], None] = lambda spec, outcome: None,
     ask: Callable[[TrialSpec], str] = lambda spec: "",
+    until: Callable[[TrialSpec], int | None] = lambda spec: None,
     **settings: Any,
 ) -> list[Outcome]:
     """Train some trials to their ends, side by side.
@@ -59,7 +60,8 @@ def train_pack(
         store: Where their rows and checkpoints go.
         on_epoch: Called with each published row of each, in the calling thread.
         on_outcome: Called with the outcome of each as soon as it is known, in the calling thread.
-        ask: As `trial.train` has it, of each trial.
+        ask: As `trial.train` has it, of each trial, like the next.
+        until: Epoch after which it waits for a decision.
         settings: What else `trial.train` takes, the same for all.
 
     Returns:
@@ -79,6 +81,7 @@ def train_pack(
                 on_epoch=lambda row: news.put((number, row)),
                 stop=stops[number],
                 ask=lambda: ask(spec),
+                until=until(spec),
                 pack_size=len(specs),
                 **settings,
             )

@@ -25,6 +25,7 @@ from orchestrator.figures.evidence import (
 from results_schema import layout
 from results_schema.errors import CorruptData, SpecError
 from results_schema.genotype import Genotype
+from results_schema.program import is_program
 from results_schema.results import Results
 from results_schema.trial import NetworkSpec, TrialSpec
 from workers.cells.cost import count_on
@@ -282,6 +283,8 @@ class Population:
         if not parts:
             return self.results.members()
         members: Any = pd.concat(parts, ignore_index=True)
+        # The claims are about cells, which a program has none of.
+        members = members[~members["trial_id"].map(is_program)]
         lacking = [name for name in _NEEDED if members[name].isna().any()]
         if lacking:
             raise CorruptData(

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from results_schema.errors import ConfigError, MachineError
-from workers.program.source import find
+from results_schema.errors import ConfigError
+from workers.program.source import find, find_as_sent
 
 TRAIN = "import torch\nfrom lab import net\n\n\ndef train(trial):\n    return net.SIZE\n"
 
@@ -28,8 +28,9 @@ def test_the_digest_covers_the_programs_own_imports_alone(lab: Path):
     (lab / "lab" / "sizes.py").write_text("SIZE = 4\n")
     changed = find("train.py:train", lab)
     assert changed.digest != source.digest
-    with pytest.raises(MachineError, match=f"{changed.digest} here, and {source.digest} at"):
-        changed.check_here(source.digest)
+    assert find_as_sent(changed.sent(), lab / "shipped") == changed
+    with pytest.raises(ConfigError, match=f"{changed.digest} here, and {source.digest} in this"):
+        find_as_sent(source.sent(), lab / "shipped")
 
 
 def test_a_module_on_the_path_is_a_program_too(lab: Path, monkeypatch: pytest.MonkeyPatch):
