@@ -16,6 +16,7 @@ from click import Choice, FloatRange, IntRange, argument, command, option
 from orchestrator.cli import catalog, cells, status
 from orchestrator.cli.options import (
     announce,
+    complete_experiments,
     exit_on_ctrl_c,
     format_option,
     names_argument,
@@ -192,7 +193,7 @@ def dash(store: str, port: int, show: bool) -> None:
 
 @command()
 @store_option
-@argument("experiment")
+@argument("experiment", shell_complete=complete_experiments)
 @option("--to", required=True, metavar="FOLDER", help="Folder for the files; made if need be.")
 @option(
     "--format",

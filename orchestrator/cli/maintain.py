@@ -9,8 +9,14 @@ from typing import Any
 import click
 from click import Choice, argument, command, option
 
-from orchestrator.cli.options import open_store, print_result, store_option, yes_option
-from orchestrator.output.text import byte_size, one_line
+from orchestrator.cli.options import (
+    complete_items,
+    open_store,
+    print_result,
+    store_option,
+    yes_option,
+)
+from orchestrator.output.text import byte_size, counted, one_line
 from results_schema.errors import ConfigError
 
 _MOST_PATHS = 20
@@ -19,7 +25,7 @@ _MOST_PATHS = 20
 
 @command()
 @store_option
-@argument("names", nargs=-1, metavar="[EXPERIMENT|TRIAL|SURFACE]...")
+@argument("names", nargs=-1, metavar="[EXPERIMENT|TRIAL|SURFACE]...", shell_complete=complete_items)
 @option("--diverged", is_flag=True, help="Put diverged trials of the experiments back too.")
 @yes_option
 def retry(names: tuple[str, ...], store: str, diverged: bool, yes: bool) -> None:
@@ -39,7 +45,8 @@ def retry(names: tuple[str, ...], store: str, diverged: bool, yes: bool) -> None
         for shown in plan.ended:
             click.echo(f"  {shown.item}")
         click.echo(
-            f"{len(plan.ended)} ended trials lose their results: {len(plan.files)} files, "
+            f"{counted(len(plan.ended), 'ended trial')} to lose results: "
+            f"{counted(len(plan.files), 'file')}, "
             f"{byte_size(sum(stat.size for stat in plan.files))}. The same release on the same "
             "machine would find the same again."
         )
@@ -47,13 +54,19 @@ def retry(names: tuple[str, ...], store: str, diverged: bool, yes: bool) -> None
             click.confirm("Remove them?", abort=True)
     put_back(opened, plan)
     if plan.failed:
-        click.echo(f"{len(plan.failed)} failures forgotten; checkpoints stay")
+        click.echo(f"{counted(len(plan.failed), 'failure')} forgotten; checkpoints stay")
     click.echo("the next launch trains them; a launch that runs now does not")
 
 
 @command()
 @store_option
-@argument("names", nargs=-1, required=True, metavar="EXPERIMENT|TRIAL|SURFACE...")
+@argument(
+    "names",
+    nargs=-1,
+    required=True,
+    metavar="EXPERIMENT|TRIAL|SURFACE...",
+    shell_complete=complete_items,
+)
 def cancel(names: tuple[str, ...], store: str) -> None:
     """Stop trials and surfaces within seconds, wherever they run.
 
@@ -68,8 +81,9 @@ def cancel(names: tuple[str, ...], store: str) -> None:
             click.echo(f"  {item} stops on {one_line(host)}")
     surfaces = sum(map(is_surface, cancelled))
     trials = len(cancelled) - surfaces
-    counts = [f"{trials} trials"] * bool(trials) + [f"{surfaces} surfaces"] * bool(surfaces)
-    click.echo(f"{' and '.join(counts)} cancelled; the next launch continues them")
+    counts = [counted(trials, "trial")] * bool(trials)
+    counts += [counted(surfaces, "surface")] * bool(surfaces)
+    click.echo(f"{' and '.join(counts)} cancelled; the next launch continues what was cancelled")
 
 
 @command()
@@ -86,15 +100,15 @@ def gc(store: str, unnamed: bool, checkpoints: bool, yes: bool) -> None:
     opened = open_store(store)
     found = gc.find_garbage(opened, unnamed=unnamed, checkpoints=checkpoints)
     if found.held:
-        click.echo(f"{found.held} trials are held and left alone")
+        click.echo(f"left alone, as a worker has it: {counted(found.held, 'trial')}")
     if not found.garbage:
         click.echo("nothing to remove")
         return
     for kind, alike in found.by_kind().items():
         count, size = sum(one.count for one in alike), sum(one.size for one in alike)
         trials = len({one.item for one in alike} - {""})
-        of_trials = f" of {trials} trials" if trials else ""
-        click.echo(f"{kind}: {count} files{of_trials}, {byte_size(size)}")
+        of_trials = f" of {counted(trials, 'trial')}" if trials else ""
+        click.echo(f"{kind}: {counted(count, 'file')}{of_trials}, {byte_size(size)}")
         if alike[0].whole:
             lines = [one.item for one in alike]  # each by its id: its results are lost
         else:
@@ -108,7 +122,7 @@ def gc(store: str, unnamed: bool, checkpoints: bool, yes: bool) -> None:
     size, kept = gc.collect(opened, found)
     click.echo(f"removed {byte_size(size)}")
     if kept:
-        click.echo(f"{kept} trials were taken up meanwhile and left alone")
+        click.echo(f"left alone, as a worker took it meanwhile: {counted(kept, 'trial')}")
 
 
 @command(name="import")
@@ -152,7 +166,9 @@ def import_results(
         click.confirm("Write these results?", abort=True)
     place = make_store(store)
     trials = importing.write(found, place)
-    click.echo(f"{trials} trials written to {place.location} as {found.answers.experiment}")
+    click.echo(
+        f"{counted(trials, 'trial')} written to {place.location} as {found.answers.experiment}"
+    )
 
 
 COMMANDS = (retry, cancel, gc, import_results)

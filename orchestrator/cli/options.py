@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 import click
 from click import FLOAT, Choice, ParamType, argument, option
+from click.shell_completion import CompletionItem
 
 from orchestrator.output import tables as output
 from results_schema.errors import exit_code
@@ -56,21 +58,85 @@ def _together(*decorators: Decorator) -> Decorator:
     return decorate
 
 
+def _completing(names: Callable[[dict[str, Any]], Iterable[str]]) -> Callable[..., list[str]]:
+    """Return a function for a shell's completion, from one that lists all names.
+
+    That one gets the command's parameters; where it fails, nothing is completed.
+    """
+
+    def complete(context: click.Context, parameter: object, begun: str) -> list[str]:
+        with contextlib.suppress(Exception):
+            return [name for name in names(context.params) if name.startswith(begun)]
+        return []
+
+    return complete
+
+
+def _stored(parameters: dict[str, Any]) -> Store:
+    return open_store(parameters.get("store") or os.environ.get("NAS_SWEEP_STORE", "results"))
+
+
+def _experiments(parameters: dict[str, Any]) -> list[str]:
+    from orchestrator.housekeeping import lookup
+
+    return lookup.experiments(_stored(parameters))
+
+
+def _trials(parameters: dict[str, Any]) -> list[str]:
+    from orchestrator.housekeeping import lookup
+
+    store = _stored(parameters)
+    known = lookup.experiments(store)
+    named = [name for one in known for name, _ in lookup.member_names(store, one)]
+    return [*named, *sorted(lookup.trials(store))]
+
+
+def _profiles(parameters: dict[str, Any]) -> list[str]:
+    from orchestrator.config.experiment import find_files, list_profiles
+
+    [first, *_] = find_files(parameters.get("experiments") or ["experiments"])
+    return sorted(list_profiles(first))
+
+
+def _claims(parameters: dict[str, Any]) -> list[str]:
+    from orchestrator.paper.claims.registry import CLAIMS
+
+    return [claim.id for claim in CLAIMS]
+
+
+complete_experiments, complete_trials = _completing(_experiments), _completing(_trials)
+complete_profiles, complete_claims = _completing(_profiles), _completing(_claims)
+complete_items = _completing(lambda parameters: _experiments(parameters) + _trials(parameters))
+
 store_option = option(
     "--store",
     default="results",
+    envvar="NAS_SWEEP_STORE",
     metavar="PLACE",
-    help="Store of results: a folder or s3://BUCKET/PREFIX.",
+    help="Store of results: a folder or s3://BUCKET/PREFIX; NAS_SWEEP_STORE, if set.",
 )
 replace_option = option(
     "--replace", is_flag=True, help="Drop members that the store's experiment has, without asking."
 )
 yes_option = option("--yes", is_flag=True, help="Remove without asking for confirmation.")
-names_argument = argument("experiments", nargs=-1, metavar="[EXPERIMENT]...")
+names_argument = argument(
+    "experiments", nargs=-1, metavar="[EXPERIMENT]...", shell_complete=complete_experiments
+)
 
 _file_options = _together(
-    argument("experiments", nargs=-1, required=True, metavar="EXPERIMENT.yaml|FOLDER..."),
-    option("--profile", metavar="NAME", help="Named set of overrides to apply, such as laptop."),
+    argument(
+        "experiments",
+        nargs=-1,
+        required=True,
+        metavar="EXPERIMENT.yaml|FOLDER...",
+        shell_complete=lambda *_: [CompletionItem("", type="file")],
+    ),
+    option(
+        "--profile",
+        metavar="NAME",
+        shell_complete=complete_profiles,
+        help="Named set of overrides to apply, such as laptop.",
+    ),
     option(
         "--set",
         "overrides",

@@ -12,6 +12,7 @@ from click import IntRange, command, option
 
 from orchestrator.cli.options import (
     announce,
+    complete_claims,
     format_option,
     names_argument,
     open_store,
@@ -42,7 +43,12 @@ DRAWN = (
 @command()
 @store_option
 @names_argument
-@option("--claim", metavar="ID", help="Show the findings of this claim in full.")
+@option(
+    "--claim",
+    metavar="ID",
+    shell_complete=complete_claims,
+    help="Show the findings of this claim in full.",
+)
 @option("--all", "every", is_flag=True, help="Show the claims without data too.")
 @option("--list", "listed", is_flag=True, help="List the claims and their statistics.")
 @format_option("json", "csv", "md", "latex")

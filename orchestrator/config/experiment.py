@@ -336,6 +336,16 @@ def find_files(names: Iterable[str]) -> list[Path]:
     return list(found)
 
 
+def list_profiles(experiment: Path) -> dict[str, Path]:
+    """Return the files of the profiles that an experiment's file can be launched with, by name."""
+    known: dict[str, Path] = {}
+    for folder in experiment.resolve().parents:
+        for place in ("profiles", "experiments/profiles"):
+            for file in sorted((folder / place).glob("*.yaml")):
+                known.setdefault(file.stem, file)
+    return known
+
+
 def find_profile(profile: str, experiment: Path) -> Path:
     """Return the file of a profile.
 
@@ -349,11 +359,7 @@ def find_profile(profile: str, experiment: Path) -> Path:
     """
     if profile.endswith(".yaml"):
         return Path(profile)
-    known: dict[str, Path] = {}
-    for folder in experiment.resolve().parents:
-        for place in ("profiles", "experiments/profiles"):
-            for file in sorted((folder / place).glob("*.yaml")):
-                known.setdefault(file.stem, file)
+    known = list_profiles(experiment)
     if profile not in known:
         fix = suggest(profile, known) if known else f"write one in {experiment.parent / 'profiles'}"
         raise ConfigError(f"there is no profile {show(profile)}", where="--profile", fix=fix)

@@ -21,7 +21,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from orchestrator.housekeeping.lookup import table_fingerprints
-from orchestrator.housekeeping.status import State, Status, StatusReader
+from orchestrator.housekeeping.status import STATE_NAMES, State, Status, StatusReader
 from results_schema import layout, tables
 from results_schema.errors import CorruptData, NasSweepError, StoreError
 from results_schema.program import is_program
@@ -170,10 +170,10 @@ class Live:
         """Return the names of all experiments, with `UNNAMED` for trials that none names."""
         return list(self._status.trials.experiments)
 
-    def counts(self, experiment: str | None) -> dict[State, int]:
+    def counts(self, experiment: str | None) -> dict[str, int]:
         """Return how many trials of an experiment, or of all, are in each state."""
         states = list(self._states(experiment).values())
-        return {state: states.count(state) for state in dict.fromkeys(states)}
+        return {STATE_NAMES[state]: states.count(state) for state in dict.fromkeys(states)}
 
     def rows(self, experiment: str | None, only: set[str] | None = None) -> list[Row]:
         """Return a row for each trial of an experiment, or of all: names, state, last numbers.
@@ -185,7 +185,7 @@ class Live:
         else:
             members = self._members.get(experiment, {})
         return [
-            {"trial_id": trial_id, "state": state}
+            {"trial_id": trial_id, "state": STATE_NAMES[state]}
             | members.get(trial_id, {})
             | _last_numbers(self.curves.by_trial.get(trial_id))
             for trial_id, state in self._states(experiment).items()

@@ -21,17 +21,14 @@ from orchestrator.housekeeping.abandoned import (
 from orchestrator.housekeeping.lookup import NamedItems
 from orchestrator.housekeeping.removal import ItemFiles, StoreListing, remove, remove_keys
 from results_schema import layout
-from results_schema.errors import ConfigError, CorruptData, MissingKey
+from results_schema.errors import ConfigError
 from results_schema.layout import Stat
-from results_schema.lease import Holder
 from results_schema.s3.bucket import Entry
 from results_schema.s3.store import S3Store
 from results_schema.store import LocalStore, Store
 
 OLD = 86400.0
 """Seconds after which nobody is still writing a staged file or waiting for a request."""
-_LARGEST = 10_000
-"""Size in bytes beyond which a launch's file is not read."""
 
 
 @dataclass(frozen=True)
@@ -182,21 +179,14 @@ def _old_requests(store: Store) -> Iterator[Garbage]:
     ended = layout.names(store.list(layout.TRIALS)) | layout.names(store.list(layout.SURFACES))
     requests = store.stats(layout.REQUESTS)
     launches = [key for key in requests if key.startswith(layout.launch(""))]
-    killed = [key for key in launches if requests[key].age > OLD or _is_dead(store, key)]
+    alive = lookup.launches(store)
+    killed = [key for key in launches if requests[key].age > OLD or key not in alive]
     starts = layout.stop(""), layout.probe("")
     old = [key for key, stat in requests.items() if key.startswith(starts) and stat.age > OLD]
     old += [layout.cancel(item) for item in sorted(lookup.cancelled(store) & ended)]
     kinds = {"requests of the past": old, "files of launches that were killed": killed}
     for kind, keys in kinds.items():
         yield Garbage(kind, files={key: requests[key] for key in keys if key in requests})
-
-
-def _is_dead(store: Store, key: str) -> bool:
-    """Whether a launch ran on this machine, and its process is gone."""
-    try:
-        return Holder.from_json(store.get(key, most=_LARGEST), key.rsplit("-", 1)[-1]).dead
-    except (MissingKey, CorruptData):
-        return False
 
 
 def _parts(

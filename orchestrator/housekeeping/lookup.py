@@ -10,8 +10,12 @@ from functools import cache
 from pathlib import Path
 
 from results_schema import layout, tables
-from results_schema.errors import ConfigError, MissingKey, suggest
+from results_schema.errors import ConfigError, CorruptData, MissingKey, suggest
+from results_schema.lease import Holder
 from results_schema.store import Store
+
+_LARGEST = 10_000
+"""Size in bytes beyond which a launch's file is not read."""
 
 
 def experiments(store: Store) -> list[str]:
@@ -63,6 +67,21 @@ def cancelled(store: Store) -> set[str]:
     start = layout.cancel("")
     keys = [key for key in store.list(layout.REQUESTS) if key.startswith(start)]
     return {key.removeprefix(start) for key in keys}
+
+
+def launches(store: Store) -> list[str]:
+    """Return the files of launches that may live: none ran on this machine and is gone."""
+    start = layout.launch("")
+    keys = [key for key in store.list(layout.REQUESTS) if key.startswith(start)]
+    return [key for key in keys if not _is_dead(store, key)]
+
+
+def _is_dead(store: Store, key: str) -> bool:
+    """Whether a launch ran on this machine, and its process is gone."""
+    try:
+        return Holder.from_json(store.get(key, most=_LARGEST), key.rsplit("-", 1)[-1]).dead
+    except (MissingKey, CorruptData):
+        return False
 
 
 def table_fingerprints(store: Store, folder: str) -> dict[str, str]:
@@ -142,12 +161,59 @@ def find_experiment(store: Store, name: str) -> str:
     return found[0]
 
 
-def find_item(store: Store, start: str) -> str:
-    """Return the one trial, or with an `@` in it the one surface, whose id begins with `start`.
+def member_names(store: Store, experiment: str) -> list[tuple[str, str]]:
+    """Return the name and the trial of each member of an experiment, in its order.
+
+    A name has the experiment, the base, the index, and what else differs between the members:
+    `fig9/DARTS/C3/s1`, or `fig9/DARTS/base/s1` for the base itself.
 
     Raises:
-        ConfigError: No id does, or several do.
+        CorruptData: The experiment's table is damaged.
     """
+    key = layout.members(experiment)
+    table = tables.from_parquet(store.get(key), tables.MEMBERS, key)
+    expanded = tables.expand_axes(table)
+    axes, rows = expanded.column_names[table.num_columns :], expanded.to_pylist()
+    parts = [
+        {"dataset": row["named_dataset"], "lr": f"lr{row['learning_rate']:g}"}
+        | {"seed": f"s{row['seed']}", **{name: f"{name}={row[name]}" for name in axes}}
+        for row in rows
+    ]
+    differ = [name for name in (parts or [{}])[0] if len({own[name] for own in parts}) > 1]
+    found = []
+    for row, own in zip(rows, parts, strict=True):
+        index = f"C{row['index']}" if row["index"] else "base"
+        more = [own[name] for name in differ]
+        found.append(("/".join([experiment, row["base"], index, *more]), row["trial_id"]))
+    return found
+
+
+def _find_member(store: Store, name: str) -> str:
+    """Return the one trial whose name has all parts of a name such as `fig9/DARTS/C3`."""
+    head, *parts = name.split("/")
+    wanted = {"base" if one == "c0" else one for one in map(str.casefold, parts) if one}
+    experiment = find_experiment(store, head)
+    known = member_names(store, experiment)
+    found = [(one, trial) for one, trial in known if wanted <= {*one.casefold().split("/")[1:]}]
+    if len({trial for _, trial in found}) == 1:
+        return found[0][1]
+    shown = [one for one, _ in found or known]
+    listed = ", ".join(shown[:4]) + ", …" * (len(shown) > 4)
+    if not found:
+        raise ConfigError(f"{experiment} has no member {name!r}", fix=f"it has {listed}")
+    raise ConfigError(f"{len(found)} members are called {name!r}", fix=f"write more: {listed}")
+
+
+def find_item(store: Store, start: str) -> str:
+    """Return the trial of a member's name, or else the one item whose id begins with `start`.
+
+    A name has slashes (`member_names`), the id of a surface an `@`.
+
+    Raises:
+        ConfigError: No id or member fits, or several do.
+    """
+    if "/" in start:
+        return _find_member(store, start)
     return _only_match(start, surfaces(store) if "@" in start else trials(store))
 
 
@@ -155,7 +221,7 @@ def find_items(store: Store, names: Sequence[str]) -> list[str]:
     """Return the named trials and surfaces and those of the named experiments, trials first.
 
     Raises:
-        ConfigError: A name is neither an experiment's nor the start of just one id.
+        ConfigError: A name is neither an experiment's nor a member's nor the start of just one id.
     """
     known = experiments(store)
     # Each is listed at most once, and only if a name needs it.
@@ -166,6 +232,8 @@ def find_items(store: Store, names: Sequence[str]) -> list[str]:
         if layout.variations(experiment, known):
             experiment = find_experiment(store, experiment)
             found |= dict.fromkeys([*members(store, experiment), *wanted(store, experiment)])
+        elif "/" in name and experiment == name:
+            found[_find_member(store, name)] = None
         elif "@" in name:
             found[_only_match(name, every_surface())] = None
         elif experiment != name:

@@ -10,10 +10,12 @@ import contextlib
 import hashlib
 import json
 import os
+import statistics
 import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, get_args
 
@@ -33,6 +35,8 @@ State = Literal["done", "diverged", "damaged", "running", "failed", "cancelled",
 """State of a trial or surface; "owed" is one that the next launch runs."""
 STATES: tuple[State, ...] = get_args(State)
 SURFACE_STATES: tuple[State, ...] = ("done", "damaged", "running", "failed", "cancelled", "owed")
+STATE_NAMES: dict[State, str] = {state: state for state in STATES} | {"owed": "to do"}
+"""What each state is called in all that people read."""
 UNNAMED = ""
 """The experiment of trials that none names, such as those of `workers.train`."""
 
@@ -55,6 +59,7 @@ class RunningTrial:
         row_age: Seconds since the last row of metrics; None before the first.
         beat_age: Seconds since the last heartbeat, by the store's clock.
         lost: Whether the worker is dead, or silent for so long that it may be replaced.
+        pace: Seconds of an epoch; None before the first.
     """
 
     trial_id: str
@@ -64,6 +69,14 @@ class RunningTrial:
     row_age: float | None
     beat_age: float | None
     lost: bool
+    pace: float | None = None
+
+    @property
+    def left(self) -> float | None:
+        """Seconds that its other epochs take at the pace so far."""
+        if self.pace is None or self.epochs is None:
+            return None
+        return self.pace * (self.epochs - self.epoch)
 
 
 @dataclass(frozen=True)
@@ -84,6 +97,11 @@ class RunningSurface:
     of: int
     left: float | None
     lost: bool
+
+    @property
+    def pace(self) -> float | None:
+        """Seconds of a point; None before the first or after the last."""
+        return self.left / (self.of - self.points) if self.left else None
 
 
 @dataclass(frozen=True)
@@ -113,16 +131,70 @@ class ItemStatus(Generic[T]):
 
 @dataclass(frozen=True)
 class Status:
-    """The state of a store's trials, under `UNNAMED` those of no experiment, and surfaces."""
+    """The state of a store's trials, under `UNNAMED` those of no experiment, and surfaces.
+
+    Attributes:
+        trials: State of the trials.
+        surfaces: State of the surfaces.
+        progress: Of each item that has begun and not ended, its epochs or points so far, and of
+            how many, None if the store does not have that.
+        launches: Number of launches that seem to live.
+    """
 
     trials: ItemStatus[RunningTrial] = field(default_factory=ItemStatus[RunningTrial])
     surfaces: ItemStatus[RunningSurface] = field(default_factory=ItemStatus[RunningSurface])
+    progress: Mapping[str, tuple[int, int | None]] = field(default_factory=dict)
+    launches: int = 0
 
     @property
     def over(self) -> bool:
         """Whether nothing runs and nothing remains to be run."""
         groups = (*self.trials.experiments.values(), *self.surfaces.experiments.values())
         return not any(state in ("running", "owed") for g in groups for state in g.values())
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing will change by itself: nothing runs, and no launch lives."""
+        running = [*self.trials.running, *self.surfaces.running]
+        return self.launches == 0 and all(one.lost for one in running)
+
+    @cached_property
+    def states(self) -> dict[str, State]:
+        """The state of every trial and surface."""
+        groups = (*self.trials.experiments.values(), *self.surfaces.experiments.values())
+        return {item: state for group in groups for item, state in group.items()}
+
+    def describe(self, item: str) -> str:
+        """Return the state of a trial or surface for people: `interrupted after epoch 3 of 20`."""
+        state = self.states[item]
+        done, of = self.progress.get(item, (0, None))
+        name = STATE_NAMES[state]
+        if not done or state in ("done", "diverged", "damaged"):
+            return name
+        step = f"{'point' if layout.is_surface(item) else 'epoch'} {done}" + f" of {of}" * bool(of)
+        if state == "running":
+            return f"{name}, {step}"
+        return f"{'interrupted' if state == 'owed' else name} after {step}"
+
+    def left(self, items: ItemStatus[Any], experiment: str) -> float | None:
+        """Return the seconds that an experiment's trials or surfaces take at the pace of now.
+
+        None if none of them runs, or the first step of those that do has not ended.
+        """
+        group = items.experiments.get(experiment, {})
+        running = [one for one in items.running if one.pace and not one.lost]
+        paces = [one.pace for one in running if _id(one) in group]
+        lengths = [of for item in group if (of := self.progress.get(item, (0, None))[1])]
+        if not paces or not lengths:
+            return None
+        usual = statistics.median(lengths)  # of those that have not begun
+        steps = [
+            (of or usual) - done
+            for item, state in group.items()
+            if state in ("running", "owed")
+            for done, of in [self.progress.get(item, (0, None))]
+        ]
+        return sum(steps) * statistics.mean(paces) / len(paces)
 
     def as_json(self) -> dict[str, Any]:
         """Return the status as `nas-sweep status --format json` prints it."""
@@ -173,11 +245,9 @@ class StatusReader:
         held = {item: by for item, by in sorted(store.leases.held().items()) if item in items}
         failures = layout.names(store.list(layout.FAILURES))
         cancelled = lookup.cancelled(store)
-        ended: dict[str, State] = {
-            # A diverged surface is one of a diverged trial.
-            item: "done" if state == "diverged" and item in points else state
-            for item, state in self._tables.read(items).items()
-        }
+        ended, steps = self._tables.read(items)
+        # A diverged surface is one of a diverged trial.
+        ended |= {i: "done" for i in points.keys() & ended.keys() if ended[i] == "diverged"}
 
         running: list[RunningTrial] = []
         measured: list[RunningSurface] = []
@@ -186,6 +256,10 @@ class StatusReader:
                 measured.append(_running_surface(store, item, holder, points[item]))
             elif item not in ended:
                 running.append(_running_trial(store, item, holder))
+        progress = {one.trial_id: (one.epoch, one.epochs) for one in running}
+        progress |= {one.surface_id: (one.points, one.of) for one in measured}
+        for item in steps.keys() - progress.keys():
+            progress[item] = steps[item], points.get(item) or _planned_epochs(store, item)
         alive = {one.trial_id for one in running if not one.lost}
         alive |= {one.surface_id for one in measured if not one.lost}
 
@@ -208,7 +282,12 @@ class StatusReader:
                 status.failed.append({kind: i, **recorded_failure(store, i), "log": log})
             return status
 
-        return Status(part("trial_id", trials, running), part("surface_id", surfaces, measured))
+        return Status(
+            part("trial_id", trials, running),
+            part("surface_id", surfaces, measured),
+            progress,
+            len(lookup.launches(store)),
+        )
 
 
 def experiment_title(experiment: str) -> str:
@@ -216,22 +295,32 @@ def experiment_title(experiment: str) -> str:
     return "in no experiment" if experiment == UNNAMED else experiment
 
 
+def _id(running: RunningTrial | RunningSurface) -> str:
+    return running.trial_id if isinstance(running, RunningTrial) else running.surface_id
+
+
 def _running_trial(store: Store, trial_id: str, holder: Holder) -> RunningTrial:
-    epoch, row_age = 0, None
-    rows = _read_columns(store, layout.metrics(trial_id), trial_id, ["epoch", "finished_at"])
+    epoch, row_age, pace = 0, None, None
+    columns = ["epoch", "finished_at", "seconds"]
+    rows = _read_columns(store, layout.metrics(trial_id), trial_id, columns)
     if rows:
+        seconds = [one for one in rows["seconds"].to_pylist() if one is not None]
+        pace = statistics.mean(seconds) if seconds else None
         [last] = rows.slice(len(rows) - 1).to_pylist()
         epoch = last["epoch"]
         row_age = max(0.0, time.time() - last["finished_at"].timestamp())
-    try:
-        # As its worker noted when it began.
-        text = store.get(layout.attempts(trial_id), most=_LARGEST)
-        epochs = parse_json(text)["epochs"]
-    except (NasSweepError, ValueError, KeyError, TypeError):
-        epochs = None
-    epochs = epochs if isinstance(epochs, int) else None
+    epochs = _planned_epochs(store, trial_id)
     beat_age, lost = _heartbeat(store, trial_id, holder)
-    return RunningTrial(trial_id, holder.host, epoch, epochs, row_age, beat_age, lost)
+    return RunningTrial(trial_id, holder.host, epoch, epochs, row_age, beat_age, lost, pace)
+
+
+def _planned_epochs(store: Store, trial_id: str) -> int | None:
+    """Return the epochs that a trial is to train, as its worker noted; None if none is noted."""
+    try:
+        epochs = parse_json(store.get(layout.attempts(trial_id), most=_LARGEST))["epochs"]
+    except (NasSweepError, ValueError, KeyError, TypeError):
+        return None
+    return epochs if isinstance(epochs, int) else None
 
 
 def _running_surface(store: Store, surface: str, holder: Holder, of: int) -> RunningSurface:
@@ -268,25 +357,33 @@ class ItemTables:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._known: dict[str, tuple[str, str]] | None = None
+        self._known: dict[str, tuple[str, str, int]] | None = None
 
-    def read(self, items: Set[str]) -> dict[str, State]:
-        """Return the state of each of the items that has ended: done, diverged or damaged."""
+    def read(self, items: Set[str]) -> tuple[dict[str, State], dict[str, int]]:
+        """Return the states of those items that have ended, and the rows of those that have not.
+
+        The states are done, diverged and damaged; the rows, of those that have any, are numbers of
+        epochs or points. What has no row yet and is damaged has not begun.
+        """
         ended = layout.names(self._store.list(layout.TRIALS))
         ended |= layout.names(self._store.list(layout.SURFACES))
-        found: dict[str, Any] = self._states(items & ended)
-        return {item: state for item, state in found.items() if state}
+        found: dict[str, Any] = self._read(items)
+        states = {item: state for item, (state, _) in found.items() if state and item in ended}
+        return states, {item: rows for item, (state, rows) in found.items() if not state and rows}
 
     def damaged(self, items: Set[str] | None = None) -> dict[str, list[str]]:
         """Return the items with a damaged table, each with the keys of its tables.
 
         `items` are those that are looked at: all of the store's by default.
         """
-        states = self._states(items)
-        return {one: _table_keys(one) for one in sorted(states) if states[one] == "damaged"}
+        found = self._read(items)
+        return {one: _table_keys(one) for one in sorted(found) if found[one][0] == "damaged"}
 
-    def _states(self, items: Set[str] | None) -> dict[str, str]:
-        """Return the state of each item that has a table, empty if it has not ended."""
+    def _read(self, items: Set[str] | None) -> dict[str, tuple[str, int]]:
+        """Return the state of each item that has a table, empty if it has not ended, and its rows.
+
+        The rows are epochs or points.
+        """
         if self._known is None:
             self._known = self._load()
         known, marks = self._known, dict[str, str]()
@@ -294,21 +391,21 @@ class ItemTables:
             for item, version in lookup.table_fingerprints(self._store, folder).items():
                 if items is None or item in items:
                     marks[item] = f"{marks.get(item, '')} {folder[0]}{version}"
-        found = {
-            item: known[item][1] for item in marks if known.get(item, ("", ""))[0] == marks[item]
-        }
+        found = {i: known[i][1:] for i, mark in marks.items() if i in known and known[i][0] == mark}
         unread = {key: item for item in marks.keys() - found.keys() for key in _table_keys(item)}
         for key, data in self._store.several(sorted(unread)):
             item = unread[key]
+            state, rows = found.get(item, ("", 0))
             if not tables.is_sound(data, item):
-                found[item] = "damaged"
+                state = "damaged"
             elif key == lookup.row_of(item):
-                found[item] = found.get(item) or _ended_state(data)
+                state = state or _ended_state(data)
             else:
-                found.setdefault(item, "")
-        read = {item for item in unread.values() if found.get(item) in _SOUND}
+                rows = tables.open_parquet(data).metadata.num_rows
+            found[item] = state, rows
+        read = {item for item in unread.values() if item in found and found[item][0] in _SOUND}
         if read:
-            known |= {item: (marks[item], found[item]) for item in read}
+            known |= {item: (marks[item], *found[item]) for item in read}
             self._save(known if items is not None else {i: known[i] for i in marks if i in known})
         return found
 
@@ -318,19 +415,19 @@ class ItemTables:
         name = hashlib.sha256(self._store.location.encode()).hexdigest()[:16]
         return Path(cache).expanduser() / "nas-sweep" / "tables" / f"{name}.json"
 
-    def _load(self) -> dict[str, tuple[str, str]]:
+    def _load(self) -> dict[str, tuple[str, str, int]]:
         """Return what is kept; nothing if it can't be read, since it only saves time."""
         try:
             kept = parse_json(self._path.read_bytes())
             return {
-                str(name): (str(mark), state)
-                for name, (mark, state) in kept.items()
+                str(name): (str(mark), state, int(rows))
+                for name, (mark, state, rows) in kept.items()
                 if state in _SOUND
             }
         except (OSError, RuntimeError, ValueError, TypeError, AttributeError):
             return {}
 
-    def _save(self, known: dict[str, tuple[str, str]]) -> None:
+    def _save(self, known: dict[str, tuple[str, str, int]]) -> None:
         with contextlib.suppress(OSError, RuntimeError):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             fresh = self._path.with_name(f"{self._path.name}.{uuid.uuid4().hex}")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import os
 import re
+from collections.abc import Sequence
 
+_BLOCKS = "▁▂▃▄▅▆▇█"
 NO_NUMBER = "–"
 """Written where there is no number."""
 
@@ -39,6 +41,22 @@ def duration(seconds: float) -> str:
 def counted(number: int, noun: str) -> str:
     """Return a number of things: `1 trial`, `2 trials`, `1,234 trials`."""
     return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
+def sparkline(values: Sequence[float], width: int = 60) -> str:
+    """Return the course of some values as blocks, `▁▃▇`, each the mean of as many as fit in one.
+
+    What is not finite is drawn as `×`.
+    """
+    size = max(1, math.ceil(len(values) / width))
+    groups = [values[start : start + size] for start in range(0, len(values), size)]
+    means = [sum(group) / len(group) for group in groups]
+    finite = [value for value in means if math.isfinite(value)]
+    low, high = min(finite, default=0.0), max(finite, default=0.0)
+    step = (high - low) / (len(_BLOCKS) - 1) or 1.0
+    return "".join(
+        _BLOCKS[round((value - low) / step)] if math.isfinite(value) else "×" for value in means
+    )
 
 
 def byte_size(count: int) -> str:

@@ -13,7 +13,7 @@ import pandas as pd
 
 from orchestrator.config.record import Declared, read_declared
 from orchestrator.figures.members import name_datasets
-from orchestrator.housekeeping.status import STATES, Status, StatusReader
+from orchestrator.housekeeping.status import STATE_NAMES, STATES, State, Status, StatusReader
 from orchestrator.paper.claims.claim import NO_DATA, Finding
 from orchestrator.paper.claims.description import Entry, entries, headline
 from orchestrator.report.exhibits import Exhibit
@@ -122,7 +122,7 @@ def _run(results: Results, declared: Declared, status: Status, folder: Path) -> 
                 "trial_id": trial_id,
                 "cell": cell,
                 "setting": setting,
-                "state": states.get(trial_id, ""),
+                "state": status.describe(trial_id) if trial_id in states else "",
                 "accuracy": _number(row["test_accuracy"], "{:.2f}", scale=100),
                 "loss": _number(row["test_loss"], "{:.4g}"),
                 "seconds": _number(row["train_seconds"], "{:.1f}"),
@@ -187,9 +187,9 @@ def _number(value: Any, template: str, scale: float = 1.0) -> str:
     return "" if pd.isna(value) else template.format(scale * float(value))
 
 
-def _counts(states: Iterable[str]) -> str:
+def _counts(states: Iterable[State]) -> str:
     every = list(states)
-    return ", ".join(f"{n} {s}" for s in STATES if (n := every.count(s)))
+    return ", ".join(f"{n} {STATE_NAMES[s]}" for s in STATES if (n := every.count(s)))
 
 
 def _link(path: Path, folder: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,3 +113,15 @@ def renamed_members(store: LocalStore, experiment: str, trial_ids: list[str], li
     [row] = first.to_pylist()
     rows = [row | {"experiment": experiment, "trial_id": trial_id} for trial_id in trial_ids]
     store.put(layout.members(experiment), tables.to_parquet(rows, tables.MEMBERS))
+
+
+def shown_counts(output: str, name: str = "small", of: str = "trials") -> dict[str, int]:
+    """The counts by state in what `status` prints of an experiment, without those of none."""
+    lines = output.splitlines()
+    head = next(line for line in lines if line.lstrip().startswith("experiment"))
+    row = next(
+        line for line in lines if line.split(" " * 2)[0].strip() == name and f" {of} " in line
+    )
+    columns, cells = (re.split(r"\s{2,}", line.strip()) for line in (head, row))
+    pairs = dict(zip(columns, cells, strict=True))
+    return {k: int(n) for k, n in pairs.items() if n.isdigit() and k not in ("all", "left")}

@@ -54,7 +54,7 @@ def test_only_what_changed_is_noticed(live, trained):
     assert (row["trial_id"], row["epoch"]) == (trained.ids[1], 1)
     trained.fail(trained.ids[0])
     assert live.refresh() == first + 2
-    assert live.counts("small") == {"failed": 1, "owed": 1, "done": 1}
+    assert live.counts("small") == {"failed": 1, "to do": 1, "done": 1}
     # Rows that are of another experiment, or of none, are not those of before.
     trained.store.delete(layout.members("small"))
     live.refresh()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from items import sent
-from small_stores import contents, renamed_members
+from small_stores import contents, renamed_members, shown_counts
 from small_trials import few_digits, log, small_spec
 from stops import wait_until_made
 
@@ -31,8 +31,7 @@ def test_requests_are_left_for_what_has_not_ended(run, trained):
     assert f"{two} stops on node7" in output
     assert "2 trials cancelled" in output
     assert cancelled(trained.store) == {one, two}
-    output = run("status")[1]
-    assert "1 done, 0 diverged, 1 running, 0 failed, 1 cancelled, 0 to do" in output
+    assert shown_counts(run("status")[1]) == {"done": 1, "running": 1, "cancelled": 1}
     assert trained.store.has(layout.trial(three))
 
 

@@ -85,7 +85,7 @@ def tended(finished: Tended) -> Tended:
 
 
 COMMANDS = [
-    ("status", "3 surfaces: 3 done"),
+    ("status", "surfaces    3     3"),
     ("landscape {experiment} --device cpu", "every surface is finished"),
     ("logs {surface}", "done: measured 9 points"),
     ("logs {trial} --follow", "done: trained 2 epochs"),
@@ -122,7 +122,7 @@ def test_empty_blocks_and_halves_are_collected_and_the_rest_is_as_before(
     assert any(name.startswith("blocks/failures/") for name in empty)
     assert any(name.startswith(layout.LEASES) for name in empty), "of the leases that ended"
     code, output, _ = run("gc", "--store", tended.url, "--yes")
-    assert "halves of checkpoints: 1 files of 1 trials, 4 bytes" in output
+    assert "halves of checkpoints: 1 file of 1 trial, 4 bytes" in output
     assert "passed blocks" not in output, "someone may still be in the middle of a write"
     monkeypatch.setattr("orchestrator.housekeeping.gc.OLD", 0.0)
     code, output, _ = run("gc", "--store", tended.url, "--yes")

@@ -44,7 +44,7 @@ def test_a_diverged_trial_is_put_back_and_trains_to_the_same_end(run, trained, t
     log = trained.store.get(layout.log(one))
     code, output, _ = run("retry", "small.yaml", "--diverged", "--yes")
     assert code == 0
-    assert "1 ended trials lose their results" in output
+    assert "1 ended trial to lose results" in output
     assert [key for key in contents(trained.store) if one in key] == [layout.log(one)]
     assert len(trained.store.list(layout.TRIALS)) == 3, "the schema and the two others"
     assert train_on_few_digits(spec, trained.store, COMMIT_LAST).epochs == 2

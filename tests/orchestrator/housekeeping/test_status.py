@@ -5,11 +5,12 @@ import os
 import time
 
 import pytest
-from small_stores import contents, empty_store, renamed_members
+from small_stores import contents, empty_store, renamed_members, shown_counts
 from small_trials import few_digits
 
 from orchestrator.housekeeping.status import ItemTables, StatusReader, remove_damaged
 from results_schema import layout
+from results_schema.lease import Holder
 from results_schema.store import LocalStore
 from workers.training.trial import train
 
@@ -23,10 +24,10 @@ def test_every_state_is_counted_and_nothing_is_touched(run, trained):
     before = contents(trained.store)
     code, output, _ = run("status")
     assert code == 0
-    assert "small: 3 trials: 0 done, 1 diverged, 1 running, 1 failed, 0 to do" in output
+    assert shown_counts(output) == {"diverged": 1, "running": 1, "failed": 1}
     assert f"{three}: epoch 2 of 2, last row" in output
     assert "node7" in output
-    assert f"failed {two}: memory: no memory  [31mleft" in output
+    assert f"failed after epoch 1 of 2: {two}: memory: no memory  [31mleft" in output
     assert f"log: results/{layout.log(two)}" in output
     data = json.loads(run("status", "small.yaml", "--format", "json")[1])
     counts = data["experiments"]["small"]
@@ -52,7 +53,7 @@ def test_a_silent_or_dead_holder_is_shown_as_cut_off_and_its_lease_stays(run, tr
         beat = trained.store.leases.take(trial_id).folder / "heartbeat"
         beat.write_text(json.dumps(json.loads(beat.read_text()) | {"born": 1}))
     output = run("status")[1]
-    assert "2 done, 0 diverged, 0 running, 0 failed, 1 to do" in output
+    assert shown_counts(output) == {"done": 2, "to do": 1}
     assert ("cut off, no heartbeat for 10 min" if silent else "cut off, no heartbeat") in output
     assert beat.exists()
 
@@ -60,10 +61,10 @@ def test_a_silent_or_dead_holder_is_shown_as_cut_off_and_its_lease_stays(run, tr
 def test_experiments_share_trials_and_trials_of_none_are_shown_apart(run, trained):
     renamed_members(trained.store, "other", trained.ids[:1], like="small")
     output = run("status")[1]
-    assert "other: 1 trials: 1 done" in output
+    assert shown_counts(output, "other") == {"done": 1}
     assert "in no experiment" not in output
     trained.store.delete(layout.members("small"))
-    assert "in no experiment: 2 trials: 2 done" in run("status")[1]
+    assert shown_counts(run("status")[1], "in no experiment") == {"done": 2}
     assert "in no experiment" not in run("status", "other")[1]
 
 
@@ -79,8 +80,8 @@ def test_damaged_files_do_not_stop_it(run, trained):
     (trained.store.root / "leases/a file").write_text("junk")
     code, output, _ = run("status")
     assert code == 0
-    assert "1 damaged, 1 running, 1 failed" in output
-    assert f"damaged {one}" in output
+    assert shown_counts(output) == {"damaged": 1, "running": 1, "failed": 1}
+    assert f"damaged tables: {one}" in output
     assert "memory" not in output
 
 
@@ -97,14 +98,17 @@ def test_watching_ends_when_all_has_ended(run, trained, monkeypatch):
     trial_id = trained.ids[0]
     row = trained.store.get(layout.trial(trial_id))
     trained.cut_off(trial_id)
+    assert run("status", "--watch")[0] == 0, "without a launch it ends at once"
+    trained.store.put(layout.launch("abc"), Holder.here("abc").to_json().encode())
     monkeypatch.setattr(
         "orchestrator.cli.status.time.sleep",
         lambda _: trained.store.put(layout.trial(trial_id), row),
     )
     code, output, _ = run("status", "--watch")
     assert code == 0
-    assert "1 to do" in output
-    assert "3 done" in output.splitlines()[-1]
+    first, last = output.split("experiment")[1:]
+    assert shown_counts(f"experiment{first}") == {"done": 2, "to do": 1}
+    assert shown_counts(f"experiment{last}") == {"done": 3}
 
 
 @pytest.mark.parametrize("command", [("status", "--watch"), ("logs", "--follow")])
@@ -113,6 +117,7 @@ def test_ctrl_c_is_the_quiet_way_out_of_watching(run, trained, monkeypatch, comm
         raise KeyboardInterrupt
 
     monkeypatch.setattr("time.sleep", interrupt)
+    trained.store.put(layout.launch("abc"), Holder.here("abc").to_json().encode())
     trained.cut_off(trained.ids[0])
     code, output, errors = run(*command, *(trained.ids[:1] if command[0] == "logs" else ()))
     assert code == 130
@@ -168,7 +173,7 @@ def test_readers_leave_out_what_is_damaged_and_the_next_launch_writes_it_again(r
         flipped = bytearray(before[key])
         flipped[len(flipped) // 2] ^= 1
         store.put(key, bytes(flipped))
-    assert "small: 3 trials: 1 done, 0 diverged, 2 damaged" in run("status")[1]
+    assert shown_counts(run("status")[1]) == {"done": 1, "damaged": 2}
     for words in (
         ("query", "SELECT trial_id FROM member_trials WHERE status = 'done'"),
         ("claims", "small"),
@@ -196,3 +201,36 @@ def test_a_running_trial_shows_how_many_epochs_it_is_to_train(trained, noted, ep
     trained.store.put(layout.attempts(trained.ids[0]), noted)
     [running] = StatusReader(trained.store).read().trials.running
     assert (running.epoch, running.epochs, running.row_age) == (0, epochs, None)
+
+
+def test_trials_have_names_in_experiments_by_which_they_are_shown(run, trained):
+    one, two, _ = trained.ids
+    trained.cut_off(two, rows=1)
+    output = run("status", "--trials")[1]
+    shown = [line.split() for line in output.splitlines() if "/base/" in line]
+    assert [line[-1] for line in shown] == trained.ids
+    assert f"small/DARTS/base/s1  interrupted after epoch 1 of 2  {two}" in output
+    listed = json.loads(run("status", "--trials", "--format", "json")[1])["trials"]
+    assert listed[0] == {"name": "small/DARTS/base/s0", "state": "done", "trial_id": one}
+    code, output, _ = run("show", "small/darts/c0/s0")
+    assert (code, one in output, "checkpoints: 2" in output) == (0, True, True)
+    found = json.loads(run("show", two[:-2], "--format", "json")[1])
+    assert (found["state"], found["members"], found["spec"]) == (
+        *("interrupted after epoch 1 of 2", ["small/DARTS/base/s1"], {}),
+    )
+    assert run("logs", "small/DARTS/base/s2")[0] == 0
+    for name, problem in (("small/DARTS", "3 members are called"), ("small/ENAS", "no member")):
+        code, _, errors = run("show", name)
+        assert (code, problem in errors, "small/DARTS/base/s0" in errors) == (2, True, True)
+
+
+def test_what_an_experiment_takes_is_told_by_the_pace_of_what_runs(trained):
+    one, two, _ = trained.ids
+    for trial_id in (one, two):
+        trained.cut_off(trial_id, rows=1)
+    trained.held_elsewhere(one)
+    status = StatusReader(trained.store).read()
+    [running] = status.trials.running
+    assert running.left == running.pace
+    assert status.left(status.trials, "small") == pytest.approx(2 * running.pace)
+    assert status.left(status.surfaces, "small") is None
