@@ -5,6 +5,7 @@ Reading never writes, needs neither torch nor ray, and is right while a sweep is
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection
 from pathlib import Path
 from typing import Literal
@@ -161,3 +162,15 @@ class Results:
             parts.append(tables.from_parquet(data, schema, key))
         table = pa.concat_tables(parts, promote_options="permissive")
         return (tables.expand_axes(table) if schema is tables.MEMBERS else table).to_pandas()
+
+
+def axes_of(members: pd.DataFrame) -> dict[str, str]:
+    """Return the column of each further axis of an experiment's members that varies, by key.
+
+    Args:
+        members: Those of one experiment, joined with other tables or not.
+    """
+    texts = members["axes"].dropna().unique() if "axes" in members.columns else ()
+    keys = dict.fromkeys(key for text in texts for key in json.loads(text))
+    columns = tables.axis_columns(keys).items()
+    return {key: name for key, name in columns if members[name].nunique(dropna=False) > 1}

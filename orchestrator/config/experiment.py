@@ -16,7 +16,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field, PlainValidator, SkipValidation, model_validator
 from pydantic_core import PydanticKnownError
 
-from orchestrator.config.axes import Axes, read_axes
+from orchestrator.config.axes import OWN, Axes, read_axes
 from orchestrator.config.documents import (
     MAX_DEPTH,
     STRICT,
@@ -55,6 +55,7 @@ from orchestrator.config.program import (
 from orchestrator.config.registry import (
     TABLE_KINDS,
     Choice,
+    check_figure_axes,
     check_members,
     check_surfaces,
     read_choice,
@@ -475,6 +476,7 @@ def load_experiment(
     problems += check_product(grid, axes, document, set(map(str, files)))
     problems += _ineffective(axes, document)
     problems += check_axes(declaration.metrics, axes, document)
+    problems += check_figure_axes(declaration.figures, axes.values.keys() - {*OWN}, document)
     problems += check_members(
         declaration.figures,
         {

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 
 from orchestrator.config.documents import (
     STRICT,
@@ -21,6 +21,7 @@ from orchestrator.config.documents import (
     Document,
     Problem,
     Text,
+    check_known,
     mapping_of,
     one_of,
     read_named,
@@ -53,10 +54,17 @@ def _check_range(ends: tuple[float, float]) -> tuple[float, float]:
     return ends
 
 
+def _check_x(name: Any) -> str:
+    if isinstance(name, str) and "." in name:
+        return name  # an axis, checked with the experiment's
+    return check_known(name, "property of a cell", PROPERTIES)
+
+
 class Options(BaseModel, **STRICT):
     """Options of every kind of figure: how it is drawn, and which members it shows (default: all).
 
-    `size` is the printed width, `font_size` that of ordinary letters in points.
+    `size` is the printed width, `font_size` that of ordinary letters in points. Each value of an
+    axis in `facet` has panels of its own, as each has of axes that are not the grid's own.
     """
 
     title: Text | None = None
@@ -67,15 +75,20 @@ class Options(BaseModel, **STRICT):
     datasets: Axis[DatasetName] = ()
     learning_rates: Axis[Annotated[float, Field(gt=0, allow_inf_nan=False)]] = ()
     indices: Axis[Annotated[int, Field(ge=0)]] = ()
+    facet: Axis[str] = ()
 
 
 class ConvergenceOptions(Options):
-    """Curves over epochs: quantities, panels (`groups`), smoothing in epochs, and axis ranges."""
+    """Curves over epochs: quantities, panels (`groups`), smoothing in epochs, and axis ranges.
+
+    `colour` is an axis whose values have colours in one panel.
+    """
 
     show: Axis[Quantity] = ("test_loss",)
     groups: Count | None = None
     smoothing: Annotated[float, Field(ge=1, allow_inf_nan=False)] | None = None
     range: dict[Quantity, Annotated[tuple[float, float], AfterValidator(_check_range)]] = {}
+    colour: str | None = None
 
 
 class PlaneOptions(Options):
@@ -105,10 +118,15 @@ class TheoryCellsOptions(Options):
 
 
 class TrendOptions(Options):
-    """What is drawn along both axes: columns of the table of trials, `x` a property of cells."""
+    """What is drawn along both axes: columns of the table of trials.
 
-    x: Annotated[str, one_of("property of a cell", PROPERTIES)] = "width"
+    `x` is a property of cells or an axis of numbers, such as `recipe.weight_decay`; `colour` is an
+    axis whose values have colours.
+    """
+
+    x: Annotated[str, BeforeValidator(_check_x)] = "width"
     y: Annotated[str, one_of("outcome", OUTCOMES)] = "test_accuracy"
+    colour: str | None = None
 
 
 class FigureKind(NamedTuple):
@@ -293,6 +311,33 @@ def check_members(
                     place = document.place(("figures", figure, option, position))
                     what = f"figures.{figure}.{option}: the experiment has no {show(value)}"
                     yield Problem(place, what, suggest(str(value), map(_text, values)))
+
+
+def check_figure_axes(
+    figures: Mapping[str, Choice], axes: Collection[str], document: Document
+) -> Iterator[Problem]:
+    """Yield a problem for each axis that a figure names and the experiment does not have.
+
+    Args:
+        figures: Choices by the figure's name.
+        axes: Keys of the experiment's axes that are not the grid's own.
+        document: The document that the figures were read from.
+    """
+    for figure, choice in figures.items():
+        x, colour = (getattr(choice.options, option, None) for option in ("x", "colour"))
+        named = [("x", x)] * (x is not None and "." in x)
+        named += [("colour", colour)] * (colour is not None)
+        named += [("facet", axis) for axis in choice.options.facet if axis not in FACETS]
+        for option, axis in named:
+            if axis not in axes:
+                what = f"figures.{figure}.{option}: the grid has no axis {show(axis)}"
+                known = [*axes, *(FACETS if option == "facet" else ())]
+                fix = suggest(axis, known) if known else "add one to the grid, by its path"
+                yield Problem(document.place(("figures", figure, option)), what, fix)
+
+
+FACETS = ("learning_rate", "seed")
+"""Axes of the grid's own that have no panels for their values in every kind of figure."""
 
 
 def check_surfaces(

@@ -33,12 +33,19 @@ def draw(choice: Choice | str, table: Callable[[str], pd.DataFrame], title: str)
         SpecError: The kind is unknown.
         ConfigError: A table has no row or lacks a column, or an option fits no member.
     """
-    from orchestrator.figures import style  # loads plotly
+    from orchestrator.figures import members, style  # loads plotly
+    from results_schema.results import axes_of
 
     choice = read_choice(choice)
     kind = FIGURE_KINDS[choice.kind]
     tables = [select(choice, table(name)) for name in kind.tables]
-    data = resolve_name(kind.data)(*tables, **choice.arguments(drawing=False))
+    arguments = choice.arguments(drawing=False)
+    # A trial is a member once; its axes are columns of every table that is joined with members.
+    axes = axes_of(tables[0]) if tables else {}
+    drawn = {option: arguments[option] for option in ("x", "colour") if option in arguments}
+    tables = [members.spread(one, choice.options.facet, drawn.values()) for one in tables]
+    arguments |= {option: axes.get(axis, axis) for option, axis in drawn.items()}
+    data = resolve_name(kind.data)(*tables, **arguments)
     options, plot = choice.options, resolve_name(kind.plot)
     with style.using(style.Look(options.size, options.font_size, options.titled)):
         return plot(data, options.title or title, **choice.arguments(drawing=True))

@@ -17,10 +17,12 @@ import pandas as pd
 from orchestrator.figures.members import (
     COLUMNS,
     DATASETS,
+    LEVEL,
     Cell,
     Member,
     cells_of,
     group,
+    name_value,
     read_members,
     require_columns,
     to_cell,
@@ -120,6 +122,7 @@ def convergence_data(
     groups: int | None = None,
     smoothing: float | None = None,
     range: Mapping[str, tuple[float, float]] | None = None,
+    colour: str | None = None,
 ) -> Convergence:
     """Return the curves of all panels, which are the product of what differs.
 
@@ -131,11 +134,15 @@ def convergence_data(
             joins the last panel. None for all variants.
         smoothing: Span in epochs (see `smooth`); None for a fiftieth of the epochs.
         range: Ends of the y axis by quantity; by default, what shows most of the smoothed values.
+        colour: Column of an axis; each of its values has a curve of every cell.
 
     Raises:
         ConfigError: There are no trials, or a column is absent or has missing values.
     """
-    members = read_members("convergence", trials, COLUMNS, ("status",))
+    columns = [*COLUMNS, *([colour] if colour else [])]
+    members = read_members("convergence", trials, columns, ("status",))
+    for member in members if colour else ():
+        member[LEVEL] = name_value(str(colour), member[colour])
     columns = ["trial_id", "epoch", *show]
     require_columns("convergence", "metrics", metrics, columns)
     wanted: Any = metrics[columns]

@@ -137,10 +137,25 @@ def plot_convergence(data: Convergence, title: str) -> go.Figure:
 def line_styles(data: Convergence) -> dict[tuple[str, Cell], dict[str, Any]]:
     """Return plotly's line by base and cell: the darker the wider, or the lower the index.
 
+    Where an axis has colours, they follow its values, and dashes follow the index.
+
     Colours follow the index where all variants are equally wide, and where a panel has more of one
     width than there are dashes to distinguish them.
     """
     cells = dict.fromkeys((panel.base, c.cell) for panel in data.panels for c in panel.curves)
+    levels = list(dict.fromkeys(cell.level for _, cell in cells))
+    if levels != [""]:
+        shades = sample_colorscale(
+            "Viridis", [LIGHTEST * n / max(len(levels) - 1, 1) for n in range(len(levels))]
+        )
+        return {
+            (base, cell): {
+                "color": str(shades[levels.index(cell.level)]),
+                "dash": DASHES[cell.index % len(DASHES)],
+                "width": 1.6 if cell.index else 2.4,
+            }
+            for base, cell in cells
+        }
     variants = [cell for _, cell in cells if cell.index]
     widths = sorted({cell.width for cell in variants})
     indices = sorted({cell.index for cell in variants}, reverse=True)
@@ -164,7 +179,12 @@ def line_styles(data: Convergence) -> dict[tuple[str, Cell], dict[str, Any]]:
 
 
 def _width_keys(styles: Mapping[tuple[str, Cell], Mapping[str, Any]]) -> dict[str, str]:
-    """Return names and colours of the widths, the widest first; none where colours mean indices."""
+    """Return names and colours of the widths, the widest first; none where colours mean indices.
+
+    Where an axis has colours, they are those of its values.
+    """
+    if any(cell.level for _, cell in styles):
+        return {style.escape(cell.level): line["color"] for (_, cell), line in styles.items()}
     cells = sorted(styles.items(), key=lambda pair: -pair[0][1].width)
     colours: dict[float, set[str]] = {}
     for (_, cell), line in cells:
@@ -269,7 +289,10 @@ def _add_ends(
         ys += [frame.value(heights[i]), frame.value(spot), None]
         arrow = "↑" if y > frame.high else "↓" if y < frame.low else ""
         text = style.shorten(name_cell(panel.base, curve.cell.index, several_bases=False), 11)
-        if frame.margin > 60 and curve.cell.index:
+        if curve.cell.level:
+            value = curve.cell.level.rpartition(" ")[2]
+            text = style.shorten(f"{text} {value}" if curve.cell.index else value, 14)
+        elif frame.margin > 60 and curve.cell.index:
             text += f" {curve.cell.shape}"
         text = style.escape(text)
         names.append({

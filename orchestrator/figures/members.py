@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from results_schema.errors import ConfigError
+from results_schema.results import axes_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,6 +23,10 @@ COLUMNS = (
 """Columns that are known of a member before it is trained."""
 
 
+LEVEL = "level"
+"""Key of a member under which is the value of the axis that colours stand for."""
+
+
 @dataclass(frozen=True)
 class Cell:
     """One cell of an experiment: a base, or a variant of it."""
@@ -30,6 +35,7 @@ class Cell:
     variant: str
     width: float  # of the normal cell, in units of c
     depth: int  # of the normal cell, in edges
+    level: str = ""  # value of the axis that colours stand for
 
     @property
     def shape(self) -> str:
@@ -37,18 +43,21 @@ class Cell:
         return f"{self.width:g}c,{self.depth}"
 
     def __str__(self) -> str:
-        return f"index {self.index}, width {self.width:g}c, depth {self.depth}"
+        text = f"index {self.index}, width {self.width:g}c, depth {self.depth}"
+        return f"{self.level}, {text}" if self.level else text
 
 
 def to_cell(member: Member) -> Cell:
     """Return the cell of a member."""
     shape = float(member["width"]), int(member["depth"])
-    return Cell(int(member["index"]), str(member["variant"]), *shape)
+    return Cell(int(member["index"]), str(member["variant"]), *shape, str(member.get(LEVEL, "")))
 
 
-def cells_of(members: Iterable[Member]) -> list[list[Member]]:
-    """Return the members of each cell by seed; cells are by index."""
-    cells = sorted(group(members, "index", "variant").items())
+def cells_of(members: Sequence[Member]) -> list[list[Member]]:
+    """Return the members of each cell by seed; cells are by index, and by level in its order."""
+    levels = list(dict.fromkeys(member.get(LEVEL) for member in members))
+    groups = group(members, "index", "variant", *[LEVEL] * (levels != [None]))
+    cells = sorted(groups.items(), key=lambda pair: (pair[0][:2], *map(levels.index, pair[0][2:])))
     return [sorted(cell, key=lambda member: member["seed"]) for _, cell in cells]
 
 
@@ -111,6 +120,36 @@ def name_cell(base: str, index: int, *, several_bases: bool) -> str:
     if not index:
         return base
     return f"{base} C{index}" if several_bases else f"C{index}"
+
+
+def name_value(axis: str, value: Any) -> str:
+    """Return a value of an axis as figures have it, such as "weight decay 0.0003"."""
+    name = axis.rpartition(".")[2].replace("_", " ")
+    return f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
+
+
+def spread(table: pd.DataFrame, facet: Iterable[str], kept: Collection[str]) -> pd.DataFrame:
+    """Return a table in which data sets have the values of axes in their names.
+
+    So every kind of figure, all of which have panels for data sets, has them for these axes.
+
+    Args:
+        table: Rows of an experiment's members.
+        facet: Keys of axes that are to have panels, besides all that vary and are not the grid's.
+        kept: Keys of axes that are to have none.
+    """
+    axes = {key: name for key, name in axes_of(table).items() if key not in kept}
+    names = list(
+        dict.fromkeys([*axes.values(), *(name for name in facet if name in table.columns)])
+    )
+    if not names or table.empty:
+        return table
+    rows = table[names].itertuples(index=False, name=None)
+    values = [", ".join(map(name_value, names, row)) for row in rows]
+    used = [f"{dataset}, {text}" for dataset, text in zip(table["dataset"], values, strict=True)]
+    substituted = table["named_dataset"] != table["dataset"]
+    named = table["named_dataset"].where(substituted, used)
+    return table.assign(named_dataset=named, dataset=used)
 
 
 def name_datasets(pairs: Iterable[tuple[str, str]]) -> str:

@@ -10,13 +10,14 @@ import pandas as pd
 import plotly.graph_objects as go
 from scipy import stats
 
+from orchestrator.config.registry import PROPERTIES
 from orchestrator.figures import style
 from orchestrator.figures.evidence import AS_ZERO, LEFT_OUT, counted_accuracies, diverged_note
-from orchestrator.figures.members import name_datasets, require_columns
+from orchestrator.figures.members import name_datasets, name_value, require_columns
 from orchestrator.figures.panels import add_key, grid, make_panels
 from orchestrator.figures.scales import focus_range
 from orchestrator.paper.statistics.association import trend
-from orchestrator.paper.statistics.laws import ALPHA, Outcome
+from orchestrator.paper.statistics.laws import ALPHA, NOTHING, Outcome
 from results_schema.errors import ConfigError
 
 _CELL = ["base", "variant", "index"]
@@ -28,8 +29,10 @@ class TrendPanel(NamedTuple):
 
     Attributes:
         title: Dataset and learning rate.
-        cells: A row a cell: base, variant, index, x, y, diverged (how many of its trials did).
-        found: Spearman's correlation within bases, without the bases themselves.
+        cells: A row a cell: base, variant, index, x, y, diverged (how many of its trials did), and
+            group, by which it is coloured.
+        found: Spearman's correlation within bases, without the bases themselves; nothing where a
+            cell has several rows, as axes vary.
     """
 
     title: str
@@ -45,22 +48,27 @@ class Trends(NamedTuple):
         x: Column along the horizontal axis.
         y: Column along the vertical axis; accuracies in percent.
         note: How many trials diverged, and how they count.
+        tested: Whether a cell is one row, so that the trend over cells is tested.
     """
 
     panels: list[TrendPanel]
     x: str
     y: str
     note: str
+    tested: bool
 
 
-def trend_data(trials: pd.DataFrame, x: str = "width", y: str = "test_accuracy") -> Trends:
+def trend_data(
+    trials: pd.DataFrame, x: str = "width", y: str = "test_accuracy", colour: str | None = None
+) -> Trends:
     """Return the cells of an experiment, seeds averaged.
 
     Args:
         trials: Those of `Results.trials(experiment)`.
-        x: Property of a cell: a numeric column, the same for all its trials.
+        x: Property of a cell, or an axis: a numeric column.
         y: Outcome: a numeric column. In accuracies a diverged trial counts as 0, else it is left
             out.
+        colour: Axis whose values have colours; by default bases have.
 
     Raises:
         ConfigError: A column is absent, or no trial has ended.
@@ -71,44 +79,55 @@ def trend_data(trials: pd.DataFrame, x: str = "width", y: str = "test_accuracy")
         raise ConfigError("trend has no trial that ended", fix="launch the experiment first")
     accuracy, lost = y.endswith("accuracy"), ended["status"] == "diverged"
     values = 100 * counted_accuracies(ended, y) if accuracy else ended[y].mask(lost)
-    rows = ended.assign(y=values, x=ended[x].astype(float), lost=lost)
+    rows = ended.assign(y=values, x=ended[x].astype(float), lost=lost, group=ended["base"])
+    if colour:
+        rows["group"] = [name_value(colour, value) for value in ended[colour]]
+    alone = colour is None and x in PROPERTIES
     panels = []
     for key, part in rows.groupby(_PANEL, sort=False):
         named, dataset, rate = key
-        cells: Any = part.groupby(_CELL, sort=False).agg(
-            x=("x", "first"), y=("y", "mean"), diverged=("lost", "sum")
+        cells: Any = part.groupby([*_CELL, "group", "x"], sort=False).agg(
+            y=("y", "mean"), diverged=("lost", "sum")
         )
-        cells = cells.reset_index().dropna(subset=["x", "y"])
+        cells = cells.reset_index().dropna(subset="y")
         variants = cells[cells["index"] > 0]
-        found = trend(
-            variants["x"].to_numpy(dtype=float),
-            variants["y"].to_numpy(dtype=float),
-            variants["base"].to_numpy(dtype=str),
-        )
+        found = NOTHING
+        if alone:
+            found = trend(
+                variants["x"].to_numpy(dtype=float),
+                variants["y"].to_numpy(dtype=float),
+                variants["base"].to_numpy(dtype=str),
+            )
         title = f"{name_datasets([(named, dataset)])}, learning rate {rate:g}"
         panels.append(TrendPanel(title, cells, found))
     note = diverged_note(int(lost.sum()), len(ended), AS_ZERO if accuracy else LEFT_OUT)
-    return Trends(panels, x, y, note)
+    return Trends(panels, x, y, note, alone)
 
 
 def plot_trend(data: Trends, title: str) -> go.Figure:
     """Return the figure: dots by base, and the least-squares line within bases with its band."""
     labels = [panel.title for panel in data.panels]
     note = (
-        "ρ: Spearman's correlation within bases, the bases (diamonds) left out, with its 95 % "
-        "interval. The line is of least squares within bases, the band its 95 % interval, both "
-        "without cells of which a trial diverged (crosses). " + data.note
+        data.note
+        if not data.tested
+        else (
+            "ρ: Spearman's correlation within bases, the bases (diamonds) left out, with its 95 % "
+            "interval. The line is of least squares within bases, the band its 95 % interval, both "
+            "without cells of which a trial diverged (crosses). " + data.note
+        )
     )
     figure, places = make_panels(grid(len(labels)), labels, title, "", note)
-    bases = list(dict.fromkeys(base for panel in data.panels for base in panel.cells["base"]))
+    groups = list(dict.fromkeys(one for panel in data.panels for one in panel.cells["group"]))
     for panel, place in zip(data.panels, places, strict=True):
-        _add_line(panel, place)
+        if data.tested:
+            _add_line(panel, place)
         sound = list(panel.cells["y"][panel.cells["diverged"] == 0])
         spread = float(np.ptp(sound)) if sound else 0.0
         low, high = focus_range(sound, least=spread / 50 or 1.0)
-        for rank, base in enumerate(bases):
-            cells = panel.cells[panel.cells["base"] == base]
-            named = [style.escape_template(f"{base}, {name}") for name in cells["variant"]]
+        for rank, group in enumerate(groups):
+            cells = panel.cells[panel.cells["group"] == group]
+            both = zip(cells["base"], cells["variant"], strict=True)
+            named = [style.escape_template(f"{base}, {name}") for base, name in both]
             place.add_scatter(
                 mode="markers",
                 x=cells["x"],
@@ -130,8 +149,8 @@ def plot_trend(data: Trends, title: str) -> go.Figure:
             place.add_text(effect, x=0.02, y=0.98, xanchor="left", yanchor="top", **corner)
         names = (_name(data.x), _name(data.y) + ", %" * data.y.endswith("accuracy"))
         place.set_axes({}, {"range": [low, high]}, names)
-    for rank, base in enumerate(bases):
-        add_key(figure, style.escape(base), {"color": style.palette_colour(rank), "size": 8})
+    for rank, group in enumerate(groups):
+        add_key(figure, style.escape(group), {"color": style.palette_colour(rank), "size": 8})
     return figure
 
 

@@ -22,7 +22,7 @@ from orchestrator.paper import tables
 from orchestrator.paper.tables import Table
 from results_schema import layout
 from results_schema.errors import ConfigError, NasSweepError, suggest
-from results_schema.results import Results
+from results_schema.results import Results, axes_of
 from results_schema.store import Store
 
 if TYPE_CHECKING:
@@ -175,37 +175,51 @@ def expected_problems(exhibits: Iterable[Exhibit]) -> list[str]:
 
 
 def accuracy_tables(trials: pd.DataFrame) -> list[TextTable]:
-    """Return the mean final test accuracies in % over seeds, a table by dataset and learning rate.
+    """Return the final test accuracies in % of an experiment, a table by dataset and learning rate.
 
-    A table has a row per index and a column per base. Diverged trials count in the means as
-    `orchestrator.figures.evidence` describes. `trials` are those of `Results.trials(experiment)`.
+    A table has a row per index and value of axes that vary, and a column per base. Seeds are
+    averaged; diverged trials count as `orchestrator.figures.evidence` describes. `trials` are those
+    of `Results.trials(experiment)`.
     """
-    found = []
+    found, axes = [], list(axes_of(trials).values())
     for key, group in trials.groupby(["dataset", "learning_rate"], sort=False):
         dataset, lr = cast("tuple[str, float]", key)
-        cells = group.groupby(["index", "base"], sort=False)
-        means = cells.apply(lambda some: counted_accuracies(some).mean()).unstack().sort_index()
-        diverged = cells["status"].apply(lambda s: (s == "diverged").sum()).unstack()
+        counted = counted_accuracies(group)
+        frame = group.assign(counted=counted, diverged=group["status"] == "diverged")
+        shown: dict[tuple[Any, ...], dict[str, str]] = {}
+        for (*place, base), cell in frame.groupby(["index", *axes, "base"], sort=False):
+            text = _accuracy(cell["counted"].dropna(), int(cell["diverged"].sum()))
+            shown.setdefault(tuple(place), {})[str(base)] = text
+        bases = list(dict.fromkeys(map(str, group["base"])))
         rows = [
-            [
-                "base" if index == 0 else f"C{index}",
-                *(_accuracy(*pair) for pair in zip(row, diverged.loc[index], strict=True)),
-            ]
-            for index, row in means.iterrows()
+            ["base" if index == 0 else f"C{index}", *map(_value, values)]
+            + [entries.get(base, NO_NUMBER) for base in bases]
+            for (index, *values), entries in sorted(shown.items(), key=lambda pair: pair[0][0])
         ]
-        ended = int(counted_accuracies(group).notna().sum())
-        note = diverged_note(int(diverged.sum().sum()), ended, AS_ZERO)
+        note = diverged_note(int(frame["diverged"].sum()), int(counted.notna().sum()), AS_ZERO)
+        seeds = "Mean ± standard deviation (number of seeds)."
+        averaged = any("±" in entry for row in rows for entry in row)
         found.append(
             TextTable(
                 f"test accuracy in % on {dataset}, learning rate {lr:g}",
-                ["index", *map(str, means.columns)],
+                ["index", *(axis.replace("_", " ") for axis in axes), *bases],
                 rows,
-                remarks=[note] if ended else [],
+                remarks=[
+                    *([seeds] if averaged else []),
+                    *([note] if counted.notna().any() else []),
+                ],
             )
         )
     return found
 
 
-def _accuracy(accuracy: float, diverged: float) -> str:
-    shown = NO_NUMBER if pd.isna(accuracy) else f"{100 * accuracy:.1f}"
-    return f"{shown} ({diverged:.0f} diverged)" if diverged > 0 else shown
+def _accuracy(counted: pd.Series, diverged: int) -> str:
+    notes = [str(len(counted))] if len(counted) > 1 else []
+    notes += [f"{diverged} diverged"] if diverged else []
+    mean = f"{100 * counted.mean():.1f}" if len(counted) else NO_NUMBER
+    mean += f" ± {100 * counted.std():.1f}" if len(counted) > 1 else ""
+    return f"{mean} ({', '.join(notes)})" if notes else mean
+
+
+def _value(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -191,6 +191,24 @@ def test_a_bad_axis_is_reported_at_its_line(folder, written, line, said):
     assert len(reported.splitlines()) <= 4
 
 
+@pytest.mark.parametrize(
+    ("figure", "said"),
+    [
+        ("{kind: convergence, colour: recipe.epochs}", "a.colour: the grid has no axis"),
+        ("{kind: trend, x: recipe.decay}", "a.x: the grid has no axis 'recipe.decay'"),
+        ("{kind: trend, x: decay}", "a.x: unknown property of a cell 'decay'"),
+        ("{kind: contours, facet: [seed, sed]}", "a.facet: the grid has no axis 'sed'\n  did you"),
+    ],
+)  # fmt: skip
+def test_a_figure_names_axes_of_the_grid(folder, figure, said):
+    assert f"--set figures={{a: {figure}}}: figures." + said in refused(
+        overrides=[f"figures={{a: {figure}}}"]
+    )
+    loaded = [f"figures={{a: {figure.split(',')[0]}, colour: recipe.weight_decay}}}}"]
+    if "contours" not in figure:
+        load_experiment("x.yaml", overrides=[*loaded, "grid.recipe.weight_decay=[0.1]"])
+
+
 def test_every_bad_value_of_an_axis_is_reported_once(folder):
     grid = "  seed: [0, 1]\n  recipe.epochs: [1, 0, x]\n  network.cells: [3, 2]\n"
     (folder / "x.yaml").write_text(edited("  seed: [0, 1]\n", grid))

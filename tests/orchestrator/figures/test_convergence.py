@@ -201,3 +201,27 @@ def test_seeds_that_end_early_count_as_far_as_they_reach():
     short = make_track("b", "", np.array([1]), np.array([3.0]), 1)
     mean = mean_of([long, short])
     assert mean.to_dict("list") == {"mean": [2, 2, 3], "min": [1, 2, 3], "max": [3, 2, 3]}
+
+
+def test_an_axis_has_colours_in_one_panel_or_panels_of_its_own(make_member):
+    def with_axis(index: int, decay: float) -> dict[str, Any]:
+        row = make_member("DARTS", index)
+        axes = {"axes": f'{{"recipe.weight_decay": {decay}}}', "weight_decay": decay}
+        return row | axes | {"trial_id": f"{index}-{decay}"}
+
+    tables = sweep([with_axis(index, decay) for decay in (1e-4, 1e-3) for index in (0, 1)])
+    data = convergence_data(**tables, colour="weight_decay")
+    [panel] = data.panels
+    assert [(c.cell.index, c.cell.level, len(c.tracks)) for c in panel.curves] == [
+        (0, "weight decay 0.0001", 1), (0, "weight decay 0.001", 1),
+        (1, "weight decay 0.0001", 1), (1, "weight decay 0.001", 1),
+    ]  # fmt: skip
+    lines = line_styles(data)
+    colours = {cell.level: line["color"] for (_, cell), line in lines.items()}
+    assert len(set(colours.values())) == 2
+    assert all(line["color"] == colours[cell.level] for (_, cell), line in lines.items())
+    figure = plot(KIND, tables, colour="recipe.weight_decay")
+    assert {"weight decay 0.0001", "weight decay 0.001"} <= {t.name for t in figure.data}
+    assert {"<b>0.001</b>", "C1 0.0001"} <= set(texts(figure))
+    split = plot(KIND, tables)
+    assert "<b>(b)</b> cifar10, weight decay 0.001" in texts(split)

@@ -1,8 +1,10 @@
 """The figure of an outcome over a property of cells."""
 
+import json
 import math
 from typing import Any
 
+import pandas as pd
 import pytest
 from synthetic_stores import curve, synthetic_store, synthetic_trials
 
@@ -60,3 +62,50 @@ def test_a_loss_leaves_diverged_trials_out_and_no_trial_is_an_error(results):
         trend_data(trials.iloc[:0])
     with pytest.raises(ValueError, match="widht"):
         read_choice({"kind": "trend", "x": "widht"})
+
+
+def test_an_axis_is_drawn_along_x_or_in_colours_and_else_in_panels():
+    axes = [
+        {"recipe.weight_decay": decay, "network.channels": channels}
+        for decay in (1e-4, 1e-3)
+        for channels in (4, 8)
+    ]
+    rows = [
+        make_row(index, seed, n, values)
+        for n, values in enumerate(axes)
+        for index in (0, 1)
+        for seed in (0, 1)
+    ]
+    table = pd.DataFrame(rows)
+
+    def shown(**options: Any) -> Any:
+        return draw(read_choice({"kind": "trend"} | options), lambda _: table, "A title")
+
+    def dots(figure: Any) -> list[tuple[float, float]]:
+        marks = [t for t in figure.data if t.mode == "markers" and t.x[0] is not None]
+        return sorted((x, y) for t in marks for x, y in zip(t.x, t.y, strict=True))
+
+    figure = shown(x="recipe.weight_decay")
+    assert panels(figure) == 2, "a panel for each number of channels"
+    assert len(dots(figure)) == 8
+    assert {x for x, _ in dots(figure)} == {1e-4, 1e-3}
+    one = shown(x="recipe.weight_decay", colour="network.channels")
+    assert dots(one) == dots(figure)
+    assert panels(one) == 1
+    assert {t.name for t in one.data if t.name} >= {"channels 4", "channels 8"}
+    assert not any(note.text.startswith("ρ = ") for note in one.layout.annotations)
+    facets = shown(facet=["seed"])
+    assert panels(facets) == 8
+
+
+def make_row(index: int, seed: int, n: int, axes: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "base": "DARTS", "variant": f"v{index}", "index": index, "named_dataset": "digits",
+        "dataset": "digits", "learning_rate": 0.1, "seed": seed, "status": "done", "width": 2.0,
+        "test_accuracy": 0.5 + 0.1 * index + 0.05 * n + 0.01 * seed, "axes": json.dumps(axes),
+        **{key.rpartition(".")[2]: value for key, value in axes.items()},
+    }  # fmt: skip
+
+
+def panels(figure: Any) -> int:
+    return sum(name.startswith("xaxis") for name in figure.to_dict()["layout"])
