@@ -19,6 +19,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from nas_sweep import landscape
     from nas_sweep.extending import (
         augmentation,
         claim,
@@ -42,6 +43,7 @@ __all__ = [
     "dataset",
     "figure",
     "findings",
+    "landscape",
     "launch",
     "load_experiment",
     "load_network",
@@ -66,13 +68,15 @@ _ELSEWHERE = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "landscape":
+        return import_module("nas_sweep.landscape")
     if name not in _ELSEWHERE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_ELSEWHERE[name]), name)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_ELSEWHERE})
+    return sorted({*globals(), *_ELSEWHERE, "landscape"})
 
 
 def plan(experiments: Sequence[Experiment], store: str = "results") -> Plan:

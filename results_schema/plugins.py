@@ -131,10 +131,15 @@ class Registry(Mapping[str, Entry]):
         return {name: e.extension for name, e in self._entries.items() if e.extension}
 
     def decorator(self, name: str, version: int, **about: Any) -> Callable[[Value], Value]:
-        """Return a decorator that enters what it decorates."""
+        """Return a decorator that enters what it decorates.
+
+        In a program that runs or imports a plug-in's file itself it does nothing: workers could not
+        find the entry.
+        """
 
         def enter(value: Value) -> Value:
-            self.enter(name, value, version, **about)
+            if _loading:
+                self.enter(name, value, version, **about)
             return value
 
         return enter

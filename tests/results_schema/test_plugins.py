@@ -27,6 +27,14 @@ def test_a_plugin_enters_and_is_loaded_once(tmp_path: Path) -> None:
     assert (entry.version, entry.origin, entry.resolve()(4)) == (3, "mine.py", 2)
 
 
+def test_a_decorator_enters_what_a_plugin_decorates_alone(tmp_path: Path) -> None:
+    decorated = plugins.registry("operation").decorator("mix", 1)(int)
+    assert decorated is int
+    assert not plugins.registry("operation")
+    plugins.load_file(write(tmp_path, "registry('operation').decorator('mix', 2, cost=3)(int)"))
+    assert plugins.registry("operation")["mix"].about == {"cost": 3}
+
+
 def test_an_unknown_entry_is_an_error_that_names_a_neighbour() -> None:
     plugins.registry("operation").enter("mix_conv", int)
     with pytest.raises(SpecError, match="mix_conv"):

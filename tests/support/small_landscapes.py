@@ -97,13 +97,14 @@ def moved(trained: Network, directions: Directions, alpha: float, beta: float) -
 
 
 def instance_gradients(
-    at: Network, images: Tensor, labels: Tensor, auxiliary: float = 0.0
+    at: nn.Module, images: Tensor, labels: Tensor, auxiliary: float = 0.0
 ) -> dict[str, Tensor]:
     """The gradient of each image's loss, one after the other, [N, …] by parameter."""
     weights = dict(at.named_parameters())
     rows: list[tuple[Tensor, ...]] = []
     for image, label in zip(images.split(1), labels.split(1), strict=True):
         if auxiliary:
+            assert isinstance(at, Network)
             logits, others = at.forward_with_auxiliary(image)
             loss = F.cross_entropy(logits, label) + auxiliary * F.cross_entropy(others, label)
         else:

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from workers.landscape.grid import Grid, GridPoint
-from workers.landscape.instances import Instances, Row, summed_loss
+from workers.landscape.instances import Instances, Row
 from workers.landscape.measures import Case, Measure
-from workers.landscape.plane import Directions, FoldedNetwork, draw_directions
+from workers.landscape.plane import Directions, FoldedNetwork, draw_directions, find_parts
 from workers.landscape.smoothness import smoothness
 
 BATCH = 500  # most images run at once
@@ -29,7 +29,8 @@ class Contour:
 
     def __init__(self, network: nn.Module, directions: Directions, instances: Instances) -> None:
         self._instances = instances
-        self._folded = FoldedNetwork(network, directions, dtype=instances.dtype)
+        parts = find_parts(network, instances.images[:2])
+        self._folded = FoldedNetwork(network, directions, parts, dtype=instances.dtype)
 
     @torch.inference_mode()
     def at(self, alpha: float, beta: float) -> Row:
@@ -38,7 +39,7 @@ class Contour:
 
         def run(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
             logits = network(images)
-            return logits, summed_loss(logits, labels)
+            return logits, self._instances.loss(logits, labels)
 
         return self._instances.run(run)
 

@@ -19,7 +19,7 @@ from results_schema.surface import LANCZOS_STEPS, TRACE_PROBES
 from workers.draws import derive
 from workers.landscape import contour
 from workers.landscape.grid import Grid
-from workers.landscape.instances import Instances, Row, exact, summed_loss
+from workers.landscape.instances import Instances, Row, exact
 from workers.landscape.measures import Case, Measure
 from workers.landscape.plane import draw_directions, live_parameters
 
@@ -56,7 +56,7 @@ class Hessian:
         total = torch.zeros_like(vector)
         with exact(vector.device):
             for images, labels in self._instances:
-                loss = summed_loss(self._network(images.contiguous()), labels)
+                loss = self._instances.loss(self._network(images.contiguous()), labels)
                 slopes = self._gradients(loss, create_graph=True)
                 products = [(s * p).sum() for s, p in zip(slopes, pieces, strict=True)]
                 slope = torch.stack(products).sum()  # ⟨∇f, v⟩

@@ -11,6 +11,7 @@ Batch normalisation keeps its running statistics and is folded into the convolut
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 from collections import defaultdict
@@ -22,10 +23,18 @@ from torch import Tensor, nn
 from results_schema.errors import SpecError
 from workers.landscape.contour import GridMeasure
 from workers.landscape.grid import GridPoint
-from workers.landscape.instance_gradients import Gatherer, InstanceGradients
-from workers.landscape.instances import Instances, Row, summed_loss
+from workers.landscape.instance_gradients import Gatherer, InstanceGradients, filters_first
+from workers.landscape.instances import Instances, Row
 from workers.landscape.measures import Case
-from workers.landscape.plane import Directions, FoldedNetwork, live_parameters
+from workers.landscape.plane import (
+    Directions,
+    FoldedNetwork,
+    Parts,
+    find_parts,
+    live_parameters,
+    split,
+)
+from workers.network.custom import Custom
 from workers.network.network import Network
 
 BATCH = 80  # most images run at once; memory grows with it
@@ -55,8 +64,12 @@ class GradientVariance:
     which is then part of each instance's loss; the head itself stays as trained at every point. At
     0 the head is dropped.
 
+    Modules of which no rule gives the gradients of single instances, such as operations of
+    plug-ins, run again for each instance (`unit_gradients`); `notes` names them. For a network that
+    is not all of known layers, the gradients of two instances are compared with autograd's first.
+
     Raises:
-        SpecError: The network has no auxiliary head.
+        SpecError: The network has no auxiliary head, or mixes the instances of a batch.
     """
 
     def __init__(
@@ -64,14 +77,79 @@ class GradientVariance:
     ) -> None:
         if auxiliary and getattr(network, "auxiliary_head", None) is None:
             raise SpecError("the network has no auxiliary head", fix="use an auxiliary weight of 0")
-        dtype = given.dtype
-        folded = FoldedNetwork(network, directions, dtype=dtype, auxiliary=auxiliary > 0)
-        known = {name for layer in folded.layers for name, _ in layer.parameters()}
-        if others := live_parameters(network, auxiliary=auxiliary > 0).keys() - known:
-            what = f"gradients of single instances are not known of {', '.join(sorted(others))}"
-            raise SpecError(what, fix="use convolutions, linear layers and batch normalisation")
-        self._gradients = InstanceGradients(folded, directions, dtype=dtype)
+        options = {"auxiliary": auxiliary > 0}
+        parts = find_parts(network, given.images[:2], **options)
         self._instances, self._auxiliary = given, auxiliary
+        self.notes: dict[str, str] = {}
+        if parts.units or not isinstance(network, Network):
+            parts = self._checked(network, parts)
+        folded = FoldedNetwork(network, directions, parts, dtype=given.dtype, **options)
+        self._gradients = InstanceGradients(folded, directions, dtype=given.dtype)
+
+    def _checked(self, network: nn.Module, parts: Parts) -> Parts:
+        """Return parts whose gradients of two instances are those of autograd, in float64.
+
+        The rules of layers and of units hold where each runs once, by its own `forward` and for
+        each instance alone. Where they don't add up, the whole network runs for each instance.
+        """
+        few = self._instances.part(0, 2, torch.float64)
+        wanted = self._by_autograd(network, few)
+        scale = max(float(one.abs().max()) for one in wanted.values())
+        for tried in (parts, split(network, whole=True)):
+            try:
+                found = self._by_parts(network, tried, few)
+            except TypeError:
+                continue  # a layer runs twice, or a unit returns several tensors
+            filters = {f"{layer.name}.weight" for layer in tried.layers}
+            if all(
+                _agree(found.get(name, []), gradient, scale, filters=name in filters)
+                for name, gradient in wanted.items()
+            ):
+                self._note(tried)
+                return tried
+        raise SpecError(
+            "gradients of single instances are not known: they don't add up to that of a batch",
+            fix="in evaluation mode, an output must not depend on other instances of its batch",
+        )
+
+    def _by_parts(
+        self, network: nn.Module, parts: Parts, few: Instances
+    ) -> dict[str, list[Tensor]]:
+        """Return the summed gradients of a few instances, in one or several pieces by parameter."""
+        unmoved, dtype = Directions({}, {}, 0.0), torch.float64
+        auxiliary = self._auxiliary > 0
+        folded = FoldedNetwork(network, unmoved, parts, dtype=dtype, auxiliary=auxiliary)
+        gradients, sums = InstanceGradients(folded, unmoved, dtype=dtype), _Sums()
+        self._run(gradients, gradients.move(0, 0), sums, few)
+        return sums.found
+
+    def _by_autograd(self, network: nn.Module, few: Instances) -> dict[str, Tensor]:
+        """Return the summed gradients of a few instances, each of which runs alone."""
+        own = copy.deepcopy(network).eval().double().requires_grad_()
+
+        def run(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+            logits, loss, whole = self._losses(own, images, labels, few)
+            whole.backward()
+            return logits, loss
+
+        # One by one: whatever an instance takes from others of its batch shows. Noise would differ.
+        alone = not any("generator" in vars(module) for module in own.modules())
+        for one in range(len(few)) if alone else [0]:
+            few.part(one, one + 1 if alone else len(few), torch.float64).run(run)
+        live = live_parameters(own, auxiliary=self._auxiliary > 0)
+        return {n: torch.zeros_like(w) if w.grad is None else w.grad for n, w in live.items()}
+
+    def _note(self, parts: Parts) -> None:
+        """Note what has no rule of its own."""
+        named = {
+            f"operation {unit.entry.name}" if isinstance(unit, Custom) else name or "the network"
+            for name, unit in parts.units.items()
+            if not (isinstance(unit, Custom) and unit.entry.about.get("gradient"))
+            and any(True for _ in unit.parameters())
+        }
+        if named:
+            first = ", ".join(sorted(named)[:5]) + ", …" * (len(named) > 5)
+            self.notes = {"gradients": f"of single instances by torch.func: {first}"}
 
     def at(
         self, alpha: float, beta: float, *, by_parameter: bool = False, error: bool = False
@@ -83,35 +161,54 @@ class GradientVariance:
         variance as an estimate for the population that the instances were drawn from: the deviation
         of ‖g_i − ḡ‖² over instances, divided by √N; NaN of a single instance.
         """
-        network = self._gradients.move(alpha, beta)
+        network, given = self._gradients.move(alpha, beta), self._instances
         scatter = _Scatter()
-        row = self._run(network, scatter) | scatter.variances()
+        row = self._run(self._gradients, network, scatter, given) | scatter.variances()
         row |= {"standard_error": None, "weights_standard_error": None, "by_parameter": None}
         if error:
             distances = _Distances(scatter)
             # Each run over a point draws the same noise.
-            self._run(network, distances)
+            self._run(self._gradients, network, distances, given)
             row |= distances.standard_errors()
         if by_parameter:
             row["by_parameter"] = json.dumps(scatter.by_parameter())
         return row
 
-    def _run(self, network: nn.Module, gatherer: Gatherer) -> Row:
+    def _run(
+        self, gradients: InstanceGradients, network: nn.Module, gatherer: Gatherer, given: Instances
+    ) -> Row:
         """Run all instances forward and backward."""
 
         def run(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-            with self._gradients.collect(gatherer):
-                if self._auxiliary and isinstance(network, Network):
-                    logits, others = network.forward_with_auxiliary(images)
-                    loss = summed_loss(logits, labels)
-                    whole = loss + self._auxiliary * summed_loss(others, labels)
-                else:
-                    logits = network(images)
-                    whole = loss = summed_loss(logits, labels)
+            with gradients.collect(gatherer):
+                logits, loss, whole = self._losses(network, images, labels, given)
                 whole.backward()
             return logits, loss
 
-        return self._instances.run(run)
+        return given.run(run)
+
+    def _losses(
+        self, network: nn.Module, images: Tensor, labels: Tensor, given: Instances
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return logits, the summed loss of the network's own head, and that with the auxiliary."""
+        if self._auxiliary and isinstance(network, Network):
+            logits, others = network.forward_with_auxiliary(images)
+            loss = given.loss(logits, labels)
+            return logits, loss, loss + self._auxiliary * given.loss(others, labels)
+        logits = network(images)
+        loss = given.loss(logits, labels)
+        return logits, loss, loss
+
+
+def _agree(pieces: Sequence[Tensor], wanted: Tensor, scale: float, *, filters: bool) -> bool:
+    """Return whether the pieces of a parameter's gradient are those of autograd."""
+    if filters and wanted.dim() == 4:
+        wanted = filters_first(wanted)
+    found = [*pieces] or [torch.zeros_like(wanted)]
+    if len(found) > 1:  # of layers that share a normalisation, in any order
+        found, wanted = [torch.cat(found).square().sum()], wanted.square().sum()
+    one = found[0].reshape(-1)
+    return torch.allclose(one, wanted.reshape(-1), rtol=1e-7, atol=1e-9 * scale)
 
 
 class _VarianceMeasure(GridMeasure):
@@ -141,7 +238,10 @@ class _VarianceMeasure(GridMeasure):
         weights = live_parameters(case.network, auxiliary=case.spec.auxiliary)
         batch = min(case.spec.trial.recipe.batch_size, case.trained_on)
         names = ("variance", "standard_error", "weights_variance")
-        return super().summary(rows) | {
+        found = super().summary(rows)
+        notes = json.dumps(json.loads(found["notes"]) | self._variance.notes)
+        return found | {
+            "notes": notes,
             **{name: centre[name] for name in names},
             "parameters": sum(weight.numel() for weight in weights.values()),
             "batch_variance": minibatch_variance(centre["variance"], batch, case.trained_on),
@@ -150,6 +250,8 @@ class _VarianceMeasure(GridMeasure):
 
 def squared_norms(vectors: Tensor, dim: int) -> Tensor:
     """Return the squared norms of a matrix along a dimension, in float64; overwrites the matrix."""
+    if not vectors.numel():
+        return vectors.sum(dim, dtype=torch.float64)
     # In units of the largest entry, so that no square overflows float32.
     unit = torch.maximum(-vectors.amin(), vectors.amax())
     unit = torch.where(unit > 0, unit, 1)
@@ -195,6 +297,21 @@ class Moments:
         self.count += number
 
 
+class _Sums:
+    """Gathers the summed gradients of all instances, by parameter."""
+
+    def __init__(self) -> None:
+        self.found = defaultdict[str, list[Tensor]](list)
+
+    def weight(self, name: str, gradients: Tensor) -> None:
+        self.found[name].append(gradients.sum(0))
+
+    def vectors(self, entries: list[tuple[str, int]], gradients: Tensor) -> None:
+        parts = gradients.sum(0).split([size for _, size in entries])
+        for (name, _), part in zip(entries, parts, strict=True):
+            self.found[name].append(part)
+
+
 class _Scatter:
     """Gathers the gradients of one point for their mean and variance.
 
@@ -229,10 +346,12 @@ class _Scatter:
     def by_parameter(self) -> dict[str, float]:
         """Return the variance of each parameter."""
         count = self.all_vectors.count
-        scatters = torch.stack([m.scatter for m in self.weights.values()]).tolist()
-        found = defaultdict(float, zip(self.weights, scatters, strict=True))
+        found = defaultdict[str, float](float)
+        if self.weights:
+            scatters = torch.stack([m.scatter for m in self.weights.values()]).tolist()
+            found.update(zip(self.weights, scatters, strict=True))
         parts = self.all_vectors.scatter.split([size for _, size in self._entries])
-        sums = torch.stack([part.sum() for part in parts]).tolist()
+        sums = torch.stack([part.sum() for part in parts]).tolist() if self._entries else []
         # Two convolutions that share a normalisation contribute a part of it each.
         for (name, _), scatter in zip(self._entries, sums, strict=True):
             found[name] += scatter
@@ -257,7 +376,7 @@ class _Distances:
 
     def vectors(self, entries: list[tuple[str, int]], gradients: Tensor) -> None:
         vectors = squared_norms(gradients.sub_(self._vectors_mean), 1)
-        weights = torch.stack(self._weights).sum(0)
+        weights = torch.stack(self._weights).sum(0) if self._weights else 0 * vectors
         self._batches.append(torch.stack([weights, weights + vectors]))
         self._weights = []
 

@@ -1,7 +1,8 @@
 """The gradients of single instances, from one backward pass of a folded network.
 
 `InstanceGradients` hooks the layers of the network and hands the gradients of a batch to a
-`Gatherer`, parameter by parameter; `weight_gradients` computes those of one layer's weight.
+`Gatherer`, parameter by parameter; `weight_gradients` computes those of one layer's weight, and
+`unit_gradients` those of a module without such a rule, which runs again for each instance.
 """
 
 from __future__ import annotations
@@ -9,13 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call, grad, vmap
 from torch.nn import functional
 
 from workers.landscape.plane import Directions, FoldedNetwork, Layer, Plane, along
+from workers.network.custom import Custom
 
 
 class Gatherer(Protocol):
@@ -39,6 +42,8 @@ class InstanceGradients:
     A backward pass of the summed loss meets, at each layer, its input A and the gradient B of its
     output. Where batch normalisation is folded in, with G the gradient of the folded weight s w,
     the network's own are dw = s G, dβ = ΣB over the pixels and dγ = (⟨w, G⟩ − μ dβ)/σ.
+
+    Of a unit (`plane.Parts`) they are those of ⟨unit(A_n), B_n⟩.
 
     The layers of the network get hooks that stay, so it runs within `collect` alone.
     """
@@ -66,6 +71,12 @@ class InstanceGradients:
                 terms = (filters_first(next(moved)), *scales)
             twin = folded.network.get_submodule(layer.name)
             twin.register_forward_hook(partial(self._capture, layer, terms))
+        self._nothing = torch.empty(0, 0)
+        self._met: list[tuple[str, Captured]] = []
+        self._replaying = False
+        for name in folded.units:
+            twin = folded.network.get_submodule(name)
+            twin.register_forward_hook(partial(self._capture_unit, name), with_kwargs=True)
 
     def move(self, alpha: float, beta: float) -> nn.Module:
         """Return the folded network at (alpha, beta), to be run within `collect`."""
@@ -78,12 +89,14 @@ class InstanceGradients:
         self._gatherer = gatherer
         try:
             yield
+            self._gather_units(gatherer)
             # Vectors are small and many: one operation for all of them.
             entries = [(name, part.shape[1]) for name, part in self._vectors]
-            gatherer.vectors(entries, torch.cat([part for _, part in self._vectors], dim=1))
+            parts = [part for _, part in self._vectors] or [self._nothing]
+            gatherer.vectors(entries, torch.cat(parts, dim=1))
         finally:
             self._gatherer = None
-            self._vectors = []
+            self._vectors, self._met = [], []
             # Inputs remain of layers whose output the loss does not depend on, as noise follows.
             self._inputs.clear()
 
@@ -108,7 +121,10 @@ class InstanceGradients:
         if gatherer is None:
             raise RuntimeError("a backward pass outside of InstanceGradients.collect")
         # The input is released here, layer by layer, not when the whole pass has ended.
+        if layer.name not in self._inputs:
+            raise TypeError(f"{layer.name} runs more than once")
         inputs = self._inputs.pop(layer.name)
+        self._nothing = gradients.new_empty(len(gradients), 0)
         found = weight_gradients(layer.module, inputs, gradients)  # [n, out, …]
         if layer.norm is not None:
             weight, s, sigma, mean = terms
@@ -125,6 +141,89 @@ class InstanceGradients:
             self._vectors.append((f"{layer.name}.bias", slopes * terms[1] if terms else slopes))
         # Weights are gathered at once: the gradients of all layers would not fit into memory.
         gatherer.weight(f"{layer.name}.weight", found.flatten(1))
+
+    def _capture_unit(
+        self,
+        name: str,
+        module: nn.Module,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        output: Any,
+    ) -> Any:
+        if self._replaying:
+            return None
+        if not isinstance(output, Tensor):
+            raise TypeError(f"{name or 'the network'} returns no tensor")
+        if not output.requires_grad:
+            output = output.requires_grad_().clone()
+        # Copies, as what comes before may change its results in place when it goes on.
+        inputs = tuple(one.detach().clone() if isinstance(one, Tensor) else one for one in args)
+        # After the pass: nothing else may run on the graph while it is being walked.
+        output.register_hook(
+            lambda slopes: self._met.append((name, Captured(module, inputs, kwargs, slopes)))
+        )
+        return output
+
+    def _gather_units(self, gatherer: Gatherer) -> None:
+        self._replaying = True
+        try:
+            for name, captured in self._met:
+                self._nothing = captured.slopes.new_empty(len(captured.slopes), 0)
+                found = {
+                    key: gradients.detach() for key, gradients in unit_gradients(captured).items()
+                }
+                for key, gradients in found.items():
+                    full = f"{name}.{key}" if name else key
+                    if gradients.dim() > 2:
+                        gatherer.weight(full, gradients.flatten(1))
+                    else:
+                        self._vectors.append((full, gradients.reshape(len(gradients), -1)))
+        finally:
+            self._replaying = False
+
+
+class Captured(NamedTuple):
+    """A module's inputs in a pass, and the gradient [n, …] of its output."""
+
+    module: nn.Module
+    inputs: tuple[Any, ...]
+    options: dict[str, Any]
+    slopes: Tensor
+
+
+def unit_gradients(captured: Captured) -> dict[str, Tensor]:
+    """Return each instance's gradient of each parameter of a module, [n, …] by name.
+
+    An operation's own rule is used if its plug-in has one (`gradient`). Else they come from
+    `torch.func`, for all instances at once; from one pass for each instance where the module does
+    what `torch.func` can't batch.
+    """
+    module, inputs, options, slopes = captured
+    if isinstance(module, Custom) and (rule := module.entry.about.get("gradient")):
+        found = rule(module.operation, inputs[0], slopes)
+        return {f"operation.{name}": gradients for name, gradients in found.items()}
+    weights = {name: weight.detach() for name, weight in module.named_parameters()}
+    count = len(slopes)
+    batched = [isinstance(one, Tensor) and one.shape[:1] == (count,) for one in inputs]
+
+    def product(weights: dict[str, Tensor], slope: Tensor, *rows: Any) -> Tensor:
+        given = [r[None] if each else r for r, each in zip(rows, batched, strict=True)]
+        return (functional_call(module, weights, tuple(given), options)[0] * slope).sum()
+
+    each = (None, 0, *(0 if one else None for one in batched))
+    with torch.enable_grad():
+        try:
+            return vmap(grad(product), in_dims=each)(weights, slopes, *inputs)
+        except (RuntimeError, ValueError):
+            rows = [
+                grad(product)(
+                    weights,
+                    slopes[n],
+                    *(one[n] if by else one for one, by in zip(inputs, batched, strict=True)),
+                )
+                for n in range(count)
+            ]
+            return {name: torch.stack([row[name] for row in rows]) for name in weights}
 
 
 def weight_gradients(layer: nn.Conv2d | nn.Linear, inputs: Tensor, gradients: Tensor) -> Tensor:

@@ -16,6 +16,8 @@ from results_schema.surface import SurfaceSpec
 from workers.data.batches import Data, normalise
 from workers.draws import derive, seeded
 
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""Maps outputs and targets to the loss of each instance."""
 Row = dict[str, Any]
 """Columns of `tables.POINTS` or `tables.SURFACES`."""
 
@@ -41,10 +43,12 @@ class Instances:
     """The images that a landscape is measured on, whole on their device, in batches.
 
     Args:
-        images: [N, C, H, W], normalised.
-        labels: int64 [N].
+        images: [N, C, H, W], normalised; inputs [N, …] of any other network.
+        labels: int64 [N]; targets [N, …] of another loss.
         dtype: Type of the arithmetic, that of the images from here on.
         batch: Most images of a batch.
+        loss: Maps outputs and targets of a batch to the loss of each instance, [n]; the
+            cross-entropy in nats by default.
 
     Raises:
         DataError: There is no image, or not one label for each.
@@ -52,15 +56,24 @@ class Instances:
     """
 
     def __init__(
-        self, images: Tensor, labels: Tensor, *, dtype: torch.dtype = torch.float32, batch: int
+        self,
+        images: Tensor,
+        labels: Tensor,
+        *,
+        dtype: torch.dtype = torch.float32,
+        batch: int,
+        loss: Loss | None = None,
     ) -> None:
         if not len(images) or len(images) != len(labels):
             what = f"a landscape over {len(images)} images with {len(labels)} labels"
             raise DataError(what, fix="give at least one image, and a label for each")
         if batch < 1:
             raise SpecError(f"a batch of {batch} images", fix="use at least 1")
-        self.images = images.to(dtype, memory_format=torch.channels_last)
-        self.labels, self.dtype = labels, dtype
+        if images.is_floating_point():
+            images = images.to(dtype)
+        if images.dim() == 4:
+            images = images.to(memory_format=torch.channels_last)
+        self.images, self.labels, self.dtype, self._loss = images, labels, dtype, loss
         self._batches = math.ceil(len(labels) / batch)
 
     def __len__(self) -> int:
@@ -74,18 +87,38 @@ class Instances:
             strict=True,
         )
 
+    def part(self, start: int, stop: int, dtype: torch.dtype) -> Instances:
+        """Return some of the instances, in one batch of another type."""
+        images, labels = self.images[start:stop], self.labels[start:stop]
+        return Instances(images, labels, dtype=dtype, batch=stop - start, loss=self._loss)
+
+    def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        """Return the summed loss of a batch, in float64."""
+        if self._loss is None:
+            return summed_loss(outputs, labels)
+        each = self._loss(outputs, labels)
+        if not isinstance(each, Tensor) or each.shape != labels.shape[:1]:
+            shape = list(each.shape) if isinstance(each, Tensor) else type(each).__name__
+            what = f"the loss of {len(labels)} instances is {shape}, not [{len(labels)}]"
+            raise SpecError(what, fix="return one number for each, as with reduction='none'")
+        return each.double().sum()
+
     def run(self, batch: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]) -> Row:
-        """Return the mean loss in nats and the accuracy, infinite or NaN where they overflow.
+        """Return the mean loss and the accuracy, infinite or NaN where they overflow.
+
+        The accuracy is NaN under another loss than the cross-entropy.
 
         Args:
-            batch: Maps images and labels to logits [n, classes] and their `summed_loss`.
+            batch: Maps images and labels to logits [n, classes] and their `loss`.
         """
         sums = torch.zeros(2, dtype=torch.float64, device=self.labels.device)  # loss, correct
         with exact(sums.device):
             for images, labels in self:
                 logits, loss = batch(images, labels)
                 # On the device, since reading them after each batch would wait for the GPU.
-                sums += torch.stack([loss.detach(), (logits.argmax(1) == labels).sum()])
+                counted = self._loss is None
+                correct = (logits.argmax(1) == labels).sum() if counted else loss * math.nan
+                sums += torch.stack([loss.detach(), correct.detach()])
         loss, accuracy = (sums / len(self)).tolist()
         return {"loss": loss, "accuracy": accuracy}
 

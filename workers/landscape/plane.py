@@ -1,6 +1,6 @@
 """A plane w* + α w₁ + β w₂ through the weights of a trained network (Section 4.2).
 
-`layers` finds what an evaluation reads. `draw_directions` draws the axes as Li et al. do in
+`split` finds what an evaluation runs. `draw_directions` draws the axes as Li et al. do in
 *Visualizing the Loss Landscape of Neural Nets* (2018): Gaussian, each filter scaled to the norm of
 the weights' own filter, parameters of one dimension (batch normalisation, biases) not moved.
 
@@ -16,6 +16,7 @@ import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
+from typing import TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,7 @@ from torch import Tensor, nn
 from results_schema.errors import SpecError
 from results_schema.surface import NORMALISATIONS
 from workers.draws import derive
+from workers.network.custom import Custom
 from workers.network.network import CellModule, Network
 
 
@@ -64,21 +66,46 @@ class Layer:
         return norm.weight.detach()[channels].double() / sigma, sigma, mean
 
 
-def layers(network: nn.Module, *, auxiliary: bool = False) -> list[Layer]:
-    """Return the layers that an evaluation runs, in the network's order.
+@dataclass(frozen=True)
+class Parts:
+    """What an evaluation of a network runs that has parameters.
+
+    Attributes:
+        layers: Layers whose gradients of single instances have a rule, in the network's order.
+        units: Other modules by name, each with all that is inside it: operations of plug-ins, and
+            modules with parameters of their own. One of the name "" is the network itself.
+    """
+
+    layers: list[Layer]
+    units: dict[str, nn.Module]
+
+
+def split(
+    network: nn.Module, *, auxiliary: bool = False, fold: bool = True, whole: bool = False
+) -> Parts:
+    """Return the parts that an evaluation runs.
 
     A normalisation is taken for that of the convolution before it in the same module, or of the
-    last few, whose outputs it then reads side by side; one that follows none is nobody's. Dead
+    last few, whose outputs it then reads side by side; one that follows none is a unit. Dead
     operations and dead cells are left out: their weights change nothing.
+
+    Args:
+        network: The network.
+        auxiliary: Whether its auxiliary head runs.
+        fold: Whether normalisations are those of layers at all.
+        whole: Whether the network is to be one unit.
     """
-    idle = tuple(_idle(network, auxiliary=auxiliary))
-    found: list[Layer] = []
+    if whole:
+        return Parts([], {"": network})
+    left_out = [*_idle(network, auxiliary=auxiliary)]
+    found, units = list[Layer](), dict[str, nn.Module]()
     for name, module in network.named_modules():
-        if name.startswith(idle):
+        if name.startswith(tuple(left_out)):
             continue
-        if isinstance(module, nn.Conv2d | nn.Linear):
+        if _has_rule(module):
             found.append(Layer(name, module))
-        elif isinstance(module, nn.BatchNorm2d):
+            continue
+        if fold and isinstance(module, nn.BatchNorm2d) and _is_affine(module):
             channels, fed = module.num_features, list[Layer]()
             while channels > 0 and found and _feeds(found[-1], name):
                 fed.append(found.pop())
@@ -89,7 +116,29 @@ def layers(network: nn.Module, *, auxiliary: bool = False) -> list[Layer]:
                 norm = None if channels else Norm(name, module, slice(start, end))
                 found.append(replace(layer, norm=norm))
                 start = end
-    return found
+            if fed and not channels:
+                continue
+        if isinstance(module, Custom) or any(p is not None for p in module._parameters.values()):
+            units[name] = module
+            left_out.append(f"{name}." if name else "")
+    return Parts(found, units)
+
+
+def _has_rule(module: nn.Module) -> TypeGuard[nn.Conv2d | nn.Linear]:
+    """Return whether gradients of single instances are known of a layer.
+
+    A class derived from these may compute something else.
+    """
+    if type(module) is nn.Conv2d:
+        dense = module.groups == 1
+        depthwise = module.groups == module.in_channels == module.out_channels
+        plain = module.padding_mode == "zeros" and not isinstance(module.padding, str)
+        return plain and (dense or depthwise)
+    return type(module) is nn.Linear
+
+
+def _is_affine(norm: nn.BatchNorm2d) -> bool:
+    return norm.affine and norm.running_mean is not None
 
 
 def _feeds(layer: Layer, norm: str) -> bool:
@@ -97,10 +146,35 @@ def _feeds(layer: Layer, norm: str) -> bool:
 
 
 def live_parameters(network: nn.Module, *, auxiliary: bool = False) -> dict[str, nn.Parameter]:
-    """Return the parameters that an evaluation reads, by name: those of `layers`, then others."""
-    found = dict(chain(*(layer.parameters() for layer in layers(network, auxiliary=auxiliary))))
+    """Return the parameters that an evaluation reads, by name: those of layers, then others."""
+    parts = split(network, auxiliary=auxiliary)
+    found = dict(chain(*(layer.parameters() for layer in parts.layers)))
     idle = tuple(_idle(network, auxiliary=auxiliary))
     return found | {n: w for n, w in network.named_parameters() if not n.startswith(idle)}
+
+
+def find_parts(network: nn.Module, inputs: Tensor, *, auxiliary: bool = False) -> Parts:
+    """Return the parts of a network, with normalisations folded where that is exact.
+
+    What a normalisation reads can't be seen from where it stands: in a network that isn't ours, a
+    few inputs and other statistics show whether folding changes the outputs.
+    """
+    parts = split(network, auxiliary=auxiliary)
+    if isinstance(network, Network) or not any(layer.norm for layer in parts.layers):
+        return parts
+    drawn = copy.deepcopy(network).eval().double()
+    draws = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for norm in (one for one in drawn.modules() if isinstance(one, nn.BatchNorm2d)):
+            if _is_affine(norm):
+                for tensor in (norm.running_mean, norm.running_var, norm.weight, norm.bias):
+                    values = torch.rand(norm.num_features, generator=draws, dtype=torch.float64)
+                    tensor.copy_(values + 0.5)  # type: ignore[union-attr]
+        given = inputs.double() if inputs.is_floating_point() else inputs
+        unmoved = Directions({}, {}, 0.0)
+        folded = FoldedNetwork(drawn, unmoved, split(drawn), dtype=torch.float64).move(0, 0)
+        same = torch.allclose(folded(given), drawn(given), rtol=1e-7, atol=1e-9)
+    return parts if same else split(network, fold=False)
 
 
 def _idle(network: nn.Module, *, auxiliary: bool) -> Iterator[str]:
@@ -195,7 +269,10 @@ class Plane:
     """
 
     def __init__(self, *parts: Sequence[Tensor], dtype: torch.dtype) -> None:
-        centre, self._vectors = parts[0], [_flat(part) for part in parts]
+        centre, self._vectors = parts[0], [_flat(part) for part in parts if part]
+        if not centre:
+            self.tensors = list[Tensor]()
+            return
         self._sum = torch.empty_like(self._vectors[0])
         self._buffer = self._sum if dtype == torch.float64 else self._sum.to(dtype)
         pieces = self._buffer.split([tensor.numel() for tensor in centre])
@@ -205,6 +282,8 @@ class Plane:
 
     def move(self, alpha: float, beta: float) -> None:
         """Set the tensors to those at (alpha, beta)."""
+        if not self.tensors:
+            return
         centre, first, second = self._vectors
         # In float64 and rounded once, so that no rounding depends on the points before.
         torch.add(centre, first, alpha=alpha, out=self._sum).add_(second, alpha=beta)
@@ -232,20 +311,23 @@ class FoldedNetwork:
     has no direction and stays as trained.
 
     Attributes:
-        network: In evaluation mode, channels last, with neither batch normalisation nor gradients
-            of its weights.
+        network: In evaluation mode, channels last, with neither the batch normalisation of layers
+            nor gradients of its weights.
         layers: Layers of the given network; those of `network` have the same names.
+        units: Names of its other parts.
     """
 
     def __init__(
         self,
         network: nn.Module,
         directions: Directions,
+        parts: Parts | None = None,
         *,
         dtype: torch.dtype = torch.float32,
         auxiliary: bool = False,
     ) -> None:
-        self.layers = layers(network, auxiliary=auxiliary)
+        parts = parts or split(network, auxiliary=auxiliary)
+        self.layers, self.units = parts.layers, list(parts.units)
         self.network = copy.deepcopy(network).eval().requires_grad_(False).to(dtype)
         if isinstance(self.network, Network) and not auxiliary:
             self.network.auxiliary_head = None

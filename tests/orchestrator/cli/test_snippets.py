@@ -29,6 +29,7 @@ ELSEWHERE = {
     "SECURITY.md": {"nft", "sh"},  # tests/docker/test_nodes.py
     "experiments.md": {"yaml", "json", "sh"},  # test_experiments_docs.py
     "monitoring.md": {"yaml", "sh"},  # test_monitoring.py
+    "plugins.md": {"yaml"},  # config/test_plugins.py
 }
 """Languages of blocks that have tests of their own."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from experiment_files import GOOD, refused
 
 from orchestrator.config.experiment import load_experiment
 from results_schema import plugins
+from workers.cells.operations import check_name
 
 ENTERS = "import nas_sweep\nnas_sweep.operation('mix_conv', version=2)(int)\n"
 
@@ -88,6 +90,15 @@ def mix_conv(channels, stride, affine):
     conv = nn.Conv2d(channels, channels, 3, stride, 1, groups=2, bias=False)
     return nn.Sequential(nn.ReLU(), conv, nn.BatchNorm2d(channels, affine=affine))
 """
+
+
+def test_the_documented_plugin_is_one(folder):
+    page = (Path(__file__).parents[3] / "docs/plugins.md").read_text()
+    blocks = dict(re.findall(r"^```(\w+)\n(.*?)^```$", page, re.DOTALL | re.MULTILINE))
+    (folder / "my_ops.py").write_text(blocks["python"])
+    (folder / "x.yaml").write_text(blocks["yaml"] + GOOD)
+    load_experiment("x.yaml")
+    check_name("mix_conv")
 
 
 def test_cells_are_named_and_drawn_with_a_plugins_operation(folder, names, run):

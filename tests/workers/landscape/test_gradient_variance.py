@@ -2,6 +2,8 @@
 
 import json
 import math
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,11 +19,14 @@ from small_landscapes import (
     network,
 )
 
+from results_schema import plugins
 from results_schema.errors import SpecError
+from results_schema.genotype import Cell, Edge, Genotype
 from workers.cells.bases import named
 from workers.landscape.gradient_variance import GradientVariance, Moments, minibatch_variance
 from workers.landscape.instances import Instances
 from workers.landscape.plane import draw_directions
+from workers.network.network import Network
 
 F64 = torch.float64
 POINTS = [(0.0, 0.0), (0.3, -0.2)]
@@ -174,3 +179,64 @@ def test_moments_of_ugly_vectors(vectors: list, scatter: float):
     moments = Moments()
     moments.add(torch.tensor(vectors))
     assert float(moments.scatter) == pytest.approx(scatter, rel=1e-6, nan_ok=True)
+
+
+RULE = """
+import nas_sweep, torch
+from torch import nn
+
+class Scaled(nn.Module):
+    def __init__(self, channels, stride, affine):
+        super().__init__()
+        self.stride = stride
+        self.scale = nn.Parameter(torch.linspace(0.5, 2, channels))
+
+    def forward(self, x):
+        return (x * self.scale[:, None, None])[:, :, :: self.stride, :: self.stride].tanh()
+
+def rule(module, inputs, slopes):
+    taken = inputs[:, :, :: module.stride, :: module.stride]
+    inner = 1 - (taken * module.scale[:, None, None]).tanh().square()
+    return {"scale": FACTOR * (taken * inner * slopes).sum((2, 3))}
+
+nas_sweep.operation("scaled", gradient=rule)(Scaled)
+
+@nas_sweep.operation("grouped")
+def grouped(channels, stride, affine):
+    return nn.Sequential(
+        nn.ReLU(),
+        nn.Conv2d(channels, channels, 3, stride, 1, groups=2),
+        nn.BatchNorm2d(channels, affine=affine),
+        nn.ELU(inplace=True),
+    )
+"""
+
+
+@pytest.fixture
+def plugged(tmp_path: Path, own_plugins: None) -> Callable[[str], Network]:
+    """Loads the plug-in, and returns a network in which both of its operations stand twice."""
+
+    def load(factor: str) -> Network:
+        file = tmp_path / "rules.py"
+        file.write_text(RULE.replace("FACTOR", factor))
+        plugins.load_file(file)
+        edges = [Edge("scaled", 0), Edge("grouped", 1), Edge("sep_conv_3x3", 0)]
+        cell = Cell((tuple(edges), (Edge("grouped", 2), Edge("scaled", 1))), (2, 3))
+        return network(Genotype(cell, cell))
+
+    return load
+
+
+def test_operations_of_plugins_equal_a_loop_by_their_rule_or_by_torch_func(plugged):
+    trained, images, labels = plugged("1"), *instances(4, 8)
+    compare(trained, images, labels, batch=3)
+    assert measure(trained, images, labels).notes == {
+        "gradients": "of single instances by torch.func: operation grouped"
+    }
+    assert measure(network(named("DARTS")), images, labels).notes == {}
+
+
+def test_a_wrong_rule_is_not_used(plugged):
+    trained, images, labels = plugged("2"), *instances(4, 8)
+    compare(trained, images, labels, batch=3)
+    assert measure(trained, images, labels).notes["gradients"].endswith("torch.func: the network")

@@ -2,10 +2,11 @@
 
 import copy
 import json
+import math
 
 import pytest
 import torch
-from small_landscapes import distances, instances
+from small_landscapes import distances, instance_gradients, instances
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy
@@ -108,13 +109,113 @@ def test_a_normalisation_before_its_convolution_is_not_folded():
     assert Contour(network, directions, given).at(*POINT)["loss"] == pytest.approx(loss, rel=1e-10)
 
 
-def test_layers_without_a_rule_for_single_instances_are_named():
-    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.GroupNorm(2, 4), nn.Flatten(), nn.Linear(16, 5))
-    images, labels = instances(2, 4)
+class Twice(nn.Module):
+    """Runs one layer twice, and a convolution by its weight alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(4, 4, 3, padding=1)
+        self.mix = nn.Conv2d(4, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.mix.weight - self.mix.weight.mean()
+        return torch.nn.functional.conv2d(self.conv(self.conv(x).relu()), weight)
+
+
+class Branching(nn.Module):
+    """Does what torch.func can't batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor([2.0]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.scale if x.mean().item() < 1e9 else x * self.scale**2
+
+
+class Mixing(nn.Module):
+    """Lets instances see each other."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x - x.mean(0)
+
+
+UGLY = {
+    "group norm": [nn.Conv2d(3, 4, 3), nn.GroupNorm(2, 4)],
+    "norm after a ReLU": [nn.Conv2d(3, 4, 3), nn.ReLU(), nn.BatchNorm2d(4)],
+    "norm without parameters": [nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, affine=False)],
+    "groups": [nn.Conv2d(3, 4, 3), nn.Conv2d(4, 8, 3, groups=2), nn.BatchNorm2d(8)],
+    "reflecting": [nn.Conv2d(3, 4, 3, padding=1, padding_mode="reflect"), nn.PReLU()],
+    "same padding": [nn.Conv2d(3, 4, 3, padding="same"), nn.ReLU(inplace=True)],
+    "transposed": [nn.ConvTranspose2d(3, 4, 3), nn.ELU(inplace=True)],
+    "one layer twice": [nn.Conv2d(3, 4, 3), Twice()],
+    "a branch": [nn.Conv2d(3, 4, 3), Branching()],
+}
+
+
+def sequential(parts: list[nn.Module]) -> nn.Module:
+    torch.manual_seed(1)
+    network = nn.Sequential(*copy.deepcopy(parts), nn.AdaptiveAvgPool2d(2), nn.Flatten())
+    network.append(nn.LazyLinear(5))
+    network(torch.randn(9, 3, 8, 8))  # statistics, and the shape of the last layer
+    return network.double().eval()
+
+
+@pytest.mark.parametrize("name", UGLY)
+def test_modules_without_a_rule_are_run_for_each_instance(name: str):
+    network = sequential(UGLY[name])
+    images, labels = instances(5, 8)
+    given, directions = Instances(images, labels, dtype=F64, batch=3), draw_directions(network, 1)
+    at = moved(network)
+    wanted = float(distances(instance_gradients(at, images, labels)).mean())
+    measured = GradientVariance(network, directions, given)
+    point = measured.at(*POINT, by_parameter=True, error=True)
+    assert point["variance"] == pytest.approx(wanted, rel=1e-9)
+    assert sum(json.loads(point["by_parameter"]).values()) == pytest.approx(wanted, rel=1e-9)
+    loss = float(cross_entropy(at(images), labels).detach())
+    assert Contour(network, directions, given).at(*POINT)["loss"] == pytest.approx(loss, rel=1e-10)
+    assert bool(measured.notes) == (name != "norm without parameters")
+    assert ("the network" in str(measured.notes)) == (name == "one layer twice")
+
+
+@pytest.mark.parametrize(
+    "last", [Mixing(), nn.BatchNorm2d(4, track_running_stats=False)], ids=["mean", "statistics"]
+)
+def test_instances_that_see_each_other_have_no_gradients_of_their_own(last: nn.Module):
+    network = sequential([nn.Conv2d(3, 4, 3), last])
+    images, labels = instances(4, 8)
     given, directions = Instances(images, labels, batch=2), draw_directions(network, seed=0)
-    assert Contour(network, directions, given).at(0, 0)["loss"] > 0
-    with pytest.raises(SpecError, match=r"not known of 1\.bias, 1\.weight"):
+    with pytest.raises(SpecError, match="they don't add up to that of a batch"):
         GradientVariance(network, directions, given)
+
+
+def test_any_loss_and_any_inputs():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Embedding(7, 3), nn.Flatten(), nn.Linear(12, 2)).double()
+    words, targets = torch.randint(7, (6, 4)), torch.randn(6, 2, dtype=F64)
+
+    def loss(outputs: Tensor, targets: Tensor) -> Tensor:
+        return (outputs - targets).square().mean(1)
+
+    given = Instances(words, targets, dtype=F64, batch=4, loss=loss)
+    directions = draw_directions(network, 1)
+    point = GradientVariance(network, directions, given).at(*POINT)
+    at = moved(network)
+    weights = [*at.parameters()]
+    rows = [
+        torch.cat([g.flatten() for g in torch.autograd.grad(one, weights, retain_graph=True)])
+        for one in loss(at(words), targets)
+    ]
+    wanted = torch.stack(rows).var(0, correction=0).sum().item()
+    assert point["variance"] == pytest.approx(wanted, rel=1e-10)
+    assert point["loss"] == pytest.approx(loss(at(words), targets).mean().item(), rel=1e-12)
+    assert math.isnan(point["accuracy"])
+    summed = Instances(words, targets, batch=4, loss=lambda o, t: loss(o, t).sum())
+    with pytest.raises(SpecError, match=r"the loss of 3 instances is \[\], not \[3\]"):
+        Contour(network, directions, summed).at(0, 0)
+
+
+def test_a_layer_of_groups_has_no_rule():
     layer = nn.Conv2d(4, 4, 3, groups=2)
     with pytest.raises(TypeError, match="neither dense nor depthwise"):
         weight_gradients(layer, torch.randn(1, 4, 8, 8), torch.randn(1, 4, 6, 6))
