@@ -173,16 +173,23 @@ def report(
 @option(
     "--port", type=IntRange(0, 65535), default=8050, help="Port to listen on; 0 for any free one."
 )
+@option(
+    "--host",
+    default="127.0.0.1",
+    metavar="ADDRESS",
+    help="Address to listen at. Any but this machine's own asks for a token.",
+)
 @option("--open", "show", is_flag=True, help="Open the page in a browser.")
-def dash(store: str, port: int, show: bool) -> None:
-    """Serve a live page of the store on this machine."""
+def dash(store: str, port: int, host: str, show: bool) -> None:
+    """Serve a live page of the store."""
     from http.server import HTTPServer
 
-    from orchestrator.dash.server import LOCAL, make_server
+    from orchestrator.dash.server import LOCAL, make_server, token_for
 
-    opened = open_store(store)
-    with exit_on_ctrl_c(), make_server(opened, port) as server:
-        address = f"http://{LOCAL}:{server.port}"
+    opened, token = open_store(store), token_for(host)
+    with exit_on_ctrl_c(), make_server(opened, port, host, token) as server:
+        name = {"0.0.0.0": LOCAL, "::": LOCAL}.get(host, f"[{host}]" if ":" in host else host)
+        address = f"http://{name}:{server.port}" + f"/?token={token}" * bool(token)
         click.echo(f"{address} shows {opened.location}; Ctrl-C ends it")
         if show:
             import webbrowser

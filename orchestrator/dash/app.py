@@ -17,16 +17,20 @@ from dash import Dash, Input, Output, Patch, State, dcc, html, no_update
 
 from orchestrator.dash.charts import (
     COLUMN_TITLES,
+    FEW_EPOCHS,
+    OUTCOMES,
     curve_traces,
     plot_curves,
+    plot_outcomes,
     plot_surface,
     surface_fingerprint,
     surface_ids,
 )
-from orchestrator.dash.live import COLUMNS, Live
-from orchestrator.dash.server import add_events, guard
+from orchestrator.dash.live import COLUMNS, NAMES, Live, Row
+from orchestrator.dash.server import LOCAL, add_events, guard
 from orchestrator.figures import export
 from orchestrator.housekeeping.status import experiment_title
+from orchestrator.output.text import duration
 from results_schema.errors import NasSweepError
 from results_schema.program import added_metrics
 from results_schema.results import Results
@@ -34,18 +38,10 @@ from results_schema.store import Store
 
 ALL = "all"
 """The choice of all experiments; a single one's is its name after a colon."""
-CLAIM_COLUMNS = {
-    "claim": "claim",
-    "statement": "the paper says",
-    "effect": "effect",
-    "measure": "measured",
-    "verdict": "verdict",
-    "summary": "size [95 %]",
-    "data": "data",
-    "reading": "reading",
-    "trials": "trials",
-}
-"""Entries of a finding's record, with their headings."""
+CLAIM_COLUMNS = {"claim": "claim", "verdict": "verdict", "summary": "size [95 %]", "data": "data"}
+"""Entries of a finding's record that have a column, with their headings."""
+CLAIM_DETAILS = ("statement", "effect", "measure", "reading", "trials")
+"""Entries that are shown while the mouse is on the claim."""
 
 _CONFIG: Any = export.CONFIG
 _HERE = Path(__file__).parent
@@ -66,7 +62,8 @@ _TRIAL_COLUMNS = (
     ("train_loss", "train loss", "number", 106),
     ("trial_id", "trial", "text", 330),
 )
-"""Field, heading, kind and width in pixels of each column of the table of trials."""
+"""Field, heading, kind and width in pixels of each column of the table of trials; those of further
+axes follow the seed."""
 
 _IDS_OF_ROWS = """
 (rows, before) => {
@@ -80,8 +77,8 @@ _IDS_OF_ROWS = """
 _SET_FILTER = "(text, options) => ({...options, quickFilterText: text || ''})"
 
 
-def build_app(live: Live) -> Dash:
-    """Return the page of a store, for a server of its own."""
+def build_app(live: Live, host: str = LOCAL, token: str = "") -> Dash:
+    """Return the page of a store, for a server of its own at an address; see `server.guard`."""
     title = f"nas-sweep: {live.store.location.rpartition('/')[2]}"
     app = Dash(
         "nas-sweep",
@@ -95,7 +92,7 @@ def build_app(live: Live) -> Dash:
         enable_mcp=False,
         add_log_handler=False,
     )
-    guard(app.server)
+    guard(app.server, host, token)
     add_events(app.server, live)
     app.layout = lambda: _page(title, live)
     _answer_table(app, live)
@@ -104,7 +101,7 @@ def build_app(live: Live) -> Dash:
 
 
 def claims_table(store: Store, experiment: str | None) -> Any:
-    """Return a table with a row for each claim on an experiment, or on all if it is None.
+    """Return a table with a line for each claim on an experiment, or on all if it is None.
 
     If nothing can be tested, return a text.
     """
@@ -124,7 +121,13 @@ def claims_table(store: Store, experiment: str | None) -> Any:
 
     head = html.Tr([html.Th(heading) for heading in CLAIM_COLUMNS.values()])
     records = [description.record(entry.main) for entry in description.entries(found)]
-    rows = [html.Tr([html.Td(text(record[name])) for name in CLAIM_COLUMNS]) for record in records]
+    rows = [
+        html.Tr(
+            [html.Td(text(record[name])) for name in CLAIM_COLUMNS],
+            title="\n".join(f"{name}: {text(record[name])}" for name in CLAIM_DETAILS),
+        )
+        for record in records
+    ]
     return html.Table([html.Thead(head), html.Tbody(rows)], className="claims")
 
 
@@ -132,12 +135,21 @@ def _page(title: str, live: Live) -> html.Div:
     """Return the page, filled with the store's trials and their curves as it is opened."""
     table_state = _table_state(live, ALL)
     rows = live.rows(None)
-    shown = [row["trial_id"] for row in rows]
-    curves_state = [_digest(shown, [], COLUMNS[0], []), live.curves.version, table_state]
-    traces = curve_traces(dict(live.curves.by_trial), shown, [], COLUMNS[0], live.label)
-    figure = plot_curves(traces, COLUMNS[0])
-    metrics = added_metrics(live.store).values()
-    shown_columns = [*_TRIAL_COLUMNS[:-1], *((m.name, m.name, "number", 120) for m in metrics)]
+    shown, last = [row["trial_id"] for row in rows], _last_epoch(rows)
+    state = _digest(shown, [], COLUMNS[0], [], last <= FEW_EPOCHS)
+    curves_state = [state, live.curves.version, table_state]
+    traces = curve_traces(dict(live.curves.by_trial), rows, [], COLUMNS[0])
+    figure = plot_curves(traces, COLUMNS[0], last=last)
+    metrics = added_metrics(live.store)
+    further = [name for name in live.axes() if name not in NAMES]
+    seed = [field for field, *_ in _TRIAL_COLUMNS].index("seed") + 1
+    columns = [
+        *_TRIAL_COLUMNS[:seed],
+        *((name, name.replace("_", " "), "text", 120) for name in further),
+        *_TRIAL_COLUMNS[seed:-1],
+        *((name, name, "number", 120) for name in metrics),
+        _TRIAL_COLUMNS[-1],
+    ]
     grid = dash_ag_grid.AgGrid(
         id="trials",
         columnDefs=[
@@ -147,7 +159,7 @@ def _page(title: str, live: Live) -> html.Div:
                 "filter": f"ag{kind.title()}ColumnFilter",
                 "width": width,
             }
-            for field, heading, kind, width in [*shown_columns, _TRIAL_COLUMNS[-1]]
+            for field, heading, kind, width in columns
         ],
         rowData=rows,
         getRowId="params.data.trial_id",
@@ -164,18 +176,37 @@ def _page(title: str, live: Live) -> html.Div:
     )
     find = dcc.Input(id="find", type="text", placeholder="filter the table", debounce=0.3)
     experiments = [{"label": "all experiments", "value": ALL}]
-    titles = COLUMN_TITLES | {m.name: m.name + f" ({m.unit})" * bool(m.unit) for m in metrics}
+    units = {name: f" ({one.unit})" * bool(one.unit) for name, one in metrics.items()}
+    titles = COLUMN_TITLES | {name: name + unit for name, unit in units.items()}
     column = dcc.Dropdown(titles, COLUMNS[0], id="column", clearable=False, className="wide")
-    log = dcc.Checklist([{"label": " logarithmic", "value": "log"}], [], id="log")
+    ways = {"log": " logarithmic", "mean": " mean ± over seeds"}
+    log = dcc.Checklist(ways, [], id="log", inline=True)
     curves = [
         html.H2("Curves"),
         _choices(column, log),
         dcc.Graph(id="curves", figure=figure, config=_CONFIG),
     ]
-    surfaces = [
+    plane = [
         html.H2("Surfaces as they fill"),
         _choices(dcc.Dropdown([], None, id="surface", className="wide")),
         dcc.Graph(id="plane", config=_CONFIG),
+    ]
+    surfaces = html.Div(plane, id="surfaces", hidden=True)
+    # First what was varied on purpose.
+    first = ("learning_rate", "dataset", "index", "base")
+    named = list(dict.fromkeys([*further, *first, *NAMES]))
+    varied = [name for name in named if len({str(row.get(name)) for row in rows}) > 1]
+    over, *others = [*varied, "index", "base"]
+    kinds = {"dots": " dots", "parallel": " parallel axes"}
+    outcomes = [
+        html.H2("Outcomes over axes"),
+        _choices(
+            _picker("x", named, over, "over"),
+            _picker("y", [*OUTCOMES, *metrics], OUTCOMES[0], "outcome"),
+            _picker("colour", named, others[0], "coloured by"),
+            dcc.RadioItems(kinds, "dots", id="kind", inline=True),
+        ),
+        dcc.Graph(id="outcomes", config=_CONFIG),
     ]
     return html.Div(
         [
@@ -186,6 +217,7 @@ def _page(title: str, live: Live) -> html.Div:
             dcc.Store(id="table-state", data=table_state),
             dcc.Store(id="curves-state", data=curves_state),
             dcc.Store(id="surface-state"),
+            dcc.Store(id="outcomes-state"),
             dcc.Store(id="shown"),
             dcc.Store(id="chosen"),
             _choices(
@@ -193,7 +225,7 @@ def _page(title: str, live: Live) -> html.Div:
                 html.Div(find, className="wide"),
             ),
             grid,
-            html.Div([html.Div(curves), html.Div(surfaces)], className="pair"),
+            html.Div([html.Div(curves), html.Div(outcomes), surfaces], className="pair"),
             html.H2("Claims so far"),
             html.Button("Test the claims", id="test"),
             dcc.Loading(html.Div(id="claims")),
@@ -203,6 +235,22 @@ def _page(title: str, live: Live) -> html.Div:
 
 def _choices(*children: Any) -> html.Div:
     return html.Div(list(children), className="choices")
+
+
+def _picker(name: str, options: Any, value: str, heading: str) -> html.Label:
+    labels = [{"label": one.replace("_", " "), "value": one} for one in options]
+    picker = dcc.Dropdown(labels, value, id=name, clearable=False)
+    return html.Label([html.Span(heading), picker], className="picker")
+
+
+def _last_epoch(rows: list[Row]) -> int:
+    return max((row["epoch"] for row in rows), default=0)
+
+
+def _rows_of(live: Live, trials: list[str]) -> list[Row]:
+    """Return the rows of some trials in their order; those that are gone are left out."""
+    found = {row["trial_id"]: row for row in live.rows(None, set(trials))}
+    return [found[trial_id] for trial_id in trials if trial_id in found]
 
 
 def _table_state(live: Live, choice: str) -> list[Any]:
@@ -239,6 +287,8 @@ def _answer_table(app: Dash, live: Live) -> None:
         counts = live.counts(experiment)
         states = ", ".join(f"{number} {state}" for state, number in counts.items()) or "none yet"
         text = f"{sum(counts.values())} trials: {states}"
+        if (left := live.seconds_left(experiment)) is not None:
+            text += f"; about {duration(left)} left"
         damaged = [f"{t}: {why}" for t, why in sorted(live.curves.damaged.items())]
         problems = "\n".join([*filter(None, [live.problem]), *damaged[:5]])
         options = [
@@ -290,16 +340,20 @@ def _answer_charts(app: Dash, live: Live) -> None:
         # Read before the curves, which may grow meanwhile: then they are drawn once more.
         version = live.curves.version
         curves, chosen = dict(live.curves.by_trial), chosen or []
-        now = [_digest(shown, chosen, column, log), version, table_state]
+        rows = _rows_of(live, shown)
+        last = _last_epoch(rows)
+        now = [_digest(shown, chosen, column, log, last <= FEW_EPOCHS), version, table_state]
         digest, since, (session, *_) = before
         same = (digest, session) == (now[0], live.session)
         same = same and since >= live.curves.trials_changed_at
         changed = {t for t, at in dict(live.curves.changed_at).items() if at > since}
         if same and changed.isdisjoint(shown):
             return no_update, now
-        traces = curve_traces(curves, shown, chosen, column, live.label)
-        if not same:
-            return plot_curves(traces, column, log=bool(log)), now
+        mean = "mean" in log
+        traces = curve_traces(curves, rows, chosen, column, mean=mean)
+        # Means may gain a band, and with it change the number of traces.
+        if not same or mean:
+            return plot_curves(traces, column, log="log" in log, last=last), now
         patch = Patch()
         for number, trace in enumerate(traces):
             if trace["meta"].get("trial") in changed | {None}:
@@ -307,10 +361,31 @@ def _answer_charts(app: Dash, live: Live) -> None:
         return patch, now
 
     @app.callback(
+        Output("outcomes", "figure"),
+        Output("outcomes-state", "data"),
+        Input("table-state", "data"),
+        Input("shown", "data"),
+        Input("x", "value"),
+        Input("y", "value"),
+        Input("colour", "value"),
+        Input("kind", "value"),
+        State("outcomes-state", "data"),
+    )
+    def update_outcomes(
+        _: list[Any], shown: list[str] | None, x: str, y: str, colour: str, kind: str, before: Any
+    ) -> tuple[Any, Any]:
+        rows = _rows_of(live, shown or [])
+        now = _digest(rows, x, y, colour, kind)
+        if now == before:
+            return no_update, no_update
+        return plot_outcomes(rows, x, y, colour, parallel=kind == "parallel"), now
+
+    @app.callback(
         Output("surface", "options"),
         Output("surface", "value"),
         Output("plane", "figure"),
         Output("surface-state", "data"),
+        Output("surfaces", "hidden"),
         Input("version", "data"),
         Input("surface", "value"),
         State("surface", "options"),
@@ -324,15 +399,15 @@ def _answer_charts(app: Dash, live: Live) -> None:
             chosen = chosen if chosen in ids else next(iter(ids), None)
             now = [chosen, surface_fingerprint(live.store, chosen)]
         except NasSweepError:  # shown above the table
-            return no_update, no_update, no_update, no_update
+            return (no_update,) * 5
         options = ids if ids != before else no_update
         if now == state:
-            return options, no_update, no_update, no_update
+            return options, *(no_update,) * 4
         try:
             figure: Any = plot_surface(live.store, chosen)
         except NasSweepError as error:
             figure = plot_surface(live.store, None).update_layout(title_text=error.what)
-        return options, chosen, figure, now
+        return options, chosen, figure, now, not ids
 
     @app.callback(
         Output("claims", "children"),

@@ -1,15 +1,17 @@
-"""The page's charts: curves of many trials over epochs, and one surface as it fills."""
+"""The page's charts: curves of many trials, outcomes over axes, one surface as it fills."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 
-from orchestrator.dash.live import Curve, Numbers
+from orchestrator.dash.live import NAMES, Curve, Numbers, Row
 from orchestrator.figures import style
+from orchestrator.figures.members import differing, name_cell
+from orchestrator.output.text import NO_NUMBER
 from results_schema import layout, tables
 from results_schema.errors import MissingKey
 from results_schema.store import Store
@@ -18,9 +20,20 @@ MOST_LINES = 50
 MOST_POINTS = 6000
 """Most points of all lines together; each line keeps at least `FEWEST_POINTS`."""
 FEWEST_POINTS = 150
+FEW_EPOCHS = 8
+"""Up to so many, each has a tick; beyond, plotly's own ticks are whole numbers."""
+MOST_COLOURS = 12
+"""Different values of an axis up to which each has a colour and a key of its own."""
+DASHES = ("solid", "dash", "dot", "dashdot")
+"""Lines that share a colour differ in these."""
+OUTCOMES = ("test_accuracy", "best_test_accuracy", "test_loss", "val_accuracy", "val_loss",
+            "train_loss", "epoch")  # fmt: skip
+"""Columns of a cell's row that training decides."""
 COLUMN_TITLES = {
     "test_accuracy": "Test accuracy",
     "test_loss": "Test loss (nat)",
+    "val_accuracy": "Validation accuracy",
+    "val_loss": "Validation loss (nat)",
     "train_accuracy": "Training accuracy",
     "train_loss": "Training loss (nat)",
     "rate": "Learning rate",
@@ -31,67 +44,217 @@ _BANDS = ((0.05, 0.95, 0.12), (0.25, 0.75, 0.22))
 """Lower and upper quantile, and opacity."""
 
 
-def plot_curves(traces: Sequence[dict[str, Any]], column: str, *, log: bool = False) -> go.Figure:
+def plot_curves(
+    traces: Sequence[dict[str, Any]], column: str, *, log: bool = False, last: int = 0
+) -> go.Figure:
     """Return the chart of curves.
 
     Args:
         traces: What `curve_traces` returns.
         column: The one of `live.COLUMNS`, or the metric, that they show.
         log: Whether the vertical axis is logarithmic.
+        last: Last epoch of any curve.
     """
     figure = go.Figure(list(traces))
-    lines = sum("trial" in trace["meta"] for trace in traces)
+    lines = sum("names" in trace["meta"] for trace in traces)
     title = "No epoch has ended yet"
-    if len(traces) > lines:
+    if traces and traces[0]["meta"].get("trials"):
         title = f"{lines} of {traces[0]['meta']['trials']} trials as lines, all as quantiles"
     elif lines:
-        title = f"{lines} trial{'s' * (lines != 1)}"
+        title = f"{lines} {traces[-1]['meta']['names']}{'s' * (lines != 1)}"
     # While `uirevision` is the same, zoom and hidden lines stay as new epochs come.
     _lay_out(figure, title, f"{column} {log}", left=64)
-    figure.update_layout(legend={"font": {"size": 12}}, hovermode="closest")
-    figure.update_xaxes(title_text="Epoch")
-    figure.update_yaxes(
-        title_text=COLUMN_TITLES.get(column, column), type="log" if log else "linear"
-    )
+    figure.update_layout(legend={"font": {"size": 11}}, hovermode="closest")
+    figure.update_xaxes(title_text="Epoch", dtick=1 if last <= FEW_EPOCHS else None)
+    name = COLUMN_TITLES.get(column, column)
+    figure.update_yaxes(title_text=name, type="log" if log else "linear")
     return figure
 
 
 def curve_traces(
     curves: Mapping[str, Curve],
-    shown: Sequence[str],
+    rows: Sequence[Row],
     chosen: Sequence[str],
     column: str,
-    label: Callable[[str], str],
+    *,
+    mean: bool = False,
 ) -> list[dict[str, Any]]:
     """Return some trials as lines and, where these are not all, quantiles before them.
 
-    The `meta` of a line has its `trial`, that of quantiles the number of their `trials`.
+    The `meta` of a line has what it `names` and, of a single trial, its `trial`; that of quantiles
+    has the number of their `trials`.
 
     Args:
         curves: Curves by trial.
-        shown: The trials of the table, in order; those without a curve are left out.
+        rows: Rows of the trials of the table, in order; those without a curve are left out.
         chosen: The trials to draw as lines; if there are none, the first `MOST_LINES` shown.
         column: One of `live.COLUMNS`, or a program's metric.
-        label: Function that returns a trial's name.
+        mean: Whether trials that differ in their seed alone are drawn as their mean, with a band of
+            one standard deviation to either side.
     """
-    drawn = [trial_id for trial_id in shown if column in curves.get(trial_id, ())]
-    picked = set(chosen)
-    lines = [t for t in drawn if t in picked][:MOST_LINES] or drawn[:MOST_LINES]
-    traces = []
-    if len(drawn) > len(lines):
-        traces = _quantile_traces([curves[trial_id] for trial_id in drawn], column)
-    most = max(FEWEST_POINTS, MOST_POINTS // max(1, len(lines)))
-    for number, trial_id in enumerate(lines):
-        x, y = _thin(curves[trial_id]["epoch"], curves[trial_id][column], most)
+    drawn = [row for row in rows if column in curves.get(row["trial_id"], ())]
+    picked = [row for row in drawn if row["trial_id"] in set(chosen)] or drawn
+    alike: dict[Any, list[Row]] = {}
+    for row in picked:
+        key = [(k, row[k]) for k in axes_of(row) if k != "seed"] if mean else row["trial_id"]
+        alike.setdefault(str(key), []).append(row)
+    groups = list(alike.values())[:MOST_LINES]
+    traces: list[dict[str, Any]] = []
+    if len(drawn) > sum(map(len, groups)):
+        traces = _quantile_traces([curves[row["trial_id"]] for row in drawn], column)
+    most = max(FEWEST_POINTS, MOST_POINTS // max(1, len(groups)))
+    names = short_names([group[0] for group in groups], seeds=not mean)
+    for number, (group, name) in enumerate(zip(groups, names, strict=True)):
+        some = [curves[row["trial_id"]] for row in group]
+        colour, text = style.palette_colour(number), style.escape(label(group[0]))
+        dash = DASHES[number // len(style.PALETTE) % len(DASHES)]
+        meta: dict[str, Any] = {"names": "mean" if mean else "trial"}
+        if mean:
+            epochs, values = _by_epoch(some, column)
+            y, deviation = _mean_and_deviation(values)
+            traces += _deviation_trace(epochs, y, deviation, colour)
+            name, text = f"{name} ({len(some)})", f"mean of {len(some)} seeds of {text}"
+        else:
+            epochs, y = some[0]["epoch"], some[0][column]
+            meta["trial"] = group[0]["trial_id"]
+        x, y = _thin(epochs, y, most)
         traces.append({
-            "meta": {"trial": trial_id}, "x": x, "y": y,
-            "mode": "lines" if len(x) > 1 else "markers",
-            "name": style.escape(label(trial_id)), "showlegend": len(lines) <= 12,
-            "line": {"width": 1.4, "color": style.palette_colour(number)},
-            "opacity": 0.85 if len(lines) <= 12 else 0.55,
-            "hovertemplate": "%{y:.4g} after epoch %{x}",
+            "meta": meta, "x": x, "y": y, "mode": "lines" if len(x) > 1 else "markers",
+            "name": style.escape(style.shorten(name, 24)), "showlegend": True,
+            "line": {"width": 1.4, "color": colour, "dash": dash},
+            "opacity": 0.85 if len(groups) <= 12 else 0.6,
+            "hovertemplate": f"{text}<br>%{{y:.4g}} after epoch %{{x}}<extra></extra>",
         })  # fmt: skip
     return traces
+
+
+def axes_of(row: Row) -> list[str]:
+    """Return the columns of a row that name a trial: between its state and its outcomes."""
+    names = list(row)
+    return [name for name in names[: names.index("epoch")] if name not in ("trial_id", "state")]
+
+
+def label(row: Row) -> str:
+    """Return the full name of a trial: cell, dataset, rate, further axes and seed."""
+    if not axes_of(row):
+        return row["trial_id"]
+    return ", ".join(filter(None, (describe(row) for describe in _descriptions(row))))
+
+
+def short_names(rows: Sequence[Row], *, seeds: bool = True) -> list[str]:
+    """Return for each trial what distinguishes it from the others; its label if nothing does."""
+    several = len({row.get("base") for row in rows}) > 1
+
+    def cell(row: Row) -> str:
+        if row.get("base") is None:
+            return row["trial_id"]
+        return name_cell(row["base"], row.get("index") or 0, several_bases=several)
+
+    names = list(dict.fromkeys(name for row in rows for name in axes_of(row)))
+    others = [_describe(name) for name in _order(names) if name != "seed" or seeds]
+    found = differing(rows, cell, *others)
+    return [", ".join(texts) or label(row) for texts, row in zip(found, rows, strict=True)]
+
+
+def _descriptions(row: Row) -> list[Any]:
+    def cell(row: Row) -> str:
+        parts = [row.get("base"), row.get("variant") if row.get("index") else ""]
+        return " ".join(filter(None, parts))
+
+    return [cell, *map(_describe, _order(axes_of(row)))]
+
+
+def _order(names: Sequence[str]) -> list[str]:
+    further = [name for name in names if name not in NAMES]
+    return [name for name in ("dataset", "learning_rate", *further, "seed") if name in names]
+
+
+def _describe(name: str) -> Any:
+    def describe(row: Row) -> str:
+        value = row.get(name)
+        if value is None:  # the trial's experiment does not have this axis
+            return f"{name.replace('_', ' ')} {NO_NUMBER}" if name in row else ""
+        text = f"{value:g}" if isinstance(value, float) else str(value)
+        return text if name in ("dataset", "learning_rate") else f"{name.replace('_', ' ')} {text}"
+
+    return describe
+
+
+def plot_outcomes(
+    rows: Sequence[Row], x: str, y: str, colour: str, *, parallel: bool = False
+) -> go.Figure:
+    """Return an outcome of trials over an axis as dots, or all axes as parallel coordinates.
+
+    Args:
+        rows: Rows of trials; those without the outcome are left out.
+        x: Column along the horizontal axis of dots.
+        y: The outcome, one of `OUTCOMES` or a program's metric.
+        colour: Column that colours the dots; parallel lines have the colour of the outcome.
+        parallel: Whether to draw parallel coordinates, of the axes in which the trials differ.
+    """
+    shown = [row for row in rows if row.get(y) is not None]
+    title = f"{len(shown)} trial{'s' * (len(shown) != 1)} with {y.replace('_', ' ')}"
+    figure = go.Figure()
+    if parallel:
+        names = dict.fromkeys(name for row in shown for name in axes_of(row))
+        varied = [name for name in names if len({str(row.get(name)) for row in shown}) > 1]
+        values = [row[y] for row in shown]
+        dimensions = [_dimension(name, [row.get(name) for row in shown]) for name in varied]
+        figure.add_parcoords(
+            dimensions=[*dimensions, {"label": y, "values": values}],
+            line={"color": values, "colorscale": "Viridis", "showscale": False},
+            labelangle=-20, labelside="bottom", rangefont={"color": "rgba(0, 0, 0, 0)"},
+        )  # fmt: skip
+        _lay_out(figure, title, f"parallel {y}", left=64)
+        return figure.update_layout(margin={"l": 60, "r": 40, "t": 50, "b": 70})
+    groups: dict[str, list[Row]] = {}
+    for row in shown:
+        groups.setdefault(_value_text(row.get(colour)), []).append(row)
+    numbers = [row.get(colour) for row in shown]
+    graded = len(groups) > MOST_COLOURS and all(isinstance(one, int | float) for one in numbers)
+    if graded or len(groups) > MOST_COLOURS:
+        groups = {"": shown}
+    for number, (name, some) in enumerate(groups.items()):
+        marker: dict[str, Any] = {"size": 8, "opacity": 0.8, "color": style.palette_colour(number)}
+        if graded:
+            scale = {"title": {"text": colour}, "thickness": 12}
+            marker |= {"color": numbers, "colorscale": "Viridis", "colorbar": scale}
+        elif number >= len(style.PALETTE):
+            marker["symbol"] = "diamond"
+        figure.add_scatter(
+            x=[row.get(x) for row in some], y=[row[y] for row in some], mode="markers",
+            marker=marker, name=style.escape(style.shorten(name, 24)),
+            showlegend=len(groups) > 1,
+            hovertext=[style.escape(label(row)) for row in some],
+            hovertemplate="%{hovertext}<br>%{x}: %{y:.4g}<extra></extra>",
+        )  # fmt: skip
+    _lay_out(figure, title, f"{x} {y} {colour}", left=64)
+    known = {row.get(x) for row in shown} - {None}
+    whole = bool(known) and all(isinstance(one, int) for one in known)
+    few = whole and max(known) - min(known) <= 20
+    numeric = bool(known) and all(isinstance(one, int | float) for one in known)
+    wide = numeric and min(known) > 0 and max(known) >= 30 * min(known)
+    legend = {"font": {"size": 11}, "title": {"text": colour.replace("_", " ")}}
+    figure.update_layout(legend=legend, hovermode="closest")
+    figure.update_xaxes(title_text=x.replace("_", " "), dtick=1 if few else None)
+    figure.update_xaxes(type="log" if wide and not few else "linear" if numeric else "category")
+    return figure.update_yaxes(title_text=y.replace("_", " "))
+
+
+def _dimension(name: str, values: Sequence[Any]) -> dict[str, Any]:
+    """Return one of several parallel axes; what is no number has its place in the alphabet."""
+    if all(isinstance(value, int | float) for value in values):
+        different = sorted(set(values))
+        few = {"tickvals": different, "ticktext": [f"{value:g}" for value in different]}
+        return {"label": name, "values": values, **(few if len(different) <= MOST_COLOURS else {})}
+    texts = sorted({_value_text(value) for value in values})
+    places = [texts.index(_value_text(value)) for value in values]
+    shown = [style.escape(style.shorten(text, 18)) for text in texts]
+    return {"label": name, "values": places, "tickvals": [*range(len(texts))], "ticktext": shown}
+
+
+def _value_text(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def quantiles(curves: Sequence[Curve], column: str, shares: Sequence[float]) -> tuple[Numbers, ...]:
@@ -99,14 +262,8 @@ def quantiles(curves: Sequence[Curve], column: str, shares: Sequence[float]) -> 
 
     Shares are from 0 to 1; epochs for which no trial has a number are left out.
     """
-    last = max((int(c["epoch"][-1]) for c in curves if len(c["epoch"])), default=0)
-    values = np.full((len(curves), last), np.nan)
-    for row, curve in zip(values, curves, strict=True):
-        finite = np.where(np.isfinite(curve[column]), curve[column], np.nan)
-        row[curve["epoch"].astype(int) - 1] = finite
-    epochs = np.arange(1.0, last + 1)
-    known = np.isfinite(values).any(axis=0)
-    epochs, values = _thin(epochs[known], values[:, known].T, 2 * FEWEST_POINTS)
+    epochs, table = _by_epoch(curves, column)
+    epochs, values = _thin(epochs, table.T, 2 * FEWEST_POINTS)
     if not len(epochs):
         return epochs, *(np.empty(0) for _ in shares)
     # By sorting, as np.nanquantile takes seconds for thousands of trials.
@@ -121,6 +278,39 @@ def quantiles(curves: Sequence[Curve], column: str, shares: Sequence[float]) -> 
         weight = place - low
         found.append(values[rows, low] * (1 - weight) + values[rows, high] * weight)
     return epochs, *found
+
+
+def _by_epoch(curves: Sequence[Curve], column: str) -> tuple[Numbers, Numbers]:
+    """Return the epochs with a finite number, and the numbers [curves, epochs], else NaN."""
+    last = max((int(c["epoch"][-1]) for c in curves if len(c["epoch"])), default=0)
+    values = np.full((len(curves), last), np.nan)
+    for row, curve in zip(values, curves, strict=True):
+        finite = np.where(np.isfinite(curve[column]), curve[column], np.nan)
+        row[curve["epoch"].astype(int) - 1] = finite
+    known = np.isfinite(values).any(axis=0)
+    return np.arange(1.0, last + 1)[known], values[:, known]
+
+
+def _mean_and_deviation(values: Numbers) -> tuple[Numbers, Numbers]:
+    """Return mean and sample deviation of each column, without NaN; the deviation of one is 0."""
+    count = np.isfinite(values).sum(axis=0)
+    mean = np.nansum(values, axis=0) / count
+    squares = np.nansum((values - mean) ** 2, axis=0)
+    return mean, np.sqrt(squares / np.maximum(count - 1, 1))
+
+
+def _deviation_trace(
+    epochs: Numbers, mean: Numbers, deviation: Numbers, colour: str
+) -> list[dict[str, Any]]:
+    """Return a band of one deviation to either side; none where seeds do not differ."""
+    if not deviation.any():
+        return []
+    sides = np.concatenate([mean + deviation, (mean - deviation)[::-1]])
+    return [{
+        "x": np.concatenate([epochs, epochs[::-1]]), "y": sides, "fill": "toself", "mode": "lines",
+        "line": {"width": 0}, "fillcolor": colour, "opacity": 0.18, "hoverinfo": "skip",
+        "showlegend": False, "meta": {},
+    }]  # fmt: skip
 
 
 def surface_ids(store: Store) -> list[str]:

@@ -36,6 +36,8 @@ BUCKET_SECONDS = 2.0
 COLUMNS = (
     "test_accuracy",
     "test_loss",
+    "val_accuracy",
+    "val_loss",
     "train_accuracy",
     "train_loss",
     "rate",
@@ -43,6 +45,8 @@ COLUMNS = (
     "clip_rate",
 )
 """Columns of metrics that can be drawn over epochs."""
+_DRAWN_ALONE = ("epoch", "seconds", "train_accuracy", "rate", "grad_norm", "clip_rate")
+"""Columns whose last number no row shows."""
 WATCHED = (
     layout.METRICS,
     layout.POINTS,
@@ -52,12 +56,12 @@ WATCHED = (
     layout.REQUESTS,
     layout.LEASES,
 )
-_NAMES = ("base", "variant", "index", "dataset", "learning_rate", "seed", "width", "depth")
-"""Columns of members that a trial's row shows."""
+NAMES = ("base", "variant", "index", "dataset", "learning_rate", "seed", "width", "depth")
+"""Columns of members that a trial's row shows, before those of further axes."""
 
 Numbers = NDArray[np.float64]
 Curve = dict[str, Numbers]
-"""`epoch`, and `COLUMNS` or a program's metrics, each [epochs]; NaN where a number is missing."""
+"""`epoch`, `seconds`, and `COLUMNS` or a program's metrics, each [epochs]; NaN where missing."""
 Row = dict[str, Any]
 
 
@@ -200,13 +204,27 @@ class Live:
             changed = {t for t, version in self._changed_at.items() if version > since}
             return self.rows(experiment, changed) if changed else []
 
-    def label(self, trial_id: str) -> str:
-        """Return a short name for a trial."""
-        for members in self._members.values():
-            if row := members.get(trial_id):
-                name = row["base"] if row["index"] == 0 else f"{row['base']} {row['variant']}"
-                return f"{name}, {row['dataset']}, {row['learning_rate']:g}, seed {row['seed']}"
-        return trial_id
+    def axes(self) -> list[str]:
+        """Return the columns by which trials differ: `NAMES`, then those of further axes."""
+        every = [row for rows in self._members.values() for row in rows.values()]
+        return list(dict.fromkeys([*NAMES, *(name for row in every for name in row)]))
+
+    def seconds_left(self, experiment: str | None) -> float | None:
+        """Return how long what remains takes at the pace of the trials that run; None without one.
+
+        Trials that wait are taken to be as long as the longest that runs.
+        """
+        states = self._states(experiment)
+        running = [one for one in self._status.trials.running if not one.lost]
+        curves = [self.curves.by_trial.get(one.trial_id) for one in running]
+        recent = [curve["seconds"][-5:] for curve in curves if curve is not None]
+        paces = [float(one.mean()) for one in recent if len(one) and one.mean() > 0]
+        longest = max((one.epochs or 0 for one in running), default=0)
+        if not paces or not longest:
+            return None
+        left = sum((one.epochs or longest) - one.epoch for one in running if one.trial_id in states)
+        left += longest * list(states.values()).count("owed")
+        return left / sum(1 / pace for pace in paces)
 
     def _read(self, *, states: bool) -> None:
         def shown() -> tuple[Any, ...]:
@@ -247,11 +265,11 @@ class Live:
 
 
 def _read_curve(data: bytes, key: str) -> Curve:
-    wanted = ("epoch", *COLUMNS)
-    owner = layout.owner(key)
+    wanted, owner = ("epoch", "seconds", *COLUMNS), layout.owner(key)
     if owner is not None and is_program(owner):
         schema = tables.widened(tables.METRICS, data)
-        wanted = ("epoch", *(name for name in schema.names if name not in tables.METRICS.names))
+        own = (name for name in schema.names if name not in tables.METRICS.names)
+        wanted = ("epoch", "seconds", *own)
         table = tables.from_parquet(data, schema, key)
     elif not tables.is_sealed(data):
         table = tables.from_parquet(data, tables.METRICS, key)
@@ -272,9 +290,10 @@ def _column(table: pa.Table, name: str) -> Numbers:
 
 def _read_members(results: Results) -> dict[str, dict[str, Row]]:
     found: dict[str, dict[str, Row]] = {}
-    members: Any = results.members()[["experiment", "trial_id", *_NAMES]]
-    members = members.astype(object).where(members.notna(), None)  # JSON has no NaN
-    for row in members.to_dict("records"):
+    members: Any = results.members()
+    axes = [name for name in members.columns if name not in tables.MEMBERS.names]
+    members = members[["experiment", "trial_id", *NAMES, *axes]].astype(object)
+    for row in members.where(members.notna(), None).to_dict("records"):
         experiment, trial_id = row.pop("experiment"), row.pop("trial_id")
         found.setdefault(experiment, {}).setdefault(trial_id, row)
     return found
@@ -285,9 +304,7 @@ def _last_numbers(curve: Curve | None) -> Row:
     if curve is None or not len(curve["epoch"]):
         return {"epoch": 0}
     best: Callable[..., Any] = np.fmax.reduce  # leaves NaN out
-    # The page draws the other columns of cells, and its table shows these.
-    shown = [name for name in curve if name not in ("epoch", "train_accuracy", *COLUMNS[4:])]
-    numbers = {name: curve[name][-1] for name in shown}
+    numbers = {name: curve[name][-1] for name in curve if name not in _DRAWN_ALONE}
     if "test_accuracy" in curve:
         numbers["best_test_accuracy"] = best(curve["test_accuracy"])
     rounded = {

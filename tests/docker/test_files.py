@@ -86,7 +86,8 @@ def test_hadolint_finds_nothing(docker: Path, tmp_path: Path):
 
 def test_ports_are_published_on_loopback_alone(services: dict[str, Any]):
     published = [port for one in services.values() for port in one.get("ports", [])]
-    assert sorted(published) == ["127.0.0.1:3000:3000", "127.0.0.1:8265:8265"]
+    own = ["127.0.0.1:3000:3000", "127.0.0.1:8050:8050", "127.0.0.1:8265:8265"]
+    assert sorted(published) == own
     assert not any("network_mode" in one for one in services.values())
 
 

@@ -8,8 +8,10 @@ import pytest
 from orchestrator.dash import live as live_module
 from orchestrator.dash.app import CLAIM_COLUMNS, build_app, claims_table
 from orchestrator.dash.live import Live
+from orchestrator.dash.server import TOKEN, token_for
 from orchestrator.paper.claims import findings
 from results_schema import layout
+from results_schema.errors import ConfigError
 from results_schema.results import Results
 from results_schema.store import open_store
 
@@ -50,6 +52,48 @@ def test_this_machine_is_let_in(client, host):
 def test_another_name_is_refused(client, headers):
     for path in ("/", "/_dash-layout", "/_dash-dependencies", "/events"):
         assert client.get(path, headers=headers).status_code == 403
+
+
+SECRET = "correct-horse-battery"
+
+
+def test_from_elsewhere_the_page_needs_its_token(live):
+    server = build_app(live, "0.0.0.0", SECRET).server
+    there = {"Host": "gpu7.lab.example:8050"}
+    for path in ("/", "/_dash-layout", "/events", "/?token=", "/?token=wrong", "/?token=%ff%00"):
+        answer = server.test_client().get(path, headers=there)
+        assert answer.status_code == 401
+        assert SECRET not in answer.data.decode()
+    for given in ("Basic x", "Bearer wrong", "Bearer", f"Basic {SECRET}"):
+        headers = there | {"Authorization": given}
+        assert server.test_client().get("/", headers=headers).status_code == 401
+    bearer = there | {"Authorization": f"Bearer {SECRET}"}
+    assert server.test_client().get("/", headers=bearer).status_code == 200
+    browser = server.test_client()
+    answer = browser.get(f"/?token={SECRET}")
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/")
+    cookie = answer.headers["Set-Cookie"]
+    assert "HttpOnly" in cookie and "SameSite=Strict" in cookie
+    assert browser.get("/_dash-layout").status_code == 200
+    assert browser.get("/", headers={"Origin": "http://evil.example"}).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("host", "asks"),
+    [("127.0.0.1", False), ("localhost", False), ("127.0.0.2", False), ("::1", False),
+     ("0.0.0.0", True), ("::", True), ("10.0.0.7", True), ("gpu7", True)],
+)  # fmt: skip
+def test_only_this_machines_own_addresses_ask_for_no_token(host, asks, monkeypatch):
+    monkeypatch.delenv(TOKEN, raising=False)
+    first, second = token_for(host), token_for(host)
+    assert bool(first) == asks
+    assert not asks or (len(first) >= 32 and first != second)
+    monkeypatch.setenv(TOKEN, SECRET)
+    assert token_for(host) == (SECRET if asks else "")
+    monkeypatch.setenv(TOKEN, "short")
+    if asks:
+        with pytest.raises(ConfigError, match="5 characters"):
+            token_for(host)
 
 
 @pytest.mark.parametrize("path", ["/assets/pyproject.toml", "/assets/../app.py", "/_mcp", "/mcp"])
@@ -97,7 +141,7 @@ def test_only_lines_that_changed_are_sent_again(client, live, trained):
     changed = update(again["curves-state"]["data"])["curves"]["figure"]
     assert [one["location"] for one in changed["operations"]] == [["data", 1]]
     line = changed["operations"][0]["params"]["value"]
-    assert (line["meta"], line["mode"]) == ({"trial": trained.ids[1]}, "markers")
+    assert (line["meta"]["trial"], line["mode"]) == (trained.ids[1], "markers")
     assert "data" in update(state, log=["log"])["curves"]["figure"]
 
 
@@ -109,15 +153,20 @@ def rows(table: Any) -> list[list[str]]:
 
 def test_every_claim_is_a_row(trained):
     found = [one for one in findings(Results(trained.store), ["small"]) if one.primary]
-    shown = rows(claims_table(trained.store, "small"))
+    table: Any = claims_table(trained.store, "small")
+    shown = rows(table)
     assert {row[0] for row in shown} == {one.claim for one in found}
-    assert {row[0]: row[4] for row in shown} == {one.claim: one.verdict for one in found}
+    assert {row[0]: row[1] for row in shown} == {one.claim: one.verdict for one in found}
     assert all(isinstance(text, str) for row in shown for text in row)
+    details = [row.title for row in table.children[1].children]
+    assert {one.statement for one in found} == {
+        text.partition("statement: ")[2].splitlines()[0] for text in details
+    }
 
 
 def test_claims_of_an_empty_store_and_of_a_damaged_one(trained, tmp_path):
     shown = rows(claims_table(open_store(tmp_path / "empty"), None))
-    assert "no data" in {row[4] for row in shown}
+    assert "no data" in {row[1] for row in shown}
     path = trained.store.root / layout.metrics(trained.ids[0])
     path.write_bytes(path.read_bytes()[:-9])
     assert trained.ids[0] in claims_table(trained.store, None).children

@@ -13,9 +13,12 @@ from orchestrator.dash.charts import (
     MOST_LINES,
     MOST_POINTS,
     curve_traces,
+    label,
     plot_curves,
+    plot_outcomes,
     plot_surface,
     quantiles,
+    short_names,
     surface_ids,
 )
 from orchestrator.dash.live import COLUMNS, Curve
@@ -32,7 +35,8 @@ def curve(values: Any) -> Curve:
 
 
 def chart(curves: dict[str, Curve], chosen=(), column="test_loss", **options: Any) -> Any:
-    traces = curve_traces(curves, list(curves), chosen, column, lambda name: name)
+    rows = [{"trial_id": name, "state": "running", "epoch": 1} for name in curves]
+    traces = curve_traces(curves, rows, chosen, column)
     return plot_curves(traces, column, **options)
 
 
@@ -85,6 +89,67 @@ def test_names_are_text_and_zoom_stays_until_something_else_is_drawn():
     assert one.layout.uirevision == two.layout.uirevision
     others = chart({"a": curve([1])}, log=True), chart({"a": curve([1])}, column="train_loss")
     assert one.layout.uirevision not in [other.layout.uirevision for other in others]
+
+
+def row(index: int, seed: int, **axes: Any) -> dict[str, Any]:
+    # The columns of a page's rows.
+    return {"trial_id": f"t{index}{seed}{axes}", "state": "done", "base": "DARTS", "index": index,
+            "variant": f"v{index}", "dataset": "digits", "learning_rate": 0.1, "seed": seed,
+            "width": 2.0, "depth": 3, **axes, "epoch": 3,
+            "test_accuracy": 0.5 + seed / 10}  # fmt: skip
+
+
+def test_lines_are_named_by_what_distinguishes_them():
+    some = [row(i, 0, weight_decay=w) for i in (0, 1) for w in (None, 3e-4)]
+    assert short_names(some[1:]) == ["DARTS, weight decay 0.0003", "C1, weight decay –",
+                                     "C1, weight decay 0.0003"]  # fmt: skip
+    assert label(some[3]) == "DARTS v1, digits, 0.1, weight decay 0.0003, seed 0"
+    assert short_names([row(0, 0)]) == ["DARTS, digits, 0.1, seed 0"]
+    assert short_names([]) == []
+    many = [row(i, 0) for i in range(20)]
+    traces = curve_traces({one["trial_id"]: curve([1]) for one in many}, many, (), "test_loss")
+    assert all(trace["showlegend"] for trace in traces)
+    assert len({(t["line"]["color"], t["line"]["dash"]) for t in traces}) == 20
+
+
+def test_seeds_are_averaged_with_their_deviation():
+    some = [row(i, seed) for i in (0, 1) for seed in (0, 1, 2)]
+    curves = {one["trial_id"]: curve([i + 1, i + 2]) for i, one in enumerate(some)}
+    curves[some[2]["trial_id"]] = curve([math.nan, 9, 9])  # got further than the others
+    traces = curve_traces(curves, some, (), "test_loss", mean=True)
+    band, line, *_ = traces
+    assert line["name"] == "DARTS (3)"
+    assert line["x"].tolist() == [1, 2, 3]
+    assert line["y"].tolist() == pytest.approx([1.5, 14 / 3, 9])
+    above = line["y"] + [np.std([1, 2], ddof=1), np.std([2, 3, 9], ddof=1), 0]
+    assert band["y"][:3] == pytest.approx(above)
+    assert "mean of 3 seeds of DARTS" in line["hovertemplate"]
+    assert plot_curves(traces, "test_loss", last=3).layout.title.text == "2 means"
+    [alone] = curve_traces(curves, some[:1], (), "test_loss", mean=True)
+    assert alone["y"].tolist() == [1, 2]
+
+
+def test_epochs_have_whole_numbers():
+    assert chart({"a": curve([1, 2])}, last=2).layout.xaxis.dtick == 1
+    assert chart({"a": curve([1, 2])}, last=600).layout.xaxis.dtick is None
+
+
+def test_outcomes_stand_over_any_axis():
+    some = [row(i, seed, optimizer=["sgd", "<b>adam"][seed]) for i in (0, 1) for seed in (0, 1)]
+    some.append(row(5, 5) | {"test_accuracy": None})
+    dots: Any = plot_outcomes(some, "seed", "test_accuracy", "optimizer")
+    assert [trace.name for trace in dots.data] == ["sgd", "&lt;b&gt;adam"]
+    assert [list(trace.x) for trace in dots.data] == [[0, 0], [1, 1]]
+    assert dots.layout.xaxis.dtick == 1
+    parallel: Any = plot_outcomes(some, "seed", "test_accuracy", "", parallel=True)
+    axes = parallel.data[0].dimensions
+    assert [axis.label for axis in axes] == ["index", "variant", "seed", "optimizer",
+                                             "test_accuracy"]  # fmt: skip
+    assert list(axes[3].ticktext) == ["&lt;b&gt;adam", "sgd"]
+    graded: Any = plot_outcomes([row(i, 0) for i in range(40)], "variant", "test_accuracy", "index")
+    assert list(graded.data[0].marker.color) == list(range(40))
+    assert not plot_outcomes([], "seed", "test_accuracy", "base").data
+    assert plot_outcomes([], "seed", "test_accuracy", "base", parallel=True).layout.title.text
 
 
 @pytest.fixture

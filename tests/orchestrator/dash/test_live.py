@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from orchestrator.dash import live as module
+from orchestrator.dash.charts import label
 from orchestrator.dash.live import COLUMNS, WATCHED, Curves, Live, folder_fingerprints
+from orchestrator.housekeeping.status import RunningTrial
 from results_schema import layout, tables
 from results_schema.store import LocalStore, open_store
 
@@ -39,7 +41,7 @@ def test_every_trial_has_a_row(live, trained):
     assert {row["state"] for row in rows} == {"done"}
     assert {row["epoch"] for row in rows} == {2}
     assert all(0 < row["best_test_accuracy"] <= 1 for row in rows)
-    assert live.label(trained.ids[1]) == "DARTS, digits, 0.025, seed 1"
+    assert label(rows[1]) == "DARTS, digits, 0.025, seed 1"
     json.dumps(rows, allow_nan=False)
 
 
@@ -61,7 +63,23 @@ def test_only_what_changed_is_noticed(live, trained):
     assert live.changed_rows(None, first) is None
     assert live.experiments() == [""]
     assert {row["trial_id"] for row in live.rows("")} == set(trained.ids)
-    assert live.label(trained.ids[0]) == trained.ids[0]
+    assert {label(row) for row in live.rows("")} == set(trained.ids)
+
+
+def test_axes_are_columns_and_what_is_left_is_estimated(live, trained):
+    key = layout.members("small")
+    rows = tables.from_parquet(trained.store.get(key), tables.MEMBERS, key).to_pylist()
+    rows[0] |= {"axes": '{"recipe.weight_decay": 0.1}'}
+    trained.store.put(key, tables.to_parquet(rows, tables.MEMBERS))
+    live.refresh()
+    assert [row["weight_decay"] for row in live.rows("small")] == [0.1, None, None]
+    assert live.axes()[-1] == "weight_decay"
+    assert live.seconds_left("small") is None, "nothing runs"
+    seconds = float(live.curves.by_trial[trained.ids[0]]["seconds"].mean())
+    one = RunningTrial(trained.ids[0], "host", 2, 12, None, None, lost=False)
+    live._status.trials.running.append(one)
+    live._status.trials.experiments["small"] |= dict.fromkeys(trained.ids[1:], "owed")
+    assert live.seconds_left("small") == pytest.approx((10 + 12 + 12) * seconds)
 
 
 def test_a_store_that_is_quiet_is_not_read_again(live, monkeypatch):

@@ -4,6 +4,8 @@ import asyncio
 import re
 import signal
 import socket
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import pytest
 from sweeps import started
@@ -80,6 +82,19 @@ def test_it_listens_on_this_machine_alone(page):
         with pytest.raises(OSError):
             socket.create_connection((host, port), timeout=2)
     socket.create_connection(("127.0.0.1", port), timeout=10).close()
+
+
+def test_elsewhere_it_prints_an_address_with_its_token(trained):
+    options = ("--store", trained.store.root, "--port", 0, "--host", "0.0.0.0")
+    with started("dash", *options, PYTHONUNBUFFERED="1") as process:
+        assert process.stdout
+        address = process.stdout.readline().split()[0]
+        bare, _, token = address.partition("/?token=")
+        assert len(token) >= 32
+        with pytest.raises(HTTPError, match="401"):
+            urlopen(bare, timeout=10)
+        asked = Request(bare, headers={"Authorization": f"Bearer {token}"})
+        assert urlopen(asked, timeout=10).status == 200
 
 
 def test_what_is_in_the_way_is_named(run, trained, tmp_path, monkeypatch):
