@@ -108,7 +108,8 @@ def test_only_curves_that_changed_are_read_again(curves, trained, monkeypatch):
     key = layout.metrics(trained.ids[0])
     table = tables.from_parquet(trained.store.get(key), tables.METRICS, key)
     for name in ("epoch", *COLUMNS):
-        assert curves.by_trial[trained.ids[0]][name].tolist() == table[name].to_pylist()
+        wanted = table[name].to_numpy(zero_copy_only=False).astype(float)
+        np.testing.assert_array_equal(curves.by_trial[trained.ids[0]][name], wanted)
 
     reads = []
     get = LocalStore.get
