@@ -92,12 +92,16 @@ def mix_conv(channels, stride, affine):
 """
 
 
-def test_the_documented_plugin_is_one(folder):
+def test_the_documented_plugins_load(folder, names):
     page = (Path(__file__).parents[3] / "docs/plugins.md").read_text()
-    blocks = dict(re.findall(r"^```(\w+)\n(.*?)^```$", page, re.DOTALL | re.MULTILINE))
-    (folder / "my_ops.py").write_text(blocks["python"])
-    (folder / "x.yaml").write_text(blocks["yaml"] + GOOD)
-    load_experiment("x.yaml")
+    blocks = re.findall(r"^```(\w+)\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    programs = [text for language, text in blocks if language == "python"]
+    assert "mix_conv" in programs[0]
+    for number, text in enumerate(programs):
+        name = "my_ops.py" if number == 0 else f"other{number}.py"
+        (folder / name).write_text(text)
+        names(f"[{name}]")
+        load_experiment("x.yaml")
     check_name("mix_conv")
 
 
