@@ -44,9 +44,10 @@ def launch(
         settings: Fields of `preflight.Options`.
 
     Returns:
-        The exit code: 0 all ended, 1 some trials or surfaces failed or were cancelled, or a figure,
-        table or claim ended in an unexpected error, 3 the store became unfit, or was full when it
-        was interrupted, 130 interrupted by Ctrl-C, 143 by SIGTERM, 129 as its terminal was closed.
+        The exit code: 0 all ended; 1 some trials or surfaces failed, were cancelled or are left, or
+        a figure, table, claim or the report could not be made; 3 the store became unfit, or was
+        full when it was interrupted; 130 interrupted by Ctrl-C, 143 by SIGTERM, 129 as its terminal
+        was closed.
 
     Raises:
         MachineError: There is no GPU and nothing allows a CPU, or the clock is wrong.
@@ -140,7 +141,8 @@ def _work(experiments: Sequence[Experiment], store: Store, plan: Plan, options: 
     withdraw(store, [s.trial_id for s in trials] + [one.surface_id for one in plan.unmeasured])
     access.apply_ray_settings()
     access.admit(options.address, allow_open=options.allow_open_cluster)
-    click.echo("starting Ray …" if options.address is None else "joining the cluster …")
+    where = {"cpu": ", to run on the CPU", "cuda": ", to run on GPUs"}.get(options.device or "", "")
+    click.echo(f"{'joining the cluster' if options.address else 'starting Ray'}{where} …")
     from orchestrator.execution.launch import run
 
     report = run(plan, store, options, Console(soft_wrap=True))
@@ -202,6 +204,8 @@ def _print_remains(plan: Plan, store: Store, report: Report) -> int:
     if report.interrupted:
         click.echo(f"interrupted with {' and '.join(left)} left; the same command resumes")
         return 128 + report.interrupted
+    if report.over:
+        click.echo(f"{report.over}, with {' and '.join(left)} left; the same command resumes")
     for name, reason in report.reasons.items():
         _print_failure(f"failed: {name}: {reason}")
         click.echo(f"  log: {store.locate(layout.log(name))}")

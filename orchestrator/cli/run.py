@@ -168,6 +168,13 @@ def _as_json(plan: Plan, speeds: Speeds) -> dict[str, Any]:
     help="Keep the checkpoint of this epoch of every trial; repeatable.",
 )
 @option(
+    "--max-hours",
+    type=FloatRange(0, min_open=True),
+    metavar="H",
+    help="Stop after H hours; the same command resumes.",
+)
+@option("--fail-fast", is_flag=True, help="Stop when a trial or surface has failed.")
+@option(
     "--deterministic",
     is_flag=True,
     help="Make results on a GPU repeat bit by bit; training gets slower.",

@@ -38,6 +38,7 @@ from orchestrator.execution.queue import Ending, Queue
 from orchestrator.execution.trainable import own_versions
 from orchestrator.execution.tune import AHEAD, QueueSearcher, run_tune
 from orchestrator.housekeeping.cancel import requester
+from orchestrator.planning.estimate import measured_speeds
 from orchestrator.planning.plan import Plan, work_id
 from results_schema import layout
 from results_schema.errors import MachineError, StoreError
@@ -65,6 +66,8 @@ class Report:
     reasons: dict[str, str]
     interrupted: int
     """Number of the signal that stopped it; 0 if none did."""
+    over: str
+    """Why it stopped by itself before all had ended, or empty."""
     unfit: str
     """Why the store could not be written in the end, or a node was unfit; or empty."""
 
@@ -93,15 +96,32 @@ def run(plan: Plan, store: Store, options: Options, console: Console) -> Report:
         with present(store, launch), ray_cluster as joined:
             # Only now it is known what a cluster has; on this machine `preflight` has chosen.
             if options.device is None:
-                device = choose_device(plan, options, has_gpu=has_gpus())
+                device = choose_device(plan, options, measured_speeds(store), has_gpu=has_gpus())
                 options = replace(options, device=device)
-            with Supervision(queue, launch, console, joined.lost) as supervision:
+            over = partial(reason_to_stop, options, queue, time.monotonic())
+            with Supervision(queue, launch, console, joined.lost, over) as supervision:
                 _run_on(joined, plan, options, supervision)
     finally:
         queue.close_all()  # only now is every worker gone
     return Report(
-        queue.endings, queue.reasons, supervision.interrupted, queue.unfit or queue.space.full
+        queue.endings,
+        queue.reasons,
+        supervision.interrupted,
+        supervision.over,
+        queue.unfit or queue.space.full,
     )
+
+
+def reason_to_stop(options: Options, queue: Queue, begun: float) -> str:
+    """Return why a launch that began at this monotonic time stops by itself; empty if it goes on.
+
+    `--max-hours` and `--fail-fast` stop it.
+    """
+    if options.max_hours and time.monotonic() - begun >= options.max_hours * 3600:
+        return f"--max-hours {options.max_hours:g} have passed"
+    if options.fail_fast and queue.reasons:
+        return f"--fail-fast: {next(iter(queue.reasons))} failed"
+    return ""
 
 
 def _run_on(joined: Joined, plan: Plan, options: Options, supervision: Supervision) -> None:
@@ -226,18 +246,26 @@ class Supervision:
         launch: Id of the launch.
         console: Where to print that it stops.
         lost: Returns the name of the process of Ray that has died, or an empty string.
+        to_stop: Returns why the launch is to stop without a signal, or an empty string.
 
     Attributes:
         interrupted: Number of the first signal that came; 0 if none did.
+        over: What `to_stop` returned, if that stopped it.
         insisted: Set where Tune must end without waiting for workers.
     """
 
     def __init__(
-        self, queue: Queue, launch: str, console: Console, lost: Callable[[], str]
+        self,
+        queue: Queue,
+        launch: str,
+        console: Console,
+        lost: Callable[[], str],
+        to_stop: Callable[[], str] = str,
     ) -> None:
-        self.interrupted, self._stopping = 0, False
+        self.interrupted, self.over, self._stopping = 0, "", False
         self.insisted = threading.Event()
         self.queue, self.launch, self.console, self._lost = queue, launch, console, lost
+        self._to_stop = to_stop
         self._timer = threading.Timer(GRACE, self.insisted.set)
         self._timer.daemon = True
         self._events: SimpleQueue[int | None] = SimpleQueue()
@@ -290,6 +318,9 @@ class Supervision:
                 event = self._events.get(timeout=LOSS_INTERVAL)
                 if event is not None:
                     self._stop(event)
+            if not self._stopping and (why := self._to_stop()):
+                self.over = why
+                self._begin_to_stop(why, f"stopping, as {why}: trials commit the epochs they ended")
             if name := self._lost():
                 self._give_up(name)
         return result.result()
@@ -301,12 +332,14 @@ class Supervision:
         if self._stopping:
             self.insisted.set()
             return
+        text = "stopping: trials commit the epochs they have ended; again to stop at once"
+        self._begin_to_stop(signal.Signals(signum).name, text)
+
+    def _begin_to_stop(self, why: str, text: str) -> None:
         self._stopping = self.queue.stopping = True
         self._timer.start()
-        self.console.print(
-            "stopping: trials commit the epochs they have ended; again to stop at once"
-        )
-        ask_to_stop(self.queue.store, self.launch, signal.Signals(signum).name)
+        self.console.print(text, markup=False, highlight=False)
+        ask_to_stop(self.queue.store, self.launch, why)
 
     def _give_up(self, name: str) -> None:
         """Let workers commit while they live, and end the launch by raising MachineError."""

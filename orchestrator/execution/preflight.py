@@ -29,7 +29,12 @@ from packaging.requirements import Requirement
 from orchestrator.execution.packing import MAX_PACK
 from orchestrator.housekeeping.status import ItemTables
 from orchestrator.output.text import byte_size, cores
-from orchestrator.planning.estimate import Speeds, format_duration
+from orchestrator.planning.estimate import (
+    Speeds,
+    format_duration,
+    launch_seconds,
+    measured_speeds,
+)
 from orchestrator.planning.plan import Plan
 from results_schema import layout
 from results_schema.errors import MachineError, NasSweepError, StoreError
@@ -42,6 +47,8 @@ from workers.data.folder import check_ready
 
 FREE = 10**9
 """Bytes that a store and main memory should have free at least."""
+SHORT = 1800.0
+"""Seconds that a launch may take on this machine's CPU without being asked for."""
 YEARS = 2026, 2100
 """Years between which a clock may stand: nothing is run before it was released."""
 SKEW = 30.0
@@ -72,6 +79,8 @@ class Options:
         deterministic: Whether results on a GPU must repeat bit by bit.
         report_every: Seconds between two reports of a trial or surface to the driver, which takes
             some hundred reports a second. The store has every epoch at once.
+        max_hours: Hours after which the launch stops; None for no limit.
+        fail_fast: Whether it stops when a trial or surface has failed.
         cpu_suffices: Whether a CPU may be chosen: a profile made the experiments small enough.
     """
 
@@ -87,6 +96,8 @@ class Options:
     checkpoint_at: tuple[int, ...] = ()
     deterministic: bool = False
     report_every: float = 1.0
+    max_hours: float | None = None
+    fail_fast: bool = False
     cpu_suffices: bool = False
 
     @property
@@ -113,7 +124,7 @@ def prepare(plan: Plan, store: Store, options: Options) -> Options:
     local, device = options.address is None, options.device
     gpus = local_gpus() if device == "cuda" or (device is None and local) else 0
     if device or local:
-        device = choose_device(plan, options, has_gpu=gpus > 0)
+        device = choose_device(plan, options, measured_speeds(store), has_gpu=gpus > 0)
     check_clock()
     if local and device == "cuda" and not gpus:
         raise MachineError(
@@ -132,18 +143,22 @@ def prepare(plan: Plan, store: Store, options: Options) -> Options:
     return replace(options, device=device)
 
 
-def choose_device(plan: Plan, options: Options, *, has_gpu: bool) -> str:
+def choose_device(plan: Plan, options: Options, speeds: Speeds, *, has_gpu: bool) -> str:
     """Return "cuda" or "cpu": what the user asked for, or else by whether there is a GPU.
 
+    Without one the CPU is chosen where a profile allows it or it takes less than `SHORT` seconds.
+
     Raises:
-        MachineError: There is no GPU, and the experiments are meant for one; or the device lacks
+        MachineError: There is no GPU, and a CPU would take too long; or the device lacks
             the arithmetic of a trial. Some GPUs lack it too, which their workers report.
     """
     device = options.device or ("cuda" if has_gpu else "cpu")
-    if not (options.device or has_gpu or options.cpu_suffices):
+    total = speeds.total_seconds(plan.work, "cpu")
+    suffices = options.cpu_suffices or launch_seconds(total, cores()) < SHORT
+    if not (options.device or has_gpu or suffices):
         raise MachineError(
             "there is no GPU, and on this machine's CPU this would take "
-            + format_duration(Speeds().total_seconds(plan.work, "cpu"), "cpu", cores()),
+            + format_duration(total, "cpu", cores()),
             fix="add --profile laptop for a small version, --device cpu to do it all the same, or "
             "--address to use a Ray cluster that has GPUs",
         )

@@ -34,6 +34,8 @@ PASSES = {"contour": 1, "gradient_variance": 1 + BACKWARD, "curvature": 100 * 2 
 EVALUATION_BATCH = 500
 GPU_CELL_SECONDS = 1.6e-3
 """Seconds of a training step per cell: 20 s an epoch of the paper's network; predicted."""
+OVERHEAD = 15.0
+"""Seconds in which Ray and its workers start, and in which figures and the report are drawn."""
 SAMPLE = 40
 """Rows of a table that are read: opening all of 10,000 files takes a quarter of a minute."""
 
@@ -116,11 +118,19 @@ def measured_speeds(store: Store) -> Speeds:
     return Speeds(ratios)
 
 
+def launch_seconds(total: float, side_by_side: int) -> float:
+    """Return how long a launch takes whose devices share `total` seconds of work."""
+    return total / side_by_side + OVERHEAD
+
+
 def format_duration(total: float, device: str, side_by_side: int) -> str:
-    """Return a duration such as `about 1.9 years on 2 CPU cores`, which share `total` seconds."""
+    """Return a duration such as `about 1.9 years on 2 CPU cores`, which share `total` seconds.
+
+    It includes the start of Ray and the drawing of the report.
+    """
     unit = "CPU core" if device == "cpu" else "GPU"
     plural = "s" if side_by_side > 1 else ""
-    return f"about {duration(total / side_by_side)} on {side_by_side} {unit}{plural}"
+    return f"about {duration(launch_seconds(total, side_by_side))} on {side_by_side} {unit}{plural}"
 
 
 def _kind(work: Work) -> str:

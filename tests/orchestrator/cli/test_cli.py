@@ -92,8 +92,7 @@ def test_an_unfit_store_exits_3(run, tmp_path: Path, monkeypatch, store):
 
 def test_without_a_gpu_or_a_profile_nothing_is_launched(run, tmp_path: Path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    experiment = write_experiment(tmp_path, epochs=1)
-    code, _, errors = run("launch", experiment, "--store", tmp_path / "results")
+    code, _, errors = run("launch", FIG9, "--store", tmp_path / "results")
     assert code == 3
     assert "no GPU" in errors
     assert "about" in errors, "how long it would take"

@@ -6,6 +6,8 @@ import io
 import os
 import signal
 import threading
+import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,13 @@ from small_queues import make, offer, spec
 from sweeps import wait_for
 
 from orchestrator.execution import launch as module
-from orchestrator.execution.launch import Supervision, item_takes, present, remaining_items
+from orchestrator.execution.launch import (
+    Supervision,
+    item_takes,
+    present,
+    reason_to_stop,
+    remaining_items,
+)
 from orchestrator.execution.preflight import Options
 from orchestrator.planning.plan import Plan
 from results_schema import layout
@@ -166,3 +174,20 @@ def test_an_autoscaler_is_to_place_what_could_run_now(tmp_path):
     queue.endings |= {spec(0).trial_id: "done", spec(1).trial_id: "failed"}
     queue.endings |= {surfaces[1].surface_id: "untrained"}
     assert remaining_items(plan, queue) == (2, 2)
+
+
+def test_a_launch_stops_by_itself_after_its_hours_or_a_failure(tmp_path: Path):
+    launch = Launch(tmp_path / "results")
+    options = Options(max_hours=0.5, fail_fast=True)
+    now = time.monotonic()
+    assert reason_to_stop(options, launch.queue, now) == ""
+    assert reason_to_stop(options, launch.queue, now - 1801) == "--max-hours 0.5 have passed"
+    launch.queue.reasons["a"] = "no memory"
+    assert reason_to_stop(options, launch.queue, now) == "--fail-fast: a failed"
+    assert reason_to_stop(Options(), launch.queue, now - 1801) == ""
+    over = partial(reason_to_stop, options, launch.queue, now)
+    console = Console(file=launch.shown)
+    with Supervision(launch.queue, "now", console, lambda: "", over) as supervision:
+        assert supervision.run(launch.until_stopped) == "stopped"
+    assert (supervision.over, supervision.interrupted) == ("--fail-fast: a failed", 0)
+    assert "stopping, as --fail-fast" in launch.shown.getvalue()

@@ -17,6 +17,7 @@ from small_stores import contents
 from orchestrator.config.experiment import load_experiment
 from orchestrator.execution import preflight
 from orchestrator.execution.preflight import Note, Options, choose_device, prepare
+from orchestrator.planning.estimate import Speeds
 from orchestrator.planning.plan import make_plan
 from results_schema.errors import DataError, MachineError, StoreError
 from results_schema.folder import FolderLeases
@@ -63,11 +64,13 @@ def test_without_a_gpu_a_cpu_is_taken_only_where_it_suffices_or_is_named(store, 
     with pytest.raises(MachineError, match="--device cuda: no CUDA GPU is visible"):
         prepare(plan_of(), store, Options(device="cuda"))
     with pytest.raises(MachineError, match=r"years on .* CPU core.*\n.*--profile laptop"):
-        choose_device(plan_of(None), Options(), has_gpu=False)
+        choose_device(plan_of(None), Options(), Speeds(), has_gpu=False)
+    short = plan_of(**{"recipe.epochs": "1", "grid.variants": "none"})
+    assert choose_device(short, Options(), Speeds(), has_gpu=False) == "cpu"
     tf32 = plan_of(precision="tf32")
     with pytest.raises(MachineError, match="precision=fp32"):
-        choose_device(tf32, CPU, has_gpu=True)
-    assert choose_device(tf32, Options(), has_gpu=True) == "cuda"
+        choose_device(tf32, CPU, Speeds(), has_gpu=True)
+    assert choose_device(tf32, Options(), Speeds(), has_gpu=True) == "cuda"
 
 
 def test_data_is_looked_for_on_this_machine_alone(store, tmp_path, monkeypatch):
@@ -126,8 +129,8 @@ def test_a_sound_machine_passes_and_the_store_stays_as_it_was(run, store):
     assert code == 0, output + errors
     names = [line[6:].split(":")[0] for line in output.splitlines()]
     assert names == [
-        *("python", "packages", "machine", "clock", "store", "browser", "ray", "ray folder", "gpu"),
-        *("data digits", "data synthetic"),
+        *("python", "packages", "machine", "clock", "store", "tables", "browser", "ray"),
+        *("ray folder", "gpu", "data digits", "data synthetic"),
     ]
     assert "ray: 2.60" in output
     assert contents(store) == before
