@@ -6,9 +6,10 @@ import contextlib
 import io
 import struct
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -84,7 +85,8 @@ def export(
         shown = ", ".join(existing[:5]) + f" and {len(existing) - 5} more" * (len(existing) > 5)
         raise ConfigError(f"there already: {shown}", fix="add --force to replace them")
     encoders: dict[str, Callable[[pd.DataFrame], bytes]] = {
-        "parquet": _to_parquet, "csv": _to_csv, "numpy": _to_npz, "tensorboard": event_file
+        "parquet": _to_parquet, "csv": _to_csv, "numpy": _to_npz,
+        "tensorboard": partial(event_file, hyperparameters=_named_columns(results, name)),
     }  # fmt: skip
     encode = encoders[file_format]
     _write({targets[part]: encode(frame) for part, frame in frames.items()})
@@ -115,37 +117,42 @@ def surface_arrays(points: pd.DataFrame) -> dict[str, np.ndarray]:
     return found
 
 
-def event_file(epochs: pd.DataFrame) -> bytes:
+def _named_columns(results: Results, experiment: str) -> list[str]:
+    given = {"experiment", "profile", "trial_id", "axes"}
+    return [name for name in results.members(experiment).columns if name not in given]
+
+
+def event_file(epochs: pd.DataFrame, hyperparameters: Collection[str]) -> bytes:
     """Return the events of one trial for TensorBoard: hyperparameters, then numbers by epoch.
 
     Args:
-        epochs: The trial's rows, as `Results.metrics` has them. The columns of its member are
-            hyperparameters; each other column of numbers is a tag.
+        epochs: The trial's rows, as `Results.metrics` has them.
+        hyperparameters: Columns of its member; each other column with a number is a tag.
     """
     # Ray Tune brings this package, which has TensorBoard's messages without TensorBoard itself.
-    from tensorboardX.proto.event_pb2 import Event
-    from tensorboardX.proto.summary_pb2 import Summary
+    from tensorboardX.proto import event_pb2, summary_pb2
     from tensorboardX.summary import hparams
 
-    times = epochs["finished_at"].astype("int64").to_numpy() / 1e6
-    names = {*tables.METRICS.names} - {"trial_id", "epoch", "finished_at"}
-    tags = [name for name in epochs.columns if name in names]
-    parameters: dict[str, Any] = {
-        name: value
-        for name, value in epochs.iloc[0].items()
-        if name not in tables.METRICS.names and not pd.isna(value)
+    # Type checkers do not see these classes, which are made on import.
+    event, summary = cast("Any", event_pb2).Event, cast("Any", summary_pb2).Summary
+    times = [time.timestamp() for time in epochs["finished_at"]]
+    others = epochs.drop(columns=[*hyperparameters, "epoch"], errors="ignore")
+    numbers = others.select_dtypes("number").dropna(axis="columns", how="all").astype(float)
+    first = epochs[[name for name in hyperparameters if name in epochs]].iloc[0].dropna()
+    # NumPy's numbers as Python's, which alone are taken for numbers.
+    parameters = {
+        key: value.item() if isinstance(value, np.generic) else value
+        for key, value in first.items()
     }
-    parameters = {k: getattr(value, "item", lambda v=value: v)() for k, value in parameters.items()}
-    experiment, start, end = hparams(parameters, dict.fromkeys(("test_accuracy", "test_loss")))
-    events = [Event(wall_time=times[0], file_version="brain.Event:2")]
-    events += [Event(wall_time=times[0], summary=one) for one in (experiment, start)]
-    numbers = epochs[tags].to_numpy(dtype=float, na_value=np.nan)
-    for time, epoch, row in zip(times, epochs["epoch"], numbers, strict=True):
-        values = zip(tags, row, strict=True)
-        known = [Summary.Value(tag=t, simple_value=v) for t, v in values if not np.isnan(v)]
-        events.append(Event(wall_time=time, step=int(epoch), summary=Summary(value=known)))
-    events.append(Event(wall_time=times[-1], summary=end))
-    return b"".join(_record(event.SerializeToString()) for event in events)
+    experiment, start, end = hparams(parameters, dict.fromkeys(numbers.columns))
+    events = [event(wall_time=times[0], file_version="brain.Event:2")]
+    events += [event(wall_time=times[0], summary=one) for one in (experiment, start)]
+    for time, epoch, row in zip(times, epochs["epoch"], numbers.to_numpy(), strict=True):
+        pairs = zip(numbers.columns, row, strict=True)
+        known = [summary.Value(tag=tag, simple_value=v) for tag, v in pairs if not np.isnan(v)]
+        events.append(event(wall_time=time, step=int(epoch), summary=summary(value=known)))
+    events.append(event(wall_time=times[-1], summary=end))
+    return b"".join(_record(one.SerializeToString()) for one in events)
 
 
 def _record(data: bytes) -> bytes:

@@ -4,18 +4,20 @@ import json
 import struct
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from small_stores import contents
-from tensorboardX.proto.event_pb2 import Event
-from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData
+from tensorboardX.proto import event_pb2, plugin_hparams_pb2
 
 from results_schema import layout, tables
 from results_schema.results import Results
 
 PARTS = ("members", "metrics", "trials")
+EVENTS: Any = event_pb2
+HYPERPARAMETERS: Any = plugin_hparams_pb2
 
 
 def read(path: Path) -> pd.DataFrame:
@@ -78,14 +80,14 @@ def test_tensorboard_gets_a_run_a_trial_with_hyperparameters(run, trained, tmp_p
     for trial_id, rows in metrics.groupby("trial_id"):
         [path] = (tmp_path / "runs/small" / str(trial_id)).iterdir()
         assert ".tfevents." in path.name
-        events = [Event.FromString(data) for data in records(path.read_bytes())]
+        events = [EVENTS.Event.FromString(data) for data in records(path.read_bytes())]
         assert events[0].file_version == "brain.Event:2"
         losses = {e.step: v.simple_value for e in events for v in e.summary.value
                   if v.tag == "test_loss"}  # fmt: skip
         assert losses == pytest.approx(dict(zip(rows["epoch"], rows["test_loss"], strict=True)))
         [start] = [v.metadata.plugin_data.content for e in events for v in e.summary.value
                    if v.tag == "_hparams_/session_start_info"]  # fmt: skip
-        found = HParamsPluginData.FromString(start).session_start_info.hparams
+        found = HYPERPARAMETERS.HParamsPluginData.FromString(start).session_start_info.hparams
         assert found["seed"].number_value == rows["seed"].iloc[0]
         assert found["base"].string_value == "DARTS"
     assert run("export", "small", "--to", "runs", "--format", "tensorboard")[0] == 2
