@@ -20,11 +20,10 @@ from typing import Any
 import psutil
 import pytest
 import ray
-from metric_pages import served
 from ray.exceptions import RayError
-from ray_heads import TOKEN, OnHead
+from ray_heads import TOKEN
 from rich.console import Console
-from sweeps import wait_for, write_experiment
+from sweeps import wait_for
 
 from orchestrator.execution import cluster as module
 from orchestrator.execution.cluster import (
@@ -40,7 +39,6 @@ from orchestrator.execution.cluster import (
     remove_dead_folders,
 )
 from results_schema.errors import Interrupted, MachineError
-from results_schema.results import Results
 
 
 @pytest.fixture
@@ -252,15 +250,3 @@ def test_a_removal_that_was_cut_off_is_repeated(place: Path):
     shutil.rmtree(folder / "1")
     remove_dead_folders(place)
     assert not folder.exists()
-
-
-@pytest.mark.ray
-@pytest.mark.timeout(400)
-def test_a_launch_joins_a_cluster_and_leaves_it_running(tmp_path: Path, on_head: OnHead):
-    experiment, store = write_experiment(tmp_path, epochs=1), tmp_path / "results"
-    code, output = on_head.launch(experiment, "--store", store)
-    assert code == 0, output
-    shown = wait_for(lambda: served(on_head.folder, "ray_nas_sweep_"))
-    assert any(one.value == 3 for one in shown["ray_nas_sweep_epochs"].samples)
-    assert ("the value of RAY_AUTH_TOKEN" in output, TOKEN in output) == (True, False)
-    assert len(Results(store).trials()) == 3

@@ -11,7 +11,8 @@ from typing import NamedTuple
 import pandas as pd
 import pytest
 from disturbing import foreign
-from ray_heads import OnHead
+from metric_pages import served
+from ray_heads import TOKEN, OnHead
 from small_stores import contents
 from soundness import assert_equal
 from sweeps import (
@@ -102,3 +103,7 @@ def test_a_killed_worker_and_a_killed_driver_leave_no_trace(tmp_path, on_head: O
     assert code == 0, output
     assert_equal(store, reference)
     assert max(Results(store).trials()["attempts"]) == 3
+    # The cluster that it has joined runs on, with the metrics of this launch, too.
+    shown = wait_for(lambda: served(on_head.folder, "ray_nas_sweep_"))
+    assert any(one.value for one in shown["ray_nas_sweep_epochs"].samples)
+    assert ("the value of RAY_AUTH_TOKEN" in output, TOKEN in output) == (True, False)

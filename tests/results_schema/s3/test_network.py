@@ -116,18 +116,6 @@ def test_a_heartbeat_gives_up_on_a_server_that_does_not_answer_and_leaving_does_
     assert S3Store.at(url).leases.held().keys() == {TRIAL}
 
 
-@pytest.mark.long
-@pytest.mark.timeout(600)
-def test_two_seconds_before_each_answer_change_nothing(server: str, url: str):
-    with rough_network(server, Roughness(delay=2.0)):
-        store = S3Store.at(url)
-        with take(store) as lease:
-            for number in range(3):
-                store.put(SAMPLE, b"%d" % number, lease=lease)
-                assert store.get(SAMPLE) == b"%d" % number
-        assert store.leases.free(TRIAL)
-
-
 def test_other_programs_see_the_last_tables_of_ended_trials_alone(url: str):
     filler = {"double": 0.5, "int64": 1, "int32": 1, "string": "x"}
     now = pd.Timestamp.now("UTC").to_pydatetime()

@@ -389,11 +389,13 @@ class FailingStore(LocalStore):
             raise Killed
 
 
-def test_cut_off_at_any_write_it_ends_as_if_nothing_had_happened(tmp_path: Path):
+@pytest.mark.parametrize("last", [0, pytest.param(1, marks=pytest.mark.long)])
+def test_cut_off_at_any_write_it_ends_as_if_nothing_had_happened(tmp_path: Path, last: int):
+    """At each second one from the last, and in the long suite at the others."""
     spec = small_spec(epochs=2, batch_size=80)
     whole = FailingStore(open_store(tmp_path / "whole").root, 0)
     train(spec, whole, device="cpu", checkpointing=COMMIT_ALL)
-    for failing in range(whole.calls, 0, -1):
+    for failing in range(whole.calls - last, 0, -2):
         root = open_store(tmp_path / str(failing)).root
         with pytest.raises(Killed):
             train(spec, FailingStore(root, failing), device="cpu", checkpointing=COMMIT_ALL)
