@@ -136,18 +136,13 @@ def surveyed(tmp_path: Path) -> Surveyed:
 
 
 @pytest.fixture(scope="session")
-def _head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OnHead]:
+def on_head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OnHead]:
+    """Launches on one head, which all tests of a process share."""
     folder = tmp_path_factory.mktemp("head")
     pace = Pace(folder)
     own = pace.environment | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}
     with small_head(folder, **own) as head:
         yield OnHead(head, pace)
-
-
-@pytest.fixture
-def on_head(_head: OnHead) -> OnHead:
-    """Launches on one head, which all tests of a process share."""
-    return _head
 
 
 @pytest.fixture(scope="session")

@@ -107,13 +107,6 @@ class Head(NamedTuple):
 
 
 @contextlib.contextmanager
-def running_head(folder: Path, **environment: str) -> Iterator[str]:
-    """A small head on free ports; yields its HOST:PORT. The dashboard listens two ports on."""
-    with small_head(folder, **environment) as head:
-        yield head.address
-
-
-@contextlib.contextmanager
 def small_head(folder: Path, **environment: str) -> Iterator[Head]:
     """A head with two cores on free ports of the loopback, at home in a folder."""
     port = free_ports(60)

@@ -12,7 +12,7 @@ from threading import Thread
 
 import grpc
 import pytest
-from ray_heads import TOKEN, running_head
+from ray_heads import TOKEN, small_head
 
 from orchestrator.execution import access
 from results_schema.errors import MachineError
@@ -213,9 +213,8 @@ def test_settings_of_ray_are_applied_but_for_those_of_the_user(monkeypatch):
 def test_real_heads_and_dashboards_are_asked_in_the_same_way(tmp_path: Path, monkeypatch):
     for mode in ("token", "disabled"):
         own = {"RAY_AUTH_MODE": mode, "RAY_AUTH_TOKEN": TOKEN}
-        with running_head(tmp_path / mode, **own) as head:
-            host, port = head.split(":")
-            for address in (head, f"http://{host}:{int(port) + 2}"):
+        with small_head(tmp_path / mode, **own) as head:
+            for address in (head.address, head.dashboard):
                 monkeypatch.delenv(access.TOKEN, raising=False)
                 assert ("takes its token" if mode == "token" else "no token") in refused(address)
                 monkeypatch.setenv(access.TOKEN, "wrong" * 9)
@@ -223,4 +222,5 @@ def test_real_heads_and_dashboards_are_asked_in_the_same_way(tmp_path: Path, mon
                 monkeypatch.setenv(access.TOKEN, TOKEN)
                 access.admit(address, allow_open=True)
                 assert os.environ[access.MODE] == mode
-            assert "no head of a Ray cluster" in refused(f"{host}:{int(port) + 2}")
+            dashboard = head.dashboard.removeprefix("http://")
+            assert "no head of a Ray cluster" in refused(dashboard)
