@@ -61,7 +61,7 @@ def family(*arguments: object, terminal: str = "", **environment: str) -> Iterat
     """A command with a mark and a folder for temporary files of its own; all gone at the end."""
     mark = Mark("FAMILY")
     # Short, for the names of Ray's sockets.
-    folder = Path(tempfile.mkdtemp(prefix="nsf-"))
+    folder = Path(tempfile.mkdtemp(prefix="nsf-", dir="/tmp"))
     try:
         environment |= mark.environment | {"TMPDIR": str(folder)}
         with started(*arguments, terminal=terminal, **environment) as head:
