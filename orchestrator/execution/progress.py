@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.progress import BarColumn, ProgressColumn, Task, TextColumn
 from rich.progress import Progress as Bar
+from rich.table import Column
 from rich.text import Text
 
 from orchestrator.execution.queue import Queue
@@ -113,6 +114,7 @@ class Part:
     steps: dict[str, int] = field(default_factory=dict)  # done of each so far
     taken: int = 0  # number of steps done since the launch began
     ended: set[str] = field(default_factory=set)  # those that have left the queue
+    failed: int = 0  # number of those that failed
 
     def __post_init__(self) -> None:
         self.left = sum(self.sizes.values())  # number of steps still to do
@@ -143,6 +145,7 @@ class Part:
         # A trial that diverged or failed takes its untrained epochs along.
         self.left -= self.sizes[name] - self.steps.get(name, 0)
         self.done += status not in UNFINISHED
+        self.failed += status == "failed"
 
     def share(self, name: str) -> float:
         """Return the share of one that is done, from 0 to 1."""
@@ -165,6 +168,7 @@ class Progress:
         slots: The same, updated as nodes come and go.
         trials: Progress of the trials.
         surfaces: Progress of the surfaces.
+        bar: What is drawn of both on a terminal.
     """
 
     def __init__(
@@ -185,30 +189,29 @@ class Progress:
         self._reports: dict[str, Mapping[str, Any]] = {}  # the last one of each running item
         self._retried: Counter[str] = Counter()
         self._lock = threading.Lock()
-        self._failed = 0
         self._start = time.monotonic()
-        self._bar = Bar(
-            TextColumn("[bold]{task.description}"),
-            BarColumn(bar_width=None),
-            TextColumn("{task.fields[part].done}/{task.fields[part].total} done"),
-            _StatusColumn(self),
+        self.bar = Bar(
+            TextColumn("[bold]{task.description}", table_column=Column(no_wrap=True)),
+            BarColumn(bar_width=None, table_column=Column(ratio=1)),
+            TextColumn("{task.fields[part].done}/{task.fields[part].total}"),
+            _StatusColumn(self, table_column=Column(no_wrap=True)),
             console=console,
             refresh_per_second=4,
             expand=True,
         )
         for part in (self.trials, self.surfaces):
             if part.sizes:
-                self._bar.add_task(part.noun, total=part.left, part=part)
+                self.bar.add_task(part.noun, total=part.left, part=part)
 
     def __enter__(self) -> Progress:
         if self._console.is_terminal:
-            self._bar.start()
+            self.bar.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.refresh()
         if self._console.is_terminal:
-            self._bar.stop()
+            self.bar.stop()
 
     def step(self, name: str, number: int) -> None:
         """Note that a trial has come to this epoch, or a surface has so many points."""
@@ -222,10 +225,9 @@ class Progress:
         for name in [*new][::-1]:
             part, status = self._part(name), endings[name]
             part.end(name, status)
-            self._failed += status == "failed"
             self._print_ending(name, status, part)
-        for task in self._bar.tasks:
-            self._bar.update(task.id, completed=(task.total or 0) - task.fields["part"].left)
+        for task in self.bar.tasks:
+            self.bar.update(task.id, completed=(task.total or 0) - task.fields["part"].left)
 
     def _part(self, name: str) -> Part:
         return self.surfaces if layout.is_surface(name) else self.trials
@@ -245,9 +247,11 @@ class Progress:
             part: The trials or surfaces whose speed and remaining time are shown.
         """
         speed = part.taken / max(time.monotonic() - self._start, 1e-9)
-        running = len(self._queue.working(self.slots))
-        status = f"{running} running, {self._failed} failed, {speed:.2g} {part.unit}/s"
-        return f"{status}, {duration(part.left / speed)} left" if speed > 0 else status
+        running = sum(name in part.sizes for name in self._queue.working(self.slots))
+        status = f"{running} running, {part.failed} failed"
+        if speed <= 0:
+            return status
+        return f"{status}, {speed:.2g} {part.unit}/s, {duration(part.left / speed)} left"
 
     def on_report(self, result: Mapping[str, Any]) -> list[Sample]:
         """Return the samples of a worker's report of epochs, points or an outcome (`trainable`).
@@ -307,8 +311,8 @@ class Progress:
 class _StatusColumn(ProgressColumn):
     """The status, computed when it is drawn."""
 
-    def __init__(self, progress: Progress) -> None:
-        super().__init__()
+    def __init__(self, progress: Progress, table_column: Column) -> None:
+        super().__init__(table_column)
         self._progress = progress
 
     def render(self, task: Task) -> Text:

@@ -34,12 +34,14 @@ EPOCH = {"epoch": 1, "trained": 1, "images_per_second": 250.0, "peak_memory": 1e
 class Watched:
     """The progress of trials or surfaces that are never run, on two slots, and what it shows."""
 
-    def __init__(self, folder: Path, *work: Work, ended: int = 0, terminal: bool = False) -> None:
+    def __init__(
+        self, folder: Path, *work: Work, ended: int = 0, terminal: bool = False, width: int = 120
+    ) -> None:
         self.now = 100.0
         self.queue, self.shown = Queue(LocalStore(folder), lambda: self.now), io.StringIO()
         self.queue.add([one for one in work if not isinstance(one, SurfaceSpec)])
         self.queue.add_surfaces([one for one in work if isinstance(one, SurfaceSpec)])
-        console = Console(file=self.shown, force_terminal=terminal, width=120)
+        console = Console(file=self.shown, force_terminal=terminal, width=width)
         named = {work_id(one): one for one in work}
         self.progress = Progress(self.queue, named, ended=(ended, 0), slots=2, console=console)
 
@@ -80,7 +82,7 @@ def test_endings_are_shown_with_the_speed_and_the_time_left(tmp_path, monkeypatc
     text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", watched.shown.getvalue())
     assert f"failed {failed}: {failure}" in text, "markup in it is no markup"
     if terminal:
-        assert "5/7 done" in text
+        assert " 5/7 " in text
     else:
         lines = text.splitlines()
         assert lines[0] == f"5/7 {done} done; 2 running, 0 failed, 0.2 epochs/s, 10 s left"
@@ -203,3 +205,27 @@ def test_a_launch_is_named_by_few_of_its_experiments_and_the_documents_name_ever
         (m.name, m.unit, ", ".join(f"`{label}`" for label in m.labels), m.meaning) for m in METRICS
     ]
     assert all(f"`{label}`" in text for label in labels)
+
+
+def test_trials_and_surfaces_have_a_line_of_80_columns_each_with_counts_of_their_own(
+    tmp_path, monkeypatch
+):
+    now = 0.0
+    monkeypatch.setattr(module.time, "monotonic", lambda: now)
+    trials = [spec(seed) for seed in range(2)]
+    surfaces = [SurfaceSpec(trial, 0, "contour", rows=51, columns=51) for trial in trials]
+    watched = Watched(tmp_path, *trials, *surfaces, ended=12_345, terminal=True, width=80)
+    progress = watched.progress
+    [first, _] = [offer(watched.queue) for _ in range(2)]
+    now = 90.0
+    progress.step(work_id(surfaces[0]), 40)
+    watched.end(first[0].token, first[1], "failed", "x")
+    progress.refresh()
+    console = Console(width=80, file=io.StringIO(), color_system=None)
+    console.print(progress.bar.get_renderable())
+    lines = console.file.getvalue().splitlines()
+    assert [line.split()[0] for line in lines] == ["trials", "surfaces"]
+    assert "12345/12347" in lines[0]
+    assert "0/2" in lines[1]
+    assert sum("1 failed" in line for line in lines) == 1
+    assert max(map(len, lines)) <= 80
