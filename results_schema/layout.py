@@ -30,6 +30,7 @@ REPORTS = "reports/"
 ERRORS = "errors/"
 REQUESTS = "requests/"
 CHECKPOINTS = "checkpoints/"
+DATASETS = "datasets/"
 
 LEASED = (METRICS, TRIALS, SURFACES, POINTS, CHECKPOINTS, FAILURES, LOGS)
 """Folders of what workers write under the leases of items."""
@@ -121,6 +122,10 @@ cells = _file(CELLS, ".parquet")
 """The cells that an experiment names, trained or not."""
 experiment = _file(EXPERIMENTS, ".json")
 """The content of an experiment's file when it was last launched."""
+dataset = _file(DATASETS, ".json")
+"""Description of a user's own data set; its presence shows that the arrays are there."""
+dataset_arrays = _file(DATASETS, ".safetensors")
+"""Its decoded arrays."""
 failure = _file(FAILURES, ".json")
 """Why the last attempt at a trial or surface failed."""
 log = _file(LOGS, ".log")

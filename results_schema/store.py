@@ -66,9 +66,20 @@ def find_store(location: str | Path) -> Store | None:
     return store if there else None
 
 
+ATTACHED: dict[str, Store] = {}
+"""Stores that this process has attached, by location, the last one last."""
+
+
 def attach_store(location: str | Path) -> Store:
     """Return the store at a location, whether or not anything is there yet; see `open_store`."""
     where = str(location)
+    store = _attach(where)
+    ATTACHED.pop(where, None)
+    ATTACHED[where] = store
+    return store
+
+
+def _attach(where: str) -> Store:
     if where.startswith("s3://"):
         from results_schema.s3.store import S3Store  # boto3, an optional package
 
@@ -79,7 +90,7 @@ def attach_store(location: str | Path) -> Store:
             where=where,
             fix="use --store with a path, such as results, or with s3://bucket/results",
         )
-    return LocalStore(location)
+    return LocalStore(where)
 
 
 FailureKind = Literal[

@@ -286,6 +286,8 @@ class _Reader:
                 values = self._generate(key, path, written)
             elif isinstance(written, list) and (written or key in OWN):
                 values = written
+            elif isinstance(written, dict) and key == "dataset":
+                values = [written]  # one of the user's own
             else:
                 alone = isinstance(written, str | int | float)
                 fix = f"write it in brackets: [{written}]" if alone else "name at least one value"

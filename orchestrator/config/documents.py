@@ -18,7 +18,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache, partial
-from inspect import signature
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar
 
@@ -499,11 +499,13 @@ def mapping_of(kind: type[T]) -> Callable[[Any], T]:
     """Return a validator that builds a dataclass or a model, and reports every bad value.
 
     A dataclass checks itself when built and stops at the first bad value; hence each key is tried
-    alone where the whole does not fit.
+    alone, but for those that must be given, where the whole does not fit.
     """
     adapter = TypeAdapter(kind)
     # `version` counts changes of the code, and the stem's stride follows from the dataset.
-    known = [name for name in signature(kind).parameters if name not in ("version", "stem_stride")]
+    parameters = signature(kind).parameters
+    known = [name for name in parameters if name not in ("version", "stem_stride")]
+    required = [name for name in known if parameters[name].default is Parameter.empty]
 
     def build(value: Any) -> T:
         if not isinstance(value, dict):
@@ -513,11 +515,12 @@ def mapping_of(kind: type[T]) -> Callable[[Any], T]:
             # Keys that fit one another need not fit the others' defaults.
             with suppress(ValidationError):
                 return adapter.validate_json(json.dumps(value), strict=True)
-        for given in ({key: value[key]} for key in value if key in known):
+        needed = {key: value[key] for key in required if key in value}
+        for key in (key for key in value if key in known):
             try:
-                adapter.validate_json(json.dumps(given), strict=True)
+                adapter.validate_json(json.dumps({**needed, key: value[key]}), strict=True)
             except ValidationError as error:
-                problems += [_below(given, detail) for detail in error.errors()]
+                problems += [_below(key, value[key], detail) for detail in error.errors()]
         if problems:
             raise refuse(problems)
         return adapter.validate_json(json.dumps(value), strict=True)
@@ -525,9 +528,8 @@ def mapping_of(kind: type[T]) -> Callable[[Any], T]:
     return build
 
 
-def _below(given: dict[str, Any], detail: ErrorDetails) -> InitErrorDetails:
+def _below(key: str, value: Any, detail: ErrorDetails) -> InitErrorDetails:
     """Return an error of a mapping with a single key as an error of the key."""
-    [(key, value)] = given.items()
     return InitErrorDetails(
         type=detail["type"],
         loc=detail["loc"] or (key,),

@@ -27,7 +27,6 @@ from orchestrator.config.axes import Axes
 from orchestrator.config.documents import (
     STRICT,
     Axis,
-    DatasetName,
     Document,
     Problem,
     at_key,
@@ -43,13 +42,16 @@ from orchestrator.config.documents import (
     show,
     unknown_keys,
 )
-from results_schema.errors import ConfigError, SpecError, suggest
+from results_schema.errors import ConfigError, DataError, SpecError, suggest
 from results_schema.genotype import Genotype
+from results_schema.plugins import registry
 from workers.cells.bases import NAMES, named, official_name, zoo, zoo_genotype
 from workers.cells.notation import FIELDS, parse_genotype, parse_text
 from workers.cells.sampling import Profile, Sampling, Stratified, Uniform, UniformOperations
 from workers.cells.topology import reconcat
 from workers.cells.variants import Variant, connection_variants, operation_variants
+from workers.data.catalog import describe
+from workers.data.custom import SOURCES, plugged, register
 
 MAX_MEMBERS = 100_000
 LONGEST_NAME = 60
@@ -309,15 +311,35 @@ def _read_variants(value: Any) -> Variants:
     return Variants.model_validate_json(json.dumps(value))
 
 
+def _read_dataset(value: Any, info: ValidationInfo) -> str:
+    """Return the name of a data set; one of the user's own is read, and named by its content."""
+    kinds = [kind for kind in SOURCES if isinstance(value, dict) and kind in value]
+    if isinstance(value, str):
+        if value not in registry("dataset").plugged:
+            return describe(value).name
+        source = plugged(value)
+    elif len(kinds) == 1:
+        folder = (info.context or {}).get("folder", Path())
+        source = mapping_of(SOURCES[kinds[0]])(value).below(folder)
+    else:
+        fix = "write a name, {npz: FILE, …} or {folder: FOLDER, …}"
+        raise SpecError(f"{show(value)} is no data set", fix=fix)
+    try:
+        return register(source)
+    except DataError as error:
+        where = f"{error.where}: " if error.where else ""
+        raise SpecError(f"{where}{error.what}", fix=error.fix) from error
+
+
 class Grid(BaseModel, **STRICT):
     """The axes."""
 
     genotype: Bases = Field(description="published cells, such as [DARTS, ENAS]")
     variants: Annotated[Variants, PlainValidator(_read_variants)] = Variants()
     reconcat: bool = False
-    dataset: Annotated[tuple[DatasetName, ...], AfterValidator(check_distinct)] = Field(
-        description="datasets, such as [cifar10]; [] if cells are only drawn"
-    )
+    dataset: Annotated[
+        tuple[Annotated[str, PlainValidator(_read_dataset)], ...], AfterValidator(check_distinct)
+    ] = Field(description="datasets, such as [cifar10]; [] if cells are only drawn")
     learning_rate: Axis[Annotated[float, Field(gt=0, allow_inf_nan=False)]] = (0.025,)
     seed: Axis[Annotated[int, Field(ge=0)]] = (0,)
 

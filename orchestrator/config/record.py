@@ -20,6 +20,8 @@ from results_schema.canonical import parse_json
 from results_schema.errors import ConfigError, CorruptData, MissingKey
 from results_schema.program import ProgramSpec, Trial, widen
 from results_schema.store import Store
+from results_schema.trial import TrialSpec
+from workers.data.custom import publish
 
 LARGEST = 10_000_000
 """Size in bytes beyond which an experiment's file in a store is refused unread."""
@@ -121,7 +123,7 @@ def former_members(store: Store) -> dict[str, str]:
 
 
 def record(experiment: Experiment, store: Store) -> None:
-    """Write the experiment's tables and its declaration."""
+    """Write the experiment's tables and its declaration, and the user's own data sets."""
     name = experiment.name
     widen(store, experiment.metrics)
     former = dict.fromkeys(dropped(experiment, store))
@@ -129,6 +131,8 @@ def record(experiment: Experiment, store: Store) -> None:
         former |= dict.fromkeys(read_declared(store, name).former)
     former = former.keys() - {member.spec.trial_id for member in experiment.members()}
     members = tables.for_programs(tables.MEMBERS) if experiment.program else tables.MEMBERS
+    specs = [member.spec for member in experiment.members()]
+    publish(sorted({one.dataset for one in specs if isinstance(one, TrialSpec)}), store)
     for key, rows, schema in (
         (layout.members(name), member_rows(experiment), members),
         (layout.wanted(name), wanted_rows(experiment), tables.WANTED),

@@ -116,8 +116,8 @@ def on_device(about: Dataset, split: Split, device: torch.device, validation: fl
             torch.as_tensor(labels, dtype=torch.int64).to(device),
         )
 
-    pixels, labels, *tests = split
-    test = images(*tests, about.test)
+    pixels, labels = split.train_pixels, split.train_labels
+    test = images(split.test_pixels, split.test_labels, about.test)
     count = about.held_out(validation)
     if not count or len(labels) != about.train:
         return Data(about, images(pixels, labels, about.train), test)
@@ -126,13 +126,13 @@ def on_device(about: Dataset, split: Split, device: torch.device, validation: fl
     return Data(about, train, test, images(pixels[held], labels[held], count))
 
 
-def held_out(labels: np.ndarray, count: int) -> np.ndarray:
-    """Return which training images a validation split holds out, of each class in proportion.
+def held_out(labels: np.ndarray, count: int, purpose: str = "validation") -> np.ndarray:
+    """Return which training images a split holds out, of each class in proportion.
 
     The draw depends on the labels and the count alone, so that all seeds validate on the same
     images. Of a class of n images, count · n / N are held out, rounded up or down.
     """
-    order = torch.randperm(len(labels), generator=generator(0, 0, "validation")).numpy()
+    order = torch.randperm(len(labels), generator=generator(0, 0, purpose)).numpy()
     # An image's place among those of its class in that order, from 0 to 1: the first ones of every
     # class come first.
     place = np.empty(len(labels))

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from results_schema.errors import SpecError, suggest
+from results_schema.plugins import registry
 
 if TYPE_CHECKING:
     import numpy as np
@@ -69,6 +70,7 @@ class Dataset:
         std: Standard deviation of each channel; divided by.
         epochs: Epochs of training, unless an experiment names them (Section A.3).
         stem_stride: Stride of the network's first convolution (Section A.3).
+        sha256: Of the arrays of a user's own data set (`workers.data.custom`), or "".
     """
 
     name: str
@@ -88,6 +90,7 @@ class Dataset:
     std: tuple[float, ...]
     epochs: int = 600
     stem_stride: int = 1
+    sha256: str = ""
 
     def make(self, *archive: BinaryIO) -> Split:
         """Return its arrays from its source, which is imported only now."""
@@ -252,6 +255,11 @@ _ALL = (
 )
 DATASETS = {dataset.name: dataset for dataset in _ALL}
 """Every data set by name. A new one is an entry here, and its source a function anywhere."""
+for _one in _ALL:
+    registry("dataset").enter(_one.name, _one)  # so that no plug-in takes its name
+
+CUSTOM: dict[str, Dataset] = {}
+"""Users' own data sets that this process has met, by name."""
 
 _SHAPED = re.compile(r"synthetic_([1-9]\d{0,6})x([1-9]\d?)x([1-9]\d{0,2})_([1-9]\d{0,3})")
 
@@ -260,14 +268,21 @@ def describe(name: str) -> Dataset:
     """Return the data set of a name.
 
     Args:
-        name: A key of `DATASETS`, or `synthetic_<N>x<C>x<S>_<classes>` for N training images and a
-            fifth as many test images of C channels and S×S pixels.
+        name: A key of `DATASETS`; the name of a user's own, with the hash of its content, that an
+            experiment or a store of this process describes; or `synthetic_<N>x<C>x<S>_<classes>`
+            for N training images and a fifth as many test images of C channels and S×S pixels.
 
     Raises:
         SpecError: No data set has this name.
     """
     if shape := _SHAPED.fullmatch(name):
         return _synthetic(name, *map(int, shape.groups()))
+    if name in CUSTOM:
+        return CUSTOM[name]
+    if "-" in name:
+        from workers.data.custom import from_stores  # which imports this module
+
+        return from_stores(name)
     if name not in DATASETS:
         raise SpecError(f"unknown data set {name!r}", fix=suggest(name, DATASETS))
     return DATASETS[name]

@@ -67,7 +67,7 @@ def arrays(about: Dataset, folder: str | Path | None = None) -> Split:
         DataError: The archive is damaged, or neither there nor to be had; or the cached file can't
             be read.
     """
-    if about.archive is None:
+    if about.archive is None and not about.sha256:
         return about.make()
     root = locate(folder)
     split = _read(root, about)
@@ -77,7 +77,7 @@ def arrays(about: Dataset, folder: str | Path | None = None) -> Split:
             # Another process may have built it while this one waited.
             split = _read(root, about)
             if split is None:
-                _decode(about, about.archive, root)
+                _make(about, root)
                 split = _read(root, about)
     if split is None:
         path = str(_cached(root, about))
@@ -92,7 +92,7 @@ def check_ready(about: Dataset, folder: str | Path | None = None) -> None:
         DataError: It can't be had, and what to do about it.
     """
     root, archive = locate(folder), about.archive
-    if archive is None:
+    if archive is None and not about.sha256:
         return _require(about)
     if _cached(root, about).exists():
         return None
@@ -100,6 +100,8 @@ def check_ready(about: Dataset, folder: str | Path | None = None) -> None:
     # Opening the lock shows that the folder can be written; a decoding process may hold it long.
     with _locked(root, about.name, wait=False):
         pass
+    if archive is None:
+        return None
     path = root / archive.file
     shapes = _shapes(about).values()
     needed = sum(math.prod(shape) * np.dtype(kind).itemsize for kind, shape in shapes)
@@ -267,11 +269,16 @@ def _shapes(about: Dataset) -> dict[str, tuple[str, tuple[int, ...]]]:
 
 def _metadata(about: Dataset, split: Split) -> dict[str, str]:
     """Return what the cached file says of itself, the SHA-256 of the arrays included."""
+    version = str(about.preprocessing)
+    return {"name": about.name, "preprocessing": version, "sha256": sha256(split)}
+
+
+def sha256(split: Split) -> str:
+    """Return the SHA-256 of a data set's arrays, without their shapes."""
     digest = hashlib.sha256()
     for part in split:
         digest.update(part.data.cast("B"))
-    version = str(about.preprocessing)
-    return {"name": about.name, "preprocessing": version, "sha256": digest.hexdigest()}
+    return digest.hexdigest()
 
 
 def _write(root: Path, about: Dataset, split: Split) -> None:
@@ -315,15 +322,52 @@ def _read(root: Path, about: Dataset) -> Split | None:
         raise DataError(f"can't be read: {error.strerror or error}", where=str(path)) from error
     found = [(part.dtype.name, part.shape) for part in split]
     sound = found == list(shapes.values()) and metadata == _metadata(about, split)
+    sound = sound and about.sha256 in ("", metadata["sha256"])
     return split if sound else None
 
 
-def _decode(about: Dataset, archive: Archive, root: Path) -> None:
-    path = root / archive.file
-    try:
+def kept(about: Dataset, folder: str | Path | None = None) -> Path:
+    """Return the path of the file that has a data set's decoded arrays, once they are there."""
+    return _cached(locate(folder), about)
+
+
+def keep(about: Dataset, split: Split, folder: str | Path | None = None) -> None:
+    """Write a data set's decoded arrays, unless they are there.
+
+    Raises:
+        DataError: The folder can't be written.
+    """
+    root = locate(folder)
+    with _locked(root, about.name):
+        if _read(root, about) is None:
+            with _writing(root):
+                _write(root, about, split)
+
+
+def note(path: Path, text: str) -> None:
+    """Write a small file of the data folder at once; raise `DataError` if it can't be written."""
+    with _writing(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside = path.with_name(f".{path.name}-{platform.node()}-{os.getpid()}")
+        aside.write_text(text)
+        aside.rename(path)
+
+
+def _make(about: Dataset, root: Path) -> None:
+    with _writing(root):
+        archive = about.archive
+        if archive is None:
+            return _write(root, about, about.make())
+        path = root / archive.file
         if not path.exists():
             download(archive, root)
-        _write(root, about, read_archive(about, archive, path))
+        return _write(root, about, read_archive(about, archive, path))
+
+
+@contextmanager
+def _writing(root: Path) -> Iterator[None]:
+    try:
+        yield
     except (OSError, SafetensorError) as error:
         raise _unwritable(root, error) from error
 

@@ -6,6 +6,7 @@ A plug-in's is a subclass of `Optimizer` with buffers and an `update` of its own
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -76,7 +77,7 @@ class Optimizer:
         found = (self.weights[name].grad for name in names)
         return [gradient for gradient in found if gradient is not None]
 
-    def remember(self, kind: str, names: Sequence[str]) -> list[Tensor]:
+    def remember(self, kind: str, names: Sequence[str]) -> list[Any]:
         """Return the buffers of one kind that belong to some weights."""
         return [self.buffers[kind][name] for name in names]
 
@@ -123,7 +124,8 @@ class AdamW(Optimizer):
         adamw(
             [self.weights[name] for name in names],
             self.gradients(names),
-            *(self.remember(kind, names) for kind in ("mean", "square")),
+            self.remember("mean", names),
+            self.remember("square", names),
             [],
             self.remember("step", names),
             fused=True,

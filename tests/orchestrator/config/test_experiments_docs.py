@@ -7,7 +7,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 from pydantic import BaseModel
 
 from orchestrator.config.documents import parse_value
@@ -19,6 +21,8 @@ from results_schema.trial import NetworkSpec, Recipe
 from workers.cells.sampling import Profile as Slots
 from workers.cells.sampling import Stratified, Uniform
 from workers.data.catalog import DATASETS
+from workers.data.custom import ImageFolder
+from workers.data.readers import ARRAYS
 
 ROOT = Path(__file__).parents[3]
 TEXT = (ROOT / "docs/experiments.md").read_text("utf-8")
@@ -26,6 +30,9 @@ BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
 SNIPPETS = [text for language, text in BLOCKS if language == "yaml"]
 SNIPPETS += re.findall(
     r"^```yaml\n(.*?)^```$", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE
+)
+PLUGINS = re.findall(
+    r"^```python\n(.*?)^```$", (ROOT / "docs/plugins.md").read_text(), re.DOTALL | re.MULTILINE
 )
 COMMANDS = [line for language, text in BLOCKS if language == "sh" for line in text.splitlines()]
 ROWS = {
@@ -39,9 +46,21 @@ def read(text: str) -> Any:
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path, monkeypatch, own_plugins):
     (cell,) = (text for language, text in BLOCKS if language == "json")
     (tmp_path / "my_cell.json").write_text(cell)
+    draws = np.random.RandomState(0)
+    for label in ("bee", "cat"):
+        (tmp_path / "photos" / label).mkdir(parents=True)
+        for number in range(5):
+            image = Image.fromarray(draws.randint(0, 256, (40, 50, 3), dtype=np.uint8))
+            image.save(tmp_path / "photos" / label / f"{number}.png")
+    images, labels = draws.randint(0, 256, (8, 16, 16), dtype=np.uint8), np.arange(8) % 2
+    flowers = dict(zip(ARRAYS, [images, labels] * 2, strict=True))
+    np.savez(tmp_path / "flowers.npz", **flowers)
+    (blobs,) = (text for text in PLUGINS if "my_data.py" in text)
+    (tmp_path / "my_data.py").write_text(blobs)
+    monkeypatch.setenv("NAS_SWEEP_DATA", str(tmp_path / "cache"))
     (tmp_path / "fig9.yaml").write_bytes((ROOT / "experiments/fig9.yaml").read_bytes())
     return tmp_path
 
@@ -119,6 +138,13 @@ def test_every_key_is_reported_with_its_default():
     keys = KEYS.keys() - {"grid", "network", "recipe"}
     shown = {key: [read(text) for text in re.findall("`(.*?)`", ROWS[f"`{key}`"])] for key in keys}
     assert shown == {key: KEYS[key] for key in keys}
+
+
+def test_every_key_of_a_data_set_is_reported():
+    [table] = re.findall(r"## Data sets\n(.*?)\nPaths begin", TEXT, re.DOTALL)
+    for name, [default] in options_of(ImageFolder).items():
+        if name != "folder":
+            assert re.search(rf"`{name}`.* \| `{json.dumps(default)}` \|", table), name
 
 
 def test_every_name_is_reported():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,11 @@ from experiment_files import GOOD, refused
 
 from orchestrator.config.experiment import load_experiment
 from results_schema import plugins
+from results_schema.plugins import registry
+from results_schema.trial import Recipe, extensions
 from workers.cells.operations import check_name
+from workers.data.readers import make_split
+from workers.training.recipe import scheduled_lr
 
 ENTERS = "import nas_sweep\nnas_sweep.operation('mix_conv', version=2)(int)\n"
 
@@ -103,6 +108,14 @@ def test_the_documented_plugins_load(folder, names):
         names(f"[{name}]")
         load_experiment("x.yaml")
     check_name("mix_conv")
+    named = Recipe(optimizer="sign_descent", schedule="linear_decay", augmentation=("noise",))
+    spec = load_experiment("x.yaml").members()[0].spec
+    found = ("augmentation:noise@1", "optimizer:sign_descent@1", "schedule:linear_decay@1")
+    assert extensions(replace(spec, recipe=named)) == found
+    assert [scheduled_lr(replace(named, epochs=4), 1.0, epoch) for epoch in (1, 3)] == [1.0, 0.5]
+    entry = registry("dataset")["my_blobs"]
+    assert (entry.version, entry.about["flip"]) == (1, True)
+    assert make_split(entry.resolve()()).train_pixels.shape == (400, 1, 16, 16)
 
 
 def test_cells_are_named_and_drawn_with_a_plugins_operation(folder, names, run):
