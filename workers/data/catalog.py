@@ -280,9 +280,8 @@ def describe(name: str) -> Dataset:
     if name in CUSTOM:
         return CUSTOM[name]
     if "-" in name:
-        from workers.data.custom import from_stores  # which imports this module
-
-        return from_stores(name)
+        # By name, as the module imports this one, and in the end torch.
+        return pkgutil.resolve_name("workers.data.custom:from_stores")(name)
     if name not in DATASETS:
         raise SpecError(f"unknown data set {name!r}", fix=suggest(name, DATASETS))
     return DATASETS[name]
