@@ -33,7 +33,13 @@ if TYPE_CHECKING:
 
 
 def launch(
-    experiments: Sequence[Experiment], location: str, *, replace: bool = False, **settings: Any
+    experiments: Sequence[Experiment],
+    location: str,
+    *,
+    replace: bool = False,
+    only: Sequence[str] = (),
+    limit: int | None = None,
+    **settings: Any,
 ) -> int:
     """Train and measure what remains, print results and draw figures.
 
@@ -41,6 +47,8 @@ def launch(
         experiments: Experiments with distinct names.
         location: The store's folder or bucket.
         replace: Whether they may drop members that they have in the store (`confirm_drops`).
+        only: Patterns of the trials to be run (`Plan.choose`).
+        limit: Largest number of trials to be run.
         settings: Fields of `preflight.Options`.
 
     Returns:
@@ -61,7 +69,7 @@ def launch(
         for item in damaged:
             click.echo(f"{item} had damaged tables, which are written again")
         plan = make_plan(experiments, store)
-    plan = copy(plan, measure=options.landscape != "none")
+    plan = copy(plan, measure=options.landscape != "none").choose(only, limit)
     return _work(experiments, store, plan, options)
 
 
@@ -126,7 +134,7 @@ def measure(
 
 def _work(experiments: Sequence[Experiment], store: Store, plan: Plan, options: Options) -> int:
     _check_address(options.address, ship_code=options.ship_code)
-    for line in describe_plan(plan, measured_speeds(store)):
+    for line in describe_plan(plan, measured_speeds(store), store):
         click.echo(line)
     small = all(experiment.cpu for experiment in experiments)
     if plan.work:

@@ -10,7 +10,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 import click
-from click import FLOAT, Choice, ParamType, argument, option
+from click import FLOAT, Choice, IntRange, ParamType, argument, option
 from click.shell_completion import CompletionItem
 
 from orchestrator.output import tables as output
@@ -115,6 +115,16 @@ store_option = option(
     metavar="PLACE",
     help="Store of results: a folder or s3://BUCKET/PREFIX; NAS_SWEEP_STORE, if set.",
 )
+subset_options = _together(
+    option(
+        "--only",
+        multiple=True,
+        metavar="PATTERN",
+        help="Run only trials whose id or name, such as fig9/DARTS/C3, fits; repeatable.",
+    ),
+    option("--limit", type=IntRange(1), metavar="N", help="Run at most N trials."),
+)
+"""What restricts the work of a plan; members stay all of the experiments'."""
 replace_option = option(
     "--replace", is_flag=True, help="Drop members that the store's experiment has, without asking."
 )
@@ -123,7 +133,7 @@ names_argument = argument(
     "experiments", nargs=-1, metavar="[EXPERIMENT]...", shell_complete=complete_experiments
 )
 
-_file_options = _together(
+file_options = _together(
     argument(
         "experiments",
         nargs=-1,
@@ -167,7 +177,7 @@ def experiment_options(command: Any) -> Any:
 
         return command(load_experiments(experiments, profile, overrides, name), **options)
 
-    return _file_options(loaded)
+    return file_options(loaded)
 
 
 cluster_options = _together(

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,18 +17,23 @@ from orchestrator.cli.options import (
     announce,
     cluster_options,
     experiment_options,
+    file_options,
     format_option,
     open_store,
+    print_result,
     replace_option,
     store_option,
+    subset_options,
 )
-from orchestrator.output.text import byte_size, cores
+from orchestrator.output.tables import TextTable
+from orchestrator.output.text import byte_size, cores, counted
 from results_schema.errors import ConfigError, StoreError
 
 if TYPE_CHECKING:
     from orchestrator.config.experiment import Experiment
     from orchestrator.planning.estimate import Speeds
     from orchestrator.planning.plan import Plan
+    from results_schema.store import Store
 
 
 @command()
@@ -38,8 +44,14 @@ if TYPE_CHECKING:
     metavar="TRIAL",
     help="Print the JSON of the trial whose id begins so, for python -m workers.train.",
 )
+@subset_options
 def plan(
-    experiments: Sequence[Experiment], store: str, output_format: str, spec: str | None
+    experiments: Sequence[Experiment],
+    store: str,
+    output_format: str,
+    spec: str | None,
+    only: Sequence[str],
+    limit: int | None,
 ) -> None:
     """Show what remains to be run, what is reused and what it takes."""
     from orchestrator.planning.estimate import Speeds, measured_speeds
@@ -47,22 +59,22 @@ def plan(
     from results_schema.store import find_store
 
     found = find_store(store)
-    made = make_plan(experiments, found)
+    made = make_plan(experiments, found).choose(only, limit)
     speeds = measured_speeds(found) if found else Speeds()
     if spec is not None:
         click.echo(_one_trial(made, spec))
     elif output_format == "json":
         click.echo(json.dumps(_as_json(made, speeds), indent=1))
     else:
-        for line in describe_plan(made, speeds):
+        for line in describe_plan(made, speeds, found):
             click.echo(line)
         if found is None:
             click.echo(f"there is no store {store} yet")
 
 
-def describe_plan(plan: Plan, speeds: Speeds) -> Iterator[str]:
+def describe_plan(plan: Plan, speeds: Speeds, store: Store | None) -> Iterator[str]:
     """Yield lines: what each experiment names, what is reused, and how much there is to do."""
-    trials, left = len(plan.trials), len(plan.remaining)
+    trials, left, (ended, finished) = len(plan.trials), len(plan.remaining), plan.count_ended()
     for name, members in plan.members.items():
         distinct = {member.spec.trial_id for member in members}
         done = sum(trial_id in plan.ended for trial_id in distinct)
@@ -72,7 +84,12 @@ def describe_plan(plan: Plan, speeds: Speeds) -> Iterator[str]:
         yield f"shared between experiments: {shared}"
     if again := sum(spec.trial_id in plan.failed for spec in plan.remaining):
         yield f"failed before, to be tried again: {again}"
-    yield f"{trials - left} of {trials} trials are reused, {left} to do: {plan.epochs} epochs"
+    chosen = "" if plan.chosen is None else f" of {counted(len(plan.chosen), 'chosen trial')}"
+    yield f"{ended} of {trials} trials are reused, {left} to do{chosen}: {plan.epochs} epochs"
+    if store is not None and left:
+        from orchestrator.planning.difference import summary
+
+        yield from summary(plan, store)
     if plan.earlier_ids:
         yield (
             f"{plan.earlier_ids} ended trials of the store have ids of an earlier format: "
@@ -80,8 +97,9 @@ def describe_plan(plan: Plan, speeds: Speeds) -> Iterator[str]:
         )
     if plan.wanted:
         left, surfaces = len(plan.unmeasured), len(plan.wanted)
-        finished = f"{surfaces - left} of {surfaces} surfaces are finished"
-        yield f"{finished}, {left} to do: {plan.points} points"
+        yield (
+            f"{finished} of {surfaces} surfaces are finished, {left} to do: {plan.points} points"
+        )
     if work := plan.work:
         from orchestrator.planning.estimate import format_duration
 
@@ -132,6 +150,7 @@ def _as_json(plan: Plan, speeds: Speeds) -> dict[str, Any]:
 
 @command()
 @experiment_options
+@subset_options
 @replace_option
 @cluster_options
 @option(
@@ -230,6 +249,54 @@ def landscape(
 
 
 @command()
+@file_options
+@format_option("json", "csv", "md")
+def why(
+    experiments: tuple[str, ...],
+    profile: str | None,
+    overrides: tuple[str, ...],
+    name: str | None,
+    store: str,
+    output_format: str,
+) -> None:
+    """Show why trials are new: how they differ from what has ended.
+
+    Every planned trial of experiments' files, or those that are named after the files, is compared
+    with the nearest that has ended. Two trials of a store are compared with each other.
+    """
+    from orchestrator.planning import difference
+
+    opened = open_store(store)
+    files = [one for one in experiments if one.endswith((".yaml", ".yml")) or Path(one).is_dir()]
+    trials = [one for one in experiments if one not in files]
+    if files:
+        from orchestrator.config.experiment import load_experiments
+
+        loaded = load_experiments(files, profile, overrides, name)
+        found = difference.explain(loaded, opened, trials)
+        rows = [(one.trial_id, one.ended or "–", "; ".join(map(str, one.changes))) for one in found]
+        heads = ("trial", "nearest that has ended", "what differs")
+        records = [
+            {"trial": one.trial_id, "ended": one.ended}
+            | {"changes": [change._asdict() for change in one.changes]}
+            for one in found
+        ]
+        remarks = () if found else ("Nothing is new: every trial has ended.",)
+    elif len(trials) == 2:
+        from orchestrator.housekeeping.lookup import find_item
+
+        found = difference.compare(opened, [find_item(opened, one) for one in trials])
+        rows, heads, remarks = list(map(tuple, found)), ("field", *trials), ()
+        records = [change._asdict() for change in found]
+        remarks = () if found else ("They are the same trial.",)
+    else:
+        fix = "name an experiment's file, or two trials of the store"
+        raise ConfigError(f"{counted(len(trials), 'trial')} and no file", fix=fix)
+    table = TextTable("", heads, rows, left=range(len(heads)), remarks=remarks)
+    print_result(output_format, [table], records)
+
+
+@command()
 @store_option
 @option("--tables", is_flag=True, help="Check the store's tables alone, whoever wrote them.")
 @format_option("json")
@@ -252,4 +319,4 @@ def doctor(store: str, tables: bool, output_format: str) -> None:
     sys.exit(StoreError.exit_code if any(check.verdict == "bad" for check in checks) else 0)
 
 
-COMMANDS = (plan, launch, landscape, doctor)
+COMMANDS = (plan, why, launch, landscape, doctor)

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, PlainValidator
 
 from orchestrator.config.documents import STRICT, FileName
-from orchestrator.config.experiment import Experiment
+from orchestrator.config.experiment import Experiment, Member
 from orchestrator.config.registry import Choice, read_choice
 from results_schema import layout, tables
 from results_schema.canonical import parse_json
@@ -175,20 +176,50 @@ def stated_target(store: Store, experiment: str) -> float | None:
 
 def member_rows(experiment: Experiment) -> list[dict[str, Any]]:
     """Return the rows of `tables.MEMBERS`."""
+    whole = {"experiment": experiment.name, "profile": experiment.profile}
+    return [whole | member_row(member) for member in experiment.members()]
+
+
+def member_row(member: Member) -> dict[str, Any]:
+    """Return a row of `tables.MEMBERS` without the columns of the experiment."""
+    return {
+        "base": member.base,
+        "variant": member.variant,
+        "index": member.index,
+        "named_dataset": member.named_dataset,
+        "seed": member.spec.seed,
+        **_cell_columns(member.spec),
+        "trial_id": member.spec.trial_id,
+        "axes": json.dumps(member.axes) if member.axes else None,
+    }
+
+
+def name_members(experiment: str, rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return the names of an experiment's members.
+
+    A name has the experiment, the base, the index, and what else differs between the members:
+    `fig9/DARTS/C3/s1`, or `fig9/DARTS/base/s1` for the base itself.
+
+    Args:
+        experiment: Its name.
+        rows: All of its rows of `tables.MEMBERS`, in order.
+    """
+    rows = list(rows)
+    every = [json.loads(row["axes"]) if row["axes"] else {} for row in rows]
+    columns = tables.axis_columns(dict.fromkeys(key for axes in every for key in axes))
+    parts = []
+    for row, axes in zip(rows, every, strict=True):
+        rate = row["learning_rate"]
+        part = {"dataset": row["named_dataset"], "lr": "" if rate is None else f"lr{rate:g}"}
+        part |= {"seed": f"s{row['seed']}"}
+        parts.append(part | {name: f"{name}={axes.get(key)}" for key, name in columns.items()})
+    differ = [name for name in (parts or [{}])[0] if len({own[name] for own in parts}) > 1]
     return [
-        {
-            "experiment": experiment.name,
-            "profile": experiment.profile,
-            "base": member.base,
-            "variant": member.variant,
-            "index": member.index,
-            "named_dataset": member.named_dataset,
-            "seed": member.spec.seed,
-            **_cell_columns(member.spec),
-            "trial_id": member.spec.trial_id,
-            "axes": json.dumps(member.axes) if member.axes else None,
-        }
-        for member in experiment.members()
+        "/".join(
+            [experiment, row["base"], f"C{row['index']}" if row["index"] else "base"]
+            + [own[name] for name in differ]
+        )
+        for row, own in zip(rows, parts, strict=True)
     ]
 
 

@@ -150,7 +150,7 @@ def _run_on(joined: Joined, plan: Plan, options: Options, supervision: Supervisi
     work = {work_id(one): one for one in plan.work}
     # Tune keeps this bound while nodes join; `QueueSearcher` bounds what is offered.
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(len(work) + AHEAD)
-    ended = len(plan.trials) - len(plan.remaining), len(plan.wanted) - len(plan.unmeasured)
+    ended = plan.count_ended()
     settings = {
         "store": queue.store.location,
         "launch": launch,

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 
+from orchestrator.config.record import name_members
 from results_schema import layout, tables
 from results_schema.errors import ConfigError, CorruptData, MissingKey, suggest
 from results_schema.lease import Holder
@@ -162,30 +163,15 @@ def find_experiment(store: Store, name: str) -> str:
 
 
 def member_names(store: Store, experiment: str) -> list[tuple[str, str]]:
-    """Return the name and the trial of each member of an experiment, in its order.
-
-    A name has the experiment, the base, the index, and what else differs between the members:
-    `fig9/DARTS/C3/s1`, or `fig9/DARTS/base/s1` for the base itself.
+    """Return the name (`name_members`) and the trial of each member of an experiment, in its order.
 
     Raises:
         CorruptData: The experiment's table is damaged.
     """
     key = layout.members(experiment)
-    table = tables.from_parquet(store.get(key), tables.MEMBERS, key)
-    expanded = tables.expand_axes(table)
-    axes, rows = expanded.column_names[table.num_columns :], expanded.to_pylist()
-    parts = [
-        {"dataset": row["named_dataset"], "lr": f"lr{row['learning_rate']:g}"}
-        | {"seed": f"s{row['seed']}", **{name: f"{name}={row[name]}" for name in axes}}
-        for row in rows
-    ]
-    differ = [name for name in (parts or [{}])[0] if len({own[name] for own in parts}) > 1]
-    found = []
-    for row, own in zip(rows, parts, strict=True):
-        index = f"C{row['index']}" if row["index"] else "base"
-        more = [own[name] for name in differ]
-        found.append(("/".join([experiment, row["base"], index, *more]), row["trial_id"]))
-    return found
+    rows = tables.from_parquet(store.get(key), tables.MEMBERS, key).to_pylist()
+    names = name_members(experiment, rows)
+    return [(name, row["trial_id"]) for name, row in zip(names, rows, strict=True)]
 
 
 def _find_member(store: Store, name: str) -> str:

@@ -7,11 +7,13 @@ out. It lists names and opens no table.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from functools import cached_property
 
 from orchestrator.config.experiment import Experiment, Member
 from results_schema import layout
+from results_schema.errors import ConfigError
 from results_schema.program import ProgramSpec, Trial, is_program
 from results_schema.store import Store
 from results_schema.surface import SurfaceSpec
@@ -64,6 +66,7 @@ class Plan:
         measure_only: Whether to train nothing, nor measure surfaces of trials that have not ended.
         prefixes: Beginnings of the ids of trials whose surfaces remain; empty for all.
         figures: Number of figures to draw.
+        chosen: Ids of the trials to which the work is restricted, surfaces to theirs; None for all.
     """
 
     members: Mapping[str, list[Member]]
@@ -75,6 +78,7 @@ class Plan:
     measure_only: bool = False
     prefixes: Collection[str] = ()
     figures: int = 0
+    chosen: Collection[str] | None = None
 
     @cached_property
     def trials(self) -> dict[str, Trial]:
@@ -86,7 +90,51 @@ class Plan:
         """Trials without an ending."""
         if self.measure_only:
             return []
-        return [spec for trial_id, spec in self.trials.items() if trial_id not in self.ended]
+        return [
+            spec
+            for trial_id, spec in self.trials.items()
+            if trial_id not in self.ended and self._is_chosen(trial_id)
+        ]
+
+    def _is_chosen(self, trial_id: str) -> bool:
+        return self.chosen is None or trial_id in self.chosen
+
+    def choose(self, only: Sequence[str] = (), limit: int | None = None) -> Plan:
+        """Return the plan restricted to some of its trials, and the surfaces of these.
+
+        Args:
+            only: Patterns of ids and of names such as `fig9/DARTS/C3`. Each part of a pattern must
+                be a part of the name, with wildcards as in file names.
+            limit: The largest number of trials that have work left; the first ones are kept.
+
+        Raises:
+            ConfigError: No trial fits a pattern.
+        """
+        if not only and limit is None:
+            return self
+        from orchestrator.config.record import member_row, name_members  # slow to import
+
+        names = [
+            (name, member.spec.trial_id)
+            for experiment, members in self.members.items()
+            for name, member in zip(
+                name_members(experiment, map(member_row, members)), members, strict=True
+            )
+        ]
+        chosen = {trial_id for _, trial_id in names} if not only else set[str]()
+        for pattern in only:
+            found = {trial_id for name, trial_id in names if _fits(pattern, name, trial_id)}
+            if not found:
+                such = f"write a name such as {names[0][0]}, or a part of it" if names else ""
+                raise ConfigError(f"no trial fits {pattern!r}", where="--only", fix=such)
+            chosen |= found
+        plan = replace(self, chosen=chosen)
+        if limit is None:
+            return plan
+        left = [spec.trial_id for spec in plan.remaining]
+        left += [surface.trial.trial_id for surface in plan.unmeasured]
+        in_order = list(dict.fromkeys(left))
+        return replace(plan, chosen=set(in_order[:limit]))
 
     @property
     def programs(self) -> list[str]:
@@ -112,7 +160,13 @@ class Plan:
             if name not in self.measured
             and (not self.measure_only or not surface.epoch or surface.trial.trial_id in self.ended)
             and (not self.prefixes or name.startswith(tuple(self.prefixes)))
+            and self._is_chosen(surface.trial.trial_id)
         ]
+
+    def count_ended(self) -> tuple[int, int]:
+        """Return how many of its trials have ended, and how many surfaces are finished."""
+        trials = sum(trial_id in self.ended for trial_id in self.trials)
+        return trials, sum(name in self.measured for name in self.wanted)
 
     @property
     def work(self) -> list[Work]:
@@ -195,6 +249,13 @@ def finished_surfaces(store: Store, wanted: Collection[str]) -> set[str]:
     """Return the finished ones of some surfaces, without those of networks that are gone."""
     found = layout.names(store.list(layout.SURFACES)) & set(wanted)
     return found - outdated(store, found) if found else found
+
+
+def _fits(pattern: str, name: str, trial_id: str) -> bool:
+    if fnmatchcase(trial_id, pattern if set(pattern) & set("*?[") else f"{pattern}*"):
+        return True
+    parts, wanted = name.casefold().split("/"), pattern.casefold().strip("/").split("/")
+    return all(any(fnmatchcase(part, one) for part in parts) for one in wanted)
 
 
 def work_id(work: Work) -> str:

@@ -24,6 +24,7 @@ from orchestrator.planning.plan import (
     make_plan,
 )
 from results_schema import layout, tables
+from results_schema.errors import ConfigError
 from results_schema.store import open_store
 from results_schema.trial import NetworkSpec, TrialSpec
 from workers.cells import cost
@@ -41,7 +42,7 @@ def fig9(profile: str | None = "laptop"):
 
 def shown(plan: Plan) -> str:
     """What a user is shown of a plan."""
-    return "\n".join(describe_plan(plan, Speeds()))
+    return "\n".join(describe_plan(plan, Speeds(), None))
 
 
 def planned(folder: Path, grid: str, more: str = "") -> Plan:
@@ -197,3 +198,34 @@ def test_a_surface_of_a_network_that_was_removed_remains_again(trained):
         assert one in plan.unmeasured
         assert survey(one, trained.store, device="cpu").status == "done"
     assert one not in make_plan([loaded], trained.store).unmeasured
+
+
+def test_a_chosen_part_is_planned_and_members_stay(tmp_path: Path):
+    grid = "genotype: [DARTS, ENAS], variants: paper4, dataset: [digits], seed: [0, 1]"
+    more = "landscape: {contour: {grid: 3, indices: [1]}}\n"
+    whole = planned(tmp_path, grid, more)
+
+    def names(plan: Plan) -> list[tuple[str, int, int]]:
+        places = {m.spec.trial_id: (m.base, m.index, m.spec.seed) for m in plan.members["x"]}
+        assert len(plan.trials) == len(whole.trials) == 20
+        return [places[spec.trial_id] for spec in plan.remaining]
+
+    assert names(whole.choose(["c2"])) == [
+        ("DARTS", 2, 0), ("ENAS", 2, 0), ("DARTS", 2, 1), ("ENAS", 2, 1)
+    ]  # fmt: skip
+    assert names(whole.choose(["x/DARTS/C1/s1", "enas/s0/c[12]"])) == [
+        ("ENAS", 1, 0), ("ENAS", 2, 0), ("DARTS", 1, 1)
+    ]  # fmt: skip
+    assert names(whole.choose(["base"], 3)) == [("DARTS", 0, 0), ("ENAS", 0, 0), ("DARTS", 0, 1)]
+    [first, *_] = whole.trials
+    assert names(whole.choose([first])) == [("DARTS", 0, 0)]
+    chosen = whole.choose(limit=2)
+    assert (len(chosen.remaining), len(chosen.unmeasured)) == (2, 1)
+    assert "0 of 20 trials are reused, 2 to do of 2 chosen trials: 1200 epochs" in shown(chosen)
+    # Of what has ended, surfaces are work too.
+    ended = replace(whole, ended=set(whole.trials), measured={whole.unmeasured[0].surface_id})
+    assert [s.trial.seed for s in ended.choose(limit=2).unmeasured] == [0, 1]
+    with pytest.raises(
+        ConfigError, match=r"no trial fits 'C9'\n  write a name such as x/DARTS/base"
+    ):
+        whole.choose(["C9"])
