@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 from orchestrator.dash.live import NAMES, Curve, Numbers, Row
 from orchestrator.figures import style
 from orchestrator.figures.members import differing, name_cell
+from orchestrator.figures.scales import evenly
 from orchestrator.output.text import NO_NUMBER
 from results_schema import layout, tables
 from results_schema.errors import MissingKey
@@ -117,7 +118,8 @@ def curve_traces(
         else:
             epochs, y = some[0]["epoch"], some[0][column]
             meta["trial"] = group[0]["trial_id"]
-        x, y = _thin(epochs, y, most)
+        kept = evenly(len(epochs), most)
+        x, y = epochs[kept], y[kept]
         traces.append({
             "meta": meta, "x": x, "y": y, "mode": "lines" if len(x) > 1 else "markers",
             "name": style.escape(style.shorten(name, 24)), "showlegend": True,
@@ -229,7 +231,7 @@ def plot_outcomes(
             hovertemplate="%{hovertext}<br>%{x}: %{y:.4g}<extra></extra>",
         )  # fmt: skip
     _lay_out(figure, title, f"{x} {y} {colour}", left=64)
-    known = {row.get(x) for row in shown} - {None}
+    known: Any = {row.get(x) for row in shown} - {None}
     whole = bool(known) and all(isinstance(one, int) for one in known)
     few = whole and max(known) - min(known) <= 20
     numeric = bool(known) and all(isinstance(one, int | float) for one in known)
@@ -263,7 +265,8 @@ def quantiles(curves: Sequence[Curve], column: str, shares: Sequence[float]) -> 
     Shares are from 0 to 1; epochs for which no trial has a number are left out.
     """
     epochs, table = _by_epoch(curves, column)
-    epochs, values = _thin(epochs, table.T, 2 * FEWEST_POINTS)
+    kept = evenly(len(epochs), 2 * FEWEST_POINTS)
+    epochs, values = epochs[kept], table.T[kept]
     if not len(epochs):
         return epochs, *(np.empty(0) for _ in shares)
     # By sorting, as np.nanquantile takes seconds for thousands of trials.
@@ -396,11 +399,3 @@ def _quantile_traces(curves: Sequence[Curve], column: str) -> list[dict[str, Any
         "hovertemplate": "median %{y:.4g} after epoch %{x}",
     }  # fmt: skip
     return [*traces, median]
-
-
-def _thin(x: Numbers, y: Numbers, most: int) -> tuple[Numbers, Numbers]:
-    """Return at most so many points, evenly spaced, with the first and the last."""
-    if len(x) <= most:
-        return x, y
-    kept = np.linspace(0, len(x) - 1, most).astype(int)
-    return x[kept], y[kept]

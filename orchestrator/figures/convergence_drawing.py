@@ -29,6 +29,7 @@ from orchestrator.figures.panels import (
 from orchestrator.figures.scales import (
     END_LABEL_HEIGHT,
     choose_end_labels,
+    evenly,
     spread_end_labels,
     ticks,
 )
@@ -215,7 +216,7 @@ def _add_curve(
     """Add the lines of one cell: of its one trial, or the mean and the band of several."""
     kept = curve.kept
     if len(kept) > 1:
-        mean = curve.mean.iloc[_thinned(len(curve.mean))]
+        mean = curve.mean.iloc[evenly(len(curve.mean), MOST_POINTS)]
         ids, text = [track.trial_id for track in kept], f"mean of {len(kept)} seeds, "
         _add_band(place, mean.dropna(), line)
         _add_line(place, panel, curve, ids, mean.index, mean["mean"], line, text)
@@ -231,7 +232,7 @@ def _add_curve(
                 opacity=0.3 if len(panel.curves) < 7 else 0.15,
                 line={"color": line["color"], "width": 0.7},
             )  # fmt: skip
-        drawn = _thinned(len(track.epochs))
+        drawn = evenly(len(track.epochs), MOST_POINTS)
         epochs, values = track.epochs[drawn], track.smoothed[drawn]
         _add_line(place, panel, curve, [track.trial_id], epochs, values, thin)
 
@@ -259,11 +260,6 @@ def _add_band(place: Panel, mean: Any, line: dict[str, Any]) -> None:
         mode="lines", line={"width": 0}, fill="toself", opacity=0.2, fillcolor=line["color"],
         hoverinfo="skip",
     )  # fmt: skip
-
-
-def _thinned(count: int) -> np.ndarray:
-    """Return the positions of the points that are drawn, the first and the last among them."""
-    return np.unique(np.linspace(0, count - 1, min(count, MOST_POINTS)).astype(int))
 
 
 def _add_ends(

@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from orchestrator.output.text import raised
+
 MOST_FOLD = 1e4
 """How many times the smallest number of a median panel still has a colour."""
 
@@ -108,6 +110,11 @@ def shared_scale(panels: Iterable[np.ndarray]) -> LogScale | None:
     return LogScale(low, high, cut=largest > most)
 
 
+def evenly(count: int, most: int) -> np.ndarray:
+    """Return at most so many positions among `count`, evenly apart, with the first and the last."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).astype(int))
+
+
 def round_up(number: float) -> float:
     """Return the next of 1, 2 or 5 times a power of ten."""
     power = 10.0 ** math.floor(math.log10(number))
@@ -131,8 +138,8 @@ def format_number(number: float, most: float = 1e6) -> str:
         return f"{number:,g}" if abs(number) < 1e4 else f"{number:,.0f}"
     mantissa, _, power = f"{number:.2e}".partition("e")
     mantissa = f"{float(mantissa):g}"
-    raised = str(int(power)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
-    return f"10{raised}" if mantissa == "1" else f"{mantissa}·10{raised}"
+    ten = f"10{raised(int(power))}"
+    return ten if mantissa == "1" else f"{mantissa}·{ten}"
 
 
 def format_axis(numbers: Sequence[float], most: float = 1e6) -> list[str]:

@@ -11,13 +11,14 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from orchestrator.output.text import raised
+
 if TYPE_CHECKING:
     from rich.console import Console
 
 UNBROKEN = 400
 """Width in columns for output that no terminal shows, so that its reader gets whole lines."""
 
-_SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 _LATEX = str.maketrans(
     {
         "\\": r"\textbackslash{}",
@@ -90,7 +91,7 @@ class TextTable:
 
     def lines_below(self) -> list[str]:
         """Return the lines below the table: remarks, then footnotes behind their numbers."""
-        notes = [f"{_raised(number)} {note}" for number, note in enumerate(self.footnotes, 1)]
+        notes = [f"{raised(number)} {note}" for number, note in enumerate(self.footnotes, 1)]
         return [*self.remarks, *notes]
 
     def format_rows(
@@ -118,7 +119,7 @@ def to_markdown(table: TextTable) -> str:
 
     Texts are shown as they are: none becomes HTML, a link or a picture.
     """
-    rows = table.format_rows(_markdown, lambda text, number: f"**{text}**{_raised(number)}")
+    rows = table.format_rows(_markdown, lambda text, number: f"**{text}**{raised(number)}")
     rule = ["---" if table.is_left(column) else "---:" for column in range(len(table.columns))]
     lines = [" | ".join(row) for row in (map(_markdown, _headings(table)), rule, *rows)]
     body = "\n".join(f"| {line} |" for line in lines)
@@ -224,7 +225,7 @@ def print_table(table: TextTable, console: Console | None = None) -> None:
     if console is None:
         console = Console()
         console = console if console.is_terminal else Console(width=UNBROKEN)
-    rows = table.format_rows(escape, lambda text, number: f"[red]{text}{_raised(number)}[/red]")
+    rows = table.format_rows(escape, lambda text, number: f"[red]{text}{raised(number)}[/red]")
     if table.title:
         console.print(escape(table.title), style="italic", highlight=False)
     for columns in _split_columns(table, console.width):
@@ -268,10 +269,6 @@ def _width(table: TextTable, column: int) -> int:
 
 def _headings(table: TextTable) -> list[str]:
     return [column.replace("\n", " ") for column in table.columns]
-
-
-def _raised(number: int) -> str:
-    return str(number).translate(_SUPERSCRIPTS)
 
 
 def _raised_latex(number: int) -> str:

@@ -29,6 +29,11 @@ def signed(value: float | None) -> str:
     return "0.00" if text[1:] == "0.00" else text
 
 
+def raised(number: int) -> str:
+    """Return a whole number in superscripts."""
+    return str(number).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+
+
 def duration(seconds: float) -> str:
     """Return a length of time for people: `40 s`, `12 min`, `5.0 h`, `19 days`."""
     for unit, size in (("years", 365 * 86400), ("days", 86400), ("h", 3600), ("min", 60)):

@@ -9,13 +9,14 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-from numpy.typing import NDArray
 
 from orchestrator.figures import style
 from orchestrator.figures.members import name_cell
 from orchestrator.figures.panels import Panel, add_key, grid, make_panels, square_grid
+from orchestrator.figures.scales import evenly
 from orchestrator.figures.topology import Node, Topology, build_topology
 from orchestrator.figures.topology_drawing import plot_cells
+from orchestrator.output.text import raised
 from orchestrator.paper.theorems import TrialBound, trial_bounds
 from results_schema.errors import ConfigError
 from workers.theory.checks import Comparison
@@ -77,14 +78,8 @@ def _thinned(part: Comparison) -> Comparison:
     shown = (part.measured > 0) & (part.bound > 0)
     shown &= np.isfinite(part.measured) & np.isfinite(part.bound)
     bad, good = (np.flatnonzero(shown & wanted) for wanted in (part.violated, ~part.violated))
-    bad = _evenly(bad, MOST // 2)
-    return part.only(np.concatenate([_evenly(good, MOST - len(bad)), bad]))
-
-
-def _evenly(places: NDArray[np.intp], most: int) -> NDArray[np.intp]:
-    if len(places) <= most:
-        return places
-    return places[np.linspace(0, len(places) - 1, most).astype(int)]
+    bad = bad[evenly(len(bad), MOST // 2)]
+    return part.only(np.concatenate([good[evenly(len(good), MOST - len(bad))], bad]))
 
 
 def plot_bounds(data: Sequence[StatementPanel], title: str) -> go.Figure:
@@ -259,15 +254,11 @@ def _linear_cell(name: str, hat: str, sources: list[int]) -> Topology:
         layers.append(layers[source] + 1)
     layers += [max(layers) + 1, max(layers) + 2]
     z, end = count + 1, count + 2
-    ends = [(source, i, f"W{_raised(i)}") for i, source in enumerate(sources, start=1)]
+    ends = [(source, i, f"W⁽{raised(i)}⁾") for i, source in enumerate(sources, start=1)]
     ends += [(i, z, "") for i in range(1, z)]
     ends.append((z, end, f"f{hat}"))
     nodes = [Node("x", "input", 0)]
-    nodes += [Node(f"y{hat}{_raised(i)}", "node", layers[i]) for i in range(1, z)]
+    nodes += [Node(f"y{hat}⁽{raised(i)}⁾", "node", layers[i]) for i in range(1, z)]
     nodes += [Node(f"z{hat}", "output", layers[z]), Node(f"l{hat}", "output", layers[end])]
     width = float(sources.count(0))
     return build_topology(name, nodes, ends, (width, layers[z], width))
-
-
-def _raised(number: int) -> str:
-    return f"⁽{str(number).translate(str.maketrans('0123456789', '⁰¹²³⁴⁵⁶⁷⁸⁹'))}⁾"

@@ -185,7 +185,7 @@ def accuracy_tables(trials: pd.DataFrame) -> list[TextTable]:
     for key, group in trials.groupby(["dataset", "learning_rate"], sort=False):
         dataset, lr = cast("tuple[str, float]", key)
         counted = counted_accuracies(group)
-        frame = group.assign(counted=counted, diverged=group["status"] == "diverged")
+        frame: Any = group.assign(counted=counted, diverged=group["status"] == "diverged")
         shown: dict[tuple[Any, ...], dict[str, str]] = {}
         for (*place, base), cell in frame.groupby(["index", *axes, "base"], sort=False):
             text = _accuracy(cell["counted"].dropna(), int(cell["diverged"].sum()))
