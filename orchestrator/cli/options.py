@@ -138,7 +138,7 @@ file_options = _together(
         "experiments",
         nargs=-1,
         required=True,
-        metavar="EXPERIMENT.yaml|FOLDER...",
+        metavar="EXPERIMENT.yaml|FOLDER|NAME...",
         shell_complete=lambda *_: [CompletionItem("", type="file")],
     ),
     option(

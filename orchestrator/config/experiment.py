@@ -16,6 +16,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field, PlainValidator, SkipValidation, model_validator
 from pydantic_core import PydanticKnownError
 
+from orchestrator.config import packaged
 from orchestrator.config.axes import OWN, Axes, read_axes
 from orchestrator.config.documents import (
     MAX_DEPTH,
@@ -318,13 +319,18 @@ class Profile(BaseModel, **STRICT):
 def find_files(names: Iterable[str]) -> list[Path]:
     """Return files in the order given, those of a folder by name (fig2 before fig10), each once.
 
-    Folders inside a folder are skipped.
+    Folders inside a folder are skipped. A name of no path is that of a packaged experiment.
 
     Raises:
-        ConfigError: A folder has no such file.
+        ConfigError: A folder has no such file, or there is no such name.
     """
     found: dict[Path, None] = {}
-    for path in map(Path, names):
+    for name in names:
+        path = packaged.resolve(name)
+        if not path.exists() and not path.suffix:
+            lists = "give a .yaml file, or a name that `nas-sweep experiments` lists"
+            fix = suggest(name, packaged.packaged(), otherwise=lists)
+            raise ConfigError("there is no such experiment", where=name, fix=fix)
         files = [path]
         if path.is_dir():
             inside = (file for file in path.iterdir() if file.suffix in (".yaml", ".yml"))
@@ -344,6 +350,8 @@ def list_profiles(experiment: Path) -> dict[str, Path]:
         for place in ("profiles", "experiments/profiles"):
             for file in sorted((folder / place).glob("*.yaml")):
                 known.setdefault(file.stem, file)
+    for file in sorted((packaged.folder() / packaged.PROFILES).glob("*.yaml")):
+        known.setdefault(file.stem, file)
     return known
 
 
@@ -352,7 +360,8 @@ def find_profile(profile: str, experiment: Path) -> Path:
 
     Args:
         profile: A path to a `.yaml`; or a name, looked up as `profiles/<name>.yaml` beside the
-            experiment, then in `profiles` and `experiments/profiles` of each folder above.
+            experiment, then in `profiles` and `experiments/profiles` of each folder above, then
+            among those that come with nas-sweep.
         experiment: The experiment's file.
 
     Raises:
