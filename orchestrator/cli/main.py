@@ -33,7 +33,7 @@ class _Families(click.Group):
             name or "" for commands in FAMILIES.values() for name in [c.name for c in commands]
         ]
         widest = max(map(len, names))
-        limit = formatter.width - 6 - widest
+        limit = formatter.width - 4 - widest
         for title, commands in FAMILIES.items():
             with formatter.section(title):
                 formatter.write_dl(
