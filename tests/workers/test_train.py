@@ -22,8 +22,10 @@ from workers.train import main
 ROOT = Path(__file__).parents[2]
 # Without these a bare GPU machine does.
 MISSING = ("click", "kaleido", "orchestrator", "plotly", "pydantic", "ray", "rich", "ruamel")
+# Its import takes seconds, in each of a launch's processes.
+COMPILER = {"torch._dynamo", "torch._inductor", "sympy"}
 BLOCKER = f"""
-import sys
+import atexit, sys
 
 class Missing:
     def find_spec(self, name, path=None, target=None):
@@ -31,6 +33,11 @@ class Missing:
             raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 
 sys.meta_path.insert(0, Missing())
+
+@atexit.register
+def check():
+    if found := {COMPILER} & sys.modules.keys():
+        print("the compiler was loaded:", *found, file=sys.stderr)
 """
 
 

@@ -14,24 +14,13 @@ from typing import Any
 import psutil
 import pytest
 import torch
-from small_trials import small_spec
 
 from results_schema import tables
 from results_schema.errors import MachineError
-from results_schema.store import LocalStore
 from workers.training import device
 from workers.training.device import checkout
 
 CPU = torch.device("cpu")
-ROOT = Path(__file__).parents[3]
-TRAIN = """
-import sys
-from results_schema.store import open_store
-from results_schema.trial import TrialSpec
-from workers.training.trial import train
-outcome = train(TrialSpec.from_json(sys.argv[1]), open_store(sys.argv[2]), device="cpu")
-print(outcome.status, *sys.modules)
-"""
 
 
 def test_a_trial_on_a_cpu_has_one_thread_and_no_new_tensor_is_filled():
@@ -52,16 +41,6 @@ def test_streams_have_queues_of_their_own_before_cuda_starts(monkeypatch: pytest
     monkeypatch.setenv("CUDA_DEVICE_MAX_CONNECTIONS", "8")
     device.choose("cpu")
     assert os.environ["CUDA_DEVICE_MAX_CONNECTIONS"] == "8", "what a user has set"
-
-
-def test_a_trial_is_trained_without_torchs_compiler(store: LocalStore):
-    """Its import takes seconds, in each of a launch's processes."""
-    spec = small_spec(epochs=1, batch_size=1440)
-    command = [sys.executable, "-c", TRAIN, spec.to_json(), store.location]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    status, *modules = done.stdout.split()
-    assert status == "done"
-    assert not {"torch._dynamo", "torch._inductor", "sympy"} & set(modules)
 
 
 @pytest.mark.parametrize(
