@@ -10,6 +10,7 @@ from pathlib import Path
 import boto3
 import pytest
 from s3_server import SECRET, make_bucket, s3_server
+from small_stores import shown_counts
 from small_trials import few_digits
 from sweeps import write_experiment
 
@@ -160,7 +161,7 @@ def test_what_failed_is_reported_cancelled_and_put_back(run, tended: Tended):
     tended.store.delete(layout.trial(cancelled))
     assert run("cancel", cancelled, "--store", tended.url)[0] == 0
     _, output, _ = run("status", "--store", tended.url)
-    assert "1 done, 0 diverged, 0 running, 1 failed, 1 cancelled, 0 to do" in output
+    assert shown_counts(output) == {"done": 1, "failed": 1, "cancelled": 1}
     assert f"{tended.url}/blocks/logs/{failed}.log/" in output
     assert run("retry", "small", ended, "--store", tended.url, "--yes")[0] == 0
     assert tended.store.list(layout.FAILURES) == []
