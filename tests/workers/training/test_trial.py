@@ -177,31 +177,21 @@ def test_a_second_worker_leaves_a_held_trial_alone(store: LocalStore, spec: Tria
     assert ending(store, spec)["attempts"] == 1
 
 
-@pytest.mark.parametrize("moment", ["an epoch", "its first checkpoint"])
 def test_a_fenced_worker_stops_and_changes_nothing_of_its_successors(
-    store: LocalStore, spec: TrialSpec, monkeypatch: pytest.MonkeyPatch, moment: str
+    store: LocalStore, spec: TrialSpec
 ):
     """The old worker continues after its successor has ended the trial."""
     after: dict[str, bytes] = {}
-    save = checkpoint.save
 
-    def take_over(*_: Any) -> None:
-        monkeypatch.undo()
+    def take_over(_: Row) -> None:
         store.leases.fence(spec.trial_id, "old")
         successor = train(spec, LocalStore(store.root), device="cpu", token="new")
         assert successor.status == "done"
         after.update(contents(store))
 
-    def save_and_sleep(*arguments: Any) -> None:
-        save(*arguments)
-        take_over()
-
-    options: dict[str, Any] = {}
-    if moment == "an epoch":
-        options["on_epoch"] = take_over
-    else:
-        monkeypatch.setattr(checkpoint, "save", save_and_sleep)
-    outcome = train(spec, store, device="cpu", token="old", checkpointing=COMMIT_ALL, **options)
+    outcome = train(
+        spec, store, device="cpu", token="old", checkpointing=COMMIT_ALL, on_epoch=take_over
+    )
     assert (outcome.status, outcome.epochs) == ("superseded", 1)
     assert "another worker has taken over" in outcome.reason
     assert contents(store) == after
