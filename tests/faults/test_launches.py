@@ -64,7 +64,7 @@ def ended(store: LocalStore) -> int:
 
 @pytest.mark.long
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGTERM], ids=lambda s: s.name)
 def test_a_launch_that_is_ended_again_and_again_continues(
     store: LocalStore, experiment: Path, reference: LocalStore, signum: signal.Signals, seed: int
 ):
