@@ -61,7 +61,7 @@ def running(
         )
     started = set[psutil.Process]()
     try:
-        end = time.monotonic() + 100
+        end = time.monotonic() + 200
         while not ready():
             assert node.is_running() and time.monotonic() < end, log.read_text()
             time.sleep(0.3)

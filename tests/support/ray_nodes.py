@@ -151,7 +151,7 @@ class Cluster:
                 cwd=self.folder,
                 env={**os.environ, **self.environment, **environment},
             )
-        node, end = Node(process, log), time.monotonic() + 100
+        node, end = Node(process, log), time.monotonic() + 200
         self._started.append(node)
         while not ready(node):
             assert process.poll() is None and time.monotonic() < end, log.read_text()

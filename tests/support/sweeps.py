@@ -119,7 +119,7 @@ def undisturbed(experiment: Path, folder: Path) -> LocalStore:
     return store
 
 
-def wait_for(condition: Callable[[], T], seconds: float = 150) -> T:
+def wait_for(condition: Callable[[], T], seconds: float = 300) -> T:
     """What the condition comes to, when it holds."""
     end = time.monotonic() + seconds
     while not (found := condition()):

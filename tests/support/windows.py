@@ -47,7 +47,7 @@ class Window:
         assert "exceptionDetails" not in found, found
         return found["result"].get("value")
 
-    async def until(self, script: str, seconds: float = 30) -> Any:
+    async def until(self, script: str, seconds: float = 100) -> Any:
         """What an expression comes to once it is true."""
         end = time.monotonic() + seconds
         while not (found := await self.call(script, reloading=True)):
