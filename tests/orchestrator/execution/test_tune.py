@@ -8,6 +8,7 @@ import pickle
 import signal
 import threading
 import time
+import uuid
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -256,26 +257,30 @@ def test_failures_of_workers_are_distinguished(error: Exception | None, kind: st
 
 
 def quick_trainable() -> type[tune.Trainable]:
-    """What is done at once, in a process that takes seconds to start, unless it is the first.
+    """What is done at once: a first process does twenty items while a second one starts.
 
     Made here, so that it is sent to workers, which can't import this module.
     """
 
     class Quick(tune.Trainable):
         def setup(self, config):
-            self.told, own = Path(config["settings"]["told"]), time.monotonic_ns()
+            self.told, self.name, self.count = Path(config["settings"]["told"]), uuid.uuid4().hex, 0
             first = not any(self.told.iterdir())
-            (self.told / f"{own}.started").touch()
-            time.sleep(0 if first else 5)
-            (self.told / f"{own}.ready").touch()
+            (self.told / f"{self.name}.started").touch()
+            while not first and not [*self.told.glob("*.twenty")]:
+                time.sleep(0.01)
+            (self.told / f"{self.name}.ready").touch()
 
         def reset_config(self, new_config):
             self.config = new_config
             return True
 
         def step(self):
-            # So the second process has half a minute to become ready while there is work left.
-            time.sleep(0.1 if len([*self.told.glob("*.ready")]) == 1 else 0)
+            self.count += 1
+            if self.count == 20:
+                (self.told / f"{self.name}.twenty").touch()
+            while self.count == 20 and len([*self.told.glob("*.ready")]) < 2:
+                time.sleep(0.01)
             outcome = {"status": "done", "reason": "", "kind": "", "done": True}
             return {"item": self.config["names"][0], **FIRST, **outcome}
 
@@ -288,7 +293,7 @@ def quick_trainable() -> type[tune.Trainable]:
 @pytest.mark.ray
 def test_a_process_that_is_starting_is_not_ended_because_another_was_quicker(tmp_path, monkeypatch):
     monkeypatch.setenv("TUNE_MAX_PENDING_TRIALS_PG", "4")  # as a launch sets it for two slots
-    sweep, told = Sweep(tmp_path / "results", 300), tmp_path / "told"
+    sweep, told = Sweep(tmp_path / "results", 60), tmp_path / "told"
     told.mkdir()
     sweep.slots, sweep.searcher._settings = 2, {"told": str(told)}
     with local_ray(cpus=2):
@@ -302,7 +307,7 @@ def test_a_process_that_is_starting_is_not_ended_because_another_was_quicker(tmp
             ),
             run_config=tune.RunConfig(storage_path=str(tmp_path / "tune"), verbose=0),
         ).fit()
-    assert [*sweep.queue.endings.values()] == 300 * ["done"]
+    assert [*sweep.queue.endings.values()] == 60 * ["done"]
     assert len([*told.glob("*.started")]) == 2
 
 
