@@ -70,6 +70,10 @@ def launch(
             click.echo(f"{item} had damaged tables, which are written again")
         plan = make_plan(experiments, store)
     plan = copy(plan, measure=options.landscape != "none").choose(only, limit)
+    most = max((spec.epochs for spec in plan.trials.values()), default=0)
+    if beyond := [str(epoch) for epoch in options.checkpoint_at if epoch > most]:
+        what = f"--checkpoint-at {', '.join(beyond)} keeps nothing"
+        click.secho(f"{what}: trials train {most} epochs at most", fg="yellow")
     return _work(experiments, store, plan, options)
 
 

@@ -10,6 +10,7 @@ pydantic adds the path, and `validate` turns it into a line.
 from __future__ import annotations
 
 import copy
+import difflib
 import json
 import re
 import reprlib
@@ -232,7 +233,10 @@ def read_text(path: Path) -> str:
         if path.is_dir():
             raise ConfigError("this is a folder", where=str(path), fix="name a YAML file in it")
         if not path.is_file():
-            fix = suggest(str(path), map(str, path.parent.glob("*.yaml")), otherwise="")
+            beside = {one.stem: str(one) for one in sorted(path.parent.glob("*.yaml"))}
+            # By names without the suffix, which would make any two names alike.
+            near = [beside[stem] for stem in difflib.get_close_matches(path.stem, beside)]
+            fix = f"did you mean {' or '.join(near)}?" if near else ""
             raise ConfigError("there is no such file", where=str(path), fix=fix)
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
@@ -395,6 +399,8 @@ _SCALARS: Mapping[str, Callable[[str], Any]] = {
 
 
 _UNKNOWN_KEY = "unknown_key"
+_OF_SEVERAL = ("literal[", "constrained-")
+"""How pydantic's names begin of the types of a value that may have several."""
 _TYPES = {
     "string_type": "text",
     "bool_type": "true or false",
@@ -429,8 +435,22 @@ def check_model(
         problems = []
         for detail in error.errors(include_url=False):
             path: KeyPath = tuple(key for key in detail["loc"] if key != "[key]")
-            problems.append(Problem(document.place(path), *_describe(detail, path, model)))
+            if path and str(path[-1]).startswith(_OF_SEVERAL):
+                path, detail["msg"] = path[:-1], _alternatives(error, path[:-1])
+                detail["type"] = "several"
+            problem = Problem(document.place(path), *_describe(detail, path, model))
+            problems += [problem] if problem not in problems else []
         return None, problems
+
+
+def _alternatives(error: ValidationError, path: KeyPath) -> str:
+    """Return what a value of several types should be: `it should be a whole number or 'last'`."""
+    found = []
+    for detail in error.errors(include_url=False):
+        if detail["loc"][:-1] == path:
+            message = detail["msg"].removeprefix("Input should be ")
+            found.append(_TYPES.get(detail["type"], message))
+    return f"it should be {' or '.join(found)}"
 
 
 def _describe(detail: ErrorDetails, path: KeyPath, model: type[BaseModel]) -> tuple[str, str]:
@@ -446,6 +466,8 @@ def _describe(detail: ErrorDetails, path: KeyPath, model: type[BaseModel]) -> tu
     if kind in _TYPES:
         alone = kind == "tuple_type" and isinstance(value, str | int | float)
         fix = f"write it in brackets: [{value}]" if alone else ""
+        if alone and (ends := re.fullmatch(r"(\d+)\s*(?:-|:|\.\.+|to)\s*(\d+)", str(value))):
+            fix = f"write all values in brackets, or {{range: [{ends[1]}, {int(ends[2]) + 1}]}}"
         return f"{name} is {show(value)}, not {_TYPES[kind]}", fix
     error = context.get("error")
     if not isinstance(error, SpecError):

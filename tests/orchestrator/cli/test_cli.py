@@ -171,3 +171,8 @@ def test_figures_of_surfaces_that_are_not_measured_are_refused(run, folder):
     assert code == 2
     assert "figures.a: contours needs surfaces of the kind contour" in errors
     assert "add landscape: {contour: {}}" in errors
+
+
+def test_an_epoch_that_no_trial_reaches_is_warned_about(run, trained):
+    _, output, _ = run("launch", trained.experiment, "--checkpoint-at", "2", "--checkpoint-at", "9")
+    assert "--checkpoint-at 9 keeps nothing: trials train 2 epochs at most" in output

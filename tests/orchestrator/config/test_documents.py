@@ -199,3 +199,10 @@ def test_junk_is_read_or_refused_and_nothing_else(text):
     except ConfigError as error:
         assert error.where.startswith("junk")
         str(error).encode()
+
+
+def test_files_are_suggested_by_their_names_without_the_suffix(write):
+    write("a: 1\n", "m43_notes.yaml")
+    assert "did you mean" not in refused("fig9.yaml")
+    write("a: 1\n", "fig19.yaml")
+    assert refused("fig9.yaml").endswith("did you mean fig19.yaml?")
