@@ -25,7 +25,7 @@ from orchestrator.output.text import NO_NUMBER, duration, escape_control, one_li
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from orchestrator.housekeeping.status import RunningSurface, RunningTrial, Status
+    from orchestrator.housekeeping.status import RunningSurface, RunningTrial, State, Status
     from results_schema.store import Store
 
 POLL_SECONDS = 2.0
@@ -116,7 +116,7 @@ def _counts_table(status: Status) -> TextTable:
         if items.experiments.get(name)
     ]
     counts = [items.counts(name, STATES) for name, _, items in counted]
-    always = ("done", "running", "failed", "owed")
+    always: tuple[State, ...] = ("done", "running", "failed", "owed")
     shown = [s for s in STATES if s in always or any(one[s] for one in counts)]
     rows = []
     for (name, kind, items), each in zip(counted, counts, strict=True):

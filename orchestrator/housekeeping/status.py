@@ -35,7 +35,7 @@ State = Literal["done", "diverged", "damaged", "running", "failed", "cancelled",
 """State of a trial or surface; "owed" is one that the next launch runs."""
 STATES: tuple[State, ...] = get_args(State)
 SURFACE_STATES: tuple[State, ...] = ("done", "damaged", "running", "failed", "cancelled", "owed")
-STATE_NAMES: dict[State, str] = {state: state for state in STATES} | {"owed": "to do"}
+STATE_NAMES: dict[State, str] = {**{state: state for state in STATES}, "owed": "to do"}
 """What each state is called in all that people read."""
 UNNAMED = ""
 """The experiment of trials that none names, such as those of `workers.train`."""

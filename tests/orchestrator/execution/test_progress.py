@@ -221,9 +221,9 @@ def test_trials_and_surfaces_have_a_line_of_80_columns_each_with_counts_of_their
     progress.step(work_id(surfaces[0]), 40)
     watched.end(first[0].token, first[1], "failed", "x")
     progress.refresh()
-    console = Console(width=80, file=io.StringIO(), color_system=None)
-    console.print(progress.bar.get_renderable())
-    lines = console.file.getvalue().splitlines()
+    shown = io.StringIO()
+    Console(width=80, file=shown, color_system=None).print(progress.bar.get_renderable())
+    lines = shown.getvalue().splitlines()
     assert [line.split()[0] for line in lines] == ["trials", "surfaces"]
     assert "12345/12347" in lines[0]
     assert "0/2" in lines[1]

@@ -231,6 +231,7 @@ def test_what_an_experiment_takes_is_told_by_the_pace_of_what_runs(trained):
     trained.held_elsewhere(one)
     status = StatusReader(trained.store).read()
     [running] = status.trials.running
+    assert running.pace
     assert running.left == running.pace
     assert status.left(status.trials, "small") == pytest.approx(2 * running.pace)
     assert status.left(status.surfaces, "small") is None
