@@ -31,6 +31,7 @@ ERRORS = "errors/"
 REQUESTS = "requests/"
 CHECKPOINTS = "checkpoints/"
 DATASETS = "datasets/"
+DECISIONS = "decisions/"
 
 LEASED = (METRICS, TRIALS, SURFACES, POINTS, CHECKPOINTS, FAILURES, LOGS)
 """Folders of what workers write under the leases of items."""
@@ -145,6 +146,16 @@ probe = _file(REQUESTS + "room-")
 def schema(table: str) -> str:
     """A file without rows that sorts first, so that readers of the folder take its columns."""
     return f"{table}0-schema.parquet"
+
+
+def decision(cohort: str, epoch: int) -> str:
+    """Which trials of a cohort, named by its digest, go on after an epoch, as JSON."""
+    return f"{DECISIONS}{cohort}-e{epoch:05d}.json"
+
+
+def cohort_of(key: str) -> str:
+    """Return the digest of the cohort of a decision's key."""
+    return key.removeprefix(DECISIONS).partition("-")[0]
 
 
 def checkpoints(trial_id: str) -> str:

@@ -16,6 +16,7 @@ import pyarrow as pa
 from results_schema import layout, tables
 from results_schema.errors import ConfigError
 from results_schema.program import store_schema
+from results_schema.stopping import recorded_pruned
 from results_schema.store import Store, existing_store
 
 
@@ -70,14 +71,15 @@ class Results:
 
         Args:
             experiment: If given, the members' columns are joined, and members whose trial has
-                not ended have no status and no numbers.
+                not ended have no numbers, and no status unless the experiment has pruned it.
 
         Returns:
             The columns of `tables.TRIALS`, with the last and best value of each metric of programs
             (`results_schema.program`), behind those of `tables.MEMBERS` if joined.
         """
         schema = store_schema(self.store, layout.TRIALS)
-        return self._table(layout.TRIALS, schema, experiment, how="left")
+        found = self._table(layout.TRIALS, schema, experiment, how="left")
+        return found if experiment is None else self._with_pruned(found, self._named(experiment))
 
     def metrics(self, experiment: str | None = None) -> pd.DataFrame:
         """Return one row per trained epoch.
@@ -139,6 +141,19 @@ class Results:
         clash = {name: f"surface_{name}" for name in rows.columns.intersection(shown.columns)}
         clash.pop(item)
         return shown.merge(rows.rename(columns=clash), on=item, how=how)
+
+    def _with_pruned(self, trials: pd.DataFrame, experiment: str) -> pd.DataFrame:
+        """Return the trials of an experiment with the status and epochs of those it has pruned."""
+        datasets = dict(zip(trials["trial_id"], trials["dataset"], strict=True))
+        datasets = {trial: None if pd.isna(one) else one for trial, one in datasets.items()}
+        pruned = recorded_pruned(self.store, experiment, datasets)
+        rows = trials["status"].isna() & trials["trial_id"].isin(list(pruned))
+        if rows.any():
+            epochs = trials.loc[rows, "trial_id"].map(pruned)
+            trials.loc[rows, "status"] = "pruned"
+            trials.loc[rows, "epochs"] = epochs
+            trials.loc[rows, "exit_reason"] = [f"pruned at epoch {epoch}" for epoch in epochs]
+        return trials
 
     def _named(self, experiment: str) -> str:
         """Return the whole name of an experiment."""

@@ -203,9 +203,11 @@ def _count_untrained(plan: Plan) -> str:
 
 def _print_remains(plan: Plan, store: Store, report: Report) -> int:
     """Print what remains and why; return the exit code."""
+    pruned = {name for name, ending in report.endings.items() if ending == "pruned"}
     trials = {spec.trial_id for spec in plan.remaining} - layout.names(store.list(layout.TRIALS))
+    trials -= pruned
     surfaces = {one.surface_id for one in plan.unmeasured}
-    surfaces -= finished_surfaces(store, surfaces)
+    surfaces -= finished_surfaces(store, surfaces) | pruned
     left = [
         counted(len(some), noun)
         for some, noun in ((trials, "trial"), (surfaces, "surface"))
@@ -221,6 +223,10 @@ def _print_remains(plan: Plan, store: Store, report: Report) -> int:
     for name, reason in report.reasons.items():
         _print_failure(f"failed: {name}: {reason}")
         click.echo(f"  log: {store.locate(layout.log(name))}")
+    if report.undecided:
+        shown = ", ".join(report.missing[:3]) + ", …" * (len(report.missing) > 3)
+        waiting = f"{counted(len(report.undecided), 'trial')} waiting for a decision"
+        click.echo(f"{waiting} that needs {shown}; the same command resumes")
     endings = list(report.endings.values())
     if untrained := endings.count("untrained"):
         click.echo(f"{counted(untrained, 'surface')} not measured: their trials did not end")

@@ -51,6 +51,8 @@ from orchestrator.config.program import (
     check_keys,
     check_shared,
     find_source,
+    read_stop,
+    resolve_rule,
     variant_name,
 )
 from orchestrator.config.registry import (
@@ -66,6 +68,7 @@ from results_schema.genotype import Genotype
 from results_schema.layout import natural
 from results_schema.plugins import SUFFIX, Plugin, load
 from results_schema.program import ProgramSpec, Trial
+from results_schema.stopping import Cohort, StopRule, make_cohorts
 from results_schema.surface import SurfaceSpec
 from results_schema.trial import PRECISIONS, NetworkSpec, Recipe, TrialSpec
 from workers.cells.cost import check_batches, check_image
@@ -164,6 +167,7 @@ class Declaration(Settings):
     program: Program | None = None
     version: int = 1
     metrics: Metrics = ()
+    stop: Annotated[StopRule | None, PlainValidator(read_stop)] = None
 
     _check_keys = model_validator(mode="after")(check_keys)
 
@@ -241,6 +245,20 @@ class Experiment(Declaration):
                 name = variant_name(varied) or program
                 members.append(Member(program, name, len(members), "", spec, varied))
         return members
+
+    def cohorts(self) -> list[Cohort]:
+        """Return the trials that early stopping compares, a cohort for each data set.
+
+        Raises:
+            SpecError: Not all of them have the metric, or it has no goal.
+        """
+        if self.stop is None:
+            return []
+        specs = {member.spec.trial_id: member.spec for member in self.members()}
+        return make_cohorts(
+            resolve_rule(self.stop, self.metrics, specs.values()),
+            {name: (getattr(one, "dataset", None), one.epochs) for name, one in specs.items()},
+        )
 
     def surfaces(self) -> list[SurfaceSpec]:
         """Return the distinct surfaces of the trials.
@@ -515,6 +533,11 @@ def load_experiment(
         if declaration.program
         else None,
     )
+    try:
+        experiment.cohorts()
+    except SpecError as error:
+        place = str(document.place(("stop",)))
+        raise ConfigError(f"stop: {error.what}", where=place, fix=error.fix) from error
     try:
         experiment.surfaces()
     except SpecError as error:

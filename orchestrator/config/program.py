@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,8 +26,10 @@ from orchestrator.config.documents import (
     unknown_keys,
 )
 from orchestrator.config.grid import Bases, Grid
-from results_schema.errors import ConfigError, SpecError
-from results_schema.program import NAME, Metric, plain_values, program_name
+from results_schema.errors import ConfigError, SpecError, suggest
+from results_schema.program import NAME, Metric, Trial, plain_values, program_name
+from results_schema.stopping import CELL_METRICS, StopRule
+from results_schema.trial import TrialSpec
 from workers.program.source import FOUND, Source, find
 
 NEEDLESS = ("network", "recipe", "precision", "landscape", "tables")
@@ -125,6 +128,46 @@ def check_axes(metrics: Iterable[Metric], axes: Axes, document: Document) -> Ite
             place = document.place(("metrics", metric.name))
             what = f"metrics.{metric.name}: {metric.name} is an axis too"
             yield Problem(place, what, "rename one: each is a column of the results")
+
+
+def read_stop(value: Any) -> StopRule:
+    """Validate `stop`: a rule of early stopping, with its options."""
+    if not isinstance(value, dict):
+        raise PydanticKnownError("dict_type")
+    known = [item.name for item in fields(StopRule)]
+    if problems := unknown_keys(value, known):
+        raise refuse(problems)
+    if "rule" not in value:
+        raise SpecError("no rule is named", fix="write {rule: median, after: 10}")
+    return StopRule(**value)
+
+
+def resolve_rule(rule: StopRule, metrics: Sequence[Metric], trials: Iterable[Trial]) -> StopRule:
+    """Return a rule of early stopping with its metric and the metric's goal.
+
+    Raises:
+        SpecError: Not all trials have the metric, or it has no goal.
+    """
+    goals: dict[str, str] = {metric.name: metric.goal for metric in metrics if metric.goal}
+    if not metrics:
+        cells = [spec for spec in trials if isinstance(spec, TrialSpec)]
+        validated = all(spec.recipe.validation for spec in cells)
+        goals = {
+            name: goal
+            for name, goal in CELL_METRICS.items()
+            if validated or not name.startswith("val_")
+        }
+    if not goals:
+        raise SpecError("no metric has a goal", fix="declare one as NAME: min or NAME: max")
+    name = rule.metric or next(iter(goals))
+    if name not in goals:
+        fix = suggest(name, goals)
+        if name in CELL_METRICS and not metrics:
+            fix = "add recipe: {validation: 0.1}, or compare by test_loss"
+        raise SpecError(f"the metric {name} has no goal here", fix=fix)
+    if rule.goal not in ("", goals[name]):
+        raise SpecError(f"the goal of {name} is {goals[name]}", fix="omit goal")
+    return replace(rule, metric=name, goal=goals[name])
 
 
 def find_source(document: Document, program: str, folder: Path) -> Source:

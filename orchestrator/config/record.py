@@ -61,6 +61,7 @@ class Declared(BaseModel, **STRICT):
         program: The program that its trials run, or None.
         version: Version of the program.
         params: Parameters that every trial has.
+        stop: The rule of early stopping, as JSON, or None.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Declared(BaseModel, **STRICT):
     program: str | None = None
     version: int = 1
     params: dict[str, Any] = {}
+    stop: dict[str, Any] | None = None
 
     @classmethod
     def of(cls, experiment: Experiment) -> Declared:
@@ -85,6 +87,8 @@ class Declared(BaseModel, **STRICT):
         datasets = experiment.grid.dataset
         shared = cls.model_fields.keys() & Experiment.model_fields.keys()
         content = {name: getattr(experiment, name) for name in shared}
+        rules = {cohort.rule for cohort in experiment.cohorts()}
+        content["stop"] = next((parse_json(rule.to_json()) for rule in rules), None)
         content["network"] = asdict(experiment.network)
         content["datasets"] = {name: experiment.trained_dataset(name) for name in datasets}
         content["recipes"] = {name: asdict(experiment.recipe.of(name)) for name in datasets}
@@ -94,7 +98,7 @@ class Declared(BaseModel, **STRICT):
         """Return the content of `layout.experiment(name)`."""
         figures = {name: choice.to_json() for name, choice in self.figures.items()}
         content = {**dict(self), "figures": figures}
-        for name in ("target", "former", "program", "params"):
+        for name in ("target", "former", "program", "params", "stop"):
             if not content[name]:
                 del content[name]
         if self.program is None:

@@ -55,6 +55,7 @@ WATCHED = (
     layout.FAILURES,
     layout.REQUESTS,
     layout.LEASES,
+    layout.DECISIONS,
 )
 NAMES = ("base", "variant", "index", "dataset", "learning_rate", "seed", "width", "depth")
 """Columns of members that a trial's row shows, before those of further axes."""

@@ -13,7 +13,7 @@ import signal
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import partial
@@ -31,6 +31,7 @@ from orchestrator.execution.cluster import (
     has_gpus,
     require_slots,
 )
+from orchestrator.execution.cohorts import Cohorts
 from orchestrator.execution.packing import measure_pack_size
 from orchestrator.execution.preflight import Options, choose_device
 from orchestrator.execution.progress import Progress, exported, launch_labels
@@ -70,6 +71,10 @@ class Report:
     """Why it stopped by itself before all had ended, or empty."""
     unfit: str
     """Why the store could not be written in the end, or a node was unfit; or empty."""
+    undecided: Sequence[str] = ()
+    """Trials that wait for a decision on their cohort."""
+    missing: Sequence[str] = ()
+    """Trials for which those wait."""
 
 
 def run(plan: Plan, store: Store, options: Options, console: Console) -> Report:
@@ -83,6 +88,8 @@ def run(plan: Plan, store: Store, options: Options, console: Console) -> Report:
     queue = Queue(store, surfaces_last=options.landscape == "last", pack=options.pack or 1)
     queue.notify = partial(console.print, style="yellow", markup=False, highlight=False)
     queue.stop_workers = partial(ask_to_stop, store, launch, "a node is unfit")
+    if plan.cohorts:
+        queue.cohorts = Cohorts(store, plan.cohorts, plan.experiments_of)
     queue.add(plan.remaining)
     queue.add_surfaces(plan.unmeasured)
     queue.space.needed = max(plan.checkpoint_sizes, default=queue.space.needed)
@@ -103,12 +110,15 @@ def run(plan: Plan, store: Store, options: Options, console: Console) -> Report:
                 _run_on(joined, plan, options, supervision)
     finally:
         queue.close_all()  # only now is every worker gone
+    undecided = queue.undecided
     return Report(
         queue.endings,
         queue.reasons,
         supervision.interrupted,
         supervision.over,
         queue.unfit or queue.space.full,
+        undecided,
+        queue.cohorts.missing(undecided) if queue.cohorts else [],
     )
 
 

@@ -29,7 +29,7 @@ from results_schema.surface import SurfaceSpec
 
 UNFINISHED = ("failed", "cancelled", "untrained")
 """Endings after which a trial or surface remains to be run."""
-STATES = ("waiting", "running", "done", "diverged", "failed", "cancelled")
+STATES = ("waiting", "running", "done", "diverged", "pruned", "failed", "cancelled")
 NAMED = 3
 """Experiments of a launch that the label of its metrics names; the others are counted."""
 EXPORT_INTERVAL = 2.0

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
+from orchestrator.execution.cohorts import Cohorts
 from orchestrator.execution.packing import alike, next_pack_size
 from orchestrator.output.text import byte_size
 from orchestrator.planning.plan import Work, work_id
@@ -27,9 +28,13 @@ from results_schema.surface import SurfaceSpec
 from results_schema.trial import TrialSpec
 from workers.training.attempt import append_to_log
 
-Ending = Literal["done", "diverged", "failed", "cancelled", "ended by another launch", "untrained"]
+Ending = Literal[
+    "done", "diverged", "pruned", "failed", "cancelled", "ended by another launch", "untrained"
+]
 """How a trial or surface left the queue; a surface is untrained if its trial did not end."""
 
+ENDED = ("done", "diverged", "ended by another launch")
+"""Endings after which nothing remains of a trial."""
 ATTEMPTS = 3
 """Attempts at an item whose failure may pass, such as a killed worker."""
 BACKOFF = 2.0
@@ -50,16 +55,13 @@ class Item(NamedTuple):
     """Name of the leases of this offer, by which the queue can fence them."""
     pack: tuple[Work, ...]
     """The trials, or the surface alone."""
+    until: tuple[int | None, ...]
+    """Epoch after which each waits for a decision on its cohort; None if it does not."""
 
     @property
     def names(self) -> list[str]:
         """Ids of the trials, or of the surface."""
         return [work_id(work) for work in self.pack]
-
-    @property
-    def until(self) -> list[int | None]:
-        """Epoch after which each trial waits for a decision."""
-        return [None for work in self.pack]
 
 
 @dataclass(eq=False)
@@ -73,6 +75,8 @@ class _Pending:
     """Time of the queue's clock before which it is not offered again."""
     contested: bool = False
     """Whether another launch has or had it, and may have ended it."""
+    until: int | None = None
+    """Epoch after which it waits for a decision, as it was last offered."""
     furthest: int = 0
     """Epoch or number of points that it has reached in this launch."""
     progressed: bool = False
@@ -159,6 +163,7 @@ class Queue:
         stop_workers: Asks all workers to stop.
         notify: Called with a line that the user should see: memory or space that ran out.
         space: Whether the store has space; nothing is offered without.
+        cohorts: What decides which trials wait, and which of them go on.
     """
 
     store: Store
@@ -173,9 +178,11 @@ class Queue:
     stopping: bool = False
     stop_workers: Callable[[], None] = lambda: None
     notify: Callable[[str], None] = lambda line: None
+    cohorts: Cohorts | None = None
     _offers: dict[str, _Offer] = field(default_factory=dict)
     _ready: list[_Pending] = field(default_factory=list)  # in the order of offering
     _blocked: dict[str, list[_Pending]] = field(default_factory=dict)  # surfaces by their trial
+    _waiting: dict[str, _Pending] = field(default_factory=dict)  # trials, for a decision
 
     def __post_init__(self) -> None:
         self.space = StoreSpace(self)
@@ -216,7 +223,13 @@ class Queue:
     @property
     def waiting(self) -> int:
         """Number of trials and surfaces not yet offered, or to be offered again."""
-        return len(self._ready) + sum(map(len, self._blocked.values()))
+        blocked = sum(map(len, self._blocked.values()))
+        return len(self._ready) + len(self._waiting) + blocked
+
+    @property
+    def undecided(self) -> list[str]:
+        """Trials that wait for a decision."""
+        return list(self._waiting)
 
     def working(self, slots: int) -> list[str]:
         """Return ids of the trials and surfaces that workers have when so many items fit.
@@ -230,7 +243,8 @@ class Queue:
     @property
     def over(self) -> bool:
         """Whether nothing will be offered any more, whatever becomes of what is running."""
-        return self.stopping or not (self._ready or self._offers)
+        contended = self.cohorts is not None and self.cohorts.contended
+        return self.stopping or not (self._ready or self._offers or contended)
 
     def offer(self) -> Item | None:
         """Return the next item, or None if nothing can be run now."""
@@ -241,6 +255,7 @@ class Queue:
             return None
 
     def _next(self) -> Item | None:
+        self._advance()
         pack: list[_Pending] = []
         size = 1
         if self.pack > 1:
@@ -255,7 +270,8 @@ class Queue:
             self._ready.remove(pending)
             # `_is_due` may have found that it was cancelled, or ended by another launch.
             if pending.id in self.endings:
-                self._end_surfaces(pending.id)
+                ending = self.endings[pending.id]
+                self._leave(pending.id, ending, lost=ending == "cancelled")
                 continue
             pack.append(pending)
             if len(pack) >= size or not pending.packable:
@@ -263,7 +279,10 @@ class Queue:
         if not pack:
             return None
         # A new token per offer: a worker of an earlier one that still lives can't write any more.
-        item = Item(uuid.uuid4().hex, tuple(pending.work for pending in pack))
+        for pending in pack:
+            pending.until = self.cohorts.until(pending.id) if self.cohorts else None
+        until = tuple(pending.until for pending in pack)
+        item = Item(uuid.uuid4().hex, tuple(pending.work for pending in pack), until)
         self._offers[item.token] = _Offer(len(pack), pack)
         return item
 
@@ -281,8 +300,10 @@ class Queue:
             return
         offer.unsettled.remove(pending)
         if status == "done" or status == "diverged":
-            self.endings[name] = status
-            self._end_surfaces(name)
+            self._leave(name, status)
+        elif status == "waiting" and self.cohorts:
+            self.cohorts.note(name, pending.until or pending.furthest)
+            self._ready.append(pending)
         elif kind == "memory" and offer.size > 1:
             # The pack was too large, which is no fault of the trial: it costs no attempt.
             self._shrink_packs(offer.size)
@@ -339,8 +360,8 @@ class Queue:
                     self._give_up(reason)  # every other item would fail in the same way
                 if record:
                     failure.record(self.store, pending.id)
-                self.endings[pending.id], self.reasons[pending.id] = "failed", reason
-                self._end_surfaces(pending.id)
+                self.reasons[pending.id] = reason
+                self._leave(pending.id, "failed", lost=kind not in RETRIED and kind != "store")
                 return
             self.retries[kind] += 1
             # What failed it, such as a full GPU, may need a moment to pass.
@@ -357,13 +378,34 @@ class Queue:
                 f"memory ran out for {size} trials side by side: from now on {fewer} a device"
             )
 
+    def _leave(self, name: str, ending: Ending, *, lost: bool = False) -> None:
+        """Record how a trial or surface leaves; `lost` if no later attempt can change that."""
+        self.endings[name] = ending
+        if self.cohorts and (lost or ending in ENDED):
+            self.cohorts.end(name, lost=lost)
+        self._end_surfaces(name)
+
+    def _advance(self) -> None:
+        """Set aside trials that wait; offer those that a decision keeps, and end the others."""
+        if self.cohorts is None or not self.cohorts.due(waiting=bool(self._waiting)):
+            return
+        self._waiting |= {one.id: one for one in self._ready if self.cohorts.waits(one.id)}
+        self._ready = [one for one in self._ready if one.id not in self._waiting]
+        self.cohorts.advance(self.undecided)
+        for name in self.undecided:
+            if self.cohorts.pruned(name):
+                del self._waiting[name]
+                self._leave(name, "pruned")
+            elif not self.cohorts.waits(name):
+                self._ready.append(self._waiting.pop(name))
+
     def _end_surfaces(self, trial_id: str) -> None:
         """Release the surfaces of a trial that left the queue, or end them with it."""
-        trained = self.endings[trial_id] not in ("failed", "cancelled")
+        ending = self.endings[trial_id]
         # An untrained trial has no checkpoint of an epoch after the start.
-        self._release_surfaces(trial_id, before=math.inf if trained else 1)
+        self._release_surfaces(trial_id, before=math.inf if ending in ENDED else 1)
         for lost in self._blocked.pop(trial_id, []):
-            self.endings[lost.id] = "untrained"
+            self.endings[lost.id] = "pruned" if ending == "pruned" else "untrained"
 
     def _release_surfaces(self, trial_id: str, before: float) -> None:
         """Make the surfaces of a trial's checkpoints before an epoch ready."""

@@ -13,6 +13,7 @@ from orchestrator.config.record import name_members
 from results_schema import layout, tables
 from results_schema.errors import ConfigError, CorruptData, MissingKey, suggest
 from results_schema.lease import Holder
+from results_schema.stopping import recorded_pruned
 from results_schema.store import Store
 
 _LARGEST = 10_000
@@ -34,6 +35,16 @@ def members(store: Store, experiment: str) -> list[str]:
     key = layout.members(experiment)
     table = tables.from_parquet(store.get(key), tables.MEMBERS, key)
     return list(dict.fromkeys(table["trial_id"].to_pylist()))
+
+
+def pruned(store: Store, experiment: str) -> dict[str, int]:
+    """Return the epoch at which each trial that an experiment has pruned was, by its id."""
+    if not store.list(layout.DECISIONS):
+        return {}
+    key = layout.members(experiment)
+    table = tables.from_parquet(store.get(key), tables.MEMBERS, key)
+    datasets = zip(table["trial_id"].to_pylist(), table["dataset"].to_pylist(), strict=True)
+    return recorded_pruned(store, experiment, dict(datasets))
 
 
 def wanted(store: Store, experiment: str) -> dict[str, int]:

@@ -31,7 +31,7 @@ from results_schema.store import Store, recorded_failure
 if TYPE_CHECKING:
     from results_schema.results import Results
 
-State = Literal["done", "diverged", "damaged", "running", "failed", "cancelled", "owed"]
+State = Literal["done", "diverged", "pruned", "damaged", "running", "failed", "cancelled", "owed"]
 """State of a trial or surface; "owed" is one that the next launch runs."""
 STATES: tuple[State, ...] = get_args(State)
 SURFACE_STATES: tuple[State, ...] = ("done", "damaged", "running", "failed", "cancelled", "owed")
@@ -263,11 +263,16 @@ class StatusReader:
         alive = {one.trial_id for one in running if not one.lost}
         alive |= {one.surface_id for one in measured if not one.lost}
 
-        def state(item: str) -> State:
+        pruned = {name: lookup.pruned(store, name) for name in found}
+
+        def state(item: str, experiment: str) -> State:
             if item in ended:
                 return ended[item]
             if item in alive:
                 return "running"
+            # Before failures: a trial that was pruned is not tried again.
+            if item in pruned.get(experiment, ()):
+                return "pruned"
             if item in failures:
                 return "failed"
             # A cancelled trial's surfaces are not measured either.
@@ -276,7 +281,7 @@ class StatusReader:
         def part(kind: str, groups: Mapping[str, Iterable[str]], running: list[T]) -> ItemStatus[T]:
             status = ItemStatus(running=running)
             for name, ids in groups.items():
-                status.experiments[name] = {i: state(i) for i in ids}
+                status.experiments[name] = {i: state(i, name) for i in ids}
             for i in sorted(status.having("failed")):
                 log = store.locate(layout.log(i))
                 status.failed.append({kind: i, **recorded_failure(store, i), "log": log})

@@ -7,7 +7,7 @@ out. It lists names and opens no table.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
 
@@ -15,6 +15,7 @@ from orchestrator.config.experiment import Experiment, Member
 from results_schema import layout
 from results_schema.errors import ConfigError
 from results_schema.program import ProgramSpec, Trial, is_program
+from results_schema.stopping import Cohort, pruned_trials, read_decisions
 from results_schema.store import Store
 from results_schema.surface import SurfaceSpec
 from results_schema.trial import RECIPE_VERSION, TrialSpec, recipe_version
@@ -67,6 +68,8 @@ class Plan:
         prefixes: Beginnings of the ids of trials whose surfaces remain; empty for all.
         figures: Number of figures to draw.
         chosen: Ids of the trials to which the work is restricted, surfaces to theirs; None for all.
+        cohorts: Cohorts of early stopping of each experiment that has a rule, by its name.
+        stopped: Epoch at which each experiment has pruned trials, by its name and theirs.
     """
 
     members: Mapping[str, list[Member]]
@@ -79,6 +82,8 @@ class Plan:
     prefixes: Collection[str] = ()
     figures: int = 0
     chosen: Collection[str] | None = None
+    cohorts: Mapping[str, list[Cohort]] = field(default_factory=dict)
+    stopped: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     @cached_property
     def trials(self) -> dict[str, Trial]:
@@ -87,13 +92,14 @@ class Plan:
 
     @cached_property
     def remaining(self) -> list[Trial]:
-        """Trials without an ending."""
+        """Trials without an ending that are not pruned."""
         if self.measure_only:
             return []
+        without = {*self.ended, *self.pruned}
         return [
             spec
             for trial_id, spec in self.trials.items()
-            if trial_id not in self.ended and self._is_chosen(trial_id)
+            if trial_id not in without and self._is_chosen(trial_id)
         ]
 
     def _is_chosen(self, trial_id: str) -> bool:
@@ -136,6 +142,26 @@ class Plan:
         in_order = list(dict.fromkeys(left))
         return replace(plan, chosen=set(in_order[:limit]))
 
+    @cached_property
+    def pruned(self) -> dict[str, int]:
+        """Last epoch of each trial without an ending that every experiment with it has pruned."""
+        found: dict[str, int] = {}
+        if any(self.stopped.values()):
+            for trial_id, names in self.experiments_of.items():
+                epochs = [self.stopped.get(name, {}).get(trial_id, 0) for name in names]
+                if trial_id not in self.ended and all(epochs):
+                    found[trial_id] = max(epochs)
+        return found
+
+    @cached_property
+    def experiments_of(self) -> dict[str, list[str]]:
+        """Names of the experiments that name each trial, by its id."""
+        found: dict[str, dict[str, None]] = {}
+        for name, members in self.members.items():
+            for member in members:
+                found.setdefault(member.spec.trial_id, {})[name] = None
+        return {trial_id: list(names) for trial_id, names in found.items()}
+
     @property
     def programs(self) -> list[str]:
         """Names of the programs of the remaining trials."""
@@ -158,6 +184,7 @@ class Plan:
             surface
             for name, surface in self.wanted.items()
             if name not in self.measured
+            and surface.epoch <= self.pruned.get(surface.trial.trial_id, surface.epoch)
             and (not self.measure_only or not surface.epoch or surface.trial.trial_id in self.ended)
             and (not self.prefixes or name.startswith(tuple(self.prefixes)))
             and self._is_chosen(surface.trial.trial_id)
@@ -242,7 +269,23 @@ def make_plan(experiments: Sequence[Experiment], store: Store | None) -> Plan:
     failed = layout.names(store.list(layout.FAILURES)) - ended - measured if store else set()
     members = {e.name: e.members() for e in experiments}
     figures = sum(len(e.figures) for e in experiments)
-    return Plan(members, ended, failed, surfaces, measured, figures=figures)
+    cohorts = {e.name: found for e in experiments if (found := e.cohorts())}
+    stopped = {name: _pruned(store, found) for name, found in cohorts.items()} if store else {}
+    return Plan(
+        members,
+        ended,
+        failed,
+        surfaces,
+        measured,
+        figures=figures,
+        cohorts=cohorts,
+        stopped=stopped,
+    )
+
+
+def _pruned(store: Store, cohorts: Collection[Cohort]) -> dict[str, int]:
+    found = read_decisions(store, cohorts).values()
+    return {t: epoch for one in found for t, epoch in pruned_trials(one.values()).items()}
 
 
 def finished_surfaces(store: Store, wanted: Collection[str]) -> set[str]:

@@ -277,6 +277,17 @@ def epochs(store: Store, trial_id: str) -> list[int]:
     return sorted(epoch for epoch, key in parts if key == layout.state(trial_id, epoch))
 
 
+def committed_epochs(store: Store) -> dict[str, int]:
+    """Return the epoch of the newest checkpoint of each trial that has one."""
+    found: dict[str, int] = {}
+    for key in store.list(layout.CHECKPOINTS):
+        part = _PART.fullmatch(key)
+        if part is not None and part[2] == "state.json":
+            trial_id = key.split("/")[1]
+            found[trial_id] = max(int(part[1]), found.get(trial_id, 0))
+    return found
+
+
 def _parts(store: Store, trial_id: str) -> list[tuple[int, str]]:
     """Return every file of a checkpoint with its epoch, each state before its tensors."""
     # Pruning relies on the order: cut off in between, it leaves tensors that are no checkpoint.
