@@ -29,7 +29,6 @@ class Cohorts:
         members: Names of the experiments that name each trial.
         clock: Returns the time in seconds.
         gone: Trials that failed for good in this launch, or were cancelled: they come last.
-        contended: Whether another launch was making a decision at the last attempt.
     """
 
     store: Store
@@ -37,12 +36,12 @@ class Cohorts:
     members: Mapping[str, Sequence[str]]
     clock: Callable[[], float] = time.monotonic
     gone: set[str] = field(default_factory=set)
-    contended: bool = False
     _reached: dict[str, int] = field(default_factory=dict)
     _ended: set[str] = field(default_factory=set)
     _decisions: dict[str, dict[int, Decision]] = field(default_factory=dict)
     _looked: float = -INTERVAL
     _changed: bool = True
+    _contended: bool = False  # whether another launch was making a decision at the last attempt
 
     def __post_init__(self) -> None:
         self._of: dict[tuple[str, str], Cohort] = {
@@ -86,6 +85,11 @@ class Cohorts:
         (self.gone if lost else self._ended).add(trial)
         self._changed = True
 
+    @property
+    def pending(self) -> bool:
+        """Whether a decision may be made soon without any trial training on."""
+        return self._changed or self._contended
+
     def due(self, *, waiting: bool) -> bool:
         """Return whether anything has changed since the last `advance`, as far as is known.
 
@@ -101,7 +105,7 @@ class Cohorts:
         Raises:
             StoreError: The store can't be read or written.
         """
-        self._changed = self.contended = False
+        self._changed = self._contended = False
         for trial in waiting:
             for name in self.members.get(trial, ()):
                 rung = self._next(name, trial)
@@ -109,7 +113,7 @@ class Cohorts:
                 while rung and self._complete(cohort := self._of[name, trial], rung):
                     made = decide(self.store, cohort, rung, name)
                     if made is None:
-                        self.contended = True
+                        self._contended = True
                         break
                     self._decisions[cohort.digest][rung] = made
                     rung = self._next(name, trial)

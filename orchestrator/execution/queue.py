@@ -243,8 +243,8 @@ class Queue:
     @property
     def over(self) -> bool:
         """Whether nothing will be offered any more, whatever becomes of what is running."""
-        contended = self.cohorts is not None and self.cohorts.contended
-        return self.stopping or not (self._ready or self._offers or contended)
+        undecided = self._waiting and self.cohorts and self.cohorts.pending
+        return self.stopping or not (self._ready or self._offers or undecided)
 
     def offer(self) -> Item | None:
         """Return the next item, or None if nothing can be run now."""

@@ -1,0 +1,207 @@
+"""Early stopping without Ray: workers run in this process, and drivers are begun anew."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from clocks import Clock
+from small_programs import opened, run, write
+
+from orchestrator.config.experiment import load_experiment
+from orchestrator.config.record import record
+from orchestrator.execution.cohorts import Cohorts
+from orchestrator.execution.queue import Queue
+from orchestrator.housekeeping.status import StatusReader
+from orchestrator.planning.plan import Plan, make_plan
+from results_schema import layout
+from results_schema.program import ProgramSpec
+from results_schema.results import Results
+from results_schema.store import Failure, LocalStore
+from workers.program.source import Source
+from workers.training.checkpoint import Checkpointing
+
+YAML = """\
+title: Random walks
+program: walk.py:train
+params: {epochs: 8}
+grid: {params.size: [1.0, 1.1, 1.2], seed: [0, 1, 2]}
+metrics: {score: {goal: max, unit: "1"}, steps: {type: whole}}
+stop: STOP
+"""
+HALVING = "{rule: halving, rungs: [2, 5], keep: 0.5}"
+MEDIAN = "{rule: median, after: 2}"
+
+
+class Killed(BaseException):
+    """A worker's end without an outcome."""
+
+
+def drive(store: LocalStore, experiment: Path, draws: random.Random | None = None) -> Queue:
+    """Runs what remains, one item at a time, as a launch does; with `draws` workers may die."""
+    plan, source = make_plan([load_experiment(experiment)], store), write(experiment.parent)
+    queue, clock = made_queue(plan, store)
+    while not queue.over:
+        item = queue.offer()
+        if item is None:
+            clock.now += 1
+            continue
+        [spec], [until] = item.pack, item.until
+        assert isinstance(spec, ProgramSpec)
+        try:
+            outcome = worked(spec, store, source, item.token, until, draws)
+        except Killed:
+            queue.close(item.token, Failure("killed", "by a test"))
+            continue
+        queue.settle(item.token, spec.trial_id, outcome.status, outcome.reason, outcome.kind)
+        queue.close(item.token)
+        if draws and draws.random() < 0.2:  # the driver dies
+            break
+    return queue
+
+
+def made_queue(plan: Plan, store: LocalStore) -> tuple[Queue, Clock]:
+    clock = Clock()
+    queue = Queue(store, clock)
+    queue.cohorts = Cohorts(store, plan.cohorts, plan.experiments_of, clock)
+    queue.add(plan.remaining)
+    return queue, clock
+
+
+def worked(
+    spec: ProgramSpec,
+    store: LocalStore,
+    source: Source,
+    token: str,
+    until: int | None,
+    draws: random.Random | None,
+) -> Any:
+    dies = draws.randint(1, 12) if draws else 0
+
+    def on_epoch(row: dict[str, Any]) -> None:
+        if row["epoch"] == dies:
+            raise Killed
+
+    often = Checkpointing(every=draws.choice([0, 1e9]) if draws else 1e9)
+    settings: Any = {"token": token, "until": until, "on_epoch": on_epoch}
+    return run(spec, store, source, checkpointing=often, **settings)
+
+
+def made(folder: Path, stop: str) -> tuple[Path, LocalStore]:
+    folder.mkdir()
+    write(folder)
+    (folder / "walk.yaml").write_text(YAML.replace("STOP", stop))
+    store = opened(folder / "results")
+    record(load_experiment(folder / "walk.yaml"), store)
+    return folder / "walk.yaml", store
+
+
+def tables(store: LocalStore) -> list[Any]:
+    """What must not depend on any kill: rows, endings and decisions."""
+    metrics = pd.read_parquet(store.root / "metrics")
+    trials = Results(store).trials("walk")
+    decisions = [json.loads(store.get(key)) for key in store.list(layout.DECISIONS)]
+    return [
+        metrics[["trial_id", "epoch", "score", "steps"]].to_dict("records"),
+        trials[["trial_id", "status", "epochs", "best_score"]].fillna(0).to_dict("records"),
+        [{**one, "decided_at": ""} for one in decisions],
+    ]
+
+
+@pytest.mark.parametrize("stop", [HALVING, MEDIAN])
+@pytest.mark.parametrize("seed", range(3))
+def test_decisions_are_the_same_whoever_dies(tmp_path: Path, stop: str, seed: int):
+    experiment, reference = made(tmp_path / "reference", stop)
+    assert set(drive(reference, experiment).endings.values()) == {"done", "pruned"}
+    experiment, store = made(tmp_path / "disturbed", stop)
+    draws, launches = random.Random(seed), 0
+    while make_plan([load_experiment(experiment)], store).remaining:
+        drive(store, experiment, draws)
+        launches += 1
+    assert launches > 1
+    assert tables(store) == tables(reference)
+    before = {key: store.get(key) for key in store.list(layout.DECISIONS)}
+    drive(store, experiment)
+    assert {key: store.get(key) for key in store.list(layout.DECISIONS)} == before
+
+
+def test_halving_trains_what_it_keeps_and_shows_what_it_pruned(tmp_path: Path):
+    experiment, store = made(tmp_path / "lab", HALVING)
+    queue = drive(store, experiment)
+    assert sorted(queue.endings.values()).count("done") == 3
+    states = StatusReader(store).read().trials.experiments["walk"]
+    assert sorted(states.values()) == ["done"] * 3 + ["pruned"] * 6
+    shown = Results(store).trials("walk").set_index("trial_id")
+    assert shown["epochs"].value_counts().to_dict() == {2: 4, 5: 2, 8: 3}
+    metrics = pd.read_parquet(store.root / "metrics")
+    assert metrics.groupby("trial_id").size().to_dict() == shown["epochs"].astype(int).to_dict()
+    # The best at the first rung are those that were kept.
+    at_rung = metrics[metrics["epoch"] == 2].set_index("trial_id")["score"]
+    kept = shown.index[shown["epochs"] > 2]
+    assert at_rung[kept].min() > at_rung.drop(kept).max()
+    plan = make_plan([load_experiment(experiment)], store)
+    assert (plan.remaining, len(plan.pruned)) == ([], 6)
+
+
+def test_a_pruned_trial_continues_once_the_rule_is_dropped(tmp_path: Path):
+    experiment, store = made(tmp_path / "lab", HALVING)
+    drive(store, experiment)
+    before = pd.read_parquet(store.root / "metrics")
+    experiment.write_text(experiment.read_text().replace(f"stop: {HALVING}\n", ""))
+    record(load_experiment(experiment), store)
+    queue = drive(store, experiment)
+    assert [*queue.endings.values()] == ["done"] * 6
+    after = pd.read_parquet(store.root / "metrics")
+    assert len(after) == 9 * 8
+    both = before.merge(after, on=["trial_id", "epoch"])
+    assert (both["score_x"] == both["score_y"]).all()
+    assert set(Results(store).trials("walk")["status"]) == {"done"}
+    # And with the rule again nothing is revised, nor pruned that has ended.
+    decided = {key: store.get(key) for key in store.list(layout.DECISIONS)}
+    experiment.write_text(experiment.read_text() + f"stop: {HALVING}\n")
+    assert make_plan([load_experiment(experiment)], store).remaining == []
+    assert {key: store.get(key) for key in store.list(layout.DECISIONS)} == decided
+
+
+def test_a_trial_that_another_experiment_wants_whole_is_trained_whole(tmp_path: Path):
+    experiment, store = made(tmp_path / "lab", HALVING)
+    other = experiment.with_name("other.yaml")
+    text = experiment.read_text().replace(f"stop: {HALVING}\n", "")
+    other.write_text(text.replace("[0, 1, 2]", "[0]"))
+    plan = make_plan([load_experiment(experiment), load_experiment(other)], store)
+    queue, _ = made_queue(plan, store)
+    assert queue.cohorts is not None
+    untils = {spec.trial_id: queue.cohorts.until(spec.trial_id) for spec in plan.remaining}
+    wanted = {member.spec.trial_id for member in plan.members["other"]}
+    assert {trial: until is None for trial, until in untils.items()} == {
+        trial: trial in wanted for trial in untils
+    }
+
+
+def test_who_failed_for_good_comes_last_and_who_was_killed_is_waited_for(tmp_path: Path):
+    experiment, store = made(tmp_path / "lab", HALVING)
+    plan, source = make_plan([load_experiment(experiment)], store), write(experiment.parent)
+    first, second = (spec.trial_id for spec in plan.remaining[:2])
+    for kind, ended in (("killed", False), ("error", True)):
+        queue, clock = made_queue(plan, store)
+        while not queue.over:
+            item = queue.offer()
+            if item is None:
+                clock.now += 1
+                continue
+            [spec], [until] = item.pack, item.until
+            assert isinstance(spec, ProgramSpec)
+            if spec.trial_id == first:
+                queue.settle(item.token, first, "failed", "a test", kind)  # type: ignore[arg-type]
+            else:
+                outcome = worked(spec, store, source, item.token, until, None)
+                queue.settle(item.token, spec.trial_id, outcome.status, outcome.reason)
+            queue.close(item.token)
+        assert (queue.endings.get(first), second in queue.endings) == ("failed", ended)
+        assert queue.cohorts is not None
+        assert queue.cohorts.missing(queue.undecided) == ([] if ended else [first])
+    assert first in make_plan([load_experiment(experiment)], store).pruned
