@@ -32,6 +32,7 @@ REQUESTS = "requests/"
 CHECKPOINTS = "checkpoints/"
 DATASETS = "datasets/"
 DECISIONS = "decisions/"
+SOURCES = "sources/"
 
 LEASED = (METRICS, TRIALS, SURFACES, POINTS, CHECKPOINTS, FAILURES, LOGS)
 """Folders of what workers write under the leases of items."""
@@ -151,6 +152,15 @@ def schema(table: str) -> str:
 def decision(cohort: str, epoch: int) -> str:
     """Which trials of a cohort, named by its digest, go on after an epoch, as JSON."""
     return f"{DECISIONS}{cohort}-e{epoch:05d}.json"
+
+
+def source(program: str, version: int, digest: str = "") -> str:
+    """Exists if a program's trials of a version were run from the source of a digest.
+
+    Without a digest it is how the keys of all sources of the version begin.
+    """
+    name = re.sub(r"[^A-Za-z0-9]+", ".", program).strip(".")
+    return f"{SOURCES}{name}-v{version}-{digest}" + ".json" * bool(digest)
 
 
 def cohort_of(key: str) -> str:

@@ -209,7 +209,7 @@ def decide(store: Store, cohort: Cohort, epoch: int, experiment: str) -> Decisio
             return known[epoch]
         gone = pruned_trials(one for one in known.values() if one.epoch < epoch)
         candidates = [trial for trial in cohort.trials if trial not in gone]
-        curves = _curves(store, cohort, epoch)
+        curves = _curves(store, cohort, epoch, gone)
         kept = cohort.rule.kept(curves, candidates)
         content = {
             "experiment": experiment,
@@ -226,8 +226,10 @@ def decide(store: Store, cohort: Cohort, epoch: int, experiment: str) -> Decisio
         return _parse(data, key)
 
 
-def _curves(store: Store, cohort: Cohort, epoch: int) -> dict[str, list[float]]:
-    """Return the metric of each trial in the epochs up to a rung."""
+def _curves(
+    store: Store, cohort: Cohort, epoch: int, gone: Mapping[str, int]
+) -> dict[str, list[float]]:
+    """Return the metric of each trial up to a rung, or to that at which it was pruned."""
     from results_schema import tables
 
     keys = {layout.metrics(trial): trial for trial in cohort.trials}
@@ -237,11 +239,14 @@ def _curves(store: Store, cohort: Cohort, epoch: int) -> dict[str, list[float]]:
         if cohort.rule.metric not in table.column_names:
             continue
         columns = table["epoch"].to_pylist(), table[cohort.rule.metric].to_pylist()
-        rows = sorted((e, v) for e, v in zip(*columns, strict=True) if e <= epoch)
-        curves[keys[key]] = [math.nan if value is None else value for _, value in rows]
+        trial = keys[key]
+        # Another experiment may have trained a pruned one further, at any time.
+        last = gone.get(trial, epoch)
+        rows = sorted((e, v) for e, v in zip(*columns, strict=True) if e <= last)
+        curves[trial] = [math.nan if value is None else value for _, value in rows]
         # One that diverged before the rung has no value there; one that was done keeps its last.
-        if rows and rows[-1][0] < epoch and not 0 < cohort.epochs[keys[key]] <= rows[-1][0]:
-            curves[keys[key]].append(math.nan)
+        if len(rows) < last and not 0 < cohort.epochs[trial] <= len(rows):
+            curves[trial].append(math.nan)
     return curves
 
 

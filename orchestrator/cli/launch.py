@@ -237,15 +237,18 @@ def _print_remains(plan: Plan, store: Store, report: Report) -> int:
 
 def _show_results(experiments: Sequence[Experiment], store: Store, *, figures: bool) -> bool:
     """Print the results and write the report; return whether everything could be made."""
-    from orchestrator.report.exhibits import accuracy_tables
+    from orchestrator.report.exhibits import accuracy_tables, metric_tables
     from orchestrator.report.write import write_report
+    from results_schema.program import added_metrics
     from results_schema.results import Results
 
+    added = added_metrics(store)
     results, names = Results(store), [experiment.name for experiment in experiments]
     failures, complete = list[str](), True
     for name in names:
         try:
-            for table in accuracy_tables(results.trials(name)):
+            trials = results.trials(name)
+            for table in [*accuracy_tables(trials), *metric_tables(trials, added)]:
                 print_table(table)
         except NasSweepError:
             raise

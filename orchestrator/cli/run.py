@@ -91,6 +91,12 @@ def describe_plan(plan: Plan, speeds: Speeds, store: Store | None) -> Iterator[s
         from orchestrator.planning.difference import summary
 
         yield from summary(plan, store)
+    for name, digests in plan.sources.items():
+        if len(digests) > 1:
+            yield (
+                f"{name}: trials of {len(digests)} different sources ({', '.join(digests)}); "
+                "raise the version if the change changes numbers"
+            )
     if plan.earlier_ids:
         yield (
             f"{plan.earlier_ids} ended trials of the store have ids of an earlier format: "

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 State = Literal["done", "diverged", "pruned", "damaged", "running", "failed", "cancelled", "owed"]
 """State of a trial or surface; "owed" is one that the next launch runs."""
 STATES: tuple[State, ...] = get_args(State)
-SURFACE_STATES: tuple[State, ...] = ("done", "damaged", "running", "failed", "cancelled", "owed")
+SURFACE_STATES: tuple[State, ...] = tuple(state for state in STATES if state != "diverged")
 STATE_NAMES: dict[State, str] = {**{state: state for state in STATES}, "owed": "to do"}
 """What each state is called in all that people read."""
 UNNAMED = ""
@@ -271,7 +271,8 @@ class StatusReader:
             if item in alive:
                 return "running"
             # Before failures: a trial that was pruned is not tried again.
-            if item in pruned.get(experiment, ()):
+            epoch = pruned.get(experiment, {}).get(layout.trial_of(item))
+            if epoch and (not layout.is_surface(item) or layout.epoch_of(item) > epoch):
                 return "pruned"
             if item in failures:
                 return "failed"

@@ -70,6 +70,8 @@ class Plan:
         chosen: Ids of the trials to which the work is restricted, surfaces to theirs; None for all.
         cohorts: Cohorts of early stopping of each experiment that has a rule, by its name.
         stopped: Epoch at which each experiment has pruned trials, by its name and theirs.
+        sources: Digests of the sources that have run trials of each program's version, and of that
+            which would run them now, by what they are called.
     """
 
     members: Mapping[str, list[Member]]
@@ -84,6 +86,7 @@ class Plan:
     chosen: Collection[str] | None = None
     cohorts: Mapping[str, list[Cohort]] = field(default_factory=dict)
     stopped: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    sources: Mapping[str, Collection[str]] = field(default_factory=dict)
 
     @cached_property
     def trials(self) -> dict[str, Trial]:
@@ -280,7 +283,18 @@ def make_plan(experiments: Sequence[Experiment], store: Store | None) -> Plan:
         figures=figures,
         cohorts=cohorts,
         stopped=stopped,
+        sources=_sources(experiments, store) if store else {},
     )
+
+
+def _sources(experiments: Sequence[Experiment], store: Store) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for source, version in {(e.source, e.version) for e in experiments if e.source}:
+        start = layout.source(source.program, version)
+        keys = [key for key in store.list(layout.SOURCES) if key.startswith(start)]
+        digests = {key.removeprefix(start).removesuffix(".json") for key in keys}
+        found[f"{source.program}, version {version}"] = sorted(digests | {source.digest})
+    return found
 
 
 def _pruned(store: Store, cohorts: Collection[Cohort]) -> dict[str, int]:

@@ -22,6 +22,7 @@ from orchestrator.paper import tables
 from orchestrator.paper.tables import Table
 from results_schema import layout
 from results_schema.errors import ConfigError, NasSweepError, suggest
+from results_schema.program import Metric, is_program
 from results_schema.results import Results, axes_of
 from results_schema.store import Store
 
@@ -211,6 +212,37 @@ def accuracy_tables(trials: pd.DataFrame) -> list[TextTable]:
             )
         )
     return found
+
+
+def metric_tables(trials: pd.DataFrame, metrics: Mapping[str, Metric]) -> list[TextTable]:
+    """Return a table of a program's last metrics: mean ± standard deviation (n) over seeds.
+
+    It has a row for each combination of parameters. `trials` are those of `Results.trials(name)`.
+    """
+    own = trials[trials["trial_id"].map(is_program)]
+    shown = [name for name in metrics if name in own and own[name].notna().any()]
+    rows = []
+    for variant, group in own.groupby("variant", sort=False) if shown else ():
+        states = group["status"].fillna("not ended").value_counts(sort=False)
+        rows.append(
+            [
+                str(variant),
+                *(_spread(group.loc[group["status"] == "done", name].dropna()) for name in shown),
+                ", ".join(f"{count} {state}" for state, count in states.items()),
+            ]
+        )
+    units = [metrics[name].unit for name in shown]
+    heads = [name + f" ({unit})" * bool(unit) for name, unit in zip(shown, units, strict=True)]
+    title = "last epoch: mean ± standard deviation (number of trials)"
+    columns = ["parameters", *heads, "trials"]
+    return [TextTable(title, columns, rows, left=(len(columns) - 1,))] if rows else []
+
+
+def _spread(values: pd.Series) -> str:
+    if values.empty:
+        return NO_NUMBER
+    deviation = f" ± {values.std():.2g}" if len(values) > 1 else ""
+    return f"{values.mean():.4g}{deviation} ({len(values)})"
 
 
 def _accuracy(counted: pd.Series, diverged: int) -> str:

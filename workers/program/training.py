@@ -7,6 +7,7 @@ resuming unless a later commit has it.
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -91,6 +92,7 @@ class _ProgramTraining(Training[ProgramSpec]):
         self.log.flush()
         if self.waits:
             return "waiting", f"after epoch {self.history.committed}"
+        self._note_source()
         try:
             with self.source.imported() as function:
                 states.seed_generators(self.spec.seed)
@@ -107,6 +109,14 @@ class _ProgramTraining(Training[ProgramSpec]):
             # Of what a program may have left behind, it alone would change the next trial.
             torch.set_default_dtype(torch.float32)
         return self._finish(trial, metrics, facts)
+
+    def _note_source(self) -> None:
+        """Let plans know which sources have run trials of this version."""
+        spec, source = self.spec, self.source
+        key = layout.source(spec.program, spec.version, source.digest)
+        if not self.store.has(key):
+            content = {"program": spec.program, "version": spec.version, "files": source.files}
+            self.store.put(key, json.dumps(content, indent=1).encode(), lease=self.lease)
 
     def _finish(
         self, trial: Trial, metrics: Mapping[str, Metric], facts: dict[str, Any]

@@ -2,114 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import random
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
-from clocks import Clock
-from small_programs import opened, run, write
+from small_programs import HALVING, MEDIAN, drive, made, made_queue, results_of, worked, write
 
 from orchestrator.config.experiment import load_experiment
 from orchestrator.config.record import record
-from orchestrator.execution.cohorts import Cohorts
-from orchestrator.execution.queue import Queue
 from orchestrator.housekeeping.status import StatusReader
-from orchestrator.planning.plan import Plan, make_plan
+from orchestrator.planning.plan import make_plan
 from results_schema import layout
 from results_schema.program import ProgramSpec
 from results_schema.results import Results
-from results_schema.store import Failure, LocalStore
-from workers.program.source import Source
-from workers.training.checkpoint import Checkpointing
-
-YAML = """\
-title: Random walks
-program: walk.py:train
-params: {epochs: 8}
-grid: {params.size: [1.0, 1.1, 1.2], seed: [0, 1, 2]}
-metrics: {score: {goal: max, unit: "1"}, steps: {type: whole}}
-stop: STOP
-"""
-HALVING = "{rule: halving, rungs: [2, 5], keep: 0.5}"
-MEDIAN = "{rule: median, after: 2}"
-
-
-class Killed(BaseException):
-    """A worker's end without an outcome."""
-
-
-def drive(store: LocalStore, experiment: Path, draws: random.Random | None = None) -> Queue:
-    """Runs what remains, one item at a time, as a launch does; with `draws` workers may die."""
-    plan, source = make_plan([load_experiment(experiment)], store), write(experiment.parent)
-    queue, clock = made_queue(plan, store)
-    while not queue.over:
-        item = queue.offer()
-        if item is None:
-            clock.now += 1
-            continue
-        [spec], [until] = item.pack, item.until
-        assert isinstance(spec, ProgramSpec)
-        try:
-            outcome = worked(spec, store, source, item.token, until, draws)
-        except Killed:
-            queue.close(item.token, Failure("killed", "by a test"))
-            continue
-        queue.settle(item.token, spec.trial_id, outcome.status, outcome.reason, outcome.kind)
-        queue.close(item.token)
-        if draws and draws.random() < 0.2:  # the driver dies
-            break
-    return queue
-
-
-def made_queue(plan: Plan, store: LocalStore) -> tuple[Queue, Clock]:
-    clock = Clock()
-    queue = Queue(store, clock)
-    queue.cohorts = Cohorts(store, plan.cohorts, plan.experiments_of, clock)
-    queue.add(plan.remaining)
-    return queue, clock
-
-
-def worked(
-    spec: ProgramSpec,
-    store: LocalStore,
-    source: Source,
-    token: str,
-    until: int | None,
-    draws: random.Random | None,
-) -> Any:
-    dies = draws.randint(1, 12) if draws else 0
-
-    def on_epoch(row: dict[str, Any]) -> None:
-        if row["epoch"] == dies:
-            raise Killed
-
-    often = Checkpointing(every=draws.choice([0, 1e9]) if draws else 1e9)
-    settings: Any = {"token": token, "until": until, "on_epoch": on_epoch}
-    return run(spec, store, source, checkpointing=often, **settings)
-
-
-def made(folder: Path, stop: str) -> tuple[Path, LocalStore]:
-    folder.mkdir()
-    write(folder)
-    (folder / "walk.yaml").write_text(YAML.replace("STOP", stop))
-    store = opened(folder / "results")
-    record(load_experiment(folder / "walk.yaml"), store)
-    return folder / "walk.yaml", store
-
-
-def tables(store: LocalStore) -> list[Any]:
-    """What must not depend on any kill: rows, endings and decisions."""
-    metrics = pd.read_parquet(store.root / "metrics")
-    trials = Results(store).trials("walk")
-    decisions = [json.loads(store.get(key)) for key in store.list(layout.DECISIONS)]
-    return [
-        metrics[["trial_id", "epoch", "score", "steps"]].to_dict("records"),
-        trials[["trial_id", "status", "epochs", "best_score"]].fillna(0).to_dict("records"),
-        [{**one, "decided_at": ""} for one in decisions],
-    ]
 
 
 @pytest.mark.parametrize("stop", [HALVING, MEDIAN])
@@ -123,7 +29,7 @@ def test_decisions_are_the_same_whoever_dies(tmp_path: Path, stop: str, seed: in
         drive(store, experiment, draws)
         launches += 1
     assert launches > 1
-    assert tables(store) == tables(reference)
+    assert results_of(store) == results_of(reference)
     before = {key: store.get(key) for key in store.list(layout.DECISIONS)}
     drive(store, experiment)
     assert {key: store.get(key) for key in store.list(layout.DECISIONS)} == before

@@ -1,0 +1,105 @@
+"""What reads a store reads programs' trials, pruned ones too, without the program."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from small_programs import HALVING, drive, made, walk, write
+from small_programs import run as attempt
+
+from orchestrator.dash.charts import curve_traces
+from orchestrator.dash.live import Live
+from results_schema.program import added_metrics
+from results_schema.store import LocalStore
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> LocalStore:
+    """Six walks pruned, three trained; the program is gone."""
+    experiment, store = made(tmp_path_factory.mktemp("lab") / "walks", HALVING)
+    drive(store, experiment)
+    experiment.with_name("walk.py").unlink()
+    return store
+
+
+def test_status_counts_what_was_pruned(store: LocalStore, run):
+    code, output, _ = run("status", "--store", store.root, "--format", "json")
+    assert code == 0
+    counts = json.loads(output)["experiments"]["walk"]
+    assert {state: n for state, n in counts.items() if n} == {"done": 3, "pruned": 6}
+    code, output, _ = run("status", "--store", store.root)
+    assert "pruned" in output
+
+
+def test_a_query_finds_metrics_and_axes(store: LocalStore, run):
+    sql = "select size, count(*) n, max(score) best from member_metrics group by size order by 1"
+    code, output, errors = run("query", sql, "--store", store.root, "--format", "json")
+    assert code == 0, errors
+    rows = json.loads(output)
+    assert [row["size"] for row in rows] == [1.0, 1.1, 1.2]
+    assert sum(row["n"] for row in rows) == 4 * 2 + 2 * 5 + 3 * 8
+    code, output, _ = run("query", "select best_score, steps from trials", "--store", store.root)
+    assert code == 0
+
+
+def test_a_table_averages_over_seeds(store: LocalStore):
+    from orchestrator.report.exhibits import metric_tables
+    from results_schema.results import Results
+
+    [table] = metric_tables(Results(store).trials("walk"), added_metrics(store))
+    assert list(table.columns) == ["parameters", "score (1)", "steps", "trials"]
+    assert [row[0] for row in table.rows] == ["size=1.0", "size=1.1", "size=1.2"]
+    assert sum("done" in row[-1] for row in table.rows) >= 1
+    assert metric_tables(Results(store).trials("walk").iloc[:0], added_metrics(store)) == []
+
+
+def test_a_report_is_written_and_tests_no_claim_on_it(store: LocalStore, run, tmp_path: Path):
+    code, output, errors = run("report", "--store", store.root, "--to", tmp_path / "page")
+    assert code == 0, output + errors
+    page = (tmp_path / "page" / "index.html").read_text()
+    assert "walk.py:train, version 1" in page
+    assert "6 pruned" in page
+    code, output, errors = run("claims", "--store", store.root)
+    assert code == 0, errors
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_an_export_has_the_metrics(store: LocalStore, run, tmp_path: Path, form: str):
+    code, output, errors = run(
+        "export", "walk", "--store", store.root, "--to", tmp_path, "--format", form
+    )
+    assert code == 0, output + errors
+    read = pd.read_csv if form == "csv" else pd.read_parquet
+    trials = read(tmp_path / f"walk-trials.{form}")
+    assert trials["status"].value_counts().to_dict() == {"pruned": 6, "done": 3}
+    assert read(tmp_path / f"walk-metrics.{form}")["score"].notna().all()
+
+
+def test_the_live_page_draws_metrics(store: LocalStore, tmp_path: Path):
+    live = Live(store)
+    live.refresh()
+    rows = live.rows("walk")
+    assert {row["state"] for row in rows} == {"done", "pruned"}
+    assert all(row["score"] > 0 and row["dataset"] is None for row in rows)
+    json.dumps(rows, allow_nan=False)
+    traces = curve_traces(live.curves.by_trial, rows, [], "score")
+    assert len(traces) == 9
+    assert curve_traces(live.curves.by_trial, rows, [], "rate") == []
+
+
+def test_plan_reports_trials_of_different_sources(tmp_path: Path):
+    from orchestrator.config.experiment import load_experiment
+    from orchestrator.planning.plan import make_plan
+
+    experiment, store = made(tmp_path / "walks")
+    attempt(walk(), store, write(experiment.parent))
+    plan = make_plan([load_experiment(experiment)], store)
+    [digests] = plan.sources.values()
+    assert len(digests) == 1
+    source = experiment.with_name("walk.py")
+    source.write_text(source.read_text() + "# another\n")
+    plan = make_plan([load_experiment(experiment)], store)
+    assert [len(found) for found in plan.sources.values()] == [2]
