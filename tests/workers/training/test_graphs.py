@@ -57,9 +57,10 @@ def engine(
     genotype: Genotype = GENOTYPE,
     device: torch.device = CPU,
     precision: str = "fp32",
+    **fields: Any,
 ) -> Engine:
     network = build_network(genotype, NetworkSpec(3, 2), in_channels=1, classes=10, seed=0)
-    recipe = Recipe(epochs=4, drop_path=0.3, drop_path_growth="constant", grad_clip=1.5)
+    recipe = Recipe(epochs=4, drop_path=0.3, drop_path_growth="constant", grad_clip=1.5, **fields)
     return Engine(network.to(device), recipe, precision, mode)
 
 
@@ -98,12 +99,24 @@ def fresh_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
 
 
+MODERN = {"optimizer": "adamw", "label_smoothing": 0.1}
+
+
 @pytest.mark.parametrize(
-    ("genotype", "precision"), [(GENOTYPE, "fp32"), (noisy(), "fp32"), (GENOTYPE, "bf16")]
+    ("genotype", "precision", "fields"),
+    [
+        (GENOTYPE, "fp32", {}),
+        (noisy(), "fp32", {}),
+        (GENOTYPE, "bf16", {}),
+        (GENOTYPE, "bf16", MODERN),
+    ],
 )
-def test_steps_on_fixed_tensors_give_the_same_bits(genotype: Genotype, precision: str):
+def test_steps_on_fixed_tensors_give_the_same_bits(
+    genotype: Genotype, precision: str, fields: dict[str, Any]
+):
     plain, fixed = (
-        engine(mode, genotype=genotype, precision=precision) for mode in ("eager", "fixed")
+        engine(mode, genotype=genotype, precision=precision, **fields)
+        for mode in ("eager", "fixed")
     )
     before = {name: tensor.clone() for name, tensor in fixed.state().items()}
     for each in (plain, fixed):
@@ -117,10 +130,14 @@ def test_steps_on_fixed_tensors_give_the_same_bits(genotype: Genotype, precision
 
 
 @needs_gpu
-@pytest.mark.parametrize("genotype", [GENOTYPE, noisy()], ids=["small", "noise"])
-def test_steps_in_a_graph_give_the_same_numbers(genotype: Genotype):
-    plain = engine("eager", genotype=genotype, device=CUDA)
-    graphed = engine("graphed", genotype=genotype, device=CUDA)
+@pytest.mark.parametrize(
+    ("genotype", "fields"),
+    [(GENOTYPE, {}), (noisy(), {}), (GENOTYPE, MODERN), (GENOTYPE, {"nesterov": True})],
+    ids=["small", "noise", "adamw", "nesterov"],
+)
+def test_steps_in_a_graph_give_the_same_numbers(genotype: Genotype, fields: dict[str, Any]):
+    plain = engine("eager", genotype=genotype, device=CUDA, **fields)
+    graphed = engine("graphed", genotype=genotype, device=CUDA, **fields)
     record(graphed, CUDA)
     assert epochs(graphed, CUDA) == pytest.approx(epochs(plain, CUDA), rel=1e-3)
 
@@ -169,7 +186,7 @@ def test_recordings_of_an_engine_share_their_memory(monkeypatch: pytest.MonkeyPa
 def test_a_trial_runs_on_recorded_tensors_from_its_first_step_to_its_last(
     monkeypatch: pytest.MonkeyPatch,
 ):
-    """Also the last batch of an epoch, which is smaller, and those of the evaluation."""
+    """Also the last batch of an epoch, which is smaller, and those of both evaluations."""
     seen: list[int] = []
     for name in ("_train_batch", "_test_batch"):
         real = getattr(Engine, name)
@@ -179,18 +196,19 @@ def test_a_trial_runs_on_recorded_tensors_from_its_first_step_to_its_last(
             real(self, pixels, labels)
 
         monkeypatch.setattr(Engine, name, watched)
-    spec = small_spec()
-    recipe = dataclasses.replace(spec.recipe, evaluation_batch=48)
-    spec = dataclasses.replace(spec, recipe=recipe)
+    spec = small_spec(evaluation_batch=48, validation=0.25)
+    recipe = spec.recipe
     data, trained = set_up(spec, CPU, "fixed")
     assert len(data.train) % recipe.batch_size
     assert len(data.test) % recipe.evaluation_batch
     known = set(seen)
-    assert len(known) == 4
+    assert len(known) == 5
     seen.clear()
     trained.begin(spec.seed, 1)
     trained.train_epoch(training_batches(data, recipe.batch_size, spec.seed, 1), 0.1)
-    trained.evaluate(evaluation_batches(data.test, data.about, recipe.evaluation_batch))
+    for images in (data.test, data.validation):
+        assert images is not None
+        trained.evaluate(evaluation_batches(images, data.about, recipe.evaluation_batch))
     assert set(seen) == known
 
 
