@@ -107,6 +107,7 @@ def describe_plan(plan: Plan, speeds: Speeds, store: Store | None) -> Iterator[s
         yield (
             f"{finished} of {surfaces} surfaces are finished, {left} to do: {plan.points} points"
         )
+    yield from (f"warning: {one}" for one in plan.warnings)
     if work := plan.work:
         from orchestrator.planning.estimate import format_duration
 

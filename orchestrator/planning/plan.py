@@ -20,6 +20,7 @@ from results_schema.store import Store
 from results_schema.surface import SurfaceSpec
 from results_schema.trial import RECIPE_VERSION, TrialSpec, recipe_version
 from workers.cells.cost import count_on
+from workers.data.catalog import describe
 from workers.landscape.outdated import outdated
 
 Work = Trial | SurfaceSpec
@@ -164,6 +165,23 @@ class Plan:
             for member in members:
                 found.setdefault(member.spec.trial_id, {})[name] = None
         return {trial_id: list(names) for trial_id, names in found.items()}
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is allowed in the remaining trials and seldom meant, a sentence each."""
+        found: dict[str, None] = {}
+        for spec in self.remaining:
+            if not isinstance(spec, TrialSpec):
+                continue
+            data, recipe = describe(spec.dataset), spec.recipe
+            # Larger ones are written so too, as they train to the same numbers.
+            if recipe.batch_size == data.train - data.held_out(recipe.validation):
+                what = f"recipe.batch_size holds all {recipe.batch_size:,} training images of"
+                found[f"{what} {data.name}: an epoch is one step"] = None
+            if recipe.cutout == 2 * data.size - 1:
+                what = f"recipe.cutout blanks every training image of {data.name}"
+                found[f"{what}, which has {data.size} pixels a side"] = None
+        return list(found)
 
     @property
     def programs(self) -> list[str]:

@@ -229,3 +229,16 @@ def test_a_chosen_part_is_planned_and_members_stay(tmp_path: Path):
         ConfigError, match=r"no trial fits 'C9'\n  write a name such as x/DARTS/base"
     ):
         whole.choose(["C9"])
+
+
+def test_a_batch_or_a_cutout_larger_than_the_data_is_warned_about(tmp_path: Path):
+    grid = "genotype: [DARTS], dataset: [digits, cifar10], seed: [0, 1]"
+    assert not planned(tmp_path, grid).warnings
+    file = tmp_path / "x.yaml"
+    options = ["recipe.batch_size=2000", "recipe.cutout=31", "recipe.validation=0.1"]
+    plan = make_plan([load_experiment(file, overrides=options)], None)
+    assert plan.warnings == [
+        "recipe.batch_size holds all 1,296 training images of digits: an epoch is one step",
+        "recipe.cutout blanks every training image of digits, which has 16 pixels a side",
+    ]
+    assert f"warning: {plan.warnings[0]}\n" in shown(plan)
