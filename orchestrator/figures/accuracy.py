@@ -217,7 +217,7 @@ def plot_accuracy_by_index(data: Sequence[AccuracyPanel], title: str) -> go.Figu
     legends = [legend_lines(_possible_kinds(data))]
     if len(rates) > 1:
         legends.append(legend_lines([f"learning rate {rate:g}" for rate in rates]))
-    shape = grid(len(data), len(datasets) if several else 0)
+    shape = grid(len(data), len(datasets) if several else 0, titles)
     figure, places = make_panels(shape, titles, title, subtitle, _note(data), legends)
     last = max([1, *(point.cell.index for panel in data for point in panel.points)])
     kinds: set[str] = set()

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from orchestrator.figures.members import (
+    AXES,
     COLUMNS,
     DATASETS,
     LEVEL,
@@ -77,7 +78,7 @@ class CurvePanel(NamedTuple):
     @property
     def scale(self) -> tuple[str, str]:
         """Panels that agree in this share the range of their y axis."""
-        return self.quantity, self.dataset
+        return self.quantity, self.dataset.partition(AXES)[0]
 
     @property
     def tracks(self) -> list[Track]:

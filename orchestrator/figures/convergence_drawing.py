@@ -90,7 +90,8 @@ class Frame(NamedTuple):
 
 def plot_convergence(data: Convergence, title: str) -> go.Figure:
     """Return the figure."""
-    shape = grid(len(data.panels), _columns(data.panels))
+    titles = _panel_titles(data.panels)
+    shape = grid(len(data.panels), _columns(data.panels), titles)
     width, height = shape.panel_width, shape.panel_height
     margin = MARGIN if width > 200 else NARROW_MARGIN
     raw = sum(len(track.epochs) for panel in data.panels for track in panel.tracks) <= MOST_RAW
@@ -101,7 +102,7 @@ def plot_convergence(data: Convergence, title: str) -> go.Figure:
     if not keys and len(styles) > 2:
         note = f"Colours darken from the last variant to the first. {note}"
     figure, places = make_panels(
-        shape, _panel_titles(data.panels), title, _subtitle(data.panels), note,
+        shape, titles, title, _subtitle(data.panels), note,
         [legend_lines(keys)],
     )  # fmt: skip
     for name, colour in keys.items():

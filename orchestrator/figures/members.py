@@ -146,18 +146,25 @@ def spread(table: pd.DataFrame, facet: Iterable[str], kept: Collection[str]) -> 
         return table
     rows = table[names].itertuples(index=False, name=None)
     values = [", ".join(map(name_value, names, row)) for row in rows]
-    used = [f"{dataset}, {text}" for dataset, text in zip(table["dataset"], values, strict=True)]
+    used = [f"{name}{AXES}{text}" for name, text in zip(table["dataset"], values, strict=True)]
     substituted = table["named_dataset"] != table["dataset"]
     named = table["named_dataset"].where(substituted, used)
     return table.assign(named_dataset=named, dataset=used)
 
 
-def name_datasets(pairs: Iterable[tuple[str, str]]) -> str:
+AXES = " · "
+"""Stands between a data set and values of axes (`spread`)."""
+
+
+def name_datasets(pairs: Iterable[tuple[str, str]], *, axes: bool = False) -> str:
     """Return the names of datasets, those of substitutes as such.
 
     Args:
         pairs: The dataset that the experiment names and the one trained on, of each.
+        axes: Whether with values of axes (`spread`).
     """
+    if not axes:
+        pairs = [(named.partition(AXES)[0], used.partition(AXES)[0]) for named, used in pairs]
     names = [used if used == named else f"{used} in place of {named}" for named, used in pairs]
     return ", ".join(dict.fromkeys(names))
 

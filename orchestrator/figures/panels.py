@@ -100,14 +100,17 @@ def fill_rows(count: int, columns: int) -> list[Place]:
     return [(number // columns + 1, number % columns + 1) for number in range(count)]
 
 
-def grid(count: int, columns: int = 0) -> Grid:
+def grid(count: int, columns: int = 0, titles: Sequence[str] = ()) -> Grid:
     """Return one panel alone, two to a row for 2 and 4, else three; or at most 3 `columns`.
 
-    There are fewer to a row where the figure is narrow.
+    There are fewer to a row where the figure is narrow, or one of the titles would not fit.
     """
     if columns < 1:
         columns = count if count < 4 else 2 if count == 4 else 3
-    return Grid(fill_rows(count, min(columns, most_columns(LEFT + RIGHT, NARROWEST, 3))))
+    most = min(columns, most_columns(LEFT + RIGHT, NARROWEST, 3))
+    longest = max(map(len, titles), default=0)
+    shapes = [Grid(fill_rows(count, n)) for n in range(most, 0, -1)]
+    return next((shape for shape in shapes if longest <= shape.letters), shapes[0])
 
 
 def most_columns(between: float, narrowest: float, most: int) -> int:

@@ -20,6 +20,11 @@ from orchestrator.paper.statistics.association import trend
 from orchestrator.paper.statistics.laws import ALPHA, NOTHING, Outcome
 from results_schema.errors import ConfigError
 
+LOGARITHMIC = 10
+"""An axis of values is logarithmic from this ratio of the largest to the least on."""
+MOST_MARKS = 9
+"""Up to so many values of an axis, each has its tick."""
+
 _CELL = ["base", "variant", "index"]
 _PANEL = ["named_dataset", "dataset", "learning_rate"]
 
@@ -98,7 +103,7 @@ def trend_data(
                 variants["y"].to_numpy(dtype=float),
                 variants["base"].to_numpy(dtype=str),
             )
-        title = f"{name_datasets([(named, dataset)])}, learning rate {rate:g}"
+        title = f"{name_datasets([(named, dataset)], axes=True)}, learning rate {rate:g}"
         panels.append(TrendPanel(title, cells, found))
     note = diverged_note(int(lost.sum()), len(ended), AS_ZERO if accuracy else LEFT_OUT)
     return Trends(panels, x, y, note, alone)
@@ -116,7 +121,7 @@ def plot_trend(data: Trends, title: str) -> go.Figure:
             "without cells of which a trial diverged (crosses). " + data.note
         )
     )
-    figure, places = make_panels(grid(len(labels)), labels, title, "", note)
+    figure, places = make_panels(grid(len(labels), titles=labels), labels, title, "", note)
     groups = list(dict.fromkeys(one for panel in data.panels for one in panel.cells["group"]))
     for panel, place in zip(data.panels, places, strict=True):
         if data.tested:
@@ -148,10 +153,23 @@ def plot_trend(data: Trends, title: str) -> go.Figure:
             corner = {name: f"{axis} domain" for name, axis in place.axes.items()}
             place.add_text(effect, x=0.02, y=0.98, xanchor="left", yanchor="top", **corner)
         names = (_name(data.x), _name(data.y) + ", %" * data.y.endswith("accuracy"))
-        place.set_axes({}, {"range": [low, high]}, names)
+        marks = _axis_marks(panel.cells["x"]) if data.x not in PROPERTIES else {}
+        names = (_name(data.x), _name(data.y) + ", %" * data.y.endswith("accuracy"))
+        place.set_axes(marks, {"range": [low, high]}, names)
     for rank, group in enumerate(groups):
         add_key(figure, style.escape(group), {"color": style.palette_colour(rank), "size": 8})
     return figure
+
+
+def _axis_marks(values: pd.Series) -> dict[str, Any]:
+    """Return ticks at the values of an axis, and its type."""
+    distinct = sorted(set(values))
+    marks: dict[str, Any] = {}
+    if distinct and 0 < distinct[0] * LOGARITHMIC <= distinct[-1]:
+        marks["type"] = "log"
+    if len(distinct) <= MOST_MARKS:
+        marks |= {"tickvals": distinct, "ticktext": [f"{value:g}" for value in distinct]}
+    return marks
 
 
 def _effect(found: Outcome) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections import Counter
@@ -12,7 +13,7 @@ from typing import Any, NamedTuple
 from orchestrator.config.experiment import Experiment
 from orchestrator.planning.plan import Plan, make_plan
 from results_schema import layout
-from results_schema.errors import ConfigError, NasSweepError
+from results_schema.errors import ConfigError, CorruptData, NasSweepError
 from results_schema.genotype import Genotype
 from results_schema.program import Trial, read_trial
 from results_schema.store import Store
@@ -146,9 +147,11 @@ def _alike(wanted: Iterable[tuple[str, ...]], names: Sequence[str]) -> list[str]
 def summary(plan: Plan, store: Store) -> list[str]:
     """Return what is new in a plan, such as `14 new: recipe.weight_decay 0.0003 → 0.001`.
 
-    There are no lines for a large plan, or where nothing like it has ended.
+    Trials that were launched before, and have not ended, are not new. There are no lines for a
+    large plan, or where nothing like it has ended.
     """
-    planned = plan.remaining
+    known = _launched(plan, store)
+    planned = [spec for spec in plan.remaining if spec.trial_id not in known]
     if not planned or not plan.ended or len(planned) > MOST_PLANNED:
         return []
     groups: dict[tuple[tuple[str, str], ...], list[tuple[Change, ...]]] = {}
@@ -170,6 +173,16 @@ def summary(plan: Plan, store: Store) -> list[str]:
     named = sum(map(len, groups.values()))
     rest = len(planned) - sum(int(line.split()[0]) for line in lines)
     return [*lines, f"{rest} new otherwise"] if named and rest else lines
+
+
+def _launched(plan: Plan, store: Store) -> set[str]:
+    from results_schema import tables
+
+    keys, found = [layout.members(name) for name in plan.members], set[str]()
+    for key, data in store.several(keys):
+        with contextlib.suppress(CorruptData):
+            found |= set(tables.from_parquet(data, tables.MEMBERS, key)["trial_id"].to_pylist())
+    return found
 
 
 def explain(experiments: Sequence[Experiment], store: Store, names: Sequence[str]) -> list[Nearest]:

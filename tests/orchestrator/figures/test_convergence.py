@@ -224,4 +224,4 @@ def test_an_axis_has_colours_in_one_panel_or_panels_of_its_own(make_member):
     assert {"weight decay 0.0001", "weight decay 0.001"} <= {t.name for t in figure.data}
     assert {"<b>0.001</b>", "C1 0.0001"} <= set(texts(figure))
     split = plot(KIND, tables)
-    assert "<b>(b)</b> cifar10, weight decay 0.001" in texts(split)
+    assert "<b>(b)</b> cifar10 · weight decay 0.001" in texts(split)

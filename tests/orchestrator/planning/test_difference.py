@@ -6,6 +6,7 @@ import pytest
 from synthetic_stores import NOW, blank
 
 from orchestrator.config.experiment import Experiment, load_experiment
+from orchestrator.config.record import record
 from orchestrator.planning.difference import Change, compare, explain, summary
 from orchestrator.planning.plan import make_plan
 from results_schema import layout, tables
@@ -65,6 +66,13 @@ def test_a_plan_sums_up_what_is_new(store, experiment, overrides, lines):
     assert sorted(summary(plan, store)) == sorted(lines)
     end(store, experiment(*overrides))
     assert summary(make_plan([experiment(*overrides)], store), store) == []
+
+
+def test_what_was_launched_before_is_not_new(store, experiment):
+    before, after = experiment("grid.seed=[1]"), experiment("grid.seed=[1, 2]")
+    record(before, store)
+    assert summary(make_plan([before], store), store) == []
+    assert summary(make_plan([after], store), store) == ["10 new: seed 0 → 2"]
 
 
 def test_each_planned_trial_has_the_nearest_that_ended(store, experiment):
