@@ -151,6 +151,7 @@ def load_network(store: str, trial: str, epoch: int | None = None) -> Network:
     from results_schema import layout, tables
     from results_schema.errors import ConfigError, MissingKey
     from results_schema.plugins import require
+    from results_schema.program import is_program
     from results_schema.store import existing_store
     from results_schema.trial import TrialSpec
     from workers.data.catalog import describe
@@ -165,6 +166,10 @@ def load_network(store: str, trial: str, epoch: int | None = None) -> Network:
     except MissingKey as error:
         fix = "launch its experiment again, and load it when it has ended"
         raise ConfigError(f"{trial_id} has not ended", where=str(store), fix=fix) from error
+    if is_program(trial_id):
+        what = f"{trial_id} is a program's trial, whose network nas-sweep does not know"
+        fix = "build it, and read its state with workers.training.checkpoint.load"
+        raise ConfigError(what, where=str(store), fix=fix)
     spec = TrialSpec.from_json(row["spec"])
     require(spec.extensions)
     network = fresh_network(spec, describe(spec.dataset))

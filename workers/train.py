@@ -13,6 +13,7 @@ from typing import Any
 
 from results_schema import layout, plugins
 from results_schema.errors import ConfigError, NasSweepError
+from results_schema.program import read_trial
 from results_schema.store import open_store
 from results_schema.trial import TrialSpec
 from workers import signals
@@ -75,12 +76,16 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _read(path: Path) -> TrialSpec:
     try:
-        return TrialSpec.from_json(path.read_bytes())
+        spec = read_trial(path.read_bytes())
     except OSError as error:
         raise ConfigError(error.strerror or str(error), where=str(path)) from error
     except NasSweepError as error:
         where = f"{path} {error.where}".strip()
         raise ConfigError(error.what, where=where, fix=error.fix) from error
+    if not isinstance(spec, TrialSpec):
+        fix = "use nas-sweep launch, which finds its source"
+        raise ConfigError("this is a program's trial", where=str(path), fix=fix)
+    return spec
 
 
 def _print(row: dict[str, Any], epochs: int) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+import small_programs
 from items import sent
 from small_trials import EPOCHS, few_digits, small_spec
 
@@ -22,6 +24,7 @@ from orchestrator.execution.trainable import (
     version_mismatch,
 )
 from results_schema import layout, plugins
+from results_schema.program import widen
 from results_schema.store import LocalStore
 from results_schema.surface import SurfaceSpec
 from workers.training.attempt import Outcome
@@ -83,6 +86,26 @@ def test_a_worker_loads_the_launchs_plugins_and_refuses_others(store, reports, t
         train_item(sent(store.location, spec, plugins=[sent_plugin]))
     assert reports[-1]["status"] == "done"
     assert plugins.registry("operation")["mix_conv"].origin == "my_ops.py"
+
+
+def test_a_worker_runs_the_launchs_program_and_refuses_another(
+    store, reports, tmp_path, monkeypatch
+):
+    source, spec = small_programs.write(tmp_path / "lab"), small_programs.walk()
+    widen(store, small_programs.METRICS)
+    other = source.sent() | {"digest": "0" * 10}
+    gone = source.sent() | {"root": str(tmp_path / "gone")}
+    for one, told in ((other, "and 0000000000 in this launch"), (gone, "there is no program")):
+        train_item(sent(store.location, spec, programs=[one]))
+        assert (reports[-1]["status"], reports[-1]["kind"]) == ("failed", "unfit")
+        assert told in reports[-1]["reason"]
+    assert store.list(layout.METRICS) == [layout.schema(layout.METRICS)]
+    # What was shipped with the code goes before what is there.
+    monkeypatch.setattr(trainable, "PROGRAMS", str(tmp_path / "shipped"))
+    shutil.copytree(source.root, tmp_path / "shipped" / source.digest)
+    train_item(sent(store.location, spec, programs=[gone]))
+    assert (reports[-1]["status"], reports[-1]["epoch"]) == ("done", 6)
+    assert [one["trained"] for one in reports if "trained" in one] == [1] * 6
 
 
 def test_epochs_are_reported_as_often_as_is_asked_the_last_with_the_outcome(store, reports):

@@ -298,6 +298,21 @@ def test_what_is_drawn_in_training_changes_the_numbers_and_is_drawn_again_after_
     assert halves[-1]["train_loss"] != losses[0][-1]
 
 
+def test_a_trial_waits_after_an_epoch_and_continues_with_the_same_bits(
+    tmp_path: Path, store: LocalStore
+):
+    spec, other = small_spec(epochs=4), open_store(tmp_path / "other")
+    train(spec, other, device="cpu")
+    outcomes = [
+        train(spec, store, device="cpu", checkpointing=COMMIT_LAST, until=until)
+        for until in (1, 1, 3, None)
+    ]
+    assert [(one.status, one.epochs) for one in outcomes] == [
+        ("waiting", 1), ("waiting", 0), ("waiting", 2), ("done", 1)
+    ]  # fmt: skip
+    assert_same(store, other, spec)
+
+
 def test_rows_beyond_the_checkpoint_are_replaced_and_never_read(
     store: LocalStore, undisturbed: LocalStore, spec: TrialSpec, monkeypatch: pytest.MonkeyPatch
 ):
