@@ -27,6 +27,7 @@ from orchestrator.execution.trainable import PLUGINS, PROGRAMS
 from results_schema.errors import ConfigError, MachineError
 from results_schema.plugins import SUFFIX, computing
 from results_schema.store import attach_store
+from workers.data.custom import source_files
 from workers.program.source import FOUND
 from workers.signals import GRACE
 
@@ -187,6 +188,9 @@ def _named_files(experiment: Experiment) -> Iterator[tuple[str, Path]]:
     for base in experiment.grid.genotype:
         if base.file:
             yield f"the cells of {base.name} are", base.file
+    for name in experiment.grid.dataset:
+        for file in source_files(name):
+            yield f"the data set {name} is", file
     for file in experiment.extended:
         yield f"the experiment extends {file.name}", file
     for plugin in experiment.loaded_plugins:

@@ -84,7 +84,11 @@ class Source(Spec):
 
     def below(self, folder: Path) -> Source:
         """Return the same with a path that begins at a folder."""
-        return replace(self, **{self.kind: str((folder / self.place).resolve())})
+        return replace(self, **{self.kind: os.path.normpath((folder / self.place).absolute())})
+
+    def files(self) -> list[Path]:
+        """Return the files that it is read from."""
+        return []
 
     def stamp(self) -> Any:
         """Return what changes when the content does: sizes and times of files."""
@@ -101,6 +105,10 @@ class Npz(Source):
 
     kind = "npz"
     npz: Annotated[str, _text]
+
+    def files(self) -> list[Path]:
+        """See `Source`."""
+        return [Path(self.npz)]
 
     def stamp(self) -> Any:
         """See `Source`."""
@@ -125,6 +133,10 @@ class ImageFolder(Source):
     kind = "folder"
     folder: Annotated[str, _text]
     size: Annotated[int | None, or_null(whole(4, 1024))] = optional(None)
+
+    def files(self) -> list[Path]:
+        """See `Source`."""
+        return [Path(entry.path) for entry in _files(self.folder)]
 
     def stamp(self) -> Any:
         """See `Source`."""
@@ -207,6 +219,11 @@ def register(source: Source) -> str:
         folder.note(note, json.dumps({"stamp": stamp, "description": to_json(about)}))
     CUSTOM[about.name], _SOURCES[about.name] = about, source
     return about.name
+
+
+def source_files(name: str) -> list[Path]:
+    """Return the files that this process has read a data set from; none if it is not the user's."""
+    return _SOURCES[name].files() if name in _SOURCES else []
 
 
 def _files(folder: str, depth: int = 6) -> Iterator[os.DirEntry[str]]:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import ray.dashboard.utils
 import ray.job_submission
 from experiment_files import GOOD
+from PIL import Image
 from ray.job_submission import JobStatus
 
 from orchestrator.cli import run as cli
@@ -122,6 +125,26 @@ def test_plugins_go_with_the_experiment_and_with_the_code(project: Path, tmp_pat
     assert [one.name for one in sent] == ["my_ops.py"]  # workers draw nothing
     path.write_text(f"plugins: [{project / 'my_ops.py'}]{EXPERIMENT}")
     with pytest.raises(ConfigError, match=r"the plug-in my_ops\.py is in .*, a path of"):
+        packed(tmp_path / "other", ["experiments/one.yaml"])
+
+
+def test_data_goes_with_the_experiment(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("NAS_SWEEP_DATA", str(tmp_path / "cache"))
+    for number in range(8):
+        (project / f"photos/{number % 2}").mkdir(parents=True, exist_ok=True)
+        image = Image.fromarray(np.full((8, 8), 30 * number, np.uint8))
+        image.save(project / f"photos/{number % 2}/{number}.png")
+    path = project / "experiments/one.yaml"
+    path.write_text(EXPERIMENT.replace("digits", "{folder: ../photos, test: 0.25}"))
+    shipment = packed(tmp_path / "job", ["experiments/one.yaml"])
+    shutil.rmtree(project / "photos")
+    again = load_experiment(tmp_path / "job" / shipment.experiments[0])
+    assert again.grid.dataset[0].startswith("photos-")
+    there = f"{{folder: {tmp_path}/job/files/photos, test: 0.25}}"
+    path.write_text(EXPERIMENT.replace("digits", there))
+    with pytest.raises(ConfigError, match=r"the data set photos-\w+ is in .*, a path of"):
         packed(tmp_path / "other", ["experiments/one.yaml"])
 
 
