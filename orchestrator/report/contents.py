@@ -12,13 +12,13 @@ from urllib.parse import quote
 import pandas as pd
 
 from orchestrator.config.record import Declared, read_declared
-from orchestrator.figures.members import name_datasets
+from orchestrator.figures.members import name_datasets, name_value
 from orchestrator.housekeeping.status import STATE_NAMES, STATES, State, Status, StatusReader
 from orchestrator.paper.claims.claim import NO_DATA, Finding
 from orchestrator.paper.claims.description import Entry, entries, headline
 from orchestrator.report.exhibits import Exhibit
 from results_schema import layout
-from results_schema.results import Results
+from results_schema.results import Results, axes_of
 from results_schema.tables import WHERE
 
 _ENVIRONMENT = [column.name for column in WHERE]
@@ -31,7 +31,7 @@ class Run:
     declared: Declared  # what the experiment's file held
     datasets: str  # names of the datasets trained on; substitute datasets are named as such
     substitutes: str  # names of the substitute datasets among them; may be empty
-    network: str  # size of the network, as text
+    network: str  # size of the network, or the program, and the values of axes that vary
     epochs: str  # numbers of epochs of its recipes
     trials: str  # counts by state, such as "5 done, 1 diverged"
     surfaces: str  # counts of surfaces by state; empty if it wants none
@@ -111,7 +111,8 @@ def _run(results: Results, declared: Declared, status: Status, folder: Path) -> 
     states = status.trials.experiments.get(declared.name, {})
     surfaces = status.surfaces.experiments.get(declared.name, {})
     epochs = sorted({recipe["epochs"] for recipe in declared.recipes.values()})
-    rows: Any = results.trials(declared.name).to_dict("records")
+    trials = results.trials(declared.name)
+    axes, rows = list(axes_of(trials).values()), trials.to_dict("records")
     members = []
     for row in rows:
         trial_id = row["trial_id"]
@@ -121,7 +122,9 @@ def _run(results: Results, declared: Declared, status: Status, folder: Path) -> 
             {
                 "trial_id": trial_id,
                 "cell": cell,
-                "setting": setting,
+                "setting": ", ".join([setting, *(name_value(axis, row[axis]) for axis in axes)])
+                if not declared.program
+                else setting,
                 "state": status.describe(trial_id) if trial_id in states else "",
                 "accuracy": _number(row["test_accuracy"], "{:.2f}", scale=100),
                 "loss": _number(row["test_loss"], "{:.4g}"),
@@ -130,15 +133,20 @@ def _run(results: Results, declared: Declared, status: Status, folder: Path) -> 
             }
         )
     size = declared.network
+    varied = [
+        name_value(axis, ", ".join(f"{v:g}" if isinstance(v, float) else str(v) for v in values))
+        for axis, values in ((axis, list(trials[axis].unique())) for axis in axes)
+    ]
+    network = "not recorded"
+    if size["cells"]:
+        network = f"{size['cells']} cells, {size['channels']} channels, {declared.precision}"
+    if declared.program:
+        network = f"{declared.program}, version {declared.version}"
     return Run(
         declared=declared,
         datasets=name_datasets(declared.datasets.items()),
         substitutes=name_datasets((n, used) for n, used in declared.datasets.items() if n != used),
-        network=f"{declared.program}, version {declared.version}"
-        if declared.program
-        else f"{size['cells']} cells, {size['channels']} channels, {declared.precision}"
-        if size["cells"]
-        else "not recorded",
+        network="; ".join([network, *varied]),
         epochs=", ".join(map(str, epochs)),
         trials=_counts(states.values()),
         surfaces=_counts(surfaces.values()),
