@@ -187,6 +187,7 @@ def _check_address(address: str | None, *, ship_code: bool) -> None:
 def _print_nothing_remains(plan: Plan) -> None:
     if not plan.measure_only:
         ended = "every trial has ended" if plan.trials else "no trial is named"
+        ended += " or is pruned" if plan.pruned else ""
         click.echo(f"nothing to train: {ended}")
     if untrained := _count_untrained(plan):
         click.echo(f"{untrained} not ended: nas-sweep launch trains them")

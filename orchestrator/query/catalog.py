@@ -41,6 +41,11 @@ TABLES = {
 }
 
 
+PRUNED = "pruned_members"
+"""A table with experiment, trial_id, status and epochs of the trials that experiments pruned."""
+_OF_PRUNED = ("status", "epochs")
+
+
 def mentioned_tables(sql: str) -> set[str]:
     """Return the tables that a query may read.
 
@@ -55,10 +60,14 @@ def _join_trials(table: str, join: str, members: Collection[str]) -> str:
     """Join members with a table of trials; of two columns of one name the members' stays."""
     # Not named one by one, as programs add columns to a store's tables.
     known = ", ".join(f'"{name}"' for name in TABLES[table].schema.names if name in members)
-    return (
-        f"SELECT members.*, {table}.* EXCLUDE ({known}) FROM members {join} JOIN {table} "
-        f"ON members.trial_id = {table}.trial_id"
-    )
+    columns, source = f"{table}.* EXCLUDE ({known})", f"{join} JOIN {table} "
+    source += f"ON members.trial_id = {table}.trial_id"
+    if table == "trials":  # a trial that its experiment has pruned has no row of its own
+        shown = (f"coalesce(trials.{name}, {PRUNED}.{name}) AS {name}" for name in _OF_PRUNED)
+        columns += f" REPLACE ({', '.join(shown)})"
+        source += f" LEFT JOIN {PRUNED} ON members.experiment = {PRUNED}.experiment "
+        source += f"AND members.trial_id = {PRUNED}.trial_id"
+    return f"SELECT members.*, {columns} FROM members {source}"
 
 
 def _join_surfaces(table: str, join: str, members: Collection[str]) -> str:

@@ -20,8 +20,9 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from orchestrator.housekeeping import lookup
 from orchestrator.output.text import byte_size
-from orchestrator.query.catalog import TABLES, VIEWS, Table, mentioned_tables
+from orchestrator.query.catalog import PRUNED, TABLES, VIEWS, Table, mentioned_tables
 from results_schema import layout, tables
 from results_schema.errors import ConfigError, MachineError
 from results_schema.program import store_schema
@@ -164,6 +165,15 @@ def _add_tables(
     if "members" not in there:
         return
     columns = [row[0] for row in connection.execute("DESCRIBE members").fetchall()]
+    kinds = "experiment VARCHAR, trial_id VARCHAR, status VARCHAR, epochs INTEGER"
+    connection.execute(f"CREATE OR REPLACE TABLE {PRUNED} ({kinds})")
+    gone = [
+        (name, trial, "pruned", epoch)
+        for name in lookup.experiments(store)
+        for trial, epoch in lookup.pruned(store, name).items()
+    ]
+    if gone:
+        connection.executemany(f"INSERT INTO {PRUNED} VALUES (?, ?, ?, ?)", gone)
     for name, view in VIEWS.items():
         if name not in there and there.issuperset(view.reads):
             connection.execute(f"CREATE VIEW {name} AS {view.sql(columns)}")

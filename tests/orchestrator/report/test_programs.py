@@ -41,6 +41,12 @@ def test_a_query_finds_metrics_and_axes(store: LocalStore, run):
     rows = json.loads(output)
     assert [row["size"] for row in rows] == [1.0, 1.1, 1.2]
     assert sum(row["n"] for row in rows) == 4 * 2 + 2 * 5 + 3 * 8
+    sql = "select status, count(*) n, max(epochs) e from member_trials group by 1 order by 1"
+    code, output, errors = run("query", sql, "--store", store.root, "--format", "json")
+    assert code == 0, errors
+    assert json.loads(output) == [
+        {"status": "done", "n": 3, "e": 8}, {"status": "pruned", "n": 6, "e": 5}
+    ]  # fmt: skip
     code, output, _ = run("query", "select best_score, steps from trials", "--store", store.root)
     assert code == 0
 
