@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -57,13 +58,19 @@ def plugins(experiments: tuple[str, ...], every: bool, output_format: str) -> No
 
 @command()
 @option("--copy", metavar="NAME", help="Copy this one, to start from.")
+@option("--schema", is_flag=True, help="Print the JSON Schema of experiments, for editors.")
 @option("--to", default=".", metavar="FOLDER", help="Folder for the copy.")
 @format_option("json", "csv", "md", "latex")
-def experiments(copy: str | None, to: str, output_format: str) -> None:
+def experiments(copy: str | None, to: str, schema: bool, output_format: str) -> None:
     """List the experiments that come with nas-sweep."""
     from orchestrator.config import packaged
     from orchestrator.config.experiment import read_experiment
 
+    if schema:
+        from orchestrator.config.schema import experiment_schema
+
+        click.echo(json.dumps(experiment_schema(), indent=1, ensure_ascii=False))
+        return
     known = packaged.packaged()
     if copy is not None:
         if copy not in known:

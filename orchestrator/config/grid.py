@@ -221,9 +221,9 @@ Bases = Annotated[
 """The value of `grid.genotype`; paths of files start at the context's `folder`."""
 
 
-_SAMPLINGS = {"profile": Profile, "uniform": Uniform, "stratified": Stratified}
+SAMPLINGS = {"profile": Profile, "uniform": Uniform, "stratified": Stratified}
 
-CONNECTIONS = ("paper4", "paper10", "paper13", "main_text", *_SAMPLINGS)
+CONNECTIONS = ("paper4", "paper10", "paper13", "main_text", *SAMPLINGS)
 """Sets of connection variants: the paper's own, and those drawn with options."""
 
 OPERATIONS = ("paper10", "legacy", "uniform")
@@ -235,8 +235,8 @@ REDUCTIONS = ("drawn", "kept")
 
 def _read_connections(value: Any) -> str | Sampling:
     mode, options = read_named(value, "mode", "set of connection variants", CONNECTIONS)
-    if mode in _SAMPLINGS:
-        return mapping_of(_SAMPLINGS[mode])(options)
+    if mode in SAMPLINGS:
+        return mapping_of(SAMPLINGS[mode])(options)
     if options:
         raise refuse(unknown_keys(options, ["mode"]))
     return mode
