@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import plotly.graph_objects as go
+from synthetic_stores import NOW, blank
 
 from orchestrator.figures import draw
 from orchestrator.figures.landscapes import Landscapes, contours_data
@@ -19,7 +19,6 @@ from results_schema.tables import POINTS, SURFACES, WANTED
 from workers.landscape.grid import Grid
 
 NAME = "fig6"
-NOW = datetime(2020, 4, 26, tzinfo=UTC)
 
 
 def bowl(alpha: float, beta: float) -> float:
@@ -60,9 +59,8 @@ class Surveyed:
              "kind": "contour", "points": grid.rows * grid.columns}
         )  # fmt: skip
         common = {"surface_id": surface_id, "trial_id": trial_id, "kind": "contour"}
-        bare = {f.name: None for f in POINTS if f.nullable}
         points = [
-            bare | common | {
+            blank(POINTS) | common | {
                 "row": point.row, "column": point.column, "alpha": point.alpha,
                 "beta": point.beta, "loss": loss(point.alpha, point.beta), "accuracy": 0.9,
                 "seconds": 1.0, "finished_at": NOW,
@@ -72,16 +70,12 @@ class Surveyed:
         if points:
             self.store.put(layout.points(surface_id), tables.to_parquet(points, POINTS))
         if status:
-            row = {f.name: None for f in SURFACES if f.nullable} | common | {
+            row = blank(SURFACES) | common | {
                 "status": status, "epoch": 600, "rows": grid.rows, "columns": grid.columns,
-                "extent": grid.alpha_extent, "seed": 0, "pair": 0, "normalisation": "filter",
-                "split": "test", "instances": 10_000, "precision": "fp32", "notes": "{}",
-                "spec": "{}", "exit_reason": "", "started_at": NOW, "ended_at": NOW,
-                "measure_seconds": 1.0, "host": "h", "device": "d", "threads": 1, "python": "3",
-                "torch": "2", "cuda": "", "cudnn": "", "ray": "2", "release": "0", "commit": "",
-                "dirty": False, "deterministic": False, "gpu": False, **result,
+                "extent": grid.alpha_extent, "normalisation": "filter", "split": "test",
+                "instances": 10_000, "precision": "fp32", "notes": "{}", "spec": "{}",
+                "started_at": NOW, "ended_at": NOW, **result,
             }  # fmt: skip
-            row |= {f.name: None for f in SURFACES if f.name not in row}
             self.store.put(layout.surface(surface_id), tables.to_parquet([row], SURFACES))
         return surface_id
 
