@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
 import signal
@@ -14,22 +15,28 @@ import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import psutil
 from marks import children
 from sweeps import Pace, finish, started
 
 TOKEN = "5e" * 32
+_LOCKS: list[IO[str]] = []
 
 
 def free_ports(count: int) -> int:
-    """The first of so many neighbouring ports on which nobody listens just now."""
+    """The first of so many neighbouring ports, at most 100, that no other test takes meanwhile."""
     taken = {c.laddr.port for c in psutil.net_connections("inet") if c.laddr}
-    start = 20000 + os.getpid() % 20 * 400
-    while any(port in taken for port in range(start, start + count)):
-        start += count
-    return start
+    for start in range(20000, 30000, 100):
+        if not any(port in taken for port in range(start, start + count)):
+            lock = Path("/tmp", f"nas-sweep-ports-{start}.lock").open("w")  # noqa: SIM115
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _LOCKS.append(lock)  # until this process ends
+                return start
+            lock.close()
+    raise AssertionError("no ports are free")
 
 
 def ray_start(*options: str) -> list[str]:
