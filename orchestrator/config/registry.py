@@ -32,7 +32,9 @@ from results_schema.errors import ConfigError, SpecError, suggest
 if TYPE_CHECKING:
     import pandas as pd
 
-QUANTITIES = ("test_loss", "test_accuracy", "train_loss", "train_accuracy")
+QUANTITIES = (
+    "test_loss", "test_accuracy", "train_loss", "train_accuracy", "val_loss", "val_accuracy",
+)  # fmt: skip
 """Columns of the metrics that can be drawn over epochs."""
 
 PROPERTIES = ("width", "depth", "width_all_nodes", "depth_all_nodes", "index", "parameters")
@@ -40,7 +42,7 @@ PROPERTIES = ("width", "depth", "width_all_nodes", "depth_all_nodes", "index", "
 
 OUTCOMES = (
     "test_accuracy", "best_test_accuracy", "late_test_accuracy", "test_loss", "train_loss",
-    "train_seconds",
+    "train_seconds", "val_loss", "val_accuracy", "selected_test_accuracy",
 )  # fmt: skip
 """Columns of the table of trials that training decides."""
 

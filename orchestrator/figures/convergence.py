@@ -26,6 +26,7 @@ from orchestrator.figures.members import (
     name_value,
     read_members,
     require_columns,
+    require_held_out,
     to_cell,
 )
 from orchestrator.figures.scales import focus_range
@@ -146,6 +147,7 @@ def convergence_data(
         member[LEVEL] = name_value(str(colour), member[colour])
     columns = ["trial_id", "epoch", *show]
     require_columns("convergence", "metrics", metrics, columns)
+    require_held_out("convergence", metrics, show if len(metrics) else ())
     wanted: Any = metrics[columns]
     rows = {str(trial): frame for trial, frame in wanted.groupby("trial_id", sort=False)}
     span = smoothing or max(1, round(max(metrics["epoch"].tolist(), default=0) / SPANS))

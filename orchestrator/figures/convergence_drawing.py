@@ -51,6 +51,8 @@ QUANTITIES = {
     "test_accuracy": "Test accuracy (%)",
     "train_loss": "Training loss (nat)",
     "train_accuracy": "Training accuracy (%)",
+    "val_loss": "Validation loss (nat)",
+    "val_accuracy": "Validation accuracy (%)",
 }
 """Titles of the y axis."""
 

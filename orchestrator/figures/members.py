@@ -97,6 +97,14 @@ def require_columns(figure: str, name: str, table: pd.DataFrame, columns: Iterab
         )
 
 
+def require_held_out(figure: str, table: pd.DataFrame, columns: Iterable[str]) -> None:
+    """Raise ConfigError if a column is of a validation split that no trial has."""
+    for column in columns:
+        if column.startswith(("val_", "selected_")) and table[column].isna().to_numpy().all():
+            fix = "hold images out by recipe.validation, such as 0.1, or draw another column"
+            raise ConfigError(f"{figure} draws {column}, which no trial has", fix=fix)
+
+
 def require_values(figure: str, name: str, table: pd.DataFrame, columns: Iterable[str]) -> None:
     """Raise ConfigError if one of the columns has a missing value."""
     for column in columns:

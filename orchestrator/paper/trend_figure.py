@@ -13,7 +13,12 @@ from scipy import stats
 from orchestrator.config.registry import PROPERTIES
 from orchestrator.figures import style
 from orchestrator.figures.evidence import AS_ZERO, LEFT_OUT, counted_accuracies, diverged_note
-from orchestrator.figures.members import name_datasets, name_value, require_columns
+from orchestrator.figures.members import (
+    name_datasets,
+    name_value,
+    require_columns,
+    require_held_out,
+)
 from orchestrator.figures.panels import add_key, grid, make_panels
 from orchestrator.figures.scales import focus_range
 from orchestrator.paper.statistics.association import trend
@@ -82,6 +87,7 @@ def trend_data(
     ended: Any = trials[trials["status"].isin(["done", "diverged"])]
     if ended.empty:
         raise ConfigError("trend has no trial that ended", fix="launch the experiment first")
+    require_held_out("trend", ended, [y])
     accuracy, lost = y.endswith("accuracy"), ended["status"] == "diverged"
     values = 100 * counted_accuracies(ended, y) if accuracy else ended[y].mask(lost)
     rows = ended.assign(y=values, x=ended[x].astype(float), lost=lost, group=ended["base"])

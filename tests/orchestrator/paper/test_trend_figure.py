@@ -60,6 +60,11 @@ def test_a_loss_leaves_diverged_trials_out_and_no_trial_is_an_error(results):
     assert set(panel.cells["y"]) == {1}
     with pytest.raises(ConfigError, match="no trial that ended"):
         trend_data(trials.iloc[:0])
+    with pytest.raises(ConfigError, match=r"val_accuracy, which no trial has\n.*validation"):
+        trend_data(trials, y="val_accuracy")
+    half = trials.assign(val_accuracy=[None, *[0.5] * (len(trials) - 1)])
+    [panel] = trend_data(half, y="val_accuracy").panels
+    assert len(panel.cells) == 28
     with pytest.raises(ValueError, match="widht"):
         read_choice({"kind": "trend", "x": "widht"})
 
