@@ -162,8 +162,8 @@ def suggest(word: object, known: Iterable[str], *, otherwise: str | None = None)
     by_fold = {name.casefold(): name for name in known}
     close = difflib.get_close_matches(str(word).casefold(), by_fold, n=3)
     near = f"did you mean {' or '.join(by_fold[fold] for fold in close)}?" if close else ""
-    if otherwise is not None:
-        return near or otherwise
+    if otherwise is not None or not known:
+        return near or otherwise or ""
     return f"{near} use {'one of ' if len(known) > 1 else ''}{', '.join(known)}".lstrip()
 
 

@@ -13,8 +13,9 @@ from rich.console import Console
 
 from orchestrator.planning import estimate
 from orchestrator.planning.plan import Work
+from results_schema.plugins import computing
 from results_schema.trial import TrialSpec
-from workers.training.packing import MEMORY_LIMIT, PackSpeed, measure_pack_sizes
+from workers.training.packing import MEMORY_LIMIT, PackSpeed
 
 SLACK = 0.03
 """Share by which a smaller pack may take longer: with fewer trials a failure costs less."""
@@ -125,13 +126,16 @@ def measure_pack_size(
     import ray
     from ray.exceptions import RayError
 
+    from orchestrator.execution.trainable import measure_packs
+
     spec = typical_trial(specs)
     console.print(f"measuring how many trials share a GPU, with {spec.trial_id}", markup=False)
     most = min(MAX_PACK, -(-len(specs) // gpus))
     # A process of its own per measurement: memory that runs out there must not reach a trial.
     remote: Any = ray.remote(num_cpus=1, num_gpus=1, max_calls=1, max_retries=0)
-    running = remote(measure_pack_sizes).remote(
-        spec, device=device, deterministic=deterministic, most=most
+    plugins = [plugin.sent() for plugin in computing()]
+    running = remote(measure_packs).remote(
+        spec, plugins=plugins, device=device, deterministic=deterministic, most=most
     )
     while not ray.wait([running], timeout=0.5)[0]:
         if stopping():

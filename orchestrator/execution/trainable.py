@@ -34,7 +34,7 @@ from workers.program.training import train as run_program
 from workers.training import device
 from workers.training.attempt import Outcome
 from workers.training.checkpoint import Checkpointing, Row
-from workers.training.packing import train_pack
+from workers.training.packing import PackSpeed, measure_pack_sizes, train_pack
 
 REPORTED = ("images_per_second", "peak_memory")
 """What is reported of an epoch's row while a trial runs, besides the epoch."""
@@ -189,6 +189,19 @@ def train_item(config: dict[str, Any]) -> None:
         _measure(config, store)
     else:
         _train(config, store)
+
+
+def measure_packs(
+    spec: TrialSpec, *, plugins: Iterable[Mapping[str, str]], **options: Any
+) -> list[PackSpeed]:
+    """Load a launch's plug-ins and return what `measure_pack_sizes` does.
+
+    Raises:
+        MachineError: A plug-in is not here, or differs.
+    """
+    if unfit := plugin_mismatch(plugins):
+        raise MachineError(unfit)
+    return measure_pack_sizes(spec, **options)
 
 
 class NamedItem(wrap_function(train_item)):

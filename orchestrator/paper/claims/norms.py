@@ -130,6 +130,8 @@ def _layers(spec: TrialSpec) -> Callable[[str, np.ndarray], Layer | None]:
         side //= 2 if place.reduction else 1
 
     def find(name: str, value: np.ndarray) -> Layer | None:
+        if ".operation." in name:
+            return None  # of a plug-in, which may use it in any way
         match = _OF_CELL.fullmatch(name)
         # The auxiliary head's 2×2 kernel takes its whole map.
         whole = value.ndim == 2 or value.shape[2:] == (1, 1) or name.startswith("auxiliary_head.")

@@ -91,6 +91,7 @@ def test_dead_layers_and_what_is_no_weight_are_left_out():
             "classifier.weight": np.diag([1.0, -3.0]),
             "cells.0.operations.2.1.weight": kernel,  # into node 3, which is dead
             "cells.0.operations.4.1.weight": kernel,
+            "cells.0.operations.4.operation.weight": kernel,
             "momentum.classifier.weight": np.eye(2),
             "bias": np.ones(3),
             "stem.0.weight": np.full((2, 3, 3, 3), np.nan),
