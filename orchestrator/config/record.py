@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BaseModel, PlainValidator
 
 from orchestrator.config.documents import STRICT, FileName
 from orchestrator.config.experiment import Experiment, Member
-from orchestrator.config.registry import Choice, read_choice
+from orchestrator.config.registry import Choice, read_recorded_choice
 from results_schema import layout, tables
 from results_schema.canonical import parse_json
 from results_schema.errors import ConfigError, CorruptData, MissingKey
@@ -72,7 +72,7 @@ class Declared(BaseModel, **STRICT):
     network: Annotated[dict[str, int], _having("cells", "channels")]
     recipes: dict[str, Annotated[dict[str, Any], _having("epochs")]]
     precision: str
-    figures: dict[FileName, Annotated[Choice, PlainValidator(read_choice)]]
+    figures: dict[FileName, Annotated[Choice, PlainValidator(read_recorded_choice)]]
     tables: dict[FileName, str]
     target: float | None = None
     former: list[str] = []

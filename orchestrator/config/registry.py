@@ -2,17 +2,21 @@
 
 Entries name functions as `module:function`, imported when a figure or table is made, so that
 checking an experiment imports neither figures nor paper. To add a kind of figure, write a function
-that computes its data and one that draws them, then enter both in `FIGURE_KINDS`.
+that computes its data and one that draws them, then enter both in `_BUILT_IN`; a plug-in's kind is
+one function, entered by `nas_sweep.figure`.
 """
 
 from __future__ import annotations
 
+import inspect
+import json
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, create_model
 
 from orchestrator.config.documents import (
     STRICT,
@@ -28,6 +32,7 @@ from orchestrator.config.documents import (
     show,
 )
 from results_schema.errors import ConfigError, SpecError, suggest
+from results_schema.plugins import Entry, registry
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -135,7 +140,8 @@ class FigureKind(NamedTuple):
     """One kind of figure.
 
     Attributes:
-        data: Function (`module:function`) that computes what is drawn from the tables.
+        data: Function, or its place as `module:function`, that computes what is drawn from the
+            tables.
         plot: Function that draws it.
         tables: Tables that `data` takes, in order: each a method of `Results`.
         options: Model of the options that an experiment may give.
@@ -143,15 +149,15 @@ class FigureKind(NamedTuple):
         surfaces: Kinds of surfaces that an experiment with such a figure must measure.
     """
 
-    data: str
-    plot: str
+    data: str | Callable[..., Any]
+    plot: str | Callable[..., Any]
     tables: tuple[str, ...]
     options: type[Options] = Options
     drawing: tuple[str, ...] = ()
     surfaces: tuple[str, ...] = ()
 
 
-FIGURE_KINDS: dict[str, FigureKind] = {
+_BUILT_IN = {
     "accuracy_by_index": FigureKind(
         "orchestrator.figures.accuracy:accuracy_by_index_data",
         "orchestrator.figures.accuracy:plot_accuracy_by_index",
@@ -213,7 +219,84 @@ FIGURE_KINDS: dict[str, FigureKind] = {
         ("labels",),
     ),
 }
-"""Kinds of figures by the name that an experiment writes."""
+FIGURES = registry("figure")
+for _name, _built_in in _BUILT_IN.items():
+    FIGURES.enter(_name, _built_in)
+
+TABLES = ("trials", "metrics", "surfaces", "points", "cells")
+"""Tables that a plug-in's figure may take: methods of `Results` that take an experiment."""
+
+
+class _FigureKinds(Mapping[str, FigureKind]):
+    """The entries of `FIGURES`."""
+
+    def __getitem__(self, name: str) -> FigureKind:
+        entry = FIGURES[name]
+        return entry.value if isinstance(entry.value, FigureKind) else _plugged(entry)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(FIGURES)
+
+    def __len__(self) -> int:
+        return len(FIGURES)
+
+    def __contains__(self, name: object) -> bool:
+        return name in FIGURES
+
+
+FIGURE_KINDS: Mapping[str, FigureKind] = _FigureKinds()
+"""Kinds of figures by the name that an experiment writes: built-in ones and those of plug-ins."""
+
+
+def _plugged(entry: Entry) -> FigureKind:
+    """Return the kind of a plug-in's function, which takes tables, and options by keyword.
+
+    Raises:
+        SpecError: It takes no such tables, or an option has no default.
+    """
+    tables = entry.about.get("tables", ("trials",))
+    tables = (tables,) if isinstance(tables, str) else tuple(tables)
+    for table in tables:
+        check_known(table, f"table of the figure {entry.name}", TABLES)
+    surfaces = entry.about.get("surfaces", ())
+    surfaces = (surfaces,) if isinstance(surfaces, str) else tuple(surfaces)
+    return _kind_of(entry.name, entry.resolve(), tables, surfaces)
+
+
+@cache
+def _kind_of(
+    name: str, function: Callable[..., Any], tables: tuple[str, ...], surfaces: tuple[str, ...]
+) -> FigureKind:
+    parameters = inspect.signature(function, eval_str=True).parameters.values()
+    titled = any(one.name == "title" for one in parameters)
+    own = [one for one in parameters if one.kind is one.KEYWORD_ONLY and one.name != "title"]
+    given = [one for one in parameters if one.kind is one.POSITIONAL_OR_KEYWORD]
+    if len(given) != len(tables) or any(one.default is one.empty for one in own):
+        where = f"{inspect.getsourcefile(function)}:{inspect.getsourcelines(function)[1]}"
+        take = f"take {', '.join(tables)}, and options by keyword alone, each with a default"
+        raise SpecError(f"the figure {name} has other arguments", where=where, fix=take)
+    fields: dict[str, Any] = {
+        one.name: (Any if one.annotation is one.empty else one.annotation, one.default)
+        for one in own
+    }
+
+    def plot(data: Iterable[Any], title: str, **options: Any) -> Any:
+        import plotly.graph_objects as go
+
+        figure = function(*data, **({"title": title} if titled else {}), **options)
+        if not isinstance(figure, go.Figure):
+            fix = "return a plotly.graph_objects.Figure"
+            raise ConfigError(f"the figure {name} returns {show(figure)}", fix=fix)
+        return figure
+
+    return FigureKind(
+        lambda *given: given,
+        plot,
+        tables,
+        create_model(f"{name}_options", __base__=Options, **fields),
+        tuple(fields),
+        surfaces,
+    )
 
 
 class TableKind(NamedTuple):
@@ -253,7 +336,7 @@ class Choice:
     """A figure as an experiment asks for it.
 
     Attributes:
-        kind: A key of `FIGURE_KINDS`.
+        kind: A key of `FIGURE_KINDS`; in a store also one of a plug-in that is not loaded.
         options: Options of that kind.
     """
 
@@ -271,6 +354,24 @@ class Choice:
         return {
             name: getattr(self.options, name) for name in own if (name in kind.drawing) == drawing
         }
+
+
+class _UnknownOptions(Options, extra="allow"):
+    """Options of a kind whose plug-in is not loaded."""
+
+
+def read_recorded_choice(value: Any) -> Choice:
+    """Return the choice that a store has, also of a kind whose plug-in is not loaded.
+
+    Raises:
+        SpecError: The value is no choice.
+        ValidationError: An option has a bad value.
+    """
+    kind = value.get("kind") if isinstance(value, dict) else None
+    if not isinstance(kind, str) or kind in FIGURE_KINDS:
+        return read_choice(value)
+    options = {key: option for key, option in value.items() if key != "kind"}
+    return Choice(kind, _UnknownOptions.model_validate_json(json.dumps(options)))
 
 
 def read_choice(value: Any) -> Choice:

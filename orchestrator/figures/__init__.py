@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pkgutil import resolve_name
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.config.registry import FIGURE_KINDS, Choice, read_choice, select
+from results_schema.errors import ConfigError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,6 +38,9 @@ def draw(choice: Choice | str, table: Callable[[str], pd.DataFrame], title: str)
     from results_schema.results import axes_of
 
     choice = read_choice(choice)
+    if choice.kind not in FIGURE_KINDS:
+        fix = "launch its experiment again to draw it; the page drawn last is in figures/"
+        raise ConfigError(f"{choice.kind} is a figure of a plug-in, which is not loaded", fix=fix)
     kind = FIGURE_KINDS[choice.kind]
     tables = [select(choice, table(name)) for name in kind.tables]
     arguments = choice.arguments(drawing=False)
@@ -45,7 +49,11 @@ def draw(choice: Choice | str, table: Callable[[str], pd.DataFrame], title: str)
     drawn = {option: arguments[option] for option in ("x", "colour") if option in arguments}
     tables = [members.spread(one, choice.options.facet, drawn.values()) for one in tables]
     arguments |= {option: axes.get(axis, axis) for option, axis in drawn.items()}
-    data = resolve_name(kind.data)(*tables, **arguments)
-    options, plot = choice.options, resolve_name(kind.plot)
+    data = _function(kind.data)(*tables, **arguments)
+    options, plot = choice.options, _function(kind.plot)
     with style.using(style.Look(options.size, options.font_size, options.titled)):
         return plot(data, options.title or title, **choice.arguments(drawing=True))
+
+
+def _function(named: str | Callable[..., Any]) -> Callable[..., Any]:
+    return resolve_name(named) if isinstance(named, str) else named

@@ -7,12 +7,18 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from experiment_files import GOOD, refused
 
 from orchestrator.config.experiment import load_experiment
+from orchestrator.config.record import read_declared, record
+from orchestrator.config.registry import read_choice
+from orchestrator.figures import draw
 from results_schema import plugins
+from results_schema.errors import ConfigError
 from results_schema.plugins import registry
+from results_schema.store import open_store
 from results_schema.trial import Recipe, extensions
 from workers.cells.operations import check_name
 from workers.data.readers import make_split
@@ -116,6 +122,56 @@ def test_the_documented_plugins_load(folder, names):
     entry = registry("dataset")["my_blobs"]
     assert (entry.version, entry.about["flip"]) == (1, True)
     assert make_split(entry.resolve()()).train_pixels.shape == (400, 1, 16, 16)
+    choice = read_choice({"kind": "accuracy_by_time", "logarithmic": True, "bases": ["DARTS"]})
+    rows = {"base": ["DARTS", "ENAS"], "train_seconds": [2.0, 3.0], "test_accuracy": [0.8, 0.9]}
+    figure = draw(choice, {"trials": pd.DataFrame(rows)}.__getitem__, "A title")
+    assert (figure.layout.title.text, figure.layout.xaxis.type) == ("A title", "log")
+    assert [list(trace.y) for trace in figure.data] == [[0.8]]
+
+
+def test_a_figures_options_are_checked_by_its_annotations(folder):
+    written = (
+        (folder / "x.yaml").read_text().replace("accuracy_by_index", "{kind: mine, bins: 2.5}")
+    )
+    (folder / "x.yaml").write_text(written)
+    code = "import nas_sweep\n@nas_sweep.figure('mine', version=1{})\ndef mine({}):\n    return 1\n"
+    other = "the figure mine has other arguments"
+    for number, (about, arguments, parts) in enumerate(
+        [
+            (
+                "",
+                "trials, *, bins: int = 3",
+                ["figures.accuracy.bins is 2.5", "whole", "x.yaml:12"],
+            ),
+            ("", "trials, metrics", [other, "take trials", "my_figures1.py:2"]),
+            ("", "trials, *, bins", [other, "default"]),
+            (", tables='trails'", "trails, *, bins=3", ["'trails'", "trials"]),
+        ]
+    ):
+        name = f"my_figures{number}.py"
+        (folder / name).write_text(code.format(about, arguments))
+        error = refused("x.yaml", overrides=[f"plugins=[{name}]"])
+        assert all(part in error for part in parts), error
+        registry("figure").withdraw(name)
+
+
+def test_a_store_is_read_without_the_plugin_of_its_figure(folder, names):
+    names("[my_figures.py]")
+    code = (
+        "import nas_sweep\n@nas_sweep.figure('mine')\ndef mine(trials, *, bins=3):\n    return 1\n"
+    )
+    (folder / "my_figures.py").write_text(code)
+    written = (folder / "x.yaml").read_text().replace("accuracy_by_index", "{kind: mine, bins: 4}")
+    (folder / "x.yaml").write_text(written)
+    store = open_store(str(folder / "results"))
+    record(load_experiment("x.yaml"), store)
+    with pytest.raises(ConfigError, match="returns 1"):
+        draw(read_declared(store, "x").figures["accuracy"], lambda name: pd.DataFrame(), "")
+    registry("figure").withdraw("my_figures.py")
+    figures = read_declared(store, "x").figures
+    assert figures["accuracy"].to_json() == {"kind": "mine", "bins": 4}
+    with pytest.raises(ConfigError, match="mine is a figure of a plug-in, which is not loaded"):
+        draw(figures["accuracy"], lambda name: pd.DataFrame(), "")
 
 
 def test_cells_are_named_and_drawn_with_a_plugins_operation(folder, names, run):
