@@ -199,7 +199,9 @@ def test_a_fenced_worker_stops_and_changes_nothing_of_its_successors(
 
 
 def test_the_log_has_each_attempt_with_its_epochs_and_its_end(store: LocalStore, spec: TrialSpec):
-    train(spec, store, device="cpu", **after_epoch(1))
+    live: list[str] = []
+    train(spec, store, device="cpu", **after_epoch(1, lambda _: live.append(log(store, spec))))
+    assert "epoch 1: train loss " in live[0], "it can be followed"
     train(spec, store, device="cpu")
     lines = [line[20:] for line in log(store, spec).splitlines()]
     assert lines[0].startswith(f"attempt 1 of {spec.trial_id} on ")
