@@ -157,9 +157,13 @@ class Metric:
 
 def added_metrics(store: Store) -> dict[str, Metric]:
     """Return the metrics that programs have added to a store, by name."""
+    return metrics_of(store_schema(store, layout.METRICS))
+
+
+def metrics_of(schema: Any) -> dict[str, Metric]:
+    """Return the metrics in an Arrow schema of the table of metrics, by name."""
     from results_schema import tables
 
-    schema = store_schema(store, layout.METRICS)
     found = {}
     for field in [schema.field(n) for n in schema.names if n not in tables.METRICS.names]:
         about = {key.decode(): text.decode() for key, text in (field.metadata or {}).items()}

@@ -14,7 +14,7 @@ from functools import cached_property
 from orchestrator.config.experiment import Experiment, Member
 from results_schema import layout
 from results_schema.errors import ConfigError
-from results_schema.program import ProgramSpec, Trial, is_program
+from results_schema.program import ProgramSpec, Trial, check_metrics, is_program
 from results_schema.stopping import Cohort, pruned_trials, read_decisions
 from results_schema.store import Store
 from results_schema.surface import SurfaceSpec
@@ -290,6 +290,9 @@ def make_plan(experiments: Sequence[Experiment], store: Store | None) -> Plan:
     failed = layout.names(store.list(layout.FAILURES)) - ended - measured if store else set()
     members = {e.name: e.members() for e in experiments}
     figures = sum(len(e.figures) for e in experiments)
+    for experiment in experiments:
+        if store and experiment.metrics:
+            check_metrics(store, experiment.metrics)
     cohorts = {e.name: found for e in experiments if (found := e.cohorts())}
     stopped = {name: _pruned(store, found) for name, found in cohorts.items()} if store else {}
     return Plan(

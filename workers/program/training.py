@@ -21,7 +21,7 @@ from torch import Tensor
 from results_schema import layout, tables
 from results_schema.errors import NasSweepError, ProgramError, SpecError, suggest
 from results_schema.lease import Lease
-from results_schema.program import MOST_EPOCHS, Metric, ProgramSpec, added_metrics, store_schema
+from results_schema.program import MOST_EPOCHS, Metric, ProgramSpec, metrics_of, store_schema
 from results_schema.store import Store
 from workers.program import state as states
 from workers.program.source import Source
@@ -73,7 +73,9 @@ def train(
         training = _ProgramTraining(
             spec, store, lease, log, history, choose, shared, on_epoch, stopping, until
         )
-        training.source = source
+        # Read once: another launch may widen the table meanwhile.
+        training.source, training.columns = source, schema.names
+        training.metrics = metrics_of(schema)
         return training
 
     return attempt(store, spec.trial_id, token, begin, stop or StopRequest(), ask)
@@ -83,10 +85,11 @@ class _ProgramTraining(Training[ProgramSpec]):
     """An attempt at a program's trial."""
 
     source: Source
+    columns: list[str]
+    metrics: dict[str, Metric]
 
     def train(self, device: torch.device, facts: dict[str, Any]) -> tuple[Status, str]:
-        metrics = added_metrics(self.store)
-        trial = Trial(self, device, metrics)
+        trial = Trial(self, device)
         self.resume(trial._keep, MOST_EPOCHS)
         self.log.add(f"runs {self.source.program}, source {self.source.digest}")
         self.log.flush()
@@ -108,7 +111,7 @@ class _ProgramTraining(Training[ProgramSpec]):
         finally:
             # Of what a program may have left behind, it alone would change the next trial.
             torch.set_default_dtype(torch.float32)
-        return self._finish(trial, metrics, facts)
+        return self._finish(trial, facts)
 
     def _note_source(self) -> None:
         """Let plans know which sources have run trials of this version."""
@@ -118,9 +121,7 @@ class _ProgramTraining(Training[ProgramSpec]):
             content = {"program": spec.program, "version": spec.version, "files": source.files}
             self.store.put(key, json.dumps(content, indent=1).encode(), lease=self.lease)
 
-    def _finish(
-        self, trial: Trial, metrics: Mapping[str, Metric], facts: dict[str, Any]
-    ) -> tuple[Status, str]:
+    def _finish(self, trial: Trial, facts: dict[str, Any]) -> tuple[Status, str]:
         self.stopping.check_lease()
         trial._write()
         rows = self.history.rows
@@ -133,12 +134,32 @@ class _ProgramTraining(Training[ProgramSpec]):
             raise SpecError(
                 "the program has reported no epoch", where=self.source.files[0], fix=fix
             )
-        self.end(
-            _trial_row(self.spec, rows, metrics, facts, self.source.digest),
-            tables.for_programs(store_schema(self.store, layout.TRIALS)),
-        )
-        status: Status = "diverged" if _diverged(rows[-1], metrics) else "done"
-        return status, f"reported {len(rows)} epochs"
+        schema = tables.for_programs(store_schema(self.store, layout.TRIALS))
+        row = dict.fromkeys(schema.names) | facts | self._numbers(rows)
+        self.end(row, schema)
+        return row["status"], f"reported {len(rows)} epochs"
+
+    def _numbers(self, rows: list[Row]) -> Row:
+        """Return the columns of the trial's row that its epochs decide."""
+        numbers: dict[str, Any] = {}
+        for name, metric in self.metrics.items():
+            numbers[name] = rows[-1][name]
+            if metric.goal:
+                found = [v for row in rows if (v := row[name]) is not None and math.isfinite(v)]
+                best = min if metric.goal == "min" else max
+                numbers[f"best_{name}"] = best(found, default=None)
+        aims = [numbers[name] for name, metric in self.metrics.items() if metric.goal]
+        diverged = any(value is not None and not math.isfinite(value) for value in aims)
+        return numbers | {
+            "trial_id": self.spec.trial_id,
+            "status": "diverged" if diverged else "done",
+            "seed": self.spec.seed,
+            "epochs": len(rows),
+            "spec": self.spec.to_json(),
+            "exit_reason": f"reported {len(rows)} epochs, source {self.source.digest}",
+            "ended_at": datetime.now(UTC),
+            "train_seconds": sum(row["seconds"] for row in rows),
+        }
 
 
 class Trial:
@@ -151,12 +172,10 @@ class Trial:
         epoch: Last epoch of the restored state: the next report is of the one after it.
     """
 
-    def __init__(
-        self, training: _ProgramTraining, device: torch.device, metrics: Mapping[str, Metric]
-    ) -> None:
+    def __init__(self, training: _ProgramTraining, device: torch.device) -> None:
         self.params: dict[str, Any] = dict(training.spec.params)
         self.seed, self.device, self.epoch = training.spec.seed, device, 0
-        self._training, self._metrics = training, metrics
+        self._training, self._metrics = training, training.metrics
         self._restored: tuple[dict[str, Any], dict[str, Any]] | None = None
         self._pending: tuple[int, dict[str, Tensor]] | None = None
         self._stopped, self._clock = False, time.perf_counter()
@@ -192,7 +211,7 @@ class Trial:
         if not given:
             raise SpecError("no metric is reported", fix=f"give {', '.join(self._metrics)}")
         now = time.perf_counter()
-        row = dict.fromkeys((*tables.METRICS.names, *self._metrics)) | {
+        row = dict.fromkeys(training.columns) | {
             "trial_id": training.spec.trial_id,
             "epoch": epoch,
             "seconds": now - self._clock,
@@ -262,39 +281,3 @@ class Trial:
         if isinstance(value, bool) or not isinstance(value, kinds):
             raise SpecError(f"the metric {name} is {value!r}", fix=f"report a {metric.type} number")
         return float(value) if metric.type == "real" else value
-
-
-def _diverged(row: Row, metrics: Mapping[str, Metric]) -> bool:
-    """Return whether a metric that has a goal is infinite or NaN in the last row."""
-    values = (row[name] for name, metric in metrics.items() if metric.goal)
-    return any(value is not None and not math.isfinite(value) for value in values)
-
-
-def _trial_row(
-    spec: ProgramSpec,
-    rows: list[Row],
-    metrics: Mapping[str, Metric],
-    facts: dict[str, Any],
-    digest: str,
-) -> Row:
-    """Return the row of the trial, with the last and the best value of each metric."""
-    numbers: dict[str, Any] = {}
-    for name, metric in metrics.items():
-        numbers[name] = rows[-1][name]
-        if metric.goal:
-            found = [v for row in rows if (v := row[name]) is not None and math.isfinite(v)]
-            best = min if metric.goal == "min" else max
-            numbers[f"best_{name}"] = best(found, default=None)
-    diverged = _diverged(rows[-1], metrics)
-    return dict.fromkeys(tables.TRIALS.names) | {
-        "trial_id": spec.trial_id,
-        "status": "diverged" if diverged else "done",
-        "seed": spec.seed,
-        "epochs": len(rows),
-        "spec": spec.to_json(),
-        "exit_reason": f"reported {len(rows)} epochs, source {digest}",
-        "ended_at": datetime.now(UTC),
-        "train_seconds": sum(row["seconds"] for row in rows),
-        **facts,
-        **numbers,
-    }

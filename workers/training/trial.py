@@ -371,7 +371,8 @@ def ended_status(store: Store, trial_id: str) -> Literal["done", "diverged"] | N
 def count_attempt(store: Store, lease: Lease, trial_id: str, epochs: int) -> dict[str, Any]:
     """Return which attempt at the trial this is and when the first began, as columns of its row.
 
-    The number of epochs that it is to train is stored beside, for `nas-sweep status`.
+    The number of epochs that it is to train, 0 if that is not known, is stored beside, for
+    `nas-sweep status`.
     """
     key = layout.attempts(trial_id)
     try:
@@ -380,6 +381,6 @@ def count_attempt(store: Store, lease: Lease, trial_id: str, epochs: int) -> dic
     except (MissingKey, CorruptData, ValueError, KeyError, TypeError):
         # A damaged counter is no reason to refuse the trial: it explains, and decides nothing.
         count, started = 1, datetime.now(UTC)
-    content = {"attempts": count, "started_at": started.isoformat(), "epochs": epochs}
+    content = {"attempts": count, "started_at": started.isoformat(), "epochs": epochs or None}
     store.put(key, json.dumps(content).encode(), lease=lease)
     return {"attempts": count, "started_at": started}

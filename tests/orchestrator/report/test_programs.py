@@ -12,6 +12,7 @@ from small_programs import run as attempt
 
 from orchestrator.dash.charts import curve_traces
 from orchestrator.dash.live import Live
+from results_schema.errors import ConfigError
 from results_schema.program import added_metrics
 from results_schema.store import LocalStore
 
@@ -109,3 +110,6 @@ def test_plan_reports_trials_of_different_sources(tmp_path: Path):
     source.write_text(source.read_text() + "# another\n")
     plan = make_plan([load_experiment(experiment)], store)
     assert [len(found) for found in plan.sources.values()] == [2]
+    experiment.write_text(experiment.read_text().replace("{type: whole}", "{type: real}"))
+    with pytest.raises(ConfigError, match="metric steps is real, and in the store it is whole"):
+        make_plan([load_experiment(experiment)], store)

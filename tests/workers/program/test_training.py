@@ -66,7 +66,7 @@ def test_epochs_that_were_not_committed_are_replaced(tmp_path: Path, reference: 
     crash = WALK.replace("trial.commit(state)", "epoch != 4 or 1 / 0\n        trial.commit(state)")
     outcome = run(walk(), store, write(tmp_path / "crash", crash))
     assert (outcome.status, outcome.kind, outcome.epochs) == ("failed", "error", 4)
-    assert outcome.reason == "walk.py:12: ZeroDivisionError: division by zero"
+    assert outcome.reason == "walk.py:13: ZeroDivisionError: division by zero"
     assert len(rows(store)) == 4
     assert recorded_failure(store, walk().trial_id)["message"] == outcome.reason
     assert run(walk(), store, write(tmp_path / "source")).epochs == 3
