@@ -356,10 +356,11 @@ class Grid(BaseModel, **STRICT):
 
     def names(self) -> dict[str, Sequence[Any]]:
         """Return how an entry of `exclude` may name values: genotypes, data sets and cells."""
+        short = [name.rpartition("-")[0] or name for name in self.dataset]
         indices = {cell.index for base in self.genotype for cell in self.cells(base)}
         return {
             "genotype": [base.name for base in self.genotype],
-            "dataset": self.dataset,
+            "dataset": short if len(set(short)) == len(short) else self.dataset,
             "index": sorted(indices),
         }
 

@@ -268,9 +268,10 @@ def describe(name: str) -> Dataset:
     """Return the data set of a name.
 
     Args:
-        name: A key of `DATASETS`; the name of a user's own, with the hash of its content, that an
-            experiment or a store of this process describes; or `synthetic_<N>x<C>x<S>_<classes>`
-            for N training images and a fifth as many test images of C channels and S×S pixels.
+        name: A key of `DATASETS`; the name of a user's own that an experiment or a store of this
+            process describes, without the hash of its content if one is called so; or
+            `synthetic_<N>x<C>x<S>_<classes>` for N training images and a fifth as many test images
+            of C channels and S×S pixels.
 
     Raises:
         SpecError: No data set has this name.
@@ -282,9 +283,15 @@ def describe(name: str) -> Dataset:
     if "-" in name:
         # By name, as the module imports this one, and in the end torch.
         return pkgutil.resolve_name("workers.data.custom:from_stores")(name)
-    if name not in DATASETS:
-        raise SpecError(f"unknown data set {name!r}", fix=suggest(name, DATASETS))
-    return DATASETS[name]
+    if name in DATASETS:
+        return DATASETS[name]
+    own = [about for known, about in CUSTOM.items() if known.rpartition("-")[0] == name]
+    if len(own) == 1:
+        return own[0]
+    if own:
+        fix = f"use {' or '.join(sorted(about.name for about in own))}"
+        raise SpecError(f"{len(own)} data sets are called {name!r}", fix=fix)
+    raise SpecError(f"unknown data set {name!r}", fix=suggest(name, DATASETS))
 
 
 def _synthetic(name: str, train: int, channels: int, size: int, classes: int) -> Dataset:

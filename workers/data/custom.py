@@ -329,11 +329,9 @@ def from_json(data: Mapping[str, Any]) -> Dataset:
             raise ValueError(f"its {key} is no {kind.__name__}")
     if not all(type(one) is float for each in numbers for one in each or ()):
         raise ValueError("its mean or std is no list of numbers")
-    parts = {key: data[key] for key in (*_HASHED, "name", "description")}
-    about = Dataset(
-        source="workers.data.custom:arrays",
-        **parts | {key: tuple(parts[key]) for key in ("mean", "std")},
-    )
+    parts: dict[str, Any] = {key: data[key] for key in (*_HASHED, "name", "description")}
+    parts |= {key: tuple(parts[key]) for key in ("mean", "std")}
+    about = Dataset(source="workers.data.custom:arrays", **parts)
     if not len(about.mean) == len(about.std) == about.channels or about.train < 1 > about.test:
         raise ValueError("its numbers do not fit each other")
     if about.name.rpartition("-")[2] != _digest(about):

@@ -122,10 +122,10 @@ def make_split(found: Any, test: float = 0.0) -> Split:
     import numpy as np
 
     names = ARRAYS[:2] if test else ARRAYS
-    parts = found if isinstance(found, Mapping) else dict(zip(ARRAYS, found, strict=False))
-    if missing := [name for name in names if name not in parts]:
+    given = found if isinstance(found, Mapping) else dict(zip(ARRAYS, found, strict=False))
+    if missing := [name for name in names if name not in given]:
         raise DataError(f"lacks {', '.join(missing)}", fix=f"give {', '.join(names)}")
-    arrays = {name: np.asarray(parts[name]) for name in names}
+    arrays = {name: np.asarray(given[name]) for name in names}
     for name, array in arrays.items():
         check_array(name, array.dtype, array.shape)
     for images, labels in zip(names[::2], names[1::2], strict=True):
@@ -133,7 +133,8 @@ def make_split(found: Any, test: float = 0.0) -> Split:
             what = f"{images} has {len(arrays[images])} images, and {labels} {len(arrays[labels])}"
             raise DataError(what, fix="give one label for each image")
     if test:
-        arrays = dict(zip(ARRAYS, _hold_out(*arrays.values(), test), strict=True))
+        parts = _hold_out(arrays[ARRAYS[0]], arrays[ARRAYS[1]], test)
+        arrays = dict(zip(ARRAYS, parts, strict=True))
     train, test_images = arrays["train_images"], arrays["test_images"]
     if train.shape[1:] != test_images.shape[1:]:
         what = f"training images are {train.shape[1:]}, and test images {test_images.shape[1:]}"

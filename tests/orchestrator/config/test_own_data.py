@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -53,7 +54,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_its_trials_are_named_by_its_content_wherever_the_experiment_is_loaded(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    members = load_experiment("x.yaml").members()
+    members: Any = load_experiment("x.yaml").members()
     names = [member.spec.dataset for member in members]
     assert names[:2] == ["digits", "digits"]
     assert [member.named_dataset for member in members] == names
@@ -70,6 +71,17 @@ def test_its_trials_are_named_by_its_content_wherever_the_experiment_is_loaded(
     alone = EXPERIMENT.replace(ENTRY, "{npz: data/flowers.npz, flip: true, epochs: 3}")
     (here / "y.yaml").write_text(alone)
     assert [one.spec for one in load_experiment(here / "y.yaml").members()] == specs
+
+
+def test_it_may_be_named_without_its_hash_elsewhere_in_the_experiment(here: Path):
+    more = "  exclude: [{dataset: flowers, seed: 1}]\nfigures: {a: {kind: accuracy_by_index, "
+    (here / "x.yaml").write_text(
+        EXPERIMENT.replace("network:", f"{more}datasets: [flowers]}}}}\nnetwork:")
+    )
+    experiment = load_experiment("x.yaml")
+    assert len(experiment.members()) == 3
+    name = experiment.grid.dataset[1]
+    assert experiment.figures["a"].options.datasets == (name,)
 
 
 def test_a_launch_leaves_it_in_the_store(here: Path):

@@ -6,6 +6,7 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -115,7 +116,7 @@ def test_the_documented_plugins_load(folder, names):
         load_experiment("x.yaml")
     check_name("mix_conv")
     named = Recipe(optimizer="sign_descent", schedule="linear_decay", augmentation=("noise",))
-    spec = load_experiment("x.yaml").members()[0].spec
+    spec: Any = load_experiment("x.yaml").members()[0].spec
     found = ("augmentation:noise@1", "optimizer:sign_descent@1", "schedule:linear_decay@1")
     assert extensions(replace(spec, recipe=named)) == found
     assert [scheduled_lr(replace(named, epochs=4), 1.0, epoch) for epoch in (1, 3)] == [1.0, 0.5]
@@ -184,7 +185,7 @@ def test_cells_are_named_and_drawn_with_a_plugins_operation(folder, names, run):
         f"grid.variants={{operations: {options}}}",
         *("grid.dataset=[digits]", "grid.seed=[0]", "grid.learning_rate=[0.1]"),
     ]
-    members = load_experiment("x.yaml", overrides=overrides).members()
+    members: Any = load_experiment("x.yaml", overrides=overrides).members()
     used = {
         member.spec.trial_id: edge.op
         for member in members

@@ -162,6 +162,17 @@ def committed(store: LocalStore, lease: Lease, epoch: int, *at: int) -> History:
     return history
 
 
+def test_rows_of_an_earlier_release_get_the_columns_that_they_lack(store, lease):
+    saved = example(2)
+    for row in saved.rows:
+        del row["val_loss"], row["val_accuracy"]
+    checkpoint.save(store, lease, ID, saved)
+    rows = checkpoint.load(store, ID, 2).rows
+    assert [(row["val_loss"], row["train_loss"]) for row in rows] == [
+        (None, row["train_loss"]) for row in saved.rows
+    ]
+
+
 def test_the_newest_two_the_named_and_what_was_saved_as_kept_stay(store: LocalStore, lease: Lease):
     for epoch in range(1, 8):
         checkpoint.save(store, lease, ID, replace(example(epoch), kept=epoch in (3, 4)))
