@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 import pyarrow as pa
@@ -142,7 +142,7 @@ class Results:
         clash.pop(item)
         return shown.merge(rows.rename(columns=clash), on=item, how=how)
 
-    def _with_pruned(self, trials: pd.DataFrame, experiment: str) -> pd.DataFrame:
+    def _with_pruned(self, trials: Any, experiment: str) -> pd.DataFrame:
         """Return the trials of an experiment with the status and epochs of those it has pruned."""
         datasets = dict(zip(trials["trial_id"], trials["dataset"], strict=True))
         datasets = {trial: None if pd.isna(one) else one for trial, one in datasets.items()}

@@ -91,7 +91,7 @@ class StopRule(Spec):
         if self.rule == "median":
             own, others = others, own
         if wrong := [name for name in others if getattr(self, name)]:
-            raise SpecError(f"{wrong[0]} is none of {self.rule}", fix=f"use {' and '.join(own)}")
+            raise SpecError(f"{self.rule} takes no {wrong[0]}", fix=f"use {' and '.join(own)}")
         if missing := [name for name in own if not getattr(self, name) and name != "every"]:
             fix = "write {rule: halving, rungs: [10, 30], keep: 0.33}"
             fix = "write {rule: median, after: 10}" if self.rule == "median" else fix

@@ -176,8 +176,10 @@ class ProgramDeclaration(Declaration):
     """The content of the file of an experiment that runs a program."""
 
     claim: Text = "none"
-    grid: ProgramGrid = ProgramGrid()
-    program: Program = Field(description="a file and its function, such as train.py:train")
+    grid: ProgramGrid = ProgramGrid()  # pyright: ignore[reportIncompatibleVariableOverride]
+    program: Program = Field(  # pyright: ignore[reportIncompatibleVariableOverride]
+        description="a file and its function, such as train.py:train"
+    )
     version: int = Field(default=1, ge=1, description="raise it when numbers change")
     metrics: Metrics = Field(description="what it reports, such as {loss: min}")
 

@@ -106,26 +106,29 @@ class Cohorts:
             StoreError: The store can't be read or written.
         """
         self._changed = self._contended = False
-        for trial in waiting:
-            for name in self.members.get(trial, ()):
-                rung = self._next(name, trial)
-                # One decision may let the cohort's next one be made, of trials that came further.
-                while rung and self._complete(cohort := self._of[name, trial], rung):
-                    made = decide(self.store, cohort, rung, name)
-                    if made is None:
-                        self._contended = True
-                        break
+        for (name, _, rung), cohort in self._asked(waiting).items():
+            if not self._absent(cohort, rung):
+                made = decide(self.store, cohort, rung, name)
+                if made is None:
+                    self._contended = True
+                else:
                     self._decisions[cohort.digest][rung] = made
-                    rung = self._next(name, trial)
+                    # Those that come further may be enough for the next one.
+                    self._changed = True
 
     def missing(self, waiting: Sequence[str]) -> list[str]:
         """Return the trials for which waiting ones wait."""
-        found: dict[str, None] = {}
-        for trial in waiting:
-            for name in self.members.get(trial, ()):
-                if rung := self._next(name, trial):
-                    found |= dict.fromkeys(self._absent(self._of[name, trial], rung))
-        return list(found)
+        asked = self._asked(waiting).items()
+        return list(dict.fromkeys(t for key, one in asked for t in self._absent(one, key[-1])))
+
+    def _asked(self, waiting: Sequence[str]) -> dict[tuple[str, str, int], Cohort]:
+        """Return the cohorts whose decisions trials wait for, by experiment, digest and rung."""
+        return {
+            (name, self._of[name, trial].digest, rung): self._of[name, trial]
+            for trial in waiting
+            for name in self.members.get(trial, ())
+            if (rung := self._next(name, trial))
+        }
 
     def _next(self, name: str, trial: str) -> int | None:
         """Return the first undecided rung of a trial, 0 if it is pruned, None if there is none."""
@@ -139,9 +142,6 @@ class Cohorts:
             if trial in known[rung].pruned:
                 return 0
         return None
-
-    def _complete(self, cohort: Cohort, rung: int) -> bool:
-        return not self._absent(cohort, rung)
 
     def _absent(self, cohort: Cohort, rung: int) -> list[str]:
         known = self._decisions[cohort.digest].values()

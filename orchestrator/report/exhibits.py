@@ -219,7 +219,7 @@ def metric_tables(trials: pd.DataFrame, metrics: Mapping[str, Metric]) -> list[T
 
     It has a row for each combination of parameters. `trials` are those of `Results.trials(name)`.
     """
-    own = trials[trials["trial_id"].map(is_program)]
+    own: Any = trials[trials["trial_id"].map(is_program)]
     shown = [name for name in metrics if name in own and own[name].notna().any()]
     rows = []
     for variant, group in own.groupby("variant", sort=False) if shown else ():

@@ -61,7 +61,7 @@ def kill_workers(experiment: Path, store: LocalStore, draws: random.Random, most
 def test_kills_leave_the_results_of_an_undisturbed_run(tmp_path: Path, kill, stop: str, seed: int):
     experiment, reference = made(tmp_path / "reference", stop)
     drive(reference, experiment)
-    expected, draws, kills = results_of(reference), random.Random(seed), 0
+    expected, draws, kills, store = results_of(reference), random.Random(seed), 0, reference
     while kills < KILLS:
         experiment, store = made(tmp_path / f"disturbed-{kills}", stop)
         while make_plan([load_experiment(experiment)], store).remaining:

@@ -76,7 +76,7 @@ def test_a_decision_keeps_some_of_what_is_finite_and_depends_on_no_order(curves:
         ({"rule": "halving", "rungs": [1], "keep": 1}, "keep is 1"),
         ({"rule": "median"}, "median lacks after"),
         ({"rule": "median", "after": -1}, "after is -1"),
-        ({"rule": "median", "after": 1, "keep": 0.5}, "keep is none of median"),
+        ({"rule": "median", "after": 1, "keep": 0.5}, "median takes no keep"),
         ({"rule": "best"}, "unknown rule 'best'"),
     ],
 )

@@ -157,8 +157,8 @@ def made(folder: Path, stop: str = "") -> tuple[Path, LocalStore]:
 
 def results_of(store: LocalStore) -> list[Any]:
     """What must not depend on any kill: rows, endings and decisions."""
-    metrics = pd.read_parquet(store.root / "metrics")
-    trials = Results(store).trials("walk")
+    metrics: Any = pd.read_parquet(store.root / "metrics")
+    trials: Any = Results(store).trials("walk")
     decisions = [json.loads(store.get(key)) for key in store.list(layout.DECISIONS)]
     return [
         metrics[["trial_id", "epoch", "score", "steps"]].to_dict("records"),

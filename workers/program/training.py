@@ -137,7 +137,8 @@ class _ProgramTraining(Training[ProgramSpec]):
         schema = tables.for_programs(store_schema(self.store, layout.TRIALS))
         row = dict.fromkeys(schema.names) | facts | self._numbers(rows)
         self.end(row, schema)
-        return row["status"], f"reported {len(rows)} epochs"
+        status: Any = row["status"]
+        return status, f"reported {len(rows)} epochs"
 
     def _numbers(self, rows: list[Row]) -> Row:
         """Return the columns of the trial's row that its epochs decide."""

@@ -1,9 +1,10 @@
-"""Early stopping without Ray: workers run in this process, and drivers are begun anew."""
+"""Early stopping without Ray: workers run in this process, and drivers die."""
 
 from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -41,9 +42,9 @@ def test_halving_trains_what_it_keeps_and_shows_what_it_pruned(tmp_path: Path):
     assert sorted(queue.endings.values()).count("done") == 3
     states = StatusReader(store).read().trials.experiments["walk"]
     assert sorted(states.values()) == ["done"] * 3 + ["pruned"] * 6
-    shown = Results(store).trials("walk").set_index("trial_id")
+    shown: Any = Results(store).trials("walk").set_index("trial_id")
     assert shown["epochs"].value_counts().to_dict() == {2: 4, 5: 2, 8: 3}
-    metrics = pd.read_parquet(store.root / "metrics")
+    metrics: Any = pd.read_parquet(store.root / "metrics")
     assert metrics.groupby("trial_id").size().to_dict() == shown["epochs"].astype(int).to_dict()
     # The best at the first rung are those that were kept.
     at_rung = metrics[metrics["epoch"] == 2].set_index("trial_id")["score"]
@@ -63,7 +64,7 @@ def test_a_pruned_trial_continues_once_the_rule_is_dropped(tmp_path: Path):
     assert [*queue.endings.values()] == ["done"] * 6
     after = pd.read_parquet(store.root / "metrics")
     assert len(after) == 9 * 8
-    both = before.merge(after, on=["trial_id", "epoch"])
+    both: Any = before.merge(after, on=["trial_id", "epoch"])
     assert (both["score_x"] == both["score_y"]).all()
     assert set(Results(store).trials("walk")["status"]) == {"done"}
     # And with the rule again nothing is revised, nor pruned that has ended.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -80,9 +81,10 @@ def test_an_export_has_the_metrics(store: LocalStore, run, tmp_path: Path, form:
     )
     assert code == 0, output + errors
     read = pd.read_csv if form == "csv" else pd.read_parquet
-    trials = read(tmp_path / f"walk-trials.{form}")
+    trials: Any = read(tmp_path / f"walk-trials.{form}")
     assert trials["status"].value_counts().to_dict() == {"pruned": 6, "done": 3}
-    assert read(tmp_path / f"walk-metrics.{form}")["score"].notna().all()
+    metrics: Any = read(tmp_path / f"walk-metrics.{form}")
+    assert metrics["score"].notna().all()
 
 
 def test_the_live_page_draws_metrics(store: LocalStore, tmp_path: Path):

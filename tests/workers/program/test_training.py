@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -13,7 +14,7 @@ from workers.training.attempt import StopRequest
 from workers.training.checkpoint import Checkpointing
 
 
-def rows(store: LocalStore) -> pd.DataFrame:
+def rows(store: LocalStore) -> Any:
     return pd.read_parquet(store.root / "metrics")
 
 
@@ -103,7 +104,7 @@ def test_a_full_disk_is_no_fault_of_the_trial(
     store, source, put = opened(tmp_path / "results"), write(tmp_path / "source"), LocalStore._put
     left = 9
 
-    def full(self: LocalStore, key: str, *arguments: object) -> None:
+    def full(self: LocalStore, key: str, *arguments: Any) -> None:
         nonlocal left
         left -= 1
         if left < 0:
