@@ -170,14 +170,14 @@ def _greedy(images: Tensor, draws: torch.Generator) -> Tensor:
 
 
 registry("optimizer").enter("lion", Lion)
-registry("schedule").enter("linear_decay", _linear)
+registry("schedule").enter("falling_line", _linear)
 registry("augmentation").enter("noisy", _noisy)
 registry("augmentation").enter("greedy", _greedy)
 
 EVERY: list[dict[str, Any]] = [
     {"nesterov": True},
     {"optimizer": "adamw", "decayed": "weights"},
-    {"optimizer": "lion", "schedule": "linear_decay"},
+    {"optimizer": "lion", "schedule": "falling_line"},
     {"warmup_epochs": 1, "label_smoothing": 0.2, "schedule": "step", "step_epochs": 1},
     {"schedule": "one_cycle", "rise": 0.6},
     {"flip": True, "padding": 0},
