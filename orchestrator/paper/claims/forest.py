@@ -9,11 +9,14 @@ from typing import Any
 import plotly.graph_objects as go
 
 from orchestrator.figures import style
+from orchestrator.figures.panels import add_key
 from orchestrator.paper.claims.claim import (
     CONTRADICTED,
+    COUNTED,
     NO_EFFECT,
     NOT_TESTABLE,
     SUPPORTED,
+    VERDICTS,
     Finding,
 )
 from orchestrator.paper.claims.description import entries, interval, p_value, position
@@ -36,7 +39,8 @@ def plot_forest(found: Sequence[Finding]) -> go.Figure | None:
     texts: list[Any] = []
     for row, one in enumerate(shown):
         low, high, size, null = (position(one, v) for v in (one.low, one.high, one.size, one.null))
-        colour = _COLOURS.get(one.verdict, style.GREY)
+        marker = _marker(one.verdict)
+        colour = marker["color"]
         name = f"{one.claim}{' (substitute)' * one.substitute}"
         said = "<br>".join(
             map(style.escape_template, (one.statement, one.verdict, one.data, one.reading))
@@ -54,11 +58,7 @@ def plot_forest(found: Sequence[Finding]) -> go.Figure | None:
             y=[row],
             mode="markers",
             showlegend=False,
-            marker={
-                "color": colour,
-                "size": 9,
-                "symbol": "circle-open" if one.verdict == NOT_TESTABLE else "circle",
-            },
+            marker=marker,
             hovertemplate=f"{said}<extra></extra>",
         )
         figure.add_shape(
@@ -77,8 +77,18 @@ def plot_forest(found: Sequence[Finding]) -> go.Figure | None:
             {**side, "x": 0, "xanchor": "right", "xshift": -8, "text": style.escape(name)},
             {**side, "x": 1, "xanchor": "left", "xshift": 8, "text": style.escape(label)},
         ]
+    verdicts = {one.verdict for one in shown}
+    for verdict in (*VERDICTS, COUNTED):
+        if verdict in verdicts:
+            add_key(figure, verdict, _marker(verdict))
     figure.update_layout(
         template=style.template(),
+        legend={
+            "orientation": "h",
+            "x": -_LEFT / (style.PAGE_WIDTH - _LEFT - _RIGHT),
+            "y": 1,
+            "yanchor": "bottom",
+        },
         width=style.PAGE_WIDTH,
         height=_ROW * len(shown) + _ABOVE + _BELOW,
         margin={"l": _LEFT, "r": _RIGHT, "t": _ABOVE, "b": _BELOW},
@@ -91,4 +101,9 @@ def plot_forest(found: Sequence[Finding]) -> go.Figure | None:
         },
         yaxis={"range": [len(shown) - 0.5, -0.5], "visible": False},
     )
-    return figure  # fmt: skip
+    return figure
+
+
+def _marker(verdict: str) -> dict[str, Any]:
+    symbol = "circle-open" if verdict == NOT_TESTABLE else "circle"
+    return {"color": _COLOURS.get(verdict, style.GREY), "size": 9, "symbol": symbol}

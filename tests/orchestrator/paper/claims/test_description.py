@@ -114,5 +114,7 @@ def test_the_forest_has_a_row_for_each_claim_with_an_interval():
     found = judge([FOUND, replace(FOUND, claim="<b>", verdict="no data", low=math.nan)])
     figure: Any = plot_forest(found)
     assert figure is not None
-    assert [trace.x for trace in figure.data if trace.mode == "markers"] == [(0.7,)]
+    marks = [trace for trace in figure.data if trace.mode == "markers"]
+    assert [trace.x for trace in marks] == [(0.7,), (None,)]
+    assert [trace.name for trace in marks if trace.name] == [found[0].verdict]
     assert plot_forest([]) is None
