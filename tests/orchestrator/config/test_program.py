@@ -1,4 +1,6 @@
 import json
+import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ from orchestrator.config.experiment import load_experiment, load_experiments
 from orchestrator.config.record import member_rows
 from results_schema.errors import ConfigError
 from results_schema.program import Metric, ProgramSpec, read_trial
+from results_schema.stopping import StopRule
 
 
 @pytest.fixture
@@ -95,3 +98,36 @@ def test_cells_have_no_parameters_and_two_experiments_agree(experiment: Path, tm
     source.write_text(source.read_text() + "# other\n")
     with pytest.raises(ConfigError, match="is another program in another experiment"):
         load_experiments([str(experiment), str(other)], None, [])
+
+
+def test_the_documented_rules_load_and_every_option_is_in_their_table(tmp_path: Path):
+    text = (Path(__file__).parents[3] / "docs" / "stopping.md").read_text("utf-8")
+    rules = re.findall(r"```yaml\n(stop: .*?)```", text, re.DOTALL)
+    cells = "title: t\nclaim: c\ngrid: {genotype: [DARTS], dataset: [digits, cifar10]}\n"
+    for rule in rules:
+        (tmp_path / "cells.yaml").write_text(cells + rule)
+        assert len(load_experiment(tmp_path / "cells.yaml").cohorts()) == 2
+    assert len(rules) == 2
+    assert re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE) == [f.name for f in fields(StopRule)]
+
+
+@pytest.mark.parametrize(
+    ("stop", "what", "fix"),
+    [
+        ("3", "stop is 3, not keys and values", ""),
+        ("{after: 3}", "no rule is named", "rule: median"),
+        ("{rule: medium}", "unknown rule 'medium'", "median, halving"),
+        ("{rule: median, aftr: 3}", "unknown key stop.aftr", "did you mean after"),
+        ("{rule: halving, rungs: [4, 2], keep: 0.3}", "rungs is [4, 2]", "ascending"),
+        ("{rule: median, after: 3, metric: valid_los}", "valid_los has no goal", "valid_loss"),
+        ("{rule: median, after: 3, goal: max}", "the goal of valid_loss is min", "omit goal"),
+    ],
+)
+def test_a_rule_that_cannot_be_is_named_with_its_place(
+    experiment: Path, stop: str, what: str, fix: str
+):
+    with pytest.raises(ConfigError) as caught:
+        load_experiment(experiment, overrides=[f"stop={stop}"])
+    assert what in str(caught.value)
+    assert fix in str(caught.value)
+    assert "--set stop" in str(caught.value)

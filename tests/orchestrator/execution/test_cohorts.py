@@ -9,14 +9,20 @@ from typing import Any
 import pandas as pd
 import pytest
 from small_programs import HALVING, MEDIAN, drive, made, made_queue, results_of, worked, write
+from small_trials import few_digits
 
 from orchestrator.config.experiment import load_experiment
 from orchestrator.config.record import record
 from orchestrator.housekeeping.status import StatusReader
+from orchestrator.paper.claims.population import Population
 from orchestrator.planning.plan import make_plan
 from results_schema import layout
+from results_schema.errors import ConfigError
 from results_schema.program import ProgramSpec
 from results_schema.results import Results
+from results_schema.store import open_store
+from results_schema.trial import TrialSpec
+from workers.training.trial import train
 
 
 @pytest.mark.parametrize("stop", [HALVING, MEDIAN])
@@ -112,3 +118,49 @@ def test_who_failed_for_good_comes_last_and_who_was_killed_is_waited_for(tmp_pat
         assert queue.cohorts is not None
         assert queue.cohorts.missing(queue.undecided) == ([] if ended else [first])
     assert first in make_plan([load_experiment(experiment)], store).pruned
+
+
+CELLS = """\
+title: t
+claim: c
+grid: {genotype: [DARTS], dataset: [digits], learning_rate: [0.001, 0.05, 0.1]}
+network: {cells: 3, channels: 2}
+recipe: {epochs: 3, batch_size: 48}
+stop: {rule: halving, rungs: [1], keep: 0.5}
+"""
+
+
+def test_cells_are_stopped_early_too(tmp_path: Path):
+    experiment, store = tmp_path / "cells.yaml", open_store(tmp_path / "results")
+    experiment.write_text(CELLS)
+    loaded = load_experiment(experiment)
+    record(loaded, store)
+    [cohort] = loaded.cohorts()
+    assert (cohort.rule.metric, cohort.rule.goal) == ("test_loss", "min")
+    queue, _ = made_queue(make_plan([loaded], store), store)
+    with few_digits():
+        while not queue.over:
+            item = queue.offer()
+            assert item is not None
+            [spec], [until] = item.pack, item.until
+            assert isinstance(spec, TrialSpec)
+            outcome = train(spec, store, device="cpu", token=item.token, until=until)
+            queue.settle(item.token, spec.trial_id, outcome.status, outcome.reason)
+            queue.close(item.token)
+    shown: Any = Results(store).trials("cells")
+    assert shown["status"].value_counts().to_dict() == {"done": 2, "pruned": 1}
+    first: Any = Results(store).metrics()
+    first = first[first["epoch"] == 1].set_index("trial_id")["test_loss"]
+    assert [first.idxmax()] == shown[shown["status"] == "pruned"]["trial_id"].tolist()
+    assert Population(Results(store), ["cells"]).trials["status"].tolist() == ["done", "done"]
+
+
+def test_the_metric_of_cells_is_of_the_validation_split_where_there_is_one(tmp_path: Path):
+    path = tmp_path / "cells.yaml"
+    path.write_text(CELLS)
+    [cohort] = load_experiment(path, overrides=["recipe.validation=0.1"]).cohorts()
+    assert cohort.rule.metric == "val_loss"
+    for override, fix in (("stop.metric=val_loss", "validation: 0.1"), ("stop.metric=rate", "use")):
+        with pytest.raises(ConfigError, match="has no goal here") as caught:
+            load_experiment(path, overrides=[override])
+        assert fix in caught.value.fix
