@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from click import IntRange, command, option
+from click import FloatRange, IntRange, command, option
 
 from orchestrator.cli.options import (
     announce,
@@ -22,9 +23,11 @@ from orchestrator.cli.options import (
 )
 from orchestrator.output.tables import TextTable
 from orchestrator.output.text import escape_control, one_line
+from results_schema.errors import ConfigError, suggest
 
 if TYPE_CHECKING:
     from orchestrator.paper.claims.claim import Finding
+    from orchestrator.paper.claims.power import Plan
     from orchestrator.paper.theorems import TrialBound
     from workers.theory.checks import Comparison, Settings
 
@@ -51,6 +54,12 @@ DRAWN = (
 )
 @option("--all", "every", is_flag=True, help="Show the claims without data too.")
 @option("--list", "listed", is_flag=True, help="List the claims and their statistics.")
+@option(
+    "--power",
+    type=FloatRange(0.5, 0.99),
+    metavar="P",
+    help="Show what would decide each inconclusive claim with this probability.",
+)
 @format_option("json", "csv", "md", "latex")
 def claims(
     experiments: tuple[str, ...],
@@ -58,9 +67,10 @@ def claims(
     claim: str | None,
     every: bool,
     listed: bool,
+    power: float | None,
     output_format: str,
 ) -> None:
-    """Test the paper's claims on what a store has measured."""
+    """Test claims of the paper, and of experiments, on what a store has measured."""
     if listed:
         _print_claims(output_format)
         return
@@ -68,20 +78,31 @@ def claims(
     from orchestrator.housekeeping.status import sound_results
     from orchestrator.paper.claims import description
     from orchestrator.paper.claims.claim import FAILED
-    from orchestrator.paper.claims.registry import find_claim, findings
+    from orchestrator.paper.claims.power import plans
+    from orchestrator.paper.claims.registry import findings
 
     announce("testing claims")
-    wanted = find_claim(claim).id if claim else None
     opened = open_store(store)
     names = find_experiments(opened, experiments) if experiments else None
     # All claims are tested even if one is shown, since their p-values are corrected together.
     results, damage = sound_results(opened)
     tested = findings(results, names)
-    found = [one for one in tested if wanted in (None, one.claim)]
-    if output_format == "text":
-        if not (wanted or every):
+    known = dict.fromkeys(one.claim for one in tested)
+    if claim and claim not in known:
+        fix = suggest(claim, known, otherwise="run nas-sweep claims --all")
+        raise ConfigError(f"there is no claim {claim!r}", fix=fix)
+    found = [one for one in tested if claim in (None, one.claim)]
+    if power:
+        planned = plans(results, found, power)
+        if output_format == "text":
+            click.echo("\n".join(map(escape_control, description.plan_lines(planned, power))))
+        else:
+            records = [asdict(one) for one in planned]
+            print_result(output_format, [_plans_table(planned, power)], records)
+    elif output_format == "text":
+        if not (claim or every):
             found = description.bears_on(found)
-        show = description.page if wanted else description.text
+        show = description.page if claim else description.text
         click.echo("\n".join(map(escape_control, show(found))))
     else:
         records = [description.record(one) for one in found]
@@ -115,6 +136,22 @@ def _print_claims(output_format: str) -> None:
         click.secho(record["id"], bold=True)
         click.echo(f"  {record['statement']} ({record['source']})")
         click.secho(f"  {record['statistic']}", dim=True)
+
+
+def _plans_table(planned: Sequence[Plan], power: float) -> TextTable:
+    rows = [
+        (
+            one.claim, one.effect, f"{one.level:.2g}", one.grows, str(one.has), str(one.needs),
+            one.note or one.price, one.experiment, one_line(one.yaml),
+        )
+        for one in planned
+    ]  # fmt: skip
+    return TextTable(
+        f"What decides the inconclusive claims in {100 * power:g} % of cases",
+        ("claim", "effect", "p", "add", "now", "needed", "price", "experiment", "YAML"),
+        rows,
+        left=(1, 3, 6, 7, 8),
+    )
 
 
 def _findings_table(found: Sequence[Finding]) -> TextTable:

@@ -18,6 +18,7 @@ from pydantic_core import PydanticKnownError
 
 from orchestrator.config import packaged
 from orchestrator.config.axes import OWN, Axes, read_axes
+from orchestrator.config.claims import Stated, check_claims, read_stated
 from orchestrator.config.documents import (
     MAX_DEPTH,
     STRICT,
@@ -164,6 +165,7 @@ class Declaration(Settings):
     landscape: Landscape = Landscape()
     tables: dict[FileName, Annotated[str, one_of("kind of table", TABLE_KINDS)]] = {}
     figures: dict[FileName, Annotated[Choice, PlainValidator(read_choice)]] = {}
+    claims: dict[FileName, Annotated[Stated, PlainValidator(read_stated)]] = {}
     program: Program | None = None
     version: int = 1
     metrics: Metrics = ()
@@ -545,6 +547,8 @@ def load_experiment(
     except SpecError as error:
         place = str(document.place(("landscape",)))
         raise ConfigError(f"landscape: {error.what}", where=place, fix=error.fix) from error
+    if problems := list(check_claims(experiment.claims, experiment, document)):
+        raise combine(problems)
     return experiment
 
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, PlainValidator
 
+from orchestrator.config.claims import Stated, read_stated
 from orchestrator.config.documents import STRICT, FileName
 from orchestrator.config.experiment import Experiment, Member
 from orchestrator.config.registry import Choice, read_recorded_choice
@@ -56,6 +57,7 @@ class Declared(BaseModel, **STRICT):
         precision: Precision of the arithmetic.
         figures: Kind and options of each figure, by its name.
         tables: Kind of each table, by its name.
+        claims: Claims that the experiment states, by their names.
         target: Final accuracy that stands in for a base's, of imported results without one.
         former: Ids of trials that earlier launches of this name had, and this one has not.
         program: The program that its trials run, or None.
@@ -74,6 +76,7 @@ class Declared(BaseModel, **STRICT):
     precision: str
     figures: dict[FileName, Annotated[Choice, PlainValidator(read_recorded_choice)]]
     tables: dict[FileName, str]
+    claims: dict[FileName, Annotated[Stated, PlainValidator(read_stated)]] = {}
     target: float | None = None
     former: list[str] = []
     program: str | None = None
@@ -97,8 +100,9 @@ class Declared(BaseModel, **STRICT):
     def to_json(self) -> bytes:
         """Return the content of `layout.experiment(name)`."""
         figures = {name: choice.to_json() for name, choice in self.figures.items()}
-        content = {**dict(self), "figures": figures}
-        for name in ("target", "former", "program", "params", "stop"):
+        claims = {name: claim.to_json() for name, claim in self.claims.items()}
+        content = {**dict(self), "figures": figures, "claims": claims}
+        for name in ("target", "former", "program", "params", "stop", "claims"):
             if not content[name]:
                 del content[name]
         if self.program is None:

@@ -103,25 +103,35 @@ def kind(base: str, variant: str, index: int) -> str:
     return OPERATIONS if variant.lower().startswith("ops") else CONNECTIONS
 
 
-def score_cells(trials: pd.DataFrame, column: str, *, rises: bool = True) -> pd.DataFrame:
+def score_cells(
+    trials: pd.DataFrame,
+    column: str,
+    *,
+    rises: bool = True,
+    group: Sequence[str] = GROUP,
+    unit: Sequence[str] = CELL,
+) -> pd.DataFrame:
     """Return the score of each cell in one measure: the mean rank of its trials, 0 to 1.
 
     Args:
         trials: Trials with `GROUP`, `CELL` and kind.
         column: The measure; rows where it is NaN are left out, infinite ones rank outermost.
         rises: Whether more of it is better.
+        group: Columns in which trials agree that are ranked among each other.
+        unit: Columns that identify what is scored.
 
     Returns:
-        A row for each base and variant: score (more is better), kind, those of `TRAITS` that trials
+        A row for each unit: score (more is better), kind, those of `TRAITS` that trials
         have.
     """
     traits = [trait for trait in TRAITS if trait in trials.columns]
-    rows: Any = trials.loc[trials[column].notna(), [*GROUP, "variant", "kind", *traits, column]]
+    named = dict.fromkeys([*group, *unit, "kind", *traits, column])
+    rows: Any = trials.loc[trials[column].notna(), list(named)]
     values = rows[column].to_numpy(dtype=float)
-    groups = rows.groupby(GROUP).ngroup().to_numpy()
+    groups = rows.groupby(list(group), dropna=False).ngroup().to_numpy()
     ranks = shares_below(values if rises else -values, groups)
-    grouped = rows.assign(score=ranks).groupby(CELL, sort=True)
-    cells = grouped[["kind", *traits]].first()
+    grouped = rows.assign(score=ranks).groupby(list(unit), sort=True, dropna=False)
+    cells = grouped[[name for name in ("kind", *traits) if name not in unit]].first()
     cells.insert(0, "score", grouped["score"].mean())
     return cells.reset_index()
 

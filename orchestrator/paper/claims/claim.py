@@ -31,6 +31,10 @@ Scale = Literal["correlation", "share", "odds", "ratio", "points", "number"]
 """What an effect is measured in; points are of accuracy or error, in percent."""
 
 
+Grows = Literal["variants", "seeds", "bases"]
+"""What the observations of a test are of: variants of bases, runs of named cells, or bases."""
+
+
 @dataclass(frozen=True)
 class Sample:
     """What a measure observed.
@@ -65,6 +69,7 @@ class Measure:
             for exploratory measures.
         scale: Of the effect.
         equality: Whether the claim is that nothing differs by more than a margin.
+        grows: What more of makes the test more powerful.
     """
 
     name: str
@@ -73,6 +78,7 @@ class Measure:
     smallest: float = math.nan
     scale: Scale = "correlation"
     equality: bool = False
+    grows: Grows = "variants"
 
 
 @dataclass(frozen=True)
@@ -114,6 +120,10 @@ class Finding:
             verdict.
         verdict: One of `VERDICTS`, `COUNTED` or `FAILED`; empty if the measure is exploratory.
         reading: What else there is to know, as text.
+        equality: As in `Measure`.
+        grows: As in `Measure`.
+        stated: Whether an experiment states it of its own results.
+        level: Of the test, as Holm's correction leaves it to the smallest p of the family.
     """
 
     claim: str
@@ -148,6 +158,9 @@ class Finding:
     verdict: str = ""
     reading: str = ""
     equality: bool = False
+    grows: Grows = "variants"
+    stated: bool = False
+    level: float = math.nan
     finder: Finder | None = field(default=None, repr=False, compare=False)
     used: pd.DataFrame | None = field(default=None, repr=False, compare=False)
 
@@ -181,6 +194,7 @@ class Claim:
         datasets: Those that the statement is about; empty if it is about cells alone.
         recipe: Name of the recipe (`RECIPES`) that the paper trained with.
         counted: Whether it is a fact about published cells.
+        stated: Whether an experiment states it of its own results.
     """
 
     id: str
@@ -193,6 +207,7 @@ class Claim:
     datasets: tuple[str, ...] = ()
     recipe: str = "section4"
     counted: bool = False
+    stated: bool = False
 
     @property
     def main(self) -> Measure:
@@ -204,7 +219,8 @@ class Claim:
 
         Trials that no finding may combine (`evidence.scopes`) are tested apart.
         """
-        parts = population.scopes(self.datasets) if self.datasets else [population]
+        split = self.datasets and not self.stated
+        parts = population.scopes(self.datasets) if split else [population]
         found = []
         for part in parts:
             observed = [(measure, measure.test(part)) for measure in self.measures]
@@ -219,6 +235,8 @@ class Claim:
             "finder": outcome.finder, "groups": sample.groups,
         }  # fmt: skip
         rows = sample.trials
+        if rows is not None and self.stated:
+            rows = rows.assign(setting=rows["dataset"])  # its axes are compared, not combined
         if rows is not None:
             shares = evidence.weights(rows, within=CELL)
             pairs: Any = rows[["base", "dataset"]].drop_duplicates()
@@ -230,7 +248,9 @@ class Claim:
                 "datasets": tuple(evidence.read_setting(key).dataset for key in shares),
                 "weights": tuple(shares.values()),
                 "data": evidence.name_data(shares),
-                "departures": evidence.name_departures(
+                "departures": ""
+                if self.stated
+                else evidence.name_departures(
                     shares, self.recipe, rows["learning_rate"].unique().tolist()
                 ),
                 "substitute": evidence.is_substitute(shares, self.datasets),
@@ -268,6 +288,8 @@ class Claim:
             smallest=measure.smallest,
             paper_datasets=self.datasets,
             equality=measure.equality,
+            grows=measure.grows,
+            stated=self.stated,
         )
 
 
@@ -289,7 +311,9 @@ def judge(found: Sequence[Finding]) -> list[Finding]:
             level = ALPHA / len(places)
             finder = found[place].finder
             detectable = finder(level, POWER, 1.0) if finder else math.nan
-            judged[place] = replace(found[place], p_holm=corrected, detectable=detectable)
+            judged[place] = replace(
+                found[place], p_holm=corrected, detectable=detectable, level=level
+            )
     return [_judge(one) for one in judged]
 
 
@@ -308,7 +332,7 @@ def _judge(one: Finding) -> Finding:
         )
     elif verdict == NOT_TESTABLE:
         remarks.append(
-            "all values are alike"
+            "all values are alike" * (not math.isnan(one.size))
             if math.isnan(one.low)
             else f"p cannot be below {one.least_p:.2g} with so few data"
         )

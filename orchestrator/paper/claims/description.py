@@ -17,6 +17,7 @@ from orchestrator.paper.claims.claim import (
     VERDICTS,
     Finding,
 )
+from orchestrator.paper.claims.power import Plan
 from workers.cells.bases import BASES
 
 WIDTH = 110
@@ -58,14 +59,23 @@ def entries(found: Sequence[Finding]) -> list[Entry]:
 
 
 def bears_on(found: Sequence[Finding]) -> list[Finding]:
-    """Return findings on a store's data, and on the paper's cells if it has any of them."""
+    """Return findings on a store's data, and on the paper's cells if it has any of them.
+
+    Claims that experiments state bear on them, with and without data.
+    """
     bases = {group.split()[0] for one in found if one.trials for group in one.groups}
     paper = not bases or bases & set(BASES)
     return [
         one
         for one in found
-        if one.verdict == FAILED or (one.verdict != NO_DATA and (one.trials or paper))
+        if one.stated or one.verdict == FAILED or (one.verdict != NO_DATA and (one.trials or paper))
     ]
+
+
+NONE_BEARS = (
+    "No claim bears on these experiments; state one in an experiment's file, such as "
+    "claims: {wider-is-better: {spearman: [width, test_accuracy]}}"
+)
 
 
 def headline(found: Sequence[Finding]) -> str:
@@ -179,6 +189,9 @@ def bar(one: Finding) -> str:
 
 def text(found: Sequence[Finding]) -> Iterator[str]:
     """Yield the lines of a page of findings, by family."""
+    if not found:
+        yield NONE_BEARS
+        return
     yield headline(found)
     yield LEGEND
     family = None
@@ -197,6 +210,26 @@ def text(found: Sequence[Finding]) -> Iterator[str]:
             yield ""
             yield main.family + (f" ({note})" if note else "")
         yield from _entry_lines(entry)
+
+
+def plan_lines(planned: Sequence[Plan], power: float) -> Iterator[str]:
+    """Yield what would decide each inconclusive claim."""
+    if not planned:
+        yield "No claim is inconclusive."
+        return
+    yield (
+        f"What finds the smallest effect of interest in {100 * power:g} % of cases, at the level "
+        "that Holm's correction leaves:"
+    )
+    for plan in planned:
+        yield ""
+        yield f"  {plan.claim}"
+        rest = plan.note or f"{plan.needs} {plan.grows} ({plan.has} now): {plan.price}"
+        yield from _hanging("    ", f"{plan.effect}; two-sided p < {plan.level:.2g}", WIDTH)
+        yield from _hanging("    ", rest, WIDTH)
+        if plan.yaml:
+            yield f"    add to {plan.experiment}, launched with --name more:"
+            yield from (f"      {line}" for line in plan.yaml.splitlines())
 
 
 def _entry_lines(entry: Entry) -> Iterator[str]:

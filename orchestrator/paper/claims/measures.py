@@ -29,6 +29,9 @@ RHO = 0.3
 MOST = 0.75
 """The smallest share of interest, or probability to surpass, where one half is no effect."""
 
+LEAD = 0.2
+"""The smallest lead of middle values of interest, in mean ranks."""
+
 AREA = "mean test accuracy over the first 20 % of epochs"
 FINAL = "test accuracy after the last epoch"
 COVARIATES = ["live_parameters", "skips", "inputs"]
@@ -85,7 +88,9 @@ def beside(
     return (Measure(name, f"ρ with {trait}, freed of parameters, skips and inputs", freed),)
 
 
-def peak_over(trait: str, source: Source, column: str, name: str, smallest: float = 0.2) -> Measure:
+def peak_over(
+    trait: str, source: Source, column: str, name: str, smallest: float = LEAD
+) -> Measure:
     """Return the measure of a peak at middle values of a trait."""
     test = partial(_associate, peak, trait, source, column, True, (CONNECTIONS,))
     effect = f"lead of cells of middle {trait} over the better side, in mean ranks"
@@ -135,7 +140,7 @@ def among_variants(source: Source, column: str, name: str, *, rises: bool = True
         return Sample(superiority(ones, variants), len(cells), rows, note)
 
     effect = "mean share of its variants that a base surpasses"
-    return Measure(name, effect, test, MOST, "share")
+    return Measure(name, effect, test, MOST, "share", grows="bases")
 
 
 def _scores(cells: Any, kind: str) -> np.ndarray:
@@ -182,7 +187,7 @@ def ahead_of(
 
     rival = "its closest rival" if len(rivals) > 1 else rivals[0]
     effect = f"P({one} surpasses {rival})" if ahead else f"P(a rival surpasses {one})"
-    return Measure(name, effect, test, MOST, "share")
+    return Measure(name, effect, test, MOST, "share", grows="seeds")
 
 
 def runs_of(rows: Any, column: str, sign: float = 1.0) -> dict[str, Runs]:

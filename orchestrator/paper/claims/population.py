@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from orchestrator.config.record import stated_target
+from orchestrator.config.registry import OUTCOMES
 from orchestrator.figures.evidence import (
     BASE,
     CELL,
@@ -177,6 +178,10 @@ _NEEDED = ("base", "variant", "index", "dataset", "learning_rate", "trial_id")
 """Columns of the members without which no trial can be compared."""
 
 
+_PRICE = ("gpu", "gpu_share", "pack_size")
+"""Columns by which the time of a trial is that of a GPU."""
+
+
 class Population:
     """The ended trials of experiments, each counted once.
 
@@ -192,7 +197,7 @@ class Population:
     def __init__(self, results: Results, experiments: Sequence[str] | None = None) -> None:
         self.results = results
         self._experiments = results.experiments() if experiments is None else list(experiments)
-        self._alone = self._experiments[0] if experiments and len(experiments) == 1 else None
+        self.alone = self._experiments[0] if experiments and len(experiments) == 1 else None
         self._whole: Population | None = None
         self._parts: dict[tuple[str, ...], list[Population]] = {}
 
@@ -225,7 +230,7 @@ class Population:
         """
         members = self._members()
         ended: Any = self._of(self.results.trials)
-        columns = ["trial_id", "status", "test_accuracy", "spec"]
+        columns = ["trial_id", "status", "spec", "parameters", *OUTCOMES, *_PRICE]
         fresh = ended[columns].drop_duplicates("trial_id")
         rows: Any = members.merge(fresh, on="trial_id", how="inner")
         rows = rows[rows["status"].isin(["done", "diverged"])].reset_index(drop=True)
@@ -309,7 +314,7 @@ class Population:
 
         Without one the whole folder is read, so that files may hold more than one trial.
         """
-        return read(self._alone) if self._alone else read()
+        return read(self.alone) if self.alone else read()
 
     @staticmethod
     def _longest(rows: Any, curves: Any) -> pd.Series:

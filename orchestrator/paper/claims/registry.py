@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from orchestrator.config.record import read_declared
 from orchestrator.output.error_log import log_error
 from orchestrator.paper.claims import accuracy, landscape, norms, topology, training
 from orchestrator.paper.claims.claim import Claim, Finding, judge
 from orchestrator.paper.claims.population import Population
-from results_schema.errors import ConfigError, NasSweepError, suggest
+from orchestrator.paper.claims.stated import stated_claims
+from results_schema.errors import ConfigError, CorruptData, NasSweepError, suggest
 from results_schema.results import Results
 
 CLAIMS: tuple[Claim, ...] = (
@@ -23,14 +25,15 @@ CLAIMS: tuple[Claim, ...] = (
 
 
 def findings(results: Results, experiments: Sequence[str] | None = None) -> list[Finding]:
-    """Every claim tested on a store.
+    """Return the claims of the paper, and of experiments, tested on a store.
 
     Args:
         results: The store.
         experiments: Names of experiments in it; None for all.
 
     Returns:
-        One finding or more for each claim, in the order of `CLAIMS`; the same each time. A claim
+        One finding or more for each claim, in the order of `CLAIMS`, then of those that experiments
+        state; the same each time. A claim
         whose test ends in an unexpected error has one with that error, and the others are tested.
 
     Raises:
@@ -39,7 +42,20 @@ def findings(results: Results, experiments: Sequence[str] | None = None) -> list
     """
     population = Population(results, experiments)
     unread = _unread(population)
-    return judge([one for claim in CLAIMS for one in _test(claim, population, unread)])
+    found = [one for claim in CLAIMS for one in _test(claim, population, unread)]
+    for name in results.experiments() if experiments is None else experiments:
+        if stated := _stated(results, name):
+            own = Population(results, [name])
+            found += [one for claim in stated for one in _test(claim, own, unread)]
+    return judge(found)
+
+
+def _stated(results: Results, name: str) -> list[Claim]:
+    """Return the claims that an experiment states; others may have written it without a file."""
+    try:
+        return stated_claims(read_declared(results.store, name))
+    except (ConfigError, CorruptData):
+        return []
 
 
 def _unread(population: Population) -> str:

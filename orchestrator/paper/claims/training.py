@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -305,6 +306,7 @@ _RATE_CLAIMS = (
                 _third_fails,
                 MOST,
                 "share",
+                grows="seeds",
             ),
         ),
         "6 runs or more of C3 at rate 0.25",
@@ -317,7 +319,7 @@ _RATE_CLAIMS = (
         _RATES,
         "rates",
         tuple(
-            Measure(name, "mean ρ with the stated order", _order(column), smallest)
+            Measure(name, "mean ρ with the stated order", _order(column), smallest, grows="seeds")
             for column, name, smallest in (("area_20", AREA, 0.5), ("final", FINAL, np.nan))
         ),
         "2 runs or more of each at rate 0.0025, on both CIFARs",
@@ -355,8 +357,10 @@ def _spread(column: str) -> Any:
 def distances_from_median(cells: pd.DataFrame) -> pd.DataFrame:
     """Return cells with the distance of their score from the median of their base and kind.
 
-    Of an odd number one cell is the median itself: it is left out, or that kind would have the
-    smaller distances even if both spread alike. Bases with few variants of a kind are left out.
+    A kind with fewer cells would have smaller distances even if both spread alike. So the one that
+    the median fixes is left out (Hines and Hines, 2000): of an odd number the cell that is the
+    median, of an even one half of the pair around it, whose distances are equal, and the other's
+    is √2 as large. Bases with few variants of a kind are left out.
     """
     groups = cells.groupby(["base", "kind"])["score"]
     sizes = groups.transform("size")
@@ -364,7 +368,9 @@ def distances_from_median(cells: pd.DataFrame) -> pd.DataFrame:
     many = far[sizes >= _LEAST_VARIANTS]
     both = many.groupby("base")["kind"].transform("nunique") == 2
     place = many.groupby(["base", "kind"])["distance"].rank(method="first")
-    return many[both & ((place > 1) | (sizes[many.index] % 2 == 0))]
+    of_pair = (place == 2) & (sizes[many.index] % 2 == 0)
+    scaled = many["distance"].where(~of_pair, math.sqrt(2) * many["distance"])
+    return many.assign(distance=scaled)[both & (place > 1)]
 
 
 _ALIKE = Claim(

@@ -291,7 +291,7 @@ class Bell:
 
     def least_effect(self, level: float, power: float, times: float) -> float:
         """See `Law`."""
-        spread = self._spread / math.sqrt(times)
+        spread = 1 / math.sqrt(max((1 / self.variance + 1) * times - 3, 1.0))
         level_part, power_part = map(deviate, (level / 2, 1 - power))
         end = 0.0
         for _ in range(60):
