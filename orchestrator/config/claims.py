@@ -32,7 +32,6 @@ from orchestrator.config.registry import OUTCOMES, PROPERTIES
 from results_schema import tables
 from results_schema.errors import SpecError, suggest
 from results_schema.plugins import registry
-from results_schema.trial import TrialSpec
 
 if TYPE_CHECKING:
     from orchestrator.config.experiment import Experiment
@@ -156,19 +155,20 @@ def check_claims(
     """Yield a problem for each test, column, cell or value that claims name in vain."""
     if not claims:
         return
+    if experiment.program is not None:
+        what = "claims: they are about cells, which a program has none of"
+        yield Problem(document.place(("claims",)), what, "drop them, and test its tables yourself")
+        return
     axes = experiment.axes.values
     values: dict[str, set[Any]] = {key: {*map(show, axes[key])} for key in axes}
     for key, column in tables.axis_columns(key for key in axes if key not in OWN).items():
         values[column] = values[key]
     for member in experiment.members():
         row = {"base": member.base, "variant": member.variant, "index": member.index}
-        row |= {"dataset": member.named_dataset, "seed": member.spec.seed}
-        if isinstance(member.spec, TrialSpec):
-            row["learning_rate"] = member.spec.learning_rate
+        row["dataset"] = member.named_dataset
         for key, value in row.items():
             values.setdefault(key, set()).add(show(value))
-    of_program = [metric.name for metric in experiment.metrics]
-    columns = [*([] if of_program else (*PROPERTIES, *OUTCOMES, *COURSE)), *of_program, *values]
+    columns = [*PROPERTIES, *OUTCOMES, *COURSE, *values]
     for name, claim in claims.items():
         place = document.place(("claims", name))
 

@@ -1,7 +1,9 @@
 """Claims that an experiment states of its own results, from YAML to verdict."""
 
 import json
+import re
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,7 @@ from results_schema.plugins import registry
 from results_schema.results import Results
 from results_schema.store import LocalStore, open_store
 
+ROOT = Path(__file__).parents[4]
 HEAD = """
 title: ours
 claim: ours
@@ -178,9 +181,15 @@ def test_a_surface_and_a_test_of_a_plug_in(state, tmp_path, monkeypatch):
 
 def test_claims_are_kept_in_the_stores_declaration(state):
     declared = Declared.of(state("  a: {equal: [ENAS, DARTS], within: 0.5}\n"))
-    assert Declared.model_validate(json.loads(declared.to_json())) == declared
+    assert Declared.model_validate(json.loads(declared.to_json())).claims == declared.claims
     plain = json.loads(Declared.of(state("  {}\n")).to_json())
     assert "claims" not in plain
+
+
+def test_the_documented_claims_load(state):
+    text = (ROOT / "docs/claims.md").read_text("utf-8")
+    [snippet] = re.findall(r"```yaml\nclaims:\n(.*?)```", text, re.DOTALL)
+    assert len(state(snippet).claims) == 5
 
 
 @pytest.mark.parametrize(
