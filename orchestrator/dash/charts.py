@@ -131,9 +131,15 @@ def curve_traces(
 
 
 def axes_of(row: Row) -> list[str]:
-    """Return the columns of a row that name a trial: between its state and its outcomes."""
+    """Return the columns of a row that name a trial: between its state and its outcomes.
+
+    A program's trial has no cell: of `NAMES` it has its base, the program, and its seed alone.
+    """
     names = list(row)
-    return [name for name in names[: names.index("epoch")] if name not in ("trial_id", "state")]
+    absent = {"trial_id", "state"}
+    if row.get("width") is None:
+        absent |= {*NAMES} - {"base", "seed"}
+    return [name for name in names[: names.index("epoch")] if name not in absent]
 
 
 def label(row: Row) -> str:
@@ -150,7 +156,8 @@ def short_names(rows: Sequence[Row], *, seeds: bool = True) -> list[str]:
     def cell(row: Row) -> str:
         if row.get("base") is None:
             return row["trial_id"]
-        return name_cell(row["base"], row.get("index") or 0, several_bases=several)
+        index = row["index"] if "index" in axes_of(row) else 0
+        return name_cell(row["base"], index, several_bases=several)
 
     names = list(dict.fromkeys(name for row in rows for name in axes_of(row)))
     others = [_describe(name) for name in _order(names) if name != "seed" or seeds]
@@ -160,8 +167,8 @@ def short_names(rows: Sequence[Row], *, seeds: bool = True) -> list[str]:
 
 def _descriptions(row: Row) -> list[Any]:
     def cell(row: Row) -> str:
-        parts = [row.get("base"), row.get("variant") if row.get("index") else ""]
-        return " ".join(filter(None, parts))
+        varied = "variant" in axes_of(row) and row["index"]
+        return f"{row['base']} {row['variant']}" if varied else row["base"]
 
     return [cell, *map(_describe, _order(axes_of(row)))]
 
@@ -256,6 +263,8 @@ def _dimension(name: str, values: Sequence[Any]) -> dict[str, Any]:
 
 
 def _value_text(value: Any) -> str:
+    if value is None:
+        return NO_NUMBER
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

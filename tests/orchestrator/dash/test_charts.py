@@ -106,6 +106,14 @@ def test_lines_are_named_by_what_distinguishes_them():
     assert label(some[3]) == "DARTS v1, digits, 0.1, weight decay 0.0003, seed 0"
     assert short_names([row(0, 0)]) == ["DARTS, digits, 0.1, seed 0"]
     assert short_names([]) == []
+    program = dict.fromkeys(("dataset", "learning_rate", "width", "depth"))
+    some = [row(i, i % 2, lr=i // 2) | program | {"base": "lab.py:train"} for i in range(4)]
+    some = [
+        {k: one[k] for k in sorted(one, key=["epoch", "test_accuracy"].__contains__)}
+        for one in some
+    ]
+    assert short_names(some, seeds=False) == ["lr 0", "lr 0", "lr 1", "lr 1"]
+    assert label(some[3]) == "lab.py:train, lr 1, seed 1"
     many = [row(i, 0) for i in range(20)]
     traces = curve_traces({one["trial_id"]: curve([1]) for one in many}, many, (), "test_loss")
     assert all(trace["showlegend"] for trace in traces)
