@@ -47,6 +47,12 @@ set: {network.cells: 3}
 SHIPMENT = Shipment(["files/a/x.yaml", "files/y.yaml"], "files/a/profiles/laptop.yaml")
 
 
+@pytest.fixture(autouse=True)
+def _no_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forgets the programs that other tests have found, which would be sent, too."""
+    monkeypatch.setattr(jobs, "FOUND", {})
+
+
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two experiments, a profile beside them, and cells in a folder beside theirs."""
