@@ -27,22 +27,22 @@ def operation(name: str, version: int = 1, **about: Any) -> Decorator[Any]:
 
 
 def dataset(name: str, version: int = 1, **about: Any) -> Decorator[Any]:
-    """Add a dataset: a function that returns its arrays."""
+    """Add a dataset: a function that returns its arrays (docs/plugins.md)."""
     return registry("dataset").decorator(name, version, **about)
 
 
 def optimizer(name: str, version: int = 1, **about: Any) -> Decorator[Any]:
-    """Add an optimizer: a builder that takes parameters."""
+    """Add an optimizer: a subclass of `workers.training.optimizers.Optimizer`."""
     return registry("optimizer").decorator(name, version, **about)
 
 
 def schedule(name: str, version: int = 1, **about: Any) -> Decorator[Any]:
-    """Add a learning-rate schedule: a function of the progress of training."""
+    """Add a learning-rate schedule: a function of first rate, epoch from 1, and epochs."""
     return registry("schedule").decorator(name, version, **about)
 
 
 def augmentation(name: str, version: int = 1, **about: Any) -> Decorator[Any]:
-    """Add an augmentation: a function of a batch of images on the device."""
+    """Add an augmentation: a function of a batch of images and a generator."""
     return registry("augmentation").decorator(name, version, **about)
 
 

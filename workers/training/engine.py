@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from results_schema.errors import CorruptData
+from results_schema.errors import CorruptData, SpecError
 from results_schema.trial import Recipe
 from workers.draws import derive
 from workers.network.custom import give_generator
@@ -79,7 +79,10 @@ class Engine:
         if recipe.drop_path:
             self._drop_path = DropPath(torch.Generator(self._device))
             self._generators.append(self._drop_path.generator)
-        build: type[Optimizer] = OPTIMIZERS[recipe.optimizer].resolve()
+        build = OPTIMIZERS[recipe.optimizer].resolve()
+        if not (isinstance(build, type) and issubclass(build, Optimizer)):
+            fix = "write a subclass of workers.training.optimizers.Optimizer"
+            raise SpecError(f"the optimizer {recipe.optimizer} is {build!r}", fix=fix)
         self._optimizer = build(self._weights, recipe)
         self._snapshot: dict[str, Tensor] = {}
         # Sums stay on the device and are read once, as each read waits for all steps before it:

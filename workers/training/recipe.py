@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 
+from results_schema.errors import SpecError
 from results_schema.plugins import Entry, registry
 from results_schema.trial import Recipe
 
@@ -38,13 +39,21 @@ def entries(recipe: Recipe) -> list[tuple[str, Entry]]:
 
 
 def scheduled_lr(recipe: Recipe, lr: float, epoch: int) -> float:
-    """Return the learning rate of an epoch, from 1, under the recipe's warm-up and schedule."""
+    """Return the learning rate of an epoch, from 1, under the recipe's warm-up and schedule.
+
+    Raises:
+        SpecError: There is no such schedule, or a plug-in's returns no learning rate.
+    """
     warm = recipe.warmup_epochs
     if epoch <= warm:
         return lr * epoch / (warm + 1)
     entry = SCHEDULES[recipe.schedule]
     options = {name: getattr(recipe, name) for name in entry.about.get("options", ())}
-    return float(entry.resolve()(lr, epoch - warm, recipe.epochs - warm, **options))
+    rate = entry.resolve()(lr, epoch - warm, recipe.epochs - warm, **options)
+    if not isinstance(rate, int | float) or not 0 <= rate < math.inf:
+        what = f"the schedule {recipe.schedule} returns {rate!r} for epoch {epoch}"
+        raise SpecError(what, fix="return a finite number from 0")
+    return float(rate)
 
 
 def _cosine(lr: float, epoch: int, epochs: int) -> float:

@@ -1,5 +1,6 @@
 """What a recipe names: rates and steps beside torch.optim's, and trials resumed with each."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -173,6 +174,8 @@ registry("optimizer").enter("lion", Lion)
 registry("schedule").enter("falling_line", _linear)
 registry("augmentation").enter("noisy", _noisy)
 registry("augmentation").enter("greedy", _greedy)
+registry("schedule").enter("lost", lambda lr, epoch, epochs: math.nan)
+registry("optimizer").enter("nobodys", sum)
 
 EVERY: list[dict[str, Any]] = [
     {"nesterov": True},
@@ -216,10 +219,20 @@ def test_the_best_epoch_is_chosen_by_validation_alone(store: LocalStore):
     )
 
 
-def test_an_augmentation_of_another_shape_is_refused(store: LocalStore):
-    outcome = train(small_spec(augmentation=("greedy",)), store, device="cpu")
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"augmentation": ("greedy",)}, "augmentation greedy makes torch.float32 of shape"),
+        ({"schedule": "lost"}, "the schedule lost returns nan for epoch 1"),
+        ({"optimizer": "nobodys"}, "the optimizer nobodys is <built-in function sum>"),
+    ],
+)
+def test_what_a_plugin_should_not_return_fails_the_trial_in_a_line(
+    store: LocalStore, fields: dict[str, Any], reason: str
+):
+    outcome = train(small_spec(**fields), store, device="cpu")
     assert (outcome.status, outcome.kind) == ("failed", "spec")
-    assert "greedy" in outcome.reason
+    assert outcome.reason.startswith(reason)
 
 
 @pytest.mark.parametrize(
