@@ -76,7 +76,7 @@ from workers.cells.cost import check_batches, check_image
 from workers.data.catalog import describe
 from workers.identity import canonical_trial
 from workers.program.source import Source
-from workers.training.recipe import entries
+from workers.training.recipe import entries, scheduled_lr
 
 RECIPES: dict[str, dict[str, Any]] = {
     # Both versions of the paper, Section 4 and Figure 9 (A.4): no regularisation.
@@ -305,6 +305,8 @@ class Experiment(Declaration):
         side = check_image(trained.size, trained.stem_stride, auxiliary=auxiliary)
         trained_on = trained.train - trained.held_out(recipe.validation)
         check_batches(trained_on, recipe.batch_size, side, auxiliary=auxiliary)
+        for epoch in (1, recipe.epochs):  # a plug-in's schedule may fail
+            scheduled_lr(recipe, rate, epoch)
         version = 0
         if recipe.statistics != "own":
             statistics = describe(self.trained_dataset(recipe.statistics, choice))

@@ -49,7 +49,11 @@ def scheduled_lr(recipe: Recipe, lr: float, epoch: int) -> float:
         return lr * epoch / (warm + 1)
     entry = SCHEDULES[recipe.schedule]
     options = {name: getattr(recipe, name) for name in entry.about.get("options", ())}
-    rate = entry.resolve()(lr, epoch - warm, recipe.epochs - warm, **options)
+    try:
+        rate = entry.resolve()(lr, epoch - warm, recipe.epochs - warm, **options)
+    except Exception as error:
+        what = f"the schedule {recipe.schedule} fails: {type(error).__name__}: {error}"
+        raise SpecError(what.splitlines()[0], fix=f"see {entry.origin}") from error
     if not isinstance(rate, int | float) or not 0 <= rate < math.inf:
         what = f"the schedule {recipe.schedule} returns {rate!r} for epoch {epoch}"
         raise SpecError(what, fix="return a finite number from 0")

@@ -175,6 +175,17 @@ def test_a_store_is_read_without_the_plugin_of_its_figure(folder, names):
         draw(figures["accuracy"], lambda name: pd.DataFrame(), "")
 
 
+def test_a_schedule_that_fails_is_one_line_of_the_plan(folder, names, run):
+    (folder / "my_ops.py").write_text(
+        "import nas_sweep\n@nas_sweep.schedule('broken')\ndef broken(lr, epoch, epochs):\n"
+        "    return lr / (epochs - epoch)\n"
+    )
+    names("[my_ops.py]")
+    code, _, printed = run("plan", "x.yaml", "--set", "recipe.schedule=broken")
+    assert (code, printed.count("\n")) == (2, 2)
+    assert "the schedule broken fails: ZeroDivisionError" in printed
+
+
 def test_cells_are_named_and_drawn_with_a_plugins_operation(folder, names, run):
     names("[my_ops.py]")
     (folder / "my_ops.py").write_text(MIX_CONV)
