@@ -42,8 +42,8 @@ COMMANDS = sorted(
             page.read_text("utf-8"),
             re.MULTILINE,
         )
-        # Those that wait, go elsewhere, take another file, or need a surface.
-        if not re.search(r"--watch|--store|<|fig6|FORMAT", command)
+        # Those that wait, go elsewhere, take another file, or need a surface or a declared figure.
+        if not re.search(r"--watch|--store|<|fig6|FORMAT|--figure", command)
     }
 )
 
