@@ -82,9 +82,10 @@ def first(ones: Runs, rivals: Sequence[Runs]) -> Outcome:
     least = max(one.law.least for one in tested)
 
     def finder(level: float, power: float, times: float) -> float:
-        # Rivals are surpassed together seldomer than each alone.
-        each = power ** (1 / k)
-        return max(one.law.least_effect(level, each, times) for one in tested)
+        return max(one.law.least_effect(level, _each(power, k), times) for one in tested)
+
+    def opposite(level: float, power: float, times: float) -> float:
+        return min(one.law.least_effect(level / k, power, times) for one in tested)
 
     return Outcome(
         min(one.value for one in tested),
@@ -96,7 +97,23 @@ def first(ones: Runs, rivals: Sequence[Runs]) -> Outcome:
         sum(one.n for one in tested),
         all(one.law.exact for one in tested),
         finder,
+        opposite,
     )
+
+
+def _each(power: float, k: int) -> float:
+    """Return the power of each of k comparisons with one cell that together all have `power`.
+
+    Their errors correlate by ½, as half of each is the cell's.
+    """
+    points, weights = np.polynomial.hermite_e.hermegauss(40)
+
+    def excess(end: float) -> float:
+        together = special.ndtr(math.sqrt(2) * end - points) ** k
+        return float(weights @ together / weights.sum()) - power
+
+    root: Any = optimize.brentq(excess, -8, 8)
+    return float(special.ndtr(root))
 
 
 def placing_in_space(values: Sequence[float], laws: Sequence[Discrete]) -> Outcome:
@@ -220,16 +237,18 @@ def best_lead(sets: Sequence[Sequence[Contrast]]) -> Outcome:
     above = [t_tail(one.value / one.error, one.free) for one in every]
     below = [t_tail(-one.value / one.error, one.free) for one in every]
 
+    def lead(one: Contrast, tail: float, power: float, times: float) -> float:
+        more = one.free * times
+        return (t_end(tail, more) + t_end(1 - power, more)) * one.error / math.sqrt(times)
+
     def end(one: Contrast, tail: float) -> float:
         return t_end(tail, one.free) * one.error
 
     def finder(level: float, power: float, times: float) -> float:
-        def lead(one: Contrast) -> float:
-            more = one.free * times
-            found = t_end(level / 2 / k, more) + t_end(1 - power, more)
-            return found * one.error / math.sqrt(times)
+        return max(lead(one, level / 2 / k, power, times) for one in every)
 
-        return max(lead(one) for one in every)
+    def opposite(level: float, power: float, times: float) -> float:
+        return max(lead(one, level / 2, _each(power, k), times) for one in every)
 
     return Outcome(
         max(one.value for one in every),
@@ -239,6 +258,7 @@ def best_lead(sets: Sequence[Sequence[Contrast]]) -> Outcome:
         least_p=0.0,
         n=k,
         finder=finder,
+        opposite=opposite,
     )
 
 
@@ -318,8 +338,8 @@ def odds_ratio(tables: Sequence[tuple[int, int, int, int]]) -> Outcome:
     def at_most(log_odds: float) -> float:
         return float(law(log_odds)[: seen - start + 1].sum())
 
-    def solve(gap: Any) -> float:
-        root: Any = optimize.brentq(gap, -_MOST_ODDS, _MOST_ODDS, xtol=1e-6)
+    def solve(gap: Any, least: float = -_MOST_ODDS) -> float:
+        root: Any = optimize.brentq(gap, least, _MOST_ODDS, xtol=1e-6)
         return math.exp(root)
 
     none = law(0.0)
@@ -329,11 +349,17 @@ def odds_ratio(tables: Sequence[tuple[int, int, int, int]]) -> Outcome:
     low = 0.0 if lowest else solve(lambda g: at_least(g) - ALPHA / 2)
     high = math.inf if highest else solve(lambda g: at_most(g) - ALPHA / 2)
     p = two_sided(at_least(0.0), at_most(0.0))
-    spread = 1 / math.sqrt(float((counts - none @ counts) ** 2 @ none))
+    spread = math.sqrt(float((counts - none @ counts) ** 2 @ none))
 
     def finder(level: float, power: float, times: float) -> float:
-        needed = deviate(level / 2) + deviate(1 - power)
-        return math.exp(min(needed * spread / math.sqrt(times), _MOST_ODDS))
+        def short(log_odds: float) -> float:
+            chances = law(log_odds)
+            own = math.sqrt(float((counts - chances @ counts) ** 2 @ chances))
+            needed = deviate(level / 2) * spread + deviate(1 - power) * own
+            # An exact test of counts needs half a count more.
+            return needed * math.sqrt(times) + 0.5 - times * float((chances - none) @ counts)
+
+        return math.inf if short(_MOST_ODDS) > 0 else solve(short, 0.0)
 
     least = min(1.0, 2 * float(min(none[0], none[-1])))
     n = sum(sum(table) for table in kept)

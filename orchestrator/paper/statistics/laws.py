@@ -51,6 +51,7 @@ class Outcome:
         n: Values that were used.
         exact: Whether p counts all arrangements or is computed from an exact law.
         finder: See `Finder`; None if the test has none.
+        opposite: The same for an effect in the opposite direction, if that is another.
     """
 
     value: float = math.nan
@@ -62,6 +63,7 @@ class Outcome:
     n: int = 0
     exact: bool = False
     finder: Finder | None = None
+    opposite: Finder | None = None
 
     def on_scale(self, scale: Callable[[float], float]) -> Outcome:
         """Return the same on another scale, which rises."""
@@ -73,13 +75,19 @@ class Outcome:
             high=scale(self.high),
             null=scale(self.null),
             finder=(lambda *ask: scale(finder(*ask))) if finder else None,
+            opposite=None,
         )
 
     def turned(self) -> Outcome:
         """Return the same for the opposite direction, effects mirrored at the null."""
         double = 2 * self.null
         return replace(
-            self, value=double - self.value, low=double - self.high, high=double - self.low
+            self,
+            value=double - self.value,
+            low=double - self.high,
+            high=double - self.low,
+            finder=self.opposite or self.finder,
+            opposite=self.finder,
         )
 
 
@@ -228,7 +236,7 @@ class Discrete:
     def least_effect(self, level: float, power: float, times: float) -> float:
         """See `Law`."""
         if times != 1:
-            return _bell(self).least_effect(level, power, times)
+            return self._with_more(level, power, times)
         above = self.chances[::-1].cumsum()[::-1]
         found = 2 * above <= level * (1 + _ROUNDING)
         if not found.any():
@@ -238,6 +246,23 @@ class Discrete:
             return float(self._tilted(tilt)[found].sum()) - power
 
         return float(self._tilted(_root(excess, 0.0, _STEEPEST)) @ self.values)
+
+    def _with_more(self, level: float, power: float, times: float) -> float:
+        """Return the least effect if the statistic is a mean over so many times the data."""
+
+        def moments(tilt: float) -> tuple[float, float]:
+            chances = self._tilted(tilt)
+            mean = float(chances @ self.values)
+            return mean, math.sqrt(float(chances @ (self.values - mean) ** 2))
+
+        null, spread = moments(0.0)
+
+        def excess(tilt: float) -> float:
+            mean, own = moments(tilt)
+            needed = deviate(level / 2) * spread + deviate(1 - power) * own
+            return (mean - null) * math.sqrt(times) - needed
+
+        return moments(_root(excess, 0.0, _STEEPEST))[0]
 
     def _tilted(self, tilt: float) -> np.ndarray:
         middle = (self.values[0] + self.values[-1]) / 2
@@ -317,13 +342,6 @@ def _root(excess: Callable[[float], float], low: float, high: float) -> float:
         return high if excess(high) <= 0 else low
     root: Any = optimize.brentq(excess, low, high, xtol=1e-13)
     return root
-
-
-def _bell(law: Discrete) -> Bell:
-    null = float(law.values @ law.chances)
-    reach = max(float(law.values[-1]) - null, 1e-12)
-    variance = float((law.values - null) ** 2 @ law.chances) / reach**2
-    return Bell(min(variance, 0.99), null, reach, reach)
 
 
 def rearranged(parts: Sequence[tuple[np.ndarray, np.ndarray]], most: float = 1.0) -> Law:

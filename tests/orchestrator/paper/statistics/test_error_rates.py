@@ -12,6 +12,7 @@ import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,6 +23,7 @@ from scipy import stats
 from orchestrator.figures.evidence import BASE, CONNECTIONS, OPERATIONS, score_cells
 from orchestrator.paper.claims.measures import MOST, RHO
 from orchestrator.paper.claims.population import convergence
+from orchestrator.paper.claims.power import times_needed
 from orchestrator.paper.claims.registry import find_claim
 from orchestrator.paper.claims.training import distances_from_median, failures_by_half
 from orchestrator.paper.statistics.association import _leads, peak, stratum_ranks, trend, usable
@@ -192,12 +194,13 @@ class Spread(NamedTuple):
     designs: Any = BASES
     smallest: float = RHO
     most: float = 4.0
+    others: int = 10
 
     def cells(
         self, design: str, rng: Any, strength: float, rough: bool, studies: int, copies: int = 1
     ) -> Any:
         cells = pd.concat([cells_of(design, studies)] * copies, ignore_index=True)
-        other = cells.groupby("base").head(10 * copies).assign(kind=OPERATIONS)
+        other = cells.groupby("base").head(self.others * copies).assign(kind=OPERATIONS)
         both = pd.concat([cells, other], ignore_index=True)
         spread = np.where(both["kind"] == CONNECTIONS, math.exp(strength), 1.0)
         both["true"] = spread * rng.standard_normal(len(both))
@@ -274,7 +277,9 @@ class First(NamedTuple):
     ) -> Iterator[Outcome]:
         true = [strength, 0, 0, 0, 0] if strength else [3.0, 3.0, 0, 0, 0]
         for _ in range(studies):
-            one, *rivals = zip(*runs_of_cells(rng, true, int(design[0]), rough), strict=True)
+            one, *rivals = zip(
+                *runs_of_cells(rng, true, int(design.split()[0]), rough), strict=True
+            )
             yield first(one, rivals)
 
 
@@ -300,7 +305,7 @@ class Order(NamedTuple):
         self, design: str, rng: Any, strength: float, rough: bool, studies: int
     ) -> Iterator[Outcome]:
         for _ in range(studies):
-            yield trend(*self._columns(rng, strength, int(design[0]), rough))
+            yield trend(*self._columns(rng, strength, int(design.split()[0]), rough))
 
 
 class Lead(NamedTuple):
@@ -309,6 +314,8 @@ class Lead(NamedTuple):
     designs: Any = BASES
     planted: float = 0.5
     amoeba: bool = False
+    seeds: int = 3
+    noise: float = 0.2
 
     def truth(self, design: str, strength: float, rough: bool) -> float:
         return strength
@@ -321,10 +328,12 @@ class Lead(NamedTuple):
         for _ in range(studies):
             sets = []
             for _ in range(4 if design.startswith("4") else 1):
-                runs = 90 + lead[:, None] + 0.2 * rng.standard_normal((len(lead), 3))
+                runs = (
+                    90 + lead[:, None] + self.noise * rng.standard_normal((len(lead), self.seeds))
+                )
                 if rough:
                     runs = (5 * runs).round() / 5
-                kept = (rng.random(runs.shape) > 0.2 * rough) | (np.arange(3) == 0)
+                kept = (rng.random(runs.shape) > 0.2 * rough) | (np.arange(self.seeds) == 0)
                 base, *others = [[row[keep]] for row, keep in zip(runs, kept, strict=True)]
                 sets.append(contrasts(base, others))
             found = best_lead(sets)
@@ -409,6 +418,55 @@ def test_size_and_coverage_are_nominal(name, design, rough):
         file.write(f"| {' | '.join([name, design, 'rough' if rough else 'plain', *numbers])} |\n")
     assert size <= SIZE
     assert min(covered, covered_there) >= COVERAGE
+
+
+def more(widths: np.ndarray, times: float) -> np.ndarray:
+    """Return the widths of so many times the cells, distributed alike."""
+    count = math.ceil(times * len(widths) - 1e-9)
+    return np.sort(widths)[np.arange(count) * len(widths) // count]
+
+
+LEVEL, POWER = 0.01, 0.8  # of the smallest p of five claims
+
+
+@pytest.mark.parametrize(
+    ("name", "design"),
+    [
+        ("trend over width", "13 of one base"),
+        ("trend over width", "4 × 13"),
+        ("spread of operations", "4 × 13"),
+        ("odds of failing", "4 × 13"),
+        ("first of five cells", "6 seeds"),
+        ("order of three cells", "6 seeds"),
+        ("lead of the best variant", "13 of one base"),
+        ("lead over all variants", "13 of one base"),
+    ],
+)
+def test_planned_data_have_the_promised_power(name, design, monkeypatch):
+    case, rng = CASES[name], np.random.default_rng(len(name + design))
+    smallest = getattr(case, "smallest", None) or case.planted
+    # So that the whole number of seeds is large.
+    case = case._replace(noise=0.5) if isinstance(case, Lead) else case
+    planned = []
+    for outcome in case.outcomes(design, rng, getattr(case, "none", 0.0), False, 40):
+        one: Any = SimpleNamespace(finder=outcome.finder, level=LEVEL, smallest=smallest)
+        planned.append(times_needed(one, POWER))
+    times = float(np.median(planned))
+    if "seeds" in design:
+        design = f"{math.ceil(times * int(design[0]))} seeds"
+    elif isinstance(case, Lead):
+        case = case._replace(seeds=math.ceil(3 * times))
+    else:
+        monkeypatch.setitem(BASES, "planned", [more(widths, times) for widths in BASES[design]])
+        if isinstance(case, Spread):
+            case = case._replace(others=math.ceil(10 * times))
+        design = "planned"
+    strength = getattr(case, "planted", None) or sought(case, design, False)
+    studies = min(STUDIES, 1000)
+    found = case.outcomes(design, rng, strength, False, studies)
+    power = sum(one.p < LEVEL and one.value > one.null for one in found) / studies
+    print(f"{name}, {design}: {times:.2f} times the data, power {power:.3f}")
+    assert power == pytest.approx(POWER, abs=0.05)
 
 
 @pytest.mark.parametrize("planned", [60, 100, 600])
