@@ -102,7 +102,7 @@ def launch(experiments: Sequence[Experiment], store: str = "results", **options:
         experiments: Experiments with distinct names.
         store: Its folder, made if it is not there, or `s3://bucket/prefix`.
         options: Fields of `orchestrator.execution.preflight.Options`, such as `device="cpu"`,
-            `address="auto"` or `gpus_per_trial=0.5`.
+            `address="auto"` or `gpus_per_trial=0.5`; `only` and `limit` as of `nas-sweep launch`.
 
     Returns:
         The exit code: 0 if all has ended, 1 if something failed, 3 if the store became unfit, 130

@@ -179,13 +179,16 @@ class Results:
         return (tables.expand_axes(table) if schema is tables.MEMBERS else table).to_pandas()
 
 
-def axes_of(members: pd.DataFrame) -> dict[str, str]:
-    """Return the column of each further axis of an experiment's members that varies, by key.
+def axes_of(members: pd.DataFrame, *, varied: bool = True) -> dict[str, str]:
+    """Return the column of each further axis of an experiment's members, by key.
 
     Args:
         members: Those of one experiment, joined with other tables or not.
+        varied: Whether only axes of which there are several values.
     """
     texts = members["axes"].dropna().unique() if "axes" in members.columns else ()
     keys = dict.fromkeys(key for text in texts for key in json.loads(text))
-    columns = tables.axis_columns(keys).items()
-    return {key: name for key, name in columns if members[name].nunique(dropna=False) > 1}
+    columns = tables.axis_columns(keys)
+    if not varied:
+        return columns
+    return {k: name for k, name in columns.items() if members[name].nunique(dropna=False) > 1}

@@ -6,7 +6,6 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -272,10 +271,12 @@ def why(
     Every planned trial of experiments' files, or those that are named after the files, is compared
     with the nearest that has ended. Two trials of a store are compared with each other.
     """
+    from orchestrator.config import packaged
     from orchestrator.planning import difference
 
     opened = open_store(store)
-    files = [one for one in experiments if one.endswith((".yaml", ".yml")) or Path(one).is_dir()]
+    paths = {one: packaged.resolve(one) for one in experiments}
+    files = [one for one, at in paths.items() if at.suffix in (".yaml", ".yml") or at.is_dir()]
     trials = [one for one in experiments if one not in files]
     if files:
         from orchestrator.config.experiment import load_experiments

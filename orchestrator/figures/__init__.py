@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.config.registry import FIGURE_KINDS, Choice, read_choice, select
+from orchestrator.config.registry import FACETS, FIGURE_KINDS, Choice, read_choice, select
 from results_schema.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -44,10 +44,13 @@ def draw(choice: Choice | str, table: Callable[[str], pd.DataFrame], title: str)
     kind = FIGURE_KINDS[choice.kind]
     tables = [select(choice, table(name)) for name in kind.tables]
     arguments = choice.arguments(drawing=False)
-    # A trial is a member once; its axes are columns of every table that is joined with members.
-    axes = axes_of(tables[0]) if tables else {}
+    # Axes are columns of every table that is joined with members.
+    axes = axes_of(tables[0], varied=False) if tables else {}
     drawn = {option: arguments[option] for option in ("x", "colour") if option in arguments}
-    tables = [members.spread(one, choice.options.facet, drawn.values()) for one in tables]
+    varied = axes_of(tables[0]) if tables else {}
+    facets = [name for key, name in varied.items() if key not in drawn.values()]
+    facets += [axis for axis in choice.options.facet if axis in FACETS]
+    tables = [members.spread(one, facets) for one in tables]
     arguments |= {option: axes.get(axis, axis) for option, axis in drawn.items()}
     data = _function(kind.data)(*tables, **arguments)
     options, plot = choice.options, _function(kind.plot)

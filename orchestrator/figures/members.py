@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from results_schema.errors import ConfigError
-from results_schema.results import axes_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -136,24 +135,19 @@ def name_value(axis: str, value: Any) -> str:
     return f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
 
 
-def spread(table: pd.DataFrame, facet: Iterable[str], kept: Collection[str]) -> pd.DataFrame:
+def spread(table: pd.DataFrame, axes: Sequence[str]) -> pd.DataFrame:
     """Return a table in which data sets have the values of axes in their names.
 
     So every kind of figure, all of which have panels for data sets, has them for these axes.
 
     Args:
         table: Rows of an experiment's members.
-        facet: Keys of axes that are to have panels, besides all that vary and are not the grid's.
-        kept: Keys of axes that are to have none.
+        axes: Columns of the axes.
     """
-    axes = {key: name for key, name in axes_of(table).items() if key not in kept}
-    names = list(
-        dict.fromkeys([*axes.values(), *(name for name in facet if name in table.columns)])
-    )
-    if not names or table.empty:
+    if not axes or table.empty or "dataset" not in table.columns:
         return table
-    rows = table[names].itertuples(index=False, name=None)
-    values = [", ".join(map(name_value, names, row)) for row in rows]
+    rows = table[list(axes)].itertuples(index=False, name=None)
+    values = [", ".join(map(name_value, axes, row)) for row in rows]
     used = [f"{name}{AXES}{text}" for name, text in zip(table["dataset"], values, strict=True)]
     substituted = table["named_dataset"] != table["dataset"]
     named = table["named_dataset"].where(substituted, used)

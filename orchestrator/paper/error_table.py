@@ -27,6 +27,7 @@ from orchestrator.paper.printed import (
     paper_parameters,
 )
 from results_schema.errors import ConfigError
+from results_schema.results import axes_of
 from workers.cells.bases import named
 
 
@@ -88,7 +89,7 @@ def errors_data(trials: pd.DataFrame) -> list[Entry]:
         trials: As `Results.trials(experiment)` returns them.
 
     Raises:
-        ConfigError: There are no trials, or several learning rates.
+        ConfigError: There are no trials, or several learning rates or values of an axis.
     """
     if trials.empty:
         raise ConfigError("the table of errors has no trials to show", fix="name a data set")
@@ -98,6 +99,11 @@ def errors_data(trials: pd.DataFrame) -> list[Entry]:
         raise ConfigError(
             f"the table of errors can show one learning rate, not {listed}",
             fix="give it an experiment of one rate",
+        )
+    for axis in axes_of(trials).values():
+        raise ConfigError(
+            f"the table of errors can show one value of {axis}, not several",
+            fix="give it an experiment of one value",
         )
     keys = ["base", "index", "named_dataset", "dataset"]
     groups: Any = trials.groupby(keys, sort=False)

@@ -225,3 +225,6 @@ def test_an_axis_has_colours_in_one_panel_or_panels_of_its_own(make_member):
     assert {"<b>0.001</b>", "C1 0.0001"} <= set(texts(figure))
     split = plot(KIND, tables)
     assert "<b>(b)</b> cifar10 · weight decay 0.001" in texts(split)
+    one = tables["trials"][tables["trials"]["weight_decay"] < 1e-3]
+    alone = plot(KIND, tables | {"trials": one}, colour="recipe.weight_decay")
+    assert "weight decay 0.0001" in {t.name for t in alone.data}

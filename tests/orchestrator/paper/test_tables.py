@@ -174,6 +174,13 @@ def test_a_cell_of_ones_own_has_no_printed_value():
     [
         ("errors", trials().head(0), "no trials"),
         ("errors", trials(learning_rate=[0.025, 0.25] * 15), "one learning rate, not 0.025, 0.25"),
+        (
+            "errors",
+            trials(
+                axes=['{"recipe.momentum": 0}', '{"recipe.momentum": 1}'] * 15, momentum=[0, 1] * 15
+            ),
+            "one value of momentum, not several",
+        ),
         ("shapes", pd.DataFrame(), "no cells"),
         ("parameters", pd.DataFrame(), "no cells"),
     ],
