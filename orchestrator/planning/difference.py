@@ -160,7 +160,9 @@ def summary(plan: Plan, store: Store) -> list[str]:
             "cell" if change.field in CELLS else change.field: change for change in one.changes
         }
         if one.ended is not None and len(changed) <= SIMILAR:
-            key = [(name, "" if name == "cell" else was.before) for name, was in changed.items()]
+            # Which seed or cell it was is of no interest.
+            any_before = ("cell", "seed")
+            key = [(n, "" if n in any_before else was.before) for n, was in changed.items()]
             groups.setdefault(tuple(key), []).append(tuple(changed.values()))
     lines = []
     for key, members in sorted(groups.items(), key=lambda pair: -len(pair[1]))[:LINES]:
@@ -168,7 +170,8 @@ def summary(plan: Plan, store: Store) -> list[str]:
         for place, (name, before) in enumerate(key):
             after = list(dict.fromkeys(member[place].after for member in members))
             shown = ", ".join([*after[:5], *["…"] * (len(after) > 5)])
-            texts.append("another cell" if name == "cell" else f"{name} {before} → {shown}")
+            values = f"{name} {before} → {shown}" if before else f"{name} {shown}"
+            texts.append("another cell" if name == "cell" else values)
         lines.append(f"{len(members)} new: {'; '.join(texts)}")
     named = sum(map(len, groups.values()))
     rest = len(planned) - sum(int(line.split()[0]) for line in lines)
