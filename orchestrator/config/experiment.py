@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, PlainValidator, SkipValidation, model_validator
-from pydantic_core import PydanticKnownError
 
 from orchestrator.config import packaged
 from orchestrator.config.axes import OWN, Axes, read_axes
@@ -29,7 +28,6 @@ from orchestrator.config.documents import (
     Place,
     Problem,
     Text,
-    at_key,
     check_file_name,
     combine,
     mapping_of,
@@ -37,7 +35,6 @@ from orchestrator.config.documents import (
     parse_value,
     printable,
     read_document,
-    read_named,
     show,
     validate,
 )
@@ -56,6 +53,7 @@ from orchestrator.config.program import (
     resolve_rule,
     variant_name,
 )
+from orchestrator.config.recipes import RecipeChoice, read_recipe
 from orchestrator.config.registry import (
     TABLE_KINDS,
     Choice,
@@ -71,50 +69,12 @@ from results_schema.plugins import SUFFIX, Plugin, load
 from results_schema.program import ProgramSpec, Trial
 from results_schema.stopping import Cohort, StopRule, make_cohorts
 from results_schema.surface import SurfaceSpec
-from results_schema.trial import PRECISIONS, NetworkSpec, Recipe, TrialSpec
+from results_schema.trial import PRECISIONS, NetworkSpec, TrialSpec
 from workers.cells.cost import check_batches, check_image
 from workers.data.catalog import describe
 from workers.identity import canonical_trial
 from workers.program.source import Source
-from workers.training.recipe import entries, scheduled_lr
-
-RECIPES: dict[str, dict[str, Any]] = {
-    # Both versions of the paper, Section 4 and Figure 9 (A.4): no regularisation.
-    "section4": {},
-    # Both versions of the paper, Table 1 (A.4).
-    "table1": {"cutout": 16, "auxiliary": 0.4, "drop_path": 0.2},
-    # Table 1 as the authors' scripts ran it for the adapted cells; the paper says 80.
-    "table1_scripts": {"cutout": 16, "auxiliary": 0.4, "drop_path": 0.2, "batch_size": 60},
-}
-"""Named recipes: the fields in which each differs from the defaults of `Recipe`, Section 4's."""
-
-
-@dataclass(frozen=True)
-class RecipeChoice:
-    """A named recipe and the fields that an experiment sets itself.
-
-    Attributes:
-        name: A key of `RECIPES`.
-        given: Fields of `Recipe` by name; they win.
-    """
-
-    name: str = "section4"
-    given: dict[str, Any] = field(default_factory=dict)
-
-    def of(self, dataset: str) -> Recipe:
-        """Return the recipe for a dataset; its number of epochs is the paper's unless given."""
-        return Recipe(**{"epochs": describe(dataset).epochs, **RECIPES[self.name], **self.given})
-
-
-def _read_recipe(value: Any) -> RecipeChoice:
-    if not isinstance(value, dict):
-        raise PydanticKnownError("dict_type")
-    name, given = read_named({"name": "section4", **value}, "name", "recipe", RECIPES)
-    mapping_of(Recipe)(given)
-    for key in sorted(given.keys() & {"optimizer", "schedule", "augmentation"}):
-        with at_key(key, given[key]):
-            entries(Recipe(**{key: given[key]}))
-    return RecipeChoice(name, given)
+from workers.training.recipe import scheduled_lr
 
 
 @dataclass(frozen=True)
@@ -146,7 +106,7 @@ class Settings(BaseModel, **STRICT):
     """
 
     network: Annotated[NetworkSpec, PlainValidator(mapping_of(NetworkSpec))] = NetworkSpec()
-    recipe: Annotated[RecipeChoice, PlainValidator(_read_recipe)] = RecipeChoice()
+    recipe: Annotated[RecipeChoice, PlainValidator(read_recipe)] = RecipeChoice()
     precision: Annotated[str, one_of("precision", PRECISIONS)] = "fp32"
     params: Params = {}
 

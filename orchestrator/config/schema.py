@@ -15,8 +15,9 @@ from typing import Any, get_type_hints
 from pydantic import TypeAdapter
 
 from orchestrator.config.axes import GENERATED
-from orchestrator.config.experiment import RECIPES, Declaration, Settings
+from orchestrator.config.experiment import Declaration, Settings
 from orchestrator.config.grid import CONNECTIONS, FIELDS, OPERATIONS, REDUCTIONS, SAMPLINGS
+from orchestrator.config.recipes import RECIPES
 from orchestrator.config.registry import FIGURE_KINDS, TABLE_KINDS
 from results_schema.stopping import StopRule
 from results_schema.trial import PRECISIONS, NetworkSpec, Recipe

@@ -34,7 +34,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from orchestrator.config.experiment import RECIPES
+from orchestrator.config.recipes import RECIPES
 from results_schema.errors import SpecError
 from results_schema.trial import NetworkSpec, Recipe, TrialSpec
 from workers.data.catalog import describe
