@@ -500,6 +500,11 @@ def load_experiment(
         else None,
     )
     try:
+        experiment.members()
+    except SpecError as error:
+        where = str(_cause(error.what, document))
+        raise ConfigError(error.what, where=where, fix=error.fix) from error
+    try:
         experiment.cohorts()
     except SpecError as error:
         place = str(document.place(("stop",)))
@@ -512,6 +517,15 @@ def load_experiment(
     if problems := list(check_claims(experiment.claims, experiment, document)):
         raise combine(problems)
     return experiment
+
+
+def _cause(what: str, document: Document) -> Place:
+    """Return the place of what trials can't be made of: a key that an error names, or the data."""
+    named = [key for key in ("validation", "batch_size", "schedule", "statistics") if key in what]
+    paths: list[KeyPath] = [("grid", f"recipe.{key}") for key in named]
+    paths += [("recipe", key) for key in named]
+    written = [path for path in paths if path in document.places]
+    return document.place(written[0] if written else ("grid", "dataset"))
 
 
 def load_experiments(

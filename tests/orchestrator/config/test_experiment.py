@@ -13,7 +13,7 @@ from orchestrator.config.experiment import find_files, load_experiment
 from orchestrator.config.record import record
 from orchestrator.config.registry import Choice
 from results_schema import layout
-from results_schema.errors import ConfigError, SpecError
+from results_schema.errors import ConfigError
 from results_schema.results import Results
 from results_schema.store import open_store
 from results_schema.trial import NetworkSpec, Recipe
@@ -208,10 +208,11 @@ def test_data_sets_have_epochs_and_stems_of_their_own_and_laptop_has_substitutes
         ("{name: table1}", "digits", "auxiliary"),
         ("{name: table1, batch_size: 123}", "tiny_imagenet", "123 leaves one of 100000"),
         ("{statistics: cifar10}", "digits", "cifar10 has statistics of 3 channels"),
+        ("{validation: 0.0001}", "digits", "holds out 0 of 1440"),
     ],
 )
 def test_a_recipe_that_a_data_set_cannot_have_is_refused(tmp_path, recipe, dataset, named):
-    with pytest.raises(SpecError, match=named):
+    with pytest.raises(ConfigError, match=rf"\.yaml:\d+: (?s:.*){named}"):
         spec(tmp_path, recipe, dataset)
 
 

@@ -16,7 +16,7 @@ from orchestrator.config.record import record
 from results_schema import layout
 from results_schema.store import open_store
 from workers.data import folder as data_folder
-from workers.data.catalog import describe
+from workers.data.catalog import CUSTOM, describe
 
 EXPERIMENT = """\
 title: t
@@ -35,6 +35,7 @@ ENTRY = "[digits, {npz: data/flowers.npz, flip: true, epochs: 3}]"
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Has x.yaml and its data beside it."""
     monkeypatch.setenv("NAS_SWEEP_DATA", str(tmp_path / "cache"))
+    CUSTOM.clear()  # those of other tests are called flowers too
     monkeypatch.chdir(tmp_path)
     images = np.random.RandomState(0).randint(0, 256, (40, 8, 8), dtype=np.uint8)
     labels = np.arange(40) % 4
