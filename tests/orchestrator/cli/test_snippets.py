@@ -30,6 +30,7 @@ ELSEWHERE = {
     "experiments.md": {"yaml", "json", "sh"},  # test_experiments_docs.py
     "monitoring.md": {"yaml", "sh"},  # test_monitoring.py
     "plugins.md": {"yaml"},  # config/test_plugins.py
+    "slurm.md": {"sh"},  # execution/test_slurm.py
 }
 """Languages of blocks that have tests of their own."""
 
