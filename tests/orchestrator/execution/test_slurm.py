@@ -52,8 +52,9 @@ case $1 in
 esac
 """
 LAUNCH = """
-echo "$@" > launched
 trap 'echo TERM > stopped; exit 130' TERM
+sleep 0.3  # until the script knows this process
+echo "$@" > launched
 until [ -e done ]; do sleep 0.05; done
 exit 3
 """
