@@ -259,7 +259,7 @@ class Claim:
         return replace(
             self._blank(measure),
             primary=primary,
-            cells=sample.cells,
+            cells=int(sample.cells),  # counts of NumPy are no JSON
             diverged_as=sample.diverged_as,
             verdict=COUNTED if self.counted and primary else "",
             reading=sample.note,

@@ -23,8 +23,8 @@ def test_an_unknown_kind_is_an_error_that_names_the_known():
 def test_the_functions_of_a_kind_take_its_tables_and_options(name):
     kind = FIGURE_KINDS[name]
     own = kind.options.model_fields.keys() - Options.model_fields.keys()
-    data = inspect.signature(resolve_name(kind.data)).parameters
-    plot = inspect.signature(resolve_name(kind.plot)).parameters
+    data = inspect.signature(resolve_name(str(kind.data))).parameters
+    plot = inspect.signature(resolve_name(str(kind.plot))).parameters
     assert list(data)[: len(kind.tables)] == list(kind.tables)
     assert set(list(data)[len(kind.tables) :]) == own - set(kind.drawing)
     assert list(plot)[:2] == ["data", "title"]
