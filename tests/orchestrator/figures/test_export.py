@@ -72,6 +72,8 @@ def test_several_pictures_come_from_one_browser(figure, installed, no_browser_le
     assert files["png"].startswith(b"\x89PNG\r\n\x1a\n")
     assert struct.unpack(">II", files["png"][16:24]) == (1440, 2 * figure.layout.height)
     assert files["pdf"].startswith(b"%PDF")
+    [width] = re.findall(rb"/MediaBox \[0 0 ([\d.]+) ", files["pdf"])
+    assert float(width) == pytest.approx(514.3, abs=1), "as wide as it is printed, in points"
     svg = files["svg"].decode()
     assert svg.startswith("<svg")
     assert "Index of the cell (0 = base)" in svg
