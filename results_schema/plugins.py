@@ -313,6 +313,14 @@ def require(extensions: Iterable[str]) -> None:
             raise SpecError(what, fix=fix)
 
 
+def sources(extensions: Iterable[str]) -> list[str]:
+    """Return file and digest of the plug-ins that entries of a trial come from, for its log."""
+    names = [one.partition("@")[0].split(":") for one in extensions]
+    entries = [registry(kind).find(name) for kind, name in names]
+    origins = {entry.origin for entry in entries if entry}
+    return [f"plug-in {one}, digest {LOADED[one].digest}" for one in sorted(origins & {*LOADED})]
+
+
 @contextmanager
 def _entering(plugin: Plugin, where: str) -> Iterator[None]:
     """Enter what a plug-in registers under its name; withdraw all of it if it fails."""

@@ -1,5 +1,7 @@
 """Plug-ins: entering, loading once, and what a user sees of a faulty one."""
 
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -83,3 +85,56 @@ def test_a_missing_file_and_an_unknown_entry_point(tmp_path: Path) -> None:
         plugins.load_file(tmp_path / "gone.py")
     with pytest.raises(ConfigError, match="no installed package offers"):
         plugins.load_installed("gone")
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An installed package that offers a plug-in under the name rings."""
+    package = tmp_path / "site/my_rings"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "helper.py").write_text("SIZE = 3")
+    enter = "from my_rings.helper import SIZE\nregistry('operation').enter('ring', SIZE)"
+    write(package, enter, "entries.py")
+    about = tmp_path / "site/my_rings-1.2.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: my-rings\nVersion: 1.2\n")
+    (about / "entry_points.txt").write_text("[nas_sweep.plugins]\nrings = my_rings.entries\n")
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    yield package
+    for name in [one for one in sys.modules if one.startswith("my_rings")]:
+        del sys.modules[name]
+
+
+def test_an_installed_package_offers_a_plugin(package: Path) -> None:
+    plugin = plugins.load("rings")
+    assert plugins.installed() == ["rings"]
+    assert (plugin.name, plugin.release) == ("rings", "my-rings 1.2")
+    assert plugins.registry("operation")["ring"].origin == "rings"
+    assert plugins.load("rings") == plugin
+    with pytest.raises(ConfigError, match="did you mean rings"):
+        plugins.load("ring")
+    plugins.LOADED.clear()
+    plugins.registry("operation").withdraw("rings")
+    (package / "helper.py").write_text("SIZE = 4")  # another module of the package
+    with pytest.raises(ConfigError, match=f"digest .* here, and {plugin.digest} in this launch"):
+        plugins.load_as_sent(plugin.sent(), package)
+
+
+def test_an_installed_plugin_that_fails_is_one_error(package: Path) -> None:
+    (package / "entries.py").write_text("\nimport nothing_of_this_name\n")
+    with pytest.raises(ConfigError, match="the plug-in fails: ModuleNotFound") as caught:
+        plugins.load("rings")
+    assert caught.value.where.startswith("plug-in rings of my-rings 1.2")
+    assert not plugins.LOADED
+
+
+def test_a_file_that_came_with_the_code_wins_over_one_at_the_launchs_path(tmp_path: Path) -> None:
+    sent = plugins.load_file(write(tmp_path, "A = 1")).sent()
+    plugins.LOADED.clear()
+    shipped = tmp_path / "shipped"
+    shipped.mkdir()
+    write(shipped, "A = 1")
+    (tmp_path / "mine.py").write_text("A = 2")  # another one that is there
+    plugins.load_as_sent(sent, shipped)
+    assert plugins.LOADED["mine.py"].path == shipped / "mine.py"

@@ -22,6 +22,7 @@ from torch import Tensor
 from results_schema import layout, tables
 from results_schema.errors import CorruptData, DataError, MissingKey, SpecError
 from results_schema.lease import Lease
+from results_schema.plugins import sources
 from results_schema.store import Store
 from results_schema.surface import LANDSCAPE_VERSION, SurfaceSpec
 from results_schema.tables import POINTS, SURFACES
@@ -115,6 +116,8 @@ class _Survey:
         share = self.gpu_share if device.type == "cuda" else None
         provenance = devices.provenance(device) | {"started_at": started, "gpu_share": share}
         self.log.add(f"{spec.surface_id} on {provenance['host']}, {device}")
+        for source in sources(spec.trial.extensions):
+            self.log.add(source)
         # Flushed before the data set is loaded, which may take long or fail.
         self.log.flush()
         data = load_for(spec.trial, device)

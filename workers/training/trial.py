@@ -26,6 +26,7 @@ from results_schema import layout, tables
 from results_schema.canonical import parse_json
 from results_schema.errors import CorruptData, MissingKey, StoreError
 from results_schema.lease import Lease
+from results_schema.plugins import sources
 from results_schema.program import ProgramSpec
 from results_schema.store import Store, recorded_failure
 from results_schema.trial import TrialSpec
@@ -143,6 +144,8 @@ class Training(ABC, Generic[T]):
             facts = devices.provenance(device) | attempts | self.shared | {"gpu_share": share}
             place = f"{facts['host']}, {device}"
             self.log.add(f"attempt {facts['attempts']} of {spec.trial_id} on {place}")
+            for source in sources(spec.extensions):
+                self.log.add(source)
             # Written before anything may crash the process: the log then shows where it was.
             self.log.flush()
             return self.train(device, facts)

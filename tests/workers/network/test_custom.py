@@ -11,9 +11,10 @@ import torch
 from small_trials import few_digits, small_spec
 from torch.nn import functional
 
-from results_schema import plugins
+from results_schema import layout, plugins
 from results_schema.errors import SpecError
 from results_schema.genotype import Cell, Genotype
+from results_schema.store import open_store
 from results_schema.trial import NetworkSpec, TrialSpec
 from workers.cells.cost import count
 from workers.cells.notation import parse_genotype
@@ -21,6 +22,7 @@ from workers.cells.operations import check_name, examine, find
 from workers.identity import canonical_trial
 from workers.network.network import build_network
 from workers.training.setup import check_versions, set_up
+from workers.training.trial import train
 
 pytestmark = pytest.mark.usefixtures("own_plugins")
 
@@ -137,6 +139,16 @@ def test_no_other_edge_sees_what_an_operation_does_to_its_maps(load, forward):
         weight[0, 0, 1, 1] += step
         moved = functional.cross_entropy(network(images), torch.arange(3))
     assert (moved - loss).item() / step == pytest.approx(gradient[0, 0, 1, 1].item(), abs=1e-4)
+
+
+def test_a_trial_ends_with_its_plugins_file_in_its_log(load, tmp_path):
+    plugin = load(MIX_CONV)
+    genotype, store = parse_genotype(cells("mix_conv")), open_store(tmp_path / "results")
+    spec = canonical_trial(replace(small_spec(), genotype=genotype))
+    with few_digits():
+        assert train(spec, store, device="cpu").status == "done"
+    log = store.get(layout.log(spec.trial_id)).decode()
+    assert f"plug-in {plugin.name}, digest {plugin.digest}" in log
 
 
 def test_what_an_operation_draws_is_drawn_again(load):
