@@ -25,7 +25,6 @@ if TYPE_CHECKING:
         claim,
         dataset,
         figure,
-        measure,
         operation,
         optimizer,
         schedule,
@@ -48,7 +47,6 @@ __all__ = [
     "load_experiment",
     "load_network",
     "load_plugin",
-    "measure",
     "operation",
     "optimizer",
     "plan",
@@ -57,7 +55,7 @@ __all__ = [
 
 _DECORATORS = (
     *("augmentation", "claim", "dataset", "figure"),
-    *("measure", "operation", "optimizer", "schedule"),
+    *("operation", "optimizer", "schedule"),
 )
 _ELSEWHERE = {
     **dict.fromkeys(_DECORATORS, "nas_sweep.extending"),

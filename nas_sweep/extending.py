@@ -21,9 +21,24 @@ Value = TypeVar("Value")
 Decorator = Callable[[Value], Value]
 
 
-def operation(name: str, version: int = 1, **about: Any) -> Decorator[Any]:
-    """Add an operation for the edges of cells: a builder of modules."""
-    return registry("operation").decorator(name, version, **about)
+def operation(
+    name: str,
+    version: int = 1,
+    *,
+    cost: Callable[[int, int, int], tuple[int, int]] | None = None,
+    gradient: Callable[[Any, Any, Any], dict[str, Any]] | None = None,
+) -> Decorator[Any]:
+    """Add an operation for the edges of cells: a builder of modules (docs/plugins.md).
+
+    Args:
+        name: Its name in cells.
+        version: Counts changes of its numbers.
+        cost: Maps channels, stride and pixels of the output map to the number of parameters and the
+            multiply-adds of one image; counted from the module by default.
+        gradient: Maps the module, its input [n, C, H, W] and the gradient of its output to the
+            gradients [n, …] of its parameters by name; from `torch.func` by default.
+    """
+    return registry("operation").decorator(name, version, cost=cost, gradient=gradient)
 
 
 def dataset(name: str, version: int = 1, **about: Any) -> Decorator[Any]:
@@ -44,11 +59,6 @@ def schedule(name: str, version: int = 1, **about: Any) -> Decorator[Any]:
 def augmentation(name: str, version: int = 1, **about: Any) -> Decorator[Any]:
     """Add an augmentation: a function of a batch of images and a generator."""
     return registry("augmentation").decorator(name, version, **about)
-
-
-def measure(name: str, version: int = 1, **about: Any) -> Decorator[Any]:
-    """Add a measure of a trained network."""
-    return registry("measure").decorator(name, version, **about)
 
 
 def figure(name: str, version: int = 1, **about: Any) -> Decorator[Any]:

@@ -35,7 +35,7 @@ NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}")
 """What the name of an entry looks like."""
 EXTENSION = re.compile(rf"(?P<kind>[a-z]+):(?P<name>{NAME.pattern})@(?P<version>[1-9][0-9]{{0,8}})")
 """A plug-in's entry as the identity of a trial names it."""
-COMPUTING = ("operation", "dataset", "optimizer", "schedule", "augmentation", "measure")
+COMPUTING = ("operation", "dataset", "optimizer", "schedule", "augmentation")
 """Kinds of entries that workers use: they load the plug-ins that have one."""
 Value = TypeVar("Value")
 
