@@ -192,7 +192,13 @@ class Experiment(Declaration):
         for at in axes:
             base, dataset = grid.genotype[at["genotype"]], grid.dataset[at["dataset"]]
             rate, seed = grid.learning_rate[at["learning_rate"]], grid.seed[at["seed"]]
-            varied, make = axes.varied(at), self._specs(dataset, rate, seed, axes.settings(at))
+            varied = axes.varied(at)
+            try:
+                make = self._specs(dataset, rate, seed, axes.settings(at))
+            except SpecError as error:
+                values = [f"{key} {show(value)}" for key, value in varied.items()]
+                where = ", ".join([f"dataset {dataset}", *values])
+                raise SpecError(error.what, where=where, fix=error.fix) from error
             for cell in cells[at["genotype"]]:
                 if not axes.excludes(at, cell.index):
                     spec = make(cell.genotype)
@@ -502,8 +508,9 @@ def load_experiment(
     try:
         experiment.members()
     except SpecError as error:
+        what = ": ".join(filter(None, (error.where, error.what)))
         where = str(_cause(error.what, document))
-        raise ConfigError(error.what, where=where, fix=error.fix) from error
+        raise ConfigError(what, where=where, fix=error.fix) from error
     try:
         experiment.cohorts()
     except SpecError as error:

@@ -209,6 +209,14 @@ def test_a_figure_names_axes_of_the_grid(folder, figure, said):
         load_experiment("x.yaml", overrides=[*loaded, "grid.recipe.weight_decay=[0.1]"])
 
 
+def test_a_combination_that_makes_no_trial_is_reported_with_its_values(folder):
+    grid = "  genotype: [DARTS]\n  dataset: [digits]\n  recipe.name: [section4, table1]\n"
+    (folder / "y.yaml").write_text(f"title: t\nclaim: c\ngrid:\n{grid}")
+    said = refused("y.yaml")
+    assert said.startswith("y.yaml:5: dataset digits, recipe.name 'table1': images of 16×16")
+    assert "use 32×32 images" in said
+
+
 def test_every_bad_value_of_an_axis_is_reported_once(folder):
     grid = "  seed: [0, 1]\n  recipe.epochs: [1, 0, x]\n  network.cells: [3, 2]\n"
     (folder / "x.yaml").write_text(edited("  seed: [0, 1]\n", grid))
