@@ -125,12 +125,12 @@ def placing_in_space(values: Sequence[float], laws: Sequence[Discrete]) -> Outco
     """
     # On a grid, where the law of a sum is a product of Fourier transforms.
     n = len(values)
+    size = 1 << (n * _GRID).bit_length()  # lengths with large factors take long
     spectrum = np.ones(1)
     for law in laws:
         places = np.rint(law.values * _GRID).astype(int)
-        density = np.bincount(places, law.chances, minlength=n * _GRID + 1)
-        spectrum = spectrum * np.fft.rfft(density)
-    chances = np.fft.irfft(spectrum, n * _GRID + 1)
+        spectrum = spectrum * np.fft.rfft(np.bincount(places, law.chances), size)
+    chances = np.fft.irfft(spectrum, size)[: n * _GRID + 1]
     places = np.flatnonzero(chances > _NEGLIGIBLE)
     mean_law = Discrete(places / (_GRID * n), chances[places])
     value = float(np.rint(np.array(values) * _GRID).mean() / _GRID)
