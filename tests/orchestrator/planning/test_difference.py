@@ -8,7 +8,7 @@ from synthetic_stores import NOW, blank
 from orchestrator.config.experiment import Experiment, load_experiment
 from orchestrator.config.record import record
 from orchestrator.planning.difference import Change, compare, explain, summary
-from orchestrator.planning.plan import make_plan
+from orchestrator.planning.plan import Plan, make_plan
 from results_schema import layout, tables
 from results_schema.errors import ConfigError
 from results_schema.store import LocalStore, open_store
@@ -119,3 +119,18 @@ def test_two_trials_of_a_store_are_compared(store, experiment, run, monkeypatch)
     for wrong, said in (([one], "1 trial and no file"), (["x.yaml", "nothing"], "no trial fits")):
         code, _, error = run("why", *wrong)
         assert (code, said in error) == (2, True), error
+
+
+def test_plan_and_launch_take_a_part(store, experiment, run, monkeypatch):
+    from orchestrator.cli import launch as commands
+
+    monkeypatch.chdir(store.root.parent)
+    plans: list[Plan] = []
+    monkeypatch.setattr(commands, "_work", lambda _, __, plan, ___: plans.append(plan) or 0)
+    part = ["x.yaml", "--set", "grid.seed=[1, 2]", "--only", "c[12]", "--limit", "3"]
+    assert run("launch", *part)[0] == 0
+    [plan] = plans
+    assert (len(plan.members["x"]), len(plan.remaining)) == (20, 3)
+    assert "3 to do of 3 chosen trials: 9 epochs" in run("plan", *part)[1]
+    code, _, error = run("launch", "x.yaml", "--only", "c9")
+    assert (code, "no trial fits 'c9'" in error) == (2, True)
