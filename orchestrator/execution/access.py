@@ -44,6 +44,8 @@ RAY_SETTINGS = {
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     # Relative paths stay valid, and signals are ours (`orchestrator.execution.launch`).
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    # What Tune sets in its workers.
+    "PL_DISABLE_FORK": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
 }
 """Variables of the environment that Ray and Tune read when they are imported or started."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import importlib
 import logging
 import os
 import shutil
@@ -16,6 +17,7 @@ import socket
 import stat
 import sys
 import tempfile
+import threading
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +30,6 @@ from ray.exceptions import RayError
 from rich.console import Console
 
 from orchestrator.execution import access
-from orchestrator.execution.jobs import pack_code
 from orchestrator.output.text import cores
 from results_schema.errors import Interrupted, MachineError
 
@@ -36,6 +37,8 @@ VITAL = ("gcs_server", "raylet")
 """Processes without which a Ray that was started here can't continue."""
 KILL_ROUNDS = 10
 """How often processes to be killed are looked for."""
+PRELOADED = ("torch", "ray.tune", "orchestrator.execution.trainable")
+"""Modules that workers import as they start, rather than when they get their first item."""
 MAX_BUNDLES = 1000
 """Items that an autoscaler is asked to place at once: it places them one by one."""
 
@@ -68,7 +71,12 @@ class Joined:
 
 @contextlib.contextmanager
 def cluster(
-    address: str | None, console: Console, *, allow_open: bool = False, ship_code: bool = False
+    address: str | None,
+    console: Console,
+    *,
+    allow_open: bool = False,
+    ship_code: bool = False,
+    preload: bool = False,
 ) -> Iterator[Joined]:
     """Join Ray inside this context; what was started here leaves no process behind.
 
@@ -78,10 +86,17 @@ def cluster(
         console: Where to print the dashboard's address.
         allow_open: Whether to join a cluster that asks for no token.
         ship_code: Whether nodes are to run this very code.
+        preload: Whether each worker of a Ray that is started here is to import at its start what
+            it runs: as many are started at once as there are cores.
 
     Raises:
         MachineError: Ray can't be started or reached, or asks for no token.
     """
+    # A third of the time until the first trial is imports, here and in workers: they overlap with
+    # the start of Ray's other processes, for which this thread mostly waits.
+    threading.Thread(target=importlib.import_module, args=("torch",), daemon=True).start()
+    if preload:
+        os.environ.setdefault("RAY_preload_python_modules", ",".join(PRELOADED))
     with private_folder() as folder:
         started, joined = set[psutil.Process](), Joined(folder)
         try:
@@ -111,6 +126,8 @@ def _join(address: str, folder: Path, *, ship_code: bool) -> str | None:
     """Connect to a running cluster; return its dashboard's address."""
     own: dict[str, Any] = {}
     if ship_code:
+        from orchestrator.execution.jobs import pack_code  # torch, like all that workers run
+
         pack_code(folder / "code")
         own["runtime_env"] = {"working_dir": str(folder / "code")}
     try:

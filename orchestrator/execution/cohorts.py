@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from results_schema import layout
 from results_schema.stopping import Cohort, Decision, decide, pruned_trials, read_decisions
 from results_schema.store import Store
-from workers.training.checkpoint import committed_epochs
 
 INTERVAL = 5.0
 """Seconds between two looks at what other launches have trained and decided."""
@@ -156,5 +155,7 @@ class Cohorts:
         cohorts = {one.digest: one for cohorts in self.named.values() for one in cohorts}
         self._decisions = read_decisions(self.store, list(cohorts.values()))
         self._ended |= layout.names(self.store.list(layout.TRIALS))
+        from workers.training.checkpoint import committed_epochs  # torch, loaded while Ray starts
+
         for trial, epoch in committed_epochs(self.store).items():
             self._reached[trial] = max(epoch, self._reached.get(trial, 0))

@@ -36,8 +36,6 @@ from orchestrator.execution.packing import measure_pack_size
 from orchestrator.execution.preflight import Options, choose_device
 from orchestrator.execution.progress import Progress, exported, launch_labels
 from orchestrator.execution.queue import Ending, Queue
-from orchestrator.execution.trainable import own_versions
-from orchestrator.execution.tune import AHEAD, QueueSearcher, run_tune
 from orchestrator.housekeeping.cancel import requester
 from orchestrator.planning.estimate import measured_speeds
 from orchestrator.planning.plan import Plan, work_id
@@ -98,6 +96,8 @@ def run(plan: Plan, store: Store, options: Options, console: Console) -> Report:
         console,
         allow_open=options.allow_open_cluster,
         ship_code=options.ship_code,
+        # On a GPU few of the workers that Ray starts at once get an item.
+        preload=options.device == "cpu",
     )
     try:
         with present(store, launch), ray_cluster as joined:
@@ -136,6 +136,10 @@ def reason_to_stop(options: Options, queue: Queue, begun: float) -> str:
 
 def _run_on(joined: Joined, plan: Plan, options: Options, supervision: Supervision) -> None:
     """Run the queue's work on a cluster, under supervision."""
+    # Tune and torch, which was imported while Ray started.
+    from orchestrator.execution.trainable import own_versions
+    from orchestrator.execution.tune import AHEAD, QueueSearcher, run_tune
+
     queue, launch, console = supervision.queue, supervision.launch, supervision.console
     trial_takes = item_takes(options, surface=False)
     surface_takes = item_takes(options, surface=True)
@@ -195,6 +199,7 @@ def _run_on(joined: Joined, plan: Plan, options: Options, supervision: Supervisi
                 supervision.insisted,
                 joined.folder / "tune",
                 process_per_item=options.device == "cuda",
+                own_ray=options.address is None,
             )
         )
 

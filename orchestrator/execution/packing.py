@@ -6,7 +6,7 @@ import heapq
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from math import ceil
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Console
@@ -15,7 +15,9 @@ from orchestrator.planning import estimate
 from orchestrator.planning.plan import Work
 from results_schema.plugins import computing
 from results_schema.trial import TrialSpec
-from workers.training.packing import MEMORY_LIMIT, PackSpeed
+
+if TYPE_CHECKING:
+    from workers.training.packing import PackSpeed
 
 SLACK = 0.03
 """Share by which a smaller pack may take longer: with fewer trials a failure costs less."""
@@ -61,6 +63,8 @@ def best_size(measured: Sequence[PackSpeed], count: int, slots: int) -> int:
     With many trials that is the smallest whose images a second are within 3 % of the most; near
     a plan's end, packs that would leave devices idle lose. It is 1 if no measured pack fits.
     """
+    from workers.training.packing import MEMORY_LIMIT  # torch, like the next
+
     fitting = sorted(one.trials for one in measured if one.memory <= MEMORY_LIMIT)
     speed = interpolate_speeds(measured)
     durations = {size: makespan(count, slots, size, speed) for size in fitting}

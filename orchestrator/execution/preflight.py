@@ -55,6 +55,8 @@ SKEW = 30.0
 """Seconds by which the store's clock may differ: `status` calls workers lost by it after 60."""
 DRIVER = Path("/proc/driver/nvidia/version")
 """File in which NVIDIA's kernel module gives its version."""
+GPU_DEVICES = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd", "/dev/nvhost-gpu", "/dev/nvgpu")
+"""One of them is there where torch can find a GPU: NVIDIA's, in WSL, AMD's, and two of Jetson's."""
 _INSTALL_RAY = "pip install 'ray[default,tune]>=2.55'"
 
 
@@ -174,6 +176,8 @@ def choose_device(plan: Plan, options: Options, speeds: Speeds, *, has_gpu: bool
 
 def local_gpus() -> int:
     """Return the number of GPUs that torch sees on this machine."""
+    if not any(map(os.path.exists, GPU_DEVICES)):
+        return 0  # seconds before torch, which takes them to import, could find out
     import torch
 
     return torch.cuda.device_count() if torch.cuda.is_available() else 0

@@ -26,7 +26,6 @@ from results_schema.program import Trial
 from results_schema.store import Failure, FailureKind, Store
 from results_schema.surface import SurfaceSpec
 from results_schema.trial import TrialSpec
-from workers.training.attempt import append_to_log
 
 Ending = Literal[
     "done", "diverged", "pruned", "failed", "cancelled", "ended by another launch", "untrained"
@@ -327,7 +326,7 @@ class Queue:
                 # Without a lease of this token no worker has begun it: nothing was cut off.
                 if self.store.leases.fence(pending.id, token) or gone:
                     why = died.message if died else gone or "its launch ended before it did"
-                    append_to_log(self.store, pending.id, f"cut off: {why}")
+                    _add_to_log(self.store, pending.id, f"cut off: {why}")
                 if died:
                     self._fail(pending, died, record=True)
                     continue
@@ -441,7 +440,7 @@ class Queue:
             pending.not_before = self.clock() + LEASE_INTERVAL
             return False
         if gone := self.store.leases.ended.pop(pending.id, ""):
-            append_to_log(self.store, pending.id, f"cut off: {gone}")
+            _add_to_log(self.store, pending.id, f"cut off: {gone}")
         # An ending is looked for only where another launch had it: a GET per trial adds up in a
         # bucket. It comes before the request to cancel, as what has ended can't be cancelled.
         ended = layout.surface if isinstance(pending.work, SurfaceSpec) else layout.trial
@@ -453,3 +452,9 @@ class Queue:
         ):
             self.endings[pending.id] = "cancelled"
         return True
+
+
+def _add_to_log(store: Store, item: str, line: str) -> None:
+    from workers.training.attempt import append_to_log  # torch, which is loaded while Ray starts
+
+    append_to_log(store, item, line)

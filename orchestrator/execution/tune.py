@@ -64,6 +64,7 @@ def run_tune(
     folder: Path,
     *,
     process_per_item: bool,
+    own_ray: bool = False,
 ) -> None:
     """Run all that a searcher offers; return when it has finished, or the event has stopped it.
 
@@ -75,6 +76,7 @@ def run_tune(
         folder: Where Tune keeps its state.
         process_per_item: Whether each item gets a new process. On a GPU it gives memory back, and
             can't spoil the next item; on a CPU importing torch would cost more than it is worth.
+        own_ray: Whether this process has started Ray, whose workers have its environment.
     """
     trial = tune.PlacementGroupFactory([dict(trial_takes)])
     surface = tune.PlacementGroupFactory([dict(surface_takes)])
@@ -91,7 +93,11 @@ def run_tune(
     )
     # Tune copies AWS credentials of the driver into the description of each worker, which nodes
     # write to a log that every user of the machine can read: it gets our settings of Ray alone.
-    class_cache.ENV_VARS_TO_PROPAGATE = class_cache.ENV_VARS_TO_PROPAGATE & RAY_SETTINGS.keys()
+    # Workers of a Ray that was started here have them already, and only with an empty description
+    # are those used that Ray has started beforehand.
+    settings = frozenset() if own_ray else RAY_SETTINGS.keys()
+    class_cache.ENV_VARS_TO_PROPAGATE = class_cache.ENV_VARS_TO_PROPAGATE & settings
+    class_cache.DEFAULT_ENV_VARS = {} if own_ray else dict(class_cache.DEFAULT_ENV_VARS)
     tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
