@@ -268,7 +268,10 @@ def test_a_gpu_that_torch_cannot_use_is_bad_and_no_gpu_is_a_note(tmp_path, monke
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda number: f"H{number}")
     assert preflight.check_gpu().startswith("H0, H1; torch ")
+    monkeypatch.setattr(preflight, "GPU_DEVICES", (tmp_path,))
     assert preflight.local_gpus() == 2
+    monkeypatch.setattr(preflight, "GPU_DEVICES", (tmp_path / "nvidiactl",))
+    assert preflight.local_gpus() == 0
 
 
 def test_a_dataset_that_can_not_be_downloaded_is_a_note(tmp_path, monkeypatch):
