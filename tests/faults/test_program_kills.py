@@ -20,7 +20,7 @@ from results_schema.store import LocalStore
 
 pytestmark = [pytest.mark.timeout(1200), pytest.mark.ray, pytest.mark.long]
 
-KILLS = 10
+KILLS = 5
 """Per seed."""
 PACE = {"WALK_PACE": "0.3", "BROWSER_PATH": "/nowhere"}
 
@@ -55,7 +55,7 @@ def kill_workers(experiment: Path, store: LocalStore, draws: random.Random, most
     return kills
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("stop", ["", HALVING], ids=["whole", "halving"])
 @pytest.mark.parametrize("kill", [kill_workers, kill_drivers])
 def test_kills_leave_the_results_of_an_undisturbed_run(tmp_path: Path, kill, stop: str, seed: int):

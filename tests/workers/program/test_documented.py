@@ -6,6 +6,7 @@ import multiprocessing
 import random
 import time
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -27,8 +28,14 @@ KILLS = 5
 def work(folder: Path, root: Path) -> None:
     """What a worker runs, slowly enough to be killed between two commits."""
     store, often = open_store(root), Checkpointing(every=0.2)
-    slowly = {"on_epoch": lambda row: time.sleep(0.05)}
-    train(SPEC, store, find(SPEC.program, folder), device="cpu", checkpointing=often, **slowly)
+    train(
+        SPEC,
+        store,
+        find(SPEC.program, folder),
+        device="cpu",
+        checkpointing=often,
+        on_epoch=lambda row: time.sleep(0.05),
+    )
 
 
 def made(root: Path) -> LocalStore:
@@ -37,7 +44,7 @@ def made(root: Path) -> LocalStore:
     return store
 
 
-def rows(store: LocalStore) -> pd.DataFrame:
+def rows(store: LocalStore) -> Any:
     return pd.read_parquet(store.root / "metrics")[["epoch", "valid_loss", "valid_accuracy"]]
 
 
