@@ -26,7 +26,8 @@ def plugins(experiments: tuple[str, ...], every: bool, output_format: str) -> No
     The plug-ins are those of the experiments' files, or else all that are installed. Their code is
     run.
     """
-    from orchestrator.config.experiment import find_files, load_plugins, read_experiment
+    from orchestrator.config.assembly import read_experiment
+    from orchestrator.config.experiment import find_files, load_plugins
     from results_schema.plugins import BUILT_IN, LOADED, REGISTRIES, installed, load_installed
 
     for path in find_files(experiments):
@@ -64,7 +65,7 @@ def plugins(experiments: tuple[str, ...], every: bool, output_format: str) -> No
 def experiments(copy: str | None, to: str, schema: bool, output_format: str) -> None:
     """List the experiments that come with nas-sweep."""
     from orchestrator.config import packaged
-    from orchestrator.config.experiment import read_experiment
+    from orchestrator.config.assembly import read_experiment
 
     if schema:
         from orchestrator.config.schema import experiment_schema
@@ -93,7 +94,7 @@ def experiments(copy: str | None, to: str, schema: bool, output_format: str) -> 
 
 def _copy(file: Path, to: Path) -> list[Path]:
     """Copy an experiment's file and those that it extends, with the same paths between them."""
-    from orchestrator.config.experiment import read_experiment
+    from orchestrator.config.assembly import read_experiment
 
     files = [one.resolve() for one in read_experiment(file)[1]]
     root = Path(os.path.commonpath([one.parent for one in files]))

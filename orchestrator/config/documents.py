@@ -104,42 +104,6 @@ class Document:
             places |= {p[depth:]: at for p, at in self.places.items() if p[:depth] == path}
         return Document(value, places)
 
-    def merge(self, other: Document) -> Document:
-        """Return this document with another's values in place of its own.
-
-        Mappings are merged key by key, and a null of the other removes the key; all else is
-        replaced as a whole.
-        """
-        gone: set[KeyPath] = set()
-
-        def join(mine: Any, new: Any, path: KeyPath) -> Any:
-            if not (isinstance(mine, dict) and isinstance(new, dict)):
-                gone.add(path)
-                return new
-            found = dict(mine)
-            for key, value in new.items():
-                if key not in mine:
-                    found[key] = value
-                elif value is None:
-                    gone.add((*path, key))
-                    del found[key]
-                else:
-                    found[key] = join(mine[key], value, (*path, key))
-            return found
-
-        data = join(self.data, other.data, ())
-        kept = {
-            path: at
-            for path, at in self.places.items()
-            if not any(path[:depth] in gone for depth in range(len(path) + 1))
-        }
-        return Document(data, kept | other.places)
-
-    def without(self, key: str) -> Document:
-        """Return this document without a key at the top."""
-        data = {name: value for name, value in self.data.items() if name != key}
-        return Document(data, {p: at for p, at in self.places.items() if p[:1] != (key,)})
-
     def override(self, path: KeyPath, other: Document, source: KeyPath = ()) -> Document:
         """Return this document with the value at `path` replaced or added.
 

@@ -6,7 +6,6 @@ error names the file and line, or the option, that the offending value came from
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -16,10 +15,10 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field, PlainValidator, SkipValidation, model_validator
 
 from orchestrator.config import packaged
+from orchestrator.config.assembly import apply_option, apply_profile, read_experiment
 from orchestrator.config.axes import OWN, Axes, read_axes
 from orchestrator.config.claims import Stated, check_claims, read_stated
 from orchestrator.config.documents import (
-    MAX_DEPTH,
     STRICT,
     DatasetName,
     Document,
@@ -32,14 +31,12 @@ from orchestrator.config.documents import (
     combine,
     mapping_of,
     one_of,
-    parse_value,
-    printable,
     read_document,
     show,
     validate,
 )
 from orchestrator.config.grid import Grid, check_product
-from orchestrator.config.landscape import Landscape, override_landscape
+from orchestrator.config.landscape import Landscape
 from orchestrator.config.program import (
     Metrics,
     Params,
@@ -394,42 +391,6 @@ def load_plugins(document: Document, experiment: Path) -> list[Plugin]:
     return loaded
 
 
-def read_experiment(path: Path) -> tuple[Document, tuple[Path, ...]]:
-    """Return what a file and those that it extends hold, and all of these files.
-
-    `figure` becomes the one of `figures` that has the experiment's name.
-
-    Raises:
-        ConfigError: One of them cannot be read, or extends itself in the end.
-    """
-    document, files = read_document(path), [path]
-    while "extends" in document.data:
-        place, written = document.place(("extends",)), document.data["extends"]
-        if not isinstance(written, str) or not written:
-            what, fix = f"extends is {show(written)}, not text", "name a file, such as fig9.yaml"
-            raise ConfigError(what, where=str(place), fix=fix)
-        file = Path(os.path.normpath(files[-1].parent / written))
-        files.append(file)
-        if len({one.resolve() for one in files}) < len(files) or len(files) > MAX_DEPTH:
-            what = f"extends: {' → '.join(one.name for one in files)} does not end"
-            raise ConfigError(what, where=str(place), fix="drop extends from one of them")
-        try:
-            parent = read_document(file)
-        except ConfigError as error:
-            if file.is_file():
-                raise
-            what = f"extends: {error.where}: {error.what}"
-            raise ConfigError(what, where=str(place), fix=error.fix) from error
-        document = parent.merge(document.without("extends"))
-    if "figure" not in document.data:
-        return document, tuple(files)
-    if isinstance(figures := document.data.get("figures", {}), dict) and path.stem in figures:
-        what = f"figure and figures.{printable(path.stem)} are one figure"
-        raise ConfigError(what, where=str(document.place(("figure",))), fix="keep one of them")
-    named = document.override(("figures", path.stem), document, ("figure",))
-    return named.without("figure"), tuple(files)
-
-
 def load_experiment(
     path: str | Path,
     *,
@@ -457,11 +418,11 @@ def load_experiment(
         found = find_profile(profile, path)
         written = read_document(found)
         profile, settings = _check_name(found.stem, str(found)), validate(Profile, written)
-        document = _apply_profile(written, document)
+        document = apply_profile(written, document, Settings.model_fields)
         names.append(profile)
     names += [] if name is None else [_check_name(name, "--name")]
     for option in overrides:
-        document = _apply_option(option, document)
+        document = apply_option(option, document, Settings.model_fields)
     plugins = load_plugins(document, path)
     written = document
     runs_program = "program" in document.data
@@ -567,21 +528,6 @@ def _check_unique(kind: str, names: Sequence[str], fix: str) -> None:
         raise ConfigError(f"two {kind} are called {sorted(twice)}", fix=fix)
 
 
-def _apply_profile(settings: Document, document: Document) -> Document:
-    for key in settings.data.get("set", {}):
-        source = ("set", key)
-        document = document.override(_key_path(key, settings.place(source)), settings, source)
-    return override_landscape(settings, document)
-
-
-def _apply_option(option: str, document: Document) -> Document:
-    key, equals, value = option.partition("=")
-    source = f"--set {printable(option)}"
-    if not equals:
-        raise ConfigError("no value is given", where=source, fix="write --set recipe.epochs=2")
-    return document.override(_key_path(key.strip(), Place(source)), parse_value(value, source))
-
-
 def _ineffective(axes: Axes, document: Document) -> Iterator[Problem]:
     """Yield a problem for each option that sets a key of which the grid has an axis."""
     for key in axes.values:
@@ -589,16 +535,3 @@ def _ineffective(axes: Axes, document: Document) -> Iterator[Problem]:
         if place is not None and place.source.startswith("--set "):
             fix = f"set the axis: --set 'grid.{key}=[VALUE]'"
             yield Problem(place, f"{key} is an axis of the grid, which this does not change", fix)
-
-
-def _key_path(text: str, place: Place) -> KeyPath:
-    keys = tuple(text.split("."))
-    if not all(key and key.isprintable() for key in keys) or len(keys) > MAX_DEPTH:
-        raise ConfigError(
-            f"{show(text)} is no path of keys", where=str(place), fix="write it as recipe.epochs"
-        )
-    # Other axes than the grid's own are keys with dots.
-    depth = 2 if keys[:2] == ("grid", "zip") else 1
-    if keys[0] == "grid" and len(keys) > depth and keys[depth] in Settings.model_fields:
-        return *keys[:depth], ".".join(keys[depth:])
-    return keys
