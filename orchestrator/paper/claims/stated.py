@@ -178,7 +178,8 @@ class _Relation:
         x = table.column(x)
         if x not in table.rows:
             return None
-        rows = table.rows.assign(x=sign * pd.to_numeric(table.rows[x], errors="coerce"))
+        values: Any = pd.to_numeric(table.rows[x], errors="coerce")
+        rows = table.rows.assign(x=sign * values)
         rows = rows[rows["x"].notna()]
         # An axis is rearranged within cells, a property of cells within bases, whose own cells were
         # chosen for their accuracy and are left out.

@@ -363,7 +363,7 @@ def distances_from_median(cells: pd.DataFrame) -> pd.DataFrame:
     is √2 as large. Bases with few variants of a kind are left out.
     """
     groups = cells.groupby(["base", "kind"])["score"]
-    sizes = groups.transform("size")
+    sizes: Any = groups.transform("size")
     far: Any = cells.assign(distance=(cells["score"] - groups.transform("median")).abs())
     many = far[sizes >= _LEAST_VARIANTS]
     both = many.groupby("base")["kind"].transform("nunique") == 2

@@ -322,7 +322,7 @@ def odds_ratio(tables: Sequence[tuple[int, int, int, int]]) -> Outcome:
     found = np.ones(1)
     for a, b, c, d in kept:
         support = np.arange(max(0, a - d), min(a + b, a + c) + 1)
-        ways = special.comb(a + b, support) * special.comb(c + d, a + c - support)
+        ways: Any = special.comb(a + b, support) * special.comb(c + d, a + c - support)
         found = np.convolve(found, ways / ways.sum())
     logs, places = np.log(found), np.arange(len(found))
 

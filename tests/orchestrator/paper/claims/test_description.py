@@ -118,3 +118,9 @@ def test_the_forest_has_a_row_for_each_claim_with_an_interval():
     assert [trace.x for trace in marks] == [(0.7,), (None,)]
     assert [trace.name for trace in marks if trace.name] == [found[0].verdict]
     assert plot_forest([]) is None
+
+
+def test_where_no_claim_bears_a_line_says_how_to_state_one():
+    [line] = description.text([])
+    assert "No claim bears on these experiments" in line
+    assert "claims: {" in line

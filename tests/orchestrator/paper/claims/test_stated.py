@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from synthetic_stores import METRIC, NOW, add_surface, blank
 
-from orchestrator.config.experiment import Experiment, Member, load_experiment
+from orchestrator.config.experiment import Experiment, load_experiment
 from orchestrator.config.record import Declared, record
 from orchestrator.paper.claims import findings
 from orchestrator.paper.claims.power import plans
@@ -18,7 +18,7 @@ from results_schema import layout, tables
 from results_schema.errors import ConfigError
 from results_schema.plugins import registry
 from results_schema.results import Results
-from results_schema.store import LocalStore, open_store
+from results_schema.store import LocalStore
 
 ROOT = Path(__file__).parents[4]
 HEAD = """
@@ -48,13 +48,14 @@ def state(tmp_path):
 
 
 def fill(
-    experiment: Experiment, store: LocalStore, accuracy: Callable[[Member, Any], float | None]
+    experiment: Experiment, store: LocalStore, accuracy: Callable[[Any, Any], float | None]
 ) -> None:
     """Write a launch's tables and every trial's; one without an accuracy has not ended."""
     record(experiment, store)
     trials, epochs = [], []
     for member in experiment.members():
-        spec, rng = member.spec, np.random.default_rng([*member.spec.trial_id.encode()])
+        spec: Any = member.spec
+        rng = np.random.default_rng([*spec.trial_id.encode()])
         value = accuracy(member, rng)
         if value is None:
             continue
@@ -105,7 +106,7 @@ CLAIMS = {
 
 def test_stated_claims_have_the_verdicts_of_planted_effects(state, tmp_path, run):
     experiment = state("".join(f"  {name}: {text}\n" for name, (text, _) in CLAIMS.items()))
-    store = open_store(tmp_path / "results")
+    store = LocalStore(tmp_path / "results")
 
     def accuracy(member, rng):
         if member.index == 3 and member.spec.seed == 1:
@@ -134,7 +135,7 @@ def test_what_would_decide_a_claim_is_planned_with_its_price(state, tmp_path, ru
         "  twin: {equal: [ENAS, DARTS], within: 0.5}\n",
         HEAD.replace("recipe.weight_decay: [0.0, 0.0003, 0.001]", ""),
     )
-    store = open_store(tmp_path / "results")
+    store = LocalStore(tmp_path / "results")
     fill(experiment, store, lambda member, rng: 0.6 + 0.01 * rng.standard_normal())
     results = Results(store)
     planned = {one.claim: one for one in plans(results, findings(results), 0.8)}
@@ -167,13 +168,13 @@ def test_a_surface_and_a_test_of_a_plug_in(state, tmp_path, monkeypatch):
         "  radius: {spearman: [width, contour.radius]}\n"
         "  back: {backwards: [width, test_accuracy]}\n"
     )
-    store = open_store(tmp_path / "results")
+    store = LocalStore(tmp_path / "results")
     fill(experiment, store, lambda member, rng: 0.6 + 0.05 * member.spec.genotype.normal.width)
     for member in experiment.members():
-        radius = member.spec.genotype.normal.width
-        add_surface(
-            store, member, "contour", epoch=6, extent=1.0, split="test", radius=radius, bounded=True
-        )  # type: ignore
+        trial: Any = member
+        numbers = {"extent": 1.0, "split": "test", "bounded": True}
+        width = trial.spec.genotype.normal.width
+        add_surface(store, trial, "contour", epoch=6, radius=width, **numbers)
     assert verdicts(store) == {"radius": "supported", "back": "contradicted"}
     registry("claim")._entries.pop("backwards")
     assert verdicts(store) == {"radius": "supported", "back": "not testable"}
