@@ -78,7 +78,8 @@ def describe_plan(plan: Plan, speeds: Speeds, store: Store | None) -> Iterator[s
         distinct = {member.spec.trial_id for member in members}
         done = sum(trial_id in plan.ended for trial_id in distinct)
         pruned = len(plan.stopped.get(name, {}).keys() - {*plan.ended})
-        yield f"{name}: {len(distinct)} trials, {done} ended" + f", {pruned} pruned" * bool(pruned)
+        of = f"{done} ended" + f", {pruned} pruned" * bool(pruned)
+        yield f"{name}: {counted(len(distinct), 'trial')}, {of}"
     shared = sum(len({m.spec.trial_id for m in ms}) for ms in plan.members.values()) - trials
     if shared:
         yield f"shared between experiments: {shared}"

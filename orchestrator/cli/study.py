@@ -70,7 +70,7 @@ def claims(
     power: float | None,
     output_format: str,
 ) -> None:
-    """Test claims of the paper, and of experiments, on what a store has measured."""
+    """Test claims, the paper's and your own, on a store."""
     if listed:
         _print_claims(output_format)
         return

@@ -105,6 +105,6 @@ def _check_values(results: Results) -> Iterator[Finding]:
             problems[f"{name} have a {column} outside 0 to {top}"] = wrong
     bad = {what: int(wrong.sum()) for what, wrong in problems.items() if wrong.any()}
     for what, count in bad.items():
-        yield Finding("values", "bad", f"{count:,} {what}", _FIX)
+        yield Finding("values", "bad", f"{what}: {count:,}", _FIX)
     if not bad:
         yield Finding("values", "ok", "statuses, indices, epochs, accuracies and losses")

@@ -334,7 +334,7 @@ def test_the_check_of_tables_names_what_is_wrong_in_anyone_s_folder(tmp_path):
     found = list(check_tables(open_store(tmp_path)))
     bad = " ".join(one.found for one in found if one.verdict == "bad")
     assert "neither done nor diverged" in bad
-    assert "1 trials have a test_accuracy outside 0 to 1" in bad
+    assert "trials have a test_accuracy outside 0 to 1: 1" in bad
     assert "1 epochs are missing, stand twice or begin with 0" in bad
     notes = {one.name: one.found for one in found if one.verdict == "note"}
     assert "members/base" in notes["claims"]
