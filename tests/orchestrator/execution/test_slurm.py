@@ -194,7 +194,7 @@ def test_a_head_that_does_not_start_ends_the_job(job: Job):
 def test_a_job_of_two_nodes_is_requeued_before_its_limit_and_ends_nothing_else(tmp_path: Path):
     if why := missing():
         pytest.skip(why)
-    experiment = write_experiment(tmp_path, epochs=EPOCHS, seeds=f"{{range: [0, {SEEDS}]}}")
+    experiment = write_experiment(tmp_path, epochs=EPOCHS, seeds=", ".join(map(str, range(SEEDS))))
     launch = f"launch {experiment} --device cpu --checkpoint-every 0"
     with two_hosts() as hosts:
         job = Job(tmp_path, *hosts)
