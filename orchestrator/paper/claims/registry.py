@@ -10,7 +10,7 @@ from orchestrator.paper.claims import accuracy, landscape, norms, topology, trai
 from orchestrator.paper.claims.claim import Claim, Finding, judge
 from orchestrator.paper.claims.population import Population
 from orchestrator.paper.claims.stated import stated_claims
-from results_schema.errors import ConfigError, CorruptData, NasSweepError, suggest
+from results_schema.errors import ConfigError, CorruptData, NasSweepError
 from results_schema.results import Results
 
 CLAIMS: tuple[Claim, ...] = (
@@ -84,18 +84,3 @@ def _test(claim: Claim, population: Population, unread: str) -> list[Finding]:
         raise
     except Exception as error:
         return [claim.failed(log_error(population.results.store, f"claim-{claim.id}", error))]
-
-
-def find_claim(name: str) -> Claim:
-    """The claim of an id.
-
-    Raises:
-        ConfigError: No claim has it.
-    """
-    known = {claim.id: claim for claim in CLAIMS}
-    if name not in known:
-        raise ConfigError(
-            f"there is no claim {name!r}",
-            fix=suggest(name, known, otherwise="run nas-sweep claims --list"),
-        )
-    return known[name]

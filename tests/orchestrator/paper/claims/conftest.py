@@ -7,10 +7,9 @@ from typing import Any
 import pytest
 from synthetic_stores import Trial, synthetic_store
 
-from orchestrator.paper.claims import Finding
+from orchestrator.paper.claims import CLAIMS, Finding
 from orchestrator.paper.claims.claim import judge
 from orchestrator.paper.claims.population import Population
-from orchestrator.paper.claims.registry import find_claim
 from results_schema.results import Results
 
 
@@ -24,8 +23,7 @@ def observe(tmp_path: Path) -> Callable[..., list[Finding]]:
         if fill:
             fill(store)
         population = Population(Results(store))
-        return judge(
-            [one for name in claims.split() for one in find_claim(name).findings(population)]
-        )
+        known = {claim.id: claim for claim in CLAIMS}
+        return judge([one for name in claims.split() for one in known[name].findings(population)])
 
     return call

@@ -21,10 +21,10 @@ import pytest
 from scipy import stats
 
 from orchestrator.figures.evidence import BASE, CONNECTIONS, OPERATIONS, score_cells
+from orchestrator.paper.claims import CLAIMS
 from orchestrator.paper.claims.measures import MOST, RHO
 from orchestrator.paper.claims.population import convergence
 from orchestrator.paper.claims.power import times_needed
-from orchestrator.paper.claims.registry import find_claim
 from orchestrator.paper.claims.training import distances_from_median, failures_by_half
 from orchestrator.paper.statistics.association import _leads, peak, stratum_ranks, trend, usable
 from orchestrator.paper.statistics.comparison import (
@@ -497,4 +497,4 @@ def test_the_effects_of_interest_are_those_of_the_claims():
         "order-at-low-rate": Order().smallest, "some-variants-beat-base": Lead().planted,
         "adapted-better-cifar100": Gain().planted,
     }  # fmt: skip
-    assert {name: find_claim(name).main.smallest for name in names} == names
+    assert {c.id: c.main.smallest for c in CLAIMS if c.id in names} == names
