@@ -191,4 +191,5 @@ def axes_of(members: pd.DataFrame, *, varied: bool = True) -> dict[str, str]:
     columns = tables.axis_columns(keys)
     if not varied:
         return columns
-    return {k: name for k, name in columns.items() if members[name].nunique(dropna=False) > 1}
+    counts: Any = members[list(columns.values())].nunique(dropna=False)
+    return {key: name for key, name in columns.items() if counts[name] > 1}

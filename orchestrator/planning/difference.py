@@ -107,8 +107,8 @@ def nearest(plan: Plan, store: Store, planned: Sequence[Trial], most: int) -> li
     whose ids begin most alike, of which `most` are read.
     """
     wanted = list(dict.fromkeys(_beginning(spec.trial_id) for spec in planned))
-    own = _alike(wanted, [name for name in plan.trials if name in plan.ended])
-    ended = {name: plan.trials[name] for name in own[: 3 * most]}
+    here = _alike(wanted, [name for name in plan.trials if name in plan.ended])
+    ended = {name: plan.trials[name] for name in here[: 3 * most]}
     others = _alike(wanted, [name for name in plan.ended if name not in plan.trials])[:most]
     known = {name: fields_of(spec) for name, spec in (ended | read_specs(store, others)).items()}
     pairs = {name: frozenset(values.items()) for name, values in known.items()}

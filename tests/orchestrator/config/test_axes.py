@@ -3,6 +3,7 @@
 import contextlib
 import json
 import math
+from typing import Any
 
 import pytest
 from experiment_files import edited, refused
@@ -10,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.config.axes import generate
-from orchestrator.config.experiment import Member, load_experiment
+from orchestrator.config.experiment import load_experiment
 from orchestrator.config.record import member_rows
 from results_schema.errors import SpecError
 
 
-def members(folder, grid: str, *overrides: str, rest: str = "", **options: str) -> list[Member]:
+def members(folder, grid: str, *overrides: str, rest: str = "", **options: str) -> list[Any]:
     """The members of an experiment with these lines under `grid`."""
     lines = "".join(f"  {line}\n" for line in grid.splitlines())
     (folder / "y.yaml").write_text(f"title: t\nclaim: c\n{rest}grid:\n{lines}")
