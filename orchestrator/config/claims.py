@@ -29,7 +29,6 @@ from orchestrator.config.documents import (
     show,
 )
 from orchestrator.config.registry import OUTCOMES, PROPERTIES
-from results_schema import tables
 from results_schema.errors import SpecError, suggest
 from results_schema.plugins import registry
 
@@ -159,6 +158,8 @@ def check_claims(
         what = "claims: they are about cells, which a program has none of"
         yield Problem(document.place(("claims",)), what, "drop them, and test its tables yourself")
         return
+    from results_schema import tables  # which loads pyarrow
+
     axes = experiment.axes.values
     values: dict[str, set[Any]] = {key: {*map(show, axes[key])} for key in axes}
     for key, column in tables.axis_columns(key for key in axes if key not in OWN).items():
@@ -190,6 +191,8 @@ def check_claims(
 
 def _is_of_surfaces(column: str) -> bool:
     """Return whether a column is `KIND.COLUMN` of a kind of surface."""
+    from results_schema import tables
+
     kind, _, name = column.partition(".")
     of_surfaces = {*tables.SURFACES.names, "deviation", "ring"}
     return kind in ("contour", "gradient_variance", "curvature") and name in of_surfaces
