@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 import site
 import subprocess
@@ -12,7 +14,9 @@ import venv
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 pytestmark = pytest.mark.docs
 ROOT = Path(__file__).parents[1]
@@ -44,7 +48,8 @@ recipe: {epochs: 1}
 class Installed:
     """An environment with nas-sweep, and with the packages that this one has."""
 
-    def __init__(self, folder: Path, wheel: Path) -> None:
+    def __init__(self, folder: Path, wheel: Path, kind: str) -> None:
+        self.kind = kind
         venv.create(folder / "venv")
         self.python = folder / "venv/bin/python"
         code = "import site; print(site.getsitepackages()[0])"
@@ -102,7 +107,7 @@ def installed(request: pytest.FixtureRequest, tmp_path_factory) -> Installed:
     sources, wheel = built(folder, request.param)
     if request.param == "build_wheel":
         shutil.rmtree(sources)
-    return Installed(folder, wheel)
+    return Installed(folder, wheel, request.param)
 
 
 def test_every_package_is_named():
@@ -149,3 +154,33 @@ def test_an_experiment_with_a_plugin_trains_outside_the_checkout(installed: Inst
     without = "import nas_sweep\ntry: nas_sweep.load_network('results', 'digits')\n"
     without += "except ValueError as error: print(error)"
     assert "the operation blur, version 2, is needed" in installed.python_code(without)
+
+
+@pytest.mark.timeout(600)
+def test_the_documented_study_runs_in_an_empty_folder(installed: Installed):
+    if installed.kind == "build_editable":
+        pytest.skip("once is enough")
+    text = (ROOT / "docs/own-study.md").read_text()
+    blocks = re.findall(r"^```\w+\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    plugin, experiment, evaluation = blocks
+    (installed.folder / "my_lab.py").write_text(plugin)
+    (installed.folder / "mixed.yaml").write_text(experiment)
+    draws = np.random.RandomState(0)
+    for kind, name in enumerate(["cats", "dogs", "hens"]):
+        (installed.folder / "photos" / name).mkdir(parents=True)
+        for number in range(60):
+            pixels = draws.randint(0, 120, (20, 24, 3), dtype=np.uint8)
+            pixels[:, 6 * kind : 6 * kind + 8, kind] += 120
+            Image.fromarray(pixels).save(installed.folder / f"photos/{name}/{number}.png")
+    assert "16 trials" in installed.run("plan", "mixed.yaml")
+    shown = installed.run("launch", "mixed.yaml", "--device", "cpu")
+    assert "weight decay" in shown and "±" in shown
+    pictures = {path.stem for path in (installed.folder / "results/figures").glob("*.html")}
+    assert {"mixed-cost", "mixed-curves"} <= pictures
+    for command in re.findall(r"^    nas-sweep (claims.*|show.*)$", text, re.MULTILINE):
+        assert "error" not in installed.run(*command.split())
+    found = json.loads(installed.run("claims", "mixed", "--format", "json"))
+    assert {"mixed-as-good", "decay-helps"} <= {one["claim"].partition(":")[2] for one in found}
+    table = installed.python_code(evaluation)
+    assert "mean" in table and "mixed" in table
+    assert "16 ended" in installed.run("plan", "mixed.yaml")
