@@ -108,7 +108,8 @@ def claims_table(store: Store, experiment: str | None) -> Any:
     from orchestrator.paper.claims import description, findings  # slow to import, seldom needed
 
     try:
-        found = findings(Results(store), [experiment] if experiment else None)
+        names = [experiment] if experiment else None
+        found = description.bears_on(findings(Results(store), names), untested=True)
     except NasSweepError as error:
         return html.P(str(error))
     if not found:

@@ -52,7 +52,7 @@ NETWORK = NetworkSpec()
 STANDARD_RATE = 0.025
 """The paper's learning rate (Section A.3)."""
 
-_VARIED = ("genotype", "learning_rate", "seed")
+_VARIED = ("genotype", "learning_rate", "seed", "extensions")
 """Fields of a trial's spec that trials of one setting may differ in."""
 
 _UNIMPORTANT = ("epochs", "version", "evaluation_batch")
@@ -213,8 +213,11 @@ class Setting:
 
 def setting_key(spec: TrialSpec) -> str:
     """Return the text that identifies a trial's setting; `read_setting` is the inverse."""
-    parts = json.loads(spec.to_json())
-    return json.dumps({k: v for k, v in parts.items() if k not in _VARIED}, sort_keys=True)
+    parts = {k: v for k, v in json.loads(spec.to_json()).items() if k not in _VARIED}
+    # A plug-in's operations belong to the cell, its other entries to how the cell is trained.
+    if extensions := [one for one in spec.extensions if not one.startswith("operation:")]:
+        parts["extensions"] = extensions
+    return json.dumps(parts, sort_keys=True)
 
 
 @lru_cache(maxsize=10_000)

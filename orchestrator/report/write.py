@@ -21,7 +21,7 @@ from orchestrator.housekeeping.status import sound_results
 from orchestrator.output.text import duration
 from orchestrator.paper.claims import findings
 from orchestrator.paper.claims.claim import FAILED
-from orchestrator.paper.claims.description import lines, summary
+from orchestrator.paper.claims.description import bears_on, lines, summary
 from orchestrator.report.contents import Contents, gather
 from orchestrator.report.exhibits import CLAIMS, Exhibit, make_exhibits
 from results_schema import layout
@@ -102,7 +102,7 @@ def write_report(
     store = results.store
     inside = store.locate(layout.report(report_name(names), INDEX))
     target = Path(inside) if to is None else to if single else to / INDEX
-    found = findings(results, names)
+    found = bears_on(findings(results, names), untested=True)
     failures = [f"{one.name}: {one.problem}" for one in exhibits if one.failed]
     failures += [f"{one.claim}: {one.reading}" for one in found if one.verdict == FAILED]
     drawn, forest = [], plot_forest(found)

@@ -58,18 +58,25 @@ def entries(found: Sequence[Finding]) -> list[Entry]:
     return sorted(grouped, key=lambda e: families.index((e.main.family, e.main.substitute)))
 
 
-def bears_on(found: Sequence[Finding]) -> list[Finding]:
-    """Return findings on a store's data, and on the paper's cells if it has any of them.
+def bears_on(found: Sequence[Finding], *, untested: bool = False) -> list[Finding]:
+    """Return the findings that bear on a store's data.
 
-    Claims that experiments state bear on them, with and without data.
+    Claims that experiments state bear on them, with and without data. Where there are some, the
+    paper's do if their trials are of the data sets that the paper names; elsewhere all that have
+    data do, and with any of the paper's cells also those on published cells, and the `untested`.
     """
+    stated = any(one.stated for one in found)
     bases = {group.split()[0] for one in found if one.trials for group in one.groups}
-    paper = not bases or bases & set(BASES)
-    return [
-        one
-        for one in found
-        if one.stated or one.verdict == FAILED or (one.verdict != NO_DATA and (one.trials or paper))
-    ]
+    paper = not stated and (not bases or bool(bases & set(BASES)))
+
+    def bears(one: Finding) -> bool:
+        if one.stated or one.verdict == FAILED:
+            return True
+        if one.verdict == NO_DATA:
+            return paper and untested
+        return not (stated and one.substitute) if one.trials else paper
+
+    return [one for one in found if bears(one)]
 
 
 NONE_BEARS = (

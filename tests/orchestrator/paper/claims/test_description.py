@@ -124,3 +124,14 @@ def test_where_no_claim_bears_a_line_says_how_to_state_one():
     [line] = description.text([])
     assert "No claim bears on these experiments" in line
     assert "claims: {" in line
+
+
+def test_a_study_with_claims_of_its_own_sees_those_and_what_bears_on_the_papers_data():
+    own = replace(FOUND, claim="small:mine", stated=True, verdict="no data")
+    on_substitutes = replace(FOUND, claim="b", substitute=True)
+    of_cells = replace(FOUND, claim="c", trials=0)
+    none = replace(FOUND, claim="d", verdict="no data", trials=0)
+    shown = description.bears_on([own, FOUND, on_substitutes, of_cells, none], untested=True)
+    assert [one.claim for one in shown] == ["small:mine", "wider-faster"]
+    paper = description.bears_on([FOUND, on_substitutes, of_cells, none], untested=True)
+    assert [one.claim for one in paper] == ["wider-faster", "b", "c", "d"]
