@@ -103,6 +103,11 @@ class ProgramSpec(Spec):
         given = self.params.get("epochs")
         return given if type(given) is int and 0 < given <= MOST_EPOCHS else 0
 
+    @property
+    def extensions(self) -> tuple[str, ...]:
+        """Entries of plug-ins that its numbers depend on: none, as its source is its own."""
+        return ()
+
 
 Trial = TrialSpec | ProgramSpec
 
