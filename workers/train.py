@@ -7,6 +7,7 @@ JSON, as `nas-sweep plan EXPERIMENT --spec TRIAL` prints it.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     add = parser.add_argument
     add("spec", type=Path, help="the trial's JSON")
     where = "folder or s3://bucket/prefix of results (default: results)"
-    add("--store", default="results", help=where)
+    add("--store", default=os.environ.get("NAS_SWEEP_STORE", "results"), help=where)
     add("--device", help="cuda, cuda:N or cpu (default: a GPU if there is one)")
     seldom = "least seconds between checkpoints (default: 60)"
     add("--checkpoint-every", type=float, default=60.0, metavar="S", help=seldom)

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import wraps
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -94,8 +95,8 @@ def _trials(parameters: dict[str, Any]) -> list[str]:
 def _profiles(parameters: dict[str, Any]) -> list[str]:
     from orchestrator.config.experiment import find_files, list_profiles
 
-    [first, *_] = find_files(parameters.get("experiments") or ["experiments"])
-    return sorted(list_profiles(first))
+    named = parameters.get("experiments")
+    return sorted(list_profiles(find_files(named)[0] if named else Path("here.yaml")))
 
 
 def _claims(parameters: dict[str, Any]) -> list[str]:

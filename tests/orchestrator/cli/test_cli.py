@@ -176,3 +176,27 @@ def test_figures_of_surfaces_that_are_not_measured_are_refused(run, folder):
 def test_an_epoch_that_no_trial_reaches_is_warned_about(run, trained):
     _, output, _ = run("launch", trained.experiment, "--checkpoint-at", "2", "--checkpoint-at", "9")
     assert "--checkpoint-at 9 keeps nothing: trials train 2 epochs at most" in output
+
+
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [
+        ("nas-sweep sta", ["status"]),
+        ("nas-sweep status sm", ["small"]),
+        ("nas-sweep show small/DARTS/base/s1", ["small/DARTS/base/s1"]),
+        ("nas-sweep claims --claim wider-f", ["wider-faster"]),
+        ("nas-sweep launch fig9.yaml --profile la", ["laptop"]),
+        ("nas-sweep status --store nowhere sm", []),
+    ],
+)
+def test_a_shell_completes_commands_and_what_the_store_has(
+    run, trained, monkeypatch, words, completed
+):
+    monkeypatch.setenv("NAS_SWEEP_STORE", str(trained.store.root))
+    monkeypatch.chdir(FIG9.parent)
+    monkeypatch.setenv("COMP_WORDS", words)
+    monkeypatch.setenv("COMP_CWORD", str(len(words.split()) - 1))
+    monkeypatch.setenv("_NAS_SWEEP_COMPLETE", "bash_complete")
+    assert [line.partition(",")[2] for line in run()[1].split()] == completed
+    monkeypatch.delenv("_NAS_SWEEP_COMPLETE")
+    assert "small" in run("status")[1], "the variable names the store"
