@@ -144,8 +144,6 @@ class Training(ABC, Generic[T]):
             facts = devices.provenance(device) | attempts | self.shared | {"gpu_share": share}
             place = f"{facts['host']}, {device}"
             self.log.add(f"attempt {facts['attempts']} of {spec.trial_id} on {place}")
-            for source in sources(spec.extensions):
-                self.log.add(source)
             # Written before anything may crash the process: the log then shows where it was.
             self.log.flush()
             return self.train(device, facts)
@@ -199,6 +197,8 @@ class _CellTraining(Training[TrialSpec]):
         check_versions(self.spec)
 
     def train(self, device: torch.device, facts: dict[str, Any]) -> tuple[Status, str]:
+        for source in sources(self.spec.extensions):
+            self.log.add(source)
         mode: StepMode | None = None
         # The failure is in the store, as another process on another node may try next.
         if recorded_failure(self.store, self.spec.trial_id)["kind"] == "graph":

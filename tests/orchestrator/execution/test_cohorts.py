@@ -120,6 +120,32 @@ def test_who_failed_for_good_comes_last_and_who_was_killed_is_waited_for(tmp_pat
     assert first in make_plan([load_experiment(experiment)], store).pruned
 
 
+@pytest.mark.parametrize("stop", [HALVING, MEDIAN])
+def test_two_launches_at_once_make_the_same_decisions(tmp_path: Path, stop: str):
+    experiment, reference = made(tmp_path / "reference", stop)
+    drive(reference, experiment)
+    experiment, store = made(tmp_path / "both", stop)
+    source = write(experiment.parent)
+    plan = make_plan([load_experiment(experiment)], store)
+    launches = [made_queue(plan, store) for _ in range(2)]
+    trained, draws = [0, 0], random.Random(0)
+    while not all(queue.over for queue, _ in launches):
+        one = draws.randrange(2)
+        queue, clock = launches[one]
+        clock.now += 3
+        if (item := queue.offer()) is None:
+            continue
+        [spec], [until] = item.pack, item.until
+        assert isinstance(spec, ProgramSpec)
+        outcome = worked(spec, store, source, item.token, until, None)
+        trained[one] += outcome.epochs
+        queue.settle(item.token, spec.trial_id, outcome.status, outcome.reason)
+        queue.close(item.token)
+    assert results_of(store) == results_of(reference)
+    assert sum(trained) == len(pd.read_parquet(store.root / "metrics"))
+    assert min(trained) > 0
+
+
 CELLS = """\
 title: t
 claim: c
