@@ -10,6 +10,7 @@ from orchestrator.paper.claims import accuracy, landscape, norms, topology, trai
 from orchestrator.paper.claims.claim import Claim, Finding, judge
 from orchestrator.paper.claims.population import Population
 from orchestrator.paper.claims.stated import stated_claims
+from results_schema import layout
 from results_schema.errors import ConfigError, CorruptData, NasSweepError
 from results_schema.results import Results
 
@@ -43,7 +44,9 @@ def findings(results: Results, experiments: Sequence[str] | None = None) -> list
     population = Population(results, experiments)
     unread = _unread(population)
     found = [one for claim in CLAIMS for one in _test(claim, population, unread)]
-    for name in results.experiments() if experiments is None else experiments:
+    known = results.experiments()
+    named = [layout.variations(name, known) for name in experiments or ()]
+    for name in known if experiments is None else [one for names in named for one in names]:
         if stated := _stated(results, name):
             own = Population(results, [name])
             found += [one for claim in stated for one in _test(claim, own, unread)]
