@@ -195,6 +195,8 @@ def _unwound_by_signals() -> Iterator[None]:
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     try:
         yield
+    except SystemExit as error:  # what Ray's handler raises, from when it is in force
+        raise Interrupted(signal.SIGTERM) from error
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         for signum, handler in before.items():

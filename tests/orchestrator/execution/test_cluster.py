@@ -38,7 +38,7 @@ from orchestrator.execution.cluster import (
     private_folder,
     remove_dead_folders,
 )
-from results_schema.errors import Interrupted, MachineError
+from results_schema.errors import Interrupted, MachineError, exit_code
 
 
 @pytest.fixture
@@ -120,10 +120,12 @@ def test_ray_is_started_twice_in_a_private_folder_and_ended(rays: Rays, place: P
     assert ("TMPDIR" in os.environ, list(place.iterdir())) == (False, [])
 
 
-def test_a_signal_while_ray_starts_unwinds_at_once(rays: Rays, place: Path):
-    rays.failures = [KeyboardInterrupt()]
-    with pytest.raises(KeyboardInterrupt), joined():
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(15)])  # Ray's own handler's
+def test_a_signal_while_ray_starts_unwinds_at_once(rays: Rays, place: Path, error: BaseException):
+    rays.failures = [error]
+    with pytest.raises(KeyboardInterrupt) as caught, joined():
         pass
+    assert exit_code(caught.value) == (143 if isinstance(error, SystemExit) else 130)
     assert (len(rays.started), rays.ended, list(place.iterdir())) == (1, 2, [])
 
 
