@@ -117,7 +117,7 @@ def _counts_table(status: Status) -> TextTable:
     ]
     counts = [items.counts(name, STATES) for name, _, items in counted]
     always: tuple[State, ...] = ("done", "running", "failed", "owed")
-    shown = [s for s in STATES if s in always or any(one[s] for one in counts)]
+    shown: list[State] = [s for s in STATES if s in always or any(one[s] for one in counts)]
     rows = []
     for (name, kind, items), each in zip(counted, counts, strict=True):
         left = status.left(items, name)

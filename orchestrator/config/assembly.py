@@ -89,7 +89,7 @@ def _merge(parent: Document, child: Document) -> Document:
         for path, at in parent.places.items()
         if not any(path[:depth] in gone for depth in range(len(path) + 1))
     }
-    return Document(data, kept | child.places)
+    return Document(data, {**kept, **child.places})
 
 
 def _without(document: Document, key: str) -> Document:

@@ -20,6 +20,7 @@ from pydantic import BaseModel
 from orchestrator.config.documents import (
     Document,
     KeyPath,
+    Place,
     Problem,
     check_model,
     combine,
@@ -310,8 +311,9 @@ class _Reader:
             if zipped or values is not written:
                 # Errors of a value name the place where it was written.
                 at, written = self.document.place, values is written
-                places = {(i,): at((*path, n)) for i, n in enumerate(firsts) if written}
-                plain = Document(self.values[key], places | {(): at(path)})
+                places: dict[KeyPath, Place] = {(): at(path)}
+                places |= {(i,): at((*path, n)) for i, n in enumerate(firsts) if written}
+                plain = Document(self.values[key], places)
                 self.document = self.document.override(("grid", key), plain)
         if len(columns) < len(axes):
             return

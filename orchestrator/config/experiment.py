@@ -63,7 +63,7 @@ from results_schema.errors import ConfigError, SpecError, suggest
 from results_schema.genotype import Genotype
 from results_schema.layout import natural
 from results_schema.plugins import SUFFIX, Plugin, load
-from results_schema.program import ProgramSpec, Trial
+from results_schema.program import ProgramSpec
 from results_schema.stopping import Cohort, StopRule, make_cohorts
 from results_schema.surface import SurfaceSpec
 from results_schema.trial import PRECISIONS, NetworkSpec, TrialSpec
@@ -84,7 +84,7 @@ class Member:
             for itself.
         index: Its place on a figure's axis; 0 is the base.
         named_dataset: The dataset that the experiment names; the spec may hold a substitute.
-        spec: The trial.
+        spec: The trial: a `TrialSpec`, or a `ProgramSpec` where the experiment names a program.
         axes: Values of the axes that are not the grid's own, by key, as they were written.
     """
 
@@ -92,7 +92,7 @@ class Member:
     variant: str
     index: int
     named_dataset: str
-    spec: Trial
+    spec: TrialSpec | Any
     axes: Mapping[str, Any] = field(default_factory=dict)
 
 

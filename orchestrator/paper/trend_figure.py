@@ -158,7 +158,8 @@ def plot_trend(data: Trends, title: str) -> go.Figure:
         if effect := _effect(panel.found):
             corner = {name: f"{axis} domain" for name, axis in place.axes.items()}
             place.add_text(effect, x=0.02, y=0.98, xanchor="left", yanchor="top", **corner)
-        marks = _axis_marks(panel.cells["x"]) if data.x not in PROPERTIES else {}
+        values: Any = panel.cells["x"]
+        marks = _axis_marks(values) if data.x not in PROPERTIES else {}
         names = (_name(data.x), _name(data.y) + ", %" * data.y.endswith("accuracy"))
         place.set_axes(marks, {"range": [low, high]}, names)
     for rank, group in enumerate(groups):

@@ -7,10 +7,10 @@ from typing import Any
 from orchestrator.execution.trainable import (
     own_versions,
 )
-from results_schema.trial import TrialSpec
+from results_schema.program import Trial
 
 
-def sent(store: str, /, *pack: TrialSpec, token: str = "t", **settings: Any) -> dict[str, Any]:
+def sent(store: str, /, *pack: Trial, token: str = "t", **settings: Any) -> dict[str, Any]:
     """Trials to train on the CPU in one process, each epoch told at once.
 
     Args:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, deque
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import zip_longest
@@ -55,7 +55,7 @@ def sample_operations(
     stream = np.random.RandomState(seed)
 
     def redrawn(cell: Cell) -> Cell:
-        drawn = iter(stream.choice(len(candidates), sum(map(len, cell.nodes))))
+        drawn: Iterator[int] = iter(stream.choice(len(candidates), sum(map(len, cell.nodes))))
         return _with_edges(cell, lambda edge: Edge(candidates[next(drawn)], edge.source))
 
     return Genotype(redrawn(base.normal), redrawn(base.reduce))

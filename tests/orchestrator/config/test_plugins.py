@@ -125,7 +125,7 @@ def test_the_documented_plugins_load(folder, names):
     assert make_split(entry.resolve()()).train_pixels.shape == (400, 1, 16, 16)
     choice = read_choice({"kind": "accuracy_by_time", "logarithmic": True, "bases": ["DARTS"]})
     rows = {"base": ["DARTS", "ENAS"], "train_seconds": [2.0, 3.0], "test_accuracy": [0.8, 0.9]}
-    figure = draw(choice, {"trials": pd.DataFrame(rows)}.__getitem__, "A title")
+    figure: Any = draw(choice, {"trials": pd.DataFrame(rows)}.__getitem__, "A title")
     assert (figure.layout.title.text, figure.layout.xaxis.type) == ("A title", "log")
     assert [list(trace.y) for trace in figure.data] == [[0.8]]
 
