@@ -123,7 +123,7 @@ def load_plugin(name: str) -> None:
         name: A Python file, or the name under which an installed package offers it.
 
     Raises:
-        ConfigError: There is none, it fails, or another plug-in has its name.
+        ConfigError: It does not exist, it fails, or another plug-in has its name.
     """
     from results_schema.plugins import load
 

@@ -85,7 +85,7 @@ class Registry(Mapping[str, Entry]):
         """Return an entry.
 
         Raises:
-            SpecError: There is none of this name.
+            SpecError: No entry has this name.
         """
         if name not in self._entries:
             raise SpecError(f"unknown {self.kind} {name!r}", fix=suggest(name, self._entries))
@@ -101,7 +101,7 @@ class Registry(Mapping[str, Entry]):
         return name in self._entries
 
     def find(self, name: str) -> Entry | None:
-        """Return an entry, None if there is none of this name."""
+        """Return an entry, None if no entry has this name."""
         return self._entries.get(name)
 
     def enter(self, name: str, value: Any, version: int = 1, **about: Any) -> None:
@@ -194,7 +194,7 @@ def load(name: str, folder: Path = Path()) -> Plugin:
     """Load a plug-in: a file by its path from a folder, or what an installed package offers.
 
     Raises:
-        ConfigError: There is none, it fails, or another plug-in has its name.
+        ConfigError: It does not exist, it fails, or another plug-in has its name.
     """
     return load_file(folder / name) if name.endswith(SUFFIX) else load_installed(name)
 

@@ -130,7 +130,7 @@ class Cohorts:
         }
 
     def _next(self, name: str, trial: str) -> int | None:
-        """Return the first undecided rung of a trial, 0 if it is pruned, None if there is none."""
+        """Return a trial's first undecided rung, 0 if it is pruned, None if all are decided."""
         cohort = self._of.get((name, trial))
         if cohort is None:
             return None

@@ -123,7 +123,7 @@ def run(plan: Plan, store: Store, options: Options, console: Console) -> Report:
 
 
 def reason_to_stop(options: Options, queue: Queue, begun: float) -> str:
-    """Return why a launch that began at this monotonic time stops by itself; empty if it goes on.
+    """Return why a launch that began at this monotonic time stops by itself; empty if it continues.
 
     `--max-hours` and `--fail-fast` stop it.
     """

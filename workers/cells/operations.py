@@ -116,7 +116,7 @@ def find(name: str) -> Entry:
     """Return an operation.
 
     Raises:
-        SpecError: There is none of this name.
+        SpecError: No entry has this name.
     """
     if (entry := OPERATIONS.find(name)) is None:
         fix = f"{suggest(name, OPERATIONS)}, or name its plug-in under `plugins:`"

@@ -101,7 +101,7 @@ def on_device(about: Dataset, split: Split, device: torch.device, validation: fl
 
     Raises:
         DataError: Their shapes are not as in the catalog.
-        SpecError: The share that is to be held out is none or all of the images.
+        SpecError: The share that is to be held out takes all images, or not one.
     """
 
     def images(pixels: np.ndarray, labels: np.ndarray, count: int) -> Images:

@@ -100,7 +100,7 @@ class Dataset:
         """Return how many training images a validation split of this share holds out.
 
         Raises:
-            SpecError: It is none or all of them.
+            SpecError: It takes all of them, or not one.
         """
         count = round(share * self.train)
         if share and not 0 < count < self.train:

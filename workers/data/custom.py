@@ -319,7 +319,7 @@ def from_json(data: Mapping[str, Any]) -> Dataset:
     """Return a data set from its description, which anyone may have written.
 
     Raises:
-        ValueError: It is none, or its name does not fit its content.
+        ValueError: It is no description, or its name does not fit its content.
     """
     kinds = {"sha256": str, "flip": bool, "name": str, "description": str}
     numbers = [data.get(key) for key in ("mean", "std")]

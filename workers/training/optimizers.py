@@ -19,7 +19,7 @@ from results_schema.trial import Recipe
 
 
 class Optimizer:
-    """Base of optimizers of named weights: clips the gradients and tells what decays.
+    """Base of optimizers of named weights: clips the gradients and picks what decays.
 
     Nothing in a step waits for the device or depends on a number that the CPU would have to know,
     so that a step can be part of a CUDA graph.
