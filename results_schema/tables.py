@@ -412,17 +412,16 @@ def for_programs(schema: pa.Schema) -> pa.Schema:
     return pa.schema([field.with_nullable(True) for field in schema], metadata=schema.metadata)
 
 
-def is_sound(data: bytes, item: str) -> bool:
+def is_sound(data: bytes, item: str | None) -> bool:
     """Return whether a file can be read, is as it was sealed, and has the rows of one item.
 
-    One without a seal is somebody else's, who may keep many items in a file.
+    `item` is `layout.owner` of its key: None if it may have the rows of many.
     """
-    sealed = SEAL_KEY.encode() in data
-    if sealed and not is_sealed(data):
+    if SEAL_KEY.encode() in data and not is_sealed(data):
         return False
     try:
         file = open_parquet(data)
-        return not sealed or holds_only(file, item)
+        return item is None or holds_only(file, item)
     except (pa.ArrowException, OSError, ValueError):
         return False
 

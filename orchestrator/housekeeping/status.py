@@ -402,7 +402,7 @@ class ItemTables:
         for key, data in self._store.several(sorted(unread)):
             item = unread[key]
             state, rows = found.get(item, ("", 0))
-            if not tables.is_sound(data, item):
+            if not tables.is_sound(data, layout.owner(key)):
                 state = "damaged"
             elif key == lookup.row_of(item):
                 state = state or _ended_state(data)

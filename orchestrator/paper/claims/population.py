@@ -289,7 +289,7 @@ class Population:
             return self.results.members()
         members: Any = pd.concat(parts, ignore_index=True)
         # The claims are about cells, which a program has none of.
-        members = members[~members["trial_id"].map(is_program)]
+        members = members[~members["trial_id"].map(is_program).astype(bool)]
         lacking = [name for name in _NEEDED if members[name].isna().any()]
         if lacking:
             raise CorruptData(
