@@ -14,7 +14,7 @@ from typing import Literal, overload
 from results_schema import layout
 from results_schema.canonical import parse_json
 from results_schema.errors import MissingKey, NasSweepError, StoreError
-from results_schema.folder import LocalStore as LocalStore
+from results_schema.folder.store import LocalStore as LocalStore
 from results_schema.interface import Store as Store
 from results_schema.lease import Lease
 

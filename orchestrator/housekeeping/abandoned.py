@@ -14,7 +14,7 @@ from pathlib import Path
 
 from results_schema import layout
 from results_schema.errors import LinkRefused, store_error
-from results_schema.folder_files import GONE, NEW_LEASE, STAGING, Folder, opened
+from results_schema.folder.files import GONE, NEW_LEASE, STAGING, Folder, opened
 from results_schema.s3.bucket import Bucket, Entry
 from results_schema.s3.leases import newest_blocks
 from results_schema.s3.store import BLOCKS

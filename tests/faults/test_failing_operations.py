@@ -13,7 +13,7 @@ from small_trials import COMMIT_ALL, assert_same, few_digits, small_spec
 from soundness import assert_sound, litter
 
 from results_schema.errors import StoreError
-from results_schema.folder import FolderLeases
+from results_schema.folder.store import FolderLeases
 from results_schema.lease import EXPIRY
 from results_schema.store import LocalStore, open_store
 from workers.training.attempt import Outcome

@@ -16,7 +16,7 @@ from small_trials import COMMIT_ALL, small_spec
 
 from results_schema import layout
 from results_schema.errors import StoreError, Superseded
-from results_schema.folder import FolderLeases
+from results_schema.folder.store import FolderLeases
 from results_schema.lease import EXPIRY
 from results_schema.store import LocalStore, open_store
 from workers.training.trial import train

@@ -12,8 +12,8 @@ from clocks import Clock
 
 from results_schema import layout, tables
 from results_schema.errors import MissingKey, StoreError, StoreFull, Superseded, store_error
-from results_schema.folder import FolderLease, FolderLeases
-from results_schema.folder_files import Folder
+from results_schema.folder.files import Folder
+from results_schema.folder.store import FolderLease, FolderLeases
 from results_schema.lease import Lease
 from results_schema.store import LocalStore, Store, existing_store, open_store
 from tests.results_schema.store_contract import (

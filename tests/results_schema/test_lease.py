@@ -12,7 +12,7 @@ import pytest
 from os_calls import Call, watched
 
 from results_schema import lease as leases_module
-from results_schema.folder import FolderLease
+from results_schema.folder.store import FolderLease
 from results_schema.lease import Holder
 from results_schema.store import LocalStore
 

@@ -20,7 +20,7 @@ from orchestrator.execution.preflight import Note, Options, choose_device, prepa
 from orchestrator.planning.estimate import Speeds
 from orchestrator.planning.plan import make_plan
 from results_schema.errors import DataError, MachineError, StoreError
-from results_schema.folder import FolderLeases
+from results_schema.folder.store import FolderLeases
 from results_schema.store import LocalStore
 from workers.data.catalog import DATASETS
 

@@ -22,7 +22,7 @@ from orchestrator.execution.queue import (
 )
 from results_schema import layout, tables
 from results_schema.errors import StoreError, StoreFull
-from results_schema.folder import FolderLeases
+from results_schema.folder.store import FolderLeases
 from results_schema.lease import EXPIRY
 from results_schema.store import Failure, LocalStore
 from results_schema.surface import SurfaceSpec

@@ -9,7 +9,7 @@ and renamed out of it; what it deletes is first renamed into it. A successor rem
 before it does anything: from then on the old holder's renames fail with ENOENT, and it stops
 (`Superseded`). No file in the folder stays open, and nothing makes the folder again.
 
-Every path is opened step by step and no link is followed (`results_schema.folder_files`). A link in
+Every path is opened step by step and no link is followed (`results_schema.folder.files`). A link in
 the place of an item or of a token holds nothing; the next taker removes it.
 """
 
@@ -26,7 +26,7 @@ from pathlib import Path
 
 from results_schema import layout
 from results_schema.errors import LinkRefused, MissingKey, StoreError, Superseded, store_error
-from results_schema.folder_files import (
+from results_schema.folder.files import (
     FILLED,
     GONE,
     NEW_LEASE,
