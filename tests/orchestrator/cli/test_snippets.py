@@ -29,6 +29,8 @@ ELSEWHERE = {
     "SECURITY.md": {"nft", "sh"},  # tests/docker/test_nodes.py
     "experiments.md": {"yaml", "json", "sh"},  # test_experiments_docs.py
     "monitoring.md": {"yaml", "sh"},  # test_monitoring.py
+    "claims.md": {"yaml"},  # paper/claims/test_stated.py
+    "own-study.md": {"python", "yaml"},  # test_wheel.py
     "plugins.md": {"yaml"},  # config/test_plugins.py
     "slurm.md": {"sh"},  # execution/test_slurm.py
 }

@@ -22,10 +22,10 @@ EPOCHS = 8
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of four million bytes."""
+    """A file system that a report still fits in."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=4000000", "none", str(folder)]
+    command = ["mount", "-t", "tmpfs", "-o", "size=16000000", "none", str(folder)]
     mounted = subprocess.run(command, capture_output=True)
     if mounted.returncode:
         pytest.skip(f"no file system can be mounted here: {mounted.stderr.decode().strip()}")

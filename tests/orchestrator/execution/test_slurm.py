@@ -211,6 +211,6 @@ def test_a_job_of_two_nodes_is_requeued_before_its_limit_and_ends_nothing_else(t
         # The next run may be of one node.
         with job.started(ONE, launch) as batch:
             assert batch.wait(timeout=400) == 0, job.log
-        assert not job.alive()
+            wait_for(lambda: not job.alive(), 60)
     assert len(Results(job.store).trials()) == SEEDS
     assert_equal(job.store, undisturbed(experiment, tmp_path / "undisturbed"))
