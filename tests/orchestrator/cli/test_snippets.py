@@ -32,6 +32,8 @@ ELSEWHERE = {
     "claims.md": {"yaml"},  # paper/claims/test_stated.py
     "own-study.md": {"python", "yaml"},  # test_wheel.py
     "plugins.md": {"yaml"},  # config/test_plugins.py
+    "programs.md": {"yaml"},  # workers/program/test_documented.py
+    "stopping.md": {"yaml"},  # config/test_program.py
     "slurm.md": {"sh"},  # execution/test_slurm.py
 }
 """Languages of blocks that have tests of their own."""
@@ -132,7 +134,9 @@ def test_the_queries_of_the_readme_compare_trials_of_one_setting(here: Path):
     check_gains(better)
 
 
-@pytest.mark.parametrize("page", [name for name in BLOCKS if name != "README.md"])
+@pytest.mark.parametrize(
+    "page", [n for n in BLOCKS if n != "README.md" and "python" not in ELSEWHERE.get(n, ())]
+)
 def test_the_programs_of_a_document_run(here: Path, page: str, capsys: pytest.CaptureFixture[str]):
     for number, text in enumerate(code(page, "python")):
         (here / f"snippet{number}.py").write_text(text)
