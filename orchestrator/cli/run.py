@@ -86,7 +86,8 @@ def describe_plan(plan: Plan, speeds: Speeds, store: Store | None) -> Iterator[s
     if again := sum(spec.trial_id in plan.failed for spec in plan.remaining):
         yield f"failed before, to be tried again: {again}"
     chosen = "" if plan.chosen is None else f" of {counted(len(plan.chosen), 'chosen trial')}"
-    yield f"{ended} of {trials} trials are reused, {left} to do{chosen}: {plan.epochs} epochs"
+    work = f"{left:,} to do{chosen}: {counted(plan.epochs, 'epoch')}"
+    yield f"{ended:,} of {counted(trials, 'trial')} reused, {work}"
     if store is not None and left:
         from orchestrator.planning.difference import summary
 

@@ -228,7 +228,7 @@ def _remarks(entries: Sequence[Entry], *, measured: bool) -> list[str]:
     if diverged + done:
         remarks.append(diverged_note(diverged, diverged + done, AS_FULL_ERROR))
     if missing := sum(entry.missing for entry in entries):
-        remarks.append(f"{missing} trials have no result.")
+        remarks.append(f"Trials without a result: {missing}.")
     dead: dict[str, str] = {}
     for entry in entries:
         if entry.live_parameters != entry.parameters:

@@ -120,7 +120,7 @@ def test_plan_counts_trials_and_makes_no_store(run, tmp_path: Path):
     store = tmp_path / "results"
     code, output, _ = run("plan", FIG9, "--store", store)
     assert code == 0
-    assert "56 to do: 33600 epochs" in output
+    assert "56 to do: 33,600 epochs" in output
     assert "on 1 GPU" in output
     assert not store.exists()
 

@@ -93,7 +93,7 @@ COMMANDS = [
     ("claims small", "not testable"),
     ("export small --to {folder} --format numpy", "small-surfaces.npz"),
     ("export small --to {folder}", "small-metrics.parquet: 6 rows"),
-    ("plan {experiment}", "3 of 3 trials are reused"),
+    ("plan {experiment}", "3 of 3 trials reused"),
     ("gc --yes", "nothing to remove"),
     ("report small", "report: s3://finished/results/reports/small/index.html"),
     ("launch {experiment} --device cpu", "nothing to train"),

@@ -152,7 +152,7 @@ def test_seeds_are_averaged_and_what_diverged_or_is_missing_is_counted():
     assert (entry.done, entry.diverged, entry.missing) == (2, 1, 1)
     sheet = errors_sheet([entry])
     assert sheet.rows[0][2] == "43.33 ± 49.33 (1 diverged)"
-    assert "1 trials have no result." in sheet.remarks
+    assert "Trials without a result: 1." in sheet.remarks
     assert "Diverged: 1 of 3 trials, counted as an error of 100 %." in sheet.remarks
 
 

@@ -74,6 +74,6 @@ def test_a_store_with_earlier_ids_is_read_by_every_command_and_not_reused(
     assert results.trials("small").equals(trials), "gc leaves what an experiment names"
 
     code, output, _ = run("plan", path)
-    assert (code, "0 of 1 trials are reused, 1 to do" in output) == (0, True)
+    assert (code, "0 of 1 trial reused, 1 to do" in output) == (0, True)
     assert "1 ended trials of the store have ids of an earlier format" in output
     assert json.loads(run("plan", path, "--format", "json")[1])["earlier_ids"] == 1

@@ -221,7 +221,7 @@ def test_a_chosen_part_is_planned_and_members_stay(tmp_path: Path):
     assert names(whole.choose([first])) == [("DARTS", 0, 0)]
     chosen = whole.choose(limit=2)
     assert (len(chosen.remaining), len(chosen.unmeasured)) == (2, 1)
-    assert "0 of 20 trials are reused, 2 to do of 2 chosen trials: 1200 epochs" in shown(chosen)
+    assert "0 of 20 trials reused, 2 to do of 2 chosen trials: 1,200 epochs" in shown(chosen)
     # Of what has ended, surfaces are work too.
     ended = replace(whole, ended=set(whole.trials), measured={whole.unmeasured[0].surface_id})
     assert [s.trial.seed for s in ended.choose(limit=2).unmeasured] == [0, 1]
