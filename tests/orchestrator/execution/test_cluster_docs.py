@@ -120,7 +120,7 @@ def test_the_document_is_followed_as_it_stands(following: Following):
             code, output = following.run(command)
             assert (code, shown in output) == (0, True), output
     code, output = following.run(told["logs"])
-    assert "were cancelled; the same command resumes" in output
+    assert "cancelled: " in output and "; the same command resumes them" in output
     assert following.state(told["logs"]) == "FAILED"  # as the exit code is 1
 
     # Submitted by the dashboard's address, and stopped as it says.

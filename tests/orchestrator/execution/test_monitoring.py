@@ -159,16 +159,16 @@ def test_the_dashboard_opens_with_the_token_and_names_what_runs(head: Head, at_w
     async def visit() -> None:
         async with window(head.dashboard, "/#/actors") as page:
             await page.until("!!document.querySelector('[role=dialog] input')")
-            assert not await page.call(f"document.body.innerText.includes({at_work[0]!r})")
+            assert not await page.call(f"document.body?.innerText.includes({at_work[0]!r})")
             await page.write("[role=dialog] input", "0" * 64)
             submit = "[...document.querySelectorAll('[role=dialog] button')].at(-1).click()"
             await page.call(submit)
-            await page.until("document.body.innerText.includes('Invalid authentication token')")
+            await page.until("document.body?.innerText.includes('Invalid authentication token')")
             await page.call("document.querySelector('[role=dialog] input').select()")
             await page.write("[role=dialog] input", TOKEN)
             await page.call(submit)
             for name in at_work:
-                await page.until(f"document.body.innerText.includes({name!r})")
+                await page.until(f"document.body?.innerText.includes({name!r})")
             assert not await page.call("document.cookie"), "scripts can't read the cookie"
 
     asyncio.run(visit())
