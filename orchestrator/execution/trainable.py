@@ -107,11 +107,10 @@ def plugin_mismatch(sent: Iterable[Mapping[str, str]]) -> str:
         try:
             load_as_sent(one, Path(__file__).parents[2] / PLUGINS)
         except ConfigError as error:
-            what = f"{error.where}: {error.what}" if error.where else error.what
             fix = "put the same file there, or add --ship-code, which sends it along"
             if not one["name"].endswith(SUFFIX):
                 fix = "install the same package there"
-            return _unfit(what, fix)
+            return _unfit(_placed(error), fix)
     return ""
 
 
@@ -125,9 +124,12 @@ def program_mismatch(sent: Iterable[Mapping[str, str]]) -> str:
         try:
             find_as_sent(one, Path(__file__).parents[2] / PROGRAMS)
         except ConfigError as error:
-            what = f"{error.where}: {error.what}" if error.where else error.what
-            return _unfit(f"{one['program']}: {what}", error.fix)
+            return _unfit(f"{one['program']}: {_placed(error)}", error.fix)
     return ""
+
+
+def _placed(error: ConfigError) -> str:
+    return f"{error.where}: {error.what}" if error.where else error.what
 
 
 def _name_code(versions: Mapping[str, str]) -> str:

@@ -14,6 +14,7 @@ import json
 import math
 import os
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
@@ -54,7 +55,7 @@ def _text(name: str, value: Any) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source(Spec):
+class Source(Spec, ABC):
     """Where a data set comes from, and how trials use it.
 
     Attributes:
@@ -90,13 +91,13 @@ class Source(Spec):
         """Return the files that it is read from."""
         return []
 
+    @abstractmethod
     def stamp(self) -> Any:
         """Return what changes when the content does: sizes and times of files."""
-        raise NotImplementedError
 
+    @abstractmethod
     def read(self) -> Split:
         """Return the arrays; raise `DataError` if they can't be read or don't fit each other."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,6 +5,7 @@ A plug-in's is a subclass of `Optimizer` with buffers and an `update` of its own
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,7 +19,7 @@ from torch.optim.sgd import sgd
 from results_schema.trial import Recipe
 
 
-class Optimizer:
+class Optimizer(ABC):
     """Base of optimizers of named weights: clips the gradients and picks what decays.
 
     Nothing in a step waits for the device or depends on a number that the CPU would have to know,
@@ -62,6 +63,7 @@ class Optimizer:
             weight.grad = None
         return norm
 
+    @abstractmethod
     def update(self, names: Sequence[str], decay: float, scale: Tensor) -> None:
         """Update some weights in place, all of which have a gradient.
 
@@ -70,7 +72,6 @@ class Optimizer:
             decay: Their weight decay.
             scale: What the gradients are to be divided by, at least 1, a scalar on the device.
         """
-        raise NotImplementedError
 
     def gradients(self, names: Sequence[str]) -> list[Tensor]:
         """Return the gradients of some weights."""
