@@ -12,7 +12,7 @@ from rich.console import Console
 
 from orchestrator.cli.run import describe_plan
 from orchestrator.config.experiment import Experiment
-from orchestrator.config.record import dropped, record
+from orchestrator.config.record import compare_stored, record
 from orchestrator.execution import access, preflight
 from orchestrator.execution.preflight import Options
 from orchestrator.housekeeping.cancel import withdraw
@@ -46,7 +46,7 @@ def launch(
     Args:
         experiments: Experiments with distinct names.
         location: The store's folder or bucket.
-        replace: Whether they may drop members that they have in the store (`confirm_drops`).
+        replace: Whether their members become those of this launch alone, without a question.
         only: Patterns of the trials to be run (`Plan.choose`).
         limit: Largest number of trials to be run.
         settings: Fields of `preflight.Options`.
@@ -74,7 +74,7 @@ def launch(
     if beyond := [str(epoch) for epoch in options.checkpoint_at if epoch > most]:
         what = f"--checkpoint-at {', '.join(beyond)} keeps nothing"
         click.secho(f"{what}: trials train {most} epochs at most", fg="yellow")
-    return _work(experiments, store, plan, options)
+    return _work(experiments, store, plan, options, replace=replace)
 
 
 def confirm_drops(
@@ -86,8 +86,15 @@ def confirm_drops(
         ConfigError: There is no terminal to ask at, and nothing allows it.
         Abort: The answer was no.
     """
-    lost = {one.name: len(names) for one in experiments if (names := dropped(one, store))}
-    if not lost or replace:
+    if replace:
+        return
+    found = {one.name: compare_stored(one, store) for one in experiments}
+    for name, stored in found.items():
+        if trials := {row["trial_id"] for row in stored.kept}:
+            of = f"{counted(len(trials), 'trial')} of another {', '.join(stored.settings)}"
+            click.echo(f"{name} keeps {of}")
+    lost = {name: len(stored.dropped) for name, stored in found.items() if stored.dropped}
+    if not lost:
         return
     counts = ", ".join(f"{name} loses {counted(lost[name], 'trial')}" for name in lost)
     if not (ask and sys.stdin.isatty() and sys.stdout.isatty()):
@@ -97,7 +104,7 @@ def confirm_drops(
             fix="add --name NAME to keep both side by side, or --replace",
         )
     click.echo(f"{counts} that it has in the store; their results stay, and --name keeps both")
-    click.confirm("Replace it?", abort=True)
+    click.confirm("Drop them?", abort=True)
 
 
 def measure(
@@ -133,10 +140,12 @@ def measure(
     if not plan.work and not plan.measured:
         click.echo(f"{_count_untrained(plan)} not ended: nas-sweep launch trains them")
         return 1
-    return _work(experiments, store, plan, Options(**settings))
+    return _work(experiments, store, plan, Options(**settings), replace=replace)
 
 
-def _work(experiments: Sequence[Experiment], store: Store, plan: Plan, options: Options) -> int:
+def _work(
+    experiments: Sequence[Experiment], store: Store, plan: Plan, options: Options, *, replace: bool
+) -> int:
     _check_address(options.address, ship_code=options.ship_code)
     for line in describe_plan(plan, measured_speeds(store), store):
         click.echo(line)
@@ -144,7 +153,7 @@ def _work(experiments: Sequence[Experiment], store: Store, plan: Plan, options: 
     if plan.work:
         options = preflight.prepare(plan, store, copy(options, cpu_suffices=small))
     for experiment in experiments:
-        record(experiment, store)
+        record(experiment, store, replace=replace)
     if not plan.work:
         _print_nothing_remains(plan)
         return 0 if _show_results(experiments, store, figures=True) else 1

@@ -127,7 +127,7 @@ subset_options = _together(
 )
 """What restricts the work of a plan; members stay all of the experiments'."""
 replace_option = option(
-    "--replace", is_flag=True, help="Drop members that the store's experiment has, without asking."
+    "--replace", is_flag=True, help="Drop all other members of the experiment, without asking."
 )
 yes_option = option("--yes", is_flag=True, help="Remove without asking for confirmation.")
 names_argument = argument(

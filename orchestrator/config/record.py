@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
+import pyarrow as pa
 from pydantic import AfterValidator, BaseModel, PlainValidator
 
 from orchestrator.config.claims import Stated, read_stated
@@ -19,7 +20,7 @@ from orchestrator.config.experiment import Experiment, Member
 from orchestrator.config.registry import Choice, read_recorded_choice
 from results_schema import layout, tables
 from results_schema.canonical import parse_json
-from results_schema.errors import ConfigError, CorruptData, MissingKey
+from results_schema.errors import ConfigError, CorruptData, MissingKey, SpecError
 from results_schema.program import ProgramSpec, Trial, widen
 from results_schema.store import Store
 from results_schema.trial import TrialSpec
@@ -59,7 +60,8 @@ class Declared(BaseModel, **STRICT):
         tables: Kind of each table, by its name.
         claims: Claims that the experiment states, by their names.
         target: Final accuracy that stands in for a base's, of imported results without one.
-        former: Ids of trials that earlier launches of this name had, and this one has not.
+        former: Ids of trials that launches of this name had, and its members no longer are.
+        settings: Keys of settings in which members differ, as launches differed in them.
         program: The program that its trials run, or None.
         version: Version of the program.
         params: Parameters that every trial has.
@@ -79,6 +81,7 @@ class Declared(BaseModel, **STRICT):
     claims: dict[FileName, Annotated[Stated, PlainValidator(read_stated)]] = {}
     target: float | None = None
     former: list[str] = []
+    settings: list[str] = []
     program: str | None = None
     version: int = 1
     params: dict[str, Any] = {}
@@ -102,7 +105,7 @@ class Declared(BaseModel, **STRICT):
         figures = {name: choice.to_json() for name, choice in self.figures.items()}
         claims = {name: claim.to_json() for name, claim in self.claims.items()}
         content = {**dict(self), "figures": figures, "claims": claims}
-        for name in ("target", "former", "program", "params", "stop", "claims"):
+        for name in ("target", "former", "settings", "program", "params", "stop", "claims"):
             if not content[name]:
                 del content[name]
         if self.program is None:
@@ -110,15 +113,76 @@ class Declared(BaseModel, **STRICT):
         return json.dumps(content, indent=1, ensure_ascii=False).encode()
 
 
-def dropped(experiment: Experiment, store: Store) -> list[str]:
-    """Return the trials that the store's experiment of this name has, and this one has not."""
-    key = layout.members(experiment.name)
+class Stored(NamedTuple):
+    """Members that the store's experiment has and a launch of its name does not.
+
+    Attributes:
+        kept: Rows of those of other settings (network, recipe, precision, params), which stay.
+        dropped: Trials of the others, such as those that a narrower grid leaves out.
+        settings: Keys in which members differ: axes of all of them, if any is kept.
+    """
+
+    kept: Sequence[dict[str, Any]]
+    dropped: Sequence[str]
+    settings: Sequence[str] = ()
+
+
+def compare_stored(experiment: Experiment, store: Store) -> Stored:
+    """Return the members of the store's experiment that a launch of its name does not have."""
+    own = {member.spec.trial_id for member in experiment.members()}
+    rows = _stored_rows(store, layout.members(experiment.name), tables.MEMBERS)
+    rows = [row for row in rows if row["trial_id"] not in own]
+    every, now = list(dict.fromkeys(row["trial_id"] for row in rows)), Declared.of(experiment)
     try:
-        table = tables.from_parquet(store.get(key), tables.MEMBERS, key)
+        before = read_declared(store, experiment.name)
+    except (ConfigError, CorruptData):
+        return Stored([], every)
+    alike = (before.program, before.version) == (now.program, now.version)
+    # Early stopping compares all trials of an experiment; imported ones have no settings.
+    if not alike or before.stop or now.stop or not before.network["cells"]:
+        return Stored([], every)
+    named = dict.fromkeys([*before.params, *now.params])
+    before, now = (one.model_copy(update={"params": named | one.params}) for one in (before, now))
+    settings = {}
+    for dataset in {row["named_dataset"] for row in rows}:
+        with contextlib.suppress(SpecError):  # the user's own, and this launch does not name it
+            now.recipes.setdefault(dataset, asdict(experiment.recipe.of(dataset)))
+        settings[dataset] = _settings(before, dataset), _settings(now, dataset)
+    keys = set(before.settings)
+    for old, new in settings.values():
+        keys |= {key for key in old if key in new and new[key] != old[key]}
+    axes = tuple(f"{axis}." for axis in experiment.axes.values)
+    keys = sorted(key for key in keys if not f"{key}.".startswith(axes))
+    kept, dropped = [], []
+    for row in rows:
+        old, new = settings[row["named_dataset"]]
+        values = {key: old.get(key) for key in keys} | _axes(row)
+        if any(values[key] != new.get(key) for key in keys):
+            kept.append(row | {"axes": json.dumps(values)})
+        else:
+            dropped.append(row["trial_id"])
+    return Stored(kept, list(dict.fromkeys(dropped)), keys if kept else ())
+
+
+def _settings(declared: Declared, dataset: str) -> dict[str, Any]:
+    """Return what decides the trials of a data set besides the grid, by key."""
+    parts = {"network": declared.network, "recipe": declared.recipes.get(dataset, {})}
+    parts["params"] = declared.params
+    found = {f"{part}.{key}": one for part, values in parts.items() for key, one in values.items()}
+    found["precision"] = declared.precision
+    found.pop("recipe.version", None)
+    return parse_json(json.dumps(found))
+
+
+def _axes(row: Mapping[str, Any]) -> dict[str, Any]:
+    return json.loads(row["axes"]) if row["axes"] else {}
+
+
+def _stored_rows(store: Store, key: str, schema: pa.Schema) -> list[dict[str, Any]]:
+    try:
+        return tables.from_parquet(store.get(key), schema, key).to_pylist()
     except (MissingKey, CorruptData):  # a damaged table is about to be replaced
         return []
-    own = {member.spec.trial_id for member in experiment.members()}
-    return [one for one in dict.fromkeys(table["trial_id"].to_pylist()) if one not in own]
 
 
 def former_members(store: Store) -> dict[str, str]:
@@ -131,25 +195,52 @@ def former_members(store: Store) -> dict[str, str]:
     return found
 
 
-def record(experiment: Experiment, store: Store) -> None:
-    """Write the experiment's tables and its declaration, and the user's own data sets."""
+def record(experiment: Experiment, store: Store, *, replace: bool = False) -> None:
+    """Write the experiment's tables and its declaration, and the user's own data sets.
+
+    Members of other settings that the store's experiment has stay (`compare_stored`), unless it is
+    to be replaced.
+    """
     name = experiment.name
     widen(store, experiment.metrics)
-    former = dict.fromkeys(dropped(experiment, store))
+    stored, former = compare_stored(experiment, store), set[str]()
     with contextlib.suppress(ConfigError, CorruptData):
-        former |= dict.fromkeys(read_declared(store, name).former)
-    former = former.keys() - {member.spec.trial_id for member in experiment.members()}
-    members = tables.for_programs(tables.MEMBERS) if experiment.program else tables.MEMBERS
+        former.update(read_declared(store, name).former)
+    former.update(stored.dropped, (row["trial_id"] for row in stored.kept))
+    if replace:
+        stored = Stored([], [])
+    declared = Declared.of(experiment)
+    rows = member_rows(experiment)
+    for row in rows if stored.settings else ():
+        values = _settings(declared, row["named_dataset"])
+        own = {key: values.get(key) for key in stored.settings}
+        row["axes"] = json.dumps(own | _axes(row))
+    rows += stored.kept
+    trials, cells = {row["trial_id"] for row in stored.kept}, cell_rows(experiment)
+    wanted = _stored_rows(store, layout.wanted(name), tables.WANTED)
+    places = {_place(row) for row in stored.kept} - {_place(row) for row in cells}
+    cells += [
+        row
+        for row in _stored_rows(store, layout.cells(name), tables.CELLS)
+        if _place(row) in places
+    ]
     specs = [member.spec for member in experiment.members()]
     publish(sorted({one.dataset for one in specs if isinstance(one, TrialSpec)}), store)
-    for key, rows, schema in (
-        (layout.members(name), member_rows(experiment), members),
-        (layout.wanted(name), wanted_rows(experiment), tables.WANTED),
-        (layout.cells(name), cell_rows(experiment), tables.CELLS),
+    members = tables.for_programs(tables.MEMBERS) if experiment.program else tables.MEMBERS
+    wanted = wanted_rows(experiment) + [row for row in wanted if row["trial_id"] in trials]
+    for key, content, schema in (
+        (layout.members(name), rows, members),
+        (layout.wanted(name), wanted, tables.WANTED),
+        (layout.cells(name), cells, tables.CELLS),
     ):
-        store.put(key, tables.to_parquet(rows, schema))
-    declared = Declared.of(experiment).model_copy(update={"former": sorted(former)})
-    store.put(layout.experiment(name), declared.to_json())
+        store.put(key, tables.to_parquet(content, schema))
+    former -= {row["trial_id"] for row in rows}
+    changes = {"former": sorted(former), "settings": list(stored.settings)}
+    store.put(layout.experiment(name), declared.model_copy(update=changes).to_json())
+
+
+def _place(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    return row["base"], row["variant"], row["index"]
 
 
 def read_declared(store: Store, experiment: str) -> Declared:
@@ -213,7 +304,7 @@ def name_members(experiment: str, rows: Iterable[Mapping[str, Any]]) -> list[str
         rows: All of its rows of `tables.MEMBERS`, in order.
     """
     rows = list(rows)
-    every = [json.loads(row["axes"]) if row["axes"] else {} for row in rows]
+    every = [_axes(row) for row in rows]
     columns = tables.axis_columns(dict.fromkeys(key for axes in every for key in axes))
     parts = []
     for row, axes in zip(rows, every, strict=True):

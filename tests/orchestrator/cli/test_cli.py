@@ -179,6 +179,22 @@ def test_an_epoch_that_no_trial_reaches_is_warned_about(run, trained):
 
 
 @pytest.mark.parametrize(
+    ("options", "code", "said"),
+    [
+        (["--set", "recipe.epochs=1"], 10, "small keeps 3 trials of another recipe.epochs"),
+        (["--set", "grid.seed=[0]"], 2, "small loses 2 trials that it has in the store"),
+        (["--set", "grid.seed=[0]", "--replace"], 11, ""),
+    ],
+)
+def test_a_launch_that_drops_members_asks_and_none_else(
+    run, trained, monkeypatch, options, code, said
+):
+    monkeypatch.setattr("orchestrator.cli.launch._work", lambda *_, replace: 10 + replace)
+    found, output, errors = run("launch", trained.experiment, *options)
+    assert (found, said in output + errors) == (code, True), output + errors
+
+
+@pytest.mark.parametrize(
     ("words", "completed"),
     [
         ("nas-sweep sta", ["status"]),

@@ -10,12 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.config.experiment import find_files, load_experiment
-from orchestrator.config.record import record
 from orchestrator.config.registry import Choice
-from results_schema import layout
 from results_schema.errors import ConfigError
-from results_schema.results import Results
-from results_schema.store import open_store
 from results_schema.trial import NetworkSpec, Recipe
 from workers.cells.bases import named
 from workers.data.catalog import DATASETS
@@ -252,37 +248,6 @@ def test_a_folder_stands_for_its_files_by_number_without_those_below(tmp_path):
         (tmp_path / name).touch()
     found = find_files([str(tmp_path), str(tmp_path / "a.yml"), str(tmp_path / "none.yaml")])
     assert [path.name for path in found] == ["a.yml", "fig2.yaml", "fig10.yaml", "none.yaml"]
-
-
-def recorded(tmp_path, text: str) -> Results:
-    (tmp_path / "odd.yaml").write_text(text)
-    store = open_store(tmp_path / "results")
-    record(load_experiment(tmp_path / "odd.yaml"), store)
-    return Results(store)
-
-
-def test_a_launch_records_every_cell_once_even_if_none_is_trained(tmp_path):
-    text = edited("dataset: [cifar10, cifar100]", "dataset: []")
-    text = edited("variants: paper4", "variants: paper13", text)
-    results = recorded(tmp_path, edited("[DARTS, SNAS]", "[DARTS, AmoebaNet]", text))
-    assert results.experiments() == ["odd"]
-    assert results.trials("odd").empty
-    cells = results.cells("odd")
-    assert list(cells["index"]) == [*range(14)] * 2
-    fourth = cells.iloc[14 + 4]
-    assert (fourth["width"], fourth["depth"]) == (1.5, 3), "as Table 2 prints C4"
-    assert (fourth["width_all_nodes"], fourth["depth_all_nodes"]) == (3.5, 3)
-    with pytest.raises(ConfigError, match="no experiment 'even'"):
-        results.cells("even")
-
-
-def test_what_the_file_says_stands_in_the_store(tmp_path):
-    results = recorded(tmp_path, edited("A claim.", "β > α, <b>always</b>"))
-    said = json.loads(results.store.get(layout.experiment("odd")))
-    assert said["claim"] == "β > α, <b>always</b>"
-    assert said["recipes"]["cifar10"]["epochs"] == 30
-    assert said["network"] == {"cells": 8, "channels": 16, "stem_stride": 1}
-    assert len(results.members("odd")) == len(load_experiment(tmp_path / "odd.yaml").members())
 
 
 PARENT = """\

@@ -126,7 +126,7 @@ def test_plan_and_launch_take_a_part(store, experiment, run, monkeypatch):
 
     monkeypatch.chdir(store.root.parent)
     plans: list[Plan] = []
-    monkeypatch.setattr(commands, "_work", lambda _, __, plan, ___: plans.append(plan) or 0)
+    monkeypatch.setattr(commands, "_work", lambda _, __, plan, ___, **____: plans.append(plan) or 0)
     part = ["x.yaml", "--set", "grid.seed=[1, 2]", "--only", "c[12]", "--limit", "3"]
     assert run("launch", *part)[0] == 0
     [plan] = plans
