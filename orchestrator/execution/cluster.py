@@ -37,7 +37,12 @@ VITAL = ("gcs_server", "raylet")
 """Processes without which a Ray that was started here can't continue."""
 KILL_ROUNDS = 10
 """How often processes to be killed are looked for."""
-PRELOADED = ("torch", "ray.tune", "orchestrator.execution.trainable")
+PRELOADED = (
+    "ray.tune",
+    "orchestrator.execution.trainable",
+    "workers.training.packing",
+    "workers.program.training",
+)
 """Modules that workers import as they start, rather than when they get their first item."""
 MAX_BUNDLES = 1000
 """Items that an autoscaler is asked to place at once: it places them one by one."""
@@ -92,9 +97,8 @@ def cluster(
     Raises:
         MachineError: Ray can't be started or reached, or asks for no token.
     """
-    # A third of the time until the first trial is imports, here and in workers: they overlap with
-    # the start of Ray's other processes, for which this thread mostly waits.
-    threading.Thread(target=importlib.import_module, args=("torch",), daemon=True).start()
+    # A third of the time until the first trial is imports, here and in workers. Tune needs pandas.
+    threading.Thread(target=importlib.import_module, args=("pandas",), daemon=True).start()
     if preload:
         os.environ.setdefault("RAY_preload_python_modules", ",".join(PRELOADED))
     with private_folder() as folder:

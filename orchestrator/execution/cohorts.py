@@ -155,7 +155,7 @@ class Cohorts:
         cohorts = {one.digest: one for cohorts in self.named.values() for one in cohorts}
         self._decisions = read_decisions(self.store, list(cohorts.values()))
         self._ended |= layout.names(self.store.list(layout.TRIALS))
-        from workers.training.checkpoint import committed_epochs  # torch, loaded while Ray starts
+        from workers.training.checkpoint import committed_epochs  # torch
 
         for trial, epoch in committed_epochs(self.store).items():
             self._reached[trial] = max(epoch, self._reached.get(trial, 0))

@@ -112,7 +112,7 @@ def pack_code(folder: Path) -> None:
 
     The files of programs, and of plug-ins that workers need, go with it.
     """
-    from workers.training.device import SHIPPED, code_origin
+    from workers.origin import SHIPPED, code_origin
 
     root, ignore = Path(__file__).parents[2], shutil.ignore_patterns("__pycache__", ".*")
     for name in PACKAGES:

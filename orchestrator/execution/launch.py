@@ -8,6 +8,7 @@ closed terminal, or the loss of its Ray.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import signal
 import threading
@@ -53,6 +54,8 @@ T = TypeVar("T")
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 LOSS_INTERVAL = 0.5
 """Seconds between two checks of the processes of a Ray that this launch has started."""
+START = 20.0
+"""Seconds after which the first workers of a launch have loaded what they run."""
 RENEWAL = 3600.0
 """Seconds between two writes of a launch's file: `gc` takes one a day old for a dead launch's."""
 
@@ -106,7 +109,10 @@ def run(plan: Plan, store: Store, options: Options, console: Console) -> Report:
                 device = choose_device(plan, options, measured_speeds(store), has_gpu=has_gpus())
                 options = replace(options, device=device)
             over = partial(reason_to_stop, options, queue, time.monotonic())
-            with Supervision(queue, launch, console, joined.lost, over) as supervision:
+            with (
+                Supervision(queue, launch, console, joined.lost, over) as supervision,
+                imported_meanwhile("orchestrator.report.write"),
+            ):
                 _run_on(joined, plan, options, supervision)
     finally:
         queue.close_all()  # only now is every worker gone
@@ -136,7 +142,6 @@ def reason_to_stop(options: Options, queue: Queue, begun: float) -> str:
 
 def _run_on(joined: Joined, plan: Plan, options: Options, supervision: Supervision) -> None:
     """Run the queue's work on a cluster, under supervision."""
-    # Tune and torch, which was imported while Ray started.
     from orchestrator.execution.trainable import own_versions
     from orchestrator.execution.tune import AHEAD, QueueSearcher, run_tune
 
@@ -220,6 +225,20 @@ def remaining_items(plan: Plan, queue: Queue) -> tuple[int, int]:
         for one in plan.unmeasured
     )
     return -(-len(trials) // queue.pack), surfaces
+
+
+@contextlib.contextmanager
+def imported_meanwhile(module: str) -> Iterator[None]:
+    """Import what the launch needs in the end within this context, once its workers have begun."""
+    # Not while Ray shuts down: an import that looks for Ray would end the process.
+    timer = threading.Timer(START, importlib.import_module, args=(module,))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
 
 
 @contextlib.contextmanager

@@ -455,6 +455,6 @@ class Queue:
 
 
 def _add_to_log(store: Store, item: str, line: str) -> None:
-    from workers.training.attempt import append_to_log  # torch, which is loaded while Ray starts
+    from workers.training.attempt import append_to_log
 
     append_to_log(store, item, line)

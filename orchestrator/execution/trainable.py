@@ -1,7 +1,8 @@
 """What a worker process of Ray Tune runs: one item, after a check that it runs the launch's code.
 
 It is the only module of `orchestrator` that workers import, so that `code_digest` covers all that
-they run, and a node can refuse a launch whose code differs.
+they run, and a node can refuse a launch whose code differs. A launch imports it too, without torch:
+what trains and measures is imported where it runs.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from dataclasses import asdict
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ray import tune
 from ray.tune.trainable import wrap_function
@@ -28,13 +29,13 @@ from results_schema.program import ProgramSpec, Trial, read_trial
 from results_schema.store import Store, attach_store
 from results_schema.surface import SurfaceSpec
 from results_schema.trial import TrialSpec
-from workers.landscape.survey import survey
+from workers.origin import code_origin
 from workers.program.source import find_as_sent
-from workers.program.training import train as run_program
-from workers.training import device
 from workers.training.attempt import Outcome
-from workers.training.checkpoint import Checkpointing, Row
-from workers.training.packing import PackSpeed, measure_pack_sizes, train_pack
+
+if TYPE_CHECKING:
+    from workers.training.checkpoint import Row
+    from workers.training.packing import PackSpeed
 
 REPORTED = ("images_per_second", "peak_memory")
 """What is reported of an epoch's row while a trial runs, besides the epoch."""
@@ -61,7 +62,7 @@ def own_versions() -> dict[str, str]:
         release: Release of nas-sweep.
         commit: Beginning of the checkout's commit, or empty; with a "+" if files differ from it.
     """
-    about = device.code_origin()
+    about = code_origin()
     commit = (about["commit"] or "")[:_DIGITS]
     return {
         "python": ".".join(platform.python_version_tuple()[:2]),
@@ -203,6 +204,8 @@ def measure_packs(
     """
     if unfit := plugin_mismatch(plugins):
         raise MachineError(unfit)
+    from workers.training.packing import measure_pack_sizes
+
     return measure_pack_sizes(spec, **options)
 
 
@@ -215,7 +218,11 @@ class NamedItem(wrap_function(train_item)):
 
 def _train(config: dict[str, Any], store: Store) -> None:
     """Train a pack; `on_epoch` and `on_outcome` run in the one thread from which Tune reports."""
-    settings, unreported = config["settings"], defaultdict[str, list[Row]](list)
+    from workers.program.training import train as run_program
+    from workers.training.checkpoint import Checkpointing
+    from workers.training.packing import train_pack
+
+    settings, unreported = config["settings"], defaultdict[str, list["Row"]](list)
     due = _Throttle(settings["report_every"])
 
     specs = [read_trial(text) for text in config["specs"]]
@@ -265,6 +272,8 @@ def _train(config: dict[str, Any], store: Store) -> None:
 
 
 def _measure(config: dict[str, Any], store: Store) -> None:
+    from workers.landscape.survey import survey
+
     settings, [name], [text] = config["settings"], config["names"], config["specs"]
     # The first point is reported at once: the driver counts what follows it as this launch's.
     due, unreported = _Throttle(settings["report_every"]), 0

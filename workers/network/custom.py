@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from results_schema.errors import SpecError
 from results_schema.plugins import LOADED, Entry
@@ -113,6 +112,8 @@ def _try_out(entry: Entry, builder: Callable[..., Any], stride: int) -> None:
 
 def _run(entry: Entry, channels: int, stride: int, side: int, device: str) -> tuple[nn.Module, int]:
     """Build a module and run it; return it and its multiply-adds for one image."""
+    from torch.utils.flop_counter import FlopCounterMode  # it loads Triton, for plug-ins alone
+
     with torch.random.fork_rng(devices=[]), torch.device(device):
         module = Custom(entry, channels, stride)
         x = torch.zeros(_IMAGES, channels, side * stride, side * stride, device=device)

@@ -1,7 +1,8 @@
 """One worker's attempt at a trial or a surface: its lease, log, stop requests and failures.
 
 `attempt` runs the work under the item's lease and turns whatever happens into an `Outcome`. The
-work writes to an `ItemLog`, and notices by `Stopping` that it should end.
+work writes to an `ItemLog`, and notices by `Stopping` that it should end. Nothing here loads torch,
+so that a launch can read failures and write logs too.
 """
 
 from __future__ import annotations
@@ -15,8 +16,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal, Protocol, TypeVar
 
-import torch
-
 from results_schema import layout
 from results_schema.errors import (
     MissingKey,
@@ -27,7 +26,6 @@ from results_schema.errors import (
 )
 from results_schema.lease import Lease
 from results_schema.store import Failure, FailureKind, Store
-from workers.training.graphs import CaptureFailed
 
 Batch = TypeVar("Batch")
 
@@ -262,6 +260,10 @@ def append_to_log(store: Store, item: str, line: str) -> None:
                 log.flush()
 
 
+class CaptureFailed(RuntimeError):
+    """A step could not be captured in a CUDA graph; another process trains without graphs."""
+
+
 _MEMORY = "out of memory|can't allocate memory|(CUBLAS|CUDNN)_STATUS_ALLOC_FAILED"
 _CUDA = (
     "CUDA|CUDNN|CUBLAS|StreamCapture|STREAM_CAPTURE|while capturing|"
@@ -286,9 +288,9 @@ def classify(error: BaseException) -> Failure:
 
 
 def _is_about_memory(error: BaseException) -> bool:
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+    if isinstance(error, MemoryError):
         return True
-    # Libraries below torch report it in a RuntimeError's text alone.
+    # torch and the libraries below it report it in the text of a RuntimeError.
     return isinstance(error, RuntimeError) and bool(re.search(_MEMORY, str(error), re.IGNORECASE))
 
 

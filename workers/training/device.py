@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import platform
 import resource
 import socket
-import subprocess
 import sys
 from collections.abc import Iterator
-from functools import cache
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from results_schema.errors import MachineError
+from workers import origin
 from workers.training import precision as precisions
-
-SHIPPED = "shipped.json"
-"""File beside code that was sent to this machine: what `code_origin` returned where it is from."""
-
-_ROOT = Path(__file__).parents[2]
-"""Folder that holds the packages."""
 
 
 def choose(
@@ -130,47 +121,6 @@ def provenance(device: torch.device) -> dict[str, Any]:
         "cuda": torch.version.cuda,
         "cudnn": None if cudnn is None else str(cudnn),
         # Only where a launch has loaded it: this package runs without Ray, and never imports it.
-        "ray": _version("ray") if "ray" in sys.modules else None,
-        **code_origin(),
+        "ray": origin.version("ray") if "ray" in sys.modules else None,
+        **origin.code_origin(),
     }
-
-
-def code_origin() -> dict[str, Any]:
-    """Return this code's `release`, `commit`, and whether it is `dirty`, as columns of a row."""
-    # Code that was sent along has no git beside it, so the launch's answer travels with it.
-    shipped = _ROOT / SHIPPED
-    if shipped.exists():
-        return json.loads(shipped.read_bytes())
-    commit, dirty = checkout()
-    release = _version("nas-sweep") or "source tree"
-    return {"release": release, "commit": commit, "dirty": dirty}
-
-
-@cache
-def checkout() -> tuple[str | None, bool | None]:
-    """Return the commit of this code and whether files differ from it; None where unknown."""
-    # An installed package may lie within somebody else's repository, whose commit is not ours.
-    if not (_ROOT / "pyproject.toml").exists():
-        return None, None
-    commit = _git("rev-parse", "HEAD")
-    # Untracked files may be results or notes, which change nothing.
-    changes = _git("status", "--porcelain", "--untracked-files=no")
-    return commit, None if changes is None else changes != ""
-
-
-def _git(*arguments: str) -> str | None:
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(_ROOT), *arguments], capture_output=True, text=True, timeout=20
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None
-
-
-@cache
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None

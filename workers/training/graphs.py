@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from workers.training import device as devices
+from workers.training.attempt import CaptureFailed
 
 T = TypeVar("T")
 
@@ -35,10 +36,6 @@ Step = Callable[[Tensor, Tensor], None]
 
 WARM_UP = 3
 """Runs of a step before it is recorded: libraries choose their kernels and take their memory."""
-
-
-class CaptureFailed(RuntimeError):
-    """A step could not be captured in a CUDA graph; another process trains without graphs."""
 
 
 def default_mode(device: torch.device) -> StepMode:

@@ -26,8 +26,8 @@ from orchestrator.execution import jobs
 from orchestrator.execution.jobs import PACKAGES, REPLACED, Shipment, job_command, pack
 from orchestrator.execution.trainable import PLUGINS, code_digest, own_versions
 from results_schema.errors import ConfigError
+from workers.origin import code_origin
 from workers.signals import GRACE
-from workers.training import device
 
 EXPERIMENT = """
 title: Cells of my own
@@ -102,7 +102,7 @@ def test_the_code_arrives_whole_and_runs_there(tmp_path: Path):
     code = "import orchestrator.output.text; print(orchestrator.output.text.__file__)"
     ran = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)
     assert ran.stdout.startswith(str(folder)), ran.stderr
-    assert json.loads((folder / "shipped.json").read_bytes()) == device.code_origin()
+    assert json.loads((folder / "shipped.json").read_bytes()) == code_origin()
 
 
 def test_what_means_nothing_or_several_things_elsewhere_is_refused(project: Path, tmp_path: Path):

@@ -21,7 +21,7 @@ from orchestrator.execution.trainable import code_digest, own_versions
 from results_schema import layout
 from results_schema.results import Results
 from results_schema.store import LocalStore, open_store
-from workers.training import device
+from workers.origin import code_origin
 
 pytestmark = [pytest.mark.timeout(1200), pytest.mark.long, pytest.mark.cluster]
 
@@ -69,7 +69,7 @@ def test_nodes_that_run_something_else_are_refused(cluster: Cluster, tmp_path: P
     code, output = launch(*command, "--ship-code", **cluster.environment)
     assert code == 0, output
     commits = set(Results(store).trials()["commit"].fillna(""))
-    assert commits == {device.code_origin()["commit"] or ""}
+    assert commits == {code_origin()["commit"] or ""}
 
 
 def reached(store: LocalStore) -> dict[str, int]:

@@ -30,6 +30,7 @@ from results_schema.trial import TrialSpec
 from workers.data import batches
 from workers.training import checkpoint, trial
 from workers.training.attempt import (
+    CaptureFailed,
     Failure,
     ItemLog,
     Outcome,
@@ -39,7 +40,6 @@ from workers.training.attempt import (
     append_to_log,
     classify,
 )
-from workers.training.graphs import CaptureFailed
 from workers.training.trial import train
 
 

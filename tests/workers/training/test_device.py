@@ -1,13 +1,10 @@
 """The device as it is set up, and the provenance that is recorded of it."""
 
-import json
 import os
 import resource
-import subprocess
 import sys
 from collections.abc import Iterator
 from importlib import metadata
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -18,7 +15,6 @@ import torch
 from results_schema import tables
 from results_schema.errors import MachineError
 from workers.training import device
-from workers.training.device import checkout
 
 CPU = torch.device("cpu")
 
@@ -102,13 +98,6 @@ def test_memory_in_use_is_in_bytes(monkeypatch: pytest.MonkeyPatch):
     assert used <= device.peak_memory(CPU) < 2 * used + 2**20
 
 
-@pytest.fixture(autouse=True)
-def _fresh() -> Iterator[None]:
-    checkout.cache_clear()
-    yield
-    checkout.cache_clear()
-
-
 def test_it_names_the_machine_and_the_versions():
     found = device.provenance(CPU)
     assert found["torch"] == torch.__version__
@@ -116,60 +105,6 @@ def test_it_names_the_machine_and_the_versions():
     assert found["threads"] == torch.get_num_threads()
     assert found["device"] == device.name(CPU) != ""
     assert set(found) < {field.name for field in tables.TRIALS}
-
-
-def git(folder: Path, *words: str) -> str:
-    ran = subprocess.run(
-        ["git", "-c", "user.name=x", "-c", "user.email=x@y", "-C", str(folder), *words],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    return ran.stdout.strip()
-
-
-@pytest.fixture
-def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A source tree with this module's file in its place."""
-    root = tmp_path / "source"
-    (root / "workers" / "training").mkdir(parents=True)
-    (root / "pyproject.toml").write_text("")
-    monkeypatch.setattr(device, "_ROOT", root)
-    return root
-
-
-def test_a_checkout_is_named_by_its_commit_and_whether_it_was_changed(source: Path):
-    git(source, "init", "-q")
-    git(source, "add", ".")
-    git(source, "commit", "-q", "-m", "first")
-    commit = git(source, "rev-parse", "HEAD")
-    assert checkout() == (commit, False)
-    checkout.cache_clear()
-    (source / "results").mkdir()
-    (source / "results" / "untracked").write_text("")
-    assert checkout() == (commit, False)
-    checkout.cache_clear()
-    (source / "pyproject.toml").write_text("changed")
-    assert checkout() == (commit, True)
-
-
-def test_without_a_checkout_or_git_the_commit_is_unknown(
-    source: Path, monkeypatch: pytest.MonkeyPatch
-):
-    assert checkout() == (None, None)
-    checkout.cache_clear()
-    monkeypatch.setenv("PATH", "")
-    assert checkout() == (None, None)
-    checkout.cache_clear()
-    (source / "pyproject.toml").unlink()
-    assert checkout() == (None, None)
-
-
-def test_code_that_was_sent_tells_where_it_came_from(source: Path):
-    told = {"release": "7.0", "commit": "1234", "dirty": True}
-    (source / device.SHIPPED).write_text(json.dumps(told))
-    assert device.code_origin() == told
-    assert device.provenance(CPU).items() >= told.items()
 
 
 @pytest.mark.parametrize("running", [True, False])

@@ -21,12 +21,11 @@ from workers.data.batches import evaluation_batches, training_batches
 from workers.network.network import build_network
 from workers.training import engine as engines
 from workers.training import graphs
-from workers.training.attempt import classify
+from workers.training.attempt import CaptureFailed, classify
 from workers.training.engine import Engine
 from workers.training.graphs import (
     RECORDER,
     WARM_UP,
-    CaptureFailed,
     Recorder,
     Recording,
     StepLock,
