@@ -79,10 +79,11 @@ def image(docker: Path, tmp_path_factory: pytest.TempPathFactory) -> Image:
     _build(steps[begin + 1 : end], root)
     _, last = [n for n in stages if n >= begin]
     final = steps[last:]
-    [(source, target)] = [
-        rest.split() for name, rest in final if name == "COPY" and "--from" not in rest
-    ]
-    _copy([source], root / target.lstrip("/"))
+    for name, rest in final:
+        if name == "COPY":  # from the stage before, which lies in the same folder
+            source, target = (root / path.lstrip("/") for path in rest.split()[-2:])
+            if source != target:
+                shutil.copytree(source, target)
     words = [word for n, rest in final if n == "ENV" for word in shlex.split(rest)]
     settings = {word.partition("=")[0]: word.partition("=")[2] for word in words}
     first = root / settings["PATH"].split(":")[0].lstrip("/")

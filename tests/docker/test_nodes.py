@@ -203,7 +203,7 @@ def test_behind_the_documented_firewall_nodes_alone_reach_ray(
 
 
 LANDSCAPE = """
-landscape: {contour: {grid: 5}, gradient_variance: {grid: 2, subset: 20}}
+landscape: {contour: {grid: 5}, gradient_variance: {grid: 3, subset: 20}}
 """
 MAKE = "from s3_server import make_bucket; print(make_bucket('sweep'))"
 LOOK = """
