@@ -184,7 +184,9 @@ def _run_on(joined: Joined, plan: Plan, options: Options, supervision: Supervisi
         "gpus_per_trial": options.share,
         "gpus_per_surface": options.gpus_per_surface,
     }
-    progress = Progress(queue, work, ended=ended, slots=max(fitting), console=console)
+    speeds, device = measured_speeds(queue.store), options.device or "cpu"
+    seconds = {name: speeds.total_seconds([one], device) for name, one in work.items()}
+    progress = Progress(queue, work, seconds, ended=ended, slots=max(fitting), console=console)
     metrics = exported(progress, launch_labels(launch, plan.members))
     demand = Demand()
 

@@ -110,6 +110,7 @@ class Part:
     noun: str
     unit: str
     sizes: dict[str, int]  # number of steps of each, by id
+    seconds: Mapping[str, float]  # estimated for each
     before: int  # number of those that had ended before this launch
     steps: dict[str, int] = field(default_factory=dict)  # done of each so far
     taken: int = 0  # number of steps done since the launch began
@@ -118,6 +119,8 @@ class Part:
 
     def __post_init__(self) -> None:
         self.left = sum(self.sizes.values())  # number of steps still to do
+        # Estimated seconds of the steps that were done here, and of those still to do.
+        self.seconds_taken, self.seconds_left = 0.0, sum(self.seconds[name] for name in self.sizes)
         self.done = self.before  # number of those that have ended, here or before
 
     @property
@@ -131,12 +134,16 @@ class Part:
         """Note that one of them has reached this step."""
         # The first report of a resumed trial covers epochs of earlier launches: `taken`, which
         # gives the speed, counts one step of them.
-        known = self.steps.get(name, number - 1)
-        self.taken += max(0, number - known)
+        taken = max(0, number - self.steps.get(name, number - 1))
+        self.taken += taken
         if not self.sizes[name]:  # a program does not tell
             return
+        step = self.seconds[name] / self.sizes[name]
+        self.seconds_taken += taken * step
         if name not in self.ended:
-            self.left -= number - self.steps.get(name, 0)
+            more = number - self.steps.get(name, 0)
+            self.left -= more
+            self.seconds_left -= more * step
         self.steps[name] = number
 
     def end(self, name: str, status: str) -> None:
@@ -144,6 +151,9 @@ class Part:
         self.ended.add(name)
         # A trial that diverged or failed takes its untrained epochs along.
         self.left -= self.sizes[name] - self.steps.get(name, 0)
+        self.seconds_left -= self.seconds[name] * (1 - self.share(name))
+        if not self.sizes[name]:
+            self.seconds_taken += self.seconds[name]
         self.done += status not in UNFINISHED
         self.failed += status == "failed"
 
@@ -160,6 +170,7 @@ class Progress:
     Args:
         queue: The queue whose endings are counted.
         work: All trials and surfaces of the launch by id.
+        seconds: How long each is estimated to take, by id; only their ratios matter.
         ended: How many trials and how many surfaces had ended before.
         slots: Number of items that run side by side; what else was offered waits for a slot.
         console: Where to show the progress.
@@ -175,6 +186,7 @@ class Progress:
         self,
         queue: Queue,
         work: Mapping[str, Work],
+        seconds: Mapping[str, float],
         *,
         ended: tuple[int, int],
         slots: int,
@@ -183,8 +195,8 @@ class Progress:
         self._queue, self._console, self.slots = queue, console, slots
         epochs = {n: w.epochs for n, w in work.items() if not isinstance(w, SurfaceSpec)}
         points = {n: w.points for n, w in work.items() if isinstance(w, SurfaceSpec)}
-        self.trials = Part("trials", "epochs", epochs, ended[0])
-        self.surfaces = Part("surfaces", "points", points, ended[1])
+        self.trials = Part("trials", "epochs", epochs, seconds, ended[0])
+        self.surfaces = Part("surfaces", "points", points, seconds, ended[1])
         self._kinds = {n: getattr(w, "kind", "trial") for n, w in work.items()}
         self._reports: dict[str, Mapping[str, Any]] = {}  # the last one of each running item
         self._retried: Counter[str] = Counter()
@@ -244,14 +256,19 @@ class Progress:
         """Return a status such as `2 running, 0 failed, 3.1 epochs/s, 4 min left`.
 
         Args:
-            part: The trials or surfaces whose speed and remaining time are shown.
+            part: The trials or surfaces whose speed is shown. The remaining time is the launch's:
+                trials and surfaces share its slots.
         """
-        speed = part.taken / max(time.monotonic() - self._start, 1e-9)
+        passed = max(time.monotonic() - self._start, 1e-9)
         running = sum(name in part.sizes for name in self._queue.working(self.slots))
         status = f"{running} running, {part.failed} failed"
-        if speed <= 0:
+        if not part.taken:
             return status
-        return f"{status}, {speed:.2g} {part.unit}/s, {duration(part.left / speed)} left"
+        parts = (self.trials, self.surfaces)
+        pace = sum(one.seconds_taken for one in parts) / passed
+        left = max(0.0, sum(one.seconds_left for one in parts))
+        shown = f", {duration(left / pace)} left" if pace else ""
+        return f"{status}, {part.taken / passed:.2g} {part.unit}/s{shown}"
 
     def on_report(self, result: Mapping[str, Any]) -> list[Sample]:
         """Return the samples of a worker's report of epochs, points or an outcome (`trainable`).

@@ -23,6 +23,7 @@ from orchestrator.execution.progress import (
     launch_labels,
 )
 from orchestrator.execution.queue import BACKOFF, Queue
+from orchestrator.output.text import duration
 from orchestrator.planning.plan import Work, work_id
 from results_schema.store import LocalStore
 from results_schema.surface import SurfaceSpec
@@ -43,7 +44,14 @@ class Watched:
         self.queue.add_surfaces([one for one in work if isinstance(one, SurfaceSpec)])
         console = Console(file=self.shown, force_terminal=terminal, width=width)
         named = {work_id(one): one for one in work}
-        self.progress = Progress(self.queue, named, ended=(ended, 0), slots=2, console=console)
+        # A second an epoch, and ten a point.
+        seconds = {
+            name: 10.0 * one.points if isinstance(one, SurfaceSpec) else float(one.epochs)
+            for name, one in named.items()
+        }
+        self.progress = Progress(
+            self.queue, named, seconds, ended=(ended, 0), slots=2, console=console
+        )
 
     def end(self, token: str, name: str, status: str = "done", reason: str = "") -> None:
         self.queue.settle(token, name, status, reason, "data" if status == "failed" else "")
@@ -89,13 +97,33 @@ def test_endings_are_shown_with_the_speed_and_the_time_left(tmp_path, monkeypatc
         assert len(lines) == 2
 
 
+def test_the_time_left_is_the_launchs_and_weighs_points_by_what_they_take(tmp_path, monkeypatch):
+    now = 0.0
+    monkeypatch.setattr(module.time, "monotonic", lambda: now)
+    trial = spec(0)
+    surface = SurfaceSpec(trial, trial.epochs, "contour", rows=3, columns=3)
+    watched = Watched(tmp_path, trial, surface)
+    progress = watched.progress
+    trial_left, points_left = trial.epochs, surface.points
+    now = 6.0
+    progress.step(trial.trial_id, 1)
+    expected = 6 * (trial_left - 1 + 10 * points_left)
+    assert progress.status(progress.trials).endswith(f", {duration(expected)} left")
+    now = 22.0
+    progress.step(surface.surface_id, 1)
+    expected = 22 / 11 * (trial_left - 1 + 10 * (points_left - 1))
+    for part in (progress.trials, progress.surfaces):
+        assert progress.status(part).endswith(f", {duration(expected)} left")
+
+
 SIZES = {"a": 10, "b": 10, "c": 4}
+SECONDS = {"a": 20.0, "b": 5.0, "c": 4.0}
 REPORTS = st.integers(1, 10) | st.sampled_from(["done", "diverged", *UNFINISHED])
 
 
 @given(st.lists(st.tuples(st.sampled_from(sorted(SIZES)), REPORTS), max_size=12))
 def test_what_is_counted_report_by_report_is_what_there_is(events):
-    part, steps, endings, taken = Part("trials", "epochs", SIZES, before=2), {}, {}, 0
+    part, steps, endings, taken = Part("trials", "epochs", SIZES, SECONDS, before=2), {}, {}, 0
     for name, report in events:
         if isinstance(report, int):
             part.step(name, report)
@@ -107,6 +135,8 @@ def test_what_is_counted_report_by_report_is_what_there_is(events):
             endings[name] = report
     running = SIZES.keys() - endings.keys()
     assert part.left == sum(SIZES[n] - steps.get(n, 0) for n in running)
+    shares = [SECONDS[n] * (1 - steps.get(n, 0) / SIZES[n]) for n in running]
+    assert part.seconds_left == pytest.approx(sum(shares))
     assert part.done == 2 + sum(status not in UNFINISHED for status in endings.values())
     assert (part.taken, part.total) == (taken, 5)
 

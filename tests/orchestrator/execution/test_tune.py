@@ -29,7 +29,7 @@ from rich.console import Console
 from small_queues import make, spec
 
 from orchestrator.execution import tune as bridge
-from orchestrator.execution.progress import Progress
+from orchestrator.execution.progress import Part, Progress
 from orchestrator.execution.tune import KeepProcesses, QueueSearcher, worker_failure
 from results_schema.errors import MachineError, StoreError, StoreFull
 from results_schema.store import LocalStore, recorded_failure
@@ -47,7 +47,8 @@ class Sweep:
         self.exported: list[dict[str, Any]] = []
         work = {spec(seed).trial_id: spec(seed) for seed in range(count)}
         console = Console(file=io.StringIO())
-        self.progress = Progress(self.queue, work, ended=(0, 0), slots=1, console=console)
+        seconds = dict.fromkeys(work, 1.0)
+        self.progress = Progress(self.queue, work, seconds, ended=(0, 0), slots=1, console=console)
         self.searcher = QueueSearcher(
             self.queue, {"x": 1}, self.progress, self.exported.append, self.count
         )
@@ -108,7 +109,8 @@ def test_reports_are_exported_once_and_settle_items(sweep):
 def test_a_surface_is_released_and_advances_by_reports(tmp_path):
     sweep = Sweep(tmp_path, 1)
     surfaces = [SurfaceSpec(spec(0), epoch, "contour", rows=1, columns=5) for epoch in (0, 1)]
-    sweep.progress.surfaces.sizes |= dict.fromkeys([one.surface_id for one in surfaces], 5)
+    sizes = dict.fromkeys([one.surface_id for one in surfaces], 5)
+    sweep.progress.surfaces = Part("surfaces", "points", sizes, dict.fromkeys(sizes, 1.0), 0)
     sweep.queue.add_surfaces(surfaces)
     sweep.slots = 2
     [name] = sweep.searcher.suggest("t")["names"]
