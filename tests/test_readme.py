@@ -1,4 +1,4 @@
-"""The commands of README and documents and the README's tree exist."""
+"""The commands of README and documents and the tree of CONTRIBUTING exist."""
 
 import re
 import shlex
@@ -29,9 +29,11 @@ def test_every_command_is_one_that_exists(command):
             assert list(ROOT.glob(path.rstrip("/")))
 
 
-def test_every_room_of_the_tree_exists():
-    tree = TEXT.split("## The tree")[1].split("##")[0]
-    for room in re.findall(r"^    (\w+)/ ", tree, re.MULTILINE):
-        assert (ROOT / room).is_dir()
-    for path in re.findall(r"`([\w/]+\.py)`", TEXT):
-        assert (ROOT / path).exists()
+def test_every_package_of_the_tree_exists():
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    tree = text.split("## Where things go")[1].split("##")[0]
+    folders = re.findall(r"^    (\w+)/ ", tree, re.MULTILINE)
+    assert {"workers", "orchestrator"} < set(folders)
+    assert all((ROOT / folder).is_dir() for folder in folders)
+    paths = re.findall(r"`(workers/[\w/]+\.py)`", text)
+    assert paths and all((ROOT / path).exists() for path in paths)
