@@ -12,10 +12,12 @@ import pandas as pd
 import pytest
 from disturbing import foreign
 from metric_pages import served
+from prometheus_client.samples import Sample
 from ray_heads import TOKEN, OnHead
 from small_stores import contents
 from soundness import assert_equal
 from sweeps import (
+    finish,
     launch,
     trained_epochs,
     undisturbed,
@@ -89,6 +91,12 @@ def attempts(store: LocalStore) -> list[int]:
     return [json.loads(store.get(key))["attempts"] for key in keys]
 
 
+def epochs(on_head: OnHead) -> list[Sample]:
+    """The metric of epochs that the head's nodes serve."""
+    found = served(on_head.folder, "ray_nas_sweep_epochs")
+    return found["ray_nas_sweep_epochs"].samples if found else []
+
+
 def test_a_killed_worker_and_a_killed_driver_leave_no_trace(tmp_path, on_head: OnHead, reference):
     experiment = write_experiment(tmp_path, epochs=EPOCHS, seeds=SEEDS)
     store = LocalStore(tmp_path / "results")
@@ -99,11 +107,11 @@ def test_a_killed_worker_and_a_killed_driver_leave_no_trace(tmp_path, on_head: O
             wait_for(lambda: max(attempts(store)) == 2)
             sweep.kill()
         wait_for(lambda: not foreign(store))
-    code, output = on_head.launch(experiment, "--store", store.root)
+    with on_head.started(experiment, "--store", store.root) as sweep:
+        # Read while it runs: the cluster forgets the metrics of a driver that is gone.
+        wait_for(lambda: any(one.value for one in epochs(on_head)))
+        code, output = finish(sweep)
     assert code == 0, output
     assert_equal(store, reference)
     assert max(Results(store).trials()["attempts"]) == 3
-    # The cluster that it has joined runs on, with the metrics of this launch, too.
-    shown = wait_for(lambda: served(on_head.folder, "ray_nas_sweep_"))
-    assert any(one.value for one in shown["ray_nas_sweep_epochs"].samples)
     assert ("the value of RAY_AUTH_TOKEN" in output, TOKEN in output) == (True, False)
