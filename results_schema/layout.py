@@ -34,6 +34,9 @@ DATASETS = "datasets/"
 DECISIONS = "decisions/"
 SOURCES = "sources/"
 
+SCHEMA_LEASE = "schema"
+"""The lease under which the tables get columns; its name, and those below, can't be an id."""
+
 LEASED = (METRICS, TRIALS, SURFACES, POINTS, CHECKPOINTS, FAILURES, LOGS)
 """Folders of what workers write under the leases of items."""
 
@@ -163,6 +166,16 @@ def source(program: str, version: int, digest: str = "") -> str:
     return f"{SOURCES}{name}-v{version}-{digest}" + ".json" * bool(digest)
 
 
+def decision_lease(cohort: str) -> str:
+    """The lease under which decisions on a cohort are made."""
+    return f"{cohort}.decision"
+
+
+def dataset_lease(name: str) -> str:
+    """The lease under which a user's own data set is written or removed."""
+    return f"{name}.dataset"
+
+
 def cohort_of(key: str) -> str:
     """Return the digest of the cohort of a decision's key."""
     return key.removeprefix(DECISIONS).partition("-")[0]
@@ -224,6 +237,11 @@ def variations(name: str, experiments: Iterable[str]) -> list[str]:
     return [name] if name in known else [one for one in known if one.startswith(f"{name}@")]
 
 
+def is_id(item: str) -> bool:
+    """Return whether a leased item may be a trial or a surface, by its name."""
+    return _ID.search(item) is not None
+
+
 def is_surface(item: str) -> bool:
     """Return whether an item's id is a surface's, which has its trial's id before an `@`."""
     return "@" in item
@@ -232,6 +250,11 @@ def is_surface(item: str) -> bool:
 def trial_of(item: str) -> str:
     """Return the id of the trial, given its own or a surface's."""
     return item.partition("@")[0]
+
+
+def dataset_of(trial_id: str) -> str:
+    """Return the name of the data set of a cell's trial, with which its id begins."""
+    return trial_id.partition("-w")[0]
 
 
 def epoch_of(surface_id: str) -> int:

@@ -226,6 +226,19 @@ class Leases(ABC, Generic[L]):
             lease.predecessor = self.ended.pop(item, "")
         return lease
 
+    def wait(self, item: str, most: float = 2 * EXPIRY) -> L:
+        """Take what others hold for moments, once it is free.
+
+        Raises:
+            StoreError: It is not free after `most` seconds, or as `take` does.
+        """
+        end = time.monotonic() + most
+        while (lease := self.take(item)) is None:
+            if time.monotonic() > end:
+                raise StoreError(f"another process keeps the lease on {item}", fix="try again")
+            time.sleep(0.1)
+        return lease
+
     def free(self, item: str) -> bool:
         """Return whether nobody holds the item, after fencing a holder that has expired.
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import re
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,8 +15,7 @@ from typing import Annotated, Any, Literal
 
 from results_schema import layout
 from results_schema.canonical import Spec, parse_json, whole
-from results_schema.errors import ConfigError, MissingKey, SpecError, StoreError
-from results_schema.lease import EXPIRY
+from results_schema.errors import ConfigError, MissingKey, SpecError
 from results_schema.store import Store
 from results_schema.trial import TrialSpec
 
@@ -218,12 +216,7 @@ def widen(store: Store, metrics: Iterable[Metric]) -> None:
         return
     from results_schema import tables
 
-    end = time.monotonic() + 2 * EXPIRY
-    while (lease := store.leases.take("schema")) is None:
-        if time.monotonic() > end:
-            raise StoreError("another launch keeps changing the tables' columns", fix="try again")
-        time.sleep(0.1)
-    with lease:
+    with store.leases.wait(layout.SCHEMA_LEASE) as lease:
         # Again, under the lease: another launch may just have added the same or others.
         check_metrics(store, metrics)
         for folder in (layout.TRIALS, layout.METRICS):

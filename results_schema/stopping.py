@@ -201,7 +201,7 @@ def decide(store: Store, cohort: Cohort, epoch: int, experiment: str) -> Decisio
         StoreError: The store can't be read or written.
     """
     key = layout.decision(cohort.digest, epoch)
-    if (lease := store.leases.take(f"decision-{cohort.digest}")) is None:
+    if (lease := store.leases.take(layout.decision_lease(cohort.digest))) is None:
         return None
     with lease:
         known = read_decisions(store, [cohort])[cohort.digest]

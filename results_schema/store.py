@@ -39,15 +39,25 @@ def open_store(location: str | Path) -> Store:
     from results_schema import tables  # pyarrow, which planning does without
 
     store = attach_store(location)
-    for folder, schema in tables.OPENED.items():
-        try:
-            current = store.get(layout.schema(folder))
-        except MissingKey:
-            current = b""
-        # Columns that programs have added stay (`results_schema.program.widen`).
-        empty = tables.to_parquet([], tables.widened(schema, current))
-        if current != empty:
-            store.put(layout.schema(folder), empty, durable=True, final=True)
+
+    def outdated() -> dict[str, bytes]:
+        found = {}
+        for folder, schema in tables.OPENED.items():
+            try:
+                current = store.get(layout.schema(folder))
+            except MissingKey:
+                current = b""
+            # Columns that programs have added stay (`results_schema.program.widen`).
+            empty = tables.to_parquet([], tables.widened(schema, current))
+            if current != empty:
+                found[layout.schema(folder)] = empty
+        return found
+
+    if outdated():
+        with store.leases.wait(layout.SCHEMA_LEASE) as lease:
+            # Again, under the lease: another process may just have made them, and added columns.
+            for key, empty in outdated().items():
+                store.put(key, empty, lease=lease, durable=True, final=True)
     return store
 
 

@@ -88,7 +88,11 @@ def cancel(names: tuple[str, ...], store: str) -> None:
 
 @command()
 @store_option
-@option("--unnamed", is_flag=True, help="Remove trials that no experiment names, too.")
+@option(
+    "--unnamed",
+    is_flag=True,
+    help="Remove trials of no experiment, and their data sets, too.",
+)
 @option(
     "--checkpoints", is_flag=True, help="Remove all checkpoints of ended trials but the last, too."
 )
@@ -96,6 +100,7 @@ def cancel(names: tuple[str, ...], store: str) -> None:
 def gc(store: str, unnamed: bool, checkpoints: bool, yes: bool) -> None:
     """Remove what stopped workers left behind, after a preview."""
     from orchestrator.housekeeping import gc
+    from results_schema.layout import is_id
 
     opened = open_store(store)
     found = gc.find_garbage(opened, unnamed=unnamed, checkpoints=checkpoints)
@@ -106,7 +111,7 @@ def gc(store: str, unnamed: bool, checkpoints: bool, yes: bool) -> None:
         return
     for kind, alike in found.by_kind().items():
         count, size = sum(one.count for one in alike), sum(one.size for one in alike)
-        trials = len({one.item for one in alike} - {""})
+        trials = len({one.item for one in alike if is_id(one.item)})
         of_trials = f" of {counted(trials, 'trial')}" if trials else ""
         click.echo(f"{kind}: {counted(count, 'file')}{of_trials}, {byte_size(size)}")
         if alike[0].whole:
@@ -122,7 +127,7 @@ def gc(store: str, unnamed: bool, checkpoints: bool, yes: bool) -> None:
     size, kept = gc.collect(opened, found)
     click.echo(f"removed {byte_size(size)}")
     if kept:
-        click.echo(f"left alone, as a worker took it meanwhile: {counted(kept, 'trial')}")
+        click.echo(f"left alone, as a worker took it meanwhile: {counted(kept, 'item')}")
 
 
 @command(name="import")

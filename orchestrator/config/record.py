@@ -24,7 +24,7 @@ from results_schema.errors import ConfigError, CorruptData, MissingKey, SpecErro
 from results_schema.program import ProgramSpec, Trial, widen
 from results_schema.store import Store
 from results_schema.trial import TrialSpec
-from workers.data.custom import publish
+from workers.data.custom import published
 
 LARGEST = 10_000_000
 """Size in bytes beyond which an experiment's file in a store is refused unread."""
@@ -225,15 +225,15 @@ def record(experiment: Experiment, store: Store, *, replace: bool = False) -> No
         if _place(row) in places
     ]
     specs = [member.spec for member in experiment.members()]
-    publish(sorted({one.dataset for one in specs if isinstance(one, TrialSpec)}), store)
     members = tables.for_programs(tables.MEMBERS) if experiment.program else tables.MEMBERS
     wanted = wanted_rows(experiment) + [row for row in wanted if row["trial_id"] in trials]
-    for key, content, schema in (
-        (layout.members(name), rows, members),
-        (layout.wanted(name), wanted, tables.WANTED),
-        (layout.cells(name), cells, tables.CELLS),
-    ):
-        store.put(key, tables.to_parquet(content, schema))
+    with published({one.dataset for one in specs if isinstance(one, TrialSpec)}, store):
+        for key, content, schema in (
+            (layout.members(name), rows, members),
+            (layout.wanted(name), wanted, tables.WANTED),
+            (layout.cells(name), cells, tables.CELLS),
+        ):
+            store.put(key, tables.to_parquet(content, schema))
     former -= {row["trial_id"] for row in rows}
     changes = {"former": sorted(former), "settings": list(stored.settings)}
     store.put(layout.experiment(name), declared.model_copy(update=changes).to_json())

@@ -6,29 +6,35 @@ item has any, and removes only what is garbage both times.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import contextlib
+import os
+import stat
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import groupby
 from pathlib import Path
 
 from orchestrator.config.record import former_members
 from orchestrator.housekeeping import lookup
-from orchestrator.housekeeping.abandoned import (
-    Abandoned,
-    abandoned_files,
-    abandoned_objects,
-    remove_abandoned,
-)
 from orchestrator.housekeeping.lookup import NamedItems
 from orchestrator.housekeeping.removal import ItemFiles, StoreListing, remove, remove_keys
 from results_schema import layout
-from results_schema.errors import ConfigError
+from results_schema.errors import ConfigError, LinkRefused, store_error
+from results_schema.folder.files import GONE, NEW_LEASE, STAGING, Folder, opened
 from results_schema.layout import Stat
-from results_schema.s3.bucket import Entry
-from results_schema.s3.store import S3Store
+from results_schema.s3.bucket import Bucket, Entry
+from results_schema.s3.leases import newest_blocks
+from results_schema.s3.store import BLOCKS, S3Store
 from results_schema.store import LocalStore, Store
 
 OLD = 86400.0
 """Seconds after which nobody is still writing a staged file or waiting for a request."""
+
+STAGED, NEVER_TAKEN = "staged files", "leases never taken"
+EMPTY, LINKS = "empty folders of leases", "links among the leases"
+_NOTHING = Stat(0, "", 0.0)
 
 
 @dataclass(frozen=True)
@@ -37,17 +43,19 @@ class Garbage:
 
     Attributes:
         kind: What it is, in a few words.
-        item: The trial or surface whose lease is needed to remove it; empty if none is.
+        item: The item whose lease is needed to remove it; empty if none is.
         files: Keys of files in the store.
+        loose: What has no key, such as staged files, by its path or name below the store's.
         whole: The trial or surface, if all of it is to be removed.
-        abandoned: By name and version, what has no key, such as staged files and those of leases.
+        choose: Returns, under the lease, which keys may still be removed.
     """
 
     kind: str
     item: str = ""
     files: Mapping[str, Stat] = field(default_factory=dict)
+    loose: Mapping[str, Stat] = field(default_factory=dict)
     whole: ItemFiles | None = None
-    abandoned: Mapping[tuple[str, str], Abandoned | Entry] = field(default_factory=dict)
+    choose: Callable[[], Collection[str]] = tuple
 
     @property
     def leases(self) -> tuple[str, ...]:
@@ -59,19 +67,19 @@ class Garbage:
     @property
     def count(self) -> int:
         """The number of files or objects."""
-        return len(self.files) + len(self.abandoned)
+        return len(self.files) + len(self.loose)
 
     @property
     def size(self) -> int:
         """The size of all of it, in bytes."""
-        return sum(one.size for one in (*self.files.values(), *self.abandoned.values()))
+        return sum(one.size for one in (*self.files.values(), *self.loose.values()))
 
     def paths(self, store: Store) -> Iterator[str]:
         """Yield where a person finds each file or object."""
         yield from map(store.locate, self.files)
         here = f"{Path.cwd()}/"
-        for name, _ in self.abandoned:
-            yield f"{store.location}/{name}".removeprefix(here)
+        for path in self.loose:
+            yield f"{store.location}/{path}".removeprefix(here)
 
 
 @dataclass(frozen=True)
@@ -99,9 +107,9 @@ class Found:
 def find_garbage(store: Store, *, unnamed: bool, checkpoints: bool) -> Found:
     """Return what may be removed; nothing is changed.
 
-    With `unnamed`, trials that no experiment names and surfaces that none wants are garbage too;
-    with `checkpoints`, all checkpoints of an ended trial but its last, which were kept by name
-    (`--checkpoint-at`).
+    With `unnamed`, trials that no experiment names, surfaces that none wants and users' own data
+    sets that no other trial is trained on are garbage too; with `checkpoints`, all checkpoints of
+    an ended trial but its last, which were kept by name (`--checkpoint-at`).
 
     Raises:
         CorruptData: An experiment's table can't be read, so that it is unknown what it names.
@@ -118,15 +126,19 @@ def find_garbage(store: Store, *, unnamed: bool, checkpoints: bool) -> Found:
     holders = store.leases.held()
     alive = {item for item, holder in holders.items() if not store.leases.expired(item, holder)}
     held = {one.item for one in every if alive.intersection(one.leases)}
-    return Found([one for one in every if one.item not in held], len(held), named)
+    garbage = [one for one in every if one.item not in held]
+    if unnamed:
+        left = _every_trial(store) - {one.item for one in garbage if one.whole}
+        garbage += [one for one in _unused_datasets(store, left) if one.item not in alive]
+    return Found(garbage, len(held), named)
 
 
 def collect(store: Store, found: Found) -> tuple[int, int]:
     """Remove what was found, as far as it is still garbage.
 
     Returns:
-        The number of bytes removed, and the number of trials and surfaces that are left, as a
-        worker has taken them or they have changed since.
+        The number of bytes removed, and the number of items that are left, as a worker has taken
+        them or they have changed since.
     """
     removed = [_remove(store, found.named, one) for one in found.garbage if one.item]
     total = sum(size for size in removed if size is not None)
@@ -145,7 +157,9 @@ def _find(store: Store, named: NamedItems, *, unnamed: bool, checkpoints: bool) 
     for trial_id, keys in listing.checkpoints.items():
         if trial_id not in trials:
             parts = _parts(trial_id, keys, ended=trial_id in ended, earlier=checkpoints)
-            found += [Garbage(kind, trial_id, listing.files(some)) for kind, some in parts.items()]
+            for kind, some in parts.items():
+                choose = partial(_still_parts, store, trial_id, kind)
+                found.append(Garbage(kind, trial_id, listing.files(some), choose=choose))
     lone = [surface for surface in sorted(surfaces) if layout.trial_of(surface) not in trials]
     former = former_members(store) if trials else {}
 
@@ -158,20 +172,47 @@ def _find(store: Store, named: NamedItems, *, unnamed: bool, checkpoints: bool) 
 
     for item in sorted([*trials, *lone], key=lambda item: (kind_of(item), item)):
         whole = listing.item(item, traces=True)
-        found.append(Garbage(kind_of(item), item, whole.files, whole))
+        found.append(Garbage(kind_of(item), item, whole.files, whole=whole))
     return [one for one in found if one.count]
+
+
+def _every_trial(store: Store) -> set[str]:
+    """Return every trial of which the store has anything, or which an experiment names."""
+    return lookup.trials(store) | {key.split("/")[1] for key in store.list(layout.CHECKPOINTS)}
+
+
+def _unused_datasets(store: Store, trials: Iterable[str]) -> list[Garbage]:
+    """Return the users' own data sets in a store that none of some trials is trained on."""
+    found, stats = [], store.stats(layout.DATASETS)
+    for name in sorted(layout.names([*stats]) - set(map(layout.dataset_of, trials))):
+        # The description first, so that what is described always has arrays.
+        keys = layout.dataset(name), layout.dataset_arrays(name)
+        files = {key: stats[key] for key in keys if key in stats}
+        if files and layout.is_id(name):
+            choose = partial(_still_unused, store, name, files)
+            lease = layout.dataset_lease(name)
+            found.append(Garbage("data sets of no trial", lease, files, choose=choose))
+    return found
+
+
+def _still_unused(store: Store, name: str, shown: Mapping[str, Stat]) -> Collection[str]:
+    """Return the keys of a data set, none if it is used or is not as it was shown."""
+    versions = {key: one.version for key, one in shown.items()}
+    for one in _unused_datasets(store, _every_trial(store)):
+        if one.item == layout.dataset_lease(name):
+            now = {key: stat.version for key, stat in one.files.items()}
+            return shown.keys() if now == versions else ()
+    return ()
 
 
 def _find_loose(store: Store) -> list[Garbage]:
     """Return what belongs to no item: staged files, leases that nobody holds, old requests."""
-    kinds: dict[str, dict[tuple[str, str], Abandoned | Entry]] = {}
+    kinds: dict[str, dict[str, Stat]] = {}
     if isinstance(store, S3Store):
-        objects = abandoned_objects(store.bucket, OLD)
-        kinds["passed blocks"] = {(entry.name, entry.version): entry for entry in objects}
-    if isinstance(store, LocalStore):
-        for one in abandoned_files(store.root, OLD):
-            kinds.setdefault(one.kind, {})[one.path, str(one.size)] = one
-    found = [Garbage(kind, abandoned=alike) for kind, alike in kinds.items()]
+        kinds["passed blocks"] = {one.name: one for one in abandoned_objects(store.bucket, OLD)}
+    elif isinstance(store, LocalStore):
+        kinds = abandoned_files(store.root, OLD)
+    found = [Garbage(kind, loose=alike) for kind, alike in kinds.items()]
     return [*found, *_old_requests(store)]
 
 
@@ -219,16 +260,16 @@ def _parts(
     return found
 
 
+def _still_parts(store: Store, trial_id: str, kind: str) -> list[str]:
+    keys, ended = store.list(layout.checkpoints(trial_id)), store.has(layout.trial(trial_id))
+    return _parts(trial_id, keys, ended=ended, earlier=True).get(kind, [])
+
+
 def _remove(store: Store, named: NamedItems, garbage: Garbage) -> int | None:
-    """Remove garbage of a trial or surface; return its bytes, None if it is held or has changed."""
+    """Remove garbage of an item; return its bytes, None if it is held or has changed."""
     item = garbage.item
     if garbage.whole is None:
-
-        def still_garbage() -> list[str]:
-            keys, ended = store.list(layout.checkpoints(item)), store.has(layout.trial(item))
-            return _parts(item, keys, ended=ended, earlier=True).get(garbage.kind, [])
-
-        removed = remove_keys(store, item, garbage.files.keys(), still_garbage)
+        removed = remove_keys(store, item, garbage.files.keys(), garbage.choose)
         return None if removed is None else sum(garbage.files[key].size for key in removed)
 
     def still_unnamed() -> bool:
@@ -244,14 +285,118 @@ def _remove_loose(store: Store, found: list[Garbage]) -> int:
     total, now = 0, {one.kind: one for one in _find_loose(store)}
     for shown in found:
         again = now.get(shown.kind, Garbage(shown.kind))
-        files = {key: stat for key, stat in shown.files.items() if key in again.files}
-        abandoned = {k: one for k, one in shown.abandoned.items() if k in again.abandoned}
+        files = {key: one for key, one in shown.files.items() if key in again.files}
+        loose = {
+            path: one
+            for path, one in shown.loose.items()
+            if path in again.loose and one.version == again.loose[path].version
+        }
         for key in files:
             store.delete(key)
-        for one in abandoned.values():
-            if isinstance(store, LocalStore) and isinstance(one, Abandoned):
-                remove_abandoned(store.root, one)
         if isinstance(store, S3Store):
-            store.bucket.remove(name for name, _ in abandoned)
-        total += Garbage(shown.kind, files=files, abandoned=abandoned).size
+            store.bucket.remove(loose)
+        elif isinstance(store, LocalStore):
+            for path in loose:
+                _remove_abandoned(store.root, path, shown.kind)
+        total += Garbage(shown.kind, files=files, loose=loose).size
     return total
+
+
+# What has no key
+
+
+def abandoned_files(root: Path, old: float) -> dict[str, dict[str, Stat]]:
+    """Return what may be removed from a store's folder beside the files that have keys.
+
+    Args:
+        root: The store's folder.
+        old: Seconds after which nobody is still writing a staged file or taking a lease.
+
+    Returns:
+        Files, links and folders that a process left when it was cut off, by kind and by path.
+
+    Raises:
+        StoreError: It can't be read, or a link is in the place of one of the two folders.
+    """
+    found: dict[str, dict[str, Stat]] = {kind: {} for kind in (STAGED, NEVER_TAKEN, EMPTY, LINKS)}
+    for folder, start, kind in (
+        (STAGING, "", STAGED),
+        (layout.LEASES.rstrip("/"), NEW_LEASE, NEVER_TAKEN),
+    ):
+        try:
+            with opened(root, folder) as at:
+                for name in sorted(at.links()):
+                    path = f"{folder}/{name}"
+                    if name.startswith(start):
+                        measured = _measure(at, name)
+                        found[kind] |= {path: measured} if measured.age > old else {}
+                    elif layout.is_name(name):
+                        _add_remains(found, at, name, path)
+        except OSError as error:
+            if error.errno not in GONE:
+                raise store_error(error, root / folder) from error
+    return found
+
+
+def _add_remains(found: dict[str, dict[str, Stat]], at: Folder, item: str, path: str) -> None:
+    """Add an item's folder of leases if it is empty or a link, and links in it."""
+    try:
+        with at.entered(item) as inner:
+            links = inner.links()
+    except LinkRefused:
+        found[LINKS][path] = _NOTHING
+    except OSError as error:
+        if error.errno not in GONE:  # else given back meanwhile, or a file
+            raise store_error(error, at.path / item) from error
+    else:
+        tokens = [token for token, is_link in links.items() if is_link]
+        found[LINKS] |= {f"{path}/{token}": _NOTHING for token in tokens}
+        found[EMPTY] |= {} if links else {path: _NOTHING}
+
+
+def _measure(at: Folder, name: str) -> Stat:
+    """Return an entry's bytes, and seconds since anything in it changed; 0 if it changes now."""
+    try:
+        found = [at.status(name)]
+        if stat.S_ISDIR(found[0].st_mode):
+            # The time of a folder itself changes only when an entry comes or goes.
+            for _, folders, files, handle in os.fwalk(name, onerror=_raise, dir_fd=at.handle):
+                inner = Folder(handle, at.path)
+                found += [inner.status(one) for one in (*folders, *files)]
+    except OSError:
+        return _NOTHING
+    size = sum(one.st_size for one in found if not stat.S_ISDIR(one.st_mode))
+    return Stat(size, str(size), time.time() - max(one.st_mtime for one in found))
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _remove_abandoned(root: Path, path: str, kind: str) -> None:
+    """Remove what was just found; what can't be removed is found again later."""
+    folder, _, name = path.rpartition("/")
+    with contextlib.suppress(OSError, LinkRefused), opened(root, folder) as at:
+        if kind == EMPTY:
+            os.rmdir(name, dir_fd=at.handle)  # fails if the lease has been taken
+        elif kind != LINKS or at.links().get(name):
+            at.remove(name)
+
+
+def abandoned_objects(bucket: Bucket, old: float) -> Iterator[Entry]:
+    """Yield what writers left that were cut off, and the empty blocks of what was deleted.
+
+    Args:
+        bucket: The store's objects.
+        old: Seconds after which nobody is still in the middle of creating an object.
+    """
+    for start in (BLOCKS, layout.LEASES):
+        for _, group in groupby(
+            bucket.list(start), key=lambda entry: entry.name.rpartition("/")[0]
+        ):
+            entries = list(group)
+            newest = next(iter(newest_blocks(entries).values()), None)
+            # While the newest block is young, a frozen writer may still create a number after it.
+            if newest and newest.age >= old:
+                kept = newest.size > 0
+                yield from (e for e in entries if not (kept and e.name.startswith(newest.name)))

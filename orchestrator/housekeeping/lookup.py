@@ -254,7 +254,7 @@ def _items(store: Store, *folders: str) -> set[str]:
     """Return every item with a file in the folders, a failure, a log or a lease."""
     folders = (*folders, layout.FAILURES, layout.LOGS)
     keys = [key for folder in folders for key in store.list(folder)]
-    return layout.names(keys) | set(store.leases.held())
+    return layout.names(keys) | set(filter(layout.is_id, store.leases.held()))
 
 
 def _only_match(start: str, known: Iterable[str]) -> str:

@@ -272,22 +272,27 @@ class FolderLeases(Leases[FolderLease]):
             return {}
 
     def _place(self, item: str, holder: Holder) -> FolderLease | None:
-        target, outer = self._root / item, f"{NEW_LEASE}{uuid.uuid4().hex}"
+        outer, taken = f"{NEW_LEASE}{uuid.uuid4().hex}", False
         prepared = f"{_LEASES}/{outer}/{holder.token}"
         try:
             # The heartbeat is there before the lease is, so that no observer sees an empty one.
             with opened(self._store, prepared, made=[]) as at:
                 at.write(_BEAT, holder.to_json().encode())
             with opened(self._store, _LEASES) as at:
-                _rename(at, outer, item)
+                try:
+                    _rename(at, outer, item)
+                    taken = True
+                except OSError as error:
+                    # A folder with a token in it can't be replaced: someone else was first.
+                    if error.errno not in FILLED:
+                        raise
         except OSError as error:
-            with contextlib.suppress(OSError, LinkRefused), opened(self._store, _LEASES) as at:
-                at.remove(outer)
-            # A folder with a token in it can't be replaced: someone else was first.
-            if error.errno in FILLED:
-                return None
-            raise store_error(error, target) from error
-        return FolderLease(self._store, item, holder)
+            raise store_error(error, self._root / item) from error
+        finally:
+            if not taken:
+                with contextlib.suppress(OSError, LinkRefused), opened(self._store, _LEASES) as at:
+                    at.remove(outer)
+        return FolderLease(self._store, item, holder) if taken else None
 
     def _end(self, item: str, token: str) -> bool:
         try:

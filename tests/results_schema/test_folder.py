@@ -15,6 +15,7 @@ from results_schema.errors import MissingKey, StoreError, StoreFull, Superseded,
 from results_schema.folder.files import Folder
 from results_schema.folder.store import FolderLease, FolderLeases
 from results_schema.lease import Lease
+from results_schema.program import Metric, added_metrics, widen
 from results_schema.store import LocalStore, Store, existing_store, open_store
 from tests.results_schema.store_contract import (
     PLAIN,
@@ -148,6 +149,26 @@ def test_an_older_releases_columns_are_brought_up_to_date(tmp_path: Path, damage
     store.put(key, b"PAR1" if damaged else tables.to_parquet([], older))
     open_store(tmp_path)
     assert list(pd.read_parquet(tmp_path / "metrics").columns) == tables.METRICS.names
+
+
+def test_columns_that_a_program_adds_while_the_store_is_made_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    get, metric = LocalStore._get, Metric("reward")
+
+    def get_then_widen(store: LocalStore, key: str, most: int | None) -> bytes:
+        try:
+            return get(store, key, most)
+        finally:
+            if key == layout.schema(layout.POINTS):  # the last table but one
+                monkeypatch.setattr(LocalStore, "_get", get)
+                widen(LocalStore(store.root), [metric])
+
+    monkeypatch.setattr(LocalStore, "_get", get_then_widen)
+    store = open_store(tmp_path / "results")
+    assert added_metrics(store) == {"reward": metric}
+    assert pd.read_parquet(store.root / "trials").columns[-1] == "reward"
+    assert store.leases.held() == {}
 
 
 def test_a_place_that_is_no_store_is_refused(tmp_path: Path):

@@ -22,7 +22,13 @@ def keys_of(item: str) -> list[str]:
     for name, maker in inspect.getmembers(layout, inspect.isfunction):
         signature = inspect.signature(maker)
         makes_key = signature.return_annotation == "str" and not name.startswith(("_", "checked"))
-        if makes_key and name not in ("schema", "folder_key", "trial_of", "cohort_of"):
+        if makes_key and name not in (
+            "schema",
+            "folder_key",
+            "trial_of",
+            "cohort_of",
+            "dataset_of",
+        ):
             found.append(maker(*map(value, signature.parameters.values())))
     return found
 

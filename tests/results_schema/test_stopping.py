@@ -104,7 +104,7 @@ def test_a_decision_is_made_once(tmp_path: Path):
     before = store.get(layout.decision(cohort.digest, 1))
     assert decide(store, cohort, 1, "x") == made
     assert store.get(layout.decision(cohort.digest, 1)) == before
-    held = store.leases.take(f"decision-{cohort.digest}")
+    held = store.leases.take(layout.decision_lease(cohort.digest))
     assert held is not None
     assert decide(store, cohort, 3, "x") is None
     held.release()

@@ -2,8 +2,8 @@
 
 `Npz`, `ImageFolder` and `Plugged` say where one comes from. `register` reads it, or finds by sizes
 and times that it has been read before, and enters its `Dataset` into the catalog. Its name ends
-with a hash of its arrays and of how they are normalised and augmented. `publish` writes both into a
-store, from which every worker has them: the original files, and a plug-in, are needed by plans
+with a hash of its arrays and of how they are normalised and augmented. `published` writes both into
+a store, from which every worker has them: the original files, and a plug-in, are needed by plans
 alone.
 """
 
@@ -16,7 +16,7 @@ import os
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -31,6 +31,8 @@ from workers.data.catalog import CUSTOM, Dataset, Split
 BESIDE = "paths begin at the experiment's file"
 LARGEST_DESCRIPTION = 1_000_000
 """Bytes beyond which a description in a store is not read."""
+_LONGEST_WRITE = 3600.0
+"""Seconds for which to wait while another launch writes the same data set."""
 
 _SOURCES: dict[str, Source] = {}
 """What this process has read a data set from, by the data set's name."""
@@ -340,24 +342,30 @@ def from_json(data: Mapping[str, Any]) -> Dataset:
     return about
 
 
-def publish(names: Iterable[str], store: Store) -> None:
+@contextmanager
+def published(names: Iterable[str], store: Store) -> Iterator[None]:
     """Write the user's own ones of some data sets into a store, unless it has them.
+
+    In the context nobody removes them as unused: write there what names their trials.
 
     Raises:
         DataError: The original files are gone, or differ now.
-        StoreError: The store can't be written.
+        StoreError: The store can't be written, or others keep writing the same for an hour.
     """
     from workers.data import folder
 
-    for name in names:
-        about = CUSTOM.get(name)
-        if about is None or store.has(layout.dataset(name)):
-            continue
-        folder.arrays(about)  # which makes the file if it is not there
-        data = folder.kept(about).read_bytes()
-        # The description last: what it names is there for whoever finds it.
-        store.put(layout.dataset_arrays(name), data, durable=True)
-        store.put(layout.dataset(name), json.dumps(to_json(about), indent=1).encode(), durable=True)
+    with ExitStack() as leases:
+        for name in sorted(CUSTOM.keys() & {*names}):
+            about = CUSTOM[name]
+            leases.enter_context(store.leases.wait(layout.dataset_lease(name), _LONGEST_WRITE))
+            if not store.has(layout.dataset(name)):
+                folder.arrays(about)  # which makes the file if it is not there
+                data = folder.kept(about).read_bytes()
+                # The description last: what it names is there for whoever finds it.
+                store.put(layout.dataset_arrays(name), data, durable=True)
+                described = json.dumps(to_json(about), indent=1).encode()
+                store.put(layout.dataset(name), described, durable=True)
+        yield
 
 
 def from_stores(name: str) -> Dataset:

@@ -10,6 +10,7 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+import click
 import pytest
 from small_stores import contents, empty_store, renamed_members, shown_counts
 from small_trials import train_on_few_digits
@@ -121,6 +122,69 @@ def test_trials_that_no_experiment_names_go_when_asked_for(run, trained):
     assert (code, f"  {one}" in output) == (0, True)
     assert not [key for key in contents(trained.store) if one in key]
     assert shown_counts(run("status")[1]) == {"done": 2}
+
+
+FLOWERS, ROSES = "flowers-0123456789", "roses-0123456789"
+
+
+def put_dataset(trained, name: str = FLOWERS) -> list[str]:
+    """Puts files of a user's own data set into the store, and returns their keys."""
+    keys = [layout.dataset(name), layout.dataset_arrays(name)]
+    for key in keys:
+        trained.store.put(key, b"data")
+    return keys
+
+
+def train_on(trained, name: str) -> str:
+    """Leaves the log of a trial on a data set, and returns the trial's id."""
+    trial_id = f"{name}-w4d2-lr0.1-s0-r2-0123456789"
+    trained.store.put(layout.log(trial_id), b"")
+    return trial_id
+
+
+def test_data_sets_go_with_the_last_of_their_trials(run, trained):
+    used, unused = put_dataset(trained, ROSES), put_dataset(trained)
+    named = train_on(trained, ROSES)
+    renamed_members(trained.store, "other", [named], like="small")
+    train_on(trained, FLOWERS)
+    others = [f"{layout.DATASETS}{name}" for name in ("notes.json", f"{FLOWERS}.txt")]
+    for key in others:
+        trained.store.put(key, b"mine")
+    assert "nothing to remove" in run("gc", "--yes")[1], "not unless it is asked to"
+    code, output, _ = run("gc", "--unnamed", "--yes")
+    assert (code, "data sets of no trial: 2 files, 8 bytes" in output) == (0, True)
+    assert all(f"  results/{key}\n" in output for key in unused)
+    assert trained.store.list(layout.DATASETS) == sorted([*used, *others])
+    trained.store.put(unused[1], b"of a removal that was cut short")
+    assert "data sets of no trial: 1 file, " in run("gc", "--unnamed", "--yes")[1]
+    assert not trained.store.has(unused[1])
+
+
+@pytest.mark.parametrize("held", ["the data set", "its trial"])
+def test_a_data_set_stays_while_a_launch_writes_it_or_a_worker_has_its_trial(run, trained, held):
+    keys = put_dataset(trained)
+    lease = layout.dataset_lease(FLOWERS)
+    trained.held_elsewhere(lease if held == "the data set" else train_on(trained, FLOWERS))
+    assert "nothing to remove" in run("gc", "--unnamed", "--yes")[1]
+    assert trained.store.list(layout.DATASETS) == keys
+
+
+@pytest.mark.parametrize("happens", ["named", "written again", "held"])
+def test_a_data_set_that_is_wanted_after_the_preview_stays(run, trained, monkeypatch, happens):
+    keys = put_dataset(trained)
+
+    def act(*_: object, **__: object) -> None:
+        if happens == "named":
+            trial_id = f"{FLOWERS}-w4d2-lr0.1-s0-r2-0123456789"
+            renamed_members(trained.store, "other", [trial_id], like="small")
+        elif happens == "written again":
+            trained.store.put(keys[0], b"data")
+        else:
+            trained.held_elsewhere(layout.dataset_lease(FLOWERS))
+
+    monkeypatch.setattr(click, "confirm", act)
+    assert run("gc", "--unnamed")[0] == 0
+    assert trained.store.list(layout.DATASETS) == keys
 
 
 def test_where_it_is_unknown_what_is_named_nothing_goes(run, trained):
