@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Self, get_type_hints
 
 from results_schema.errors import SpecError
 from results_schema.genotype import Genotype
-from results_schema.plugins import EXTENSION
+from results_schema.plugins import EXTENSION, NAME
 
 
 def parse_json(text: str | bytes) -> Any:
@@ -103,7 +103,7 @@ def extension_names(name: str, value: Any) -> tuple[str, ...]:
 
 def entry_name(name: str, value: Any) -> str:
     """Return the name of a registry's entry, known here or not, or raise `SpecError`."""
-    if type(value) is str and re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,39}", value):
+    if type(value) is str and NAME.fullmatch(value):
         return value
     fix = "use a letter, then letters, digits and _, at most 40 in all"
     raise SpecError(f"{name} {value!r} is no name", fix=fix)

@@ -71,14 +71,6 @@ class Cell:
             raise SpecError(what, fix=fix)
 
     @classmethod
-    def from_pairs(cls, pairs: Sequence[Sequence[Any]], concat: Sequence[int]) -> Cell:
-        """Return a cell in the DARTS notation: a list of (operation, source), two to a node."""
-        if len(pairs) % 2:
-            raise SpecError(f"{len(pairs)} edges do not make two to a node")
-        nodes = [pairs[i : i + 2] for i in range(0, len(pairs), 2)]
-        return cls.from_json({"nodes": nodes, "concat": concat})
-
-    @classmethod
     def from_json(cls, data: Any) -> Cell:
         """Return the cell that `to_json` describes.
 

@@ -70,39 +70,19 @@ class Entry:
         return pkgutil.resolve_name(self.value) if isinstance(self.value, str) else self.value
 
 
-class Registry(Mapping[str, Entry]):
-    """The entries of one kind by name.
+class Registry(dict[str, Entry]):
+    """The entries of one kind by name; what is not there is a `SpecError`.
 
     Args:
         kind: What they are, in a word or two, such as "operation".
     """
 
     def __init__(self, kind: str) -> None:
+        super().__init__()
         self.kind = kind
-        self._entries: dict[str, Entry] = {}
 
-    def __getitem__(self, name: str) -> Entry:
-        """Return an entry.
-
-        Raises:
-            SpecError: No entry has this name.
-        """
-        if name not in self._entries:
-            raise SpecError(f"unknown {self.kind} {name!r}", fix=suggest(name, self._entries))
-        return self._entries[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._entries)
-
-    def __len__(self) -> int:
-        return len(self._entries)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._entries
-
-    def find(self, name: str) -> Entry | None:
-        """Return an entry, None if no entry has this name."""
-        return self._entries.get(name)
+    def __missing__(self, name: str) -> Entry:
+        raise SpecError(f"unknown {self.kind} {name!r}", fix=suggest(name, self))
 
     def enter(self, name: str, value: Any, version: int = 1, **about: Any) -> None:
         """Add an entry, from the plug-in that is being loaded if one is.
@@ -117,18 +97,15 @@ class Registry(Mapping[str, Entry]):
         if type(version) is not int or version < 1:
             what = f"version of the {self.kind} {name} is {version!r}"
             raise ConfigError(what, fix="use a whole number from 1")
-        if name in self._entries:
-            by = self._entries[name].origin
-            fix = "give one of them another name"
-            raise ConfigError(
-                f"{_article(self.kind)} {name!r} is there already, from {by}", fix=fix
-            )
-        self._entries[name] = Entry(self.kind, name, value, version, origin, about)
+        if name in self:
+            what = f"{_article(self.kind)} {name!r} is there already, from {self[name].origin}"
+            raise ConfigError(what, fix="give one of them another name")
+        self[name] = Entry(self.kind, name, value, version, origin, about)
 
     @property
     def plugged(self) -> dict[str, str]:
         """The `extension` of each entry of a plug-in, by its name."""
-        return {name: e.extension for name, e in self._entries.items() if e.extension}
+        return {name: entry.extension for name, entry in self.items() if entry.extension}
 
     def decorator(self, name: str, version: int, **about: Any) -> Callable[[Value], Value]:
         """Return a decorator that enters what it decorates.
@@ -146,7 +123,8 @@ class Registry(Mapping[str, Entry]):
 
     def withdraw(self, origin: str) -> None:
         """Remove a plug-in's entries."""
-        self._entries = {n: e for n, e in self._entries.items() if e.origin != origin}
+        for name in [name for name, entry in self.items() if entry.origin == origin]:
+            del self[name]
 
 
 def _article(kind: str) -> str:
@@ -305,7 +283,7 @@ def require(extensions: Iterable[str]) -> None:
     for one in extensions:
         kind, _, named = one.partition(":")
         name, _, version = named.partition("@")
-        entry = registry(kind).find(name)
+        entry = registry(kind).get(name)
         if entry is None or entry.extension != one:
             there = f", and version {entry.version} is loaded" if entry else ""
             what = f"the {kind} {name}, version {version}, is needed from a plug-in{there}"
@@ -316,7 +294,7 @@ def require(extensions: Iterable[str]) -> None:
 def sources(extensions: Iterable[str]) -> list[str]:
     """Return file and digest of the plug-ins that entries of a trial come from, for its log."""
     names = [one.partition("@")[0].split(":") for one in extensions]
-    entries = [registry(kind).find(name) for kind, name in names]
+    entries = [registry(kind).get(name) for kind, name in names]
     origins = {entry.origin for entry in entries if entry}
     return [f"plug-in {one}, digest {LOADED[one].digest}" for one in sorted(origins & {*LOADED})]
 

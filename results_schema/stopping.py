@@ -24,7 +24,7 @@ from itertools import count, takewhile
 from typing import Annotated, Any
 
 from results_schema import layout
-from results_schema.canonical import Spec, one_of, optional, parse_json
+from results_schema.canonical import Spec, one_of, optional, parse_json, real, whole
 from results_schema.errors import CorruptData, NasSweepError, SpecError
 from results_schema.store import Store
 
@@ -41,24 +41,12 @@ _LARGEST = 50_000_000
 """Bytes beyond which a decision is not read."""
 
 
-def _whole(name: str, value: Any) -> int:
-    if type(value) is int and 0 <= value < 2**31:
-        return value
-    raise SpecError(f"{name} is {value!r}", fix="use a whole number from 1")
-
-
 def _rungs(name: str, value: Any) -> tuple[int, ...]:
     rungs = tuple(value) if isinstance(value, list | tuple) else (value,)
     sound = all(type(rung) is int and 0 < rung < 2**31 for rung in rungs)
     if sound and list(rungs) == sorted(set(rungs)):
         return rungs
     raise SpecError(f"{name} is {list(rungs)!r}", fix="write ascending epochs: [10, 30, 90]")
-
-
-def _share(name: str, value: Any) -> float:
-    if type(value) in (int, float) and 0 <= value < 1:
-        return float(value)
-    raise SpecError(f"{name} is {value!r}", fix="use a share above 0 and below 1, such as 0.33")
 
 
 @dataclass(frozen=True)
@@ -81,9 +69,9 @@ class StopRule(Spec):
     metric: str = ""
     goal: Annotated[str, one_of(("", *GOALS))] = ""
     rungs: Annotated[tuple[int, ...], _rungs] = optional(())
-    keep: Annotated[float, _share] = optional(0.0)
-    after: Annotated[int, _whole] = optional(0)
-    every: Annotated[int, _whole] = optional(0)
+    keep: Annotated[float, real(zero=True, below=1)] = optional(0.0)
+    after: Annotated[int, whole(0)] = optional(0)
+    every: Annotated[int, whole(0)] = optional(0)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -264,22 +252,6 @@ def _parse(data: bytes, key: str) -> Decision:
         raise CorruptData(f"not a decision: {error}", where=key, fix=fix) from error
 
 
-def recorded_cohorts(store: Store, experiment: str, trials: Mapping[str, Any]) -> list[Cohort]:
-    """Return the cohorts of an experiment as it was last launched; none without a rule.
-
-    Args:
-        store: The store.
-        experiment: Its name.
-        trials: The data set of each of its trials, by id.
-    """
-    try:
-        stop = parse_json(store.get(layout.experiment(experiment), most=_LARGEST)).get("stop")
-        rule = None if stop is None else StopRule.from_parts(stop)
-    except (NasSweepError, ValueError, AttributeError):
-        return []  # the commands that need the declaration report what is wrong with it
-    return make_cohorts(rule, {trial: (dataset, 0) for trial, dataset in trials.items()})
-
-
 def make_cohorts(rule: StopRule | None, trials: Mapping[str, tuple[Any, int]]) -> list[Cohort]:
     """Return a cohort for each data set, given those and the numbers of epochs by trial."""
     groups: dict[Any, dict[str, int]] = {}
@@ -289,9 +261,20 @@ def make_cohorts(rule: StopRule | None, trials: Mapping[str, tuple[Any, int]]) -
 
 
 def recorded_pruned(store: Store, experiment: str, trials: Mapping[str, Any]) -> dict[str, int]:
-    """Return the epoch at which each trial of an experiment was pruned, as it was last launched."""
+    """Return the epoch at which each trial of an experiment was pruned, as it was last launched.
+
+    Args:
+        store: The store.
+        experiment: Its name.
+        trials: The data set of each of its trials, by id.
+    """
     if not store.list(layout.DECISIONS):
         return {}
-    cohorts = recorded_cohorts(store, experiment, trials)
+    try:
+        stop = parse_json(store.get(layout.experiment(experiment), most=_LARGEST)).get("stop")
+        rule = None if stop is None else StopRule.from_parts(stop)
+    except (NasSweepError, ValueError, AttributeError):
+        return {}  # the commands that need the declaration report what is wrong with it
+    cohorts = make_cohorts(rule, {trial: (dataset, 0) for trial, dataset in trials.items()})
     found = read_decisions(store, cohorts)
     return {t: e for one in found.values() for t, e in pruned_trials(one.values()).items()}

@@ -1,6 +1,6 @@
 """A store of results: how one is opened, and the failures that it keeps.
 
-What every store does: `results_schema.interface`.
+What every store does: `results_schema.layout.Store`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from results_schema import layout
 from results_schema.canonical import parse_json
 from results_schema.errors import MissingKey, NasSweepError, StoreError
 from results_schema.folder.store import LocalStore as LocalStore
-from results_schema.interface import Store as Store
+from results_schema.layout import Store as Store
 from results_schema.lease import Lease
 
 _LARGEST_FAILURE = 1_000_000
@@ -83,24 +83,21 @@ ATTACHED: dict[str, Store] = {}
 def attach_store(location: str | Path) -> Store:
     """Return the store at a location, whether or not anything is there yet; see `open_store`."""
     where = str(location)
-    store = _attach(where)
-    ATTACHED.pop(where, None)
-    ATTACHED[where] = store
-    return store
-
-
-def _attach(where: str) -> Store:
     if where.startswith("s3://"):
         from results_schema.s3.store import S3Store  # boto3, an optional package
 
-        return S3Store.at(where)
-    if "://" in where or not where:
+        store = S3Store.at(where)
+    elif "://" in where or not where:
         raise StoreError(
             "a store is a folder, or a place in a bucket",
             where=where,
             fix="use --store with a path, such as results, or with s3://bucket/results",
         )
-    return LocalStore(where)
+    else:
+        store = LocalStore(where)
+    ATTACHED.pop(where, None)
+    ATTACHED[where] = store
+    return store
 
 
 FailureKind = Literal[

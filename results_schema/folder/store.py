@@ -36,8 +36,7 @@ from results_schema.folder.files import (
     path_below,
     sync_folder,
 )
-from results_schema.interface import Store
-from results_schema.layout import Stat, checked_item, is_key, is_name
+from results_schema.layout import Stat, Store, checked_item, is_key, is_name
 from results_schema.lease import Holder, Lease, Leases, checked_lease
 
 _LEASES = layout.LEASES.rstrip("/")

@@ -12,8 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from results_schema import layout
 from results_schema.errors import CorruptData, MissingKey, StoreError
-from results_schema.interface import Store
-from results_schema.layout import Stat, checked_key, is_key
+from results_schema.layout import Stat, Store, checked_key, is_key
 from results_schema.lease import Lease, checked_lease
 from results_schema.s3.bucket import Bucket, Entry
 from results_schema.s3.leases import (

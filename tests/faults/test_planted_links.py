@@ -58,6 +58,8 @@ def test_a_takeover_removes_nothing_outside(tmp_path: Path, outside: Path, place
     store.leases = FolderLeases(store.root, lambda: next(now))
     link = store.root / "leases" / place.format(item=spec.trial_id)
     link.parent.mkdir(parents=True, exist_ok=True)
+    if not place:
+        link.rmdir()  # which the store had made
     (outside / spec.trial_id).mkdir()
     (outside / spec.trial_id / "data.csv").write_bytes(b"mine")
     before = tree(outside)

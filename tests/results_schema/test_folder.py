@@ -11,7 +11,7 @@ import pytest
 from clocks import Clock
 
 from results_schema import layout, tables
-from results_schema.errors import MissingKey, StoreError, StoreFull, Superseded, store_error
+from results_schema.errors import MissingKey, StoreError, StoreFull, Superseded
 from results_schema.folder.files import Folder
 from results_schema.folder.store import FolderLease, FolderLeases
 from results_schema.lease import Lease
@@ -242,20 +242,7 @@ def test_a_path_that_is_too_long_is_refused(tmp_path: Path):
             use()
 
 
-def test_an_error_of_the_system_is_raised_with_its_fix():
-    for number, fix in (
-        (errno.EROFS, "read-only"),
-        (errno.EACCES, "you may not write there"),
-        (errno.EPERM, "you may not write there"),
-        (errno.EISDIR, "a folder is in the place"),
-        (errno.EXDEV, "one file system"),
-        (errno.EBUSY, "keeps writing there"),
-        (errno.EIO, "repair the store's file system"),
-    ):
-        error = store_error(OSError(number, os.strerror(number)), Path("results/x"))
-        assert (error.what, error.where) == (os.strerror(number), "results/x")
-        assert fix in error.fix
-        assert not isinstance(error, StoreFull)
+def test_an_error_comes_whole_out_of_another_process():
     tell, hear = Pipe()
     tell.send(StoreFull("no room", where="results", fix="make some"))
     received = hear.recv()

@@ -266,13 +266,6 @@ def test_reading_writes_nothing_and_leaves_alone_what_is_being_written(store: Lo
     assert {path: path.stat().st_mtime_ns for path in store.root.rglob("*")} == before
 
 
-def test_a_row_of_a_live_run_is_there_as_soon_as_it_is_put(store: LocalStore, results: Results):
-    for epochs in (2, 3):
-        put_trial(store, "c", epochs, ended=False)
-        metrics = results.metrics("figure-9")
-        assert metrics["epoch"][metrics["trial_id"] == "c"].tolist() == list(range(1, epochs + 1))
-
-
 def test_a_table_that_somebody_else_wrote_is_read(store: LocalStore):
     expected = Results(store).metrics("figure-9")
     path = store.root / layout.metrics("b")

@@ -12,11 +12,12 @@ from results_schema import plugins
 @pytest.fixture
 def own_plugins() -> Iterator[None]:
     """No plug-in is loaded, and none stays so."""
-    before = {kind: dict(one._entries) for kind, one in plugins.REGISTRIES.items()}
+    before = {kind: dict(one) for kind, one in plugins.REGISTRIES.items()}
     loaded = dict(plugins.LOADED)
     plugins.LOADED.clear()
     yield
     for kind, one in plugins.REGISTRIES.items():
-        one._entries = before.get(kind, {})
+        one.clear()
+        one.update(before.get(kind, {}))
     plugins.LOADED.clear()
     plugins.LOADED.update(loaded)

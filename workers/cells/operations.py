@@ -118,7 +118,7 @@ def find(name: str) -> Entry:
     Raises:
         SpecError: No entry has this name.
     """
-    if (entry := OPERATIONS.find(name)) is None:
+    if (entry := OPERATIONS.get(name)) is None:
         fix = f"{suggest(name, OPERATIONS)}, or name its plug-in under `plugins:`"
         raise SpecError(f"unknown operation {name!r}", fix=fix)
     return entry

@@ -30,7 +30,7 @@ def test_reconcat_repairs_every_cell_after_its_variants_are_drawn(folder):
         assert before.base != "DARTS" or after == before, "without dead nodes it is the same trial"
 
 
-CELL = Cell.from_pairs([("sep_conv_3x3", 0), ("skip_connect", 1)], [2])
+CELL = Cell.from_json({"nodes": [[("sep_conv_3x3", 0), ("skip_connect", 1)]], "concat": [2]})
 MINE = Genotype(CELL, CELL)
 DARTS_FORM = """\
 normal: [[sep_conv_3x3, 0], [skip_connect, 1]]

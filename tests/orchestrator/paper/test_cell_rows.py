@@ -83,7 +83,7 @@ def test_the_network_is_as_large_as_asked_for():
 
 
 def test_a_cell_of_ones_own_has_variants_too():
-    one = Cell.from_pairs([("sep_conv_3x3", 0), ("skip_connect", 1)] * 2, [3])
+    one = Cell.from_json({"nodes": [[("sep_conv_3x3", 0), ("skip_connect", 1)]] * 2, "concat": [3]})
     own = Base("own", Genotype(one, named("DARTS").reduce))
     drawn = make_rows([own], "uniform", None, NetworkSpec(), classes=10)
     assert len(drawn) == 11

@@ -128,7 +128,7 @@ def test_the_count_is_that_of_any_network(genotype: Genotype, depth: int, auxili
 
 
 def test_cells_that_take_only_the_output_before_last_leave_every_other_cell_dead():
-    only_0 = Cell.from_pairs([("sep_conv_3x3", 0), ("skip_connect", 0)], [2])
+    only_0 = Cell.from_json({"nodes": [[("sep_conv_3x3", 0), ("skip_connect", 0)]], "concat": [2]})
     genotype, size = Genotype(only_0, named("DARTS").reduce), NetworkSpec(6, 4)
     cost = count(genotype, size, in_channels=3, classes=10, image=32)
     assert cost.live_parameters < cost.parameters / 2

@@ -159,10 +159,9 @@ def test_what_would_decide_a_claim_is_planned_with_its_price(state, tmp_path, ru
     assert {one["claim"] for one in records} == planned.keys()
 
 
-def test_a_surface_and_a_test_of_a_plug_in(state, tmp_path, monkeypatch):
+def test_a_surface_and_a_test_of_a_plug_in(state, tmp_path, own_plugins):
     from orchestrator.paper.statistics.association import trend
 
-    monkeypatch.setattr(registry("claim"), "_entries", dict(registry("claim")))
     registry("claim").enter("backwards", lambda x, y, strata: trend(-x, y, strata), smallest=0.3)
     experiment = state(
         "  radius: {spearman: [width, contour.radius]}\n"
@@ -176,7 +175,7 @@ def test_a_surface_and_a_test_of_a_plug_in(state, tmp_path, monkeypatch):
         width = trial.spec.genotype.normal.width
         add_surface(store, trial, "contour", epoch=6, radius=width, **numbers)
     assert verdicts(store) == {"radius": "supported", "back": "contradicted"}
-    registry("claim")._entries.pop("backwards")
+    registry("claim").pop("backwards")
     assert verdicts(store) == {"radius": "supported", "back": "not testable"}
 
 
