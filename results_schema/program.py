@@ -41,22 +41,18 @@ def plain_values(name: str, value: Any) -> dict[str, Any]:
     """Return a copy of a program's parameters, or raise `SpecError` if one is not plain."""
     if not isinstance(value, Mapping):
         raise SpecError(f"{name} is {value!r}", fix="write names and values")
-    return {_checked_key(name, key): _plain(f"{name}.{key}", value[key], 1) for key in value}
-
-
-def _checked_key(name: str, key: Any) -> str:
-    if isinstance(key, str) and key.isprintable() and "." not in key and 0 < len(key) <= 60:
-        return key
-    raise SpecError(f"{name} has the key {key!r}", fix="use a word without a dot")
+    return _plain(name, value, 0)
 
 
 def _plain(name: str, value: Any, depth: int) -> Any:
     if depth > _DEEPEST:
         raise SpecError(f"{name} is nested too deep", fix=f"use {_DEEPEST} levels at most")
     if isinstance(value, Mapping):
-        return {
-            _checked_key(name, k): _plain(f"{name}.{k}", v, depth + 1) for k, v in value.items()
-        }
+        for key in value:
+            word = isinstance(key, str) and key.isprintable() and 0 < len(key) <= 60
+            if not word or "." in key:
+                raise SpecError(f"{name} has the key {key!r}", fix="use a word without a dot")
+        return {key: _plain(f"{name}.{key}", one, depth + 1) for key, one in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(name, one, depth + 1) for one in value]
     if isinstance(value, float) and not math.isfinite(value):

@@ -23,6 +23,8 @@ from results_schema.store import Store, existing_store
 class Results:
     """The results of a store.
 
+    Methods raise `ConfigError` if no experiment of a name was launched into it, or several were.
+
     Args:
         location: The store's folder or `s3://bucket/prefix`, or the store itself.
         without: Trials and surfaces to leave out, as if they had not begun.
@@ -51,19 +53,12 @@ class Results:
         Returns:
             The columns of `tables.MEMBERS`, in the experiment's order, and one for each further
             axis (`tables.expand_axes`).
-
-        Raises:
-            ConfigError: No experiment of that name was launched into this store, or several were.
         """
         names = self.experiments() if experiment is None else [self._named(experiment)]
         return self._read([layout.members(name) for name in names], tables.MEMBERS)
 
     def cells(self, experiment: str) -> pd.DataFrame:
-        """Return the cells that an experiment names, trained or not: the columns of `tables.CELLS`.
-
-        Raises:
-            ConfigError: No experiment of that name was launched into this store, or several were.
-        """
+        """Return the cells that an experiment names, trained or not, as in `tables.CELLS`."""
         return self._read([layout.cells(self._named(experiment))], tables.CELLS)
 
     def trials(self, experiment: str | None = None) -> pd.DataFrame:

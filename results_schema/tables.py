@@ -306,9 +306,7 @@ def from_parquet(data: bytes, schema: pa.Schema, where: str) -> pa.Table:
             are those of another item than the file is named after.
     """
     try:
-        if SEAL_KEY.encode() in data and not is_sealed(data):
-            raise ValueError("its bytes do not match their SHA-256")
-        table = open_parquet(data).read(use_threads=False)
+        table = _open_checked(data).read(use_threads=False)
         first = schema.names[0]
         if first not in table.column_names:
             raise ValueError(f"it has no column {first!r}")
@@ -380,6 +378,13 @@ def open_parquet(data: bytes) -> pq.ParquetFile:
     return pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
 
 
+def _open_checked(data: bytes) -> pq.ParquetFile:
+    """Open a file, or raise `ValueError` if it has a seal that does not hold."""
+    if SEAL_KEY.encode() in data and not is_sealed(data):
+        raise ValueError("its bytes do not match their SHA-256")
+    return open_parquet(data)
+
+
 def holds_only(file: pq.ParquetFile, item: str) -> bool:
     """Return whether the first column of every row names one item; no column is decoded.
 
@@ -417,10 +422,8 @@ def is_sound(data: bytes, item: str | None) -> bool:
 
     `item` is `layout.owner` of its key: None if it may have the rows of many.
     """
-    if SEAL_KEY.encode() in data and not is_sealed(data):
-        return False
     try:
-        file = open_parquet(data)
+        file = _open_checked(data)
         return item is None or holds_only(file, item)
     except (pa.ArrowException, OSError, ValueError):
         return False

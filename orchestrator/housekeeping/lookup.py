@@ -9,6 +9,8 @@ from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 
+import pyarrow as pa
+
 from orchestrator.config.record import name_members
 from results_schema import layout, tables
 from results_schema.errors import ConfigError, CorruptData, MissingKey, suggest
@@ -32,17 +34,19 @@ def members(store: Store, experiment: str) -> list[str]:
     Raises:
         CorruptData: The experiment's table is damaged.
     """
+    return list(dict.fromkeys(_member_columns(store, experiment)["trial_id"].to_pylist()))
+
+
+def _member_columns(store: Store, experiment: str) -> pa.Table:
     key = layout.members(experiment)
-    table = tables.from_parquet(store.get(key), tables.MEMBERS, key)
-    return list(dict.fromkeys(table["trial_id"].to_pylist()))
+    return tables.from_parquet(store.get(key), tables.MEMBERS, key)
 
 
 def pruned(store: Store, experiment: str) -> dict[str, int]:
     """Return the epoch at which each trial that an experiment has pruned was, by its id."""
     if not store.list(layout.DECISIONS):
         return {}
-    key = layout.members(experiment)
-    table = tables.from_parquet(store.get(key), tables.MEMBERS, key)
+    table = _member_columns(store, experiment)
     datasets = zip(table["trial_id"].to_pylist(), table["dataset"].to_pylist(), strict=True)
     return recorded_pruned(store, experiment, dict(datasets))
 
@@ -179,8 +183,7 @@ def member_names(store: Store, experiment: str) -> list[tuple[str, str]]:
     Raises:
         CorruptData: The experiment's table is damaged.
     """
-    key = layout.members(experiment)
-    rows = tables.from_parquet(store.get(key), tables.MEMBERS, key).to_pylist()
+    rows = _member_columns(store, experiment).to_pylist()
     names = name_members(experiment, rows)
     return [(name, row["trial_id"]) for name, row in zip(names, rows, strict=True)]
 

@@ -6,6 +6,8 @@ import json
 import re
 from typing import Any
 
+import pyarrow as pa
+
 from orchestrator.housekeeping import lookup
 from orchestrator.housekeeping.status import StatusReader
 from orchestrator.output.text import sparkline
@@ -47,7 +49,7 @@ def describe_trial(store: Store, name: str) -> dict[str, Any]:
         for name, trial in lookup.member_names(store, experiment)
         if trial == trial_id
     ]
-    row = (_rows(store, layout.trial(trial_id), "trials") or [{}])[0]
+    row = (_rows(store, layout.trial(trial_id), tables.TRIALS) or [{}])[0]
     spec = json.loads(row.get("spec") or "{}")
     kinds: dict[str, dict[str, Any]] = {"result": {}, "provenance": {}}
     for column in tables.TRIALS:
@@ -63,15 +65,14 @@ def describe_trial(store: Store, name: str) -> dict[str, Any]:
         **({"failure": recorded_failure(store, trial_id)} if failed else {}),
         "spec": spec,
         "results": kinds["result"],
-        "curves": _curves(_rows(store, layout.metrics(trial_id), "metrics")),
+        "curves": _curves(_rows(store, layout.metrics(trial_id), tables.METRICS)),
         "checkpoints": sorted(epochs),
         "provenance": kinds["provenance"],
         "log": store.locate(layout.log(trial_id)),
     }
 
 
-def _rows(store: Store, key: str, table: str) -> list[dict[str, Any]]:
-    schema = {"trials": tables.TRIALS, "metrics": tables.METRICS}[table]
+def _rows(store: Store, key: str, schema: pa.Schema) -> list[dict[str, Any]]:
     try:
         return tables.from_parquet(store.get(key), schema, key).to_pylist()
     except (MissingKey, CorruptData):  # the state names what is damaged

