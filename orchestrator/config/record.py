@@ -24,7 +24,7 @@ from results_schema.errors import ConfigError, CorruptData, MissingKey, SpecErro
 from results_schema.program import ProgramSpec, Trial, widen
 from results_schema.store import Store
 from results_schema.trial import TrialSpec
-from workers.data.custom import published
+from workers.data.custom import publishing
 
 LARGEST = 10_000_000
 """Size in bytes beyond which an experiment's file in a store is refused unread."""
@@ -227,7 +227,7 @@ def record(experiment: Experiment, store: Store, *, replace: bool = False) -> No
     specs = [member.spec for member in experiment.members()]
     members = tables.for_programs(tables.MEMBERS) if experiment.program else tables.MEMBERS
     wanted = wanted_rows(experiment) + [row for row in wanted if row["trial_id"] in trials]
-    with published({one.dataset for one in specs if isinstance(one, TrialSpec)}, store):
+    with publishing({one.dataset for one in specs if isinstance(one, TrialSpec)}, store):
         for key, content, schema in (
             (layout.members(name), rows, members),
             (layout.wanted(name), wanted, tables.WANTED),

@@ -2,9 +2,9 @@
 
 `Npz`, `ImageFolder` and `Plugged` say where one comes from. `register` reads it, or finds by sizes
 and times that it has been read before, and enters its `Dataset` into the catalog. Its name ends
-with a hash of its arrays and of how they are normalised and augmented. `published` writes both into
-a store, from which every worker has them: the original files, and a plug-in, are needed by plans
-alone.
+with a hash of its arrays and of how they are normalised and augmented. `publishing` writes both
+into a store, from which every worker has them: the original files, and a plug-in, are needed by
+plans alone.
 """
 
 from __future__ import annotations
@@ -343,7 +343,7 @@ def from_json(data: Mapping[str, Any]) -> Dataset:
 
 
 @contextmanager
-def published(names: Iterable[str], store: Store) -> Iterator[None]:
+def publishing(names: Iterable[str], store: Store) -> Iterator[None]:
     """Write the user's own ones of some data sets into a store, unless it has them.
 
     In the context nobody removes them as unused: write there what names their trials.

@@ -23,7 +23,7 @@ from results_schema.trial import NetworkSpec, Recipe, TrialSpec
 from workers.cells.bases import named
 from workers.data import batches, catalog, custom, folder
 from workers.data.catalog import describe
-from workers.data.custom import ImageFolder, Npz, Plugged, from_json, published, register, to_json
+from workers.data.custom import ImageFolder, Npz, Plugged, from_json, publishing, register, to_json
 
 
 @pytest.fixture(autouse=True)
@@ -272,7 +272,7 @@ def test_a_store_describes_and_holds_it_for_a_process_without_its_files(tmp_path
     name = register(saved(tmp_path / "a.npz", arrays(8, 8)))
     about, expected = describe(name), folder.arrays(describe(name))
     opened = open_store(tmp_path / "results")
-    with published([name, "digits"], opened):
+    with publishing([name, "digits"], opened):
         assert opened.leases.take(layout.dataset_lease(name)) is None, "gc could remove it"
     assert sorted(opened.list(layout.DATASETS)) == [
         layout.dataset(name),
@@ -317,7 +317,7 @@ def test_a_description_that_was_altered_is_refused(tmp_path: Path, change: dict[
 
 def test_a_worker_without_its_files_trains_on_what_the_store_has(tmp_path: Path):
     name = register(saved(tmp_path / "a.npz", arrays(8, 8)))
-    with published([name], open_store(tmp_path / "results")):
+    with publishing([name], open_store(tmp_path / "results")):
         pass
     (tmp_path / "a.npz").unlink()
     cell = named("DARTS")
