@@ -91,7 +91,7 @@ def cancel(names: tuple[str, ...], store: str) -> None:
 @option(
     "--unnamed",
     is_flag=True,
-    help="Remove trials of no experiment, and their data sets, too.",
+    help="Remove trials, surfaces and data sets that no experiment names, too.",
 )
 @option(
     "--checkpoints", is_flag=True, help="Remove all checkpoints of ended trials but the last, too."

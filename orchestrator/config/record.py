@@ -227,7 +227,9 @@ def record(experiment: Experiment, store: Store, *, replace: bool = False) -> No
     specs = [member.spec for member in experiment.members()]
     members = tables.for_programs(tables.MEMBERS) if experiment.program else tables.MEMBERS
     wanted = wanted_rows(experiment) + [row for row in wanted if row["trial_id"] in trials]
-    with publishing({one.dataset for one in specs if isinstance(one, TrialSpec)}, store):
+    cells_of = [spec for spec in specs if isinstance(spec, TrialSpec)]
+    datasets = {name for spec in cells_of for name in (spec.dataset, spec.recipe.statistics)}
+    with publishing(datasets, store):
         for key, content, schema in (
             (layout.members(name), rows, members),
             (layout.wanted(name), wanted, tables.WANTED),

@@ -107,9 +107,9 @@ class Found:
 def find_garbage(store: Store, *, unnamed: bool, checkpoints: bool) -> Found:
     """Return what may be removed; nothing is changed.
 
-    With `unnamed`, trials that no experiment names, surfaces that none wants and users' own data
-    sets that no other trial is trained on are garbage too; with `checkpoints`, all checkpoints of
-    an ended trial but its last, which were kept by name (`--checkpoint-at`).
+    With `unnamed`, trials and users' own data sets that no experiment names and surfaces that none
+    wants are garbage too; with `checkpoints`, all checkpoints of an ended trial but its last, which
+    were kept by name (`--checkpoint-at`).
 
     Raises:
         CorruptData: An experiment's table can't be read, so that it is unknown what it names.
@@ -182,16 +182,20 @@ def _every_trial(store: Store) -> set[str]:
 
 
 def _unused_datasets(store: Store, trials: Iterable[str]) -> list[Garbage]:
-    """Return the users' own data sets in a store that none of some trials is trained on."""
+    """Return the users' own data sets that no experiment and none of some trials names."""
     found, stats = [], store.stats(layout.DATASETS)
-    for name in sorted(layout.names([*stats]) - set(map(layout.dataset_of, trials))):
+    names = sorted(layout.names([*stats]) - set(map(layout.dataset_of, trials)))
+    declared = "\n".join(lookup.declarations(store)) if names else ""
+    for name in names:
         # The description first, so that what is described always has arrays.
         keys = layout.dataset(name), layout.dataset_arrays(name)
         files = {key: stats[key] for key in keys if key in stats}
-        if files and layout.is_id(name):
+        # A declaration may leave the hash out, such as where it names the statistics of another.
+        named = name in declared or f'"{name.rpartition("-")[0]}"' in declared
+        if files and layout.is_id(name) and not named:
             choose = partial(_still_unused, store, name, files)
             lease = layout.dataset_lease(name)
-            found.append(Garbage("data sets of no trial", lease, files, choose=choose))
+            found.append(Garbage("data sets that no experiment names", lease, files, choose=choose))
     return found
 
 

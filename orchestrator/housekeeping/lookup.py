@@ -65,6 +65,20 @@ def wanted(store: Store, experiment: str) -> dict[str, int]:
     return {row["surface_id"]: row["points"] for row in rows}
 
 
+def declarations(store: Store) -> list[str]:
+    """Return, as JSON, what each experiment was launched as, and the axes of its members.
+
+    Raises:
+        CorruptData: An experiment's table is damaged.
+    """
+    found = [
+        data.decode(errors="replace") for _, data in store.several(store.list(layout.EXPERIMENTS))
+    ]
+    for name in experiments(store):
+        found += filter(None, _member_columns(store, name)["axes"].unique().to_pylist())
+    return found
+
+
 def trials(store: Store) -> set[str]:
     """Return every trial of which the store has anything, or which an experiment names."""
     named = {trial_id for name in experiments(store) for trial_id in members(store, name)}

@@ -105,6 +105,15 @@ def test_a_launch_leaves_it_in_the_store(here: Path):
     assert shown.stdout == "32\n", shown.stderr
 
 
+def test_a_launch_leaves_one_of_which_the_statistics_alone_are_used(here: Path):
+    text = EXPERIMENT.replace("grid:", "grid:\n  exclude: [{dataset: flowers}]")
+    text = text.replace("batch_size: 30", "batch_size: 30, statistics: flowers")
+    (here / "x.yaml").write_text(text)
+    store = open_store(here / "results")
+    record(load_experiment("x.yaml"), store)
+    assert len(store.list(layout.DATASETS)) == 2
+
+
 def test_what_was_decoded_is_made_again_if_the_data_folder_lost_it(here: Path):
     experiment = load_experiment("x.yaml")
     name = experiment.grid.dataset[1]

@@ -1,6 +1,7 @@
 """The collector removes litter alone, after a yes, and nothing that anyone holds or needs."""
 
 import io
+import json
 import os
 import shutil
 import subprocess
@@ -142,6 +143,17 @@ def train_on(trained, name: str) -> str:
     return trial_id
 
 
+@pytest.mark.parametrize("statistics", [ROSES, "roses"])
+def test_a_data_set_stays_of_which_an_experiment_names_the_statistics(run, trained, statistics):
+    keys, key = put_dataset(trained, ROSES), layout.experiment("small")
+    declared = json.loads(trained.store.get(key))
+    for recipe in declared["recipes"].values():
+        recipe["statistics"] = statistics
+    trained.store.put(key, json.dumps(declared).encode())
+    assert "nothing to remove" in run("gc", "--unnamed", "--yes")[1]
+    assert trained.store.list(layout.DATASETS) == keys
+
+
 def test_data_sets_go_with_the_last_of_their_trials(run, trained):
     used, unused = put_dataset(trained, ROSES), put_dataset(trained)
     named = train_on(trained, ROSES)
@@ -152,11 +164,11 @@ def test_data_sets_go_with_the_last_of_their_trials(run, trained):
         trained.store.put(key, b"mine")
     assert "nothing to remove" in run("gc", "--yes")[1], "not unless it is asked to"
     code, output, _ = run("gc", "--unnamed", "--yes")
-    assert (code, "data sets of no trial: 2 files, 8 bytes" in output) == (0, True)
+    assert (code, "data sets that no experiment names: 2 files, 8 bytes" in output) == (0, True)
     assert all(f"  results/{key}\n" in output for key in unused)
     assert trained.store.list(layout.DATASETS) == sorted([*used, *others])
     trained.store.put(unused[1], b"of a removal that was cut short")
-    assert "data sets of no trial: 1 file, " in run("gc", "--unnamed", "--yes")[1]
+    assert "data sets that no experiment names: 1 file, " in run("gc", "--unnamed", "--yes")[1]
     assert not trained.store.has(unused[1])
 
 
