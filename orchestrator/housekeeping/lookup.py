@@ -71,9 +71,8 @@ def declarations(store: Store) -> list[str]:
     Raises:
         CorruptData: An experiment's table is damaged.
     """
-    found = [
-        data.decode(errors="replace") for _, data in store.several(store.list(layout.EXPERIMENTS))
-    ]
+    files = store.several(store.list(layout.EXPERIMENTS))
+    found = [data.decode(errors="replace") for _, data in files]
     for name in experiments(store):
         found += filter(None, _member_columns(store, name)["axes"].unique().to_pylist())
     return found
