@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -313,20 +312,19 @@ def why(
 @format_option("json")
 def doctor(store: str, tables: bool, output_format: str) -> None:
     """Check this machine and the store, with a fix for each problem."""
-    from orchestrator.execution.preflight import Check, run_checks
+    from orchestrator.execution.preflight import run_checks
     from orchestrator.housekeeping.contract import check_tables
 
     announce("checking this machine and the store")
     checks = []
-    found = (Check(*one) for one in check_tables(open_store(store))) if tables else None
-    for check in found or run_checks(store):
+    for check in check_tables(open_store(store)) if tables else run_checks(store):
         checks.append(check)
         if output_format == "text":  # each as it is found, since some take seconds
             fix = f"; {check.fix}" if check.fix else ""
             line = f"{check.verdict:4}  {check.name}: {check.found}{fix}"
             click.echo(" ".join(line.splitlines()))
     if output_format == "json":
-        click.echo(json.dumps([asdict(check) for check in checks], indent=1))
+        click.echo(json.dumps([check._asdict() for check in checks], indent=1))
     sys.exit(StoreError.exit_code if any(check.verdict == "bad" for check in checks) else 0)
 
 

@@ -27,6 +27,7 @@ import psutil
 from packaging.requirements import Requirement
 
 from orchestrator.execution.packing import MAX_PACK
+from orchestrator.housekeeping.contract import Check
 from orchestrator.housekeeping.status import ItemTables
 from orchestrator.output.text import byte_size, cores
 from orchestrator.planning.estimate import (
@@ -190,23 +191,6 @@ def trials_at_once(options: Options, gpus: int) -> int:
     if options.gpus_per_trial == "auto":
         return gpus * (options.pack or MAX_PACK)
     return min(cores(), max(1, int(gpus / options.gpus_per_trial))) * (options.pack or 1)
-
-
-@dataclass(frozen=True)
-class Check:
-    """What a check found.
-
-    Attributes:
-        name: What was checked.
-        verdict: "ok"; "note", something is missing that not everyone needs; or "bad".
-        found: The finding in a few words.
-        fix: How to fix it, empty if there is nothing to fix.
-    """
-
-    name: str
-    verdict: Literal["ok", "note", "bad"]
-    found: str
-    fix: str = ""
 
 
 class Note(Exception):

@@ -38,8 +38,15 @@ _BY_FILE = ("status", "report", "dash")
 """Commands that find a trial by the name of its file."""
 
 
-class Finding(NamedTuple):
-    """What was checked, its verdict, what was found, and how to fix it."""
+class Check(NamedTuple):
+    """What a check found.
+
+    Attributes:
+        name: What was checked.
+        verdict: "ok"; "note", something is missing that not everyone needs; or "bad".
+        found: The finding in a few words.
+        fix: How to fix it, empty if there is nothing to fix.
+    """
 
     name: str
     verdict: Literal["ok", "note", "bad"]
@@ -52,7 +59,7 @@ def needed_by(folder: str, column: str) -> list[str]:
     return [command for command, needs in NEEDED.items() if column in needs.get(folder, ())]
 
 
-def check_tables(store: Store) -> Iterator[Finding]:
+def check_tables(store: Store) -> Iterator[Check]:
     """Yield what is right and wrong with the tables of a store: columns, types, values, files."""
     present: dict[str, set[str]] = {}
     by_file = True
@@ -66,30 +73,30 @@ def check_tables(store: Store) -> Iterator[Finding]:
                     filled.append({c for c in table.column_names if not table[c].null_count})
                     ids = {*table["trial_id"].to_pylist()} if "trial_id" in filled[-1] else set()
                     by_file &= folder == layout.MEMBERS or ids == layout.names([key])
-            yield Finding(name, "ok" if rows else "note", f"{len(keys)} files, {rows:,} rows")
+            yield Check(name, "ok" if rows else "note", f"{len(keys)} files, {rows:,} rows")
         except NasSweepError as error:
-            yield Finding(name, "bad", str(error).partition("\n")[0], _FIX)
+            yield Check(name, "bad", str(error).partition("\n")[0], _FIX)
         present[folder] = set.intersection(*filled) if filled else set()
     yield from _check_values(Results(store))
     for command, needs in NEEDED.items():
         lacking = [f"{f}{c}" for f, wanted in needs.items() for c in wanted if c not in present[f]]
         if lacking:
-            yield Finding(command, "note", f"it needs {', '.join(lacking)} everywhere", _FIX)
+            yield Check(command, "note", f"it needs {', '.join(lacking)} everywhere", _FIX)
         elif command in _BY_FILE and not by_file:
-            yield Finding(command, "note", "a file must hold the trial of its name alone", _FIX)
+            yield Check(command, "note", "a file must hold the trial of its name alone", _FIX)
         elif command == "report" and not store.list(layout.EXPERIMENTS):
-            yield Finding(command, "note", "there is no experiments/NAME.json", _FIX)
+            yield Check(command, "note", "there is no experiments/NAME.json", _FIX)
         else:
-            yield Finding(command, "ok", "has what it needs")
+            yield Check(command, "ok", "has what it needs")
 
 
-def _check_values(results: Results) -> Iterator[Finding]:
+def _check_values(results: Results) -> Iterator[Check]:
     try:
         trials: Any = results.trials()
         metrics: Any = results.metrics().sort_values(["trial_id", "epoch"])
         members: Any = results.members()
     except NasSweepError as error:
-        yield Finding("values", "bad", str(error).partition("\n")[0], _FIX)
+        yield Check("values", "bad", str(error).partition("\n")[0], _FIX)
         return
     problems = {
         "trials are neither done nor diverged": ~trials["status"].isin(["done", "diverged"]),
@@ -105,6 +112,6 @@ def _check_values(results: Results) -> Iterator[Finding]:
             problems[f"{name} have a {column} outside 0 to {top}"] = wrong
     bad = {what: int(wrong.sum()) for what, wrong in problems.items() if wrong.any()}
     for what, count in bad.items():
-        yield Finding("values", "bad", f"{what}: {count:,}", _FIX)
+        yield Check("values", "bad", f"{what}: {count:,}", _FIX)
     if not bad:
-        yield Finding("values", "ok", "statuses, indices, epochs, accuracies and losses")
+        yield Check("values", "ok", "statuses, indices, epochs, accuracies and losses")

@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
@@ -167,22 +166,6 @@ def test_members_have_a_column_for_each_axis(tmp_path: Path):
     put(store, layout.members("bad"), tables.MEMBERS, {"experiment": "bad", "axes": "[1]"})
     with pytest.raises(CorruptData, match="axes of a member"):
         results.members("bad")
-
-
-def test_types_are_those_of_the_tables(results: Results, tmp_path: Path):
-    nothing = Results(open_store(tmp_path / "nothing"))
-    assert nothing.experiments() == []
-    for metrics in (results.metrics(), results.metrics("figure-9"), nothing.metrics()):
-        assert metrics["epoch"].dtype == np.int32
-        assert metrics["test_loss"].dtype == np.float64
-        assert metrics["finished_at"].dtype == pd.DatetimeTZDtype("us", "UTC")
-        assert set(metrics["finished_at"]) <= {pd.Timestamp(NOON)}
-        assert pd.api.types.is_string_dtype(metrics["trial_id"])
-    trials = results.trials()
-    assert trials["parameters"].dtype == np.int64
-    assert trials["started_at"].dtype == pd.DatetimeTZDtype("us", "UTC")
-    assert trials["cuda"].isna().tolist() == [True] * 3
-    assert results.members()["index"].dtype == np.int32
 
 
 @pytest.mark.parametrize("opened", [True, False])

@@ -46,30 +46,15 @@ def offered(count: int, slots: int, largest: int) -> list[int]:
     return sizes
 
 
-@pytest.mark.parametrize(
-    ("speeds", "count", "slots", "expected"),
-    [
-        ((100, 180, 240, 244), MANY, 8, 3),  # the smallest within 3 % of the fastest
-        ((100, 180, 240, 260), MANY, 8, 4),
-        ((100, 102), MANY, 1, 1),
-        ((100, 70), MANY, 1, 1),
-        ((100, 160, 200, 220), 8, 8, 1),  # no GPU is left idle for a larger pack
-        ((100, 160, 200, 220), 16, 8, 2),
-        ((), MANY, 1, 1),
-    ],
-)
-def test_the_smallest_pack_is_taken_that_ends_the_plan_within_3_percent(
-    speeds, count, slots, expected
-):
-    assert best_size(measured(*speeds), count, slots) == expected
-
-
 def test_a_pack_that_nearly_fills_the_memory_is_too_large():
     over = PackSpeed(3, 300, MEMORY_LIMIT + 0.01)
     assert (
         best_size([*measured(100, memory=0.3), PackSpeed(2, 180, MEMORY_LIMIT), over], MANY, 1) == 2
     )
     assert best_size([PackSpeed(1, 100, 0.99)], MANY, 1) == 1, "too much, or it just fits"
+    assert best_size([], MANY, 1) == 1
+    # No GPU is left idle for a larger pack.
+    assert [best_size(measured(100, 160, 200, 220), count, 8) for count in (8, 16)] == [1, 2]
 
 
 def test_sizes_may_be_measured_in_any_order_and_with_gaps():
@@ -107,7 +92,7 @@ def test_a_plan_ends_no_sooner_than_its_work_allows_and_packing_is_no_loss(count
     assert makespan(count, slots + 1, largest, lambda size: size**0.5) <= ends * (1 + 1e-9)
 
 
-@given(st.integers(1, 99), counts, st.lists(st.floats(0.01, 1), min_size=1, max_size=7))
+@given(st.integers(1, 99), counts, st.lists(st.floats(-0.1, 1), max_size=7))
 def test_the_size_that_is_chosen_is_the_smallest_within_3_percent(count, slots, gains):
     speeds = [100.0]
     for gain in sorted(gains, reverse=True):

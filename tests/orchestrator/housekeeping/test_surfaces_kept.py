@@ -63,13 +63,6 @@ def test_status_counts_surfaces_and_tells_how_far_they_are(run, trained, ids):
     assert told["failed"][0]["surface_id"] == ids[2]
 
 
-def test_the_log_of_a_surface_is_found_by_its_start(run, trained, ids):
-    code, output, _ = run("logs", ids[0][: ids[0].index("@") + 3])
-    assert code == 0
-    assert "done: measured 15 points" in output
-    assert "measured" not in run("logs", ids[0].split("@")[0])[1], "the trial has its own"
-
-
 def test_surfaces_are_cancelled_alone_or_with_their_experiment(run, trained, ids):
     assert run("cancel", ids[2][:-3])[0] == 0
     assert cancelled(trained.store) == {ids[2]}
