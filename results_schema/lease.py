@@ -232,11 +232,13 @@ class Leases(ABC, Generic[L]):
         Raises:
             StoreError: It is not free after `most` seconds, or as `take` does.
         """
-        end = time.monotonic() + most
+        end, pause = time.monotonic() + most, 0.05
         while (lease := self.take(item)) is None:
             if time.monotonic() > end:
-                raise StoreError(f"another process keeps the lease on {item}", fix="try again")
-            time.sleep(0.1)
+                what = f"another process keeps the lease on {item}"
+                raise StoreError(what, fix="wait until it has ended, or stop it")
+            time.sleep(pause)
+            pause = min(2 * pause, 1.0)
         return lease
 
     def free(self, item: str) -> bool:

@@ -65,22 +65,19 @@ def export(
             fix="name another folder after --to",
         )
     has_surfaces = bool(lookup.wanted(store, name))
+    if file_format == "numpy" and not has_surfaces:
+        raise ConfigError(f"{name} wants no surfaces", fix="use --format parquet or csv")
     if file_format == "numpy":
-        if not has_surfaces:
-            raise ConfigError(f"{name} wants no surfaces", fix="use --format parquet or csv")
-        frames = {"surfaces": results.points(name)}
+        frames = {folder / f"{name}-surfaces.npz": results.points(name)}
     elif file_format == "tensorboard":
         rows: Any = results.metrics(name).drop_duplicates(["trial_id", "epoch"])
-        frames = {str(key): part for key, part in rows.groupby("trial_id", sort=False)}
+        groups = rows.groupby("trial_id", sort=False)
+        frames = {folder / name / str(trial_id) / EVENTS: part for trial_id, part in groups}
     else:
         parts = ("metrics", "trials", "members") + ("surfaces", "points") * has_surfaces
-        frames = {part: getattr(results, part)(name) for part in parts}
-    if file_format == "tensorboard":
-        targets = {trial_id: folder / name / trial_id / EVENTS for trial_id in frames}
-    else:
-        suffix = "npz" if file_format == "numpy" else file_format
-        targets = {part: folder / f"{name}-{part}.{suffix}" for part in frames}
-    existing = [str(path) for path in targets.values() if path.exists()]
+        paths = {part: folder / f"{name}-{part}.{file_format}" for part in parts}
+        frames = {path: getattr(results, part)(name) for part, path in paths.items()}
+    existing = [str(path) for path in frames if path.exists()]
     if existing and not force:
         shown = ", ".join(existing[:5]) + f" and {len(existing) - 5} more" * (len(existing) > 5)
         raise ConfigError(f"there already: {shown}", fix="add --force to replace them")
@@ -89,8 +86,8 @@ def export(
         "tensorboard": partial(event_file, hyperparameters=_named_columns(results, name)),
     }  # fmt: skip
     encode = encoders[file_format]
-    _write({targets[part]: encode(frame) for part, frame in frames.items()})
-    return {path: len(frames[part]) for part, path in targets.items()}
+    _write({path: encode(frame) for path, frame in frames.items()})
+    return {path: len(frame) for path, frame in frames.items()}
 
 
 def surface_arrays(points: pd.DataFrame) -> dict[str, np.ndarray]:
