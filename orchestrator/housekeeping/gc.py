@@ -191,7 +191,7 @@ def _unused_datasets(store: Store, trials: Iterable[str]) -> list[Garbage]:
         keys = layout.dataset(name), layout.dataset_arrays(name)
         files = {key: stats[key] for key in keys if key in stats}
         # A declaration may leave the hash out, such as where it names the statistics of another.
-        named = name in declared or f'"{name.rpartition("-")[0]}"' in declared
+        named = any(f'"{one}"' in declared for one in (name, name.rpartition("-")[0]))
         if files and layout.is_id(name) and not named:
             choose = partial(_still_unused, store, name, files)
             lease = layout.dataset_lease(name)

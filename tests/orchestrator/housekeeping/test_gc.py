@@ -158,7 +158,9 @@ def test_data_sets_go_with_the_last_of_their_trials(run, trained):
     used, unused = put_dataset(trained, ROSES), put_dataset(trained)
     named = train_on(trained, ROSES)
     renamed_members(trained.store, "other", [named], like="small")
-    train_on(trained, FLOWERS)
+    key = layout.experiment("small")
+    declared = json.loads(trained.store.get(key)) | {"former": [train_on(trained, FLOWERS)]}
+    trained.store.put(key, json.dumps(declared).encode())
     others = [f"{layout.DATASETS}{name}" for name in ("notes.json", f"{FLOWERS}.txt")]
     for key in others:
         trained.store.put(key, b"mine")
