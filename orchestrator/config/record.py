@@ -227,8 +227,10 @@ def record(experiment: Experiment, store: Store, *, replace: bool = False) -> No
     specs = [member.spec for member in experiment.members()]
     members = tables.for_programs(tables.MEMBERS) if experiment.program else tables.MEMBERS
     wanted = wanted_rows(experiment) + [row for row in wanted if row["trial_id"] in trials]
-    cells_of = [spec for spec in specs if isinstance(spec, TrialSpec)]
-    datasets = {name for spec in cells_of for name in (spec.dataset, spec.recipe.statistics)}
+    of_cells = [spec for spec in specs if isinstance(spec, TrialSpec)]
+    datasets = {name for spec in of_cells for name in (spec.dataset, spec.recipe.statistics)}
+    former -= {row["trial_id"] for row in rows}
+    changes = {"former": sorted(former), "settings": list(stored.settings)}
     with publishing(datasets, store):
         for key, content, schema in (
             (layout.members(name), rows, members),
@@ -236,9 +238,7 @@ def record(experiment: Experiment, store: Store, *, replace: bool = False) -> No
             (layout.cells(name), cells, tables.CELLS),
         ):
             store.put(key, tables.to_parquet(content, schema))
-    former -= {row["trial_id"] for row in rows}
-    changes = {"former": sorted(former), "settings": list(stored.settings)}
-    store.put(layout.experiment(name), declared.model_copy(update=changes).to_json())
+        store.put(layout.experiment(name), declared.model_copy(update=changes).to_json())
 
 
 def _place(row: Mapping[str, Any]) -> tuple[Any, ...]:
