@@ -228,7 +228,7 @@ def record(experiment: Experiment, store: Store, *, replace: bool = False) -> No
     members = tables.for_programs(tables.MEMBERS) if experiment.program else tables.MEMBERS
     wanted = wanted_rows(experiment) + [row for row in wanted if row["trial_id"] in trials]
     of_cells = [spec for spec in specs if isinstance(spec, TrialSpec)]
-    datasets = {name for spec in of_cells for name in (spec.dataset, spec.recipe.statistics)}
+    datasets = {one for spec in of_cells for one in (spec.dataset, spec.recipe.statistics)}
     former -= {row["trial_id"] for row in rows}
     changes = {"former": sorted(former), "settings": list(stored.settings)}
     with publishing(datasets, store):
