@@ -34,7 +34,7 @@ def test_an_experiment_its_file_a_member_and_the_start_of_an_id_stand_for_items(
         ("smal", "no trial 'smal'"),
         ("a" * 999, "no trial 'aaa"),
         ("../members", "no experiment '..'"),
-        ("nowhere.yaml", "no experiment 'nowhere'"),
+        ("nowhere.yaml", "no experiment 'nowhere.yaml'"),
         ("small/DARTS", "3 members are called 'small/DARTS'"),
         ("small/ENAS", "small has no member 'small/ENAS'"),
     ],
