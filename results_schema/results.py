@@ -174,6 +174,22 @@ class Results:
         return (tables.expand_axes(table) if schema is tables.MEMBERS else table).to_pandas()
 
 
+class Snapshot(Results):
+    """Results that are read once: a report shows a store as it was at one moment."""
+
+    def __init__(self, location: str | Path | Store, without: Collection[str] = ()) -> None:
+        super().__init__(location, without)
+        self._known: dict[tuple[str, str | None], pd.DataFrame] = {}
+
+    def _table(
+        self, folder: str, schema: pa.Schema, experiment: str | None, how: Literal["left", "inner"]
+    ) -> pd.DataFrame:
+        key = folder, experiment
+        if key not in self._known:
+            self._known[key] = super()._table(folder, schema, experiment, how)
+        return self._known[key].copy(deep=False)  # copied on write
+
+
 def axes_of(members: pd.DataFrame, *, varied: bool = True) -> dict[str, str]:
     """Return the column of each further axis of an experiment's members, by key.
 

@@ -16,7 +16,7 @@ from orchestrator.config.record import compare_stored, record
 from orchestrator.execution import access, preflight
 from orchestrator.execution.preflight import Options
 from orchestrator.housekeeping.cancel import withdraw
-from orchestrator.housekeeping.status import remove_damaged
+from orchestrator.housekeeping.status import StatusReader, remove_damaged
 from orchestrator.output.error_log import log_error
 from orchestrator.output.tables import print_table
 from orchestrator.output.text import counted, escape_control
@@ -247,18 +247,19 @@ def _print_remains(plan: Plan, store: Store, report: Report) -> int:
 
 def _show_results(experiments: Sequence[Experiment], store: Store, *, figures: bool) -> bool:
     """Print the results and write the report; return whether everything could be made."""
-    from orchestrator.report.exhibits import accuracy_tables, metric_tables
-    from orchestrator.report.write import write_report
+    from orchestrator.report.brief import accuracy_tables, metric_tables
     from results_schema.program import added_metrics
-    from results_schema.results import Results
+    from results_schema.results import Snapshot
 
     added = added_metrics(store)
-    results, names = Results(store), [experiment.name for experiment in experiments]
+    results, names = Snapshot(store), [experiment.name for experiment in experiments]
+    status = StatusReader(store).read(names)
     failures, complete = list[str](), True
     for name in names:
         try:
             trials = results.trials(name)
-            for table in [*accuracy_tables(trials), *metric_tables(trials, added)]:
+            states = status.trials.experiments[name]
+            for table in accuracy_tables(trials, states) + metric_tables(trials, added, states):
                 print_table(table)
         except NasSweepError:
             raise
@@ -266,11 +267,13 @@ def _show_results(experiments: Sequence[Experiment], store: Store, *, figures: b
             failures.append(f"results of {name}: {log_error(store, f'results-{name}', error)}")
     if figures:
         click.echo("drawing figures, testing claims and writing the report …")
+        from orchestrator.report.write import write_report
+
         # What was trained is reported even if the report cannot be made.
         try:
             exhibits = _publish(results, names)
             complete &= all(one.figure is not None or one.table for one in exhibits)
-            written = write_report(results, names, exhibits)
+            written = write_report(results, names, status, exhibits)
             failures += written.failures
             click.echo(f"report: {written.place}")
         except NasSweepError as error:

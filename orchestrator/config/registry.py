@@ -31,6 +31,7 @@ from orchestrator.config.documents import (
     read_named,
     show,
 )
+from orchestrator.output.text import value_text
 from results_schema.errors import ConfigError, SpecError, suggest
 from results_schema.plugins import Entry, registry
 
@@ -413,7 +414,7 @@ def check_members(
                 if value not in values:
                     place = document.place(("figures", figure, option, position))
                     what = f"figures.{figure}.{option}: the experiment has no {show(value)}"
-                    yield Problem(place, what, suggest(str(value), map(_text, values)))
+                    yield Problem(place, what, suggest(str(value), map(value_text, values)))
 
 
 def check_figure_axes(
@@ -470,11 +471,7 @@ def select(choice: Choice, table: pd.DataFrame) -> pd.DataFrame:
             known = table[column].drop_duplicates().tolist()
             raise ConfigError(
                 f"{choice.kind} has nothing to show: no member's {column} is one of {show(wanted)}",
-                fix=f"{option}: {suggest(_text(wanted[0]), map(_text, known))}",
+                fix=f"{option}: {suggest(value_text(wanted[0]), map(value_text, known))}",
             )
         table = kept
     return table
-
-
-def _text(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -21,7 +21,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from orchestrator.housekeeping.lookup import table_fingerprints
-from orchestrator.housekeeping.status import STATE_NAMES, State, Status, StatusReader
+from orchestrator.housekeeping.status import State, Status, StatusReader, count_states
 from results_schema import layout, tables
 from results_schema.errors import CorruptData, NasSweepError, StoreError
 from results_schema.program import is_program
@@ -177,8 +177,7 @@ class Live:
 
     def counts(self, experiment: str | None) -> dict[str, int]:
         """Return how many trials of an experiment, or of all, are in each state."""
-        states = list(self._states(experiment).values())
-        return {STATE_NAMES[state]: states.count(state) for state in dict.fromkeys(states)}
+        return count_states(self._states(experiment).values())
 
     def rows(self, experiment: str | None, only: set[str] | None = None) -> list[Row]:
         """Return a row for each trial of an experiment, or of all: names, state, last numbers.
@@ -190,7 +189,7 @@ class Live:
         else:
             members = self._members.get(experiment, {})
         return [
-            {"trial_id": trial_id, "state": STATE_NAMES[state]}
+            {"trial_id": trial_id, "state": self._status.describe(trial_id, state, step=False)}
             | members.get(trial_id, {})
             | _last_numbers(self.curves.by_trial.get(trial_id))
             for trial_id, state in self._states(experiment).items()

@@ -35,6 +35,7 @@ import numpy as np
 import pandas as pd
 
 from orchestrator.config.recipes import RECIPES
+from orchestrator.output.text import value_text
 from results_schema.errors import SpecError
 from results_schema.trial import NetworkSpec, Recipe, TrialSpec
 from workers.data.catalog import describe
@@ -205,7 +206,7 @@ class Setting:
             if name not in _UNIMPORTANT
         ]
         return [
-            f"{text.format(_short(mine))} (not {_short(theirs)})"
+            f"{text.format(value_text(mine))} (not {value_text(theirs)})"
             for text, mine, theirs in pairs
             if mine != theirs
         ]
@@ -333,7 +334,3 @@ def _described(dataset: str) -> int:
         return describe(dataset).epochs
     except SpecError:
         return Recipe().epochs
-
-
-def _short(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)

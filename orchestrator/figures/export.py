@@ -10,19 +10,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from concurrent.futures import CancelledError, Future
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from html import escape
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import quote
 
 import kaleido
 import plotly.io as pio
 import psutil
 from choreographer.browsers import Chromium
 from kaleido.errors import BrowserFailedError, JavascriptError, KaleidoError
+from plotly.offline import get_plotlyjs
 
 from results_schema.errors import ConfigError, MachineError
 
@@ -51,6 +53,7 @@ PAGE = """\
 .modebar-container {{ top: -30px !important; }}</style>
 </head>
 <body>
+{script}
 {figure}
 </body>
 </html>
@@ -69,46 +72,21 @@ CLOSING = 10.0
 logging.getLogger("choreographer").setLevel(logging.CRITICAL)
 
 
-def write_figure(
-    figure: go.Figure,
-    write: Callable[[str, bytes], None],
-    formats: Sequence[str] = ("html", "png"),
-    browser: Browser | None = None,
-    *,
-    portable: bool = True,
-) -> list[str]:
-    """Make the figure's files in memory and hand each to `write`, with its suffix.
+def draw_pictures(
+    figure: go.Figure, formats: Sequence[str], browser: Browser
+) -> tuple[dict[str, bytes], str]:
+    """Return a figure's pictures by suffix, and a line on why some are left out, or an empty one.
 
-    Args:
-        figure: The figure to write.
-        write: Takes a suffix of `FORMATS` and the file's bytes.
-        formats: Some of `FORMATS`.
-        browser: Draws the pictures of several figures; without one, the call starts its own.
-        portable: Whether the page holds plotly, and does not look for it beside itself.
-
-    Returns:
-        A line to show if pictures had to be left out, with the reason and how to fix it.
-
-    Raises:
-        ConfigError: A format is unknown.
+    `formats` are some of `FORMATS`, without html.
     """
-    if unknown := [suffix for suffix in formats if suffix not in FORMATS]:
-        raise ConfigError(
-            f"unknown format of a figure {', '.join(map(repr, unknown))}",
-            fix=f"use some of {', '.join(FORMATS)}",
-        )
-    if "html" in formats:
-        write("html", to_page(figure, plotly=portable or "directory").encode())
-    pictures = [suffix for suffix in dict.fromkeys(formats) if suffix != "html"]
-    with nullcontext(browser) if browser else Browser() as drawer:
-        for done, suffix in enumerate(pictures):
-            try:
-                data = drawer.render(figure, suffix)
-            except MachineError as error:
-                skipped = ", ".join(pictures[done:]).upper()
-                return [f"{skipped} skipped: {error.what}; {error.fix}"]
-            write(suffix, data)
-    return []
+    pictures: dict[str, bytes] = {}
+    for done, suffix in enumerate(formats):
+        try:
+            pictures[suffix] = browser.render(figure, suffix)
+        except MachineError as error:
+            skipped = ", ".join(formats[done:]).upper()
+            return pictures, f"{skipped} skipped: {error.what}; {error.fix}"
+    return pictures, ""
 
 
 def check_suffix(path: Path) -> str:
@@ -143,20 +121,28 @@ def save_figure(figure: go.Figure, path: Path) -> None:
         raise ConfigError(f"cannot write: {error.strerror}", where=str(path)) from error
 
 
-def to_page(figure: go.Figure, plotly: Literal[True, "directory"] = True) -> str:
-    """Return one HTML file with plotly inside it, or `plotly.min.js` beside it ("directory").
+def to_page(figure: go.Figure) -> str:
+    """Return one HTML file with plotly inside it. The same figure gives the same bytes."""
+    return around(to_body(figure), figure_title(figure))
 
-    The same figure gives the same bytes.
-    """
-    title = _meta(figure).get("title", "Figure")
-    body = pio.to_html(
-        figure,
-        config=CONFIG,
-        include_plotlyjs=cast("Any", plotly),
-        full_html=False,
-        div_id="figure",
+
+def to_body(figure: go.Figure) -> str:
+    """Return the element of a page that shows a figure."""
+    return pio.to_html(
+        figure, config=CONFIG, include_plotlyjs=False, full_html=False, div_id="figure"
     )
-    return PAGE.format(title=escape(str(title)), figure=body)
+
+
+def around(body: str, title: str, plotly: str = "") -> str:
+    """Return the page around `to_body`; `plotly` is where it finds plotly, by default inside it."""
+    where = f' src="{quote(plotly)}"' if plotly else ""
+    script = f"<script{where}>{'' if plotly else get_plotlyjs()}</script>"
+    return PAGE.format(title=escape(title), script=script, figure=body)
+
+
+def figure_title(figure: go.Figure) -> str:
+    """Return the title that `style.meta` noted in a figure; another's is "Figure"."""
+    return str(_meta(figure).get("title", "Figure"))
 
 
 def _meta(figure: go.Figure) -> dict[str, Any]:
@@ -208,6 +194,22 @@ class Browser:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def start(self) -> None:
+        """Begin to start, so that the first picture waits less; its `render` reports a failure."""
+        if self._kaleido or self._failure:
+            return
+        try:
+            # Without `mathjax=False` every page would ask a server for it.
+            self._kaleido = kaleido.Kaleido(path=find_browser(), mathjax=False)
+        except MachineError as error:
+            self._failure = error
+            return
+        ready: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
+        self._thread = Thread(target=lambda: asyncio.run(_idle(ready)), daemon=True)
+        self._thread.start()
+        self._loop, self._ended = ready.result()
+        self._opened = asyncio.run_coroutine_threadsafe(self._kaleido.open(), self._loop)
+
     def render(self, figure: go.Figure, suffix: str) -> bytes:
         """Return the picture as the bytes of a png, svg or pdf.
 
@@ -215,19 +217,17 @@ class Browser:
             MachineError: No browser is found, it does not start or answer, or it cannot draw
                 the figure. After all but the last, every further picture fails at once.
         """
+        self.start()
         if self._failure:
             raise self._failure
+        assert self._kaleido
         try:
-            if self._kaleido is None:
-                self._start(find_browser())
-            assert self._kaleido
+            self._opened.result(self._timeout)
             options: Any = {"format": suffix, "scale": _scale(figure, suffix)}
             return self._wait(self._kaleido.calc_fig(figure, options), self._timeout)
         except (JavascriptError, KaleidoError) as error:
             what = f"the browser cannot draw the figure ({_first_line(error)})"
             raise MachineError(what, fix="open the HTML in its place") from error
-        except MachineError as error:
-            self._failure = error
         except TimeoutError:
             self._failure = _unusable(f"did not answer within {self._timeout:g} s")
         except BrowserFailedError:
@@ -235,6 +235,7 @@ class Browser:
         except (Exception, CancelledError) as error:
             self._failure = _unusable(f"stopped working ({_first_line(error)})")
         # A browser that failed once would fail again, and cost its timeout each time.
+        self._opened.cancel()
         self._kill()
         self.close()
         raise self._failure
@@ -243,6 +244,9 @@ class Browser:
         """End the browser and all its processes; may be called twice."""
         if self._kaleido is None:
             return
+        with suppress(Exception, CancelledError):
+            # What is only starting can't be ended: its processes are not known yet.
+            self._opened.result(CLOSING)
         self._note_processes()
         with suppress(Exception, CancelledError):
             self._wait(self._kaleido.close(), CLOSING)
@@ -250,15 +254,6 @@ class Browser:
         self._kaleido = None
         self._loop.call_soon_threadsafe(self._ended.set)
         self._thread.join(CLOSING)
-
-    def _start(self, path: str) -> None:
-        # Without `mathjax=False` every page would ask a server for it.
-        self._kaleido = kaleido.Kaleido(path=path, mathjax=False)
-        ready: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
-        self._thread = Thread(target=lambda: asyncio.run(_idle(ready)), daemon=True)
-        self._thread.start()
-        self._loop, self._ended = ready.result()
-        self._wait(self._kaleido.open(), self._timeout)
 
     def _kill(self) -> None:
         self._note_processes()

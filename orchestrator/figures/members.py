@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.output.text import value_text
 from results_schema.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -131,8 +132,7 @@ def name_cell(base: str, index: int, *, several_bases: bool) -> str:
 
 def name_value(axis: str, value: Any) -> str:
     """Return a value of an axis as figures have it, such as "weight decay 0.0003"."""
-    name = axis.rpartition(".")[2].replace("_", " ")
-    return f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
+    return f"{axis.rpartition('.')[2].replace('_', ' ')} {value_text(value)}"
 
 
 def spread(table: pd.DataFrame, axes: Sequence[str]) -> pd.DataFrame:

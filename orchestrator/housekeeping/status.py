@@ -13,6 +13,7 @@ import os
 import statistics
 import time
 import uuid
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -29,7 +30,7 @@ from results_schema.lease import EXPIRY, Holder
 from results_schema.store import Store, recorded_failure
 
 if TYPE_CHECKING:
-    from results_schema.results import Results
+    from results_schema.results import Snapshot
 
 State = Literal["done", "diverged", "pruned", "damaged", "running", "failed", "cancelled", "owed"]
 """State of a trial or surface; "owed" is one that the next launch runs."""
@@ -164,17 +165,19 @@ class Status:
         groups = (*self.trials.experiments.values(), *self.surfaces.experiments.values())
         return {item: state for group in groups for item, state in group.items()}
 
-    def describe(self, item: str) -> str:
-        """Return the state of a trial or surface for people: `interrupted after epoch 3 of 20`."""
-        state = self.states[item]
+    def describe(self, item: str, state: State | None = None, *, step: bool = True) -> str:
+        """Return the state of a trial or surface for people: `interrupted after epoch 3 of 20`.
+
+        Without `step` it is `interrupted`. `state` is the item's in one experiment, which may have
+        pruned what another has not.
+        """
+        state = state or self.states[item]
         done, of = self.progress.get(item, (0, None))
-        name = STATE_NAMES[state]
-        if not done or state in ("done", "diverged", "damaged"):
+        name = "interrupted" if state == "owed" and done else STATE_NAMES[state]
+        if not step or not done or state in ("done", "diverged", "damaged"):
             return name
-        step = f"{'point' if layout.is_surface(item) else 'epoch'} {done}" + f" of {of}" * bool(of)
-        if state == "running":
-            return f"{name}, {step}"
-        return f"{'interrupted' if state == 'owed' else name} after {step}"
+        steps = f"{'point' if layout.is_surface(item) else 'epoch'} {done}" + f" of {of}" * bool(of)
+        return f"{name}{',' if state == 'running' else ' after'} {steps}"
 
     def left(self, items: ItemStatus[Any], experiment: str) -> float | None:
         """Return the seconds that an experiment's trials or surfaces take at the pace of now.
@@ -211,6 +214,17 @@ class Status:
             "diverged": self.trials.having("diverged"),
             "surfaces": part(self.surfaces, SURFACE_STATES),
         }
+
+
+def count_states(states: Iterable[State]) -> dict[str, int]:
+    """Return the number of items by the name of their state; states of none are left out."""
+    found = Counter(states)
+    return {STATE_NAMES[state]: found[state] for state in STATES if found[state]}
+
+
+def list_counts(states: Iterable[State]) -> str:
+    """Return the numbers of items in each state as text: `5 done, 1 diverged`."""
+    return ", ".join(f"{count} {name}" for name, count in count_states(states).items())
 
 
 class StatusReader:
@@ -441,12 +455,12 @@ class ItemTables:
             fresh.replace(self._path)
 
 
-def sound_results(store: Store) -> tuple[Results, list[str]]:
+def sound_results(store: Store) -> tuple[Snapshot, list[str]]:
     """Return a store's results without the items of damaged tables, and a line on each of those."""
-    from results_schema.results import Results  # pandas, which a status does without
+    from results_schema.results import Snapshot  # pandas, which a status does without
 
     damaged = ItemTables(store).damaged()
-    return Results(store, damaged), damage_lines(damaged)
+    return Snapshot(store, damaged), damage_lines(damaged)
 
 
 def damage_lines(items: Iterable[str]) -> list[str]:

@@ -34,6 +34,11 @@ def raised(number: int) -> str:
     return str(number).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
+def value_text(value: object) -> str:
+    """Return a value of an axis or a recipe; of a float at most six digits, such as `0.025`."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def duration(seconds: float) -> str:
     """Return a length of time for people: `40 s`, `12 min`, `5.0 h`, `19 days`."""
     for unit, size in (("years", 365 * 86400), ("days", 86400), ("h", 3600), ("min", 60)):

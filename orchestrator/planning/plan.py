@@ -48,7 +48,7 @@ CURVATURE_BYTES = 16
 FIGURE_BYTES = 1_500_000
 """Bytes of a figure's page and picture, in its folder and in the report."""
 PLOTLY_BYTES = 5_000_000
-"""Bytes of the script that the pages of a folder share."""
+"""Bytes of the script that the pages of a store share."""
 CHECKPOINTS_IN_USE = 2
 """Checkpoints of a running trial besides the one it ends with: the last, and the next one."""
 
@@ -270,8 +270,7 @@ class Plan:
         rows = EPOCH_BYTES * self.epochs + TRIAL_BYTES * len(self.remaining)
         rows += POINT_BYTES * self.points
         if self.figures and self.work:
-            # One script for the folder of figures, one for the report's.
-            rows += FIGURE_BYTES * self.figures + 2 * PLOTLY_BYTES
+            rows += FIGURE_BYTES * self.figures + PLOTLY_BYTES
         curvatures = [
             CURVATURE_BYTES * _parameters(surface.trial)
             for surface in self.unmeasured

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,8 @@ import pandas as pd
 
 from orchestrator.config.record import Declared, read_declared
 from orchestrator.figures.members import name_datasets, name_value
-from orchestrator.housekeeping.status import STATE_NAMES, STATES, State, Status, StatusReader
+from orchestrator.housekeeping.status import Status, list_counts
+from orchestrator.output.text import value_text
 from orchestrator.paper.claims.claim import NO_DATA, Finding
 from orchestrator.paper.claims.description import Entry, entries, headline
 from orchestrator.report.exhibits import Exhibit
@@ -55,6 +56,11 @@ class Contents:
     store: str  # its location
 
     @property
+    def drawn(self) -> bool:
+        """Whether it has a figure."""
+        return any(one.figure is not None for one in self.exhibits)
+
+    @property
     def reuse(self) -> str:
         """How many trials the experiments share, in a sentence."""
         ids = [{trial["trial_id"] for trial in run.members} for run in self.runs]
@@ -84,12 +90,12 @@ def gather(
     names: Sequence[str],
     exhibits: Sequence[Exhibit],
     found: Sequence[Finding],
+    status: Status,
     folder: Path,
 ) -> Contents:
     """Return the contents of the report of some experiments, with links as seen from `folder`."""
     store = results.store
     declared = [read_declared(store, name) for name in names]
-    status = StatusReader(store).read(names)
     failed = [*status.trials.failed, *status.surfaces.failed]
     return Contents(
         title=declared[0].title if len(declared) == 1 else f"Report of {len(declared)} experiments",
@@ -98,7 +104,7 @@ def gather(
         failures=[
             one
             | {"item": one.get("trial_id") or one["surface_id"]}
-            | {"log": _link(Path(one["log"]), folder)}
+            | {"log": _link(one["log"], folder)}
             for one in failed
         ],
         environments=_environments(results, names),
@@ -108,48 +114,47 @@ def gather(
 
 
 def _run(results: Results, declared: Declared, status: Status, folder: Path) -> Run:
-    states = status.trials.experiments.get(declared.name, {})
-    surfaces = status.surfaces.experiments.get(declared.name, {})
-    epochs = sorted({recipe["epochs"] for recipe in declared.recipes.values()})
     trials = results.trials(declared.name)
-    axes, rows = list(axes_of(trials).values()), trials.to_dict("records")
+    states = status.trials.experiments[declared.name]
+    surfaces = status.surfaces.experiments.get(declared.name, {})
+    axes = list(axes_of(trials).values())
     members = []
-    for row in rows:
+    for row in trials.to_dict("records"):
         trial_id = row["trial_id"]
         cell, setting = _named(row, declared.program)
-        log = Path(results.store.locate(layout.log(trial_id)))
+        if not declared.program:
+            setting = ", ".join([setting, *(name_value(axis, row[axis]) for axis in axes)])
         members.append(
             {
                 "trial_id": trial_id,
                 "cell": cell,
-                "setting": ", ".join([setting, *(name_value(axis, row[axis]) for axis in axes)])
-                if not declared.program
-                else setting,
-                "state": status.describe(trial_id) if trial_id in states else "",
+                "setting": setting,
+                "state": status.describe(trial_id, states[trial_id]),
                 "accuracy": _number(row["test_accuracy"], "{:.2f}", scale=100),
                 "loss": _number(row["test_loss"], "{:.4g}"),
                 "seconds": _number(row["train_seconds"], "{:.1f}"),
-                "log": _link(log, folder),
+                "log": _link(results.store.locate(layout.log(trial_id)), folder),
             }
         )
-    size = declared.network
-    varied = [
-        name_value(axis, ", ".join(f"{v:g}" if isinstance(v, float) else str(v) for v in values))
-        for axis, values in ((axis, list(trials[axis].unique())) for axis in axes)
-    ]
-    network = "not recorded"
+    size, network = declared.network, "not recorded"
     if size["cells"]:
         network = f"{size['cells']} cells, {size['channels']} channels, {declared.precision}"
     if declared.program:
         network = f"{declared.program}, version {declared.version}"
+    varied = [
+        name_value(axis, ", ".join(map(value_text, trials[axis].unique().tolist())))
+        for axis in axes
+    ]
     return Run(
         declared=declared,
         datasets=name_datasets(declared.datasets.items()),
         substitutes=name_datasets((n, used) for n, used in declared.datasets.items() if n != used),
         network="; ".join([network, *varied]),
-        epochs=", ".join(map(str, epochs)),
-        trials=_counts(states.values()),
-        surfaces=_counts(surfaces.values()),
+        epochs=", ".join(
+            map(str, sorted({recipe["epochs"] for recipe in declared.recipes.values()}))
+        ),
+        trials=list_counts(states.values()),
+        surfaces=list_counts(surfaces.values()),
         members=members,
     )
 
@@ -195,13 +200,9 @@ def _number(value: Any, template: str, scale: float = 1.0) -> str:
     return "" if pd.isna(value) else template.format(scale * float(value))
 
 
-def _counts(states: Iterable[State]) -> str:
-    every = list(states)
-    return ", ".join(f"{n} {STATE_NAMES[s]}" for s in STATES if (n := every.count(s)))
-
-
-def _link(path: Path, folder: Path) -> str:
+def _link(place: str, folder: Path) -> str:
     """Return the address of a file as seen from a folder; empty if the file does not exist."""
+    path = Path(place)
     if not path.exists():
         return ""
     return quote(Path(os.path.relpath(path.absolute(), folder.absolute())).as_posix())

@@ -1,35 +1,28 @@
-"""Figures and tables of an experiment, and its results in brief, made from the store alone."""
+"""Figures and tables of an experiment, made from the store alone."""
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache, partial
+from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 import pandas as pd
 
 from orchestrator.config.record import Declared, read_declared
-from orchestrator.figures import Choice, draw
-from orchestrator.figures.evidence import AS_ZERO, counted_accuracies, diverged_note
+from orchestrator.figures import Choice, draw, export
 from orchestrator.housekeeping import lookup
 from orchestrator.output.error_log import log_error
-from orchestrator.output.tables import TextTable
-from orchestrator.output.text import NO_NUMBER
 from orchestrator.paper import tables
 from orchestrator.paper.tables import Table
 from results_schema import layout
 from results_schema.errors import ConfigError, NasSweepError, suggest
-from results_schema.program import Metric, is_program
-from results_schema.results import Results, axes_of
+from results_schema.results import Results
 from results_schema.store import Store
 
-if TYPE_CHECKING:
-    from orchestrator.figures.export import Browser
-
-
+PLOTLY = layout.PLOTLY.rpartition("/")[2]
+"""Name of Plotly's script, which pages find beside them, or in the folder of figures."""
 CLAIMS = ""
 """Stands for the experiment of what shows claims: no experiment has this name."""
 
@@ -41,33 +34,36 @@ class Exhibit:
     experiment: str  # or `CLAIMS`
     name: str  # that of its files, too
     title: str  # the figure's own title, or the experiment's
-    files: dict[str, bytes] = field(default_factory=dict)  # contents by suffix
+    files: dict[str, bytes] = field(default_factory=dict)  # a figure's pictures, a table's texts
     figure: Any = None  # Plotly's; None if this is a table, or it could not be drawn
     table: Table | None = None  # None if this is a figure, or it could not be made
     problem: str = ""  # why nothing, or not everything, could be made; else empty
     failed: bool = False  # whether the problem is an unexpected error
 
+    @cached_property
+    def _body(self) -> str:
+        return export.to_body(self.figure)
+
+    def page(self, plotly: str) -> bytes:
+        """Return the interactive page of a figure, which finds Plotly's script at an address."""
+        return export.around(self._body, export.figure_title(self.figure), plotly).encode()
+
 
 def make_exhibits(
-    results: Results,
-    declared: Declared,
-    browser: Browser | None,
-    formats: Sequence[str] = ("html", "png"),
+    results: Results, declared: Declared, browser: export.Browser, formats: Sequence[str] = ("png",)
 ) -> Iterator[Exhibit]:
     """Yield the figures, then the tables, in the experiment's order; `problem` names what failed.
 
-    The browser draws pictures, which only figures have; `formats` are those of the figures'
-    files, of `figures.export.FORMATS`. A page looks for `plotly.min.js` beside it.
+    The browser draws pictures, which only figures have, in these formats.
     """
-    from orchestrator.figures.export import write_figure
 
-    read = cache(lambda name: getattr(results, name)(declared.name))
+    def read(table: str) -> pd.DataFrame:
+        return getattr(results, table)(declared.name)
 
     def draw_figure(exhibit: Exhibit, choice: Choice) -> Exhibit:
         figure = draw(choice, read, declared.title)
-        files: dict[str, bytes] = {}
-        notes = write_figure(figure, files.__setitem__, formats, browser, portable=False)
-        return replace(exhibit, files=files, figure=figure, problem="; ".join(notes))
+        files, problem = export.draw_pictures(figure, formats, browser)
+        return replace(exhibit, files=files, figure=figure, problem=problem)
 
     def make_table(exhibit: Exhibit, kind: str) -> Exhibit:
         table = tables.make(kind, read)
@@ -94,25 +90,31 @@ def make_exhibits(
 def publish(results: Results, experiments: Iterable[str]) -> Iterator[tuple[Exhibit, list[str]]]:
     """Make the figures and tables of experiments and write them into the store, one by one.
 
-    All pages of figures share one copy of Plotly.
-
     Yields:
         Each exhibit, and where its files are.
     """
-    from orchestrator.figures.export import Browser
-
-    declarations = [read_declared(results.store, experiment) for experiment in experiments]
-    figures = any(declared.figures for declared in declarations)
-    with Browser() if figures else contextlib.nullcontext() as browser:
-        if figures:
-            _publish_plotly(results.store)
+    store = results.store
+    declarations = [read_declared(store, experiment) for experiment in experiments]
+    with export.Browser() as browser:
+        if any(declared.figures for declared in declarations):
+            browser.start()
+            publish_plotly(store)
         for declared in declarations:
             for exhibit in make_exhibits(results, declared, browser):
-                to_key = layout.table if exhibit.table else layout.figure
-                keys = [to_key(declared.name, exhibit.name, suffix) for suffix in exhibit.files]
-                for key, data in zip(keys, exhibit.files.values(), strict=True):
-                    results.store.put(key, data)
-                yield exhibit, [results.store.locate(key) for key in keys]
+                to_key, files = layout.table, exhibit.files
+                if exhibit.figure is not None:
+                    to_key, files = layout.figure, {"html": exhibit.page(PLOTLY)} | files
+                keys = {to_key(declared.name, exhibit.name, suffix): suffix for suffix in files}
+                for key, suffix in keys.items():
+                    store.put(key, files[suffix])
+                yield exhibit, [store.locate(key) for key in keys]
+
+
+def publish_plotly(store: Store) -> None:
+    """Write the script that all figures and reports of a store share, unless it is there."""
+    script, stat = export.get_plotlyjs().encode(), store.stat(layout.PLOTLY)
+    if stat is None or stat.size != len(script):
+        store.put(layout.PLOTLY, script)
 
 
 def export_figure(
@@ -138,8 +140,6 @@ def export_figure(
         ConfigError: The experiment has no such figure, or the file exists or cannot be written.
         MachineError: There is no browser for a picture.
     """
-    from orchestrator.figures.export import save_figure
-
     found = lookup.find_experiment(store, experiment)
     declared = read_declared(store, found)
     if name not in declared.figures:
@@ -155,15 +155,7 @@ def export_figure(
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"cannot write: {error.strerror}", where=str(path.parent)) from error
-    save_figure(figure, path)
-
-
-def _publish_plotly(store: Store) -> None:
-    from plotly.offline import get_plotlyjs
-
-    script, stat = get_plotlyjs().encode(), store.stat(layout.PLOTLY)
-    if stat is None or stat.size != len(script):
-        store.put(layout.PLOTLY, script)
+    export.save_figure(figure, path)
 
 
 def expected_problems(exhibits: Iterable[Exhibit]) -> list[str]:
@@ -173,85 +165,3 @@ def expected_problems(exhibits: Iterable[Exhibit]) -> list[str]:
     return list(
         dict.fromkeys(one.problem if one.files else f"{one.name}: {one.problem}" for one in found)
     )
-
-
-def accuracy_tables(trials: pd.DataFrame) -> list[TextTable]:
-    """Return the final test accuracies in % of an experiment, a table by dataset and learning rate.
-
-    A table has a row per index and value of axes that vary, and a column per base. Seeds are
-    averaged; diverged trials count as `orchestrator.figures.evidence` describes. `trials` are those
-    of `Results.trials(experiment)`.
-    """
-    found, axes = [], list(axes_of(trials).values())
-    for key, group in trials.groupby(["dataset", "learning_rate"], sort=False):
-        dataset, lr = cast("tuple[str, float]", key)
-        counted = counted_accuracies(group)
-        frame: Any = group.assign(counted=counted, diverged=group["status"] == "diverged")
-        shown: dict[tuple[Any, ...], dict[str, str]] = {}
-        for (*place, base), cell in frame.groupby(["index", *axes, "base"], sort=False):
-            text = _accuracy(cell["counted"].dropna(), int(cell["diverged"].sum()))
-            shown.setdefault(tuple(place), {})[str(base)] = text
-        bases = list(dict.fromkeys(map(str, group["base"])))
-        rows = [
-            ["base" if index == 0 else f"C{index}", *map(_value, values)]
-            + [entries.get(base, NO_NUMBER) for base in bases]
-            for (index, *values), entries in sorted(shown.items(), key=lambda pair: pair[0][0])
-        ]
-        note = diverged_note(int(frame["diverged"].sum()), int(counted.notna().sum()), AS_ZERO)
-        seeds = "Mean ± standard deviation (number of seeds)."
-        averaged = any("±" in entry for row in rows for entry in row)
-        found.append(
-            TextTable(
-                f"test accuracy in % on {dataset}, learning rate {lr:g}",
-                ["index", *(axis.replace("_", " ") for axis in axes), *bases],
-                rows,
-                remarks=[
-                    *([seeds] if averaged else []),
-                    *([note] if counted.notna().any() else []),
-                ],
-            )
-        )
-    return found
-
-
-def metric_tables(trials: pd.DataFrame, metrics: Mapping[str, Metric]) -> list[TextTable]:
-    """Return a table of a program's last metrics: mean ± standard deviation (n) over seeds.
-
-    It has a row for each combination of parameters. `trials` are those of `Results.trials(name)`.
-    """
-    own: Any = trials[trials["trial_id"].map(is_program)]
-    shown = [name for name in metrics if name in own and own[name].notna().any()]
-    rows = []
-    for variant, group in own.groupby("variant", sort=False) if shown else ():
-        states = group["status"].fillna("not ended").value_counts(sort=False)
-        rows.append(
-            [
-                str(variant),
-                *(_spread(group.loc[group["status"] == "done", name].dropna()) for name in shown),
-                ", ".join(f"{count} {state}" for state, count in states.items()),
-            ]
-        )
-    units = [metrics[name].unit for name in shown]
-    heads = [name + f" ({unit})" * bool(unit) for name, unit in zip(shown, units, strict=True)]
-    title = "last epoch: mean ± standard deviation (number of trials)"
-    columns = ["parameters", *heads, "trials"]
-    return [TextTable(title, columns, rows, left=(len(columns) - 1,))] if rows else []
-
-
-def _spread(values: pd.Series) -> str:
-    if values.empty:
-        return NO_NUMBER
-    deviation = f" ± {values.std():.2g}" if len(values) > 1 else ""
-    return f"{values.mean():.4g}{deviation} ({len(values)})"
-
-
-def _accuracy(counted: pd.Series, diverged: int) -> str:
-    notes = [str(len(counted))] if len(counted) > 1 else []
-    notes += [f"{diverged} diverged"] if diverged else []
-    mean = f"{100 * counted.mean():.1f}" if len(counted) else NO_NUMBER
-    mean += f" ± {100 * counted.std():.1f}" if len(counted) > 1 else ""
-    return f"{mean} ({', '.join(notes)})" if notes else mean
-
-
-def _value(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)

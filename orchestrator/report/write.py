@@ -13,26 +13,28 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from orchestrator.config.record import read_declared
+from orchestrator.figures import export
 from orchestrator.housekeeping import lookup
-from orchestrator.housekeeping.status import sound_results
+from orchestrator.housekeeping.status import Status, StatusReader, sound_results
 from orchestrator.output.text import duration
 from orchestrator.paper.claims import findings
 from orchestrator.paper.claims.claim import FAILED
 from orchestrator.paper.claims.description import bears_on, lines, summary
+from orchestrator.paper.claims.forest import plot_forest
 from orchestrator.report.contents import Contents, gather
-from orchestrator.report.exhibits import CLAIMS, Exhibit, make_exhibits
+from orchestrator.report.exhibits import CLAIMS, PLOTLY, Exhibit, make_exhibits, publish_plotly
 from results_schema import layout
 from results_schema.errors import ConfigError
 from results_schema.results import Results
 from results_schema.store import Store
 
-if TYPE_CHECKING:
-    from orchestrator.figures.export import Browser
-
-PLOTLY, INDEX = "plotly.min.js", "index.html"
+INDEX = "index.html"
 _HERE = Path(__file__).parent
 _LONGEST_NAME = 60
 
@@ -57,8 +59,6 @@ def make_report(
         ConfigError: An experiment is not in the store, the store has none, the place can't be
             written, or a single file is to hold other pictures than PNG.
     """
-    from orchestrator.figures.export import Browser
-
     if single and (others := [picture for picture in pictures if picture != "png"]):
         raise ConfigError(
             f"a single file holds no {', '.join(others).upper()}",
@@ -71,22 +71,29 @@ def make_report(
             "the store has no experiment to report", where=store.location, fix="launch one first"
         )
     results, damage = sound_results(store)
+    declarations = [read_declared(store, name) for name in found]
     exhibits: list[Exhibit] = []
-    with Browser() as browser:
-        for name in found:
-            exhibits += make_exhibits(results, read_declared(store, name), browser, pictures)
-        written = write_report(results, found, exhibits, to=to, single=single, browser=browser)
+    with export.Browser() as browser:
+        if pictures:
+            browser.start()
+        for declared in declarations:
+            exhibits += make_exhibits(results, declared, browser, pictures)
+        status = StatusReader(store).read(found)
+        written = write_report(
+            results, found, status, exhibits, to=to, single=single, browser=browser
+        )
     return written._replace(damage=damage)
 
 
 def write_report(
     results: Results,
     names: Sequence[str],
+    status: Status,
     exhibits: Sequence[Exhibit],
     *,
     to: Path | None = None,
     single: bool = False,
-    browser: Browser | None = None,
+    browser: export.Browser | None = None,
 ) -> Written:
     """Write the report of some experiments with their figures and tables.
 
@@ -96,28 +103,29 @@ def write_report(
     Raises:
         ConfigError: The place can't be written.
     """
-    from orchestrator.figures.export import write_figure  # loads Plotly, as the next does
-    from orchestrator.paper.claims.forest import plot_forest
-
-    store = results.store
-    inside = store.locate(layout.report(report_name(names), INDEX))
+    store, folder = results.store, report_name(names)
+    inside = store.locate(layout.report(folder, INDEX))
     target = Path(inside) if to is None else to if single else to / INDEX
     found = bears_on(findings(results, names), untested=True)
     failures = [f"{one.name}: {one.problem}" for one in exhibits if one.failed]
     failures += [f"{one.claim}: {one.reading}" for one in found if one.verdict == FAILED]
     drawn, forest = [], plot_forest(found)
     if forest is not None:
-        pictures: dict[str, bytes] = {}
-        if browser is not None:
-            write_figure(forest, pictures.__setitem__, ("png",), browser)
+        pictures = export.draw_pictures(forest, ["png"], browser)[0] if browser else {}
         drawn = [Exhibit(CLAIMS, "all-claims", "All claims", pictures, forest)]
-    contents = gather(results, names, [*exhibits, *drawn], found, target.parent)
-    files = {target.name: to_one_file(contents)} if single else to_files(contents)
+    contents = gather(results, names, [*exhibits, *drawn], found, status, target.parent)
+    if single:
+        files = {target.name: to_one_file(contents)}
+    elif to is None:  # two folders above are those of figures and of reports
+        publish_plotly(store)
+        files = to_files(contents, f"../../{layout.PLOTLY}")
+    else:
+        files = to_files(contents, PLOTLY) | {PLOTLY: export.get_plotlyjs().encode()}
     if to is not None:
         _write(target.parent, files)
         return Written(str(target), failures)
     for name, data in files.items():
-        store.put(layout.report(report_name(names), name), data)
+        store.put(layout.report(folder, name), data)
     return Written(inside, failures)
 
 
@@ -155,19 +163,17 @@ class _Placed:
     links: dict[str, str] = field(default_factory=dict)  # address of each file, by suffix
 
 
-def to_files(contents: Contents) -> dict[str, bytes]:
-    """Return the files of a report's folder: `index.html`, figures, tables and Plotly."""
-    from plotly.offline import get_plotlyjs
+def to_files(contents: Contents, plotly: str) -> dict[str, bytes]:
+    """Return the files of a report's folder: `index.html`, figures and tables.
 
-    from orchestrator.figures.export import to_page
-
+    `plotly` is the address of Plotly's script, as seen from the folder.
+    """
     files: dict[str, bytes] = {}
     placed = []
     for exhibit, name in zip(contents.exhibits, _names(contents.exhibits), strict=True):
-        own = {suffix: data for suffix, data in exhibit.files.items() if suffix != "html"}
+        own = dict(exhibit.files)
         if exhibit.figure is not None:
-            own["html"] = to_page(exhibit.figure, plotly="directory").encode()
-            files[PLOTLY] = get_plotlyjs().encode()
+            own["html"] = exhibit.page(plotly)
         links = {suffix: f"{name}.{suffix}" for suffix in own}
         files |= {links[suffix]: data for suffix, data in own.items()}
         page = links.get("html", "")
@@ -177,9 +183,6 @@ def to_files(contents: Contents) -> dict[str, bytes]:
 
 def to_one_file(contents: Contents) -> bytes:
     """Return a page with pictures, figures and Plotly inside it."""
-    from markupsafe import Markup
-    from plotly.offline import get_plotlyjs
-
     placed = []
     for exhibit, name in zip(contents.exhibits, _names(contents.exhibits), strict=True):
         png, figure = exhibit.files.get("png"), ""
@@ -188,7 +191,7 @@ def to_one_file(contents: Contents) -> bytes:
             figure = Markup(exhibit.figure.to_json().replace("<", "\\u003c"))
         picture = f"data:image/png;base64,{base64.b64encode(png).decode()}" if png else ""
         placed.append(_Placed(exhibit, name, picture, json=figure))
-    script = get_plotlyjs() if any(one.exhibit.figure is not None for one in placed) else ""
+    script = export.get_plotlyjs() if contents.drawn else ""
     return _render(contents, placed, script)
 
 
@@ -200,11 +203,6 @@ def _names(exhibits: Sequence[Exhibit]) -> list[str]:
 
 
 def _render(contents: Contents, placed: Sequence[_Placed], script: str) -> bytes:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    from markupsafe import Markup
-
-    from orchestrator.figures.export import CONFIG
-
     templates = Environment(
         loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
@@ -219,7 +217,7 @@ def _render(contents: Contents, placed: Sequence[_Placed], script: str) -> bytes
         exhibits=exhibits,
         style=Markup((_HERE / "style.css").read_text("utf-8")),
         behaviour=Markup((_HERE / "behaviour.js").read_text("utf-8")),
-        config=Markup(json.dumps(CONFIG)),
+        config=Markup(json.dumps(export.CONFIG)),
         script=Markup(script),
         made=datetime.now(UTC).strftime("on %Y-%m-%d at %H:%M UTC"),
         release=version("nas-sweep"),

@@ -159,7 +159,7 @@ def test_a_signal_ends_a_command_with_its_code(run, trained, monkeypatch, signum
 
     place = {
         "planning": "orchestrator.cli.launch.make_plan",
-        "drawing": "orchestrator.report.exhibits.accuracy_tables",
+        "drawing": "orchestrator.report.brief.accuracy_tables",
     }
     monkeypatch.setattr(place[moment], signalled)
     found, _, errors = run("launch", trained.experiment, "--device", "cpu")

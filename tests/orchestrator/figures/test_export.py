@@ -9,8 +9,8 @@ import pytest
 from figure_parts import EVIL, plot
 from marks import children
 
-from orchestrator.figures.export import Browser, find_browser, to_page, write_figure
-from results_schema.errors import ConfigError, MachineError
+from orchestrator.figures.export import Browser, draw_pictures, find_browser, to_page
+from results_schema.errors import MachineError
 
 
 @pytest.fixture
@@ -50,9 +50,7 @@ def fake_browser(monkeypatch, tmp_path):
 
 
 def test_a_page_needs_no_network(figure):
-    files = {}
-    assert write_figure(figure, files.__setitem__, ("html",)) == []
-    page = files["html"].decode()
+    page = to_page(figure)
     without_scripts = re.sub(r"(?s)<script>.*?</script>", "", page)
     assert re.findall(r"<(?:script|link|img|iframe)\b", without_scripts) == []
     assert "Plotly.newPlot" in page
@@ -63,12 +61,12 @@ def test_a_page_needs_no_network(figure):
 
 @pytest.mark.browser
 def test_several_pictures_come_from_one_browser(figure, installed, no_browser_left):
-    files = {}
     with Browser() as browser:
-        assert write_figure(figure, files.__setitem__, ("png",), browser) == []
+        files, problem = draw_pictures(figure, ["png"], browser)
         before = children()
-        assert write_figure(figure, files.__setitem__, ("svg", "pdf"), browser) == []
-        assert before & children()
+        more, further = draw_pictures(figure, ["svg", "pdf"], browser)
+        assert before & children() and not problem + further
+    files |= more
     assert files["png"].startswith(b"\x89PNG\r\n\x1a\n")
     assert struct.unpack(">II", files["png"][16:24]) == (1440, 2 * figure.layout.height)
     assert files["pdf"].startswith(b"%PDF")
@@ -100,7 +98,7 @@ def test_hostile_names_do_nothing_in_a_browser(join, make_member, installed, tmp
 
 
 @pytest.mark.parametrize("path", ["/nowhere/chromium", os.curdir, None])
-def test_without_a_browser_there_is_the_page_and_one_line(figure, monkeypatch, path):
+def test_without_a_browser_one_line_says_what_is_left_out(figure, monkeypatch, path):
     what = "no Chromium or Chrome found"
     if path:
         monkeypatch.setenv("BROWSER_PATH", path)
@@ -108,9 +106,8 @@ def test_without_a_browser_there_is_the_page_and_one_line(figure, monkeypatch, p
     else:
         monkeypatch.delenv("BROWSER_PATH", raising=False)
         monkeypatch.setattr("orchestrator.figures.export.Chromium.find_browser", lambda **_: None)
-    files = {}
-    (note,) = write_figure(figure, files.__setitem__, ("png", "html", "pdf"))
-    assert list(files) == ["html"]
+    files, note = draw_pictures(figure, ["png", "pdf"], Browser())
+    assert not files
     assert note.startswith(f"PNG, PDF skipped: {what}; install one (Debian: apt-get install")
 
 
@@ -122,23 +119,24 @@ def test_a_browser_that_hangs_is_given_up_once_for_all(
     starts.touch()
     fake_browser(f"echo >> {starts}\nexec sleep 600")
     with Browser(timeout=1) as browser:
-        (note,) = write_figure(figure, {}.__setitem__, ("png",), browser)
+        _, note = draw_pictures(figure, ["png"], browser)
         assert "the browser did not answer within 1 s; set BROWSER_PATH" in note
         before = starts.read_text()
-        assert write_figure(figure, {}.__setitem__, ("png",), browser) == [note]
+        assert draw_pictures(figure, ["png"], browser) == ({}, note)
         assert starts.read_text() == before, "it is not tried again"
 
 
 @pytest.mark.browser
 def test_a_program_that_is_no_browser_is_named(figure, fake_browser, no_browser_left):
     fake_browser("exit 3")
-    files = {}
-    (note,) = write_figure(figure, files.__setitem__)
+    with Browser() as browser:
+        files, note = draw_pictures(figure, ["png"], browser)
     assert "the browser closed as soon as it started" in note
     assert "\n" not in note
-    assert list(files) == ["html"]
+    assert not files
 
 
-def test_an_unknown_format_is_an_error(figure):
-    with pytest.raises(ConfigError, match="'gif'"):
-        write_figure(figure, {}.__setitem__, ("html", "gif"))
+@pytest.mark.browser
+def test_a_browser_that_is_only_starting_is_ended(installed, no_browser_left):
+    with Browser() as browser:
+        browser.start()

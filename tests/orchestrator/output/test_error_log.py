@@ -64,7 +64,7 @@ def test_a_report_holds_all_but_what_failed(run, store, monkeypatch, module, fun
 
 def test_a_launch_whose_results_or_report_fail_says_the_rest(run, store, monkeypatch, tmp_path):
     monkeypatch.setattr(orchestrator.figures.accuracy, "plot_accuracy_by_index", broken)
-    monkeypatch.setattr("orchestrator.report.exhibits.accuracy_tables", broken)
+    monkeypatch.setattr("orchestrator.report.brief.accuracy_tables", broken)
     monkeypatch.setattr("orchestrator.report.write.write_report", broken)
     code, output, _ = run("launch", tmp_path / "small.yaml", "--device", "cpu")
     assert code == 1

@@ -127,7 +127,7 @@ def test_kept_checkpoints_take_space_too():
     one, two = (plan.disk_bytes(kept=kept, side_by_side=2) for kept in ((), (1, 99)))
     assert two - one == sum(plan.checkpoint_sizes), "only the first is before the last epoch"
     ended = sum(checkpoint_bytes(spec, ended=True) for spec in plan.remaining)
-    drawn = FIGURE_BYTES + 2 * PLOTLY_BYTES
+    drawn = FIGURE_BYTES + PLOTLY_BYTES
     assert one - replace(plan, figures=0).disk_bytes(kept=(), side_by_side=2) == drawn
     assert ended < one - drawn < 2 * ended + 56 * 40_000
     assert one < plan.disk_bytes(kept=(), side_by_side=3)

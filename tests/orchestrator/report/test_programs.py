@@ -13,6 +13,7 @@ from small_programs import run as attempt
 
 from orchestrator.dash.charts import curve_traces
 from orchestrator.dash.live import Live
+from orchestrator.housekeeping.status import StatusReader
 from results_schema.errors import ConfigError
 from results_schema.program import added_metrics
 from results_schema.store import LocalStore
@@ -54,14 +55,16 @@ def test_a_query_finds_metrics_and_axes(store: LocalStore, run):
 
 
 def test_a_table_averages_over_seeds(store: LocalStore):
-    from orchestrator.report.exhibits import metric_tables
+    from orchestrator.report.brief import metric_tables
     from results_schema.results import Results
 
-    [table] = metric_tables(Results(store).trials("walk"), added_metrics(store))
+    trials, added = Results(store).trials("walk"), added_metrics(store)
+    states = StatusReader(store).read(["walk"]).trials.experiments["walk"]
+    [table] = metric_tables(trials, added, states)
     assert list(table.columns) == ["parameters", "score (1)", "steps", "trials"]
     assert [row[0] for row in table.rows] == ["size=1.0", "size=1.1", "size=1.2"]
-    assert sum("done" in row[-1] for row in table.rows) >= 1
-    assert metric_tables(Results(store).trials("walk").iloc[:0], added_metrics(store)) == []
+    assert [row[-1] for row in table.rows] == ["1 done, 2 pruned"] * 3
+    assert metric_tables(trials.iloc[:0], added, states) == []
 
 
 def test_a_report_is_written_and_tests_no_claim_on_it(store: LocalStore, run, tmp_path: Path):

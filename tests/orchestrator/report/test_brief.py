@@ -2,7 +2,7 @@
 
 import pytest
 
-from orchestrator.report.exhibits import accuracy_tables
+from orchestrator.report.brief import accuracy_tables
 
 NONE = "No trial diverged."
 SEEDS = "Mean ± standard deviation (number of seeds)."
@@ -12,16 +12,18 @@ SEEDS = "Mean ± standard deviation (number of seeds)."
     ("results", "shown", "remarks"),
     [
         ([("done", 0.9), ("done", 0.8), ("diverged", 0.1), None], "56.7 ± 49.3 (3, 1 diverged)",
-         [SEEDS, "Diverged: 1 of 3 trials, counted as accuracy 0."]),
+         [SEEDS, "Diverged: 1 of 3 trials, counted as accuracy 0.",
+          "Trials: 2 done, 1 diverged, 1 failed."]),
         ([("done", 0.9), ("done", 0.8)], "85.0 ± 7.1 (2)", [SEEDS, NONE]),
-        ([("done", 0.9), None], "90.0", [NONE]),
-        ([None], "–", []),
+        ([("done", 0.9), None], "90.0", [NONE, "Trials: 1 done, 1 failed."]),
+        ([None], "–", ["Trials: 1 failed."]),
     ],
 )  # fmt: skip
 def test_means_over_seeds_with_what_diverged(join, make_member, results, shown, remarks):
     members = [make_member("DARTS", 0, seed=seed) for seed in range(len(results))]
     ended = {m["trial_id"]: r for m, r in zip(members, results, strict=True) if r}
-    [table] = accuracy_tables(join(members, ended))
+    states = {m["trial_id"]: r[0] if r else "failed" for m, r in zip(members, results, strict=True)}
+    [table] = accuracy_tables(join(members, ended), states)
     assert table.title == "test accuracy in % on cifar10, learning rate 0.025"
     assert table.columns == ["index", "DARTS"]
     assert table.rows == [["base", shown]]
@@ -38,7 +40,8 @@ def test_axes_that_vary_are_columns_and_have_rows(join, make_member):
         for index in (0, 1)
     ]
     ended = {m["trial_id"]: ("done", 0.5 + m["seed"] / 10) for m in members if m["index"] == 0}
-    [table] = accuracy_tables(join(members, ended))
+    states = {m["trial_id"]: "done" if m["trial_id"] in ended else "owed" for m in members}
+    [table] = accuracy_tables(join(members, ended), states)
     assert table.columns == ["index", "weight decay", "DARTS"]
     assert table.rows == [
         ["base", "0.0001", "55.0 ± 7.1 (2)"],
