@@ -16,7 +16,6 @@ import dash_ag_grid
 from dash import Dash, Input, Output, Patch, State, dcc, html, no_update
 
 from orchestrator.dash.charts import (
-    COLUMN_TITLES,
     FEW_EPOCHS,
     OUTCOMES,
     curve_traces,
@@ -26,7 +25,7 @@ from orchestrator.dash.charts import (
     surface_fingerprint,
     surface_ids,
 )
-from orchestrator.dash.live import COLUMNS, NAMES, Live, Row
+from orchestrator.dash.live import COLUMNS, FIRST, NAMES, Live, Row
 from orchestrator.dash.server import LOCAL, add_events, guard
 from orchestrator.figures import export
 from orchestrator.housekeeping.status import experiment_title
@@ -137,10 +136,10 @@ def _page(title: str, live: Live) -> html.Div:
     table_state = _table_state(live, ALL)
     rows = live.rows(None)
     shown, last = [row["trial_id"] for row in rows], _last_epoch(rows)
-    state = _digest(shown, [], COLUMNS[0], [], last <= FEW_EPOCHS)
+    state = _digest(shown, [], FIRST, [], last <= FEW_EPOCHS)
     curves_state = [state, live.curves.version, table_state]
-    traces = curve_traces(dict(live.curves.by_trial), rows, [], COLUMNS[0])
-    figure = plot_curves(traces, COLUMNS[0], last=last)
+    traces = curve_traces(dict(live.curves.by_trial), rows, [], FIRST)
+    figure = plot_curves(traces, FIRST, last=last)
     metrics = added_metrics(live.store)
     further = [name for name in live.axes() if name not in NAMES]
     seed = [field for field, *_ in _TRIAL_COLUMNS].index("seed") + 1
@@ -178,8 +177,8 @@ def _page(title: str, live: Live) -> html.Div:
     find = dcc.Input(id="find", type="text", placeholder="filter the table", debounce=0.3)
     experiments = [{"label": "all experiments", "value": ALL}]
     units = {name: f" ({one.unit})" * bool(one.unit) for name, one in metrics.items()}
-    titles = COLUMN_TITLES | {name: name + unit for name, unit in units.items()}
-    column = dcc.Dropdown(titles, COLUMNS[0], id="column", clearable=False, className="wide")
+    titles = COLUMNS | {name: name + unit for name, unit in units.items()}
+    column = dcc.Dropdown(titles, FIRST, id="column", clearable=False, className="wide")
     ways = {"log": " logarithmic", "mean": " mean ± over seeds"}
     log = dcc.Checklist(ways, [], id="log", inline=True)
     curves = [

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 
-from orchestrator.dash.live import NAMES, Curve, Numbers, Row
+from orchestrator.dash.live import COLUMNS, NAMES, Curve, Numbers, Row
 from orchestrator.figures import style
 from orchestrator.figures.members import differing, name_cell
 from orchestrator.figures.scales import evenly
-from orchestrator.output.text import NO_NUMBER
+from orchestrator.output.text import NO_NUMBER, value_text
 from results_schema import layout, tables
 from results_schema.errors import MissingKey
 from results_schema.store import Store
@@ -30,17 +31,6 @@ DASHES = ("solid", "dash", "dot", "dashdot")
 OUTCOMES = ("test_accuracy", "best_test_accuracy", "test_loss", "val_accuracy", "val_loss",
             "train_loss", "epoch")  # fmt: skip
 """Columns of a cell's row that training decides."""
-COLUMN_TITLES = {
-    "test_accuracy": "Test accuracy",
-    "test_loss": "Test loss (nat)",
-    "val_accuracy": "Validation accuracy",
-    "val_loss": "Validation loss (nat)",
-    "train_accuracy": "Training accuracy",
-    "train_loss": "Training loss (nat)",
-    "rate": "Learning rate",
-    "grad_norm": "Gradient norm before clipping",
-    "clip_rate": "Share of clipped steps",
-}
 _BANDS = ((0.05, 0.95, 0.12), (0.25, 0.75, 0.22))
 """Lower and upper quantile, and opacity."""
 
@@ -67,7 +57,7 @@ def plot_curves(
     _lay_out(figure, title, f"{column} {log}", left=64)
     figure.update_layout(legend={"font": {"size": 11}}, hovermode="closest")
     figure.update_xaxes(title_text="Epoch", dtick=1 if last <= FEW_EPOCHS else None)
-    name = COLUMN_TITLES.get(column, column)
+    name = COLUMNS.get(column, column)
     figure.update_yaxes(title_text=name, type="log" if log else "linear")
     return figure
 
@@ -144,9 +134,12 @@ def axes_of(row: Row) -> list[str]:
 
 def label(row: Row) -> str:
     """Return the full name of a trial: cell, dataset, rate, further axes and seed."""
-    if not axes_of(row):
+    axes = axes_of(row)
+    if not axes:
         return row["trial_id"]
-    return ", ".join(filter(None, (describe(row) for describe in _descriptions(row))))
+    varied = "variant" in axes and row["index"]
+    cell = f"{row['base']} {row['variant']}" if varied else row["base"]
+    return ", ".join([cell, *(_describe(row, name) for name in _order(axes))])
 
 
 def short_names(rows: Sequence[Row], *, seeds: bool = True) -> list[str]:
@@ -159,34 +152,24 @@ def short_names(rows: Sequence[Row], *, seeds: bool = True) -> list[str]:
         index = row["index"] if "index" in axes_of(row) else 0
         return name_cell(row["base"], index, several_bases=several)
 
-    names = list(dict.fromkeys(name for row in rows for name in axes_of(row)))
-    others = [_describe(name) for name in _order(names) if name != "seed" or seeds]
+    names = _order(dict.fromkeys(name for row in rows for name in axes_of(row)))
+    others = [partial(_describe, name=name) for name in names if name != "seed" or seeds]
     found = differing(rows, cell, *others)
     return [", ".join(texts) or label(row) for texts, row in zip(found, rows, strict=True)]
 
 
-def _descriptions(row: Row) -> list[Any]:
-    def cell(row: Row) -> str:
-        varied = "variant" in axes_of(row) and row["index"]
-        return f"{row['base']} {row['variant']}" if varied else row["base"]
-
-    return [cell, *map(_describe, _order(axes_of(row)))]
-
-
-def _order(names: Sequence[str]) -> list[str]:
+def _order(names: Collection[str]) -> list[str]:
+    """Return the axes that a trial's name has beside its cell."""
     further = [name for name in names if name not in NAMES]
     return [name for name in ("dataset", "learning_rate", *further, "seed") if name in names]
 
 
-def _describe(name: str) -> Any:
-    def describe(row: Row) -> str:
-        value = row.get(name)
-        if value is None:  # the trial's experiment does not have this axis
-            return f"{name.replace('_', ' ')} {NO_NUMBER}" if name in row else ""
-        text = f"{value:g}" if isinstance(value, float) else str(value)
-        return text if name in ("dataset", "learning_rate") else f"{name.replace('_', ' ')} {text}"
-
-    return describe
+def _describe(row: Row, name: str) -> str:
+    if name not in row:
+        return ""
+    # Without a value, the trial's experiment does not have this axis.
+    alone = name in ("dataset", "learning_rate") and row[name] is not None
+    return f"{'' if alone else name.replace('_', ' ') + ' '}{_value_text(row[name])}"
 
 
 def plot_outcomes(
@@ -263,9 +246,7 @@ def _dimension(name: str, values: Sequence[Any]) -> dict[str, Any]:
 
 
 def _value_text(value: Any) -> str:
-    if value is None:
-        return NO_NUMBER
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return NO_NUMBER if value is None else value_text(value)
 
 
 def quantiles(curves: Sequence[Curve], column: str, shares: Sequence[float]) -> tuple[Numbers, ...]:

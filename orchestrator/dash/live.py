@@ -33,18 +33,20 @@ RECHECK_SECONDS = 5.0
 BUCKET_SECONDS = 2.0
 """Seconds between two checks of a store in a bucket, each of which takes some requests."""
 
-COLUMNS = (
-    "test_accuracy",
-    "test_loss",
-    "val_accuracy",
-    "val_loss",
-    "train_accuracy",
-    "train_loss",
-    "rate",
-    "grad_norm",
-    "clip_rate",
-)
-"""Columns of metrics that can be drawn over epochs."""
+COLUMNS = {
+    "test_accuracy": "Test accuracy",
+    "test_loss": "Test loss (nat)",
+    "val_accuracy": "Validation accuracy",
+    "val_loss": "Validation loss (nat)",
+    "train_accuracy": "Training accuracy",
+    "train_loss": "Training loss (nat)",
+    "rate": "Learning rate",
+    "grad_norm": "Gradient norm before clipping",
+    "clip_rate": "Share of clipped steps",
+}
+"""Columns of metrics that can be drawn over epochs, with their titles."""
+FIRST = next(iter(COLUMNS))
+"""The column that is drawn at first."""
 _DRAWN_ALONE = ("epoch", "seconds", "train_accuracy", "rate", "grad_norm", "clip_rate")
 """Columns whose last number no row shows."""
 WATCHED = (

@@ -25,7 +25,7 @@ from orchestrator.figures.members import (
     group,
     name_value,
     read_members,
-    require_columns,
+    require,
     require_held_out,
     to_cell,
 )
@@ -146,7 +146,7 @@ def convergence_data(
     for member in members if colour else ():
         member[LEVEL] = name_value(str(colour), member[colour])
     columns = ["trial_id", "epoch", *show]
-    require_columns("convergence", "metrics", metrics, columns)
+    require("convergence", "metrics", metrics, (), columns)
     require_held_out("convergence", metrics, show if len(metrics) else ())
     wanted: Any = metrics[columns]
     rows = {str(trial): frame for trial, frame in wanted.groupby("trial_id", sort=False)}

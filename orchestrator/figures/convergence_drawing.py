@@ -8,7 +8,7 @@ dashes and a colour that darkens with the width distinguish them; the base is bl
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -98,8 +98,7 @@ def plot_convergence(data: Convergence, title: str) -> go.Figure:
     margin = MARGIN if width > 200 else NARROW_MARGIN
     raw = sum(len(track.epochs) for panel in data.panels for track in panel.tracks) <= MOST_RAW
     unnamed = max(len(panel.curves) for panel in data.panels) > height // END_LABEL_HEIGHT
-    styles = line_styles(data)
-    keys = _width_keys(styles)
+    styles, keys = line_styles(data)
     note = _note(data, raw=raw, unnamed=unnamed)
     if not keys and len(styles) > 2:
         note = f"Colours darken from the last variant to the first. {note}"
@@ -138,66 +137,57 @@ def plot_convergence(data: Convergence, title: str) -> go.Figure:
     return figure
 
 
-def line_styles(data: Convergence) -> dict[tuple[str, Cell], dict[str, Any]]:
-    """Return plotly's line by base and cell: the darker the wider, or the lower the index.
+def line_styles(data: Convergence) -> tuple[dict[tuple[str, Cell], dict[str, Any]], dict[str, str]]:
+    """Return plotly's line by base and cell, and the colours that have a key, by its text.
 
-    Where an axis has colours, they follow its values, and dashes follow the index.
-
-    Colours follow the index where all variants are equally wide, and where a panel has more of one
-    width than there are dashes to distinguish them.
+    A line is the darker the wider its cell, and its dash follows the index. Colours follow the
+    index, without keys, where all variants are equally wide, and where a panel has more of one
+    width than there are dashes to distinguish them. Where an axis has colours, they follow its
+    values.
     """
     cells = dict.fromkeys((panel.base, c.cell) for panel in data.panels for c in panel.curves)
     levels = list(dict.fromkeys(cell.level for _, cell in cells))
     if levels != [""]:
-        shades = sample_colorscale(
-            "Viridis", [LIGHTEST * n / max(len(levels) - 1, 1) for n in range(len(levels))]
-        )
-        return {
+        shades = _shades(levels)
+        lines = {
             (base, cell): {
-                "color": str(shades[levels.index(cell.level)]),
+                "color": shades[cell.level],
                 "dash": DASHES[cell.index % len(DASHES)],
                 "width": 1.6 if cell.index else 2.4,
             }
             for base, cell in cells
         }
+        return lines, {style.escape(level): shade for level, shade in shades.items()}
     variants = [cell for _, cell in cells if cell.index]
-    widths = sorted({cell.width for cell in variants})
-    indices = sorted({cell.index for cell in variants}, reverse=True)
+    widths = sorted({cell.width for cell in variants}, reverse=True)
     alike = [
         count
         for panel in data.panels
         for count in Counter(c.cell.width for c in panel.curves if c.cell.index).values()
     ]
     by_width = len(widths) > 1 and max(alike) <= len(DASHES)
-    styles: dict[tuple[str, Cell], dict[str, Any]] = {}
-    for base, cell in cells:
-        if not cell.index:
-            styles[base, cell] = {"color": style.INK, "dash": DASHES[0], "width": 2.4}
-            continue
-        rank = widths.index(cell.width) if by_width else indices.index(cell.index)
-        count = len(widths if by_width else indices)
-        (colour,) = sample_colorscale("Viridis", [LIGHTEST * (1 - rank / max(count - 1, 1))])
-        dash = DASHES[(cell.index - 1) % len(DASHES)]
-        styles[base, cell] = {"color": str(colour), "dash": dash, "width": 1.6}
-    return styles
+    shades = _shades(widths if by_width else sorted({cell.index for cell in variants}))
+    bases = {"base": style.INK} if len(variants) < len(cells) else {}
+    keys = bases | {f"width {width:g}c": shades[width] for width in widths} if by_width else {}
+    base_line = {"color": style.INK, "dash": DASHES[0], "width": 2.4}
+    lines = {
+        (base, cell): {
+            "color": shades[cell.width if by_width else cell.index],
+            "dash": DASHES[(cell.index - 1) % len(DASHES)],
+            "width": 1.6,
+        }
+        if cell.index
+        else base_line
+        for base, cell in cells
+    }
+    return lines, keys
 
 
-def _width_keys(styles: Mapping[tuple[str, Cell], Mapping[str, Any]]) -> dict[str, str]:
-    """Return names and colours of the widths, the widest first; none where colours mean indices.
-
-    Where an axis has colours, they are those of its values.
-    """
-    if any(cell.level for _, cell in styles):
-        return {style.escape(cell.level): line["color"] for (_, cell), line in styles.items()}
-    cells = sorted(styles.items(), key=lambda pair: -pair[0][1].width)
-    colours: dict[float, set[str]] = {}
-    for (_, cell), line in cells:
-        if cell.index:
-            colours.setdefault(cell.width, set()).add(line["color"])
-    if len(colours) < 2 or any(len(some) > 1 for some in colours.values()):
-        return {}
-    keys = {f"width {width:g}c": some.pop() for width, some in colours.items()}
-    return {"base": style.INK} | keys if any(not cell.index for _, cell in styles) else keys
+def _shades(values: Sequence[Any]) -> dict[Any, str]:
+    """Return a colour for each value, that of the first the darkest."""
+    places = [LIGHTEST * n / max(len(values) - 1, 1) for n in range(len(values))]
+    shades = sample_colorscale("Viridis", places) if places else []
+    return dict(zip(values, map(str, shades), strict=True))
 
 
 def _columns(panels: Sequence[CurvePanel]) -> int:

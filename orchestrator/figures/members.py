@@ -75,25 +75,35 @@ def read_members(
     Raises:
         ConfigError: There are no rows, or a column is absent or has missing values.
     """
-    every = [*columns, *results]
-    require_columns(figure, "trials", table, every)
+    require(figure, "trials", table, columns, results)
     if table.empty:
         raise ConfigError(
             f"{figure} has no trials to show",
             fix="name at least one base and one data set in the experiment",
         )
-    require_values(figure, "trials", table, columns)
+    every = [*columns, *results]
     rows: Any = table[every]
     unique = rows.drop_duplicates(list(columns)).itertuples(index=False, name=None)
     return [dict(zip(every, row, strict=True)) for row in unique]
 
 
-def require_columns(figure: str, name: str, table: pd.DataFrame, columns: Iterable[str]) -> None:
-    """Raise ConfigError if the table, called `name` in the message, lacks a column."""
-    if absent := [column for column in columns if column not in table.columns]:
+def require(
+    figure: str,
+    name: str,
+    table: pd.DataFrame,
+    columns: Iterable[str],
+    results: Iterable[str] = (),
+) -> None:
+    """Raise ConfigError if the table, called `name` in the message, lacks values.
+
+    `columns` have no missing value; `results` need only be there.
+    """
+    lacking = [one for one in (*columns, *results) if one not in table.columns]
+    lacking += [one for one in columns if one not in lacking and table[one].isna().any()]
+    if lacking:
         raise ConfigError(
-            f"the {name} of {figure} lack {', '.join(absent)}",
-            fix=f"join the members of an experiment with its {name}",
+            f"the {name} of {figure} lack {', '.join(lacking)}",
+            fix="launch the experiment once more, which rewrites its members",
         )
 
 
@@ -103,16 +113,6 @@ def require_held_out(figure: str, table: pd.DataFrame, columns: Iterable[str]) -
         if column.startswith(("val_", "selected_")) and table[column].isna().to_numpy().all():
             fix = "hold images out by recipe.validation, such as 0.1, or draw another column"
             raise ConfigError(f"{figure} draws {column}, which no trial has", fix=fix)
-
-
-def require_values(figure: str, name: str, table: pd.DataFrame, columns: Iterable[str]) -> None:
-    """Raise ConfigError if one of the columns has a missing value."""
-    for column in columns:
-        if table[column].isna().to_numpy().any():
-            raise ConfigError(
-                f"column {column} of the {name} of {figure} has missing values",
-                fix="launch the experiment once more, which rewrites its members",
-            )
 
 
 def group(members: Iterable[Member], *columns: str) -> dict[tuple[Any, ...], list[Member]]:

@@ -21,8 +21,7 @@ from orchestrator.figures.members import (
     differing,
     name_cell,
     name_datasets,
-    require_columns,
-    require_values,
+    require,
     to_cell,
 )
 from orchestrator.figures.style import escape, escape_template
@@ -148,8 +147,8 @@ def read_panels(
     Raises:
         ConfigError: There is no such surface, or a column is absent or has missing values.
     """
-    require_columns(figure, "surfaces", surfaces, (*WANTED_COLUMNS, *RESULT_COLUMNS))
-    require_columns(figure, "points", points, (*POINT_COLUMNS, *names))
+    require(figure, "surfaces", surfaces, WANTED_COLUMNS, RESULT_COLUMNS)
+    require(figure, "points", points, (), (*POINT_COLUMNS, *names))
     wanted: Any = surfaces[surfaces["kind"] == kind]
     wanted = wanted.drop_duplicates(list(WANTED_COLUMNS))
     if wanted.empty:
@@ -157,7 +156,6 @@ def read_panels(
             f"{figure} has no surface of kind {kind} to show",
             fix=f"add landscape: {{{kind}: {{}}}} to the experiment and launch it",
         )
-    require_values(figure, "surfaces", wanted, WANTED_COLUMNS)
     # A trial that is several members has its points once for each.
     points = points.drop_duplicates(["surface_id", "row", "column"])
     measured: dict[Any, Any] = dict(list(points.groupby("surface_id")))

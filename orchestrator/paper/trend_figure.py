@@ -16,7 +16,7 @@ from orchestrator.figures.evidence import AS_ZERO, LEFT_OUT, counted_accuracies,
 from orchestrator.figures.members import (
     name_datasets,
     name_value,
-    require_columns,
+    require,
     require_held_out,
 )
 from orchestrator.figures.panels import add_key, grid, make_panels
@@ -83,7 +83,7 @@ def trend_data(
     Raises:
         ConfigError: A column is absent, or no trial has ended.
     """
-    require_columns("trend", "trials", trials, [*_CELL, *_PANEL, "status", x, y])
+    require("trend", "trials", trials, (), [*_CELL, *_PANEL, "status", x, y])
     ended: Any = trials[trials["status"].isin(["done", "diverged"])]
     if ended.empty:
         raise ConfigError("trend has no trial that ended", fix="launch the experiment first")

@@ -124,7 +124,7 @@ def test_what_the_range_cuts_off_is_noted(darts):
 
 
 def test_curves_differ_in_dash_too_and_darken_with_width(darts):
-    styles = list(line_styles(convergence_data(**sweep(darts))).values())
+    styles = list(line_styles(convergence_data(**sweep(darts)))[0].values())
     assert len({(line["color"], line["dash"]) for line in styles}) == len(WIDTHS)
     assert styles[0]["color"] == "#222222"
     light = [sum(map(int, line["color"][4:-1].split(","))) for line in styles[1:]]
@@ -216,7 +216,7 @@ def test_an_axis_has_colours_in_one_panel_or_panels_of_its_own(make_member):
         (0, "weight decay 0.0001", 1), (0, "weight decay 0.001", 1),
         (1, "weight decay 0.0001", 1), (1, "weight decay 0.001", 1),
     ]  # fmt: skip
-    lines = line_styles(data)
+    lines, _ = line_styles(data)
     colours = {cell.level: line["color"] for (_, cell), line in lines.items()}
     assert len(set(colours.values())) == 2
     assert all(line["color"] == colours[cell.level] for (_, cell), line in lines.items())
