@@ -21,7 +21,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from orchestrator.housekeeping.lookup import table_fingerprints
-from orchestrator.housekeeping.status import State, Status, StatusReader, count_states
+from orchestrator.housekeeping.status import Status, StatusReader, count_states
 from results_schema import layout, tables
 from results_schema.errors import CorruptData, NasSweepError, StoreError
 from results_schema.program import is_program
@@ -47,7 +47,7 @@ COLUMNS = {
 """Columns of metrics that can be drawn over epochs, with their titles."""
 FIRST = next(iter(COLUMNS))
 """The column that is drawn at first."""
-_DRAWN_ALONE = ("epoch", "seconds", "train_accuracy", "rate", "grad_norm", "clip_rate")
+_DRAWN_ALONE = ("epoch", "train_accuracy", "rate", "grad_norm", "clip_rate")
 """Columns whose last number no row shows."""
 WATCHED = (
     layout.METRICS,
@@ -64,7 +64,7 @@ NAMES = ("base", "variant", "index", "dataset", "learning_rate", "seed", "width"
 
 Numbers = NDArray[np.float64]
 Curve = dict[str, Numbers]
-"""`epoch`, `seconds`, and `COLUMNS` or a program's metrics, each [epochs]; NaN where missing."""
+"""`epoch`, and `COLUMNS` or a program's metrics, each [epochs]; NaN where missing."""
 Row = dict[str, Any]
 
 
@@ -179,7 +179,7 @@ class Live:
 
     def counts(self, experiment: str | None) -> dict[str, int]:
         """Return how many trials of an experiment, or of all, are in each state."""
-        return count_states(self._states(experiment).values())
+        return count_states(self._status.trials.states(experiment).values())
 
     def rows(self, experiment: str | None, only: set[str] | None = None) -> list[Row]:
         """Return a row for each trial of an experiment, or of all: names, state, last numbers.
@@ -194,7 +194,7 @@ class Live:
             {"trial_id": trial_id, "state": self._status.describe(trial_id, state, step=False)}
             | members.get(trial_id, {})
             | _last_numbers(self.curves.by_trial.get(trial_id))
-            for trial_id, state in self._states(experiment).items()
+            for trial_id, state in self._status.trials.states(experiment).items()
             if only is None or trial_id in only
         ]
 
@@ -212,21 +212,8 @@ class Live:
         return list(dict.fromkeys([*NAMES, *(name for row in every for name in row)]))
 
     def seconds_left(self, experiment: str | None) -> float | None:
-        """Return how long what remains takes at the pace of the trials that run; None without one.
-
-        Trials that wait are taken to be as long as the longest that runs.
-        """
-        states = self._states(experiment)
-        running = [one for one in self._status.trials.running if not one.lost]
-        curves = [self.curves.by_trial.get(one.trial_id) for one in running]
-        recent = [curve["seconds"][-5:] for curve in curves if curve is not None]
-        paces = [float(one.mean()) for one in recent if len(one) and one.mean() > 0]
-        longest = max((one.epochs or 0 for one in running), default=0)
-        if not paces or not longest:
-            return None
-        left = sum((one.epochs or longest) - one.epoch for one in running if one.trial_id in states)
-        left += longest * list(states.values()).count("owed")
-        return left / sum(1 / pace for pace in paces)
+        """Return how long what remains of an experiment, or of all, takes; see `Status.left`."""
+        return self._status.left(self._status.trials, experiment)
 
     def _read(self, *, states: bool) -> None:
         def shown() -> tuple[Any, ...]:
@@ -259,19 +246,13 @@ class Live:
                 self._changed_at[trial_id] = self.version
         self._rows = rows
 
-    def _states(self, experiment: str | None) -> dict[str, State]:
-        groups = self._status.trials.experiments
-        if experiment is not None:
-            return groups.get(experiment, {})
-        return {t: state for trials in groups.values() for t, state in trials.items()}
-
 
 def _read_curve(data: bytes, key: str) -> Curve:
-    wanted, owner = ("epoch", "seconds", *COLUMNS), layout.owner(key)
+    wanted, owner = ("epoch", *COLUMNS), layout.owner(key)
     if owner is not None and is_program(owner):
         schema = tables.widened(tables.METRICS, data)
         own = (name for name in schema.names if name not in tables.METRICS.names)
-        wanted = ("epoch", "seconds", *own)
+        wanted = ("epoch", *own)
         table = tables.from_parquet(data, schema, key)
     elif not tables.is_sealed(data):
         table = tables.from_parquet(data, tables.METRICS, key)

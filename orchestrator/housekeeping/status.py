@@ -119,6 +119,12 @@ class ItemStatus(Generic[T]):
     running: list[T] = field(default_factory=list)
     failed: list[dict[str, str]] = field(default_factory=list)
 
+    def states(self, experiment: str | None = None) -> dict[str, State]:
+        """Return the state of each item of an experiment, or of all."""
+        if experiment is not None:
+            return self.experiments.get(experiment, {})
+        return {item: state for group in self.experiments.values() for item, state in group.items()}
+
     def having(self, state: State) -> list[str]:
         """Return the items in a state, each once."""
         every = [item for states in self.experiments.values() for item in states.items()]
@@ -162,8 +168,7 @@ class Status:
     @cached_property
     def states(self) -> dict[str, State]:
         """The state of every trial and surface."""
-        groups = (*self.trials.experiments.values(), *self.surfaces.experiments.values())
-        return {item: state for group in groups for item, state in group.items()}
+        return self.trials.states() | self.surfaces.states()
 
     def describe(self, item: str, state: State | None = None, *, step: bool = True) -> str:
         """Return the state of a trial or surface for people: `interrupted after epoch 3 of 20`.
@@ -179,12 +184,12 @@ class Status:
         steps = f"{'point' if layout.is_surface(item) else 'epoch'} {done}" + f" of {of}" * bool(of)
         return f"{name}{',' if state == 'running' else ' after'} {steps}"
 
-    def left(self, items: ItemStatus[Any], experiment: str) -> float | None:
-        """Return the seconds that an experiment's trials or surfaces take at the pace of now.
+    def left(self, items: ItemStatus[Any], experiment: str | None) -> float | None:
+        """Return the seconds that trials or surfaces of an experiment, or of all, take as of now.
 
         None if none of them runs, or the first step of those that do has not ended.
         """
-        group = items.experiments.get(experiment, {})
+        group = items.states(experiment)
         running = [one for one in items.running if one.pace and not one.lost]
         paces = [one.pace for one in running if _id(one) in group]
         lengths = [of for item in group if (of := self.progress.get(item, (0, None))[1])]

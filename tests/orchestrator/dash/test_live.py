@@ -10,7 +10,7 @@ import pytest
 from orchestrator.dash import live as module
 from orchestrator.dash.charts import label
 from orchestrator.dash.live import COLUMNS, WATCHED, Curves, Live, folder_fingerprints
-from orchestrator.housekeeping.status import RunningTrial
+from orchestrator.housekeeping.status import ItemStatus, RunningTrial, Status
 from results_schema import layout, tables
 from results_schema.store import LocalStore, open_store
 
@@ -75,11 +75,10 @@ def test_axes_are_columns_and_what_is_left_is_estimated(live, trained):
     assert [row["weight_decay"] for row in live.rows("small")] == [0.1, None, None]
     assert live.axes()[-1] == "weight_decay"
     assert live.seconds_left("small") is None, "nothing runs"
-    seconds = float(live.curves.by_trial[trained.ids[0]]["seconds"].mean())
-    one = RunningTrial(trained.ids[0], "host", 2, 12, None, None, lost=False)
-    live._status.trials.running.append(one)
-    live._status.trials.experiments["small"] |= dict.fromkeys(trained.ids[1:], "owed")
-    assert live.seconds_left("small") == pytest.approx((10 + 12 + 12) * seconds)
+    one = RunningTrial(trained.ids[0], "host", 2, 12, None, None, lost=False, pace=3.0)
+    states = dict.fromkeys(trained.ids, "owed") | {one.trial_id: "running"}
+    live._status = Status(ItemStatus({"small": states}, [one]), progress={one.trial_id: (2, 12)})
+    assert live.seconds_left("small") == live.seconds_left(None) == (10 + 12 + 12) * 3
 
 
 def test_a_store_that_is_quiet_is_not_read_again(live, monkeypatch):

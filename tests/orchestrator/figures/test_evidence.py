@@ -114,15 +114,3 @@ def test_weights_are_shares_of_trials_or_mean_shares_within_cells():
     assert evidence.weights(rows)["a"] == pytest.approx(2 / 3)
     assert evidence.weights(rows, within=["cell"])["a"] == 0.75
     assert evidence.weights(rows.iloc[:0]) == {}
-
-
-@pytest.mark.parametrize(
-    ("diverged", "total", "note"),
-    [
-        (0, 3, "No trial diverged."),
-        (1, 1, "Diverged: 1 of 1 trial, counted as accuracy 0."),
-        (2, 30, "Diverged: 2 of 30 trials, counted as accuracy 0."),
-    ],
-)
-def test_the_note_about_diverged_trials(diverged, total, note):
-    assert evidence.diverged_note(diverged, total, evidence.AS_ZERO) == note

@@ -4,10 +4,10 @@ import math
 
 import numpy as np
 import pytest
-from figure_parts import EVIL, check_harmless, plot, texts, titles, traces
+from figure_parts import plot, texts, titles, traces
 from small_variances import bowl, survey
 
-from orchestrator.figures.landscapes import contours_data, variances_data
+from orchestrator.figures.landscapes import variances_data
 from results_schema.errors import ConfigError
 from workers.landscape.grid import Grid
 
@@ -187,20 +187,9 @@ def test_what_differs_is_in_the_titles_and_what_does_not_below_the_title(surveye
 
 
 @every_kind
-def test_names_are_shown_as_text(make_member, kind):
-    member = make_member(EVIL, 0, variant=EVIL, trial_id="the-trial", named_dataset=EVIL)
-    figure = plot(kind, tables_of(kind, [member]), EVIL)
-    check_harmless(figure)
-    (field,) = fields(figure, kind)
-    assert "the-trial<br>α %{x:.3g}, β %{y:.3g}" in field["hovertemplate"]
-
-
-@every_kind
 def test_without_surfaces_the_error_says_how_to_fix_it(members, kind):
     tables = tables_of(kind, members)
     tables["surfaces"] = tables["surfaces"].assign(kind="curvature")
     wanted = "contour" if kind == "contours" else "gradient_variance"
     with pytest.raises(ConfigError, match=rf"of kind {wanted}(?s:.*)landscape: {{{wanted}"):
         plot(kind, tables)
-    with pytest.raises(ConfigError, match="lack extent"):
-        contours_data(tables["surfaces"].drop(columns="extent"), tables["points"])

@@ -9,14 +9,14 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from figure_parts import plot, texts
+from figure_parts import EVIL, check_harmless, plot, texts
 from small_theory import measured_frames
 from small_variances import survey
 from windows import window
 
 from orchestrator.figures import FIGURE_KINDS
 from orchestrator.figures.export import find_browser, to_page
-from results_schema.errors import MachineError
+from results_schema.errors import ConfigError, MachineError
 from workers.cells.bases import named
 
 TRIAL = "the-trial-s0"
@@ -46,9 +46,8 @@ LOOK = """
 """
 
 
-@pytest.fixture
-def tables(make_member):
-    member = make_member("DARTS", 0, trial_id=TRIAL)
+def tables_of(member: dict[str, Any]) -> dict[str, dict[str, pd.DataFrame]]:
+    """The tables of one member, by kind of figure."""
     epochs = pd.DataFrame([{**member, "epoch": e, "test_loss": 1 / e} for e in range(1, 9)])
     result = {"status": "done", "test_accuracy": 0.9, "parameters": 10}
     cell = member | {"genotype": json.dumps(named("DARTS").to_json())}
@@ -58,6 +57,33 @@ def tables(make_member):
               "cells": pd.DataFrame([cell])}  # fmt: skip
     special = {"contours": contours, "theorem_bounds": measured_frames([member])}
     return {kind: common | special.get(kind, found) for kind in FIGURE_KINDS}
+
+
+@pytest.fixture
+def tables(make_member):
+    return tables_of(make_member("DARTS", 0, trial_id=TRIAL))
+
+
+@pytest.mark.parametrize("kind", [*FIGURE_KINDS])
+def test_names_are_shown_as_text(kind, make_member):
+    member = make_member(EVIL, 0, variant=EVIL, trial_id=EVIL, named_dataset=EVIL)
+    figure = plot(kind, tables_of(member)[kind], EVIL)
+    check_harmless(figure, named=kind not in ("topologies", "theory_cells"))
+
+
+@pytest.mark.parametrize("kind", ["accuracy_by_index", "convergence", "contours", "topologies"])
+@pytest.mark.parametrize("fault", ["gone", "empty", "null"])
+def test_a_table_that_lacks_something_is_an_error(tables, kind, fault):
+    name = FIGURE_KINDS[kind].tables[0]
+    whole = tables[kind][name]
+    broken = {
+        "gone": whole.drop(columns="base"),
+        "empty": whole.iloc[:0],
+        "null": whole.assign(base=None),
+    }[fault]
+    message = "to show" if fault == "empty" else f"of {kind} lack base"
+    with pytest.raises(ConfigError, match=message):
+        plot(kind, tables[kind] | {name: broken})
 
 
 def letters(value: Any) -> Iterator[float]:

@@ -16,6 +16,8 @@ SEEDS = "Mean ± standard deviation (number of seeds)."
           "Trials: 2 done, 1 diverged, 1 failed."]),
         ([("done", 0.9), ("done", 0.8)], "85.0 ± 7.1 (2)", [SEEDS, NONE]),
         ([("done", 0.9), None], "90.0", [NONE, "Trials: 1 done, 1 failed."]),
+        ([("diverged", 0.1)], "0.0 (1 diverged)",
+         ["Diverged: 1 of 1 trial, counted as accuracy 0."]),
         ([None], "–", ["Trials: 1 failed."]),
     ],
 )  # fmt: skip
