@@ -148,7 +148,7 @@ def line_styles(data: Convergence) -> tuple[dict[tuple[str, Cell], dict[str, Any
     cells = dict.fromkeys((panel.base, c.cell) for panel in data.panels for c in panel.curves)
     levels = list(dict.fromkeys(cell.level for _, cell in cells))
     if levels != [""]:
-        shades = _shades(levels)
+        shades = _shades(levels, [n / max(len(levels) - 1, 1) for n in range(len(levels))])
         lines = {
             (base, cell): {
                 "color": shades[cell.level],
@@ -159,16 +159,19 @@ def line_styles(data: Convergence) -> tuple[dict[tuple[str, Cell], dict[str, Any
         }
         return lines, {style.escape(level): shade for level, shade in shades.items()}
     variants = [cell for _, cell in cells if cell.index]
-    widths = sorted({cell.width for cell in variants}, reverse=True)
+    widths = sorted({cell.width for cell in variants})
     alike = [
         count
         for panel in data.panels
         for count in Counter(c.cell.width for c in panel.curves if c.cell.index).values()
     ]
     by_width = len(widths) > 1 and max(alike) <= len(DASHES)
-    shades = _shades(widths if by_width else sorted({cell.index for cell in variants}))
+    shown = widths if by_width else sorted({cell.index for cell in variants}, reverse=True)
+    shades = _shades(shown, [1 - n / max(len(shown) - 1, 1) for n in range(len(shown))])
     bases = {"base": style.INK} if len(variants) < len(cells) else {}
-    keys = bases | {f"width {width:g}c": shades[width] for width in widths} if by_width else {}
+    keys = (
+        bases | {f"width {width:g}c": shades[width] for width in widths[::-1]} if by_width else {}
+    )
     base_line = {"color": style.INK, "dash": DASHES[0], "width": 2.4}
     lines = {
         (base, cell): {
@@ -183,10 +186,9 @@ def line_styles(data: Convergence) -> tuple[dict[tuple[str, Cell], dict[str, Any
     return lines, keys
 
 
-def _shades(values: Sequence[Any]) -> dict[Any, str]:
-    """Return a colour for each value, that of the first the darkest."""
-    places = [LIGHTEST * n / max(len(values) - 1, 1) for n in range(len(values))]
-    shades = sample_colorscale("Viridis", places) if places else []
+def _shades(values: Sequence[Any], places: Sequence[float]) -> dict[Any, str]:
+    """Return the colours of values at places from 0, the darkest, to 1."""
+    shades = sample_colorscale("Viridis", [LIGHTEST * place for place in places]) if values else []
     return dict(zip(values, map(str, shades), strict=True))
 
 
