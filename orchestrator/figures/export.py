@@ -147,7 +147,7 @@ def figure_title(figure: go.Figure) -> str:
 
 def _meta(figure: go.Figure) -> dict[str, Any]:
     """Return what `style.meta` noted in a figure; nothing for one drawn elsewhere."""
-    found = figure.to_dict()["layout"].get("meta")
+    found = figure.layout.meta
     return found if isinstance(found, dict) else {}
 
 

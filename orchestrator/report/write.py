@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -196,10 +197,20 @@ def to_one_file(contents: Contents) -> bytes:
 
 
 def _names(exhibits: Sequence[Exhibit]) -> list[str]:
-    """Return the exhibits' names, each after its experiment's where another exhibit has it too."""
-    names = [exhibit.name for exhibit in exhibits]
-    taken = {name for name in names if names.count(name) > 1} | {Path(INDEX).stem}
-    return [f"{e.experiment}-{e.name}" if e.name in taken else e.name for e in exhibits]
+    """Return distinct names of files: an exhibit's own, or one that begins with its experiment's."""
+    index = Path(INDEX).stem
+    counts = Counter([index, *(exhibit.name for exhibit in exhibits)])
+    taken = {index} | {name for name, count in counts.items() if count == 1}
+    names = []
+    for exhibit in exhibits:
+        name = exhibit.name
+        if counts[name] > 1:
+            name = f"{exhibit.experiment or 'claims'}-{name}"
+            while name in taken:
+                name += "-again"
+            taken.add(name)
+        names.append(name)
+    return names
 
 
 def _render(contents: Contents, placed: Sequence[_Placed], script: str) -> bytes:

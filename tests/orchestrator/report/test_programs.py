@@ -28,15 +28,6 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> LocalStore:
     return store
 
 
-def test_status_counts_what_was_pruned(store: LocalStore, run):
-    code, output, _ = run("status", "--store", store.root, "--format", "json")
-    assert code == 0
-    counts = json.loads(output)["experiments"]["walk"]
-    assert {state: n for state, n in counts.items() if n} == {"done": 3, "pruned": 6}
-    code, output, _ = run("status", "--store", store.root)
-    assert "pruned" in output
-
-
 def test_a_query_finds_metrics_and_axes(store: LocalStore, run):
     sql = "select size, count(*) n, max(score) best from member_metrics group by size order by 1"
     code, output, errors = run("query", sql, "--store", store.root, "--format", "json")

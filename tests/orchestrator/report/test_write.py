@@ -80,6 +80,12 @@ def test_a_folder_shows_what_was_run_made_and_tested(report, trained):
         assert (folder / target).exists(), target
     for file in folder.glob("*.html"):
         assert "<script>alert" not in file.read_text("utf-8")
+    [script] = re.findall(r'<script src="(.*?)"', (folder / "small.html").read_text("utf-8"))
+    assert (folder / script).samefile(trained.store.root / layout.PLOTLY)
+    assert not list(folder.glob("*.js")), "the reports of a store share it"
+    report("small", "--to", "alone", page="alone/index.html")
+    [script] = re.findall(r'<script src="(.*?)"', Path("alone/small.html").read_text("utf-8"))
+    assert Path("alone", script).stat().st_size > 1_000_000, "a folder of its own needs no other"
 
 
 def test_one_file_holds_everything(report, tmp_path):
@@ -125,12 +131,15 @@ def test_what_cannot_be_reported_is_named(run, declare, trained, arguments, decl
 
 
 def test_figures_of_one_name_in_two_experiments_are_two(report, declare, tmp_path):
-    for name in ("one", "two"):
-        declare(name)
-    declare("claims", "{small:", "{index:")
-    page = report("one", "two", "claims", "--to", "all", page="all/index.html")
-    files = {file.name for file in (tmp_path / "all").iterdir()}
-    assert {"one-small.html", "two-small.html", "claims-index.html"} <= files
+    figures = {"one": "small", "two": "small", "claims": "index", "odd": "one-small"}
+    for name, figure in (figures | {"forest": "all-claims"}).items():
+        declare(name, "{small:", f"{{{figure}:")
+    page = report(*figures, "forest", page=f"results/reports/{'+'.join(figures)}+forest/index.html")
+    files = {file.name for file in (tmp_path / "results/reports").rglob("*.html")}
+    assert files == {
+        "index.html", "one-small-again.html", "two-small.html", "claims-index.html",
+        "one-small.html", "forest-all-claims.html", "claims-all-claims.html",
+    }  # fmt: skip
     anchors = re.findall(r' id="([^"]*)"', page)
     assert len(anchors) == len(set(anchors))
 
