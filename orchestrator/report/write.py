@@ -197,7 +197,7 @@ def to_one_file(contents: Contents) -> bytes:
 
 
 def _names(exhibits: Sequence[Exhibit]) -> list[str]:
-    """Return distinct names of files: an exhibit's own, or one that begins with its experiment's."""
+    """Return distinct names of files: an exhibit's own, or one behind its experiment's."""
     index = Path(INDEX).stem
     counts = Counter([index, *(exhibit.name for exhibit in exhibits)])
     taken = {index} | {name for name, count in counts.items() if count == 1}
