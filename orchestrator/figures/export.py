@@ -257,11 +257,10 @@ class Browser:
 
     def _kill(self) -> None:
         self._note_processes()
-        _, alive = psutil.wait_procs(self._processes, timeout=0.5)
-        for process in alive:
+        for process in self._processes:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
-        psutil.wait_procs(alive, timeout=CLOSING)
+        psutil.wait_procs(self._processes, timeout=CLOSING)
 
     def _note_processes(self) -> None:
         # Children cannot be found once their parent is gone.
