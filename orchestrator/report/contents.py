@@ -141,18 +141,15 @@ def _run(results: Results, declared: Declared, status: Status, folder: Path) -> 
         network = f"{size['cells']} cells, {size['channels']} channels, {declared.precision}"
     if declared.program:
         network = f"{declared.program}, version {declared.version}"
-    varied = [
-        name_value(axis, ", ".join(map(value_text, trials[axis].unique().tolist())))
-        for axis in axes
-    ]
+    epochs = sorted({recipe["epochs"] for recipe in declared.recipes.values()})
+    values = {axis: map(value_text, trials[axis].unique().tolist()) for axis in axes}
+    varied = [name_value(axis, ", ".join(some)) for axis, some in values.items()]
     return Run(
         declared=declared,
         datasets=name_datasets(declared.datasets.items()),
         substitutes=name_datasets((n, used) for n, used in declared.datasets.items() if n != used),
         network="; ".join([network, *varied]),
-        epochs=", ".join(
-            map(str, sorted({recipe["epochs"] for recipe in declared.recipes.values()}))
-        ),
+        epochs=", ".join(map(str, epochs)),
         trials=list_counts(states.values()),
         surfaces=list_counts(surfaces.values()),
         members=members,
