@@ -123,7 +123,7 @@ def save_figure(figure: go.Figure, path: Path) -> None:
 
 def to_page(figure: go.Figure) -> str:
     """Return one HTML file with plotly inside it. The same figure gives the same bytes."""
-    return around(to_body(figure), figure_title(figure))
+    return page_around(to_body(figure), figure_title(figure))
 
 
 def to_body(figure: go.Figure) -> str:
@@ -133,7 +133,7 @@ def to_body(figure: go.Figure) -> str:
     )
 
 
-def around(body: str, title: str, plotly: str = "") -> str:
+def page_around(body: str, title: str, plotly: str = "") -> str:
     """Return the page around `to_body`; `plotly` is where it finds plotly, by default inside it."""
     where = f' src="{quote(plotly)}"' if plotly else ""
     script = f"<script{where}>{'' if plotly else get_plotlyjs()}</script>"

@@ -46,7 +46,7 @@ class Exhibit:
 
     def page(self, plotly: str) -> bytes:
         """Return the interactive page of a figure, which finds Plotly's script at an address."""
-        return export.around(self._body, export.figure_title(self.figure), plotly).encode()
+        return export.page_around(self._body, export.figure_title(self.figure), plotly).encode()
 
 
 def make_exhibits(
