@@ -99,7 +99,7 @@ def require(
     `columns` have no missing value; `results` need only be there.
     """
     lacking = [one for one in (*columns, *results) if one not in table.columns]
-    lacking += [one for one in columns if one not in lacking and table[one].isna().any()]
+    lacking += [one for one in columns if one not in lacking and table[one].isna().to_numpy().any()]
     if lacking:
         raise ConfigError(
             f"the {name} of {figure} lack {', '.join(lacking)}",

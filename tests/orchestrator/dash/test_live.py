@@ -3,6 +3,7 @@
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -76,7 +77,7 @@ def test_axes_are_columns_and_what_is_left_is_estimated(live, trained):
     assert live.axes()[-1] == "weight_decay"
     assert live.seconds_left("small") is None, "nothing runs"
     one = RunningTrial(trained.ids[0], "host", 2, 12, None, None, lost=False, pace=3.0)
-    states = dict.fromkeys(trained.ids, "owed") | {one.trial_id: "running"}
+    states: Any = dict.fromkeys(trained.ids, "owed") | {one.trial_id: "running"}
     live._status = Status(ItemStatus({"small": states}, [one]), progress={one.trial_id: (2, 12)})
     assert live.seconds_left("small") == live.seconds_left(None) == (10 + 12 + 12) * 3
 

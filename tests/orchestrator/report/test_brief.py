@@ -1,5 +1,7 @@
 """The results in brief with which a launch ends."""
 
+from typing import Any
+
 import pytest
 
 from orchestrator.report.brief import accuracy_tables
@@ -24,7 +26,9 @@ SEEDS = "Mean ± standard deviation (number of seeds)."
 def test_means_over_seeds_with_what_diverged(join, make_member, results, shown, remarks):
     members = [make_member("DARTS", 0, seed=seed) for seed in range(len(results))]
     ended = {m["trial_id"]: r for m, r in zip(members, results, strict=True) if r}
-    states = {m["trial_id"]: r[0] if r else "failed" for m, r in zip(members, results, strict=True)}
+    states: Any = {
+        m["trial_id"]: r[0] if r else "failed" for m, r in zip(members, results, strict=True)
+    }
     [table] = accuracy_tables(join(members, ended), states)
     assert table.title == "test accuracy in % on cifar10, learning rate 0.025"
     assert table.columns == ["index", "DARTS"]
@@ -42,7 +46,7 @@ def test_axes_that_vary_are_columns_and_have_rows(join, make_member):
         for index in (0, 1)
     ]
     ended = {m["trial_id"]: ("done", 0.5 + m["seed"] / 10) for m in members if m["index"] == 0}
-    states = {m["trial_id"]: "done" if m["trial_id"] in ended else "owed" for m in members}
+    states: Any = {m["trial_id"]: "done" if m["trial_id"] in ended else "owed" for m in members}
     [table] = accuracy_tables(join(members, ended), states)
     assert table.columns == ["index", "weight decay", "DARTS"]
     assert table.rows == [
