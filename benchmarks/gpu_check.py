@@ -70,10 +70,9 @@ DRY_LIMIT = 600
 
 
 class Part(NamedTuple):
-    """A part of a command: a function of the command's module of `benchmarks.checks`.
+    """A function of the command's module of `benchmarks.checks`, from a `Scale` to an `Outcome`.
 
-    It takes a `Scale` and returns an `Outcome`; `limit` is in seconds, after which its process is
-    killed, and `about` describes it in the table of budgets.
+    Its process is killed after `limit` seconds; `about` describes it in the table of budgets.
     """
 
     name: str
@@ -118,11 +117,7 @@ class Result:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command's parts one after the other and write both files after each.
-
-    Returns:
-        The exit code: 0, 1 if a part failed, 2 for wrong usage, 3 for an unfit machine.
-    """
+    """Run a command's parts, write both files after each, return 0, or 1 if a part failed."""
     options = _parser().parse_args(arguments)
     if options.command == "budget":
         return publish(options.write, "gpu_check budget", budget())

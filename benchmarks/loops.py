@@ -84,11 +84,7 @@ class Loop:
     networks: int = 1
 
     def epoch(self, number: int, lr: float) -> float:
-        """Train every network on every image once, in the epoch of that number, from 1.
-
-        Returns:
-            The mean training loss over images and networks, read from the device.
-        """
+        """Train every network on every image once and return the mean loss over both."""
         raise NotImplementedError
 
     def close(self) -> None:
@@ -114,8 +110,7 @@ Transform = Callable[[np.ndarray], Tensor]
 def transform_for(about: Dataset) -> tuple[str, Transform]:
     """Return the name of the library that augments, and what it does to an image.
 
-    Without torchvision a few calls of torch augment. They take less time than torchvision's, so
-    that the reference loop never looks slower than it is.
+    Without torchvision a few calls of torch augment, which take less time.
     """
     try:
         return "torchvision", _by_torchvision(about)
@@ -280,14 +275,7 @@ class FairLoop(_EagerLoop):
 class OwnLoop(Loop):
     """Train one network, in a thread and on a stream of its own, as each trial of a pack has.
 
-    Args:
-        setting: The job.
-        precision: One of `results_schema.trial.PRECISIONS`.
-        mode: How the engine's steps run; None takes the device's best.
-        deterministic: Whether every kernel must give the same bits again.
-
-    Attributes:
-        engine: Only to be used through `run`.
+    Its `engine` is only to be used through `run`.
     """
 
     def __init__(
@@ -433,10 +421,7 @@ def builders(
 ) -> dict[str, tuple[str, Build]]:
     """Return the precision and the builder of each loop by name; the reference loop is first.
 
-    Args:
-        precisions: Precisions of the fair loop and of ours.
-        packs: Numbers of networks to train in one process.
-        processes: Numbers of networks to train in processes of their own.
+    `packs` and `processes` are numbers of networks to train side by side.
     """
     found: dict[str, tuple[str, Build]] = {"reference": ("fp32", ReferenceLoop)}
     for precision in precisions:
@@ -444,11 +429,13 @@ def builders(
         if precision != "tf32":
             found[f"fair-{precision}"] = precision, partial(FairLoop, precision=precision)
         found[f"ours-{precision}"] = precision, partial(OwnLoop, precision=precision)
-        several = [("pack", PackedLoop, n) for n in packs]
-        several += [("processes", SideBySideLoop, n) for n in processes]
-        for kind, loop, networks in several:
-            build = partial(_build_several, loop, networks, precision)
-            found[f"{kind}-{networks}-{precision}"] = precision, build
+        for kind, loop, sizes in (
+            ("pack", PackedLoop, packs),
+            ("processes", SideBySideLoop, processes),
+        ):
+            for networks in sizes:
+                build = partial(_build_several, loop, networks, precision)
+                found[f"{kind}-{networks}-{precision}"] = precision, build
     return found
 
 

@@ -96,7 +96,6 @@ def describe_machine(device: torch.device) -> str:
     versions = {"Python": platform.python_version(), "torch": torch.__version__}
     if device.type == "cuda":
         versions |= {"CUDA": torch.version.cuda, "cuDNN": torch.backends.cudnn.version()}
-    # `orchestrator.output.text.cores` is not importable on a bare machine.
     affinity = hasattr(os, "sched_getaffinity")
     cores = len(os.sched_getaffinity(0)) if affinity else os.cpu_count() or 1
     threads = f", {torch.get_num_threads()} thread(s) a network" if device.type == "cpu" else ""
@@ -137,25 +136,9 @@ def with_memory(run: Callable[[], T], device: torch.device) -> tuple[T, int]:
         torch.cuda.reset_peak_memory_stats(device)
     before = torch.cuda.memory_reserved(device) if on_gpu else peak_resident()
     result = run()
-    synchronize(device)
+    devices.synchronize(device)
     after = torch.cuda.max_memory_reserved(device) if on_gpu else peak_resident()
     return result, after - before
-
-
-def synchronize(device: torch.device) -> None:
-    """Wait until a GPU has finished its queued work."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-def time_call(run: Callable[[], object], device: torch.device, *, processor: bool = False) -> float:
-    """Return the seconds of a call until the device has finished: elapsed, or of the processor."""
-    clock = time.process_time if processor else time.perf_counter
-    synchronize(device)
-    start = clock()
-    run()
-    synchronize(device)
-    return clock() - start
 
 
 def time_rounds(
@@ -169,20 +152,24 @@ def time_rounds(
 ) -> dict[str, list[float]]:
     """Return the seconds of each call in each round, after some rounds of warm-up.
 
-    The calls alternate, in reverse order in every other round, so that other work on the machine
+    They are counted until the device has finished: elapsed ones, or those of the processor. The
+    calls alternate, in reverse order in every other round, so that other work on the machine
     disturbs all of them alike. No round may end after `until`, a value of `time.perf_counter`,
     judged by the longest so far; but the first is always run.
     """
     times: dict[str, list[float]] = {name: [] for name in runs}
-    longest = 0.0
+    clock, longest = time.process_time if processor else time.perf_counter, 0.0
     for number in range(-warmup, rounds):
         start = time.perf_counter()
         if number > 0 and start + longest > until:
             break
         for name in reversed(times) if number % 2 else times:
-            seconds = time_call(runs[name], device, processor=processor)
+            devices.synchronize(device)
+            begun = clock()
+            runs[name]()
+            devices.synchronize(device)
             if number >= 0:
-                times[name].append(seconds)
+                times[name].append(clock() - begun)
         longest = max(longest, time.perf_counter() - start)
     return times
 

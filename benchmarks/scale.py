@@ -79,12 +79,7 @@ class Cost:
         return cls(growth(few, more)[1] - few.epochs * epoch, epoch)
 
     def slots(self, epochs: int, seconds: float) -> float:
-        """Return how many trials side by side keep a core of the driver busy.
-
-        Args:
-            epochs: Epochs of each trial.
-            seconds: Seconds that an epoch takes.
-        """
+        """Return how many trials of such epochs, side by side, keep a core of the driver busy."""
         return epochs * seconds / (self.trial + epochs * self.epoch)
 
 
@@ -94,11 +89,7 @@ def grid(trials: int, cells: int) -> str:
 
 
 def plan(trials: int, cells: int) -> tuple[float, list[str]]:
-    """Run `nas-sweep plan` on a grid; return its seconds, and its line in a table.
-
-    Raises:
-        RuntimeError: The command failed.
-    """
+    """Run `nas-sweep plan` on a grid; return its seconds, and its line in a table."""
     print(f"plan: {trials} trials of {cells} cells", file=sys.stderr, flush=True)
     with tempfile.TemporaryDirectory(prefix="nas-sweep-scale-") as folder:
         path = Path(folder, "many.yaml")

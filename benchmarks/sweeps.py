@@ -74,11 +74,7 @@ def train_bare(spec: TrialSpec) -> float:
 
 
 def own_seconds(trials: int, epochs: int = 1) -> float:
-    """Return the mean seconds of a trial's own work, measured in one warm process.
-
-    These are seconds of the processor, which other work on the machine stretches less than elapsed
-    ones.
-    """
+    """Return the mean processor seconds of a trial's own work, measured in one warm process."""
     first, *measured = specs(1 + trials, epochs)
     train_bare(first)
     start = time.process_time()
@@ -92,14 +88,12 @@ class Sweep:
     """The cost of a sweep.
 
     Attributes:
-        trials: Number of trials.
         epochs: Epochs of each trial.
-        ended: Trials that ended.
         wall: Seconds from before Ray started until after it ended.
         processor: Processor seconds of all threads of the driver.
         memory: Most bytes resident in the driver.
-        between: Seconds that the sweep adds to an epoch, the median over all epochs but each
-            trial's first; None if a trial has no second.
+        between: Seconds that the sweep adds to an epoch, the median over all but each trial's
+            first.
         repeated: Trials that took more than one attempt.
     """
 
@@ -161,11 +155,7 @@ def growth_table(sweeps: Sequence[Sweep]) -> str:
 
 
 def drive(kind: str, trials: int, epochs: int = 1) -> Sweep:
-    """Run a sweep in a process of its own.
-
-    Raises:
-        RuntimeError: The sweep failed, or one of its trials did.
-    """
+    """Run a sweep in a process of its own; raise `RuntimeError` if it or a trial fails."""
     print(f"{kind}: {trials} trials of {epochs} epoch(s)", file=sys.stderr, flush=True)
     command = [sys.executable, "-m", "benchmarks.sweeps", kind, str(trials), str(epochs)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
@@ -179,10 +169,7 @@ def drive(kind: str, trials: int, epochs: int = 1) -> Sweep:
 
 @contextlib.contextmanager
 def emulated(nodes: int) -> Iterator[str]:
-    """Start so many nodes beside a head that does no work; yield the cluster's address.
-
-    To be entered before Ray is imported, which then reads the token that it asks for.
-    """
+    """Before Ray is imported, start so many nodes beside an idle head; yield the address."""
     os.environ |= {MODE: "token", TOKEN: secrets.token_hex(32)}
     # Ray's sockets need a short path.
     with tempfile.TemporaryDirectory(
@@ -207,11 +194,8 @@ def emulated(nodes: int) -> Iterator[str]:
 def ours(trials: int, epochs: int, *, nodes: int = 0) -> Sweep:
     """Run the sweep as `nas-sweep launch` does, without the report at its end.
 
-    Args:
-        trials: Number of trials.
-        epochs: Epochs of each trial.
-        nodes: Nodes of an emulated cluster, up before the clock starts, that the launch joins, and
-            whose workers report each epoch, however short; 0 starts Ray on this machine.
+    With `nodes` it joins an emulated cluster of so many, which is up before the clock starts, and
+    whose workers report each epoch, however short.
     """
     apply_ray_settings()
     with emulated(nodes) if nodes else contextlib.nullcontext() as address:
@@ -248,10 +232,7 @@ def ours(trials: int, epochs: int, *, nodes: int = 0) -> Sweep:
 def plain(trials: int, epochs: int, *, reuse: bool = False) -> Sweep:
     """Run the same trials in a function trainable under Tune's own settings.
 
-    Args:
-        trials: Number of trials.
-        epochs: Epochs of each trial.
-        reuse: Whether a process continues with another trial; Tune's default is that it does not.
+    With `reuse`, unlike Tune's default, a process continues with another trial.
     """
     # Read as Ray is imported: under `uv run` its workers would be started through uv, and hang.
     os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"

@@ -22,7 +22,6 @@ from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-# A bare machine has nothing of this project installed.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.loops import Setting
@@ -53,10 +52,7 @@ class Traffic:
 
 
 def count_traffic(setting: Setting, precision: str = "fp32") -> Traffic:
-    """Count a step of the setting's network at its batch size; nothing runs on its device.
-
-    In "bf16" most maps have two bytes a value, in all other precisions four.
-    """
+    """Count a step of the setting's network at its batch size; nothing runs on its device."""
     device = torch.device("cpu")
     about = setting.data(device).about
     network = setting.network().to(device).train()

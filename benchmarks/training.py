@@ -19,7 +19,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-# A bare machine has nothing of this project installed.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.loops import Build, Loop, Setting, SideBySideLoop, builders
@@ -51,13 +50,9 @@ class LoopResult:
 
     Attributes:
         loop: Its name, or its key among the builders if it failed.
-        speed: None if it failed, or the first loop did.
-        alone: Its images a second divided by those of ours with one network in the same precision,
-            the median over rounds; None if that was not timed.
-        floors: Measured images a second as a share of what the copy bandwidth allows, for the
-            unfused and the fused floor of its precision.
-        memory: Bytes, see `measure.with_memory`; None if not measured.
-        error: Why it failed, or empty.
+        alone: Its images a second over those of ours with one network in the same precision.
+        floors: Images a second as a share of what the copy bandwidth allows, unfused and fused.
+        memory: Bytes; see `measure.with_memory`.
     """
 
     loop: str
@@ -94,14 +89,9 @@ def compare(
 ) -> list[LoopResult]:
     """Warm loops up, train the same job in alternation and time it; a loop that fails is skipped.
 
-    Args:
-        setting: The job.
-        builds: Each loop's precision and builder by name; the first is what the others are compared
-            with.
-        copy: Bytes a second that the device copies, read and written together.
-        rounds: See `measure.time_rounds`.
-        until: See `measure.time_rounds`.
-        memory_of: Returns the bytes that a loop needs on a CPU, where this process cannot know.
+    The others are compared with the first. `copy` is the bytes a second that the device copies,
+    read and written together; `memory_of` returns the bytes that a loop needs on a CPU, where this
+    process cannot know.
     """
     results: dict[str, LoopResult] = {}
     loops: dict[str, Loop] = {}
@@ -161,11 +151,7 @@ def describe(setting: Setting, results: Sequence[LoopResult]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure and print a table.
-
-    Returns:
-        The exit code: 0, 1 if a loop failed, 2 for wrong usage, 3 for an unfit machine.
-    """
+    """Measure, print a table, and return 0, 1 if a loop failed, 2 or 3 where it can't begin."""
     arguments = sys.argv[1:] if arguments is None else arguments
     options = _parser().parse_args(arguments)
     try:

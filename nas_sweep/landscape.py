@@ -151,7 +151,7 @@ def contour(
         SpecError: An argument is out of range, or the loss is not one number for each instance.
         DataError: There are no instances, or not a target for each.
     """
-    grid = Grid(rows, columns, extent, extent)
+    grid = Grid(rows, columns, extent)
     directions = draw_directions(model, seed, pair=pair, normalisation=normalisation)
     measured = Contour(model, directions, _instances(model, data, loss, dtype, batch))
     found, correct = np.empty((rows, columns)), np.empty((rows, columns))

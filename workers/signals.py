@@ -9,10 +9,8 @@ import stat
 import sys
 from collections.abc import Iterator
 from types import FrameType
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from workers.training.attempt import StopRequest
+from workers.training.attempt import StopRequest
 
 GRACE = 5.0
 """Seconds between asking and insisting. A worker that is asked stops within one or two; whoever
@@ -31,8 +29,6 @@ def stoppable() -> Iterator[StopRequest]:
     Raises:
         KeyboardInterrupt: At a second signal, or when `GRACE` seconds have passed since the first.
     """
-    from workers.training.attempt import StopRequest  # torch, which a launch imports later
-
     asked, request = False, StopRequest()
 
     def handle(signum: int, frame: FrameType | None) -> None:

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from benchmarks.gpu_check import Outcome, Scale
 from benchmarks.landscape import Case, contour, pass_both_ways, variance
 from benchmarks.loops import OwnLoop, builders, torch_defaults
-from benchmarks.measure import LEARNING_RATE, measure_ceilings, synchronize, table, time_rounds
+from benchmarks.measure import LEARNING_RATE, measure_ceilings, table, time_rounds
 from benchmarks.training import compare, describe
 from workers.landscape.plane import Directions, draw_directions
 from workers.network.network import Network
@@ -57,7 +57,7 @@ def kernels(scale: Scale) -> Outcome:
     def profiled() -> profile:
         with profile(activities=[activity]) as profiler:
             loop.train(2, LEARNING_RATE)
-            synchronize(device)
+            devices.synchronize(device)
         return profiler
 
     # In the loop's own thread, the only one that a CPU's profile sees.

@@ -54,11 +54,9 @@ by up to some thousandths of its length; a wrong kernel moves it by about its wh
 
 @dataclass(frozen=True)
 class Difference:
-    """How far two runs ended from one another.
+    """How far two runs of `what` ended from one another.
 
     Attributes:
-        what: What both did.
-        precision: One of `results_schema.trial.PRECISIONS`.
         distance: ‖a − b‖ / ‖b − start‖ over all weights.
         again: The same between two runs of the reference's kind.
         effect: The same between the reference with a change and without it, if one was made.
@@ -79,13 +77,7 @@ class Difference:
 
 
 def compare_modes(setting: Setting, precision: str, mode: StepMode) -> list[Difference]:
-    """Compare an engine's steps in a mode with eager ones: at one rate, then with other numbers.
-
-    The setting's data set is replaced by one that makes `STEPS` steps.
-
-    Raises:
-        CaptureFailed: The steps can't be captured.
-    """
+    """Compare `STEPS` steps in a mode with eager ones: at one rate, then with other numbers."""
     setting = shortened(setting, STEPS)
     setting = replace(setting, recipe=replace(setting.recipe, epochs=2, drop_path=2 * DROPPED))
     loops = [OwnLoop(setting, precision, each) for each in ("eager", "eager", mode)]

@@ -73,9 +73,7 @@ def test_a_part_is_killed_at_its_limit(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert "limit of 1 s" in killed["text"]
 
 
-def test_a_part_that_raises_is_reported_with_its_traceback(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-):
+def test_a_part_that_raises_is_reported_with_its_traceback(monkeypatch, tmp_path):
     def broken(scale: gpu_check.Scale) -> gpu_check.Outcome:
         raise RuntimeError("CUDA error: an illegal memory access was encountered\nlong advice")
 

@@ -72,7 +72,7 @@ class Surveyed:
         if status:
             row = blank(SURFACES) | common | {
                 "status": status, "epoch": 600, "rows": grid.rows, "columns": grid.columns,
-                "extent": grid.alpha_extent, "normalisation": "filter", "split": "test",
+                "extent": grid.extent, "normalisation": "filter", "split": "test",
                 "instances": 10_000, "precision": "fp32", "notes": "{}", "spec": "{}",
                 "started_at": NOW, "ended_at": NOW, **result,
             }  # fmt: skip

@@ -67,12 +67,12 @@ def assert_same_surface(store: LocalStore, other: LocalStore, spec: SurfaceSpec)
         pd.testing.assert_frame_equal(one, two, check_exact=True)
 
 
-def other_network(store: LocalStore, spec: SurfaceSpec) -> None:
+def other_network(store: LocalStore, spec: SurfaceSpec, factor: float = 1.001) -> None:
     """Puts other weights under the trial's last checkpoint, as another machine would round them."""
     trial_id = spec.trial.trial_id
     found = checkpoint.load(store, trial_id, checkpoint.epochs(store, trial_id)[-1])
     tensors = {
-        name: tensor.nan_to_num() * 1.001 if tensor.is_floating_point() else tensor
+        name: tensor.nan_to_num() * factor if tensor.is_floating_point() else tensor
         for name, tensor in found.tensors.items()
     }
     lease = store.leases.take(trial_id)

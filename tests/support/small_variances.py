@@ -32,7 +32,7 @@ def survey(
         common = {**member, "surface_id": name, "kind": "gradient_variance"}
         result = dict.fromkeys(RESULT_COLUMNS) | {
             "status": status, "epoch": 600, "rows": grid.rows, "columns": grid.columns,
-            "extent": grid.alpha_extent, "surface_seed": 0, "pair": 0, "split": "test",
+            "extent": grid.extent, "surface_seed": 0, "pair": 0, "split": "test",
             "instances": 1000,
         }  # fmt: skip
         known = result if status else dict.fromkeys(RESULT_COLUMNS)

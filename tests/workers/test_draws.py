@@ -1,6 +1,6 @@
 import torch
 
-from workers.draws import derive, generator, seeded
+from workers.draws import derive, generator
 
 
 def test_a_derived_seed_never_changes():
@@ -21,16 +21,3 @@ def test_generator_repeats_and_leaves_the_global_state_alone():
     assert torch.equal(first, torch.rand(5, generator=generator(3, 4, "order")))
     assert not torch.equal(first, torch.rand(5, generator=generator(3, 5, "order")))
     assert torch.equal(before, torch.get_rng_state())
-
-
-def test_what_a_forward_draws_depends_on_the_epoch_alone_and_leaves_no_trace():
-    def drawn(epoch: int) -> list[float]:
-        torch.rand(3)
-        before = torch.get_rng_state()
-        with seeded(7, epoch, torch.device("cpu")):
-            numbers = torch.rand(3).tolist()
-        assert torch.equal(torch.get_rng_state(), before)
-        return numbers
-
-    assert drawn(1) == drawn(1)
-    assert drawn(1) != drawn(2)

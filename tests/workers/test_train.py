@@ -6,18 +6,18 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import endless_epochs
 import pytest
 import torch
-from small_trials import few_digits, small_spec
+from small_trials import small_spec
 
 from results_schema import layout, tables
 from results_schema.store import LocalStore
 from results_schema.trial import TrialSpec
 from workers.train import main
+from workers.training.attempt import Outcome
 
 ROOT = Path(__file__).parents[2]
 # Without these a bare GPU machine does.
@@ -156,9 +156,7 @@ def test_what_is_no_spec_is_reported_with_the_file(capsys: pytest.CaptureFixture
     assert fails(capsys, path.parent) == (2, f"error: {path.parent}: Is a directory\n")
 
 
-def test_a_failed_attempt_has_an_exit_code_by_its_kind_and_a_fix(
-    capsys: pytest.CaptureFixture[str], path: Path, store: LocalStore, tmp_path: Path
-):
+def test_a_failed_attempt_has_an_exit_code_by_its_kind_and_a_fix(capsys, path, store, tmp_path):
     if not torch.cuda.is_available():
         gone = fails(capsys, path, "--store", store.root, "--device", "cuda")
         fix = "use --device cpu, or repair the driver"
@@ -175,34 +173,24 @@ def test_a_failed_attempt_has_an_exit_code_by_its_kind_and_a_fix(
     assert file.read_text() == "mine"
 
 
-def test_an_unexpected_error_points_to_the_log(
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    path: Path,
-    store: LocalStore,
-    spec: TrialSpec,
-):
-    monkeypatch.setattr("workers.training.setup.build_network", lambda *_, **__: 1 / 0)
-    code, said = fails(capsys, path, "--store", store.root, "--device", "cpu")
-    log = store.root / layout.log(spec.trial_id)
-    assert (code, said) == (1, f"error: ZeroDivisionError: division by zero\n  see {log}\n")
-    assert "Traceback" in log.read_text()
-
-
-def test_a_trial_that_another_worker_holds_is_left_to_it(
-    capsys: pytest.CaptureFixture[str], path: Path, store: LocalStore, spec: TrialSpec
-):
-    lease = LocalStore(store.root).leases.take(spec.trial_id)
-    assert lease is not None
-    with lease:
-        assert main([str(path), "--store", str(store.root), "--device", "cpu"]) == 1
-    assert capsys.readouterr().out.endswith("held: another worker holds its lease\n")
-
-
-def test_a_diverged_trial_is_a_result(
-    capsys: pytest.CaptureFixture[str], path: Path, store: LocalStore, spec: TrialSpec
-):
-    path.write_text(replace(spec, learning_rate=1e39).to_json())
-    with few_digits():
-        assert main([str(path), "--store", str(store.root), "--device", "cpu"]) == 0
-    assert "diverged: " in capsys.readouterr().out
+@pytest.mark.parametrize(
+    ("outcome", "code"),
+    [
+        (Outcome("done", "trained 4 epochs"), 0),
+        (Outcome("diverged", "a weight is not finite"), 0),
+        (Outcome("held", "another worker holds its lease"), 1),
+        (Outcome("superseded", "another worker has taken over"), 1),
+        (Outcome("stopped", "after epoch 2"), 130),
+        *((Outcome("failed", "why", 0, kind), 3) for kind in ("data", "machine", "store", "full")),
+        (Outcome("failed", "why", 0, "spec"), 2),
+        *((Outcome("failed", "why", 0, kind), 1) for kind in ("error", "memory", "cuda")),
+    ],
+)
+def test_the_exit_code_is_the_outcomes(capsys, monkeypatch, path, store, spec, outcome, code):
+    """What has no fix in its message points to the log."""
+    monkeypatch.setattr("workers.train.train", lambda *_, **__: outcome)
+    assert main([str(path), "--store", str(store.root), "--device", "cpu"]) == code
+    said = capsys.readouterr()
+    assert outcome.reason in said.out + said.err
+    log = str(store.root / layout.log(spec.trial_id))
+    assert (log in said.err) == (outcome.kind in ("error", "memory", "cuda"))

@@ -125,9 +125,7 @@ def check_batches(images: int, batch_size: int, stem_side: int, *, auxiliary: bo
 
 
 def _layer(weights: int, pixels: int, *, norm: int = 0) -> Cost:
-    """Return the cost of a convolution and batch normalisation of `norm` channels after it."""
-    # Every weight is used once for each pixel of the output map; normalisation has two parameters
-    # for each channel, and its multiply-adds are not counted.
+    """Return the cost of a convolution and a normalisation, whose multiply-adds don't count."""
     return Cost(weights + 2 * norm, weights + 2 * norm, weights * pixels)
 
 
@@ -140,8 +138,7 @@ def _cell(place: Place, pixels: int) -> Cost:
     """Return the cost of a cell; `pixels` are those of a map of its output."""
     live, c, costs = place.cell.live_nodes, place.channels, [Cost()]
     for node, channels in enumerate((place.before_last, place.last)):
-        # FactorizedReduce is two convolutions to half the channels: as much as the one to all. It
-        # brings a map from before a reduction to the size of the other input's.
+        # FactorizedReduce is two convolutions to half the channels: as much as the one to all.
         cost = _layer(channels * c, pixels * (4 if place.reduction else 1), norm=c)
         costs.append(cost.where(node in live))
     edges = (_operation(find(e.op), c, e.stride, pixels).where(e.live) for e in place.edges)

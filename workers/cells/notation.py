@@ -53,11 +53,8 @@ def parse_genotype(data: Any) -> Genotype:
             fix = f"use at most {MOST_NODES}"
             raise SpecError(f"{count} intermediate nodes", where=where, fix=fix)
         if not cell.depth:
-            what, fix = (
-                "no path leads from an input to the output",
-                "connect a node of concat to one",
-            )
-            raise SpecError(what, where=where, fix=fix)
+            what = "no path leads from an input to the output"
+            raise SpecError(what, where=where, fix="connect a node of concat to one")
     check_names(genotype)
     return genotype
 
@@ -88,11 +85,8 @@ def parse_text(text: str) -> Genotype:
 
 
 def _check_size(data: Any) -> None:
-    """Refuse what no cell needs.
-
-    YAML's aliases make a small file an enormous tree, and an error that prints a number of
-    thousands of digits would itself fail, so both are counted before anything else reads them.
-    """
+    # First of all: YAML's aliases make a small file an enormous tree, and an error that prints a
+    # number of thousands of digits would itself fail.
     pending, items = [data], 0
     while pending:
         value = pending.pop()

@@ -14,10 +14,11 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import zip_longest
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
+from results_schema.canonical import Spec, whole
 from results_schema.errors import SpecError
 from results_schema.genotype import INPUTS, Cell, Edge, Genotype
 from workers.cells.operations import check_name
@@ -31,6 +32,7 @@ CANDIDATES = (
 
 SCAN = 50_000  # seeds tried before a slot counts as one that can't be filled: a second of a core
 MOST_VARIANTS = 10_000  # of one base
+SEED, COUNT = whole(0, 2**32 - 1), whole(1, MOST_VARIANTS)
 
 
 def sample_connections(base: Genotype, seed: int) -> Genotype:
@@ -51,7 +53,7 @@ def sample_operations(
     The stream is the published code's: one NumPy `RandomState`, one call for all edges of the
     normal cell and then one for the reduction cell. Sources and concat lists stay.
     """
-    _check_seed(seed)
+    SEED("seed", seed)
     stream = np.random.RandomState(seed)
 
     def redrawn(cell: Cell) -> Cell:
@@ -67,7 +69,7 @@ def draw_sources(base: Genotype, seeds: Sequence[int]) -> tuple[np.ndarray, np.n
     Those of the normal and of the reduction cell; int64 [seed, edge].
     """
     for seed in seeds:
-        _check_seed(seed)
+        SEED("seed", seed)
     targets = (
         [node for node, edges in enumerate(cell.nodes, start=INPUTS) for _ in edges]
         for cell in (base.normal, base.reduce)
@@ -111,15 +113,21 @@ def _draw(bounds: tuple[int, ...], seeds: tuple[int, ...]) -> np.ndarray:
     return drawn
 
 
-def _check_seed(seed: Any) -> None:
-    if type(seed) is not int or not 0 <= seed < 2**32:
-        raise SpecError(f"seed is {seed!r}", fix="use a whole number from 0 to 2**32 - 1")
+def _slots(name: str, value: Any) -> tuple[tuple[float, int], ...]:
+    for slot in value:
+        if not isinstance(slot, Sequence) or len(slot) != 2 or not all(map(_is_finite, slot)):
+            raise SpecError(f"slot {slot!r} is no (width, depth)", fix="use e.g. [2.5, 4]")
+        if slot[1] != int(slot[1]):
+            what = f"slot {slot!r} has a depth of {slot[1]!r}"
+            raise SpecError(what, fix="use a whole number of edges")
+    return tuple((float(width), int(depth)) for width, depth in value)
 
 
-def _check_count(n: Any, widths: int = 1) -> None:
-    most = max(1, MOST_VARIANTS // max(1, widths))
-    if type(n) is not int or not 1 <= n <= most:
-        raise SpecError(f"n is {n!r}", fix=f"use a whole number from 1 to {most}")
+def _given_widths(name: str, value: Any) -> tuple[float, ...]:
+    for width in value:
+        if not _is_finite(width):
+            raise SpecError(f"width {width!r} is no number", fix="use e.g. 2.5")
+    return tuple(map(float, value))
 
 
 def _is_finite(value: Any) -> bool:
@@ -127,7 +135,7 @@ def _is_finite(value: Any) -> bool:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Constraints:
+class Constraints(Spec):
     """What both cells of a variant must fulfil."""
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
@@ -158,19 +166,8 @@ class Profile(Constraints):
         first_seed: Where the scan begins; another gives other cells of the same shapes.
     """
 
-    slots: tuple[tuple[float, int], ...] = ()
-    first_seed: int = 1
-
-    def __post_init__(self) -> None:
-        _check_seed(self.first_seed)
-        for slot in self.slots:
-            if not isinstance(slot, Sequence) or len(slot) != 2 or not all(map(_is_finite, slot)):
-                raise SpecError(f"slot {slot!r} is no (width, depth)", fix="use e.g. [2.5, 4]")
-            if slot[1] != int(slot[1]):
-                what = f"slot {slot!r} has a depth of {slot[1]!r}"
-                raise SpecError(what, fix="use a whole number of edges")
-        slots = tuple((float(width), int(depth)) for width, depth in self.slots)
-        object.__setattr__(self, "slots", slots)
+    slots: Annotated[tuple[tuple[float, int], ...], _slots] = ()
+    first_seed: Annotated[int, SEED] = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,12 +180,8 @@ class Uniform(Constraints):
     draw of the same connections is skipped.
     """
 
-    n: int = 10  # variants
-    seed: int = 0  # of the choice of seeds
-
-    def __post_init__(self) -> None:
-        _check_count(self.n)
-        _check_seed(self.seed)
+    n: Annotated[int, COUNT] = 10  # variants
+    seed: Annotated[int, SEED] = 0  # of the choice of seeds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,24 +191,21 @@ class Stratified(Constraints):
     Within a width the draws are as uneven over cells as those of `Uniform`.
     """
 
-    n: int = 1  # variants of each width
-    seed: int = 0  # of the choice of seeds
-    widths: tuple[float, ...] = ()  # in units of c over live nodes; if empty, all of the space
+    n: Annotated[int, COUNT] = 1  # variants of each width
+    seed: Annotated[int, SEED] = 0  # of the choice of seeds
+    # In units of c over live nodes; if empty, all of the space.
+    widths: Annotated[tuple[float, ...], _given_widths] = ()
 
     def __post_init__(self) -> None:
-        _check_count(self.n, len(self.widths))
-        _check_seed(self.seed)
-        for width in self.widths:
-            if not _is_finite(width):
-                raise SpecError(f"width {width!r} is no number", fix="use e.g. 2.5")
-        object.__setattr__(self, "widths", tuple(float(width) for width in self.widths))
+        super().__post_init__()
+        whole(1, max(1, MOST_VARIANTS // max(1, len(self.widths))))("n", self.n)
 
 
 Sampling = Profile | Uniform | Stratified
 
 
 @dataclass(frozen=True, kw_only=True)
-class UniformOperations:
+class UniformOperations(Spec):
     """So many variants, each operation drawn uniformly from candidates, no two of them equal.
 
     Attributes:
@@ -228,12 +218,11 @@ class UniformOperations:
     __pydantic_config__: ClassVar = {"extra": "forbid"}
 
     candidates: tuple[str, ...] = CANDIDATES
-    n: int = 10
-    first_seed: int = 1
+    n: Annotated[int, COUNT] = 10
+    first_seed: Annotated[int, SEED] = 1
 
     def __post_init__(self) -> None:
-        _check_count(self.n)
-        _check_seed(self.first_seed)
+        super().__post_init__()
         for name in self.candidates:
             check_name(name)
         if len(set(self.candidates)) != len(self.candidates) or not self.candidates:

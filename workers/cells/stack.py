@@ -113,6 +113,6 @@ def _live_cells(cells: list[Cell], read: set[int]) -> frozenset[int]:
         if index in live:
             nodes = cells[index].live_nodes
             live |= {index - 2} if 0 in nodes else set()
-            # A zero map takes its size from the last cell's output, which must exist for that.
+            # A zero map takes its size from the last cell's output.
             live |= {index - 1} if 1 in nodes or empty_nodes(cells[index]) else set()
     return frozenset(index for index in live if index >= 0)

@@ -11,7 +11,6 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -70,16 +69,10 @@ class Data:
         return replace(self, about=replace(about, **changes))
 
 
-def load(
-    name: str, device: torch.device, folder: str | Path | None = None, validation: float = 0.0
-) -> Data:
+def load(name: str, device: torch.device, validation: float = 0.0) -> Data:
     """Return a data set of the catalog on a device, kept for the next trial that needs it.
 
-    Args:
-        name: Its name.
-        device: Where its images go.
-        folder: The data folder; see `workers.data.folder.locate`.
-        validation: Share of the training images to hold out.
+    `validation` is the share of the training images to hold out.
 
     Raises:
         SpecError: The catalog has no such data set, or the share holds out none or all.
@@ -87,13 +80,13 @@ def load(
     """
     # Trials side by side want the same images; without the lock each would load them.
     with _LOADING:
-        return _loaded(name, device, folder, validation)
+        return _loaded(name, device, validation)
 
 
 @lru_cache(maxsize=2)
-def _loaded(name: str, device: torch.device, folder: str | Path | None, validation: float) -> Data:
+def _loaded(name: str, device: torch.device, validation: float) -> Data:
     about = describe(name)
-    return on_device(about, arrays(about, folder), device, validation)
+    return on_device(about, arrays(about), device, validation)
 
 
 def on_device(about: Dataset, split: Split, device: torch.device, validation: float = 0.0) -> Data:
@@ -211,7 +204,6 @@ def evaluation_batches(
 def _changed(
     name: str, change: Callable[..., Tensor], pixels: Tensor, draws: torch.Generator
 ) -> Tensor:
-    """Return images as an augmentation changes them, in the memory format that steps expect."""
     found = change(pixels, draws)
     if found.shape != pixels.shape or found.dtype != pixels.dtype:
         made = f"{found.dtype} of shape {tuple(found.shape)}"
@@ -229,10 +221,7 @@ def normalise(pixels: Tensor, about: Dataset) -> Tensor:
 @lru_cache
 @torch.inference_mode(False)  # a tensor made in inference mode could not be used in training later
 def _in_bytes(statistic: tuple[float, ...], device: torch.device) -> Tensor:
-    """Return a statistic of each channel in bytes, [C, 1, 1].
-
-    It is kept, as a GPU would wait for each copy.
-    """
+    """Return a statistic of each channel in bytes, [C, 1, 1]; kept, as a GPU waits for copies."""
     return torch.tensor(statistic).mul_(255).view(-1, 1, 1).to(device)
 
 

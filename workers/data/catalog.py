@@ -19,14 +19,7 @@ if TYPE_CHECKING:
 
 
 class Split(NamedTuple):
-    """The arrays of a data set.
-
-    Attributes:
-        train_pixels: uint8 [N, C, H, W].
-        train_labels: int64 [N], from 0.
-        test_pixels: The test set's, as the training set's.
-        test_labels: The test set's, as the training set's.
-    """
+    """The arrays of a data set: pixels uint8 [N, C, H, W] and labels int64 [N], from 0."""
 
     train_pixels: np.ndarray
     train_labels: np.ndarray
@@ -53,17 +46,13 @@ class Dataset:
 
     Attributes:
         name: As experiments and trial ids write it.
-        description: What it is, in one line.
         preprocessing: Version of everything below and of the split.
         source: What returns its `Split`, given this entry, as `module:function`; where there is an
             archive it is given that first, open and verified.
         archive: The file it is published as, or None if it needs no download.
         package: What the source needs beside NumPy and torch: the name it is imported by, or "".
-        classes: Number of classes.
-        channels: Channels of an image.
         size: Height and width of an image, in pixels.
-        train: Number of training images.
-        test: Number of test images.
+        train: Number of training images; `test` of the others.
         padding: Zeros on each side before a random crop back to `size`, in pixels.
         flip: Whether training images are mirrored at random.
         mean: Mean of each channel, of pixels in [0, 1]; subtracted.

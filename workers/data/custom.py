@@ -17,7 +17,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -37,11 +37,12 @@ _LONGEST_WRITE = 3600.0
 _SOURCES: dict[str, Source] = {}
 """What this process has read a data set from, by the data set's name."""
 
-_HASHED = (
-    *("sha256", "classes", "channels", "size", "train", "test", "padding", "flip", "mean", "std"),
-    *("epochs", "stem_stride", "preprocessing"),
-)
-"""Fields of `Dataset` that its name's hash covers."""
+_HASHED: dict[str, type] = {"sha256": str, "flip": bool, "mean": list, "std": list}
+_HASHED |= dict.fromkeys(("classes", "channels", "size", "train", "test", "padding"), int)
+_HASHED |= dict.fromkeys(("epochs", "stem_stride", "preprocessing"), int)
+"""Fields of `Dataset` that its name's hash covers, with their types in JSON."""
+
+_DESCRIBED = _HASHED | {"name": str, "description": str}
 
 
 def _shares(name: str, value: Any) -> tuple[float, ...]:
@@ -314,8 +315,7 @@ def _digest(about: Dataset) -> str:
 
 def to_json(about: Dataset) -> dict[str, Any]:
     """Return a data set's description as plain data."""
-    kept = (*_HASHED, "name", "description")
-    return {name: value for name, value in asdict(about).items() if name in kept}
+    return {name: getattr(about, name) for name in _DESCRIBED}
 
 
 def from_json(data: Mapping[str, Any]) -> Dataset:
@@ -324,18 +324,20 @@ def from_json(data: Mapping[str, Any]) -> Dataset:
     Raises:
         ValueError: It is no description, or its name does not fit its content.
     """
-    kinds = {"sha256": str, "flip": bool, "name": str, "description": str}
-    numbers = [data.get(key) for key in ("mean", "std")]
-    for key in (*_HASHED, "name", "description"):
-        kind = list if key in ("mean", "std") else kinds.get(key, int)
+    parts: dict[str, Any] = {}
+    for key, kind in _DESCRIBED.items():
         if type(data.get(key)) is not kind:
             raise ValueError(f"its {key} is no {kind.__name__}")
-    if not all(type(one) is float for each in numbers for one in each or ()):
-        raise ValueError("its mean or std is no list of numbers")
-    parts: dict[str, Any] = {key: data[key] for key in (*_HASHED, "name", "description")}
-    parts |= {key: tuple(parts[key]) for key in ("mean", "std")}
+        parts[key] = tuple(data[key]) if kind is list else data[key]
     about = Dataset(source="workers.data.custom:arrays", **parts)
-    if not len(about.mean) == len(about.std) == about.channels or about.train < 1 > about.test:
+    numbers = *about.mean, *about.std
+    finite = all(type(one) is float and math.isfinite(one) for one in numbers)
+    if not finite or min(about.std, default=1) <= 0:
+        raise ValueError("its mean or std is no list of numbers to scale by")
+    counts = [parts[key] for key, kind in _HASHED.items() if kind is int and key != "padding"]
+    if min(counts) < 1 or about.padding < 0:
+        raise ValueError("its numbers are too small")
+    if not len(about.mean) == len(about.std) == about.channels:
         raise ValueError("its numbers do not fit each other")
     if about.name.rpartition("-")[2] != _digest(about):
         raise ValueError("its name does not fit its content")

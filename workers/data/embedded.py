@@ -68,11 +68,8 @@ def _sources() -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndar
 
 
 def _read_table() -> np.ndarray:
-    """Return scikit-learn's table of digits, uint8 [1797, 65]: 64 pixels and a label.
-
-    `sklearn.datasets.load_digits` reads the same file, but importing it takes longer than a
-    trial's first epochs.
-    """
+    """Return scikit-learn's table of digits, uint8 [1797, 65]: 64 pixels and a label."""
+    # Importing sklearn.datasets, which reads the same file, takes longer than a trial's epochs.
     package = find_spec("sklearn")
     if package is None or package.origin is None:
         raise DataError("the digits come with scikit-learn", fix="install scikit-learn")

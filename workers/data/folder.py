@@ -28,7 +28,6 @@ from http import HTTPStatus
 from http.client import HTTPException
 from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 from urllib.error import URLError
 
 import numpy as np
@@ -179,10 +178,9 @@ def read_archive(about: Dataset, archive: Archive, path: Path) -> Split:
 
 
 def _resume(archive: Archive, part: Path) -> None:
-    """Append to a part what it lacks."""
     with part.open("ab") as file:
         if file.tell() > archive.size:
-            _empty(file)
+            file.truncate(file.seek(0))
         # Asking for a range behind the end is an error to a server, so a full part is not sent.
         if file.tell() == archive.size:
             return
@@ -190,17 +188,12 @@ def _resume(archive: Archive, part: Path) -> None:
         request.add_header("Range", f"bytes={file.tell()}-")
         with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
             if answer.status != HTTPStatus.PARTIAL_CONTENT:
-                _empty(file)  # the server can only begin at the first byte
+                file.truncate(file.seek(0))  # the server can only begin at the first byte
             # A server that sends more than was published cannot fill the disk.
             while block := answer.read(min(_BLOCK, archive.size - file.tell())):
                 file.write(block)
         if file.tell() < archive.size:
             raise HTTPException(f"broke off after {file.tell():,} bytes")
-
-
-def _empty(file: BinaryIO) -> None:
-    file.seek(0)
-    file.truncate()
 
 
 @contextmanager
@@ -252,12 +245,10 @@ def _md5(file: BufferedReader) -> str:
 
 
 def _cached(root: Path, about: Dataset) -> Path:
-    """Return the path of a data set's decoded arrays."""
     return root / f"{about.name}-v{about.preprocessing}.safetensors"
 
 
 def _shapes(about: Dataset) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """Return type and shape of each array."""
     image = (about.channels, about.size, about.size)
     return {
         "train_pixels": ("uint8", (about.train, *image)),
@@ -268,7 +259,6 @@ def _shapes(about: Dataset) -> dict[str, tuple[str, tuple[int, ...]]]:
 
 
 def _metadata(about: Dataset, split: Split) -> dict[str, str]:
-    """Return what the cached file says of itself, the SHA-256 of the arrays included."""
     version = str(about.preprocessing)
     return {"name": about.name, "preprocessing": version, "sha256": sha256(split)}
 
@@ -282,11 +272,7 @@ def sha256(split: Split) -> str:
 
 
 def _write(root: Path, about: Dataset, split: Split) -> None:
-    """Write the cached file; the caller holds the data set's lock.
-
-    Raises:
-        OSError, SafetensorError: It could not be written; nothing is left that `_read` would take.
-    """
+    """Write the cached file; the caller holds the data set's lock."""
     target = _cached(root, about)
     # A lock may not reach other machines that share the folder, so each writes a file of its own
     # and the last rename wins: both hold the same arrays, and a mapped file outlives its name.
@@ -305,11 +291,7 @@ def _write(root: Path, about: Dataset, split: Split) -> None:
 
 
 def _read(root: Path, about: Dataset) -> Split | None:
-    """Return the cached arrays; None where there are none, or where one bit of them differs.
-
-    Raises:
-        DataError: The file can't be read.
-    """
+    """Return the cached arrays; None where there are none, or where one bit of them differs."""
     path, shapes = _cached(root, about), _shapes(about)
     try:
         # As torch's tensors, because those are mapped, and copied on write.
@@ -326,18 +308,18 @@ def _read(root: Path, about: Dataset) -> Split | None:
     return split if sound else None
 
 
-def kept(about: Dataset, folder: str | Path | None = None) -> Path:
+def kept(about: Dataset) -> Path:
     """Return the path of the file that has a data set's decoded arrays, once they are there."""
-    return _cached(locate(folder), about)
+    return _cached(locate(), about)
 
 
-def keep(about: Dataset, split: Split, folder: str | Path | None = None) -> None:
+def keep(about: Dataset, split: Split) -> None:
     """Write a data set's decoded arrays, unless they are there.
 
     Raises:
         DataError: The folder can't be written.
     """
-    root = locate(folder)
+    root = locate()
     with _locked(root, about.name):
         if _read(root, about) is None:
             with _writing(root):
@@ -393,7 +375,6 @@ def _unwritable(root: Path, error: Exception) -> DataError:
 
 
 def _require(about: Dataset) -> None:
-    """Raise `DataError` if the package that a data set needs is missing."""
     if about.package and importlib.util.find_spec(about.package) is None:
         package = _PACKAGES.get(about.package, about.package)
         what = f"{about.name} can't be read without {package}"

@@ -50,11 +50,8 @@ def cifar100(file: BinaryIO, about: Dataset) -> Split:
 def _cifar(
     file: BinaryIO, about: Dataset, train: Sequence[str], test: str, label_bytes: int
 ) -> Split:
-    """Return the records of an archive as arrays.
-
-    A record is one image: its label (CIFAR-100: the coarse label, then the fine one), then the red,
-    green and blue plane, row by row, a byte each (https://www.cs.toronto.edu/~kriz/cifar.html).
-    """
+    # A record is one image: its label (CIFAR-100: the coarse label, then the fine one), then its
+    # planes, row by row, a byte each (https://www.cs.toronto.edu/~kriz/cifar.html).
     shape = (about.channels, about.size, about.size)
     record = label_bytes + int(np.prod(shape))
     members = read_tar(file, {*train, test}, (about.train + about.test) * record)
@@ -106,7 +103,6 @@ def tiny_imagenet(file: BinaryIO, about: Dataset) -> Split:
 def _training_members(
     archive: zipfile.ZipFile, labels: dict[str, int], count: int
 ) -> list[tuple[str, int]]:
-    """Return members and labels of the training images, by class and then by name."""
     found: dict[str, list[str]] = {name: [] for name in labels}
     for member in archive.namelist():
         if image := re.fullmatch(rf"{_ROOT}/(train/([^/]+)/images/[^/]+\.JPEG)", member):
@@ -119,7 +115,6 @@ def _training_members(
 
 
 def _validation_members(archive: zipfile.ZipFile, labels: dict[str, int]) -> list[tuple[str, int]]:
-    """Return members and labels of the validation images, as val_annotations.txt lists them."""
     found: dict[str, int] = {}
     text = _read(archive, "val/val_annotations.txt").decode()
     for number, line in enumerate(text.splitlines(), start=1):
@@ -144,7 +139,6 @@ def _images(
 
 
 def _decode_jpeg(member: str, data: bytes, size: int) -> np.ndarray:
-    """Return the pixels of a JPEG, [3, size, size]."""
     from PIL import Image
 
     bomb = (Image.DecompressionBombError, Image.DecompressionBombWarning)
@@ -213,15 +207,9 @@ def open_zip(file: BinaryIO, most: int) -> Iterator[zipfile.ZipFile]:
 
 
 def _check_members(members: Sequence[tuple[str, bool, int]], where: str, most: int) -> list[str]:
-    """Check each member's name, whether it is a plain file, and its size, before a byte is read.
+    """Check names, kinds and sizes before a byte is read; return names in their plainest spelling.
 
     A verified archive is the published one, but a mistaken checksum must not fill the memory.
-
-    Returns:
-        The names in their plainest spelling.
-
-    Raises:
-        DataError: One is outside the archive, is no plain file, comes twice, or is too large.
     """
     names: dict[str, None] = {}
     total = 0

@@ -41,12 +41,7 @@ _COLOUR = {"P", "RGB", "RGBA", "LA", "PA", "CMYK", "YCbCr", "LAB", "HSV", "RGBX"
 
 
 def read_npz(path: Path, test: float) -> Split:
-    """Return the arrays of an npz file.
-
-    Args:
-        path: The file.
-        test: Share of the images to hold out as test set; 0 where the file has one.
-    """
+    """Return the arrays of an npz file, of which a share is held out where it has no test set."""
     import numpy as np
 
     names = ARRAYS[:2] if test else ARRAYS
@@ -110,11 +105,9 @@ def _check_bytes(what: str, size: int) -> None:
 
 
 def make_split(found: Any, test: float = 0.0) -> Split:
-    """Return checked arrays as trials need them.
+    """Return checked arrays, given by name or in the order of `ARRAYS`, as trials need them.
 
-    Args:
-        found: The arrays by name, or in the order of `ARRAYS`.
-        test: Share to hold out as test set, of each class alike; 0 where there is one.
+    `test` is the share of each class to hold out as test set; 0 where there is one.
 
     Raises:
         DataError: An array is missing, does not fit the others, or has a type that it can't have.
@@ -141,11 +134,10 @@ def make_split(found: Any, test: float = 0.0) -> Split:
         raise DataError(what, fix="save both in one shape")
     for name in ARRAYS[1::2]:
         _check_labels(name, arrays[name], arrays["train_labels"])
-    channels_first = [
-        np.ascontiguousarray(each[..., None] if each.ndim == 3 else each).transpose(0, 3, 1, 2)
+    pixels, tests = (
+        np.ascontiguousarray(each.reshape(*each.shape[:3], -1).transpose(0, 3, 1, 2))
         for each in (train, test_images)
-    ]
-    pixels, tests = (np.ascontiguousarray(each) for each in channels_first)
+    )
     labels, test_labels = (arrays[name].astype(np.int64) for name in ARRAYS[1::2])
     return Split(pixels, labels, tests, test_labels)
 
@@ -253,10 +245,7 @@ def _classes(folder: Path) -> Listed:
 def read_folder(folder: Path, size: int | None, test: float) -> Split:
     """Return the images of a folder as arrays, grey if all files are, else in red, green and blue.
 
-    Args:
-        folder: The folder.
-        size: Pixels a side: images are scaled and cut at the centre; None if they have one size.
-        test: See `list_images`.
+    With a `size` in pixels they are scaled and cut at the centre; for `test` see `list_images`.
 
     Raises:
         DataError: See `list_images`; or an image can't be read, is vast, or differs in size.
@@ -300,7 +289,6 @@ def _opened(file: Path) -> Iterator[Any]:
 
 
 def _survey(files: Sequence[Path], size: int | None) -> tuple[bool, int]:
-    """Return whether all images are grey, and their pixels a side, from their headers."""
     from PIL import Image
 
     grey, first = True, (0, 0)
@@ -326,7 +314,6 @@ def _survey(files: Sequence[Path], size: int | None) -> tuple[bool, int]:
 
 
 def _decode(file: Path, size: int, *, grey: bool) -> np.ndarray:
-    """Return an image uint8 [size, size, channels]."""
     import numpy as np
     from PIL import Image, ImageOps
 

@@ -21,7 +21,7 @@ from workers.landscape.measures import Case, Measure
 from workers.landscape.plane import Directions, FoldedNetwork, draw_directions, find_parts
 from workers.landscape.smoothness import smoothness
 
-BATCH = 500  # most images run at once
+BATCH = 500
 
 
 class Contour:
@@ -50,7 +50,7 @@ class GridMeasure(Measure):
     def __init__(self, case: Case) -> None:
         super().__init__(case)
         spec = case.spec
-        self.grid = Grid(spec.rows, spec.columns, spec.extent, spec.extent)
+        self.grid = Grid(spec.rows, spec.columns, spec.extent)
         self.directions = draw_directions(
             case.network, spec.seed, pair=spec.pair, normalisation=spec.normalisation
         )
@@ -77,7 +77,6 @@ class GridMeasure(Measure):
 
     def summary(self, rows: Sequence[Row]) -> Row:
         """Return what the surface of the loss is like (`smoothness`)."""
-        # Rows are in the order of measuring, coarse to fine, and some may come from earlier runs.
         losses = np.full((self.grid.rows, self.grid.columns), math.nan)  # [alphas, betas]
         for row in rows:
             losses[row["row"], row["column"]] = row["loss"]

@@ -23,7 +23,7 @@ from workers.landscape.instances import Instances, Row, exact
 from workers.landscape.measures import Case, Measure
 from workers.landscape.plane import draw_directions, live_parameters
 
-BATCH = 80  # most images run at once
+BATCH = 80
 _FEWEST_PROBES = 8  # a standard error of fewer is itself too uncertain to stop by
 
 
@@ -40,8 +40,7 @@ class Hessian:
     def __init__(self, network: nn.Module, instances: Instances) -> None:
         self._instances = instances
         own = copy.deepcopy(network).eval().to(instances.dtype)
-        # Channels last, the second derivative of a strided pointwise convolution aborts the process
-        # on a CPU (seen in torch 2.15).
+        # Channels last, a strided pointwise convolution's second derivative aborts (torch 2.15).
         self._network = own.to(memory_format=torch.contiguous_format)
         self._weights = list(live_parameters(self._network).values())
         self.size = sum(weight.numel() for weight in self._weights)
@@ -62,7 +61,6 @@ class Hessian:
                 slope = torch.stack(products).sum()  # ⟨∇f, v⟩
                 # With noise in front of every weight the gradient is 0 and has no graph; so is H.
                 bends = self._gradients(slope) if slope.requires_grad else slopes
-                # Batches are summed in float64, so that their number adds no rounding.
                 total += torch.cat([bend.reshape(-1) for bend in bends]).double()
         return total / len(self._instances)
 
@@ -160,7 +158,6 @@ class Lanczos:
         along = float(product @ vector)
         product -= along * vector
         self._set([*self.products, along], [*self.rests, float(product.norm())])
-        # A rest of 0 or NaN must not be divided by; there is no next step then.
         if not self.done:
             self._before, self._vector = vector, product / self.rests[-1]
         return {"step": step, "product": along, "rest": self.rests[-1]}
@@ -179,7 +176,6 @@ class Lanczos:
 
         `state` is what `state` returned after the same step or an earlier one; empty if lost.
         """
-        # A run that ended is restored from its numbers alone: it needs no vectors.
         self._set(products, rests)
         if self.done:
             return len(products)
@@ -225,7 +221,6 @@ class Hutchinson:
         """The estimate so far, columns of `tables.SURFACES`; NaN if the Hessian is not finite."""
         number, mean, error = len(self.products), math.nan, math.nan
         if number and all(map(math.isfinite, self.products)):
-            # An exact sum, so that the estimate does not depend on where a run was interrupted.
             mean = math.fsum(self.products) / number
             if number > 1:
                 error = float(np.std(self.products, ddof=1)) / number**0.5
@@ -244,7 +239,6 @@ class Hutchinson:
 
     def step(self) -> Row:
         """Make a probe and return its `product`."""
-        # Each probe has a seed of its own, so that a resumed run draws the same ones.
         step = len(self.products)
         probe = self._hessian.random(derive(self._seed, "hutchinson", step), signs=True)
         self.products.append(float(self._hessian.times(probe) @ probe))
@@ -277,7 +271,6 @@ class _CurvatureMeasure(Measure):
         done = self._lanczos.resume(
             [row["product"] for row in steps], [row["rest"] for row in steps], state
         )
-        # A probe's vector comes from its number alone: its product is all that has to be kept.
         self._hutchinson.products = [row["product"] for row in rows if row["probe"] == "trace"]
         self._centre = next((row for row in rows if row["probe"] is None), None)
         # A step without its vectors cannot be continued from: its row is dropped and made again.
@@ -289,7 +282,6 @@ class _CurvatureMeasure(Measure):
         if self._centre is None:
             self._centre = point.place() | self._contour.at(point.alpha, point.beta)
             yield dict(self._centre)
-        # Every product is one at the centre, with the loss there.
         common = point.place() | {name: self._centre[name] for name in ("loss", "accuracy")}
         for probe, estimate in (("eigenvalues", self._lanczos), ("trace", self._hutchinson)):
             while not estimate.done:

@@ -99,7 +99,7 @@ class GradientVariance:
             try:
                 found = self._by_parts(network, tried, few)
             except TypeError:
-                continue  # a layer runs twice, or a unit returns several tensors
+                continue
             filters = {f"{layer.name}.weight" for layer in tried.layers}
             if all(
                 _agree(found.get(name, []), gradient, scale, filters=name in filters)
@@ -167,7 +167,6 @@ class GradientVariance:
         row |= {"standard_error": None, "weights_standard_error": None, "by_parameter": None}
         if error:
             distances = _Distances(scatter)
-            # Each run over a point draws the same noise.
             self._run(self._gradients, network, distances, given)
             row |= distances.standard_errors()
         if by_parameter:
@@ -177,8 +176,6 @@ class GradientVariance:
     def _run(
         self, gradients: InstanceGradients, network: nn.Module, gatherer: Gatherer, given: Instances
     ) -> Row:
-        """Run all instances forward and backward."""
-
         def run(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
             with gradients.collect(gatherer):
                 logits, loss, whole = self._losses(network, images, labels, given)
@@ -205,7 +202,7 @@ def _agree(pieces: Sequence[Tensor], wanted: Tensor, scale: float, *, filters: b
     if filters and wanted.dim() == 4:
         wanted = filters_first(wanted)
     found = [*pieces] or [torch.zeros_like(wanted)]
-    if len(found) > 1:  # of layers that share a normalisation, in any order
+    if len(found) > 1:
         found, wanted = [torch.cat(found).square().sum()], wanted.square().sum()
     one = found[0].reshape(-1)
     return torch.allclose(one, wanted.reshape(-1), rtol=1e-7, atol=1e-9 * scale)
@@ -224,7 +221,6 @@ class _VarianceMeasure(GridMeasure):
         )
 
     def at(self, point: GridPoint) -> Row:
-        # A standard error takes a second pass: at the centre, where surfaces are compared.
         return self._variance.at(
             point.alpha,
             point.beta,
@@ -313,10 +309,7 @@ class _Sums:
 
 
 class _Scatter:
-    """Gathers the gradients of one point for their mean and variance.
-
-    Nothing is read from the device before the end, which would make it wait.
-    """
+    """Gathers the gradients of one point for their mean and variance."""
 
     def __init__(self) -> None:
         self.weights: defaultdict[str, Moments] = defaultdict(Moments)
@@ -331,11 +324,9 @@ class _Scatter:
         self.all_vectors.add(gradients)
 
     def variances(self) -> Row:
-        """Return the variance over all parameters and weights alone, and the mean's norm."""
         count = self.all_vectors.count
         moments = [*self.weights.values(), self.all_vectors]
         sums = torch.stack([torch.stack([m.scatter.sum(), m.mean.square().sum()]) for m in moments])
-        # Weights alone, then all: the vectors are the last row of sums, [parameters, 2].
         (weights, _), (whole, square) = torch.stack([sums[:-1].sum(0), sums.sum(0)]).tolist()
         return {
             "variance": whole / count,
@@ -344,7 +335,6 @@ class _Scatter:
         }
 
     def by_parameter(self) -> dict[str, float]:
-        """Return the variance of each parameter."""
         count = self.all_vectors.count
         found = defaultdict[str, float](float)
         if self.weights:
@@ -359,11 +349,7 @@ class _Scatter:
 
 
 class _Distances:
-    """Gathers ‖g_i − ḡ‖² of each instance, in a second pass over the same batches.
-
-    The distances are known once the mean is, and the gradients of all instances do not fit into
-    memory. With distances from each batch's mean the standard error would depend on the batch size.
-    """
+    """Gathers ‖g_i − ḡ‖² of each instance, in a second pass, once the mean is known."""
 
     def __init__(self, scatter: _Scatter) -> None:
         self._means = {name: moments.mean for name, moments in scatter.weights.items()}
@@ -381,7 +367,6 @@ class _Distances:
         self._weights = []
 
     def standard_errors(self) -> Row:
-        """Return the standard errors of both variances."""
         found = torch.cat(self._batches, dim=1)  # [2, N]
         count = found.shape[1]
         weights, whole = (found.std(1) / count**0.5).tolist() if count > 1 else [math.nan] * 2

@@ -29,20 +29,19 @@ class GridPoint:
 
 @dataclass(frozen=True)
 class Grid:
-    """Evenly spaced points from minus to plus the extent of each axis.
+    """Evenly spaced points from minus to plus the extent along both axes.
 
     Attributes:
         rows: Number of alphas, odd, so that the middle one is 0.
         columns: Number of betas, odd.
 
     Raises:
-        SpecError: There is no point, or none at the centre, or an extent is not a positive number.
+        SpecError: There is no point, or none at the centre, or the extent is no positive number.
     """
 
     rows: int
     columns: int
-    alpha_extent: float = 1.0
-    beta_extent: float = 1.0
+    extent: float = 1.0
 
     def __post_init__(self) -> None:
         for name in ("rows", "columns"):
@@ -52,20 +51,18 @@ class Grid:
             if number % 2 == 0:
                 what = f"a grid with {name} = {number} has no point at the centre"
                 raise SpecError(what, fix="use an odd number")
-        for name in ("alpha_extent", "beta_extent"):
-            extent = getattr(self, name)
-            if not 0 < extent < math.inf:
-                raise SpecError(f"a grid with {name} = {extent}", fix="use a number above 0")
+        if not 0 < self.extent < math.inf:
+            raise SpecError(f"a grid with extent = {self.extent}", fix="use a number above 0")
 
     @property
     def alphas(self) -> list[float]:
         """The alpha of each row, rising."""
-        return _coordinates(self.rows, self.alpha_extent)
+        return _coordinates(self.rows, self.extent)
 
     @property
     def betas(self) -> list[float]:
         """The beta of each column, rising."""
-        return _coordinates(self.columns, self.beta_extent)
+        return _coordinates(self.columns, self.extent)
 
     def points(self) -> list[GridPoint]:
         """Return every point once, in the order of measuring.
@@ -94,7 +91,7 @@ def _coordinates(count: int, extent: float) -> list[float]:
 def _levels(count: int) -> list[int]:
     """Return the level of each index along an axis."""
     length = count // 2
-    levels = {0: 0, length: 1 if length else 0}  # by distance from the centre
+    levels = {0: 0, length: 1 if length else 0}
     level = 2
     while len(levels) <= length:
         gaps = pairwise(sorted(levels))

@@ -55,7 +55,6 @@ class InstanceGradients:
         self._gatherer: Gatherer | None = None
         self._inputs: dict[str, Tensor] = {}
         self._vectors: list[tuple[str, Tensor]] = []
-        # dγ needs w itself, which the folded network has only as s w.
         normed = [layer for layer in folded.layers if layer.norm is not None]
         weights = {f"{one.name}.weight": one.module.weight.detach().double() for one in normed}
         axes = (
@@ -90,7 +89,6 @@ class InstanceGradients:
         try:
             yield
             self._gather_units(gatherer)
-            # Vectors are small and many: one operation for all of them.
             entries = [(name, part.shape[1]) for name, part in self._vectors]
             parts = [part for _, part in self._vectors] or [self._nothing]
             gatherer.vectors(entries, torch.cat(parts, dim=1))
@@ -109,8 +107,7 @@ class InstanceGradients:
         output: Tensor,
     ) -> Tensor:
         if not output.requires_grad:
-            # The stem, or a layer that reads nothing but noise. As no weight is a leaf of the
-            # graph, its output becomes one; the network may change a clone of it in place.
+            # No weight is a leaf, so the output of the stem is one, or of what reads noise alone.
             output = output.requires_grad_().clone()
         self._inputs[layer.name] = inputs[0]
         output.register_hook(partial(self._take, layer, terms))
@@ -120,7 +117,6 @@ class InstanceGradients:
         gatherer = self._gatherer
         if gatherer is None:
             raise RuntimeError("a backward pass outside of InstanceGradients.collect")
-        # The input is released here, layer by layer, not when the whole pass has ended.
         if layer.name not in self._inputs:
             raise TypeError(f"{layer.name} runs more than once")
         inputs = self._inputs.pop(layer.name)
@@ -158,7 +154,6 @@ class InstanceGradients:
             output = output.requires_grad_().clone()
         # Copies, as what comes before may change its results in place when it goes on.
         inputs = tuple(one.detach().clone() if isinstance(one, Tensor) else one for one in args)
-        # After the pass: nothing else may run on the graph while it is being walked.
         output.register_hook(
             lambda slopes: self._met.append((name, Captured(module, inputs, kwargs, slopes)))
         )
@@ -271,8 +266,7 @@ def _dense(layer: nn.Conv2d, inputs: Tensor, gradients: Tensor) -> Tensor:
     outputs = _by_pixel(gradients).mT  # [n, out, H'·W']
     height, width = gradients.shape[2:]
     places = []
-    # A matrix product for each place: unfolding the input would copy it as often as the kernel has
-    # places.
+    # Unfolding the input would copy it as often as the kernel has places.
     for i in range(layer.kernel_size[0]):
         for j in range(layer.kernel_size[1]):
             below = _window(i * layer.dilation[0], height, layer.stride[0])
@@ -283,7 +277,6 @@ def _dense(layer: nn.Conv2d, inputs: Tensor, gradients: Tensor) -> Tensor:
 
 def _depthwise(layer: nn.Conv2d, inputs: Tensor, gradients: Tensor) -> Tensor:
     number, channels = inputs.shape[:2]
-    # All instances' channels as the groups of one convolution.
     found = functional.conv2d(
         inputs.reshape(1, -1, *inputs.shape[2:]),
         gradients.reshape(number * channels, 1, *gradients.shape[2:]),
@@ -292,7 +285,6 @@ def _depthwise(layer: nn.Conv2d, inputs: Tensor, gradients: Tensor) -> Tensor:
         dilation=layer.stride,
         groups=number * channels,
     )
-    # With a stride the result may have more places than the kernel.
     rows, columns = layer.kernel_size
     return found[0, :, :rows, :columns].reshape(number, channels, rows * columns)
 

@@ -14,7 +14,7 @@ from torch.nn import functional
 from results_schema.errors import DataError, SpecError
 from results_schema.surface import SurfaceSpec
 from workers.data.batches import Data, normalise
-from workers.draws import derive, seeded
+from workers.draws import derive
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """Maps outputs and targets to the loss of each instance."""
@@ -33,7 +33,8 @@ def exact(device: torch.device) -> Iterator[None]:
     before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     try:
-        with seeded(0, 0, device):
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            torch.manual_seed(derive(0, "forward", 0))
             yield
     finally:
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
@@ -115,7 +116,6 @@ class Instances:
         with exact(sums.device):
             for images, labels in self:
                 logits, loss = batch(images, labels)
-                # On the device, since reading them after each batch would wait for the GPU.
                 counted = self._loss is None
                 correct = (logits.argmax(1) == labels).sum() if counted else loss * math.nan
                 sums += torch.stack([loss.detach(), correct.detach()])

@@ -55,11 +55,9 @@ class Measure(ABC):
 
     @abstractmethod
     def resume(self, rows: Sequence[Row], state: dict[str, Tensor]) -> list[Row]:
-        """Continue an earlier run, and return its rows that need not be measured again.
+        """Continue an earlier run by its rows and what `state` returned, both empty if lost.
 
-        Args:
-            rows: Rows of that run, in their order; empty if there was no such run.
-            state: What `state` returned; empty if it is lost.
+        Returns the rows that need not be measured again.
         """
 
     @abstractmethod

@@ -2,7 +2,8 @@
 
 A surface's row names the checkpoint that was measured by the hash of its tensors. A trial that was
 retried, or whose checkpoints were deleted, may be trained to another network under the same id.
-Planning asks this for every finished surface: torch and pyarrow are loaded where one is in doubt.
+Planning asks this for every finished surface, so torch and pyarrow are imported only where one is
+in doubt.
 """
 
 from __future__ import annotations
@@ -22,8 +23,7 @@ def outdated(store: Store, surface_ids: Iterable[str]) -> set[str]:
     Names and ages are listed, and only rows in doubt are read: a row is of the network that the
     store has if its checkpoint is older than the row.
     """
-    # Checkpoints are listed first: one that is written in between then seems younger than its row,
-    # and the row is read rather than trusted.
+    # First, so that one written in between seems younger than its row, which is then read.
     newest, states = _states(store.stats(layout.CHECKPOINTS))
     rows, ended = store.stats(layout.SURFACES), layout.names(store.list(layout.TRIALS))
     found = set()
@@ -32,7 +32,6 @@ def outdated(store: Store, surface_ids: Iterable[str]) -> set[str]:
         epoch = layout.epoch_of(surface_id)
         if row is None or not epoch:  # epoch 0 is the untrained network, which the seed determines
             continue
-        # A diverged trial was measured after the last epoch that it was trained for.
         state = states.get(layout.state(trial_id, epoch)) or newest.get(trial_id)
         # `gc --checkpoints` removes checkpoints of ended trials, which does not outdate a surface.
         if state is None and trial_id in ended:
@@ -47,7 +46,6 @@ def is_outdated(store: Store, row: Mapping[str, Any]) -> bool:
 
     A row without a checkpoint is of the untrained network, which the seed determines.
     """
-    # Imported here because it brings in torch, which planning does without.
     from workers.training import checkpoint
 
     trial_id = row["trial_id"]
@@ -56,10 +54,9 @@ def is_outdated(store: Store, row: Mapping[str, Any]) -> bool:
     try:
         return checkpoint.digest(store, trial_id, row["epoch"]) != row["checkpoint"]
     except MissingKey:
-        # Of an ended trial, `gc --checkpoints` removes all checkpoints but the last.
         return not store.has(layout.trial(trial_id))
     except CorruptData:
-        return False  # a damaged checkpoint does not show which network was measured
+        return False
 
 
 def _states(stats: Mapping[str, Stat]) -> tuple[dict[str, Stat], dict[str, Stat]]:
@@ -75,7 +72,6 @@ def _states(stats: Mapping[str, Stat]) -> tuple[dict[str, Stat], dict[str, Stat]
 
 def _read(store: Store, surface_id: str) -> bool:
     """Return whether a surface's row is outdated; a damaged row is left to those who read it."""
-    # Imported here because it brings in pyarrow, which planning does without.
     from results_schema import tables
 
     key = layout.surface(surface_id)

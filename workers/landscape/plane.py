@@ -48,7 +48,6 @@ class Layer:
     def parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """Yield its parameters and its normalisation's, by their names in the network."""
         yield from self.module.named_parameters(self.name)
-        # Two convolutions may share a normalisation; the first one yields it.
         if self.norm is not None and self.norm.channels.start == 0:
             yield from self.norm.module.named_parameters(self.norm.name)
 
@@ -125,10 +124,7 @@ def split(
 
 
 def _has_rule(module: nn.Module) -> TypeGuard[nn.Conv2d | nn.Linear]:
-    """Return whether gradients of single instances are known of a layer.
-
-    A class derived from these may compute something else.
-    """
+    # A class derived from these may compute something else.
     if type(module) is nn.Conv2d:
         dense = module.groups == 1
         depthwise = module.groups == module.in_channels == module.out_channels
@@ -226,8 +222,7 @@ def draw_directions(
         what = f"unknown normalisation of directions {normalisation!r}"
         raise SpecError(what, fix=f"use one of {', '.join(NORMALISATIONS)}")
     weights = {name: w.detach().cpu().double() for name, w in live_parameters(network).items()}
-    # Each parameter has a stream of its own, so that neither the auxiliary head, which an
-    # evaluation drops, nor a dead operation changes the draws of the others.
+    # A stream for each parameter: neither the auxiliary head nor dead ones change others' draws.
     first, second = (
         {
             name: _draw(w, derive(seed, "direction", pair, axis, name), normalisation)
@@ -236,7 +231,6 @@ def draw_directions(
         for axis in range(2)
     )
     norms = (_dot(first, first) * _dot(second, second)) ** 0.5
-    # Only weights that are all zero have directions without length.
     return Directions(first, second, _dot(first, second) / norms if norms else 0.0)
 
 
@@ -252,7 +246,6 @@ def _draw(weights: Tensor, seed: int, normalisation: str) -> Tensor:
         return direction * (weights.norm() / direction.norm())
     filters = (len(weights), *[1] * (weights.dim() - 1))
     ours, wanted = (tensor.flatten(1).norm(dim=1) for tensor in (direction, weights))  # [out]
-    # Li et al. add the same constant, against filters that are all zero.
     return direction * (wanted / (ours + 1e-10)).view(filters)
 
 

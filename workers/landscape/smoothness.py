@@ -14,17 +14,13 @@ import numpy as np
 from results_schema.errors import SpecError
 
 RAYS = 360  # directions in which a radius is searched, equally spaced from the first axis on
+MULTIPLE, RISE = 2.0, 1.0  # of the centre's loss, which bounds `radius`; nats that bound the other
+TOLERANCE = 0.05  # share of the larger eigenvalue that may be negative in the near-convex region
 _BEYOND = 1e300  # replaces losses that are not finite: larger than any other
 
 
 def smoothness(
-    alphas: Sequence[float],
-    betas: Sequence[float],
-    losses: np.ndarray,
-    *,
-    multiple: float = 2.0,
-    rise: float = 1.0,
-    tolerance: float = 0.05,
+    alphas: Sequence[float], betas: Sequence[float], losses: np.ndarray
 ) -> tuple[dict[str, float], dict[str, str]]:
     """Return the numbers of a finished contour, and why those are NaN that have no value.
 
@@ -32,9 +28,6 @@ def smoothness(
         alphas: Rising, evenly spaced, [n]; n is odd, and the middle one is the centre's.
         betas: Rising, evenly spaced, [m]; m is odd.
         losses: [n, m]; may hold infinities and NaN.
-        multiple: Multiple of the centre's loss that bounds `radius`; above 1.
-        rise: Nats above the centre's loss that bound `rise_radius`; above 0.
-        tolerance: Share of the larger eigenvalue that may be negative in the near-convex region.
 
     Returns:
         Columns of `tables.SURFACES`, and reasons by their names. Of two equal surfaces the one with
@@ -65,12 +58,12 @@ def smoothness(
     elif not math.isfinite(centre):
         reasons |= dict.fromkeys(("radius", "rise_radius"), "the loss at the centre is not finite")
     else:
-        found["radius"], found["bounded"] = _radius(x, y, z, (i, j), multiple * centre)
-        found["rise_radius"], found["rise_bounded"] = _radius(x, y, z, (i, j), centre + rise)
+        found["radius"], found["bounded"] = _radius(x, y, z, (i, j), MULTIPLE * centre)
+        found["rise_radius"], found["rise_bounded"] = _radius(x, y, z, (i, j), centre + RISE)
     if min(z.shape) < 3:
         reasons["convex"] = "the grid has fewer than 3 points along an axis"
     else:
-        found["convex"] = _convex_share(x, y, z, (i, j), tolerance)
+        found["convex"] = _convex_share(x, y, z, (i, j))
     bends = np.concatenate([_bends(x, z), _bends(y, z.T)])
     if bends.size:
         found["roughness"] = float(bends.mean())
@@ -94,10 +87,9 @@ def _radius(
 ) -> tuple[float, bool]:
     """Return the distance from the centre to the nearest place where the loss reaches a level.
 
-    The loss is interpolated bilinearly along `RAYS` rays, or along the line that the grid is, and
-    linearly between steps of a quarter of the spacing. A loss that is not finite counts as reached.
-    Where the level is not reached within the largest circle that fits on the grid, the radius is
-    the circle's, and False is returned with it.
+    The loss is interpolated bilinearly along `RAYS` rays, or along the line that the grid is. One
+    that is not finite counts as reached. Where the level is not reached within the largest circle
+    on the grid, the radius is the circle's, and False is returned with it.
     """
     i, j = centre
     axes = [(axis, k) for axis, k in ((x, i), (y, j)) if len(axis) > 1]
@@ -107,7 +99,6 @@ def _radius(
         angles = np.array([0.0, np.pi]) if len(x) > 1 else np.array([0.5, 1.5]) * np.pi
     else:
         angles = np.arange(RAYS) * (2 * np.pi / RAYS)
-    # A quarter of the spacing, so that no cell of the grid is stepped over.
     steps = np.linspace(0, reach, max(2, 1 + math.ceil(4 * reach / spacing)))
     values = np.where(np.isfinite(z), z, _BEYOND)
     along = _bilinear(  # [rays, steps]
@@ -117,7 +108,7 @@ def _radius(
     rays = np.flatnonzero(reached.any(axis=1))
     if not rays.size:
         return reach, False
-    k = reached[rays].argmax(axis=1)  # between steps k and k + 1
+    k = reached[rays].argmax(axis=1)
     before, after = along[rays, k], along[rays, k + 1]
     with np.errstate(divide="ignore", invalid="ignore"):
         # The level may be reached at the centre already: a loss of 0 is its own multiple.
@@ -131,7 +122,6 @@ def _bilinear(
     def locate(axis: np.ndarray, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if len(axis) == 1:
             return np.zeros(at.shape, dtype=int), np.zeros(at.shape)
-        # The end of a ray may round to a place just beyond the grid.
         scaled = np.clip((at - axis[0]) / (axis[1] - axis[0]), 0, len(axis) - 1)
         low = np.minimum(scaled.astype(int), len(axis) - 2)
         return low, scaled - low
@@ -144,26 +134,22 @@ def _bilinear(
     return above * (1 - down) + below * down
 
 
-def _convex_share(
-    x: np.ndarray, y: np.ndarray, z: np.ndarray, centre: tuple[int, int], tolerance: float
-) -> float:
+def _convex_share(x: np.ndarray, y: np.ndarray, z: np.ndarray, centre: tuple[int, int]) -> float:
     """Return the share of the inner points that are nearly convex and connected to the centre.
 
     At such a point the smaller eigenvalue of the loss's Hessian by central differences is at least
-    −tolerance times the larger magnitude of the two. Points are connected side by side; one next to
-    a loss that is not finite is not convex.
+    −`TOLERANCE` times the larger magnitude of the two. Points are connected side by side; one next
+    to a loss that is not finite is not convex.
     """
     dx, dy = x[1] - x[0], y[1] - y[0]
     with np.errstate(invalid="ignore", over="ignore"):
         xx = (z[2:, 1:-1] - 2 * z[1:-1, 1:-1] + z[:-2, 1:-1]) / dx**2
         yy = (z[1:-1, 2:] - 2 * z[1:-1, 1:-1] + z[1:-1, :-2]) / dy**2
         xy = (z[2:, 2:] - z[2:, :-2] - z[:-2, 2:] + z[:-2, :-2]) / (4 * dx * dy)
-        # Eigenvalues of the symmetric 2×2 matrix in closed form.
         middle, spread = (xx + yy) / 2, np.hypot((xx - yy) / 2, xy)
         low, high = middle - spread, middle + spread
         # Comparisons with NaN are false, so what is not finite is not convex.
-        convex = low >= -tolerance * np.maximum(np.abs(low), np.abs(high))
-    # An inner point's index is one less than in the grid: the differences drop the border.
+        convex = low >= -TOLERANCE * np.maximum(np.abs(low), np.abs(high))
     i, j = (int(np.clip(k - 1, 0, n - 1)) for k, n in zip(centre, convex.shape, strict=True))
     return _connected(convex, (i, j)) / convex.size
 
@@ -175,7 +161,7 @@ def _connected(inside: np.ndarray, start: tuple[int, int]) -> int:
     while queue:
         i, j = queue.pop()
         if inside[i, j]:
-            inside[i, j] = False  # counted once
+            inside[i, j] = False
             seen += 1
             queue += [(i - 1, j), (i + 1, j), (i, j - 1), (i, j + 1)]
     return seen

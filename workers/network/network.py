@@ -89,11 +89,8 @@ class CellModule(nn.Module):
     ) -> Tensor:
         """Maps [N, before_last, …] and [N, last, H, W] to [N, C · concatenated nodes, …].
 
-        Args:
-            before_last: Output of the cell before the last, rectified; twice as high and wide after
-                a reduction cell.
-            last: Output of the last cell, rectified.
-            masks: `droppable` masks [N, 1, 1, 1] of drop path.
+        Both are rectified outputs of cells, that of the cell before the last twice as high and wide
+        after a reduction cell; `masks` are `droppable` masks [N, 1, 1, 1] of drop path.
         """
         nodes: dict[int, Tensor] = {}  # [N, C, H / stride, W / stride], the inputs [N, C, H, W]
         rectified: dict[int, Tensor] = {}

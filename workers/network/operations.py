@@ -148,19 +148,16 @@ def _is_trusted(
     )
 
 
-def native_is_right(
-    pool: AvgPool, like: Tensor, native: Callable[[Tensor], Tensor] | None = None
-) -> bool:
+def native_is_right(pool: AvgPool, like: Tensor) -> bool:
     """Return whether torch's own padded pooling and its gradient are right on a device.
 
     They are compared with explicit padding in float64 on the CPU, for normal draws of the shape
-    [N, C, H, W], dtype, device and memory format of `like`; `native` replaces `pool.native`.
+    [N, C, H, W], dtype, device and memory format of `like`.
     """
     stream = torch.Generator().manual_seed(0)
     exact = torch.randn(like.shape, generator=stream, dtype=torch.float64)
-    # Rounded as the device will see it, so that what is compared starts from equal numbers.
     maps = exact.to(like.dtype).to(like.device).contiguous(memory_format=_memory_format(like))
-    ours = _pooled_with_gradient(native or pool.native, maps)
+    ours = _pooled_with_gradient(pool.native, maps)
     theirs = _pooled_with_gradient(pool.pad_and_pool, maps.cpu().double())
     # Sums of at most 25 terms: some ten roundings.
     tolerance = 10 * torch.finfo(like.dtype).eps
@@ -189,21 +186,15 @@ def _memory_format(maps: Tensor) -> torch.memory_format:
 
 
 def _every(stride: int) -> nn.Module:
-    """Return what takes every stride-th pixel of every stride-th row, before a 1×1 convolution.
-
-    A strided 1×1 convolution would do both, but its gradient writes past the end of oneDNN's
-    memory where a channels_last map has few channels (uxlfoundation/oneDNN#6035). A pool over one
-    pixel keeps the gradient channels last, as indexing does not.
-    """
+    # The gradient of a strided 1×1 convolution writes past the end of oneDNN's memory where a
+    # channels_last map has few channels (uxlfoundation/oneDNN#6035), and that of indexing is not
+    # channels last.
     return nn.AvgPool2d(1, stride) if stride > 1 else nn.Identity()
 
 
 def conv_bn(channels_in: int, channels_out: int) -> Rectified:
     """Return a 1×1 convolution and batch normalisation of a rectified map."""
-    return Rectified(
-        nn.Conv2d(channels_in, channels_out, 1, bias=False),
-        BatchNorm(channels_out),
-    )
+    return Rectified(nn.Conv2d(channels_in, channels_out, 1, bias=False), BatchNorm(channels_out))
 
 
 def reads_rectified(operation: nn.Module) -> bool:

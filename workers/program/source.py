@@ -98,11 +98,9 @@ FOUND: dict[str, Source] = {}
 
 
 def find_as_sent(sent: Mapping[str, str], shipped: Path) -> Source:
-    """Return the source of a launch's program on a worker.
+    """Return the source of a launch's program, which was `sent`, on a worker.
 
-    Args:
-        sent: What `Source.sent` returned in the launch's process.
-        shipped: Folder in which folders of files that came with the launch's code are, by digest.
+    `shipped` is the folder of folders of files that came with the launch's code, by digest.
 
     Raises:
         ConfigError: It is not here, or differs from the launch's.
@@ -117,12 +115,9 @@ def find_as_sent(sent: Mapping[str, str], shipped: Path) -> Source:
 
 
 def find(program: str, folder: Path, *, search: bool = True) -> Source:
-    """Return the source of a program.
+    """Return the source of a program, whose file's path begins at the experiment's folder.
 
-    Args:
-        program: Its name (`results_schema.program.PROGRAM`).
-        folder: The experiment's, at which paths of files begin.
-        search: Whether a module is looked for on `sys.path` too, and first.
+    With `search` a module is looked for on `sys.path` too, and first.
 
     Raises:
         ConfigError: There is no such file or function, or it is not Python.

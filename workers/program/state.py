@@ -25,14 +25,10 @@ _PLAIN = (bool, int, float, str, type(None))
 
 
 def encode(state: Mapping[str, Any], device: torch.device) -> dict[str, Tensor]:
-    """Return tensors on the CPU that `decode` turns into the state again.
-
-    Args:
-        state: A dict of tensors, plain values, and dicts, lists and tuples of these.
-        device: The trial's, whose generator is saved.
+    """Return tensors on the CPU that `decode` turns into the state, and the generators, again.
 
     Raises:
-        SpecError: It holds something else.
+        SpecError: It holds something else than tensors, plain values, dicts, lists and tuples.
     """
     if not isinstance(state, Mapping):
         fix = "commit a dict, such as {'model': model.state_dict(), 'epoch': epoch}"

@@ -10,85 +10,53 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
+from functools import cached_property
 from typing import Any
 
+import pyarrow as pa
 import torch
 from torch import Tensor
 
 from results_schema import layout, tables
 from results_schema.errors import NasSweepError, ProgramError, SpecError, suggest
-from results_schema.lease import Lease
 from results_schema.program import MOST_EPOCHS, Metric, ProgramSpec, metrics_of, store_schema
 from results_schema.store import Store
 from workers.program import state as states
 from workers.program.source import Source
 from workers.training import device as devices
-from workers.training.attempt import (
-    Ask,
-    ItemLog,
-    Outcome,
-    Status,
-    Stopped,
-    Stopping,
-    StopRequest,
-    attempt,
-    classify,
-    nobody,
-)
-from workers.training.checkpoint import Checkpoint, Checkpointing, History, Row
+from workers.training.attempt import Outcome, Status, Stopped, classify
+from workers.training.checkpoint import Checkpoint, Row
 from workers.training.trial import Training
 
-_ONCE_A_MINUTE = Checkpointing()
 
-
-def train(
-    spec: ProgramSpec,
-    store: Store,
-    source: Source,
-    *,
-    device: str | None = None,
-    deterministic: bool = False,
-    token: str | None = None,
-    checkpointing: Checkpointing = _ONCE_A_MINUTE,
-    gpu_share: float = 1.0,
-    on_epoch: Callable[[Row], None] = lambda row: None,
-    stop: StopRequest | None = None,
-    ask: Ask = nobody,
-    until: int | None = None,
-) -> Outcome:
+def train(spec: ProgramSpec, store: Store, source: Source, **options: Any) -> Outcome:
     """Run a program's trial to its end, from its newest sound checkpoint if it has one.
 
     The store's tables must have the program's metrics (`results_schema.program.widen`). `source` is
-    the program's on this machine; the other arguments are those of `workers.training.trial.train`.
+    the program's on this machine; options are fields of `workers.training.trial.Training`.
     """
-    choose = partial(devices.choose, device, deterministic=deterministic)
-
-    def begin(lease: Lease, log: ItemLog, stopping: Stopping) -> _ProgramTraining:
-        schema = tables.for_programs(store_schema(store, layout.METRICS))
-        history = History(store, lease, spec.trial_id, checkpointing, schema)
-        shared = {"pack_size": 1, "gpu_share": gpu_share}
-        training = _ProgramTraining(
-            spec, store, lease, log, history, choose, shared, on_epoch, stopping, until
-        )
-        # Read once: another launch may widen the table meanwhile.
-        training.source, training.columns = source, schema.names
-        training.metrics = metrics_of(schema)
-        return training
-
-    return attempt(store, spec.trial_id, token, begin, stop or StopRequest(), ask)
+    return _ProgramTraining(spec, store, source=source, **options).run()
 
 
+@dataclass(kw_only=True)
 class _ProgramTraining(Training[ProgramSpec]):
     """An attempt at a program's trial."""
 
     source: Source
-    columns: list[str]
-    metrics: dict[str, Metric]
 
-    def train(self, device: torch.device, facts: dict[str, Any]) -> tuple[Status, str]:
+    # Read once: another launch may widen the table meanwhile.
+    @cached_property
+    def schema(self) -> pa.Schema:
+        return tables.for_programs(store_schema(self.store, layout.METRICS))
+
+    @cached_property
+    def metrics(self) -> dict[str, Metric]:
+        return metrics_of(self.schema)
+
+    def train(self, device: torch.device, facts: Row) -> tuple[Status, str]:
         trial = Trial(self, device)
         self.resume(trial._keep, MOST_EPOCHS)
         self.log.add(f"runs {self.source.program}, source {self.source.digest}")
@@ -121,14 +89,13 @@ class _ProgramTraining(Training[ProgramSpec]):
             content = {"program": spec.program, "version": spec.version, "files": source.files}
             self.store.put(key, json.dumps(content, indent=1).encode(), lease=self.lease)
 
-    def _finish(self, trial: Trial, facts: dict[str, Any]) -> tuple[Status, str]:
+    def _finish(self, trial: Trial, facts: Row) -> tuple[Status, str]:
         self.stopping.check_lease()
         trial._write()
         rows = self.history.rows
-        if self.waits and trial._stopped:
-            return "waiting", f"after epoch {self.history.committed}"
         if trial._stopped:
-            return "stopped", f"after epoch {self.history.committed}"
+            status = "waiting" if self.waits else "stopped"
+            return status, f"after epoch {self.history.committed}"
         if not rows:
             fix = "call trial.report(epoch, metric=value) after each epoch, from 1"
             raise SpecError(
@@ -141,7 +108,6 @@ class _ProgramTraining(Training[ProgramSpec]):
         return status, f"reported {len(rows)} epochs"
 
     def _numbers(self, rows: list[Row]) -> Row:
-        """Return the columns of the trial's row that its epochs decide."""
         numbers: dict[str, Any] = {}
         for name, metric in self.metrics.items():
             numbers[name] = rows[-1][name]
@@ -212,7 +178,7 @@ class Trial:
         if not given:
             raise SpecError("no metric is reported", fix=f"give {', '.join(self._metrics)}")
         now = time.perf_counter()
-        row = dict.fromkeys(training.columns) | {
+        row = dict.fromkeys(training.schema.names) | {
             "trial_id": training.spec.trial_id,
             "epoch": epoch,
             "seconds": now - self._clock,
@@ -263,7 +229,6 @@ class Trial:
         self._restored, self.epoch = states.decode(found.tensors, where), found.epoch
 
     def _write(self) -> None:
-        """Save the newest state that was committed, unless it was saved."""
         if self._pending is not None:
             epoch, tensors = self._pending
             self._training.history.commit(lambda: tensors, epoch)

@@ -58,13 +58,8 @@ def bound(
 ) -> Bound:
     """Return the right side of Theorem 4.1, also where its premise fails (see `Bound.within`).
 
-    Args:
-        f0: f(w₀).
-        f_star: f*, the infimum of f, or any lower bound.
-        smoothness: L.
-        variance: σ² of a stochastic gradient.
-        rates: γ of each step, above 0.
-        steps: Number of successive steps that use each of the rates.
+    `f0` is f(w₀), `f_star` f* or any lower bound, `smoothness` L, `variance` σ²; each γ of `rates`
+    is that of so many successive `steps`.
 
     Raises:
         SpecError: There is no step, a rate is not above 0, f(w₀) is below f*, L is not above 0, or

@@ -1,8 +1,8 @@
 """One worker's attempt at a trial or a surface: its lease, log, stop requests and failures.
 
-`attempt` runs the work under the item's lease and turns whatever happens into an `Outcome`. The
-work writes to an `ItemLog`, and notices by `Stopping` that it should end. Nothing here loads torch,
-so that a launch can read failures and write logs too.
+`Attempt.run` works under the item's lease and turns whatever happens into an `Outcome`. The work
+writes to an `ItemLog`, and notices by `Stopping` that it should end. Nothing here loads torch
+before an attempt begins, so that a launch can read failures and write logs too.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ import contextlib
 import re
 import threading
 import traceback
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from datetime import UTC, datetime
-from typing import Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
 from results_schema import layout
 from results_schema.errors import (
@@ -25,9 +26,19 @@ from results_schema.errors import (
     Superseded,
 )
 from results_schema.lease import Lease
+from results_schema.program import ProgramSpec
 from results_schema.store import Failure, FailureKind, Store
+from results_schema.surface import SurfaceSpec
+from results_schema.trial import TrialSpec
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import torch
+
+    from workers.training.checkpoint import Row
 
 Batch = TypeVar("Batch")
+S = TypeVar("S", TrialSpec, ProgramSpec, SurfaceSpec)
 
 Status = Literal["done", "diverged", "waiting", "stopped", "held", "superseded", "failed"]
 
@@ -53,81 +64,6 @@ class Outcome:
     reason: str
     epochs: int = 0
     kind: FailureKind | Literal[""] = ""
-
-
-class Work(Protocol):
-    """What is done under the lease; `done` counts its epochs or points so far."""
-
-    done: int
-
-    def run(self) -> tuple[Status, str]:
-        """Work until the item ends or is asked to stop; return the status and the reason."""
-        ...
-
-
-def attempt(
-    store: Store,
-    item: str,
-    token: str | None,
-    begin: Callable[[Lease, ItemLog, Stopping], Work],
-    request: StopRequest,
-    ask: Ask,
-) -> Outcome:
-    """Take an item's lease and work on it.
-
-    Args:
-        store: Where the item's results go.
-        item: Its id.
-        token: Name of the lease.
-        begin: Makes the work, once the lease is held.
-        request: Asks the work to stop.
-        ask: Called before the work begins, and every second by the thread that keeps the lease;
-            the reason that it returns becomes the request's.
-
-    Returns:
-        How it went. An error is an outcome too: it is recorded in the store, as far as that can be
-        written, and its traceback is in the item's log.
-    """
-    try:
-        lease = store.leases.take(item, token)
-    except StoreError as error:
-        return Outcome("failed", str(error), kind=classify(error).kind)
-    if lease is None:
-        return Outcome("held", "another worker holds its lease")
-    log = ItemLog(store, lease, item)
-    # Both are called by the lease's own thread, so a request is noticed within a long epoch.
-    lease.warn, lease.duty = log.add, lambda: request.poll(ask)
-    with lease:
-        work = begin(lease, log, Stopping(request, lease, log))
-        try:
-            # Before the first beat, or an item cancelled long ago would count as an attempt.
-            request.poll(ask)
-            if lease.predecessor:
-                log.add(f"takes over from a worker that is gone: {lease.predecessor}")
-            status, reason = work.run()
-            # A worker that did nothing leaves no log behind, or each would create one.
-            if status == "stopped" and log.begun:
-                log.add(f"stopped {reason}: {request.reason}")
-                log.try_flush()
-        except Superseded as error:
-            # The successor owns the store's files now: not even the log may be written.
-            return Outcome("superseded", str(error), work.done)
-        except Exception as error:
-            failure = classify(error)
-            # The store may be what failed, and the first error is the one to report.
-            with contextlib.suppress(Exception):
-                log.add(traceback.format_exc())
-                log.flush()
-                # A full disk is no fault of the item's, and recording it would need space.
-                if failure.kind != "full":
-                    failure.record(store, item, lease)
-            return Outcome("failed", failure.message, work.done, failure.kind)
-        return Outcome(status, reason, work.done)
-
-
-def nobody() -> str:
-    """Return an empty string: nobody asks for a stop."""
-    return ""
 
 
 class Stopped(BaseException):
@@ -179,8 +115,7 @@ class Stopping:
 
     def check(self) -> None:
         """Raise `Stopped` or `Superseded` if the work should end; takes no noticeable time."""
-        # A lost lease comes before a request: a stopped worker commits, and this one may not.
-        self.check_lease()
+        self.check_lease()  # before a request, as a stopped worker commits
         if self.request.made:
             raise Stopped
         # While heartbeats fail, a write to the same store would only block the training.
@@ -230,7 +165,7 @@ class ItemLog:
 
     def flush(self) -> None:
         """Write all lines so far; raises `Superseded` or `StoreError` if it can't."""
-        # Counted as tried before it is written, or a store that fails would be tried each batch.
+        # Counted before it is written, or a store that fails would be tried before each batch.
         text = self._text
         self._tried = len(text)
         if self._past is None:
@@ -238,13 +173,138 @@ class ItemLog:
                 self._past = self._store.get(self._key)
             except MissingKey:
                 self._past = b""
-        # A bucket can't append, so the whole log is replaced.
         self._store.put(self._key, self._past + text.encode(), lease=self._lease)
 
     def try_flush(self) -> None:
         """Write all lines so far if the store can be written; otherwise the next `flush` does."""
         with contextlib.suppress(StoreError):
             self.flush()
+
+
+@dataclass
+class Attempt(ABC, Generic[S]):
+    """One worker's attempt at a trial or a surface.
+
+    Attributes:
+        spec: The trial or surface.
+        store: Where its results go.
+        device: See `device.choose`, like the next.
+        deterministic: Whether a GPU must give the same bits again; no part of the identity.
+        token: Name of the lease, chosen by whoever may want to fence it.
+        gpu_share: GPUs that this process has, below 1 a share of one; for the row.
+        stop: Asks the work to stop before the next batch.
+        ask: Called before the work begins, and every second by the thread that keeps the lease;
+            the reason that it returns becomes that of `stop`.
+        done: Number of epochs or points so far.
+    """
+
+    spec: S
+    store: Store
+    _: KW_ONLY
+    device: str | None = None
+    deterministic: bool = False
+    token: str | None = None
+    gpu_share: float = 1.0
+    stop: StopRequest = field(default_factory=StopRequest)
+    ask: Ask = lambda: ""
+    done: int = field(default=0, init=False)
+    lease: Lease = field(init=False)
+    log: ItemLog = field(init=False)
+    stopping: Stopping = field(init=False)
+
+    @property
+    @abstractmethod
+    def item(self) -> str:
+        """Its id."""
+
+    @abstractmethod
+    def ended(self) -> Status | None:
+        """Return the item's status if it has ended."""
+
+    def choose_device(self) -> torch.device:
+        """Return the device; raise an error if this machine can't do what the spec means."""
+        from workers.training import device as devices
+
+        return devices.choose(self.device, deterministic=self.deterministic)
+
+    @abstractmethod
+    def work(self, device: torch.device) -> tuple[Status, str]:
+        """Work until the item ends or is asked to stop; return the status and the reason."""
+
+    def run(self) -> Outcome:
+        """Take the item's lease and work on it.
+
+        An error is an outcome too: it is recorded in the store, as far as that can be written, and
+        its traceback is in the item's log.
+        """
+        store, item, request, ask = self.store, self.item, self.stop, self.ask
+        try:
+            lease = store.leases.take(item, self.token)
+        except StoreError as error:
+            return Outcome("failed", str(error), kind=classify(error).kind)
+        if lease is None:
+            return Outcome("held", "another worker holds its lease")
+        log = ItemLog(store, lease, item)
+        lease.warn, lease.duty = log.add, lambda: request.poll(ask)
+        self.lease, self.log, self.stopping = lease, log, Stopping(request, lease, log)
+        with lease:
+            try:
+                # Before the first beat, or an item cancelled long ago would count as an attempt.
+                request.poll(ask)
+                if lease.predecessor:
+                    log.add(f"takes over from a worker that is gone: {lease.predecessor}")
+                status, reason = self._work()
+                if status == "stopped" and log.begun:
+                    log.add(f"stopped {reason}: {request.reason}")
+                    log.try_flush()
+            except Superseded as error:
+                # The store's files are the successor's now, the log too.
+                return Outcome("superseded", str(error), self.done)
+            except Exception as error:
+                failure = classify(error)
+                with contextlib.suppress(Exception):
+                    log.add(traceback.format_exc())
+                    log.flush()
+                    # A full disk is no fault of the item's, and recording it would need space.
+                    if failure.kind != "full":
+                        failure.record(store, item, lease)
+                return Outcome("failed", failure.message, self.done, failure.kind)
+            return Outcome(status, reason, self.done)
+
+    def _work(self) -> tuple[Status, str]:
+        # Checked under the lease: another worker may have ended it just before.
+        if ended := self.ended():
+            return ended, "it had ended before"
+        if self.stop.made:
+            return "stopped", "before it began"
+        return self.work(self.choose_device())
+
+    def provenance(self, device: torch.device) -> Row:
+        """Return where and with what it is computed, as columns of its row."""
+        from workers.training import device as devices
+
+        share = self.gpu_share if device.type == "cuda" else None
+        return devices.provenance(device) | {"gpu_share": share}
+
+    def finish(self, key: str, row: Row, schema: pa.Schema) -> None:
+        """Write the item's row, its last file: it has ended once that is there."""
+        from results_schema import tables
+
+        # Before the row: whoever finds the row never looks for a failure to remove.
+        self.store.delete(layout.failure(self.item), lease=self.lease)
+        self.log.add(f"{row['status']}: {row['exit_reason']}")
+        self.log.flush()
+        self.store.put(key, tables.to_parquet([row], schema), lease=self.lease, final=True)
+
+
+def read_rows(store: Store, key: str, schema: pa.Schema) -> list[Row]:
+    """Return the rows of a table's file; none if there is no such file."""
+    from results_schema import tables
+
+    try:
+        return tables.from_parquet(store.get(key), schema, key).to_pylist()
+    except MissingKey:
+        return []
 
 
 def append_to_log(store: Store, item: str, line: str) -> None:
@@ -277,7 +337,6 @@ def classify(error: BaseException) -> Failure:
     if isinstance(error, NasSweepError) and (error.kind != "error" or type(error) is ProgramError):
         return Failure(error.kind, str(error))
     message = f"{type(error).__name__}: {error}"
-    # Memory is looked for first: a capture that runs out of it fails as a capture, too.
     if any(_is_about_memory(one) for one in _chain(error)):
         return Failure("memory", message)
     if isinstance(error, CaptureFailed):
@@ -300,7 +359,6 @@ def _chain(error: BaseException) -> list[BaseException]:
     waiting: list[BaseException | None] = [error]
     while waiting:
         one = waiting.pop()
-        # Exceptions may be one another's causes, so those seen are not visited twice.
         if one is not None and not any(one is seen for seen in chain):
             chain.append(one)
             waiting += [one.__cause__, one.__context__]

@@ -118,7 +118,6 @@ class History:
         """Return to the newest sound checkpoint, or to nothing; see the function `resume`."""
         self.rows = resume(self._store, self._trial_id, restore, warn, last=last)
         self._note_commit(len(self.rows))
-        # Rows beyond the checkpoint are provisional until they are trained again.
         self._publish()
 
     def add(self, row: Row) -> None:
@@ -145,7 +144,6 @@ class History:
             newest = Checkpoint(epoch, self.rows[:epoch], state(), kept)
             save(self._store, self._lease, self._trial_id, newest)
             self._note_commit(epoch)
-            # Only once the new one is durable, as until then the old ones are all there is.
             self._prune(_RUNNING)
 
     def close(self) -> None:
@@ -165,14 +163,12 @@ class History:
         store, trial_id = self._store, self._trial_id
         sound = [epoch for epoch in epochs(store, trial_id) if epoch <= len(self.rows)]
         staying = {*sound[-keep_last:], *(self._checkpointing.at & set(sound))}
-        # Read only where it decides: each costs a request in a bucket.
         staying |= {e for e in sound if e not in staying and _is_kept(store, trial_id, e)}
         for epoch, key in _parts(store, trial_id):
             if epoch not in staying:
                 store.delete(key, lease=self._lease)
 
     def _publish(self, *, final: bool = False) -> None:
-        """Replace the rows in the table; a reader sees all of them or the ones before."""
         data = tables.to_parquet(self.rows, self._schema)
         self._store.put(layout.metrics(self._trial_id), data, lease=self._lease, final=final)
 
@@ -195,10 +191,10 @@ def save(store: Store, lease: Lease, trial_id: str, checkpoint: Checkpoint) -> N
     }
     digest = hashlib.sha256(_canonical(payload)).hexdigest()
     state = json.dumps({"sha256": digest, "payload": payload})
-    epoch = checkpoint.epoch
-    # In this order: the JSON commits, so whatever it names must be durable before it.
-    store.put(layout.tensors(trial_id, epoch), data, lease=lease, durable=True)
-    store.put(layout.state(trial_id, epoch), state.encode(), lease=lease, durable=True)
+    # The JSON commits, so what it names must be durable before it.
+    tensors, commit = (part(trial_id, checkpoint.epoch) for part in (layout.tensors, layout.state))
+    store.put(tensors, data, lease=lease, durable=True)
+    store.put(commit, state.encode(), lease=lease, durable=True)
 
 
 def resume(
@@ -209,22 +205,16 @@ def resume(
     *,
     last: int,
 ) -> list[Row]:
-    """Restore the newest sound checkpoint and return its rows, or no rows.
+    """Restore the newest sound checkpoint up to an epoch and return its rows, or no rows.
 
-    Args:
-        store: Where checkpoints are.
-        trial_id: The trial.
-        restore: Takes a checkpoint, or raises `CorruptData` if its tensors do not fit.
-        warn: Called with a message for each damaged checkpoint that is passed over.
-        last: The trial's last epoch: a checkpoint of a later one is not read.
+    `restore` raises `CorruptData` if a checkpoint's tensors do not fit; `warn` is called with a
+    message for each that is passed over.
     """
     for epoch in reversed(epochs(store, trial_id)):
         try:
-            # Its epoch also bounds the size of what is read, so a later one could be any size.
-            if epoch > last:
-                raise CorruptData(
-                    f"the trial has {last} epochs", where=layout.state(trial_id, epoch)
-                )
+            if epoch > last:  # whose file could be of any size
+                where = layout.state(trial_id, epoch)
+                raise CorruptData(f"the trial has {last} epochs", where=where)
             found = load(store, trial_id, epoch)
             restore(found)
         except (CorruptData, MissingKey) as error:
@@ -255,7 +245,6 @@ def load(store: Store, trial_id: str, epoch: int) -> Checkpoint:
     if len(rows) != epoch:
         raise CorruptData(f"it has {len(rows)} rows, not one an epoch", where=where)
     where = layout.tensors(trial_id, epoch)
-    # The size is that of the commit: a file that grew would only be read to be refused.
     data = store.get(where, most=min(payload["tensors_bytes"], LARGEST_TENSORS))
     if hashlib.sha256(data).hexdigest() != payload["tensors_sha256"]:
         raise CorruptData("its SHA-256 does not hold", where=where)
@@ -296,10 +285,8 @@ def _parts(store: Store, trial_id: str) -> list[tuple[int, str]]:
 
 
 def _payload(store: Store, trial_id: str, epoch: int) -> dict[str, Any]:
-    """Return what a checkpoint's JSON carries, its hash verified."""
     where = layout.state(trial_id, epoch)
-    # Hostile JSON of many small pieces takes thirty times its size when it is parsed, and only then
-    # can its hash be checked. So its size is bounded by what its rows need.
+    # Parsed before its hash can be checked, hostile JSON takes thirty times its size.
     text = store.get(where, most=(epoch + 1) * LARGEST_ROW)
     try:
         state = parse_json(text)
@@ -309,7 +296,6 @@ def _payload(store: Store, trial_id: str, epoch: int) -> dict[str, Any]:
         raise CorruptData("not a checkpoint's JSON", where=where) from error
     if not sound:
         raise CorruptData("its SHA-256 does not hold", where=where)
-    # A hash that holds shows that nothing broke, not who wrote it.
     if not isinstance(payload, dict):
         raise CorruptData("not a checkpoint's JSON", where=where)
     for name, kind in _FIELDS.items():
@@ -333,5 +319,4 @@ def _is_kept(store: Store, trial_id: str, epoch: int) -> bool:
 
 
 def _canonical(payload: Any) -> bytes:
-    # NaN and infinity are written as Python's JSON does: a diverged trial's rows hold them.
     return json.dumps(payload, sort_keys=True, separators=(",", ":")).encode()

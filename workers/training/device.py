@@ -22,13 +22,10 @@ from workers.training import precision as precisions
 def choose(
     name: str | None = None, *, deterministic: bool = False, precision: str = "fp32"
 ) -> torch.device:
-    """Return the device to train on, made ready for a precision.
+    """Return the device of a name, or by default a GPU if there is one, ready for a precision.
 
-    Args:
-        name: "cuda", "cuda:1", "cpu", or None for a GPU where there is one.
-        deterministic: Whether every kernel of a GPU must give the same bits again; one that can't
-            raises an error. A CPU does so anyway, at its one thread.
-        precision: One of `results_schema.trial.PRECISIONS`.
+    With `deterministic` every kernel of a GPU must give the same bits again; one that can't raises
+    an error. A CPU does so anyway, at its one thread.
 
     Raises:
         MachineError: A GPU was asked for and there is no GPU, the name means nothing, or the device
@@ -42,31 +39,25 @@ def choose(
         raise MachineError(f"unknown device {name!r}", fix="use cuda, cuda:N or cpu") from error
     if device.type not in ("cuda", "cpu"):
         raise MachineError(f"{name!r} is not supported", fix="use cuda, cuda:N or cpu")
-    # Set either way, as a process may train one trial after the other.
     deterministic = deterministic and device.type == "cuda"
-    # torch.use_deterministic_algorithms would import torch's compiler, which takes seconds.
+    # torch.use_deterministic_algorithms would import the compiler, which takes seconds. The mode
+    # would fill every new tensor, hundreds of kernels a step, though nothing reads one unwritten.
     torch.set_deterministic_debug_mode("error" if deterministic else "default")
     torch.backends.cudnn.deterministic = deterministic
-    # The debug mode would fill every new tensor: hundreds of kernels a step, and nothing here reads
-    # what it has not written.
     setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)  # noqa: B010
     if device.type == "cpu":
-        # More threads give other bits, and several trials side by side use the cores better.
-        torch.set_num_threads(1)
+        torch.set_num_threads(1)  # more threads give other bits
     elif not torch.cuda.is_available():
         raise MachineError("no CUDA GPU is visible", fix="use --device cpu, or repair the driver")
     elif (device.index or 0) >= torch.cuda.device_count():
-        raise MachineError(
-            f"there is no {device}", fix=f"use cuda:0 to cuda:{torch.cuda.device_count() - 1}"
-        )
+        last = torch.cuda.device_count() - 1
+        raise MachineError(f"there is no {device}", fix=f"use cuda:0 to cuda:{last}")
     precisions.check_supported(precision, device)
-    if deterministic:
-        # Read when cuBLAS starts, which is later than this.
+    if deterministic:  # read when cuBLAS starts
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     if device.type == "cuda":
         precisions.set_tf32(precision)
-        # The benchmark picks the fastest algorithm by timing, so another run may pick another.
-        torch.backends.cudnn.benchmark = not deterministic
+        torch.backends.cudnn.benchmark = not deterministic  # which picks kernels by timing
     return device
 
 
@@ -91,7 +82,6 @@ def name(device: torch.device) -> str:
     """Return the GPU's or processor's name."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    # platform.processor() is empty or "x86_64" on most Linux systems.
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
@@ -103,8 +93,7 @@ def peak_memory(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    # macOS counts in bytes, Linux and the BSDs in kibibytes.
-    return peak if sys.platform == "darwin" else peak * 1024
+    return peak if sys.platform == "darwin" else peak * 1024  # macOS counts in bytes
 
 
 def provenance(device: torch.device) -> dict[str, Any]:
@@ -120,7 +109,6 @@ def provenance(device: torch.device) -> dict[str, Any]:
         "torch": torch.__version__,
         "cuda": torch.version.cuda,
         "cudnn": None if cudnn is None else str(cudnn),
-        # Only where a launch has loaded it: this package runs without Ray, and never imports it.
         "ray": origin.version("ray") if "ray" in sys.modules else None,
         **origin.code_origin(),
     }

@@ -17,14 +17,7 @@ from results_schema.trial import Recipe
 from workers.draws import derive
 from workers.network.custom import give_generator
 from workers.network.network import DropPath, Network
-from workers.training.graphs import (
-    RECORDER,
-    Recording,
-    Step,
-    StepMode,
-    default_mode,
-    new_pool,
-)
+from workers.training.graphs import RECORDER, Recording, Step, StepMode, default_mode, new_pool
 from workers.training.optimizers import Optimizer
 from workers.training.precision import MixedPrecision
 from workers.training.recipe import OPTIMIZERS
@@ -68,11 +61,9 @@ class Engine:
         self.network = network.to(memory_format=torch.channels_last)
         self._recipe = recipe
         self._device = next(network.parameters()).device
-        # Moves the weights in memory, so it precedes whatever holds them.
         self._precision = MixedPrecision(network, precision)
         self._weights = dict(network.named_parameters())
-        # Each network has generators of its own, so that several train side by side in one process:
-        # for noise and plug-ins' operations, and where paths are dropped, for those.
+        # Of its own, as several train side by side: for noise and plug-ins, and for dropped paths.
         self._generators = [torch.Generator(self._device)]
         give_generator(network, self._generators[0])
         self._drop_path: DropPath | None = None
@@ -85,8 +76,7 @@ class Engine:
             raise SpecError(f"the optimizer {recipe.optimizer} is {build!r}", fix=fix)
         self._optimizer = build(self._weights, recipe)
         self._snapshot: dict[str, Tensor] = {}
-        # Sums stay on the device and are read once, as each read waits for all steps before it:
-        # loss and correct; in training also norm and clipped.
+        # Sums of loss and correct, in training also of norm and clipped; reading them waits.
         self._trained = torch.zeros(4, dtype=torch.float64, device=self._device)
         self._evaluated = torch.zeros(2, dtype=torch.float64, device=self._device)
         self.mode: StepMode = mode or default_mode(self._device)
@@ -155,7 +145,6 @@ class Engine:
     def finite(self) -> bool:
         """Return whether every weight is a finite number."""
         with torch.no_grad():
-            # The largest magnitude is finite if all are: one number read instead of one a weight.
             largest = nn.utils.get_total_norm(self._weights.values(), math.inf)
             return bool(largest.isfinite())
 
@@ -170,7 +159,6 @@ class Engine:
     def take_snapshot(self) -> None:
         """Copy the state, for `snapshot` to return whatever is trained afterwards."""
         tensors = self._tensors()
-        # Allocated once and kept on the device: an epoch's copy costs no transfer.
         if not self._snapshot:
             self._snapshot = {name: torch.empty_like(t) for name, t in tensors.items()}
         _copy(list(tensors.values()), [self._snapshot[name] for name in tensors])
@@ -216,11 +204,9 @@ class Engine:
         self.network.train()
         record(self._train_batch, training)
         self.network.eval()
-        # Inference tensors and others don't mix, and `evaluate` replays in this mode.
-        with torch.inference_mode():
+        with torch.inference_mode():  # in which `evaluate` replays
             record(self._test_batch, evaluation)
         _copy(before, state)
-        # Only now: an engine whose recording failed half-way has none.
         self._recorded = recorded
 
     def _take(self, step: Step, pixels: Tensor, labels: Tensor) -> None:
@@ -233,26 +219,24 @@ class Engine:
                 recording.take(step, pixels, labels)
 
     def _train_batch(self, pixels: Tensor, labels: Tensor) -> None:
+        recipe, cross_entropy = self._recipe, functional.cross_entropy
         with self._precision.autocast():
-            smoothing = self._recipe.label_smoothing
-            if self._recipe.auxiliary:
+            if recipe.auxiliary:
                 logits, others = self.network.forward_with_auxiliary(pixels, self._drop_path)
-                aside = functional.cross_entropy(others, labels, label_smoothing=smoothing)
-                aside = self._recipe.auxiliary * aside
             else:
-                logits, aside = self.network(pixels, self._drop_path), None
-            whole = loss = functional.cross_entropy(logits, labels)
-            if smoothing:
-                whole = functional.cross_entropy(logits, labels, label_smoothing=smoothing)
-            if aside is not None:
-                whole = whole + aside
+                logits, others = self.network(pixels, self._drop_path), None
+            whole = loss = cross_entropy(logits, labels)
+            if recipe.label_smoothing:
+                whole = cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
+            if others is not None:
+                aside = cross_entropy(others, labels, label_smoothing=recipe.label_smoothing)
+                whole = whole + recipe.auxiliary * aside
         whole.backward()
         self._precision.collect_gradients()
         norm = self._optimizer.step()
-        # Nothing here reads a number on the CPU, which a graph could not capture.
         with torch.no_grad():
             correct = (logits.argmax(1) == labels).sum()
-            clipped = norm > self._recipe.grad_clip
+            clipped = norm > recipe.grad_clip
             self._trained += torch.stack([loss.double() * len(labels), correct, norm, clipped])
 
     def _test_batch(self, pixels: Tensor, labels: Tensor) -> None:
@@ -275,7 +259,6 @@ def _copy(sources: Sequence[Tensor], targets: Sequence[Tensor]) -> None:
 
 
 def _on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    # Contiguous, as safetensors writes no strides.
     return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
 
 

@@ -69,8 +69,7 @@ class StepLock:
         """Let no further step begin, and wait for those that run."""
         with self._changed:
             self._changed.wait_for(lambda: not self._recording)
-            # Set before the wait: a stream of steps from many threads would never let go.
-            self._recording = True
+            self._recording = True  # no step begins from here on, or the wait might never end
             self._changed.wait_for(lambda: self._stepping == 0)
         try:
             yield
@@ -104,8 +103,7 @@ class Recorder:
                 "no CUDA graph can be captured in this process, as an earlier capture has failed"
             )
         with self.lock.record(), devices.own_stream(device):
-            # Steps that were launched before the lock was taken may still run on the device.
-            devices.synchronize(device)
+            devices.synchronize(device)  # steps launched before the lock was taken may still run
             try:
                 done = work()
             except CaptureFailed:
@@ -149,8 +147,7 @@ class Recording:
         self._pixels.copy_(pixels)
         self._labels.copy_(labels)
         if self._replay is None:
-            # The step is given again: keeping it would tie the engine, which has it, in a cycle,
-            # and its memory would stay until Python looks for cycles.
+            # Keeping the step would tie the engine in a cycle, and its memory would stay.
             step(self._pixels, self._labels)
         else:
             self._replay()
@@ -167,15 +164,13 @@ def capture(
     """
     try:
         graph = torch.cuda.CUDAGraph()
-        # Replays continue generators of our own. torch 2.15 sees to it by itself; there the method
-        # only warns, and it is to be removed.
+        # Replays continue generators of our own, in torch 2.15 without this, which only warns.
         if register := getattr(graph, "register_generator_state", None):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 for generator in generators:
                     register(generator)
         stream = torch.cuda.current_stream()
-        # Neighbours may use the GPU meanwhile, for their data and checkpoints.
         with torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
             run()
     except Exception as error:

@@ -37,7 +37,6 @@ class Optimizer(ABC):
         self.weights, self.recipe = weights, recipe
         self.buffers: dict[str, dict[str, Tensor]] = {}
         device = next(iter(weights.values())).device
-        # The kernel reads one of float32 on a GPU; on a CPU a double is exact.
         kind = torch.float64 if device.type == "cpu" else torch.float32
         self.lr = torch.zeros((), dtype=kind, device=device)
 
@@ -50,9 +49,8 @@ class Optimizer(ABC):
         # Dead operations get no gradient: they neither move nor decay.
         reached = [name for name, weight in self.weights.items() if weight.grad is not None]
         norm = nn.utils.get_total_norm(self.gradients(reached))
-        # A factor of 1 where nothing is clipped, as a branch would have to read the norm.
-        scale = (norm / self.recipe.grad_clip).clamp(min=1).float()  # as fused kernels read it
-        # Biases and batch normalisation have one dimension, and may be spared from decay.
+        # 1 where nothing is clipped, as a branch would read the norm; fused kernels take a float32.
+        scale = (norm / self.recipe.grad_clip).clamp(min=1).float()
         spares = self.recipe.decayed == "weights"
         bare = [name for name in reached if spares and self.weights[name].ndim == 1]
         decaying = [name for name in reached if not spares or self.weights[name].ndim > 1]
@@ -97,7 +95,7 @@ class SGD(Optimizer):
             self.gradients(names),
             self.remember("momentum", names),
             fused=True,
-            grad_scale=scale,  # divides the gradients
+            grad_scale=scale,
             lr=self.lr,
             momentum=self.recipe.momentum,
             weight_decay=decay,

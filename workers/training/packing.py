@@ -53,20 +53,11 @@ def train_pack(
     until: Callable[[TrialSpec], int | None] = lambda spec: None,
     **settings: Any,
 ) -> list[Outcome]:
-    """Train some trials to their ends, side by side.
+    """Train some trials of one precision side by side, and return their outcomes in that order.
 
-    Args:
-        specs: The trials, of one precision: it is set for a whole process.
-        store: Where their rows and checkpoints go.
-        on_epoch: Called with each published row of each, in the calling thread.
-        on_outcome: Called with the outcome of each as soon as it is known, in the calling thread.
-        ask: As `trial.train` has it, of each trial, like the next.
-        until: Epoch after which it waits for a decision.
-        settings: What else `trial.train` takes, the same for all.
-
-    Returns:
-        The outcomes, in the trials' order. What a callback raises, or the signal that interrupts
-        the caller, is raised once every trial has stopped.
+    `on_epoch` and `on_outcome` are called in the calling thread; what they raise, or the signal
+    that interrupts the caller, is raised once every trial has stopped. `ask` and `until` are those
+    of `trial.Training` for each trial, `settings` its other fields, the same for all.
     """
     outcomes: dict[int, Outcome] = {}
     # One queue, so that callbacks run in the caller's thread: Ray Tune takes reports from no other.
@@ -106,7 +97,6 @@ def train_pack(
             else:
                 on_epoch(specs[number], item)
     finally:
-        # After an error the others commit what they have, and their leases are released.
         for stop in stops:
             stop.make("the process that trains it ends")
         for thread in threads:
@@ -133,7 +123,6 @@ def measure_pack_sizes(spec: TrialSpec, *, most: int, **settings: Any) -> list[P
         try:
             return measure_pack(spec, trials, **settings)
         except Exception as error:
-            # Any other error would meet the trials too, so they should not be packed blindly.
             if classify(error).kind != "memory":
                 raise
             return None
@@ -142,14 +131,9 @@ def measure_pack_sizes(spec: TrialSpec, *, most: int, **settings: Any) -> list[P
 
 
 def search_pack_sizes(measure: Callable[[int], PackSpeed | None], most: int) -> list[PackSpeed]:
-    """Measure 1, 2, 4, … trials until that gains nothing, then half-way beside the best.
+    """Measure 1, 2, 4, … up to `most` trials until that gains nothing, then beside the best.
 
-    Args:
-        measure: Measures a number of trials; returns None if they ran out of memory.
-        most: Trials to try at most, from 1.
-
-    Returns:
-        What was measured, in that order; nothing if even one trial ran out of memory.
+    `measure` returns None for as many as ran out of memory, which are left out.
     """
     tried: dict[int, PackSpeed | None] = {}
     fastest, trials = 0.0, 1
@@ -162,7 +146,6 @@ def search_pack_sizes(measure: Callable[[int], PackSpeed | None], most: int) -> 
         fastest, trials = speed.images_per_second, min(2 * trials, most)
     fitting = [speed for speed in tried.values() if speed and speed.memory <= MEMORY_LIMIT]
     if fitting:
-        # Speed rises and then falls with the size, so the best is near the best of the doublings.
         best = max(fitting, key=lambda speed: speed.images_per_second).trials
         below = max((size for size in tried if size < best), default=best)
         above = min((size for size in tried if size > best), default=best)
@@ -189,7 +172,7 @@ def measure_pack(
     choose = partial(devices.choose, device, deterministic=deterministic, precision=spec.precision)
     chosen = choose()
     if chosen.type == "cuda":
-        gc.collect()  # engines and graphs of the measurement before
+        gc.collect()
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(chosen)
     warm = threading.Barrier(trials)
@@ -198,12 +181,12 @@ def measure_pack(
             pool.submit(_measure_trial, replace(spec, seed=seed), choose, steps, warm)
             for seed in range(trials)
         ]
-    # A broken barrier is what the others saw of the one that failed.
-    errors = [error for done in running if (error := done.exception())]
-    for error in errors:
-        if not isinstance(error, threading.BrokenBarrierError):
+    for done in running:
+        error = done.exception()
+        # A broken barrier is what the others saw of the one that failed.
+        if error and not isinstance(error, threading.BrokenBarrierError):
             raise error
-    # All take as many steps, so that whoever is slowest sets the pace.
+    # All take as many steps, so the slowest sets the pace.
     speed = trials * min(done.result() for done in running)
     return PackSpeed(trials, speed, _memory_share(chosen))
 
@@ -211,9 +194,8 @@ def measure_pack(
 def _measure_trial(
     spec: TrialSpec, choose: Callable[[], torch.device], steps: int, warm: threading.Barrier
 ) -> float:
-    """Return images a second of one of the trials, while all are trained."""
     try:
-        device = choose()  # for what holds for a thread alone, such as how many it may use itself
+        device = choose()  # again, for what holds for a thread alone
         with devices.own_stream(device):
             data, engine = set_up(spec, device)
             with closing(engine):
@@ -221,7 +203,6 @@ def _measure_trial(
                 epochs = ceil(steps * spec.recipe.batch_size / len(data.train))
                 stopping = Stopping()
                 train_epoch(spec, 1, engine, data, stopping)
-                # A trial's snapshot takes memory too.
                 engine.take_snapshot()
                 warm.wait()
                 rows = [train_epoch(spec, 1, engine, data, stopping) for _ in range(epochs)]
@@ -247,6 +228,5 @@ def _memory_share(device: torch.device) -> float:
     if device.type == "cpu":
         whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         return devices.peak_memory(device) / whole
-    # What libraries and the driver keep is in no statistic of torch's allocator.
     free, total = torch.cuda.mem_get_info(device)
     return max(torch.cuda.max_memory_reserved(device), total - free) / total

@@ -43,10 +43,8 @@ def check_supported(precision: str, device: torch.device) -> None:
 
 def set_tf32(precision: str) -> None:
     """Let a GPU's float32 convolutions and products round to TF32, or keep them from it."""
-    # cuDNN's default is to round, so it is set for fp32 too.
     rounding = precision == "tf32"
-    torch.backends.cuda.matmul.allow_tf32 = rounding
-    torch.backends.cudnn.allow_tf32 = rounding
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = rounding
 
 
 class _Weight(NamedTuple):
@@ -86,11 +84,9 @@ class MixedPrecision:
             return
         with torch.no_grad():
             self._low.copy_(self._flat)
-        # Past `Module.__setattr__`, which takes nothing but a Parameter here.
-        for one in self._weights:
+        for one in self._weights:  # past `Module.__setattr__`, which takes a Parameter alone
             one.place[one.name] = one.leaf
         try:
-            # Copies in a cache of autocast's would outlive the step that a graph captures.
             with torch.autocast(self._flat.device.type, torch.bfloat16, cache_enabled=False):
                 yield
         finally:
@@ -101,7 +97,6 @@ class MixedPrecision:
     @torch.no_grad()
     def collect_gradients(self) -> None:
         """Give the float32 weights the gradients that a backward pass left in their copies."""
-        # Dead operations get no gradient.
         reached = [(one, one.leaf.grad) for one in self._weights if one.leaf.grad is not None]
         if not reached:
             return
@@ -116,7 +111,6 @@ class MixedPrecision:
         found = [
             (layer._parameters, name, weight)
             for layer in network.modules()
-            # The classifier computes in float32 (`Network`).
             if isinstance(layer, nn.Conv2d | nn.Linear) and layer is not network.classifier
             for name, weight in layer.named_parameters(recurse=False)
         ]
@@ -127,7 +121,6 @@ class MixedPrecision:
         self._low = torch.zeros_like(self._flat, dtype=torch.bfloat16)
         flat_gradient = torch.zeros_like(self._flat)
         for (place, name, weight), start in zip(found, starts, strict=False):
-            # The strides are the weight's own, so that its memory format stays what it was.
             own, leaf, gradient = (
                 flat[start : start + weight.numel()].as_strided(weight.shape, weight.stride())
                 for flat in (self._flat, self._low, flat_gradient)

@@ -59,10 +59,8 @@ def set_up(
     with RECORDER.lock.step():  # what is copied to a GPU may not meet a capture
         data = load_for(spec, device)
         auxiliary = spec.recipe.auxiliary > 0
-        # Batch normalisation refuses a single value, perhaps only in an epoch's last batch.
         side = check_image(data.about.size, spec.network.stem_stride, auxiliary=auxiliary)
         check_batches(len(data.train), spec.recipe.batch_size, side, auxiliary=auxiliary)
-        # Built on the CPU, whose generator gives the same weights on every machine.
         network = fresh_network(spec, data.about).to(device)
         engine = Engine(network, spec.recipe, spec.precision, mode)
     record(engine, spec, data)
@@ -102,7 +100,6 @@ def _shapes(batch: Batch, images: int) -> list[Batch]:
 
 def fresh_network(spec: TrialSpec, about: Dataset) -> Network:
     """Return a trial's network as it is before the first step, on the CPU."""
-    # The data set decides the shapes of the first and the last layer.
     return build_network(
         spec.genotype,
         spec.network,

@@ -12,12 +12,12 @@ import contextlib
 import json
 import math
 import time
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
-from typing import Any, Generic, Literal, TypeVar
+from functools import cached_property
+from typing import Any, Literal, TypeVar
 
 import pyarrow as pa
 import torch
@@ -32,24 +32,12 @@ from results_schema.store import Store, recorded_failure
 from results_schema.trial import TrialSpec
 from workers.data.batches import Data, Images, evaluation_batches, training_batches
 from workers.training import device as devices
-from workers.training.attempt import (
-    Ask,
-    ItemLog,
-    Outcome,
-    Status,
-    Stopped,
-    Stopping,
-    StopRequest,
-    attempt,
-    nobody,
-)
+from workers.training.attempt import Attempt, Outcome, Status, Stopped, Stopping, read_rows
 from workers.training.checkpoint import Checkpoint, Checkpointing, History, Row
 from workers.training.engine import Engine
 from workers.training.graphs import StepMode
 from workers.training.recipe import scheduled_lr
 from workers.training.setup import check_versions, set_up
-
-_ONCE_A_MINUTE = Checkpointing()
 
 _LATE = 10
 """Epochs that the late test accuracy averages over."""
@@ -63,96 +51,62 @@ Ending = tuple[Literal["done", "diverged"], str]
 """The status of an ended trial, and why it ended."""
 
 
-def train(
-    spec: TrialSpec,
-    store: Store,
-    *,
-    device: str | None = None,
-    deterministic: bool = False,
-    token: str | None = None,
-    checkpointing: Checkpointing = _ONCE_A_MINUTE,
-    pack_size: int = 1,
-    gpu_share: float = 1.0,
-    on_epoch: Callable[[Row], None] = lambda row: None,
-    stop: StopRequest | None = None,
-    ask: Ask = nobody,
-    until: int | None = None,
-) -> Outcome:
+def train(spec: TrialSpec, store: Store, **options: Any) -> Outcome:
     """Train a trial to its end, from its newest sound checkpoint if it has one.
 
-    Args:
-        spec: The trial.
-        store: Where its rows and checkpoints go.
-        device: See `device.choose`, like the next.
-        deterministic: Whether a GPU must give the same bits again; no part of the identity.
-        token: Name of the lease, chosen by whoever may want to fence it.
-        checkpointing: When to commit.
-        pack_size: How many trials this process trains side by side (`packing`), for the row.
-        gpu_share: GPUs that this process has, below 1 a share of one; for the row too.
-        on_epoch: Called with each published row.
-        stop: Asks it to stop before the next batch.
-        ask: As in `attempt`, which returns an error as an outcome.
-        until: See `Training`.
+    Options are fields of `Training`.
     """
-    choose = partial(devices.choose, device, deterministic=deterministic, precision=spec.precision)
-
-    def begin(lease: Lease, log: ItemLog, stopping: Stopping) -> _CellTraining:
-        history = History(store, lease, spec.trial_id, checkpointing)
-        shared = {"pack_size": pack_size, "gpu_share": gpu_share}
-        return _CellTraining(
-            spec, store, lease, log, history, choose, shared, on_epoch, stopping, until
-        )
-
-    return attempt(store, spec.trial_id, token, begin, stop or StopRequest(), ask)
+    return _CellTraining(spec, store, **options).run()
 
 
-@dataclass
-class Training(ABC, Generic[T]):
-    """One worker's attempt at a trial whose lease it holds; kinds of trials differ in `train`.
+@dataclass(kw_only=True)
+class Training(Attempt[T]):
+    """One worker's attempt at a trial; kinds of trials differ in `train`.
 
     Attributes:
-        shared: Columns of the trial's row: how the worker shares its device.
+        checkpointing: When to commit.
+        pack_size: How many trials this process trains side by side (`packing`), for the row.
+        on_epoch: Called with each published row.
         until: Epoch after which the trial waits for a decision on its cohort; None for none.
-        done: Number of epochs trained.
     """
 
-    spec: T
-    store: Store
-    lease: Lease
-    log: ItemLog
-    history: History
-    choose_device: Callable[[], torch.device]
-    shared: dict[str, Any]
-    on_epoch: Callable[[Row], None]
-    stopping: Stopping
+    checkpointing: Checkpointing = field(default_factory=Checkpointing)
+    pack_size: int = 1
+    on_epoch: Callable[[Row], None] = lambda row: None
     until: int | None = None
-    done: int = 0
 
-    def run(self) -> tuple[Status, str]:
+    @property
+    def item(self) -> str:
+        """The trial's id."""
+        return self.spec.trial_id
+
+    def ended(self) -> Status | None:
+        """Return the status in the trial's row, if it is there."""
+        rows = read_rows(self.store, layout.trial(self.item), tables.TRIALS)
+        return rows[0]["status"] if rows else None
+
+    @cached_property
+    def schema(self) -> pa.Schema:
+        """That of its rows."""
+        return tables.METRICS
+
+    @cached_property
+    def history(self) -> History:
+        """Its rows and checkpoints."""
+        return History(self.store, self.lease, self.item, self.checkpointing, self.schema)
+
+    def work(self, device: torch.device) -> tuple[Status, str]:
         """Train until the trial ends or is asked to stop; return its status and the reason."""
-        spec = self.spec
-        # Checked under the lease: another worker may have ended it just before.
-        if ended := ended_status(self.store, spec.trial_id):
-            return ended, "it had ended before"
-        if self.stopping.request.made:
-            return "stopped", "before it began"
-        self.check()
-        device = self.choose_device()
         with devices.own_stream(device):
-            attempts = count_attempt(self.store, self.lease, spec.trial_id, spec.epochs)
-            share = self.shared["gpu_share"] if device.type == "cuda" else None
-            facts = devices.provenance(device) | attempts | self.shared | {"gpu_share": share}
+            attempts = count_attempt(self.store, self.lease, self.item, self.spec.epochs)
+            facts = self.provenance(device) | attempts | {"pack_size": self.pack_size}
             place = f"{facts['host']}, {device}"
-            self.log.add(f"attempt {facts['attempts']} of {spec.trial_id} on {place}")
-            # Written before anything may crash the process: the log then shows where it was.
-            self.log.flush()
+            self.log.add(f"attempt {facts['attempts']} of {self.item} on {place}")
+            self.log.flush()  # before anything may crash the process
             return self.train(device, facts)
 
-    def check(self) -> None:
-        """Raise an error if this machine can't train what the trial's spec means."""
-
     @abstractmethod
-    def train(self, device: torch.device, facts: dict[str, Any]) -> tuple[Status, str]:
+    def train(self, device: torch.device, facts: Row) -> tuple[Status, str]:
         """Resume, train and end the trial, given the columns of where and when it is trained."""
 
     def resume(self, restore: Callable[[Checkpoint], None], last: int) -> None:
@@ -176,31 +130,25 @@ class Training(ABC, Generic[T]):
         self.on_epoch(row)
 
     def end(self, row: Row, schema: pa.Schema = tables.TRIALS) -> None:
-        """Publish the final rows and the trial's own: it has ended once that one is there."""
-        store, trial_id = self.store, self.spec.trial_id
+        """Publish the final rows and the trial's own."""
         self.history.close()
-        # Before the row: whoever finds the row never looks for a failure to remove.
-        store.delete(layout.failure(trial_id), lease=self.lease)
-        self.log.add(f"{row['status']}: {row['exit_reason']}")
-        self.log.flush()
-        data = tables.to_parquet([row], schema)
-        store.put(layout.trial(trial_id), data, lease=self.lease, final=True)
-        # The trial has ended: a small file left over is no reason to call it failed.
+        self.finish(layout.trial(self.item), row, schema)
         with contextlib.suppress(StoreError):
-            store.delete(layout.attempts(trial_id), lease=self.lease)
+            self.store.delete(layout.attempts(self.item), lease=self.lease)
 
 
 class _CellTraining(Training[TrialSpec]):
     """An attempt at training a network of cells."""
 
-    def check(self) -> None:
+    def choose_device(self) -> torch.device:
         check_versions(self.spec)
+        precision = self.spec.precision
+        return devices.choose(self.device, deterministic=self.deterministic, precision=precision)
 
-    def train(self, device: torch.device, facts: dict[str, Any]) -> tuple[Status, str]:
+    def train(self, device: torch.device, facts: Row) -> tuple[Status, str]:
         for source in sources(self.spec.extensions):
             self.log.add(source)
         mode: StepMode | None = None
-        # The failure is in the store, as another process on another node may try next.
         if recorded_failure(self.store, self.spec.trial_id)["kind"] == "graph":
             self.log.add(
                 "no CUDA graph could be captured before: steps run kernel by kernel, slower"
@@ -211,9 +159,7 @@ class _CellTraining(Training[TrialSpec]):
         with contextlib.closing(engine):
             return self._train_epochs(data, engine, facts)
 
-    def _train_epochs(
-        self, data: Data, engine: Engine, facts: dict[str, Any]
-    ) -> tuple[Status, str]:
+    def _train_epochs(self, data: Data, engine: Engine, facts: Row) -> tuple[Status, str]:
         spec, history = self.spec, self.history
         last = spec.recipe.epochs
 
@@ -222,8 +168,7 @@ class _CellTraining(Training[TrialSpec]):
 
         self.resume(restore, last)
         while not (ending := self._ending(engine)):
-            # A stop commits the epochs before the running one, so their state is kept: in a
-            # checkpoint if one is due, otherwise in a copy on the device, which is cheap.
+            # A stop commits the epochs before the running one, so their state is kept.
             if history.due or len(history.rows) == self.until:
                 history.commit(engine.state)
             elif history.rows:
@@ -236,13 +181,11 @@ class _CellTraining(Training[TrialSpec]):
             except Stopped:
                 history.commit(engine.snapshot)
                 return "stopped", f"after epoch {epoch - 1} of {last}"
-            self.add(
-                row,
-                f"train loss {row['train_loss']:.4f}, {_validated(row)}"
-                f"test loss {row['test_loss']:.4f}, test accuracy {row['test_accuracy']:.4f}",
-            )
-        # After the last epoch nobody takes a step from here, and momenta are half of the file. A
-        # trial that diverged earlier keeps them, so that the epoch alone decides what a file holds.
+            names = ["train_loss", "val_loss", "val_accuracy", "test_loss", "test_accuracy"]
+            shown = [f"{n.replace('_', ' ')} {v:.4f}" for n in names if (v := row[n]) is not None]
+            self.add(row, ", ".join(shown))
+        # Momenta are half of a file, and nobody takes a step from the last epoch. A trial that
+        # diverged earlier keeps them, so that the epoch alone decides what a file holds.
         history.commit(lambda: engine.state(momenta=len(history.rows) < last))
         parameters = sum(weight.numel() for weight in engine.network.parameters())
         facts |= {"form": engine.mode, "parameters": parameters}
@@ -274,7 +217,6 @@ def train_epoch(spec: TrialSpec, epoch: int, engine: Engine, data: Data, stoppin
     Raises:
         Stopped: It was asked to stop; the engine is left half-trained.
     """
-    # Also here: a batch would be computed in vain, and generators are cheap to seed again.
     stopping.check()
     recipe = spec.recipe
     start = time.perf_counter()
@@ -284,8 +226,7 @@ def train_epoch(spec: TrialSpec, epoch: int, engine: Engine, data: Data, stoppin
     )
     engine.begin(spec.seed, epoch)
     totals = engine.train_epoch(stopping.between(batches), lr)
-    # The totals were read from the device, so all steps have run by now.
-    trained = time.perf_counter()
+    trained = time.perf_counter()  # of all steps, as the totals were read from the device
 
     def evaluate(images: Images | None) -> tuple[float, float] | tuple[None, None]:
         if images is None:
@@ -314,14 +255,7 @@ def train_epoch(spec: TrialSpec, epoch: int, engine: Engine, data: Data, stoppin
     }
 
 
-def _validated(row: Row) -> str:
-    """Return what a log says of the held-out images, if there are any."""
-    if row["val_loss"] is None:
-        return ""
-    return f"val loss {row['val_loss']:.4f}, val accuracy {row['val_accuracy']:.4f}, "
-
-
-def trial_row(spec: TrialSpec, rows: list[Row], ending: Ending, facts: dict[str, Any]) -> Row:
+def trial_row(spec: TrialSpec, rows: list[Row], ending: Ending, facts: Row) -> Row:
     """Return a row of `tables.TRIALS` from rows of metrics, at least one.
 
     `facts` are the columns of where, when and with what it was trained, and its parameters.
@@ -329,7 +263,7 @@ def trial_row(spec: TrialSpec, rows: list[Row], ending: Ending, facts: dict[str,
     last = rows[-1]
     accuracies = [row["test_accuracy"] for row in rows]
     late = accuracies[-_LATE:]
-    # Selected by validation alone: what is largest on the test set is no estimate of a test.
+    # The largest on the test set is no estimate of a test, so validation alone selects.
     validated = [row["val_accuracy"] for row in rows]
     best = validated.index(max(validated)) if None not in validated else None
     return {
@@ -361,16 +295,6 @@ def trial_row(spec: TrialSpec, rows: list[Row], ending: Ending, facts: dict[str,
     }
 
 
-def ended_status(store: Store, trial_id: str) -> Literal["done", "diverged"] | None:
-    """Return the status of an ended trial, None if it has not ended."""
-    key = layout.trial(trial_id)
-    try:
-        data = store.get(key)
-    except MissingKey:
-        return None
-    return tables.from_parquet(data, tables.TRIALS, key)["status"][0].as_py()
-
-
 def count_attempt(store: Store, lease: Lease, trial_id: str, epochs: int) -> dict[str, Any]:
     """Return which attempt at the trial this is and when the first began, as columns of its row.
 
@@ -381,6 +305,8 @@ def count_attempt(store: Store, lease: Lease, trial_id: str, epochs: int) -> dic
     try:
         past = parse_json(store.get(key, most=_LARGEST_COUNTER))
         count, started = past["attempts"] + 1, datetime.fromisoformat(past["started_at"])
+        if type(count) is not int or not 1 < count < 2**31 or started.tzinfo is None:
+            raise ValueError("it counts no attempts")
     except (MissingKey, CorruptData, ValueError, KeyError, TypeError):
         # A damaged counter is no reason to refuse the trial: it explains, and decides nothing.
         count, started = 1, datetime.now(UTC)

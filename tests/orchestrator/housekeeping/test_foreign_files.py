@@ -13,10 +13,10 @@ from small_stores import Trained, shown_counts
 
 from orchestrator.config.record import read_declared
 from orchestrator.dash.live import Curves
-from results_schema import layout
+from results_schema import layout, tables
 from results_schema.errors import CorruptData
 from results_schema.results import Results
-from workers.training.trial import ended_status
+from workers.training.attempt import read_rows
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -41,7 +41,7 @@ def test_a_sound_file_under_another_trials_name_is_noticed_by_every_reader(
     assert two not in set(ended["trial_id"])
     if table == "trials":
         with pytest.raises(CorruptData):
-            ended_status(store, two)
+            read_rows(store, layout.trial(two), tables.TRIALS)
         assert shown_counts(run("status")[1]) == {"done": 2, "damaged": 1}
     else:
         store.delete(layout.trial(two))

@@ -18,17 +18,6 @@ def edges(genotype: Genotype, part: str) -> list[list[list[object]]]:
     return [[[getattr(e, part) for e in node] for node in cell.nodes] for cell in cells(genotype)]
 
 
-def test_figure_1_widths_and_depths():
-    shapes = [(named(base).width, named(base).depth) for base in BASES]
-    assert dict(zip(BASES, shapes, strict=True)) == {
-        "NASNet": (5, 2),
-        "AmoebaNet": (4, 4),
-        "ENAS": (5, 2),
-        "DARTS": (3.5, 3),
-        "SNAS": (4, 2),
-    }
-
-
 def test_adapted_cells_keep_operations_and_take_inputs_only():
     for base, adapted in zip(BASES, ADAPTED, strict=True):
         assert edges(named(adapted), "op") == edges(named(base), "op")

@@ -1,5 +1,4 @@
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -88,9 +87,7 @@ def test_python_text_in_its_common_forms(change: tuple[str, str]):
         ),
     ],
 )
-def test_other_text_is_refused_and_never_run(
-    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_other_text_is_refused_and_never_run(text, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SpecError) as caught:
         parse_text(text)

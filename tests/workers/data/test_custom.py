@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -189,9 +190,7 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
 
 
 @pytest.mark.parametrize(("change", "what", "fix"), WRONG, ids=[row[1] for row in WRONG])
-def test_a_bad_array_is_one_error_that_names_it(
-    tmp_path: Path, change: dict[str, Any], what: str, fix: str
-):
+def test_a_bad_array_is_one_error_that_names_it(tmp_path, change, what, fix):
     parts = {name: part for name, part in (arrays(8, 8) | change).items() if part is not None}
     source = saved(tmp_path / "a.npz", parts)
     with pytest.raises(DataError) as caught:
@@ -211,9 +210,7 @@ def test_a_bad_array_is_one_error_that_names_it(
         (header(arrays(8, 8), train_images=(100, 8, 8)), "is no sound npz file"),
     ],
 )
-def test_a_damaged_or_vast_file_is_refused_before_it_takes_memory(
-    tmp_path: Path, content: bytes, what: str
-):
+def test_a_damaged_or_vast_file_is_refused_before_it_takes_memory(tmp_path, content, what):
     (tmp_path / "a.npz").write_bytes(content)
     start = time.monotonic()
     with pytest.raises(DataError, match=what):
@@ -255,9 +252,7 @@ SPOILT: list[tuple[Any, dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("spoil", "options", "error"), SPOILT, ids=[row[2] for row in SPOILT])
-def test_a_folder_that_will_not_do_is_one_error(
-    tmp_path: Path, spoil: Any, options: dict[str, Any], error: str
-):
+def test_a_folder_that_will_not_do_is_one_error(tmp_path, spoil, options, error):
     root = tmp_path / "photos"
     for part, label, number in [(p, c, n) for p in ("train", "test") for c in "ab" for n in (0, 1)]:
         picture(root / part / label / f"{number}.png", 8, 8)
@@ -313,6 +308,22 @@ def test_a_description_that_was_altered_is_refused(tmp_path: Path, change: dict[
     store.attach_store(tmp_path / "results")
     with pytest.raises(SpecError, match="no description"):
         describe(name)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({key: 0} for key in ("train", "test", "size", "classes", "epochs", "stem_stride")),
+        *({"padding": -1}, {"std": (0.0,)}, {"std": (math.nan,)}, {"mean": (math.inf,)}),
+        {"channels": 0, "mean": (), "std": ()},
+    ],
+)
+def test_a_description_with_a_name_that_fits_is_refused_if_no_data_set_can_be_so(tmp_path, change):
+    about = replace(describe(register(saved(tmp_path / "a.npz", arrays(8, 8)))), **change)
+    with pytest.raises(ValueError, match="its "):
+        from_json(
+            json.loads(json.dumps(to_json(replace(about, name=f"a-{custom._digest(about)}"))))
+        )
 
 
 def test_a_worker_without_its_files_trains_on_what_the_store_has(tmp_path: Path):

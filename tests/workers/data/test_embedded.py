@@ -33,9 +33,7 @@ def test_shapes_and_labels_are_the_catalogs(splits: dict[str, Split], name: str)
 
 
 @pytest.mark.parametrize("name", READERS)
-def test_the_catalogs_mean_and_deviation_are_those_of_the_training_pixels(
-    splits: dict[str, Split], name: str
-):
+def test_the_catalogs_mean_and_deviation_are_those_of_the_training_pixels(splits, name):
     about, pixels = DATASETS[name], splits[name].train_pixels
     for channel in range(about.channels):
         values = pixels[:, channel]
@@ -53,9 +51,7 @@ def test_the_catalogs_mean_and_deviation_are_those_of_the_training_pixels(
         ("digit_scenes", ["e77205b9", "6f5ca9d7", "e7387697", "85ccc821"]),
     ],
 )
-def test_pixels_and_labels_are_forever_the_same(
-    splits: dict[str, Split], name: str, digests: list[str]
-):
+def test_pixels_and_labels_are_forever_the_same(splits, name, digests):
     assert DATASETS[name].preprocessing == 1, "new pixels need new digests"
     for part, digest in zip(splits[name], digests, strict=True):
         assert hashlib.sha256(part.tobytes()).hexdigest().startswith(digest)

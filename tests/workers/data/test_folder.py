@@ -17,7 +17,7 @@ from small_archives import SMALL, Server, archive_of, draw, publish, serve
 
 from results_schema.errors import DataError
 from workers.data import folder
-from workers.data.batches import load, on_device, training_batches
+from workers.data.batches import on_device, training_batches
 from workers.data.catalog import DATASETS, Archive, Dataset, Split
 from workers.data.folder import arrays, check_ready, locate
 
@@ -84,9 +84,7 @@ def here(tmp_path: Path) -> Dataset:
     return publish("cifar10", tmp_path)
 
 
-def test_the_folder_is_the_argument_then_the_variable_then_the_cache(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-):
+def test_the_folder_is_the_argument_then_the_variable_then_the_cache(monkeypatch, tmp_path):
     monkeypatch.setenv(folder.VARIABLE, "~/sets")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert locate(tmp_path / "given") == tmp_path / "given"
@@ -103,9 +101,7 @@ def test_an_archive_is_decoded_once_and_not_needed_again(tmp_path: Path, name: s
     assert equal(arrays(about, tmp_path), name)
 
 
-def test_a_missing_archive_without_a_network_says_which_file_to_put_where(
-    here: Dataset, tmp_path: Path
-):
+def test_a_missing_archive_without_a_network_says_which_file_to_put_where(here, tmp_path):
     (tmp_path / archive(here).file).unlink()
     expected = rf"put c10\.tgz \([\d,]+ bytes, MD5 {archive(here).md5}\) from .* into {tmp_path}$"
     for ask in (arrays, check_ready):
@@ -124,9 +120,7 @@ def test_a_missing_archive_without_a_network_says_which_file_to_put_where(
         (lambda data: data + b"\0", "is another file"),
     ],
 )
-def test_another_archive_than_the_published_is_refused_and_left_alone(
-    here: Dataset, tmp_path: Path, change, what: str
-):
+def test_another_archive_than_the_published_is_refused_and_left_alone(here, tmp_path, change, what):
     path = tmp_path / archive(here).file
     path.write_bytes(change(path.read_bytes()))
     before = path.read_bytes()
@@ -147,9 +141,7 @@ FLIPPED_SIZE = 8 + 480 + 26 * (8 + 3 * 8 * 8)
 
 @settings(max_examples=30)
 @given(bit=st.integers(0, 8 * FLIPPED_SIZE - 1))
-def test_one_flipped_bit_is_found_and_the_archive_decoded_again(
-    tmp_path_factory: pytest.TempPathFactory, bit: int
-):
+def test_one_flipped_bit_is_found_and_the_archive_decoded_again(tmp_path_factory, bit):
     root = tmp_path_factory.getbasetemp() / "flipped"
     root.mkdir(exist_ok=True)
     about, path = publish("cifar10", root), root / CACHED
@@ -223,9 +215,7 @@ def test_two_machines_without_a_common_lock_leave_one_whole_file(tmp_path: Path)
     assert [path.name for path in tmp_path.iterdir()] == [CACHED]
 
 
-def test_of_several_processes_one_downloads_and_decodes(
-    server: Server, offered: Dataset, tmp_path: Path
-):
+def test_of_several_processes_one_downloads_and_decodes(server, offered, tmp_path):
     workers = [reader(tmp_path / "data", server) for _ in range(2)]
     lines = "".join(worker.communicate(timeout=60)[0] for worker in workers).split("\n")
     assert server.asked == ["GET bytes=0-"]
@@ -276,14 +266,6 @@ def test_embedded_data_sets_are_ready(about: Dataset, tmp_path: Path):
     assert not (tmp_path / "never").exists()
 
 
-def test_a_published_set_is_ready_only_with_its_own_archive(tmp_path: Path):
-    (tmp_path / archive(DATASETS["cifar10"]).file).write_bytes(b"half")
-    with pytest.raises(DataError, match=r"cifar-10-binary\.tar\.gz: is incomplete"):
-        check_ready(DATASETS["cifar10"], tmp_path)
-    with pytest.raises(DataError, match=r"cifar-10-binary\.tar\.gz: is incomplete"):
-        load("cifar10", torch.device("cpu"), tmp_path)
-
-
 def test_the_check_needs_no_torch():
     code = (
         "import sys; from workers.data.catalog import DATASETS; import workers.data.folder as f; "
@@ -319,9 +301,7 @@ def test_a_broken_download_resumes_where_it_stopped(server: Server, content: Arc
     assert server.asked == ["GET bytes=0-", "GET bytes=400-", "GET bytes=800-"]
 
 
-def test_the_next_call_resumes_what_an_earlier_one_began(
-    server: Server, content: Archive, into: Path
-):
+def test_the_next_call_resumes_what_an_earlier_one_began(server, content, into):
     server.cut = 100
     with pytest.raises(DataError, match=r"can't be downloaded: broke off after 300 bytes\n  put a"):
         folder.download(content, into)

@@ -70,9 +70,7 @@ def test_both_ends_of_the_spectrum_are_found(case):
     assert min(abs(wanted - short["top_eigenvalue"])) <= short["top_residual"]
 
 
-def test_a_negative_spectrum_has_its_magnitude_at_the_other_end(
-    case, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_negative_spectrum_has_its_magnitude_at_the_other_end(case, monkeypatch):
     hessian, matrix = case
     times: Callable[[Tensor], Tensor] = hessian.times
     monkeypatch.setattr(hessian, "times", lambda vector: -times(vector))

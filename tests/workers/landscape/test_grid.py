@@ -45,8 +45,8 @@ def test_51_by_51_previews():
 
 
 def test_coordinates_reach_the_extents_and_0():
-    grid = Grid(3, 5, alpha_extent=2, beta_extent=0.3)
-    assert grid.alphas == [-2, 0, 2]
+    grid = Grid(3, 5, extent=0.3)
+    assert grid.alphas == [-0.3, 0, 0.3]
     assert grid.betas == pytest.approx([-0.3, -0.15, 0, 0.15, 0.3])
     [point] = Grid(1, 1).points()
     assert point.place() == {"row": 0, "column": 0, "alpha": 0, "beta": 0}
@@ -59,8 +59,8 @@ def test_coordinates_reach_the_extents_and_0():
         ((3, -1), "columns = -1"),
         ((50, 51), "rows = 50 has no point at the centre"),
         ((51, 2), "columns = 2 has no point at the centre"),
-        ((3, 3, 0.0), "alpha_extent = 0"),
-        ((3, 3, 1.0, float("nan")), "beta_extent = nan"),
+        ((3, 3, 0.0), "extent = 0"),
+        ((3, 3, float("nan")), "extent = nan"),
     ],
 )
 def test_impossible_grids_are_refused(arguments, said: str):

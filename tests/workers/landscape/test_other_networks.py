@@ -3,10 +3,12 @@
 import copy
 import json
 import math
+from typing import Any
 
 import pytest
 import torch
 from small_landscapes import distances, instance_gradients, instances
+from small_landscapes import moved as moved_along
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy
@@ -51,12 +53,8 @@ def case() -> tuple[Tensor, Tensor, Instances]:
     return images, labels, Instances(images, labels, dtype=F64, batch=2)
 
 
-def moved(trained: nn.Module) -> nn.Module:
-    directions, copied = draw_directions(trained, seed=1), copy.deepcopy(trained)
-    with torch.no_grad():
-        for name, weight in copied.named_parameters():
-            weight += POINT[0] * directions.first[name] + POINT[1] * directions.second[name]
-    return copied
+def moved(trained: Any) -> nn.Module:
+    return moved_along(trained, draw_directions(trained, seed=1), *POINT)
 
 
 def test_contour_and_variance_are_those_of_loops(trained: nn.Module, case):
@@ -64,12 +62,7 @@ def test_contour_and_variance_are_those_of_loops(trained: nn.Module, case):
     directions, at = draw_directions(trained, seed=1), moved(trained)
     loss = pytest.approx(float(cross_entropy(at(images), labels).detach()), rel=1e-10)
     assert Contour(trained, directions, given).at(*POINT)["loss"] == loss
-    weights = dict(at.named_parameters())
-    rows = [
-        torch.autograd.grad(cross_entropy(at(image), label), list(weights.values()))
-        for image, label in zip(images.split(1), labels.split(1), strict=True)
-    ]
-    gradients = {n: torch.stack(part) for n, *part in zip(weights, *rows, strict=True)}
+    gradients = instance_gradients(at, images, labels)
     point = GradientVariance(trained, directions, given).at(*POINT, by_parameter=True)
     assert point["loss"] == loss
     assert point["variance"] == pytest.approx(float(distances(gradients).mean()), rel=1e-10)

@@ -1,9 +1,12 @@
 """The life of a surface: measured, interrupted, resumed, refused."""
 
+import copy
+import gc
 import hashlib
 import json
 import math
 import shutil
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,9 +28,12 @@ from stops import REASON, StopAtLook, after_epoch
 from results_schema import layout, tables
 from results_schema.store import LocalStore, open_store
 from results_schema.surface import SurfaceSpec
+from workers.landscape.measures import Case, Measure, measure
 from workers.landscape.survey import survey
+from workers.network.network import Network
 from workers.training import checkpoint
 from workers.training.attempt import Outcome, StopRequest
+from workers.training.setup import fresh_network
 from workers.training.trial import train
 
 
@@ -100,7 +106,26 @@ def test_a_contour_has_a_row_for_each_point_and_one_for_the_whole(store: LocalSt
     digest = hashlib.sha256(tensors).hexdigest()
     assert {row["checkpoint"], *table["checkpoint"]} == {digest}
     assert store.leases.held() == {}
-    assert survey(spec, store, device="cpu") == Outcome("done", "it was finished before")
+    assert survey(spec, store, device="cpu") == Outcome("done", "it had ended before")
+
+
+def test_an_ended_surface_leaves_no_network(store: LocalStore, monkeypatch: pytest.MonkeyPatch):
+    """A GPU's memory would be held until Python looks for cycles."""
+    made: list[Any] = []
+
+    def watched(*arguments: Any) -> Network:
+        network = fresh_network(*arguments)
+        made.append(weakref.ref(network))
+        return network
+
+    monkeypatch.setattr("workers.landscape.survey.fresh_network", watched)
+    gc.collect()
+    gc.disable()
+    try:
+        finish(small_surface(), store)
+        assert made[0]() is None
+    finally:
+        gc.enable()
 
 
 def test_the_centre_is_the_trials_last_test_loss(store: LocalStore):
@@ -157,9 +182,7 @@ def test_a_curvature_has_a_row_for_its_centre_and_for_each_product(bent: LocalSt
 
 
 @pytest.mark.parametrize("moment", ["centre", "eigenvalues", "trace"])
-def test_a_stopped_curvature_resumes_from_its_products(
-    store: LocalStore, bent: LocalStore, moment: str
-):
+def test_a_stopped_curvature_resumes_from_its_products(store, bent, moment):
     steps = summary(bent, CURVATURE)["eigen_iterations"]
     done = {"centre": 1, "eigenvalues": 1 + steps // 2, "trace": 1 + steps + 3}[moment]
     request, progress = StopRequest(), []
@@ -181,9 +204,7 @@ def test_a_stopped_curvature_resumes_from_its_products(
 
 
 @pytest.mark.parametrize("lost", ["damaged", "missing", "behind"])
-def test_without_its_vectors_a_curvature_repeats_the_eigenvalues_alone(
-    store: LocalStore, bent: LocalStore, lost: str
-):
+def test_without_its_vectors_a_curvature_repeats_the_eigenvalues_alone(store, bent, lost):
     steps = summary(bent, CURVATURE)["eigen_iterations"]
     assert steps > 4
     key, kept, request = layout.vectors(CURVATURE.surface_id), b"", StopRequest()
@@ -208,9 +229,7 @@ def test_without_its_vectors_a_curvature_repeats_the_eigenvalues_alone(
 
 
 @pytest.mark.parametrize("finished", [False, True])
-def test_points_of_a_network_that_was_replaced_are_measured_again(
-    store: LocalStore, undisturbed: LocalStore, finished: bool
-):
+def test_points_of_a_network_that_was_replaced_are_measured_again(store, undisturbed, finished):
     spec = small_surface()
     other_network(store, spec)
     stop = StopRequest() if finished else StopAtLook(7)
@@ -226,9 +245,7 @@ def test_points_of_a_network_that_was_replaced_are_measured_again(
 
 
 @pytest.mark.parametrize("gone", [True, False], ids=["removed", "replaced"])
-def test_a_network_that_is_lost_while_it_is_measured_leaves_no_row(
-    store: LocalStore, undisturbed: LocalStore, gone: bool
-):
+def test_a_network_that_is_lost_while_it_is_measured_leaves_no_row(store, undisturbed, gone):
     spec = small_surface()
     kept = {key: store.get(key) for key in store.list(layout.checkpoints(spec.trial.trial_id))}
 
@@ -253,7 +270,7 @@ def test_the_untrained_network_needs_no_checkpoint(tmp_path: Path):
     _, row = finish(spec, store)
     assert row["loss"] == pytest.approx(math.log(10), abs=0.5)
     assert row["checkpoint"] is None
-    assert survey(spec, store, device="cpu") == Outcome("done", "it was finished before")
+    assert survey(spec, store, device="cpu") == Outcome("done", "it had ended before")
 
 
 def test_a_diverged_network_has_no_landscape_and_that_is_a_result(tmp_path: Path):
@@ -268,6 +285,14 @@ def test_a_diverged_network_has_no_landscape_and_that_is_a_result(tmp_path: Path
     assert "not finite" in row["exit_reason"]
     assert not store.has(layout.points(spec.surface_id))
     assert survey(spec, store, device="cpu").status == "diverged"
+
+
+def test_points_of_a_network_that_was_replaced_by_a_diverged_one_go(store: LocalStore):
+    spec = small_surface()
+    survey(spec, store, device="cpu", stop=StopAtLook(7))
+    other_network(store, spec, factor=math.inf)
+    assert survey(spec, store, device="cpu").status == "diverged"
+    assert not store.has(layout.points(spec.surface_id))
 
 
 def refused(spec: SurfaceSpec, store: LocalStore, kind: str = "data") -> str:
@@ -337,6 +362,28 @@ def test_a_stopped_surface_resumes_where_it_was(store: LocalStore, undisturbed: 
     assert f"resumes from {there} of 25 points" in survey_log(store, spec)
 
 
+def test_a_stop_before_the_first_point_keeps_those_of_earlier_runs(
+    store: LocalStore, undisturbed: LocalStore, monkeypatch: pytest.MonkeyPatch
+):
+    """As while gradients of a plug-in's operation are checked, which runs the network."""
+    spec = small_surface()
+
+    def measured(case: Case) -> Measure:
+        copy.deepcopy(case.network).eval()(case.images[:1])
+        return measure(case)
+
+    monkeypatch.setattr("workers.landscape.survey.measure", measured)
+    stopped = survey(spec, store, device="cpu", stop=StopAtLook(2))
+    assert stopped == Outcome("stopped", "before it measured")
+    assert not store.has(layout.points(spec.surface_id))
+    survey(spec, store, device="cpu", stop=StopAtLook(7))
+    there = points(store, spec)
+    assert survey(spec, store, device="cpu", stop=StopAtLook(2)).status == "stopped"
+    assert len(points(store, spec)) == len(there) > 0
+    survey(spec, store, device="cpu")
+    assert_same_surface(store, undisturbed, spec)
+
+
 def test_damaged_points_are_logged_and_measured_again(store: LocalStore, undisturbed: LocalStore):
     spec = small_surface()
     survey(spec, store, device="cpu", stop=StopAtLook(7))
@@ -353,9 +400,7 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize("every", [0, 1e9])
-def test_a_killed_worker_loses_no_point_that_was_written(
-    store: LocalStore, undisturbed: LocalStore, every: float
-):
+def test_a_killed_worker_loses_no_point_that_was_written(store, undisturbed, every):
     spec, seen = small_surface(), 0
     for moment in (1, 9, 10, 24):
 
@@ -372,33 +417,6 @@ def test_a_killed_worker_loses_no_point_that_was_written(
     assert survey(spec, store, device="cpu").epochs == 25 - seen
     assert_same_surface(store, undisturbed, spec)
     assert store.leases.held() == {}
-
-
-def test_a_surface_that_was_taken_over_writes_nothing_more(
-    store: LocalStore, undisturbed: LocalStore
-):
-    spec = small_surface()
-
-    def take_over(done: int, total: int) -> None:
-        if done == 10:
-            store.leases.fence(spec.surface_id, "old")
-            assert survey(spec, store, device="cpu").status == "done"
-
-    outcome = survey(spec, store, device="cpu", token="old", every=0, on_points=take_over)
-    assert outcome.status == "superseded"
-    assert_same_surface(store, undisturbed, spec)
-
-
-def test_an_error_is_recorded_and_forgotten_once_the_surface_ends(
-    store: LocalStore, monkeypatch: pytest.MonkeyPatch
-):
-    spec = small_surface()
-    with monkeypatch.context() as patch:
-        patch.setattr("workers.landscape.survey.measure", None)
-        assert survey(spec, store, device="cpu").kind == "error"
-    assert store.has(layout.failure(spec.surface_id))
-    finish(spec, store)
-    assert not store.has(layout.failure(spec.surface_id))
 
 
 def test_overflow_is_kept_as_it_is(store: LocalStore):

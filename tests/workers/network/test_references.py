@@ -239,9 +239,7 @@ def seeded(dropping: bool) -> DropPath | None:
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
 @pytest.mark.parametrize("name", EVERY)
-def test_logits_are_the_same_bits_and_gradients_the_same_but_for_rounding(
-    name: str, dtype: torch.dtype
-):
+def test_logits_are_the_same_bits_and_gradients_the_same_but_for_rounding(name, dtype):
     once, reference = pair(EVERY[name], dtype)
     for dropping in (False, True):
         # Noise comes from the process's generator.

@@ -68,9 +68,7 @@ def test_two_programs_of_one_name_run_one_after_the_other(lab: Path, tmp_path_fa
         ("bad.py", "", "'bad.py' names no program"),
     ],
 )
-def test_mistakes_are_found_without_running_anything(
-    tmp_path: Path, program: str, text: str, found: str
-):
+def test_mistakes_are_found_without_running_anything(tmp_path, program, text, found):
     (tmp_path / "bad.py").write_text(f"{text}\nraise SystemExit('it ran')\n")
     with pytest.raises(ConfigError) as caught:
         find(program, tmp_path)

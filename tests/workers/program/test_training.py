@@ -98,9 +98,7 @@ def test_a_damaged_state_falls_back_to_the_one_before(tmp_path: Path, reference:
     assert numbers(store) == numbers(reference)
 
 
-def test_a_full_disk_is_no_fault_of_the_trial(
-    tmp_path: Path, reference: LocalStore, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_full_disk_is_no_fault_of_the_trial(tmp_path, reference, monkeypatch):
     store, source, put = opened(tmp_path / "results"), write(tmp_path / "source"), LocalStore._put
     left = 9
 

@@ -5,12 +5,12 @@ import json
 import os
 import socket
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
+from small_checkpoints import ID
 from small_trials import COMMIT_ALL, EPOCHS, ending, files, log, small_spec
 from stops import StopAtLook, after_epoch
 
@@ -102,9 +102,7 @@ def test_a_later_failure_takes_the_place_of_an_earlier_one(store: LocalStore):
     assert record["at"].endswith("+00:00")
 
 
-def test_an_error_is_recorded_and_forgotten_once_the_trial_ends(
-    store: LocalStore, spec: TrialSpec, monkeypatch: pytest.MonkeyPatch
-):
+def test_an_error_is_recorded_and_forgotten_once_the_trial_ends(store, spec, monkeypatch):
     monkeypatch.delitem(batches.__dict__, "cut_out")
     spec = replace(spec, recipe=replace(spec.recipe, cutout=2))
     failed = train(spec, store, device="cpu")
@@ -122,9 +120,7 @@ def test_an_error_is_recorded_and_forgotten_once_the_trial_ends(
     assert "Traceback" in log(store, spec)
 
 
-def test_a_full_disk_is_no_fault_of_the_trials(
-    store: LocalStore, spec: TrialSpec, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_full_disk_is_no_fault_of_the_trials(store, spec, monkeypatch):
     def full(*_: object) -> None:
         raise StoreFull("no space", fix="free some")
 
@@ -148,9 +144,7 @@ VERSIONED = replace(small_spec().recipe, statistics="digits_32")
         ),
     ],
 )
-def test_what_this_release_cannot_train_is_a_failure_of_the_spec(
-    store: LocalStore, spec: TrialSpec, change: dict[str, Any], what: str
-):
+def test_what_this_release_cannot_train_is_a_failure_of_the_spec(store, spec, change, what):
     odd = replace(spec, **change)
     outcome = train(odd, store, device="cpu")
     assert (outcome.status, outcome.kind) == ("failed", "spec")
@@ -159,9 +153,7 @@ def test_what_this_release_cannot_train_is_a_failure_of_the_spec(
     assert not store.has(layout.metrics(odd.trial_id))
 
 
-def test_a_store_that_gives_no_lease_is_a_failure_of_the_store(
-    store: LocalStore, spec: TrialSpec, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_store_that_gives_no_lease_is_a_failure_of_the_store(store, spec, monkeypatch):
     def broken(*_: object) -> None:
         raise StoreError("input/output error", where="leases", fix="repair it")
 
@@ -298,20 +290,10 @@ class Refusing(LocalStore):
         raise StoreError("read-only")
 
 
-@pytest.fixture
-def held(store: LocalStore) -> Iterator[Lease]:
-    lease = store.leases.take("item")
-    assert lease is not None
-    with lease:
-        yield lease
-
-
-def test_a_log_is_appended_to_and_its_lines_are_kept_while_it_can_not_be_written(
-    store: LocalStore, held: Lease
-):
-    store.put(layout.log("item"), b"before\n")
+def test_a_log_is_appended_to_and_its_lines_are_kept_while_it_can_not_be_written(store, lease):
+    store.put(layout.log(ID), b"before\n")
     refusing = Refusing(store.root)
-    log = ItemLog(refusing, held, "item")
+    log = ItemLog(refusing, lease, ID)
     assert not log.begun and not log.pending
     log.add("one")
     assert log.begun and log.pending
@@ -323,32 +305,32 @@ def test_a_log_is_appended_to_and_its_lines_are_kept_while_it_can_not_be_written
     log._store = store
     log.add("two")
     log.flush()
-    lines = store.get(layout.log("item")).decode().splitlines()
+    lines = store.get(layout.log(ID)).decode().splitlines()
     assert lines[0] == "before"
     assert [line[20:] for line in lines[1:]] == ["one", "two"]
     assert len(lines[1][:19]) == 19 and lines[1][19] == " "
 
 
 def test_lines_of_another_thread_are_written_at_a_check_only_while_the_lease_is_healthy(
-    store: LocalStore, held: Lease
+    store: LocalStore, lease: Lease
 ):
-    log = ItemLog(store, held, "item")
-    stopping = Stopping(lease=held, log=log)
+    log = ItemLog(store, lease, ID)
+    stopping = Stopping(lease=lease, log=log)
     stopping.check()
-    assert not store.has(layout.log("item"))
+    assert not store.has(layout.log(ID))
     log.add("a line")
-    held.healthy = False
+    lease.healthy = False
     stopping.check()
-    assert not store.has(layout.log("item"))
-    held.healthy = True
+    assert not store.has(layout.log(ID))
+    lease.healthy = True
     stopping.check()
-    assert store.get(layout.log("item")).endswith(b" a line\n")
+    assert store.get(layout.log(ID)).endswith(b" a line\n")
 
 
 def test_a_line_is_appended_to_the_log_of_an_item_that_no_worker_holds(store: LocalStore):
-    append_to_log(store, "item", "its worker is gone")
-    assert store.get(layout.log("item")).endswith(b" its worker is gone\n")
+    append_to_log(store, ID, "its worker is gone")
+    assert store.get(layout.log(ID)).endswith(b" its worker is gone\n")
     assert store.leases.held() == {}
-    with store.leases.take("item"):  # type: ignore[union-attr]
-        append_to_log(store, "item", "not this")
-    assert store.get(layout.log("item")).count(b"\n") == 1
+    with store.leases.take(ID):  # type: ignore[union-attr]
+        append_to_log(store, ID, "not this")
+    assert store.get(layout.log(ID)).count(b"\n") == 1

@@ -68,9 +68,7 @@ def flip(data: bytes, at: int) -> bytes:
 
 
 @PARTS
-def test_a_file_of_a_terabyte_is_passed_over_unread(
-    store: LocalStore, lease: Lease, part: Callable[[str, int], str]
-):
+def test_a_file_of_a_terabyte_is_passed_over_unread(store, lease, part):
     save(store, lease, 4, 5)
     key = part(ID, 5)
     os.truncate(store.root / key, 10**12)  # sparse: reading it would need the memory all the same
@@ -137,9 +135,7 @@ def test_foreign_files_beside_the_checkpoints_do_not_matter(store: LocalStore, l
 
 
 @pytest.mark.parametrize("writes", [0, 1], ids=["before it", "between its files"])
-def test_a_fenced_worker_commits_nothing(
-    store: LocalStore, lease: Lease, monkeypatch: pytest.MonkeyPatch, writes: int
-):
+def test_a_fenced_worker_commits_nothing(store, lease, monkeypatch, writes):
     save(store, lease, 1)
     put, left = store.put, iter(range(writes))
 
@@ -220,9 +216,7 @@ def test_a_checkpoint_is_due_after_some_seconds_or_at_a_named_epoch_if_there_is_
     assert Checkpointing() == Checkpointing(every=60.0, at=frozenset())
 
 
-def test_a_resumed_history_publishes_its_rows_and_has_nothing_to_commit(
-    store: LocalStore, lease: Lease
-):
+def test_a_resumed_history_publishes_its_rows_and_has_nothing_to_commit(store, lease):
     save(store, lease, 2)
     history = History(store, lease, ID, Checkpointing(every=0.0))
     history.resume(lambda _: None, pytest.fail, last=3)

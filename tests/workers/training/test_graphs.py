@@ -11,13 +11,12 @@ from typing import Any
 
 import pytest
 import torch
-from small_trials import GENOTYPE, small_spec
+from small_trials import GENOTYPE
 from torch import Tensor
 
 from results_schema.genotype import Genotype
 from results_schema.trial import NetworkSpec, Recipe
 from workers.cells.bases import named
-from workers.data.batches import evaluation_batches, training_batches
 from workers.network.network import build_network
 from workers.training import engine as engines
 from workers.training import graphs
@@ -32,7 +31,6 @@ from workers.training.graphs import (
     default_mode,
     new_pool,
 )
-from workers.training.setup import set_up
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -110,9 +108,7 @@ MODERN = {"optimizer": "adamw", "label_smoothing": 0.1}
         (GENOTYPE, "bf16", MODERN),
     ],
 )
-def test_steps_on_fixed_tensors_give_the_same_bits(
-    genotype: Genotype, precision: str, fields: dict[str, Any]
-):
+def test_steps_on_fixed_tensors_give_the_same_bits(genotype, precision, fields):
     plain, fixed = (
         engine(mode, genotype=genotype, precision=precision, **fields)
         for mode in ("eager", "fixed")
@@ -147,9 +143,7 @@ def test_a_gpu_has_graphs_and_a_cpu_has_none():
 
 
 @pytest.mark.parametrize("captured", [True, False])
-def test_a_step_is_recorded_once_and_reads_what_each_batch_holds(
-    monkeypatch: pytest.MonkeyPatch, captured: bool
-):
+def test_a_step_is_recorded_once_and_reads_what_each_batch_holds(monkeypatch, captured):
     sums, given, replayed = torch.zeros(()), [], []
 
     def step(pixels: Tensor, labels: Tensor) -> None:
@@ -182,41 +176,10 @@ def test_recordings_of_an_engine_share_their_memory(monkeypatch: pytest.MonkeyPa
     assert [len(set(map(id, own))) for own in (pools[:4], pools[4:], pools)] == [1, 1, 2]
 
 
-def test_a_trial_runs_on_recorded_tensors_from_its_first_step_to_its_last(
-    monkeypatch: pytest.MonkeyPatch,
-):
-    """Also the last batch of an epoch, which is smaller, and those of both evaluations."""
-    seen: list[int] = []
-    for name in ("_train_batch", "_test_batch"):
-        real = getattr(Engine, name)
-
-        def watched(self: Engine, pixels: Tensor, labels: Tensor, real: Any = real) -> None:
-            seen.append(pixels.data_ptr())
-            real(self, pixels, labels)
-
-        monkeypatch.setattr(Engine, name, watched)
-    spec = small_spec(evaluation_batch=48, validation=0.25)
-    recipe = spec.recipe
-    data, trained = set_up(spec, CPU, "fixed")
-    assert len(data.train) % recipe.batch_size
-    assert len(data.test) % recipe.evaluation_batch
-    known = set(seen)
-    assert len(known) == 5
-    seen.clear()
-    trained.begin(spec.seed, 1)
-    trained.train_epoch(training_batches(data, recipe.batch_size, spec.seed, 1), 0.1)
-    for images in (data.test, data.validation):
-        assert images is not None
-        trained.evaluate(evaluation_batches(images, data.about, recipe.evaluation_batch))
-    assert set(seen) == known
-
-
 @without_gpu
 @pytest.mark.usefixtures("fresh_process")
 class TestFailedCapture:
-    def test_is_of_a_kind_after_which_another_process_does_without_graphs(
-        self, monkeypatch: pytest.MonkeyPatch
-    ):
+    def test_is_of_a_kind_after_which_another_process_does_without_graphs(self, monkeypatch):
         """On torch 2.11 the allocator and the random generators are in a capture for good."""
         spoiled = engine("graphed")
         with pytest.raises(CaptureFailed) as caught:
@@ -327,9 +290,7 @@ class TestStepLock:
         assert not stepping.is_alive()
 
 
-def test_a_graph_registers_each_generator_where_torch_does_not_by_itself(
-    monkeypatch: pytest.MonkeyPatch,
-):
+def test_a_graph_registers_each_generator_where_torch_does_not_by_itself(monkeypatch):
     """torch 2.15 does it by itself, and warns about whoever does."""
 
     class Silent:

@@ -8,16 +8,13 @@ import pickle
 import random
 import struct
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import pytest
 import torch
 from small_checkpoints import ID, example
 
 from results_schema import layout
 from results_schema.errors import CorruptData
-from results_schema.lease import Lease
 from results_schema.store import LocalStore
 from workers.training import checkpoint
 from workers.training.checkpoint import Checkpoint
@@ -137,9 +134,7 @@ def fits(found: Checkpoint) -> None:
         raise CorruptData("its tensors are not those of this network")
 
 
-def test_what_is_damaged_or_means_harm_is_passed_over(
-    store: LocalStore, lease: Lease, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_what_is_damaged_or_means_harm_is_passed_over(store, lease, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for epoch in (1, 2):
         checkpoint.save(store, lease, ID, example(epoch))

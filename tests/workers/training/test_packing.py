@@ -85,9 +85,7 @@ def epochs(store: LocalStore, spec: TrialSpec) -> int:
     return len(rows(store, spec)) if store.has(layout.metrics(spec.trial_id)) else 0
 
 
-def test_what_happens_to_one_does_not_affect_its_neighbours(
-    store: LocalStore, alone: LocalStore, monkeypatch: pytest.MonkeyPatch
-):
+def test_what_happens_to_one_does_not_affect_its_neighbours(store, alone, monkeypatch):
     diverging, unknown = small_spec(rate=1e30, epochs=6), replace(small_spec(), preprocessing=7)
     cancelled, lost, large = (replace(small_spec(epochs=6), seed=seed) for seed in (2, 3, 4))
     pack = [SPECS[0], diverging, unknown, cancelled, lost, large, SPECS[1]]
@@ -125,9 +123,7 @@ def test_what_happens_to_one_does_not_affect_its_neighbours(
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
-def test_an_interrupted_caller_leaves_no_trial_running(
-    store: LocalStore, error: type[BaseException]
-):
+def test_an_interrupted_caller_leaves_no_trial_running(store, error):
     specs = [replace(spec, recipe=replace(spec.recipe, epochs=500)) for spec in SPECS[:2]]
 
     def interrupt(*_: object) -> None:
@@ -256,9 +252,7 @@ def tried(
         ({1: 100, 2: 200, 3: 300, 4: 400}, {"most": 3}, [1, 2, 3]),
     ],
 )
-def test_sizes_are_tried_while_that_gains_something(
-    speeds: dict[int, float], options: dict[str, Any], expected: list[int]
-):
+def test_sizes_are_tried_while_that_gains_something(speeds, options, expected):
     assert tried(speeds, **options) == expected
 
 
@@ -268,9 +262,7 @@ def test_sizes_are_tried_while_that_gains_something(
     fits=st.integers(0, 64),
     each=st.floats(0.005, 0.5),
 )
-def test_it_always_ends_and_tries_nothing_twice(
-    speeds: list[float], most: int, fits: int, each: float
-):
+def test_it_always_ends_and_tries_nothing_twice(speeds, most, fits, each):
     order = tried(dict(enumerate(speeds, 1)), most, each=each, fits=fits)
     assert len(order) == len(set(order)) <= 9
     assert order[0] == 1

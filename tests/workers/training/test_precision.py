@@ -36,9 +36,7 @@ def test_a_device_that_lacks_a_precision_fails_the_trial(store: LocalStore):
 
 
 @pytest.mark.parametrize("capability", [(7, 5), (8, 0), (9, 0)])
-def test_gpus_have_tf32_and_bfloat16_from_ampere_on(
-    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int]
-):
+def test_gpus_have_tf32_and_bfloat16_from_ampere_on(monkeypatch, capability):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "T4")
     check_supported("fp32", CUDA)

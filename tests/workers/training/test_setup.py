@@ -14,7 +14,7 @@ from stops import after_epoch
 
 from results_schema import layout
 from results_schema.errors import SpecError
-from results_schema.store import LocalStore
+from results_schema.store import LocalStore, open_store
 from results_schema.trial import NetworkSpec, Recipe, TrialSpec
 from workers.cells.bases import named
 from workers.training import engine as engines
@@ -77,10 +77,11 @@ def test_one_thread_records_for_a_pack_whose_ended_trials_leave_no_engine(
 
 
 @pytest.mark.usefixtures("recorded")
-def test_a_resumed_trial_takes_recorded_steps_from_its_first(
-    store: LocalStore, undisturbed: LocalStore, monkeypatch: pytest.MonkeyPatch
-):
-    spec, taken = small_spec(), list[bool]()
+def test_a_resumed_trial_takes_recorded_steps_alone(store, tmp_path, monkeypatch):
+    """Also of the last batch of an epoch, which is smaller, and of both evaluations."""
+    spec, taken = small_spec(evaluation_batch=48, validation=0.25), list[bool]()
+    whole = open_store(tmp_path / "whole")
+    train(spec, whole, device="cpu", checkpointing=COMMIT_LAST)
     assert train(spec, store, device="cpu", **after_epoch(1)).status == "stopped"
     for name in ("_train_batch", "_test_batch"):
         real = getattr(Engine, name)
@@ -90,11 +91,11 @@ def test_a_resumed_trial_takes_recorded_steps_from_its_first(
             real(self, *batch)
 
         monkeypatch.setattr(Engine, name, watched)
-    warm_up = 3 * graphs.WARM_UP
+    warm_up = 5 * graphs.WARM_UP
     assert train(spec, store, device="cpu", checkpointing=COMMIT_LAST).status == "done"
     assert not any(taken[:warm_up])
     assert all(taken[warm_up:])
-    assert_same(store, undisturbed, spec)
+    assert_same(store, whole, spec)
 
 
 def begin_process(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,9 +134,7 @@ def test_what_cannot_be_captured_is_trained_without_graphs_by_another_process(
         ("synthetic_9x1x32_4", 3, 0.4, ""),
     ],
 )
-def test_what_would_fail_in_a_step_is_refused_before_training(
-    dataset: str, batch_size: int, auxiliary: float, what: str
-):
+def test_what_would_fail_in_a_step_is_refused_before_training(dataset, batch_size, auxiliary, what):
     recipe = Recipe(epochs=1, batch_size=batch_size, auxiliary=auxiliary)
     spec = TrialSpec(named("DARTS"), dataset, 1, NetworkSpec(4, 2), recipe, 0.05, 0)
     if what:

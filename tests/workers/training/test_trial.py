@@ -28,7 +28,7 @@ from stops import REASON, StopAtLook, after_epoch
 from results_schema import layout, tables
 from results_schema.lease import Lease
 from results_schema.store import LocalStore, open_store
-from results_schema.trial import NetworkSpec, TrialSpec
+from results_schema.trial import TrialSpec
 from workers.training import checkpoint, trial
 from workers.training.attempt import Outcome
 from workers.training.checkpoint import Checkpointing, Row
@@ -93,9 +93,7 @@ def test_rows_are_full_and_the_trials_row_sums_them_up(store: LocalStore, spec: 
 
 
 @pytest.mark.parametrize("validated", [True, False])
-def test_the_trials_row_has_the_late_accuracy_and_that_of_the_best_epoch(
-    spec: TrialSpec, validated: bool
-):
+def test_the_trials_row_has_the_late_accuracy_and_that_of_the_best_epoch(spec, validated):
     accuracies = [0.1, 0.9, 0.5, *[0.25] * 9]
     held_out = [0.2, 0.3, 0.7, 0.7, *[0.6] * 8] if validated else [None] * 12
     given = [
@@ -108,14 +106,6 @@ def test_the_trials_row_has_the_late_accuracy_and_that_of_the_best_epoch(
     assert (row["best_test_accuracy"], row["train_seconds"], row["host"]) == (0.9, 6.0, "here")
     chosen = row["best_epoch"], row["selected_test_accuracy"], row["val_accuracy"], row["val_loss"]
     assert chosen == ((3, 0.5, 0.6, 0.4) if validated else (None,) * 4)
-
-
-def test_a_network_learns_to_read_digits(store: LocalStore):
-    spec = replace(small_spec(epochs=6, batch_size=16), network=NetworkSpec(3, 8))
-    train(spec, store, device="cpu")
-    table = rows(store, spec)
-    assert table["test_accuracy"].iloc[-1] > 0.3, "chance is 0.1"
-    assert table["train_loss"].iloc[-1] < 0.8 * table["train_loss"].iloc[0]
 
 
 def test_the_same_trial_gives_the_same_bits_whatever_the_process_did_before(
@@ -134,9 +124,7 @@ def test_the_same_trial_gives_the_same_bits_whatever_the_process_did_before(
     assert not set(losses[0]) & set(losses[1])
 
 
-def test_named_epochs_keep_their_checkpoints_in_later_launches_too(
-    store: LocalStore, spec: TrialSpec
-):
+def test_named_epochs_keep_their_checkpoints_in_later_launches_too(store, spec):
     """They have momenta, as a step may follow; those of the last epoch have none."""
     named = Checkpointing(every=1e9, at=frozenset({1, 77}))
     train(spec, store, device="cpu", checkpointing=named, **after_epoch(2))
@@ -177,9 +165,7 @@ def test_a_second_worker_leaves_a_held_trial_alone(store: LocalStore, spec: Tria
     assert ending(store, spec)["attempts"] == 1
 
 
-def test_a_fenced_worker_stops_and_changes_nothing_of_its_successors(
-    store: LocalStore, spec: TrialSpec
-):
+def test_a_fenced_worker_stops_and_changes_nothing_of_its_successors(store, spec):
     """The old worker continues after its successor has ended the trial."""
     after: dict[str, bytes] = {}
 
@@ -257,8 +243,20 @@ def test_attempts_are_counted_from_the_first(store: LocalStore, lease: Lease):
     assert b'"epochs": 9' in store.get(layout.attempts(ID))
 
 
-@pytest.mark.parametrize("text", [b"", b"{}", b'{"attempts": 3}', b"[]", b" " * 10_001])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(b"", b"{}", b'{"attempts": 3}', b"[]", b" " * 10_001),
+        *(
+            b'{"attempts": %b, "started_at": "%b"}' % (count, started)
+            for count in (b"1", b"1.5", b"1e999", b"-3", b"true", b"9" * 20)
+            for started in (b"2026-01-01T00:00:00", b"2026-01-01T00:00:00+00:00")
+            if (count, started[19:]) not in ((b"1", b"+00:00"), (b"true", b"+00:00"))
+        ),
+    ],
+)
 def test_a_damaged_count_begins_again(store: LocalStore, lease: Lease, text: bytes):
+    """It would be in the way of the trial's row, once all epochs are trained."""
     store.put(layout.attempts(ID), text)
     assert count_attempt(store, lease, ID, 9)["attempts"] == 1
 
@@ -285,24 +283,7 @@ def test_stopped_before_any_batch_it_keeps_all_epochs_before_and_resumes_bit_by_
     assert_same(store, undisturbed, spec)
 
 
-@pytest.mark.parametrize("field", [{"cutout": 6}, {"drop_path": 0.3}])
-def test_what_is_drawn_in_training_changes_the_numbers_and_is_drawn_again_after_a_stop(
-    tmp_path: Path, store: LocalStore, field: dict[str, Any]
-):
-    spec, whole, halves = small_spec(**field), list[Row](), list[Row]()
-    train(spec, store, device="cpu", on_epoch=whole.append)
-    other = open_store(tmp_path / "other")
-    train(spec, other, device="cpu", **after_epoch(2, halves.append))
-    train(spec, other, device="cpu", on_epoch=halves.append)
-    losses = [[row["train_loss"] for row in each] for each in (whole, halves)]
-    assert losses[0] == losses[1]
-    train(small_spec(), store, device="cpu", on_epoch=halves.append)
-    assert halves[-1]["train_loss"] != losses[0][-1]
-
-
-def test_a_trial_waits_after_an_epoch_and_continues_with_the_same_bits(
-    tmp_path: Path, store: LocalStore
-):
+def test_a_trial_waits_after_an_epoch_and_continues_with_the_same_bits(tmp_path, store):
     spec, other = small_spec(epochs=4), open_store(tmp_path / "other")
     train(spec, other, device="cpu")
     outcomes = [
@@ -336,9 +317,7 @@ def test_rows_beyond_the_checkpoint_are_replaced_and_never_read(
     assert_same(store, undisturbed, spec)
 
 
-def test_damaged_checkpoints_cost_epochs_but_no_results(
-    store: LocalStore, undisturbed: LocalStore, spec: TrialSpec
-):
+def test_damaged_checkpoints_cost_epochs_but_no_results(store, undisturbed, spec):
     """The newest has no momenta, from which no step can be taken; the one before is cut off."""
     train(spec, store, device="cpu", checkpointing=COMMIT_ALL, **after_epoch(2))
     found = checkpoint.load(store, spec.trial_id, 2)
@@ -356,9 +335,7 @@ def test_damaged_checkpoints_cost_epochs_but_no_results(
     assert checkpoint.epochs(store, spec.trial_id) == [EPOCHS]
 
 
-def test_it_ends_again_from_a_final_checkpoint_with_momenta_or_without(
-    store: LocalStore, spec: TrialSpec
-):
+def test_it_ends_again_from_a_final_checkpoint_with_momenta_or_without(store, spec):
     train(spec, store, device="cpu")
     final = checkpoint.load(store, spec.trial_id, EPOCHS)
     weights = set_up(spec, CPU)[1].network.named_parameters()
@@ -415,9 +392,7 @@ def test_cut_off_at_any_write_it_ends_as_if_nothing_had_happened(tmp_path: Path,
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_on_a_gpu_a_trial_that_was_stopped_resumes_bit_by_bit(
-    store: LocalStore, spec: TrialSpec, tmp_path: Path
-):
+def test_on_a_gpu_a_trial_that_was_stopped_resumes_bit_by_bit(store, spec, tmp_path):
     undisturbed = open_store(tmp_path / "whole")
     options: Any = {"device": "cuda", "deterministic": True}
     train(spec, undisturbed, checkpointing=COMMIT_LAST, **options)
