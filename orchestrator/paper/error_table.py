@@ -100,15 +100,14 @@ def errors_data(trials: pd.DataFrame) -> list[Entry]:
             f"the table of errors can show one learning rate, not {listed}",
             fix="give it an experiment of one rate",
         )
-    for axis in axes_of(trials).values():
+    if axes := list(axes_of(trials).values()):
         raise ConfigError(
-            f"the table of errors can show one value of {axis}, not several",
+            f"the table of errors can show one value of {axes[0]}, not several",
             fix="give it an experiment of one value",
         )
     keys = ["base", "index", "named_dataset", "dataset"]
-    groups: Any = trials.groupby(keys, sort=False)
     found = []
-    for (base, index, named_dataset, dataset), group in groups:
+    for (base, index, named_dataset, dataset), group in trials.groupby(keys, sort=False):
         ends = zip(group["status"], group["test_accuracy"], strict=True)
         cell = f"{base} C{index}" if index else str(base)
         found.append(_entry(cell, str(named_dataset), str(dataset), list(ends)))
@@ -153,7 +152,7 @@ def errors_sheet(entries: Sequence[Entry]) -> TextTable:
 
 def _entry(cell: str, named_dataset: str, dataset: str, ends: Sequence[tuple[Any, float]]) -> Entry:
     """Return the entry of trials that ended with these statuses and accuracies."""
-    counted = [counted_accuracy(status, accuracy) for status, accuracy in ends]
+    counted = [counted_accuracy(*end) for end in ends]
     errors = [100 * (1 - accuracy) for accuracy in counted if not math.isnan(accuracy)]
     diverged = sum(status == "diverged" for status, _ in ends)
     printed_error = printed_parameters = parameters = live = None
@@ -213,9 +212,9 @@ def _minus(one: float | None, other: float | None) -> float | None:
 
 
 def _remarks(entries: Sequence[Entry], *, measured: bool) -> list[str]:
-    errors = "Errors are of the test set after the last epoch; the paper's are of one run each."
+    errors = "Errors are of the test set after the last epoch; the paper's are of one run each. "
     counted = "Parameters are counted with the auxiliary head at 20 cells and 36 channels."
-    remarks = [f"{errors} {counted}"] if measured else [counted]
+    remarks = [errors * measured + counted]
     compared = [entry for entry in entries if entry.printed_parameters is not None]
     agreed = sum(entry.printed_parameters == entry.parameters for entry in compared)
     if compared:

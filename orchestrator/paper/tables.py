@@ -7,7 +7,6 @@ variants, and Table 3, parameters of operation variants.
 from __future__ import annotations
 
 import json
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -70,7 +69,11 @@ def make(kind: str, table: Callable[[str], pd.DataFrame]) -> Table:
     """
     found = TABLE_KINDS[kind]
     entries = resolve_name(found.data)(table(found.source))
-    return Table(resolve_name(found.layout)(entries), [entry.record() for entry in entries])
+    return _table(resolve_name(found.layout), entries)
+
+
+def _table(lay_out: Callable[[Any], TextTable], entries: Sequence[Any]) -> Table:
+    return Table(lay_out(entries), [entry.record() for entry in entries])
 
 
 def paper_tables(number: int) -> list[Table]:
@@ -81,22 +84,23 @@ def paper_tables(number: int) -> list[Table]:
     from orchestrator.paper.error_table import errors_sheet, printed_errors
 
     if number == 1:
-        errors = printed_errors()
-        return [Table(errors_sheet(errors), [entry.record() for entry in errors])]
+        return [_table(errors_sheet, printed_errors())]
+    samplings, draw, enter, lay_out = {
+        2: (SAMPLINGS, connection_variants, _shape_entries, shapes_sheet),
+        3: (("paper10",), operation_variants, _size_entries, parameters_sheet),
+    }[number]
     tables = []
-    for sampling in SAMPLINGS if number == 2 else ["paper10"]:
-        draw = connection_variants if number == 2 else operation_variants
+    for sampling in samplings:
         cells = {base: [Variant(0, base, named(base)), *draw(base, sampling)] for base in BASES}
-        entries: Any = _shape_entries(cells) if number == 2 else _size_entries(cells)
-        sheet = shapes_sheet(entries) if number == 2 else parameters_sheet(entries)
+        sheet, records = _table(lay_out, enter(cells))
         title, remarks = f"{sheet.title}, {sampling}", [*sheet.remarks, *REMARKS[number]]
-        records = [{"variants": sampling, **entry.record()} for entry in entries]
+        records = [{"variants": sampling, **record} for record in records]
         tables.append(Table(replace(sheet, title=title, remarks=remarks), records))
     return tables
 
 
 @dataclass(frozen=True)
-class CellEntry(ABC):
+class CellEntry:
     """A cell beside what the paper prints of it.
 
     Attributes:
@@ -125,9 +129,9 @@ class CellEntry(ABC):
         known = EXPLANATIONS.get((self.table, self.base, f"C{self.index}"), "")
         return known if self.differs else ""
 
-    @abstractmethod
     def texts(self) -> list[str]:
         """Return the texts of the entry's columns."""
+        raise NotImplementedError
 
     def record(self) -> dict[str, Any]:
         """Return the entry as plain data."""
@@ -175,19 +179,15 @@ def _lay_out(
 
 
 def _variants_by_base(cells: pd.DataFrame, what: str) -> dict[str, list[Variant]]:
-    """Return the rows of `Results.cells(experiment)` as variants, by index."""
+    """Return the rows of `Results.cells(experiment)` as variants, by base."""
     if cells.empty:
         raise ConfigError(f"the table of {what} has no cells to show", fix="name a genotype")
-    groups: Any = cells.groupby("base", sort=False)
-    return {
-        str(base): [
-            Variant(int(index), str(name), Genotype.from_json(json.loads(genotype)))
-            for index, name, genotype in group[["index", "variant", "genotype"]].itertuples(
-                index=False
-            )
-        ]
-        for base, group in groups
-    }
+    found: dict[str, list[Variant]] = {}
+    for row in cells.to_dict("records"):
+        genotype = Genotype.from_json(json.loads(row["genotype"]))
+        variant = Variant(int(row["index"]), str(row["variant"]), genotype)
+        found.setdefault(str(row["base"]), []).append(variant)
+    return found
 
 
 class ShapeEntry(CellEntry):
@@ -251,8 +251,7 @@ def _shape_entries(cells: Mapping[str, Sequence[Variant]]) -> list[ShapeEntry]:
         slots = [_printed_shape(base, one) for one in variants]
         # Those of the print are paired among themselves; the rest stay where they are.
         known = {i: slot for i, slot in enumerate(slots) if slot and variants[i].index}
-        pairs = pair_up(list(known.values()), [shapes[place] for place in known])
-        beside = dict(zip(known, (list(known)[pair] for pair in pairs), strict=True))
+        beside = _pair_up(known, {place: shapes[place] for place in known})
         for place, (one, slot) in enumerate(zip(variants, slots, strict=True)):
             shown = beside.get(place, place)
             name = variants[shown].name
@@ -278,20 +277,19 @@ def _drawn(base: str) -> frozenset[Genotype]:
     )
 
 
-def pair_up(slots: Sequence[Any], shapes: Sequence[tuple[float, int]]) -> list[int]:
+def _pair_up(slots: Mapping[int, Any], free: dict[int, tuple[float, int]]) -> dict[int, int]:
     """Return for each slot the first free cell of its shape, or else of its width, or else any.
 
     The table names no cells, so a shape that one slot misprints must not shift all that follow.
     """
-    free = list(range(len(shapes)))
     found: dict[int, int] = {}
     for compared in (2, 1, 0):  # numbers of a shape: width and depth, width alone, neither
-        for place, slot in enumerate(slots):
-            fits = [cell for cell in free if shapes[cell][:compared] == slot[:compared]]
+        for place, slot in slots.items():
+            fits = [cell for cell, shape in free.items() if shape[:compared] == slot[:compared]]
             if place not in found and fits:
                 found[place] = fits[0]
-                free.remove(fits[0])
-    return [found[place] for place in range(len(slots))]
+                del free[fits[0]]
+    return found
 
 
 @dataclass(frozen=True)

@@ -88,15 +88,11 @@ def trial_bounds(trials: Any, surfaces: Any, points: Any, epochs: Any) -> list[T
     centres = points[(points["alpha"] == 0) & (points["beta"] == 0)]
     norms = centres.drop_duplicates("surface_id").set_index("surface_id")["gradient_norm"]
     epochs = epochs.drop_duplicates(subset=["trial_id", "epoch"])
-    return [
-        _bound(
-            row,
-            surfaces[surfaces["trial_id"] == row["trial_id"]],
-            norms,
-            epochs[epochs["trial_id"] == row["trial_id"]],
-        )
-        for row in members.to_dict("records")
-    ]
+    found = []
+    for row in members.to_dict("records"):
+        own, curve = (rows[rows["trial_id"] == row["trial_id"]] for rows in (surfaces, epochs))
+        found.append(_bound(row, own, norms, curve))
+    return found
 
 
 def _bound(row: dict[Any, Any], surfaces: Any, norms: Any, epochs: Any) -> TrialBound:
@@ -121,11 +117,11 @@ def _bound(row: dict[Any, Any], surfaces: Any, norms: Any, epochs: Any) -> Trial
         hurried = bound(f0, 0.0, smoothness, variance, longer, each)
     moved = epochs[(epochs["rate"] > 0) & epochs["grad_norm"].notna()]
     last = varied.sort_values("epoch")["surface_id"].tail(1).map(norms).dropna()
+    left = math.nan
+    if len(moved):
+        left = expectation(moved["rate"].to_numpy(), moved["grad_norm"].to_numpy() ** 2)
     return TrialBound(
-        experiment=row["experiment"],
-        trial_id=row["trial_id"],
-        base=row["base"],
-        variant=row["variant"],
+        **{name: row[name] for name in ("experiment", "trial_id", "base", "variant")},
         index=int(row["index"]),
         f0=f0,
         smoothness=smoothness,
@@ -139,9 +135,7 @@ def _bound(row: dict[Any, Any], surfaces: Any, norms: Any, epochs: Any) -> Trial
         bound=found.value,
         within=found.within,
         within_momentum=hurried.within,
-        measured=expectation(moved["rate"].to_numpy(), moved["grad_norm"].to_numpy() ** 2)
-        if len(moved)
-        else math.nan,
+        measured=left,
         final=float(last.iloc[0]) ** 2 if len(last) else math.nan,
         lacking=lacking,
     )
@@ -192,17 +186,10 @@ def statements_sheet(comparisons: Sequence[Comparison], title: str) -> TextTable
         equation = one.statement.startswith("Equation")
         # An equation's bound is the tolerance, so that its error is shown and not the ratio.
         numbers = one.measured if equation else one.ratios
-        rows.append(
-            (
-                one.statement,
-                one.setting,
-                "must hold" if one.holds else "need not",
-                f"{record['cases']:,}",
-                f"{record['violations']:,}",
-                f"{np.median(numbers):.2g}",
-                f"{numbers.max():.2g}",
-            )
-        )
+        must = "must hold" if one.holds else "need not"
+        counts = (f"{record[name]:,}" for name in ("cases", "violations"))
+        sizes = (f"{number:.2g}" for number in (np.median(numbers), numbers.max()))
+        rows.append((one.statement, one.setting, must, *counts, *sizes))
         if one.holds and record["violations"]:
             marks[number, 4] = 1
     return TextTable(
@@ -222,16 +209,10 @@ def blocks_sheet(comparisons: Iterable[Comparison], example: Counterexample) -> 
     for one in comparisons:
         for block in range(1, one.blocks + 1):
             part = one.only(slice(block - 1, None, one.blocks))
-            rows.append(
-                (
-                    one.statement.partition(", ")[2],
-                    one.setting,
-                    str(block),
-                    f"{100 * part.violated.mean():.1f} %",
-                    f"{np.median(part.ratios):.3g}",
-                    f"{part.ratios.max():.3g}",
-                )
-            )
+            share = f"{100 * part.violated.mean():.1f} %"
+            sizes = (f"{number:.3g}" for number in (np.median(part.ratios), part.ratios.max()))
+            name = one.statement.partition(", ")[2]
+            rows.append((name, one.setting, str(block), share, *sizes))
     return TextTable(
         title="Theorem 4.2 by block: the block's true constant over its bound",
         columns=("bound", "objective", "block", "violated", "median", "largest"),
@@ -247,21 +228,18 @@ def blocks_sheet(comparisons: Iterable[Comparison], example: Counterexample) -> 
 
 def trials_sheet(trials: Sequence[TrialBound]) -> TextTable:
     """Return Theorem 4.1 by trial; a rate that fails its premise is marked."""
+
+    def text(value: float) -> str:
+        return NO_NUMBER if math.isnan(value) else f"{value:.3g}"
+
     rows, marks = [], {}
     for number, one in enumerate(trials):
-        before = (
-            one.smoothness, one.variance, one.f0, one.rates, one.start, one.noise, one.bound,
-        )  # fmt: skip
+        of_bound = one.rates, one.start, one.noise, one.bound
+        before = map(text, (one.smoothness, one.variance, one.f0, *of_bound))
         shares = (one.within, one.within_momentum)
-        rows.append(
-            (
-                one.trial_id,
-                one.variant,
-                *(_number(value) for value in before),
-                *(NO_NUMBER if math.isnan(share) else f"{100 * share:.0f} %" for share in shares),
-                *(_number(value) for value in (one.measured, one.final)),
-            )
-        )
+        percents = (NO_NUMBER if math.isnan(s) else f"{100 * s:.0f} %" for s in shares)
+        after = map(text, (one.measured, one.final))
+        rows.append((one.trial_id, one.variant, *before, *percents, *after))
         marks |= {(number, 9 + place): 1 for place, share in enumerate(shares) if share < 1}
     premise = "the premise fails: a rate is not below 1/L, so the bound does not apply"
     lacking = [f"{one.trial_id} lacks {', '.join(one.lacking)}" for one in trials if one.lacking]
@@ -282,7 +260,3 @@ def trials_sheet(trials: Sequence[TrialBound]) -> TextTable:
             *lacking,
         ),
     )  # fmt: skip
-
-
-def _number(value: float) -> str:
-    return NO_NUMBER if math.isnan(value) else f"{value:.3g}"

@@ -102,13 +102,7 @@ def trend_data(
         )
         cells = cells.reset_index().dropna(subset="y")
         variants = cells[cells["index"] > 0]
-        found = NOTHING
-        if alone:
-            found = trend(
-                variants["x"].to_numpy(dtype=float),
-                variants["y"].to_numpy(dtype=float),
-                variants["base"].to_numpy(dtype=str),
-            )
+        found = trend(variants["x"], variants["y"], variants["base"]) if alone else NOTHING
         title = f"{name_datasets([(named, dataset)], axes=True)}, learning rate {rate:g}"
         panels.append(TrendPanel(title, cells, found))
     note = diverged_note(int(lost.sum()), len(ended), AS_ZERO if accuracy else LEFT_OUT)
@@ -118,15 +112,12 @@ def trend_data(
 def plot_trend(data: Trends, title: str) -> go.Figure:
     """Return the figure: dots by base, and the least-squares line within bases with its band."""
     labels = [panel.title for panel in data.panels]
-    note = (
-        data.note
-        if not data.tested
-        else (
-            "ρ: Spearman's correlation within bases, the bases (diamonds) left out, with its 95 % "
-            "interval. The line is of least squares within bases, the band its 95 % interval, both "
-            "without cells of which a trial diverged (crosses). " + data.note
-        )
+    tested = (
+        "ρ: Spearman's correlation within bases, the bases (diamonds) left out, with its 95 % "
+        "interval. The line is of least squares within bases, the band its 95 % interval, both "
+        "without cells of which a trial diverged (crosses). "
     )
+    note = tested * data.tested + data.note
     figure, places = make_panels(grid(len(labels), titles=labels), labels, title, "", note)
     groups = list(dict.fromkeys(one for panel in data.panels for one in panel.cells["group"]))
     for panel, place in zip(data.panels, places, strict=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from orchestrator.figures.evidence import (
     ADAPTED,
     AS_ZERO,
     BASE,
+    CELL,
     CONNECTIONS,
     GROUP,
     counted_accuracies,
@@ -20,17 +22,14 @@ from orchestrator.paper.claims.claim import CIFAR10, Claim, Measure, Sample
 from orchestrator.paper.claims.measures import (
     FINAL,
     among_variants,
-    at_rate,
-    over,
-    peak_over,
+    peak_over_width,
     runs_of,
+    trend_over,
 )
 from orchestrator.paper.claims.population import Population
 from orchestrator.paper.statistics.comparison import best_lead, contrasts, mean
 
 _FIG9 = "experiments/fig9.yaml"
-_SEEDS = (_FIG9, "--set", "grid.seed=[0, 1, 2]")
-_SEVERAL = "{} and connection variants, trained with several seeds each"
 
 POINTS = 0.5
 """The smallest difference of accuracies or errors of interest, in percentage points."""
@@ -39,92 +38,71 @@ POINTS = 0.5
 def counted(population: Population) -> pd.DataFrame:
     """Return the trials at the usual rate with the `accuracy` that each counts with, in percent."""
     rows: Any = population.at_rate()
-    return rows if rows.empty else rows.assign(accuracy=100 * counted_accuracies(rows, "final"))
+    return rows.assign(accuracy=100 * counted_accuracies(rows, "final"))
 
 
-def _lead(*, amoeba: bool) -> Any:
+def _lead(amoeba: bool, population: Population) -> Sample | None:
     """Compare the best variant with its base over seeds: AmoebaNet's, or the other bases'."""
+    rows: Any = counted(population)
+    rows = with_base(rows[(rows["base"] == "AmoebaNet") == amoeba], "accuracy")
+    sets = []
+    for _, part in rows.groupby("base"):
+        runs = runs_of(part, "accuracy")
+        base = part[part["kind"] == BASE]["variant"].iloc[0]
+        variants = part[part["kind"] == CONNECTIONS]["variant"].unique()
+        sets.append(contrasts(runs[base], [runs[name] for name in variants]))
+    found = best_lead(sets)
+    if np.isnan(found.value):
+        return None
+    cells = len(rows[CELL].drop_duplicates())
+    note = "over seeds, corrected for all variants"
+    return Sample(found.turned() if amoeba else found, cells, rows, note, AS_ZERO)
 
-    def test(population: Population) -> Sample | None:
-        rows: Any = counted(population)
-        if rows.empty:
-            return None
-        rows = with_base(rows[(rows["base"] == "AmoebaNet") == amoeba], "accuracy")
-        sets = []
-        for _, part in rows.groupby("base"):
-            runs = runs_of(part, "accuracy")
-            base = part[part["kind"] == BASE]["variant"].iloc[0]
-            variants = part[part["kind"] == CONNECTIONS]["variant"].unique()
-            sets.append(contrasts(runs[base], [runs[name] for name in variants]))
-        found = best_lead(sets)
-        if np.isnan(found.value):
-            return None
-        cells = len(rows[["base", "variant"]].drop_duplicates())
-        note = "over seeds, corrected for all variants"
-        return Sample(found.turned() if amoeba else found, cells, rows, note, AS_ZERO)
 
-    return test
+def _of_amoebanet(population: Population) -> pd.DataFrame:
+    rows: Any = population.at_rate()
+    return rows[rows["base"] == "AmoebaNet"]
 
+
+def _lead_of(amoeba: bool, effect: str) -> Measure:
+    test = partial(_lead, amoeba)
+    return Measure(FINAL.name, f"{effect}, in points", test, POINTS, "points", grows="seeds")
+
+
+_of_figure_9 = partial(
+    Claim, source="Section 5, Figure 9", family="generalisation", datasets=CIFAR10
+)
+_SEEDS = (_FIG9, "--set", "grid.seed=[0, 1, 2]")
 
 _FINAL = (
-    Claim(
+    _of_figure_9(
         "peak-at-middle",
         "Test accuracy peaks at an intermediate width.",
-        "Section 5, Figure 9",
-        "generalisation",
-        (peak_over("width", at_rate, "final", FINAL), over("width", at_rate, "final", FINAL)),
-        "connection variants of a base, trained",
-        (_FIG9,),
-        CIFAR10,
+        measures=(peak_over_width(FINAL), trend_over("width", FINAL)),
+        needs="connection variants of a base, trained",
+        launch=(_FIG9,),
     ),
-    Claim(
+    _of_figure_9(
         "some-variants-beat-base",
         "Some variants generalise better than their base, AmoebaNet aside.",
-        "Section 5, Figure 9",
-        "generalisation",
-        (
-            Measure(
-                FINAL,
-                "lead of the best variant over its base, in points",
-                _lead(amoeba=False),
-                POINTS,
-                "points",
-                grows="seeds",
-            ),
-        ),
-        _SEVERAL.format("bases"),
-        _SEEDS,
-        CIFAR10,
+        measures=(_lead_of(False, "lead of the best variant over its base"),),
+        needs="bases and connection variants, trained with several seeds each",
+        launch=_SEEDS,
     ),
-    Claim(
+    _of_figure_9(
         "none-beats-amoebanet",
         "No variant of AmoebaNet generalises better than AmoebaNet.",
-        "Section 5, Figure 9",
-        "generalisation",
-        (
-            Measure(
-                FINAL,
-                "lead of AmoebaNet over its best variant, in points",
-                _lead(amoeba=True),
-                POINTS,
-                "points",
-                grows="seeds",
-            ),
-            among_variants(lambda population: _of_amoebanet(population.at_rate()), "final", FINAL),
+        measures=(
+            _lead_of(True, "lead of AmoebaNet over its best variant"),
+            among_variants(FINAL._replace(source=_of_amoebanet)),
         ),
-        _SEVERAL.format("AmoebaNet"),
-        _SEEDS,
-        CIFAR10,
+        needs="AmoebaNet and connection variants, trained with several seeds each",
+        launch=_SEEDS,
     ),
 )
 
 
-def _of_amoebanet(rows: Any) -> Any:
-    return rows if rows.empty else rows[rows["base"] == "AmoebaNet"]
-
-
 _ENDING = "_ADAPT"
-_TABLE1 = ("experiments/table1.yaml",)
 
 
 def _gains(rows: pd.DataFrame) -> pd.Series:
@@ -140,24 +118,17 @@ def _gains(rows: pd.DataFrame) -> pd.Series:
     return (wide[ADAPTED] - wide[BASE]).groupby("base").mean()
 
 
-def _compare(dataset: str, sign: int) -> Any:
+def _compare(dataset: str, sign: int, population: Population) -> Sample | None:
     """Compare the errors on a data set; adapted cells have the lower (sign 1) or higher (−1)."""
-
-    def test(population: Population) -> Sample | None:
-        rows: Any = population.trials
-        if rows.empty:
-            return None
-        # Whatever stands in for this dataset is of a scope of its own.
-        rows = rows[(rows["named_dataset"] == dataset) & rows["kind"].isin([BASE, ADAPTED])]
-        gains = sign * _gains(rows) if len(rows) else pd.Series(dtype=float)
-        if gains.empty:
-            return None
-        note = ", ".join(f"{base} {value:+.2f}" for base, value in gains.items()) + " points"
-        used = rows[rows["base"].str.removesuffix(_ENDING).isin(gains.index)]
-        found = mean(gains.to_numpy(dtype=float))
-        return Sample(found, 2 * len(gains), used, note, AS_ZERO)
-
-    return test
+    rows: Any = population.trials
+    # Whatever stands in for this dataset is of a scope of its own.
+    rows = rows[(rows["named_dataset"] == dataset) & rows["kind"].isin([BASE, ADAPTED])]
+    gains = sign * _gains(rows)
+    if gains.empty:
+        return None
+    note = ", ".join(f"{base} {value:+.2f}" for base, value in gains.items()) + " points"
+    used = rows[rows["base"].str.removesuffix(_ENDING).isin(gains.index)]
+    return Sample(mean(gains.to_numpy(dtype=float)), 2 * len(gains), used, note, AS_ZERO)
 
 
 _ADAPTED_CELLS = tuple(
@@ -170,14 +141,14 @@ _ADAPTED_CELLS = tuple(
             Measure(
                 "error of each architecture's adapted cell less that of its original",
                 f"mean {'reduction' if sign > 0 else 'increase'} of the error, in points",
-                _compare(dataset, sign),
+                partial(_compare, dataset, sign),
                 POINTS,
                 "points",
                 grows="bases",
             ),
         ),
         f"original and adapted cells on {dataset}",
-        _TABLE1,
+        ("experiments/table1.yaml",),
         (dataset,),
         "table1",
     )

@@ -18,10 +18,8 @@ SUPPORTED, CONTRADICTED = "supported", "contradicted"
 NO_EFFECT, INCONCLUSIVE = "no relevant effect", "inconclusive"
 NOT_TESTABLE, NO_DATA = "not testable", "no data"
 VERDICTS = (SUPPORTED, CONTRADICTED, NO_EFFECT, INCONCLUSIVE, NOT_TESTABLE, NO_DATA)
-COUNTED = "counted"
-"""Instead of a verdict: a fact about published cells, which no sample could be wrong about."""
-FAILED = "failed"
-"""Instead of a verdict: the test ended in an unexpected error."""
+COUNTED, FAILED = "counted", "failed"
+"""Instead of a verdict: a fact about published cells; a test that ended in an unexpected error."""
 
 CIFAR10, CIFAR100, TINY_IMAGENET = ("cifar10",), ("cifar100",), ("tiny_imagenet",)
 BOTH_CIFARS = CIFAR10 + CIFAR100
@@ -29,7 +27,6 @@ BOTH_CIFARS = CIFAR10 + CIFAR100
 
 Scale = Literal["correlation", "share", "odds", "ratio", "points", "number"]
 """What an effect is measured in; points are of accuracy or error, in percent."""
-
 
 Grows = Literal["variants", "seeds", "bases"]
 """What the observations of a test are of: variants of bases, runs of named cells, or bases."""
@@ -43,7 +40,7 @@ class Sample:
         outcome: The test.
         cells: Distinct cells that were compared.
         trials: Trials behind it, rows of `Population.trials`; None if it is about cells alone.
-        note: What the numbers do not show, as text.
+        note: What the numbers do not show.
         diverged_as: How diverged trials count (`orchestrator.figures.evidence`).
         groups: Bases looked at, if it is about cells alone.
     """
@@ -85,25 +82,17 @@ class Measure:
 class Finding:
     """What one measure of one claim found. NaN stands for what cannot be had.
 
+    Statement, source, family and stated are the `Claim`'s; effect, scale, smallest, equality and
+    grows the `Measure`'s; low, high, null, exact, least_p and finder the `Outcome`'s.
+
     Attributes:
         claim: The claim's id.
-        statement: The statement of the paper, or of the experiment that adds the claim.
-        source: Section, figure or table; or the experiment.
-        family: Claims that are corrected together.
-        measure: What was looked at.
-        effect: What `size` is.
-        scale: What it is measured in.
+        measure: The measure's name.
         primary: Whether this is the claim's main measure. Others are exploratory: they are not
             corrected and have no verdict.
         size: The effect.
-        low: Lower end of its 95 % interval, which inverts the test without correction.
-        high: Upper end.
-        null: The value without an effect; of equality the margin.
-        smallest: The smallest effect of interest.
-        p: Two-sided, without correction.
+        p: Two-sided, without correction, as is the interval from `low` to `high`.
         p_holm: `p` corrected for the other claims of the family.
-        exact: Whether p is exact.
-        least_p: The smallest p that so many data can have.
         detectable: The effect that such studies find in 80 % of cases, after Holm's correction.
         cells: Distinct cells that were compared; their seeds and data sets were averaged.
         trials: Distinct trials behind them.
@@ -120,10 +109,8 @@ class Finding:
             verdict.
         verdict: One of `VERDICTS`, `COUNTED` or `FAILED`; empty if the measure is exploratory.
         reading: What else there is to know, as text.
-        equality: As in `Measure`.
-        grows: As in `Measure`.
-        stated: Whether an experiment states it of its own results.
         level: Of the test, as Holm's correction leaves it to the smallest p of the family.
+        used: Rows of `Population.trials` behind it.
     """
 
     claim: str
@@ -178,6 +165,10 @@ class Finding:
         return self.size < self.null if self.equality else self.size > self.null
 
 
+_COPIED = ("low", "high", "null", "p", "exact", "least_p", "finder")
+"""Fields of an `Outcome` that a finding has too."""
+
+
 @dataclass(frozen=True)
 class Claim:
     """A statement, the measures that look at it, the main one first, and what can test it.
@@ -228,43 +219,42 @@ class Claim:
         return found if any(one.primary for one in found) else [self.no_data(), *found]
 
     def _finding(self, measure: Measure, sample: Sample) -> Finding:
-        outcome, primary = sample.outcome, measure is self.main
-        numbers: dict[str, Any] = {
-            "size": outcome.value, "low": outcome.low, "high": outcome.high, "null": outcome.null,
-            "p": outcome.p, "exact": outcome.exact, "least_p": outcome.least_p,
-            "finder": outcome.finder, "groups": sample.groups,
-        }  # fmt: skip
-        rows = sample.trials
-        if rows is not None and self.stated:
-            rows = rows.assign(setting=rows["dataset"])  # its axes are compared, not combined
-        if rows is not None:
-            shares = evidence.weights(rows, within=CELL)
-            pairs: Any = rows[["base", "dataset"]].drop_duplicates()
-            lost: Any = rows.drop_duplicates("trial_id")["status"] == "diverged"
-            numbers |= {
-                "trials": rows["trial_id"].nunique(),
-                "diverged": int(lost.sum()),
-                "groups": tuple(sorted(f"{base} {data}" for base, data in pairs.to_numpy())),
-                "datasets": tuple(evidence.read_setting(key).dataset for key in shares),
-                "weights": tuple(shares.values()),
-                "data": evidence.name_data(shares),
-                "departures": ""
-                if self.stated
-                else evidence.name_departures(
-                    shares, self.recipe, rows["learning_rate"].unique().tolist()
-                ),
-                "substitute": evidence.is_substitute(shares, self.datasets),
-                "used": rows,
-            }
-        return replace(
+        outcome, primary, rows = sample.outcome, measure is self.main, sample.trials
+        found = replace(
             self._blank(measure),
             primary=primary,
+            size=outcome.value,
+            **{name: getattr(outcome, name) for name in _COPIED},
             cells=int(sample.cells),  # counts of NumPy are no JSON
+            groups=sample.groups,
             diverged_as=sample.diverged_as,
             verdict=COUNTED if self.counted and primary else "",
             reading=sample.note,
-            **numbers,
         )
+        return found if rows is None else replace(found, **self._provenance(rows))
+
+    def _provenance(self, rows: Any) -> dict[str, Any]:
+        """Return the fields of a finding that tell which trials it is about."""
+        departures = ""
+        if self.stated:
+            rows = rows.assign(setting=rows["dataset"])  # its axes are compared, not combined
+        shares = evidence.weights(rows, within=CELL)
+        if not self.stated:
+            rates = rows["learning_rate"].unique().tolist()
+            departures = evidence.name_departures(shares, self.recipe, rates)
+        pairs = rows[["base", "dataset"]].drop_duplicates().to_numpy()
+        lost = rows.drop_duplicates("trial_id")["status"] == "diverged"
+        return {
+            "trials": rows["trial_id"].nunique(),
+            "diverged": int(lost.sum()),
+            "groups": tuple(sorted(f"{base} {data}" for base, data in pairs)),
+            "datasets": tuple(evidence.read_setting(key).dataset for key in shares),
+            "weights": tuple(shares.values()),
+            "data": evidence.name_data(shares),
+            "departures": departures,
+            "substitute": evidence.is_substitute(shares, self.datasets),
+            "used": rows,
+        }
 
     def failed(self, error: str) -> Finding:
         """Return the finding of a test that ended in an unexpected error."""
@@ -278,19 +268,10 @@ class Claim:
 
     def _blank(self, measure: Measure) -> Finding:
         return Finding(
-            self.id,
-            self.statement,
-            self.source,
-            self.family,
-            measure.name,
-            measure.effect,
-            measure.scale,
-            smallest=measure.smallest,
-            paper_datasets=self.datasets,
-            equality=measure.equality,
-            grows=measure.grows,
-            stated=self.stated,
-        )
+            self.id, self.statement, self.source, self.family, measure.name, measure.effect,
+            measure.scale, smallest=measure.smallest, paper_datasets=self.datasets,
+            equality=measure.equality, grows=measure.grows, stated=self.stated,
+        )  # fmt: skip
 
 
 def judge(found: Sequence[Finding]) -> list[Finding]:
@@ -299,21 +280,18 @@ def judge(found: Sequence[Finding]) -> list[Finding]:
     What was measured on substitutes bears no verdict, and is corrected apart; what so few data
     could never show is left out of the correction.
     """
+    families: dict[tuple[str, bool], list[int]] = {}
+    for place, one in enumerate(found):
+        if _is_tested(one):
+            families.setdefault((one.family, one.substitute), []).append(place)
     judged = list(found)
-    for group in dict.fromkeys((one.family, one.substitute) for one in found):
-        places = [
-            place
-            for place, one in enumerate(found)
-            if (one.family, one.substitute) == group and _is_tested(one)
-        ]
-        p = holm([found[place].p for place in places])
-        for place, corrected in zip(places, p, strict=True):
-            level = ALPHA / len(places)
+    for places in families.values():
+        level = ALPHA / len(places)
+        corrected = holm([found[place].p for place in places])
+        for place, p in zip(places, corrected, strict=True):
             finder = found[place].finder
             detectable = finder(level, POWER, 1.0) if finder else math.nan
-            judged[place] = replace(
-                found[place], p_holm=corrected, detectable=detectable, level=level
-            )
+            judged[place] = replace(found[place], p_holm=p, detectable=detectable, level=level)
     return [_judge(one) for one in judged]
 
 
@@ -327,15 +305,12 @@ def _judge(one: Finding) -> Finding:
     verdict = _verdict(one)
     remarks = []
     if one.substitute:
-        remarks.append(
-            f"measured on {one.data}, the claim is about {' and '.join(one.paper_datasets)}"
-        )
-    elif verdict == NOT_TESTABLE:
-        remarks.append(
-            "all values are alike" * (not math.isnan(one.size))
-            if math.isnan(one.low)
-            else f"p cannot be below {one.least_p:.2g} with so few data"
-        )
+        about = " and ".join(one.paper_datasets)
+        remarks.append(f"measured on {one.data}, the claim is about {about}")
+    elif verdict == NOT_TESTABLE and not math.isnan(one.low):
+        remarks.append(f"p cannot be below {one.least_p:.2g} with so few data")
+    elif verdict == NOT_TESTABLE and not math.isnan(one.size):
+        remarks.append("all values are alike")
     elif verdict == INCONCLUSIVE and one.p < ALPHA:
         remarks.append(f"p = {one.p:.2g} before correction")
     if one.diverged:

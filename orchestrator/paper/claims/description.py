@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Iterator, Sequence
-from itertools import zip_longest
+from itertools import groupby, zip_longest
 from typing import Any, NamedTuple
 
-from orchestrator.output.text import one_line
+from orchestrator.output.text import counted, one_line
 from orchestrator.paper.claims.claim import (
     FAILED,
     INCONCLUSIVE,
@@ -45,17 +45,19 @@ class Entry(NamedTuple):
 
 def entries(found: Sequence[Finding]) -> list[Entry]:
     """Return findings by claim and data, those of one family side by side."""
-    keys = [(one.claim, one.data, one.departures) for one in found]
-    grouped = [
-        Entry(
-            one,
-            tuple(o for o, k in zip(found, keys, strict=True) if k == key and not o.primary),
-        )
-        for one, key in zip(found, keys, strict=True)
-        if one.primary
-    ]
-    families = list(dict.fromkeys((e.main.family, e.main.substitute) for e in grouped))
-    return sorted(grouped, key=lambda e: families.index((e.main.family, e.main.substitute)))
+
+    def key(one: Finding) -> tuple[str, str, str]:
+        return one.claim, one.data, one.departures
+
+    others: dict[tuple[str, str, str], list[Finding]] = {}
+    families: dict[tuple[str, bool], list[Finding]] = {}
+    for one in found:
+        if one.primary:
+            families.setdefault((one.family, one.substitute), []).append(one)
+        else:
+            others.setdefault(key(one), []).append(one)
+    mains = [one for family in families.values() for one in family]
+    return [Entry(one, tuple(others.get(key(one), ()))) for one in mains]
 
 
 def bears_on(found: Sequence[Finding], *, untested: bool = False) -> list[Finding]:
@@ -79,12 +81,6 @@ def bears_on(found: Sequence[Finding], *, untested: bool = False) -> list[Findin
     return [one for one in found if bears(one)]
 
 
-NONE_BEARS = (
-    "No claim bears on these experiments; state one in an experiment's file, such as "
-    "claims: {wider-is-better: {spearman: [width, test_accuracy]}}"
-)
-
-
 def headline(found: Sequence[Finding]) -> str:
     """Return how many claims about trials have data, and what became of them."""
     main = [one for one in found if one.primary and one.paper_datasets]
@@ -93,12 +89,6 @@ def headline(found: Sequence[Finding]) -> str:
     listed = ", ".join(f"{count} {verdict}" for count, verdict in counts if count)
     claims, of = (len({one.claim for one in some}) for some in (tested, main))
     return f"{claims} of {of} claims about trials have data" + (f": {listed}." if listed else ".")
-
-
-LEGEND = (
-    "One entry each: main measure, 95 % interval without correction, p after Holm over the family. "
-    "│ is no effect."
-)
 
 
 def number(one: Finding, value: float) -> str:
@@ -116,8 +106,8 @@ def interval(one: Finding) -> str:
     """Return an effect with its interval, such as "+0.49 [+0.23, +0.69]"; may be empty."""
     if math.isnan(one.size):
         return ""
-    ends = f" [{number(one, one.low)}, {number(one, one.high)}]" if one.low == one.low else ""
-    return number(one, one.size) + ends
+    size, low, high = (number(one, value) for value in (one.size, one.low, one.high))
+    return size if math.isnan(one.low) else f"{size} [{low}, {high}]"
 
 
 def p_value(one: Finding) -> str:
@@ -130,7 +120,7 @@ def p_value(one: Finding) -> str:
 
 def summary(one: Finding) -> str:
     """Return the effect, its interval, p and the number of cells in a line."""
-    cells = f"{one.cells} cell{'s' * (one.cells != 1)}" if one.cells else ""
+    cells = counted(one.cells, "cell") if one.cells else ""
     effect = " ".join(filter(None, [interval(one), p_value(one)]))
     smallest = ""
     if one.verdict == NO_EFFECT:
@@ -180,14 +170,16 @@ def position(one: Finding, value: float) -> float:
     return max(0.0, min(1.0, place))
 
 
+def positions(one: Finding) -> tuple[float, ...]:
+    """Return where the ends of the interval, the effect and no effect lie on the axis."""
+    return tuple(position(one, value) for value in (one.low, one.high, one.size, one.null))
+
+
 def bar(one: Finding) -> str:
     """Return a drawing of an effect and its interval, with `│` at no effect."""
     if any(math.isnan(value) for value in (one.size, one.low, one.null)):
         return " " * _BAR
-    low, high, size, null = (
-        round((_BAR - 1) * position(one, value))
-        for value in (one.low, one.high, one.size, one.null)
-    )
+    low, high, size, null = (round((_BAR - 1) * place) for place in positions(one))
     cells = ["─" if low <= place <= high else " " for place in range(_BAR)]
     cells[null] = "┼" if low <= null <= high else "│"
     cells[size] = "●"
@@ -197,26 +189,26 @@ def bar(one: Finding) -> str:
 def text(found: Sequence[Finding]) -> Iterator[str]:
     """Yield the lines of a page of findings, by family."""
     if not found:
-        yield NONE_BEARS
+        yield (
+            "No claim bears on these experiments; state one in an experiment's file, such as "
+            "claims: {wider-is-better: {spearman: [width, test_accuracy]}}"
+        )
         return
     yield headline(found)
-    yield LEGEND
-    family = None
-    every = entries(found)
-    for entry in every:
-        main = entry.main
-        if (main.family, main.substitute) != family:
-            family = main.family, main.substitute
-            together = sum(
-                (e.main.family, e.main.substitute) == family and e.main.p_holm == e.main.p_holm
-                for e in every
-            )
-            note = "on substitute datasets: no verdicts" if main.substitute else ""
-            if not note and together:
-                note = f"{together} claim{'s' * (together > 1)} corrected together"
-            yield ""
-            yield main.family + (f" ({note})" if note else "")
-        yield from _entry_lines(entry)
+    yield (
+        "One entry each: main measure, 95 % interval without correction, p after Holm over the "
+        "family. │ is no effect."
+    )
+    for (family, substitute), group in groupby(
+        entries(found), lambda entry: (entry.main.family, entry.main.substitute)
+    ):
+        listed = list(group)
+        together = sum(not math.isnan(entry.main.p_holm) for entry in listed)
+        note = f" ({counted(together, 'claim')} corrected together)" if together else ""
+        yield ""
+        yield family + (" (on substitute datasets: no verdicts)" if substitute else note)
+        for entry in listed:
+            yield from _entry_lines(entry)
 
 
 def plan_lines(planned: Sequence[Plan], power: float) -> Iterator[str]:
@@ -232,8 +224,8 @@ def plan_lines(planned: Sequence[Plan], power: float) -> Iterator[str]:
         yield ""
         yield f"  {plan.claim}"
         rest = plan.note or f"{plan.needs} {plan.grows} ({plan.has} now): {plan.price}"
-        yield from _hanging("    ", f"{plan.effect}; two-sided p < {plan.level:.2g}", WIDTH)
-        yield from _hanging("    ", rest, WIDTH)
+        yield from _hanging("    ", f"{plan.effect}; two-sided p < {plan.level:.2g}")
+        yield from _hanging("    ", rest)
         if plan.yaml:
             yield f"    add to {plan.experiment}, launched with --name more:"
             yield from (f"      {line}" for line in plan.yaml.splitlines())
@@ -249,7 +241,7 @@ def _entry_lines(entry: Entry) -> Iterator[str]:
     for verdict, said in zip_longest(left, right, fillvalue=""):
         yield f"  {verdict:{_COLUMN - 2}}{said}".rstrip()
     for line in lines(entry):
-        yield from _hanging(" " * _INDENT, line, WIDTH)
+        yield from _hanging(" " * _INDENT, line)
 
 
 def page(found: Sequence[Finding]) -> Iterator[str]:
@@ -265,12 +257,9 @@ def page(found: Sequence[Finding]) -> Iterator[str]:
             "size": interval(main) and f"{interval(main)}, 95 % interval without correction",
             "no effect": "" if math.isnan(main.size) else number(main, main.null),
             "of interest": "" if math.isnan(main.smallest) else number(main, main.smallest),
-            "p": _p_line(main),
-            "detectable": (
-                f"{number(main, main.detectable)} is found in 80 % of such studies"
-                if math.isfinite(main.detectable)
-                else ""
-            ),
+            "p": "" if math.isnan(main.p) else _p_line(main),
+            "detectable": f"{number(main, main.detectable)} is found in 80 % of such studies"
+            * math.isfinite(main.detectable),
             "cells": str(main.cells or ""),
             "trials": f"{main.trials}, {main.diverged} diverged" if main.trials else "",
             "data": where(main),
@@ -279,7 +268,7 @@ def page(found: Sequence[Finding]) -> Iterator[str]:
         }
         for name, value in facts.items():
             if value:
-                yield from _hanging(f"  {name:12}", one_line(value), WIDTH)
+                yield from _hanging(f"  {name:12}", one_line(value))
         if entry.others:
             yield "  other measures, exploratory: no verdict, p without correction"
             for one in entry.others:
@@ -289,18 +278,13 @@ def page(found: Sequence[Finding]) -> Iterator[str]:
 
 
 def _p_line(one: Finding) -> str:
-    if math.isnan(one.p):
-        return ""
     kind = "two-sided, exact" if one.exact else "two-sided"
     holm = "" if math.isnan(one.p_holm) else f", {one.p_holm:.2g} after Holm in {one.family}"
     return f"{one.p:.2g} ({kind}){holm}"
 
 
-def _hanging(start: str, rest: str, width: int) -> list[str]:
+def _hanging(start: str, rest: str, width: int = WIDTH) -> list[str]:
+    indent = " " * len(start)
     return textwrap.wrap(
-        rest,
-        width,
-        initial_indent=start,
-        subsequent_indent=" " * len(start),
-        break_on_hyphens=False,
+        rest, width, initial_indent=start, subsequent_indent=indent, break_on_hyphens=False
     )

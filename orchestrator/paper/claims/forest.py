@@ -19,7 +19,7 @@ from orchestrator.paper.claims.claim import (
     VERDICTS,
     Finding,
 )
-from orchestrator.paper.claims.description import entries, interval, p_value, position
+from orchestrator.paper.claims.description import entries, interval, p_value, positions
 
 _COLOURS = {SUPPORTED: style.PALETTE[0], CONTRADICTED: style.PALETTE[1], NO_EFFECT: style.INK}
 _ROW, _ABOVE, _BELOW, _LEFT, _RIGHT = 24, 30, 50, 250, 190
@@ -38,37 +38,23 @@ def plot_forest(found: Sequence[Finding]) -> go.Figure | None:
     figure = go.Figure()
     texts: list[Any] = []
     for row, one in enumerate(shown):
-        low, high, size, null = (position(one, v) for v in (one.low, one.high, one.size, one.null))
+        low, high, size, null = positions(one)
         marker = _marker(one.verdict)
-        colour = marker["color"]
         name = f"{one.claim}{' (substitute)' * one.substitute}"
         said = "<br>".join(
             map(style.escape_template, (one.statement, one.verdict, one.data, one.reading))
         )
+        line = {"color": marker["color"], "width": 2}
         figure.add_scatter(
-            x=[low, high],
-            y=[row, row],
-            mode="lines",
-            line={"color": colour, "width": 2},
-            hoverinfo="skip",
-            showlegend=False,
+            x=[low, high], y=[row, row], mode="lines", line=line, hoverinfo="skip", showlegend=False
         )
+        said = f"{said}<extra></extra>"
         figure.add_scatter(
-            x=[size],
-            y=[row],
-            mode="markers",
-            showlegend=False,
-            marker=marker,
-            hovertemplate=f"{said}<extra></extra>",
+            x=[size], y=[row], mode="markers", showlegend=False, marker=marker, hovertemplate=said
         )
+        line = {"color": style.GREY, "width": 1, "dash": "dot"}
         figure.add_shape(
-            type="line",
-            x0=null,
-            x1=null,
-            y0=row - 0.5,
-            y1=row + 0.5,
-            line={"color": style.GREY, "width": 1, "dash": "dot"},
-            layer="below",
+            type="line", x0=null, x1=null, y0=row - 0.5, y1=row + 0.5, line=line, layer="below"
         )
         label = f"{interval(one)} {p_value(one)}"
         side = {"yref": "y", "y": row, "showarrow": False, "xref": "paper"}
@@ -77,9 +63,8 @@ def plot_forest(found: Sequence[Finding]) -> go.Figure | None:
             {**side, "x": 0, "xanchor": "right", "xshift": -8, "text": style.escape(name)},
             {**side, "x": 1, "xanchor": "left", "xshift": 8, "text": style.escape(label)},
         ]
-    verdicts = {one.verdict for one in shown}
     for verdict in (*VERDICTS, COUNTED):
-        if verdict in verdicts:
+        if any(one.verdict == verdict for one in shown):
             add_key(figure, verdict, _marker(verdict))
     figure.update_layout(
         template=style.template(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -12,30 +12,19 @@ import pandas as pd
 
 from orchestrator.figures.evidence import GROUP, LEFT_OUT, worst
 from orchestrator.paper.claims.claim import BOTH_CIFARS, CIFAR10, Claim, Measure, Sample
-from orchestrator.paper.claims.measures import FINAL, ahead_of, at_rate, beside, over, runs_of
+from orchestrator.paper.claims.measures import FINAL, Values, ahead_of, runs_of, trends_over
 from orchestrator.paper.claims.population import Population
 from orchestrator.paper.statistics.comparison import contrasts, largest_difference
 
 RING = (0.35, 0.65)
 """Distances from the centre of points whose variance is averaged, as shares of the extent."""
 
-_SMOOTH = (
-    ("contour", "radius", "radius of twofold loss", True),
-    ("contour", "rise_radius", "radius of a loss 1 nat above the centre's", True),
-    ("contour", "convex", "share of the near-convex region", True),
-    ("contour", "roughness", "mean second derivative of log loss", False),
-    ("contour", "nonfinite", "share of points with infinite loss", False),
-    ("curvature", "top_eigenvalue", "the Hessian's top eigenvalue", False),
-)
-
 _BOUNDED = {"radius": "bounded", "rise_radius": "rise_bounded"}
 """The column that holds whether a radius was reached."""
 
 
-def measured(
-    population: Population, kind: str, column: str, *, rises: bool, split: str = "test"
-) -> pd.DataFrame:
-    """Trials with a surface, and the mean of a column over its surfaces as `value`.
+def measured(population: Population, kind: str, column: str, *, rises: bool) -> pd.DataFrame:
+    """Return trials with a surface, and the mean of a column over its surfaces as `value`.
 
     Several pairs of directions are averaged within a trial before anything else. A trial that
     diverged has the worst value, with a surface of its last sound checkpoint or without one, if
@@ -48,22 +37,20 @@ def measured(
         column: Of `tables.SURFACES`, or "deviation" or "ring": √g at the centre, and its
             mean over points of a ring around it.
         rises: Whether more of it is better.
-        split: Whose images it was measured on, where there is a choice; curvature has any.
 
     Returns:
         Rows of `Population.trials` with the column `value`.
     """
+    rows: Any = population.trials
     found: Any = population.surfaces
-    if found.empty:
-        return pd.DataFrame()
     found = found[found["kind"] == kind]
     if kind != "curvature":
-        found = found[found["split"].isin([split, ""])]
+        found = found[found["split"].isin(["test", ""])]
     # An earlier checkpoint is not the trained network.
     ends = population.curves.groupby("trial_id")["epoch"].max()
     found = found[found["epoch"] >= found["trial_id"].map(ends).astype(float)]
     if found.empty:
-        return pd.DataFrame()
+        return rows.iloc[:0].assign(value=math.nan)
     if column == "deviation":
         values = np.sqrt(found["variance"].astype(float))
     elif column == "ring":
@@ -74,7 +61,6 @@ def measured(
     last = worst(rises=rises)
     values = values.where(found["status"] != "diverged", last)
     means = values.groupby(found["trial_id"]).mean().rename("value")
-    rows: Any = population.trials
     rows = rows.merge(means, left_on="trial_id", right_index=True, how="left")
     looked_at = rows.groupby(GROUP)["value"].transform("count") > 0
     lost = looked_at & (rows["status"] == "diverged")
@@ -82,7 +68,7 @@ def measured(
 
 
 def _comparable(surfaces: Any, column: str) -> pd.Series:
-    """Whether a surface's extent lets its number stand beside the others'."""
+    """Return whether each surface's extent lets its number stand beside the others'."""
     if column in ("deviation", "top_eigenvalue"):
         return pd.Series(True, index=surfaces.index)
     extent = surfaces["extent"].astype(float).fillna(1.0)
@@ -104,15 +90,14 @@ def _rings(population: Population, surfaces: Any) -> pd.Series:
     return logs.groupby(ring["surface_id"]).mean()
 
 
-_RADIUS = partial(measured, kind="contour", column="radius", rises=True)
-_DEVIATION = partial(measured, kind="gradient_variance", column="deviation", rises=False)
-_AT_CENTRE = "√g at the centre"
-
-
-def _over_width(kind: str, column: str, name: str, rises: bool) -> Measure:
+def _of_surfaces(kind: str, column: str, name: str, rises: bool) -> Values:
     source = partial(measured, kind=kind, column=column, rises=rises)
-    return over("width", source, "value", name, rises=rises)
+    return Values("value", name, rises, source)
 
+
+_RADIUS = _of_surfaces("contour", "radius", "radius of twofold loss", True)
+_ROUGHNESS = _of_surfaces("contour", "roughness", "mean second derivative of log loss", False)
+_DEVIATION = _of_surfaces("gradient_variance", "deviation", "√g at the centre", False)
 
 CLAIMS = (
     Claim(
@@ -120,9 +105,16 @@ CLAIMS = (
         "Wider cells have a smoother loss landscape.",
         "Section 4.2.1, Figures 6 and 17 to 20",
         "landscape",
-        (
-            *(_over_width(*each) for each in _SMOOTH),
-            *beside("width", _RADIUS, "value", "radius of twofold loss"),
+        trends_over(
+            "width",
+            _RADIUS,
+            _of_surfaces(
+                "contour", "rise_radius", "radius of a loss 1 nat above the centre's", True
+            ),
+            _of_surfaces("contour", "convex", "share of the near-convex region", True),
+            _ROUGHNESS,
+            _of_surfaces("contour", "nonfinite", "share of points with infinite loss", False),
+            _of_surfaces("curvature", "top_eigenvalue", "the Hessian's top eigenvalue", False),
         ),
         "contours of connection variants",
         ("experiments/fig17.yaml",),
@@ -133,12 +125,12 @@ CLAIMS = (
         "Wider cells have a smaller gradient variance.",
         "Section 4.2.2, Figures 7, 8 and 21 to 24",
         "landscape",
-        (
-            _over_width("gradient_variance", "deviation", _AT_CENTRE, False),
-            _over_width(
+        trends_over(
+            "width",
+            _DEVIATION,
+            _of_surfaces(
                 "gradient_variance", "ring", "mean of log √g over a ring at half the extent", False
             ),
-            *beside("width", _DEVIATION, "value", _AT_CENTRE, rises=False),
         ),
         "gradient variances of connection variants",
         ("experiments/fig22.yaml",),
@@ -148,19 +140,15 @@ CLAIMS = (
 
 
 C1, C2, C3, C4 = (f"seed {number}" for number in range(1, 5))
-_DARTS = ("CONN1", "CONN2", "CONN3", "CONN4")
-_RADIUS_NAME = "radius of twofold loss"
 _ALIKE = 1.25
 """Ratio of deviations up to which cells count as alike."""
 
 
 def _off_the_line(population: Population) -> pd.DataFrame:
     """Return AmoebaNet's trials of E with their distance from the line of radius over width."""
-    rows: Any = _RADIUS(population)
-    if rows.empty:
-        return rows
+    rows: Any = _RADIUS.source(population)
     rows = rows[(rows["base"] == "AmoebaNet") & rows["variant"].isin(("AmoebaNet", C1, C2, C3, C4))]
-    rows = rows[np.isfinite(rows["value"])]
+    rows = rows[np.isfinite(rows["value"])].assign(apart=math.nan)
     parts = [part for _, part in rows.groupby(["setting", "learning_rate", "seed"])]
     lines = [_residuals(part) for part in parts if len(part) > 2]
     return pd.concat(lines) if lines else rows.iloc[:0]
@@ -176,9 +164,7 @@ def _residuals(part: Any) -> pd.DataFrame:
 
 
 def _equal_variance(population: Population) -> Sample | None:
-    rows: Any = _DEVIATION(population)
-    if rows.empty:
-        return None
+    rows: Any = _DEVIATION.source(population)
     rows = rows[(rows["base"] == "SNAS") & rows["variant"].isin(("SNAS", C1, C2, C3, C4))]
     rows = rows[np.isfinite(rows["value"]) & (rows["value"] > 0)]
     runs = runs_of(rows.assign(log=np.log(rows["value"])), "log")
@@ -186,122 +172,108 @@ def _equal_variance(population: Population) -> Sample | None:
     every = contrasts(runs["SNAS"], others) if "SNAS" in runs else []
     if not every:
         return None
-    found = largest_difference(every, math.log(_ALIKE)).on_scale(math.exp)
-    return Sample(found, len(runs), rows, diverged_as=LEFT_OUT)
+    found = largest_difference(every, math.log(_ALIKE))
+    ratios = {name: math.exp(getattr(found, name)) for name in ("value", "low", "high", "null")}
+    return Sample(replace(found, **ratios), len(runs), rows, diverged_as=LEFT_OUT)
 
 
-_AMOEBA, _SNAS = (
-    f"{base} and its seeds 1 to 4, 6 runs or more of each" for base in ("AmoebaNet", "SNAS")
+_OFF_THE_LINE = Values(
+    "apart", f"distance of the {_RADIUS.name} from its line over width", source=_off_the_line
 )
-_SIX = "grid.seed=[0, 1, 2, 3, 4, 5]"
+_RUNS_OF = "of {} and its seeds 1 to 4, 6 runs or more of each"
+_AMOEBA, _SNAS = (_RUNS_OF.format(base) for base in ("AmoebaNet", "SNAS"))
 
 
-def _rivals(names: Sequence[str], one: str) -> tuple[str, ...]:
-    return tuple(name for name in names if name != one)
+def _extreme(one: str, values: Values, *, largest: bool, ahead: bool = True) -> Measure:
+    """Return the measure of a cell of AmoebaNet against the other four of E."""
+    name = f"{'largest' if largest else 'smallest'} {values.name}"
+    rivals = [rival for rival in ("AmoebaNet", C1, C2, C3, C4) if rival != one]
+    extreme = values._replace(name=name, rises=largest)
+    return ahead_of(extreme, one, rivals, base="AmoebaNet", ahead=ahead)
 
 
-_FIVE = ("AmoebaNet", C1, C2, C3, C4)
-
-EARLY_CLAIMS = tuple(
-    Claim(
+def _exception(
+    name: str, statement: str, section: str, figure: int, needs: str, *measures: Measure
+) -> Claim:
+    experiment = f"experiments/early/early-fig{figure}.yaml"
+    return Claim(
         name,
         statement,
-        source,
+        f"E, Section {section}, Figure {figure}",
         "exceptions",
         measures,
         needs,
-        (f"experiments/{file}.yaml", "--set", _SIX if file != "fig3" else "grid.seed=[0, 1, 2]"),
-        BOTH_CIFARS if file == "fig3" else CIFAR10,
+        (experiment, "--set", "grid.seed=[0, 1, 2, 3, 4, 5]"),
+        CIFAR10,
     )
-    for name, statement, source, measures, needs, file in (
-        (
-            "darts-ends-best",
-            "DARTS ends best of itself and its four variants.",
-            "E, Section 4.1, Figure 3",
-            (ahead_of(at_rate, "final", FINAL, base="DARTS", one="DARTS", rivals=_DARTS),),
-            "DARTS and its variants of the main text, 3 runs or more of each on both CIFARs",
-            "fig3",
+
+
+EARLY_CLAIMS = (
+    Claim(
+        "darts-ends-best",
+        "DARTS ends best of itself and its four variants.",
+        "E, Section 4.1, Figure 3",
+        "exceptions",
+        (ahead_of(FINAL, "DARTS", ("CONN1", "CONN2", "CONN3", "CONN4"), base="DARTS"),),
+        "DARTS and its variants of the main text, 3 runs or more of each on both CIFARs",
+        ("experiments/fig3.yaml", "--set", "grid.seed=[0, 1, 2]"),
+        BOTH_CIFARS,
+    ),
+    _exception(
+        "c2-amoebanet-narrowest",
+        "C2 of AmoebaNet has the narrowest basin.",
+        "4.2.1",
+        14,
+        f"contours {_AMOEBA}",
+        _extreme(C2, _RADIUS, largest=False),
+    ),
+    _exception(
+        "c4-amoebanet-exceptional",
+        "C4 of AmoebaNet is an exception to the pattern.",
+        "4.2.1",
+        14,
+        f"contours {_AMOEBA}",
+        _extreme(C4, _OFF_THE_LINE, largest=True),
+    ),
+    _exception(
+        "c2-amoebanet-largest-variance",
+        "C2 of AmoebaNet has by far the largest gradient variance.",
+        "4.2.2",
+        16,
+        f"gradient variances {_AMOEBA}",
+        _extreme(C2, _DEVIATION, largest=True),
+    ),
+    _exception(
+        "amoebanet-not-least-variance",
+        "AmoebaNet's own gradient variance is not the smallest.",
+        "4.2.2",
+        16,
+        f"gradient variances {_AMOEBA}",
+        _extreme("AmoebaNet", _DEVIATION, largest=False, ahead=False),
+    ),
+    _exception(
+        "c3-snas-smoother",
+        "C3 of SNAS is smoother and wider-basined than SNAS.",
+        "4.2.1",
+        15,
+        f"contours {_SNAS}",
+        *(
+            ahead_of(values, C3, ("SNAS",), base="SNAS")
+            for values in (_RADIUS, _ROUGHNESS._replace(name=f"least {_ROUGHNESS.name}"))
         ),
-        (
-            "c2-amoebanet-narrowest",
-            "C2 of AmoebaNet has the narrowest basin.",
-            "E, Section 4.2.1, Figure 14",
-            (
-                ahead_of(
-                    _RADIUS, "value", f"smallest {_RADIUS_NAME}", base="AmoebaNet", one=C2,
-                    rivals=_rivals(_FIVE, C2), rises=False,
-                ),
-            ),
-            f"contours of {_AMOEBA}",
-            "early/early-fig14",
+    ),
+    _exception(
+        "snas-variances-equal",
+        "SNAS and its variants have nearly equal gradient variances.",
+        "4.2.2",
+        17,
+        f"gradient variances {_SNAS}",
+        Measure(
+            f"{_DEVIATION.name} of each variant over the base's",
+            f"largest ratio of means, either way, against {_ALIKE}",
+            _equal_variance,
+            scale="ratio",
+            equality=True,
         ),
-        (
-            "c4-amoebanet-exceptional",
-            "C4 of AmoebaNet is an exception to the pattern.",
-            "E, Section 4.2.1, Figure 14",
-            (
-                ahead_of(
-                    _off_the_line, "apart", f"largest distance of the {_RADIUS_NAME} from its line "
-                    "over width", base="AmoebaNet", one=C4, rivals=_rivals(_FIVE, C4),
-                ),
-            ),
-            f"contours of {_AMOEBA}",
-            "early/early-fig14",
-        ),
-        (
-            "c2-amoebanet-largest-variance",
-            "C2 of AmoebaNet has by far the largest gradient variance.",
-            "E, Section 4.2.2, Figure 16",
-            (
-                ahead_of(
-                    _DEVIATION, "value", f"largest {_AT_CENTRE}", base="AmoebaNet", one=C2,
-                    rivals=_rivals(_FIVE, C2),
-                ),
-            ),
-            f"gradient variances of {_AMOEBA}",
-            "early/early-fig16",
-        ),
-        (
-            "amoebanet-not-least-variance",
-            "AmoebaNet's own gradient variance is not the smallest.",
-            "E, Section 4.2.2, Figure 16",
-            (
-                ahead_of(
-                    _DEVIATION, "value", f"smallest {_AT_CENTRE}", base="AmoebaNet",
-                    one="AmoebaNet", rivals=_rivals(_FIVE, "AmoebaNet"), rises=False, ahead=False,
-                ),
-            ),
-            f"gradient variances of {_AMOEBA}",
-            "early/early-fig16",
-        ),
-        (
-            "c3-snas-smoother",
-            "C3 of SNAS is smoother and wider-basined than SNAS.",
-            "E, Section 4.2.1, Figure 15",
-            (
-                ahead_of(_RADIUS, "value", _RADIUS_NAME, base="SNAS", one=C3, rivals=("SNAS",)),
-                ahead_of(
-                    partial(measured, kind="contour", column="roughness", rises=False), "value",
-                    "least mean second derivative of log loss", base="SNAS", one=C3,
-                    rivals=("SNAS",), rises=False,
-                ),
-            ),
-            f"contours of {_SNAS}",
-            "early/early-fig15",
-        ),
-        (
-            "snas-variances-equal",
-            "SNAS and its variants have nearly equal gradient variances.",
-            "E, Section 4.2.2, Figure 17",
-            (
-                Measure(
-                    f"{_AT_CENTRE} of each variant over the base's",
-                    f"largest ratio of means, either way, against {_ALIKE}",
-                    _equal_variance, scale="ratio", equality=True,
-                ),
-            ),
-            f"gradient variances of {_SNAS}",
-            "early/early-fig17",
-        ),
-    )
-)  # fmt: skip
+    ),
+)

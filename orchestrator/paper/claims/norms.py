@@ -17,10 +17,10 @@ from scipy.sparse import linalg
 
 from orchestrator.paper.claims.claim import BOTH_CIFARS, TINY_IMAGENET, Claim, Measure, Sample
 from orchestrator.paper.claims.measures import MOST
-from orchestrator.paper.claims.population import Population
+from orchestrator.paper.claims.population import Population, spec_of
 from orchestrator.paper.statistics.comparison import mean
 from results_schema import layout
-from results_schema.errors import MissingKey, SpecError
+from results_schema.errors import MissingKey
 from results_schema.genotype import INPUTS
 from results_schema.store import Store
 from results_schema.trial import TrialSpec
@@ -29,8 +29,6 @@ from workers.data.catalog import describe
 
 _MOST_CHECKPOINTS = 12
 """That are read: each has millions of weights."""
-
-_MOMENTUM = "momentum."
 
 
 class Layer(NamedTuple):
@@ -52,7 +50,7 @@ class Layer(NamedTuple):
 
 
 def spectral_norms(tensors: dict[str, np.ndarray], spec: TrialSpec) -> dict[str, float]:
-    """The operator norm of every trained matrix and kernel, on the maps that it takes.
+    """Return the operator norm of every trained matrix and kernel, on the maps that it takes.
 
     A layer that no path leads from to the logits has no gradient, so that it is left out.
 
@@ -62,13 +60,8 @@ def spectral_norms(tensors: dict[str, np.ndarray], spec: TrialSpec) -> dict[str,
     """
     find, found = _layers(spec), {}
     for name, value in tensors.items():
-        if (
-            value.ndim < 2
-            or name.startswith(_MOMENTUM)
-            or not np.issubdtype(value.dtype, np.floating)
-        ):
-            continue
-        layer = find(name, value)
+        weight = value.ndim > 1 and np.issubdtype(value.dtype, np.floating)
+        layer = find(name, value) if weight and not name.startswith("momentum.") else None
         if layer is None:
             continue
         weights = value.astype(np.float64)
@@ -82,7 +75,7 @@ def spectral_norms(tensors: dict[str, np.ndarray], spec: TrialSpec) -> dict[str,
 
 
 def operator_norm(kernel: np.ndarray, layer: Layer) -> float:
-    """The largest singular value of a convolution as a map from its input to its output.
+    """Return the largest singular value of a convolution, as a map from its input to its output.
 
     Reshaping the kernel to [out, in·height·width] gives another number: a depthwise convolution
     treats its channels apart, and neighbouring windows overlap.
@@ -120,7 +113,7 @@ _OF_CELL = re.compile(r"cells\.(\d+)\.(preprocess|operations\.)(\d+)\.(\w+)\.wei
 
 
 def _layers(spec: TrialSpec) -> Callable[[str, np.ndarray], Layer | None]:
-    """Finds how a parameter acts by its name in `workers.network`; None if it is not trained."""
+    """Return what finds how a parameter acts by its name; None if it is not trained."""
     auxiliary = bool(spec.recipe.auxiliary)
     places = stack(spec.genotype, spec.network, auxiliary=auxiliary)
     image, first = describe(spec.dataset).size, spec.network.stem_stride
@@ -158,7 +151,7 @@ def _layers(spec: TrialSpec) -> Callable[[str, np.ndarray], Layer | None]:
 def _of_operation(
     op: str, module: str, window: tuple[int, ...], side: int, stride: int
 ) -> Layer | None:
-    """A convolution of more than one pixel, by its place in `workers.network.operations`."""
+    """Return a convolution of more pixels than one, by its place in `workers.network`."""
     if match := _DEPTHWISE.fullmatch(op):
         if module == "5":  # the second half of a separable convolution
             side, stride = side // stride, 1
@@ -173,7 +166,7 @@ def _of_operation(
 
 @lru_cache(maxsize=64)
 def _taps(height: int, width: int, layer: Layer) -> Any:
-    """The pixel that each tap reads for each output pixel, [tap · output, input]; zeros outside."""
+    """Return the pixel that each tap reads for each output pixel, [tap · output, input]."""
     ends, inside = [], []
     for size, pixels, stride in zip(
         (height, width), (layer.rows, layer.columns), layer.stride, strict=True
@@ -190,7 +183,7 @@ def _taps(height: int, width: int, layer: Layer) -> Any:
 
 
 def _top_singular_value(kernel: np.ndarray, taps: Any) -> float:
-    """Of the convolution of a dense kernel [out, in, height, width]."""
+    """Return that of the convolution of a dense kernel [out, in, height, width]."""
     out, channels, *window = kernel.shape
     area = math.prod(window)
     matrix, pixels = kernel.reshape(out, channels * area), taps.shape[1]
@@ -217,7 +210,7 @@ def _top_singular_value(kernel: np.ndarray, taps: Any) -> float:
 
 
 def _symbol_limits(kernels: np.ndarray) -> np.ndarray:
-    """Upper bounds of the norms of kernels [channel, height, width] on maps of any size."""
+    """Return upper bounds of the norms of kernels [channel, height, width], whatever their map."""
     peaks = np.abs(np.fft.rfft2(kernels, (_GRID, _GRID))).max((1, 2))
     # |symbol|² is a trigonometric polynomial of degree size − 1 in each direction, so that its
     # maximum exceeds that on the grid by at most these factors (Ehlich and Zeller).
@@ -232,31 +225,23 @@ def _matrix_norm(matrix: np.ndarray) -> float:
 
 def _norms(population: Population) -> Sample | None:
     trials: Any = population.at_rate()
-    if trials.empty:
-        return None
     done = trials[trials["status"] == "done"].drop_duplicates(["base", "variant"])
-    shares, medians, used = [], [], []
-    for trial_id, spec in _spread(list(zip(done["trial_id"], done["spec"], strict=True))):
+    places = np.linspace(0, len(done) - 1, min(len(done), _MOST_CHECKPOINTS))
+    some = done.iloc[places.round().astype(int)]
+    used, every = [], []
+    for trial_id, spec in zip(some["trial_id"], some["spec"], strict=True):
         norms = np.array(list(_read(population.results.store, trial_id, spec).values()))
         norms = norms[~np.isnan(norms)]
         if len(norms):
-            shares.append(float((norms > 1).mean()))
-            medians.append(float(np.median(norms)))
             used.append(trial_id)
-    if not shares:
+            every.append(norms)
+    if not every:
         return None
-    found = mean(np.array(shares), 0.5)
+    found = mean(np.array([float((norms > 1).mean()) for norms in every]), 0.5)
     found = replace(found, low=max(found.low, 0.0), high=min(found.high, 1.0))
-    note = f"median norm {np.median(medians):.2f}; batch normalisation rescales weights"
+    median = np.median([float(np.median(norms)) for norms in every])
+    note = f"median norm {median:.2f}; batch normalisation rescales weights"
     return Sample(found, len(used), done[done["trial_id"].isin(used)], note)
-
-
-def _spread(trials: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
-    """At most so many, evenly out of all."""
-    if len(trials) <= _MOST_CHECKPOINTS:
-        return trials
-    places = np.linspace(0, len(trials) - 1, _MOST_CHECKPOINTS).round().astype(int)
-    return [trials[place] for place in places]
 
 
 def _read(store: Store, trial_id: str, text: Any) -> dict[str, float]:
@@ -264,10 +249,7 @@ def _read(store: Store, trial_id: str, text: Any) -> dict[str, float]:
 
     An earlier checkpoint is not the trained network.
     """
-    try:
-        spec = TrialSpec.from_json(text) if isinstance(text, str) and text else None
-    except SpecError:
-        spec = None
+    spec = spec_of(text)
     if spec is None:
         return {}
     key = layout.tensors(trial_id, spec.recipe.epochs)

@@ -6,7 +6,7 @@ import copy
 import math
 from collections.abc import Sequence
 from functools import cached_property, lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -33,57 +33,39 @@ from workers.cells.cost import count_on
 from workers.cells.topology import used_inputs
 
 
-class Traits(NamedTuple):
-    """Of one trial.
-
-    Attributes:
-        setting: Key of what trials that may be compared have in common (`evidence.Setting`).
-        planned: Epochs of the recipe; NaN without a spec.
-        width: Of the normal cell over its live nodes, in units of c, as Table 2 prints it.
-        depth: Of the normal cell, in edges.
-        live_parameters: Parameters that get a gradient; NaN without a spec.
-        skips: Skip connections into live nodes of the normal cell; NaN without a spec.
-        inputs: How many of the normal cell's inputs reach its output; NaN without a spec.
-    """
-
-    setting: str
-    planned: float
-    width: float
-    depth: float
-    live_parameters: float
-    skips: float
-    inputs: float
-
-
-def traits(row: dict[Any, Any]) -> Traits:
-    """The traits of a trial.
-
-    Args:
-        row: dataset, width, depth and spec, which may be null in a store that others filled.
-    """
-    spec = _spec(row["spec"])
-    if spec is None:
-        width, depth = (math.nan if row[k] is None else float(row[k]) for k in ("width", "depth"))
-        return Traits(str(row["dataset"]), math.nan, width, depth, *[math.nan] * 3)
-    cell = spec.genotype.normal
-    live = cell.live_nodes
-    edges = [e for node, edges in enumerate(cell.nodes, start=2) if node in live for e in edges]
-    return Traits(
-        setting=setting_key(spec),
-        planned=spec.recipe.epochs,
-        width=cell.width,
-        depth=cell.depth,
-        live_parameters=_live_parameters(spec.genotype, spec.network, spec.dataset),
-        skips=sum(edge.op == "skip_connect" for edge in edges),
-        inputs=len(used_inputs(cell)),
-    )
-
-
-def _spec(text: Any) -> TrialSpec | None:
+def spec_of(text: Any) -> TrialSpec | None:
+    """Return the spec in a row of trials; others may have written none, or another text."""
     try:
         return TrialSpec.from_json(text) if isinstance(text, str) and text else None
     except SpecError:
         return None
+
+
+def _traits(row: dict[Any, Any]) -> tuple[str, float, float, float, float, float, float]:
+    """Return the `_TRAITS` of a row, whose dataset, width, depth and spec others may have filled.
+
+    Widths are over live nodes in units of c, as Table 2 prints them, depths in edges.
+    """
+    spec = spec_of(row["spec"])
+    if spec is None:
+        width, depth = (math.nan if row[k] is None else float(row[k]) for k in ("width", "depth"))
+        return str(row["dataset"]), math.nan, width, depth, math.nan, math.nan, math.nan
+    cell = spec.genotype.normal
+    live = cell.live_nodes
+    edges = [e for node, edges in enumerate(cell.nodes, start=2) if node in live for e in edges]
+    skips = sum(edge.op == "skip_connect" for edge in edges)
+    size = _live_parameters(spec.genotype, spec.network, spec.dataset)
+    key, inputs = setting_key(spec), len(used_inputs(cell))
+    return key, spec.recipe.epochs, cell.width, cell.depth, size, skips, inputs
+
+
+_TRAITS = ("setting", "planned", "width", "depth", "live_parameters", "skips", "inputs")
+"""Columns of a trial by its spec.
+
+What trials that may be compared have in common (`evidence.Setting`), epochs of the recipe; of the
+normal cell width, depth, the network's parameters that get a gradient, skip connections into live
+nodes, and how many of its inputs reach the output.
+"""
 
 
 @lru_cache(maxsize=10_000)
@@ -110,7 +92,7 @@ COLUMNS = (*(f"epochs_{s}" for s in SHARES), *(f"area_{b}" for b in BEGINNINGS),
 
 
 def convergence(metrics: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
-    """The measures of each ended trial.
+    """Return the measures of each ended trial.
 
     A diverged trial has the worst value (`evidence.worst`) of what it did not reach: a threshold, a
     steady middle, its final accuracy, and the mean accuracy of a beginning that it did not finish.
@@ -144,39 +126,29 @@ def _measure(trial: dict[Any, Any], epochs: np.ndarray, accuracies: np.ndarray) 
     diverged = trial["status"] == "diverged"
     if not len(epochs) and not diverged:
         return dict.fromkeys(COLUMNS, math.nan)
-    planned = trial["planned"]
+    planned, target = trial["planned"], trial["target"]
+    least, most = (worst(rises=rises) if diverged else math.nan for rises in (True, False))
     sound = np.isfinite(accuracies)
     found: dict[str, float] = {}
     for share in SHARES:
-        reached = epochs[sound & (accuracies >= share / 100 * trial["target"] - 1e-12)]
-        unknown = math.isnan(trial["target"])
-        found[f"epochs_{share}"] = (
-            math.nan if unknown else float(reached[0]) if len(reached) else worst(rises=False)
-        )
+        reached = epochs[sound & (accuracies >= share / 100 * target - 1e-12)]
+        first = float(reached[0]) if len(reached) else worst(rises=False)
+        found[f"epochs_{share}"] = math.nan if math.isnan(target) else first
     for share in BEGINNINGS:
         last = max(1, round(share / 100 * planned))
         begin = accuracies[sound & (epochs <= last)]
-        whole = len(begin) >= last
-        found[f"area_{share}"] = (
-            float(begin.mean()) if whole else worst(rises=True) if diverged else math.nan
-        )
-    long_enough = (JITTER_TO - JITTER_FROM) * planned > LEAST_STEPS
-    jitter = worst(rises=False) if diverged else _jitter(epochs, accuracies, planned)
-    found["jitter"] = jitter if long_enough else math.nan
-    final = float(accuracies[-1]) if len(accuracies) else math.nan
-    found["final"] = worst(rises=True) if diverged else final
-    return found
-
-
-def _jitter(epochs: np.ndarray, accuracies: np.ndarray, planned: int) -> float:
+        found[f"area_{share}"] = float(begin.mean()) if len(begin) >= last else least
     middle = (epochs >= JITTER_FROM * planned) & (epochs <= JITTER_TO * planned)
     steps = np.abs(np.diff(accuracies[middle], n=2))
-    return float(steps.mean()) if len(steps) >= LEAST_STEPS else math.nan
+    jitter = float(steps.mean()) if len(steps) >= LEAST_STEPS and not diverged else most
+    long_enough = (JITTER_TO - JITTER_FROM) * planned > LEAST_STEPS
+    found["jitter"] = jitter if long_enough else math.nan
+    found["final"] = least if diverged else float(accuracies[-1])
+    return found
 
 
 _NEEDED = ("base", "variant", "index", "dataset", "learning_rate", "trial_id")
 """Columns of the members without which no trial can be compared."""
-
 
 _PRICE = ("gpu", "gpu_share", "pack_size")
 """Columns by which the time of a trial is that of a GPU."""
@@ -197,6 +169,8 @@ class Population:
     def __init__(self, results: Results, experiments: Sequence[str] | None = None) -> None:
         self.results = results
         self._experiments = results.experiments() if experiments is None else list(experiments)
+        # The tables of others take time to read. Without a name whole folders are read, whose files
+        # may hold more than one trial.
         self.alone = self._experiments[0] if experiments and len(experiments) == 1 else None
         self._whole: Population | None = None
         self._parts: dict[tuple[str, ...], list[Population]] = {}
@@ -209,27 +183,23 @@ class Population:
         """
         if datasets not in self._parts:
             split = scopes(self.trials, datasets) if len(self.trials) else []
-            self._parts[datasets] = [self._part(trials) for trials in split]
+            # Copies, so that tables are read once for all parts.
+            parts = [copy.copy(self) for _ in split]
+            for part, trials in zip(parts, split, strict=True):
+                part._whole, part.trials = self, trials.reset_index(drop=True)
+                vars(part).pop("surfaces", None)
+            self._parts[datasets] = parts
         return self._parts[datasets]
-
-    def _part(self, trials: pd.DataFrame) -> Population:
-        """Return the same with some of the trials, so that tables are read once for all parts."""
-        part = copy.copy(self)
-        part._whole, part._parts = self, {}
-        part.trials = trials.reset_index(drop=True)
-        for name in ("surfaces", "points"):
-            vars(part).pop(name, None)
-        return part
 
     @cached_property
     def trials(self) -> pd.DataFrame:
         """One row for each ended trial and name, a trial of several experiments once.
 
-        It has the members' columns, the trial's, `Traits`, kind, and the measures of
-        `convergence`.
+        It has the members' columns, the trial's, `_TRAITS`, kind, and the measures of
+        `convergence`; if no trial has ended, the first two alone.
         """
         members = self._members()
-        ended: Any = self._of(self.results.trials)
+        ended: Any = self.results.trials(self.alone)
         columns = ["trial_id", "status", "spec", "parameters", *OUTCOMES, *_PRICE]
         fresh = ended[columns].drop_duplicates("trial_id")
         rows: Any = members.merge(fresh, on="trial_id", how="inner")
@@ -237,21 +207,27 @@ class Population:
         if rows.empty:
             return rows
         records = rows.to_dict("records")
-        found = pd.DataFrame([traits(row) for row in records], columns=list(Traits._fields))
+        found = pd.DataFrame([_traits(row) for row in records], columns=list(_TRAITS))
         rows = rows.drop(columns=["width", "depth"]).join(found)
         rows["kind"] = [kind(row["base"], row["variant"], row["index"]) for row in records]
         curves: Any = self.curves
         curves = curves[curves["trial_id"].isin(rows["trial_id"])]
-        rows["planned"] = rows["planned"].fillna(self._longest(rows, curves))
-        # Settings that others filled in have one data set each, so a longer run is one's own.
-        rows["target"] = _targets(rows).fillna(rows["experiment"].map(self._stated_targets()))
+        last = rows["trial_id"].map(curves.groupby("trial_id")["epoch"].max())
+        longest = last.groupby(rows["setting"]).transform("max").fillna(1)
+        rows["planned"] = rows["planned"].fillna(longest)
+        # Imported trials may have no base; their experiment says what stands in for its accuracy.
+        bases = rows[(rows["kind"] == BASE) & (rows["status"] == "done")]
+        targets = bases.groupby(GROUP)["test_accuracy"].mean().rename("target").reset_index()
+        rows = rows.merge(targets, on=GROUP, how="left")
+        stated = {name: stated_target(self.results.store, name) for name in self._experiments}
+        rows["target"] = rows["target"].fillna(rows["experiment"].map(stated).astype(float))
         measures = convergence(curves, rows.drop_duplicates("trial_id"))
         return rows.merge(measures, on="trial_id", how="left")
 
     @cached_property
     def curves(self) -> pd.DataFrame:
         """Test accuracy by trial_id and epoch, each there once."""
-        rows: Any = self._of(self.results.metrics)
+        rows: Any = self.results.metrics(self.alone)
         rows = rows[["trial_id", "epoch", "test_accuracy"]]
         return rows.drop_duplicates(["trial_id", "epoch"])
 
@@ -259,8 +235,6 @@ class Population:
     def surfaces(self) -> pd.DataFrame:
         """Finished surfaces of these trials after training, with the columns of their table."""
         found: Any = self._whole.surfaces if self._whole else self.results.surfaces()
-        if self.trials.empty:
-            return found.iloc[:0]
         kept = found["status"].isin(["done", "diverged"]) & (found["epoch"] > 0)
         return found[kept & found["trial_id"].isin(self.trials["trial_id"])]
 
@@ -274,10 +248,8 @@ class Population:
         return points.drop_duplicates(["surface_id", "alpha", "beta"])
 
     def at_rate(self, rate: float | None = None) -> pd.DataFrame:
-        """The trials at a learning rate; None for the paper's 0.025, or else the commonest."""
+        """Return the trials at a rate; None for the paper's 0.025, or else for the commonest."""
         rows: Any = self.trials
-        if rows.empty:
-            return rows
         if rate is None:
             rates = rows["learning_rate"].round(12)
             rate = STANDARD_RATE if (rates == STANDARD_RATE).any() else float(rates.mode()[0])
@@ -300,30 +272,5 @@ class Population:
         members["named_dataset"] = members["named_dataset"].fillna(members["dataset"])
         # A trial may be named directly and by a profile that puts it in place of another.
         direct = members["named_dataset"] == members["dataset"]
-        members = members.assign(direct=direct).sort_values("direct", kind="stable")
-        members = members.drop(columns="direct")
+        members = pd.concat([members[~direct], members[direct]])
         return members.drop_duplicates(["trial_id", *CELL]).reset_index(drop=True)
-
-    def _stated_targets(self) -> dict[str, float]:
-        """Return the accuracy that stands in for a base's, of experiments imported without one."""
-        found = {name: stated_target(self.results.store, name) for name in self._experiments}
-        return {name: target for name, target in found.items() if target is not None}
-
-    def _of(self, read: Any) -> pd.DataFrame:
-        """A table, of the experiment alone if just one was named, since others take time to read.
-
-        Without one the whole folder is read, so that files may hold more than one trial.
-        """
-        return read(self.alone) if self.alone else read()
-
-    @staticmethod
-    def _longest(rows: Any, curves: Any) -> pd.Series:
-        last = rows["trial_id"].map(curves.groupby("trial_id")["epoch"].max())
-        return last.groupby(rows["setting"]).transform("max").fillna(1)
-
-
-def _targets(rows: Any) -> pd.Series:
-    """Mean final accuracy of each trial's base in its setting and at its rate."""
-    bases = rows[(rows["kind"] == BASE) & (rows["status"] == "done")]
-    means = bases.groupby(GROUP)["test_accuracy"].mean().rename("target").reset_index()
-    return rows[GROUP].merge(means, on=GROUP, how="left")["target"]

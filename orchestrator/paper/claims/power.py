@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -109,21 +109,21 @@ def _plan(one: Finding, power: float, surfaces: pd.DataFrame) -> Plan:
     blank = Plan(one.claim, one.effect, power, one.level, one.grows, has, has)
     if times is None:
         why = f"more than {MOST_TIMES} times the data" if one.finder else "not known for this test"
-        return _with(blank, note=why)
+        return replace(blank, note=why)
     if times == 1.0:
-        return _with(blank, note="these data suffice for that: more would decide smaller effects")
+        return replace(blank, note="these data suffice for that: more would decide smaller effects")
     needs = math.ceil(has * times - 1e-9)
     trials = math.ceil(used["trial_id"].nunique() * (needs / has - 1) - 1e-9)
     hours, gpu = _hours(used, surfaces)
-    experiment = str(used["experiment"].mode()[0])
-    return _with(
-        blank, needs=needs, trials=trials, hours=hours * trials, gpu=gpu, experiment=experiment,
+    return replace(
+        blank,
+        needs=needs,
+        trials=trials,
+        hours=hours * trials,
+        gpu=gpu,
+        experiment=str(used["experiment"].mode()[0]),
         yaml=_yaml(one, used, has, needs),
-    )  # fmt: skip
-
-
-def _with(plan: Plan, **changes: Any) -> Plan:
-    return Plan(**{**vars(plan), **changes})
+    )
 
 
 def _count(grows: Grows, used: Any) -> int:

@@ -34,8 +34,8 @@ def findings(results: Results, experiments: Sequence[str] | None = None) -> list
 
     Returns:
         One finding or more for each claim, in the order of `CLAIMS`, then of those that experiments
-        state; the same each time. A claim
-        whose test ends in an unexpected error has one with that error, and the others are tested.
+        state; the same each time. A claim whose test ends in an unexpected error has one with that
+        error, and the others are tested.
 
     Raises:
         ConfigError: The store lacks an experiment.
@@ -44,12 +44,12 @@ def findings(results: Results, experiments: Sequence[str] | None = None) -> list
     population = Population(results, experiments)
     unread = _unread(population)
     found = [one for claim in CLAIMS for one in _test(claim, population, unread)]
-    known = results.experiments()
-    named = [layout.variations(name, known) for name in experiments or ()]
-    for name in known if experiments is None else [one for names in named for one in names]:
-        if stated := _stated(results, name):
-            own = Population(results, [name])
-            found += [one for claim in stated for one in _test(claim, own, unread)]
+    names = results.experiments()
+    if experiments is not None:
+        names = [one for name in experiments for one in layout.variations(name, names)]
+    for name in names:
+        own = Population(results, [name])
+        found += [one for claim in _stated(results, name) for one in _test(claim, own, unread)]
     return judge(found)
 
 
@@ -62,7 +62,7 @@ def _stated(results: Results, name: str) -> list[Claim]:
 
 
 def _unread(population: Population) -> str:
-    """Return why the trials can't be had because of an unexpected error; empty if they can.
+    """Return which unexpected error keeps the trials from being had; empty if none does.
 
     Asked once, so that not every claim reads the store again to fail in the same way.
     """

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ from orchestrator.figures.evidence import (
     worst,
 )
 from orchestrator.paper.claims.accuracy import POINTS
-from orchestrator.paper.claims.claim import Claim, Measure, Sample, Scale
+from orchestrator.paper.claims.claim import Claim, Measure, Sample
 from orchestrator.paper.claims.landscape import measured
 from orchestrator.paper.claims.measures import LEAD, RHO
 from orchestrator.paper.claims.population import Population
@@ -74,25 +75,24 @@ def _measure(stated: Stated) -> Measure:
     first, second = (_text(side) for side in stated.of)
     given = stated.options.smallest
     if stated.test in COMPARISONS:
-        points = "accuracy" in stated.options.outcome
-        scale: Scale = "points" if points else "number"
+        outcome, equal = stated.options.outcome, stated.test == "equal"
+        points = "accuracy" in outcome
         unit = ", in points" if points else ""
-        smallest = given or (POINTS if points else math.nan)
-        equal = stated.test == "equal"
-        effect = f"{'size of the ' * equal}difference of {first} and {second}{unit}"
-        name = stated.options.outcome
-        by_name = all(map(_is_cell, stated.of))
         return Measure(
-            name, effect, _Comparison(stated).test, math.nan if equal else smallest, scale,
-            equality=equal, grows="seeds" if by_name else "variants",
-        )  # fmt: skip
+            outcome,
+            f"{'size of the ' * equal}difference of {first} and {second}{unit}",
+            partial(_compare, stated),
+            math.nan if equal else given or (POINTS if points else math.nan),
+            "points" if points else "number",
+            equality=equal,
+            grows="seeds" if all(map(_is_cell, stated.of)) else "variants",
+        )
     about = TESTS[stated.test].about if stated.test in TESTS else {}
     known = {"spearman": (f"ρ with {first}", RHO), "peak": (f"lead of a middle {first}", LEAD)}
-    effect, smallest = known.get(
-        stated.test, (about.get("effect", stated.test), about.get("smallest", math.nan))
-    )
+    own = about.get("effect", stated.test), about.get("smallest", math.nan)
+    effect, smallest = known.get(stated.test, own)
     scale = about.get("scale", "correlation")
-    return Measure(second, effect, _Relation(stated).test, given or smallest, scale)
+    return Measure(second, effect, partial(_relate, stated), given or smallest, scale)
 
 
 def _is_cell(side: Any) -> bool:
@@ -129,12 +129,10 @@ def _read(population: Population, outcome: str, *, ranked: bool) -> _Table | Non
     sign, name = (-1, outcome[1:]) if outcome.startswith("-") else (1, outcome)
     kind, _, column = name.partition(".")
     rows: Any = population.trials
-    if column and len(rows):
+    if column:
         rows = measured(population, kind, column, rises=column not in _FALLING)
-    elif len(rows):
+    else:
         rows = rows.assign(value=_outcome(rows, name, ranked=ranked))
-    if rows.empty or "value" not in rows:
-        return None
     rows = rows[rows["value"].notna() if ranked else np.isfinite(rows["value"])]
     rows = rows.assign(value=sign * rows["value"])
     known = {*tables.MEMBERS.names}
@@ -150,7 +148,7 @@ _FALLING = ("roughness", "nonfinite", "top_eigenvalue", "deviation", "ring", "va
 def _outcome(rows: Any, name: str, *, ranked: bool) -> Any:
     if "accuracy" in name and not ranked:
         return 100 * counted_accuracies(rows, name)
-    values = pd.to_numeric(rows[name], errors="coerce") if name in rows else math.nan
+    values: Any = pd.to_numeric(rows[name], errors="coerce") if name in rows else math.nan
     values = pd.Series(values, index=rows.index, dtype=float)
     lost = rows["status"] == "diverged"
     if "accuracy" in name or name == "final" or name.startswith("area"):
@@ -160,107 +158,96 @@ def _outcome(rows: Any, name: str, *, ranked: bool) -> Any:
     return values.mask(lost, math.nan) if name == "train_seconds" else values
 
 
-@dataclass(frozen=True)
-class _Relation:
-    """A column of cells, or an axis, and an outcome."""
-
-    stated: Stated
-
-    def test(self, population: Population) -> Sample | None:
-        """Rank the outcome among comparable trials, average by unit, and test the association."""
-        if self.stated.test not in TESTS:
-            return Sample(NOTHING, 0, note=f"no loaded plug-in has the test {self.stated.test}")
-        table = _read(population, self.stated.of[1], ranked=True)
-        if table is None:
-            return None
-        name = self.stated.of[0]
-        sign, x = (-1, name[1:]) if name.startswith("-") else (1, name)
-        x = table.column(x)
-        if x not in table.rows:
-            return None
-        values: Any = pd.to_numeric(table.rows[x], errors="coerce")
-        rows = table.rows.assign(x=sign * values)
-        rows = rows[rows["x"].notna()]
-        # An axis is rearranged within cells, a property of cells within bases, whose own cells were
-        # chosen for their accuracy and are left out.
-        axis = x in (*table.axes, *_SETTING, "named_dataset", "seed")
-        drawn = rows["index"] > 0
-        rows = rows[drawn] if drawn.any() and not axis else rows
-        strata = CELL if axis else ["base"] if drawn.any() else []
-        if self.stated.options.strata is not None:
-            strata = [table.column(one) for one in self.stated.options.strata]
-        unit = list(dict.fromkeys([*CELL, *strata, "x"]))
-        group = list(dict.fromkeys([*strata, *table.settings(x)]))
-        if rows.empty:
-            return None
-        cells = score_cells(rows, "value", group=group, unit=unit)
-        codes = cells.groupby(strata).ngroup() if strata else np.zeros(len(cells), dtype=int)
-        x, y = (cells[name].to_numpy(dtype=float) for name in ("x", "score"))
-        found: Outcome = TESTS[self.stated.test].resolve()(x, y, np.asarray(codes))
-        if math.isnan(found.value):
-            return None
-        return Sample(found, len(cells[CELL].drop_duplicates()), rows)
+def _relate(stated: Stated, population: Population) -> Sample | None:
+    """Test the association of a column of cells, or an axis, with the outcome's mean ranks."""
+    if stated.test not in TESTS:
+        return Sample(NOTHING, 0, note=f"no loaded plug-in has the test {stated.test}")
+    table = _read(population, stated.of[1], ranked=True)
+    if table is None:
+        return None
+    name = stated.of[0]
+    sign, x = (-1, name[1:]) if name.startswith("-") else (1, name)
+    x = table.column(x)
+    if x not in table.rows:
+        return None
+    values: Any = pd.to_numeric(table.rows[x], errors="coerce")
+    rows = table.rows.assign(x=sign * values)
+    rows = rows[rows["x"].notna()]
+    # An axis is rearranged within cells, a property of cells within bases, whose own cells were
+    # chosen for their accuracy and are left out.
+    axis = x in (*table.axes, *_SETTING, "named_dataset", "seed")
+    drawn = rows["index"] > 0
+    rows = rows[drawn] if drawn.any() and not axis else rows
+    if rows.empty:
+        return None
+    strata = CELL if axis else ["base"] if drawn.any() else []
+    if stated.options.strata is not None:
+        strata = [table.column(one) for one in stated.options.strata]
+    unit = list(dict.fromkeys([*CELL, *strata, "x"]))
+    group = list(dict.fromkeys([*strata, *table.settings(x)]))
+    cells = score_cells(rows, "value", group=group, unit=unit)
+    codes = cells.groupby(strata).ngroup() if strata else np.zeros(len(cells), dtype=int)
+    x, y = (cells[name].to_numpy(dtype=float) for name in ("x", "score"))
+    found: Outcome = TESTS[stated.test].resolve()(x, y, np.asarray(codes))
+    if math.isnan(found.value):
+        return None
+    return Sample(found, len(cells[CELL].drop_duplicates()), rows)
 
 
-@dataclass(frozen=True)
-class _Comparison:
-    """Two cells, over runs; or two values of an axis, over cells."""
-
-    stated: Stated
-
-    def test(self, population: Population) -> Sample | None:
-        """Compare the means of both sides."""
-        table = _read(population, self.stated.options.outcome, ranked=False)
-        if table is None:
-            return None
-        sides = [side if isinstance(side, dict) else {"variant": side} for side in self.stated.of]
-        sides = [{table.column(name): value for name, value in side.items()} for side in sides]
-        parts = [self._select(table.rows, side) for side in sides]
-        chosen = {name for side in sides for name in side}
-        settings = table.settings(*chosen)
-        if all(map(_is_cell, self.stated.of)):
-            found = self._over_runs(parts, settings)
-        else:
-            found = self._over_cells(parts, settings)
-        if found is None:
-            return None
-        rows = pd.concat(parts)
-        cells = len(rows[CELL].drop_duplicates())
-        if isinstance(found, float):
-            return Sample(Outcome(found, null=0.0), cells, rows, diverged_as=table.diverged_as)
-        run: Any = TESTS[self.stated.test].resolve()
-        within = self.stated.options.within
+def _compare(stated: Stated, population: Population) -> Sample | None:
+    """Compare the means of two cells, over runs; or of two values of an axis, over cells."""
+    table = _read(population, stated.options.outcome, ranked=False)
+    if table is None:
+        return None
+    sides = [side if isinstance(side, dict) else {"variant": side} for side in stated.of]
+    sides = [{table.column(name): value for name, value in side.items()} for side in sides]
+    parts = [_select(table.rows, side) for side in sides]
+    settings = table.settings(*(name for side in sides for name in side))
+    if all(map(_is_cell, stated.of)):
+        shared = not set(parts[0]["base"]).isdisjoint(parts[1]["base"])
+        strata = stated.options.strata
+        found = _over_runs(parts, settings + (["base"] * shared if strata is None else [*strata]))
+    else:
+        found = _over_cells(parts, settings)
+    if found is None:
+        return None
+    rows, within = pd.concat(parts), stated.options.within
+    run: Any = TESTS[stated.test].resolve()
+    if not found.error:
+        outcome = Outcome(found.value)
+    else:
         outcome = run([[found]]) if within is None else run([found], within)
-        return Sample(outcome, cells, rows, diverged_as=table.diverged_as)
+    cells = len(rows[CELL].drop_duplicates())
+    return Sample(outcome, cells, rows, diverged_as=table.diverged_as)
 
-    @staticmethod
-    def _select(rows: Any, side: dict[str, Any]) -> Any:
-        for name, value in side.items():
-            same = (
-                np.isclose(rows[name], value) if isinstance(value, float) else rows[name] == value
-            )
-            rows = rows[same]
-        return rows
 
-    def _over_runs(self, parts: list[Any], settings: list[str]) -> Contrast | float | None:
-        shared = len({*parts[0]["base"]} & {*parts[1]["base"]}) > 0
-        strata = self.stated.options.strata
-        within = settings + (["base"] * shared if strata is None else list(strata))
-        groups = [dict(iter(part.groupby(within, dropna=False)["value"])) for part in parts]
-        keys = [key for key in groups[0] if key in groups[1]]
-        if not keys:
-            return None
-        ones, others = ([side[key].to_numpy(dtype=float) for key in keys] for side in groups)
-        found = contrasts(others, [ones])
-        apart = [float(a.mean() - b.mean()) for a, b in zip(ones, others, strict=True)]
-        return found[0] if found else float(np.mean(apart))
+def _select(rows: Any, side: dict[str, Any]) -> Any:
+    for name, value in side.items():
+        same = np.isclose(rows[name], value) if isinstance(value, float) else rows[name] == value
+        rows = rows[same]
+    return rows
 
-    def _over_cells(self, parts: list[Any], settings: list[str]) -> Contrast | float | None:
-        keys = [*CELL, *settings]
-        means = [part.groupby(keys, dropna=False)["value"].mean() for part in parts]
-        apart = (means[0] - means[1]).dropna().groupby(CELL).mean().to_numpy(dtype=float)
-        if not len(apart):
-            return None
-        value, n = float(apart.mean()), len(apart)
-        error = float(apart.std(ddof=1)) / math.sqrt(n) if n > 1 else 0.0
-        return Contrast(value, error, n - 1) if error > 1e-12 else value
+
+def _over_runs(parts: list[Any], within: list[str]) -> Contrast | None:
+    """Return the difference over runs of each group; without an error if none can be had."""
+    groups = [dict(iter(part.groupby(within, dropna=False)["value"])) for part in parts]
+    keys = [key for key in groups[0] if key in groups[1]]
+    if not keys:
+        return None
+    ones, others = ([side[key].to_numpy(dtype=float) for key in keys] for side in groups)
+    if found := contrasts(others, [ones]):
+        return found[0]
+    apart = [float(a.mean() - b.mean()) for a, b in zip(ones, others, strict=True)]
+    return Contrast(float(np.mean(apart)), 0.0, 0)
+
+
+def _over_cells(parts: list[Any], settings: list[str]) -> Contrast | None:
+    """Return the mean difference of cells; without an error if there is one, or all are alike."""
+    keys = [*CELL, *settings]
+    means = [part.groupby(keys, dropna=False)["value"].mean() for part in parts]
+    apart = (means[0] - means[1]).dropna().groupby(CELL).mean().to_numpy(dtype=float)
+    n = len(apart)
+    if not n:
+        return None
+    error = float(apart.std(ddof=1)) / math.sqrt(n) if n > 1 else 0.0
+    return Contrast(float(apart.mean()), error if error > 1e-12 else 0.0, n - 1)

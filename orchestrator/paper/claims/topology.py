@@ -9,6 +9,7 @@ from functools import cache, partial
 import numpy as np
 
 from orchestrator.paper.claims.claim import Claim, Measure, Sample
+from orchestrator.paper.claims.measures import MOST
 from orchestrator.paper.claims.population import Population
 from orchestrator.paper.printed import BASES, paper_parameters
 from orchestrator.paper.statistics.comparison import placing_in_space
@@ -23,84 +24,76 @@ from workers.cells.variants import operation_variants
 _MOST_NODES = 5
 """Of a cell that is compared; spaces of more take seconds to count."""
 
-_WIDE = 0.75
-"""The smallest mean share of its space that is of interest, where one half is no effect."""
 
-Cells = Callable[[], Sequence[tuple[str, Cell]]]
-
-
-def _bases() -> Sequence[tuple[str, Cell]]:
-    return [(base, named(base).normal) for base in ALL_BASES]
+def _bases() -> dict[str, Cell]:
+    return {base: named(base).normal for base in ALL_BASES}
 
 
-def _reductions() -> Sequence[tuple[str, Cell]]:
-    return [(base, named(base).reduce) for base in ALL_BASES]
-
-
-def _zoo() -> Sequence[tuple[str, Cell]]:
-    known = {named(base).normal for base in ALL_BASES}
-    return [(name, cell) for name, cell in _zoo_cells() if cell not in known]
+def _reductions() -> dict[str, Cell]:
+    return {base: named(base).reduce for base in ALL_BASES}
 
 
 @cache
-def _zoo_cells() -> tuple[tuple[str, Cell], ...]:
-    """The zoo's distinct normal cells whose space is that of two sources a node."""
-    found: dict[Cell, str] = {}
+def _zoo() -> dict[str, Cell]:
+    """Return the zoo's other distinct normal cells whose space is that of two sources a node."""
+    known, found = set(_bases().values()), {}
     for name in zoo():
         try:
             cell = zoo_genotype(name).normal
         except SpecError:  # an operation that the network lacks
             continue
         pairs = all(len(edges) == INPUTS for edges in cell.nodes)
-        if pairs and len(cell.nodes) <= _MOST_NODES:
-            found.setdefault(cell, name)
-    return tuple((name, cell) for cell, name in found.items())
+        if pairs and len(cell.nodes) <= _MOST_NODES and cell not in known:
+            known.add(cell)
+            found[name] = cell
+    return found
 
 
-def _place(cells: Cells, part: int, whole: bool, population: Population) -> Sample:
+def _place(
+    cells: Callable[[], dict[str, Cell]], part: int, whole: bool, population: Population
+) -> Sample:
     """Place cells in their spaces by width (part 0) or shallowness (part 1).
 
     Over all nodes (`whole`) the choice of the output does not matter. Most published outputs were
     chosen so that no node is dead; other connections with that output have dead nodes and so are
     narrower, whatever the search preferred.
     """
-    named_cells = cells()
     values, laws, tails = [], [], []
-    for _, cell in named_cells:
+    names = tuple(cells())
+    for name, cell in cells().items():
         space = census(len(cell.nodes), None if whole else tuple(sorted(cell.concat)))
         sign = 1 if part == 0 else -1
         own = sign * ((cell.width_all_nodes if whole else cell.width), cell.depth)[part]
-        sizes: dict[float, int] = {}
-        for shape, count in space.shapes.items():
-            sizes[sign * shape[part]] = sizes.get(sign * shape[part], 0) + count
-        shapes = np.array(sorted(sizes))
-        chances = np.array([sizes[shape] for shape in shapes]) / space.patterns
-        surpassed = chances.cumsum() - chances / 2
+        all_shapes = [sign * shape[part] for shape in space.shapes]
+        shapes, places = np.unique(all_shapes, return_inverse=True)
+        chances = np.bincount(places, [*space.shapes.values()]) / space.patterns
         below, equal = (float(chances[where].sum()) for where in (shapes < own, shapes == own))
         values.append(below + equal / 2)
-        laws.append(Discrete.of(surpassed, chances))
-        tails.append(1 - below)
-    few = len(named_cells) <= len(ALL_BASES)
-    names = [name for name, _ in named_cells]
-    listed = ", ".join(f"{name} {tail:.3g}" for name, tail in zip(names, tails, strict=True))
-    note = f"share of the space that is as far out: {listed}" if few else ""
+        laws.append(Discrete.of(chances.cumsum() - chances / 2, chances))
+        tails.append(f"{name} {1 - below:.3g}")
     found = placing_in_space(values, laws)
-    return Sample(found, len(names), note=note, groups=tuple(names) if few else ())
+    if len(names) > len(ALL_BASES):  # too many to be listed
+        return Sample(found, len(names))
+    note = f"share of the space that is as far out: {', '.join(tails)}"
+    return Sample(found, len(names), note=note, groups=names)
 
-
-_STATEMENT = "{} of popular searches are among the widest and shallowest of their space."
-_SHARE = "mean share of its space that a cell surpasses"
 
 POPULAR_CLAIMS = tuple(
     Claim(
         name,
-        _STATEMENT.format(which),
+        f"{which} of popular searches are among the widest and shallowest of their space.",
         "Observation 3.1, Figure 1" + more,
         "topology",
         tuple(
-            Measure(what, _SHARE, partial(_place, cells, part, whole), smallest, "share")
+            Measure(
+                what,
+                "mean share of its space that a cell surpasses",
+                partial(_place, cells, part, whole),
+                smallest,
+                "share",
+            )
             for what, part, whole, smallest in (
-                ("width over all nodes, among all patterns of each cell's nodes", 0, True, _WIDE),
+                ("width over all nodes, among all patterns of each cell's nodes", 0, True, MOST),
                 ("width, among the patterns with the cell's output", 0, False, math.nan),
                 ("shallowness, among the patterns with the cell's output", 1, False, math.nan),
             )
@@ -162,50 +155,47 @@ def _sizes(live: bool, population: Population) -> Sample:
     return _fact(ratios, ALL_BASES, "", 3)
 
 
-SIZE_CLAIMS = tuple(
-    Claim(name, statement, source, "topology", measures, counted=True)
-    for name, statement, source, measures in (
-        (
-            "depth-falls-with-width",
-            "Mean depth falls with growing width among the connection variants.",
-            "Sections B.3 and B.4, Table 2",
-            (
-                Measure(
-                    "width and depth of all connection variants",
-                    "ρ of width and shallowness",
-                    _depth,
-                ),
+_counted = partial(Claim, family="topology", counted=True)
+
+SIZE_CLAIMS = (
+    _counted(
+        "depth-falls-with-width",
+        "Mean depth falls with growing width among the connection variants.",
+        "Sections B.3 and B.4, Table 2",
+        measures=(
+            Measure(
+                "width and depth of all connection variants", "ρ of width and shallowness", _depth
             ),
         ),
-        (
-            "sizes-differ",
-            "Operation variants differ in size by about 30 %.",
-            "Table 3",
-            (
-                Measure(
-                    "1 − smallest/largest number of parameters among C0 to C10",
-                    "mean spread, in percent",
-                    _spreads,
-                    scale="number",
-                ),
+    ),
+    _counted(
+        "sizes-differ",
+        "Operation variants differ in size by about 30 %.",
+        "Table 3",
+        measures=(
+            Measure(
+                "1 − smallest/largest number of parameters among C0 to C10",
+                "mean spread, in percent",
+                _spreads,
+                scale="number",
             ),
         ),
-        (
-            "adapted-sizes",
-            "Adapted cells are as large as the original ones.",
-            "Section 5, Table 1",
-            tuple(
-                Measure(
-                    f"{what}: the adapted network's over the original's, on CIFAR-10",
-                    "mean ratio",
-                    partial(_sizes, live),
-                    scale="number",
-                )
-                for what, live in (
-                    ("parameters on a path to the output", True),
-                    ("all parameters, as Table 1 prints them", False),
-                )
-            ),
+    ),
+    _counted(
+        "adapted-sizes",
+        "Adapted cells are as large as the original ones.",
+        "Section 5, Table 1",
+        measures=tuple(
+            Measure(
+                f"{what}: the adapted network's over the original's, on CIFAR-10",
+                "mean ratio",
+                partial(_sizes, live),
+                scale="number",
+            )
+            for what, live in (
+                ("parameters on a path to the output", True),
+                ("all parameters, as Table 1 prints them", False),
+            )
         ),
-    )
+    ),
 )

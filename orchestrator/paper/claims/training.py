@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,68 +25,25 @@ from orchestrator.paper.claims.measures import (
     FINAL,
     MOST,
     RHO,
+    Values,
     among_variants,
-    at_rate,
-    beside,
-    over,
+    trend_over,
+    trends_over,
 )
 from orchestrator.paper.claims.population import Population
 from orchestrator.paper.statistics.association import trend
 from orchestrator.paper.statistics.comparison import odds_ratio, share
 
 _FIG9 = ("experiments/fig9.yaml",)
-_GRID = ("experiments/more/grid.yaml",)
+_CURVES = "Section 4.1, Figures 3 and 13 to 16"
 _VARIANTS = "connection variants of a base, trained"
-_JITTER = "mean second difference of test accuracy over epochs 100 to 300 of 600, or that share"
-_OTHERS = (
-    ("area_10", "mean test accuracy over the first 10 % of epochs", True),
-    *(
-        (f"epochs_{s}", f"epochs to {s} % of the base's final accuracy", False)
-        for s in (50, 90, 95)
-    ),
-)
-
-_FASTER = tuple(
-    Claim(
-        f"{word}-faster",
-        f"{word.capitalize()} cells converge faster.",
-        "Section 4.1, Figures 3 and 13 to 16",
-        "convergence",
-        (
-            over(trait, at_rate, "area_20", AREA),
-            *(over(trait, at_rate, column, name, rises=rises) for column, name, rises in _OTHERS),
-            *beside(trait, at_rate, "area_20", AREA),
-        ),
-        _VARIANTS,
-        _FIG9,
-        BOTH_CIFARS,
-    )
-    for word, trait in (("wider", "width"), ("shallower", "shallowness"))
-)
-
-_STABLER = tuple(
-    Claim(
-        f"{word}-stabler",
-        f"{word.capitalize()} cells converge more stably.",
-        "Section 4.1, Figures 3 and 13 to 16",
-        "convergence",
-        (
-            over(trait, at_rate, "jitter", _JITTER, rises=False),
-            *beside(trait, at_rate, "jitter", _JITTER, rises=False),
-        ),
-        f"{_VARIANTS} for over 30 epochs",
-        _FIG9,
-        BOTH_CIFARS,
-    )
-    for word, trait in (("wider", "width"), ("shallower", "shallowness"))
-)
+_BASES = "bases and connection variants of them, trained"
+_LONG = " for over 30 epochs"
 
 
 def _distances(population: Population) -> pd.DataFrame:
     """Return trials with the mean distance of each one's curve from its base's mean curve."""
     trials: Any = population.at_rate()
-    if trials.empty:
-        return trials
     rows = trials[trials["kind"].isin([BASE, CONNECTIONS])].reset_index(drop=True)
     curves: Any = population.curves.pivot(index="trial_id", columns="epoch", values="test_accuracy")
     own = curves.reindex(rows["trial_id"]).to_numpy(dtype=float)
@@ -100,52 +58,74 @@ def _distances(population: Population) -> pd.DataFrame:
     return rows.assign(distance=far)
 
 
-_DISTANCE = "mean distance of the test accuracy from the base's, over all epochs"
-
-_APPROACH = Claim(
-    "variants-approach-base",
-    "Variants approach the base as they widen.",
-    "Section B.2, Figures 13 to 16",
-    "convergence",
-    (
-        over("width", _distances, "distance", _DISTANCE, rises=False),
-        *beside("width", _distances, "distance", _DISTANCE, rises=False),
-    ),
-    "a base and connection variants of it, trained",
-    _FIG9,
-    CIFAR10,
+_BEGINNING = Values("area_10", "mean test accuracy over the first 10 % of epochs")
+_TO_50, _TO_90, _TO_95 = (
+    Values(f"epochs_{share}", f"epochs to {share} % of the base's final accuracy", False)
+    for share in (50, 90, 95)
+)
+_JITTER = Values(
+    "jitter",
+    "mean second difference of test accuracy over epochs 100 to 300 of 600, or that share",
+    False,
+)
+_DISTANCE = Values(
+    "distance",
+    "mean distance of the test accuracy from the base's, over all epochs",
+    False,
+    _distances,
 )
 
-_BASES = tuple(
-    Claim(
-        name,
-        statement,
-        source,
+_on_both = partial(Claim, source=_CURVES, launch=_FIG9, datasets=BOTH_CIFARS)
+_on_cifar10 = partial(Claim, launch=_FIG9, datasets=CIFAR10)
+
+_CURVE_CLAIMS = (
+    *(
+        _on_both(
+            f"{word}-{what}",
+            f"{word.capitalize()} cells converge {more}.",
+            family="convergence",
+            measures=trends_over(trait, *values),
+            needs=_VARIANTS + long,
+        )
+        for what, more, values, long in (
+            ("faster", "faster", (AREA, _BEGINNING, _TO_50, _TO_90, _TO_95), ""),
+            ("stabler", "more stably", (_JITTER,), _LONG),
+        )
+        for word, trait in (("wider", "width"), ("shallower", "shallowness"))
+    ),
+    _on_cifar10(
+        "variants-approach-base",
+        "Variants approach the base as they widen.",
+        "Section B.2, Figures 13 to 16",
+        "convergence",
+        trends_over("width", _DISTANCE),
+        "a base and connection variants of it, trained",
+    ),
+    _on_both(
+        "base-fastest",
+        "Bases converge faster than their variants.",
+        family="bases",
+        measures=(among_variants(AREA),),
+        needs=_BASES,
+    ),
+    _on_both(
+        "base-stablest",
+        "Bases converge more stably than their variants.",
+        family="bases",
+        measures=(among_variants(_JITTER),),
+        needs=_BASES + _LONG,
+    ),
+    # Bases that surpass most variants are competitive, those that most variants surpass are not.
+    # Neither version of the paper says that bases generalise better.
+    _on_cifar10(
+        "bases-competitive",
+        "Bases have test accuracies competitive with those of most of their variants.",
+        "Section 5, Figure 9",
         "bases",
-        (among_variants(at_rate, column, measure, rises=rises),),
-        "bases and connection variants of them, trained" + more,
-        _FIG9,
-        datasets,
-    )
-    for name, statement, source, column, measure, rises, more, datasets in (
-        (
-            "base-fastest", "Bases converge faster than their variants.",
-            "Section 4.1, Figures 3 and 13 to 16", "area_20", AREA, True, "", BOTH_CIFARS,
-        ),
-        (
-            "base-stablest", "Bases converge more stably than their variants.",
-            "Section 4.1, Figures 3 and 13 to 16", "jitter", _JITTER, False,
-            " for over 30 epochs", BOTH_CIFARS,
-        ),
-        (
-            # Bases that surpass most variants are competitive, those that most variants surpass are
-            # not. Neither version of the paper says that bases generalise better.
-            "bases-competitive",
-            "Bases have test accuracies competitive with those of most of their variants.",
-            "Section 5, Figure 9", "final", FINAL, True, "", CIFAR10,
-        ),
-    )
-)  # fmt: skip
+        (among_variants(FINAL),),
+        _BASES,
+    ),
+)
 
 
 HIGH_RATE, LOW_RATE = 0.25, 0.0025
@@ -155,15 +135,13 @@ _FAILING = 0.5
 """Share of the base's final accuracy at the usual rate below which a trial has failed."""
 
 
-def with_failures(population: Population, rate: float) -> pd.DataFrame:
-    """Return the trials at a rate, with a column `failed`.
+def _with_failures(population: Population) -> pd.DataFrame:
+    """Return the trials at the high rate, with a column `failed`.
 
     Where the base was not trained at the usual rate, its best final accuracy at any rate counts. A
     trial that ended, without such a base to be held against, is left out.
     """
-    rows: Any = population.at_rate(rate)
-    if rows.empty:
-        return rows.assign(failed=[])
+    rows: Any = population.at_rate(HIGH_RATE)
     trials: Any = population.trials
     bases = trials[(trials["kind"] == BASE) & (trials["status"] == "done")]
     usual = bases[np.isclose(bases["learning_rate"], STANDARD_RATE)]
@@ -172,17 +150,14 @@ def with_failures(population: Population, rate: float) -> pd.DataFrame:
     best = bases.groupby(keys)["test_accuracy"].max()
     reference = means.combine_first(best).rename("reference").reset_index()
     rows = rows.merge(reference, on=keys, how="left")
-    low = rows["test_accuracy"] < _FAILING * rows["reference"]
-    lost = rows["status"] == "diverged"
-    known = lost | (rows["test_accuracy"] - rows["reference"]).notna()
-    return rows.assign(failed=lost | low)[known]
+    accuracy, lost = rows["test_accuracy"], rows["status"] == "diverged"
+    low = accuracy < _FAILING * rows["reference"]
+    return rows.assign(failed=lost | low)[lost | (accuracy - rows["reference"]).notna()]
 
 
 def _gains(population: Population) -> pd.DataFrame:
     """Return trials at the high rate, with what each cell's beginning gains from the usual rate."""
     high, usual = (population.at_rate(rate) for rate in (HIGH_RATE, STANDARD_RATE))
-    if high.empty or usual.empty:
-        return high.iloc[:0]
     keys = [*CELL, "setting"]
     means: Any = usual.groupby(keys, as_index=False)["area_20"].mean()
     rows = high.merge(means.rename(columns={"area_20": "usual"}), on=keys)
@@ -195,10 +170,8 @@ def _gains(population: Population) -> pd.DataFrame:
 
 def _failures(population: Population) -> Sample | None:
     """Compare the narrower with the wider half of each base's variants."""
-    rows: Any = with_failures(population, HIGH_RATE)
-    rows = rows[rows["kind"] == CONNECTIONS] if len(rows) else rows
-    if rows.empty:
-        return None
+    rows: Any = _with_failures(population)
+    rows = rows[rows["kind"] == CONNECTIONS]
     counts = failures_by_half(rows).to_numpy()
     if not len(counts):
         return None
@@ -229,8 +202,8 @@ _THIRD = "CONN3"
 
 
 def _third_fails(population: Population) -> Sample | None:
-    rows: Any = with_failures(population, HIGH_RATE)
-    rows = rows[(rows["base"] == "DARTS") & (rows["variant"] == _THIRD)] if len(rows) else rows
+    rows: Any = _with_failures(population)
+    rows = rows[(rows["base"] == "DARTS") & (rows["variant"] == _THIRD)]
     if rows.empty:
         return None
     parts = [(name, part["failed"]) for name, part in rows.groupby("dataset")]
@@ -241,46 +214,35 @@ def _third_fails(population: Population) -> Sample | None:
 _ORDER = [_THIRD, "CONN1", "DARTS"]
 
 
-def _order(column: str) -> Any:
-    def test(population: Population) -> Sample | None:
-        rows: Any = population.at_rate(LOW_RATE)
-        rows = rows[(rows["base"] == "DARTS") & rows["variant"].isin(_ORDER)] if len(rows) else rows
-        if rows.empty:
-            return None
-        # A block is a run of all three: what is ranked within has a seed and a data set in common.
-        rows = rows.assign(block=rows["setting"] + "\n" + rows["seed"].astype(str))
-        rows = rows[rows.groupby("block")["variant"].transform("nunique") == len(_ORDER)]
-        values = rows.drop_duplicates(["block", "variant"])
-        found = trend(
-            values["variant"].map(_ORDER.index).to_numpy(dtype=float),
-            values[column].to_numpy(dtype=float),
-            values["block"].to_numpy(dtype=str),
-        )
-        return None if np.isnan(found.value) else Sample(found, len(_ORDER), rows)
-
-    return test
+def _order(column: str, population: Population) -> Sample | None:
+    rows: Any = population.at_rate(LOW_RATE)
+    rows = rows[(rows["base"] == "DARTS") & rows["variant"].isin(_ORDER)]
+    # A block is a run of all three: what is ranked within has a seed and a data set in common.
+    rows = rows.assign(block=rows["setting"] + "\n" + rows["seed"].astype(str))
+    rows = rows[rows.groupby("block")["variant"].transform("nunique") == len(_ORDER)]
+    values = rows.drop_duplicates(["block", "variant"])
+    found = trend(values["variant"].map(_ORDER.index), values[column], values["block"])
+    return None if np.isnan(found.value) else Sample(found, len(_ORDER), rows)
 
 
-_FIG4 = "experiments/fig4.yaml"
-_RATES = "Section 4.1, Figure 4"
+_GAIN = Values("gain", f"change of {AREA.name} from rate 0.025 to 0.25", source=_gains)
+
+_on_rates = partial(Claim, source="Section 4.1, Figure 4", family="rates", datasets=BOTH_CIFARS)
+_GRID = ("experiments/more/grid.yaml",)
+_FIG4 = ("experiments/fig4.yaml", "--set")
 
 _RATE_CLAIMS = (
-    Claim(
+    _on_rates(
         "larger-at-high-rate",
         "The lead of wide cells is larger at rate 0.25.",
-        _RATES,
-        "rates",
-        (over("width", _gains, "gain", f"change of {AREA} from rate 0.025 to 0.25"),),
-        "variants at rates 0.025 and 0.25",
-        _GRID,
-        BOTH_CIFARS,
+        measures=(trend_over("width", _GAIN),),
+        needs="variants at rates 0.025 and 0.25",
+        launch=_GRID,
     ),
-    Claim(
+    _on_rates(
         "narrow-fail-at-high-rate",
         "Narrow cells fail to converge at rate 0.25 more often than wide ones.",
-        _RATES,
-        "rates",
-        (
+        measures=(
             Measure(
                 "cells that diverge or end below half of the base's accuracy, the narrower half of "
                 "each base's variants against the wider",
@@ -290,16 +252,13 @@ _RATE_CLAIMS = (
                 "odds",
             ),
         ),
-        "variants at rate 0.25",
-        _GRID,
-        BOTH_CIFARS,
+        needs="variants at rate 0.25",
+        launch=_GRID,
     ),
-    Claim(
+    _on_rates(
         "c3-fails-at-high-rate",
         "C3 of DARTS does not converge at rate 0.25, on either CIFAR.",
-        _RATES,
-        "rates",
-        (
+        measures=(
             Measure(
                 "runs of C3 that diverge or end below half of the base's accuracy",
                 "share of runs",
@@ -309,22 +268,24 @@ _RATE_CLAIMS = (
                 grows="seeds",
             ),
         ),
-        "6 runs or more of C3 at rate 0.25",
-        (_FIG4, "--set", "grid.seed=[0, 1, 2, 3]"),
-        BOTH_CIFARS,
+        needs="6 runs or more of C3 at rate 0.25",
+        launch=(*_FIG4, "grid.seed=[0, 1, 2, 3]"),
     ),
-    Claim(
+    _on_rates(
         "order-at-low-rate",
         "At rate 0.0025 the order base, C1, C3 persists.",
-        _RATES,
-        "rates",
-        tuple(
-            Measure(name, "mean ρ with the stated order", _order(column), smallest, grows="seeds")
-            for column, name, smallest in (("area_20", AREA, 0.5), ("final", FINAL, np.nan))
+        measures=tuple(
+            Measure(
+                values.name,
+                "mean ρ with the stated order",
+                partial(_order, values.column),
+                smallest,
+                grows="seeds",
+            )
+            for values, smallest in ((AREA, 0.5), (FINAL, np.nan))
         ),
-        "2 runs or more of each at rate 0.0025, on both CIFARs",
-        (_FIG4, "--set", "grid.seed=[0, 1]"),
-        BOTH_CIFARS,
+        needs="2 runs or more of each at rate 0.0025, on both CIFARs",
+        launch=(*_FIG4, "grid.seed=[0, 1]"),
     ),
 )
 
@@ -333,25 +294,15 @@ _LEAST_VARIANTS = 8
 """Variants of each kind that a spread takes: distances from the median of fewer are too alike."""
 
 
-def _spread(column: str) -> Any:
+def _spread(column: str, population: Population) -> Sample | None:
     """Compare the spread of connection variants with that of operation variants, by base."""
-
-    def test(population: Population) -> Sample | None:
-        rows: Any = population.at_rate()
-        rows = rows[rows["kind"].isin([CONNECTIONS, OPERATIONS])] if len(rows) else rows
-        if rows.empty:
-            return None
-        each: Any = distances_from_median(score_cells(rows, column))
-        found = trend(
-            (each["kind"] == CONNECTIONS).to_numpy(dtype=float),
-            each["distance"].to_numpy(dtype=float),
-            each["base"].to_numpy(dtype=str),
-        )
-        if np.isnan(found.value):
-            return None
-        return Sample(found, found.n, rows[rows["base"].isin(each["base"]) & rows[column].notna()])
-
-    return test
+    rows: Any = population.at_rate()
+    rows = rows[rows["kind"].isin([CONNECTIONS, OPERATIONS])]
+    each: Any = distances_from_median(score_cells(rows, column))
+    found = trend(each["kind"] == CONNECTIONS, each["distance"], each["base"])
+    if np.isnan(found.value):
+        return None
+    return Sample(found, found.n, rows[rows["base"].isin(each["base"]) & rows[column].notna()])
 
 
 def distances_from_median(cells: pd.DataFrame) -> pd.DataFrame:
@@ -380,15 +331,12 @@ _ALIKE = Claim(
     "operations",
     tuple(
         Measure(
-            f"distance of a variant's rank from the median of its kind, in {name}",
+            f"distance of a variant's rank from the median of its kind, in {values.name}",
             "ρ with being a connection variant",
-            _spread(column),
+            partial(_spread, values.column),
             smallest,
         )
-        for column, name, smallest in (
-            ("epochs_90", "epochs to 90 % of the base's final accuracy", RHO),
-            ("area_20", AREA, np.nan),
-        )
+        for values, smallest in ((_TO_90, RHO), (AREA, np.nan))
     ),
     f"{_LEAST_VARIANTS} connection variants and as many operation variants of one base",
     ("experiments/fig9.yaml", "experiments/fig12.yaml"),
@@ -396,4 +344,4 @@ _ALIKE = Claim(
 )
 
 
-CLAIMS = (*_FASTER, *_STABLER, _APPROACH, *_BASES, *_RATE_CLAIMS, _ALIKE)
+CLAIMS = (*_CURVE_CLAIMS, *_RATE_CLAIMS, _ALIKE)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
+from itertools import combinations
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from orchestrator.figures.evidence import shares_below
 from orchestrator.paper.statistics.laws import (
@@ -21,7 +23,7 @@ from orchestrator.paper.statistics.laws import (
 )
 
 
-def trend(x: np.ndarray, y: np.ndarray, strata: np.ndarray) -> Outcome:
+def trend(x: ArrayLike, y: ArrayLike, strata: ArrayLike) -> Outcome:
     """Test Spearman's correlation of x and y, pooled over strata, by rearrangement within them.
 
     Ranks are taken within each stratum, so differences between strata count for nothing; strata
@@ -32,6 +34,7 @@ def trend(x: np.ndarray, y: np.ndarray, strata: np.ndarray) -> Outcome:
         y: The outcome, [n].
         strata: The stratum of each, [n].
     """
+    x, y, strata = _arrays(x, y, strata)
     keep = usable(x, y, strata)
     x, y, strata = x[keep], y[keep], strata[keep]
     if not len(x):
@@ -43,9 +46,7 @@ def trend(x: np.ndarray, y: np.ndarray, strata: np.ndarray) -> Outcome:
     return outcome(law, float(a @ b), n=len(x))
 
 
-def partial_trend(
-    x: np.ndarray, y: np.ndarray, covariates: np.ndarray, strata: np.ndarray
-) -> Outcome:
+def partial_trend(x: ArrayLike, y: ArrayLike, strata: ArrayLike, covariates: np.ndarray) -> Outcome:
     """Test Spearman's partial correlation within strata by Student's t.
 
     The ranks of x and y are freed of what is linear in the covariates' ranks. Covariates that are
@@ -54,9 +55,10 @@ def partial_trend(
     Args:
         x: What is to explain, [n].
         y: The outcome, [n].
-        covariates: To be allowed for, [n, q]; without any the outcome is `NOTHING`.
         strata: The stratum of each, [n].
+        covariates: To be allowed for, [n, q]; without any the outcome is `NOTHING`.
     """
+    x, y, strata = _arrays(x, y, strata)
     keep = usable(x, y, strata) & ~np.isnan(covariates).any(axis=1)
     keep[keep] = usable(x[keep], y[keep], strata[keep])
     x, y, covariates, strata = x[keep], y[keep], covariates[keep], strata[keep]
@@ -73,6 +75,10 @@ def partial_trend(
     if scale < 1e-12:
         return NOTHING
     return outcome(Bell(1 / free), float(a @ b) / scale, n=len(x))
+
+
+def _arrays(x: ArrayLike, y: ArrayLike, strata: ArrayLike) -> tuple[np.ndarray, ...]:
+    return np.asarray(x, dtype=float), np.asarray(y, dtype=float), np.asarray(strata)
 
 
 def usable(x: np.ndarray, y: np.ndarray, strata: np.ndarray) -> np.ndarray:
@@ -99,7 +105,7 @@ _NULL_DRAWS = 20_000
 _NULL_SEED = 20_200_426
 
 
-def peak(x: np.ndarray, y: np.ndarray, strata: np.ndarray) -> Outcome:
+def peak(x: ArrayLike, y: ArrayLike, strata: ArrayLike) -> Outcome:
     """Test whether outcomes of middle x exceed both those of smaller and those of larger x.
 
     For every middle (an interval of ranks of x within strata) the lesser of its two leads is taken,
@@ -114,29 +120,32 @@ def peak(x: np.ndarray, y: np.ndarray, strata: np.ndarray) -> Outcome:
         y: Finite outcome, on a scale that strata share, [n].
         strata: The base of each, [n]; those with fewer than 3 levels of x are left out.
     """
+    x, y, strata = _arrays(x, y, strata)
     keep = np.isfinite(x) & np.isfinite(y)
     for stratum in np.unique(strata):
         mine = keep & (strata == stratum)
         if len(np.unique(x[mine])) < 3:
             keep &= strata != stratum
     x, y, strata = x[keep], y[keep], strata[keep]
-    groups = np.unique(np.stack([np.unique(strata, return_inverse=True)[1], x]), axis=1)
-    free = len(x) - groups.shape[1]
-    rises, falls = _leads(x, strata) if free > 1 else (np.empty((0, 0)), np.empty((0, 0)))
-    if not len(rises):
+    rest, free = y.copy(), len(x)
+    for name in np.unique(strata):
+        for level in np.unique(x[strata == name]):
+            mine = (strata == name) & (x == level)
+            rest[mine] -= y[mine].mean()
+            free -= 1
+    sides = _leads(x, strata) if free > 1 else np.empty(0)
+    if not sides.size:
         return NOTHING
-    rest = y - _level_means(x, y, strata)
     error = math.sqrt(float(rest @ rest) / free)
     if error < 1e-12:
         return NOTHING
-    sizes = np.stack([np.linalg.norm(part, axis=1) for part in (rises, falls)])
-    leads = np.stack([rises @ y, falls @ y])
-    lesser = (leads / (error * sizes)).min(axis=0)
-    null = _largest_leads(rises.tobytes() + falls.tobytes(), len(rises), len(x), free)
-    above = 1 - int(np.searchsorted(null, lesser.max())) / len(null)
-    below = float(min(1.0, 2 * t_tail(-float(lesser.max()), free)))
-    critical = float(np.quantile(null, 1 - ALPHA / 2))
-    reach = critical * error * sizes
+    sizes = np.linalg.norm(sides, axis=2)
+    leads = np.stack([side @ y for side in sides])
+    largest = float((leads / (error * sizes)).min(axis=0).max())
+    null = _largest_leads(sides.tobytes(), sides.shape, free)
+    above = 1 - int(np.searchsorted(null, largest)) / len(null)
+    below = min(1.0, 2 * t_tail(-largest, free))
+    reach = float(np.quantile(null, 1 - ALPHA / 2)) * error * sizes
     margin = t_end(ALPHA / 4, free) * error * sizes
 
     def finder(level: float, power: float, times: float) -> float:
@@ -154,46 +163,34 @@ def peak(x: np.ndarray, y: np.ndarray, strata: np.ndarray) -> Outcome:
     )
 
 
-def _leads(x: np.ndarray, strata: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return weights of each middle's mean less that of smaller, and of larger x; [k, n].
+def _leads(x: np.ndarray, strata: np.ndarray) -> np.ndarray:
+    """Return weights of each middle's mean less that of smaller, and of larger x; [2, k, n].
 
     Differences are formed within strata, and averaged by their size.
     """
     ranks = stratum_ranks(x, strata) + 0.5
-    found: dict[bytes, tuple[np.ndarray, np.ndarray]] = {}
-    for start in _CUTS:
-        for end in (cut for cut in _CUTS if cut > start):
-            rise, fall = np.zeros(len(x)), np.zeros(len(x))
-            for name in np.unique(strata):
-                mine = strata == name
-                parts = [mine & (ranks < start), mine & (ranks > end)]
-                middle = mine & (ranks >= start) & (ranks <= end)
-                if not (middle.any() and parts[0].any() and parts[1].any()):
-                    continue
-                for weights, part in zip((rise, fall), parts, strict=True):
+    found: dict[bytes, np.ndarray] = {}
+    for start, end in combinations(_CUTS, 2):
+        both = np.zeros((2, len(x)))
+        for name in np.unique(strata):
+            mine = strata == name
+            parts = [mine & (ranks < start), mine & (ranks > end)]
+            middle = mine & (ranks >= start) & (ranks <= end)
+            if middle.any() and parts[0].any() and parts[1].any():
+                for weights, part in zip(both, parts, strict=True):
                     weights += mine.sum() * (middle / middle.sum() - part / part.sum())
-            if rise.any():
-                scale = np.abs(rise).sum() / 2
-                found.setdefault((rise / scale).round(9).tobytes(), (rise / scale, fall / scale))
-    pairs = list(found.values())
-    return np.array([rise for rise, _ in pairs]), np.array([fall for _, fall in pairs])
-
-
-def _level_means(x: np.ndarray, y: np.ndarray, strata: np.ndarray) -> np.ndarray:
-    means = np.empty(len(y))
-    for name in np.unique(strata):
-        for level in np.unique(x[strata == name]):
-            mine = (strata == name) & (x == level)
-            means[mine] = y[mine].mean()
-    return means
+        if both.any():
+            both /= np.abs(both[0]).sum() / 2
+            found.setdefault(both[0].round(9).tobytes(), both)
+    return np.stack([*found.values()], axis=1) if found else np.empty((2, 0, len(x)))
 
 
 @lru_cache(maxsize=64)
-def _largest_leads(weights: bytes, k: int, n: int, free: int) -> np.ndarray:
+def _largest_leads(weights: bytes, shape: tuple[int, ...], free: int) -> np.ndarray:
     """Return the largest t of either side's leads of flat outcomes, the worse side's, sorted."""
-    sides = np.frombuffer(weights).reshape(2, k, n)
+    sides = np.frombuffer(weights).reshape(shape)
     rng = np.random.default_rng(_NULL_SEED)
-    errors = rng.standard_normal((_NULL_DRAWS, n))
+    errors = rng.standard_normal((_NULL_DRAWS, shape[2]))
     scale = np.sqrt(rng.chisquare(free, _NULL_DRAWS) / free)
     worst = np.zeros(_NULL_DRAWS)
     for side in sides:

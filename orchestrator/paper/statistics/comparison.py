@@ -38,20 +38,13 @@ def superiority(ones: Runs, others: Runs) -> Outcome:
         ones: Their outcomes by stratum; more is better, infinite ones have the outermost ranks.
         others: Outcomes of the others.
     """
-    found = _superiority(ones, others)
-    return outcome(found.law, found.value, null=0.5, n=found.n) if found else NOTHING
+    law, value, n = _superiority(ones, others)
+    return outcome(law, value, null=0.5, n=n) if law else NOTHING
 
 
-class _Superiority(NamedTuple):
-    value: float
-    law: Law
-    n: int
-
-
-def _superiority(ones: Runs, others: Runs) -> _Superiority | None:
+def _superiority(ones: Runs, others: Runs) -> tuple[Law | None, float, int]:
+    """Return the law of the effect, the effect and the number of runs; None without a stratum."""
     pairs = [(a, b) for a, b in zip(ones, others, strict=True) if len(a) and len(b)]
-    if not pairs:
-        return None
     parts, value = [], 0.0
     for mine, theirs in pairs:
         ranks = stats.rankdata(np.concatenate([mine, theirs]))
@@ -59,7 +52,8 @@ def _superiority(ones: Runs, others: Runs) -> _Superiority | None:
         scores = (ranks - (len(mine) + 1) / 2) / scale
         parts.append((np.repeat([1.0, 0.0], [len(mine), len(theirs)]), scores))
         value += float(scores[: len(mine)].sum())
-    return _Superiority(value, rearranged(parts, 0.5), sum(len(a) + len(b) for a, b in pairs))
+    law = rearranged(parts, 0.5) if parts else None
+    return law, value, sum(len(a) + len(b) for a, b in pairs)
 
 
 def first(ones: Runs, rivals: Sequence[Runs]) -> Outcome:
@@ -72,32 +66,30 @@ def first(ones: Runs, rivals: Sequence[Runs]) -> Outcome:
         ones: Outcomes of its runs by stratum; more is better.
         rivals: Those of each rival.
     """
-    tested = [found for runs in rivals if (found := _superiority(ones, runs))]
-    if not tested or len(tested) < len(rivals):
+    tested = [_superiority(ones, runs) for runs in rivals]
+    pairs = [(law, value) for law, value, _ in tested if law]
+    k = len(rivals)
+    if not pairs or len(pairs) < k:
         return NOTHING
-    k = len(tested)
-    tails = [one.law.tails(one.value) for one in tested]
-    above = max(tail.above for tail in tails)
-    below = min(1.0, k * min(tail.below for tail in tails))
-    least = max(one.law.least for one in tested)
+    above, below = zip(*(law.tails(value) for law, value in pairs), strict=True)
 
     def finder(level: float, power: float, times: float) -> float:
-        return max(one.law.least_effect(level, _each(power, k), times) for one in tested)
+        return max(law.least_effect(level, _each(power, k), times) for law, _ in pairs)
 
     def opposite(level: float, power: float, times: float) -> float:
-        return min(one.law.least_effect(level / k, power, times) for one in tested)
+        return min(law.least_effect(level / k, power, times) for law, _ in pairs)
 
     return Outcome(
-        min(one.value for one in tested),
-        min(one.law.end(one.value, ALPHA / 2, upper=False) for one in tested),
-        min(one.law.end(one.value, ALPHA / 2 / k, upper=True) for one in tested),
-        two_sided(above, below),
-        0.5,
-        min(1.0, 2 * least),
-        sum(one.n for one in tested),
-        all(one.law.exact for one in tested),
-        finder,
-        opposite,
+        min(value for _, value in pairs),
+        min(law.end(value, ALPHA / 2, upper=False) for law, value in pairs),
+        min(law.end(value, ALPHA / 2 / k, upper=True) for law, value in pairs),
+        two_sided(max(above), min(1.0, k * min(below))),
+        null=0.5,
+        least_p=min(1.0, 2 * max(law.least for law, _ in pairs)),
+        n=sum(n for _, _, n in tested),
+        exact=all(law.exact for law, _ in pairs),
+        finder=finder,
+        opposite=opposite,
     )
 
 
@@ -154,15 +146,11 @@ def mean(values: np.ndarray, null: float = 0.0) -> Outcome:
     if n < 2 or np.ptp(values) < 1e-12:
         return Outcome(float(values.mean()) if n else math.nan, null=null, n=n)
     value, error = float(values.mean()), float(values.std(ddof=1)) / math.sqrt(n)
-    return _student(value, error, n - 1, null, n)
-
-
-def _student(value: float, error: float, free: float, null: float, n: int) -> Outcome:
-    reach = t_end(ALPHA / 2, free) * error
-    p = 2 * t_tail(abs(value - null) / error, free)
+    reach = t_end(ALPHA / 2, n - 1) * error
+    p = 2 * t_tail(abs(value - null) / error, n - 1)
 
     def finder(level: float, power: float, times: float) -> float:
-        more = (free + 1) * times - 1
+        more = n * times - 1
         return null + (t_end(level / 2, more) + t_end(1 - power, more)) * error / math.sqrt(times)
 
     return Outcome(value, value - reach, value + reach, p, null, 0.0, n, False, finder)
@@ -199,6 +187,19 @@ class Contrast(NamedTuple):
     error: float
     free: float
 
+    def tail(self, size: float) -> float:
+        """Return the probability that the error alone exceeds a size."""
+        return t_tail(size / self.error, self.free)
+
+    def reach(self, tail: float) -> float:
+        """Return the size that the error alone exceeds with a probability."""
+        return t_end(tail, self.free) * self.error
+
+    def least(self, tail: float, power: float, times: float) -> float:
+        """Return the least difference found by a tail, with so many times the data."""
+        more = self.free * times
+        return (t_end(tail, more) + t_end(1 - power, more)) * self.error / math.sqrt(times)
+
 
 def contrasts(ones: Runs, others: Sequence[Runs]) -> list[Contrast]:
     """Return each other cell's mean less the one's, averaged over strata that have both.
@@ -234,27 +235,20 @@ def best_lead(sets: Sequence[Sequence[Contrast]]) -> Outcome:
     if not every:
         return NOTHING
     k = len(every)
-    above = [t_tail(one.value / one.error, one.free) for one in every]
-    below = [t_tail(-one.value / one.error, one.free) for one in every]
-
-    def lead(one: Contrast, tail: float, power: float, times: float) -> float:
-        more = one.free * times
-        return (t_end(tail, more) + t_end(1 - power, more)) * one.error / math.sqrt(times)
-
-    def end(one: Contrast, tail: float) -> float:
-        return t_end(tail, one.free) * one.error
+    above = min(1.0, k * min(one.tail(one.value) for one in every))
+    below = max(one.tail(-one.value) for one in every)
 
     def finder(level: float, power: float, times: float) -> float:
-        return max(lead(one, level / 2 / k, power, times) for one in every)
+        return max(one.least(level / 2 / k, power, times) for one in every)
 
     def opposite(level: float, power: float, times: float) -> float:
-        return max(lead(one, level / 2, _each(power, k), times) for one in every)
+        return max(one.least(level / 2, _each(power, k), times) for one in every)
 
     return Outcome(
         max(one.value for one in every),
-        max(one.value - end(one, ALPHA / 2 / k) for one in every),
-        max(one.value + end(one, ALPHA / 2) for one in every),
-        two_sided(min(1.0, k * min(above)), max(below)),
+        max(one.value - one.reach(ALPHA / 2 / k) for one in every),
+        max(one.value + one.reach(ALPHA / 2) for one in every),
+        two_sided(above, below),
         least_p=0.0,
         n=k,
         finder=finder,
@@ -276,25 +270,12 @@ def largest_difference(every: Sequence[Contrast], margin: float) -> Outcome:
     if not every:
         return NOTHING
     k = len(every)
-    sizes = [abs(one.value) for one in every]
-    reach = [t_end(ALPHA / 2, one.free) * one.error for one in every]
-    wide = [t_end(ALPHA / 4 / k, one.free) * one.error for one in every]
-    within = max(
-        t_tail((margin - size) / one.error, one.free)
-        for size, one in zip(sizes, every, strict=True)
-    )
-    beyond = (
-        2
-        * k
-        * min(
-            t_tail((size - margin) / one.error, one.free)
-            for size, one in zip(sizes, every, strict=True)
-        )
-    )
+    within = max(one.tail(margin - abs(one.value)) for one in every)
+    beyond = 2 * k * min(one.tail(abs(one.value) - margin) for one in every)
     return Outcome(
-        max(sizes),
-        max(max(0.0, size - more) for size, more in zip(sizes, wide, strict=True)),
-        max(size + more for size, more in zip(sizes, reach, strict=True)),
+        max(abs(one.value) for one in every),
+        max(0.0, *(abs(one.value) - one.reach(ALPHA / 4 / k) for one in every)),
+        max(abs(one.value) + one.reach(ALPHA / 2) for one in every),
         two_sided(within, min(1.0, beyond)),
         margin,
         0.0,
@@ -316,12 +297,11 @@ def odds_ratio(tables: Sequence[tuple[int, int, int, int]]) -> Outcome:
     kept = [t for t in tables if min(t[0] + t[1], t[2] + t[3], t[0] + t[2], t[1] + t[3]) > 0]
     if not kept:
         return NOTHING
-    seen = sum(a for a, _, _, _ in kept)
-    start = sum(max(0, a - d) for a, _, _, d in kept)
-
-    found = np.ones(1)
+    start, place, found = 0, 0, np.ones(1)
     for a, b, c, d in kept:
-        support = np.arange(max(0, a - d), min(a + b, a + c) + 1)
+        least, most = max(0, a - d), min(a + b, a + c)
+        start, place = start + least, place + a - least
+        support = np.arange(least, most + 1)
         ways: Any = special.comb(a + b, support) * special.comb(c + d, a + c - support)
         found = np.convolve(found, ways / ways.sum())
     logs, places = np.log(found), np.arange(len(found))
@@ -333,21 +313,23 @@ def odds_ratio(tables: Sequence[tuple[int, int, int, int]]) -> Outcome:
         return chances / chances.sum()
 
     def at_least(log_odds: float) -> float:
-        return float(law(log_odds)[seen - start :].sum())
+        return float(law(log_odds)[place:].sum())
 
     def at_most(log_odds: float) -> float:
-        return float(law(log_odds)[: seen - start + 1].sum())
+        return float(law(log_odds)[: place + 1].sum())
 
     def solve(gap: Any, least: float = -_MOST_ODDS) -> float:
         root: Any = optimize.brentq(gap, least, _MOST_ODDS, xtol=1e-6)
         return math.exp(root)
 
-    none = law(0.0)
-    lowest, highest = seen == start, seen == start + len(none) - 1
-    counts = start + np.arange(len(none))
-    value = 0.0 if lowest else math.inf if highest else solve(lambda g: law(g) @ counts - seen)
-    low = 0.0 if lowest else solve(lambda g: at_least(g) - ALPHA / 2)
-    high = math.inf if highest else solve(lambda g: at_most(g) - ALPHA / 2)
+    none, counts = law(0.0), start + places
+    value, low, high = 0.0, 0.0, math.inf
+    if place > 0:
+        low = solve(lambda g: at_least(g) - ALPHA / 2)
+        value = math.inf
+    if place < len(none) - 1:
+        high = solve(lambda g: at_most(g) - ALPHA / 2)
+        value = solve(lambda g: law(g) @ counts - counts[place]) if place else 0.0
     p = two_sided(at_least(0.0), at_most(0.0))
     spread = math.sqrt(float((counts - none @ counts) ** 2 @ none))
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import combinations, permutations
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import numpy as np
 from scipy import optimize, special
@@ -65,19 +65,6 @@ class Outcome:
     finder: Finder | None = None
     opposite: Finder | None = None
 
-    def on_scale(self, scale: Callable[[float], float]) -> Outcome:
-        """Return the same on another scale, which rises."""
-        finder = self.finder
-        return replace(
-            self,
-            value=scale(self.value),
-            low=scale(self.low),
-            high=scale(self.high),
-            null=scale(self.null),
-            finder=(lambda *ask: scale(finder(*ask))) if finder else None,
-            opposite=None,
-        )
-
     def turned(self) -> Outcome:
         """Return the same for the opposite direction, effects mirrored at the null."""
         double = 2 * self.null
@@ -125,58 +112,9 @@ def two_sided(above: float, below: float) -> float:
     return min(1.0, 2 * min(above, below))
 
 
-class Tails(NamedTuple):
-    """Probabilities of a value at least as large, and of one at most as large."""
-
-    above: float
-    below: float
-
-
-class Law(Protocol):
-    """The law of a statistic without an effect."""
-
-    @property
-    def exact(self) -> bool:
-        """Whether it is no approximation."""
-        ...
-
-    def tails(self, value: float) -> Tails:
-        """Return both tails of a value."""
-        ...
-
-    def end(self, value: float, tail: float, *, upper: bool) -> float:
-        """Return the effect at which `value`, or one farther from it, has probability `tail`."""
-        ...
-
-    @property
-    def least(self) -> float:
-        """The smaller of the least probabilities that both tails can have."""
-        ...
-
-    def least_effect(self, level: float, power: float, times: float) -> float:
-        """Return the effect found with this power at a two-sided level, with more data."""
-        ...
-
-
-def outcome(law: Law, value: float, *, null: float = 0.0, n: int) -> Outcome:
-    """Return the two-sided test of a value and the interval that inverts it, if there is a test."""
-    known = law.least < 0.5  # else all arrangements are alike
-    return Outcome(
-        value,
-        law.end(value, ALPHA / 2, upper=False) if known else math.nan,
-        law.end(value, ALPHA / 2, upper=True) if known else math.nan,
-        two_sided(*law.tails(value)),
-        null,
-        min(1.0, 2 * law.least),
-        n,
-        law.exact,
-        law.least_effect,
-    )
-
-
 @dataclass(frozen=True)
 class Discrete:
-    """A law of few values.
+    """A law of few values, without an effect.
 
     Effects are means of the law tilted exponentially, p(v)·exp(θv): the arrangements that agree
     with the claim are likelier, in the way that adds no other assumption. Without a tilt it is the
@@ -185,6 +123,7 @@ class Discrete:
     Attributes:
         values: Distinct, in rising order, [k].
         chances: Their probabilities, [k].
+        exact: Whether it is no approximation.
     """
 
     values: np.ndarray
@@ -207,45 +146,46 @@ class Discrete:
         values = np.add.outer(self.values, other.values).ravel()
         return Discrete.of(values, np.multiply.outer(self.chances, other.chances).ravel())
 
-    def tails(self, value: float) -> Tails:
-        """See `Law`."""
-        slack = _ROUNDING * max(1.0, float(np.abs(self.values).max()))
-        above = float(self.chances[self.values >= value - slack].sum())
-        below = float(self.chances[self.values <= value + slack].sum())
-        return Tails(min(above, 1.0), min(below, 1.0))
+    def tails(self, value: float) -> tuple[float, float]:
+        """Return the probabilities of a value at least, and of one at most as large."""
+        at_least, at_most = self._sides(value)
+        above, below = (float(self.chances[side].sum()) for side in (at_least, at_most))
+        return min(above, 1.0), min(below, 1.0)
 
     @property
     def least(self) -> float:
-        """See `Law`."""
+        """The smaller of the least probabilities that both tails can have."""
         return float(min(self.chances[0], self.chances[-1]))
 
     def end(self, value: float, tail: float, *, upper: bool) -> float:
-        """See `Law`."""
-        slack = _ROUNDING * max(1.0, float(np.abs(self.values).max()))
-        beyond = self.values <= value + slack if upper else self.values >= value - slack
+        """Return the effect at which `value`, or one farther from it, has probability `tail`."""
+        beyond = self._sides(value)[upper]
         if beyond.all():
             return float(self.values[-1] if upper else self.values[0])
-
-        def excess(tilt: float) -> float:
-            return float(self._tilted(tilt)[beyond].sum()) - tail
-
         # At a tilt far against the value its tail is near 0, far with it near 1.
-        against, along = (_STEEPEST, -_STEEPEST) if upper else (-_STEEPEST, _STEEPEST)
-        return float(self._tilted(_root(excess, against, along)) @ self.values)
+        along = -_STEEPEST if upper else _STEEPEST
+        return self._mean_where(beyond, tail, -along, along)
 
     def least_effect(self, level: float, power: float, times: float) -> float:
-        """See `Law`."""
+        """Return the effect found with a power at a two-sided level, in so many times the data."""
         if times != 1:
             return self._with_more(level, power, times)
         above = self.chances[::-1].cumsum()[::-1]
         found = 2 * above <= level * (1 + _ROUNDING)
-        if not found.any():
-            return math.inf
+        return self._mean_where(found, power, 0.0, _STEEPEST) if found.any() else math.inf
+
+    def _sides(self, value: float) -> tuple[np.ndarray, np.ndarray]:
+        """Return which values are at least, and which at most as large, but for rounding; [k]."""
+        slack = _ROUNDING * max(1.0, float(np.abs(self.values).max()))
+        return self.values >= value - slack, self.values <= value + slack
+
+    def _mean_where(self, some: np.ndarray, chance: float, low: float, high: float) -> float:
+        """Return the mean at the tilt, between two, that gives some values this probability."""
 
         def excess(tilt: float) -> float:
-            return float(self._tilted(tilt)[found].sum()) - power
+            return float(self._tilted(tilt)[some].sum()) - chance
 
-        return float(self._tilted(_root(excess, 0.0, _STEEPEST)) @ self.values)
+        return float(self._tilted(_root(excess, low, high)) @ self.values)
 
     def _with_more(self, level: float, power: float, times: float) -> float:
         """Return the least effect if the statistic is a mean over so many times the data."""
@@ -296,18 +236,19 @@ class Bell:
     exact: bool = False
     least: float = 0.0
 
-    def tails(self, value: float) -> Tails:
-        """See `Law`."""
+    def tails(self, value: float) -> tuple[float, float]:
+        """See `Discrete`."""
         r = self._correlation(value)
         free = max(1 / self.variance - 1, 1.0)
         t = r * math.sqrt(free / (1 - r * r))
-        return Tails(t_tail(t, free), t_tail(-t, free))
+        return t_tail(t, free), t_tail(-t, free)
 
     def end(self, value: float, tail: float, *, upper: bool) -> float:
-        """See `Law`."""
+        """See `Discrete`."""
         r, (above, below) = self._correlation(value), self.tails(value)
         z, own = math.atanh(r), deviate(min(above, below))
-        spread = abs(z) / own if own > 1e-3 else self._spread
+        without = 1 / math.sqrt(max(1 / self.variance - 2, 1.0))
+        spread = abs(z) / own if own > 1e-3 else without
         reach = deviate(tail) * spread * (1 if upper else -1)
         end = z
         for _ in range(60):
@@ -315,7 +256,7 @@ class Bell:
         return self._effect(end)
 
     def least_effect(self, level: float, power: float, times: float) -> float:
-        """See `Law`."""
+        """See `Discrete`."""
         spread = 1 / math.sqrt(max((1 / self.variance + 1) * times - 3, 1.0))
         level_part, power_part = map(deviate, (level / 2, 1 - power))
         end = 0.0
@@ -326,14 +267,22 @@ class Bell:
     def _effect(self, z: float) -> float:
         return self.null + min(max(self.reach * math.tanh(z), -self.most), self.most)
 
-    @property
-    def _spread(self) -> float:
-        """Standard deviation of Fisher's z without an effect."""
-        return 1 / math.sqrt(max(1 / self.variance - 2, 1.0))
-
     def _correlation(self, value: float) -> float:
         r = (value - self.null) / self.reach
         return min(max(r, -self.largest), self.largest)
+
+
+Law = Discrete | Bell
+"""The law of a statistic without an effect."""
+
+
+def outcome(law: Law, value: float, *, null: float = 0.0, n: int) -> Outcome:
+    """Return the two-sided test of a value and the interval that inverts it, if there is a test."""
+    low = high = math.nan
+    if law.least < 0.5:  # else all arrangements are alike
+        low, high = (law.end(value, ALPHA / 2, upper=upper) for upper in (False, True))
+    p, least_p = two_sided(*law.tails(value)), min(1.0, 2 * law.least)
+    return Outcome(value, low, high, p, null, least_p, n, law.exact, law.least_effect)
 
 
 def _root(excess: Callable[[float], float], low: float, high: float) -> float:
@@ -353,31 +302,35 @@ def rearranged(parts: Sequence[tuple[np.ndarray, np.ndarray]], most: float = 1.0
         parts: The columns a and b of each stratum, [n].
         most: How far the sum can be from that without an effect.
     """
+    law = _count_arrangements(parts)
+    if law is not None:
+        return law
     variance, null, reach = 0.0, 0.0, 0.0
-    law: Discrete | None = Discrete(np.zeros(1), np.ones(1))
     for a, b in parts:
-        own = _arrangements(a, b) if law is not None else None
-        many = own is None or law is None or len(own.values) * len(law.values) > MOST_SUMS * 10
-        law = None if many or own is None or law is None else law + own
-        law = None if law is None or len(law.values) > MOST_SUMS else law
         null += float(a.sum() * b.mean())
         spread = float(((a - a.mean()) ** 2).sum() * ((b - b.mean()) ** 2).sum())
         variance += spread / max(len(a) - 1, 1)
         reach += math.sqrt(spread)
-    if law is not None:
-        return law
     size = sum(len(a) for a, _ in parts)
     return Bell(min(variance / reach**2, 0.99), null, reach, most, 1 - 6 / size**3)
 
 
-def _arrangements(a: np.ndarray, b: np.ndarray) -> Discrete | None:
-    """Return the law of a·b if b is rearranged; None if there are too many arrangements."""
-    # It depends on neither's order, and studies of one design differ in that alone.
-    return _law_of_orders(np.sort(a).tobytes(), np.sort(b).tobytes())
+def _count_arrangements(parts: Sequence[tuple[np.ndarray, np.ndarray]]) -> Discrete | None:
+    law = Discrete(np.zeros(1), np.ones(1))
+    for a, b in parts:
+        # It depends on neither's order, and studies of one design differ in that alone.
+        own = _law_of_orders(np.sort(a).tobytes(), np.sort(b).tobytes())
+        if own is None or len(own.values) * len(law.values) > MOST_SUMS * 10:
+            return None
+        law = law + own
+        if len(law.values) > MOST_SUMS:
+            return None
+    return law
 
 
 @lru_cache(maxsize=256)
 def _law_of_orders(first: bytes, second: bytes) -> Discrete | None:
+    """Return the law of a·b if b is rearranged; None if there are too many arrangements."""
     a, b = np.frombuffer(first), np.frombuffer(second)
     levels, place = np.unique(a, return_inverse=True)
     n = len(a)

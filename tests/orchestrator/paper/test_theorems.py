@@ -5,7 +5,6 @@ import math
 import pytest
 from small_trials import TRAIN, few_digits
 
-from orchestrator.paper.theorem_figures import theorem_bounds_data
 from orchestrator.paper.theorems import TrialBound, trial_bounds
 from results_schema.results import Results
 
@@ -64,10 +63,3 @@ def test_what_was_not_measured_is_told_and_nothing_is_made_up(bounds):
     assert math.isnan(other.bound)
     assert other.record()["bound"] is None
     assert other.record()["measured"] > 0
-
-
-def test_the_figure_has_the_same_numbers(results, bounds):
-    tables = (results.trials, results.surfaces, results.points, results.metrics)
-    with few_digits():
-        drawn = theorem_bounds_data(*(table("small") for table in tables))
-    assert drawn[0] == bounds[0]

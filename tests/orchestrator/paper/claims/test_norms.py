@@ -17,25 +17,9 @@ from workers.data.catalog import describe
 from workers.network.network import build_network
 
 OPERATIONS = [
-    "sep_conv_3x3",
-    "sep_conv_5x5",
-    "sep_conv_7x7",
-    "dil_conv_3x3",
-    "dil_conv_5x5",
-    "skip_connect",
-    "conv_7x1_1x7",
-    "conv_3x3",
-    "conv_1x1",
-    "conv_1x3_3x1",
-]
-
-
-def every_operation() -> Cell:
-    """A cell of each operation; both edges of a node carry it, one from an input."""
-    nodes = [
-        (Edge(op, node % 2), Edge(op, node - 1)) for node, op in enumerate(OPERATIONS, start=2)
-    ]
-    return Cell(tuple(nodes), (len(nodes) + 1,))
+    "sep_conv_3x3", "sep_conv_5x5", "sep_conv_7x7", "dil_conv_3x3", "dil_conv_5x5",
+    "skip_connect", "conv_7x1_1x7", "conv_3x3", "conv_1x1", "conv_1x3_3x1",
+]  # fmt: skip
 
 
 def as_matrix(layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
@@ -45,7 +29,9 @@ def as_matrix(layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
 
 
 def test_norms_are_those_of_the_layers_as_operators():
-    cell = every_operation()
+    # Both edges of a node carry its operation, one from an input.
+    edges = [(Edge(op, node % 2), Edge(op, node - 1)) for node, op in enumerate(OPERATIONS, 2)]
+    cell = Cell(tuple(edges), (len(edges) + 1,))
     spec = TrialSpec(
         Genotype(cell, cell), "digits", 1, NetworkSpec(3, 2), Recipe(epochs=1), 0.025, 0
     )
@@ -107,31 +93,20 @@ def test_dead_layers_and_what_is_no_weight_are_left_out():
     assert np.isnan(found["stem.0.weight"])
 
 
-def test_damaged_or_missing_checkpoints_are_no_data(observe):
+WEIGHTS = safetensors.numpy.save({"classifier.weight": np.eye(2, dtype="f4")})
+
+
+@pytest.mark.parametrize(
+    ("epoch", "content", "cells"),
+    [(EPOCHS, b"nonsense", 0), (EPOCHS - 1, WEIGHTS, 0), (EPOCHS, WEIGHTS, 1)],
+)
+def test_a_trial_is_judged_by_its_last_checkpoint_if_that_is_sound(observe, epoch, content, cells):
     trials = synthetic_trials(bases=("DARTS",), connections=None)
+    name = trials[0].spec.trial_id
 
     def fill(store):
-        store.put(layout.tensors(trials[0].spec.trial_id, 30), b"nonsense")
-        store.put(layout.state(trials[0].spec.trial_id, 30), b"{}")
+        store.put(layout.tensors(name, epoch), content)
+        store.put(layout.state(name, epoch), b"{}")
 
-    assert (
-        observe("norms-above-one", trials, lambda t: curve(0.3), fill=fill)[0].verdict == "no data"
-    )
-
-
-def test_a_trial_without_its_last_checkpoint_is_not_judged_by_an_earlier_one(observe):
-    trials = synthetic_trials(bases=("DARTS",), connections=None)
-    name, weights = trials[0].spec.trial_id, {"classifier.weight": np.eye(2, dtype="f4")}
-
-    def fill(epoch):
-        def put(store):
-            store.put(layout.tensors(name, epoch), safetensors.numpy.save(weights))
-            store.put(layout.state(name, epoch), b"{}")
-
-        return put
-
-    found = [
-        observe("norms-above-one", trials, lambda t: curve(0.3), fill=fill(epoch))[0]
-        for epoch in (EPOCHS - 1, EPOCHS)
-    ]
-    assert [one.cells for one in found] == [0, 1]
+    [one] = observe("norms-above-one", trials, lambda t: curve(0.3), fill=fill)
+    assert (one.cells, one.verdict == "no data") == (cells, not cells)

@@ -75,6 +75,16 @@ def scored(cells: Any, rng: Any, *, rough: bool, noise: float = 0.5) -> Any:
     return score_cells(runs.assign(value=value), "value")
 
 
+class Studies(NamedTuple):
+    """Studies of one line of the table, each of one strength of the effect."""
+
+    design: str
+    rng: Any
+    strength: float
+    rough: bool
+    number: int
+
+
 def by_study(table: Any) -> Iterator[Any]:
     """Yield the rows of each study, whose bases are neighbours."""
     studies = table["base"].to_numpy() // 10
@@ -105,29 +115,23 @@ class Trend(NamedTuple):
     designs: Any = BASES
     smallest: float = RHO
     most: float = 0.99
-    unit: int = 200  # studies in one, whose effect is the truth
 
-    def cells(self, design: str, rng: Any, strength: float, rough: bool, studies: int) -> Any:
-        cells = cells_of(design, studies)
+    def _scored(self, cells: Any, rng: Any, strength: float, rough: bool) -> Any:
         noise = math.sqrt(1 - strength**2) * rng.standard_normal(len(cells))
         true = strength * normal_scores(cells, "width") + noise
         return scored(cells.assign(true=true), rng, rough=rough)
 
     def truth(self, design: str, strength: float, rough: bool) -> float:
-        one = self._joined(design, strength, rough)
+        cells = cells_of(design, 200)  # as one study
+        cells = cells.assign(base=cells["base"] % 10)
+        cells = cells.sort_values("base", kind="stable", ignore_index=True)
+        one = self._scored(cells, np.random.default_rng(7), strength, rough)
         return correlation(*columns(one, "width", "score", "base"))
 
-    def _joined(self, design: str, strength: float, rough: bool) -> Any:
-        cells = cells_of(design, self.unit).assign(base=lambda c: c["base"] % 10)
-        cells = cells.sort_values("base", kind="stable", ignore_index=True)
-        rng = np.random.default_rng(7)
-        noise = math.sqrt(1 - strength**2) * rng.standard_normal(len(cells))
-        true = strength * normal_scores(cells, "width") + noise
-        return scored(cells.assign(true=true), rng, rough=rough)
-
-    def outcomes(self, *ask: Any) -> Iterator[Outcome]:
-        for study in by_study(self.cells(*ask)):
-            yield trend(*columns(study, "width", "score", "base"))
+    def outcomes(self, ask: Studies) -> Iterator[Outcome]:
+        cells = cells_of(ask.design, ask.number)
+        for study in by_study(self._scored(cells, ask.rng, ask.strength, ask.rough)):
+            yield trend(study["width"], study["score"], study["base"])
 
 
 class Peak(NamedTuple):
@@ -138,25 +142,26 @@ class Peak(NamedTuple):
     most: float = 4.0
     one_sided: bool = True
 
-    def cells(self, design: str, rng: Any, strength: float, rough: bool, studies: int) -> Any:
-        cells = cells_of(design, studies)
+    def _scored(self, ask: Studies) -> Any:
+        cells = cells_of(ask.design, ask.number)
         u = cells.groupby("base")["width"].rank(pct=True)
-        shape = -8 * strength * (u - 0.5) ** 2 if strength else 2 * np.minimum(u, 0.4)
-        true = shape + 0.5 * rng.standard_normal(len(cells))
-        return scored(cells.assign(true=true), rng, rough=rough)
+        plateau, summit = 2 * np.minimum(u, 0.4), -8 * ask.strength * (u - 0.5) ** 2
+        true = summit if ask.strength else plateau
+        true = true + 0.5 * ask.rng.standard_normal(len(cells))
+        return scored(cells.assign(true=true), ask.rng, rough=ask.rough)
 
     def truth(self, design: str, strength: float, rough: bool) -> float:
         # The leads of very many studies, averaged; ranks are within studies of this size.
-        table = self.cells(design, np.random.default_rng(7), strength, rough, 200)
+        ask = Studies(design, np.random.default_rng(7), strength, rough, 200)
         sums: Any = 0
-        for study in by_study(table):
+        for study in by_study(self._scored(ask)):
             x, y, strata = columns(study, "width", "score", "base")
             sums = sums + np.stack([side @ y for side in _leads(x, strata)])
         return float((sums / 200).min(axis=0).max())
 
-    def outcomes(self, *ask: Any) -> Iterator[Outcome]:
-        for study in by_study(self.cells(*ask)):
-            yield peak(*columns(study, "width", "score", "base"))
+    def outcomes(self, ask: Studies) -> Iterator[Outcome]:
+        for study in by_study(self._scored(ask)):
+            yield peak(study["width"], study["score"], study["base"])
 
 
 class Place(NamedTuple):
@@ -166,25 +171,23 @@ class Place(NamedTuple):
     smallest: float = MOST
     most: float = 4.0
 
-    def _parts(self, *ask: Any) -> Iterator[list[tuple[np.ndarray, np.ndarray]]]:
-        design, rng, strength, rough, studies = ask
-        cells = cells_of(design, studies)
+    def _parts(self, ask: Studies) -> Iterator[list[tuple[np.ndarray, np.ndarray]]]:
+        cells = cells_of(ask.design, ask.number)
         bases = cells.drop_duplicates("base").assign(kind=BASE)
         both = pd.concat([bases, cells], ignore_index=True)
-        true = rng.standard_normal(len(both)) + strength * (both["kind"] == BASE)
-        table = scored(both.assign(true=true), rng, rough=rough)
-        for study in by_study(table):
+        true = ask.rng.standard_normal(len(both)) + ask.strength * (both["kind"] == BASE)
+        for study in by_study(scored(both.assign(true=true), ask.rng, rough=ask.rough)):
             base, score = columns(study, "base", "score")
             mine = study["kind"].to_numpy() == BASE
             yield [(score[mine & (base == b)], score[~mine & (base == b)]) for b in np.unique(base)]
 
     def truth(self, design: str, strength: float, rough: bool) -> float:
-        parts = self._parts(design, np.random.default_rng(7), strength, rough, 1500)
+        parts = self._parts(Studies(design, np.random.default_rng(7), strength, rough, 1500))
         places = [(a > b).mean() + (a == b).mean() / 2 for study in parts for a, b in study]
         return float(np.mean(places))
 
-    def outcomes(self, *ask: Any) -> Iterator[Outcome]:
-        for study in self._parts(*ask):
+    def outcomes(self, ask: Studies) -> Iterator[Outcome]:
+        for study in self._parts(ask):
             yield superiority(*zip(*study, strict=True))
 
 
@@ -196,27 +199,22 @@ class Spread(NamedTuple):
     most: float = 4.0
     others: int = 10
 
-    def cells(
-        self, design: str, rng: Any, strength: float, rough: bool, studies: int, copies: int = 1
-    ) -> Any:
-        cells = pd.concat([cells_of(design, studies)] * copies, ignore_index=True)
+    def _scored(self, ask: Studies, copies: int = 1) -> Any:
+        cells = pd.concat([cells_of(ask.design, ask.number)] * copies, ignore_index=True)
         other = cells.groupby("base").head(self.others * copies).assign(kind=OPERATIONS)
         both = pd.concat([cells, other], ignore_index=True)
-        spread = np.where(both["kind"] == CONNECTIONS, math.exp(strength), 1.0)
-        both["true"] = spread * rng.standard_normal(len(both))
-        return distances_from_median(scored(both, rng, rough=rough, noise=0.1))
-
-    def _columns(self, table: Any) -> list[np.ndarray]:
-        own = table.assign(own=table["kind"] == CONNECTIONS)
-        return columns(own, "own", "distance", "base")
+        spread = np.where(both["kind"] == CONNECTIONS, math.exp(ask.strength), 1.0)
+        both["true"] = spread * ask.rng.standard_normal(len(both))
+        far = distances_from_median(scored(both, ask.rng, rough=ask.rough, noise=0.1))
+        return far.assign(own=far["kind"] == CONNECTIONS)
 
     def truth(self, design: str, strength: float, rough: bool) -> float:
-        one = self.cells(design, np.random.default_rng(7), strength, rough, 1, 200)
-        return correlation(*self._columns(one))
+        one = self._scored(Studies(design, np.random.default_rng(7), strength, rough, 1), 200)
+        return correlation(*columns(one, "own", "distance", "base"))
 
-    def outcomes(self, *ask: Any) -> Iterator[Outcome]:
-        for study in by_study(self.cells(*ask)):
-            yield trend(*self._columns(study))
+    def outcomes(self, ask: Studies) -> Iterator[Outcome]:
+        for study in by_study(self._scored(ask)):
+            yield trend(study["own"], study["distance"], study["base"])
 
 
 class Odds(NamedTuple):
@@ -229,16 +227,15 @@ class Odds(NamedTuple):
     def truth(self, design: str, strength: float, rough: bool) -> float:
         return strength
 
-    def outcomes(
-        self, design: str, rng: Any, strength: float, rough: bool, studies: int
-    ) -> Iterator[Outcome]:
-        cells = cells_of(design, studies)
+    def outcomes(self, ask: Studies) -> Iterator[Outcome]:
+        cells = cells_of(ask.design, ask.number)
         narrow = cells["width"] < cells.groupby("base")["width"].transform("median")
         rates = 0.25 + 0.1 * (cells["base"] % 10)
-        odds = rates / (1 - rates) * np.where(narrow, strength, 1.0)
-        cells["failed"] = rng.random(len(cells)) < odds / (1 + odds)
+        odds = rates / (1 - rates) * np.where(narrow, ask.strength, 1.0)
+        cells["failed"] = ask.rng.random(len(cells)) < odds / (1 + odds)
         # Alike in all runs of a cell: with other runs the truth would be another.
-        runs = cells.loc[np.repeat(cells.index, rng.integers(1, 4, len(cells)) ** rough)]
+        counts = ask.rng.integers(1, 4, len(cells)) ** ask.rough
+        runs = cells.loc[np.repeat(cells.index, counts)]
         tables = failures_by_half(runs.assign(variant=runs.index)).reset_index(names="base")
         for study in by_study(tables):
             yield odds_ratio([tuple(row) for row in study.iloc[:, 1:].to_numpy().tolist()])
@@ -272,14 +269,11 @@ class First(NamedTuple):
         )
         return float((a > b).mean() + (a == b).mean() / 2)
 
-    def outcomes(
-        self, design: str, rng: Any, strength: float, rough: bool, studies: int
-    ) -> Iterator[Outcome]:
-        true = [strength, 0, 0, 0, 0] if strength else [3.0, 3.0, 0, 0, 0]
-        for _ in range(studies):
-            one, *rivals = zip(
-                *runs_of_cells(rng, true, int(design.split()[0]), rough), strict=True
-            )
+    def outcomes(self, ask: Studies) -> Iterator[Outcome]:
+        true = [ask.strength, 0, 0, 0, 0] if ask.strength else [3.0, 3.0, 0, 0, 0]
+        for _ in range(ask.number):
+            runs = runs_of_cells(ask.rng, true, int(ask.design.split()[0]), ask.rough)
+            one, *rivals = zip(*runs, strict=True)
             yield first(one, rivals)
 
 
@@ -301,11 +295,10 @@ class Order(NamedTuple):
     def truth(self, design: str, strength: float, rough: bool) -> float:
         return correlation(*self._columns(np.random.default_rng(7), strength, 20_000, rough))
 
-    def outcomes(
-        self, design: str, rng: Any, strength: float, rough: bool, studies: int
-    ) -> Iterator[Outcome]:
-        for _ in range(studies):
-            yield trend(*self._columns(rng, strength, int(design.split()[0]), rough))
+    def outcomes(self, ask: Studies) -> Iterator[Outcome]:
+        seeds = int(ask.design.split()[0])
+        for _ in range(ask.number):
+            yield trend(*self._columns(ask.rng, ask.strength, seeds, ask.rough))
 
 
 class Lead(NamedTuple):
@@ -320,20 +313,16 @@ class Lead(NamedTuple):
     def truth(self, design: str, strength: float, rough: bool) -> float:
         return strength
 
-    def outcomes(
-        self, design: str, rng: Any, strength: float, rough: bool, studies: int
-    ) -> Iterator[Outcome]:
-        lead = np.zeros(1 + (13 if "13" in design else 52))
-        lead[1 : None if self.amoeba else 2] = -strength if self.amoeba else strength
-        for _ in range(studies):
+    def outcomes(self, ask: Studies) -> Iterator[Outcome]:
+        lead = np.zeros((1 + (13 if "13" in ask.design else 52), self.seeds))
+        lead[1 : None if self.amoeba else 2] = -ask.strength if self.amoeba else ask.strength
+        for _ in range(ask.number):
             sets = []
-            for _ in range(4 if design.startswith("4") else 1):
-                runs = (
-                    90 + lead[:, None] + self.noise * rng.standard_normal((len(lead), self.seeds))
-                )
-                if rough:
+            for _ in range(4 if ask.design.startswith("4") else 1):
+                runs = 90 + lead + self.noise * ask.rng.standard_normal(lead.shape)
+                if ask.rough:
                     runs = (5 * runs).round() / 5
-                kept = (rng.random(runs.shape) > 0.2 * rough) | (np.arange(self.seeds) == 0)
+                kept = (ask.rng.random(runs.shape) > 0.2 * ask.rough) | (np.arange(self.seeds) == 0)
                 base, *others = [[row[keep]] for row, keep in zip(runs, kept, strict=True)]
                 sets.append(contrasts(base, others))
             found = best_lead(sets)
@@ -349,16 +338,15 @@ class Gain(NamedTuple):
     def truth(self, design: str, strength: float, rough: bool) -> float:
         return strength * (1 - 0.02 * rough)
 
-    def outcomes(
-        self, design: str, rng: Any, strength: float, rough: bool, studies: int
-    ) -> Iterator[Outcome]:
-        for _ in range(studies):
-            true = 90 + 0.3 * rng.standard_normal((2, 5)) + np.array([[0.0], [strength]])
+    def outcomes(self, ask: Studies) -> Iterator[Outcome]:
+        rng = ask.rng
+        for _ in range(ask.number):
+            true = 90 + 0.3 * rng.standard_normal((2, 5)) + np.array([[0.0], [ask.strength]])
             errors = np.empty((2, 5))
             for place in np.ndindex(2, 5):
-                seeds = int(rng.integers(1, 4)) if rough else 1
+                seeds = int(rng.integers(1, 4)) if ask.rough else 1
                 runs = true[place] + 0.2 * rng.standard_normal(seeds)
-                if rough:
+                if ask.rough:
                     runs = np.where(rng.random(seeds) < 0.02, 0.0, (5 * runs).round() / 5)
                 errors[place] = runs.mean()
             yield mean(errors[1] - errors[0])
@@ -405,7 +393,7 @@ def test_size_and_coverage_are_nominal(name, design, rough):
     shares = []
     for planted in (none, strength):
         truth = case.truth(design, planted, rough)
-        found = list(case.outcomes(design, rng, planted, rough, STUDIES))
+        found = list(case.outcomes(Studies(design, rng, planted, rough, STUDIES)))
         known = [one for one in found if not math.isnan(one.low)]
         held = np.mean([one.low - 1e-9 <= truth <= one.high + 1e-9 for one in known])
         # A plateau is none of a peak's opposites: what may not be found there is a peak.
@@ -448,7 +436,7 @@ def test_planned_data_have_the_promised_power(name, design, monkeypatch):
     # So that the whole number of seeds is large.
     case = case._replace(noise=0.5) if isinstance(case, Lead) else case
     planned = []
-    for outcome in case.outcomes(design, rng, getattr(case, "none", 0.0), False, 40):
+    for outcome in case.outcomes(Studies(design, rng, getattr(case, "none", 0.0), False, 40)):
         one: Any = SimpleNamespace(finder=outcome.finder, level=LEVEL, smallest=smallest)
         planned.append(times_needed(one, POWER))
     times = float(np.median(planned))
@@ -463,7 +451,7 @@ def test_planned_data_have_the_promised_power(name, design, monkeypatch):
         design = "planned"
     strength = getattr(case, "planted", None) or sought(case, design, False)
     studies = min(STUDIES, 1000)
-    found = case.outcomes(design, rng, strength, False, studies)
+    found = case.outcomes(Studies(design, rng, strength, False, studies))
     power = sum(one.p < LEVEL and one.value > one.null for one in found) / studies
     print(f"{name}, {design}: {times:.2f} times the data, power {power:.3f}")
     assert power == pytest.approx(POWER, abs=0.05)
@@ -485,7 +473,7 @@ def test_cells_that_differ_in_speed_alone_do_not_differ_in_stability(planned):
         rows = cells.assign(trial_id=cells.index, status="done", planned=planned, target=0.9)
         cells["true"] = convergence(metrics, rows)["jitter"]
         table = scored(cells, rng, rough=False, noise=0.0)
-        wrong.append(trend(*columns(table, "width", "score", "base")).p < 0.05)
+        wrong.append(trend(table["width"], table["score"], table["base"]).p < 0.05)
     assert np.mean(wrong) <= SIZE
 
 
