@@ -18,6 +18,7 @@ from orchestrator.figures.evidence import (
     CELL,
     GROUP,
     STANDARD_RATE,
+    TRAITS,
     kind,
     scopes,
     setting_key,
@@ -41,31 +42,30 @@ def spec_of(text: Any) -> TrialSpec | None:
         return None
 
 
-def _traits(row: dict[Any, Any]) -> tuple[str, float, float, float, float, float, float]:
-    """Return the `_TRAITS` of a row, whose dataset, width, depth and spec others may have filled.
+def _traits(row: dict[Any, Any]) -> dict[str, Any]:
+    """Return what a trial's spec says of it; without one what others filled in.
 
-    Widths are over live nodes in units of c, as Table 2 prints them, depths in edges.
+    That is its setting (`evidence.setting_key`), the planned epochs, the network's parameters that
+    get a gradient, and of the normal cell the width over live nodes in units of c, as Table 2
+    prints it, the depth in edges, skip connections into live nodes, and inputs that reach the
+    output.
     """
     spec = spec_of(row["spec"])
     if spec is None:
-        width, depth = (math.nan if row[k] is None else float(row[k]) for k in ("width", "depth"))
-        return str(row["dataset"]), math.nan, width, depth, math.nan, math.nan, math.nan
+        shape = {k: math.nan if row[k] is None else float(row[k]) for k in ("width", "depth")}
+        return {"setting": str(row["dataset"])} | shape
     cell = spec.genotype.normal
     live = cell.live_nodes
     edges = [e for node, edges in enumerate(cell.nodes, start=2) if node in live for e in edges]
-    skips = sum(edge.op == "skip_connect" for edge in edges)
-    size = _live_parameters(spec.genotype, spec.network, spec.dataset)
-    key, inputs = setting_key(spec), len(used_inputs(cell))
-    return key, spec.recipe.epochs, cell.width, cell.depth, size, skips, inputs
-
-
-_TRAITS = ("setting", "planned", "width", "depth", "live_parameters", "skips", "inputs")
-"""Columns of a trial by its spec.
-
-What trials that may be compared have in common (`evidence.Setting`), epochs of the recipe; of the
-normal cell width, depth, the network's parameters that get a gradient, skip connections into live
-nodes, and how many of its inputs reach the output.
-"""
+    return {
+        "setting": setting_key(spec),
+        "planned": spec.recipe.epochs,
+        "width": cell.width,
+        "depth": cell.depth,
+        "live_parameters": _live_parameters(spec.genotype, spec.network, spec.dataset),
+        "skips": sum(edge.op == "skip_connect" for edge in edges),
+        "inputs": len(used_inputs(cell)),
+    }
 
 
 @lru_cache(maxsize=10_000)
@@ -195,7 +195,7 @@ class Population:
     def trials(self) -> pd.DataFrame:
         """One row for each ended trial and name, a trial of several experiments once.
 
-        It has the members' columns, the trial's, `_TRAITS`, kind, and the measures of
+        It has the members' columns, the trial's, those of `_traits`, kind, and the measures of
         `convergence`; if no trial has ended, the first two alone.
         """
         members = self._members()
@@ -207,7 +207,8 @@ class Population:
         if rows.empty:
             return rows
         records = rows.to_dict("records")
-        found = pd.DataFrame([_traits(row) for row in records], columns=list(_TRAITS))
+        columns = ["setting", "planned", *TRAITS]
+        found = pd.DataFrame([_traits(row) for row in records], columns=columns)
         rows = rows.drop(columns=["width", "depth"]).join(found)
         rows["kind"] = [kind(row["base"], row["variant"], row["index"]) for row in records]
         curves: Any = self.curves

@@ -14,7 +14,6 @@ from orchestrator.paper.claims.population import Population
 from orchestrator.paper.printed import BASES, paper_parameters
 from orchestrator.paper.statistics.comparison import placing_in_space
 from orchestrator.paper.statistics.laws import Discrete, Outcome
-from results_schema.errors import SpecError
 from results_schema.genotype import INPUTS, Cell
 from workers.cells.bases import BASES as ALL_BASES
 from workers.cells.bases import named, zoo, zoo_genotype
@@ -38,10 +37,7 @@ def _zoo() -> dict[str, Cell]:
     """Return the zoo's other distinct normal cells whose space is that of two sources a node."""
     known, found = set(_bases().values()), {}
     for name in zoo():
-        try:
-            cell = zoo_genotype(name).normal
-        except SpecError:  # an operation that the network lacks
-            continue
+        cell = zoo_genotype(name).normal
         pairs = all(len(edges) == INPUTS for edges in cell.nodes)
         if pairs and len(cell.nodes) <= _MOST_NODES and cell not in known:
             known.add(cell)
@@ -58,9 +54,8 @@ def _place(
     chosen so that no node is dead; other connections with that output have dead nodes and so are
     narrower, whatever the search preferred.
     """
-    values, laws, tails = [], [], []
-    names = tuple(cells())
-    for name, cell in cells().items():
+    placed, values, laws, tails = cells(), [], [], []
+    for name, cell in placed.items():
         space = census(len(cell.nodes), None if whole else tuple(sorted(cell.concat)))
         sign = 1 if part == 0 else -1
         own = sign * ((cell.width_all_nodes if whole else cell.width), cell.depth)[part]
@@ -72,10 +67,10 @@ def _place(
         laws.append(Discrete.of(chances.cumsum() - chances / 2, chances))
         tails.append(f"{name} {1 - below:.3g}")
     found = placing_in_space(values, laws)
-    if len(names) > len(ALL_BASES):  # too many to be listed
-        return Sample(found, len(names))
+    if len(placed) > len(ALL_BASES):  # too many to be listed
+        return Sample(found, len(placed))
     note = f"share of the space that is as far out: {', '.join(tails)}"
-    return Sample(found, len(names), note=note, groups=names)
+    return Sample(found, len(placed), note=note, groups=tuple(placed))
 
 
 POPULAR_CLAIMS = tuple(
