@@ -161,8 +161,12 @@ def _yaml(one: Finding, used: Any, has: int, needs: int) -> str:
         more = range(last + 1, last + 1 + needs - has)
         return f"grid:\n  seed: {[*kept, *more]}\n"
     if one.grows == "variants":
-        kind = "connections" if (used["kind"] == CONNECTIONS).any() else "operations"
-        return f"grid:\n  variants: {{{kind}: {{mode: uniform, n: {needs - has}}}}}\n"
+        # With the seed of those that are there, the same cells would be drawn again.
+        kind, first = "connections", f"seed: {has}"
+        if not (used["kind"] == CONNECTIONS).any():
+            seeds = used["variant"].str.extract(r"seed (\d+)$", expand=False).dropna().astype(int)
+            kind, first = "operations", f"first_seed: {max(seeds, default=0) + 1}"
+        return f"grid:\n  variants: {{{kind}: {{mode: uniform, n: {needs - has}, {first}}}}}\n"
     if used["base"].str.endswith("_ADAPT").any():
         return ""
     new = [name for name in zoo() if name not in {*BASES, *used["base"]}][: needs - has]

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from orchestrator.config.record import read_declared
 from orchestrator.output.error_log import log_error
 from orchestrator.paper.claims import accuracy, landscape, norms, topology, training
 from orchestrator.paper.claims.claim import Claim, Finding, judge
 from orchestrator.paper.claims.population import Population
 from orchestrator.paper.claims.stated import stated_claims
 from results_schema import layout
-from results_schema.errors import ConfigError, CorruptData, NasSweepError
+from results_schema.errors import NasSweepError
 from results_schema.results import Results
 
 CLAIMS: tuple[Claim, ...] = (
@@ -49,16 +48,9 @@ def findings(results: Results, experiments: Sequence[str] | None = None) -> list
         names = [one for name in experiments for one in layout.variations(name, names)]
     for name in names:
         own = Population(results, [name])
-        found += [one for claim in _stated(results, name) for one in _test(claim, own, unread)]
+        stated = stated_claims(results.store, name)
+        found += [one for claim in stated for one in _test(claim, own, unread)]
     return judge(found)
-
-
-def _stated(results: Results, name: str) -> list[Claim]:
-    """Return the claims that an experiment states; others may have written it without a file."""
-    try:
-        return stated_claims(read_declared(results.store, name))
-    except (ConfigError, CorruptData):
-        return []
 
 
 def _unread(population: Population) -> str:

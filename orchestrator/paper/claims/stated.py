@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from orchestrator.config.claims import COMPARISONS, TESTS, Stated
-from orchestrator.config.record import Declared
+from orchestrator.config.record import read_declared
 from orchestrator.figures.evidence import (
     AS_ZERO,
     CELL,
@@ -33,12 +33,18 @@ from orchestrator.paper.claims.population import Population
 from orchestrator.paper.statistics.comparison import Contrast, contrasts
 from orchestrator.paper.statistics.laws import NOTHING, Outcome
 from results_schema import tables
+from results_schema.errors import ConfigError, CorruptData
+from results_schema.store import Store
 
 _SETTING = ["dataset", "learning_rate"]
 
 
-def stated_claims(declared: Declared) -> list[Claim]:
-    """Return the claims that an experiment of a store states."""
+def stated_claims(store: Store, experiment: str) -> list[Claim]:
+    """Return the claims that an experiment states; others may have written it without a file."""
+    try:
+        declared = read_declared(store, experiment)
+    except (ConfigError, CorruptData):
+        return []
     return [
         Claim(
             f"{declared.name}:{name}",
@@ -205,8 +211,10 @@ def _compare(stated: Stated, population: Population) -> Sample | None:
     settings = table.settings(*(name for side in sides for name in side))
     if all(map(_is_cell, stated.of)):
         shared = not set(parts[0]["base"]).isdisjoint(parts[1]["base"])
-        strata = stated.options.strata
-        found = _over_runs(parts, settings + (["base"] * shared if strata is None else [*strata]))
+        strata = ["base"] if shared else []
+        if stated.options.strata is not None:
+            strata = [table.column(name) for name in stated.options.strata]
+        found = _over_runs(parts, list(dict.fromkeys([*settings, *strata])))
     else:
         found = _over_cells(parts, settings)
     if found is None:

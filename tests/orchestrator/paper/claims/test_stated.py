@@ -4,15 +4,17 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from synthetic_stores import METRIC, NOW, add_surface, blank
 
 from orchestrator.config.experiment import Experiment, load_experiment
 from orchestrator.config.record import Declared, record
-from orchestrator.paper.claims import findings
+from orchestrator.paper.claims import Finding, findings
 from orchestrator.paper.claims.power import plans
 from results_schema import layout, tables
 from results_schema.errors import ConfigError
@@ -96,6 +98,7 @@ CLAIMS = {
     ),
     "far": ("{equal: [{weight_decay: 0.0}, {weight_decay: 0.001}], within: 0.1}", "contradicted"),
     "bases": ("{greater: [ENAS, DARTS]}", "supported"),
+    "within": ("{greater: [ENAS, DARTS], strata: [recipe.weight_decay]}", "supported"),
     "itself": ("{greater: [DARTS, DARTS]}", "no relevant effect"),
     "seeds": ("{spearman: [seed, test_accuracy]}", "inconclusive"),
     "peak": ("{peak: [width, test_accuracy]}", "contradicted"),
@@ -146,10 +149,14 @@ def test_what_would_decide_a_claim_is_planned_with_its_price(state, tmp_path, ru
     assert first.grows == "seeds" and first.has == 2 < first.needs
     assert first.yaml == f"grid:\n  seed: {list(range(first.needs))}\n"
     assert twin.note
-    # What a plan adds is an experiment that loads.
-    drawn = f"grid.variants={{connections: {{mode: uniform, n: {wide.needs - 10}}}}}"
+    # What a plan adds is an experiment that loads, of other cells.
+    drawn = "grid.variants=" + wide.yaml.partition("variants: ")[2].strip()
     more = load_experiment(tmp_path / "ours.yaml", overrides=[drawn], name="more")
-    assert f"n: {wide.needs - 10}" in wide.yaml and len(more.members()) > len(experiment.members())
+    new, old = (
+        {(m.base, m.spec.genotype) for m in one.members() if m.index} for one in (more, experiment)
+    )
+    assert len(new) == 2 * (wide.needs - 10)
+    assert len(new & old) < 3, "but for what two seeds draw alike"
     code, output, _ = run("claims", "--store", store.root, "--power", "0.8")
     assert code == 0
     assert f"{wide.needs} variants (10 now): {wide.trials} trials more" in output
@@ -157,6 +164,17 @@ def test_what_would_decide_a_claim_is_planned_with_its_price(state, tmp_path, ru
         run("claims", "--store", store.root, "--power", "0.8", "--format", "json")[1]
     )
     assert {one["claim"] for one in records} == planned.keys()
+
+
+def test_more_operation_variants_have_seeds_of_their_own():
+    used = pd.DataFrame({"base": "DARTS", "variant": ["ops seed 1", "ops seed 7", "OPS3"]})
+    used = used.assign(index=[1, 2, 3], kind="operations", seed=0, trial_id=used["variant"])
+    used = used.assign(experiment="e", gpu=False, pack_size=1, train_seconds=1.0)
+    finding = Finding("c", "", "", "", verdict="inconclusive", smallest=0.1, used=used,
+                      finder=lambda level, power, times: 0.15 / times)  # fmt: skip
+    store: Any = SimpleNamespace(surfaces=pd.DataFrame)
+    [plan] = plans(store, [finding], 0.8)
+    assert plan.yaml == "grid:\n  variants: {operations: {mode: uniform, n: 2, first_seed: 8}}\n"
 
 
 def test_a_surface_and_a_test_of_a_plug_in(state, tmp_path, own_plugins):
