@@ -106,8 +106,9 @@ def errors_data(trials: pd.DataFrame) -> list[Entry]:
             fix="give it an experiment of one value",
         )
     keys = ["base", "index", "named_dataset", "dataset"]
+    groups: Any = trials.groupby(keys, sort=False)
     found = []
-    for (base, index, named_dataset, dataset), group in trials.groupby(keys, sort=False):
+    for (base, index, named_dataset, dataset), group in groups:
         ends = zip(group["status"], group["test_accuracy"], strict=True)
         cell = f"{base} C{index}" if index else str(base)
         found.append(_entry(cell, str(named_dataset), str(dataset), list(ends)))

@@ -184,7 +184,7 @@ class Population:
         if datasets not in self._parts:
             split = scopes(self.trials, datasets) if len(self.trials) else []
             # Copies, so that tables are read once for all parts.
-            parts = [copy.copy(self) for _ in split]
+            parts: list[Population] = [copy.copy(self) for _ in split]
             for part, trials in zip(parts, split, strict=True):
                 part._whole, part.trials = self, trials.reset_index(drop=True)
                 vars(part).pop("surfaces", None)

@@ -16,8 +16,8 @@ from workers.cells.bases import BASES, named
 def rows(
     name: str, variants: str | None = None, operations: str | None = None, **how: Any
 ) -> list[dict[str, Any]]:
-    size = how.pop("size", NetworkSpec())
-    return make_rows([find(name)], variants, operations, size, **{"classes": 10} | how)
+    size, how = how.pop("size", NetworkSpec()), {"classes": 10} | how
+    return make_rows([find(name)], variants, operations, size, **how)
 
 
 def test_width_and_depth_are_those_of_figure_1():
