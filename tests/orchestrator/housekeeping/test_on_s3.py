@@ -139,6 +139,19 @@ def test_empty_blocks_and_halves_are_collected_and_the_rest_is_as_before(
     lease.release()
 
 
+def test_data_sets_that_no_experiment_names_are_collected(run, tended: Tended):
+    store, name = tended.store, "flowers-0123456789"
+    for key in (layout.dataset(name), layout.dataset_arrays(name)):
+        store.put(key, b"data")
+    lease = store.leases.take(layout.dataset_lease(name))  # as a launch that writes it
+    assert lease
+    words = ("gc", "--store", tended.url, "--unnamed", "--yes")
+    assert "nothing to remove" in run(*words)[1]
+    lease.release()
+    assert "data sets that no experiment names: 2 files, 8 bytes" in run(*words)[1]
+    assert store.list(layout.DATASETS) == []
+
+
 def test_the_doctor_looks_at_a_bucket(run, finished: Tended, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(preflight, "DATASETS", {"digits": preflight.DATASETS["digits"]})
     for slow in ("ray", "browser", "gpu"):
