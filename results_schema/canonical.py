@@ -37,8 +37,25 @@ def optional(default: Any) -> Any:
     return field(default=default, metadata={"absent": default})
 
 
-Rule = Callable[[str, Any], Any]
-"""Returns a field's value, given its name and what was given, or raises `SpecError`."""
+class Rule:
+    """What a field's value may be.
+
+    Args:
+        check: Returns the value, given the field's name and what was given, or raises `SpecError`.
+        schema: What it adds to the field's JSON Schema.
+    """
+
+    def __init__(self, check: Callable[[str, Any], Any], **schema: Any) -> None:
+        self.check, self.schema = check, schema
+
+    def __call__(self, name: str, value: Any) -> Any:
+        """Return the value, or raise `SpecError`."""
+        return self.check(name, value)
+
+    def __get_pydantic_json_schema__(
+        self, core_schema: Any, handler: Callable[[Any], dict[str, Any]]
+    ) -> dict[str, Any]:
+        return handler(core_schema) | self.schema
 
 
 def whole(least: int, most: int = 2**31 - 1) -> Rule:
@@ -49,7 +66,7 @@ def whole(least: int, most: int = 2**31 - 1) -> Rule:
             return value
         raise SpecError(f"{name} is {value!r}", fix=f"use a whole number from {least} to {most}")
 
-    return check
+    return Rule(check, minimum=least, maximum=most)
 
 
 def real(*, zero: bool = False, below: float = math.inf) -> Rule:
@@ -67,7 +84,8 @@ def real(*, zero: bool = False, below: float = math.inf) -> Rule:
             return number + 0.0
         raise SpecError(f"{name} is {value!r}", fix=f"use a finite number {bounds}")
 
-    return check
+    schema: dict[str, Any] = {"minimum" if zero else "exclusiveMinimum": 0}
+    return Rule(check, **schema, **{"exclusiveMaximum": below} if math.isfinite(below) else {})
 
 
 def one_of(names: tuple[str, ...]) -> Rule:
@@ -78,7 +96,7 @@ def one_of(names: tuple[str, ...]) -> Rule:
             return value
         raise SpecError(f"unknown {name} {value!r}", fix=f"use one of {', '.join(names)}")
 
-    return check
+    return Rule(check, enum=[*names])
 
 
 def dataset_name(name: str, value: Any) -> str:
@@ -126,9 +144,10 @@ def flag(name: str, value: Any) -> bool:
     raise SpecError(f"{name} is {value!r}", fix="use true or false")
 
 
-def or_null(rule: Rule) -> Rule:
+def or_null(rule: Callable[[str, Any], Any]) -> Rule:
     """Return the rule of a field that may also hold None."""
-    return lambda name, value: None if value is None else rule(name, value)
+    schema = rule.schema if isinstance(rule, Rule) else {}
+    return Rule(lambda name, value: None if value is None else rule(name, value), **schema)
 
 
 class Spec:

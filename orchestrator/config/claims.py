@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -148,11 +148,9 @@ def read_stated(value: Any) -> Stated:
     return Stated(test, (given[0], given[1]), options)
 
 
-def check_claims(
-    claims: Mapping[str, Stated], experiment: Experiment, document: Document
-) -> Iterator[Problem]:
+def check_claims(experiment: Experiment, document: Document) -> Iterator[Problem]:
     """Yield a problem for each test, column, cell or value that claims name in vain."""
-    if not claims:
+    if not experiment.claims:
         return
     if experiment.program is not None:
         what = "claims: they are about cells, which a program has none of"
@@ -170,7 +168,7 @@ def check_claims(
         for key, value in row.items():
             values.setdefault(key, set()).add(show(value))
     columns = [*PROPERTIES, *OUTCOMES, *COURSE, *values]
-    for name, claim in claims.items():
+    for name, claim in experiment.claims.items():
         place = document.place(("claims", name))
 
         def problem(what: str, word: Any, known: Iterable[str], *, place: Any = place) -> Problem:

@@ -21,13 +21,14 @@ from dataclasses import dataclass
 from functools import cache, partial
 from inspect import Parameter, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeVar
 
 from pydantic import (
     AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    PlainValidator,
     TypeAdapter,
     ValidationError,
 )
@@ -60,6 +61,9 @@ STRICT = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 KeyPath = tuple[str | int, ...]
 """Keys and list positions from the top of a document down to a value."""
+
+DERIVED = ("version", "stem_stride")
+"""Fields of specs that no one writes: the code's, and one that follows from the data set."""
 
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
@@ -363,8 +367,6 @@ _SCALARS: Mapping[str, Callable[[str], Any]] = {
 
 
 _UNKNOWN_KEY = "unknown_key"
-_OF_SEVERAL = ("literal[", "constrained-")
-"""How pydantic's names begin of the types of a value that may have several."""
 _TYPES = {
     "string_type": "text",
     "bool_type": "true or false",
@@ -399,22 +401,8 @@ def check_model(
         problems = []
         for detail in error.errors(include_url=False):
             path: KeyPath = tuple(key for key in detail["loc"] if key != "[key]")
-            if path and str(path[-1]).startswith(_OF_SEVERAL):
-                path, detail["msg"] = path[:-1], _alternatives(error, path[:-1])
-                detail["type"] = "several"
-            problem = Problem(document.place(path), *_describe(detail, path, model))
-            problems += [problem] if problem not in problems else []
+            problems.append(Problem(document.place(path), *_describe(detail, path, model)))
         return None, problems
-
-
-def _alternatives(error: ValidationError, path: KeyPath) -> str:
-    """Return what a value of several types should be: `it should be a whole number or 'last'`."""
-    found = []
-    for detail in error.errors(include_url=False):
-        if detail["loc"][:-1] == path:
-            message = detail["msg"].removeprefix("Input should be ")
-            found.append(_TYPES.get(detail["type"], message))
-    return f"it should be {' or '.join(found)}"
 
 
 def _describe(detail: ErrorDetails, path: KeyPath, model: type[BaseModel]) -> tuple[str, str]:
@@ -488,9 +476,8 @@ def mapping_of(kind: type[T]) -> Callable[[Any], T]:
     alone, but for those that must be given, where the whole does not fit.
     """
     adapter = TypeAdapter(kind)
-    # `version` counts changes of the code, and the stem's stride follows from the dataset.
     parameters = signature(kind).parameters
-    known = [name for name in parameters if name not in ("version", "stem_stride")]
+    known = [name for name in parameters if name not in DERIVED]
     required = [name for name in known if parameters[name].default is Parameter.empty]
 
     def build(value: Any) -> T:
@@ -544,7 +531,15 @@ def read_named(value: Any, key: str, kind: str, known: Iterable[str]) -> tuple[s
 
 def one_of(kind: str, known: Iterable[str]) -> BeforeValidator:
     """Return a validator that calls `check_known`."""
-    return BeforeValidator(lambda name: check_known(name, kind, known))
+    names: Any = Literal[*known]
+    return BeforeValidator(
+        lambda name: check_known(name, kind, known), json_schema_input_type=names
+    )
+
+
+def built(kind: type) -> PlainValidator:
+    """Return a validator that calls `mapping_of`."""
+    return PlainValidator(mapping_of(kind), json_schema_input_type=kind)
 
 
 def check_distinct(values: tuple[T, ...]) -> tuple[T, ...]:

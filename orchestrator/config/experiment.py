@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field, PlainValidator, SkipValidation, model_val
 
 from orchestrator.config import packaged
 from orchestrator.config.assembly import apply_option, apply_profile, read_experiment
-from orchestrator.config.axes import OWN, Axes, read_axes
+from orchestrator.config.axes import Axes, read_axes
 from orchestrator.config.claims import Stated, check_claims, read_stated
 from orchestrator.config.documents import (
     STRICT,
@@ -27,9 +27,9 @@ from orchestrator.config.documents import (
     Place,
     Problem,
     Text,
+    built,
     check_file_name,
     combine,
-    mapping_of,
     one_of,
     read_document,
     show,
@@ -54,9 +54,7 @@ from orchestrator.config.recipes import RecipeChoice, read_recipe
 from orchestrator.config.registry import (
     TABLE_KINDS,
     Choice,
-    check_figure_axes,
-    check_members,
-    check_surfaces,
+    check_figures,
     read_choice,
 )
 from results_schema.errors import ConfigError, SpecError, suggest
@@ -66,7 +64,7 @@ from results_schema.plugins import SUFFIX, Plugin, load
 from results_schema.program import ProgramSpec
 from results_schema.stopping import Cohort, StopRule, make_cohorts
 from results_schema.surface import SurfaceSpec
-from results_schema.trial import PRECISIONS, NetworkSpec, TrialSpec
+from results_schema.trial import PRECISIONS, NetworkSpec, Recipe, TrialSpec
 from workers.cells.cost import check_batches, check_image
 from workers.data.catalog import describe
 from workers.identity import canonical_trial
@@ -102,8 +100,10 @@ class Settings(BaseModel, **STRICT):
     A key of the experiment that decides trials is a field here, and is then an axis too.
     """
 
-    network: Annotated[NetworkSpec, PlainValidator(mapping_of(NetworkSpec))] = NetworkSpec()
-    recipe: Annotated[RecipeChoice, PlainValidator(read_recipe)] = RecipeChoice()
+    network: Annotated[NetworkSpec, built(NetworkSpec)] = NetworkSpec()
+    recipe: Annotated[RecipeChoice, PlainValidator(read_recipe, json_schema_input_type=Recipe)] = (
+        RecipeChoice()
+    )
     precision: Annotated[str, one_of("precision", PRECISIONS)] = "fp32"
     params: Params = {}
 
@@ -126,7 +126,9 @@ class Declaration(Settings):
     program: Program | None = None
     version: int = 1
     metrics: Metrics = ()
-    stop: Annotated[StopRule | None, PlainValidator(read_stop)] = None
+    stop: Annotated[StopRule | None, PlainValidator(read_stop, json_schema_input_type=StopRule)] = (
+        None
+    )
 
     _check_keys = model_validator(mode="after")(check_keys)
 
@@ -424,34 +426,13 @@ def load_experiment(
     for option in overrides:
         document = apply_option(option, document, Settings.model_fields)
     plugins = load_plugins(document, path)
-    written = document
     runs_program = "program" in document.data
-    if runs_program and "grid" not in document.data:
-        document = Document(document.data | {"grid": {}}, document.places)
-        written = document
+    if runs_program:
+        document = Document({"grid": {}} | document.data, document.places)
+    written = document
     document, axes = read_axes(document, ("params",) if runs_program else OF_CELLS)
     model = ProgramDeclaration if runs_program else Declaration
     declaration = validate(model, document, folder=path.parent)
-    grid, problems = declaration.grid, []
-    problems += check_product(grid, axes, document, set(map(str, files)))
-    problems += _ineffective(axes, document)
-    problems += check_axes(declaration.metrics, axes, document)
-    problems += check_figure_axes(declaration.figures, axes.values.keys() - {*OWN}, document)
-    problems += check_members(
-        declaration.figures,
-        {
-            "bases": [base.name for base in grid.genotype],
-            "datasets": grid.dataset,
-            "learning_rates": grid.learning_rate,
-        },
-        document,
-    )
-    problems += check_surfaces(
-        declaration.figures, {kind for kind, asked in declaration.landscape if asked}, document
-    )
-    if problems:
-        raise combine(problems)
-    axes = axes.resolve(document, Settings, folder=path.parent).exclude(written, grid.names())
     experiment = Experiment.model_construct(
         **dict(declaration),
         name="@".join(names),
@@ -462,27 +443,32 @@ def load_experiment(
         substitutes=settings.datasets if settings else {},
         auxiliary_substitutes=settings.auxiliary_datasets if settings else {},
         loaded_plugins=tuple(plugins),
-        source=find_source(document, declaration.program, path.parent)
-        if declaration.program
-        else None,
     )
-    try:
-        experiment.members()
-    except SpecError as error:
-        what = ": ".join(filter(None, (error.where, error.what)))
-        where = str(_cause(error.what, document))
-        raise ConfigError(what, where=where, fix=error.fix) from error
-    try:
-        experiment.cohorts()
-    except SpecError as error:
-        place = str(document.place(("stop",)))
-        raise ConfigError(f"stop: {error.what}", where=place, fix=error.fix) from error
-    try:
-        experiment.surfaces()
-    except SpecError as error:
-        place = str(document.place(("landscape",)))
-        raise ConfigError(f"landscape: {error.what}", where=place, fix=error.fix) from error
-    if problems := list(check_claims(experiment.claims, experiment, document)):
+    problems = [
+        *check_product(experiment.grid, axes, document, set(map(str, files))),
+        *_ineffective(axes, document),
+        *check_axes(experiment.metrics, axes, document),
+        *check_figures(experiment, document),
+    ]
+    if problems:
+        raise combine(problems)
+    axes = axes.resolve(document, Settings, folder=path.parent)
+    changes: dict[str, Any] = {"axes": axes.exclude(written, experiment.grid.names())}
+    if experiment.program:
+        changes["source"] = find_source(document, experiment.program, path.parent)
+    experiment = experiment.model_copy(update=changes)
+    for part, compute in (
+        ("", experiment.members),
+        ("stop", experiment.cohorts),
+        ("landscape", experiment.surfaces),
+    ):
+        try:
+            compute()
+        except SpecError as error:
+            what = ": ".join(filter(None, (part or error.where, error.what)))
+            place = document.place((part,)) if part else _cause(error.what, document)
+            raise ConfigError(what, where=str(place), fix=error.fix) from error
+    if problems := list(check_claims(experiment, document)):
         raise combine(problems)
     return experiment
 

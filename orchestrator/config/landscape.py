@@ -46,6 +46,16 @@ def _read_cell(value: Any) -> str:
     return value
 
 
+def _read_epoch(value: Any) -> Any:
+    if value != "last" and not (type(value) is int and value >= 0):
+        raise SpecError(f"{show(value)} is no epoch", fix="write a whole number or 'last'")
+    return value
+
+
+_EPOCHS: Any = Whole | Literal["last"]
+Epoch = Annotated[int | str, PlainValidator(_read_epoch, json_schema_input_type=_EPOCHS)]
+
+
 class Surfaces(BaseModel, **STRICT):
     """Surfaces of one kind of every trial."""
 
@@ -54,7 +64,7 @@ class Surfaces(BaseModel, **STRICT):
     split: Annotated[str, one_of("split", SPLITS)] = "test"
     precision: Annotated[str, one_of("precision", PRECISIONS)] = "fp32"
     seed: Whole = 0
-    epochs: Axis[Whole | Literal["last"]] = ("last",)
+    epochs: Axis[Epoch] = ("last",)
     indices: Axis[Whole] = ()
 
     def settings(self, index: int) -> Iterable[dict[str, Any]]:

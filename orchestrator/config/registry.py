@@ -2,8 +2,8 @@
 
 Entries name functions as `module:function`, imported when a figure or table is made, so that
 checking an experiment imports neither figures nor paper. To add a kind of figure, write a function
-that computes its data and one that draws them, then enter both in `_BUILT_IN`; a plug-in's kind is
-one function, entered by `nas_sweep.figure`.
+that computes its data and one that draws them, then enter both in `FIGURE_KINDS`; a plug-in's kind
+is one function, entered by `nas_sweep.figure`.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ from __future__ import annotations
 import inspect
 import json
 import math
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, create_model
 
+from orchestrator.config.axes import OWN
 from orchestrator.config.documents import (
     STRICT,
     Axis,
@@ -37,6 +38,8 @@ from results_schema.plugins import Entry, registry
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from orchestrator.config.experiment import Experiment
 
 QUANTITIES = (
     "test_loss", "test_accuracy", "train_loss", "train_accuracy", "val_loss", "val_accuracy",
@@ -158,7 +161,7 @@ class FigureKind(NamedTuple):
     surfaces: tuple[str, ...] = ()
 
 
-_BUILT_IN = {
+FIGURE_KINDS = {
     "accuracy_by_index": FigureKind(
         "orchestrator.figures.accuracy:accuracy_by_index_data",
         "orchestrator.figures.accuracy:plot_accuracy_by_index",
@@ -220,33 +223,25 @@ _BUILT_IN = {
         ("labels",),
     ),
 }
+"""Built-in kinds of figures by the name that an experiment writes."""
+
 FIGURES = registry("figure")
-for _name, _built_in in _BUILT_IN.items():
+"""Kinds of figures: built-in ones and those of plug-ins (`figure_kind`)."""
+for _name, _built_in in FIGURE_KINDS.items():
     FIGURES.enter(_name, _built_in)
 
 TABLES = ("trials", "metrics", "surfaces", "points", "cells")
 """Tables that a plug-in's figure may take: methods of `Results` that take an experiment."""
 
 
-class _FigureKinds(Mapping[str, FigureKind]):
-    """The entries of `FIGURES`."""
+def figure_kind(name: str) -> FigureKind:
+    """Return a kind of figure, a built-in one or a plug-in's.
 
-    def __getitem__(self, name: str) -> FigureKind:
-        entry = FIGURES[name]
-        return entry.value if isinstance(entry.value, FigureKind) else _plugged(entry)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(FIGURES)
-
-    def __len__(self) -> int:
-        return len(FIGURES)
-
-    def __contains__(self, name: object) -> bool:
-        return name in FIGURES
-
-
-FIGURE_KINDS: Mapping[str, FigureKind] = _FigureKinds()
-"""Kinds of figures by the name that an experiment writes: built-in ones and those of plug-ins."""
+    Raises:
+        SpecError: There is none, or a plug-in's function takes other arguments.
+    """
+    entry = FIGURES[name]
+    return entry.value if isinstance(entry.value, FigureKind) else _plugged(entry)
 
 
 def _plugged(entry: Entry) -> FigureKind:
@@ -337,7 +332,7 @@ class Choice:
     """A figure as an experiment asks for it.
 
     Attributes:
-        kind: A key of `FIGURE_KINDS`; in a store also one of a plug-in that is not loaded.
+        kind: A key of `FIGURES`; in a store also one of a plug-in that is not loaded.
         options: Options of that kind.
     """
 
@@ -350,7 +345,7 @@ class Choice:
 
     def arguments(self, *, drawing: bool) -> dict[str, Any]:
         """Return the kind's own options by name: those of its `plot` function, or of `data`."""
-        kind = FIGURE_KINDS[self.kind]
+        kind = figure_kind(self.kind)
         own = kind.options.model_fields.keys() - Options.model_fields.keys()
         return {
             name: getattr(self.options, name) for name in own if (name in kind.drawing) == drawing
@@ -369,7 +364,7 @@ def read_recorded_choice(value: Any) -> Choice:
         ValidationError: An option has a bad value.
     """
     kind = value.get("kind") if isinstance(value, dict) else None
-    if not isinstance(kind, str) or kind in FIGURE_KINDS:
+    if not isinstance(kind, str) or kind in FIGURES:
         return read_choice(value)
     options = {key: option for key, option in value.items() if key != "kind"}
     return Choice(kind, _UnknownOptions.model_validate_json(json.dumps(options)))
@@ -384,8 +379,8 @@ def read_choice(value: Any) -> Choice:
     """
     if isinstance(value, Choice):
         return value
-    kind, options = read_named(value, "kind", "kind of figure", FIGURE_KINDS)
-    return Choice(kind, mapping_of(FIGURE_KINDS[kind].options)(options))
+    kind, options = read_named(value, "kind", "kind of figure", FIGURES)
+    return Choice(kind, mapping_of(figure_kind(kind).options)(options))
 
 
 _COLUMNS = {
@@ -397,63 +392,42 @@ _COLUMNS = {
 """Options that choose members, with the column of the table of members that each filters."""
 
 
-def check_members(
-    figures: Mapping[str, Choice], axes: Mapping[str, Iterable[Any]], document: Document
-) -> Iterator[Problem]:
-    """Yield a problem for each value that a figure asks for and the experiment does not have.
+FACETS = ("learning_rate", "seed")
+"""Axes of the grid's own that have no panels for their values in every kind of figure."""
 
-    Args:
-        figures: Choices by the figure's name.
-        axes: The experiment's values by option; options that are not among them are not checked.
-        document: The document that the figures were read from.
-    """
-    for figure, choice in figures.items():
-        for option, known in axes.items():
-            values = list(known)
+
+def check_figures(experiment: Experiment, document: Document) -> Iterator[Problem]:
+    """Yield a problem for each value, axis or surface that figures need and are not there."""
+    grid = experiment.grid
+    values = {
+        "bases": [base.name for base in grid.genotype],
+        "datasets": grid.dataset,
+        "learning_rates": grid.learning_rate,
+    }
+    axes = experiment.axes.values.keys() - {*OWN}
+    measured = {kind for kind, asked in experiment.landscape if asked}
+    for figure, choice in experiment.figures.items():
+        path, name = ("figures", figure), f"figures.{figure}"
+        for option, known in values.items():
             for position, value in enumerate(getattr(choice.options, option)):
-                if value not in values:
-                    place = document.place(("figures", figure, option, position))
-                    what = f"figures.{figure}.{option}: the experiment has no {show(value)}"
-                    yield Problem(place, what, suggest(str(value), map(value_text, values)))
-
-
-def check_figure_axes(
-    figures: Mapping[str, Choice], axes: Collection[str], document: Document
-) -> Iterator[Problem]:
-    """Yield a problem for each axis that a figure names and the experiment does not have.
-
-    Args:
-        figures: Choices by the figure's name.
-        axes: Keys of the experiment's axes that are not the grid's own.
-        document: The document that the figures were read from.
-    """
-    for figure, choice in figures.items():
+                if value not in known:
+                    place = document.place((*path, option, position))
+                    what = f"{name}.{option}: the experiment has no {show(value)}"
+                    yield Problem(place, what, suggest(str(value), map(value_text, known)))
         x, colour = (getattr(choice.options, option, None) for option in ("x", "colour"))
         named = [("x", x)] * (x is not None and "." in x)
         named += [("colour", colour)] * (colour is not None)
         named += [("facet", axis) for axis in choice.options.facet if axis not in FACETS]
         for option, axis in named:
             if axis not in axes:
-                what = f"figures.{figure}.{option}: the grid has no axis {show(axis)}"
-                known = [*axes, *(FACETS if option == "facet" else ())]
-                fix = suggest(axis, known) if known else "add one to the grid, by its path"
-                yield Problem(document.place(("figures", figure, option)), what, fix)
-
-
-FACETS = ("learning_rate", "seed")
-"""Axes of the grid's own that have no panels for their values in every kind of figure."""
-
-
-def check_surfaces(
-    figures: Mapping[str, Choice], measured: Collection[str], document: Document
-) -> Iterator[Problem]:
-    """Yield a problem for each figure of surfaces that the experiment does not measure."""
-    for figure, choice in figures.items():
-        for kind in FIGURE_KINDS[choice.kind].surfaces:
+                what = f"{name}.{option}: the grid has no axis {show(axis)}"
+                shown = [*axes, *(FACETS if option == "facet" else ())]
+                fix = suggest(axis, shown) if shown else "add one to the grid, by its path"
+                yield Problem(document.place((*path, option)), what, fix)
+        for kind in figure_kind(choice.kind).surfaces:
             if kind not in measured:
-                place = document.place(("figures", figure))
-                what = f"figures.{figure}: {choice.kind} needs surfaces of the kind {kind}"
-                yield Problem(place, what, f"add landscape: {{{kind}: {{}}}}")
+                what = f"{name}: {choice.kind} needs surfaces of the kind {kind}"
+                yield Problem(document.place(path), what, f"add landscape: {{{kind}: {{}}}}")
 
 
 def select(choice: Choice, table: pd.DataFrame) -> pd.DataFrame:

@@ -9,47 +9,49 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import fields
-from typing import Any, get_type_hints
+from typing import Any
 
 from pydantic import TypeAdapter
 
 from orchestrator.config.axes import GENERATED
+from orchestrator.config.documents import DERIVED
 from orchestrator.config.experiment import Declaration, Settings
 from orchestrator.config.grid import CONNECTIONS, FIELDS, OPERATIONS, REDUCTIONS, SAMPLINGS
 from orchestrator.config.recipes import RECIPES
-from orchestrator.config.registry import FIGURE_KINDS, TABLE_KINDS
+from orchestrator.config.registry import FIGURE_KINDS
 from results_schema.stopping import StopRule
-from results_schema.trial import PRECISIONS, NetworkSpec, Recipe
+from results_schema.trial import NetworkSpec, Recipe
 from workers.cells.bases import NAMES, zoo
 from workers.cells.sampling import UniformOperations
 from workers.data.catalog import DATASETS
 from workers.data.custom import SOURCES
 
 Schema = dict[str, Any]
-_OPEN = ("optimizer", "schedule", "augmentation", "statistics")
-"""Fields of a recipe whose names plug-ins or data sets add to."""
 
 
 def experiment_schema() -> Schema:
     """Return the JSON Schema (2020-12) of an experiment's file."""
     schema = _untitled(Declaration.model_json_schema())
-    network, recipe = _spec(NetworkSpec, "stem_stride"), _spec(Recipe, "version")
-    recipe["properties"]["name"] = {"enum": [*RECIPES], "default": "section4"}
+    specs = schema["$defs"]
+    for kind in (NetworkSpec, Recipe, StopRule):
+        properties, meanings = specs[kind.__name__]["properties"], _meanings(kind)
+        kept = properties.keys() - {*DERIVED}
+        described = {name: properties[name] | {"description": meanings[name]} for name in kept}
+        specs[kind.__name__] = _object(described)
+    for key in ("network", "recipe"):
+        del schema["properties"][key]["default"]
+    specs["Recipe"]["properties"]["name"] = {"enum": [*RECIPES], "default": "section4"}
     figure = {"anyOf": [_open(FIGURE_KINDS), {"type": "null"}, *_figures()]}
-    grid = schema["$defs"].pop("Grid")
+    tables = schema["properties"]["tables"]
+    tables["additionalProperties"] = {"anyOf": [tables["additionalProperties"], {"type": "null"}]}
+    grid = specs.pop("Grid")
     required = {"title", "claim", "grid"}
     schema["properties"] |= {
         "extends": {"type": "string", "description": "file whose keys hold where this has none"},
         "figure": figure | {"description": "a figure that has the experiment's name"},
         "figures": {"type": "object", "additionalProperties": figure},
-        "tables": _mapping({"enum": [*TABLE_KINDS, None]}),
-        "network": network,
-        "recipe": recipe,
-        "precision": {"enum": [*PRECISIONS], "default": "fp32"},
         "params": {"type": "object", "description": "what the program gets, by name"},
         "metrics": {"type": ["object", "array"], "description": "what the program reports"},
-        "stop": _spec(StopRule),
         "grid": _grid(grid),
     }
     whole = {"required": sorted(required), "properties": {"grid": {"required": grid["required"]}}}
@@ -119,23 +121,6 @@ def _figures() -> list[Schema]:
     return [*found, {"type": "object", **other}, {"type": "object", "not": {"required": ["kind"]}}]
 
 
-def _spec(kind: type[Any], *hidden: str) -> Schema:
-    """Return the schema of a spec, with the bounds and names that its rules allow."""
-    found = _untitled(TypeAdapter(kind).json_schema())["properties"]
-    hints, meanings = get_type_hints(kind, include_extras=True), _meanings(kind)
-    for item in fields(kind):
-        one = found[item.name]
-        for rule in getattr(hints[item.name], "__metadata__", ()):
-            known = dict(inspect.getclosurevars(rule).nonlocals)
-            if "names" in known:
-                one |= _open(known["names"]) if item.name in _OPEN else {"enum": [*known["names"]]}
-            if "least" in known:
-                one |= {"minimum": known["least"], "maximum": known["most"]}
-        if item.name in meanings:
-            one["description"] = meanings[item.name]
-    return _object({name: one for name, one in found.items() if name not in hidden})
-
-
 def _meanings(kind: type[Any]) -> dict[str, str]:
     """Return the descriptions of attributes in a class' docstring."""
     _, _, section = (inspect.getdoc(kind) or "").partition("Attributes:\n")
@@ -145,10 +130,6 @@ def _meanings(kind: type[Any]) -> dict[str, str]:
 
 def _object(properties: Mapping[str, Schema]) -> Schema:
     return {"type": "object", "properties": dict(properties), "additionalProperties": False}
-
-
-def _mapping(values: Schema) -> Schema:
-    return {"type": "object", "additionalProperties": values}
 
 
 def _open(names: Iterable[str]) -> Schema:

@@ -12,7 +12,15 @@ from collections.abc import Callable
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.config.registry import FACETS, FIGURE_KINDS, Choice, read_choice, select
+from orchestrator.config.registry import (
+    FACETS,
+    FIGURE_KINDS,
+    FIGURES,
+    Choice,
+    figure_kind,
+    read_choice,
+    select,
+)
 from results_schema.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -38,10 +46,10 @@ def draw(choice: Choice | str, table: Callable[[str], pd.DataFrame], title: str)
     from results_schema.results import axes_of
 
     choice = read_choice(choice)
-    if choice.kind not in FIGURE_KINDS:
+    if choice.kind not in FIGURES:
         fix = "launch its experiment again to draw it; the page drawn last is in figures/"
         raise ConfigError(f"{choice.kind} is a figure of a plug-in, which is not loaded", fix=fix)
-    kind = FIGURE_KINDS[choice.kind]
+    kind = figure_kind(choice.kind)
     tables = [select(choice, table(name)) for name in kind.tables]
     arguments = choice.arguments(drawing=False)
     # Axes are columns of every table that is joined with members.
