@@ -166,13 +166,6 @@ def test_a_signal_ends_a_command_with_its_code(run, trained, monkeypatch, signum
     assert (found, "interrupted" in errors, "Traceback" in errors) == (code, True, False)
 
 
-def test_figures_of_surfaces_that_are_not_measured_are_refused(run, folder):
-    code, _, errors = run("plan", "x.yaml", "--set", "figures={a: contours}")
-    assert code == 2
-    assert "figures.a: contours needs surfaces of the kind contour" in errors
-    assert "add landscape: {contour: {}}" in errors
-
-
 def test_an_epoch_that_no_trial_reaches_is_warned_about(run, trained):
     _, output, _ = run("launch", trained.experiment, "--checkpoint-at", "2", "--checkpoint-at", "9")
     assert "--checkpoint-at 9 keeps nothing: trials train 2 epochs at most" in output

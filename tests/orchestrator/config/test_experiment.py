@@ -19,7 +19,7 @@ from workers.data.catalog import DATASETS
 LAPTOP = str(Path(__file__).parents[3] / "experiments/profiles/laptop.yaml")
 
 
-def test_a_file_says_what_an_experiment_is(folder):
+def test_a_file_says_what_an_experiment_is_and_the_paper_the_rest(folder):
     experiment = load_experiment("x.yaml")
     assert (experiment.name, experiment.title, experiment.claim) == ("x", "A title", "A claim.")
     assert experiment.profile is None
@@ -28,9 +28,6 @@ def test_a_file_says_what_an_experiment_is(folder):
     assert experiment.figures == {"accuracy": Choice("accuracy_by_index")}
     with pytest.raises(ValueError, match="frozen"):
         experiment.title = "Other"
-
-
-def test_what_a_file_leaves_out_is_the_papers(folder):
     grid = "{genotype: [DARTS_CONN1], dataset: [digits]}"
     (folder / "y.yml").write_text(f"title: t\nclaim: c\ngrid: {grid}\n")
     (member,) = load_experiment("y.yml").members()
@@ -101,7 +98,7 @@ def test_a_junk_override_is_refused_with_its_place_and_nothing_else_happens(good
         assert str(error).startswith("--set")
 
 
-def test_a_profile_changes_sizes_and_data_sets_but_not_their_names(folder):
+def test_a_profile_changes_sizes_and_data_sets_but_not_their_names_and_overrides_win(folder):
     experiment = load_experiment("x.yaml", profile="small")
     assert experiment.profile == "small"
     assert experiment.network == NetworkSpec(cells=5, channels=16)
@@ -112,6 +109,11 @@ def test_a_profile_changes_sizes_and_data_sets_but_not_their_names(folder):
         ("cifar10", "digits", DATASETS["digits"].preprocessing),
         ("cifar100", "cifar100", DATASETS["cifar100"].preprocessing),
     }
+    overrides = ["recipe.epochs=3", "grid.genotype=[ENAS]", "recipe.epochs=4", "title=Other"]
+    experiment = load_experiment("x.yaml", profile="small", overrides=overrides)
+    assert (experiment.recipe.of("cifar10").epochs, experiment.network.cells) == (4, 5)
+    assert experiment.title == "Other"
+    assert {member.base for member in experiment.members()} == {"ENAS"}
 
 
 @pytest.mark.parametrize("home", ["", "experiments/", "experiments/deep/down/"])
@@ -138,14 +140,6 @@ def test_an_unknown_profile_is_reported_with_those_that_exist(folder):
     assert reported.startswith("--profile: ") and "'smal'" in reported
     assert "did you mean small? use one of other, small" in reported
     assert refused(profile="profiles/none.yaml").startswith("profiles/none.yaml: there is no such")
-
-
-def test_overrides_come_last_and_the_last_one_wins(folder):
-    overrides = ["recipe.epochs=3", "grid.genotype=[ENAS]", "recipe.epochs=4", "title=Other"]
-    experiment = load_experiment("x.yaml", profile="small", overrides=overrides)
-    assert (experiment.recipe.of("cifar10").epochs, experiment.network.cells) == (4, 5)
-    assert experiment.title == "Other"
-    assert {member.base for member in experiment.members()} == {"ENAS"}
 
 
 @settings(max_examples=20)
@@ -176,13 +170,14 @@ def spec(tmp_path, recipe: str, dataset: str = "cifar10", **options):
     ("written", "recipe"),
     [
         ("{}", Recipe()),
-        ("{name: section4}", Recipe(cutout=0, auxiliary=0, drop_path=0)),
-        ("{name: table1}", Recipe(epochs=600, cutout=16, auxiliary=0.4, drop_path=0.2)),
+        ("{name: table1}", Recipe(cutout=16, auxiliary=0.4, drop_path=0.2)),
         ("{name: table1, cutout: 0, epochs: 3}", Recipe(epochs=3, auxiliary=0.4, drop_path=0.2)),
         (
             "{name: table1_scripts}",
             Recipe(cutout=16, auxiliary=0.4, drop_path=0.2, batch_size=60),
         ),
+        # Fields without effect name no other trial; see tests/workers/test_identity.py.
+        ("{statistics: cifar10, batch_size: 60000}", Recipe(batch_size=50000)),
     ],
 )
 def test_a_named_recipe_is_the_papers_and_single_fields_win(tmp_path, written, recipe):
@@ -224,20 +219,6 @@ def test_statistics_of_another_data_set_follow_its_substitute_and_its_version(
     assert (before.statistics_preprocessing, after.statistics_preprocessing) == (1, 2)
     assert before.trial_id != after.trial_id
     assert spec(tmp_path, "{}", "cifar100").statistics_preprocessing == 0
-
-
-@pytest.mark.parametrize(
-    ("recipe", "same"),
-    [
-        ("{statistics: cifar10}", "{}"),
-        ("{drop_path_growth: constant}", "{}"),
-        ("{batch_size: 60000}", "{batch_size: 50000}"),
-        ("{evaluation_batch: 20000}", "{evaluation_batch: 10000}"),
-        ("{cutout: 64}", "{cutout: 63}"),
-    ],
-)
-def test_a_field_without_effect_names_no_other_trial(tmp_path, recipe, same):
-    assert spec(tmp_path, recipe).trial_id == spec(tmp_path, same).trial_id
 
 
 def test_a_folder_stands_for_its_files_by_number_without_those_below(tmp_path):

@@ -26,24 +26,15 @@ def load(tmp_path, monkeypatch):
     return call
 
 
-def test_without_a_word_of_it_there_is_no_surface(load):
+def test_surfaces_of_every_trial_have_the_papers_sizes(load):
     assert load("{}").surfaces() == []
-
-
-def test_a_contour_of_every_trial_as_it_ended_on_the_papers_grid(load):
-    experiment = load("{contour: {}}")
+    experiment = load("{contour: {}, gradient_variance: {}, curvature: {}}")
     surfaces = experiment.surfaces()
-    assert [s.trial for s in surfaces] == [m.spec for m in experiment.members()]
+    assert [s.trial for s in surfaces[::3]] == [m.spec for m in experiment.members()]
     assert {(s.epoch, s.kind, s.rows, s.columns, s.extent, s.subset) for s in surfaces} == {
-        (600, "contour", 51, 51, 1.0, 0)
-    }
-
-
-def test_variance_and_curvature_take_a_subset_by_default(load):
-    surfaces = load("{gradient_variance: {}, curvature: {}}").surfaces()
-    assert {(s.kind, s.rows, s.subset) for s in surfaces} == {
-        ("gradient_variance", 21, 1000),
-        ("curvature", 1, 1000),
+        (600, "contour", 51, 51, 1.0, 0),
+        (600, "gradient_variance", 21, 21, 1.0, 1000),
+        (600, "curvature", 1, 1, 1.0, 1000),
     }
     whole = load("{gradient_variance: {subset: 0, grid: [3, 5], by_parameter: true}}").surfaces()
     assert {(s.rows, s.columns, s.subset, s.by_parameter) for s in whole} == {(3, 5, 0, True)}
@@ -71,15 +62,25 @@ def test_epochs_pairs_indices_and_extents_choose(load):
     assert len(narrow) == 1
 
 
-def test_a_grid_of_1_stays_under_a_profile(load):
-    profile = "{gradient_variance: {grid: 9, subset: 5}}"
-    surfaces = load("{gradient_variance: {grid: 1}}", profile).surfaces()
-    assert {(s.rows, s.columns, s.subset) for s in surfaces} == {(1, 1, 5)}
-
-
-def test_a_profile_changes_kinds_that_the_experiment_wants_alone(load):
-    profile = "{contour: {grid: 11}, curvature: {subset: 5}}"
-    surfaces = load("{contour: {extent: 0.5}}", profile).surfaces()
-    assert {(s.kind, s.rows, s.extent) for s in surfaces} == {("contour", 11, 0.5)}
-    option = ["landscape.contour.grid=7"]
-    assert {s.rows for s in load("{contour: {}}", profile, option).surfaces()} == {7}
+@pytest.mark.parametrize(
+    ("landscape", "profile", "sizes"),
+    [
+        # A grid of 1 asks for a number.
+        (
+            "{gradient_variance: {grid: 1}}",
+            "{gradient_variance: {grid: 9, subset: 5}}",
+            ("gradient_variance", 1, 1.0, 5),
+        ),
+        (
+            "{contour: {extent: 0.5}}",
+            "{contour: {grid: 11}, curvature: {subset: 5}}",
+            ("contour", 11, 0.5, 0),
+        ),
+    ],
+)
+def test_a_profile_changes_kinds_that_the_experiment_wants_alone(load, landscape, profile, sizes):
+    surfaces = load(landscape, profile).surfaces()
+    assert {(s.kind, s.rows, s.extent, s.subset) for s in surfaces} == {sizes}
+    kind = sizes[0]
+    option = [f"landscape.{kind}.grid=7"]
+    assert {s.rows for s in load(landscape, profile, option).surfaces()} == {7}
