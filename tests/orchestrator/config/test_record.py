@@ -54,6 +54,7 @@ def test_members_of_other_settings_are_added_and_have_axes(launch, store):
     counts = members.groupby(["channels", "precision", "recipe.epochs"]).size()
     assert counts.to_dict() == {(16, "fp32", 30): 40, (16, "fp32", 40): 10, (8, "bf16", 30): 20}
     assert members["trial_id"].is_unique
+    assert members[:5]["index"].tolist() == [0, 1, 2, 3, 4]
     assert set(results.surfaces("x")["trial_id"]) == set(members["trial_id"])
     assert len(results.cells("x")) == 10
     # The same launches again change nothing, and a narrower grid takes members of its own alone.
@@ -133,3 +134,12 @@ def test_what_the_file_says_stands_in_the_store(launch, store):
     assert declared["recipes"]["digits"]["epochs"] == 30
     assert declared["network"] == {"cells": 8, "channels": 16, "stem_stride": 1}
     assert not declared.keys() & {"settings", "former", "program", "version", "params", "stop"}
+    profile = launch.file.with_name("small.yaml")
+    profile.write_text("description: d\ndatasets: {digits: digits_32}\n")
+    record(load_experiment(launch.file, profile=str(profile)), store)
+    members = Results(store).members("x@small")
+    data = members[["profile", "named_dataset", "dataset"]].drop_duplicates()
+    assert data.to_numpy().tolist() == [
+        ["small", "digits", "digits_32"],
+        ["small", "digit_pairs", "digit_pairs"],
+    ]

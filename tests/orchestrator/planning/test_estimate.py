@@ -34,13 +34,10 @@ def rewrite(trained, **values):
         trained.store.put(key, tables.to_parquet([row | values], tables.TRIALS))
 
 
-def test_a_trial_of_the_paper_counts_three_passes_a_training_image_and_one_a_test_image():
+def test_the_papers_network_takes_three_passes_a_training_image_and_20_seconds_an_epoch():
     forward = multiply_adds(spec(1)) / (3 * 50_000 + 10_000)
     assert abs(forward / 528.4e6 - 1) < 1e-3, "of DARTS at C = 36, L = 20"
     assert multiply_adds(TRIAL) == 600 * multiply_adds(spec(1))
-
-
-def test_a_gpu_takes_20_seconds_an_epoch_of_the_papers_network():
     assert seconds(spec(1), "cuda") == 20
 
 
@@ -48,36 +45,34 @@ def test_two_side_by_side_take_half_the_time():
     work = [TRIAL] * 56
     total = sum(seconds(trial, "cpu") for trial in work)
     assert Speeds().total_seconds(work, "cpu") == total
-    assert format_duration(total, "cpu", 1) == f"about {duration(total + OVERHEAD)} on 1 CPU core"
-    assert (
-        format_duration(total, "cpu", 2) == f"about {duration(total / 2 + OVERHEAD)} on 2 CPU cores"
-    )
-
-
-def test_a_guess_is_corrected_by_what_trials_of_the_store_took(trained):
-    spec = trained.specs[0]
-    rewrite(trained, train_seconds=10 * seconds(spec, "cpu"), gpu=False)
-    speeds = measured_speeds(trained.store)
-    assert speeds.factor("trial", "cpu") == pytest.approx(10)
-    assert speeds.total_seconds([TRIAL], "cpu") == pytest.approx(10 * seconds(TRIAL, "cpu"))
-    assert speeds.basis([TRIAL], "cpu") == "from 3 measured"
-
-
-def test_a_trial_that_diverged_early_counts_for_the_epochs_it_had(trained):
-    spec = trained.specs[0]
-    took = 4 * seconds(spec, "cpu") / spec.recipe.epochs
-    rewrite(trained, train_seconds=took, gpu=False, epochs=1, status="diverged")
-    assert measured_speeds(trained.store).factor("trial", "cpu") == pytest.approx(4)
+    one, two = (duration(total / count + OVERHEAD) for count in (1, 2))
+    assert format_duration(total, "cpu", 1) == f"about {one} on 1 CPU core"
+    assert format_duration(total, "cpu", 2) == f"about {two} on 2 CPU cores"
 
 
 @pytest.mark.parametrize(
-    ("pack_size", "gpu_share", "factor"),
-    [(4, 1.0, 2), (1, 1.0, 8), (1, 0.25, 2), (2, 0.5, 2), (1, 2.0, 16)],
+    ("guesses", "row", "factor"),
+    [
+        (10, {"gpu": False}, 10),
+        # It has trained one epoch of two.
+        (2, {"gpu": False, "epochs": 1, "status": "diverged"}, 4),
+        # A pack takes its share of a GPU once, and a process its own.
+        (8, {"gpu": True, "pack_size": 4, "gpu_share": 1.0}, 2),
+        (8, {"gpu": True, "pack_size": 1, "gpu_share": 0.25}, 2),
+        (8, {"gpu": True, "pack_size": 2, "gpu_share": 0.5}, 2),
+        (8, {"gpu": True, "pack_size": 1, "gpu_share": 2.0}, 16),
+    ],
 )
-def test_a_trial_that_shared_a_gpu_took_its_share_of_it(trained, pack_size, gpu_share, factor):
-    took = 8 * seconds(trained.specs[0], "cuda")
-    rewrite(trained, train_seconds=took, gpu=True, pack_size=pack_size, gpu_share=gpu_share)
-    assert measured_speeds(trained.store).factor("trial", "cuda") == pytest.approx(factor)
+def test_a_guess_is_corrected_by_what_trials_of_the_store_took(trained, guesses, row, factor):
+    device, other = ("cuda", "cpu") if row["gpu"] else ("cpu", "cuda")
+    rewrite(trained, train_seconds=guesses * seconds(trained.specs[0], device), **row)
+    speeds = measured_speeds(trained.store)
+    assert speeds.factor("trial", device) == pytest.approx(factor)
+    assert speeds.total_seconds([TRIAL], device) == pytest.approx(factor * seconds(TRIAL, device))
+    assert speeds.basis([TRIAL], device) == "from 3 measured"
+    surface = SurfaceSpec(TRIAL, 600, "contour", rows=3, columns=3)
+    assert speeds.basis([TRIAL, surface], device) == "rough", "trials tell nothing of surfaces"
+    assert (speeds.factor("trial", other), speeds.basis([TRIAL], other)) == (1, "rough")
 
 
 @pytest.mark.parametrize(("gpu_share", "factor"), [(1.0, 8), (0.5, 4), (None, 8)])
@@ -94,22 +89,13 @@ def test_a_surface_that_shared_a_gpu_took_its_share_of_it(tmp_path, gpu_share, f
     assert measured_speeds(surveyed.store).factor("contour", "cuda") == pytest.approx(factor)
 
 
-def test_what_a_processor_took_says_nothing_of_a_gpu(trained):
-    rewrite(trained, train_seconds=100.0, gpu=False)
-    speeds = measured_speeds(trained.store)
-    assert speeds.factor("trial", "cuda") == 1
-    assert speeds.basis([TRIAL], "cuda") == Speeds().basis([TRIAL], "cuda") == "rough"
-
-
-def test_damaged_rows_are_passed_over(trained):
-    for trial_id in trained.ids[1:]:
-        trained.store.delete(layout.trial(trial_id))
+def test_damaged_rows_and_those_of_another_release_are_passed_over(trained):
+    rewrite(trained, train_seconds=100.0, gpu=False, spec='{"dataset": "svhn"}')
     trained.store.put(layout.trial(trained.ids[0]), b"no Parquet")
     assert measured_speeds(trained.store).basis([TRIAL], "cpu") == "rough"
 
 
 def test_a_sample_of_a_large_store_is_enough(trained, monkeypatch):
-    rewrite(trained, train_seconds=100.0, gpu=False)
     data = trained.store.get(layout.trial(trained.ids[0]))
     for number in range(10 * SAMPLE):
         trained.store.put(layout.trial(f"other-{number}"), data)
@@ -118,16 +104,3 @@ def test_a_sample_of_a_large_store_is_enough(trained, monkeypatch):
     monkeypatch.setattr(trained.store, "get", lambda key: opened.append(key) or get(key))
     measured_speeds(trained.store)
     assert SAMPLE / 2 < len(opened) <= SAMPLE
-
-
-def test_trials_alone_tell_nothing_of_surfaces(trained):
-    rewrite(trained, train_seconds=100.0, gpu=False)
-    speeds = measured_speeds(trained.store)
-    surface = SurfaceSpec(TRIAL, 600, "contour", rows=3, columns=3)
-    assert speeds.basis([TRIAL], "cpu") == "from 3 measured"
-    assert speeds.basis([TRIAL, surface], "cpu") == "rough"
-
-
-def test_a_row_of_another_release_is_passed_over(trained):
-    rewrite(trained, train_seconds=100.0, gpu=False, spec='{"dataset": "svhn"}')
-    assert measured_speeds(trained.store).basis([TRIAL], "cpu") == "rough"

@@ -13,7 +13,6 @@ from small_trials import few_digits, small_spec
 
 from orchestrator.cli.run import describe_plan
 from orchestrator.config.experiment import load_experiment
-from orchestrator.config.record import member_rows
 from orchestrator.planning.estimate import Speeds
 from orchestrator.planning.plan import (
     FIGURE_BYTES,
@@ -122,7 +121,7 @@ def test_a_checkpoint_is_no_larger_than_is_planned_and_not_much_smaller(name, si
     assert ended <= checkpoint_bytes(spec, ended=True) <= 2.5 * ended
 
 
-def test_kept_checkpoints_take_space_too():
+def test_space_is_planned_for_kept_checkpoints_and_the_vectors_of_running_curvatures(tmp_path):
     plan = make_plan([fig9()], None)
     one, two = (plan.disk_bytes(kept=kept, side_by_side=2) for kept in ((), (1, 99)))
     assert two - one == sum(plan.checkpoint_sizes), "only the first is before the last epoch"
@@ -131,9 +130,6 @@ def test_kept_checkpoints_take_space_too():
     assert one - replace(plan, figures=0).disk_bytes(kept=(), side_by_side=2) == drawn
     assert ended < one - drawn < 2 * ended + 56 * 40_000
     assert one < plan.disk_bytes(kept=(), side_by_side=3)
-
-
-def test_space_for_the_vectors_of_running_curvatures_is_planned(tmp_path: Path):
     grid = "genotype: [DARTS], dataset: [cifar10], seed: [0, 1, 2]"
     plan = planned(tmp_path, grid, "landscape: {curvature: {}}\n")
     one, two = (
@@ -144,16 +140,6 @@ def test_space_for_the_vectors_of_running_curvatures_is_planned(tmp_path: Path):
     )
     assert plan.points == 3 * 201
     assert two - one == one > 16 * 3_000_000
-
-
-def test_member_rows_fit_their_table():
-    rows = member_rows(fig9())
-    data = tables.to_parquet(rows, tables.MEMBERS)
-    frame = tables.from_parquet(data, tables.MEMBERS, "x").to_pandas()
-    assert [set(frame[name]) for name in ("profile", "named_dataset", "dataset")] == [
-        {"laptop"}, {"cifar10"}, {"digits"},
-    ]  # fmt: skip
-    assert frame.groupby("base", sort=False)["index"].apply(list).tolist() == [list(range(14))] * 4
 
 
 def grid(cells: int, seeds: int) -> str:
