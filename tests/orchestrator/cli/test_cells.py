@@ -1,10 +1,6 @@
 """`nas-sweep cells`, from the command line."""
 
-import csv
-import io
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -55,16 +51,10 @@ def test_every_form_prints_every_table(form: str):
     for words, shown in (
         (["SNAS", "PDARTS"], "PDARTS"),
         (["--table", "2"], "seed 125"),
+        (["--table", "3"], "AmoebaNet"),
         ([], "SNAS"),
     ):
         assert shown in run(*words, "--format", form).stdout
-
-
-def test_csv_of_a_table_is_one_line_for_each_number():
-    lines = list(csv.DictReader(io.StringIO(run("--table", "3", "--format", "csv").stdout)))
-    assert len(lines) == 44
-    (wrong,) = (line for line in lines if line["difference"] != "0.0")
-    assert (wrong["base"], wrong["index"], wrong["parameters"]) == ("AmoebaNet", "9", "3240550")
 
 
 def test_the_size_of_the_network_can_be_chosen():
@@ -79,12 +69,9 @@ def test_the_size_of_the_network_can_be_chosen():
     ("words", "reported"),
     [
         (["--table", "1", "DARTS"], "--table goes with a format alone"),
-        (["--table", "1", "--draw", "x.html"], "--table goes with a format alone"),
         (["--variants", "paper13"], "variants of which cell"),
         (["DARTS", "--variants", "paper14"], "use .*paper13"),
-        (["SNAS", "--operations", "paper10"], "use legacy"),
         (["DARTS", "--channels", "3"], "use an even number"),
-        (["DARTS", "--cells", "0"], "cells is 0"),
         (["DARTS", "--draw", "cells.gif"], r"end its name in \.html"),
         (["DARTS", "--draw", "none/such/cells.html"], "cannot write"),
     ],
@@ -121,15 +108,3 @@ def test_it_draws_a_picture_where_there_is_a_browser(tmp_path: Path):
     assert text.startswith("<svg")
     for title in ("AmoebaNet (4c, 4)", "AmoebaNet, reduction (4c, 3)", "SNAS (4c, 2)"):
         assert title in text
-
-
-def test_only_drawing_needs_the_slow_packages():
-    program = (
-        "import sys; from orchestrator.cli.main import cli;"
-        "cli(['cells', 'DARTS', '--variants', 'profile'], standalone_mode=False);"
-        "print(*sys.modules)"
-    )
-    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert ran.returncode == 0, ran.stderr
-    loaded = set(ran.stdout.splitlines()[-1].split())
-    assert not loaded & {"kaleido", "pandas", "plotly", "pyarrow", "ray", "torch"}

@@ -47,14 +47,9 @@ def test_what_prints_data_prints_it_as_json_too():
     "arguments",
     [
         ("lunch",),
-        ("plan",),
-        ("plan", FIG9, "--profil", "laptop"),
         ("launch", FIG9, "--gpus-per-trial", "1.5"),
         ("launch", FIG9, "--gpus-per-surface", "auto"),
-        ("launch", FIG9, "--device", "tpu"),
-        ("launch", FIG9, "--checkpoint-at", "0"),
         ("plan", "nowhere.yaml"),
-        ("plan", FIG9, "--profile", "lapdog"),
         ("plan", FIG9, "--set", "recipe.epochs=none"),
         ("plan", FIG9, FIG9.parent / "more/../fig9.yaml"),
         ("plan", FIG9, "--spec", "svhn"),
@@ -90,62 +85,45 @@ def test_an_unfit_store_exits_3(run, tmp_path: Path, monkeypatch, store):
     assert store.split("/")[0] in errors
 
 
-def test_without_a_gpu_or_a_profile_nothing_is_launched(run, tmp_path: Path, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    code, _, errors = run("launch", FIG9, "--store", tmp_path / "results")
-    assert code == 3
-    assert "no GPU" in errors
-    assert "about" in errors, "how long it would take"
-    for way in ("--profile laptop", "--device cpu", "--address"):
-        assert way in errors
-
-
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--profile", "fast"), "no GPU"),
-        (("--device", "cpu", "--set", "precision=tf32"), "tf32, which a CPU does not have"),
+        ((), ["no GPU", "about", "--profile laptop", "--device cpu", "--address"]),
+        (("--profile", "fast"), ["no GPU"]),
+        (
+            ("--device", "cpu", "--set", "precision=tf32"),
+            ["tf32, which a CPU does not have"],
+        ),
     ],
 )
-def test_a_precision_for_gpus_is_not_launched_on_a_cpu_unasked(
-    run, tmp_path, monkeypatch, options, said
+def test_without_a_gpu_nothing_is_launched_that_needs_one(
+    run, tmp_path: Path, monkeypatch, options, said
 ):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     code, _, errors = run("launch", FIG9, *options, "--store", tmp_path / "results")
     assert code == 3
-    assert said in errors
+    assert [part for part in said if part not in errors] == []
 
 
-def test_plan_counts_trials_and_makes_no_store(run, tmp_path: Path):
-    store = tmp_path / "results"
-    code, output, _ = run("plan", FIG9, "--store", store)
+def test_plan_counts_and_names_trials_and_makes_no_store(run, tmp_path: Path):
+    place = tmp_path / "results"
+    code, output, _ = run("plan", FIG9, "--store", place)
     assert code == 0
     assert "56 to do: 33,600 epochs" in output
     assert "on 1 GPU" in output
-    assert not store.exists()
-
-
-def test_plan_as_json_names_every_trial(run, tmp_path: Path):
-    store = open_store(tmp_path / "results")
+    assert not place.exists()
     experiment = write_experiment(tmp_path, epochs=1)
-    _, output, _ = run("plan", experiment, "--format", "json", "--store", store.root)
-    owed = json.loads(output)["owed"]
+    ask = ("plan", experiment, "--store", place)
+    owed = json.loads(run(*ask, "--format", "json")[1])["owed"]
     assert len(owed) == 3
-    store.put(layout.trial(owed[0]), tables.to_parquet([], tables.TRIALS))
-    _, output, _ = run("plan", experiment, "--format", "json", "--store", store.root)
-    plan = json.loads(output)
+    open_store(place).put(layout.trial(owed[0]), tables.to_parquet([], tables.TRIALS))
+    plan = json.loads(run(*ask, "--format", "json")[1])
     assert (plan["owed"], plan["ended"]) == (owed[1:], owed[:1])
     assert plan["experiments"] == {"small": owed}
-
-
-def test_plan_prints_one_trials_spec(run, tmp_path: Path):
-    experiment = write_experiment(tmp_path, epochs=1, seeds="7")
-    code, output, _ = run("plan", experiment, "--spec", "digits-w3.5")
-    assert code == 0
-    assert TrialSpec.from_json(output).seed == 7
-    code, _, errors = run("plan", write_experiment(tmp_path, epochs=1), "--spec", "digits")
-    assert code == 2
-    assert "3 trials begin with 'digits'" in errors
+    code, output, _ = run(*ask, "--spec", owed[1])
+    assert (code, TrialSpec.from_json(output).trial_id) == (0, owed[1])
+    code, _, errors = run(*ask, "--spec", "digits")
+    assert (code, "3 trials begin with 'digits'" in errors) == (2, True)
 
 
 @pytest.mark.parametrize(
