@@ -78,6 +78,10 @@ class Place(NamedTuple):
     def __str__(self) -> str:
         return f"{self.source}:{self.line}" if self.line else self.source
 
+    def folder(self, otherwise: Path) -> Path:
+        """Return the folder of the file, from which its paths begin; another for an option."""
+        return Path(self.source).parent if self.line else otherwise
+
 
 class Problem(NamedTuple):
     """One thing wrong with a document."""

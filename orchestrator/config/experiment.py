@@ -382,9 +382,8 @@ def load_plugins(document: Document, experiment: Path) -> list[Plugin]:
     loaded = []
     for position, name in enumerate(names):
         place = document.place(("plugins", position))
-        source = Path(place.source) if place.line else experiment
         try:
-            loaded.append(load(name, source.parent))
+            loaded.append(load(name, place.folder(experiment.parent)))
         except ConfigError as error:
             if error.where.partition(SUFFIX + ":")[1]:  # a line of the plug-in
                 raise
@@ -411,7 +410,7 @@ def load_experiment(
     Raises:
         ConfigError: Anything is wrong with the file, the profile or an override.
     """
-    path, settings = Path(path), None
+    path, settings = Path(path), Profile(description="none")
     document, files = read_experiment(path)
     names = [_check_name(path.stem, str(path))]
     # First of all, as a profile may name what they add; and after it, as it may name others.
@@ -439,9 +438,9 @@ def load_experiment(
         profile=profile,
         axes=axes,
         extended=files[1:],
-        cpu=settings.cpu if settings else False,
-        substitutes=settings.datasets if settings else {},
-        auxiliary_substitutes=settings.auxiliary_datasets if settings else {},
+        cpu=settings.cpu,
+        substitutes=settings.datasets,
+        auxiliary_substitutes=settings.auxiliary_datasets,
         loaded_plugins=tuple(plugins),
     )
     problems = [

@@ -7,7 +7,7 @@ The product of the axes is the experiment's trials. `Bases` reads `grid.genotype
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -233,29 +233,29 @@ REDUCTIONS = ("drawn", "kept")
 """A variant's reduction cell: drawn like its normal cell, as published, or the base's."""
 
 
-def _read_connections(value: Any) -> str | Sampling:
-    mode, options = read_named(value, "mode", "set of connection variants", CONNECTIONS)
-    if mode in SAMPLINGS:
-        return mapping_of(SAMPLINGS[mode])(options)
-    if options:
-        raise refuse(unknown_keys(options, ["mode"]))
-    return mode
+def _one_set(kind: str, known: Sequence[str], drawn: Mapping[str, type[Any]]) -> PlainValidator:
+    """Return a validator of a set's name, or of the options of one that is drawn."""
+
+    def read(value: Any) -> Any:
+        mode, options = read_named(value, "mode", f"set of {kind} variants", known)
+        if mode in drawn:
+            return mapping_of(drawn[mode])(options)
+        if options:
+            raise refuse(unknown_keys(options, ["mode"]))
+        return mode
+
+    return PlainValidator(read)
 
 
-def _read_operations(value: Any) -> str | UniformOperations:
-    mode, options = read_named(value, "mode", "set of operation variants", OPERATIONS)
-    if mode == "uniform":
-        return mapping_of(UniformOperations)(options)
-    if options:
-        raise refuse(unknown_keys(options, ["mode"]))
-    return mode
+_CONNECTIONS = _one_set("connection", CONNECTIONS, SAMPLINGS)
+_OPERATIONS = _one_set("operation", OPERATIONS, {"uniform": UniformOperations})
 
 
 class Variants(BaseModel, **STRICT):
     """The variants of every base: a set of connection variants, one of operations, or none."""
 
-    connections: Annotated[str | Sampling | None, PlainValidator(_read_connections)] = None
-    operations: Annotated[str | UniformOperations | None, PlainValidator(_read_operations)] = None
+    connections: Annotated[str | Sampling | None, _CONNECTIONS] = None
+    operations: Annotated[str | UniformOperations | None, _OPERATIONS] = None
     indices: Axis[Annotated[int, Field(ge=1)]] = ()
     reduction: Annotated[str, one_of("kind of reduction cell", REDUCTIONS)] = "drawn"
 

@@ -180,7 +180,7 @@ def find_source(document: Document, program: str, folder: Path) -> Source:
     place = document.place(("program",))
     try:
         # From the file that names it, which another may extend.
-        FOUND[program] = find(program, Path(place.source).parent if place.line else folder)
+        FOUND[program] = find(program, place.folder(folder))
         return FOUND[program]
     except ConfigError as error:
         if ".py" in error.where:

@@ -186,7 +186,9 @@ def to_json(data: Any) -> str:
 
 
 def to_csv(records: Sequence[Mapping[str, Any]]) -> str:
-    """Return records (at least one) as CSV; the items of a list are separated by blanks."""
+    """Return records as CSV; the items of a list are separated by blanks."""
+    if not records:
+        return ""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(map(escape_formula, records[0]))

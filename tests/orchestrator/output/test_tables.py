@@ -151,4 +151,5 @@ def test_csv_and_json_read_back():
         {"name": 'a,"b"', "nodes": "2 3", "'=width": "2.5"},
         {"name": "'-c", "nodes": "", "'=width": "-1.0"},
     ]
+    assert to_csv([]) == ""
     assert json.loads(to_json(records))[0] == {"name": 'a,"b"', "nodes": [2, 3], "=width": 2.5}
