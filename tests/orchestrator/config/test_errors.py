@@ -45,7 +45,10 @@ OPTIONS = [
     (DRAW % "profile, slots: [[2, 4], [2]]", ".slots[1][1] is missing"),
     (DRAW % "profile, slots: [[2, 4, 5]]", ".slots[0] is [2, 4, 5]", "at most 2"),
     ("grid.variants={operations: {mode: legacy, n: 3}}", "unknown key", "operations.n"),
-    ("grid.variants={operations: {mode: uniform, n: 9, candidates: [noise]}}", "only 1 of 9 va"),
+    (
+        "grid.variants={operations: {mode: uniform, n: 9, candidates: [noise]}}",
+        "DARTS: only 1 of 9",
+    ),
     ("grid.variants={connections: paper4, operations: legacy}", "both given", "keep one"),
     ("grid.seed=0-9", "grid.seed is '0-9', not a list", "{range: [0, 10]}"),
     (

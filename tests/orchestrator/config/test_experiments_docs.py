@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from jsonschema import Draft202012Validator
 from PIL import Image
 from pydantic import BaseModel
 
@@ -17,6 +18,7 @@ from orchestrator.config.experiment import Declaration, Profile, load_experiment
 from orchestrator.config.grid import CONNECTIONS, OPERATIONS, Grid, Variants
 from orchestrator.config.landscape import Landscape
 from orchestrator.config.registry import FIGURE_KINDS, Options
+from orchestrator.config.schema import experiment_schema
 from results_schema.trial import NetworkSpec, Recipe
 from workers.cells.sampling import Profile as Slots
 from workers.cells.sampling import Stratified, Uniform
@@ -75,6 +77,7 @@ def test_every_snippet_loads(folder, snippet):
     else:
         grid |= shown.pop("grid", {})
     whole = {"title": "t", "claim": "c", "grid": grid} | (shown if profile is None else {})
+    assert not list(Draft202012Validator(experiment_schema()).iter_errors(whole))
     (folder / "x.yaml").write_text(json.dumps(whole))
     assert load_experiment(folder / "x.yaml", profile=profile and str(profile)).members()
 

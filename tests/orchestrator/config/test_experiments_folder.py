@@ -4,8 +4,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from jsonschema import Draft202012Validator
 
+from orchestrator.config.documents import read_document
 from orchestrator.config.experiment import Experiment, find_files, load_experiment
+from orchestrator.config.schema import experiment_schema
 from orchestrator.planning.plan import Plan, make_plan
 
 FOLDER = Path(__file__).parents[3] / "experiments"
@@ -46,7 +49,9 @@ def ids(experiment: Experiment) -> list[str]:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_every_experiment_loads_with_every_profile(path):
+def test_every_experiment_fits_the_schema_and_loads_with_every_profile(path):
+    written = read_document(path).data
+    assert not list(Draft202012Validator(experiment_schema()).iter_errors(written))
     for profile in (None, *PROFILES):
         experiment = load_experiment(path, profile=profile and str(profile))
         trials = ids(experiment)

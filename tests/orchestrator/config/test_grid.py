@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from experiment_files import edited, refused
+from experiment_files import edited
 
 from orchestrator.config.experiment import Member, load_experiment
 from orchestrator.config.grid import CONNECTIONS, OPERATIONS, Base, find
@@ -174,17 +174,6 @@ def test_indices_keep_some_variants_under_their_numbers_beside_the_base(folder):
     found = load_experiment("x.yaml", overrides=[f"grid.variants.{one}" for one in changes])
     assert found.grid.variants.connections == Uniform(n=3)
     assert {m.index for m in found.members()} == {0, 2}
-
-
-def test_a_draw_that_finds_too_few_cells_is_reported_with_the_base(folder):
-    written = [["sep_conv_3x3", 0], ["sep_conv_3x3", 1]]
-    cells = {"normal": written, "normal_concat": [2], "reduce": written, "reduce_concat": [2]}
-    (folder / "small.json").write_text(json.dumps(cells))
-    (folder / "x.yaml").write_text(edited("[DARTS, SNAS]", "[DARTS, {file: small.json}]"))
-    reported = refused(overrides=["grid.variants={connections: {mode: uniform, n: 4}}"])
-    why = "stays empty: of this shape there are 2 cells"
-    assert f"grid.variants: small: slot 3 of 4 (any shape) {why}" in reported
-    assert "DARTS" not in reported
 
 
 def test_a_name_is_the_papers_before_the_zoos_whose_cells_have_no_published_variants(tmp_path):
