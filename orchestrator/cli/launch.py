@@ -110,33 +110,25 @@ def confirm_drops(
 def measure(
     experiments: Sequence[Experiment],
     location: str,
-    trials: Sequence[str],
     *,
     replace: bool = False,
+    only: Sequence[str] = (),
+    limit: int | None = None,
     **settings: Any,
 ) -> int:
     """Measure the surfaces of trials that have ended, and draw figures, as `launch` does.
 
-    `trials` are beginnings of the ids of trials; all trials if there are none.
-
     Raises:
-        ConfigError: The experiments name no surfaces, or none of the named trials.
+        ConfigError: The experiments want no surfaces, or have none of the trials.
     """
     store = open_store(location)
     confirm_drops(experiments, store, replace=replace)
-    plan = copy(make_plan(experiments, store), measure_only=True, prefixes=tuple(trials))
+    plan = copy(make_plan(experiments, store), measure_only=True).choose(only, limit)
     if not plan.wanted:
         raise ConfigError(
             f"{', '.join(plan.members)} wants no surfaces",
             fix="add landscape: {contour: {}} to the experiment",
         )
-    for start in trials:
-        if not any(name.startswith(start) for name in plan.wanted):
-            raise ConfigError(
-                f"no trial of {', '.join(plan.members)} begins with {start!r}",
-                where="--trials",
-                fix="nas-sweep plan --format json lists their ids",
-            )
     if not plan.work and not plan.measured:
         click.echo(f"{_count_untrained(plan)} not ended: nas-sweep launch trains them")
         return 1

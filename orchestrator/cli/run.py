@@ -236,24 +236,14 @@ def launch(
 
 @command()
 @experiment_options
+@subset_options
 @replace_option
 @cluster_options
-@option(
-    "--trials",
-    multiple=True,
-    metavar="TRIAL",
-    help="Measure surfaces only of trials whose id begins so; repeatable.",
-)
-def landscape(
-    experiments: Sequence[Experiment],
-    store: str,
-    trials: tuple[str, ...],
-    **options: Any,
-) -> None:
+def landscape(experiments: Sequence[Experiment], store: str, **options: Any) -> None:
     """Measure remaining surfaces of ended trials; train nothing."""
     from orchestrator.cli import launch as commands
 
-    sys.exit(commands.measure(experiments, store, trials, **options))
+    sys.exit(commands.measure(experiments, store, **options))
 
 
 @command()

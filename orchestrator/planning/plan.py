@@ -66,7 +66,6 @@ class Plan:
         measure: Whether surfaces are to be measured. If not, none remains, and the checkpoints
             that they need are kept all the same.
         measure_only: Whether to train nothing, nor measure surfaces of trials that have not ended.
-        prefixes: Beginnings of the ids of trials whose surfaces remain; empty for all.
         figures: Number of figures to draw.
         chosen: Ids of the trials to which the work is restricted, surfaces to theirs; None for all.
         cohorts: Cohorts of early stopping of each experiment that has a rule, by its name.
@@ -82,7 +81,6 @@ class Plan:
     measured: Collection[str]
     measure: bool = True
     measure_only: bool = False
-    prefixes: Collection[str] = ()
     figures: int = 0
     chosen: Collection[str] | None = None
     cohorts: Mapping[str, list[Cohort]] = field(default_factory=dict)
@@ -207,7 +205,6 @@ class Plan:
             if name not in self.measured
             and surface.epoch <= self.pruned.get(surface.trial.trial_id, surface.epoch)
             and (not self.measure_only or not surface.epoch or surface.trial.trial_id in self.ended)
-            and (not self.prefixes or name.startswith(tuple(self.prefixes)))
             and self._is_chosen(surface.trial.trial_id)
         ]
 

@@ -75,7 +75,7 @@ def test_surfaces_are_measured_alone_of_what_has_ended(tmp_path: Path, on_head: 
     assert code == 0, output
     assert Results(store).surfaces().empty
     one = load_experiment(experiment).members()[0].spec.trial_id
-    code, output = on_head.launch(*options, "--trials", one, command="landscape")
+    code, output = on_head.launch(*options, "--only", one, command="landscape")
     assert code == 0, output
     assert set(Results(store).surfaces()["trial_id"]) == {one}
     code, output = on_head.launch(*options, command="landscape")
@@ -86,7 +86,7 @@ def test_surfaces_are_measured_alone_of_what_has_ended(tmp_path: Path, on_head: 
 @pytest.mark.parametrize(
     ("arguments", "code", "told"),
     [
-        (("--trials", "cifar"), 2, "no trial of small begins with 'cifar'"),
+        (("--only", "cifar"), 2, "no trial fits 'cifar'"),
         (("--set", "landscape={}"), 2, "small wants no surfaces"),
         ((), 1, "2 trials have not ended: nas-sweep launch trains them"),
     ],
