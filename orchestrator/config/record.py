@@ -20,7 +20,7 @@ from orchestrator.config.experiment import Experiment, Member
 from orchestrator.config.registry import Choice, read_recorded_choice
 from results_schema import layout, tables
 from results_schema.canonical import parse_json
-from results_schema.errors import ConfigError, CorruptData, MissingKey, SpecError
+from results_schema.errors import ConfigError, CorruptData, MissingKey, NasSweepError
 from results_schema.program import ProgramSpec, Trial, widen
 from results_schema.store import Store
 from results_schema.trial import TrialSpec
@@ -145,7 +145,7 @@ def compare_stored(experiment: Experiment, store: Store) -> Stored:
     before, now = (one.model_copy(update={"params": named | one.params}) for one in (before, now))
     settings = {}
     for dataset in {row["named_dataset"] for row in rows}:
-        with contextlib.suppress(SpecError):  # the user's own, and this launch does not name it
+        with contextlib.suppress(NasSweepError):  # the user's own, which this launch does not name
             now.recipes.setdefault(dataset, asdict(experiment.recipe.of(dataset)))
         settings[dataset] = _settings(before, dataset), _settings(now, dataset)
     keys = set(before.settings)

@@ -34,14 +34,12 @@ def test_an_override_replaces_a_value_and_its_places(write):
     assert str(changed.place(("a", "c"))) == "x.yaml:1"
     assert str(changed.place(("a",))) == "x.yaml:1"
     assert document.data == {"a": {"b": [1, 2, 3], "c": 4}, "d": 5}
-
-
-def test_an_override_may_take_part_of_another_file(write):
-    other = read_document(write("a:\n  b:\n    - 1\n"))
-    changed = parse_value("{}", "--set").override(("x", "y"), other, ("a", "b"))
-    assert changed.data == {"x": {"y": [1]}}
-    places = {(): Place("--set"), ("x",): Place("x.yaml", 2), ("x", "y"): Place("x.yaml", 2)}
-    assert changed.places == places | {("x", "y", 0): Place("x.yaml", 3)}
+    # A part of another file keeps its places.
+    changed = parse_value("{}", "--set").override(("x", "y"), document, ("a", "b"))
+    assert changed.data == {"x": {"y": [1, 2, 3]}}
+    line = Place("x.yaml", 1)
+    inner = {("x", "y", n): line for n in range(3)}
+    assert changed.places == {(): Place("--set"), ("x",): line, ("x", "y"): line} | inner
 
 
 def test_a_report_lists_problems_in_the_order_of_their_lines_and_ends_somewhere():

@@ -70,17 +70,6 @@ def test_ended_trials_are_reused_whoever_trained_them_and_failed_ones_remain(tmp
     assert plan.failed == {second.trial_id}
 
 
-def test_a_plan_counts_trials_with_ids_of_an_earlier_format_by_their_names(tmp_path):
-    store, experiment = open_store(tmp_path), fig9()
-    first, *others = [member.spec for member in experiment.members()]
-    earlier = [replace(spec, recipe=replace(spec.recipe, version=1)) for spec in others[:3]]
-    store.put(layout.trial(first.trial_id), b"")  # nothing is read: the names are enough
-    assert "earlier" not in shown(make_plan([experiment], store))
-    for spec in earlier:
-        store.put(layout.trial(spec.trial_id), b"")
-    assert "\n3 ended trials of the store have ids of" in shown(make_plan([experiment], store))
-
-
 def test_a_launch_without_landscapes_keeps_the_checkpoints_that_they_need(tmp_path: Path):
     epochs = "landscape: {contour: {epochs: [0, 300, last]}}\n"
     plan = planned(tmp_path, "genotype: [DARTS], dataset: [cifar10]", epochs)
