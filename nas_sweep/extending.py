@@ -12,6 +12,7 @@ the entry. Only the standard library is needed here, so that a plug-in imports o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -46,26 +47,54 @@ def dataset(name: str, version: int = 1, **about: Any) -> Decorator[Any]:
     return registry("dataset").decorator(name, version, **about)
 
 
-def optimizer(name: str, version: int = 1, **about: Any) -> Decorator[Any]:
+def optimizer(name: str, version: int = 1) -> Decorator[Any]:
     """Add an optimizer: a subclass of `workers.training.optimizers.Optimizer`."""
-    return registry("optimizer").decorator(name, version, **about)
+    return registry("optimizer").decorator(name, version)
 
 
-def schedule(name: str, version: int = 1, **about: Any) -> Decorator[Any]:
-    """Add a learning-rate schedule: a function of first rate, epoch from 1, and epochs."""
-    return registry("schedule").decorator(name, version, **about)
+def schedule(name: str, version: int = 1, *, options: tuple[str, ...] = ()) -> Decorator[Any]:
+    """Add a learning-rate schedule: a function of first rate, epoch from 1, and epochs.
+
+    It takes the fields of the recipe that are its `options` by keyword.
+    """
+    return registry("schedule").decorator(name, version, options=options)
 
 
-def augmentation(name: str, version: int = 1, **about: Any) -> Decorator[Any]:
+def augmentation(name: str, version: int = 1) -> Decorator[Any]:
     """Add an augmentation: a function of a batch of images and a generator."""
-    return registry("augmentation").decorator(name, version, **about)
+    return registry("augmentation").decorator(name, version)
 
 
-def figure(name: str, version: int = 1, **about: Any) -> Decorator[Any]:
-    """Add a kind of figure."""
-    return registry("figure").decorator(name, version, **about)
+def figure(
+    name: str,
+    version: int = 1,
+    *,
+    tables: str | tuple[str, ...] = "trials",
+    surfaces: str | tuple[str, ...] = (),
+) -> Decorator[Any]:
+    """Add a kind of figure: a function of `tables`, and of options by keyword (docs/plugins.md).
+
+    An experiment with such a figure must measure the kinds `surfaces`.
+    """
+    return registry("figure").decorator(name, version, tables=tables, surfaces=surfaces)
 
 
-def claim(name: str, version: int = 1, **about: Any) -> Decorator[Any]:
-    """Add a claim: a function that tests a statement on a store's results."""
+def claim(
+    name: str,
+    version: int = 1,
+    *,
+    effect: str = "",
+    smallest: float = math.nan,
+    scale: str = "correlation",
+) -> Decorator[Any]:
+    """Add a test of claims: a function of x, y and strata, [n] each (docs/claims.md).
+
+    Args:
+        name: Its name in experiments.
+        version: Counts changes of its numbers.
+        effect: What its effect is called; its name by default.
+        smallest: The smallest effect of interest, unless a claim gives its own.
+        scale: How effects are written: "correlation", "number" or "points".
+    """
+    about = {"effect": effect or name, "smallest": smallest, "scale": scale}
     return registry("claim").decorator(name, version, **about)

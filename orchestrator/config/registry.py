@@ -250,12 +250,12 @@ def _plugged(entry: Entry) -> FigureKind:
     Raises:
         SpecError: It takes no such tables, or an option has no default.
     """
-    tables = entry.about.get("tables", ("trials",))
-    tables = (tables,) if isinstance(tables, str) else tuple(tables)
+    tables, surfaces = (
+        (named,) if isinstance(named := entry.about[key], str) else tuple(named)
+        for key in ("tables", "surfaces")
+    )
     for table in tables:
         check_known(table, f"table of the figure {entry.name}", TABLES)
-    surfaces = entry.about.get("surfaces", ())
-    surfaces = (surfaces,) if isinstance(surfaces, str) else tuple(surfaces)
     return _kind_of(entry.name, entry.resolve(), tables, surfaces)
 
 

@@ -77,6 +77,11 @@ def test_plugins_of_options_and_profiles_start_where_they_are_written(folder):
         ("[my_ops.py]", "def f(:", "my_ops.py:1: the plug-in fails: SyntaxError"),
         ("[my_ops.py]", "raise SystemExit(0)", "my_ops.py:1: the plug-in fails: SystemExit"),
         ("[my_ops.py]", "import nas_sweep\nnas_sweep.operation('a b')(int)", "my_ops.py:2: 'a b'"),
+        (
+            "[my_ops.py]",
+            "import nas_sweep\nnas_sweep.figure('mine', table='metrics')(int)",
+            "my_ops.py:2: the plug-in fails: TypeError: figure() got an unexpected keyword",
+        ),
     ],
 )
 def test_a_plugin_that_fails_is_one_error_with_a_line(folder, names, run, listed, content, error):
