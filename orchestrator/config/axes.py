@@ -162,27 +162,36 @@ class Axes:
         Raises:
             ConfigError: An entry names no axis of this grid, or no value of it.
         """
-        written = document.data["grid"].get("exclude", [])
+        written, path = document.data["grid"].get("exclude", []), ("grid", "exclude")
         entries, problems = [], []
+
+        def report(path: KeyPath, what: str, fix: str) -> None:
+            problems.append(Problem(document.place(path), what, fix))
+
+        usage = "write [{AXIS: VALUE}, …]; what has all the values of an entry is left out"
+        if not isinstance(written, list):
+            report(path, f"{dotted(path)} is {show(written)}, not a list", usage)
+            written = []
         for number, entry in enumerate(written):
+            place = (*path, number)
+            if not isinstance(entry, dict) or not entry:
+                report(place, f"{dotted(place)} is {show(entry)}, not values of axes", usage)
+                continue
             found: dict[str, frozenset[int]] = {}
             for key, value in entry.items():
-                path = ("grid", "exclude", number, key)
-                known = list(names.get(key, ()))
+                known, values = list(names.get(key, ())), self.values.get(key, ())
                 if key not in self.values and key != INDEX:
-                    fix = suggest(key, [*self.values, INDEX])
-                    problems.append(Problem(document.place(path), f"no axis {dotted(path)}", fix))
+                    what = f"no axis {dotted((*place, key))}"
+                    report((*place, key), what, suggest(key, [*self.values, INDEX]))
                     continue
                 places = set()
                 for wanted in value if isinstance(value, list) else [value]:
-                    place = _position(wanted, self.values.get(key, ()), known)
-                    if place is None:
-                        what = f"{dotted(path)}: the grid has no {show(wanted)}"
-                        shown = known or self.values.get(key, ())
-                        fix = suggest(str(wanted), map(str, shown))
-                        problems.append(Problem(document.place(path), what, fix))
+                    position = _position(wanted, values, known)
+                    if position is None:
+                        what = f"{dotted((*place, key))}: the grid has no {show(wanted)}"
+                        report((*place, key), what, suggest(str(wanted), map(str, known or values)))
                     else:
-                        places.add(known[place] if key == INDEX else place)
+                        places.add(known[position] if key == INDEX else position)
                 found[key] = frozenset(places)
             entries.append(found)
         if problems:
@@ -255,7 +264,6 @@ class _Reader:
                     fix = suggest(key, [*OWN, *self.others])
                     self._report((*path, key), "is no axis", fix)
             self._add_group({key: (*path, key) for key in entry}, zipped=True)
-        self._check_exclude(grid.get("exclude", []))
         for key, default in (("learning_rate", [0.025]), ("seed", [0])):
             if key not in self.values and key not in grid:
                 self.values[key] = default
@@ -335,16 +343,6 @@ class _Reader:
         except SpecError as error:
             self._report(path, f"is {show(dict(written))}: {error.what}", error.fix)
             return [None]
-
-    def _check_exclude(self, entries: Any) -> None:
-        path: KeyPath = ("grid", "exclude")
-        fix = "write [{AXIS: VALUE}, …]; what has all the values of an entry is left out"
-        if not isinstance(entries, list):
-            self._report(path, f"is {show(entries)}, not a list", fix)
-            return
-        for number, entry in enumerate(entries):
-            if not isinstance(entry, dict) or not entry:
-                self._report((*path, number), f"is {show(entry)}, not values of axes", fix)
 
 
 def _rank(group: Group) -> float:
