@@ -53,7 +53,9 @@ def _read_epoch(value: Any) -> Any:
 
 
 _EPOCHS: Any = Whole | Literal["last"]
-Epoch = Annotated[int | str, PlainValidator(_read_epoch, json_schema_input_type=_EPOCHS)]
+Epoch = Annotated[
+    int | Literal["last"], PlainValidator(_read_epoch, json_schema_input_type=_EPOCHS)
+]
 
 
 class Surfaces(BaseModel, **STRICT):

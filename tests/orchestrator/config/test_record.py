@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from small_programs import documented
@@ -36,8 +37,9 @@ def launch(tmp_path: Path, store):
     def dropped(*overrides: str) -> int:
         return len(compare_stored(load_experiment(file, overrides=overrides), store).dropped)
 
-    launch.file, launch.dropped = file, dropped
-    return launch
+    called: Any = launch
+    called.file, called.dropped = file, dropped
+    return called
 
 
 def test_members_of_other_settings_are_added_and_have_axes(launch, store):
