@@ -189,6 +189,12 @@ def _top_singular_value(kernel: np.ndarray, taps: Any) -> float:
     matrix, pixels = kernel.reshape(out, channels * area), taps.shape[1]
     outputs = taps.shape[0] // area
 
+    size = channels * pixels
+    if size <= _DENSE:
+        dense = kernel.reshape(-1, area) @ taps.toarray().reshape(area, outputs * pixels)
+        dense = dense.reshape(out, channels, outputs, pixels).transpose(0, 2, 1, 3)
+        return _matrix_norm(dense.reshape(out * outputs, size))
+
     def forward(x: np.ndarray) -> np.ndarray:
         read = (taps @ x.reshape(channels, pixels).T).reshape(area, outputs, channels)
         return matrix @ read.transpose(2, 0, 1).reshape(channels * area, outputs)
@@ -197,10 +203,6 @@ def _top_singular_value(kernel: np.ndarray, taps: Any) -> float:
         back = (matrix.T @ forward(x)).reshape(channels, area * outputs)
         return (taps.T @ back.T).T.ravel()
 
-    size = channels * pixels
-    if size <= _DENSE:
-        columns = [forward(unit).ravel() for unit in np.eye(size)]
-        return _matrix_norm(np.stack(columns, 1))
     start = np.random.default_rng(0).standard_normal(size)
     # The error of an eigenvalue is of the order of the tolerance's square.
     lanczos: Any = linalg
