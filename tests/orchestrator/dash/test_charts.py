@@ -30,7 +30,7 @@ VALUES = st.floats(-10, 10) | st.just(float("nan")) | st.just(float("inf"))
 
 def curve(values: Any) -> Curve:
     values = np.asarray(values, float)
-    epochs = np.arange(1.0, len(values) + 1)
+    epochs: Any = np.arange(1.0, len(values) + 1)
     return {"epoch": epochs, **dict.fromkeys(COLUMNS, values)}
 
 

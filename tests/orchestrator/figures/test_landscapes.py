@@ -151,7 +151,7 @@ def test_a_point_or_a_row_breaks_nothing(members, kind, shape):
 
 def test_panels_have_their_own_extents_which_are_noted_and_are_square(surveyed, make_member):
     surveyed.add(make_member("DARTS", 0))
-    surveyed.add(make_member("DARTS", 1), grid=Grid(5, 5, 0.2, 0.2))
+    surveyed.add(make_member("DARTS", 1), grid=Grid(5, 5, 0.2))
     surveyed.add(make_member("DARTS", 2))
     figure = surveyed.figure()
     assert "Mind the axes: C1 ±0.2, the others ±1." in " ".join(texts(figure))

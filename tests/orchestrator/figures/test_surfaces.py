@@ -14,11 +14,11 @@ def frame(grid, done=None):
 
 
 def test_rows_are_alphas_and_columns_are_betas_whatever_the_order_of_points():
-    points = frame(Grid(3, 5, 0.5, 2.0)).sample(frac=1, random_state=0)
+    points = frame(Grid(3, 5, 0.5)).sample(frac=1, random_state=0)
     # A point named twice counts once.
     plane = assemble(pd.concat([points, points]), ["loss"])
     assert plane.alphas.tolist() == [-0.5, 0, 0.5]
-    assert plane.betas.tolist() == [-2, -1, 0, 1, 2]
+    assert plane.betas.tolist() == [-0.5, -0.25, 0, 0.25, 0.5]
     assert plane.values["loss"].tolist() == [[10 * r + c for c in range(5)] for r in range(3)]
 
 

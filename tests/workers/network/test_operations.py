@@ -188,16 +188,16 @@ class WrongGradient(torch.autograd.Function):
         return wrong, None, None
 
 
-def wrong_gradient(pool: AvgPool, maps: Tensor) -> Tensor:
-    return WrongGradient.apply(maps, pool.kernel, pool.stride)
+def wrong_gradient(pool: AvgPool, x: Tensor) -> Tensor:
+    return WrongGradient.apply(x, pool.kernel, pool.stride)
 
 
-def wrong_average(pool: AvgPool, maps: Tensor) -> Tensor:
-    return F.avg_pool2d(maps, pool.kernel, pool.stride, pool.kernel // 2)
+def wrong_average(pool: AvgPool, x: Tensor) -> Tensor:
+    return F.avg_pool2d(x, pool.kernel, pool.stride, pool.kernel // 2)
 
 
-def wrong_pixel(pool: AvgPool, maps: Tensor) -> Tensor:
-    pooled = AvgPool.native(pool, maps)
+def wrong_pixel(pool: AvgPool, x: Tensor) -> Tensor:
+    pooled = AvgPool.native(pool, x)
     pooled.register_hook(lambda gradient: gradient.index_fill(3, torch.tensor(0), 0))
     return pooled
 

@@ -205,7 +205,7 @@ def test_a_stopped_trial_resumes_bit_by_bit(tmp_path: Path, fields: dict[str, An
     assert_same(cut, whole, spec)
     tables = [rows(whole, each) for each in (spec, plain)]
     assert tables[0]["test_loss"].tolist() != tables[1]["test_loss"].tolist()
-    assert tables[0]["val_loss"].notna().all() == bool(spec.recipe.validation)
+    assert bool(tables[0]["val_loss"].notna().all()) == bool(spec.recipe.validation)
 
 
 @pytest.mark.parametrize(

@@ -322,7 +322,7 @@ def test_damaged_checkpoints_cost_epochs_but_no_results(store, undisturbed, spec
     train(spec, store, device="cpu", checkpointing=COMMIT_ALL, **after_epoch(2))
     found = checkpoint.load(store, spec.trial_id, 2)
     bare = {name: t for name, t in found.tensors.items() if "momentum" not in name}
-    with store.leases.take(spec.trial_id) as lease:  # type: ignore[union-attr]
+    with store.leases.take(spec.trial_id) as lease:
         checkpoint.save(store, lease, spec.trial_id, replace(found, tensors=bare))
     key = layout.tensors(spec.trial_id, 1)
     store.put(key, store.get(key)[:-9])
@@ -342,7 +342,7 @@ def test_it_ends_again_from_a_final_checkpoint_with_momenta_or_without(store, sp
     momenta = {f"momentum.{name}": torch.zeros_like(weight) for name, weight in weights}
     for tensors in (final.tensors, final.tensors | momenta):
         store.delete(layout.trial(spec.trial_id))
-        with store.leases.take(spec.trial_id) as lease:  # type: ignore[union-attr]
+        with store.leases.take(spec.trial_id) as lease:
             checkpoint.save(store, lease, spec.trial_id, replace(final, tensors=tensors))
         outcome = train(spec, store, device="cpu")
         assert outcome == Outcome("done", f"trained {EPOCHS} epochs", 0)
