@@ -135,7 +135,7 @@ def test_points_are_reported_now_and_then_and_the_last_one_at_once(store, report
         return Outcome("done", "")
 
     now = iter([5.0, 5.5])
-    monkeypatch.setattr(trainable, "survey", survey)
+    monkeypatch.setattr("workers.landscape.survey.survey", survey)
     monkeypatch.setattr("orchestrator.execution.trainable.time.monotonic", lambda: next(now))
     surface = SurfaceSpec(small_spec(), 1, "contour")
     config = sent(store.location, small_spec(), report_every=1.0, gpus_per_surface=0.5)
@@ -154,7 +154,7 @@ def test_a_pack_is_trained_as_the_launch_says(store, reports, monkeypatch):
     def train_pack(specs: Any, *_: Any, **more: Any) -> None:
         given.update(more, specs=specs)
 
-    monkeypatch.setattr(trainable, "train_pack", train_pack)
+    monkeypatch.setattr("workers.training.packing.train_pack", train_pack)
     pack = [small_spec(), small_spec(rate=0.2)]
     train_item(
         sent(
