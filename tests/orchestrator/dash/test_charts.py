@@ -30,8 +30,8 @@ VALUES = st.floats(-10, 10) | st.just(float("nan")) | st.just(float("inf"))
 
 def curve(values: Any) -> Curve:
     values = np.asarray(values, float)
-    epochs: Any = np.arange(1.0, len(values) + 1)
-    return {"epoch": epochs, **dict.fromkeys(COLUMNS, values)}
+    found: Any = {"epoch": np.arange(1.0, len(values) + 1), **dict.fromkeys(COLUMNS, values)}
+    return found
 
 
 def chart(curves: dict[str, Curve], chosen=(), column="test_loss", **options: Any) -> Any:
