@@ -54,7 +54,7 @@ def _git(*arguments: str) -> str | None:
 
 @cache
 def version(package: str) -> str | None:
-    """Return the release of an installed package, None if there is none."""
+    """Return the release of an installed package, or None."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
