@@ -307,6 +307,11 @@ def dataset_lease(name: str) -> str:
     return f"{name}.dataset"
 
 
+def experiment_lease(name: str) -> str:
+    """The lease under which an experiment's tables and declaration are written."""
+    return f"{name}.experiment"
+
+
 def cohort_of(key: str) -> str:
     """Return the digest of the cohort of a decision's key."""
     return key.removeprefix(DECISIONS).partition("-")[0]

@@ -200,9 +200,18 @@ def record(experiment: Experiment, store: Store, *, replace: bool = False) -> No
 
     Members of other settings that the store's experiment has stay (`compare_stored`), unless it is
     to be replaced.
+
+    Raises:
+        StoreError: The store can't be written, or another launch keeps recording the experiment.
     """
-    name = experiment.name
     widen(store, experiment.metrics)
+    # Two launches of unlike settings, begun at once, would each miss what the other adds.
+    with store.leases.wait(layout.experiment_lease(experiment.name)):
+        _record(experiment, store, replace=replace)
+
+
+def _record(experiment: Experiment, store: Store, *, replace: bool) -> None:
+    name = experiment.name
     stored, former = compare_stored(experiment, store), set[str]()
     with contextlib.suppress(ConfigError, CorruptData):
         former.update(read_declared(store, name).former)

@@ -2,16 +2,19 @@
 
 import json
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
 from small_programs import documented
 
-from orchestrator.config.experiment import load_experiment
+from orchestrator.config import record as module
+from orchestrator.config.experiment import Experiment, load_experiment
 from orchestrator.config.record import compare_stored, read_declared, record
 from results_schema import layout
 from results_schema.errors import ConfigError
 from results_schema.results import Results, axes_of
+from results_schema.store import Store
 
 TEXT = """\
 title: A title
@@ -40,6 +43,27 @@ def launch(tmp_path: Path, store):
     called: Any = launch
     called.file, called.dropped = file, dropped
     return called
+
+
+def test_launches_that_add_members_at_once_add_all(launch, store, monkeypatch):
+    """One begins to record while another has read what is stored, and not yet written."""
+    launch()
+    compare, others = module.compare_stored, list[Thread]()
+
+    def compare_slowly(experiment: Experiment, store: Store) -> Any:
+        found = compare(experiment, store)
+        if not others:
+            others.append(Thread(target=launch, args=("recipe.epochs=50",)))
+            others[0].start()
+            others[0].join(0.5)
+        return found
+
+    monkeypatch.setattr(module, "compare_stored", compare_slowly)
+    launch("recipe.epochs=40")
+    others[0].join()
+    members = Results(store).members("x")
+    counts = members.groupby("recipe.epochs")["trial_id"].nunique()
+    assert counts.to_dict() == {30: 40, 40: 40, 50: 40}
 
 
 def test_members_of_other_settings_are_added_and_have_axes(launch, store):
