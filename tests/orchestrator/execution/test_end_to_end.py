@@ -93,8 +93,8 @@ def attempts(store: LocalStore) -> list[int]:
 
 def epochs(on_head: OnHead) -> list[Sample]:
     """The metric of epochs that the head's nodes serve."""
-    found = served(on_head.folder, "ray_nas_sweep_epochs")
-    return found["ray_nas_sweep_epochs"].samples if found else []
+    found = served(on_head.folder, "ray_nas_sweep_epochs").get("ray_nas_sweep_epochs")
+    return found.samples if found else []
 
 
 def test_a_killed_worker_and_a_killed_driver_leave_no_trace(tmp_path, on_head: OnHead, reference):
