@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import multiprocessing
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
@@ -77,17 +78,17 @@ class Setting:
         )
 
 
-class Loop:
+class Loop(ABC):
     """A way to train a number of networks, with the name that tables show."""
 
     name: str
     networks: int = 1
 
+    @abstractmethod
     def epoch(self, number: int, lr: float) -> float:
         """Train every network on every image once and return the mean loss over both."""
-        raise NotImplementedError
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - most have nothing to free
         """Free what garbage collection does not: graphs, threads and processes."""
 
 

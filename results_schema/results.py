@@ -187,7 +187,7 @@ class Snapshot(Results):
         key = folder, experiment
         if key not in self._known:
             self._known[key] = super()._table(folder, schema, experiment, how)
-        return self._known[key].copy(deep=False)  # copied on write
+        return self._known[key].copy()  # pandas 2 would share what a caller changes
 
 
 def axes_of(members: pd.DataFrame, *, varied: bool = True) -> dict[str, str]:

@@ -7,6 +7,7 @@ variants, and Table 3, parameters of operation variants.
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -100,7 +101,7 @@ def paper_tables(number: int) -> list[Table]:
 
 
 @dataclass(frozen=True)
-class CellEntry:
+class CellEntry(ABC):
     """A cell beside what the paper prints of it.
 
     Attributes:
@@ -129,9 +130,9 @@ class CellEntry:
         known = EXPLANATIONS.get((self.table, self.base, f"C{self.index}"), "")
         return known if self.differs else ""
 
+    @abstractmethod
     def texts(self) -> list[str]:
         """Return the texts of the entry's columns."""
-        raise NotImplementedError
 
     def record(self) -> dict[str, Any]:
         """Return the entry as plain data."""

@@ -11,7 +11,7 @@ import pytest
 
 from results_schema import layout, tables
 from results_schema.errors import ConfigError, CorruptData, StoreError
-from results_schema.results import Results
+from results_schema.results import Results, Snapshot
 from results_schema.store import LocalStore, open_store
 
 NOON = datetime(2020, 4, 26, 12, tzinfo=UTC)
@@ -278,3 +278,13 @@ def test_a_short_name_is_the_one_experiment_that_begins_so(store: LocalStore, re
         results.members("fig")
     put(store, layout.members("fig2"), tables.MEMBERS, row | {"experiment": "fig2"})
     assert results.members("fig2")["experiment"].tolist() == ["fig2"]
+
+
+def test_a_snapshot_stays_as_it_was_first_read(store: LocalStore):
+    snapshot = Snapshot(store)
+    before = snapshot.metrics("figure-9")
+    read = snapshot.metrics("figure-9")
+    read["test_loss"] = 9.0  # what a caller changes is its own
+    put_trial(store, "c", epochs=2)
+    pd.testing.assert_frame_equal(snapshot.metrics("figure-9"), before)
+    assert len(Results(store).metrics("figure-9")) == len(before) + 1
