@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from orchestrator.config.experiment import load_experiment
-from results_schema.store import LocalStore
+from results_schema import layout
+from results_schema.store import LocalStore, Store
 
 OPTIONS = ("--device", "cpu", "--checkpoint-every", "0.4")
 
@@ -24,7 +25,8 @@ def held_open(experiment: Path, store: LocalStore, *, surface: bool = False) -> 
         yield
 
 
-def foreign(store: LocalStore) -> list[int]:
-    """Processes that hold a lease and still run, but for this one."""
-    holders = store.leases.held().values()
+def foreign(store: Store) -> list[int]:
+    """Processes that work on a trial or a surface and still run, but for this one."""
+    held = store.leases.held().items()
+    holders = [holder for item, holder in held if layout.is_id(item)]
     return [h.pid for h in holders if h.pid and h.pid != os.getpid() and not h.dead]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+from disturbing import foreign
 from s3_server import SECRET, make_bucket, s3_server
 from soundness import LANDSCAPES, TABLES, digest
 from sweeps import (
@@ -68,7 +69,7 @@ def test_a_launch_into_a_bucket_is_disturbed_cancelled_and_repeated(tmp_path: Pa
         with started(*options, **pace.environment) as sweep:
             with pace.held_after(0):
                 # A request from before the launch is withdrawn by it, and dead holders are older.
-                soon(lambda: not all(one.dead for one in store.leases.held().values()))
+                soon(lambda: foreign(store))
                 with started("cancel", "small", "--store", store.location) as cancel:
                     finish(cancel)
                 time.sleep(5)  # a worker looks for requests every second
