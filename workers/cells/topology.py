@@ -207,13 +207,11 @@ def _census(nodes: int, outputs: frozenset[int], pairs: str) -> Census:
         sources = np.stack([c[pick] for c, pick in zip(choices, picks, strict=True)], axis=1)
         weights = np.where(sources[..., 0] == sources[..., 1], *_PAIRS[pairs]).prod(axis=1)
         batch = ConnectionBatch([INPUTS] * nodes, outputs, sources.reshape(len(sources), -1))
-        found, place = np.unique(
-            np.column_stack([batch.widths, batch.depths]), axis=0, return_inverse=True
-        )
-        # bincount would sum the weights as floats.
-        counts = np.zeros(len(found), dtype=np.int64)
-        np.add.at(counts, place.ravel(), weights)
-        for (width, depth), count in zip(found.tolist(), counts.tolist(), strict=True):
-            shapes[width, int(depth)] += count
+        # Pairs as complex numbers, which are sorted far sooner than rows.
+        found, place = np.unique(batch.widths + 1j * batch.depths, return_inverse=True)
+        # Sums of whole numbers below 2^53, so exact as floats.
+        counts = np.bincount(place, weights)
+        for shape, count in zip(found.tolist(), counts.tolist(), strict=True):
+            shapes[shape.real, int(shape.imag)] += int(count)
     seen = {shape: count for shape, count in sorted(shapes.items()) if count}
     return Census(sum(seen.values()), seen)
