@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,6 +27,10 @@ _QUICK = {
     # Of a driver: it gives up a head that is gone.
     "RAY_gcs_rpc_server_reconnect_timeout_s": "10",
 }
+
+
+EMPTY = 'mount -t tmpfs none "$0" && exec "$@"'
+"""Hides what is in a folder from a command that has a mount namespace of its own."""
 
 
 class Node(NamedTuple):
@@ -97,13 +101,21 @@ class Cluster:
         words = ["--head", *(f"--{name}={value}" for name, value in options.items())]
         return self._start(words, {}, lambda _: answers(f"{self.dashboard}/api/gcs_healthz"))
 
-    def join(self, *options: str, cpus: int = 1, **environment: str) -> Node:
-        """Starts a node with so many cores; returns when it has joined."""
+    def join(
+        self, *options: str, cpus: int = 1, lacking: Path | None = None, **environment: str
+    ) -> Node:
+        """Starts a node with so many cores, to which a folder is empty; returns when it has joined.
+
+        Only root can make a node that lacks a folder.
+        """
         port = self.port + 10 + len(self._started) % 40
         words = [f"--address={self.address}", f"--num-cpus={cpus}", *options]
         words.append(f"--dashboard-agent-listen-port={port}")
         return self._start(
-            words, environment, lambda node: "Ray runtime started" in node.log.read_text()
+            words,
+            environment,
+            lambda node: "Ray runtime started" in node.log.read_text(),
+            before=("unshare", "--mount", "sh", "-c", EMPTY, str(lacking)) if lacking else (),
         )
 
     def kill(self, node: Node) -> None:
@@ -133,7 +145,11 @@ class Cluster:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _start(
-        self, words: list[str], environment: dict[str, str], ready: Callable[[Node], bool]
+        self,
+        words: list[str],
+        environment: dict[str, str],
+        ready: Callable[[Node], bool],
+        before: Sequence[str] = (),
     ) -> Node:
         words += [
             "--node-ip-address=127.0.0.1",
@@ -145,7 +161,7 @@ class Cluster:
         log = self.folder / f"{uuid.uuid4().hex[:8]}.log"
         with log.open("w") as output:
             process = psutil.Popen(
-                ray_start(*words),
+                [*before, *ray_start(*words)],
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 cwd=self.folder,

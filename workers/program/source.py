@@ -106,10 +106,14 @@ def find_as_sent(sent: Mapping[str, str], shipped: Path) -> Source:
         ConfigError: It is not here, or differs from the launch's.
     """
     came = shipped / sent["digest"]
-    source = find(sent["program"], came if came.is_dir() else Path(sent["root"]), search=False)
+    fix = "put the same file there, or add --ship-code, which sends it along"
+    try:
+        source = find(sent["program"], came if came.is_dir() else Path(sent["root"]), search=False)
+    except ConfigError as error:
+        raise ConfigError(error.what, where=error.where, fix=fix) from error
     if source.digest != sent["digest"]:
         what = f"the program has digest {source.digest} here, and {sent['digest']} in this launch"
-        fix = "launch again if it was edited meanwhile; else copy it there, or add --ship-code"
+        fix = f"launch again if it was edited meanwhile; else {fix}"
         raise ConfigError(what, where=str(source.path), fix=fix)
     return source
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +16,7 @@ import pandas as pd
 import pytest
 from disturbing import OPTIONS, foreign, held_open
 from ray_nodes import Cluster, cluster_of_nodes
+from small_programs import WALK
 from sweeps import finish, launch, started, trained_epochs, wait_for, write_experiment
 
 from orchestrator.execution.jobs import pack_code
@@ -70,6 +73,65 @@ def test_nodes_that_run_something_else_are_refused(cluster: Cluster, tmp_path: P
     assert code == 0, output
     commits = set(Results(store).trials()["commit"].fillna(""))
     assert commits == {code_origin()["commit"] or ""}
+
+
+OPERATION = """
+title: An operation of my own
+claim: None, this is a test.
+plugins: [my_ops.py]
+grid:
+  genotype:
+    - name: mine
+      normal: {nodes: [[[mix_conv, 0], [skip_connect, 1]]], concat: [2]}
+      reduce: {nodes: [[[mix_conv, 0], [skip_connect, 1]]], concat: [2]}
+  dataset: [digits]
+network: {cells: 3, channels: 2}
+recipe: {epochs: 1}
+"""
+MIX_CONV = """
+import nas_sweep
+from torch import nn
+
+@nas_sweep.operation("mix_conv", version=1)
+def mix_conv(channels, stride, affine):
+    return nn.Conv2d(channels, channels, 3, stride, 1, groups=2, bias=False)
+"""
+PROGRAM = """
+title: A function of my own
+claim: None, this is a test.
+program: walk.py:train
+version: 1
+grid: {seed: [0, 1]}
+params: {epochs: 2, size: 1.0}
+metrics: {score: {goal: max}, steps: {type: whole}}
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("unshare"), reason="needs root")
+@pytest.mark.parametrize(
+    ("text", "file", "code"),
+    [(OPERATION, "my_ops.py", MIX_CONV), (PROGRAM, "walk.py", WALK)],
+    ids=["plug-in", "program"],
+)
+def test_a_file_that_a_node_lacks_goes_along_with_the_code(
+    cluster: Cluster, tmp_path: Path, text: str, file: str, code: str
+):
+    study, store = tmp_path / "study", open_store(tmp_path / "results")
+    study.mkdir()
+    (study / "own.yaml").write_text(text)
+    (study / file).write_text(code)
+    command = (study / "own.yaml", "--address", cluster.address, "--store", store.root)
+    cluster.join(cpus=2, lacking=study)
+    status, output = launch(*command, **cluster.environment)
+    assert status == 3, output
+    assert re.search("^stopped: .*node.*there is no (plug-in|program)", output, re.MULTILINE), (
+        output
+    )
+    assert "--ship-code" in output
+    assert untouched(store)
+    status, output = launch(*command, "--ship-code", **cluster.environment)
+    assert status == 0, output
+    assert set(Results(store).trials("own")["status"]) == {"done"}
 
 
 def reached(store: LocalStore) -> dict[str, int]:

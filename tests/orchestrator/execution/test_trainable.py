@@ -99,6 +99,7 @@ def test_a_worker_runs_the_launchs_program_and_refuses_another(
         train_item(sent(store.location, spec, programs=[one]))
         assert (reports[-1]["status"], reports[-1]["kind"]) == ("failed", "unfit")
         assert told in reports[-1]["reason"]
+        assert "--ship-code" in reports[-1]["reason"]
     assert store.list(layout.METRICS) == [layout.schema(layout.METRICS)]
     # What was shipped with the code goes before what is there.
     monkeypatch.setattr(trainable, "PROGRAMS", str(tmp_path / "shipped"))
