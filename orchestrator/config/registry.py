@@ -238,7 +238,7 @@ def figure_kind(name: str) -> FigureKind:
     """Return a kind of figure, a built-in one or a plug-in's.
 
     Raises:
-        SpecError: There is none, or a plug-in's function takes other arguments.
+        SpecError: The kind is unknown, or a plug-in's function takes other arguments.
     """
     entry = FIGURES[name]
     return entry.value if isinstance(entry.value, FigureKind) else _plugged(entry)

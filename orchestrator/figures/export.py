@@ -16,6 +16,7 @@ from contextlib import suppress
 from html import escape
 from pathlib import Path
 from threading import Thread
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
@@ -260,7 +261,9 @@ class Browser:
         for process in self._processes:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
-        psutil.wait_procs(self._processes, timeout=CLOSING)
+        end = monotonic() + CLOSING
+        while any(map(_runs, self._processes)) and monotonic() < end:
+            sleep(0.01)
 
     def _note_processes(self) -> None:
         # Children cannot be found once their parent is gone.
@@ -278,6 +281,13 @@ class Browser:
             return future.result(timeout)
         finally:
             future.cancel()
+
+
+def _runs(process: psutil.Process) -> bool:
+    # A container's first process may be slow to take note of orphans that have ended, or never do.
+    with suppress(psutil.NoSuchProcess, IndexError):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 async def _idle(ready: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]]) -> None:

@@ -80,6 +80,7 @@ def _step(lr: float, epoch: int, epochs: int, *, step_epochs: int, step_factor: 
 
 def _one_cycle(lr: float, epoch: int, epochs: int, *, rise: float) -> float:
     first, top = lr / _FIRST, rise * epochs - 1
+    # A rise shorter than an epoch leaves none to climb in: the rate only falls.
     if top > 0 and epoch - 1 <= top:
         return lr + (first - lr) / 2 * (1 + math.cos(math.pi * (epoch - 1) / top))
     last, share = first / _LAST, (epoch - 1 - top) / (epochs - 1 - top)

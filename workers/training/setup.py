@@ -94,12 +94,14 @@ def record(engine: Engine, spec: TrialSpec, data: Data) -> None:
 def _shapes(batch: Batch, images: int) -> list[Batch]:
     """Return a batch of each shape that so many images are split into, given the first."""
     pixels, labels = batch
+    # The last batch of an epoch holds what is left over; a graph serves one shape alone.
     rest = images % len(labels)
     return [batch, (pixels[:rest], labels[:rest])] if rest else [batch]
 
 
 def fresh_network(spec: TrialSpec, about: Dataset) -> Network:
     """Return a trial's network as it is before the first step, on the CPU."""
+    # On the CPU, whose generator draws the same weights wherever they are trained.
     return build_network(
         spec.genotype,
         spec.network,

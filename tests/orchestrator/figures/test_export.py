@@ -1,14 +1,18 @@
 """Files of a figure: a page that stands alone, pictures, and what happens without a browser."""
 
+import math
 import os
 import re
 import struct
 import subprocess
 
+import psutil
 import pytest
 from figure_parts import EVIL, plot
 from marks import children
+from sweeps import wait_for
 
+from orchestrator.figures import export
 from orchestrator.figures.export import Browser, draw_pictures, find_browser, to_page
 from results_schema.errors import MachineError
 
@@ -57,6 +61,15 @@ def test_a_page_needs_no_network(figure):
     assert '"showSendToCloud": false' in page
     assert "<title>Accuracy</title>" in page
     assert to_page(figure) == page
+
+
+def test_what_has_ended_is_not_waited_for_though_nobody_takes_note_of_it(monkeypatch):
+    monkeypatch.setattr(export, "CLOSING", math.inf)
+    ended, browser = subprocess.Popen(["true"]), Browser()
+    browser._processes = [psutil.Process(ended.pid)]
+    wait_for(lambda: browser._processes[0].status() == psutil.STATUS_ZOMBIE)
+    browser._kill()
+    assert ended.wait() == 0
 
 
 @pytest.mark.browser
