@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from threadpoolctl import threadpool_limits
+
 from orchestrator.output.error_log import log_error
 from orchestrator.paper.claims import accuracy, landscape, norms, topology, training
 from orchestrator.paper.claims.claim import Claim, Finding, judge
@@ -42,14 +44,17 @@ def findings(results: Results, experiments: Sequence[str] | None = None) -> list
     """
     population = Population(results, experiments)
     unread = _unread(population)
-    found = [one for claim in CLAIMS for one in _test(claim, population, unread)]
     names = results.experiments()
     if experiments is not None:
         names = [one for name in experiments for one in layout.variations(name, names)]
-    for name in names:
-        own = Population(results, [name])
-        stated = stated_claims(results.store, name)
-        found += [one for claim in stated for one in _test(claim, own, unread)]
+    # Matrices here are small: several threads would spend their time in waiting for each other, and
+    # their number would show in the last digits.
+    with threadpool_limits(1, user_api="blas"):
+        found = [one for claim in CLAIMS for one in _test(claim, population, unread)]
+        for name in names:
+            own = Population(results, [name])
+            stated = stated_claims(results.store, name)
+            found += [one for claim in stated for one in _test(claim, own, unread)]
     return judge(found)
 
 
