@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import replace as copy
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -28,6 +30,7 @@ from results_schema.store import Store, open_store
 
 if TYPE_CHECKING:
     from orchestrator.execution.launch import Report
+    from orchestrator.figures.export import Browser
     from orchestrator.report.exhibits import Exhibit
     from results_schema.results import Results
 
@@ -148,7 +151,9 @@ def _work(
         record(experiment, store, replace=replace)
     if not plan.work:
         _print_nothing_remains(plan)
-        return 0 if _show_results(experiments, store, figures=True) else 1
+        with ExitStack() as stack:
+            shown = _show_results(experiments, store, partial(_open_browser, stack))
+        return 0 if shown else 1
     trials = [*plan.remaining, *(surface.trial for surface in plan.unmeasured)]
     # A launch overrules earlier requests to cancel what it is about to do.
     withdraw(store, [s.trial_id for s in trials] + [one.surface_id for one in plan.unmeasured])
@@ -158,12 +163,24 @@ def _work(
     click.echo(f"{'joining the cluster' if options.address else 'starting Ray'}{where} …")
     from orchestrator.execution.launch import run
 
-    report = run(plan, store, options, Console(soft_wrap=True))
-    if report.unfit:
-        _print_failure(f"stopped: {report.unfit}")
-        return StoreError.exit_code
-    shown = _show_results(experiments, store, figures=not report.interrupted)
-    return _print_remains(plan, store, report) or (0 if shown else 1)
+    with ExitStack() as stack:
+        # Pictures wait for the browser's start, which takes as long as Ray's end.
+        browser = cache(partial(_open_browser, stack))
+        pictures = any(experiment.figures for experiment in experiments)
+        early = {"at_end": lambda: browser().start()} if pictures else {}
+        report = run(plan, store, options, Console(soft_wrap=True), **early)
+        if report.unfit:
+            _print_failure(f"stopped: {report.unfit}")
+            return StoreError.exit_code
+        shown = _show_results(experiments, store, None if report.interrupted else browser)
+        return _print_remains(plan, store, report) or (0 if shown else 1)
+
+
+def _open_browser(stack: ExitStack) -> Browser:
+    """Return a browser that ends with the stack; it starts with its first picture."""
+    from orchestrator.figures.export import Browser
+
+    return stack.enter_context(Browser())
 
 
 def _check_address(address: str | None, *, ship_code: bool) -> None:
@@ -237,8 +254,13 @@ def _print_remains(plan: Plan, store: Store, report: Report) -> int:
     return 1
 
 
-def _show_results(experiments: Sequence[Experiment], store: Store, *, figures: bool) -> bool:
-    """Print the results and write the report; return whether everything could be made."""
+def _show_results(
+    experiments: Sequence[Experiment], store: Store, browser: Callable[[], Browser] | None
+) -> bool:
+    """Print the results and write the report; return whether everything could be made.
+
+    Without a browser neither figures are drawn nor is the report written.
+    """
     from orchestrator.report.brief import accuracy_tables, metric_tables
     from results_schema.program import added_metrics
     from results_schema.results import Snapshot
@@ -257,13 +279,13 @@ def _show_results(experiments: Sequence[Experiment], store: Store, *, figures: b
             raise
         except Exception as error:
             failures.append(f"results of {name}: {log_error(store, f'results-{name}', error)}")
-    if figures:
+    if browser:
         click.echo("drawing figures, testing claims and writing the report …")
         from orchestrator.report.write import write_report
 
         # What was trained is reported even if the report cannot be made.
         try:
-            exhibits = _publish(results, names)
+            exhibits = _publish(results, names, browser())
             complete &= all(one.figure is not None or one.table for one in exhibits)
             written = write_report(results, names, status, exhibits)
             failures += written.failures
@@ -281,12 +303,12 @@ def _print_failure(text: str) -> None:
     click.secho(escape_control(text), fg="red")  # it may quote what another machine sent
 
 
-def _publish(results: Results, experiments: Sequence[str]) -> list[Exhibit]:
+def _publish(results: Results, experiments: Sequence[str], browser: Browser) -> list[Exhibit]:
     """Write figures and tables into the store, and print where they are and what is missing."""
     from orchestrator.report.exhibits import expected_problems, publish
 
     exhibits: list[Exhibit] = []
-    for exhibit, places in publish(results, experiments):
+    for exhibit, places in publish(results, experiments, browser):
         exhibits.append(exhibit)
         if places:
             click.echo(f"{exhibit.name}: {', '.join(places)}")

@@ -78,8 +78,23 @@ class Report:
     """Trials for which those wait."""
 
 
-def run(plan: Plan, store: Store, options: Options, console: Console) -> Report:
+def run(
+    plan: Plan,
+    store: Store,
+    options: Options,
+    console: Console,
+    *,
+    at_end: Callable[[], object] = lambda: None,
+) -> Report:
     """Run what remains of a plan; return when all has ended, or a signal has stopped it.
+
+    Args:
+        plan: What is to be run.
+        store: Where its results go.
+        options: How it is to be run.
+        console: Where to print what happens.
+        at_end: Begins what comes next while Ray, which takes seconds, ends. It is not called if a
+            signal has stopped the launch, or the store can't be written.
 
     Raises:
         MachineError: Ray can't be reached, has no GPU though one is meant, or is too small for
@@ -114,6 +129,8 @@ def run(plan: Plan, store: Store, options: Options, console: Console) -> Report:
                 imported_meanwhile("orchestrator.report.write"),
             ):
                 _run_on(joined, plan, options, supervision)
+                if not (supervision.interrupted or queue.unfit or queue.space.full):
+                    at_end()
     finally:
         queue.close_all()  # only now is every worker gone
     undecided = queue.undecided

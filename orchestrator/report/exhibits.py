@@ -87,7 +87,9 @@ def make_exhibits(
         yield attempt("table", exhibit, partial(make_table, kind=kind))
 
 
-def publish(results: Results, experiments: Iterable[str]) -> Iterator[tuple[Exhibit, list[str]]]:
+def publish(
+    results: Results, experiments: Iterable[str], browser: export.Browser
+) -> Iterator[tuple[Exhibit, list[str]]]:
     """Make the figures and tables of experiments and write them into the store, one by one.
 
     Yields:
@@ -95,19 +97,18 @@ def publish(results: Results, experiments: Iterable[str]) -> Iterator[tuple[Exhi
     """
     store = results.store
     declarations = [read_declared(store, experiment) for experiment in experiments]
-    with export.Browser() as browser:
-        if any(declared.figures for declared in declarations):
-            browser.start()
-            publish_plotly(store)
-        for declared in declarations:
-            for exhibit in make_exhibits(results, declared, browser):
-                to_key, files = layout.table, exhibit.files
-                if exhibit.figure is not None:
-                    to_key, files = layout.figure, {"html": exhibit.page(PLOTLY)} | files
-                keys = {to_key(declared.name, exhibit.name, suffix): suffix for suffix in files}
-                for key, suffix in keys.items():
-                    store.put(key, files[suffix])
-                yield exhibit, [store.locate(key) for key in keys]
+    if any(declared.figures for declared in declarations):
+        browser.start()
+        publish_plotly(store)
+    for declared in declarations:
+        for exhibit in make_exhibits(results, declared, browser):
+            to_key, files = layout.table, exhibit.files
+            if exhibit.figure is not None:
+                to_key, files = layout.figure, {"html": exhibit.page(PLOTLY)} | files
+            keys = {to_key(declared.name, exhibit.name, suffix): suffix for suffix in files}
+            for key, suffix in keys.items():
+                store.put(key, files[suffix])
+            yield exhibit, [store.locate(key) for key in keys]
 
 
 def publish_plotly(store: Store) -> None:
