@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -121,6 +122,8 @@ class Rays:
         self.resources: dict[str, Any] = {}
         self.given: dict[str, Any] = {}
         self.cancelled = False
+        # What `measure_pack_size` imports decorates functions with ray.remote as it is imported.
+        import_module("orchestrator.execution.trainable")
         for name in ("remote", "wait", "get", "cancel"):
             monkeypatch.setattr(ray, name, getattr(self, name))
 
