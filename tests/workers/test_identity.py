@@ -22,13 +22,14 @@ from small_trials import GENOTYPE, bits
 from results_schema import tables
 from results_schema.errors import SpecError
 from results_schema.genotype import Cell, Edge, Genotype
-from results_schema.plugins import registry
+from results_schema.plugins import Registry, registry
 from results_schema.surface import SurfaceSpec
-from results_schema.trial import RECIPE_VERSION, NetworkSpec, Recipe, TrialSpec
+from results_schema.trial import _OPTIONS, RECIPE_VERSION, NetworkSpec, Recipe, TrialSpec
 from workers.identity import canonical_surface, canonical_trial
 from workers.landscape.instances import select_instances
 from workers.landscape.measures import Case, measure
 from workers.training.attempt import Stopping
+from workers.training.recipe import OPTIMIZERS, SCHEDULES
 from workers.training.setup import set_up
 from workers.training.trial import train_epoch
 
@@ -185,7 +186,17 @@ def _numbers(spec: TrialSpec) -> tuple[Any, ...]:
 
 def test_every_field_of_a_trial_is_changed():
     known = {f.name for part in (TrialSpec, Recipe, NetworkSpec) for f in fields(part)}
-    assert known - COUNTED == CHANGES.keys()
+    assert known - COUNTED == CHANGES.keys(), "enter new fields, with other values, in CHANGES"
+
+
+@pytest.mark.parametrize("known", [OPTIMIZERS, SCHEDULES], ids=lambda known: known.kind)
+def test_every_built_in_choice_is_tried_and_lists_its_options(known: Registry):
+    # Other modules of tests enter their own beside them.
+    entries = {n: e for n, e in known.items() if e.resolve().__module__.startswith("workers.")}
+    assert entries.keys() == set(CHANGES[known.kind]), "enter it in CHANGES"
+    assert entries.keys() == _OPTIONS[known.kind].keys(), "enter it in _OPTIONS"
+    for name, entry in entries.items():
+        assert {*entry.about.get("options", ())} <= _OPTIONS[known.kind][name], name
 
 
 @pytest.mark.parametrize("trial", TRIALS)
@@ -193,10 +204,12 @@ def test_trials_of_equal_numbers_and_no_others_have_one_id(trial: str):
     spec = TRIALS[trial]
     for name, value, other in _variants(trial):
         same_id, same_numbers = _id(other) == _id(spec), _numbers(other) == _numbers(spec)
+        ids, numbers = ("equal" if same else "different" for same in (same_id, same_numbers))
+        found = f"with {name} {value!r} the ids are {ids} and the numbers {numbers}"
         if name in ROUNDING:
-            assert same_numbers or not same_id, (name, value)
+            assert same_numbers or not same_id, found
         else:
-            assert same_id == same_numbers, (name, value)
+            assert same_id == same_numbers, found
 
 
 @pytest.mark.parametrize("trial", TRIALS)

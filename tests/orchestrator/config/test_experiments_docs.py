@@ -19,7 +19,7 @@ from orchestrator.config.grid import CONNECTIONS, OPERATIONS, Grid, Variants
 from orchestrator.config.landscape import Landscape
 from orchestrator.config.registry import FIGURE_KINDS, Options
 from orchestrator.config.schema import experiment_schema
-from results_schema.trial import NetworkSpec, Recipe
+from results_schema.trial import _OPTIONS, NetworkSpec, Recipe
 from workers.cells.sampling import Profile as Slots
 from workers.cells.sampling import Stratified, Uniform
 from workers.data.catalog import DATASETS
@@ -139,6 +139,8 @@ KEYS = {
 
 def test_every_key_is_reported_with_its_default():
     keys = KEYS.keys() - {"grid", "network", "recipe"}
+    lacking = sorted(key for key in keys if f"`{key}`" not in ROWS)
+    assert not lacking, f"docs/experiments.md has no row for {', '.join(lacking)}"
     shown = {key: [read(text) for text in re.findall("`(.*?)`", ROWS[f"`{key}`"])] for key in keys}
     assert shown == {key: KEYS[key] for key in keys}
 
@@ -154,3 +156,6 @@ def test_every_name_is_reported():
     names = [*CONNECTIONS, *OPERATIONS, *FIGURE_KINDS]
     assert [name for name in names if f"`{name}`" not in ROWS] == []
     assert [name for name in [*DATASETS, *SHARED] if f"`{name}`" not in TEXT] == []
+    for key, choices in _OPTIONS.items():
+        row = next(line for line in TEXT.splitlines() if line.startswith(f"| `recipe.{key}` |"))
+        assert [name for name in choices if f"`{name}`" not in row] == []
