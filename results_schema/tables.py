@@ -3,7 +3,8 @@
 A column's metadata has `doc`, `unit` where it has one, and `kind`: `result` for what the spec
 decides, `provenance` for what the machine and the moment decide. Two stores hold the same results
 when their `result` columns are equal. A new column is a field here and a value where the rows are
-built: `workers.training.trial` (trials, metrics), `workers.landscape.survey` (surfaces, points) or
+built: `workers.training.trial` (trials, metrics), `workers.program.training` (those of programs,
+null in each column that it does not fill), `workers.landscape.survey` (surfaces, points) or
 `orchestrator.config.record` (what an experiment names). Files without it read as null there.
 
 Each file carries its own SHA-256. Parquet's page checksums omit the footer, where one flipped bit

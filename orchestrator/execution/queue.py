@@ -2,7 +2,8 @@
 
 It does not import Ray. It offers what remains to be run and nobody holds, requeues what a dead
 worker leaves, retries failures that may pass (`ATTEMPTS`, `BACKOFF`, `RETRIED`), and records the
-others. While the store is full it pauses.
+others. While the store is full it pauses. docs/commands.md states attempts and pauses;
+docs/monitoring.md and `progress` name the kinds that are retried: change them together.
 """
 
 from __future__ import annotations
