@@ -11,7 +11,7 @@ import pytest
 from clocks import Clock
 
 from results_schema import layout, tables
-from results_schema.errors import MissingKey, StoreError, StoreFull, Superseded
+from results_schema.errors import LinkRefused, MissingKey, StoreError, StoreFull, Superseded
 from results_schema.folder.files import Folder
 from results_schema.folder.store import FolderLease, FolderLeases
 from results_schema.lease import Lease
@@ -85,6 +85,28 @@ def test_nothing_is_left_but_the_files_that_were_put(store: LocalStore):
         # The folder of a checkpoint goes with its last file, that of a table stays.
         assert not (store.root / layout.checkpoints(TRIAL)).joinpath("epoch-00001").exists()
         assert (store.root / "members").is_dir()
+
+
+def test_no_descriptor_stays_open(store: LocalStore):
+    def use() -> int:
+        store.put(layout.state(TRIAL, 1), b"one", durable=True)
+        store.get(layout.state(TRIAL, 1))
+        store.stats("trials/")
+        with take(store) as lease:
+            store.delete(layout.state(TRIAL, 1), lease=lease)
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    assert use() == use()
+
+
+def test_a_link_is_refused_by_its_path(store: LocalStore):
+    store.put(SAMPLE, b"")
+    link = store.root / "trials/link.parquet"
+    link.symlink_to(SAMPLE)
+    for use in (store.get, lambda key: store.put(key, b"x")):
+        with pytest.raises(LinkRefused) as caught:
+            use("trials/link.parquet")
+        assert caught.value.where == str(link)
 
 
 def test_what_other_programs_leave_behind_is_not_listed(store: LocalStore):

@@ -12,6 +12,7 @@ import pytest
 from os_calls import Call, watched
 
 from results_schema import lease as leases_module
+from results_schema.errors import StoreError
 from results_schema.folder.store import FolderLease
 from results_schema.lease import Holder
 from results_schema.store import LocalStore
@@ -104,6 +105,17 @@ def soon(condition: Callable[[], object]) -> None:
     while not condition():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.005)
+
+
+def test_what_others_hold_for_moments_is_waited_for(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+):
+    held = store.leases.take(ITEM)
+    assert held is not None
+    with pytest.raises(StoreError, match=f"keeps the lease on {ITEM}"):
+        store.leases.wait(ITEM, most=-1)
+    monkeypatch.setattr(time, "sleep", lambda seconds: held.release())
+    assert store.leases.wait(ITEM).token != held.token
 
 
 def test_a_holder_that_is_fenced_notices_at_its_next_heartbeat(store: LocalStore, quick: None):

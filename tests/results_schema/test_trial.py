@@ -118,6 +118,24 @@ def test_named_statistics_and_their_version_come_together():
             replace(SPEC, recipe=Recipe(statistics=statistics), statistics_preprocessing=version)
 
 
+def test_what_has_no_effect_makes_no_other_trial():
+    """Of every field `tests/workers/test_identity.py` compares the numbers."""
+    own = replace(
+        SPEC, recipe=Recipe(statistics=SPEC.dataset), statistics_preprocessing=SPEC.preprocessing
+    )
+    assert own == SPEC
+    assert Recipe(step_epochs=7, rise=0.5) == Recipe(), "fields of other schedules"
+    assert Recipe(epochs=1, drop_path=0.5) == Recipe(epochs=1)
+
+
+def test_warm_up_leaves_epochs_to_the_schedule():
+    Recipe(epochs=4, warmup_epochs=1, schedule="one_cycle")
+    Recipe(epochs=4, warmup_epochs=3)
+    for schedule, warm, left in (("one_cycle", 2, 2), ("cosine", 4, 0)):
+        with pytest.raises(SpecError, match=f"4 epochs with warmup_epochs {warm} leave {left}"):
+            Recipe(epochs=4, warmup_epochs=warm, schedule=schedule)
+
+
 @dataclass(frozen=True)
 class LaterRecipe(Recipe):
     """A recipe as a later release might have it: off in old trials, on by default."""
