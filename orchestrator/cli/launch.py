@@ -168,7 +168,7 @@ def _work(
         browser = cache(partial(_open_browser, stack))
         pictures = any(experiment.figures for experiment in experiments)
         early = {"at_end": lambda: browser().start()} if pictures else {}
-        report = run(plan, store, options, Console(soft_wrap=True), **early)
+        report = run(plan, store, options, Console(soft_wrap=True, emoji=False), **early)
         if report.unfit:
             _print_failure(f"stopped: {report.unfit}")
             return StoreError.exit_code

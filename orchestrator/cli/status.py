@@ -58,7 +58,7 @@ def status(
     from rich.text import Text
 
     opened, only = open_store(store), ["failed"] * failed + ["diverged"] * diverged
-    console = Console(soft_wrap=True, highlight=False)
+    console = Console(soft_wrap=True, emoji=False, highlight=False)
     with exit_on_ctrl_c():
         live = Live(console=console, auto_refresh=False)
         in_place = watch and output_format == "text" and console.is_terminal

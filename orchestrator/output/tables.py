@@ -225,8 +225,8 @@ def print_table(table: TextTable, console: Console | None = None) -> None:
     from rich.table import Table
 
     if console is None:
-        console = Console()
-        console = console if console.is_terminal else Console(width=UNBROKEN)
+        console = Console(emoji=False)
+        console = console if console.is_terminal else Console(width=UNBROKEN, emoji=False)
     rows = table.format_rows(escape, lambda text, number: f"[red]{text}{raised(number)}[/red]")
     if table.title:
         console.print(escape(table.title), style="italic", highlight=False)

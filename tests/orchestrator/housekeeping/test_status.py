@@ -18,7 +18,7 @@ from workers.training.trial import train
 def test_every_state_is_counted_and_nothing_is_touched(run, trained):
     one, two, three = trained.ids
     trained.diverge(one)
-    trained.fail(two, "no memory\n\x1b[31mleft")
+    trained.fail(two, "no memory\n\x1b[31mleft:car:")
     trained.cut_off(three)
     beat = trained.held_elsewhere(three)
     before = contents(trained.store)
@@ -27,7 +27,7 @@ def test_every_state_is_counted_and_nothing_is_touched(run, trained):
     assert shown_counts(output) == {"diverged": 1, "running": 1, "failed": 1}
     assert f"{three}: epoch 2 of 2, last row" in output
     assert "node7" in output
-    assert f"failed after epoch 1 of 2: {two}: memory: no memory  [31mleft" in output
+    assert f"failed after epoch 1 of 2: {two}: memory: no memory  [31mleft:car:" in output
     assert f"log: results/{layout.log(two)}" in output
     data = json.loads(run("status", "small.yaml", "--format", "json")[1])
     counts = data["experiments"]["small"]

@@ -46,6 +46,12 @@ def test_text_shows_what_a_user_named_as_it_stands():
     assert text.index("counted") < text.index("¹ swapped")
 
 
+def test_names_between_colons_are_no_emoji(capsys: pytest.CaptureFixture[str]):
+    print_table(TextTable(":train:", ("cell",), [("a.py:car:",)], remarks=("b.py:dog:",)))
+    text = capsys.readouterr().out
+    assert all(name in text for name in (":train:", "a.py:car:", "b.py:dog:"))
+
+
 @pytest.mark.parametrize("width", [48, 80, 160])
 def test_no_number_is_cut_however_narrow_the_terminal(width: int):
     content = paper_tables(1)[0].sheet
