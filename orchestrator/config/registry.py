@@ -34,7 +34,7 @@ from orchestrator.config.documents import (
 )
 from orchestrator.output.text import value_text
 from results_schema.errors import ConfigError, SpecError, suggest
-from results_schema.plugins import Entry, registry
+from results_schema.plugins import BUILT_IN, Entry, registry
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -408,6 +408,10 @@ def check_figures(experiment: Experiment, document: Document) -> Iterator[Proble
     measured = {kind for kind, asked in experiment.landscape if asked}
     for figure, choice in experiment.figures.items():
         path, name = ("figures", figure), f"figures.{figure}"
+        if experiment.program is not None and FIGURES[choice.kind].origin == BUILT_IN:
+            what = f"{name}: {choice.kind} shows cells, which a program has none of"
+            yield Problem(document.place(path), what, "name a figure of a plug-in")
+            continue
         for option, known in values.items():
             for position, value in enumerate(getattr(choice.options, option)):
                 if value not in known:

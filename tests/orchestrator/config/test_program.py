@@ -66,6 +66,7 @@ def test_without_a_grid_there_is_one_trial(experiment: Path):
         ("grid.seed=[-1]", "grid.seed[0] is -1", ""),
         ("recipe.epochs=3", "recipe of a program", "drop it"),
         ("landscape.contour={}", "landscape of a program", "drop it"),
+        ("figures.a=trend", "figures.a: trend shows cells, which a program has none", "a plug-in"),
         ("version=0", "version is 0", ""),
         ("params=3", "params is 3", "names and values"),
         ("params.a.b.c.d.e.f.g.h.i=1", "params", "8 levels"),
