@@ -112,7 +112,14 @@ class Registry(dict[str, Entry]):
 
         In a program that runs or imports a plug-in's file itself it does nothing: workers could not
         find the entry.
+
+        Raises:
+            ConfigError: It stands without a name, so that what it decorates takes its place.
         """
+        if callable(name):
+            what = f"nas_sweep.{self.kind} decorates without a name"
+            named = getattr(name, "__name__", "NAME")
+            raise ConfigError(what, fix=f'write @nas_sweep.{self.kind}("{named}", version=1)')
 
         def enter(value: Value) -> Value:
             if _loading:

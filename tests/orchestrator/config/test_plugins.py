@@ -79,6 +79,12 @@ def test_plugins_of_options_and_profiles_start_where_they_are_written(folder):
         ("[my_ops.py]", "import nas_sweep\nnas_sweep.operation('a b')(int)", "my_ops.py:2: 'a b'"),
         (
             "[my_ops.py]",
+            "import nas_sweep\n\n@nas_sweep.operation\ndef f(channels, stride, affine): ...",
+            "my_ops.py:3: nas_sweep.operation decorates without a name\n"
+            '  write @nas_sweep.operation("f", version=1)',
+        ),
+        (
+            "[my_ops.py]",
             "import nas_sweep\nnas_sweep.figure('mine', table='metrics')(int)",
             "my_ops.py:2: the plug-in fails: TypeError: figure() got an unexpected keyword",
         ),
