@@ -160,7 +160,7 @@ def report(
 
     opened, place = open_store(store), None if to is None else Path(to)
     written = make_report(opened, experiments, to=place, single=single, pictures=pictures)
-    console = Console(soft_wrap=True)
+    console = Console(soft_wrap=True, emoji=False)
     for failure in written.failures:
         console.print(f"failed: {failure}", style="red", markup=False, highlight=False)
     console.print(f"report: {written.place}", markup=False, highlight=False)
@@ -232,8 +232,15 @@ def export(
         from orchestrator.housekeeping.export import export
         from orchestrator.housekeeping.status import sound_results
 
-        if file_format in _PICTURES or any(value is not None for value in look.values()):
-            raise ConfigError("this is for figures alone", fix="name one: --figure NAME")
+        asked = {
+            f"--format {file_format}": file_format in _PICTURES,
+            "--size": size is not None,
+            "--font-size": font_size is not None,
+            "--untitled": untitled,
+        }
+        if of_figures := [name for name, given in asked.items() if given]:
+            what = f"{', '.join(of_figures)}: this is for figures alone"
+            raise ConfigError(what, fix="name one: --figure NAME")
         kind = file_format or _TABLES[0]
         results, damage = sound_results(opened)
         written = export(results, experiment, folder, file_format=kind, force=force)

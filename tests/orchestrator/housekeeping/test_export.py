@@ -109,8 +109,8 @@ def test_a_figure_is_exported_as_one_page_of_any_size(run, trained, tmp_path):
         (small, "--force"),
         (("--figure", "g"), "no figure 'g'"),
         (("--figure", "f", "--format", "csv"), "no format csv"),
-        (("--size", "page"), "--figure NAME"),
-        (("--format", "png"), "--figure NAME"),
+        (("--size", "page"), "--size: this is for figures alone\n  name one: --figure NAME"),
+        (("--format", "png", "--untitled"), "--format png, --untitled: this is for figures"),
     ):
         code, _, errors = run("export", "small", "--to", "a/b", *words)
         assert (code, problem in errors) == (2, True), errors
