@@ -168,6 +168,11 @@ class Plan:
     def warnings(self) -> list[str]:
         """What is allowed in the remaining trials and seldom meant, a sentence each."""
         found: dict[str, None] = {}
+        for cohort in (one for cohorts in self.cohorts.values() for one in cohorts):
+            if not any(next(cohort.rungs(trial), 0) for trial in cohort.trials):
+                first = [*cohort.rule.rungs, cohort.rule.after][0]
+                what = f"stop compares no trials: it begins after epoch {first:,}"
+                found[f"{what}, and none has more than {max(cohort.epochs.values()):,}"] = None
         for spec in self.remaining:
             if not isinstance(spec, TrialSpec):
                 continue

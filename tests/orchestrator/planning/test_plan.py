@@ -206,6 +206,15 @@ def test_a_chosen_part_is_planned_and_members_stay(tmp_path: Path):
         whole.choose(["C9"])
 
 
+def test_a_rule_that_never_compares_trials_is_warned_about(tmp_path: Path):
+    planned(tmp_path, "genotype: [DARTS], dataset: [digits]")
+    for rule, warned in (("halving, rungs: [8, 9], keep: 0.5", True), ("median, after: 7", False)):
+        options = [f"stop={{rule: {rule}}}", "recipe.epochs=8"]
+        plan = make_plan([load_experiment(tmp_path / "x.yaml", overrides=options)], None)
+        what = "stop compares no trials: it begins after epoch 8, and none has more than 8"
+        assert plan.warnings == [what] * warned
+
+
 def test_a_batch_or_a_cutout_larger_than_the_data_is_warned_about(tmp_path: Path):
     grid = "genotype: [DARTS], dataset: [digits, cifar10], seed: [0, 1]"
     assert not planned(tmp_path, grid).warnings
