@@ -167,7 +167,7 @@ def check_claims(experiment: Experiment, document: Document) -> Iterator[Problem
         row["dataset"] = member.named_dataset
         for key, value in row.items():
             values.setdefault(key, set()).add(show(value))
-    columns = [*PROPERTIES, *OUTCOMES, *COURSE, *values]
+    columns = dict.fromkeys((*PROPERTIES, *OUTCOMES, *COURSE, *values))
     for name, claim in experiment.claims.items():
         place = document.place(("claims", name))
 

@@ -299,7 +299,9 @@ class _Reader:
         try:
             return _SCALARS[tag](node.value)
         except ValueError:
-            return self._add(node, path, f"{show(node.value)} cannot be read as {tag}")
+            what = f"{show(node.value)} cannot be read as {tag}"
+            fix = "use a whole number of at most 64 bits" if tag == "int" else ""
+            return self._add(node, path, what, fix)
 
     def _mapping(self, node: MappingNode, path: KeyPath) -> dict[str, Any]:
         data: dict[str, Any] = {}

@@ -71,6 +71,9 @@ from workers.identity import canonical_trial
 from workers.program.source import Source
 from workers.training.recipe import scheduled_lr
 
+ENDINGS = (".yaml", ".yml")
+"""How names of experiments' files end."""
+
 
 @dataclass(frozen=True)
 class Member:
@@ -318,11 +321,13 @@ def find_files(names: Iterable[str]) -> list[Path]:
         path = packaged.resolve(name)
         if not path.exists() and not path.suffix:
             lists = "give a .yaml file, or a name that `nas-sweep experiments` lists"
+            beside = [f"{name}{ending}" for ending in ENDINGS if Path(f"{name}{ending}").is_file()]
             fix = suggest(name, packaged.packaged(), otherwise=lists)
+            fix = f"did you mean {beside[0]}?" if beside else fix
             raise ConfigError("there is no such experiment", where=name, fix=fix)
         files = [path]
         if path.is_dir():
-            inside = (file for file in path.iterdir() if file.suffix in (".yaml", ".yml"))
+            inside = (file for file in path.iterdir() if file.suffix in ENDINGS)
             files = sorted(inside, key=lambda file: natural(file.stem))
             if not files:
                 raise ConfigError(
@@ -467,6 +472,13 @@ def load_experiment(
             what = ": ".join(filter(None, (part or error.where, error.what)))
             place = document.place((part,)) if part else _cause(error.what, document)
             raise ConfigError(what, where=str(place), fix=error.fix) from error
+    if experiment.axes.excluded and not experiment.members():
+        problem = Problem(
+            document.place(("grid", "exclude")),
+            "grid.exclude leaves out every trial",
+            "keep at least one value of an axis",
+        )
+        raise combine([problem])
     if problems := list(check_claims(experiment, document)):
         raise combine(problems)
     return experiment

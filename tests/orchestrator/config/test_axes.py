@@ -140,6 +140,10 @@ BAD = [
     ("exclude:\n    - {seed: 1}\n    - {seed: 7}", "grid.exclude[1].seed: the grid has no 7"),
     ("exclude: [{genotype: DART}]", "the grid has no 'DART'\n  did you mean DARTS"),
     ("exclude: [{index: 9}]", "the grid has no 9\n  use one of 0, 1, 2, 3, 4"),
+    (
+        "exclude: [{index: [0, 1, 2, 3, 4]}]",
+        "grid.exclude leaves out every trial\n  keep at least one",
+    ),
     ("recipe.epochs: {range: [1, 3], n: 2}", "range has no n"),
     ("recipe.epochs: {range: [3, 1]}", "it has 0 values"),
     ("recipe.epochs: {range: [0, 1000000000000]}", "it has 1,000,000,000,000 values"),

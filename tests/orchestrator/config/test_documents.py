@@ -141,6 +141,7 @@ def test_json_is_read_as_json(tree):
         ("a: !!set {b}\n", 1, "set"),
         ("a: !!binary aGk=\n", 1, "binary"),
         ("a: !!int two\n", 1, "'two' cannot be read as int"),
+        ("a: 99999999999999999999\n", 1, "read as int\n  use a whole number of at most 64 bits"),
         ("a: !!bool maybe\n", 1, "as bool"),
         ("a: 010\n", 1, "'010'"),
         (f"a: {10**30}\n", 1, "as int"),
@@ -154,7 +155,7 @@ def test_json_is_read_as_json(tree):
         (b"a: 1\nb: caf\xe9\n", 2, "byte 0xe9 is not UTF-8"),
         (b"#" * (MAX_BYTES + 1), 0, "stay within 500,000 bytes"),
     ],
-    ids=range(31),
+    ids=range(32),
 )
 def test_what_is_no_plain_yaml_is_refused_with_its_place(write, content, line, named):
     reported = refused(write(content))

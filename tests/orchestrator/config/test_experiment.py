@@ -227,6 +227,8 @@ def test_a_folder_stands_for_its_files_by_number_without_those_below(tmp_path):
     (tmp_path / "profiles").mkdir()
     for name in ("fig10.yaml", "fig2.yaml", "a.yml", "notes.md", "profiles/laptop.yaml"):
         (tmp_path / name).touch()
+    with pytest.raises(ConfigError, match=r"no such experiment\n  did you mean .*/a\.yml\?"):
+        find_files([str(tmp_path / "a")])
     found = find_files([str(tmp_path), str(tmp_path / "a.yml"), str(tmp_path / "none.yaml")])
     assert [path.name for path in found] == ["a.yml", "fig2.yaml", "fig10.yaml", "none.yaml"]
 
