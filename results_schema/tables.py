@@ -323,10 +323,12 @@ def from_parquet(data: bytes, schema: pa.Schema, where: str) -> pa.Table:
         ]
         return pa.table(columns, schema=pa.schema([f.with_nullable(True) for f in schema]))
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+        of_experiment = where.startswith((layout.MEMBERS, layout.CELLS))
+        source = "experiment's file" if of_experiment else "checkpoint"
         raise CorruptData(
             f"not a sound {_name(schema)} table: {error}",
             where=where,
-            fix="delete it and launch again: what it held is rebuilt from the checkpoint",
+            fix=f"delete it and launch again: what it held is rebuilt from the {source}",
         ) from error
 
 

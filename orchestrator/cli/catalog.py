@@ -13,7 +13,6 @@ from click import command, option
 from orchestrator.cli.options import format_option, names_argument, print_result
 from orchestrator.output.tables import TextTable
 from results_schema.errors import ConfigError, suggest
-from results_schema.layout import natural
 
 
 @command()
@@ -80,7 +79,7 @@ def experiments(copy: str | None, to: str, schema: bool, output_format: str) -> 
             click.echo(file)
         return
     records = []
-    for name in sorted(known, key=lambda name: (known[name].parts[:-1], natural(name))):
+    for name in known:
         document, files = read_experiment(known[name])
         folder = known[name].parent.name if known[name].parent != packaged.folder() else ""
         title = " ".join(str(document.data.get("title", "")).split())

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from results_schema.layout import natural
+
 _HERE = Path(__file__).resolve().parents[1]
 PROFILES = "profiles"
 
@@ -15,8 +17,9 @@ def folder() -> Path:
 
 
 def packaged() -> dict[str, Path]:
-    """Return their files by name, those of a folder in it after the others."""
+    """Return their files by name, by name (fig2 before fig10), folders last."""
     found = [*folder().glob("*.yaml"), *folder().glob("*/*.yaml")]
+    found.sort(key=lambda file: (file.parent.parts, natural(file.stem)))
     return {file.stem: file for file in found if file.parent.name != PROFILES}
 
 

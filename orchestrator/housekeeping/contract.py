@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 
+from orchestrator.output.text import counted
 from results_schema import layout, tables
 from results_schema.errors import NasSweepError
 from results_schema.results import Results
@@ -73,7 +74,11 @@ def check_tables(store: Store) -> Iterator[Check]:
                     filled.append({c for c in table.column_names if not table[c].null_count})
                     ids = {*table["trial_id"].to_pylist()} if "trial_id" in filled[-1] else set()
                     by_file &= folder == layout.MEMBERS or ids == layout.names([key])
-            yield Check(name, "ok" if rows else "note", f"{len(keys)} files, {rows:,} rows")
+            yield Check(
+                name,
+                "ok" if rows else "note",
+                f"{counted(len(keys), 'file')}, {counted(rows, 'row')}",
+            )
         except NasSweepError as error:
             yield Check(name, "bad", str(error).partition("\n")[0], _FIX)
         present[folder] = set.intersection(*filled) if filled else set()
