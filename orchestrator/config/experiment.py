@@ -120,7 +120,7 @@ class Declaration(Settings):
 
     plugins: tuple[str, ...] = ()
     title: Text = Field(description="what is measured, in one line")
-    claim: Text = Field(description="the statement of the paper that this tests")
+    claim: Text = Field(description="the statement that this tests")
     grid: Grid = Field(description="the axes, at least genotype and dataset")
     landscape: Landscape = Landscape()
     tables: dict[FileName, Annotated[str, one_of("kind of table", TABLE_KINDS)]] = {}
@@ -139,7 +139,7 @@ class Declaration(Settings):
 class ProgramDeclaration(Declaration):
     """The content of the file of an experiment that runs a program."""
 
-    claim: Text = "none"
+    claim: Text = ""
     grid: ProgramGrid = ProgramGrid()  # pyright: ignore[reportIncompatibleVariableOverride]
     program: Program = Field(  # pyright: ignore[reportIncompatibleVariableOverride]
         description="a file and its function, such as train.py:train"

@@ -50,7 +50,7 @@ class Declared(BaseModel, **STRICT):
     Attributes:
         name: Name of the experiment.
         title: What is measured, in one line.
-        claim: The statement of the paper that this tests.
+        claim: The statement that this tests; empty if a program has none.
         profile: Name of the profile, or None.
         datasets: Each dataset that the experiment names, with the one trained on.
         network: Numbers of cells and channels.

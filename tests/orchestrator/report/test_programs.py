@@ -66,6 +66,8 @@ def test_a_report_is_written_and_tests_no_claim_on_it(store: LocalStore, run, tm
     page = (tmp_path / "page" / "index.html").read_text()
     assert "walk.py:train, version 1" in page
     assert "6 pruned" in page
+    assert 'id="claims"' not in page
+    assert 'class="claim"' not in page
     code, output, errors = run("claims", "--store", store.root)
     assert code == 0, errors
 
