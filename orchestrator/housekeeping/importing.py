@@ -147,7 +147,9 @@ def _naming(path: Path) -> Iterator[None]:
         raise ConfigError(error.what, where=where, fix=error.fix) from error
     except (OSError, ValueError, RecursionError, MemoryError) as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise ConfigError(f"cannot read it: {reason.splitlines()[0]}", where=str(path)) from error
+        fix = "save it in UTF-8" if isinstance(error, UnicodeDecodeError) else ""
+        what = f"cannot read it: {reason.splitlines()[0]}"
+        raise ConfigError(what, where=str(path), fix=fix) from error
 
 
 def _refuse(rows: Frame, bad: Any, what: str, fix: str = "") -> None:
@@ -162,6 +164,9 @@ def _read_table(path: Path) -> Frame:
     """Return a table, the column that names cells as `cell`, known heads in lower case."""
     if path.suffix.lower() == ".csv":
         heads = pd.read_csv(path, header=None, nrows=1, dtype=str).iloc[0].tolist()
+        if len(heads) == 1 and (between := re.search("[;\t]", str(heads[0]))):
+            what = f"its columns are separated by {between[0]!r}"
+            raise ConfigError(what, fix="separate them by commas, with a point in numbers")
         frame = pd.read_csv(path, skipinitialspace=True)
     else:
         frame = pd.read_parquet(path)
@@ -435,7 +440,8 @@ def _check_curves(frame: Frame, answers: Answers) -> Frame:
             raise ConfigError(f"a {column} of {top:g} is no share", fix="is it --unit percent?")
         if answers.unit == "percent" and not 1.5 < top <= 100:
             what = f"the largest {column} is {top:g} percent"
-            raise ConfigError(what, fix="is it --unit share?")
+            fix = "use numbers from 0 to 100" if top > 100 else "is it --unit share?"
+            raise ConfigError(what, fix=fix)
     finite = np.isfinite(frame[measures]).all(axis=1)
     last = frame.groupby(_CURVE, sort=False)["epoch"].transform("max")
     at_end = frame["epoch"] == last

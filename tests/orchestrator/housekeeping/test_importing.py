@@ -116,6 +116,8 @@ def put(path: Path, content: Any) -> Path:
     elif isinstance(content, pd.DataFrame):
         write = content.to_parquet if path.suffix == ".parquet" else content.to_csv
         write(path, index=False)
+    elif isinstance(content, bytes):
+        path.write_bytes(content)
     else:
         path.write_text(content if isinstance(content, str) else json.dumps(content))
     return path
@@ -260,6 +262,14 @@ BAD: dict[str, tuple[Any, Any, list[str], str]] = {
     "percent as share": (GOOD, changed([5], "test_accuracy", 61.2), KNOWN, "--unit percent"),
     "above one": (GOOD, changed([5], "test_accuracy", 1.2), KNOWN, "1.2"),
     "share as percent": (GOOD, long(), [*KNOWN[:-1], "percent"], "--unit share"),
+    "above 100 percent": (
+        GOOD,
+        long().assign(test_accuracy=150.0),
+        [*KNOWN[:-1], "percent"],
+        "use numbers from 0 to 100",
+    ),
+    "semicolons": (GOOD, "cell;epoch;test_accuracy\nC0;1;50,2\n", KNOWN, "separated by ';'"),
+    "UTF-16": (GOOD, "cell,epoch\nC0,1\n".encode("utf-16"), KNOWN, "save it in UTF-8"),
     "two units": (GOOD, long().assign(train_accuracy=60.0), KNOWN, "train_accuracy"),
     "negative accuracy": (GOOD, changed([5], "test_accuracy", -0.1), KNOWN, "-0.1"),
     "negative loss": (GOOD, changed([7], "test_loss", -2.0), KNOWN, "-2"),
