@@ -102,6 +102,10 @@ def query(
                 where="SQL",
                 fix="ask for less, or give it more time by --timeout",
             ) from error
+        except RuntimeError as error:  # what DuckDB makes of Ctrl-C
+            if str(error) == "Query interrupted":
+                raise KeyboardInterrupt from error
+            raise
         except (duckdb.OutOfMemoryException, MemoryError, pa.ArrowMemoryError) as error:
             raise _too_large(f"the query needs more than {byte_size(limits.memory)}") from error
         except duckdb.Error as error:

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 from small_contours import NAME
 
+from orchestrator.query import engine
 from orchestrator.query.catalog import TABLES, VIEWS
 from orchestrator.query.engine import Limits, query
 from results_schema import layout, tables
@@ -205,3 +206,12 @@ def test_no_copy_is_left_behind(trained, tmp_path, monkeypatch):
     with pytest.raises(ConfigError):
         query(trained.store, "SELECT x FROM trials")
     assert list(copies.iterdir()) == []
+
+
+def test_what_duckdb_makes_of_ctrl_c_is_ctrl_c(trained: Any, monkeypatch: pytest.MonkeyPatch):
+    def interrupted(*_: object) -> None:
+        raise RuntimeError("Query interrupted")
+
+    monkeypatch.setattr(engine, "_answer", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        query(trained.store, "FROM trials")
