@@ -85,8 +85,6 @@ def test_metrics_are_columns_once_and_can_not_change(store: LocalStore):
     last = list(pd.read_parquet(store.root / "trials").columns[-3:])
     assert last == ["loss", "best_loss", "steps"]
     for other in (Metric("loss", unit="nat"), Metric("loss", "whole", "nat", "min")):
-        with pytest.raises(
-            ConfigError, match=r"loss is .*in the store it is real, nat, min"
-        ):
+        with pytest.raises(ConfigError, match=r"loss is .*in the store it is real, nat, min"):
             widen(store, [other])
     assert added_metrics(store) == {"loss": loss, "steps": steps}
