@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import re
 import tempfile
-import threading
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,16 +95,12 @@ def query(
                     more = TABLES.keys() - names
                     _add_tables(connection, store, more, Path(folder), without)
                     return _answer(connection, sql, limits)
-        except duckdb.InterruptException as error:
+        except TimeoutError as error:
             raise ConfigError(
                 f"the query took longer than {limits.seconds:g} s",
                 where="SQL",
                 fix="ask for less, or give it more time by --timeout",
             ) from error
-        except RuntimeError as error:  # what DuckDB makes of Ctrl-C
-            if str(error) == "Query interrupted":
-                raise KeyboardInterrupt from error
-            raise
         except (duckdb.OutOfMemoryException, MemoryError, pa.ArrowMemoryError) as error:
             raise _too_large(f"the query needs more than {byte_size(limits.memory)}") from error
         except duckdb.Error as error:
@@ -230,37 +225,30 @@ def _sound(data: bytes, key: str, schema: pa.Schema) -> bytes:
 
 
 def _answer(connection: duckdb.DuckDBPyConnection, sql: str, limits: Limits) -> pa.Table:
-    """Return the answer, fetched in batches so that its size is noticed before all of it exists."""
-    with _interrupted_after(connection, limits.seconds):
-        reader = connection.sql(sql).to_arrow_reader(_BATCH)
-        batches: list[pa.RecordBatch] = []
-        size = 0
-        for batch in reader:
-            batches.append(batch)
-            size += batch.nbytes
-            if size > limits.memory:
-                raise _too_large(f"the answer is larger than {byte_size(limits.memory)}")
-    return pa.Table.from_batches(batches, reader.schema)
-
-
-@contextmanager
-def _interrupted_after(connection: duckdb.DuckDBPyConnection, seconds: float) -> Iterator[None]:
-    done = threading.Event()
-
-    def watch() -> None:
-        if not done.wait(seconds):
+    """Return the answer; raise TimeoutError where it takes longer than it may."""
+    # In a thread, as DuckDB lets no signal through to the one it works in.
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(_fetch, connection, sql, limits)
+        try:
+            return answer.result(limits.seconds)
+        finally:
             # Repeated, since an interrupt between two batches is lost.
-            while not done.is_set():
+            while not answer.done():
                 connection.interrupt()
-                done.wait(0.05)
+                wait([answer], 0.05)
 
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
-    try:
-        yield
-    finally:
-        done.set()
-        watcher.join()
+
+def _fetch(connection: duckdb.DuckDBPyConnection, sql: str, limits: Limits) -> pa.Table:
+    """Return the answer, fetched in batches so that its size is noticed before all of it exists."""
+    reader = connection.sql(sql).to_arrow_reader(_BATCH)
+    batches: list[pa.RecordBatch] = []
+    size = 0
+    for batch in reader:
+        batches.append(batch)
+        size += batch.nbytes
+        if size > limits.memory:
+            raise _too_large(f"the answer is larger than {byte_size(limits.memory)}")
+    return pa.Table.from_batches(batches, reader.schema)
 
 
 def _too_large(what: str) -> ConfigError:
