@@ -64,23 +64,26 @@ def check_tables(store: Store) -> Iterator[Check]:
     """Yield what is right and wrong with the tables of a store: columns, types, values, files."""
     present: dict[str, set[str]] = {}
     by_file = True
-    for folder, schema in SCHEMAS.items():
-        name, rows, filled = folder.rstrip("/"), 0, []
+    for folder in (*SCHEMAS, layout.SURFACES):
+        name, rows, filled, schema = folder.rstrip("/"), 0, [], tables.OPENED[folder]
         keys = [key for key in store.list(folder) if layout.names([key])]
+        if folder == layout.SURFACES and not keys:
+            continue
         try:
             for key in keys:
                 if len(table := tables.from_parquet(store.get(key), schema, key)):
                     rows += len(table)
                     filled.append({c for c in table.column_names if not table[c].null_count})
                     ids = {*table["trial_id"].to_pylist()} if "trial_id" in filled[-1] else set()
-                    by_file &= folder == layout.MEMBERS or ids == layout.names([key])
+                    by_trial = folder in (layout.TRIALS, layout.METRICS)
+                    by_file &= not by_trial or ids == layout.names([key])
             yield Check(
                 name,
                 "ok" if rows else "note",
                 f"{counted(len(keys), 'file')}, {counted(rows, 'row')}",
             )
         except NasSweepError as error:
-            yield Check(name, "bad", str(error).partition("\n")[0], _FIX)
+            yield _refused(name, error)
         present[folder] = set.intersection(*filled) if filled else set()
     yield from _check_values(Results(store))
     for command, needs in NEEDED.items():
@@ -95,13 +98,17 @@ def check_tables(store: Store) -> Iterator[Check]:
             yield Check(command, "ok", "has what it needs")
 
 
+def _refused(name: str, error: NasSweepError) -> Check:
+    return Check(name, "bad", str(error).partition("\n")[0], error.fix or _FIX)
+
+
 def _check_values(results: Results) -> Iterator[Check]:
     try:
         trials: Any = results.trials()
         metrics: Any = results.metrics().sort_values(["trial_id", "epoch"])
         members: Any = results.members()
     except NasSweepError as error:
-        yield Check("values", "bad", str(error).partition("\n")[0], _FIX)
+        yield _refused("values", error)
         return
     problems = {
         "trials are neither done nor diverged": ~trials["status"].isin(["done", "diverged"]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import pyarrow as pa
@@ -13,10 +14,11 @@ from orchestrator.housekeeping.status import StatusReader
 from orchestrator.output.text import sparkline
 from results_schema import layout, tables
 from results_schema.errors import CorruptData, MissingKey
+from results_schema.program import metrics_of, store_schema
 from results_schema.store import Store, recorded_failure
 
 CURVES = ("train_loss", "test_loss", "test_accuracy")
-"""Columns of the metrics whose curves are shown."""
+"""Columns of a cell's metrics whose curves are shown; of a program's all that it reports are."""
 
 
 def describe_trial(store: Store, name: str) -> dict[str, Any]:
@@ -49,10 +51,11 @@ def describe_trial(store: Store, name: str) -> dict[str, Any]:
         for name, trial in lookup.member_names(store, experiment)
         if trial == trial_id
     ]
-    row = (_rows(store, layout.trial(trial_id), tables.TRIALS) or [{}])[0]
+    trials, metrics = (store_schema(store, one) for one in (layout.TRIALS, layout.METRICS))
+    row = (_rows(store, layout.trial(trial_id), trials) or [{}])[0]
     spec = json.loads(row.get("spec") or "{}")
     kinds: dict[str, dict[str, Any]] = {"result": {}, "provenance": {}}
-    for column in tables.TRIALS:
+    for column in trials:
         if column.name not in ("trial_id", "spec") and row.get(column.name) is not None:
             kinds[(column.metadata or {})[b"kind"].decode()][column.name] = row[column.name]
     keys = store.list(layout.checkpoints(trial_id))
@@ -65,7 +68,9 @@ def describe_trial(store: Store, name: str) -> dict[str, Any]:
         **({"failure": recorded_failure(store, trial_id)} if failed else {}),
         "spec": spec,
         "results": kinds["result"],
-        "curves": _curves(_rows(store, layout.metrics(trial_id), tables.METRICS)),
+        "curves": _curves(
+            _rows(store, layout.metrics(trial_id), metrics), (*CURVES, *metrics_of(metrics))
+        ),
         "checkpoints": sorted(epochs),
         "provenance": kinds["provenance"],
         "log": store.locate(layout.log(trial_id)),
@@ -79,9 +84,9 @@ def _rows(store: Store, key: str, schema: pa.Schema) -> list[dict[str, Any]]:
         return []
 
 
-def _curves(rows: list[dict[str, Any]]) -> dict[str, str]:
+def _curves(rows: list[dict[str, Any]], columns: Iterable[str]) -> dict[str, str]:
     found = {}
-    for column in CURVES:
+    for column in columns:
         values = [row[column] for row in rows if row.get(column) is not None]
         if values:
             found[column] = f"{values[0]:.4g} {sparkline(values)} {values[-1]:.4g}"

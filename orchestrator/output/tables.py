@@ -230,7 +230,7 @@ def print_table(table: TextTable, console: Console | None = None) -> None:
     rows = table.format_rows(escape, lambda text, number: f"[red]{text}{raised(number)}[/red]")
     if table.title:
         console.print(escape(table.title), style="italic", highlight=False)
-    for columns in _split_columns(table, console.width):
+    for columns in _split_columns(table, console.width) if rows else ():
         part = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
         for column in columns:
             justify = "left" if table.is_left(column) else "right"

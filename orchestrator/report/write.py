@@ -107,9 +107,7 @@ def write_report(
     store, folder = results.store, report_name(names)
     inside = store.locate(layout.report(folder, INDEX))
     target = Path(inside) if to is None else to if single else to / INDEX
-    # The paper's claims are about cells, and so are those that an experiment states.
-    of_cells = any(read_declared(store, name).program is None for name in names)
-    found = bears_on(findings(results, names), untested=True) if of_cells else []
+    found = bears_on(findings(results, names), untested=True)
     failures = [f"{one.name}: {one.problem}" for one in exhibits if one.failed]
     failures += [f"{one.claim}: {one.reading}" for one in found if one.verdict == FAILED]
     drawn, forest = [], plot_forest(found)

@@ -175,6 +175,12 @@ class Population:
         self._whole: Population | None = None
         self._parts: dict[tuple[str, ...], list[Population]] = {}
 
+    @property
+    def without_cells(self) -> bool:
+        """Whether there are trials, all of them of programs."""
+        ids = [id_ for name in self._experiments for id_ in self.results.members(name)["trial_id"]]
+        return bool(ids) and all(map(is_program, ids))
+
     def scopes(self, datasets: tuple[str, ...]) -> list[Population]:
         """Split the population into parts whose trials a finding may combine.
 

@@ -36,17 +36,20 @@ def findings(results: Results, experiments: Sequence[str] | None = None) -> list
     Returns:
         One finding or more for each claim, in the order of `CLAIMS`, then of those that experiments
         state; the same each time. A claim whose test ends in an unexpected error has one with that
-        error, and the others are tested.
+        error, and the others are tested. None where all experiments run programs, as every claim is
+        about cells.
 
     Raises:
         ConfigError: The store lacks an experiment.
         CorruptData: A table is damaged.
     """
     population = Population(results, experiments)
-    unread = _unread(population)
     names = results.experiments()
     if experiments is not None:
         names = [one for name in experiments for one in layout.variations(name, names)]
+    unread = _unread(population)
+    if not unread and population.without_cells:
+        return []
     # Matrices here are small: several threads would spend their time in waiting for each other, and
     # their number would show in the last digits.
     with threadpool_limits(1, user_api="blas"):

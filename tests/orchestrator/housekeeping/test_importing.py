@@ -19,6 +19,7 @@ from orchestrator.paper.claims import findings
 from orchestrator.paper.claims.population import Population
 from orchestrator.planning.plan import make_plan
 from orchestrator.report.write import make_report
+from results_schema import layout
 from results_schema.results import Results
 from results_schema.store import open_store
 from workers.cells.bases import named
@@ -363,6 +364,13 @@ def test_a_column_of_another_type_is_named(tmp_path):
 
 def test_the_tables_of_our_own_store_are_sound(trained):
     assert {one.verdict for one in check_tables(trained.store)} == {"ok"}
+
+
+def test_a_damaged_table_is_named_with_its_own_remedy(trained):
+    key = layout.surface(f"{trained.ids[0]}@e002-0123456789")
+    trained.store.put(key, b"PAR1")
+    [bad] = [one for one in check_tables(trained.store) if one.verdict == "bad"]
+    assert (bad.name, key in bad.found, "launch again" in bad.fix) == ("surfaces", True, True)
 
 
 def test_the_document_lists_every_column_with_who_needs_it():

@@ -45,6 +45,21 @@ def test_a_query_finds_metrics_and_axes(store: LocalStore, run):
     assert code == 0
 
 
+def test_a_trial_is_shown_with_all_that_it_reported(store: LocalStore, run):
+    place = ("--store", store.root, "--format", "json")
+    code, output, errors = run("show", "walk/size=1.2/s0", *place)
+    assert code == 0, errors
+    shown = json.loads(output)
+    assert shown["curves"].keys() == {"score", "steps"}
+    assert shown["curves"]["steps"].split()[-1] in ("20", "50", "80")
+    assert shown["results"].keys() >= {"score", "best_score", "steps"}
+
+
+def test_no_claim_is_tested_on_programs_alone(store: LocalStore, run):
+    code, output, errors = run("claims", "--all", "--store", store.root)
+    assert (code, "claim" in output, "popular-widest" in output) == (0, True, False), errors
+
+
 def test_a_table_averages_over_seeds(store: LocalStore):
     from orchestrator.report.brief import metric_tables
     from results_schema.results import Results
