@@ -156,12 +156,14 @@ class OnHead:
         self.environment = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}
 
     def started(
-        self, *arguments: object, command: str = "launch"
+        self, *arguments: object, command: str = "launch", **environment: str
     ) -> AbstractContextManager[subprocess.Popen[str]]:
         """Start a launch; it is gone at the end of the context."""
-        return started(command, *self.options, *arguments, **self.environment)
+        return started(command, *self.options, *arguments, **self.environment, **environment)
 
-    def launch(self, *arguments: object, command: str = "launch") -> tuple[int, str]:
+    def launch(
+        self, *arguments: object, command: str = "launch", **environment: str
+    ) -> tuple[int, str]:
         """Return the exit code and the output of a launch that has ended."""
-        with self.started(*arguments, command=command) as process:
+        with self.started(*arguments, command=command, **environment) as process:
             return finish(process)

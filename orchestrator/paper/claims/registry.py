@@ -55,7 +55,7 @@ def findings(results: Results, experiments: Sequence[str] | None = None) -> list
     with threadpool_limits(1, user_api="blas"):
         found = [one for claim in CLAIMS for one in _test(claim, population, unread)]
         for name in names:
-            own = Population(results, [name])
+            own = population if names == [name] else Population(results, [name])
             stated = stated_claims(results.store, name)
             found += [one for claim in stated for one in _test(claim, own, unread)]
     return judge(found)

@@ -48,6 +48,11 @@ def _zoo() -> dict[str, Cell]:
 def _place(
     cells: Callable[[], dict[str, Cell]], part: int, whole: bool, population: Population
 ) -> Sample:
+    return _placed(cells, part, whole)
+
+
+@cache
+def _placed(cells: Callable[[], dict[str, Cell]], part: int, whole: bool) -> Sample:
     """Place cells in their spaces by width (part 0) or shallowness (part 1).
 
     Over all nodes (`whole`) the choice of the output does not matter. Most published outputs were

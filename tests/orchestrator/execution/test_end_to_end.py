@@ -18,7 +18,6 @@ from small_stores import contents
 from soundness import assert_equal
 from sweeps import (
     finish,
-    launch,
     trained_epochs,
     undisturbed,
     wait_for,
@@ -31,7 +30,7 @@ from results_schema.store import LocalStore
 
 pytestmark = pytest.mark.timeout(400)  # on a busy machine
 
-EPOCHS, SEEDS = 6, "0, 1"
+EPOCHS, SEEDS = 4, "0, 1"
 
 
 class Finished(NamedTuple):
@@ -44,13 +43,13 @@ class Finished(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+def finished(tmp_path_factory: pytest.TempPathFactory, on_head: OnHead) -> Finished:
     folder = tmp_path_factory.mktemp("finished")
     figure = "{small: accuracy_by_index}"
     experiment = write_experiment(folder, epochs=2, seeds=SEEDS, figures=figure)
     # Pictures are left to the tests of figures.
     quick = {"BROWSER_PATH": str(folder / "none"), "PYTHONUNBUFFERED": "1"}
-    code, output = launch(experiment, "--store", folder / "results", **quick)
+    code, output = on_head.launch(experiment, "--store", folder / "results", **quick)
     return Finished(experiment, LocalStore(folder / "results"), code, output)
 
 

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +14,7 @@ from synthetic_stores import METRIC, NOW, add_surface, blank
 
 from orchestrator.config.experiment import Experiment, load_experiment
 from orchestrator.config.record import Declared, record
-from orchestrator.paper.claims import Finding, findings
+from orchestrator.paper.claims import Finding, description, findings
 from orchestrator.paper.claims.power import plans
 from results_schema import layout, tables
 from results_schema.errors import ConfigError
@@ -35,6 +35,7 @@ grid:
   recipe.weight_decay: [0.0, 0.0003, 0.001]
 claims:
 """
+ONE_DECAY = HEAD.replace("recipe.weight_decay: [0.0, 0.0003, 0.001]", "")
 
 
 @pytest.fixture
@@ -78,9 +79,8 @@ def fill(
         store.put(layout.metrics(name), tables.to_parquet(mine, tables.METRICS))
 
 
-def verdicts(store: LocalStore) -> Mapping[str, str]:
-    found = [one for one in findings(Results(store)) if one.stated]
-    return {one.claim.partition(":")[2]: one.verdict for one in found}
+def verdicts(found: Iterable[Finding]) -> Mapping[str, str]:
+    return {one.claim.partition(":")[2]: one.verdict for one in found if one.stated}
 
 
 CLAIMS = {
@@ -107,7 +107,7 @@ CLAIMS = {
 }
 
 
-def test_stated_claims_have_the_verdicts_of_planted_effects(state, tmp_path, run):
+def test_stated_claims_have_the_verdicts_of_planted_effects(state, tmp_path):
     experiment = state("".join(f"  {name}: {text}\n" for name, (text, _) in CLAIMS.items()))
     store = LocalStore(tmp_path / "results")
 
@@ -120,23 +120,21 @@ def test_stated_claims_have_the_verdicts_of_planted_effects(state, tmp_path, run
         return value + 0.002 * rng.standard_normal()
 
     fill(experiment, store, accuracy)
-    assert verdicts(store) == {name: verdict for name, (_, verdict) in CLAIMS.items()}
-    code, output, _ = run("claims", "--store", store.root)
-    assert code == 0
-    assert "Decay helps.  [ours:no-decay]" in output
-    assert "claims of ours" in output
-    assert "on digits" in output and "not 36" not in output.partition("claims of ours")[2]
-    page = run("claims", "--store", store.root, "--claim", "ours:wide")[1]
-    assert "experiment ours" in page
-    code, _, errors = run("claims", "--store", store.root, "--claim", "ours:wild")
-    assert code == 2 and "did you mean ours:wide" in errors
+    found = findings(Results(store))
+    assert verdicts(found) == {name: verdict for name, (_, verdict) in CLAIMS.items()}
+    shown = "\n".join(description.text(description.bears_on(found)))
+    assert "Decay helps.  [ours:no-decay]" in shown
+    assert "claims of ours" in shown
+    assert "on digits" in shown and "not 36" not in shown.partition("claims of ours")[2]
+    page = description.page([one for one in found if one.claim == "ours:wide"])
+    assert "experiment ours" in "\n".join(page)
 
 
 def test_what_would_decide_a_claim_is_planned_with_its_price(state, tmp_path, run):
     experiment = state(
         "  wide: {spearman: [width, test_accuracy]}\n  first: {greater: [ENAS, DARTS]}\n"
         "  twin: {equal: [ENAS, DARTS], within: 0.5}\n",
-        HEAD.replace("recipe.weight_decay: [0.0, 0.0003, 0.001]", ""),
+        ONE_DECAY,
     )
     store = LocalStore(tmp_path / "results")
     fill(experiment, store, lambda member, rng: 0.6 + 0.01 * rng.standard_normal())
@@ -157,13 +155,11 @@ def test_what_would_decide_a_claim_is_planned_with_its_price(state, tmp_path, ru
     )
     assert len(new) == 2 * (wide.needs - 10)
     assert len(new & old) < 3, "but for what two seeds draw alike"
-    code, output, _ = run("claims", "--store", store.root, "--power", "0.8")
-    assert code == 0
-    assert f"{wide.needs} variants (10 now): {wide.trials} trials more" in output
-    records = json.loads(
-        run("claims", "--store", store.root, "--power", "0.8", "--format", "json")[1]
-    )
-    assert {one["claim"] for one in records} == planned.keys()
+    shown = "\n".join(description.plan_lines([*planned.values()], 0.8))
+    assert f"{wide.needs} variants (10 now): {wide.trials} trials more" in shown
+    asked = ("claims", "--store", store.root, "--power", "0.8", "--format", "json")
+    code, output, _ = run(*asked)
+    assert (code, {one["claim"] for one in json.loads(output)}) == (0, {*planned})
 
 
 def test_more_operation_variants_have_seeds_of_their_own():
@@ -183,7 +179,8 @@ def test_a_surface_and_a_test_of_a_plug_in(state, tmp_path, own_plugins):
     registry("claim").enter("backwards", lambda x, y, strata: trend(-x, y, strata), smallest=0.3)
     experiment = state(
         "  radius: {spearman: [width, contour.radius]}\n"
-        "  back: {backwards: [width, test_accuracy]}\n"
+        "  back: {backwards: [width, test_accuracy]}\n",
+        ONE_DECAY,
     )
     store = LocalStore(tmp_path / "results")
     fill(experiment, store, lambda member, rng: 0.6 + 0.05 * member.spec.genotype.normal.width)
@@ -192,9 +189,9 @@ def test_a_surface_and_a_test_of_a_plug_in(state, tmp_path, own_plugins):
         numbers = {"extent": 1.0, "split": "test", "bounded": True}
         width = trial.spec.genotype.normal.width
         add_surface(store, trial, "contour", epoch=6, radius=width, **numbers)
-    assert verdicts(store) == {"radius": "supported", "back": "contradicted"}
+    assert verdicts(findings(Results(store))) == {"radius": "supported", "back": "contradicted"}
     registry("claim").pop("backwards")
-    assert verdicts(store) == {"radius": "supported", "back": "not testable"}
+    assert verdicts(findings(Results(store))) == {"radius": "supported", "back": "not testable"}
 
 
 def test_claims_are_kept_in_the_stores_declaration(state):
