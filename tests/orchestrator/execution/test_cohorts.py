@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,18 +27,29 @@ from results_schema.trial import TrialSpec
 from workers.training.trial import train
 
 
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Any]:
+    """Return a function from a rule to the results of its trials, which nothing disturbed."""
+
+    @cache
+    def results(stop: str) -> Any:
+        experiment, store = made(tmp_path_factory.mktemp("undisturbed") / "lab", stop)
+        assert set(drive(store, experiment).endings.values()) == {"done", "pruned"}
+        return results_of(store)
+
+    return results
+
+
 @pytest.mark.parametrize("stop", [HALVING, MEDIAN])
 @pytest.mark.parametrize("seed", range(3))
-def test_decisions_are_the_same_whoever_dies(tmp_path: Path, stop: str, seed: int):
-    experiment, reference = made(tmp_path / "reference", stop)
-    assert set(drive(reference, experiment).endings.values()) == {"done", "pruned"}
+def test_decisions_are_the_same_whoever_dies(tmp_path: Path, undisturbed, stop: str, seed: int):
     experiment, store = made(tmp_path / "disturbed", stop)
     draws, launches = random.Random(seed), 0
     while make_plan([load_experiment(experiment)], store).remaining:
         drive(store, experiment, draws)
         launches += 1
     assert launches > 1
-    assert results_of(store) == results_of(reference)
+    assert results_of(store) == undisturbed(stop)
     before = {key: store.get(key) for key in store.list(layout.DECISIONS)}
     drive(store, experiment)
     assert {key: store.get(key) for key in store.list(layout.DECISIONS)} == before
@@ -121,9 +134,7 @@ def test_who_failed_for_good_comes_last_and_who_was_killed_is_waited_for(tmp_pat
 
 
 @pytest.mark.parametrize("stop", [HALVING, MEDIAN])
-def test_two_launches_at_once_make_the_same_decisions(tmp_path: Path, stop: str):
-    experiment, reference = made(tmp_path / "reference", stop)
-    drive(reference, experiment)
+def test_two_launches_at_once_make_the_same_decisions(tmp_path: Path, undisturbed, stop: str):
     experiment, store = made(tmp_path / "both", stop)
     source = write(experiment.parent)
     plan = make_plan([load_experiment(experiment)], store)
@@ -141,7 +152,7 @@ def test_two_launches_at_once_make_the_same_decisions(tmp_path: Path, stop: str)
         trained[one] += outcome.epochs
         queue.settle(item.token, spec.trial_id, outcome.status, outcome.reason)
         queue.close(item.token)
-    assert results_of(store) == results_of(reference)
+    assert results_of(store) == undisturbed(stop)
     assert sum(trained) == len(pd.read_parquet(store.root / "metrics"))
     assert min(trained) > 0
 
