@@ -54,7 +54,7 @@ T = TypeVar("T")
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 LOSS_INTERVAL = 0.5
 """Seconds between two checks of the processes of a Ray that this launch has started."""
-START = 20.0
+START = 6.0
 """Seconds after which the first workers of a launch have loaded what they run."""
 RENEWAL = 3600.0
 """Seconds between two writes of a launch's file: `gc` takes one a day old for a dead launch's."""
