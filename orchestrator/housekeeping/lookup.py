@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from orchestrator.config.record import name_members
 from results_schema import layout, tables
 from results_schema.errors import ConfigError, CorruptData, MissingKey, suggest
 from results_schema.lease import Holder
@@ -196,6 +195,8 @@ def member_names(store: Store, experiment: str) -> list[tuple[str, str]]:
     Raises:
         CorruptData: The experiment's table is damaged.
     """
+    from orchestrator.config.record import name_members  # slow to import
+
     rows = _member_columns(store, experiment).to_pylist()
     names = name_members(experiment, rows)
     return [(name, row["trial_id"]) for name, row in zip(names, rows, strict=True)]
