@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace as copy
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
@@ -164,11 +164,17 @@ def _work(
     from orchestrator.execution.launch import run
 
     with ExitStack() as stack:
-        # Pictures wait for the browser's start, which takes as long as Ray's end.
         browser = cache(partial(_open_browser, stack))
-        pictures = any(experiment.figures for experiment in experiments)
-        early = {"at_end": lambda: browser().start()} if pictures else {}
-        report = run(plan, store, options, Console(soft_wrap=True, emoji=False), **early)
+
+        def start_browser() -> None:
+            # Pictures wait for its start, which takes as long as Ray's end. `_publish` reports what
+            # fails.
+            if any(experiment.figures for experiment in experiments):
+                with suppress(Exception):
+                    browser().start()
+
+        console = Console(soft_wrap=True, emoji=False)
+        report = run(plan, store, options, console, at_end=start_browser)
         if report.unfit:
             _print_failure(f"stopped: {report.unfit}")
             return StoreError.exit_code

@@ -17,7 +17,7 @@ def folder() -> Path:
 
 
 def packaged() -> dict[str, Path]:
-    """Return their files by name, by name (fig2 before fig10), folders last."""
+    """Return their files by name, fig2 before fig10, those of a folder in it last."""
     found = [*folder().glob("*.yaml"), *folder().glob("*/*.yaml")]
     found.sort(key=lambda file: (file.parent.parts, natural(file.stem)))
     return {file.stem: file for file in found if file.parent.name != PROFILES}

@@ -52,9 +52,9 @@ LOCK = "launch.lock"
 """File with the host's name: hosts may share a folder for temporary files, but not its locks."""
 FALLBACK = "/tmp"
 _TEMPORARY = "tmp"
+"""Folder for temporary files of Ray's processes; its path in their environment identifies them."""
 # psutil finds nothing to parse in an entry of /proc whose process is ending: IndexError.
 _GONE = psutil.Error, IndexError
-"""Folder for temporary files of Ray's processes; its path in their environment identifies them."""
 _DEEPEST = "/nas-sweep-12345678/1/session_2026-11-29_07-53-12_235402_1234567/sockets/plasma_store"
 """Ray's longest path in such a folder; a Unix socket's is bounded by 107 or 103 bytes."""
 LONGEST = (107 if sys.platform == "linux" else 103) - len(_DEEPEST)
