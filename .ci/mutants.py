@@ -3,21 +3,21 @@
     uv run python .ci/mutants.py --count 300 --seed 0
 
 Each mutant is one change of one expression or statement, drawn by the seed with the same share for
-every package. It is tested in a process of its own by the package's quick tests, those of the
-changed module first and real launches last, which may take 60 seconds. A mutant is killed if a test
-fails; one whose tests pass or do not end in time survives. Code that tests run in processes of
-their own is changed too.
+every package. It is tested in a process of its own by the package's tests that are run by default:
+those of the changed module first, then real launches, then the rest, for 60 seconds at most. A
+mutant is killed if a test fails; one whose tests pass or do not end in time survives. Code that
+tests run in processes of their own is changed too.
 """
 
 from __future__ import annotations
 
 import argparse
 import ast
+import contextlib
 import copy
 import json
 import os
 import random
-import signal
 import subprocess
 import sys
 import tempfile
@@ -28,6 +28,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+import psutil
+
 TESTS = {
     "results_schema": "tests/results_schema",
     "workers/training": "tests/workers/training",
@@ -35,8 +37,8 @@ TESTS = {
     "orchestrator/paper/statistics": "tests/orchestrator/paper/statistics",
 }
 LIMIT = 60
-LAST = "test_end_to_end"
-"""Tests that take most of that time."""
+LAUNCHES = "test_end_to_end"
+"""Tests that notice most of what breaks a launch."""
 COMPARISONS = {
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq,
     ast.NotEq: ast.Eq, ast.In: ast.NotIn, ast.NotIn: ast.In, ast.Is: ast.IsNot, ast.IsNot: ast.Is,
@@ -60,6 +62,16 @@ class Changed(importlib.abc.MetaPathFinder, importlib.abc.Loader):
             code = compile(source.read(), module.__file__, "exec")
         exec(code, module.__dict__)
 sys.meta_path.insert(0, Changed())
+"""
+
+# Keeps the order of the files in the command, whatever the tests' own configuration does.
+ORDER = """
+import pytest
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(config, items):
+    yield
+    places = {path: place for place, path in enumerate(config.args)}
+    items.sort(key=lambda item: places[str(item.path)])
 """
 
 
@@ -87,6 +99,7 @@ def main() -> None:
     counts: Counter[tuple[str, str]] = Counter()
     with ThreadPoolExecutor(options.processes) as pool, tempfile.TemporaryDirectory() as site:
         Path(site, "sitecustomize.py").write_text(SITE)
+        Path(site, "given_order.py").write_text(ORDER)
         results = pool.map(lambda mutant: run(mutant, options.root, site), mutants)
         for mutant, (outcome, seconds) in zip(mutants, results, strict=True):
             counts[mutant.package, outcome] += 1
@@ -200,9 +213,9 @@ def run(mutant: Mutant, root: Path, site: str) -> tuple[str, float]:
         tests = TESTS[mutant.package]
         own = sorted(root.glob(f"{tests}/**/test_{mutant.path.stem}*.py"))
         others = set(root.glob(f"{tests}/**/test_*.py")) - set(own)
-        rest = sorted(others, key=lambda path: (path.stem == LAST, path))
+        rest = sorted(others, key=lambda path: (path.stem != LAUNCHES, path))
         command = [sys.executable, "-m", "pytest", "-x", "-q", "-n0", "-p", "no:cacheprovider"]
-        command += ["--timeout=30", *map(str, [*own, *rest])]
+        command += ["-p", "given_order", "--timeout=30", *map(str, [*own, *rest])]
         start = time.monotonic()
         process = subprocess.Popen(
             command, cwd=root, env=environment, stdout=subprocess.DEVNULL,
@@ -213,17 +226,22 @@ def run(mutant: Mutant, root: Path, site: str) -> tuple[str, float]:
         except subprocess.TimeoutExpired:
             outcome = "too slow"
         finally:
-            kill(process)
+            process.kill()
+            process.wait()
+            kill_started(source)
         return outcome, time.monotonic() - start
 
 
-def kill(process: subprocess.Popen[bytes]) -> None:
-    """End a test run and all that it started in its session."""
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
-    process.wait()
+def kill_started(source: Path) -> None:
+    """Kill what a test run has started, also what left its session, as Ray's processes do."""
+    left = True
+    while left:  # a process may start another one meanwhile
+        left = False
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if process.environ().get("MUTANT_SOURCE") == str(source):
+                    process.kill()
+                    left = True
 
 
 if __name__ == "__main__":
