@@ -29,7 +29,7 @@ def test_one_stratum_is_spearman_with_its_exact_two_sided_p():
         (x,), lambda a: stats.spearmanr(a, y).statistic, permutation_type="pairings",
         alternative="greater", n_resamples=np.inf,
     )  # fmt: skip
-    assert found.exact
+    assert (found.exact, found.null) == (True, 0)
     assert found.p == pytest.approx(2 * exact.pvalue)
 
 
@@ -111,3 +111,32 @@ def test_a_peak_needs_three_levels_and_an_error():
     assert math.isnan(peak(np.repeat([1.0, 2], 5), np.arange(10.0), np.zeros(10)).value)
     assert math.isnan(peak(np.arange(5.0), np.arange(5.0), np.zeros(5)).value)
     assert math.isnan(peak(DARTS, np.ones(13), ONE).value)
+
+
+def test_a_peak_of_three_levels_is_the_lesser_of_two_t_tests():
+    x, free = np.repeat([1.0, 2, 3], 4), 9
+    y = np.array([0.1, 0.5, 0.2, 0.4, 1.1, 0.9, 1.4, 1.0, 0.2, 0.8, 0.3, 0.9]) / 2
+    found: Any = peak(x, y, np.zeros(12))
+    means = y.reshape(3, 4).mean(axis=1)
+    lead = means[1] - means[[0, 2]].max()
+    error = math.sqrt(y.reshape(3, 4).var(axis=1, ddof=1).mean() / 2)
+    p = 2 * stats.t.sf(lead / error, free)
+    assert found.value == pytest.approx(lead)
+    assert found.p == pytest.approx(p, rel=0.15)  # by simulation, as is the lower end
+    assert found.low == pytest.approx(lead - stats.t.isf(0.025, free) * error, abs=0.02)
+    assert found.high == pytest.approx(lead + stats.t.isf(0.0125, free) * error)
+    needed = (stats.t.isf(0.025, free) + stats.t.isf(0.1, free)) * error
+    assert found.finder(0.05, 0.8, 1.0) == pytest.approx(needed, rel=0.02)
+    valley: Any = peak(x, -y, np.zeros(12))
+    lesser = means[1] - means[[0, 2]].min()
+    assert valley.value == pytest.approx(-lesser)
+    assert valley.p == pytest.approx(2 * 2 * stats.t.sf(lesser / error, free))
+
+
+def test_a_partial_correlation_needs_three_degrees_of_freedom():
+    x, y, covariates = np.random.default_rng(3).standard_normal((3, 6))
+    found = partial_trend(x, y, np.zeros(6), covariates[:, None])
+    assert (found.n, found.p < 1) == (6, True)
+    fewer = partial_trend(x, y, np.repeat([0, 1], 3), np.column_stack([covariates, x**2]))
+    assert math.isnan(fewer.value)
+    assert math.isnan(partial_trend(x, x**3, np.zeros(6), x[:, None]).value), "nothing is left"

@@ -54,7 +54,8 @@ def test_runs_of_two_cells_are_mann_whitney_within_strata():
 def test_the_first_surpasses_every_rival_and_a_tie_with_one_is_enough_to_fail():
     low, middle, high = (np.arange(6.0) + shift for shift in (0, 10, 20))
     won = first([high], [[low], [middle]])
-    assert (won.value, won.p) == pytest.approx((1, 2 / math.comb(12, 6)))
+    least = 2 / math.comb(12, 6)
+    assert (won.value, won.p, won.least_p) == pytest.approx((1, least, least))
     tied = first([high], [[low], [high + 0.5], [low]])
     assert tied.p > 0.5
     lost = first([low], [[middle], [low - 10]])
@@ -102,7 +103,8 @@ def test_the_best_lead_is_corrected_for_all_variants_and_its_absence_needs_all()
     assert one_level.p > 0.1 and one_level.low < 0 < one_level.high
     alone = contrasts([base], [[variants[0]]])
     theirs = stats.ttest_ind(variants[0], base)
-    assert best_lead([alone]).p == pytest.approx(theirs.pvalue)
+    found, ends = best_lead([alone]), theirs.confidence_interval(0.95)
+    assert (found.p, found.low, found.high) == pytest.approx((theirs.pvalue, *ends))
 
 
 def test_equality_needs_every_difference_within_the_margin():
@@ -127,6 +129,7 @@ def test_one_stratum_of_odds_is_fishers_and_strata_are_not_pooled():
     )
     theirs = stats.contingency.odds_ratio([table[:2], table[2:]])
     assert found.p == pytest.approx(2 * min(more, less))
+    assert found.least_p == pytest.approx(2 * stats.hypergeom(18, 8, 9).pmf(0))
     ends = theirs.confidence_interval(0.95)
     assert (found.value, found.low, found.high) == pytest.approx(
         (theirs.statistic, *ends), rel=1e-4

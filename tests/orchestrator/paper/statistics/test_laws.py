@@ -96,7 +96,42 @@ def test_the_least_effect_is_found_as_often_as_promised():
     assert bell.least_effect(0.01, 0.8, 1.0) > bell.least_effect(0.05, 0.8, 1.0) > 0.36
 
 
+@pytest.mark.parametrize("r", [0.0, 0.3, 0.6])
+def test_the_ends_of_a_bell_have_the_variance_of_bonett_and_wright(r):
+    n = 40
+    found = outcome(Bell(1 / (n - 1)), r, n=n)
+    # Scaled so that p is 5 % just where an end is 0; of r = 0 it is Fisher's.
+    own = stats.norm.isf(found.p / 2)
+    spread = np.arctanh(r) / own if r else 1 / np.sqrt(n - 3)
+    for end, sign in ((found.low, -1), (found.high, 1)):
+        reach = stats.norm.isf(0.025) * spread * np.sqrt(1 + end**2 / 2)
+        assert np.arctanh(end) == pytest.approx(np.arctanh(r) + sign * reach)
+
+
+def test_many_arrangements_have_the_moments_of_the_rearranged_sum():
+    rng = np.random.default_rng(4)
+    parts = [(rng.standard_normal(n), rng.standard_normal(n) + 1) for n in (9, 14)]
+    law = rearranged(parts)
+    assert isinstance(law, Bell)
+    drawn = [[a @ rng.permutation(b) for _ in range(20_000)] for a, b in parts]
+    sums = np.sum(drawn, axis=0)
+    assert law.null == pytest.approx(sums.mean(), abs=0.05)
+    assert law.variance * law.reach**2 == pytest.approx(sums.var(), rel=0.03)
+    # What two neighbours' exchange takes from Spearman's correlation of all values, halved.
+    assert 1 - law.largest == pytest.approx(12 / (23**3 - 23) / 2, rel=0.01)
+
+
+def test_values_on_no_grid_are_counted_one_by_one():
+    values = np.sqrt(np.arange(1.0, 7.0))
+    law = rearranged([(np.array([1.0, 1, 0, 0, 0, 0]), values)])
+    assert law.exact
+    assert law.tails(values[-2:].sum())[0] == pytest.approx(1 / 15)
+
+
 def test_the_opposite_direction():
     found = outcome(Discrete.of(np.arange(53) / 52), 1.0, null=0.5, n=53)
     turned = found.turned()
-    assert (turned.value, turned.high, turned.p) == (0.0, 1 - found.low, found.p)
+    assert (turned.value, turned.low, turned.p) == (0.0, 0.0, found.p)
+    assert turned.high == pytest.approx(1 - found.low)
+    assert (turned.finder, turned.opposite) == (found.finder, found.finder)
+    assert found.low > 0.5 > turned.high
