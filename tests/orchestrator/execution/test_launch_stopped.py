@@ -68,9 +68,13 @@ def test_the_handler_takes_note_and_the_main_thread_does_the_rest(launch: Launch
     assert not launch.asked, "the request is withdrawn"
 
 
-@pytest.mark.usefixtures("capfd")  # SIGHUP takes a terminal away from this process too
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_signals_stop_the_work_and_a_second_one_insists(launch: Launch, signum: signal.Signals):
+def test_signals_stop_the_work_and_a_second_one_insists(
+    launch: Launch, signum: signal.Signals, monkeypatch: pytest.MonkeyPatch
+):
+    left: list[bool] = []
+    monkeypatch.setattr(module, "leave_terminal", lambda: left.append(True))
+
     def work() -> str:
         os.kill(os.getpid(), signum)
         launch.until_stopped()
@@ -82,6 +86,7 @@ def test_signals_stop_the_work_and_a_second_one_insists(launch: Launch, signum: 
     with launch.supervision:
         assert launch.supervision.run(work) == "ended"
     assert signal.getsignal(signum) is before
+    assert bool(left) == (signum == signal.SIGHUP)
 
 
 def test_a_first_signal_insists_after_the_grace(tmp_path: Path, monkeypatch):
@@ -106,7 +111,10 @@ def test_a_hangup_that_was_ignored_stays_ignored_and_no_other_signal(launch: Lau
         signal.signal(signal.SIGINT, interrupt)
 
 
-def test_a_lost_ray_ends_work_that_is_blocked_once_workers_have_committed(launch: Launch):
+def test_a_lost_ray_ends_work_that_is_blocked_once_workers_have_committed(
+    launch: Launch, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(module, "GRACE", 1e6)
     item, name = offer(launch.queue)
     lease = launch.store.leases.take(name, item.token)
     assert lease is not None
@@ -181,7 +189,7 @@ def test_a_launch_stops_by_itself_after_its_hours_or_a_failure(tmp_path: Path):
     options = Options(max_hours=0.5, fail_fast=True)
     now = time.monotonic()
     assert reason_to_stop(options, launch.queue, now) == ""
-    assert reason_to_stop(options, launch.queue, now - 1801) == "--max-hours 0.5 have passed"
+    assert reason_to_stop(options, launch.queue, now - 1800) == "--max-hours 0.5 have passed"
     launch.queue.reasons["a"] = "no memory"
     assert reason_to_stop(options, launch.queue, now) == "--fail-fast: a failed"
     assert reason_to_stop(Options(), launch.queue, now - 1801) == ""

@@ -19,11 +19,13 @@ from orchestrator.execution.trainable import (
     WORKER_MODULES,
     NamedItem,
     code_digest,
+    measure_packs,
     own_versions,
     train_item,
     version_mismatch,
 )
 from results_schema import layout, plugins
+from results_schema.errors import MachineError
 from results_schema.program import widen
 from results_schema.store import LocalStore
 from results_schema.surface import SurfaceSpec
@@ -176,6 +178,15 @@ def test_a_pack_is_trained_as_the_launch_says(store, reports, monkeypatch):
     assert ask(pack[1]) == ""
     store.put(layout.stop("now"), b"x" * 1000)
     assert ask(pack[1]) == "its launch stops"
+
+
+def test_packs_are_measured_only_where_the_launchs_plugins_are(tmp_path, monkeypatch):
+    measured = "workers.training.packing.measure_pack_sizes"
+    monkeypatch.setattr(measured, lambda spec, **options: (spec, options))
+    spec, gone = small_spec(), {"name": "x.py", "digest": "0", "path": str(tmp_path / "x.py")}
+    assert measure_packs(spec, plugins=[], most=4) == (spec, {"most": 4})
+    with pytest.raises(MachineError, match="there is no plug-in"):
+        measure_packs(spec, plugins=[gone], most=4)
 
 
 def test_a_process_that_does_one_item_is_named_by_it():
