@@ -22,8 +22,6 @@ from orchestrator.dash.charts import (
     surface_ids,
 )
 from orchestrator.dash.live import COLUMNS, Curve
-from results_schema import layout
-from results_schema.errors import CorruptData
 
 VALUES = st.floats(-10, 10) | st.just(float("nan")) | st.just(float("inf"))
 
@@ -185,11 +183,3 @@ def test_what_is_not_measured_or_not_finite_is_blank(surveyed, member):
 def test_no_surface_is_an_empty_chart(surveyed, name):
     assert surface_ids(surveyed.store) == []
     assert not plot_surface(surveyed.store, name).data
-
-
-def test_damage_raises(surveyed, member):
-    name = surveyed.add(member)
-    path = surveyed.store.root / layout.points(name)
-    path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(CorruptData, match="contour"):
-        plot_surface(surveyed.store, name)

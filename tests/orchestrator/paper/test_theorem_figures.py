@@ -3,23 +3,18 @@
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
+from figure_parts import plot, texts, traces
 from small_theory import measured_frames
 
-from orchestrator.figures import draw, read_choice
 from orchestrator.paper.theorem_figures import (
     MOST,
     bounds_data,
     plot_bounds,
-    plot_theorem_bounds,
-    theorem_bounds_data,
     theory_cells_data,
 )
 from results_schema.errors import ConfigError
 from workers.theory.checks import Comparison
-
-ORDER = ("trials", "surfaces", "points", "metrics")
 
 
 def cases(measured: Any, bound: Any, statement="Theorem 4.3", setting="quadratic") -> Comparison:
@@ -63,10 +58,7 @@ def test_names_are_escaped_and_a_point_above_the_line_is_marked():
 
 
 def drawn(members):
-    frames = measured_frames(members)
-    return plot_theorem_bounds(
-        theorem_bounds_data(*(frames[name] for name in ORDER)), "T"
-    ).to_dict()
+    return plot("theorem_bounds", measured_frames(members)).to_dict()
 
 
 def test_each_panel_has_its_number_of_each_cell(make_member):
@@ -102,14 +94,13 @@ def test_what_was_not_measured_is_left_out_and_nothing_at_all_is_an_error(make_m
     frames["surfaces"] = surfaces[
         ~((surfaces["index"] == 1) & (surfaces["kind"] == "gradient_variance"))
     ]
-    data = theorem_bounds_data(*(frames[name] for name in ORDER))
-    shown = plot_theorem_bounds(data, "T").to_dict()["data"]
+    shown = plot("theorem_bounds", frames).to_dict()["data"]
     assert [list(trace["x"]) for trace in shown] == [["DARTS", "C1"], ["DARTS"], ["DARTS"],
                                                      ["DARTS", "C1"]]  # fmt: skip
     frames["surfaces"] = surfaces.iloc[:0]
     frames["metrics"] = frames["metrics"].iloc[:0]
     with pytest.raises(ConfigError, match="curvature or gradient variance"):
-        draw("theorem_bounds", frames.__getitem__, "T")
+        plot("theorem_bounds", frames)
 
 
 @pytest.mark.parametrize("nodes", [2, 3, 9])
@@ -128,12 +119,8 @@ def test_one_cell_is_the_widest_and_the_other_the_narrowest(nodes):
     ]
 
 
-def test_it_is_drawn_without_any_table():
-    def table(name: str) -> pd.DataFrame:
-        raise AssertionError(name)
-
-    figure = draw(read_choice({"kind": "theory_cells", "nodes": 4}), table, "The theory's cells")
-    texts = [note["text"] for note in figure.to_dict()["layout"]["annotations"]]
-    assert {"W⁽⁴⁾", "Case I, widest (4c, 2)", "Case II, narrowest (1c, 5)"} <= set(texts)
-    nodes = next(t for t in figure.to_dict()["data"] if "markers" in t["mode"])
+def test_nodes_and_matrices_are_named_in_the_drawing():
+    figure = plot("theory_cells", {}, nodes=4)
+    assert {"W⁽⁴⁾", "Case II, narrowest (1c, 5)"} <= set(texts(figure))
+    [nodes] = traces(figure, mode="markers+text")
     assert {"x", "y⁽¹⁾", "y\u0302⁽⁴⁾", "z\u0302", "l"} <= set(nodes["text"])

@@ -69,15 +69,14 @@ def test_a_loss_leaves_diverged_trials_out_and_no_trial_is_an_error(results):
         read_choice({"kind": "trend", "x": "widht"})
 
 
-def test_an_axis_is_drawn_along_x_or_in_colours_and_else_in_panels():
-    axes = [
-        {"recipe.weight_decay": decay, "network.channels": channels}
+def test_an_axis_is_drawn_along_x_or_in_colours_and_else_in_panels(make_member):
+    rows = [
+        make_member("DARTS", index, seed=seed)
+        | {"status": "done", "test_accuracy": 0.5 + 0.1 * index + 50 * decay + 0.01 * channels}
+        | {"axes": json.dumps({"recipe.weight_decay": decay, "network.channels": channels})}
+        | {"weight_decay": decay, "channels": channels}
         for decay in (1e-4, 1e-3)
         for channels in (4, 8)
-    ]
-    rows = [
-        make_row(index, seed, n, values)
-        for n, values in enumerate(axes)
         for index in (0, 1)
         for seed in (0, 1)
     ]
@@ -101,15 +100,6 @@ def test_an_axis_is_drawn_along_x_or_in_colours_and_else_in_panels():
     assert not any(note.text.startswith("ρ = ") for note in one.layout.annotations)
     facets = shown(facet=["seed"])
     assert panels(facets) == 8
-
-
-def make_row(index: int, seed: int, n: int, axes: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "base": "DARTS", "variant": f"v{index}", "index": index, "named_dataset": "digits",
-        "dataset": "digits", "learning_rate": 0.1, "seed": seed, "status": "done", "width": 2.0,
-        "test_accuracy": 0.5 + 0.1 * index + 0.05 * n + 0.01 * seed, "axes": json.dumps(axes),
-        **{key.rpartition(".")[2]: value for key, value in axes.items()},
-    }  # fmt: skip
 
 
 def panels(figure: Any) -> int:

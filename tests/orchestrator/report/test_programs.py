@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
@@ -41,8 +40,6 @@ def test_a_query_finds_metrics_and_axes(store: LocalStore, run):
     assert json.loads(output) == [
         {"status": "done", "n": 3, "e": 8}, {"status": "pruned", "n": 6, "e": 5}
     ]  # fmt: skip
-    code, output, _ = run("query", "select best_score, steps from trials", "--store", store.root)
-    assert code == 0
 
 
 def test_a_trial_is_shown_with_all_that_it_reported(store: LocalStore, run):
@@ -83,21 +80,15 @@ def test_a_report_is_written_and_tests_no_claim_on_it(store: LocalStore, run, tm
     assert "6 pruned" in page
     assert 'id="claims"' not in page
     assert 'class="claim"' not in page
-    code, output, errors = run("claims", "--store", store.root)
-    assert code == 0, errors
 
 
-@pytest.mark.parametrize("form", ["csv", "parquet"])
-def test_an_export_has_the_metrics(store: LocalStore, run, tmp_path: Path, form: str):
-    code, output, errors = run(
-        "export", "walk", "--store", store.root, "--to", tmp_path, "--format", form
-    )
+def test_an_export_has_the_metrics(store: LocalStore, run, tmp_path: Path):
+    place = ("--store", store.root, "--to", tmp_path, "--format", "csv")
+    code, output, errors = run("export", "walk", *place)
     assert code == 0, output + errors
-    read = pd.read_csv if form == "csv" else pd.read_parquet
-    trials: Any = read(tmp_path / f"walk-trials.{form}")
+    trials = pd.read_csv(tmp_path / "walk-trials.csv")
     assert trials["status"].value_counts().to_dict() == {"pruned": 6, "done": 3}
-    metrics: Any = read(tmp_path / f"walk-metrics.{form}")
-    assert metrics["score"].notna().all()
+    assert pd.read_csv(tmp_path / "walk-metrics.csv")["score"].notna().all()
 
 
 def test_the_live_page_draws_metrics(store: LocalStore, tmp_path: Path):

@@ -10,7 +10,6 @@ import pytest
 
 from orchestrator.config.experiment import load_experiment
 from orchestrator.config.record import record
-from orchestrator.output.tables import TextTable
 from orchestrator.report.write import report_name
 from results_schema import layout
 
@@ -159,11 +158,3 @@ def test_many_experiments_make_a_name_that_a_file_can_have():
     assert report_name(many).startswith("fig1+25-more-")
     assert report_name(many) != report_name([*many[:-1], "fig99"])
     assert report_name(["x" * 80]) == "x" * 80
-
-
-def test_neighbours_share_the_first_line_of_a_tables_head():
-    assert TextTable("", ["cell", "A\npaper", "A\nours", "B\npaper"], []).head_rows() == [
-        [("", 1), ("A", 2), ("B", 1)],
-        [("cell", 1), ("paper", 1), ("ours", 1), ("paper", 1)],
-    ]
-    assert TextTable("", ["a", "b"], []).head_rows() == [[("a", 1), ("b", 1)]]

@@ -71,14 +71,3 @@ def test_a_trial_whose_end_was_not_measured_is_left_out(observe):
             add_surface(store, t, "contour", radius=t.width, epoch=10 if t.index == 3 else EPOCHS)
 
     assert observe("wider-smoother", trials, flat, fill=fill)[0].cells == 12
-
-
-def test_surfaces_without_variants_are_no_data(observe):
-    trials = synthetic_trials(connections=None)
-
-    def fill(store):
-        for t in trials:
-            add_surface(store, t, "contour", radius=0.5)
-
-    found = observe("wider-smoother c3-snas-smoother", trials, flat, fill=fill)
-    assert {one.verdict for one in found} == {"no data"}

@@ -48,14 +48,6 @@ def test_levels_of_bases_count_for_nothing():
     assert trend(x, y, np.zeros(6)).value > 0
 
 
-def test_few_cells_in_perfect_order_have_a_wide_interval():
-    for n, low in ((3, 0.0), (5, 0.5)):
-        found = trend(np.arange(n), np.arange(n), np.zeros(n))
-        assert (found.value, found.high) == (pytest.approx(1), pytest.approx(1))
-        assert found.low < low + 0.3
-        assert found.p == pytest.approx(2 / math.factorial(n))
-
-
 def test_infinite_and_missing_outcomes():
     y = np.array([-np.inf, -np.inf, 1, 2, np.nan, 5, *range(6, 13)])
     found = trend(np.arange(13.0), y, ONE)
