@@ -115,10 +115,15 @@ def guard(server: Flask, host: str = LOCAL, token: str = "") -> None:
     @server.before_request
     def _check() -> Any:
         origin = request.headers.get("Origin")
-        if origin and urlsplit(origin).netloc != request.host:
+        try:
+            foreign = origin and urlsplit(origin).netloc != request.host
+            name = urlsplit(f"//{request.host}").hostname
+        except ValueError:  # such as http://[
+            abort(403, "Host or Origin is no address")
+        if foreign:
             abort(403, "this page answers no other")
         if not token:
-            if urlsplit(f"//{request.host}").hostname not in {*_HOSTS, host}:
+            if name not in {*_HOSTS, host}:
                 abort(403, "open the page as http://127.0.0.1")
             return None
         if fits(request.args.get("token")):

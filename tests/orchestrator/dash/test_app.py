@@ -46,6 +46,8 @@ def test_this_machine_is_let_in(client, host):
         {"Host": "localhost.evil.example"},
         LOCAL | {"Origin": "http://evil.example"},
         LOCAL | {"Origin": "null"},
+        LOCAL | {"Origin": "http://["},
+        {"Host": "["},
         {"Host": "localhost:8050", "Origin": "http://localhost:9999"},
     ],
 )

@@ -12,10 +12,10 @@ from orchestrator.config.experiment import load_experiment
 from orchestrator.config.record import cell_rows, member_rows
 from orchestrator.paper import printed, tables
 from orchestrator.paper.error_table import errors_data, errors_sheet
-from orchestrator.paper.printed import BASES
+from orchestrator.paper.printed import BASES, paper_parameters
 from orchestrator.paper.tables import paper_tables, parameters_data, shapes_data
 from results_schema.errors import ConfigError
-from workers.cells.variants import connection_variants
+from workers.cells.variants import connection_variants, operation_variants
 
 PAPER_GAINS = {
     "cifar10": [0.15, 0.15, 0.12, 0.06, -0.19],
@@ -55,6 +55,13 @@ def test_the_paper_s_table_3_is_what_the_networks_have_but_for_two_swapped_digit
     }  # fmt: skip
     assert table.sheet.highlights == {(9, 8): 1}
     assert table.sheet.remarks[0].startswith("43 of 44")
+
+
+def test_what_is_said_of_the_seeds_of_table_3_is_true():
+    seeds = [v.genotype for v in operation_variants("DARTS", "legacy")[:5]]
+    sizes = [paper_parameters(one, "cifar10", auxiliary=False) / 1e6 for one in seeds]
+    *some, last = (f"{size:.2f}" for size in sizes)
+    assert f"{', '.join(some)} and {last}." in printed.REMARKS[3][0]
 
 
 def test_the_paper_s_table_2_has_the_published_shapes_but_for_seven():
