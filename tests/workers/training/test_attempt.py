@@ -117,6 +117,7 @@ VERSIONED = replace(small_spec().recipe, statistics="digits_32")
         ({"dataset": "mnist"}, "unknown data set 'mnist'"),
         ({"preprocessing": 7}, "preprocessing of digits is 7, and this release's is 1"),
         ({"recipe": replace(small_spec().recipe, version=9)}, "recipe version is 9"),
+        ({"recipe": replace(small_spec().recipe, augmentation=("mix",))}, "unknown augmentation"),
         (
             {"recipe": VERSIONED, "statistics_preprocessing": 7},
             "preprocessing of digits_32 is 7, and this release's is 1",

@@ -113,6 +113,18 @@ def test_half_a_checkpoint_is_none(store: LocalStore, lease: Lease):
         checkpoint.load(store, ID, 6)
 
 
+def test_tensors_that_do_not_fit_the_network_are_passed_over(store: LocalStore, lease: Lease):
+    save(store, lease, 4, 5)
+
+    def restore(found: Checkpoint) -> None:
+        if found.epoch == 5:
+            raise CorruptData("another network's")
+
+    warned: list[str] = []
+    assert len(checkpoint.resume(store, ID, restore, warned.append, last=9)) == 4
+    assert "another network's" in warned[0]
+
+
 def test_foreign_files_beside_the_checkpoints_do_not_matter(store: LocalStore, lease: Lease):
     save(store, lease, 4)
     folder = layout.checkpoints(ID)
@@ -202,8 +214,9 @@ def test_a_checkpoint_is_due_after_some_seconds_or_at_a_named_epoch_if_there_is_
     assert Checkpointing() == Checkpointing(every=60.0, at=frozenset())
 
 
-def test_a_resumed_history_publishes_its_rows_and_has_nothing_to_commit(store, lease):
+def test_a_resumed_history_replaces_what_was_published_and_has_nothing_to_commit(store, lease):
     save(store, lease, 2)
+    store.put(layout.metrics(ID), b"torn")
     history = History(store, lease, ID, Checkpointing(every=0.0))
     history.resume(lambda _: None, pytest.fail, last=3)
     assert history.rows == example(2).rows
