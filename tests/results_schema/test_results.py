@@ -192,28 +192,6 @@ def test_a_damaged_file_is_named_where_it_is_read(store: LocalStore):
     assert len(Results(store).trials()) == 3
 
 
-class Vanishing(LocalStore):
-    """A store in which another process deletes a file just before it is read."""
-
-    vanishes = ""
-
-    def _get(self, key: str, most: int | None) -> bytes:
-        if key == self.vanishes:
-            self.delete(key)
-        return super()._get(key, most)
-
-
-def test_a_file_that_vanishes_after_it_was_listed_is_left_out(store: LocalStore):
-    vanishing = Vanishing(store.root)
-    results = Results(vanishing)
-    vanishing.vanishes = layout.metrics("b")
-    assert set(results.metrics("figure-9")["trial_id"]) == {"a", "c"}
-    vanishing.vanishes = layout.trial("b")
-    assert results.trials("figure-9")["status"].notna().tolist() == [True, False, False, False]
-    vanishing.vanishes = layout.members("figure-10")
-    assert set(results.members()["experiment"]) == {"figure-9"}
-
-
 def test_reading_writes_nothing_and_leaves_alone_what_is_being_written(store: LocalStore):
     (store.root / ".staging/0123.parquet").write_bytes(b"no table")
     before = {path: path.stat().st_mtime_ns for path in store.root.rglob("*")}
