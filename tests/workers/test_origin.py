@@ -2,20 +2,11 @@
 
 import json
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from workers import origin
-from workers.origin import checkout
-
-
-@pytest.fixture(autouse=True)
-def _fresh() -> Iterator[None]:
-    checkout.cache_clear()
-    yield
-    checkout.cache_clear()
 
 
 def git(folder: Path, *words: str) -> str:
@@ -35,6 +26,7 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (root / "workers").mkdir(parents=True)
     (root / "pyproject.toml").write_text("")
     monkeypatch.setattr(origin, "_ROOT", root)
+    monkeypatch.setattr(origin, "checkout", origin.checkout.__wrapped__)  # without its cache
     return root
 
 
@@ -43,26 +35,22 @@ def test_a_checkout_is_named_by_its_commit_and_whether_it_was_changed(source: Pa
     git(source, "add", ".")
     git(source, "commit", "-q", "-m", "first")
     commit = git(source, "rev-parse", "HEAD")
-    assert checkout() == (commit, False)
-    checkout.cache_clear()
     (source / "results").mkdir()
     (source / "results" / "untracked").write_text("")
-    assert checkout() == (commit, False)
-    checkout.cache_clear()
+    assert origin.checkout() == (commit, False)
     (source / "pyproject.toml").write_text("changed")
-    assert checkout() == (commit, True)
+    assert origin.checkout() == (commit, True)
+    # Without the project's file, the commit is that of a repository around an installed package.
+    (source / "pyproject.toml").unlink()
+    assert origin.checkout() == (None, None)
 
 
-def test_without_a_checkout_or_git_the_commit_is_unknown(
+def test_without_a_repository_or_git_the_commit_is_unknown(
     source: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    assert checkout() == (None, None)
-    checkout.cache_clear()
+    assert origin.checkout() == (None, None)
     monkeypatch.setenv("PATH", "")
-    assert checkout() == (None, None)
-    checkout.cache_clear()
-    (source / "pyproject.toml").unlink()
-    assert checkout() == (None, None)
+    assert origin.checkout() == (None, None)
 
 
 def test_code_that_was_sent_tells_where_it_came_from(source: Path):
