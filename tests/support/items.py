@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from orchestrator.execution.trainable import (
-    own_versions,
-)
+from orchestrator.execution.trainable import own_versions
 from results_schema.program import Trial
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-_READLINK, _OPEN, _IO_OPEN = os.readlink, os.open, io.open
+_READLINK, _IO_OPEN = os.readlink, io.open
 _NAMES = (
     *("fsync", "replace", "rename", "mkdir", "unlink", "rmdir"),
     *("scandir", "listdir", "stat", "lstat", "utime", "open"),

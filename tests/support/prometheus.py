@@ -27,9 +27,8 @@ Sample = tuple[dict[str, str], float]
 
 def missing() -> str:
     """Why there can be none on this machine, or empty."""
-    return (
-        "" if shutil.which("prometheus") else "no prometheus (Debian: apt-get install prometheus)"
-    )
+    found = shutil.which("prometheus")
+    return "" if found else "no prometheus (Debian: apt-get install prometheus)"
 
 
 @dataclass
@@ -58,11 +57,9 @@ class Prometheus:
             raise AssertionError(f"{expression}: {error.read().decode()}") from error
         return [(one["metric"], float(one["value"][1])) for one in found["data"]["result"]]
 
-    def until(
-        self, expression: str, holds: Callable[[list[Sample]], bool], seconds: float = 60
-    ) -> list[Sample]:
+    def until(self, expression: str, holds: Callable[[list[Sample]], bool]) -> list[Sample]:
         """What an expression comes to once it is as wanted."""
-        end = time.monotonic() + seconds
+        end = time.monotonic() + 60
         while not holds(found := self.ask(expression)):
             assert time.monotonic() < end, (expression, found)
             time.sleep(0.5)

@@ -139,11 +139,6 @@ class Cluster:
                 node.process.wait()
             psutil.wait_procs(found, timeout=10)
 
-    def end(self) -> None:
-        """Leaves no process and no file."""
-        self.clear()
-        shutil.rmtree(self.folder, ignore_errors=True)
-
     def _start(
         self,
         words: list[str],
@@ -188,4 +183,5 @@ def cluster_of_nodes(cpus: int = 0) -> Iterator[Cluster]:
         cluster.head(cpus)
         yield cluster
     finally:
-        cluster.end()
+        cluster.clear()
+        shutil.rmtree(cluster.folder, ignore_errors=True)

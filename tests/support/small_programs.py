@@ -44,8 +44,8 @@ def train(trial):
 """A random walk, which a draw too many or too few would change."""
 
 
-def walk(seed: int = 0, epochs: int = 6, size: float = 1.0) -> ProgramSpec:
-    return ProgramSpec("walk.py:train", 1, {"epochs": epochs, "size": size}, seed)
+def walk(seed: int = 0) -> ProgramSpec:
+    return ProgramSpec("walk.py:train", 1, {"epochs": 6, "size": 1.0}, seed)
 
 
 def documented(folder: Path) -> Path:

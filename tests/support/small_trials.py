@@ -107,10 +107,13 @@ def assert_same(store: Store, other: Store, spec: TrialSpec) -> None:
     ):
         one, two = (result_columns(table(s, key, schema), schema) for s in (store, other))
         pd.testing.assert_frame_equal(one.to_pandas(), two.to_pandas(), check_exact=True)
-    one, two = tensors(store, spec), tensors(other, spec)
-    assert one.keys() == two.keys()
-    for name in one:
-        assert torch.equal(bits(one[name]), bits(two[name])), name
+    assert_same_bits(tensors(store, spec), tensors(other, spec))
+
+
+def assert_same_bits(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    assert found.keys() == expected.keys()
+    for name in found:
+        assert torch.equal(bits(found[name]), bits(expected[name])), name
 
 
 def bits(tensor: Tensor) -> Tensor:

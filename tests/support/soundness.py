@@ -11,9 +11,8 @@ from typing import cast
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 from same_results import result_columns
-from small_trials import bits, files
+from small_trials import assert_same_bits, files
 
 from results_schema import layout, tables
 from results_schema.store import LocalStore, Store
@@ -52,12 +51,9 @@ def assert_equal(store: LocalStore, reference: LocalStore, *more: tuple[str, pa.
     for trial_id in layout.names(reference.list(layout.TRIALS)):
         [epoch], [last] = (checkpoint.epochs(one, trial_id) for one in (store, reference))
         assert epoch == last
-        found, expected = (
-            checkpoint.load(one, trial_id, last).tensors for one in (store, reference)
+        assert_same_bits(
+            *(checkpoint.load(one, trial_id, last).tensors for one in (store, reference))
         )
-        assert found.keys() == expected.keys()
-        for name in found:
-            assert torch.equal(bits(found[name]), bits(expected[name])), name
     assert store.leases.held() == {}
 
 

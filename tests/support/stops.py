@@ -28,9 +28,9 @@ class StopAtLook(StopRequest):
         return self.left <= 0
 
 
-def wait_until_made(request: StopRequest, seconds: float = 60) -> None:
+def wait_until_made(request: StopRequest) -> None:
     """Waits in a step of the work, while another thread is to ask for its end."""
-    end = time.monotonic() + seconds
+    end = time.monotonic() + 60
     while not request.made:
         assert time.monotonic() < end, "nobody has asked"
         time.sleep(0.005)

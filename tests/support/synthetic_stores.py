@@ -76,11 +76,10 @@ def synthetic_trials(
     return found
 
 
-def curve(speed: float, *, final: float = 0.9, jitter: float = 0.0, rng: Any = None) -> np.ndarray:
+def curve(speed: float, *, final: float = 0.9) -> np.ndarray:
     """Test accuracies of `EPOCHS` epochs that rise to `final`, the faster the larger `speed`."""
     epochs = np.arange(1, EPOCHS + 1)
-    noise = jitter * rng.standard_normal(EPOCHS) if jitter else 0.0
-    return final * (1 - np.exp(-speed * epochs)) + noise
+    return final * (1 - np.exp(-speed * epochs))
 
 
 def synthetic_store(

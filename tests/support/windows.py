@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from choreographer import Browser
@@ -60,17 +58,9 @@ class Window:
         await self.call(f"document.querySelector({selector!r}).focus()")
         await self.tab.send_command("Input.insertText", {"text": text})
 
-    async def picture(self, path: Path) -> None:
-        """Saves what is seen."""
-        options = {"format": "png"}
-        found = await self.tab.send_command("Page.captureScreenshot", options)
-        path.write_bytes(base64.b64decode(found["result"]["data"]))
-
 
 @asynccontextmanager
-async def window(
-    address: str, page: str = "", width: int = 1400, height: int = 1250
-) -> AsyncIterator[Window]:
+async def window(address: str, page: str = "") -> AsyncIterator[Window]:
     """Opens a page below an address, the only one that it may ask; the browser ends with the block.
 
     Raises:
@@ -107,7 +97,7 @@ async def window(
             tab.subscribe(event, hear, repeating=True)
         for domain in ("Runtime", "Log", "Network", "Page"):
             await tab.send_command(f"{domain}.enable")
-        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        size = {"width": 1400, "height": 1250, "deviceScaleFactor": 1, "mobile": False}
         await tab.send_command("Emulation.setDeviceMetricsOverride", size)
         await tab.send_command("Page.navigate", {"url": address + page})
         yield opened
