@@ -25,6 +25,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in (access.TOKEN, access.TOKEN_PATH, "RAY_ADDRESS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv(access.MODE, "token")  # so that what is set is undone at the end
+    monkeypatch.setattr(access, "TIMEOUT", 60.0)  # for a busy machine
     return tmp_path
 
 
