@@ -30,7 +30,6 @@ METRICS = (Metric("score", goal="max", unit="1"), Metric("steps", "whole"))
 WALK = """
 import os, random, time
 
-
 def train(trial):
     random.random()
     state = trial.restore() or {"x": 0.0}
