@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -88,7 +89,8 @@ def test_an_export_has_the_metrics(store: LocalStore, run, tmp_path: Path):
     assert code == 0, output + errors
     trials = pd.read_csv(tmp_path / "walk-trials.csv")
     assert trials["status"].value_counts().to_dict() == {"pruned": 6, "done": 3}
-    assert pd.read_csv(tmp_path / "walk-metrics.csv")["score"].notna().all()
+    metrics: Any = pd.read_csv(tmp_path / "walk-metrics.csv")
+    assert metrics["score"].notna().all()
 
 
 def test_the_live_page_draws_metrics(store: LocalStore, tmp_path: Path):
