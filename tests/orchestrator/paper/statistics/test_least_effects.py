@@ -70,6 +70,8 @@ def test_a_discrete_law_of_more_data_is_that_of_their_mean():
     exact = of_four.least_effect(0.05, 0.8, 1.0)
     assert law.least_effect(0.05, 0.8, 4.0) == pytest.approx(exact, abs=0.02)
     assert law.least_effect(0.05, 0.8, 1.0) == math.inf, "its least two-sided p is 0.2"
+    few = Discrete.of(np.arange(3.0))
+    assert few.least_effect(0.05, 0.8, 2.0) == pytest.approx(2), "all there is, and not enough"
 
 
 @pytest.mark.parametrize("times", [1, 4])
