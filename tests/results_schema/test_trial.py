@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from results_schema.errors import SpecError
-from results_schema.genotype import Genotype
+from results_schema.genotype import Cell, Edge, Genotype
 from results_schema.trial import RECIPE_VERSION, NetworkSpec, Recipe, TrialSpec, recipe_version
 
 CELLS = (
@@ -118,6 +118,18 @@ def test_named_statistics_and_their_version_come_together():
             replace(SPEC, recipe=Recipe(statistics=statistics), statistics_preprocessing=version)
 
 
+def test_what_has_no_effect_makes_no_other_trial():
+    """Of every field `tests/workers/test_identity.py` compares the numbers."""
+    own = replace(
+        SPEC, recipe=Recipe(statistics=SPEC.dataset), statistics_preprocessing=SPEC.preprocessing
+    )
+    assert own == SPEC
+    assert Recipe(step_epochs=7, rise=0.5) == Recipe(), "fields of other schedules"
+    assert Recipe(epochs=1, drop_path=0.5) == Recipe(epochs=1)
+    assert Recipe(epochs=1, schedule="constant") == Recipe(epochs=1) != Recipe(epochs=2)
+    assert Recipe(epochs=2, schedule="constant") != Recipe(epochs=2)
+
+
 def test_warm_up_leaves_epochs_to_the_schedule():
     Recipe(epochs=4, warmup_epochs=1, schedule="one_cycle")
     Recipe(epochs=4, warmup_epochs=3)
@@ -141,21 +153,42 @@ def test_a_field_added_later_keeps_old_ids():
     assert LaterRecipe.from_parts(old) == LaterRecipe(label_smoothing=0.0), "not the default"
 
 
+NAMES = ["sep_conv_3x3", "skip_connect", "noise", "of_a_plugin"]
+edges = st.builds(Edge, st.sampled_from(NAMES), st.integers(0, 1))
+small_cells = st.builds(
+    lambda nodes: Cell(nodes, (2,)),
+    st.lists(st.lists(edges, max_size=3).map(tuple), min_size=1, max_size=4).map(tuple),
+)
 positive = st.floats(min_value=0, exclude_min=True, allow_infinity=False)
+specs = st.builds(
+    TrialSpec,
+    genotype=st.builds(Genotype, small_cells, small_cells),
+    dataset=st.from_regex(r"[a-z0-9_]+", fullmatch=True),
+    preprocessing=st.integers(1, 2**31 - 1),
+    network=st.builds(
+        NetworkSpec, st.integers(3, 100), st.integers(1, 500).map(lambda half: 2 * half)
+    ),
+    recipe=st.builds(
+        Recipe,
+        epochs=st.integers(1, 2**31 - 1),
+        batch_size=st.integers(1, 2**31 - 1),
+        momentum=st.floats(0, 1, exclude_max=True),
+        weight_decay=st.floats(0, allow_infinity=False),
+        grad_clip=positive,
+    ),
+    learning_rate=positive | st.integers(1, 2**1000),
+    seed=st.integers(0, 2**63 - 1),
+)
 
 
 @settings(max_examples=30)
-@given(
-    learning_rate=positive | st.integers(1, 2**1000),
-    seed=st.integers(0, 2**63 - 1),
-    weight_decay=st.floats(0, allow_infinity=False),
-)
-def test_json_brings_back_the_trial_and_its_id_is_a_name(learning_rate, seed, weight_decay):
-    recipe = Recipe(weight_decay=weight_decay)
-    spec = replace(SPEC, learning_rate=learning_rate, seed=seed, recipe=recipe)
+@given(specs)
+def test_json_brings_back_the_trial_and_its_id(spec: TrialSpec):
     back = TrialSpec.from_json(spec.to_json())
-    assert (back, back.trial_id) == (spec, spec.trial_id)
+    assert back == spec
+    assert (back.trial_id, back.to_json()) == (spec.trial_id, spec.to_json())
     assert set(spec.trial_id) <= set("abcdefghijklmnopqrstuvwxyz0123456789_-.+")
+    assert len(spec.trial_id) < len(spec.dataset) + 80
 
 
 REALS = ["learning_rate", "recipe.grad_clip", "recipe.weight_decay", "recipe.auxiliary"]
