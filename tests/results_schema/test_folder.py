@@ -194,20 +194,23 @@ def test_columns_that_a_program_adds_while_the_store_is_made_stay(
 
 
 def test_a_place_that_is_no_store_is_refused(tmp_path: Path):
-    for location in ("gs://x", ""):
+    for location in ("gs://x", "file:///results", ""):
         with pytest.raises(StoreError, match="use --store with a path") as caught:
             open_store(location)
         assert caught.value.where == location
+    path = tmp_path / "results.csv"
+    path.write_bytes(b"a,b")
+    for below in ("", "deeper/still"):
+        with pytest.raises(StoreError, match=r"results\.csv.*\n  a file is in the way"):
+            open_store(path / below)
+    assert path.read_bytes() == b"a,b"
     (tmp_path / "unmounted").symlink_to(tmp_path / "nowhere")
     with pytest.raises(StoreError, match="unmounted"):
         open_store(tmp_path / "unmounted")
-    file, none = tmp_path / "file", tmp_path / "none"
-    file.write_bytes(b"")
-    for location in (file, none):
-        with pytest.raises(StoreError, match="there is no store here") as caught:
-            existing_store(location)
-        assert caught.value.where == str(location)
-    assert not none.exists()
+    with pytest.raises(StoreError, match="there is no store here") as caught:
+        existing_store(tmp_path / "none")
+    assert caught.value.where == str(tmp_path / "none")
+    assert not (tmp_path / "none").exists()
 
 
 @pytest.mark.parametrize("leased", [False, True])
@@ -235,18 +238,19 @@ def test_a_put_whose_rename_fails_leaves_the_old_bytes_and_no_litter(
         full = refuse(number)
         assert isinstance(full, StoreFull)
         assert "free some" in full.fix
+        assert full.exit_code == 3
     store.put(SAMPLE, b"new", lease=lease)
     assert store.get(SAMPLE) == b"new"
 
 
-@pytest.mark.parametrize("in_the_way", ["trials", ".staging", ".", ".."])
-def test_a_file_in_the_way_of_a_folder_is_refused(tmp_path: Path, in_the_way: str):
-    store = LocalStore(tmp_path / "outer/results")
-    path = Path(os.path.normpath(store.root / in_the_way))
+@pytest.mark.parametrize("in_the_way", ["trials", ".staging", "."])
+def test_a_file_in_the_way_of_a_folder_is_refused(store: LocalStore, in_the_way: str):
+    path = store.root / in_the_way
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"mine")
-    with pytest.raises(StoreError, match=f"{SAMPLE}: .*\n  a file is in the way"):
+    with pytest.raises(StoreError, match="a file is in the way") as caught:
         store.put(SAMPLE, b"")
+    assert str(store.root) in caught.value.where
     assert path.read_bytes() == b"mine"
     assert not store.has(SAMPLE)
     with pytest.raises(MissingKey):
@@ -262,10 +266,11 @@ def test_a_path_that_is_too_long_is_refused(tmp_path: Path):
 
 def test_an_error_comes_whole_out_of_another_process():
     tell, hear = Pipe()
-    tell.send(StoreFull("no space", where="results", fix="make some"))
+    tell.send(StoreFull("no room", where="results", fix="make some"))
     received = hear.recv()
-    assert type(received) is StoreFull
-    assert str(received) == "results: no space\n  make some"
+    assert isinstance(received, StoreFull)
+    assert (received.what, received.where, received.fix) == ("no room", "results", "make some")
+    assert str(received) == "results: no room\n  make some"
 
 
 # Leases
@@ -318,6 +323,14 @@ def test_a_holder_whose_successor_has_yet_to_begin_may_delete(
     store.delete(SAMPLE, lease=replaced_halfway(store, monkeypatch, "being taken over"))
     store.leases.fence(TRIAL, "old")
     assert not store.has(SAMPLE)
+
+
+def test_who_has_lost_the_lease_makes_no_folder_either(store: LocalStore):
+    lease = take(store)
+    store.leases.fence(TRIAL, lease.token)
+    with pytest.raises(Superseded):
+        store.put(layout.state(TRIAL, 1), b"", lease=lease)
+    assert not (store.root / "checkpoints").exists()
 
 
 def test_a_failing_disk_and_a_vanished_folder_are_no_lost_lease(

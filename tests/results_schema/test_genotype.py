@@ -1,6 +1,7 @@
 """Genotypes: what is refused and how it is said, width and depth, JSON there and back."""
 
 import json
+from fractions import Fraction
 
 import pytest
 from hypothesis import given, settings
@@ -50,12 +51,21 @@ def test_width_and_depth_of_a_few_cells():
     assert (dead.live_nodes, dead.width, dead.width_all_nodes) == ({0, 1, 3}, 1, 2)
     shape = Genotype(dead, chain).shape
     assert shape == {"width": 1, "depth": 2, "width_all_nodes": 2, "depth_all_nodes": 2}
-    # Shares of a third are rounded once, or equal widths would differ by the order of the nodes.
-    shares = [[["skip_connect", 0]] * n + [["skip_connect", 2]] * (3 - n) for n in (3, 0, 2)]
-    assert Cell.from_json({"nodes": shares, "concat": [2, 3, 4]}).width == 5 / 3
     # No input reaches node 2.
     fed = Cell.from_json({"nodes": [[], [["skip_connect", 2]]], "concat": [3]})
     assert (fed.depth, fed.depth_all_nodes) == (0, 2)
+
+
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=8), st.randoms())
+def test_the_width_of_nodes_of_three_edges_does_not_depend_on_their_order(counts, random):
+    def cell(counts: list[int]) -> Cell:
+        nodes = [[["skip_connect", 0]] * 3]
+        nodes += [[["skip_connect", 0]] * n + [["skip_connect", 2]] * (3 - n) for n in counts]
+        return Cell.from_json({"nodes": nodes, "concat": list(range(2, 2 + len(nodes)))})
+
+    width = cell(counts).width
+    assert width == cell(random.sample(counts, len(counts))).width
+    assert width == float(1 + Fraction(sum(counts), 3))
 
 
 SOURCES = st.integers().filter(lambda n: n not in (0, 1, 2)) | st.booleans() | st.floats()

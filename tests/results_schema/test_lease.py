@@ -23,9 +23,15 @@ def holder() -> Holder:
     return Holder.here("token")
 
 
-def test_a_holder_comes_back_from_its_heartbeat_under_the_token_of_its_folder(holder: Holder):
-    text = replace(holder, token="../../metrics", beat=7).to_json().encode()
-    assert Holder.from_json(text, "token") == replace(holder, beat=7)
+def test_this_process_lives_and_comes_back_from_its_heartbeat(holder: Holder):
+    assert holder.pid == os.getpid()
+    assert holder.host
+    assert not holder.dead
+    beating = replace(holder, beat=7)
+    assert Holder.from_json(beating.to_json().encode(), "token") == beating
+    # The folder decides the token.
+    text = replace(holder, token="../../metrics").to_json().encode()
+    assert Holder.from_json(text, "token") == holder
 
 
 def test_another_process_lives_until_it_is_reaped_or_only_its_remains_are_left():
@@ -153,13 +159,16 @@ def test_a_heartbeat_that_took_long_is_reported(
         soon(lambda: "the store took 0 s to answer heartbeats" in said)
 
 
-def test_a_duty_that_fails_is_reported_and_ends_no_heartbeat(store: LocalStore, quick: None):
+@pytest.mark.parametrize("error", [OSError("no answer"), ValueError("nonsense")])
+def test_a_duty_that_fails_is_reported_and_ends_no_heartbeat(
+    store: LocalStore, quick: None, error: Exception
+):
     said: list[str] = []
     calls = threading.Semaphore(0)
 
     def fail() -> None:
         calls.release()
-        raise ValueError("nonsense")
+        raise error
 
     lease = take(store)
     lease.warn, lease.duty = said.append, fail
@@ -168,7 +177,7 @@ def test_a_duty_that_fails_is_reported_and_ends_no_heartbeat(store: LocalStore, 
             assert calls.acquire(timeout=30)
         store.leases.fence(ITEM, "mine")
         assert lease.lost.wait(30)
-    assert said == ["stop requests fail: nonsense"]
+    assert said == [f"stop requests fail: {error}"]
 
 
 def test_leaving_a_lease_does_not_wait_for_a_heartbeat_that_hangs(

@@ -47,11 +47,13 @@ def test_an_unknown_entry_is_an_error_that_names_a_neighbour() -> None:
 @pytest.mark.parametrize(
     ("text", "line"),
     [
+        ("import no_such_module_at_all", 2),
         ("\n1 / 0", 3),
         ("def f(:\n", 2),
         ("raise SystemExit(3)", 2),
         ("registry('operation').enter('no name', int)", 2),
         ("registry('operation').enter('a', int, version=0)", 2),
+        ("registry('operation').enter('a', int)\nregistry('operation').enter('a', int)", 3),
     ],
 )
 def test_a_faulty_plugin_leaves_nothing_behind(tmp_path: Path, text: str, line: int) -> None:

@@ -1,6 +1,7 @@
 """What a program's trial is, and the columns that its metrics add to a store."""
 
 import math
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -15,9 +16,14 @@ from results_schema.program import (
     read_trial,
     widen,
 )
-from results_schema.store import LocalStore
+from results_schema.store import LocalStore, open_store
 
 SPEC = ProgramSpec("lab/walk-far.py:train", 2, {"epochs": 6, "sizes": (1, [2.5, None])}, 3)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> LocalStore:
+    return open_store(tmp_path / "results")
 
 
 def test_json_brings_back_the_trial_and_its_id():

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from results_schema import layout, tables
-from results_schema.errors import ConfigError, CorruptData
+from results_schema.errors import ConfigError, CorruptData, StoreError
 from results_schema.results import Results, Snapshot
 from results_schema.store import LocalStore, open_store
 
@@ -84,6 +84,15 @@ def test_without_an_experiment_every_row_is_there_once(results: Results):
     assert results.surfaces()["surface_id"].tolist() == ["a@e3"]
     assert sorted(results.points()["trial_id"]) == ["a", "a", "b", "e"]
     assert len(results.cells("figure-9")) == 1
+    for frame, schema in (
+        (metrics, tables.METRICS),
+        (results.trials(), tables.TRIALS),
+        (results.members(), tables.MEMBERS),
+        (results.surfaces(), tables.SURFACES),
+        (results.points(), tables.POINTS),
+        (results.cells("figure-9"), tables.CELLS),
+    ):
+        assert list(frame.columns) == schema.names
 
 
 def test_every_member_has_a_row_trained_or_not_in_the_experiments_order(results: Results):
@@ -94,6 +103,7 @@ def test_every_member_has_a_row_trained_or_not_in_the_experiments_order(results:
     assert trials["variant"].tolist() == members["variant"].tolist()
     assert trials["status"].fillna("-").tolist() == ["done", "done", "-", "-"]
     assert trials["epochs"].fillna(-1).tolist() == [3, 2, -1, -1]
+    assert trials["started_at"].isna().tolist() == [False, False, True, True]
 
 
 def test_metrics_carry_the_members_names(results: Results):
@@ -175,21 +185,60 @@ def test_an_empty_store_gives_empty_frames_with_every_column(tmp_path: Path, ope
     assert trials["status"].isna().tolist() == trials["test_accuracy"].isna().tolist() == [True] * 2
 
 
-def test_an_unknown_experiment_is_named_with_those_that_are_known(results: Results, tmp_path: Path):
+@pytest.mark.parametrize("name", ["figure-8", "figure-9.parquet", "0-schema", "", "../members"])
+def test_an_unknown_experiment_is_named_with_those_that_are_known(results: Results, name: str):
     for read in (results.members, results.metrics, results.trials, results.cells):
-        with pytest.raises(ConfigError, match=r"'figure-8'\n  it has figure-9, figure-10"):
-            read("figure-8")
+        with pytest.raises(ConfigError, match=r"it has figure-9, figure-10") as caught:
+            read(name)
+        assert repr(name) in caught.value.what
+
+
+def test_a_missing_store_is_named(tmp_path: Path):
     with pytest.raises(ConfigError, match=r"no experiment 'figure-9'\n  it has none yet"):
         Results(tmp_path).metrics("figure-9")
+    (tmp_path / "file").write_bytes(b"")
+    for location in (tmp_path / "none", str(tmp_path / "file")):
+        with pytest.raises(StoreError, match="there is no store here") as caught:
+            Results(location)
+        assert caught.value.where == str(location)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file"]
 
 
 def test_a_damaged_file_is_named_where_it_is_read(store: LocalStore):
+    sound = store.get(layout.metrics("b"))
+    flipped = sound[:99] + bytes([sound[99] ^ 1]) + sound[100:]
+    for data in (sound[:-20], flipped, b"", b"epoch,loss\n1,0.5\n"):
+        store.put(layout.metrics("b"), data)
+        for experiment in (None, "figure-9"):
+            with pytest.raises(CorruptData, match=r"metrics/b\.parquet: not a sound") as caught:
+                Results(store).metrics(experiment)
+            assert caught.value.exit_code == 3
+    store.put(layout.metrics("b"), sound)
     store.put(layout.metrics("e"), b"PAR1")
-    with pytest.raises(CorruptData, match=r"metrics/e\.parquet: not a sound") as caught:
-        Results(store).metrics()
-    assert caught.value.exit_code == 3
     assert len(Results(store).metrics("figure-9")) == 6
     assert len(Results(store).trials()) == 3
+
+
+class Vanishing(LocalStore):
+    """A store in which another process deletes a file just before it is read."""
+
+    vanishes = ""
+
+    def _get(self, key: str, most: int | None) -> bytes:
+        if key == self.vanishes:
+            self.delete(key)
+        return super()._get(key, most)
+
+
+def test_a_file_that_vanishes_after_it_was_listed_is_left_out(store: LocalStore):
+    vanishing = Vanishing(store.root)
+    results = Results(vanishing)
+    vanishing.vanishes = layout.metrics("b")
+    assert set(results.metrics("figure-9")["trial_id"]) == {"a", "c"}
+    vanishing.vanishes = layout.trial("b")
+    assert results.trials("figure-9")["status"].notna().tolist() == [True, False, False, False]
+    vanishing.vanishes = layout.members("figure-10")
+    assert set(results.members()["experiment"]) == {"figure-9"}
 
 
 def test_reading_writes_nothing_and_leaves_alone_what_is_being_written(store: LocalStore):
@@ -204,6 +253,8 @@ def test_a_table_that_somebody_else_wrote_is_read(store: LocalStore):
     expected = Results(store).metrics("figure-9")
     path = store.root / layout.metrics("b")
     frame = pd.read_parquet(path)
+    frame.to_parquet(path)
+    pd.testing.assert_frame_equal(Results(store).metrics("figure-9"), expected)
     wide = frame.assign(
         epoch=frame["epoch"].astype("int64"),
         trial_id=frame["trial_id"].astype("category"),

@@ -1,5 +1,6 @@
 """Surfaces are their content: golden ids, round trips, what a spec refuses."""
 
+import json
 import math
 from dataclasses import replace
 
@@ -61,6 +62,7 @@ def test_a_surface_of_an_earlier_trial_keeps_its_fields_and_its_id():
     [
         ({"epoch": 4}, "epoch is 4, and the trial has 3\n  use 0 to 3"),
         ({"kind": "pie"}, "use one of contour, gradient_variance, curvature"),
+        ({"rows": 0}, "rows is 0"),
         ({"rows": 50}, "no point at the centre\n  use an odd number, such as 51"),
         ({"rows": 1003}, "rows is 1003\n  use a whole number from 1 to 1001"),
         ({"columns": 2}, "columns is 2, and an even side"),
@@ -76,6 +78,15 @@ def test_what_cannot_be_measured_is_refused(change, says):
     with pytest.raises(SpecError) as refused:
         replace(CONTOUR, **change)
     assert says in str(refused.value)
+
+
+def test_text_that_is_no_surface_is_refused():
+    for text in ("[]", "{", '{"trial": 1}', '{"epoch": 1}'):
+        with pytest.raises(SpecError):
+            SurfaceSpec.from_json(text)
+    parts = json.loads(CONTOUR.to_json()) | {"colour": "red"}
+    with pytest.raises(SpecError, match="colour"):
+        SurfaceSpec.from_json(json.dumps(parts))
 
 
 def test_a_surface_has_so_many_rows():

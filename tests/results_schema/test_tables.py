@@ -3,7 +3,7 @@
 import io
 import random
 import struct
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +41,12 @@ def read(rows: list[Row], schema: pa.Schema) -> pa.Table:
 
 @every_schema
 def test_rows_come_back(schema: pa.Schema):
-    unknown = {field.name: None for field in schema if field.nullable}
-    rows = [row(schema, 1), row(schema, 2) | unknown]
+    rows = [row(schema, 1), row(schema, 2)]
     assert read(rows, schema).to_pylist() == rows
+    empty = read([], schema)
+    assert (empty.num_rows, empty.column_names) == (0, schema.names)
+    unknown = {field.name: None for field in schema if field.nullable}
+    assert read([row(schema) | unknown], schema).to_pylist() == [row(schema) | unknown]
 
 
 @every_schema
@@ -54,6 +57,15 @@ def test_a_file_contains_its_own_schema_alone_and_each_column_its_meaning(schema
     for field in pq.read_schema(io.BytesIO(written)):
         assert field.metadata[b"doc"]
         assert field.metadata[b"kind"] in (b"result", b"provenance")
+
+
+def test_floats_and_times_are_kept_whatever_they_are():
+    tokyo = NOON.astimezone(timezone(timedelta(hours=9)))
+    odd = row(METRICS, train_loss=float("nan"), test_loss=float("inf"), finished_at=tokyo)
+    back = read([odd], METRICS).to_pandas()
+    assert np.isnan(back["train_loss"][0])
+    assert np.isposinf(back["test_loss"][0])
+    assert back["finished_at"].tolist() == [pd.Timestamp(NOON)]
 
 
 @every_schema
@@ -68,13 +80,22 @@ def test_a_row_lacking_or_adding_a_column_is_refused(schema: pa.Schema):
 @pytest.mark.parametrize(
     ("schema", "column", "value"),
     [
+        (METRICS, "trial_id", None),
         (METRICS, "test_accuracy", None),
+        (MEMBERS, "base", None),
         (METRICS, "test_accuracy", 1),
-        (METRICS, "epoch", np.int64(1)),
+        (METRICS, "test_accuracy", True),
+        (METRICS, "test_accuracy", np.float32(0.5)),
+        (METRICS, "test_accuracy", "0.5"),
+        (METRICS, "epoch", 1.0),
         (METRICS, "epoch", True),
+        (METRICS, "epoch", np.int64(1)),
         (METRICS, "epoch", 2**31),
         (METRICS, "peak_memory", 2**63),
+        (METRICS, "trial_id", b"digits"),
+        (METRICS, "finished_at", "2020-04-26"),
         (METRICS, "finished_at", NOON.replace(tzinfo=None)),
+        (TRIALS, "dirty", 1),
         (TRIALS, "cuda", 13.0),
     ],
 )
@@ -111,9 +132,9 @@ def test_a_flipped_bit_anywhere_is_noticed():
 def test_what_is_no_whole_file_is_noticed():
     sound = to_parquet([row(METRICS)], METRICS)
     cut = [sound[:kept] for kept in (0, 1, 8, 500, -8, -1)]
-    longer = [sound + b"\0", b"\0" + sound]
+    longer = [sound + b"\0", b"\0" + sound, sound + sound]
     blank = tables.SEAL_BLANK.encode()
-    for data in (*cut, *longer, b"PAR1PAR1", blank, tables.seal(blank)):
+    for data in (*cut, *longer, b"PAR1PAR1", b"{}", bytes(10_000), blank, tables.seal(blank)):
         with pytest.raises(CorruptData, match="metrics/x: not a sound metrics table") as caught:
             from_parquet(data, METRICS, "metrics/x")
         assert "launch again" in caught.value.fix
@@ -160,13 +181,20 @@ def schema_now(schema: pa.Schema) -> pa.Schema:
     return pa.schema([METRICS.field(name) for name in schema.names])
 
 
-def test_results_are_equal_wherever_they_were_made_and_no_others_are():
-    def results(**given: Any) -> pa.Table:
-        return result_columns(read([row(METRICS, **given)], METRICS), METRICS)
+def results(schema: pa.Schema, *rows: Row) -> pd.DataFrame:
+    return result_columns(read(list(rows), schema), schema).to_pandas()
 
-    assert results(seconds=9.0, peak_memory=7).equals(results())
+
+def test_results_are_equal_wherever_and_in_whatever_order_they_were_made():
+    here = [row(METRICS, epoch, train_loss=float("nan")) for epoch in (1, 2, 3)]
+    moved = {"seconds": 9.0, "peak_memory": 1, "finished_at": NOON + timedelta(days=1)}
+    there = [r | moved for r in reversed(here)]
+    assert results(METRICS, *here).equals(results(METRICS, *there))
+    members = [row(MEMBERS, base=base, variant=base) for base in ("darts", "enas", "nasnet")]
+    assert results(MEMBERS, *members).equals(results(MEMBERS, *reversed(members)))
     for column in ("test_loss", "epoch", "trial_id"):
-        assert not results(**{column: row(METRICS, 7)[column]}).equals(results())
+        other = row(METRICS) | {column: row(METRICS, 7)[column]}
+        assert not results(METRICS, row(METRICS)).equals(results(METRICS, other))
 
 
 def test_pandas_reads_the_folder_of_a_live_run(tmp_path: Path):
@@ -181,6 +209,8 @@ def test_pandas_reads_the_folder_of_a_live_run(tmp_path: Path):
     frame = pd.read_parquet(tmp_path / "metrics")
     assert list(frame.columns) == METRICS.names
     assert frame["epoch"].tolist() == [1, 2, 3]
+    assert frame["epoch"].dtype == np.int32
+    assert frame["test_loss"].tolist() == [0.125, 0.25, 0.375]
     assert frame["grad_norm"].isna().tolist() == [False, False, True]
     assert frame["finished_at"].tolist() == [pd.Timestamp(NOON)] * 3
 

@@ -122,8 +122,11 @@ def test_other_programs_see_the_last_tables_of_ended_trials_alone(url: str):
     row = {f.name: filler.get(str(f.type), now) for f in tables.METRICS}
     store = open_store(url)
     for trial in ("ended", "live"):
-        data = tables.to_parquet([row | {"trial_id": trial}], tables.METRICS)
-        store.put(layout.metrics(trial), data, lease=take(store, trial), final=trial == "ended")
+        lease = take(store, trial)
+        for epoch in (1, 2, 3):
+            rows = [row | {"trial_id": trial, "epoch": number} for number in range(1, epoch + 1)]
+            data, final = tables.to_parquet(rows, tables.METRICS), (trial, epoch) == ("ended", 3)
+            store.put(layout.metrics(trial), data, lease=lease, final=final)
 
     scheme, _, rest = os.environ["AWS_ENDPOINT_URL_S3"].partition("://")
     there = S3FileSystem(
@@ -133,6 +136,9 @@ def test_other_programs_see_the_last_tables_of_ended_trials_alone(url: str):
         endpoint_override=rest,
     )
     place = f"{url.removeprefix('s3://')}/metrics"
-    assert pd.read_parquet(place, filesystem=there)["trial_id"].tolist() == ["ended"]
+    frame = pd.read_parquet(place, filesystem=there)
+    assert list(zip(frame["trial_id"], frame["epoch"], strict=True)) == [
+        ("ended", 1), ("ended", 2), ("ended", 3)
+    ]  # fmt: skip
     store.delete(layout.metrics("ended"))
     assert len(pd.read_parquet(place, filesystem=there)) == 0

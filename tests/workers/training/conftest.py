@@ -1,4 +1,4 @@
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 from small_checkpoints import ID
@@ -7,7 +7,6 @@ from small_trials import COMMIT_LAST, few_digits, small_spec
 from results_schema.lease import Lease
 from results_schema.store import LocalStore, open_store
 from results_schema.trial import TrialSpec
-from workers.training.graphs import Recorder
 from workers.training.trial import train
 
 
@@ -38,16 +37,3 @@ def lease(store: LocalStore) -> Iterator[Lease]:
     assert lease is not None
     with lease:
         yield lease
-
-
-@pytest.fixture
-def begin_process(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """Begins a process anew, as far as captures go."""
-
-    def begin() -> None:
-        recorder = Recorder()
-        for module in ("graphs", "engine", "setup"):
-            monkeypatch.setattr(f"workers.training.{module}.RECORDER", recorder)
-
-    begin()
-    return begin

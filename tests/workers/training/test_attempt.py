@@ -12,12 +12,15 @@ import pytest
 import torch
 from small_checkpoints import ID
 from small_trials import COMMIT_ALL, EPOCHS, ending, files, log, small_spec
-from stops import after_epoch
+from stops import StopAtLook, after_epoch
 
 from results_schema import layout
 from results_schema import lease as leases_module
 from results_schema.errors import (
+    CorruptData,
     DataError,
+    MachineError,
+    SpecError,
     StoreError,
     StoreFull,
 )
@@ -28,8 +31,10 @@ from workers.data import batches
 from workers.training import checkpoint, trial
 from workers.training.attempt import (
     CaptureFailed,
+    Failure,
     ItemLog,
     Outcome,
+    Stopped,
     Stopping,
     StopRequest,
     append_to_log,
@@ -41,13 +46,20 @@ from workers.training.trial import train
 @pytest.mark.parametrize(
     ("error", "kind"),
     [
+        (StoreError("read-only"), "store"),
         (StoreFull("no space"), "full"),
+        (CorruptData("torn"), "store"),
+        (DataError("missing"), "data"),
+        (SpecError("odd"), "spec"),
+        (MachineError("no GPU"), "machine"),
         (MemoryError(), "memory"),
         (torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), "memory"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: 9e9"), "memory"),
+        (RuntimeError("CUDA error: out of memory"), "memory"),
         (RuntimeError("CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"), "memory"),
         (RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"), "cuda"),
         (torch.AcceleratorError("CUDA error: device-side assert triggered"), "cuda"),
+        (RuntimeError("FIND was unable to find an engine to execute this computation"), "cuda"),
         (RuntimeError("GET was unable to find an engine to execute this computation"), "cuda"),
         (RuntimeError("cudaErrorStreamCaptureInvalidated"), "cuda"),
         (RuntimeError("Cannot call this while capturing"), "cuda"),
@@ -82,14 +94,23 @@ def test_a_users_mistake_is_reported_without_the_name_of_its_class():
     assert classify(KeyError("x")).message == "KeyError: 'x'"
 
 
+def test_a_later_failure_takes_the_place_of_an_earlier_one(store: LocalStore):
+    Failure("data", "not here").record(store, "t1")
+    Failure("store", "full").record(store, "t1")
+    record = json.loads(store.get(layout.failure("t1")))
+    assert (record["kind"], record["message"], record["log"]) == ("store", "full", "logs/t1.log")
+    assert record["at"].endswith("+00:00")
+
+
 def test_an_error_is_recorded_and_forgotten_once_the_trial_ends(store, spec, monkeypatch):
     monkeypatch.delitem(batches.__dict__, "cut_out")
     spec = replace(spec, recipe=replace(spec.recipe, cutout=2))
     failed = train(spec, store, device="cpu")
     assert (failed.status, failed.kind, failed.epochs) == ("failed", "error", 0)
     record = json.loads(store.get(layout.failure(spec.trial_id)))
-    assert (record["kind"], record["log"]) == ("error", layout.log(spec.trial_id))
+    assert record["kind"] == "error"
     assert "cut_out" in record["message"]
+    assert record["log"] == layout.log(spec.trial_id)
     assert "Traceback (most recent call last)" in log(store, spec)
     assert store.leases.held() == {}
     monkeypatch.undo()
@@ -117,7 +138,6 @@ VERSIONED = replace(small_spec().recipe, statistics="digits_32")
         ({"dataset": "mnist"}, "unknown data set 'mnist'"),
         ({"preprocessing": 7}, "preprocessing of digits is 7, and this release's is 1"),
         ({"recipe": replace(small_spec().recipe, version=9)}, "recipe version is 9"),
-        ({"recipe": replace(small_spec().recipe, augmentation=("mix",))}, "unknown augmentation"),
         (
             {"recipe": VERSIONED, "statistics_preprocessing": 7},
             "preprocessing of digits_32 is 7, and this release's is 1",
@@ -129,6 +149,7 @@ def test_what_this_release_cannot_train_is_a_failure_of_the_spec(store, spec, ch
     outcome = train(odd, store, device="cpu")
     assert (outcome.status, outcome.kind) == ("failed", "spec")
     assert what in outcome.reason
+    assert json.loads(store.get(layout.failure(odd.trial_id)))["kind"] == "spec"
     assert not store.has(layout.metrics(odd.trial_id))
 
 
@@ -146,6 +167,14 @@ def test_a_damaged_row_of_an_ended_trial_is_named(store: LocalStore, spec: Trial
     outcome = train(spec, store, device="cpu")
     assert (outcome.status, outcome.kind) == ("failed", "store")
     assert layout.trial(spec.trial_id) in outcome.reason
+
+
+def test_of_batches_the_one_in_hand_is_given_up_and_those_behind_it_are_untouched():
+    batches, seen = iter(range(7)), list[int]()
+    stopping = Stopping(StopAtLook(4))
+    with pytest.raises(Stopped):
+        seen += stopping.between(batches)
+    assert list(batches) == [4, 5, 6]
 
 
 def test_the_first_reason_to_stop_stays():
@@ -252,28 +281,35 @@ def test_lines_before_the_first_epoch_are_kept_though_the_worker_dies_in_it(
     assert "resumes after epoch 1" in seen[0]
 
 
-def test_a_log_is_appended_to_and_its_lines_are_kept_while_it_can_not_be_written(
-    store: LocalStore, lease: Lease, monkeypatch: pytest.MonkeyPatch
-):
-    def refuse(*_: Any, **how: Any) -> None:
+class Refusing(LocalStore):
+    """A store that can't be written, and counts how often somebody tries."""
+
+    tries = 0
+
+    def put(self, key: str, data: bytes, **how: Any) -> None:
+        self.tries += 1
         raise StoreError("read-only")
 
+
+def test_a_log_is_appended_to_and_its_lines_are_kept_while_it_can_not_be_written(store, lease):
     store.put(layout.log(ID), b"before\n")
-    log = ItemLog(store, lease, ID)
+    refusing = Refusing(store.root)
+    log = ItemLog(refusing, lease, ID)
     assert not log.begun and not log.pending
     log.add("one")
     assert log.begun and log.pending
-    with monkeypatch.context() as patch:
-        patch.setattr(store, "put", refuse)
-        log.try_flush()
-        assert not log.pending, "or it would be tried before each batch"
-        with pytest.raises(StoreError):
-            log.flush()
+    log.try_flush()
+    assert not log.pending, "or it would be tried before each batch"
+    with pytest.raises(StoreError):
+        log.flush()
+    assert refusing.tries == 2
+    log._store = store
     log.add("two")
     log.flush()
     lines = store.get(layout.log(ID)).decode().splitlines()
     assert lines[0] == "before"
     assert [line[20:] for line in lines[1:]] == ["one", "two"]
+    assert len(lines[1][:19]) == 19 and lines[1][19] == " "
 
 
 def test_lines_of_another_thread_are_written_at_a_check_only_while_the_lease_is_healthy(

@@ -134,13 +134,15 @@ def test_foreign_files_beside_the_checkpoints_do_not_matter(store: LocalStore, l
     assert resume(store) == (4, [])
 
 
-def test_a_worker_that_is_fenced_between_its_files_commits_nothing(store, lease, monkeypatch):
+@pytest.mark.parametrize("writes", [0, 1], ids=["before it", "between its files"])
+def test_a_fenced_worker_commits_nothing(store, lease, monkeypatch, writes):
     save(store, lease, 1)
-    put = store.put
+    put, left = store.put, iter(range(writes))
 
-    def put_and_lose(*arguments: Any, **options: Any) -> None:
-        put(*arguments, **options)
-        store.leases.fence(ID, lease.token)
+    def put_and_lose(key: str, data: bytes, **options: Any) -> None:
+        if next(left, None) is None:
+            store.leases.fence(ID, lease.token)
+        put(key, data, **options)
 
     monkeypatch.setattr(store, "put", put_and_lose)
     with pytest.raises(Superseded):
@@ -214,9 +216,8 @@ def test_a_checkpoint_is_due_after_some_seconds_or_at_a_named_epoch_if_there_is_
     assert Checkpointing() == Checkpointing(every=60.0, at=frozenset())
 
 
-def test_a_resumed_history_replaces_what_was_published_and_has_nothing_to_commit(store, lease):
+def test_a_resumed_history_publishes_its_rows_and_has_nothing_to_commit(store, lease):
     save(store, lease, 2)
-    store.put(layout.metrics(ID), b"torn")
     history = History(store, lease, ID, Checkpointing(every=0.0))
     history.resume(lambda _: None, pytest.fail, last=3)
     assert history.rows == example(2).rows

@@ -39,10 +39,18 @@ def test_streams_have_queues_of_their_own_before_cuda_starts(monkeypatch: pytest
     assert os.environ["CUDA_DEVICE_MAX_CONNECTIONS"] == "8", "what a user has set"
 
 
-def test_no_other_device_is_taken():
-    for name, says in (("gpu", "unknown device 'gpu'"), ("meta", "'meta' is not supported")):
-        with pytest.raises(MachineError, match=f"{says}\n  use cuda, cuda:N or cpu"):
-            device.choose(name)
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("gpu", "unknown device 'gpu'"),
+        ("cuda:x", "unknown device 'cuda:x'"),
+        ("mps", "'mps' is not supported"),
+        ("meta", "'meta' is not supported"),
+    ],
+)
+def test_no_other_device_is_taken(name: str, says: str):
+    with pytest.raises(MachineError, match=f"{says}\n  use cuda, cuda:N or cpu"):
+        device.choose(name)
 
 
 @pytest.fixture

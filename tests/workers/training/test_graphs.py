@@ -5,9 +5,9 @@ import gc
 import threading
 import warnings
 import weakref
+from collections.abc import Iterator
 from contextlib import nullcontext
 from typing import Any
-from unittest.mock import Mock, call
 
 import pytest
 import torch
@@ -25,6 +25,7 @@ from workers.training.engine import Engine
 from workers.training.graphs import (
     RECORDER,
     WARM_UP,
+    Recorder,
     Recording,
     StepLock,
     default_mode,
@@ -86,13 +87,24 @@ def epochs(trained: Engine, device: torch.device = CPU) -> list[float]:
     return numbers
 
 
+@pytest.fixture
+def fresh_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As far as captures go."""
+    recorder = Recorder()
+    for module in (graphs, engines):
+        monkeypatch.setattr(module, "RECORDER", recorder)
+    yield
+
+
 MODERN = {"optimizer": "adamw", "label_smoothing": 0.1}
 
 
 @pytest.mark.parametrize(
     ("genotype", "precision", "fields"),
     [
+        (GENOTYPE, "fp32", {}),
         (noisy(), "fp32", {}),
+        (GENOTYPE, "bf16", {}),
         (GENOTYPE, "bf16", MODERN),
     ],
 )
@@ -165,7 +177,7 @@ def test_recordings_of_an_engine_share_their_memory(monkeypatch: pytest.MonkeyPa
 
 
 @without_gpu
-@pytest.mark.usefixtures("begin_process")
+@pytest.mark.usefixtures("fresh_process")
 class TestFailedCapture:
     def test_is_of_a_kind_after_which_another_process_does_without_graphs(self, monkeypatch):
         """On torch 2.11 the allocator and the random generators are in a capture for good."""
@@ -223,21 +235,40 @@ class TestStepLock:
         recorder.start()
         while not lock._recording:
             pass
+        late = threading.Thread(target=lambda: lock.step().__enter__() or events.append("late"))
+        late.start()
         assert events == []
         leave.set()
-        for thread in (*threads, recorder):
+        for thread in (*threads, recorder, late):
             thread.join(60)
-        assert events == ["step", "step", "recording"]
+        assert events == ["step", "step", "recording", "late"]
 
-    def test_one_that_fails_lets_the_others_go_on(self):
+    @pytest.mark.parametrize("kind", ["step", "record"])
+    def test_one_that_fails_lets_the_others_go_on(self, kind: str):
         lock = StepLock()
-        for kind in (lock.step, lock.record):
-            with pytest.raises(ValueError), kind():
-                raise ValueError
-            with lock.record():
-                pass
-            with lock.step():
-                pass
+        with pytest.raises(ValueError), getattr(lock, kind)():
+            raise ValueError
+        with lock.record():
+            pass
+        with lock.step():
+            pass
+
+    def test_one_thread_records_for_all_and_fails_its_caller_alone(self):
+        def fail() -> None:
+            raise ValueError("odd")
+
+        with pytest.raises(ValueError, match="odd"):
+            RECORDER.run(fail, CPU)
+        found: set[int] = set()
+        callers = [
+            threading.Thread(target=lambda: found.add(RECORDER.run(threading.get_ident, CPU)))
+            for _ in range(4)
+        ]
+        for caller in callers:
+            caller.start()
+        for caller in callers:
+            caller.join()
+        assert len(found) == 1
 
     def test_a_step_waits_for_a_recording(self):
         trained, recording, end = engine("eager"), threading.Event(), threading.Event()
@@ -262,20 +293,28 @@ class TestStepLock:
 def test_a_graph_registers_each_generator_where_torch_does_not_by_itself(monkeypatch):
     """torch 2.15 does it by itself, and warns about whoever does."""
 
-    def warn(generator: torch.Generator) -> None:
-        warnings.warn("a no-op", DeprecationWarning, stacklevel=2)
+    class Silent:
+        def __init__(self) -> None:
+            self.given: list[torch.Generator] = []
 
-    silent, warning = Mock(spec=["replay"]), Mock(spec=["replay", "register_generator_state"])
-    warning.register_generator_state.side_effect = warn
+        def replay(self) -> None: ...
+
+    class Warning(Silent):
+        def register_generator_state(self, generator: torch.Generator) -> None:
+            warnings.warn("a no-op", DeprecationWarning, stacklevel=2)
+            self.given.append(generator)
+
     monkeypatch.setattr(torch.cuda, "current_stream", lambda: None)
     monkeypatch.setattr(torch.cuda, "graph", lambda *_, **__: nullcontext())
     generators = [torch.Generator(), torch.Generator()]
-    for graph in (silent, warning):
-        monkeypatch.setattr(torch.cuda, "CUDAGraph", Mock(return_value=graph))
-        run = Mock()
-        assert graphs.capture(run, generators, None) == graph.replay
-        run.assert_called_once_with()
-    assert warning.register_generator_state.mock_calls == [call(one) for one in generators]
+    for kind, expected in ((Silent, []), (Warning, generators)):
+        monkeypatch.setattr(torch.cuda, "CUDAGraph", kind)
+        ran: list[int] = []
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            replay: Any = graphs.capture(lambda ran=ran: ran.append(1), generators, None)
+        assert ran == [1]
+        assert replay.__self__.given == expected
 
 
 @pytest.mark.parametrize("mode", ["eager", "fixed"])

@@ -122,13 +122,14 @@ def test_what_happens_to_one_does_not_affect_its_neighbours(store, alone, monkey
         assert_same(store, trained_alone(spec, alone), spec)
 
 
-def test_an_interrupted_caller_leaves_no_trial_running(store):
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
+def test_an_interrupted_caller_leaves_no_trial_running(store, error):
     specs = [replace(spec, recipe=replace(spec.recipe, epochs=500)) for spec in SPECS[:2]]
 
     def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
+        raise error
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(error):
         train_pack(specs, store, device="cpu", on_epoch=interrupt)
     assert store.leases.held() == {}
     assert not {thread.name for thread in threading.enumerate()} & {s.trial_id for s in specs}
@@ -152,6 +153,14 @@ def test_a_trial_named_twice_is_trained_once(store: LocalStore):
     assert "done" in {outcome.status for outcome in outcomes} <= {"done", "held"}
     assert ending(store, SPECS[0])["attempts"] == 1
     assert len(rows(store, SPECS[0])) == EPOCHS
+
+
+def test_sizes_are_measured_on_a_cpu():
+    measured = measure_pack_sizes(small_spec(), device="cpu", most=2, steps=1)
+    assert [speed.trials for speed in measured] == [1, 2]
+    for speed in measured:
+        assert speed.images_per_second > 0
+        assert 0 < speed.memory < 1
 
 
 def test_all_are_warm_before_they_are_timed(monkeypatch: pytest.MonkeyPatch):
@@ -200,8 +209,6 @@ def test_memory_that_runs_out_ends_the_measurement(monkeypatch: pytest.MonkeyPat
     before = set(threading.enumerate())
     measured = measure_pack_sizes(small_spec(), device="cpu", most=8, steps=1)
     assert [speed.trials for speed in measured] == [1]
-    assert measured[0].images_per_second > 0
-    assert 0 < measured[0].memory < 1
     assert len(set(threading.enumerate()) - before) < 8, "nobody waits for whoever gave up"
     monkeypatch.undo()
     with pytest.raises(SpecError, match="unknown data set 'mnist'"):

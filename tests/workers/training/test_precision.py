@@ -19,7 +19,7 @@ from workers.cells.bases import named
 from workers.network.network import Network, build_network
 from workers.training.engine import Engine
 from workers.training.optimizers import SGD
-from workers.training.precision import check_supported, set_tf32
+from workers.training.precision import MixedPrecision, check_supported, set_tf32
 from workers.training.trial import train
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -35,15 +35,16 @@ def test_a_device_that_lacks_a_precision_fails_the_trial(store: LocalStore):
     check_supported("bf16", CPU)
 
 
-def test_gpus_have_tf32_and_bfloat16_from_ampere_on(monkeypatch):
+@pytest.mark.parametrize("capability", [(7, 5), (8, 0), (9, 0)])
+def test_gpus_have_tf32_and_bfloat16_from_ampere_on(monkeypatch, capability):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "T4")
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
-    for precision in ("tf32", "bf16"):
-        check_supported(precision, CUDA)
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
     check_supported("fp32", CUDA)
     for precision in ("tf32", "bf16"):
-        with pytest.raises(MachineError, match=rf"T4 has no {precision}.* is 7\.5"):
+        if capability < (8, 0):
+            with pytest.raises(MachineError, match=rf"T4 has no {precision}.* is 7\.5"):
+                check_supported(precision, CUDA)
+        else:
             check_supported(precision, CUDA)
 
 
@@ -148,3 +149,19 @@ def test_a_step_that_fails_leaves_the_float32_weights_in_place():
     with pytest.raises(RuntimeError):
         engine.train_epoch([(torch.randn(2, 7, 16, 16), torch.arange(2))], 0.1)
     assert {weight.dtype for weight in engine.network.parameters()} == {torch.float32}
+
+
+def test_a_state_of_weights_in_one_tensor_is_restored_bit_by_bit():
+    (_, engine, _), (_, other, _) = coarse(False), coarse(False)
+    engine.train_epoch(images_of(16, 2), 0.1)
+    other.restore({name: tensor.clone() for name, tensor in engine.state().items()})
+    for each in (engine, other):
+        each.train_epoch(images_of(16, 2), 0.1)
+    state = other.state()
+    assert all(torch.equal(tensor, state[name]) for name, tensor in engine.state().items())
+
+
+def test_in_float32_nothing_is_cast():
+    network, _, _ = coarse(False)
+    with MixedPrecision(network, "fp32").autocast():
+        assert not torch.is_autocast_enabled("cpu")

@@ -20,7 +20,7 @@ from results_schema.plugins import registry
 from results_schema.store import open_store
 from results_schema.trial import Recipe
 from workers.training.optimizers import SGD, AdamW, Optimizer
-from workers.training.recipe import scheduled_lr
+from workers.training.recipe import entries, scheduled_lr
 from workers.training.trial import train
 
 
@@ -178,11 +178,15 @@ registry("schedule").enter("lost", lambda lr, epoch, epochs: math.nan)
 registry("optimizer").enter("nobodys", sum)
 
 EVERY: list[dict[str, Any]] = [
+    {"nesterov": True},
     {"optimizer": "adamw", "decayed": "weights"},
     {"optimizer": "lion", "schedule": "falling_line"},
     {"warmup_epochs": 1, "label_smoothing": 0.2, "schedule": "step", "step_epochs": 1},
-    {"flip": True, "padding": 0, "augmentation": ("noisy",), "cutout": 6},
+    {"schedule": "one_cycle", "rise": 0.6},
+    {"flip": True, "padding": 0},
+    {"augmentation": ("noisy",)},
     {"validation": 0.25},
+    {"cutout": 6},
     {"drop_path": 0.3},
 ]
 
@@ -221,6 +225,21 @@ def test_what_a_plugin_should_not_return_fails_the_trial_in_a_line(store, fields
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
+        ({"optimizer": "adam"}, "did you mean adamw"),
+        ({"schedule": "onecycle"}, "did you mean one_cycle"),
+        ({"augmentation": ("mixup",)}, "unknown augmentation 'mixup'"),
+    ],
+)
+def test_an_unknown_name_is_refused_where_it_is_used(fields: dict[str, Any], message: str):
+    with pytest.raises(SpecError, match=message):
+        entries(Recipe(**fields))
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"epochs": 3, "warmup_epochs": 3}, "leave 0"),
+        ({"epochs": 2, "schedule": "one_cycle"}, "at least 3"),
         ({"optimizer": "../evil"}, "is no name"),
         ({"augmentation": ("noisy", "noisy")}, "repeats"),
         ({"augmentation": "noisy"}, "a list of names"),

@@ -4,7 +4,6 @@ import gc
 import json
 import threading
 import weakref
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -22,6 +21,7 @@ from workers.training import engine as engines
 from workers.training import graphs, trial
 from workers.training.attempt import Outcome
 from workers.training.engine import Engine
+from workers.training.graphs import Recorder
 from workers.training.packing import train_pack
 from workers.training.setup import set_up
 from workers.training.trial import train
@@ -98,20 +98,25 @@ def test_a_resumed_trial_takes_recorded_steps_alone(store, tmp_path, monkeypatch
     assert_same(store, whole, spec)
 
 
+def begin_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Begins a process anew, as far as captures go."""
+    recorder = Recorder()
+    for module in ("graphs", "engine", "setup"):
+        monkeypatch.setattr(f"workers.training.{module}.RECORDER", recorder)
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="captures where there is a GPU")
 def test_what_cannot_be_captured_is_trained_without_graphs_by_another_process(
-    store: LocalStore,
-    undisturbed: LocalStore,
-    monkeypatch: pytest.MonkeyPatch,
-    begin_process: Callable[[], None],
+    store: LocalStore, undisturbed: LocalStore, monkeypatch: pytest.MonkeyPatch
 ):
     """As here, where a CPU captures nothing; the numbers are those of plain steps."""
     spec = small_spec()
+    begin_process(monkeypatch)
     monkeypatch.setattr(engines, "default_mode", lambda device: "graphed")
     failed = train(spec, store, device="cpu")
     assert (failed.status, failed.kind) == ("failed", "graph")
     assert json.loads(store.get(layout.failure(spec.trial_id)))["kind"] == "graph"
-    begin_process()
+    begin_process(monkeypatch)
     assert train(spec, store, device="cpu").status == "done"
     assert (ending(store, spec)["form"], ending(store, spec)["attempts"]) == ("eager", 2)
     assert "no CUDA graph could be captured before" in log(store, spec)
@@ -125,10 +130,17 @@ def test_what_cannot_be_captured_is_trained_without_graphs_by_another_process(
         ("synthetic_9x1x4_4", 4, 0.0, "a batch_size of 4 leaves one of 9"),
         ("synthetic_9x1x32_4", 4, 0.4, "a batch_size of 4 leaves one of 9"),
         ("synthetic_9x1x16_4", 3, 0.4, "give the auxiliary head a map of 4×4"),
+        ("synthetic_9x1x4_4", 9, 0.0, ""),
+        ("synthetic_9x1x32_4", 3, 0.4, ""),
     ],
 )
 def test_what_would_fail_in_a_step_is_refused_before_training(dataset, batch_size, auxiliary, what):
     recipe = Recipe(epochs=1, batch_size=batch_size, auxiliary=auxiliary)
     spec = TrialSpec(named("DARTS"), dataset, 1, NetworkSpec(4, 2), recipe, 0.05, 0)
-    with pytest.raises(SpecError, match=what):
-        set_up(spec, torch.device("cpu"))
+    if what:
+        with pytest.raises(SpecError, match=what):
+            set_up(spec, torch.device("cpu"))
+    else:
+        data, engine = set_up(spec, torch.device("cpu"))
+        row = trial.train_epoch(spec, 1, engine, data, trial.Stopping())
+        assert row["epoch"] == 1

@@ -31,12 +31,16 @@ from results_schema.store import LocalStore, open_store
 from results_schema.trial import TrialSpec
 from workers.training import checkpoint, trial
 from workers.training.attempt import Outcome
-from workers.training.checkpoint import Row
+from workers.training.checkpoint import Checkpointing, Row
 from workers.training.recipe import scheduled_lr
 from workers.training.setup import set_up
 from workers.training.trial import count_attempt, train
 
 CPU = torch.device("cpu")
+
+
+def contents(store: LocalStore) -> dict[str, bytes]:
+    return {key: store.get(key) for key in files(store)}
 
 
 def test_a_finished_trial_leaves_its_results_and_nothing_else(store: LocalStore, spec: TrialSpec):
@@ -50,9 +54,9 @@ def test_a_finished_trial_leaves_its_results_and_nothing_else(store: LocalStore,
         layout.tensors(spec.trial_id, EPOCHS),
     }
     assert store.leases.held() == {}
-    before = {key: store.get(key) for key in files(store)}
+    before = contents(store)
     assert train(spec, store, device="cpu") == Outcome("done", "it had ended before")
-    assert {key: store.get(key) for key in files(store)} == before
+    assert contents(store) == before
 
 
 def test_rows_are_full_and_the_trials_row_sums_them_up(store: LocalStore, spec: TrialSpec):
@@ -65,10 +69,11 @@ def test_rows_are_full_and_the_trials_row_sums_them_up(store: LocalStore, spec: 
     assert not table.drop(columns=held_out).isna().any().any()
     assert table[held_out].isna().to_numpy().all()
     assert table["rate"].tolist() == [scheduled_lr(spec.recipe, 0.1, e) for e in (1, 2, 3)]
+    assert min(table["grad_norm"]) > 0
+    assert 0 <= min(table["clip_rate"]) <= max(table["clip_rate"]) <= 1
     assert min(table["images_per_second"] * table["seconds"]) > TRAIN
     assert min(table["peak_memory"]) > 10_000_000
     assert table["finished_at"].is_monotonic_increasing
-    assert table["clip_rate"].between(0, 1).all()
     shares = table[["train_accuracy", "test_accuracy"]] * [TRAIN, TEST]
     assert (shares.round() - shares).abs().max().max() < 1e-9
     assert TrialSpec.from_json(row["spec"]) == spec
@@ -76,6 +81,8 @@ def test_rows_are_full_and_the_trials_row_sums_them_up(store: LocalStore, spec: 
     assert (row["width"], row["depth"], row["epochs"]) == (1.0, 2, EPOCHS)
     for name in ("train_loss", "test_loss", "test_accuracy"):
         assert row[name] == table[name].iloc[-1]
+    assert row["best_test_accuracy"] == table["test_accuracy"].max()
+    assert row["train_seconds"] == pytest.approx(table["seconds"].sum())
     weights = set_up(spec, CPU)[1].network.parameters()
     assert row["parameters"] == sum(weight.numel() for weight in weights)
     assert row["started_at"] < table["finished_at"].iloc[0] < row["ended_at"]
@@ -117,6 +124,25 @@ def test_the_same_trial_gives_the_same_bits_whatever_the_process_did_before(
     assert not set(losses[0]) & set(losses[1])
 
 
+def test_named_epochs_keep_their_checkpoints_in_later_launches_too(store, spec):
+    """They have momenta, as a step may follow; those of the last epoch have none."""
+    named = Checkpointing(every=1e9, at=frozenset({1, 77}))
+    train(spec, store, device="cpu", checkpointing=named, **after_epoch(2))
+    assert checkpoint.epochs(store, spec.trial_id) == [1, 2]
+    assert momenta(store, spec, 1) and momenta(store, spec, 2)
+    assert train(spec, store, device="cpu", checkpointing=COMMIT_ALL).status == "done"
+    assert checkpoint.epochs(store, spec.trial_id) == [1, EPOCHS]
+    assert not momenta(store, spec, EPOCHS)
+
+
+def momenta(store: LocalStore, spec: TrialSpec, epoch: int) -> bool:
+    """Whether a checkpoint has the momentum of each weight."""
+    names = checkpoint.load(store, spec.trial_id, epoch).tensors
+    found = {name.removeprefix("momentum.") for name in names if name.startswith("momentum.")}
+    assert found in (set(), {name for name, _ in set_up(spec, CPU)[1].network.named_parameters()})
+    return bool(found)
+
+
 def test_asked_to_stop_before_it_begins_it_is_no_attempt(store: LocalStore, spec: TrialSpec):
     before = files(store)
     outcome = train(spec, store, device="cpu", ask=lambda: "the test")
@@ -137,6 +163,25 @@ def test_a_second_worker_leaves_a_held_trial_alone(store: LocalStore, spec: Tria
     assert train(spec, store, device="cpu", on_epoch=intrude).status == "done"
     assert outcomes == [Outcome("held", "another worker holds its lease")] * EPOCHS
     assert ending(store, spec)["attempts"] == 1
+
+
+def test_a_fenced_worker_stops_and_changes_nothing_of_its_successors(store, spec):
+    """The old worker continues after its successor has ended the trial."""
+    after: dict[str, bytes] = {}
+
+    def take_over(_: Row) -> None:
+        store.leases.fence(spec.trial_id, "old")
+        successor = train(spec, LocalStore(store.root), device="cpu", token="new")
+        assert successor.status == "done"
+        after.update(contents(store))
+
+    outcome = train(
+        spec, store, device="cpu", token="old", checkpointing=COMMIT_ALL, on_epoch=take_over
+    )
+    assert (outcome.status, outcome.epochs) == ("superseded", 1)
+    assert "another worker has taken over" in outcome.reason
+    assert contents(store) == after
+    assert layout.failure(spec.trial_id) not in after
 
 
 def test_the_log_has_each_attempt_with_its_epochs_and_its_end(store: LocalStore, spec: TrialSpec):
@@ -165,8 +210,7 @@ def test_a_rate_at_which_it_diverges_is_a_result_and_stays_one(store: LocalStore
     assert math.isnan(table["test_loss"].iloc[-1])
     assert not store.has(layout.failure(spec.trial_id))
     assert checkpoint.epochs(store, spec.trial_id) == [row["epochs"]]
-    saved = checkpoint.load(store, spec.trial_id, row["epochs"]).tensors
-    assert any(name.startswith("momentum.") for name in saved), "as it is not the last epoch's"
+    assert momenta(store, spec, row["epochs"]), "the epoch alone decides what a file holds"
     store.delete(layout.trial(spec.trial_id))
     assert train(spec, store, device="cpu") == replace(outcome, epochs=0)
     again = ending(store, spec)
@@ -199,14 +243,22 @@ def test_attempts_are_counted_from_the_first(store: LocalStore, lease: Lease):
     assert b'"epochs": 9' in store.get(layout.attempts(ID))
 
 
-def test_a_damaged_count_begins_again(store: LocalStore, lease: Lease):
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(b"", b"{}", b'{"attempts": 3}', b"[]", b" " * 10_001),
+        *(
+            b'{"attempts": %b, "started_at": "%b"}' % (count, started)
+            for count in (b"1", b"1.5", b"1e999", b"-3", b"true", b"9" * 20)
+            for started in (b"2026-01-01T00:00:00", b"2026-01-01T00:00:00+00:00")
+            if (count, started[19:]) not in ((b"1", b"+00:00"), (b"true", b"+00:00"))
+        ),
+    ],
+)
+def test_a_damaged_count_begins_again(store: LocalStore, lease: Lease, text: bytes):
     """It would be in the way of the trial's row, once all epochs are trained."""
-    texts = ["", "[]", '{"attempts": 3}', '{"attempts": 3, "started_at": "2026-01-01T00:00:00"}']
-    for count in (1.5, -3, 2**31 - 1):
-        texts.append(f'{{"attempts": {count}, "started_at": "2026-01-01T00:00:00+00:00"}}')
-    for text in (*texts, 10_001 * " "):
-        store.put(layout.attempts(ID), text.encode())
-        assert count_attempt(store, lease, ID, 9)["attempts"] == 1, text
+    store.put(layout.attempts(ID), text)
+    assert count_attempt(store, lease, ID, 9)["attempts"] == 1
 
 
 def test_stopped_before_any_batch_it_keeps_all_epochs_before_and_resumes_bit_by_bit(
@@ -244,12 +296,50 @@ def test_a_trial_waits_after_an_epoch_and_continues_with_the_same_bits(tmp_path,
     assert_same(store, other, spec)
 
 
+def test_rows_beyond_the_checkpoint_are_replaced_and_never_read(
+    store: LocalStore, undisturbed: LocalStore, spec: TrialSpec, monkeypatch: pytest.MonkeyPatch
+):
+    """They are provisional: whatever they are is trained again."""
+    train(spec, store, device="cpu", checkpointing=COMMIT_ALL, **after_epoch(2))
+    for part in (layout.state, layout.tensors):
+        store.delete(part(spec.trial_id, 2))
+    store.put(layout.metrics(spec.trial_id), b"torn")
+    seen: list[list[int]] = []
+    train_epoch = trial.train_epoch
+
+    def look(*arguments: Any) -> Row:
+        seen.append(rows(store, spec)["epoch"].tolist())
+        return train_epoch(*arguments)
+
+    monkeypatch.setattr(trial, "train_epoch", look)
+    train(spec, store, device="cpu")
+    assert seen == [[1], [1, 2]], "before each epoch"
+    assert_same(store, undisturbed, spec)
+
+
+def test_damaged_checkpoints_cost_epochs_but_no_results(store, undisturbed, spec):
+    """The newest has no momenta, from which no step can be taken; the one before is cut off."""
+    train(spec, store, device="cpu", checkpointing=COMMIT_ALL, **after_epoch(2))
+    found = checkpoint.load(store, spec.trial_id, 2)
+    bare = {name: t for name, t in found.tensors.items() if "momentum" not in name}
+    with store.leases.take(spec.trial_id) as lease:
+        checkpoint.save(store, lease, spec.trial_id, replace(found, tensors=bare))
+    key = layout.tensors(spec.trial_id, 1)
+    store.put(key, store.get(key)[:-9])
+    outcome = train(spec, store, device="cpu", checkpointing=COMMIT_ALL)
+    assert (outcome.status, outcome.epochs) == ("done", EPOCHS)
+    assert_same(store, undisturbed, spec)
+    warnings = [line for line in log(store, spec).splitlines() if "is damaged" in line]
+    assert len(warnings) == 2
+    assert "its tensors are not those of this network" in warnings[0]
+    assert checkpoint.epochs(store, spec.trial_id) == [EPOCHS]
+
+
 def test_it_ends_again_from_a_final_checkpoint_with_momenta_or_without(store, spec):
     train(spec, store, device="cpu")
     final = checkpoint.load(store, spec.trial_id, EPOCHS)
     weights = set_up(spec, CPU)[1].network.named_parameters()
     momenta = {f"momentum.{name}": torch.zeros_like(weight) for name, weight in weights}
-    assert not final.tensors.keys() & momenta.keys()
     for tensors in (final.tensors, final.tensors | momenta):
         store.delete(layout.trial(spec.trial_id))
         with store.leases.take(spec.trial_id) as lease:
