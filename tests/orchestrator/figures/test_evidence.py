@@ -1,13 +1,17 @@
-"""The rules by which trials count."""
+"""The rules by which trials count, and that tables and claims share them."""
 
 import math
 
 import pandas as pd
 import pytest
-from synthetic_stores import synthetic_trials
+from synthetic_stores import curve, synthetic_store, synthetic_trials
 
 from orchestrator.figures import evidence
+from orchestrator.paper.claims import findings
+from orchestrator.paper.error_table import errors_data
+from results_schema.results import Results
 from results_schema.trial import NetworkSpec, Recipe
+from workers.cells.bases import ADAPTED, BASES
 
 
 @pytest.mark.parametrize(
@@ -24,6 +28,32 @@ def test_what_a_trial_counts_with(status, accuracy, counts):
     assert evidence.counted_accuracy(status, accuracy) == pytest.approx(counts, nan_ok=True)
     frame = pd.DataFrame({"status": [status], "test_accuracy": [accuracy]})
     assert list(evidence.counted_accuracies(frame)) == pytest.approx([counts], nan_ok=True)
+
+
+def test_table_1_and_its_claim_agree_where_seeds_diverge(tmp_path):
+    """Adapted cells that end are better; one seed in three of theirs diverges."""
+    trials = synthetic_trials(
+        bases=(*BASES, *ADAPTED), connections=None, datasets=["cifar100"], seeds=range(3)
+    )
+
+    def adapted(t):
+        return t.base.endswith("_ADAPT")
+
+    store = synthetic_store(
+        tmp_path,
+        trials,
+        lambda t: curve(1.0, final=0.8 + 0.05 * adapted(t) + 0.001 * t.rng.standard_normal()),
+        diverged=lambda t: adapted(t) and t.spec.seed == 1,
+        experiment="table1",
+        packed=False,
+    )
+    results = Results(store)
+    errors = {entry.cell: entry.error for entry in errors_data(results.trials("table1"))}
+    gains = [(errors[base] or 0) - (errors[f"{base}_ADAPT"] or 0) for base in BASES]
+    claim = next(one for one in findings(results) if one.claim == "adapted-better-cifar100")
+    assert sum(gains) / 5 == pytest.approx(claim.size)
+    assert claim.size < -20
+    assert "5 of 30 trials diverged, counted as accuracy 0" in claim.reading
 
 
 def trials_of(*settings: tuple[evidence.Setting, str]) -> pd.DataFrame:

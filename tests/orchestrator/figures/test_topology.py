@@ -109,6 +109,16 @@ def table(*names):
 BASES = table(*((n, n, 0) for n in ("NASNet", "AmoebaNet", "ENAS", "DARTS", "SNAS")))
 
 
+@pytest.mark.parametrize(
+    ("width", "printed"),
+    [("final", [(5, 2), (4, 4), (5, 2), (3.5, 3), (4, 2)]),
+     ("early", [(5, 2), (3, 4), (5, 2), (3, 3), (4, 2)])],
+)  # fmt: skip
+def test_figure_1_has_the_widths_and_depths_that_both_versions_print(width, printed):
+    data = topologies_data(BASES, width=width)
+    assert [(cell.width, cell.depth) for cell in data.cells] == printed
+
+
 def test_reduction_cells_follow_and_variants_are_named_by_index():
     cells = table(("DARTS", "DARTS", 0), ("DARTS", "DARTS_CONN1", 1))
     names = [cell.name for cell in topologies_data(cells, reduction=True).cells]
@@ -136,10 +146,9 @@ def test_a_normal_cell_stands_beside_its_reduction_cell():
 
 def test_options_reach_the_drawing():
     plain = texts(plot("topologies", BASES))
-    full = texts(plot("topologies", BASES, labels=True, width="early", bases=["AmoebaNet"]))
+    full = texts(plot("topologies", BASES, labels=True, width="early", bases=["SNAS"]))
     assert "sep 3×3" not in plain
-    assert "AmoebaNet (4c, 4)" in plain
-    assert {"sep 3×3", "AmoebaNet (3c, 4)"} <= set(full)
+    assert {"sep 3×3", "SNAS (4c, 2)"} <= set(full)
     assert not any("DARTS" in text for text in full)
     early = "nodes fed by inputs alone"
     assert any(early in text for text in full) > any(early in text for text in plain)

@@ -4,11 +4,13 @@ from typing import Any
 
 import pytest
 
-from orchestrator.config.grid import find
+from orchestrator.config.grid import Base, find
 from orchestrator.paper import printed
 from orchestrator.paper.cell_rows import make_rows
+from results_schema.errors import SpecError
+from results_schema.genotype import Cell, Genotype
 from results_schema.trial import NetworkSpec
-from workers.cells.bases import BASES
+from workers.cells.bases import BASES, named
 
 
 def rows(
@@ -39,7 +41,9 @@ def test_a_base_comes_before_its_variants():
         ("NASNet_ADAPT", None, None, 1),
         ("zoo:SNAS", None, None, 1),
         ("DARTS", "none", None, 1),
+        ("DARTS", "main_text", None, 5),
         ("DARTS", None, "paper10", 11),
+        ("DARTS", "paper10", "legacy", 21),
         ("zoo:PDARTS", "uniform", "legacy", 21),
     ],
 )
@@ -62,3 +66,13 @@ def test_the_network_is_as_large_as_asked_for():
     assert small["parameters"] < full["parameters"] / 5
     head = rows("DARTS", "none", classes=100, auxiliary=True)[0]
     assert head["parameters"] == 3_946_908
+
+
+def test_a_cell_of_ones_own_has_variants_too():
+    one = Cell.from_json({"nodes": [[("sep_conv_3x3", 0), ("skip_connect", 1)]] * 2, "concat": [3]})
+    own = Base("own", Genotype(one, named("DARTS").reduce))
+    drawn = make_rows([own], "uniform", None, NetworkSpec(), classes=10)
+    assert len(drawn) == 11
+    assert drawn[0]["dead_nodes"] == (2,)
+    with pytest.raises(SpecError, match="no connection variants 'paper13'"):
+        make_rows([own], "paper13", None, NetworkSpec(), classes=10)

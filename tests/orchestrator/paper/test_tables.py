@@ -57,11 +57,16 @@ def test_the_paper_s_table_3_is_what_the_networks_have_but_for_two_swapped_digit
     assert table.sheet.remarks[0].startswith("43 of 44")
 
 
-def test_what_is_said_of_the_seeds_of_table_3_is_true():
+def test_what_is_said_of_wrong_entries_is_true():
     seeds = [v.genotype for v in operation_variants("DARTS", "legacy")[:5]]
     sizes = [paper_parameters(one, "cifar10", auxiliary=False) / 1e6 for one in seeds]
     *some, last = (f"{size:.2f}" for size in sizes)
     assert f"{', '.join(some)} and {last}." in printed.REMARKS[3][0]
+    slots = [(e["printed_width"], e["printed_depth"]) for e in paper_tables(2)[0].records]
+    table = slots[14:28]  # of ENAS
+    drawn = [(v.genotype.width, v.genotype.depth) for v in connection_variants("ENAS", "paper10")]
+    for shape in ((3, 3), (3.5, 5), (3.5, 4)):
+        assert drawn.count(shape) == table.count(shape) - 1
 
 
 def test_the_paper_s_table_2_has_the_published_shapes_but_for_seven():
@@ -150,6 +155,7 @@ def test_a_cell_of_ones_own_has_no_printed_value():
             "one value of momentum, not several",
         ),
         ("shapes", pd.DataFrame(), "no cells"),
+        ("parameters", pd.DataFrame(), "no cells"),
     ],
 )
 def test_what_makes_no_table_is_refused(kind, frame, problem):
